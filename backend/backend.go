@@ -1,0 +1,77 @@
+// Package backend defines the object storage that packs are kept in.
+//
+// A backend is a flat map from keys to immutable objects. Drivers live in
+// sub-packages; backendtest.Run checks one against this contract.
+package backend
+
+import (
+	"context"
+	"errors"
+	"io"
+	"iter"
+	"time"
+)
+
+// ErrNoSpace reports that the storage behind a backend is full. What was
+// stored before stays readable.
+var ErrNoSpace = errors.New("no space left in backend")
+
+// A Backend stores immutable objects by key. Implementations are safe for
+// concurrent use and retry transient failures themselves: an error they
+// return is final, but the outcome of a failed write is unknown. A missing
+// object is reported by an error satisfying errors.Is(err, fs.ErrNotExist).
+//
+// A key is one or more elements of [a-z0-9._-]+ joined by '/'; no element
+// begins with a dot. Any other key is refused with fs.ErrInvalid.
+type Backend interface {
+	// Create begins an object under key. It fails with fs.ErrExist when an
+	// object of that key is already readable.
+	Create(ctx context.Context, key string) (Writer, error)
+
+	// ReadAt fills p from the object, starting at off. It returns no
+	// partial result: an object that ends before p is full is
+	// io.ErrUnexpectedEOF.
+	ReadAt(ctx context.Context, key string, p []byte, off int64) error
+
+	// Stat describes the object under key.
+	Stat(ctx context.Context, key string) (Info, error)
+
+	// Delete removes key. A missing key is not an error.
+	Delete(ctx context.Context, key string) error
+
+	// List yields the objects whose keys begin with prefix, in key order.
+	// It does not yield objects begun but never synced or committed.
+	List(ctx context.Context, prefix string) iter.Seq2[Info, error]
+}
+
+// A Writer receives the bytes of one new object. Write and Sync may run
+// concurrently with each other and with reads of the object; all else is
+// for one goroutine at a time. After an error from Write or Sync the Writer
+// takes no more bytes: only Abort may follow.
+type Writer interface {
+	// Write appends p to the object. It does not retain p.
+	io.Writer
+
+	// Sync makes everything written before the call durable and readable
+	// under the key while the object is still growing. After a crash the
+	// object holds at least what the last Sync covered, perhaps more, and
+	// what lies beyond is unspecified. A backend that can only publish
+	// whole objects returns errors.ErrUnsupported and loses nothing.
+	Sync() error
+
+	// Commit makes the object whole, durable and readable. Nothing may
+	// follow it.
+	Commit() error
+
+	// Abort gives the Writer up. An object that was never synced leaves
+	// nothing behind; one that was synced stays readable up to there.
+	// After Commit, Abort does nothing.
+	Abort() error
+}
+
+// Info describes a stored object.
+type Info struct {
+	Key     string
+	Size    int64 // bytes
+	ModTime time.Time
+}

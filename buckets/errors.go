@@ -1,0 +1,26 @@
+package buckets
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+)
+
+// Errors of the store. Absence is fs.ErrNotExist and denial fs.ErrPermission,
+// each perhaps wrapped with more detail below.
+var (
+	ErrNoBucket     = fmt.Errorf("no such bucket: %w", fs.ErrNotExist)
+	ErrNoFile       = fmt.Errorf("no such file: %w", fs.ErrNotExist)
+	ErrNoVersion    = fmt.Errorf("no such version: %w", fs.ErrNotExist)
+	ErrExist        = fmt.Errorf("name is taken: %w", fs.ErrExist)
+	ErrPrecondition = errors.New("precondition failed")
+	ErrName         = errors.New("name is not allowed")
+	ErrSize         = errors.New("content is not of the declared size")
+	ErrMetadata     = errors.New("metadata is not allowed")
+	ErrDigestName   = errors.New("unknown digest")
+	ErrCursor       = errors.New("cursor is not valid")
+	ErrLastVersion  = errors.New("the only version of a file cannot be deleted; delete the file")
+	ErrNotTrashed   = errors.New("file is not in the trash")
+	ErrNoSpace      = errors.New("storage is full")
+	ErrClosed       = errors.New("store is closed")
+)

@@ -1,0 +1,182 @@
+package buckets
+
+import (
+	"io"
+	"time"
+)
+
+// A File describes one version of a file as its users see it: the current
+// version, unless it was asked for by manifest ID or version number.
+type File struct {
+	ID         string // f_…, stable over versions
+	ManifestID string // m_…, this version for ever
+	Bucket     string
+	Name       string
+	Folder     string // "" or elements joined by '/', no slash at either end
+	Size       int64  // bytes
+
+	MIMEType         string // found in the content
+	DeclaredMIMEType string // said by the uploader, "" if nothing was said
+
+	Checksums map[string]string // "root" always; "sha256", "blake3", "md5" by choice; lower-case hex
+
+	Version       uint64
+	VersionsCount int
+	State         State
+	Owner         string            // the creator's ID, "" when unknown
+	Access        map[string]string // operation → rule that replaces the bucket's
+	Metadata      map[string]any
+	Tags          []string
+	Refs          int // records that hold a version of the file
+
+	CreatedAt time.Time // of the file
+	UpdatedAt time.Time // of its last change
+	DeletedAt time.Time // zero unless trashed
+
+	// VersionCreatedAt is when this version's content was committed. It is
+	// the content's modification time.
+	VersionCreatedAt time.Time
+
+	// Physical sizes of the upload that made this value; zero elsewhere.
+	// They tell what others hold, so only operators may see them.
+	NewBytes    int64 // plain bytes of chunks that were not stored before
+	StoredBytes int64 // what those take in packs
+
+	// Unchanged says that a Put found the current version to have the same
+	// content and made no new one.
+	Unchanged bool
+}
+
+// Path is the folder and name of the file, joined by '/'.
+func (f *File) Path() string {
+	if f.Folder == "" {
+		return f.Name
+	}
+	return f.Folder + "/" + f.Name
+}
+
+// State says whether a file can be used.
+type State string
+
+const (
+	Active      State = "active"
+	Trashed     State = "trashed"
+	Quarantined State = "quarantined"
+)
+
+// OnConflict says what a Put does when its bucket and folder already hold an
+// active file of the same name.
+type OnConflict string
+
+const (
+	// ConflictVersion makes the upload a new version of that file.
+	ConflictVersion OnConflict = "version"
+	// ConflictNew makes a new file under a free name: "report (2).pdf".
+	ConflictNew OnConflict = "new"
+	// ConflictFail fails with ErrExist.
+	ConflictFail OnConflict = "fail"
+)
+
+// PutOptions are what an upload may say besides its name and bytes.
+type PutOptions struct {
+	Folder     string
+	MIMEType   string // declared by the uploader
+	Size       int64  // declared length if SizeKnown; a body of another length is ErrSize
+	SizeKnown  bool
+	Metadata   map[string]any // nil keeps a predecessor's
+	Tags       []string       // nil keeps a predecessor's
+	OnConflict OnConflict     // zero means ConflictVersion
+
+	// SkipUnchanged makes no version when the content equals the current one.
+	SkipUnchanged bool
+
+	// IfMatch, when not empty, is the root (lower-case hex) that the current
+	// version must have; "*" means that any version must exist. Otherwise the
+	// upload fails with ErrPrecondition.
+	IfMatch string
+
+	// Digests names the whole-file digests to compute ("sha256", "blake3",
+	// "md5") in place of the bucket's; an empty non-nil slice means none.
+	Digests []string
+
+	// Progress, if set, is told how many bytes of content have been taken
+	// in so far. It is called from one goroutine at a time.
+	Progress func(n int64)
+}
+
+// GetOptions choose what Stat and Open return.
+type GetOptions struct {
+	Version uint64 // zero means current, or the version that a manifest ID names
+	Trashed bool   // also find files in the trash
+}
+
+// An Object is an open file: its description and its content. The content
+// is verified as it is read; damage is a *cas.CorruptError. It must be closed.
+type Object struct {
+	File
+	Content
+}
+
+// Content reads the bytes of one version. WriteTo is its fastest way out.
+type Content interface {
+	io.ReadSeekCloser
+	io.ReaderAt
+	io.WriterTo
+}
+
+// A Patch changes what is known about a file; nil fields stay as they are.
+type Patch struct {
+	Name     *string
+	Folder   *string
+	Metadata map[string]any // merged by RFC 7396: a nil value removes its key
+	Tags     *[]string
+	Access   *map[string]string
+	IfMatch  string
+}
+
+// DeleteOptions are conditions on a deletion.
+type DeleteOptions struct {
+	IfMatch string
+}
+
+// CopyOptions name the copy; zero values take the original's.
+type CopyOptions struct {
+	Version    uint64
+	Name       string
+	Folder     *string
+	OnConflict OnConflict // zero means ConflictNew
+}
+
+// ListOptions choose and page the files of a bucket. Files come in byte
+// order of their paths; trashed ones, in order of their IDs.
+type ListOptions struct {
+	Prefix string  // of the path
+	Folder *string // only files right in this folder ("" is the root)
+	After  string  // cursor: continue after the file whose Cursor this is
+	State  State   // zero means Active
+	Limit  int     // at most this many; zero means no limit
+}
+
+// A Usage sums a bucket up. Bytes are logical: what users stored, not what
+// it takes on disk.
+type Usage struct {
+	Bucket       string
+	Files        int64 // active
+	Versions     int64 // of active and trashed files
+	Bytes        int64 // of all versions of active files
+	TrashedFiles int64
+	TrashedBytes int64 // of all versions of trashed files
+}
+
+// A DedupReport compares what users stored with what it takes.
+type DedupReport struct {
+	LogicalBytes int64   // sizes of all versions of all files
+	UniqueBytes  int64   // plain bytes of the distinct chunks stored
+	StoredBytes  int64   // bytes of packs
+	Files        int64   // trashed ones too
+	Manifests    int64   // versions
+	Chunks       int64   // references to chunks, repeats included
+	UniqueChunks int64   // distinct chunks stored
+	DedupRatio   float64 // LogicalBytes / StoredBytes
+	IndexBytes   int64   // bytes of the metadata database on disk
+}
