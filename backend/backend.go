@@ -28,6 +28,12 @@ type Backend interface {
 	// object of that key is already readable.
 	Create(ctx context.Context, key string) (Writer, error)
 
+	// Append reopens, at its end, an object that was synced but not
+	// committed, and returns its present size; the bytes up to there stay
+	// as they are. After Commit it fails with fs.ErrExist. A backend that
+	// can only publish whole objects returns errors.ErrUnsupported.
+	Append(ctx context.Context, key string) (Writer, int64, error)
+
 	// ReadAt fills p from the object, starting at off. It returns no
 	// partial result: an object that ends before p is full is
 	// io.ErrUnexpectedEOF.

@@ -1,6 +1,10 @@
 package buckets
 
-import "context"
+import (
+	"context"
+	"fmt"
+	"io/fs"
+)
 
 // An Op is what a caller wants to do; rules are written per operation.
 type Op string
@@ -36,4 +40,34 @@ type Request struct {
 // access is decided, whatever the protocol.
 type Authorizer interface {
 	Authorize(ctx context.Context, req *Request) error
+}
+
+type allowAll struct{}
+
+func (allowAll) Authorize(context.Context, *Request) error { return nil }
+
+// allow asks whether the bucket's principal may do op to f. Those who may not
+// even list the bucket learn of a file that they may not touch just what they
+// learn of one that does not exist.
+func (b *Bucket) allow(ctx context.Context, op Op, f *File) error {
+	req := &Request{Op: op, Bucket: b.b.name, Who: b.who, File: f}
+	if f != nil {
+		req.Name, req.Folder = f.Name, f.Folder
+	}
+	return b.decide(ctx, req, f != nil)
+}
+
+func (b *Bucket) allowCreate(ctx context.Context, folder, name string) error {
+	return b.decide(ctx, &Request{Op: OpCreate, Bucket: b.b.name, Who: b.who, Name: name, Folder: folder}, false)
+}
+
+func (b *Bucket) decide(ctx context.Context, req *Request, hide bool) error {
+	err := b.s.auth.Authorize(ctx, req)
+	if err == nil {
+		return nil
+	}
+	if hide && b.s.auth.Authorize(ctx, &Request{Op: OpList, Bucket: b.b.name, Who: b.who}) != nil {
+		return ErrNoFile
+	}
+	return fmt.Errorf("%s in bucket %q: %w (%w)", req.Op, b.b.name, fs.ErrPermission, err)
 }

@@ -2,97 +2,280 @@ package buckets
 
 import (
 	"context"
-	"io"
+	"encoding/base64"
+	"encoding/hex"
+	"errors"
+	"fmt"
 	"io/fs"
 	"iter"
+	"strings"
+
+	"github.com/cairn-store/cairn/cas"
+	"github.com/cairn-store/cairn/manifest"
 )
 
 // A Bucket is a named policy over files, as one principal sees it: every
-// method first asks the store's authoriser.
+// method first asks the store's authoriser. Its methods may run concurrently.
 type Bucket struct {
-	store *Store
-	name  string
-	who   *Principal
+	s      *Store
+	b      *bucket
+	chunks *cas.Store
+	who    *Principal
 }
 
 // As returns the bucket as seen by who.
-func (b *Bucket) As(who *Principal) *Bucket { return &Bucket{store: b.store, name: b.name, who: who} }
-
-// Name returns the bucket's name.
-func (b *Bucket) Name() string { return b.name }
-
-// Put stores the content of r under name. By default a name that the folder
-// already holds becomes a new version of that file. The file it returns is
-// durable.
-func (b *Bucket) Put(ctx context.Context, name string, r io.Reader, opts *PutOptions) (*File, error) {
-	panic("unwritten")
+func (b *Bucket) As(who *Principal) *Bucket {
+	c := *b
+	c.who = who
+	return &c
 }
 
-// Replace stores the content of r as a new version of the file id (f_…).
-func (b *Bucket) Replace(ctx context.Context, id string, r io.Reader, opts *PutOptions) (*File, error) {
-	panic("unwritten")
+// Name returns the bucket's name.
+func (b *Bucket) Name() string { return b.b.name }
+
+func (b *Bucket) whoID() string {
+	if b.who == nil {
+		return ""
+	}
+	return b.who.ID
+}
+
+// segments finds the segments of the bucket's files: in the metadata store
+// or, if it has lost one, in the packs.
+func (b *Bucket) segments() manifest.SegmentGetter {
+	return segments{b.s.meta.Segments(b.b.Domain), b.chunks}
+}
+
+type segments struct {
+	manifest.Segments
+	chunks *cas.Store
+}
+
+func (s segments) Segment(ctx context.Context, d cas.Digest) ([]byte, error) {
+	p, err := s.Segments.Segment(ctx, d)
+	if errors.Is(err, fs.ErrNotExist) {
+		return s.chunks.Get(ctx, d, nil)
+	}
+	return p, err
+}
+
+// find returns the rows of the file or version id. What is in the trash is
+// found only if opts say so.
+func (b *Bucket) find(ctx context.Context, id string, opts *GetOptions) (*manifest.File, *manifest.Manifest, error) {
+	if opts == nil {
+		opts = &GetOptions{}
+	}
+	if vid, ok := manifest.ParseVersionID(id); ok {
+		return b.findVersion(ctx, vid, opts)
+	}
+	fid, ok := manifest.ParseFileID(id)
+	if !ok {
+		return nil, nil, ErrNoFile
+	}
+	f, err := b.s.meta.File(ctx, fid)
+	if err := b.visible(f, err, opts); err != nil {
+		return nil, nil, err
+	}
+	var m *manifest.Manifest
+	if opts.Version == 0 {
+		m, err = b.s.meta.Manifest(ctx, f.Current)
+	} else {
+		m, err = b.s.meta.Version(ctx, fid, opts.Version)
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return f, nil, ErrNoVersion
+	}
+	return f, m, err
+}
+
+func (b *Bucket) findVersion(ctx context.Context, id manifest.VersionID, opts *GetOptions) (*manifest.File, *manifest.Manifest, error) {
+	m, err := b.s.meta.Manifest(ctx, id)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil, ErrNoFile
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	f, err := b.s.meta.File(ctx, m.File)
+	if err := b.visible(f, err, opts); err != nil {
+		return nil, nil, err
+	}
+	if opts.Version != 0 && opts.Version != m.Version {
+		return nil, nil, ErrNoVersion
+	}
+	return f, m, nil
+}
+
+// visible checks that a row was found, in this bucket and a fitting state.
+func (b *Bucket) visible(f *manifest.File, err error, opts *GetOptions) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return ErrNoFile
+	}
+	if err != nil {
+		return err
+	}
+	if f.Bucket != b.b.name || f.State == manifest.Trashed && !opts.Trashed {
+		return ErrNoFile
+	}
+	return nil
+}
+
+// file describes version m of f.
+func (b *Bucket) file(f *manifest.File, m *manifest.Manifest) *File {
+	out := &File{
+		ID: string(f.ID), ManifestID: string(m.ID), Bucket: f.Bucket, Name: f.Name, Folder: f.Folder,
+		Size: m.Size, MIMEType: m.MIMEType, DeclaredMIMEType: m.DeclaredMIMEType,
+		Checksums: map[string]string{"root": m.Root.String()},
+		Version:   m.Version, VersionsCount: int(f.Versions), State: stateName(f.State), Owner: f.Owner,
+		Access: f.Access, Metadata: decodeMetadata(f.Metadata), Tags: f.Tags,
+		CreatedAt: f.CreatedAt, UpdatedAt: f.UpdatedAt, DeletedAt: f.DeletedAt, VersionCreatedAt: m.CreatedAt,
+	}
+	for name, d := range m.Digests {
+		out.Checksums[name] = hex.EncodeToString(d)
+	}
+	return out
+}
+
+// stateName is a row's state as users see it.
+func stateName(s manifest.State) State {
+	switch s {
+	case manifest.Trashed:
+		return Trashed
+	case manifest.Quarantined:
+		return Quarantined
+	}
+	return Active
 }
 
 // Stat describes the file (f_…) or version (m_…) id.
 func (b *Bucket) Stat(ctx context.Context, id string, opts *GetOptions) (*File, error) {
-	panic("unwritten")
+	f, m, err := b.find(ctx, id, opts)
+	if err != nil {
+		return nil, err
+	}
+	out := b.file(f, m)
+	if err := b.allow(ctx, OpRead, out); err != nil {
+		return nil, err
+	}
+	return out, nil
 }
 
 // StatPath describes the active file at a path: folder and name joined by '/'.
-func (b *Bucket) StatPath(ctx context.Context, path string) (*File, error) { panic("unwritten") }
+func (b *Bucket) StatPath(ctx context.Context, path string) (*File, error) {
+	f, err := b.s.meta.FileByPath(ctx, b.b.name, path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, ErrNoFile
+	}
+	if err != nil {
+		return nil, err
+	}
+	return b.Stat(ctx, string(f.ID), nil)
+}
 
 // Open opens the content of the file (f_…) or version (m_…) id. ctx governs
 // all reads of the object.
 func (b *Bucket) Open(ctx context.Context, id string, opts *GetOptions) (*Object, error) {
-	panic("unwritten")
+	f, m, err := b.find(ctx, id, opts)
+	if err != nil {
+		return nil, err
+	}
+	file := b.file(f, m)
+	if err := b.allow(ctx, OpDownload, file); err != nil {
+		return nil, err
+	}
+	return &Object{File: *file, Content: manifest.NewReader(ctx, b.chunks, b.segments(), &m.Content)}, nil
 }
 
 // List yields the files that opts choose.
 func (b *Bucket) List(ctx context.Context, opts *ListOptions) iter.Seq2[*File, error] {
-	panic("unwritten")
+	return func(yield func(*File, error) bool) {
+		if err := b.allow(ctx, OpList, nil); err != nil {
+			yield(nil, err)
+			return
+		}
+		r, folder, err := b.listRange(opts)
+		if err != nil {
+			yield(nil, err)
+			return
+		}
+		n := 0
+		for f, err := range b.s.meta.Files(ctx, b.b.name, r) {
+			if err != nil {
+				yield(nil, err)
+				return
+			}
+			if folder != nil && f.Folder != *folder || opts != nil && !strings.HasPrefix(f.Path(), opts.Prefix) {
+				continue
+			}
+			m, err := b.s.meta.Manifest(ctx, f.Current)
+			if errors.Is(err, fs.ErrNotExist) {
+				continue // changed since the listing began
+			}
+			if err != nil {
+				yield(nil, err)
+				return
+			}
+			if !yield(b.file(f, m), nil) {
+				return
+			}
+			if n++; opts != nil && n == opts.Limit {
+				return
+			}
+		}
+	}
+}
+
+// listRange turns opts into a range of the metadata store, and the folder
+// that files must be in, if any.
+func (b *Bucket) listRange(opts *ListOptions) (*manifest.Range, *string, error) {
+	if opts == nil {
+		return nil, nil, nil
+	}
+	r := &manifest.Range{Prefix: opts.Prefix}
+	switch opts.State {
+	case "", Active:
+	case Trashed:
+		r.State = manifest.Trashed
+	case Quarantined:
+		r.State = manifest.Quarantined
+	default:
+		return nil, nil, fmt.Errorf("state %q: use active, trashed or quarantined: %w", opts.State, fs.ErrInvalid)
+	}
+	if opts.After != "" {
+		after, err := base64.RawURLEncoding.DecodeString(opts.After)
+		if err != nil || len(after) == 0 {
+			return nil, nil, fmt.Errorf("cursor %q: %w", clip(opts.After), ErrCursor)
+		}
+		r.After = string(after)
+	}
+	if opts.Folder == nil {
+		return r, nil, nil
+	}
+	folder, err := cleanFolder(*opts.Folder)
+	if err != nil {
+		return nil, nil, err
+	}
+	if folder != "" && strings.HasPrefix(folder+"/", r.Prefix) {
+		r.Prefix = folder + "/"
+	}
+	return r, &folder, nil
 }
 
 // Cursor returns the value of ListOptions.After that continues after f.
-func (b *Bucket) Cursor(f *File) string { panic("unwritten") }
-
-// Update changes what is known about the file id (f_…), not its content.
-func (b *Bucket) Update(ctx context.Context, id string, p *Patch) (*File, error) { panic("unwritten") }
-
-// Delete moves the file id (f_…) to the trash; its name is free again.
-func (b *Bucket) Delete(ctx context.Context, id string, opts *DeleteOptions) (*File, error) {
-	panic("unwritten")
+func (b *Bucket) Cursor(f *File) string {
+	key := f.Path()
+	if f.State != Active {
+		key = f.ID
+	}
+	return base64.RawURLEncoding.EncodeToString([]byte(key))
 }
-
-// Undelete takes the file id (f_…) out of the trash, under a free name if its
-// own has been taken since.
-func (b *Bucket) Undelete(ctx context.Context, id string) (*File, error) { panic("unwritten") }
-
-// Purge removes the file id (f_…), trashed or not, and all its versions for good.
-func (b *Bucket) Purge(ctx context.Context, id string, opts *DeleteOptions) error { panic("unwritten") }
-
-// Copy makes a new file in dst with the content of id, moving no data.
-func (b *Bucket) Copy(ctx context.Context, id string, dst *Bucket, opts *CopyOptions) (*File, error) {
-	panic("unwritten")
-}
-
-// Versions yields the versions of the file id (f_…), newest first.
-func (b *Bucket) Versions(ctx context.Context, id string) iter.Seq2[*File, error] {
-	panic("unwritten")
-}
-
-// RestoreVersion makes a new version of the file id with the content of
-// version n, moving no data.
-func (b *Bucket) RestoreVersion(ctx context.Context, id string, n uint64) (*File, error) {
-	panic("unwritten")
-}
-
-// DeleteVersion removes version n of the file id for good. When it was the
-// current one, the newest that is left becomes current.
-func (b *Bucket) DeleteVersion(ctx context.Context, id string, n uint64) error { panic("unwritten") }
 
 // Usage sums the bucket up.
-func (b *Bucket) Usage(ctx context.Context) (Usage, error) { panic("unwritten") }
-
-// FS is a read-only view of the bucket's active files. ctx governs all its
-// reads.
-func (b *Bucket) FS(ctx context.Context) fs.FS { panic("unwritten") }
+func (b *Bucket) Usage(ctx context.Context) (Usage, error) {
+	if err := b.allow(ctx, OpList, nil); err != nil {
+		return Usage{}, err
+	}
+	u, err := b.s.meta.Usage(ctx, b.b.name)
+	return Usage{Bucket: b.b.name, Files: u.Files, Versions: u.Versions + u.TrashedVersions, Bytes: u.Bytes,
+		TrashedFiles: u.TrashedFiles, TrashedBytes: u.TrashedBytes}, err
+}

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+
+	"github.com/cairn-store/cairn/backend"
 )
 
 // Errors of the store. Absence is fs.ErrNotExist and denial fs.ErrPermission,
@@ -23,4 +25,16 @@ var (
 	ErrNotTrashed   = errors.New("file is not in the trash")
 	ErrNoSpace      = errors.New("storage is full")
 	ErrClosed       = errors.New("store is closed")
+
+	// ErrChunksGone reports that chunks found stored when the upload began
+	// were found damaged before it ended: it must be sent again.
+	ErrChunksGone = errors.New("stored chunks were found damaged during the upload; send it again")
 )
+
+// wrapSpace gives every layer's want of space one name.
+func wrapSpace(err error) error {
+	if err != nil && errors.Is(err, backend.ErrNoSpace) && !errors.Is(err, ErrNoSpace) {
+		return fmt.Errorf("%w: %w", ErrNoSpace, err)
+	}
+	return err
+}

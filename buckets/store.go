@@ -1,27 +1,182 @@
 // Package buckets is the file store that applications embed: named buckets
 // of versioned files over a deduplicating chunk store. local.Open opens one
 // on this machine.
+//
+// A Bucket is what its user works with; Bucket.As narrows it to a principal.
+// Read put.go for the life of an upload, commit.go for what makes it a file.
 package buckets
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"maps"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/cairn-store/cairn/cas"
+	"github.com/cairn-store/cairn/chunker"
+	"github.com/cairn-store/cairn/manifest"
 )
 
-// A Store holds buckets.
-type Store struct{}
+// A Store holds buckets: rows in a metadata store, content in the chunk
+// stores of one or more domains.
+type Store struct {
+	meta    manifest.Store
+	chunks  map[string]*cas.Store // by domain
+	buckets map[string]*bucket
+	auth    Authorizer
+	log     *slog.Logger
+	closers []io.Closer
+
+	// behind says that records of some commit did not reach the packs; the
+	// next commit brings them there first.
+	behind   atomic.Bool
+	behindMu sync.Mutex // held while they are brought
+}
+
+// A Policy is what a bucket is set up to do.
+type Policy struct {
+	Domain  string    // whose packs hold the content
+	Profile string    // of the chunker; "" is "balanced"
+	Codec   cas.Codec // of frames
+	Digests []string  // whole-file digests computed for every upload
+}
+
+type bucket struct {
+	Policy
+	name     string
+	splitter chunker.Splitter
+}
+
+// Options are what New may be told.
+type Options struct {
+	// Auth decides about every call; nil lets everybody do everything.
+	Auth Authorizer
+	Log  *slog.Logger // nil discards
+	// Closers are closed after the chunk stores when the Store is.
+	Closers []io.Closer
+}
+
+// New returns a Store of the buckets in policies. It first brings to the
+// packs what a crash may have left undone. The Store closes chunks.
+func New(ctx context.Context, meta manifest.Store, chunks map[string]*cas.Store, policies map[string]Policy, opts *Options) (*Store, error) {
+	if opts == nil {
+		opts = &Options{}
+	}
+	s := &Store{meta: meta, chunks: chunks, auth: opts.Auth, log: opts.Log, closers: opts.Closers,
+		buckets: make(map[string]*bucket)}
+	if s.auth == nil {
+		s.auth = allowAll{}
+	}
+	if s.log == nil {
+		s.log = slog.New(slog.DiscardHandler)
+	}
+	for name, p := range policies {
+		if chunks[p.Domain] == nil {
+			return nil, fmt.Errorf("buckets: bucket %q: no backend is called %q", name, p.Domain)
+		}
+		if p.Profile == "" {
+			p.Profile = "balanced"
+		}
+		splitter, err := chunker.Profile(p.Profile)
+		if err != nil {
+			return nil, fmt.Errorf("buckets: bucket %q: %w", name, err)
+		}
+		s.buckets[name] = &bucket{p, name, splitter}
+	}
+	if err := s.catchUp(ctx); err != nil {
+		return nil, fmt.Errorf("buckets: finish what the last process left: %w", err)
+	}
+	return s, nil
+}
 
 // Bucket returns the bucket of that name, for trusted callers; Bucket.As
 // narrows it to a principal. An unknown name is ErrNoBucket.
-func (s *Store) Bucket(name string) (*Bucket, error) { panic("unwritten") }
+func (s *Store) Bucket(name string) (*Bucket, error) {
+	b := s.buckets[name]
+	if b == nil {
+		return nil, fmt.Errorf("bucket %q: %w", name, ErrNoBucket)
+	}
+	return &Bucket{s: s, b: b, chunks: s.chunks[b.Domain]}, nil
+}
 
 // Buckets returns the names of all buckets, sorted.
-func (s *Store) Buckets() []string { panic("unwritten") }
-
-// Dedup reports what the store holds and what it takes.
-func (s *Store) Dedup(ctx context.Context) (*DedupReport, error) { panic("unwritten") }
+func (s *Store) Buckets() []string { return slices.Sorted(maps.Keys(s.buckets)) }
 
 // Ready reports whether the store can take writes now: nil, or why not.
-func (s *Store) Ready(ctx context.Context) error { panic("unwritten") }
+func (s *Store) Ready(ctx context.Context) error {
+	if _, err := s.meta.Usage(ctx, "_"); err != nil {
+		return err
+	}
+	return s.meta.Ready()
+}
 
-// Close waits for work under way and closes the store.
-func (s *Store) Close() error { panic("unwritten") }
+// Close waits for what is being written and closes the store.
+func (s *Store) Close() error {
+	var errs []error
+	for _, c := range s.chunks {
+		errs = append(errs, c.Close())
+	}
+	for _, c := range s.closers {
+		errs = append(errs, c.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// update runs a transaction and makes its records durable in the packs: the
+// metadata store decides, then the packs learn, then the caller may answer.
+func (s *Store) update(ctx context.Context, fn func(tx manifest.Tx) error) error {
+	c, err := s.meta.Update(ctx, fn)
+	if err != nil || c == nil {
+		return wrapSpace(err)
+	}
+	ctx = context.WithoutCancel(ctx) // it is decided
+	if s.behind.Load() {
+		if err := s.catchUp(ctx); err != nil {
+			return wrapSpace(err)
+		}
+		return nil
+	}
+	if err := s.write(ctx, c); err != nil {
+		s.behind.Store(true)
+		return wrapSpace(err)
+	}
+	return nil
+}
+
+// write brings the records of a commit to the packs.
+func (s *Store) write(ctx context.Context, c *manifest.Commit) error {
+	chunks := s.chunks[c.Domain]
+	if chunks == nil {
+		return fmt.Errorf("no backend is called %q any more, and it has not been told of all changes", c.Domain)
+	}
+	if err := chunks.AppendRecord(ctx, c.Records); err != nil {
+		return err
+	}
+	return s.meta.Written(ctx, c)
+}
+
+// catchUp brings the records of all unwritten commits to the packs.
+func (s *Store) catchUp(ctx context.Context) error {
+	s.behindMu.Lock()
+	defer s.behindMu.Unlock()
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(64)
+	for c, err := range s.meta.Unwritten(ctx) {
+		if err != nil {
+			return errors.Join(err, g.Wait())
+		}
+		g.Go(func() error { return s.write(gctx, c) })
+	}
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	s.behind.Store(false)
+	return nil
+}

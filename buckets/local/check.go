@@ -3,13 +3,11 @@ package local
 import (
 	"context"
 	"errors"
-)
+	"fmt"
+	"slices"
 
-var (
-	// ErrLocked reports that another process has the directory open.
-	ErrLocked = errors.New("directory is in use by another process")
-	// ErrNoMetadata reports packs without the database that describes them.
-	ErrNoMetadata = errors.New("metadata database is missing; run check --repair to rebuild it from the packs")
+	"github.com/cairn-store/cairn/cas"
+	"github.com/cairn-store/cairn/manifest"
 )
 
 // A Problem is one thing that Check found.
@@ -39,6 +37,7 @@ type Report struct {
 
 // CheckOptions are choices of Check.
 type CheckOptions struct {
+	Options
 	Repair   bool
 	DryRun   bool                    // with Repair: plan, change nothing
 	Progress func(done, total int64) // bytes of packs
@@ -48,5 +47,244 @@ type CheckOptions struct {
 // byte. With Repair it mends what it can, only ever adding; a missing
 // metadata database is rebuilt from the packs.
 func Check(ctx context.Context, dir string, opts *CheckOptions) (*Report, error) {
-	panic("unwritten")
+	if opts == nil {
+		opts = &CheckOptions{}
+	}
+	c := &checker{opts: opts, report: &Report{Problems: []Problem{}, Damaged: []Problem{}}}
+	var err error
+	c.s, err = open(ctx, dir, &opts.Options)
+	if errors.Is(err, ErrNoMetadata) {
+		c.problem(Problem{Kind: "metadata", Detail: "the metadata database is missing", Repaired: c.repairs()})
+		if !c.repairs() {
+			return c.report, nil
+		}
+		if err := rebuild(ctx, dir, &opts.Options); err != nil {
+			return nil, fmt.Errorf("rebuild %s: %w", dir, err)
+		}
+		c.report.Rebuilt = true
+		c.s, err = open(ctx, dir, &opts.Options)
+	}
+	if err != nil {
+		return nil, err
+	}
+	err = c.run(ctx)
+	c.report.OK = len(c.report.Damaged) == 0 && !slices.ContainsFunc(c.report.Problems, func(p Problem) bool { return !p.Repaired })
+	return c.report, errors.Join(err, c.s.close())
+}
+
+// A checker compares packs, index and rows.
+type checker struct {
+	s      *parts
+	opts   *CheckOptions
+	report *Report
+	total  int64 // bytes of packs
+
+	frames  map[cas.FrameID]cas.FrameEntry // of the index, not met in a pack yet
+	known   map[cas.PackID]cas.PackEntry   // of the index
+	bad     map[cas.Digest]cas.PackID      // chunks that cannot be read
+	records recordLog                      // what the packs say of rows
+	lost    bool                           // a frame of records is damaged
+}
+
+func (c *checker) repairs() bool { return c.opts.Repair && !c.opts.DryRun }
+
+func (c *checker) problem(p Problem) { c.report.Problems = append(c.report.Problems, p) }
+
+func (c *checker) run(ctx context.Context) error {
+	c.bad = make(map[cas.Digest]cas.PackID)
+	c.records = newRecordLog()
+	if err := c.loadIndex(ctx); err != nil {
+		return err
+	}
+	for _, step := range []func(context.Context) error{
+		c.packs, c.unmet, c.chunks, c.heal, c.rows, c.sums,
+	} {
+		if err := step(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *checker) loadIndex(ctx context.Context) error {
+	c.frames = make(map[cas.FrameID]cas.FrameEntry)
+	c.known = make(map[cas.PackID]cas.PackEntry)
+	ix := c.s.chunks.Index()
+	for f, err := range ix.AllFrames(ctx) {
+		if err != nil {
+			return err
+		}
+		c.frames[f.ID] = f
+	}
+	for p, err := range ix.AllPacks(ctx) {
+		if err != nil {
+			return err
+		}
+		c.known[p.ID] = p
+	}
+	return nil
+}
+
+// packs walks all packs and verifies every frame.
+func (c *checker) packs(ctx context.Context) error {
+	var packs []cas.PackEntry
+	for p, err := range c.s.chunks.Packs(ctx) {
+		if err != nil {
+			return err
+		}
+		packs = append(packs, p)
+		c.total += p.Size
+	}
+	for _, p := range packs {
+		if err := c.pack(ctx, p); err != nil {
+			return err
+		}
+		c.report.Packs++
+		delete(c.known, p.ID)
+	}
+	for id := range c.known {
+		c.problem(Problem{Kind: "pack", Pack: id.String(), Detail: "the index names a pack that is not there"})
+	}
+	return nil
+}
+
+func (c *checker) pack(ctx context.Context, p cas.PackEntry) error {
+	known := c.known[p.ID]
+	sealed, err := c.s.chunks.Walk(ctx, p, func(f *cas.Frame) error {
+		c.report.Bytes += int64(f.Entry.StoredLen)
+		if c.opts.Progress != nil {
+			c.opts.Progress(min(c.report.Bytes, c.total), c.total)
+		}
+		if f.Damage != nil {
+			return c.stretch(f, known, p)
+		}
+		return c.frame(ctx, f)
+	})
+	if err != nil {
+		return err
+	}
+	if known.Sealed && !sealed {
+		c.problem(Problem{Kind: "pack", Pack: p.ID.String(), Detail: "the footer is damaged; frames can still be found without it"})
+	}
+	return nil
+}
+
+// stretch is told of bytes in which no frame was recognised. At the end of a
+// pack that was not sealed they are what a crash left.
+func (c *checker) stretch(f *cas.Frame, known cas.PackEntry, p cas.PackEntry) error {
+	if f.Entry.Offset < known.Size {
+		c.problem(Problem{Kind: "pack", Pack: p.ID.String(),
+			Detail: fmt.Sprintf("%d bytes at %d: %v", f.Skipped, f.Entry.Offset, f.Damage)})
+	}
+	return nil
+}
+
+// frame verifies the slots of a frame. A chunk is damaged if this is the
+// place that the index names for it.
+func (c *checker) frame(ctx context.Context, f *cas.Frame) error {
+	entry, indexed := c.frames[f.Entry.ID]
+	if indexed && entry == f.Entry {
+		delete(c.frames, f.Entry.ID)
+	}
+	bad, plain, err := c.s.chunks.Verify(ctx, f)
+	if err != nil {
+		return err
+	}
+	if f.Entry.Kind == cas.KindRecord {
+		return c.recordFrame(f, bad, plain)
+	}
+	if !indexed || len(bad) == 0 {
+		return nil
+	}
+	return c.damagedSlots(ctx, f.Entry, bad)
+}
+
+func (c *checker) recordFrame(f *cas.Frame, bad []cas.Ref, plain [][]byte) error {
+	if len(bad) > 0 {
+		c.lost = true
+		c.problem(Problem{Kind: "pack", Pack: f.Entry.Pack.String(), Repaired: c.repairs(),
+			Detail: fmt.Sprintf("metadata records at %d are damaged", f.Entry.Offset)})
+	}
+	for _, p := range plain {
+		if p == nil {
+			continue
+		}
+		rs, err := manifest.DecodeRecords(p)
+		if err != nil {
+			return err
+		}
+		c.records.add(rs)
+	}
+	return nil
+}
+
+// damagedSlots notes which of the chunks bad have no other place than the
+// frame e.
+func (c *checker) damagedSlots(ctx context.Context, e cas.FrameEntry, bad []cas.Ref) error {
+	ds := make([]cas.Digest, len(bad))
+	for i := range bad {
+		ds[i] = bad[i].Digest
+	}
+	out := make([]cas.ChunkEntry, len(ds))
+	if err := c.s.chunks.Index().Chunks(ctx, ds, out); err != nil {
+		return err
+	}
+	for i := range out {
+		if out[i].Frame == e.ID {
+			c.damage(ds[i], e.Pack, fmt.Sprintf("the stored bytes at %d are damaged", e.Offset))
+		}
+	}
+	return nil
+}
+
+func (c *checker) damage(d cas.Digest, pack cas.PackID, detail string) {
+	if _, ok := c.bad[d]; ok {
+		return
+	}
+	c.bad[d] = pack
+	c.problem(Problem{Kind: "chunk", Digest: d.String(), Pack: pack.String(), Detail: detail})
+}
+
+// unmet looks at the frames that the index names and no pack showed: their
+// headers are damaged, or they are gone.
+func (c *checker) unmet(ctx context.Context) error {
+	for _, f := range c.frames {
+		c.problem(Problem{Kind: "index", Pack: f.Pack.String(),
+			Detail: fmt.Sprintf("the frame at %d is not found where the index has it", f.Offset)})
+		c.lost = c.lost || f.Kind == cas.KindRecord
+	}
+	return nil
+}
+
+// chunks checks that every chunk of the index lies in a frame that it knows,
+// and reads those whose frame the packs did not show.
+func (c *checker) chunks(ctx context.Context) error {
+	ix := c.s.chunks.Index()
+	known := make(map[cas.FrameID]bool)
+	for f, err := range ix.AllFrames(ctx) {
+		if err != nil {
+			return err
+		}
+		known[f.ID] = true
+	}
+	for e, err := range ix.AllChunks(ctx) {
+		if err != nil {
+			return err
+		}
+		c.report.Chunks++
+		_, unmet := c.frames[e.Frame]
+		switch {
+		case !known[e.Frame]:
+			c.damage(e.Digest, cas.PackID{}, "the index does not know its frame")
+		case unmet:
+			_, err := c.s.chunks.Get(ctx, e.Digest, nil)
+			var ce *cas.CorruptError
+			if errors.As(err, &ce) {
+				c.damage(e.Digest, ce.Pack, ce.Err.Error())
+			} else if err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }

@@ -1,0 +1,177 @@
+package buckets
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/cairn-store/cairn/manifest"
+)
+
+// edit authorises op on the file id (f_…) and runs change on its row in a
+// transaction, with the current version's row. What change leaves in f is
+// written.
+func (b *Bucket) edit(ctx context.Context, op Op, id, ifMatch string, opts *GetOptions,
+	change func(tx manifest.Tx, f *manifest.File, m *manifest.Manifest) error) (*File, error) {
+	var out *File
+	err := b.row(ctx, op, id, ifMatch, opts, func(tx manifest.Tx, f *manifest.File, m *manifest.Manifest) error {
+		if err := change(tx, f, m); err != nil {
+			return err
+		}
+		if err := tx.PutFile(ctx, b.b.Domain, f); err != nil {
+			return conflict(err)
+		}
+		cur, err := tx.Manifest(ctx, f.Current)
+		if err == nil {
+			out = b.file(f, cur)
+		}
+		return err
+	})
+	return out, err
+}
+
+// row authorises op on the file id (f_…) and runs fn on its rows in a
+// transaction.
+func (b *Bucket) row(ctx context.Context, op Op, id, ifMatch string, opts *GetOptions,
+	fn func(tx manifest.Tx, f *manifest.File, m *manifest.Manifest) error) error {
+	if opts == nil {
+		opts = &GetOptions{}
+	}
+	fid, ok := manifest.ParseFileID(id)
+	if !ok {
+		return ErrNoFile
+	}
+	f, m, err := b.find(ctx, id, opts)
+	if err != nil {
+		return err
+	}
+	if err := b.allow(ctx, op, b.file(f, m)); err != nil {
+		return err
+	}
+	return b.s.update(ctx, func(tx manifest.Tx) error {
+		f, err := tx.File(ctx, fid)
+		if err := b.visible(f, err, opts); err != nil {
+			return err
+		}
+		m, err := tx.Manifest(ctx, f.Current)
+		if err != nil {
+			return err
+		}
+		if err := matches(ifMatch, m); err != nil {
+			return err
+		}
+		return fn(tx, f, m)
+	})
+}
+
+func conflict(err error) error {
+	if errors.Is(err, manifest.ErrConflict) {
+		return ErrExist
+	}
+	return err
+}
+
+// Update changes what is known about the file id (f_…), not its content.
+func (b *Bucket) Update(ctx context.Context, id string, p *Patch) (*File, error) {
+	return b.edit(ctx, OpUpdate, id, p.IfMatch, nil, func(tx manifest.Tx, f *manifest.File, m *manifest.Manifest) (err error) {
+		if p.Name != nil {
+			if f.Name, err = cleanName(*p.Name); err != nil {
+				return err
+			}
+		}
+		if p.Folder != nil {
+			if f.Folder, err = cleanFolder(*p.Folder); err != nil {
+				return err
+			}
+		}
+		if p.Tags != nil {
+			if f.Tags = *p.Tags; len(f.Tags) == 0 {
+				f.Tags = nil
+			}
+			if err := checkTags(f.Tags); err != nil {
+				return err
+			}
+		}
+		if p.Access != nil {
+			f.Access = *p.Access
+		}
+		if p.Metadata != nil {
+			if f.Metadata, err = mergeMetadata(f.Metadata, p.Metadata); err != nil {
+				return err
+			}
+		}
+		f.UpdatedAt = now()
+		return nil
+	})
+}
+
+// mergeMetadata applies a merge patch (RFC 7396).
+func mergeMetadata(old []byte, patch map[string]any) ([]byte, error) {
+	merged := merge(decodeMetadata(old), patch)
+	if len(merged) == 0 {
+		return nil, nil
+	}
+	return encodeMetadata(merged)
+}
+
+func merge(target, patch map[string]any) map[string]any {
+	if target == nil {
+		target = make(map[string]any)
+	}
+	for k, v := range patch {
+		sub, isMap := v.(map[string]any)
+		switch {
+		case v == nil:
+			delete(target, k)
+		case isMap:
+			t, _ := target[k].(map[string]any)
+			target[k] = merge(t, sub)
+		default:
+			target[k] = v
+		}
+	}
+	return target
+}
+
+// Delete moves the file id (f_…) to the trash; its name is free again.
+func (b *Bucket) Delete(ctx context.Context, id string, opts *DeleteOptions) (*File, error) {
+	return b.edit(ctx, OpDelete, id, opts.ifMatch(), nil, func(tx manifest.Tx, f *manifest.File, m *manifest.Manifest) error {
+		f.State = manifest.Trashed
+		f.DeletedAt = now()
+		f.UpdatedAt = f.DeletedAt
+		return nil
+	})
+}
+
+func (o *DeleteOptions) ifMatch() string {
+	if o == nil {
+		return ""
+	}
+	return o.IfMatch
+}
+
+// Undelete takes the file id (f_…) out of the trash, under a free name if its
+// own has been taken since.
+func (b *Bucket) Undelete(ctx context.Context, id string) (*File, error) {
+	opts := &GetOptions{Trashed: true}
+	return b.edit(ctx, OpDelete, id, "", opts, func(tx manifest.Tx, f *manifest.File, m *manifest.Manifest) (err error) {
+		if f.State != manifest.Trashed {
+			return ErrNotTrashed
+		}
+		if f.Name, err = freeName(ctx, tx, f.Bucket, f.Folder, f.Name); err != nil {
+			return err
+		}
+		f.State, f.UpdatedAt = manifest.Active, now()
+		f.DeletedAt = time.Time{}
+		return nil
+	})
+}
+
+// Purge removes the file id (f_…), trashed or not, and all its versions for
+// good.
+func (b *Bucket) Purge(ctx context.Context, id string, opts *DeleteOptions) error {
+	all := &GetOptions{Trashed: true}
+	return b.row(ctx, OpDelete, id, opts.ifMatch(), all, func(tx manifest.Tx, f *manifest.File, m *manifest.Manifest) error {
+		return tx.Purge(ctx, b.b.Domain, f.ID)
+	})
+}

@@ -1,0 +1,227 @@
+package buckets
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"time"
+
+	"github.com/cairn-store/cairn/cas"
+	"github.com/cairn-store/cairn/manifest"
+)
+
+// errEpoch says that some chunk has become unusable since the upload began:
+// its chunks must be looked up again before it can be committed.
+var errEpoch = errors.New("chunks must be checked again")
+
+// commit makes the content a version, in one transaction.
+func (u *upload) commit(ctx context.Context) (*File, error) {
+	var out *File
+	err := u.b.s.update(ctx, func(tx manifest.Tx) error {
+		if tx.Epoch() != u.epoch {
+			return errEpoch
+		}
+		old, err := u.current(ctx, tx)
+		if err != nil {
+			return err
+		}
+		var cur *manifest.Manifest
+		if old != nil {
+			if cur, err = tx.Manifest(ctx, old.Current); err != nil {
+				return err
+			}
+			if err := matches(u.opts.IfMatch, cur); err != nil {
+				return err
+			}
+			if u.unchanged(old, cur) {
+				out = u.b.file(old, cur)
+				out.Unchanged = true
+				return nil
+			}
+		} else if u.opts.IfMatch != "" {
+			return fmt.Errorf("there is no version to match: %w", ErrPrecondition)
+		}
+		f, m := u.rows(old)
+		if old == nil {
+			if err := u.chooseName(ctx, tx, f); err != nil {
+				return err
+			}
+		}
+		out = u.b.file(f, m)
+		return put(ctx, tx, u.b.b.Domain, f, m)
+	})
+	if err != nil {
+		return nil, err
+	}
+	out.NewBytes, out.StoredBytes = u.stats.NewBytes, u.stats.StoredBytes
+	return out, nil
+}
+
+// put writes a file and a version together.
+func put(ctx context.Context, tx manifest.Tx, domain string, f *manifest.File, m *manifest.Manifest) error {
+	if err := tx.PutManifest(ctx, m); err != nil {
+		return err
+	}
+	return tx.PutFile(ctx, domain, f)
+}
+
+// current finds the file that the upload becomes a version of, nil for a new
+// file.
+func (u *upload) current(ctx context.Context, tx manifest.Tx) (*manifest.File, error) {
+	if u.target != "" {
+		f, err := tx.File(ctx, u.target)
+		if errors.Is(err, fs.ErrNotExist) || err == nil && f.State != manifest.Active {
+			return nil, ErrNoFile // deleted meanwhile
+		}
+		return f, err
+	}
+	f, err := tx.FileByPath(ctx, u.b.b.name, join(u.folder, u.name))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	switch u.opts.OnConflict {
+	case ConflictNew:
+		return nil, nil
+	case ConflictFail:
+		return nil, ErrExist
+	}
+	return f, nil
+}
+
+func (u *upload) unchanged(f *manifest.File, m *manifest.Manifest) bool {
+	return u.opts.SkipUnchanged && m.Root == u.c.Root && m.Size == u.c.Size &&
+		(u.metadata == nil || bytes.Equal(u.metadata, f.Metadata)) &&
+		(u.opts.Tags == nil || slices.Equal(u.opts.Tags, f.Tags))
+}
+
+// rows are the file and the version that the upload makes, old being the file
+// as it was, or nil.
+func (u *upload) rows(old *manifest.File) (*manifest.File, *manifest.Manifest) {
+	now := now()
+	f := &manifest.File{ID: manifest.NewFileID(), Bucket: u.b.b.name, Folder: u.folder, Name: u.name,
+		Owner: u.b.whoID(), CreatedAt: now}
+	if old != nil {
+		row := *old
+		f = &row
+	}
+	if u.metadata != nil {
+		f.Metadata = u.metadata
+	}
+	if u.opts.Tags != nil {
+		f.Tags = u.opts.Tags
+	}
+	m := &manifest.Manifest{Content: *u.c, MIMEType: u.mime, DeclaredMIMEType: u.opts.MIMEType,
+		CreatedBy: u.b.whoID()}
+	addVersion(f, m, now)
+	return f, m
+}
+
+// addVersion makes m the current version of f.
+func addVersion(f *manifest.File, m *manifest.Manifest, now time.Time) {
+	f.LastVersion++
+	m.ID, m.File, m.Version, m.CreatedAt = manifest.NewVersionID(), f.ID, f.LastVersion, now
+	f.Current, f.UpdatedAt = m.ID, now
+	f.Versions++
+	f.TotalSize += m.Size
+	f.TotalChunks += m.Chunks
+}
+
+// dropVersion takes m out of f's sums.
+func dropVersion(f *manifest.File, m *manifest.Manifest) {
+	f.Versions--
+	f.TotalSize -= m.Size
+	f.TotalChunks -= m.Chunks
+}
+
+// chooseName gives a new file the name asked for or, if it is taken and the
+// upload allows it, a free one.
+func (u *upload) chooseName(ctx context.Context, tx manifest.Tx, f *manifest.File) error {
+	name, err := freeName(ctx, tx, f.Bucket, f.Folder, f.Name)
+	if err != nil {
+		return err
+	}
+	if name != f.Name && u.opts.OnConflict != ConflictNew {
+		return ErrExist
+	}
+	f.Name = name
+	return nil
+}
+
+// freeName returns name, or a numbered form of it, that no active file has.
+// It finds the end of "x (2)", "x (3)" … by doubling and halving.
+func freeName(ctx context.Context, tx manifest.Tx, bucket, folder, name string) (string, error) {
+	taken := func(n int) (bool, error) {
+		try := name
+		if n > 1 {
+			try = numbered(name, n)
+		}
+		_, err := tx.FileByPath(ctx, bucket, join(folder, try))
+		if errors.Is(err, fs.ErrNotExist) {
+			return false, nil
+		}
+		return true, err
+	}
+	free := 1
+	for {
+		t, err := taken(free)
+		if err != nil {
+			return "", err
+		}
+		if !t {
+			break
+		}
+		free *= 2
+	}
+	for low := free / 2; low+1 < free; { // low is taken, free is free
+		mid := (low + free) / 2
+		t, err := taken(mid)
+		if err != nil {
+			return "", err
+		}
+		if t {
+			low = mid
+		} else {
+			free = mid
+		}
+	}
+	if free == 1 {
+		return name, nil
+	}
+	return numbered(name, free), nil
+}
+
+// recheck looks all chunks of the upload up again.
+func (u *upload) recheck(ctx context.Context) error {
+	u.epoch = u.b.s.meta.Epoch()
+	var ds []cas.Digest
+	check := func() error {
+		missing, err := u.b.chunks.Missing(ctx, ds)
+		if err == nil && len(missing) > 0 {
+			err = fmt.Errorf("%d chunks, %s among them: %w", len(missing), missing[0], ErrChunksGone)
+		}
+		ds = ds[:0]
+		return err
+	}
+	for _, s := range u.c.Segments {
+		ds = append(ds, s.Digest)
+	}
+	err := u.c.Refs(ctx, u.b.segments(), func(r cas.Ref) error {
+		if ds = append(ds, r.Digest); len(ds) < 4096 {
+			return nil
+		}
+		return check()
+	})
+	if err != nil {
+		return err
+	}
+	return check()
+}
+
+// now is the time as rows keep it.
+func now() time.Time { return time.Now().UTC().Truncate(time.Millisecond) }

@@ -1,0 +1,71 @@
+package buckets
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+
+	"github.com/cairn-store/cairn/manifest"
+)
+
+// Copy makes a new file in dst with the content of id. Within one backend no
+// data moves.
+func (b *Bucket) Copy(ctx context.Context, id string, dst *Bucket, opts *CopyOptions) (*File, error) {
+	if opts == nil {
+		opts = &CopyOptions{}
+	}
+	src, m, err := b.find(ctx, id, &GetOptions{Version: opts.Version})
+	if err != nil {
+		return nil, err
+	}
+	if err := b.allow(ctx, OpDownload, b.file(src, m)); err != nil {
+		return nil, err
+	}
+	put := &PutOptions{Folder: src.Folder, MIMEType: m.DeclaredMIMEType, Metadata: decodeMetadata(src.Metadata),
+		Tags: src.Tags, OnConflict: opts.OnConflict}
+	name := src.Name
+	if opts.Name != "" {
+		name = opts.Name
+	}
+	if opts.Folder != nil {
+		put.Folder = *opts.Folder
+	}
+	if put.OnConflict == "" {
+		put.OnConflict = ConflictNew
+	}
+	if b.b.Domain != dst.b.Domain {
+		r := manifest.NewReader(ctx, b.chunks, b.segments(), &m.Content)
+		defer r.Close()
+		return dst.Put(ctx, name, r, put)
+	}
+	return dst.link(ctx, name, m, put)
+}
+
+// link makes the content of m a file of the bucket.
+func (b *Bucket) link(ctx context.Context, name string, m *manifest.Manifest, opts *PutOptions) (*File, error) {
+	u, err := b.newUpload(opts)
+	if err != nil {
+		return nil, err
+	}
+	if u.name, err = cleanName(name); err != nil {
+		return nil, err
+	}
+	if u.folder, err = cleanFolder(opts.Folder); err != nil {
+		return nil, err
+	}
+	if err := b.allowCreate(ctx, u.folder, u.name); err != nil {
+		return nil, err
+	}
+	old, err := b.s.meta.FileByPath(ctx, b.b.name, join(u.folder, u.name))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	if err := u.begin(ctx, old); err != nil {
+		return nil, err
+	}
+	u.mime, u.c = m.MIMEType, &m.Content
+	if err := u.recheck(ctx); err != nil {
+		return nil, err
+	}
+	return u.commitRetry(ctx)
+}

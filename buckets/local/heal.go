@@ -1,0 +1,66 @@
+package local
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/cairn-store/cairn/cas"
+)
+
+// heal looks in all packs for another copy of each damaged chunk. What has
+// none is marked, so that the next upload that carries it stores it anew.
+func (c *checker) heal(ctx context.Context) error {
+	if !c.repairs() || len(c.bad) == 0 {
+		return nil
+	}
+	change := &cas.Change{}
+	for d := range c.bad {
+		change.Bad = append(change.Bad, d)
+	}
+	if err := c.s.chunks.Apply(ctx, change); err != nil {
+		return err
+	}
+	for p, err := range c.s.chunks.Packs(ctx) {
+		if err != nil {
+			return err
+		}
+		_, err = c.s.chunks.Walk(ctx, p, func(f *cas.Frame) error { return c.healFrom(ctx, f) })
+		if err != nil {
+			return err
+		}
+	}
+	for i := range c.report.Problems {
+		p := &c.report.Problems[i]
+		d, err := cas.ParseDigest(p.Digest)
+		if _, still := c.bad[d]; p.Kind == "chunk" && err == nil && !still {
+			p.Repaired = true
+			p.Detail = fmt.Sprintf("%s; another copy took its place", p.Detail)
+		}
+	}
+	return nil
+}
+
+// healFrom takes the good copies of damaged chunks that a frame holds.
+func (c *checker) healFrom(ctx context.Context, f *cas.Frame) error {
+	wanted := false
+	for _, e := range f.Chunks {
+		if _, ok := c.bad[e.Digest]; ok {
+			wanted = true
+		}
+	}
+	if f.Damage != nil || !wanted {
+		return nil
+	}
+	_, plain, err := c.s.chunks.Verify(ctx, f)
+	if err != nil || plain == nil {
+		return err
+	}
+	change := &cas.Change{Frames: []cas.FrameEntry{f.Entry}}
+	for i, e := range f.Chunks {
+		if _, ok := c.bad[e.Digest]; ok && plain[i] != nil {
+			change.Chunks = append(change.Chunks, e)
+			delete(c.bad, e.Digest)
+		}
+	}
+	return c.s.chunks.Apply(ctx, change)
+}

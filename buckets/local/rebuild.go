@@ -1,0 +1,158 @@
+package local
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/cairn-store/cairn/cas"
+	"github.com/cairn-store/cairn/manifest"
+)
+
+// rebuild makes the metadata database anew from the packs. It is built beside
+// its place and moved there when it is whole.
+func rebuild(ctx context.Context, dir string, opts *Options) error {
+	s := &parts{opts: *opts}
+	var err error
+	if s.disk, err = openDisk(dir, opts); err != nil {
+		return err
+	}
+	tmp := metaDir(dir) + ".new"
+	if err := removeAll(tmp, opts); err != nil {
+		return err
+	}
+	if err := s.openMeta(ctx, tmp, false); err != nil {
+		return err
+	}
+	err = s.replay(ctx)
+	if err = errors.Join(err, s.close()); err != nil {
+		return err
+	}
+	return rename(tmp, metaDir(dir), opts)
+}
+
+func removeAll(path string, opts *Options) error {
+	if opts.MetaFS != nil {
+		return opts.MetaFS.RemoveAll(path)
+	}
+	return os.RemoveAll(path)
+}
+
+func rename(from, to string, opts *Options) error {
+	if opts.MetaFS != nil {
+		return opts.MetaFS.Rename(from, to)
+	}
+	return os.Rename(from, to)
+}
+
+// replay fills the empty database of s. Rows come first: they say which packs
+// are doomed and do not count.
+func (s *parts) replay(ctx context.Context) error {
+	var packs []cas.PackEntry
+	for p, err := range s.chunks.Packs(ctx) {
+		if err != nil {
+			return err
+		}
+		packs = append(packs, p)
+	}
+	doomed := make(map[cas.PackID]bool)
+	for _, p := range packs {
+		if err := s.replayRecords(ctx, p, doomed); err != nil {
+			return err
+		}
+	}
+	for _, p := range packs {
+		if doomed[p.ID] {
+			continue
+		}
+		if err := s.replayFrames(ctx, p); err != nil {
+			return err
+		}
+	}
+	return s.meta.Reindex(ctx)
+}
+
+// replayRecords restores the rows that the records of a pack describe.
+func (s *parts) replayRecords(ctx context.Context, p cas.PackEntry, doomed map[cas.PackID]bool) error {
+	_, err := s.chunks.Walk(ctx, p, func(f *cas.Frame) error {
+		if f.Damage != nil || f.Entry.Kind != cas.KindRecord {
+			return nil
+		}
+		_, plain, err := s.chunks.Verify(ctx, f)
+		if err != nil {
+			return err
+		}
+		for _, slot := range plain {
+			if slot == nil {
+				continue // check will tell
+			}
+			rs, err := manifest.DecodeRecords(slot)
+			if err != nil {
+				return fmt.Errorf("record in pack %s at %d: %w", p.ID, f.Entry.Offset, err)
+			}
+			for _, r := range rs {
+				if r.Doomed != nil {
+					doomed[*r.Doomed] = true
+				}
+			}
+			if err := s.meta.Restore(ctx, rs); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return err
+}
+
+// replayFrames indexes the frames of a pack.
+func (s *parts) replayFrames(ctx context.Context, p cas.PackEntry) error {
+	change := &cas.Change{}
+	sealed, err := s.chunks.Walk(ctx, p, func(f *cas.Frame) error {
+		if f.Damage != nil {
+			return nil
+		}
+		bad, plain, err := s.chunks.Verify(ctx, f)
+		if err != nil {
+			return err
+		}
+		if len(bad) == len(f.Slots) && len(bad) > 0 {
+			return nil // nothing of it can be read: the torn end of a crash, or damage
+		}
+		if err := s.keepSegments(ctx, f, plain); err != nil {
+			return err
+		}
+		change.Frames = append(change.Frames, f.Entry)
+		for i, e := range f.Chunks {
+			if plain[i] != nil {
+				change.Chunks = append(change.Chunks, e)
+			}
+		}
+		if len(change.Chunks) < 10000 {
+			return nil
+		}
+		full := change
+		change = &cas.Change{}
+		return s.chunks.Apply(ctx, full)
+	})
+	if err != nil {
+		return err
+	}
+	change.Packs = []cas.PackEntry{{ID: p.ID, Size: p.Size, Sealed: sealed}}
+	return s.chunks.Apply(ctx, change)
+}
+
+func (s *parts) keepSegments(ctx context.Context, f *cas.Frame, plain [][]byte) error {
+	if f.Entry.Kind != cas.KindSegment {
+		return nil
+	}
+	for i, p := range plain {
+		if p == nil {
+			continue
+		}
+		if err := s.meta.Segments(domain).PutSegment(ctx, f.Slots[i].Digest, p); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,194 @@
+package local
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+
+	"github.com/cairn-store/cairn/cas"
+	"github.com/cairn-store/cairn/manifest"
+)
+
+// A recordLog is what the packs say of rows: enough to tell which rows a
+// rebuild would not bring back.
+type recordLog struct {
+	files     map[manifest.FileID]uint64 // highest revision
+	manifests map[manifest.VersionID]bool
+	gone      map[string]bool
+}
+
+func newRecordLog() recordLog {
+	return recordLog{make(map[manifest.FileID]uint64), make(map[manifest.VersionID]bool), make(map[string]bool)}
+}
+
+func (l *recordLog) add(rs []manifest.Record) {
+	for _, r := range rs {
+		switch {
+		case r.File != nil:
+			l.files[r.File.ID] = max(l.files[r.File.ID], r.File.Revision)
+		case r.Manifest != nil:
+			l.manifests[r.Manifest.ID] = true
+		case r.Purged != "":
+			l.gone[string(r.Purged)] = true
+		case r.Dropped != "":
+			l.gone[string(r.Dropped)] = true
+		}
+	}
+}
+
+// rows checks every file and version: that its chunks can be read, that its
+// row is what the packs say, and mends the packs where they lag behind.
+func (c *checker) rows(ctx context.Context) error {
+	var missing []manifest.Record
+	for f, err := range c.s.meta.All(ctx) {
+		if err != nil {
+			return err
+		}
+		c.report.Files++
+		if rev := c.records.files[f.ID]; rev != f.Revision {
+			missing = append(missing, manifest.Record{File: f})
+			c.problem(Problem{Kind: "metadata", FileID: string(f.ID), Repaired: c.repairs(),
+				Detail: fmt.Sprintf("the packs hold revision %d of the file's row, the database %d", rev, f.Revision)})
+		}
+		if _, err := c.s.meta.Manifest(ctx, f.Current); errors.Is(err, fs.ErrNotExist) {
+			c.problem(Problem{Kind: "manifest", FileID: string(f.ID), ManifestID: string(f.Current),
+				Detail: "the file's current version is missing"})
+		}
+		n, err := c.versions(ctx, f, &missing)
+		if err != nil {
+			return err
+		}
+		if n != f.Versions {
+			c.problem(Problem{Kind: "manifest", FileID: string(f.ID),
+				Detail: fmt.Sprintf("the file counts %d versions, there are %d", f.Versions, n)})
+		}
+	}
+	if !c.repairs() || len(missing) == 0 {
+		return nil
+	}
+	for len(missing) > 0 {
+		n := min(len(missing), 1000)
+		p, err := manifest.AppendRecords(nil, missing[:n])
+		if err != nil {
+			return err
+		}
+		if err := c.s.chunks.AppendRecord(ctx, p); err != nil {
+			return err
+		}
+		missing = missing[n:]
+	}
+	return nil
+}
+
+func (c *checker) versions(ctx context.Context, f *manifest.File, missing *[]manifest.Record) (n uint64, err error) {
+	for m, err := range c.s.meta.Versions(ctx, f.ID) {
+		if err != nil {
+			return n, err
+		}
+		n++
+		c.report.Manifests++
+		if !c.records.manifests[m.ID] {
+			*missing = append(*missing, manifest.Record{Manifest: m})
+			c.problem(Problem{Kind: "metadata", FileID: string(f.ID), ManifestID: string(m.ID), Repaired: c.repairs(),
+				Detail: "the packs do not hold the version's row"})
+		}
+		if why, err := c.readable(ctx, m); err != nil {
+			return n, err
+		} else if why != nil {
+			why.Kind, why.FileID, why.ManifestID = "manifest", string(f.ID), string(m.ID)
+			c.report.Damaged = append(c.report.Damaged, *why)
+		}
+	}
+	return n, nil
+}
+
+// readable returns nil, or what keeps the version from being read whole.
+func (c *checker) readable(ctx context.Context, m *manifest.Manifest) (*Problem, error) {
+	var why *Problem
+	stop := errors.New("stop")
+	ds := make([]cas.Digest, 1)
+	out := make([]cas.ChunkEntry, 1)
+	err := m.Refs(ctx, getSegments{c.s}, func(r cas.Ref) error {
+		if pack, ok := c.bad[r.Digest]; ok {
+			why = &Problem{Digest: r.Digest.String(), Pack: pack.String(), Detail: "a chunk is damaged"}
+			return stop
+		}
+		ds[0] = r.Digest
+		if err := c.s.chunks.Index().Chunks(ctx, ds, out); err != nil {
+			return err
+		}
+		if out[0].Frame == (cas.FrameID{}) || out[0].Length != r.Length {
+			why = &Problem{Digest: r.Digest.String(), Detail: "a chunk is not stored"}
+			return stop
+		}
+		return nil
+	})
+	var ce *cas.CorruptError
+	switch {
+	case err == stop:
+		return why, nil
+	case errors.As(err, &ce):
+		return &Problem{Digest: ce.Digest.String(), Pack: ce.Pack.String(), Detail: "a segment of the chunk list is damaged"}, nil
+	case errors.Is(err, manifest.ErrFormat):
+		return &Problem{Detail: err.Error()}, nil
+	}
+	return nil, err
+}
+
+// getSegments finds segments in the database or else in the packs.
+type getSegments struct{ s *parts }
+
+func (g getSegments) Segment(ctx context.Context, d cas.Digest) ([]byte, error) {
+	p, err := g.s.meta.Segments(domain).Segment(ctx, d)
+	if errors.Is(err, fs.ErrNotExist) {
+		return g.s.chunks.Get(ctx, d, nil)
+	}
+	return p, err
+}
+
+// sums compares the usage of every bucket with its rows.
+func (c *checker) sums(ctx context.Context) error {
+	want := make(map[string]manifest.Usage)
+	names := make(map[string]int)
+	for f, err := range c.s.meta.All(ctx) {
+		if err != nil {
+			return err
+		}
+		u := want[f.Bucket]
+		if f.State == manifest.Trashed {
+			u.TrashedFiles, u.TrashedVersions = u.TrashedFiles+1, u.TrashedVersions+int64(f.Versions)
+			u.TrashedBytes, u.TrashedChunks = u.TrashedBytes+f.TotalSize, u.TrashedChunks+f.TotalChunks
+		} else {
+			u.Files, u.Versions = u.Files+1, u.Versions+int64(f.Versions)
+			u.Bytes, u.Chunks = u.Bytes+f.TotalSize, u.Chunks+f.TotalChunks
+		}
+		want[f.Bucket] = u
+		if f.State == manifest.Active {
+			names[f.Bucket]++
+		}
+	}
+	wrong := false
+	for bucket, w := range want {
+		got, err := c.s.meta.Usage(ctx, bucket)
+		if err != nil {
+			return err
+		}
+		n := 0
+		for _, err := range c.s.meta.Files(ctx, bucket, nil) {
+			if err != nil {
+				return err
+			}
+			n++
+		}
+		if got != w || n != names[bucket] {
+			wrong = true
+			c.problem(Problem{Kind: "index", Repaired: c.repairs(),
+				Detail: fmt.Sprintf("bucket %q: names or usage do not agree with the files", bucket)})
+		}
+	}
+	if wrong && c.repairs() {
+		return c.s.meta.Reindex(ctx)
+	}
+	return nil
+}

@@ -1,0 +1,111 @@
+package buckets
+
+import (
+	"fmt"
+	"path"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"golang.org/x/text/unicode/norm"
+)
+
+const (
+	maxName   = 255  // bytes of a name, as most filesystems have it
+	maxFolder = 1024 // bytes of a folder
+)
+
+// cleanName returns a file's name in its canonical form (NFC), or ErrName.
+func cleanName(name string) (string, error) {
+	n := norm.NFC.String(name)
+	if why := badElement(n); why != "" {
+		return "", fmt.Errorf("name %q %s: %w", clip(name), why, ErrName)
+	}
+	return n, nil
+}
+
+// cleanFolder returns a folder in its canonical form: elements joined by '/',
+// without a slash at either end.
+func cleanFolder(folder string) (string, error) {
+	f := norm.NFC.String(strings.Trim(folder, "/"))
+	if f == "" {
+		return "", nil
+	}
+	if len(f) > maxFolder {
+		return "", fmt.Errorf("folder %q is longer than %d bytes: %w", clip(folder), maxFolder, ErrName)
+	}
+	for e := range strings.SplitSeq(f, "/") {
+		if why := badElement(e); why != "" {
+			return "", fmt.Errorf("folder %q: element %q %s: %w", clip(folder), clip(e), why, ErrName)
+		}
+	}
+	return f, nil
+}
+
+// badElement says what is wrong with an element of a path, "" if nothing is.
+func badElement(e string) string {
+	switch {
+	case e == "":
+		return "is empty"
+	case e == "." || e == "..":
+		return "is not a name"
+	case len(e) > maxName:
+		return fmt.Sprintf("is longer than %d bytes", maxName)
+	case !utf8.ValidString(e):
+		return "is not valid UTF-8"
+	}
+	for _, r := range e {
+		switch {
+		case r == '/' || r == '\\':
+			return "contains a slash"
+		case unicode.IsControl(r):
+			return "contains a control character"
+		case isBidi(r):
+			return "contains a mark that changes the direction of text"
+		case r == utf8.RuneError || r == '\u2028' || r == '\u2029':
+			return "contains a character that is not allowed"
+		}
+	}
+	return ""
+}
+
+// isBidi reports the marks by which "gpj.exe" can be made to look like
+// "exe.jpg".
+func isBidi(r rune) bool {
+	return r >= '\u202a' && r <= '\u202e' || r >= '\u2066' && r <= '\u2069' || r == '\u200e' || r == '\u200f' || r == '\u061c'
+}
+
+func clip(s string) string {
+	if len(s) > 80 {
+		return s[:80] + "…"
+	}
+	return s
+}
+
+// numbered returns name with a number before its extension: "report (2).pdf".
+func numbered(name string, n int) string {
+	ext := path.Ext(name)
+	if ext == name {
+		ext = ""
+	}
+	suffix := fmt.Sprintf(" (%d)", n)
+	base := strings.TrimSuffix(name, ext)
+	if over := len(base) + len(suffix) + len(ext) - maxName; over > 0 {
+		if over >= len(base) {
+			base, ext = name, ""
+			over = len(base) + len(suffix) - maxName
+		}
+		base = base[:max(0, len(base)-over)]
+		for !utf8.ValidString(base) {
+			base = base[:len(base)-1]
+		}
+	}
+	return base + suffix + ext
+}
+
+func join(folder, name string) string {
+	if folder == "" {
+		return name
+	}
+	return folder + "/" + name
+}

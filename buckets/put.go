@@ -1,0 +1,253 @@
+package buckets
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"strings"
+
+	"github.com/gabriel-vasile/mimetype"
+
+	"github.com/cairn-store/cairn/cas"
+	"github.com/cairn-store/cairn/chunker"
+	"github.com/cairn-store/cairn/manifest"
+)
+
+const (
+	sniffBytes  = 3072     // that the media type is found in
+	maxMetadata = 16 << 10 // bytes of a file's metadata as JSON
+	maxTags     = 64
+	maxTag      = 128 // bytes
+)
+
+// Put stores the content of r under name. By default a name that the folder
+// already holds becomes a new version of that file. The file it returns is
+// durable.
+func (b *Bucket) Put(ctx context.Context, name string, r io.Reader, opts *PutOptions) (*File, error) {
+	u, err := b.newUpload(opts)
+	if err != nil {
+		return nil, err
+	}
+	if u.name, err = cleanName(name); err != nil {
+		return nil, err
+	}
+	if u.folder, err = cleanFolder(u.opts.Folder); err != nil {
+		return nil, err
+	}
+	if err := b.allowCreate(ctx, u.folder, u.name); err != nil {
+		return nil, err
+	}
+	old, err := b.s.meta.FileByPath(ctx, b.b.name, join(u.folder, u.name))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	if err := u.begin(ctx, old); err != nil {
+		return nil, err
+	}
+	return u.run(ctx, r)
+}
+
+// Replace stores the content of r as a new version of the file id (f_…).
+func (b *Bucket) Replace(ctx context.Context, id string, r io.Reader, opts *PutOptions) (*File, error) {
+	u, err := b.newUpload(opts)
+	if err != nil {
+		return nil, err
+	}
+	f, _, err := b.find(ctx, id, nil)
+	if err != nil {
+		return nil, err
+	}
+	u.target = f.ID
+	if err := u.begin(ctx, f); err != nil {
+		return nil, err
+	}
+	return u.run(ctx, r)
+}
+
+// An upload is bytes on their way to become a version.
+type upload struct {
+	b        *Bucket
+	opts     PutOptions
+	target   manifest.FileID // of Replace, "" for a Put by name
+	name     string
+	folder   string
+	metadata []byte // canonical JSON, nil to keep a predecessor's
+	splitter chunker.Splitter
+	epoch    uint64
+
+	mime  string
+	c     *manifest.Content
+	stats cas.BatchStats
+}
+
+func (b *Bucket) newUpload(opts *PutOptions) (*upload, error) {
+	u := &upload{b: b, splitter: b.b.splitter}
+	if opts != nil {
+		u.opts = *opts
+	}
+	if u.opts.Digests == nil {
+		u.opts.Digests = b.b.Digests
+	}
+	for _, d := range u.opts.Digests {
+		if manifest.NewDigest(d) == nil {
+			return nil, fmt.Errorf("digest %q: %w: use sha256, blake3 or md5", d, ErrDigestName)
+		}
+	}
+	switch u.opts.OnConflict {
+	case "":
+		u.opts.OnConflict = ConflictVersion
+	case ConflictVersion, ConflictNew, ConflictFail:
+	default:
+		return nil, fmt.Errorf("on_conflict %q: use new, version or fail: %w", u.opts.OnConflict, fs.ErrInvalid)
+	}
+	var err error
+	if u.metadata, err = encodeMetadata(u.opts.Metadata); err != nil {
+		return nil, err
+	}
+	return u, checkTags(u.opts.Tags)
+}
+
+// begin looks at the file that the upload may become a version of, so that
+// what cannot succeed fails before the first byte.
+func (u *upload) begin(ctx context.Context, old *manifest.File) error {
+	if err := u.b.s.meta.Ready(); err != nil {
+		return wrapSpace(err)
+	}
+	u.epoch = u.b.s.meta.Epoch()
+	if old == nil || u.target == "" && u.opts.OnConflict == ConflictNew {
+		if u.opts.IfMatch != "" {
+			return fmt.Errorf("there is no version to match: %w", ErrPrecondition)
+		}
+		return nil
+	}
+	if u.target == "" && u.opts.OnConflict == ConflictFail {
+		return ErrExist
+	}
+	m, err := u.b.s.meta.Manifest(ctx, old.Current)
+	if err != nil {
+		return err
+	}
+	if err := u.b.allow(ctx, OpUpdate, u.b.file(old, m)); err != nil {
+		return err
+	}
+	if err := matches(u.opts.IfMatch, m); err != nil {
+		return err
+	}
+	// A version keeps its predecessor's chunks findable.
+	if s, err := chunker.Parse(m.Chunker); err == nil {
+		u.splitter = s
+	}
+	return nil
+}
+
+// matches checks a condition on the current version.
+func matches(ifMatch string, m *manifest.Manifest) error {
+	if ifMatch == "" || ifMatch == "*" || ifMatch == m.Root.String() {
+		return nil
+	}
+	return fmt.Errorf("the current version has root %s: %w", m.Root, ErrPrecondition)
+}
+
+// run takes the content in and commits it.
+func (u *upload) run(ctx context.Context, r io.Reader) (*File, error) {
+	if err := u.take(ctx, r); err != nil {
+		return nil, wrapSpace(err)
+	}
+	return u.commitRetry(ctx)
+}
+
+// commitRetry commits, looking chunks up again when some became unusable.
+func (u *upload) commitRetry(ctx context.Context) (*File, error) {
+	for range 4 {
+		f, err := u.commit(ctx)
+		if !errors.Is(err, errEpoch) {
+			return f, err
+		}
+		if err := u.recheck(ctx); err != nil {
+			return nil, err
+		}
+	}
+	return nil, ErrChunksGone
+}
+
+// take reads the content, finds its type and stores its chunks.
+func (u *upload) take(ctx context.Context, r io.Reader) error {
+	if u.opts.SizeKnown {
+		r = &exactReader{r: r, left: u.opts.Size, size: u.opts.Size}
+	}
+	head := make([]byte, sniffBytes)
+	n, err := io.ReadFull(r, head)
+	if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
+		return err
+	}
+	head = head[:n]
+	u.mime, _, _ = strings.Cut(mimetype.Detect(head).String(), ";")
+	rest := io.Reader(bytes.NewReader(head))
+	if err == nil {
+		rest = io.MultiReader(rest, r)
+	}
+	u.c, u.stats, err = manifest.Write(ctx, u.b.chunks, rest, u.splitter, &manifest.WriteOptions{
+		Codec:    u.b.b.Codec,
+		Digests:  u.opts.Digests,
+		Segments: u.b.s.meta.Segments(u.b.b.Domain),
+		Progress: u.opts.Progress,
+	})
+	return err
+}
+
+// An exactReader fails unless its stream has just the size declared.
+type exactReader struct {
+	r          io.Reader
+	left, size int64
+}
+
+func (e *exactReader) Read(p []byte) (int, error) {
+	n, err := e.r.Read(p)
+	e.left -= int64(n)
+	switch {
+	case e.left < 0:
+		return n, fmt.Errorf("more than the %d bytes declared: %w", e.size, ErrSize)
+	case err == io.EOF && e.left > 0:
+		return n, fmt.Errorf("%d bytes of the %d declared: %w", e.size-e.left, e.size, ErrSize)
+	}
+	return n, err
+}
+
+// encodeMetadata returns metadata as canonical JSON, nil for nil.
+func encodeMetadata(m map[string]any) ([]byte, error) {
+	if m == nil {
+		return nil, nil
+	}
+	p, err := json.Marshal(m)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrMetadata, err)
+	}
+	if len(p) > maxMetadata {
+		return nil, fmt.Errorf("%d bytes of metadata, at most %d are kept: %w", len(p), maxMetadata, ErrMetadata)
+	}
+	return p, nil
+}
+
+func decodeMetadata(p []byte) map[string]any {
+	m := make(map[string]any)
+	if len(p) > 0 {
+		json.Unmarshal(p, &m) // encodeMetadata made it
+	}
+	return m
+}
+
+func checkTags(tags []string) error {
+	if len(tags) > maxTags {
+		return fmt.Errorf("%d tags, at most %d are kept: %w", len(tags), maxTags, ErrMetadata)
+	}
+	for _, t := range tags {
+		if t == "" || len(t) > maxTag {
+			return fmt.Errorf("tag %q: want 1 to %d bytes: %w", clip(t), maxTag, ErrMetadata)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,126 @@
+package buckets
+
+import (
+	"context"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"io/fs"
+	"iter"
+	"time"
+)
+
+// Dedup reports what the store holds and what it takes.
+func (s *Store) Dedup(ctx context.Context) (*DedupReport, error) {
+	r := &DedupReport{IndexBytes: s.meta.DiskSize()}
+	for f, err := range s.meta.All(ctx) {
+		if err != nil {
+			return nil, err
+		}
+		r.Files++
+		r.Manifests += int64(f.Versions)
+		r.LogicalBytes += f.TotalSize
+		r.Chunks += f.TotalChunks
+	}
+	for _, c := range s.chunks {
+		u, err := c.Usage(ctx)
+		if err != nil {
+			return nil, err
+		}
+		r.UniqueChunks += u.Chunks
+		r.UniqueBytes += u.Bytes
+		r.StoredBytes += u.PackBytes
+	}
+	if r.StoredBytes > 0 {
+		r.DedupRatio = float64(r.LogicalBytes) / float64(r.StoredBytes)
+	}
+	return r, nil
+}
+
+// A Row is a row of _alyx_files: one version of one file.
+type Row struct {
+	ID               string            `json:"id"` // manifest, m_…
+	FileID           string            `json:"file_id"`
+	Version          uint64            `json:"version"`
+	Bucket           string            `json:"bucket"`
+	Name             string            `json:"name"`
+	Folder           string            `json:"folder"`
+	MIMEType         string            `json:"mime_type"`
+	DeclaredMIMEType string            `json:"declared_mime_type"`
+	Size             int64             `json:"size"`
+	Root             string            `json:"root"`
+	Digests          map[string]string `json:"digests"`
+	Segments         []RowSegment      `json:"segments"`
+	Chunker          string            `json:"chunker"`
+	Metadata         json.RawMessage   `json:"metadata"`
+	Tags             []string          `json:"tags"`
+	Owner            string            `json:"owner"`
+	Access           map[string]string `json:"access"`
+	State            State             `json:"state"`
+	CreatedAt        time.Time         `json:"created_at"` // of the version
+	UpdatedAt        time.Time         `json:"updated_at"` // of the file
+	DeletedAt        *time.Time        `json:"deleted_at"`
+}
+
+// A RowSegment is a segment of a version's chunk list. A list short enough to
+// stand in the row itself has none.
+type RowSegment struct {
+	Digest string `json:"digest"`
+	Chunks uint32 `json:"chunks"`
+	Size   int64  `json:"size"`
+}
+
+// Dump yields every row of _alyx_files, for operators.
+func (s *Store) Dump(ctx context.Context) iter.Seq2[Row, error] {
+	return func(yield func(Row, error) bool) {
+		for f, err := range s.meta.All(ctx) {
+			if err != nil {
+				yield(Row{}, err)
+				return
+			}
+			b := &Bucket{s: s}
+			for m, err := range s.meta.Versions(ctx, f.ID) {
+				if errors.Is(err, fs.ErrNotExist) {
+					continue // dropped meanwhile
+				}
+				if err != nil {
+					yield(Row{}, err)
+					return
+				}
+				r := b.file(f, m).row()
+				r.Metadata = json.RawMessage(f.Metadata)
+				if len(r.Metadata) == 0 {
+					r.Metadata = json.RawMessage("{}")
+				}
+				r.Chunker, r.Segments = m.Chunker, []RowSegment{}
+				for _, g := range m.Segments {
+					r.Segments = append(r.Segments, RowSegment{g.Digest.String(), g.Chunks, g.Size})
+				}
+				r.Root = hex.EncodeToString(m.Root[:])
+				if !yield(r, nil) {
+					return
+				}
+			}
+		}
+	}
+}
+
+func (f *File) row() Row {
+	r := Row{ID: f.ManifestID, FileID: f.ID, Version: f.Version, Bucket: f.Bucket, Name: f.Name, Folder: f.Folder,
+		MIMEType: f.MIMEType, DeclaredMIMEType: f.DeclaredMIMEType, Size: f.Size, Digests: map[string]string{},
+		Tags: append([]string{}, f.Tags...), Owner: f.Owner, Access: f.Access, State: f.State,
+		CreatedAt: f.VersionCreatedAt, UpdatedAt: f.UpdatedAt}
+	if r.Access == nil {
+		r.Access = map[string]string{}
+	}
+	for name, d := range f.Checksums {
+		if name != "root" {
+			r.Digests[name] = d
+		}
+	}
+	if !f.DeletedAt.IsZero() {
+		t := f.DeletedAt
+		r.DeletedAt = &t
+	}
+	return r
+}

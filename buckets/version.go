@@ -1,0 +1,89 @@
+package buckets
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"iter"
+
+	"github.com/cairn-store/cairn/manifest"
+)
+
+// Versions yields the versions of the file id (f_…), newest first.
+func (b *Bucket) Versions(ctx context.Context, id string) iter.Seq2[*File, error] {
+	return func(yield func(*File, error) bool) {
+		f, m, err := b.find(ctx, id, &GetOptions{Trashed: true})
+		if err == nil {
+			err = b.allow(ctx, OpRead, b.file(f, m))
+		}
+		if err != nil {
+			yield(nil, err)
+			return
+		}
+		for m, err := range b.s.meta.Versions(ctx, f.ID) {
+			if err != nil {
+				yield(nil, err)
+				return
+			}
+			if !yield(b.file(f, m), nil) {
+				return
+			}
+		}
+	}
+}
+
+// version finds version n of f in a transaction.
+func version(ctx context.Context, tx manifest.Tx, f *manifest.File, n uint64) (*manifest.Manifest, error) {
+	m, err := tx.Version(ctx, f.ID, n)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("version %d: %w", n, ErrNoVersion)
+	}
+	return m, err
+}
+
+// RestoreVersion makes a new version of the file id with the content of
+// version n, moving no data.
+func (b *Bucket) RestoreVersion(ctx context.Context, id string, n uint64) (*File, error) {
+	return b.edit(ctx, OpUpdate, id, "", nil, func(tx manifest.Tx, f *manifest.File, _ *manifest.Manifest) error {
+		m, err := version(ctx, tx, f, n)
+		if err != nil {
+			return err
+		}
+		m.CreatedBy = b.whoID()
+		addVersion(f, m, now())
+		return tx.PutManifest(ctx, m)
+	})
+}
+
+// DeleteVersion removes version n of the file id for good. When it was the
+// current one, the newest that is left becomes current.
+func (b *Bucket) DeleteVersion(ctx context.Context, id string, n uint64) error {
+	opts := &GetOptions{Trashed: true}
+	_, err := b.edit(ctx, OpDelete, id, "", opts, func(tx manifest.Tx, f *manifest.File, _ *manifest.Manifest) error {
+		m, err := version(ctx, tx, f, n)
+		if err != nil {
+			return err
+		}
+		if f.Versions == 1 {
+			return ErrLastVersion
+		}
+		if err := tx.DropManifest(ctx, m.ID); err != nil {
+			return err
+		}
+		dropVersion(f, m)
+		f.UpdatedAt = now()
+		if f.Current != m.ID {
+			return nil
+		}
+		for next, err := range tx.Versions(ctx, f.ID) {
+			if err != nil {
+				return err
+			}
+			f.Current = next.ID
+			return nil
+		}
+		return ErrLastVersion
+	})
+	return err
+}

@@ -1,0 +1,467 @@
+package cas
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+
+	"golang.org/x/sync/errgroup"
+)
+
+const (
+	unitSize  = 1 << 20   // plain bytes that are hashed and looked up together
+	smallTail = 256 << 10 // plain bytes below which a last frame joins others
+	unitQueue = 3         // units and frames under way in each step of a batch
+	mineLimit = 1 << 16   // new chunks a batch remembers before it waits for the index
+)
+
+// BatchOptions are choices of NewBatch; nil and zero values mean the defaults.
+type BatchOptions struct {
+	Codec Codec // of frames; zero is Raw
+
+	// Emit is told the reference of every chunk put, in order, from one
+	// goroutine at a time, and of all of them before Drain returns.
+	Emit func(Ref) error
+
+	// Tap is shown the bytes of all chunks, in order, from a goroutine
+	// beside those that hash and store. It must not keep or change them.
+	Tap func([]byte)
+}
+
+// BatchStats tell what a batch has added to the store.
+type BatchStats struct {
+	Chunks      int64 // put, repeats included
+	NewBytes    int64 // plain bytes of chunks that were not stored before
+	StoredBytes int64 // what they take in packs
+}
+
+// A Batch is the way of one upload into a Store. Its chunks are hashed and
+// looked up side by side, new ones gathered into frames in order, and the
+// frames encoded side by side and appended in order. Its memory is bounded
+// whatever is put. One goroutine at a time may call its methods.
+type Batch struct {
+	s    *Store
+	opts BatchOptions
+	ctx  context.Context // cancelled when a step fails or the batch is closed
+	stop context.CancelCauseFunc
+
+	unit    *unit // being filled
+	started bool
+	drained bool
+	g       *errgroup.Group
+	hashed  chan *unit    // in order, each to be waited for
+	tapped  chan *unit    // in order
+	encoded chan *pending // in order, each to be waited for
+
+	// Owned by the goroutine that looks chunks over, then by Flush.
+	data, segs *frameBuilder
+	mine       map[Digest]bool // new chunks of this batch, not yet known to the index
+
+	at    places // owned by the goroutine that appends, then by Flush
+	stats struct{ chunks, newBytes, stored atomic.Int64 }
+}
+
+// A unit is a run of chunks that are hashed and looked up together.
+type unit struct {
+	buf   []byte
+	ends  []int // of each chunk in buf
+	ds    []Digest
+	found []found
+	err   error
+	ready chan struct{}
+	users atomic.Int32 // that still read buf
+}
+
+// found is the answer to: is this chunk stored?
+type found struct {
+	known bool
+	at    place // to wait for, when it is on its way
+}
+
+// A pending is a frame on its way through the encoder, or a request to wait
+// for the index.
+type pending struct {
+	e     *encoded
+	plain []byte
+	ready chan struct{}
+	at    places        // nothing but these, if e is nil
+	sync  chan struct{} // closed when all before it is indexed
+}
+
+// NewBatch begins an upload. ctx governs all of it. The batch must be closed.
+func (s *Store) NewBatch(ctx context.Context, opts *BatchOptions) *Batch {
+	b := &Batch{s: s, mine: make(map[Digest]bool)}
+	if opts != nil {
+		b.opts = *opts
+	}
+	b.ctx, b.stop = context.WithCancelCause(ctx)
+	b.data = &frameBuilder{b: b, kind: KindData, codec: b.opts.Codec}
+	b.segs = &frameBuilder{b: b, kind: KindSegment, codec: Raw}
+	return b
+}
+
+// Put adds a chunk of at most MaxChunk bytes. It does not keep chunk.
+func (b *Batch) Put(chunk []byte) error {
+	if len(chunk) == 0 || len(chunk) > MaxChunk {
+		return fmt.Errorf("cas: put: chunk of %d bytes", len(chunk))
+	}
+	if b.unit == nil {
+		b.unit = b.s.units.Get().(*unit)
+	}
+	u := b.unit
+	if len(u.buf)+len(chunk) > unitSize && len(u.buf) > 0 {
+		if err := b.dispatch(); err != nil {
+			return err
+		}
+		b.unit = b.s.units.Get().(*unit)
+		u = b.unit
+	}
+	u.buf = append(u.buf, chunk...)
+	u.ends = append(u.ends, len(u.buf))
+	return nil
+}
+
+// dispatch sends the unit on its way and starts the steps if need be.
+func (b *Batch) dispatch() error {
+	if !b.started {
+		b.start()
+	}
+	u := b.unit
+	b.unit = nil
+	u.ready = make(chan struct{})
+	u.users.Store(1)
+	if b.opts.Tap != nil {
+		u.users.Store(2)
+		select {
+		case b.tapped <- u:
+		case <-b.ctx.Done():
+			return b.cause()
+		}
+	}
+	select {
+	case b.hashed <- u:
+	case <-b.ctx.Done():
+		return b.cause()
+	}
+	b.g.Go(func() error {
+		b.s.acquire()
+		defer b.s.release()
+		b.s.lookUp(b.ctx, u)
+		close(u.ready)
+		return nil
+	})
+	return nil
+}
+
+func (b *Batch) start() {
+	b.started = true
+	b.hashed = make(chan *unit, unitQueue)
+	b.tapped = make(chan *unit, unitQueue)
+	b.encoded = make(chan *pending, unitQueue)
+	b.g = &errgroup.Group{}
+	b.g.Go(func() error { return b.step(b.sortOut) })
+	b.g.Go(func() error { return b.step(b.appendAll) })
+	if b.opts.Tap != nil {
+		b.g.Go(func() error { return b.step(b.tapAll) })
+	}
+}
+
+// step runs one step and stops the batch if it fails or panics.
+func (b *Batch) step(run func() error) (err error) {
+	if err = run(); err != nil {
+		b.stop(err)
+	}
+	return err
+}
+
+func (b *Batch) cause() error { return context.Cause(b.ctx) }
+
+// lookUp hashes the chunks of u and asks the index for them.
+func (s *Store) lookUp(ctx context.Context, u *unit) {
+	h := newHasher(KindData)
+	u.ds = u.ds[:0]
+	start := 0
+	for _, end := range u.ends {
+		u.ds = append(u.ds, h.sum(u.buf[start:end]))
+		start = end
+	}
+	u.found = append(u.found[:0], make([]found, len(u.ds))...)
+	u.err = s.find(ctx, u.ds, u.found)
+}
+
+// find asks for each of ds whether it is stored or on its way. What is in
+// flight is asked first: it leaves the flight only once the index knows it.
+func (s *Store) find(ctx context.Context, ds []Digest, out []found) error {
+	for i, d := range ds {
+		if at, ok := s.pack.inFlight(d); ok {
+			out[i] = found{true, at}
+		}
+	}
+	entries := make([]ChunkEntry, len(ds))
+	if err := s.ix.Chunks(ctx, ds, entries); err != nil {
+		return err
+	}
+	for i := range entries {
+		if entries[i].Usable() {
+			out[i] = found{known: true}
+		}
+	}
+	return nil
+}
+
+// sortOut takes the units in order, emits their references and gathers the
+// chunks that are new.
+func (b *Batch) sortOut() error {
+	defer close(b.encoded)
+	for {
+		var u *unit
+		var ok bool
+		select {
+		case u, ok = <-b.hashed:
+		case <-b.ctx.Done():
+			return b.cause()
+		}
+		if !ok {
+			return nil
+		}
+		<-u.ready
+		if err := b.take(u); err != nil {
+			return err
+		}
+		b.done(u)
+	}
+}
+
+// take emits the references of u and gathers its new chunks.
+func (b *Batch) take(u *unit) error {
+	if u.err != nil {
+		return u.err
+	}
+	start := 0
+	for i, end := range u.ends {
+		chunk := u.buf[start:end]
+		start = end
+		r := Ref{u.ds[i], uint32(len(chunk))}
+		b.stats.chunks.Add(1)
+		if u.found[i].at.pack != nil {
+			if err := b.hold(u.found[i].at); err != nil {
+				return err
+			}
+		}
+		if !u.found[i].known && !b.mine[r.Digest] {
+			if err := b.data.add(r, chunk); err != nil {
+				return err
+			}
+		}
+		if b.opts.Emit != nil {
+			if err := b.opts.Emit(r); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// hold makes the batch wait for a chunk that another one is writing.
+func (b *Batch) hold(at place) error {
+	if !b.started {
+		b.at.add(at)
+		return nil
+	}
+	return b.send(&pending{at: places{at}})
+}
+
+func (b *Batch) send(p *pending) error {
+	select {
+	case b.encoded <- p:
+		return nil
+	case <-b.ctx.Done():
+		return b.cause()
+	}
+}
+
+// done gives the unit back once all its users have.
+func (b *Batch) done(u *unit) {
+	if u.users.Add(-1) > 0 {
+		return
+	}
+	if cap(u.buf) <= 2*unitSize {
+		u.buf, u.ends, u.err = u.buf[:0], u.ends[:0], nil
+		b.s.units.Put(u)
+	}
+}
+
+func (b *Batch) tapAll() error {
+	for {
+		select {
+		case u, ok := <-b.tapped:
+			if !ok {
+				return nil
+			}
+			b.opts.Tap(u.buf)
+			b.done(u)
+		case <-b.ctx.Done():
+			return b.cause()
+		}
+	}
+}
+
+// appendAll appends the encoded frames in order.
+func (b *Batch) appendAll() error {
+	for {
+		select {
+		case p, ok := <-b.encoded:
+			if !ok {
+				return nil
+			}
+			if err := b.appendOne(p); err != nil {
+				return err
+			}
+		case <-b.ctx.Done():
+			return b.cause()
+		}
+	}
+}
+
+func (b *Batch) appendOne(p *pending) error {
+	for _, at := range p.at {
+		b.at.add(at)
+	}
+	if p.sync != nil {
+		defer close(p.sync)
+		err := b.at.wait(b.ctx)
+		b.at = nil
+		return err
+	}
+	if p.ready == nil {
+		return nil
+	}
+	<-p.ready
+	defer b.s.putBuf(p.plain)
+	defer p.e.free(b.s)
+	if p.e.err != nil {
+		return p.e.err
+	}
+	at, err := b.s.pack.append(b.ctx, p.e.h, p.e.payload)
+	if err != nil {
+		return err
+	}
+	b.at.add(at)
+	b.stats.stored.Add(int64(p.e.size()))
+	return nil
+}
+
+// PutSegment stores an encoded segment and returns its digest. It may be
+// called from Emit, or between Drain and Flush.
+func (b *Batch) PutSegment(ctx context.Context, p []byte) (Digest, error) {
+	d := newHasher(KindSegment).sum(p)
+	if b.mine[d] {
+		return d, nil
+	}
+	f := make([]found, 1)
+	if err := b.s.find(ctx, []Digest{d}, f); err != nil {
+		return d, fmt.Errorf("cas: put segment: %w", err)
+	}
+	if f[0].at.pack != nil {
+		if err := b.hold(f[0].at); err != nil {
+			return d, err
+		}
+	}
+	if f[0].known {
+		return d, nil
+	}
+	return d, b.segs.add(Ref{d, uint32(len(p))}, p)
+}
+
+// Drain returns when every chunk put has been emitted. After it, only
+// PutSegment, Flush, Stats and Close may be called.
+func (b *Batch) Drain() error {
+	if b.drained {
+		return nil
+	}
+	b.drained = true
+	if !b.started {
+		return b.drainSmall()
+	}
+	if b.unit != nil && len(b.unit.buf) > 0 {
+		if err := b.dispatch(); err != nil {
+			return b.wait(err)
+		}
+	}
+	close(b.hashed)
+	close(b.tapped)
+	return b.wait(nil)
+}
+
+// wait ends the steps and returns what went wrong first.
+func (b *Batch) wait(err error) error {
+	if err != nil {
+		b.stop(err)
+	}
+	if werr := b.g.Wait(); err == nil {
+		err = werr
+	}
+	b.started = false
+	if err == nil && b.ctx.Err() != nil {
+		err = b.cause()
+	}
+	if err != nil {
+		return fmt.Errorf("cas: batch: %w", err)
+	}
+	return nil
+}
+
+// drainSmall does in the caller's goroutine what the steps do for more.
+func (b *Batch) drainSmall() error {
+	u := b.unit
+	b.unit = nil
+	if u == nil {
+		return nil
+	}
+	if b.opts.Tap != nil {
+		b.opts.Tap(u.buf)
+	}
+	b.s.lookUp(b.ctx, u)
+	u.users.Store(1)
+	err := b.take(u)
+	b.done(u)
+	if err != nil {
+		return fmt.Errorf("cas: batch: %w", err)
+	}
+	return nil
+}
+
+// Flush returns when every chunk and segment put is durable and indexed.
+func (b *Batch) Flush() error {
+	if err := b.Drain(); err != nil {
+		return err
+	}
+	for _, f := range []*frameBuilder{b.data, b.segs} {
+		if err := f.finish(); err != nil {
+			return fmt.Errorf("cas: batch: %w", err)
+		}
+	}
+	if err := b.at.wait(b.ctx); err != nil {
+		return fmt.Errorf("cas: batch: %w", err)
+	}
+	return nil
+}
+
+// Stats tells what the batch has added; it is exact once Flush has returned.
+func (b *Batch) Stats() BatchStats {
+	return BatchStats{b.stats.chunks.Load(), b.stats.newBytes.Load(), b.stats.stored.Load()}
+}
+
+var errClosed = errors.New("batch is closed")
+
+// Close gives the batch up if it has not been flushed, and frees what it
+// holds. Chunks already written stay stored, for whoever brings them again.
+func (b *Batch) Close() error {
+	b.stop(errClosed)
+	if b.started {
+		b.g.Wait()
+		b.started = false
+	}
+	return nil
+}

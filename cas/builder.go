@@ -1,0 +1,113 @@
+package cas
+
+// A frameBuilder gathers the new chunks of a batch into frames.
+type frameBuilder struct {
+	b     *Batch
+	kind  Kind
+	codec Codec
+	plain []byte
+	slots []Ref
+}
+
+// add takes a chunk over, sending the frame on its way when it is full.
+func (f *frameBuilder) add(r Ref, chunk []byte) error {
+	if len(f.plain) > 0 && len(f.plain)+len(chunk) > FrameSize {
+		if err := f.send(); err != nil {
+			return err
+		}
+	}
+	if f.plain == nil {
+		f.plain = f.b.s.getBuf()
+	}
+	f.plain = append(f.plain, chunk...)
+	f.slots = append(f.slots, r)
+	f.b.mine[r.Digest] = true
+	if len(f.b.mine) >= mineLimit {
+		return f.forget()
+	}
+	return nil
+}
+
+// send hands the frame to the encoder, or writes it at once when the steps of
+// the batch do not run.
+func (f *frameBuilder) send() error {
+	plain, slots := f.plain, f.slots
+	f.plain, f.slots = nil, nil
+	b := f.b
+	b.stats.newBytes.Add(f.logical(plain))
+	if !b.started {
+		at, stored, err := b.s.writeFrame(b.ctx, f.kind, f.codec, plain, slots)
+		b.at.add(at)
+		b.stats.stored.Add(int64(stored))
+		b.s.putBuf(plain)
+		return err
+	}
+	p := &pending{plain: plain, ready: make(chan struct{})}
+	if err := b.send(p); err != nil {
+		return err
+	}
+	b.g.Go(func() error {
+		defer close(p.ready)
+		p.e = b.s.encode(f.kind, f.codec, plain, slots)
+		return nil
+	})
+	return nil
+}
+
+// logical is what counts as new bytes of the upload: chunks, not segments.
+func (f *frameBuilder) logical(plain []byte) int64 {
+	if f.kind == KindData {
+		return int64(len(plain))
+	}
+	return 0
+}
+
+// forget waits until all chunks of the batch are in the index, so that it
+// need not remember them itself.
+func (f *frameBuilder) forget() error {
+	b := f.b
+	if !b.started {
+		return nil // a batch this small ends soon
+	}
+	for _, g := range []*frameBuilder{b.data, b.segs} {
+		if len(g.plain) > 0 {
+			if err := g.send(); err != nil {
+				return err
+			}
+		}
+	}
+	p := &pending{sync: make(chan struct{})}
+	if err := b.send(p); err != nil {
+		return err
+	}
+	select {
+	case <-p.sync:
+	case <-b.ctx.Done():
+		return b.cause()
+	}
+	clear(b.mine)
+	return nil
+}
+
+// finish writes what is left. A small rest joins those of other uploads.
+func (f *frameBuilder) finish() error {
+	if len(f.plain) == 0 {
+		return nil
+	}
+	if len(f.plain) >= smallTail {
+		return f.send()
+	}
+	it := &groupItem{kind: f.kind, codec: f.codec, plain: f.plain, slots: f.slots}
+	f.slots = nil
+	err := f.b.s.group.submit(f.b.ctx, it)
+	f.b.s.putBuf(f.plain)
+	f.plain = nil
+	for _, at := range it.at {
+		f.b.at.add(at)
+	}
+	if f.kind == KindData {
+		f.b.stats.newBytes.Add(it.added)
+	}
+	f.b.stats.stored.Add(it.stored)
+	return err
+}

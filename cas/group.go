@@ -1,0 +1,205 @@
+package cas
+
+import (
+	"context"
+	"sync"
+)
+
+// A group merges what small uploads finish at the same time: their last
+// chunks share frames, one write and, later, one Sync. Whoever finds nobody
+// at work serves all that wait; those who come meanwhile form the next round.
+type group struct {
+	s  *Store
+	mu sync.Mutex
+	// queue holds items that wait, guarded by mu.
+	queue []*groupItem
+	busy  bool // guarded by mu
+}
+
+// A groupItem is what one caller wants written.
+type groupItem struct {
+	kind  Kind
+	codec Codec
+	plain []byte
+	slots []Ref
+
+	at     places // where it lies, valid once submit has returned
+	added  int64  // plain bytes that were new
+	stored int64  // its share of the bytes written
+	err    error
+	done   chan struct{} // closed when written, or sent to: lead the next round
+	lead   chan struct{}
+}
+
+const groupRound = 4 << 20 // plain bytes served in a round
+
+// submit returns when the item is appended to a pack, not yet durable.
+func (g *group) submit(ctx context.Context, it *groupItem) error {
+	it.done, it.lead = make(chan struct{}), make(chan struct{}, 1)
+	g.mu.Lock()
+	g.queue = append(g.queue, it)
+	if g.busy {
+		g.mu.Unlock()
+		select {
+		case <-it.done:
+			return it.err
+		case <-it.lead:
+		}
+		g.mu.Lock()
+	}
+	g.busy = true
+	round := g.takeRound()
+	g.mu.Unlock()
+	g.write(context.WithoutCancel(ctx), round)
+	g.mu.Lock()
+	if len(g.queue) > 0 {
+		g.queue[0].lead <- struct{}{}
+	} else {
+		g.busy = false
+	}
+	g.mu.Unlock()
+	return it.err
+}
+
+// takeRound takes items off the queue; the leader's is the first.
+func (g *group) takeRound() []*groupItem {
+	size, n := 0, 0
+	for n < len(g.queue) && (size < groupRound || n == 0) {
+		size += len(g.queue[n].plain)
+		n++
+	}
+	round := append([]*groupItem(nil), g.queue[:n]...)
+	g.queue = append([]*groupItem(nil), g.queue[n:]...)
+	return round
+}
+
+// write serves a round: items of one kind and codec go into common frames.
+func (g *group) write(ctx context.Context, round []*groupItem) {
+	type class struct {
+		kind  Kind
+		codec Codec
+	}
+	open := make(map[class]*groupFrame)
+	for _, it := range round {
+		c := class{it.kind, it.codec}
+		f := open[c]
+		if f != nil && len(f.plain)+len(it.plain) > FrameSize {
+			g.writeFrame(ctx, f)
+			f = nil
+		}
+		if f == nil {
+			f = &groupFrame{kind: it.kind, codec: it.codec, have: make(map[Digest]bool)}
+			open[c] = f
+		}
+		f.add(ctx, g.s, it)
+	}
+	for _, f := range open {
+		g.writeFrame(ctx, f)
+	}
+	for _, it := range round {
+		close(it.done)
+	}
+}
+
+// A groupFrame is a frame that several items share.
+type groupFrame struct {
+	kind  Kind
+	codec Codec
+	plain []byte
+	slots []Ref
+	have  map[Digest]bool
+	items []*groupItem
+}
+
+// add takes over the chunks of it that are still new.
+func (f *groupFrame) add(ctx context.Context, s *Store, it *groupItem) {
+	f.items = append(f.items, it)
+	found := make([]found, len(it.slots))
+	if it.kind != KindRecord {
+		ds := make([]Digest, len(it.slots))
+		for i := range it.slots {
+			ds[i] = it.slots[i].Digest
+		}
+		if it.err = s.find(ctx, ds, found); it.err != nil {
+			return
+		}
+	}
+	p := it.plain
+	for i, r := range it.slots {
+		chunk := p[:r.Length]
+		p = p[r.Length:]
+		if found[i].known {
+			it.at.add(found[i].at)
+			continue
+		}
+		if f.have[r.Digest] {
+			continue
+		}
+		f.have[r.Digest] = true
+		f.plain = append(f.plain, chunk...)
+		f.slots = append(f.slots, r)
+		it.added += int64(r.Length)
+	}
+}
+
+func (g *group) writeFrame(ctx context.Context, f *groupFrame) {
+	var at place
+	var stored int
+	var err error
+	if len(f.slots) > 0 {
+		at, stored, err = g.s.writeFrame(ctx, f.kind, f.codec, f.plain, f.slots)
+	}
+	for _, it := range f.items {
+		it.at.add(at)
+		if it.err == nil {
+			it.err = err
+		}
+		if len(f.plain) > 0 {
+			it.stored += int64(stored) * it.added / int64(len(f.plain))
+		}
+	}
+}
+
+// writeFrame encodes a frame and appends it, returning its place and the
+// bytes it takes.
+func (s *Store) writeFrame(ctx context.Context, kind Kind, codec Codec, plain []byte, slots []Ref) (place, int, error) {
+	e := s.encode(kind, codec, plain, slots)
+	defer e.free(s)
+	if e.err != nil {
+		return place{}, 0, e.err
+	}
+	at, err := s.pack.append(ctx, e.h, e.payload)
+	return at, e.size(), err
+}
+
+// An encoded is a frame ready to be appended.
+type encoded struct {
+	h       *header
+	payload []byte
+	bufs    [2][]byte // to be given back
+	err     error
+}
+
+func (e *encoded) size() int {
+	return frameFixed + headerSum + slotSize*len(e.h.slots) + len(e.payload)
+}
+
+func (e *encoded) free(s *Store) {
+	for _, b := range e.bufs {
+		if b != nil {
+			s.putBuf(b)
+		}
+	}
+}
+
+// encode makes a frame of plain, which must stay as it is until free.
+func (s *Store) encode(kind Kind, codec Codec, plain []byte, slots []Ref) *encoded {
+	s.acquire()
+	defer s.release()
+	e := &encoded{bufs: [2][]byte{s.getBuf(), s.getBuf()}}
+	payload, used, err := s.coder.encode(codec, plain, e.bufs[0], e.bufs[1])
+	e.payload, e.err = payload, err
+	e.h = &header{id: FrameID(newID()), kind: kind, codec: used, stored: uint32(len(payload)),
+		plain: uint32(len(plain)), crc: castagnoli(payload), slots: slots}
+	return e
+}

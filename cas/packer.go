@@ -1,0 +1,384 @@
+package cas
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"sync"
+
+	"github.com/cairn-store/cairn/backend"
+)
+
+// A packer appends frames to packs: one pack at a time, for all batches. A
+// pack is its own journal. Its bytes never change once written, a group of
+// small commits shares one Sync, and a pack that has reached its size is
+// sealed with a footer. What is durable is then indexed, in that order.
+type packer struct {
+	b    backend.Backend
+	ix   Index
+	size int64 // at which a pack is sealed
+
+	mu     sync.Mutex // serialises appends
+	cur    *openPack  // guarded by mu; nil before the first append
+	closed bool       // guarded by mu
+
+	sealing chan struct{} // holds one token while a full pack is being sealed
+
+	flightMu sync.Mutex
+	flight   map[Digest]place // chunks appended and not yet indexed
+}
+
+func newPacker(b backend.Backend, ix Index, size int64) *packer {
+	return &packer{b: b, ix: ix, size: size, sealing: make(chan struct{}, 1), flight: make(map[Digest]place)}
+}
+
+// An openPack is a pack that frames are appended to.
+type openPack struct {
+	p  *packer
+	id PackID
+	w  backend.Writer
+
+	mu      sync.Mutex // guards what follows
+	cond    sync.Cond  // told when durable or err changes
+	off     int64      // bytes written
+	durable int64      // bytes synced whose frames are indexed
+	busy    bool       // somebody syncs or seals
+	err     error      // why nothing more becomes durable
+	tail    []tailFrame
+	pending Change // what is written but not indexed
+}
+
+// A place is a point in an open pack: all frames up to end.
+type place struct {
+	pack *openPack
+	end  int64
+}
+
+// places is what a batch has to wait for.
+type places []place
+
+func (ps *places) add(p place) {
+	if p.pack == nil {
+		return
+	}
+	for i := range *ps {
+		if (*ps)[i].pack == p.pack {
+			(*ps)[i].end = max((*ps)[i].end, p.end)
+			return
+		}
+	}
+	*ps = append(*ps, p)
+}
+
+// wait returns when everything in ps is durable and indexed.
+func (ps places) wait(ctx context.Context) error {
+	for _, p := range ps {
+		if err := p.pack.waitDurable(ctx, p.end); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// append writes a frame, fixing its place. It is durable when a wait on the
+// place it returns has succeeded.
+func (p *packer) append(ctx context.Context, h *header, payload []byte) (place, error) {
+	ctx = context.WithoutCancel(ctx) // the pack belongs to all batches
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return place{}, fs.ErrClosed
+	}
+	if p.cur != nil && p.cur.failed() {
+		p.cur.fail(nil)
+		p.cur = nil
+	}
+	if p.cur == nil {
+		o, err := p.create(ctx)
+		if err != nil {
+			return place{}, err
+		}
+		p.cur = o
+	}
+	o := p.cur
+	at, err := o.write(h, payload)
+	if err != nil {
+		p.cur = nil
+		o.fail(err)
+		return place{}, err
+	}
+	if at.end >= p.size {
+		p.cur = nil
+		p.sealing <- struct{}{}
+		go func() {
+			o.seal(ctx)
+			<-p.sealing
+		}()
+	}
+	return at, nil
+}
+
+func (p *packer) create(ctx context.Context) (*openPack, error) {
+	id := PackID(newID())
+	w, err := p.b.Create(ctx, id.Key())
+	if err != nil {
+		return nil, err
+	}
+	if _, err := w.Write(appendPackHeader(nil, id)); err != nil {
+		return nil, errors.Join(err, w.Abort())
+	}
+	return p.open(id, w, packHeader), nil
+}
+
+func (p *packer) open(id PackID, w backend.Writer, off int64) *openPack {
+	o := &openPack{p: p, id: id, w: w, off: off}
+	o.cond.L = &o.mu
+	return o
+}
+
+// write appends one frame. Only the holder of packer.mu calls it.
+func (o *openPack) write(h *header, payload []byte) (place, error) {
+	o.mu.Lock()
+	off, err := o.off, o.err
+	o.mu.Unlock()
+	if err != nil {
+		return place{}, err
+	}
+	head := appendHeader(make([]byte, 0, 4096), h, o.id, off)
+	if len(payload) <= 64<<10 {
+		head, payload = append(head, payload...), nil
+	}
+	if _, err := o.w.Write(head); err != nil {
+		return place{}, err
+	}
+	if len(payload) > 0 {
+		if _, err := o.w.Write(payload); err != nil {
+			return place{}, err
+		}
+	}
+	f := FrameEntry{ID: h.id, Pack: o.id, Offset: off, HeaderLen: h.headerLen, StoredLen: h.stored,
+		PlainLen: h.plain, Slots: uint32(len(h.slots)), Kind: h.kind, Codec: h.codec}
+	at := place{o, f.end()}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.off = at.end
+	o.tail = append(o.tail, tailFrame{h.id, off, at.end - off, h.crc, h.kind})
+	o.pending.Frames = append(o.pending.Frames, f)
+	chunks := slotEntries(h)
+	o.pending.Chunks = append(o.pending.Chunks, chunks...)
+	o.p.fly(chunks, at)
+	return at, nil
+}
+
+// slotEntries are the index entries of a frame's chunks. Records are found
+// by reading packs, not through the index.
+func slotEntries(h *header) []ChunkEntry {
+	if h.kind == KindRecord {
+		return nil
+	}
+	out := make([]ChunkEntry, len(h.slots))
+	var off uint32
+	for i, s := range h.slots {
+		out[i] = ChunkEntry{Digest: s.Digest, Frame: h.id, Slot: uint32(i), Offset: off, Length: s.Length}
+		off += s.Length
+	}
+	return out
+}
+
+// waitDurable returns when all frames before end are durable and indexed. One
+// of those who wait does the work for all.
+func (o *openPack) waitDurable(ctx context.Context, end int64) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for o.durable < end && o.err == nil {
+		if o.busy {
+			o.cond.Wait()
+			continue
+		}
+		o.busy = true
+		off, change := o.take()
+		o.mu.Unlock()
+		err := o.w.Sync()
+		if err == nil {
+			err = o.index(ctx, change, false)
+		}
+		o.mu.Lock()
+		o.busy = false
+		if errors.Is(err, errors.ErrUnsupported) {
+			o.untake(change)
+			o.mu.Unlock()
+			o.p.sealNow(ctx, o)
+			o.mu.Lock()
+			continue
+		}
+		o.settle(off, err)
+		if err != nil {
+			o.p.land(change.Chunks)
+		}
+	}
+	if o.durable >= end {
+		return nil
+	}
+	return o.err
+}
+
+// take hands out what is pending; the caller holds mu and has set busy.
+func (o *openPack) take() (off int64, c *Change) {
+	pending := o.pending
+	o.pending = Change{}
+	pending.Packs = []PackEntry{{ID: o.id, Size: o.off}}
+	return o.off, &pending
+}
+
+func (o *openPack) untake(c *Change) {
+	o.pending.Frames = append(c.Frames, o.pending.Frames...)
+	o.pending.Chunks = append(c.Chunks, o.pending.Chunks...)
+}
+
+func (o *openPack) settle(off int64, err error) {
+	if err == nil {
+		o.durable = max(o.durable, off)
+	} else if o.err == nil {
+		o.err = err
+	}
+	o.cond.Broadcast()
+}
+
+// index makes the chunks of durable frames findable.
+func (o *openPack) index(ctx context.Context, c *Change, sealed bool) error {
+	c.Packs[0].Sealed = sealed
+	if err := o.p.ix.Apply(context.WithoutCancel(ctx), c); err != nil {
+		return fmt.Errorf("index pack %s: %w", o.id, err)
+	}
+	o.p.land(c.Chunks)
+	return nil
+}
+
+// seal ends the pack with a footer. Nobody appends to it any more.
+func (o *openPack) seal(ctx context.Context) {
+	o.mu.Lock()
+	for o.busy {
+		o.cond.Wait()
+	}
+	if o.err != nil {
+		o.mu.Unlock()
+		return
+	}
+	o.busy = true
+	foot := appendTail(nil, o.id, o.tail)
+	o.mu.Unlock()
+
+	_, err := o.w.Write(foot)
+	if err == nil {
+		err = o.w.Commit()
+	}
+	o.mu.Lock()
+	o.off += int64(len(foot))
+	off, change := o.take()
+	o.mu.Unlock()
+	if err == nil {
+		err = o.index(ctx, change, true)
+	} else {
+		err = errors.Join(err, o.w.Abort())
+	}
+	if err != nil {
+		o.p.land(change.Chunks)
+	}
+	o.mu.Lock()
+	o.busy = false
+	o.settle(off, err)
+	o.mu.Unlock()
+}
+
+// sealNow seals a pack whose backend publishes whole objects only.
+func (p *packer) sealNow(ctx context.Context, o *openPack) {
+	p.mu.Lock()
+	mine := p.cur == o
+	if mine {
+		p.cur = nil
+	}
+	p.mu.Unlock()
+	if mine {
+		o.seal(ctx)
+		return
+	}
+	o.mu.Lock() // somebody else is about to seal it
+	if o.err == nil && o.durable < o.off && !o.busy {
+		o.cond.Wait()
+	}
+	o.mu.Unlock()
+}
+
+func (o *openPack) failed() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.err != nil
+}
+
+// fail gives the pack up. What was synced stays good, the rest is lost with
+// the batches that wait for it.
+func (o *openPack) fail(err error) {
+	o.mu.Lock()
+	for o.busy {
+		o.cond.Wait()
+	}
+	lost := o.pending.Chunks
+	o.pending = Change{}
+	if o.err == nil {
+		o.err = err
+	}
+	o.cond.Broadcast()
+	o.mu.Unlock()
+	o.p.land(lost)
+	o.w.Abort() // err is what callers learn
+}
+
+// fly and land keep track of the chunks between append and index, so that
+// uploads side by side share them.
+func (p *packer) fly(chunks []ChunkEntry, at place) {
+	p.flightMu.Lock()
+	defer p.flightMu.Unlock()
+	for i := range chunks {
+		p.flight[chunks[i].Digest] = at
+	}
+}
+
+func (p *packer) land(chunks []ChunkEntry) {
+	p.flightMu.Lock()
+	defer p.flightMu.Unlock()
+	for i := range chunks {
+		delete(p.flight, chunks[i].Digest)
+	}
+}
+
+// inFlight returns where d is being written, if it is.
+func (p *packer) inFlight(d Digest) (place, bool) {
+	p.flightMu.Lock()
+	defer p.flightMu.Unlock()
+	at, ok := p.flight[d]
+	return at, ok
+}
+
+// close makes durable what was appended and takes no more. The last pack
+// stays unsealed, to be continued by the next packer.
+func (p *packer) close(ctx context.Context) error {
+	p.mu.Lock()
+	p.closed = true
+	o := p.cur
+	p.cur = nil
+	p.mu.Unlock()
+	p.sealing <- struct{}{} // waits for a pack being sealed
+	<-p.sealing
+	if o == nil {
+		return nil
+	}
+	o.mu.Lock()
+	end := o.off
+	o.mu.Unlock()
+	err := o.waitDurable(ctx, end)
+	if errors.Is(err, errors.ErrUnsupported) {
+		return nil
+	}
+	return errors.Join(err, o.w.Abort())
+}

@@ -1,0 +1,241 @@
+// Package cas stores chunks by the digest of their content, each once.
+//
+// New chunks of an upload, in order, are compressed together as a frame;
+// frames are appended to packs, immutable objects of a backend; an index
+// remembers where each chunk lies and can be rebuilt from the packs alone.
+// FORMAT.md describes the bytes. Read store.go for the parts, batch.go for
+// the way in, packer.go for durability and read.go for the way out.
+package cas
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"runtime"
+	"sync"
+
+	"github.com/cairn-store/cairn/backend"
+)
+
+// A Store keeps the chunks of one domain: a backend and its index. Exact
+// dedup, frames and packs never cross it. Its methods may run concurrently.
+type Store struct {
+	b      backend.Backend
+	ix     Index
+	log    *slog.Logger
+	coder  *coder
+	pack   *packer
+	group  group
+	frames *frameCache
+	ctx    context.Context // for what outlives a call; never cancelled
+	cpu    chan struct{}   // one token per core: hashing, encoding and decoding
+	units  sync.Pool       // of *unit
+	bufs   sync.Pool       // of *[]byte with room for a frame
+}
+
+// Options are choices of Open; nil and zero values mean the defaults.
+type Options struct {
+	PackSize   int64        // bytes at which a pack is sealed; default 64 MiB
+	CacheBytes int64        // decoded frames kept for reading; default 32 MiB
+	Log        *slog.Logger // default: discard
+}
+
+// Open returns the Store whose packs lie in b and whose chunks ix knows. It
+// adopts what a crash left written but not indexed.
+func Open(ctx context.Context, b backend.Backend, ix Index, opts *Options) (*Store, error) {
+	if opts == nil {
+		opts = &Options{}
+	}
+	size, cache, log := opts.PackSize, opts.CacheBytes, opts.Log
+	if size == 0 {
+		size = 64 << 20
+	}
+	if cache == 0 {
+		cache = 32 << 20
+	}
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	n := runtime.GOMAXPROCS(0)
+	coder, err := newCoder(n)
+	if err != nil {
+		return nil, fmt.Errorf("cas: %w", err)
+	}
+	s := &Store{
+		ctx: context.WithoutCancel(ctx), b: b, ix: ix, log: log, coder: coder,
+		pack:   newPacker(b, ix, size),
+		frames: newFrameCache(cache),
+		cpu:    make(chan struct{}, n),
+		units:  sync.Pool{New: func() any { return &unit{buf: make([]byte, 0, unitSize)} }},
+		bufs:   sync.Pool{New: func() any { b := make([]byte, 0, FrameSize+FrameSize/4); return &b }},
+	}
+	s.group.s = s
+	if err := s.recover(ctx, size); err != nil {
+		coder.close()
+		return nil, fmt.Errorf("cas: open: %w", err)
+	}
+	return s, nil
+}
+
+// recover finds the pack that the last process was appending to, indexes the
+// whole frames beyond what the index knows of, and goes on appending to it.
+func (s *Store) recover(ctx context.Context, size int64) error {
+	var last PackEntry
+	for p, err := range s.ix.AllPacks(ctx) {
+		if err != nil {
+			return err
+		}
+		if !p.Sealed {
+			last = p
+		}
+	}
+	if last.ID == (PackID{}) {
+		return nil
+	}
+	info, err := s.b.Stat(ctx, last.ID.Key())
+	if err != nil {
+		s.log.Warn("an unsealed pack cannot be read", "pack", last.ID, "err", err)
+		return nil
+	}
+	if t, err := readTail(ctx, s.b, last.ID, info.Size); t != nil && err == nil {
+		return s.ix.Apply(ctx, &Change{Packs: []PackEntry{{ID: last.ID, Size: info.Size, Sealed: true}}})
+	}
+	tail, err := s.adopt(ctx, last, info.Size)
+	if err != nil || tail == nil || info.Size >= size {
+		return err
+	}
+	w, end, err := s.b.Append(ctx, last.ID.Key())
+	if errors.Is(err, errors.ErrUnsupported) {
+		return nil
+	}
+	if err != nil {
+		s.log.Warn("an unsealed pack cannot be continued", "pack", last.ID, "err", err)
+		return nil
+	}
+	o := s.pack.open(last.ID, w, end)
+	o.durable, o.tail = end, tail
+	s.pack.cur = o
+	return nil
+}
+
+// adopt indexes the frames of an unsealed pack beyond its known size and
+// returns the footer lines of all its frames, or nil when the pack does not
+// end in a whole frame: nothing may follow the torn end of a crash.
+func (s *Store) adopt(ctx context.Context, p PackEntry, size int64) ([]tailFrame, error) {
+	change := &Change{Packs: []PackEntry{{ID: p.ID, Size: size}}}
+	tail, torn := []tailFrame{}, false
+	err := walkPack(ctx, s.b, p.ID, size, func(f *Frame) error {
+		if torn = torn || f.Damage != nil; torn {
+			return nil
+		}
+		if f.Entry.Offset >= p.Size {
+			if err := f.checkPayload(ctx, s.b); err != nil {
+				torn = true
+				return nil
+			}
+			change.Frames = append(change.Frames, f.Entry)
+			change.Chunks = append(change.Chunks, f.Chunks...)
+		}
+		tail = append(tail, f.tail())
+		return nil
+	})
+	if err != nil {
+		s.log.Warn("an unsealed pack cannot be walked", "pack", p.ID, "err", err)
+		return nil, nil
+	}
+	if len(change.Frames) > 0 {
+		err = s.ix.Apply(ctx, change)
+	}
+	if torn {
+		return nil, err
+	}
+	return tail, err
+}
+
+// Close waits until what batches have written is durable and closes the
+// store. Batches and reads under way fail.
+func (s *Store) Close() error {
+	err := s.pack.close(s.ctx)
+	s.coder.close()
+	return err
+}
+
+// Missing returns those of ds that are not stored, or only damaged, in order.
+func (s *Store) Missing(ctx context.Context, ds []Digest) ([]Digest, error) {
+	out := make([]ChunkEntry, len(ds))
+	if err := s.ix.Chunks(ctx, ds, out); err != nil {
+		return nil, fmt.Errorf("cas: %w", err)
+	}
+	var missing []Digest
+	for i := range out {
+		if !out[i].Usable() {
+			missing = append(missing, ds[i])
+		}
+	}
+	return missing, nil
+}
+
+// AppendRecord makes a change to metadata durable in the packs, for Rebuild
+// to find. Records appended side by side share a frame and a Sync.
+func (s *Store) AppendRecord(ctx context.Context, record []byte) error {
+	it := &groupItem{kind: KindRecord, codec: Zstd, plain: record,
+		slots: []Ref{{newHasher(KindRecord).sum(record), uint32(len(record))}}}
+	if err := s.group.submit(ctx, it); err != nil {
+		return fmt.Errorf("cas: append record: %w", err)
+	}
+	if err := it.at.wait(ctx); err != nil {
+		return fmt.Errorf("cas: append record: %w", err)
+	}
+	return nil
+}
+
+// acquire takes a core, release gives it back.
+func (s *Store) acquire() { s.cpu <- struct{}{} }
+func (s *Store) release() { <-s.cpu }
+
+func (s *Store) getBuf() []byte { return (*s.bufs.Get().(*[]byte))[:0] }
+func (s *Store) putBuf(b []byte) {
+	if cap(b) <= 2*FrameSize {
+		s.bufs.Put(&b)
+	}
+}
+
+var _ io.Closer = (*Store)(nil)
+
+// A Usage sums a store up.
+type Usage struct {
+	Chunks    int64 // distinct chunks of blobs
+	Bytes     int64 // their plain bytes
+	PackBytes int64 // what all packs take
+}
+
+// Usage reads the whole index to sum the store up.
+func (s *Store) Usage(ctx context.Context) (u Usage, err error) {
+	segments := make(map[FrameID]bool)
+	for f, err := range s.ix.AllFrames(ctx) {
+		if err != nil {
+			return u, fmt.Errorf("cas: usage: %w", err)
+		}
+		if f.Kind == KindSegment {
+			segments[f.ID] = true
+		}
+	}
+	for c, err := range s.ix.AllChunks(ctx) {
+		if err != nil {
+			return u, fmt.Errorf("cas: usage: %w", err)
+		}
+		if !segments[c.Frame] {
+			u.Chunks++
+			u.Bytes += int64(c.Length)
+		}
+	}
+	for p, err := range s.Packs(ctx) {
+		if err != nil {
+			return u, err
+		}
+		u.PackBytes += p.Size
+	}
+	return u, nil
+}

@@ -1,0 +1,372 @@
+package manifest
+
+import (
+	"encoding/binary"
+	"fmt"
+	"sort"
+	"time"
+	"unicode/utf8"
+
+	"github.com/cairn-store/cairn/cas"
+)
+
+// Rows are a version byte and fields in ascending order of their tags, each a
+// tag byte, a length and that many bytes. Empty fields are left out, so that
+// every row has one encoding; unknown tags are refused.
+
+const rowVersion = 1
+
+// Tags of a manifest row.
+const (
+	mID = 1 + iota
+	mFile
+	mVersion
+	mSize
+	mRoot
+	mChunker
+	mChunks
+	mInline
+	mSegments
+	mDigests
+	mMIME
+	mDeclared
+	mCreatedAt
+	mCreatedBy
+)
+
+// Tags of a file row.
+const (
+	fID = 1 + iota
+	fRevision
+	fBucket
+	fFolder
+	fName
+	fState
+	fOwner
+	fAccess
+	fMetadata
+	fTags
+	fCurrent
+	fLastVersion
+	fVersions
+	fTotalSize
+	fTotalChunks
+	fCreatedAt
+	fUpdatedAt
+	fDeletedAt
+)
+
+// AppendBinary appends the row's canonical encoding.
+func (m *Manifest) AppendBinary(b []byte) ([]byte, error) {
+	e := encoder{append(b, rowVersion)}
+	e.str(mID, string(m.ID))
+	e.str(mFile, string(m.File))
+	e.num(mVersion, m.Version)
+	e.num(mSize, uint64(m.Size))
+	e.bytes(mRoot, m.Root[:])
+	e.str(mChunker, m.Chunker)
+	e.num(mChunks, uint64(m.Chunks))
+	e.bytes(mInline, appendRefs(nil, m.Inline))
+	e.bytes(mSegments, appendSegmentRefs(nil, m.Segments))
+	e.pairs(mDigests, digestPairs(m.Digests))
+	e.str(mMIME, m.MIMEType)
+	e.str(mDeclared, m.DeclaredMIMEType)
+	e.time(mCreatedAt, m.CreatedAt)
+	e.str(mCreatedBy, m.CreatedBy)
+	return e.b, nil
+}
+
+// UnmarshalBinary reads what AppendBinary wrote.
+func (m *Manifest) UnmarshalBinary(p []byte) error {
+	d := newDecoder(p)
+	*m = Manifest{}
+	m.ID = VersionID(d.str(mID))
+	m.File = FileID(d.str(mFile))
+	m.Version = d.num(mVersion)
+	m.Size = d.size(mSize)
+	d.digest(mRoot, &m.Root)
+	m.Chunker = d.str(mChunker)
+	m.Chunks = d.size(mChunks)
+	m.Inline = d.refs(mInline)
+	m.Segments = d.segmentRefs(mSegments)
+	for _, kv := range d.pairs(mDigests) {
+		if m.Digests == nil {
+			m.Digests = make(map[string][]byte)
+		}
+		m.Digests[kv[0]] = []byte(kv[1])
+	}
+	m.MIMEType = d.str(mMIME)
+	m.DeclaredMIMEType = d.str(mDeclared)
+	m.CreatedAt = d.time(mCreatedAt)
+	m.CreatedBy = d.str(mCreatedBy)
+	return d.end("manifest")
+}
+
+// AppendBinary appends the row's canonical encoding.
+func (f *File) AppendBinary(b []byte) ([]byte, error) {
+	e := encoder{append(b, rowVersion)}
+	e.str(fID, string(f.ID))
+	e.num(fRevision, f.Revision)
+	e.str(fBucket, f.Bucket)
+	e.str(fFolder, f.Folder)
+	e.str(fName, f.Name)
+	e.num(fState, uint64(f.State))
+	e.str(fOwner, f.Owner)
+	e.pairs(fAccess, sortedPairs(f.Access))
+	e.bytes(fMetadata, f.Metadata)
+	e.list(fTags, f.Tags)
+	e.str(fCurrent, string(f.Current))
+	e.num(fLastVersion, f.LastVersion)
+	e.num(fVersions, f.Versions)
+	e.num(fTotalSize, uint64(f.TotalSize))
+	e.num(fTotalChunks, uint64(f.TotalChunks))
+	e.time(fCreatedAt, f.CreatedAt)
+	e.time(fUpdatedAt, f.UpdatedAt)
+	e.time(fDeletedAt, f.DeletedAt)
+	return e.b, nil
+}
+
+// UnmarshalBinary reads what AppendBinary wrote.
+func (f *File) UnmarshalBinary(p []byte) error {
+	d := newDecoder(p)
+	*f = File{}
+	f.ID = FileID(d.str(fID))
+	f.Revision = d.num(fRevision)
+	f.Bucket = d.str(fBucket)
+	f.Folder = d.str(fFolder)
+	f.Name = d.str(fName)
+	state := d.num(fState)
+	if f.State = State(state); state > uint64(Quarantined) {
+		d.fail()
+	}
+	f.Owner = d.str(fOwner)
+	for _, kv := range d.pairs(fAccess) {
+		if f.Access == nil {
+			f.Access = make(map[string]string)
+		}
+		f.Access[kv[0]] = kv[1]
+	}
+	f.Metadata = d.bytes(fMetadata)
+	f.Tags = d.list(fTags)
+	f.Current = VersionID(d.str(fCurrent))
+	f.LastVersion = d.num(fLastVersion)
+	f.Versions = d.num(fVersions)
+	f.TotalSize = d.size(fTotalSize)
+	f.TotalChunks = d.size(fTotalChunks)
+	f.CreatedAt = d.time(fCreatedAt)
+	f.UpdatedAt = d.time(fUpdatedAt)
+	f.DeletedAt = d.time(fDeletedAt)
+	return d.end("file")
+}
+
+// An encoder appends fields.
+type encoder struct{ b []byte }
+
+func (e *encoder) bytes(tag byte, p []byte) {
+	if len(p) == 0 {
+		return
+	}
+	e.b = append(e.b, tag)
+	e.b = binary.AppendUvarint(e.b, uint64(len(p)))
+	e.b = append(e.b, p...)
+}
+
+func (e *encoder) str(tag byte, s string) { e.bytes(tag, []byte(s)) }
+
+func (e *encoder) num(tag byte, n uint64) {
+	if n != 0 {
+		e.bytes(tag, binary.AppendUvarint(nil, n))
+	}
+}
+
+// time keeps milliseconds, as users see them.
+func (e *encoder) time(tag byte, t time.Time) {
+	if !t.IsZero() {
+		e.num(tag, uint64(t.UnixMilli()))
+	}
+}
+
+func (e *encoder) list(tag byte, ss []string) {
+	var b []byte
+	for _, s := range ss {
+		b = binary.AppendUvarint(b, uint64(len(s)))
+		b = append(b, s...)
+	}
+	e.bytes(tag, b)
+}
+
+func (e *encoder) pairs(tag byte, kvs [][2]string) {
+	var ss []string
+	for _, kv := range kvs {
+		ss = append(ss, kv[0], kv[1])
+	}
+	e.list(tag, ss)
+}
+
+func sortedPairs(m map[string]string) (kvs [][2]string) {
+	for k, v := range m {
+		kvs = append(kvs, [2]string{k, v})
+	}
+	sort.Slice(kvs, func(i, j int) bool { return kvs[i][0] < kvs[j][0] })
+	return kvs
+}
+
+func digestPairs(m map[string][]byte) [][2]string {
+	s := make(map[string]string, len(m))
+	for k, v := range m {
+		s[k] = string(v)
+	}
+	return sortedPairs(s)
+}
+
+// A decoder takes fields off in order of tags. After a failure every method
+// returns zero and end reports it.
+type decoder struct {
+	p    []byte
+	last byte
+	bad  bool
+}
+
+func newDecoder(p []byte) *decoder {
+	if len(p) == 0 || p[0] != rowVersion {
+		return &decoder{bad: true}
+	}
+	return &decoder{p: p[1:]}
+}
+
+func (d *decoder) fail() { d.bad, d.p = true, nil }
+
+func (d *decoder) end(what string) error {
+	if d.bad || len(d.p) > 0 {
+		return fmt.Errorf("manifest: decode %s: %w", what, ErrFormat)
+	}
+	return nil
+}
+
+// uvarint takes a number in its shortest form.
+func (d *decoder) uvarint() uint64 {
+	n, k := binary.Uvarint(d.p)
+	if k <= 0 || (k > 1 && d.p[k-1] == 0) {
+		d.fail()
+		return 0
+	}
+	d.p = d.p[k:]
+	return n
+}
+
+// raw takes the field tag if it is next; its bytes belong to the input.
+func (d *decoder) raw(tag byte) []byte {
+	if d.bad || len(d.p) == 0 || d.p[0] != tag {
+		return nil
+	}
+	d.p = d.p[1:]
+	n := d.uvarint()
+	if d.bad || n == 0 || n > uint64(len(d.p)) {
+		d.fail()
+		return nil
+	}
+	v := d.p[:n]
+	d.p = d.p[n:]
+	return v
+}
+
+func (d *decoder) bytes(tag byte) []byte { return append([]byte(nil), d.raw(tag)...) }
+
+func (d *decoder) str(tag byte) string { return string(d.raw(tag)) }
+
+func (d *decoder) num(tag byte) uint64 {
+	v := d.raw(tag)
+	if v == nil {
+		return 0
+	}
+	in := &decoder{p: v}
+	n := in.uvarint()
+	if in.bad || len(in.p) > 0 || n == 0 {
+		d.fail()
+		return 0
+	}
+	return n
+}
+
+func (d *decoder) size(tag byte) int64 {
+	n := int64(d.num(tag))
+	if n < 0 {
+		d.fail()
+		return 0
+	}
+	return n
+}
+
+func (d *decoder) time(tag byte) time.Time {
+	n := d.size(tag)
+	if n == 0 {
+		return time.Time{}
+	}
+	return time.UnixMilli(n).UTC()
+}
+
+func (d *decoder) digest(tag byte, out *cas.Digest) {
+	v := d.raw(tag)
+	if len(v) != len(out) {
+		d.fail()
+		return
+	}
+	copy(out[:], v)
+}
+
+func (d *decoder) list(tag byte) (ss []string) {
+	in := &decoder{p: d.raw(tag)}
+	for len(in.p) > 0 {
+		n := in.uvarint()
+		if in.bad || n > uint64(len(in.p)) {
+			d.fail()
+			return nil
+		}
+		ss = append(ss, string(in.p[:n]))
+		in.p = in.p[n:]
+	}
+	if in.bad {
+		d.fail()
+	}
+	return ss
+}
+
+func (d *decoder) pairs(tag byte) (kvs [][2]string) {
+	ss := d.list(tag)
+	if len(ss)%2 != 0 {
+		d.fail()
+		return nil
+	}
+	for i := 0; i < len(ss); i += 2 {
+		if i > 0 && ss[i-2] >= ss[i] || !utf8.ValidString(ss[i]) {
+			d.fail()
+			return nil
+		}
+		kvs = append(kvs, [2]string{ss[i], ss[i+1]})
+	}
+	return kvs
+}
+
+func (d *decoder) refs(tag byte) []cas.Ref {
+	v := d.raw(tag)
+	if v == nil {
+		return nil
+	}
+	refs, err := parseRefs(v)
+	if err != nil || len(refs) > inlineChunks {
+		d.fail()
+	}
+	return refs
+}
+
+func (d *decoder) segmentRefs(tag byte) []SegmentRef {
+	v := d.raw(tag)
+	if v == nil {
+		return nil
+	}
+	refs, err := parseSegmentRefs(v)
+	if err != nil {
+		d.fail()
+	}
+	return refs
+}

@@ -1,0 +1,53 @@
+package manifest
+
+import (
+	"crypto/rand"
+	"encoding/base32"
+	"encoding/binary"
+	"time"
+)
+
+// A FileID names a file over all its versions, a VersionID one manifest for
+// ever. IDs sort by the time they were made and end in 128 random bits.
+type (
+	FileID    string // f_…
+	VersionID string // m_…
+)
+
+const (
+	filePrefix    = "f_"
+	versionPrefix = "m_"
+	idLength      = 2 + 36
+)
+
+// NewFileID returns the ID of a new file.
+func NewFileID() FileID { return FileID(newID(filePrefix)) }
+
+// NewVersionID returns the ID of a new manifest.
+func NewVersionID() VersionID { return VersionID(newID(versionPrefix)) }
+
+// idEncoding keeps the order of what it encodes.
+func idEncoding() *base32.Encoding {
+	return base32.NewEncoding("0123456789abcdefghijklmnopqrstuv").WithPadding(base32.NoPadding)
+}
+
+func newID(prefix string) string {
+	var b [22]byte
+	binary.BigEndian.PutUint64(b[:8], uint64(time.Now().UnixMilli())<<16)
+	rand.Read(b[6:])
+	return prefix + idEncoding().EncodeToString(b[:])
+}
+
+// ParseFileID reports whether s is a file's ID, well formed.
+func ParseFileID(s string) (FileID, bool) { return FileID(s), wellFormed(s, filePrefix) }
+
+// ParseVersionID reports whether s is a manifest's ID, well formed.
+func ParseVersionID(s string) (VersionID, bool) { return VersionID(s), wellFormed(s, versionPrefix) }
+
+func wellFormed(s, prefix string) bool {
+	if len(s) != idLength || s[:2] != prefix {
+		return false
+	}
+	b, err := idEncoding().DecodeString(s[2:])
+	return err == nil && idEncoding().EncodeToString(b) == s[2:]
+}

@@ -1,0 +1,137 @@
+package pebblestore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"github.com/cairn-store/cairn/manifest"
+)
+
+// Restore implements manifest.Store. Names and usage are what rows say
+// together, so Reindex makes them once all rows are in.
+func (d *DB) Restore(ctx context.Context, rs []manifest.Record) error {
+	if err := d.acquire(ctx); err != nil {
+		return fmt.Errorf("pebblestore: restore: %w", err)
+	}
+	defer d.release()
+	b := d.db.NewIndexedBatch()
+	defer b.Close()
+	t := &tx{rows: rows{d, b}, b: b}
+	for i := range rs {
+		if err := t.replay(ctx, &rs[i]); err != nil {
+			return fmt.Errorf("pebblestore: restore: %w", err)
+		}
+	}
+	return b.Commit(pebble.NoSync)
+}
+
+func (t *tx) replay(ctx context.Context, r *manifest.Record) error {
+	switch {
+	case r.File != nil:
+		return t.replayFile(ctx, r.File)
+	case r.Manifest != nil:
+		return t.replayManifest(r.Manifest)
+	case r.Dropped != "":
+		return t.replayDropped(ctx, r.Dropped)
+	case r.Purged != "":
+		return t.replayPurged(ctx, r.Purged)
+	}
+	return nil
+}
+
+func (t *tx) gone(key []byte) (bool, error) {
+	_, err := t.d.get(t.b, key)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+func (t *tx) replayFile(ctx context.Context, f *manifest.File) error {
+	gone, err := t.gone(goneKey(f.ID))
+	if err != nil || gone {
+		return err
+	}
+	old, err := t.File(ctx, f.ID)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if old != nil && old.Revision >= f.Revision {
+		return nil
+	}
+	return t.put(fileKey(f.ID), f)
+}
+
+func (t *tx) replayManifest(m *manifest.Manifest) error {
+	for _, key := range [][]byte{goneKey(m.ID), goneKey(m.File)} {
+		gone, err := t.gone(key)
+		if err != nil || gone {
+			return err
+		}
+	}
+	t.b.Set(versionKey(m.File, m.Version), []byte(m.ID), nil)
+	return t.put(rowKey(m.ID), m)
+}
+
+func (t *tx) replayDropped(ctx context.Context, id manifest.VersionID) error {
+	m, err := t.Manifest(ctx, id)
+	if errors.Is(err, fs.ErrNotExist) {
+		return t.b.Set(goneKey(id), nil, nil)
+	}
+	if err != nil {
+		return err
+	}
+	return t.drop(m)
+}
+
+func (t *tx) replayPurged(ctx context.Context, id manifest.FileID) error {
+	for m, err := range t.Versions(ctx, id) {
+		if err != nil {
+			return err
+		}
+		t.b.Delete(versionKey(m.File, m.Version), nil)
+		t.b.Delete(rowKey(m.ID), nil)
+	}
+	t.b.Delete(fileKey(id), nil)
+	return t.b.Set(goneKey(id), nil, nil)
+}
+
+// Reindex implements manifest.Store.
+func (d *DB) Reindex(ctx context.Context) error {
+	if err := d.acquire(ctx); err != nil {
+		return fmt.Errorf("pebblestore: reindex: %w", err)
+	}
+	defer d.release()
+	for _, letter := range []byte{keyName, keyHidden, keyUsage} {
+		if err := d.db.DeleteRange([]byte{letter}, []byte{letter + 1}, pebble.NoSync); err != nil {
+			return fmt.Errorf("pebblestore: reindex: %w", err)
+		}
+	}
+	usage := make(map[string]*manifest.Usage)
+	for f, err := range d.All(ctx) {
+		if err != nil {
+			return err
+		}
+		key, v := bucketKey(keyHidden, f.Bucket, string(f.ID)), []byte(nil)
+		if f.State == manifest.Active {
+			key, v = bucketKey(keyName, f.Bucket, f.Path()), []byte(f.ID)
+		}
+		if err := d.db.Set(key, v, pebble.NoSync); err != nil {
+			return fmt.Errorf("pebblestore: reindex: %w", err)
+		}
+		if usage[f.Bucket] == nil {
+			usage[f.Bucket] = &manifest.Usage{}
+		}
+		addUsage(usage[f.Bucket], f, 1)
+	}
+	for bucket, u := range usage {
+		if err := d.db.Set(append([]byte{keyUsage}, bucket...), appendUsage(nil, u), pebble.NoSync); err != nil {
+			return fmt.Errorf("pebblestore: reindex: %w", err)
+		}
+	}
+	return d.db.LogData(nil, pebble.Sync)
+}

@@ -1,0 +1,214 @@
+package pebblestore
+
+import (
+	"context"
+	"encoding"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io/fs"
+	"iter"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"github.com/cairn-store/cairn/cas"
+	"github.com/cairn-store/cairn/manifest"
+)
+
+// rows finds rows as r sees them: the database or a transaction's batch.
+type rows struct {
+	d *DB
+	r pebble.Reader
+}
+
+func (d *DB) rows() rows { return rows{d, d.db} }
+
+// decode reads the row under key.
+func (s rows) decode(key []byte, row encoding.BinaryUnmarshaler) error {
+	v, err := s.d.get(s.r, key)
+	if err != nil {
+		return err
+	}
+	return row.UnmarshalBinary(v)
+}
+
+func (s rows) File(ctx context.Context, id manifest.FileID) (*manifest.File, error) {
+	f := new(manifest.File)
+	if err := s.decode(fileKey(id), f); err != nil {
+		return nil, fmt.Errorf("file %s: %w", id, err)
+	}
+	return f, ctx.Err()
+}
+
+func (s rows) FileByPath(ctx context.Context, bucket, path string) (*manifest.File, error) {
+	id, err := s.d.get(s.r, bucketKey(keyName, bucket, path))
+	if err != nil {
+		return nil, fmt.Errorf("file %q: %w", path, err)
+	}
+	return s.File(ctx, manifest.FileID(id))
+}
+
+func (s rows) Manifest(ctx context.Context, id manifest.VersionID) (*manifest.Manifest, error) {
+	m := new(manifest.Manifest)
+	if err := s.decode(rowKey(id), m); err != nil {
+		return nil, fmt.Errorf("manifest %s: %w", id, err)
+	}
+	return m, ctx.Err()
+}
+
+func (s rows) Version(ctx context.Context, file manifest.FileID, n uint64) (*manifest.Manifest, error) {
+	id, err := s.d.get(s.r, versionKey(file, n))
+	if err != nil {
+		return nil, fmt.Errorf("version %d of %s: %w", n, file, err)
+	}
+	return s.Manifest(ctx, manifest.VersionID(id))
+}
+
+func (s rows) Versions(ctx context.Context, file manifest.FileID) iter.Seq2[*manifest.Manifest, error] {
+	return func(yield func(*manifest.Manifest, error) bool) {
+		prefix := append([]byte{keyVersion}, file...)
+		it, err := s.r.NewIter(&pebble.IterOptions{LowerBound: prefix, UpperBound: after(prefix)})
+		if err != nil {
+			yield(nil, fmt.Errorf("pebblestore: %w", err))
+			return
+		}
+		defer it.Close()
+		for ok := it.Last(); ok; ok = it.Prev() {
+			m, err := s.Manifest(ctx, manifest.VersionID(it.Value()))
+			if !yield(m, err) || err != nil {
+				return
+			}
+		}
+		if err := it.Error(); err != nil {
+			yield(nil, fmt.Errorf("pebblestore: %w", err))
+		}
+	}
+}
+
+func (s rows) Usage(ctx context.Context, bucket string) (manifest.Usage, error) {
+	v, err := s.d.get(s.r, append([]byte{keyUsage}, bucket...))
+	if errors.Is(err, fs.ErrNotExist) {
+		return manifest.Usage{}, ctx.Err()
+	}
+	if err != nil {
+		return manifest.Usage{}, err
+	}
+	return parseUsage(v)
+}
+
+// File implements manifest.Rows, and so do the methods below.
+func (d *DB) File(ctx context.Context, id manifest.FileID) (*manifest.File, error) {
+	return d.rows().File(ctx, id)
+}
+
+func (d *DB) FileByPath(ctx context.Context, bucket, path string) (*manifest.File, error) {
+	return d.rows().FileByPath(ctx, bucket, path)
+}
+
+func (d *DB) Manifest(ctx context.Context, id manifest.VersionID) (*manifest.Manifest, error) {
+	return d.rows().Manifest(ctx, id)
+}
+
+func (d *DB) Version(ctx context.Context, file manifest.FileID, n uint64) (*manifest.Manifest, error) {
+	return d.rows().Version(ctx, file, n)
+}
+
+func (d *DB) Versions(ctx context.Context, file manifest.FileID) iter.Seq2[*manifest.Manifest, error] {
+	return d.rows().Versions(ctx, file)
+}
+
+// Usage implements manifest.Store.
+func (d *DB) Usage(ctx context.Context, bucket string) (manifest.Usage, error) {
+	return d.rows().Usage(ctx, bucket)
+}
+
+// Files implements manifest.Store.
+func (d *DB) Files(ctx context.Context, bucket string, r *manifest.Range) iter.Seq2[*manifest.File, error] {
+	if r == nil {
+		r = &manifest.Range{}
+	}
+	letter, prefix := byte(keyName), r.Prefix
+	if r.State != manifest.Active {
+		letter, prefix = keyHidden, ""
+	}
+	from := bucketKey(letter, bucket, prefix)
+	if r.After != "" && r.After >= prefix {
+		from = append(bucketKey(letter, bucket, r.After), 0)
+	}
+	base := bucketKey(letter, bucket, prefix)
+	bare := len(bucketKey(letter, bucket, ""))
+	all := scan(ctx, d, base, from, func(k, v []byte) (*manifest.File, error) {
+		id := manifest.FileID(v)
+		if letter == keyHidden {
+			id = manifest.FileID(k[bare:])
+		}
+		f, err := d.File(ctx, id)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil, nil // gone since the scan began
+		}
+		return f, err
+	})
+	return func(yield func(*manifest.File, error) bool) {
+		for f, err := range all {
+			if err == nil && (f == nil || f.State != r.State || f.Bucket != bucket) {
+				continue
+			}
+			if !yield(f, err) {
+				return
+			}
+		}
+	}
+}
+
+// All implements manifest.Store.
+func (d *DB) All(ctx context.Context) iter.Seq2[*manifest.File, error] {
+	prefix := []byte{keyFile}
+	return scan(ctx, d, prefix, prefix, func(k, v []byte) (*manifest.File, error) {
+		f := new(manifest.File)
+		return f, f.UnmarshalBinary(v)
+	})
+}
+
+// Unwritten implements manifest.Store.
+func (d *DB) Unwritten(ctx context.Context) iter.Seq2[*manifest.Commit, error] {
+	prefix := []byte{keyOutbox}
+	return scan(ctx, d, prefix, prefix, func(k, v []byte) (*manifest.Commit, error) {
+		n := 1 + int(v[0])
+		return &manifest.Commit{Seq: binary.BigEndian.Uint64(k[1:]), Domain: string(v[1:n]),
+			Records: append([]byte(nil), v[n:]...)}, nil
+	})
+}
+
+// Written implements manifest.Store.
+func (d *DB) Written(ctx context.Context, c *manifest.Commit) error {
+	if err := d.acquire(ctx); err != nil {
+		return fmt.Errorf("pebblestore: written: %w", err)
+	}
+	defer d.release()
+	return d.db.Delete(outboxKey(c.Seq), pebble.NoSync)
+}
+
+// segments are the segments of a domain.
+type segments struct {
+	d      *DB
+	domain string
+}
+
+// Segments implements manifest.Store.
+func (d *DB) Segments(domain string) manifest.Segments { return segments{d, domain} }
+
+func (s segments) Segment(ctx context.Context, id cas.Digest) ([]byte, error) {
+	v, err := s.d.get(s.d.db, domainKey(keySegment, s.domain, id[:]))
+	if err != nil {
+		return nil, fmt.Errorf("segment %s: %w", id, err)
+	}
+	return v, ctx.Err()
+}
+
+func (s segments) PutSegment(ctx context.Context, id cas.Digest, p []byte) error {
+	if err := s.d.acquire(ctx); err != nil {
+		return fmt.Errorf("pebblestore: put segment: %w", err)
+	}
+	defer s.d.release()
+	return s.d.db.Set(domainKey(keySegment, s.domain, id[:]), p, pebble.NoSync)
+}

@@ -1,0 +1,208 @@
+package pebblestore
+
+import (
+	"context"
+	"encoding"
+	"errors"
+	"fmt"
+	"io/fs"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"github.com/cairn-store/cairn/manifest"
+)
+
+// A tx is a transaction: the one Update that holds the lock, and a batch that
+// sees its own writes.
+type tx struct {
+	rows
+	b       *pebble.Batch
+	domain  string
+	records []manifest.Record
+}
+
+// Update implements manifest.Store. Updates follow one another, but share the
+// wait for the log: the next one runs while this one's bytes are on their way.
+func (d *DB) Update(ctx context.Context, fn func(manifest.Tx) error) (*manifest.Commit, error) {
+	if err := d.acquire(ctx); err != nil {
+		return nil, fmt.Errorf("pebblestore: update: %w", err)
+	}
+	b := d.db.NewIndexedBatch()
+	c, err := d.run(b, fn)
+	if err == nil && c != nil {
+		err = d.db.ApplyNoSyncWait(b, pebble.Sync)
+	}
+	d.release()
+	if err != nil || c == nil {
+		return nil, errors.Join(err, b.Close())
+	}
+	if err := d.syncWait(b); err != nil {
+		return nil, fmt.Errorf("pebblestore: update: %w", err)
+	}
+	return c, nil
+}
+
+// run runs fn on b and adds its records to what waits for the packs.
+func (d *DB) run(b *pebble.Batch, fn func(manifest.Tx) error) (*manifest.Commit, error) {
+	t := &tx{rows: rows{d, b}, b: b}
+	if err := fn(t); err != nil {
+		return nil, err
+	}
+	if len(t.records) == 0 {
+		return nil, nil
+	}
+	records, err := manifest.AppendRecords(nil, t.records)
+	if err != nil {
+		return nil, err
+	}
+	d.seqMu.Lock()
+	d.seq++
+	c := &manifest.Commit{Seq: d.seq, Domain: t.domain, Records: records}
+	d.seqMu.Unlock()
+	v := append([]byte{byte(len(c.Domain))}, c.Domain...)
+	return c, b.Set(outboxKey(c.Seq), append(v, records...), nil)
+}
+
+// syncWait returns when b is durable, or when there is no space to make it so.
+func (d *DB) syncWait(b *pebble.Batch) error {
+	done := make(chan error, 1)
+	go func() {
+		err := b.SyncWait()
+		done <- errors.Join(err, b.Close())
+	}()
+	select {
+	case err := <-done:
+		return err
+	case <-d.fs.fullSignal():
+	}
+	select {
+	case err := <-done:
+		return err
+	default:
+		return ErrNoSpace
+	}
+}
+
+func (t *tx) Epoch() uint64 { return t.d.Epoch() }
+
+func (t *tx) put(key []byte, row encoding.BinaryAppender) error {
+	v, err := row.AppendBinary(nil)
+	if err != nil {
+		return err
+	}
+	return t.b.Set(key, v, nil)
+}
+
+func (t *tx) PutFile(ctx context.Context, domain string, f *manifest.File) error {
+	old, err := t.File(ctx, f.ID)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if f.State == manifest.Active {
+		switch other, err := t.FileByPath(ctx, f.Bucket, f.Path()); {
+		case err == nil && other.ID != f.ID:
+			return manifest.ErrConflict
+		case err != nil && !errors.Is(err, fs.ErrNotExist):
+			return err
+		}
+	}
+	f.Revision++
+	if old != nil {
+		if err := t.unlist(ctx, old); err != nil {
+			return err
+		}
+	}
+	if err := t.list(ctx, f); err != nil {
+		return err
+	}
+	row := *f
+	t.domain = domain
+	t.records = append(t.records, manifest.Record{File: &row})
+	return t.put(fileKey(f.ID), f)
+}
+
+// list adds f to the index of names and the usage of its bucket.
+func (t *tx) list(ctx context.Context, f *manifest.File) error {
+	if f.State == manifest.Active {
+		t.b.Set(bucketKey(keyName, f.Bucket, f.Path()), []byte(f.ID), nil)
+	} else {
+		t.b.Set(bucketKey(keyHidden, f.Bucket, string(f.ID)), nil, nil)
+	}
+	return t.count(ctx, f, 1)
+}
+
+// unlist takes f, as it stands in the database, out of them.
+func (t *tx) unlist(ctx context.Context, f *manifest.File) error {
+	if f.State == manifest.Active {
+		t.b.Delete(bucketKey(keyName, f.Bucket, f.Path()), nil)
+	} else {
+		t.b.Delete(bucketKey(keyHidden, f.Bucket, string(f.ID)), nil)
+	}
+	return t.count(ctx, f, -1)
+}
+
+func (t *tx) count(ctx context.Context, f *manifest.File, sign int64) error {
+	u, err := t.Usage(ctx, f.Bucket)
+	if err != nil {
+		return err
+	}
+	addUsage(&u, f, sign)
+	return t.b.Set(append([]byte{keyUsage}, f.Bucket...), appendUsage(nil, &u), nil)
+}
+
+func addUsage(u *manifest.Usage, f *manifest.File, sign int64) {
+	if f.State == manifest.Trashed {
+		u.TrashedFiles += sign
+		u.TrashedVersions += sign * int64(f.Versions)
+		u.TrashedBytes += sign * f.TotalSize
+		u.TrashedChunks += sign * f.TotalChunks
+		return
+	}
+	u.Files += sign
+	u.Versions += sign * int64(f.Versions)
+	u.Bytes += sign * f.TotalSize
+	u.Chunks += sign * f.TotalChunks
+}
+
+func (t *tx) PutManifest(ctx context.Context, m *manifest.Manifest) error {
+	row := *m
+	t.records = append(t.records, manifest.Record{Manifest: &row})
+	t.b.Set(versionKey(m.File, m.Version), []byte(m.ID), nil)
+	return t.put(rowKey(m.ID), m)
+}
+
+func (t *tx) DropManifest(ctx context.Context, id manifest.VersionID) error {
+	m, err := t.Manifest(ctx, id)
+	if err != nil {
+		return err
+	}
+	t.records = append(t.records, manifest.Record{Dropped: id})
+	return t.drop(m)
+}
+
+func (t *tx) drop(m *manifest.Manifest) error {
+	t.b.Delete(versionKey(m.File, m.Version), nil)
+	t.b.Delete(rowKey(m.ID), nil)
+	return t.b.Set(goneKey(m.ID), nil, nil)
+}
+
+func (t *tx) Purge(ctx context.Context, domain string, id manifest.FileID) error {
+	f, err := t.File(ctx, id)
+	if err != nil {
+		return err
+	}
+	if err := t.unlist(ctx, f); err != nil {
+		return err
+	}
+	for m, err := range t.Versions(ctx, id) {
+		if err != nil {
+			return err
+		}
+		t.b.Delete(versionKey(m.File, m.Version), nil)
+		t.b.Delete(rowKey(m.ID), nil)
+	}
+	t.b.Delete(fileKey(id), nil)
+	t.domain = domain
+	t.records = append(t.records, manifest.Record{Purged: id})
+	return t.b.Set(goneKey(id), nil, nil)
+}

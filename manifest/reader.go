@@ -1,0 +1,280 @@
+package manifest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"sort"
+	"sync"
+
+	"github.com/cairn-store/cairn/cas"
+)
+
+// A Source reads chunks: a *cas.Store.
+type Source interface {
+	// Read fills dst with the chunks refs, one after another, verified.
+	Read(ctx context.Context, refs []cas.Ref, dst []byte) error
+}
+
+const (
+	firstWindow = 128 << 10 // bytes read ahead at first, doubling up to
+	lastWindow  = 2 << 20
+	windowQueue = 3 // windows being read at a time
+)
+
+// A Reader reads a version's content: an io.ReadSeekCloser, io.ReaderAt and
+// io.WriterTo. Read and WriteTo read ahead in the order of the chunk list.
+// ReadAt may be called from several goroutines at a time, all else from one.
+type Reader struct {
+	ctx    context.Context // governs all reads: an io.Reader has no other way to be told
+	cancel context.CancelFunc
+	src    Source
+	segs   SegmentGetter
+	c      *Content
+	starts []int64 // offset of each segment
+
+	mu     sync.Mutex // guards the segment looked at last
+	last   int
+	lastRf []cas.Ref
+
+	pos   int64
+	queue []*window // read or being read, the first one at or before pos
+	next  int64     // offset that the window after the queue begins at
+	size  int       // of that window
+	free  [][]byte
+	wg    sync.WaitGroup
+	err   error // after Close
+}
+
+// A window is a run of chunks that are read together.
+type window struct {
+	off   int64
+	buf   []byte
+	err   error
+	ready chan struct{}
+}
+
+// NewReader returns a reader of c. ctx governs all its reads.
+func NewReader(ctx context.Context, src Source, segs SegmentGetter, c *Content) *Reader {
+	r := &Reader{src: src, segs: segs, c: c, last: -1, size: firstWindow}
+	r.ctx, r.cancel = context.WithCancel(ctx)
+	if len(c.Segments) > 0 {
+		r.starts = make([]int64, len(c.Segments))
+		var off int64
+		for i, s := range c.Segments {
+			r.starts[i] = off
+			off += s.Size
+		}
+	}
+	return r
+}
+
+// Size returns the length of the content in bytes.
+func (r *Reader) Size() int64 { return r.c.Size }
+
+// refsAt returns the chunks from the one that holds off on, up to the end of
+// its segment, and the offset of the first.
+func (r *Reader) refsAt(off int64) ([]cas.Ref, int64, error) {
+	refs, start := r.c.Inline, int64(0)
+	if r.starts != nil {
+		i := sort.Search(len(r.starts), func(i int) bool { return r.starts[i] > off }) - 1
+		start = r.starts[i]
+		var err error
+		if refs, err = r.segment(i); err != nil {
+			return nil, 0, err
+		}
+	}
+	for i := range refs {
+		n := int64(refs[i].Length)
+		if off < start+n {
+			return refs[i:], start, nil
+		}
+		start += n
+	}
+	return nil, 0, fmt.Errorf("manifest: chunk list ends before offset %d: %w", off, ErrFormat)
+}
+
+func (r *Reader) segment(i int) ([]cas.Ref, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.last == i {
+		return r.lastRf, nil
+	}
+	refs, err := segmentRefs(r.ctx, r.segs, r.c.Segments[i])
+	if err != nil {
+		return nil, err
+	}
+	r.last, r.lastRf = i, refs
+	return refs, nil
+}
+
+// ReadAt implements io.ReaderAt.
+func (r *Reader) ReadAt(p []byte, off int64) (n int, err error) {
+	if off < 0 {
+		return 0, fmt.Errorf("manifest: read at %d: %w", off, fs.ErrInvalid)
+	}
+	var buf []byte
+	for n < len(p) {
+		if off >= r.c.Size {
+			return n, io.EOF
+		}
+		refs, start, err := r.refsAt(off)
+		if err != nil {
+			return n, err
+		}
+		k, size := 0, 0
+		for k < len(refs) && (k == 0 || start+int64(size) < off+int64(len(p)-n) && size < lastWindow) {
+			size += int(refs[k].Length)
+			k++
+		}
+		if cap(buf) < size {
+			buf = make([]byte, size)
+		}
+		buf = buf[:size]
+		if err := r.src.Read(r.ctx, refs[:k], buf); err != nil {
+			return n, err
+		}
+		m := copy(p[n:], buf[off-start:])
+		n += m
+		off += int64(m)
+	}
+	return n, nil
+}
+
+// Seek implements io.Seeker.
+func (r *Reader) Seek(offset int64, whence int) (int64, error) {
+	switch whence {
+	case io.SeekCurrent:
+		offset += r.pos
+	case io.SeekEnd:
+		offset += r.c.Size
+	}
+	if offset < 0 || whence < io.SeekStart || whence > io.SeekEnd {
+		return r.pos, fmt.Errorf("manifest: seek to %d: %w", offset, fs.ErrInvalid)
+	}
+	r.pos = offset
+	return offset, nil
+}
+
+// Read implements io.Reader.
+func (r *Reader) Read(p []byte) (int, error) {
+	if len(p) == 0 {
+		return 0, r.err
+	}
+	buf, err := r.ahead()
+	if err != nil {
+		return 0, err
+	}
+	n := copy(p, buf)
+	r.pos += int64(n)
+	return n, nil
+}
+
+// WriteTo implements io.WriterTo. It is the fastest way to read much.
+func (r *Reader) WriteTo(w io.Writer) (n int64, err error) {
+	for {
+		buf, err := r.ahead()
+		if err == io.EOF {
+			return n, nil
+		}
+		if err != nil {
+			return n, err
+		}
+		m, err := w.Write(buf)
+		n += int64(m)
+		r.pos += int64(m)
+		if err != nil {
+			return n, err
+		}
+	}
+}
+
+// ahead returns the bytes at hand from pos on, at least one, and keeps the
+// queue of windows filled.
+func (r *Reader) ahead() ([]byte, error) {
+	if r.err != nil {
+		return nil, r.err
+	}
+	if r.pos >= r.c.Size {
+		return nil, io.EOF
+	}
+	for len(r.queue) > 0 && !r.queue[0].holds(r.pos) {
+		r.drop()
+	}
+	if len(r.queue) == 0 {
+		r.next = r.pos
+		if len(r.free) == 0 {
+			r.size = firstWindow
+		}
+	}
+	for len(r.queue) < windowQueue && r.next < r.c.Size {
+		if err := r.fetch(); err != nil {
+			return nil, err
+		}
+	}
+	w := r.queue[0]
+	<-w.ready
+	if w.err != nil {
+		return nil, w.err
+	}
+	return w.buf[r.pos-w.off:], nil
+}
+
+func (w *window) holds(pos int64) bool { return pos >= w.off && pos < w.off+int64(len(w.buf)) }
+
+// drop takes the first window off the queue.
+func (r *Reader) drop() {
+	w := r.queue[0]
+	r.queue = r.queue[1:]
+	<-w.ready
+	r.free = append(r.free, w.buf)
+}
+
+// fetch begins to read the next window.
+func (r *Reader) fetch() error {
+	refs, off, err := r.refsAt(r.next)
+	if err != nil {
+		return err
+	}
+	k, size := 0, 0
+	for k < len(refs) && (k == 0 || size+int(refs[k].Length) <= r.size) {
+		size += int(refs[k].Length)
+		k++
+	}
+	w := &window{off: off, buf: r.buffer(size), ready: make(chan struct{})}
+	refs = refs[:k]
+	r.queue = append(r.queue, w)
+	r.next = off + int64(size)
+	r.size = min(2*r.size, lastWindow)
+	r.wg.Go(func() {
+		w.err = r.src.Read(r.ctx, refs, w.buf)
+		close(w.ready)
+	})
+	return nil
+}
+
+func (r *Reader) buffer(size int) []byte {
+	for i, b := range r.free {
+		if cap(b) >= size {
+			r.free[i] = r.free[len(r.free)-1]
+			r.free = r.free[:len(r.free)-1]
+			return b[:size]
+		}
+	}
+	if len(r.free) > 0 {
+		r.free = r.free[1:]
+	}
+	return make([]byte, size)
+}
+
+var errClosed = errors.New("reader is closed")
+
+// Close ends what is being read.
+func (r *Reader) Close() error {
+	r.cancel()
+	r.wg.Wait()
+	r.err, r.queue, r.free = errClosed, nil, nil
+	return nil
+}

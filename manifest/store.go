@@ -1,0 +1,131 @@
+package manifest
+
+import (
+	"context"
+	"errors"
+	"iter"
+)
+
+// A Store holds the rows of files and manifests, and segments. A missing row
+// is fs.ErrNotExist. It is safe for concurrent use. The rows it returns are
+// the caller's. manifesttest.Run checks an implementation.
+type Store interface {
+	Rows
+
+	// Files yields the files of a bucket that r chooses, of one moment.
+	Files(ctx context.Context, bucket string, r *Range) iter.Seq2[*File, error]
+
+	// All yields every file row, in order of IDs, of one moment.
+	All(ctx context.Context) iter.Seq2[*File, error]
+
+	// Segments are kept per domain.
+	Segments(domain string) Segments
+
+	// Update runs fn in a transaction: all that fn reads and writes through
+	// tx is as if no other Update ran meanwhile. When fn returns nil, its
+	// writes are made together and durable on return; an error of fn makes
+	// none and is returned as it is. fn may be run more than once. After any
+	// other error the outcome is unknown.
+	//
+	// The commit it returns stays unwritten, across crashes, until Written
+	// has been called with it: its records are to be made durable in the
+	// packs first. Nil means that fn wrote nothing.
+	Update(ctx context.Context, fn func(tx Tx) error) (*Commit, error)
+
+	// Unwritten yields the commits, oldest first, whose records may not be
+	// durable in the packs yet.
+	Unwritten(ctx context.Context) iter.Seq2[*Commit, error]
+
+	// Written forgets c. It may be lost in a crash.
+	Written(ctx context.Context, c *Commit) error
+
+	// Restore replays records: a row of a higher revision replaces one of a
+	// lower, marks remove rows and keep later replays from bringing them
+	// back. Any order of calls ends in the same rows. Names and usage follow
+	// with Reindex.
+	Restore(ctx context.Context, rs []Record) error
+
+	// Reindex makes the index of names and the usage anew from the rows, and
+	// makes all that Restore did durable.
+	Reindex(ctx context.Context) error
+
+	// Epoch counts the changes that made stored chunks of any domain
+	// unusable since the store was opened. While it stays the same, an
+	// answer that a chunk is stored stays true.
+	Epoch() uint64
+
+	// Usage sums up a bucket, exactly.
+	Usage(ctx context.Context, bucket string) (Usage, error)
+
+	// Ready returns nil, or why nothing can be changed now.
+	Ready() error
+
+	// DiskSize returns the bytes that the store and its indexes take.
+	DiskSize() int64
+}
+
+// Rows are the ways to find one row.
+type Rows interface {
+	File(ctx context.Context, id FileID) (*File, error)
+	// FileByPath finds the active file of a bucket by folder and name.
+	FileByPath(ctx context.Context, bucket, path string) (*File, error)
+	Manifest(ctx context.Context, id VersionID) (*Manifest, error)
+	Version(ctx context.Context, file FileID, n uint64) (*Manifest, error)
+	// Versions yields the versions of a file, newest first.
+	Versions(ctx context.Context, file FileID) iter.Seq2[*Manifest, error]
+}
+
+// A Tx is a transaction of a Store; see Store.Update.
+type Tx interface {
+	Rows
+
+	Usage(ctx context.Context, bucket string) (Usage, error)
+
+	// Epoch is the store's: a commit whose chunks were found stored in this
+	// epoch needs no other proof that they still are.
+	Epoch() uint64
+
+	// PutFile writes f's row, raising f.Revision, and with it the index of
+	// names and the usage. It fails with ErrConflict when f is active and
+	// another active file has its path. domain is where the record goes.
+	PutFile(ctx context.Context, domain string, f *File) error
+
+	// PutManifest writes the row of a new version.
+	PutManifest(ctx context.Context, m *Manifest) error
+
+	// DropManifest removes a version's row for good.
+	DropManifest(ctx context.Context, id VersionID) error
+
+	// Purge removes a file and all its versions for good.
+	Purge(ctx context.Context, domain string, id FileID) error
+}
+
+// ErrConflict reports that the path of a file is taken.
+var ErrConflict = errors.New("path is taken")
+
+// Segments are the segments of one domain.
+type Segments interface {
+	SegmentGetter
+	SegmentPutter
+}
+
+// A Range chooses files of a bucket. Active files come in byte order of their
+// paths, others in order of their IDs.
+type Range struct {
+	State  State
+	Prefix string // of the path; only for active files
+	After  string // begin after this path, or ID
+}
+
+// A Commit is what one Update changed.
+type Commit struct {
+	Seq     uint64
+	Domain  string // whose packs the records go to
+	Records []byte // encoded by AppendRecords
+}
+
+// A Usage sums up a bucket.
+type Usage struct {
+	Files, Versions, Bytes, Chunks                             int64 // of active and quarantined files
+	TrashedFiles, TrashedVersions, TrashedBytes, TrashedChunks int64
+}

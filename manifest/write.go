@@ -1,0 +1,122 @@
+package manifest
+
+import (
+	"context"
+	"crypto/md5"
+	"crypto/sha256"
+	"fmt"
+	"hash"
+	"io"
+
+	"github.com/cairn-store/cairn/cas"
+	"github.com/cairn-store/cairn/chunker"
+)
+
+// A SegmentPutter keeps encoded segments in the metadata store.
+type SegmentPutter interface {
+	// PutSegment keeps segment d. It is durable no later than a commit that
+	// follows. It does not keep p.
+	PutSegment(ctx context.Context, d cas.Digest, p []byte) error
+}
+
+// WriteOptions are choices of Write.
+type WriteOptions struct {
+	Codec    cas.Codec
+	Digests  []string      // whole-content digests to compute, see NewDigest
+	Segments SegmentPutter // where segments go besides the packs; nil for nowhere
+	Progress func(n int64) // bytes taken in so far
+}
+
+// NewDigest returns a hash by its name: "sha256", "blake3" or "md5", or nil.
+func NewDigest(name string) hash.Hash {
+	switch name {
+	case "sha256":
+		return sha256.New()
+	case "blake3":
+		return cas.NewHash()
+	case "md5":
+		return md5.New()
+	}
+	return nil
+}
+
+// Write cuts r into chunks by s and stores them in dst. When it returns, all
+// chunks and segments are durable; a commit makes a version of them.
+func Write(ctx context.Context, dst *cas.Store, r io.Reader, s chunker.Splitter, opts *WriteOptions) (*Content, cas.BatchStats, error) {
+	if opts == nil {
+		opts = &WriteOptions{}
+	}
+	c := &Content{Chunker: s.String()}
+	list := &listBuilder{c: c}
+	digests, tap, err := newDigests(opts.Digests)
+	if err != nil {
+		return nil, cas.BatchStats{}, err
+	}
+	b := dst.NewBatch(ctx, &cas.BatchOptions{Codec: opts.Codec, Emit: list.add, Tap: tap})
+	defer b.Close()
+	list.put = func(p []byte) (cas.Digest, error) {
+		d, err := b.PutSegment(ctx, p)
+		if err == nil && opts.Segments != nil {
+			err = opts.Segments.PutSegment(ctx, d, p)
+		}
+		return d, err
+	}
+	if err := putAll(b, chunker.New(r, s), opts.Progress); err != nil {
+		return nil, b.Stats(), err
+	}
+	if err := b.Drain(); err != nil {
+		return nil, b.Stats(), err
+	}
+	if err := list.finish(); err != nil {
+		return nil, b.Stats(), err
+	}
+	if err := b.Flush(); err != nil {
+		return nil, b.Stats(), err
+	}
+	for name, h := range digests {
+		if c.Digests == nil {
+			c.Digests = make(map[string][]byte)
+		}
+		c.Digests[name] = h.Sum(nil)
+	}
+	return c, b.Stats(), nil
+}
+
+func putAll(b *cas.Batch, chunks *chunker.Chunker, progress func(int64)) error {
+	var n int64
+	for {
+		p, err := chunks.Next()
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if err := b.Put(p); err != nil {
+			return err
+		}
+		if n += int64(len(p)); progress != nil {
+			progress(n)
+		}
+	}
+}
+
+// newDigests returns the hashes asked for and what feeds them all.
+func newDigests(names []string) (map[string]hash.Hash, func([]byte), error) {
+	if len(names) == 0 {
+		return nil, nil, nil
+	}
+	m := make(map[string]hash.Hash)
+	for _, name := range names {
+		h := NewDigest(name)
+		if h == nil {
+			return nil, nil, fmt.Errorf("manifest: no digest is called %q: use sha256, blake3 or md5", name)
+		}
+		m[name] = h
+	}
+	return m, func(p []byte) {
+		for _, h := range m {
+			h.Write(p)
+		}
+	}, nil
+}
