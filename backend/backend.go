@@ -21,11 +21,15 @@ var ErrNoSpace = errors.New("no space left in backend")
 // return is final, but the outcome of a failed write is unknown. A missing
 // object is reported by an error satisfying errors.Is(err, fs.ErrNotExist).
 //
-// A key is one or more elements of [a-z0-9._-]+ joined by '/'; no element
-// begins with a dot. Any other key is refused with fs.ErrInvalid.
+// A key is one or more elements of [a-z0-9._-]+ joined by '/', at most 255
+// bytes in all; no element begins with a dot. Any other key is refused with
+// fs.ErrInvalid. No key goes on with '/' where another key ends: a driver
+// that keeps objects in folders cannot hold both.
 type Backend interface {
 	// Create begins an object under key. It fails with fs.ErrExist when an
-	// object of that key is already readable.
+	// object of that key is already readable. Of several Writers begun
+	// under one key the first to publish wins; the others' Sync or Commit
+	// fails with fs.ErrExist. The Writer stops when ctx is done.
 	Create(ctx context.Context, key string) (Writer, error)
 
 	// Append reopens, at its end, an object that was synced but not
@@ -80,4 +84,23 @@ type Info struct {
 	Key     string
 	Size    int64 // bytes
 	ModTime time.Time
+}
+
+// ValidKey reports whether key has the form that a Backend takes.
+func ValidKey(key string) bool {
+	if len(key) > 255 {
+		return false
+	}
+	start := true // of an element
+	for i := 0; i < len(key); i++ {
+		switch c := key[i]; {
+		case 'a' <= c && c <= 'z', '0' <= c && c <= '9', (c == '.' || c == '_' || c == '-') && !(start && c == '.'):
+			start = false
+		case c == '/' && !start:
+			start = true
+		default:
+			return false
+		}
+	}
+	return !start
 }

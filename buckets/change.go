@@ -107,7 +107,7 @@ func (b *Bucket) Update(ctx context.Context, id string, p *Patch) (*File, error)
 
 // mergeMetadata applies a merge patch (RFC 7396).
 func mergeMetadata(old []byte, patch map[string]any) ([]byte, error) {
-	merged := merge(decodeMetadata(old), patch)
+	merged := merge(decodeExact(old), patch)
 	if len(merged) == 0 {
 		return nil, nil
 	}

@@ -17,6 +17,10 @@ import (
 // its chunks must be looked up again before it can be committed.
 var errEpoch = errors.New("chunks must be checked again")
 
+// errOther says that the file that the upload would become a version of is
+// not the one that the uploader was found to be allowed to update.
+var errOther = errors.New("another file has the name")
+
 // commit makes the content a version, in one transaction.
 func (u *upload) commit(ctx context.Context) (*File, error) {
 	var out *File
@@ -29,6 +33,10 @@ func (u *upload) commit(ctx context.Context) (*File, error) {
 			return err
 		}
 		var cur *manifest.Manifest
+		if old != nil && old.ID != u.allowed {
+			u.other = old
+			return errOther
+		}
 		if old != nil {
 			if cur, err = tx.Manifest(ctx, old.Current); err != nil {
 				return err

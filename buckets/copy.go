@@ -21,7 +21,7 @@ func (b *Bucket) Copy(ctx context.Context, id string, dst *Bucket, opts *CopyOpt
 	if err := b.allow(ctx, OpDownload, b.file(src, m)); err != nil {
 		return nil, err
 	}
-	put := &PutOptions{Folder: src.Folder, MIMEType: m.DeclaredMIMEType, Metadata: decodeMetadata(src.Metadata),
+	put := &PutOptions{Folder: src.Folder, MIMEType: m.DeclaredMIMEType, Metadata: decodeExact(src.Metadata),
 		Tags: src.Tags, OnConflict: opts.OnConflict}
 	name := src.Name
 	if opts.Name != "" {

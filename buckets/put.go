@@ -9,6 +9,7 @@ import (
 	"io"
 	"io/fs"
 	"strings"
+	"sync"
 
 	"github.com/gabriel-vasile/mimetype"
 
@@ -57,6 +58,9 @@ func (b *Bucket) Replace(ctx context.Context, id string, r io.Reader, opts *PutO
 	if err != nil {
 		return nil, err
 	}
+	if _, ok := manifest.ParseFileID(id); !ok {
+		return nil, ErrNoFile // a manifest ID names one version for ever
+	}
 	f, _, err := b.find(ctx, id, nil)
 	if err != nil {
 		return nil, err
@@ -78,6 +82,8 @@ type upload struct {
 	metadata []byte // canonical JSON, nil to keep a predecessor's
 	splitter chunker.Splitter
 	epoch    uint64
+	allowed  manifest.FileID // that may be updated
+	other    *manifest.File  // found at the commit in place of allowed
 
 	mime  string
 	c     *manifest.Content
@@ -127,21 +133,33 @@ func (u *upload) begin(ctx context.Context, old *manifest.File) error {
 	if u.target == "" && u.opts.OnConflict == ConflictFail {
 		return ErrExist
 	}
-	m, err := u.b.s.meta.Manifest(ctx, old.Current)
+	m, err := u.mayUpdate(ctx, old)
 	if err != nil {
-		return err
-	}
-	if err := u.b.allow(ctx, OpUpdate, u.b.file(old, m)); err != nil {
 		return err
 	}
 	if err := matches(u.opts.IfMatch, m); err != nil {
 		return err
 	}
 	// A version keeps its predecessor's chunks findable.
-	if s, err := chunker.Parse(m.Chunker); err == nil {
-		u.splitter = s
+	if m.Chunker != u.splitter.String() {
+		if s, err := chunker.Parse(m.Chunker); err == nil {
+			u.splitter = s
+		}
 	}
 	return nil
+}
+
+// mayUpdate asks whether the upload may become a version of f.
+func (u *upload) mayUpdate(ctx context.Context, f *manifest.File) (*manifest.Manifest, error) {
+	m, err := u.b.s.meta.Manifest(ctx, f.Current)
+	if err != nil {
+		return nil, err
+	}
+	if err := u.b.allow(ctx, OpUpdate, u.b.file(f, m)); err != nil {
+		return nil, err
+	}
+	u.allowed = f.ID
+	return m, nil
 }
 
 // matches checks a condition on the current version.
@@ -160,14 +178,20 @@ func (u *upload) run(ctx context.Context, r io.Reader) (*File, error) {
 	return u.commitRetry(ctx)
 }
 
-// commitRetry commits, looking chunks up again when some became unusable.
+// commitRetry commits, looking chunks up again when some became unusable and
+// asking again when another file has come by the name.
 func (u *upload) commitRetry(ctx context.Context) (*File, error) {
-	for range 4 {
+	for range 8 {
 		f, err := u.commit(ctx)
-		if !errors.Is(err, errEpoch) {
+		switch err {
+		case errEpoch:
+			err = u.recheck(ctx)
+		case errOther:
+			_, err = u.mayUpdate(ctx, u.other)
+		default:
 			return f, err
 		}
-		if err := u.recheck(ctx); err != nil {
+		if err != nil {
 			return nil, err
 		}
 	}
@@ -190,7 +214,12 @@ func (u *upload) take(ctx context.Context, r io.Reader) error {
 	if err == nil {
 		rest = io.MultiReader(rest, r)
 	}
+	var pool *sync.Pool
+	if u.splitter == u.b.b.splitter {
+		pool = &u.b.b.chunkers
+	}
 	u.c, u.stats, err = manifest.Write(ctx, u.b.chunks, rest, u.splitter, &manifest.WriteOptions{
+		Chunkers: pool,
 		Codec:    u.b.b.Codec,
 		Digests:  u.opts.Digests,
 		Segments: u.b.s.meta.Segments(u.b.b.Domain),
@@ -217,10 +246,14 @@ func (e *exactReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// encodeMetadata returns metadata as canonical JSON, nil for nil.
+// encodeMetadata returns metadata as canonical JSON, nil for nil and no bytes
+// for none.
 func encodeMetadata(m map[string]any) ([]byte, error) {
 	if m == nil {
 		return nil, nil
+	}
+	if len(m) == 0 {
+		return []byte{}, nil
 	}
 	p, err := json.Marshal(m)
 	if err != nil {
@@ -236,6 +269,18 @@ func decodeMetadata(p []byte) map[string]any {
 	m := make(map[string]any)
 	if len(p) > 0 {
 		json.Unmarshal(p, &m) // encodeMetadata made it
+	}
+	return m
+}
+
+// decodeExact is decodeMetadata for what is stored again: no number loses
+// digits on the way.
+func decodeExact(p []byte) map[string]any {
+	m := make(map[string]any)
+	d := json.NewDecoder(bytes.NewReader(p))
+	d.UseNumber()
+	if len(p) > 0 {
+		d.Decode(&m) // encodeMetadata made it
 	}
 	return m
 }

@@ -15,9 +15,6 @@ import (
 	"maps"
 	"slices"
 	"sync"
-	"sync/atomic"
-
-	"golang.org/x/sync/errgroup"
 
 	"github.com/cairn-store/cairn/cas"
 	"github.com/cairn-store/cairn/chunker"
@@ -34,10 +31,7 @@ type Store struct {
 	log     *slog.Logger
 	closers []io.Closer
 
-	// behind says that records of some commit did not reach the packs; the
-	// next commit brings them there first.
-	behind   atomic.Bool
-	behindMu sync.Mutex // held while they are brought
+	outbox *outbox
 }
 
 // A Policy is what a bucket is set up to do.
@@ -52,6 +46,7 @@ type bucket struct {
 	Policy
 	name     string
 	splitter chunker.Splitter
+	chunkers sync.Pool // of chunkers that cut by splitter
 }
 
 // Options are what New may be told.
@@ -70,7 +65,7 @@ func New(ctx context.Context, meta manifest.Store, chunks map[string]*cas.Store,
 		opts = &Options{}
 	}
 	s := &Store{meta: meta, chunks: chunks, auth: opts.Auth, log: opts.Log, closers: opts.Closers,
-		buckets: make(map[string]*bucket)}
+		buckets: make(map[string]*bucket), outbox: newOutbox(meta.LastSeq())}
 	if s.auth == nil {
 		s.auth = allowAll{}
 	}
@@ -88,9 +83,9 @@ func New(ctx context.Context, meta manifest.Store, chunks map[string]*cas.Store,
 		if err != nil {
 			return nil, fmt.Errorf("buckets: bucket %q: %w", name, err)
 		}
-		s.buckets[name] = &bucket{p, name, splitter}
+		s.buckets[name] = &bucket{Policy: p, name: name, splitter: splitter}
 	}
-	if err := s.catchUp(ctx); err != nil {
+	if err := s.catchUp(ctx, meta.LastSeq()); err != nil {
 		return nil, fmt.Errorf("buckets: finish what the last process left: %w", err)
 	}
 	return s, nil
@@ -127,56 +122,4 @@ func (s *Store) Close() error {
 		errs = append(errs, c.Close())
 	}
 	return errors.Join(errs...)
-}
-
-// update runs a transaction and makes its records durable in the packs: the
-// metadata store decides, then the packs learn, then the caller may answer.
-func (s *Store) update(ctx context.Context, fn func(tx manifest.Tx) error) error {
-	c, err := s.meta.Update(ctx, fn)
-	if err != nil || c == nil {
-		return wrapSpace(err)
-	}
-	ctx = context.WithoutCancel(ctx) // it is decided
-	if s.behind.Load() {
-		if err := s.catchUp(ctx); err != nil {
-			return wrapSpace(err)
-		}
-		return nil
-	}
-	if err := s.write(ctx, c); err != nil {
-		s.behind.Store(true)
-		return wrapSpace(err)
-	}
-	return nil
-}
-
-// write brings the records of a commit to the packs.
-func (s *Store) write(ctx context.Context, c *manifest.Commit) error {
-	chunks := s.chunks[c.Domain]
-	if chunks == nil {
-		return fmt.Errorf("no backend is called %q any more, and it has not been told of all changes", c.Domain)
-	}
-	if err := chunks.AppendRecord(ctx, c.Records); err != nil {
-		return err
-	}
-	return s.meta.Written(ctx, c)
-}
-
-// catchUp brings the records of all unwritten commits to the packs.
-func (s *Store) catchUp(ctx context.Context) error {
-	s.behindMu.Lock()
-	defer s.behindMu.Unlock()
-	g, gctx := errgroup.WithContext(ctx)
-	g.SetLimit(64)
-	for c, err := range s.meta.Unwritten(ctx) {
-		if err != nil {
-			return errors.Join(err, g.Wait())
-		}
-		g.Go(func() error { return s.write(gctx, c) })
-	}
-	if err := g.Wait(); err != nil {
-		return err
-	}
-	s.behind.Store(false)
-	return nil
 }

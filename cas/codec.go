@@ -43,7 +43,8 @@ type coder struct {
 func newCoder(workers int) (*coder, error) {
 	enc, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedDefault),
 		zstd.WithEncoderConcurrency(workers), zstd.WithEncoderCRC(false),
-		zstd.WithLowerEncoderMem(true), zstd.WithWindowSize(maxPlain/2))
+		zstd.WithLowerEncoderMem(true), zstd.WithWindowSize(maxPlain/2),
+		zstd.WithAllLitEntropyCompression(true)) // for base64, digits and the like, which have no matches
 	if err != nil {
 		return nil, err
 	}

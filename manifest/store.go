@@ -25,12 +25,17 @@ type Store interface {
 	// tx is as if no other Update ran meanwhile. When fn returns nil, its
 	// writes are made together and durable on return; an error of fn makes
 	// none and is returned as it is. fn may be run more than once. After any
-	// other error the outcome is unknown.
+	// other error the outcome is unknown, and the commit that may have been
+	// made is returned beside the error.
 	//
 	// The commit it returns stays unwritten, across crashes, until Written
 	// has been called with it: its records are to be made durable in the
 	// packs first. Nil means that fn wrote nothing.
 	Update(ctx context.Context, fn func(tx Tx) error) (*Commit, error)
+
+	// LastSeq returns the number of the latest commit. The next one's is
+	// higher by one.
+	LastSeq() uint64
 
 	// Unwritten yields the commits, oldest first, whose records may not be
 	// durable in the packs yet.

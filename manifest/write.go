@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"hash"
 	"io"
+	"sync"
 
 	"github.com/cairn-store/cairn/cas"
 	"github.com/cairn-store/cairn/chunker"
@@ -25,6 +26,10 @@ type WriteOptions struct {
 	Digests  []string      // whole-content digests to compute, see NewDigest
 	Segments SegmentPutter // where segments go besides the packs; nil for nowhere
 	Progress func(n int64) // bytes taken in so far
+
+	// Chunkers is a pool of *chunker.Chunker that all cut by the splitter
+	// of the call, for those who write many small contents; nil for none.
+	Chunkers *sync.Pool
 }
 
 // NewDigest returns a hash by its name: "sha256", "blake3" or "md5", or nil.
@@ -61,7 +66,13 @@ func Write(ctx context.Context, dst *cas.Store, r io.Reader, s chunker.Splitter,
 		}
 		return d, err
 	}
-	if err := putAll(b, chunker.New(r, s), opts.Progress); err != nil {
+	chunks := newChunker(r, s, opts.Chunkers)
+	err = putAll(b, chunks, opts.Progress)
+	if opts.Chunkers != nil {
+		chunks.Reset(nil)
+		opts.Chunkers.Put(chunks)
+	}
+	if err != nil {
 		return nil, b.Stats(), err
 	}
 	if err := b.Drain(); err != nil {
@@ -80,6 +91,16 @@ func Write(ctx context.Context, dst *cas.Store, r io.Reader, s chunker.Splitter,
 		c.Digests[name] = h.Sum(nil)
 	}
 	return c, b.Stats(), nil
+}
+
+func newChunker(r io.Reader, s chunker.Splitter, pool *sync.Pool) *chunker.Chunker {
+	if pool != nil {
+		if c, ok := pool.Get().(*chunker.Chunker); ok {
+			c.Reset(r)
+			return c
+		}
+	}
+	return chunker.New(r, s)
 }
 
 func putAll(b *cas.Batch, chunks *chunker.Chunker, progress func(int64)) error {

@@ -29,6 +29,9 @@ func rebuild(ctx context.Context, dir string, opts *Options) error {
 	if err = errors.Join(err, s.close()); err != nil {
 		return err
 	}
+	if err := removeAll(metaDir(dir), opts); err != nil { // it holds no database
+		return err
+	}
 	return rename(tmp, metaDir(dir), opts)
 }
 

@@ -66,6 +66,11 @@ func Open(dir string, opts *Options) (*DB, error) {
 		inner = vfs.Default
 	}
 	d.fs = newWaitFS(inner, d.log)
+	if opts.MustExist {
+		if ok, err := Exists(dir, inner); err != nil || !ok {
+			return nil, fmt.Errorf("pebblestore: open %s: %w", dir, errors.Join(err, fs.ErrNotExist))
+		}
+	}
 	db, err := pebble.Open(dir, d.pebbleOptions(opts))
 	if err != nil {
 		return nil, fmt.Errorf("pebblestore: open %s: %w", dir, openError(err))
@@ -87,7 +92,6 @@ func (d *DB) pebbleOptions(opts *Options) *pebble.Options {
 		CacheSize:          cache,
 		MemTableSize:       8 << 20,
 		FormatMajorVersion: pebble.FormatNewest,
-		ErrorIfNotExists:   opts.MustExist,
 		Logger:             pebbleLog{d.log},
 		MaxOpenFiles:       512,
 	}
@@ -97,11 +101,24 @@ func (d *DB) pebbleOptions(opts *Options) *pebble.Options {
 	return o
 }
 
+// Exists reports whether there is a database in dir, leaving no trace. A nil
+// filesystem is the operating system's.
+func Exists(dir string, f FS) (bool, error) {
+	if f == nil {
+		f = vfs.Default
+	}
+	if _, err := f.Stat(dir); errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	desc, err := pebble.Peek(dir, f)
+	if err != nil {
+		return false, err
+	}
+	return desc.Exists, nil
+}
+
 func openError(err error) error {
-	switch {
-	case errors.Is(err, pebble.ErrDBDoesNotExist):
-		return fmt.Errorf("%w (%w)", fs.ErrNotExist, err)
-	case isLocked(err):
+	if isLocked(err) {
 		return fmt.Errorf("%w (%w)", ErrLocked, err)
 	}
 	return err

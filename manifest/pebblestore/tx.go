@@ -24,22 +24,43 @@ type tx struct {
 // Update implements manifest.Store. Updates follow one another, but share the
 // wait for the log: the next one runs while this one's bytes are on their way.
 func (d *DB) Update(ctx context.Context, fn func(manifest.Tx) error) (*manifest.Commit, error) {
+	b := d.db.NewIndexedBatch()
+	c, err := d.decide(ctx, b, fn)
+	if err != nil || c == nil {
+		return c, closeBatch(err, b)
+	}
+	if err := d.syncWait(b); err != nil {
+		return c, fmt.Errorf("pebblestore: update: %w", err)
+	}
+	return c, nil
+}
+
+// closeBatch gives b back and returns err as it was.
+func closeBatch(err error, b *pebble.Batch) error {
+	if cerr := b.Close(); err == nil {
+		err = cerr
+	}
+	return err
+}
+
+// decide runs fn on b and puts b into the log.
+func (d *DB) decide(ctx context.Context, b *pebble.Batch, fn func(manifest.Tx) error) (*manifest.Commit, error) {
 	if err := d.acquire(ctx); err != nil {
 		return nil, fmt.Errorf("pebblestore: update: %w", err)
 	}
-	b := d.db.NewIndexedBatch()
+	defer d.release()
 	c, err := d.run(b, fn)
-	if err == nil && c != nil {
-		err = d.db.ApplyNoSyncWait(b, pebble.Sync)
-	}
-	d.release()
 	if err != nil || c == nil {
-		return nil, errors.Join(err, b.Close())
+		return nil, err
 	}
-	if err := d.syncWait(b); err != nil {
-		return nil, fmt.Errorf("pebblestore: update: %w", err)
-	}
-	return c, nil
+	return c, d.db.ApplyNoSyncWait(b, pebble.Sync)
+}
+
+// LastSeq implements manifest.Store.
+func (d *DB) LastSeq() uint64 {
+	d.seqMu.Lock()
+	defer d.seqMu.Unlock()
+	return d.seq
 }
 
 // run runs fn on b and adds its records to what waits for the packs.

@@ -1,0 +1,288 @@
+// Package backendtest checks drivers against the contract of package backend,
+// and injects faults into them for the tests of what stands above.
+//
+//	func TestBackend(t *testing.T) {
+//		backendtest.Run(t, func(t *testing.T) backend.Backend { return membackend.New(nil) })
+//	}
+package backendtest
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"io/fs"
+	"math/rand/v2"
+	"strings"
+	"testing"
+
+	"github.com/cairn-store/cairn/backend"
+)
+
+// Run checks a driver. open returns an empty Backend, a new one each time,
+// and cleans up by t.Cleanup.
+func Run(t *testing.T, open func(t *testing.T) backend.Backend) {
+	for _, c := range []struct {
+		name string
+		test func(*testing.T, backend.Backend)
+	}{
+		{"empty object", func(t *testing.T, b backend.Backend) { testRoundTrip(t, b, 0) }},
+		{"one byte", func(t *testing.T, b backend.Backend) { testRoundTrip(t, b, 1) }},
+		{"large object", func(t *testing.T, b backend.Backend) { testRoundTrip(t, b, 5<<20+3) }},
+		{"ranges", testRanges},
+		{"missing", testMissing},
+		{"existing", testExisting},
+		{"odd keys", testOddKeys},
+		{"longest key", testLongestKey},
+		{"race of creates", testRaceOfCreates},
+		{"begun is invisible", testBegunIsInvisible},
+		{"write does not retain", testWriteDoesNotRetain},
+		{"sync", testSync},
+		{"append", testAppend},
+		{"write, sync and read at once", testConcurrent},
+		{"abort", testAbort},
+		{"cancelled", testCancelled},
+		{"delete", testDelete},
+		{"create after delete", testCreateAfterDelete},
+		{"list", testList},
+		{"list and delete", testListAndDelete},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			c.test(t, open(t))
+		})
+	}
+}
+
+// random returns n bytes that depend on n alone.
+func random(n int) []byte {
+	p := make([]byte, n)
+	rand.NewChaCha8([32]byte{byte(n), byte(n >> 8), byte(n >> 16)}).Read(p)
+	return p
+}
+
+func create(t *testing.T, b backend.Backend, key string) backend.Writer {
+	t.Helper()
+	w, err := b.Create(t.Context(), key)
+	if err != nil {
+		t.Fatalf("Create(%q): %v", key, err)
+	}
+	return w
+}
+
+func write(t *testing.T, w io.Writer, p []byte) {
+	t.Helper()
+	if n, err := w.Write(p); n != len(p) || err != nil {
+		t.Fatalf("Write of %d bytes: got %d, %v", len(p), n, err)
+	}
+}
+
+func do(t *testing.T, what string, step func() error) {
+	t.Helper()
+	if err := step(); err != nil {
+		t.Fatalf("%s: %v", what, err)
+	}
+}
+
+// put stores a whole object.
+func put(t *testing.T, b backend.Backend, key string, p []byte) {
+	t.Helper()
+	w := create(t, b, key)
+	write(t, w, p)
+	do(t, "Commit", w.Commit)
+}
+
+// holds checks that the object begins with want.
+func holds(t *testing.T, b backend.Backend, key string, want []byte) {
+	t.Helper()
+	got := make([]byte, len(want))
+	if err := b.ReadAt(t.Context(), key, got, 0); err != nil {
+		t.Fatalf("ReadAt(%q): %v", key, err)
+	}
+	if !bytes.Equal(got, want) {
+		t.Fatalf("ReadAt(%q): the bytes differ from those written", key)
+	}
+}
+
+func absent(t *testing.T, b backend.Backend, key string) {
+	t.Helper()
+	ctx := t.Context()
+	if _, err := b.Stat(ctx, key); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("Stat(%q): got %v, want fs.ErrNotExist", key, err)
+	}
+	if err := b.ReadAt(ctx, key, make([]byte, 1), 0); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("ReadAt(%q): got %v, want fs.ErrNotExist", key, err)
+	}
+	for _, got := range list(t, b, key) {
+		if got == key {
+			t.Errorf("List yields %q", key)
+		}
+	}
+}
+
+func list(t *testing.T, b backend.Backend, prefix string) []string {
+	t.Helper()
+	keys := []string{}
+	for info, err := range b.List(t.Context(), prefix) {
+		if err != nil {
+			t.Fatalf("List(%q): %v", prefix, err)
+		}
+		keys = append(keys, info.Key)
+	}
+	return keys
+}
+
+// synced calls Sync and reports whether the driver has it.
+func synced(t *testing.T, w backend.Writer) bool {
+	t.Helper()
+	err := w.Sync()
+	if err != nil && !errors.Is(err, errors.ErrUnsupported) {
+		t.Fatalf("Sync: %v", err)
+	}
+	return err == nil
+}
+
+func testRoundTrip(t *testing.T, b backend.Backend, n int) {
+	p := random(n)
+	w := create(t, b, "packs/ab/object")
+	for rest := p; len(rest) > 0; {
+		piece := rest[:min(len(rest), 1<<20)]
+		write(t, w, piece)
+		rest = rest[len(piece):]
+	}
+	do(t, "Commit", w.Commit)
+	holds(t, b, "packs/ab/object", p)
+	info, err := b.Stat(t.Context(), "packs/ab/object")
+	if err != nil || info.Key != "packs/ab/object" || info.Size != int64(n) || info.ModTime.IsZero() {
+		t.Errorf("Stat: got %+v, %v, want the key, %d bytes and a time", info, err, n)
+	}
+}
+
+func testRanges(t *testing.T, b backend.Backend) {
+	const size = 1000
+	all := random(size)
+	put(t, b, "a", all)
+	for _, c := range []struct {
+		off, n int64
+		want   error
+	}{
+		{0, 0, nil}, {0, 1, nil}, {0, size, nil}, {1, size - 1, nil}, {size - 1, 1, nil}, {400, 100, nil},
+		{size, 0, nil}, {size + 5, 0, nil},
+		{0, size + 1, io.ErrUnexpectedEOF}, {size - 1, 2, io.ErrUnexpectedEOF},
+		{size, 1, io.ErrUnexpectedEOF}, {size + 5, 1, io.ErrUnexpectedEOF},
+		{-1, 1, fs.ErrInvalid},
+	} {
+		p := make([]byte, c.n)
+		err := b.ReadAt(t.Context(), "a", p, c.off)
+		if !errors.Is(err, c.want) {
+			t.Errorf("ReadAt of %d bytes at %d: got %v, want %v", c.n, c.off, err, c.want)
+		}
+		if err == nil && c.n > 0 && !bytes.Equal(p, all[c.off:c.off+c.n]) {
+			t.Errorf("ReadAt of %d bytes at %d: the bytes differ", c.n, c.off)
+		}
+	}
+}
+
+func testMissing(t *testing.T, b backend.Backend) {
+	absent(t, b, "a")
+	absent(t, b, "no/such/folder")
+	put(t, b, "x/y/z", nil)
+	absent(t, b, "x/y") // a folder is no object
+	absent(t, b, "x/y/z0")
+	for _, key := range []string{"a", "x/y", "no/such/folder"} {
+		if err := b.Delete(t.Context(), key); err != nil {
+			t.Errorf("Delete(%q) of what is missing: %v", key, err)
+		}
+		if _, _, err := b.Append(t.Context(), key); !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, errors.ErrUnsupported) {
+			t.Errorf("Append(%q): got %v, want fs.ErrNotExist", key, err)
+		}
+	}
+	holds(t, b, "x/y/z", nil)
+}
+
+func testExisting(t *testing.T, b backend.Backend) {
+	put(t, b, "a/b", []byte("first"))
+	if _, err := b.Create(t.Context(), "a/b"); !errors.Is(err, fs.ErrExist) {
+		t.Errorf("Create of a whole object: got %v, want fs.ErrExist", err)
+	}
+	if _, _, err := b.Append(t.Context(), "a/b"); !errors.Is(err, fs.ErrExist) && !errors.Is(err, errors.ErrUnsupported) {
+		t.Errorf("Append to a whole object: got %v, want fs.ErrExist", err)
+	}
+	w := create(t, b, "a/c")
+	if synced(t, w) {
+		if _, err := b.Create(t.Context(), "a/c"); !errors.Is(err, fs.ErrExist) {
+			t.Errorf("Create of a growing object: got %v, want fs.ErrExist", err)
+		}
+	}
+	do(t, "Commit", w.Commit)
+	holds(t, b, "a/b", []byte("first"))
+}
+
+func testOddKeys(t *testing.T, b backend.Backend) {
+	ctx := t.Context()
+	for _, key := range []string{
+		"", ".", "..", "/", "a/../b", "../a", "a/..", "a/./b", "/a", "a/", "a//b", ".x", "a/.x", "A", "aB", "a\x00b",
+		`a\b`, "a b", "a:b", "a*", "é", "a\n", "~", strings.Repeat("a", 300), strings.Repeat("a/", 150) + "b",
+	} {
+		_, err1 := b.Create(ctx, key)
+		_, err2 := b.Stat(ctx, key)
+		err3 := b.ReadAt(ctx, key, nil, 0)
+		err4 := b.Delete(ctx, key)
+		for i, err := range []error{err1, err2, err3, err4} {
+			if !errors.Is(err, fs.ErrInvalid) {
+				t.Errorf("%s of key %q: got %v, want fs.ErrInvalid", []string{"Create", "Stat", "ReadAt", "Delete"}[i], key, err)
+			}
+		}
+		_, _, err := b.Append(ctx, key)
+		if !errors.Is(err, fs.ErrInvalid) && !errors.Is(err, errors.ErrUnsupported) {
+			t.Errorf("Append of key %q: got %v, want fs.ErrInvalid", key, err)
+		}
+	}
+	if got := list(t, b, ""); len(got) > 0 {
+		t.Errorf("List: got %q, want nothing", got)
+	}
+	for _, key := range []string{"a", "0", "-", "_", "a..b", "a.", "x/y.z/-_0"} {
+		if !backend.ValidKey(key) {
+			t.Errorf("ValidKey(%q): got false", key)
+		}
+	}
+}
+
+func testLongestKey(t *testing.T, b backend.Backend) {
+	for _, key := range []string{strings.Repeat("k", 255), strings.Repeat("d/", 127) + "k"} {
+		put(t, b, key, []byte(key))
+		holds(t, b, key, []byte(key))
+	}
+}
+
+func testCancelled(t *testing.T, b backend.Backend) {
+	ctx, cancel := context.WithCancel(t.Context())
+	put(t, b, "whole", []byte("bytes"))
+	w, err := b.Create(ctx, "late")
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, w, []byte("bytes"))
+	cancel()
+	// A cancelled Commit may still come through, but then whole.
+	if err := w.Commit(); err == nil {
+		holds(t, b, "late", []byte("bytes"))
+	} else {
+		do(t, "Abort", w.Abort)
+		absent(t, b, "late")
+	}
+
+	_, err = b.Create(ctx, "never")
+	errs := map[string]error{"Create": err, "ReadAt": b.ReadAt(ctx, "whole", make([]byte, 5), 0), "Delete": b.Delete(ctx, "whole")}
+	_, errs["Stat"] = b.Stat(ctx, "whole")
+	for _, err := range b.List(ctx, "") {
+		errs["List"] = err
+	}
+	for _, op := range []string{"Create", "ReadAt", "Delete", "Stat", "List"} {
+		if !errors.Is(errs[op], context.Canceled) {
+			t.Errorf("%s: got %v, want context.Canceled", op, errs[op])
+		}
+	}
+	absent(t, b, "never")
+	holds(t, b, "whole", []byte("bytes"))
+}

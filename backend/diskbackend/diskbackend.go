@@ -1,0 +1,359 @@
+// Package diskbackend keeps objects as files of one directory, a file per
+// object, its key the path.
+//
+//	b, err := diskbackend.Open("/srv/cairn/packs", nil)
+//
+// # How an object becomes durable
+//
+// A Writer works on a temporary file beside the place where the object is to
+// be. The first Sync publishes it:
+//
+//	openat(".new-…", O_CREAT|O_EXCL)  write…   temporary name, same directory
+//	fsync(file)                                bytes before name
+//	renameat(".new-…", key)                    the object is readable
+//	fsync(directory, and those above it that are new)
+//
+// Later Syncs are one fsync(file). Commit does what Sync does, and takes away
+// the permission to write: fsync, fchmod(0400), fsync. A file without that
+// permission is therefore whole. All this happens inside an os.Root, so no
+// link leads out of the directory.
+//
+// Open removes temporary files that a crash left, and syncs what a process
+// that died may have published but not synced: what is readable after Open is
+// durable. One process at a time may use a directory; Open does not see to
+// that.
+package diskbackend
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"path"
+	"sync"
+	"syscall"
+
+	"github.com/cairn-store/cairn/backend"
+)
+
+// Options are choices of Open; nil and zero values mean the defaults.
+type Options struct {
+	// Reserve is how many bytes of the volume stay free: Create and Write
+	// fail with backend.ErrNoSpace when they would take them. 0 means 5 %
+	// of the volume, but at least 8 MiB and at most 64 MiB; a negative
+	// number means none.
+	Reserve int64
+
+	// OpenFiles is how many files stay open for reading. 0 means 128.
+	OpenFiles int
+
+	// FS replaces the operating system's files. Open's dir is then only
+	// used in messages.
+	FS FS
+}
+
+// A Backend is a backend.Backend in a directory.
+type Backend struct {
+	fs    FS
+	space *gate
+	open  *handles
+
+	mu      sync.Mutex
+	writing map[string]bool // published and not yet committed or aborted; guarded by mu
+	entered map[string]bool // directories durably entered in the one above; guarded by mu
+}
+
+var _ backend.Backend = (*Backend)(nil)
+
+var (
+	errBusy   = errors.New("another Writer is at work")
+	errClosed = errors.New("the Writer was committed or aborted")
+)
+
+// Open opens the backend in dir, which is made if it is missing.
+func Open(dir string, opts *Options) (*Backend, error) {
+	b, err := open(dir, opts)
+	if err != nil {
+		return nil, wrap("open", dir, err)
+	}
+	return b, nil
+}
+
+func open(dir string, opts *Options) (_ *Backend, err error) {
+	if opts == nil {
+		opts = &Options{}
+	}
+	b := &Backend{fs: opts.FS, writing: make(map[string]bool), entered: make(map[string]bool)}
+	if b.fs == nil {
+		if b.fs, err = openOS(dir); err != nil {
+			return nil, err
+		}
+	}
+	n := opts.OpenFiles
+	if n <= 0 {
+		n = 128
+	}
+	b.open = newHandles(b.fs, n)
+	if b.space, err = newGate(b.fs, opts.Reserve); err == nil {
+		err = b.recover(".")
+	}
+	if err != nil {
+		return nil, errors.Join(err, b.Close())
+	}
+	return b, nil
+}
+
+// Close closes the files that are open for reading. Writers are the callers'
+// to end.
+func (b *Backend) Close() error {
+	err := b.open.close()
+	if o, ok := b.fs.(*osFS); ok {
+		err = errors.Join(err, o.Close())
+	}
+	return err
+}
+
+// recover brings dir and what is below it into the state that Open promises.
+func (b *Backend) recover(dir string) error {
+	names, err := b.fs.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	for _, base := range names {
+		name := path.Join(dir, base)
+		if isTemp(base) {
+			if err := b.fs.Remove(name); err != nil {
+				return err
+			}
+			continue
+		}
+		if !backend.ValidKey(name) {
+			continue
+		}
+		info, err := b.fs.Stat(name)
+		switch {
+		case err != nil:
+			return err
+		case info.IsDir():
+			err = b.recover(name)
+		case info.Mode().IsRegular() && !sealed(info):
+			err = b.syncFile(name)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if err := b.fs.SyncDir(dir); err != nil {
+		return err
+	}
+	b.entered[dir] = true // the directory above is synced before Open returns
+	return nil
+}
+
+func (b *Backend) syncFile(name string) error {
+	f, _, err := b.fs.Append(name)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
+}
+
+// syncDirs makes durable that dir holds what it holds, and that dir itself
+// can be found.
+func (b *Backend) syncDirs(dir string) error {
+	for d := dir; ; d = path.Dir(d) {
+		if err := b.fs.SyncDir(d); err != nil {
+			return err
+		}
+		b.mu.Lock()
+		done := b.entered[d]
+		b.mu.Unlock()
+		if done || d == "." {
+			break
+		}
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for d := dir; d != "." && !b.entered[d]; d = path.Dir(d) {
+		b.entered[d] = true
+	}
+	return nil
+}
+
+// wrap says which operation on which object failed, once for each error that
+// leaves the package.
+func wrap(op, key string, err error) error {
+	switch {
+	case isNoSpace(err):
+		err = fmt.Errorf("%w: %w", backend.ErrNoSpace, err)
+	case errors.Is(err, syscall.ENOTDIR): // an object stands where a directory would be
+		err = fmt.Errorf("%w: %w", fs.ErrNotExist, err)
+	}
+	return fmt.Errorf("diskbackend: %s %s: %w", op, key, err)
+}
+
+func check(ctx context.Context, key string) error {
+	if !backend.ValidKey(key) || !portable(key) {
+		return fs.ErrInvalid
+	}
+	return ctx.Err()
+}
+
+// stat describes the file of an object. A directory is none.
+func (b *Backend) stat(key string) (fs.FileInfo, error) {
+	info, err := b.fs.Stat(key)
+	switch {
+	case err != nil:
+		return nil, err
+	case info.IsDir():
+		return nil, fs.ErrNotExist
+	case !info.Mode().IsRegular():
+		return nil, errIrregular
+	}
+	return info, nil
+}
+
+// Create implements backend.Backend.
+func (b *Backend) Create(ctx context.Context, key string) (backend.Writer, error) {
+	w, err := b.create(ctx, key)
+	if err != nil {
+		return nil, wrap("create", key, err)
+	}
+	return w, nil
+}
+
+func (b *Backend) create(ctx context.Context, key string) (*writer, error) {
+	if err := check(ctx, key); err != nil {
+		return nil, err
+	}
+	if err := b.space.pass(0); err != nil {
+		return nil, err
+	}
+	if err := b.vacant(key); err != nil {
+		return nil, err
+	}
+	dir := path.Dir(key)
+	if err := b.fs.MkdirAll(dir); err != nil {
+		return nil, err
+	}
+	temp := path.Join(dir, newTemp())
+	f, err := b.fs.Create(temp)
+	if err != nil {
+		return nil, err
+	}
+	return &writer{b: b, ctx: ctx, key: key, temp: temp, file: f}, nil
+}
+
+// vacant returns fs.ErrExist when something has the name of key.
+func (b *Backend) vacant(key string) error {
+	_, err := b.fs.Stat(key)
+	switch {
+	case err == nil:
+		return fs.ErrExist
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	}
+	return err
+}
+
+// Append implements backend.Backend.
+func (b *Backend) Append(ctx context.Context, key string) (backend.Writer, int64, error) {
+	w, size, err := b.append(ctx, key)
+	if err != nil {
+		return nil, 0, wrap("append", key, err)
+	}
+	return w, size, nil
+}
+
+func (b *Backend) append(ctx context.Context, key string) (_ *writer, _ int64, err error) {
+	if err := check(ctx, key); err != nil {
+		return nil, 0, err
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	info, err := b.stat(key)
+	switch {
+	case err != nil:
+		return nil, 0, err
+	case sealed(info):
+		return nil, 0, fs.ErrExist
+	case b.writing[key]:
+		return nil, 0, errBusy
+	}
+	f, size, err := b.fs.Append(key)
+	if err != nil {
+		return nil, 0, err
+	}
+	// An earlier Writer may have given up between write and sync.
+	if err := f.Sync(); err != nil {
+		return nil, 0, errors.Join(err, f.Close())
+	}
+	b.writing[key] = true
+	return &writer{b: b, ctx: ctx, key: key, file: f, published: true}, size, nil
+}
+
+// ReadAt implements backend.Backend.
+func (b *Backend) ReadAt(ctx context.Context, key string, p []byte, off int64) error {
+	err := check(ctx, key)
+	if err == nil && off < 0 {
+		err = fs.ErrInvalid
+	}
+	if err == nil {
+		err = b.open.use(key, func(f ReadFile) error {
+			n, err := f.ReadAt(p, off)
+			switch {
+			case n == len(p):
+				return nil
+			case errors.Is(err, io.EOF):
+				return io.ErrUnexpectedEOF
+			}
+			return err
+		})
+	}
+	if err != nil {
+		return wrap("read", key, err)
+	}
+	return nil
+}
+
+// Stat implements backend.Backend.
+func (b *Backend) Stat(ctx context.Context, key string) (backend.Info, error) {
+	err := check(ctx, key)
+	if err != nil {
+		return backend.Info{}, wrap("stat", key, err)
+	}
+	info, err := b.stat(key)
+	if err != nil {
+		return backend.Info{}, wrap("stat", key, err)
+	}
+	return backend.Info{Key: key, Size: info.Size(), ModTime: info.ModTime()}, nil
+}
+
+// Delete implements backend.Backend. It returns when the object would not
+// come back after a crash either.
+func (b *Backend) Delete(ctx context.Context, key string) error {
+	if err := b.delete(ctx, key); err != nil {
+		return wrap("delete", key, err)
+	}
+	return nil
+}
+
+func (b *Backend) delete(ctx context.Context, key string) error {
+	if err := check(ctx, key); err != nil {
+		return err
+	}
+	if info, err := b.fs.Stat(key); err == nil && !info.IsDir() {
+		if err := b.fs.Remove(key); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	b.open.drop(key)
+	// The directory is synced even if the file was missing: an earlier
+	// Delete may have got no further.
+	err := b.fs.SyncDir(path.Dir(key))
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
+		return nil
+	}
+	return err
+}

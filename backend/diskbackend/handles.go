@@ -1,0 +1,114 @@
+package diskbackend
+
+import (
+	"container/list"
+	"errors"
+	"sync"
+)
+
+// handles keeps the files that were read last open, so that a read costs one
+// system call. A handle in use stays open until its last user lets go.
+type handles struct {
+	fs  FS
+	cap int
+
+	mu    sync.Mutex
+	byKey map[string]*handle // guarded by mu
+	order list.List          // of *handle, newest first; guarded by mu
+	drops int                // how often drop was called; guarded by mu
+}
+
+type handle struct {
+	key  string
+	file ReadFile
+	uses int           // guarded by handles.mu
+	elem *list.Element // nil once out of the cache; guarded by handles.mu
+}
+
+func newHandles(fsys FS, n int) *handles {
+	return &handles{fs: fsys, cap: n, byKey: make(map[string]*handle)}
+}
+
+// use calls fn with the open file of key.
+func (c *handles) use(key string, fn func(ReadFile) error) error {
+	h, err := c.acquire(key)
+	if err != nil {
+		return err
+	}
+	defer c.release(h)
+	return fn(h.file)
+}
+
+func (c *handles) acquire(key string) (*handle, error) {
+	c.mu.Lock()
+	drops := c.drops
+	if h := c.byKey[key]; h != nil {
+		h.uses++
+		c.order.MoveToFront(h.elem)
+		c.mu.Unlock()
+		return h, nil
+	}
+	c.mu.Unlock()
+
+	file, err := c.fs.Open(key)
+	if err != nil {
+		return nil, err
+	}
+	h := &handle{key: key, file: file, uses: 1}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	// A file opened before a drop may be the one that was removed: such a
+	// handle must not outlive this use. One that another reader has brought
+	// meanwhile stays.
+	if c.drops == drops && c.byKey[key] == nil {
+		h.elem = c.order.PushFront(h)
+		c.byKey[key] = h
+		for c.order.Len() > c.cap {
+			c.evict(c.order.Back().Value.(*handle))
+		}
+	}
+	return h, nil
+}
+
+func (c *handles) release(h *handle) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	h.uses--
+	if h.uses == 0 && h.elem == nil {
+		h.file.Close() // nothing was written through it
+	}
+}
+
+// evict takes h out of the cache. The caller holds c.mu.
+func (c *handles) evict(h *handle) error {
+	c.order.Remove(h.elem)
+	delete(c.byKey, h.key)
+	h.elem = nil
+	if h.uses > 0 {
+		return nil
+	}
+	return h.file.Close()
+}
+
+// drop forgets key, whose file is gone.
+func (c *handles) drop(key string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.drops++
+	if h := c.byKey[key]; h != nil {
+		c.evict(h)
+	}
+}
+
+// close closes what is not in use; the rest follows with its last use.
+func (c *handles) close() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.drops++
+	c.cap = 0
+	var err error
+	for c.order.Len() > 0 {
+		err = errors.Join(err, c.evict(c.order.Back().Value.(*handle)))
+	}
+	return err
+}

@@ -1,0 +1,100 @@
+package diskbackend
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"iter"
+	"path"
+	"slices"
+	"strings"
+	"syscall"
+
+	"github.com/cairn-store/cairn/backend"
+)
+
+// List implements backend.Backend. It reads one directory at a time, so an
+// object may be gone, or larger, by the time it is yielded.
+func (b *Backend) List(ctx context.Context, prefix string) iter.Seq2[backend.Info, error] {
+	return func(yield func(backend.Info, error) bool) {
+		l := lister{b: b, ctx: ctx, prefix: prefix, yield: yield}
+		// Only directories that the prefix leads to are read.
+		dir := path.Dir(prefix + "x")
+		if dir != "." && !backend.ValidKey(dir) {
+			return
+		}
+		if err := l.walk(dir); err != nil && err != errStop {
+			yield(backend.Info{}, wrap("list", prefix, err))
+		}
+	}
+}
+
+type lister struct {
+	b      *Backend
+	ctx    context.Context
+	prefix string
+	yield  func(backend.Info, error) bool
+}
+
+var errStop = errors.New("the caller has seen enough")
+
+// An entry is a file or a directory.
+type entry struct {
+	key  string // of a directory with a slash at its end, as its objects' keys sort
+	info fs.FileInfo
+}
+
+func (l *lister) walk(dir string) error {
+	if err := l.ctx.Err(); err != nil {
+		return err
+	}
+	entries, err := l.read(dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if err := l.ctx.Err(); err != nil {
+			return err
+		}
+		if e.info.IsDir() {
+			if err := l.walk(strings.TrimSuffix(e.key, "/")); err != nil {
+				return err
+			}
+			continue
+		}
+		if !l.yield(backend.Info{Key: e.key, Size: e.info.Size(), ModTime: e.info.ModTime()}, nil) {
+			return errStop
+		}
+	}
+	return nil
+}
+
+// read returns what of dir belongs to the listing, in the order of keys.
+func (l *lister) read(dir string) ([]entry, error) {
+	names, err := l.b.fs.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	var entries []entry
+	for _, base := range names {
+		key := path.Join(dir, base)
+		if !backend.ValidKey(key) || !strings.HasPrefix(key+"/", l.prefix) {
+			continue
+		}
+		info, err := l.b.fs.Stat(key)
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+		case err != nil:
+			return nil, err
+		case info.IsDir():
+			entries = append(entries, entry{key + "/", info})
+		case info.Mode().IsRegular() && strings.HasPrefix(key, l.prefix):
+			entries = append(entries, entry{key, info})
+		}
+	}
+	slices.SortFunc(entries, func(a, b entry) int { return strings.Compare(a.key, b.key) })
+	return entries, nil
+}

@@ -1,0 +1,139 @@
+package buckets
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/cairn-store/cairn/manifest"
+)
+
+// An outbox follows the commits that the metadata store has decided on their
+// way into the packs. A commit may rest on all that were decided before it,
+// so it is answered only when the packs hold those too: what a rebuild finds
+// is always all up to some moment.
+type outbox struct {
+	mu     sync.Mutex
+	cond   sync.Cond       // told when low rises or failed is set
+	low    uint64          // every commit up to here is in the packs
+	done   map[uint64]bool // commits beyond low that are
+	failed bool            // some commit did not get there: catchUp must bring it
+
+	catching sync.Mutex // held by who catches up
+}
+
+func newOutbox(low uint64) *outbox {
+	o := &outbox{low: low, done: make(map[uint64]bool)}
+	o.cond.L = &o.mu
+	return o
+}
+
+// mark notes that a commit is in the packs.
+func (o *outbox) mark(seq uint64) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if seq > o.low {
+		o.done[seq] = true
+	}
+	for o.done[o.low+1] {
+		o.low++
+		delete(o.done, o.low)
+	}
+	o.cond.Broadcast()
+}
+
+// fail notes that some commit did not get to the packs.
+func (o *outbox) fail() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.failed = true
+	o.cond.Broadcast()
+}
+
+// settled waits until all commits up to seq are in the packs, or it is known
+// that one is not.
+func (o *outbox) settled(seq uint64) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for o.low < seq && !o.failed {
+		o.cond.Wait()
+	}
+	return o.low >= seq
+}
+
+// update runs a transaction and makes its records durable in the packs: the
+// metadata store decides, then the packs learn, then the caller may answer.
+func (s *Store) update(ctx context.Context, fn func(tx manifest.Tx) error) error {
+	settled := false
+	c, err := s.meta.Update(ctx, fn)
+	if c == nil {
+		return wrapSpace(err)
+	}
+	defer func() {
+		if !settled {
+			s.outbox.fail()
+		}
+	}()
+	if err != nil {
+		return wrapSpace(err)
+	}
+	ctx = context.WithoutCancel(ctx) // it is decided
+	if err := s.write(ctx, c); err != nil {
+		return wrapSpace(err)
+	}
+	settled = true
+	for !s.outbox.settled(c.Seq) {
+		if err := s.catchUp(ctx, c.Seq); err != nil {
+			return wrapSpace(err)
+		}
+	}
+	return nil
+}
+
+// write brings the records of a commit to the packs.
+func (s *Store) write(ctx context.Context, c *manifest.Commit) error {
+	chunks := s.chunks[c.Domain]
+	if chunks == nil {
+		return fmt.Errorf("no backend is called %q any more, and it has not been told of all changes", c.Domain)
+	}
+	if err := chunks.AppendRecord(ctx, c.Records); err != nil {
+		return err
+	}
+	if err := s.meta.Written(ctx, c); err != nil {
+		return err
+	}
+	s.outbox.mark(c.Seq)
+	return nil
+}
+
+// catchUp brings the records of the unwritten commits up to a number to the
+// packs. Those on their way already may be brought twice, which changes
+// nothing; those beyond may not be durable in the metadata store yet.
+func (s *Store) catchUp(ctx context.Context, seq uint64) error {
+	o := s.outbox
+	o.catching.Lock()
+	defer o.catching.Unlock()
+	o.mu.Lock()
+	o.failed = false
+	o.mu.Unlock()
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(64)
+	for c, err := range s.meta.Unwritten(ctx) {
+		if err != nil {
+			o.fail()
+			return errors.Join(err, g.Wait())
+		}
+		if c.Seq > seq {
+			break
+		}
+		g.Go(func() error { return s.write(gctx, c) })
+	}
+	if err := g.Wait(); err != nil {
+		o.fail()
+		return err
+	}
+	return nil
+}

@@ -1,0 +1,173 @@
+package chunker
+
+import "fmt"
+
+const (
+	gearName   = "gear1-%d-%d-%d-%d-%d"
+	gearWindow = 64 // bytes that decide whether a cut may fall behind them
+
+	// filterBits is how many of the bits that must be zero are taken from
+	// the 16-bit hash; the others come from the 64-bit one. The low bits of
+	// the 16-bit hash depend on too few bytes: with 16 the zero-rich
+	// windows of executables are hit up to five times too often, with 12
+	// no kind of data seen is off by more than a few per cent.
+	filterBits = 12
+
+	// half is the distance in bytes between the two halves of the 16-bit
+	// hash's window, and halfMul sets them apart.
+	half    = 16
+	halfMul = 0x9e37
+)
+
+// gear is the splitter gear1. FORMAT.md defines it. In short, for a chunk that
+// begins at p[0], a cut may fall behind p[n-1] when, of two hashes of the bytes
+// before the cut, the leading bits are zero:
+//
+//	H(n) = G[p[n-1]] + G[p[n-2]]<<1 + … + G[p[n-16]]<<15              mod 2^16
+//	C(n) = H(n) + 0x9e37*H(n-16)                                      mod 2^16
+//	F(n) = G64[p[n-1]] + G64[p[n-2]]<<1 + … + G64[p[n-64]]<<63        mod 2^64
+//
+// C is the filter, simple enough to be computed for 32 places at once with
+// vector instructions; F is computed only where C lets a place pass. The chunk
+// ends at the first such n from min on, where strict bits must be zero below
+// normal and loose bits from there on, and at max at the latest.
+type gear struct {
+	min, normal, max int // lengths in bytes
+	strict, loose    int // bits that must be zero below and from normal on
+
+	// What the bits amount to. A place passes the filter when C<<16 is less
+	// than limit, whatever its length: the filter takes no more bits than
+	// loose has. The masks are for F.
+	limit                 uint32
+	strictMask, looseMask uint64
+}
+
+func newGear(low, normal, high, strict, loose int) *gear {
+	filter := min(loose, filterBits)
+	return &gear{
+		min: low, normal: normal, max: high,
+		strict: strict, loose: loose,
+		limit:      1 << (32 - filter),
+		strictMask: leading(strict - filter),
+		looseMask:  leading(loose - filter),
+	}
+}
+
+// leading returns a mask of the top n bits.
+func leading(n int) uint64 { return ^(^uint64(0) >> n) }
+
+func (g *gear) Max() int { return g.max }
+
+func (g *gear) String() string {
+	return fmt.Sprintf(gearName, g.min, g.normal, g.max, g.strict, g.loose)
+}
+
+func (g *gear) Split(p []byte) int {
+	n, _ := g.cut(p)
+	return n
+}
+
+// cut returns the length of the first chunk of p, and how many bytes were put
+// through F. These are never more than the bytes of the chunk: that bounds the
+// work on data made to pass the filter everywhere.
+func (g *gear) cut(p []byte) (n, steps int) {
+	p = p[:min(len(p), g.max)]
+	if len(p) <= g.min {
+		return len(p), 0
+	}
+	f := roller{p: p}
+	n = g.min - 1
+	c := warm(p, n)
+	for {
+		if n, c = scan(p, n, c, g.limit); n == len(p) {
+			return n, f.steps
+		}
+		mask := g.strictMask
+		if n >= g.normal {
+			mask = g.looseMask
+		}
+		if f.to(n)&mask == 0 {
+			return n, f.steps
+		}
+	}
+}
+
+// warm returns C(n)<<16, for n of at least two halves.
+func warm(p []byte, n int) uint32 {
+	var c uint32
+	for i := n - half; i < n; i++ {
+		c = c<<1 + gearIn[p[i]] + gearOut[p[i-half]]
+	}
+	return c
+}
+
+// scan takes C(n)<<16 and returns the first m > n with C(m)<<16 < limit, and
+// that hash. Without one it returns len(p).
+//
+// Since H(n) = H(n-1)<<1 + G[p[n-1]] and shifts lose nothing but what mod 2^16
+// drops anyway, C has the same recurrence with one more term,
+//
+//	C(n) = C(n-1)<<1 + G[p[n-1]] + 0x9e37*G[p[n-17]]
+//
+// which costs one shift and two table look-ups a byte. The eight steps are
+// written out with a branch each because that is what compiles best: one test
+// for all eight takes half as long again.
+func scan(p []byte, n int, c, limit uint32) (int, uint32) {
+	in, out := p[n:], p[n-half:len(p)-half]
+	g, m := &gearIn, &gearOut
+	for len(in) >= 8 && len(out) >= 8 {
+		a, b := (*[8]byte)(in), (*[8]byte)(out)
+		if c = c<<1 + (g[a[0]] + m[b[0]]); c < limit {
+			return len(p) - len(in) + 1, c
+		}
+		if c = c<<1 + (g[a[1]] + m[b[1]]); c < limit {
+			return len(p) - len(in) + 2, c
+		}
+		if c = c<<1 + (g[a[2]] + m[b[2]]); c < limit {
+			return len(p) - len(in) + 3, c
+		}
+		if c = c<<1 + (g[a[3]] + m[b[3]]); c < limit {
+			return len(p) - len(in) + 4, c
+		}
+		if c = c<<1 + (g[a[4]] + m[b[4]]); c < limit {
+			return len(p) - len(in) + 5, c
+		}
+		if c = c<<1 + (g[a[5]] + m[b[5]]); c < limit {
+			return len(p) - len(in) + 6, c
+		}
+		if c = c<<1 + (g[a[6]] + m[b[6]]); c < limit {
+			return len(p) - len(in) + 7, c
+		}
+		if c = c<<1 + (g[a[7]] + m[b[7]]); c < limit {
+			return len(p) - len(in) + 8, c
+		}
+		in, out = in[8:], out[8:]
+	}
+	for i, b := range in {
+		if c = c<<1 + (g[b] + m[out[i]]); c < limit {
+			return len(p) - len(in) + i + 1, c
+		}
+	}
+	return len(p), c
+}
+
+// A roller computes F at rising places. Near the last place it rolls on from
+// there instead of starting afresh, so its steps never exceed the bytes passed.
+type roller struct {
+	p     []byte
+	h     uint64
+	n     int // h covers p[:n]
+	steps int
+}
+
+// to returns F(n), for n of at least 64 and no less than the last.
+func (r *roller) to(n int) uint64 {
+	// Bytes skipped do not matter: 64 shifts drop all that h held before.
+	from := max(r.n, n-gearWindow)
+	for _, b := range r.p[from:n] {
+		r.h = r.h<<1 + gear64[b]
+	}
+	r.steps += n - from
+	r.n = n
+	return r.h
+}

@@ -1,0 +1,85 @@
+package chunker
+
+import (
+	"bufio"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// goldenInput returns the input of a line of golden.txt. FORMAT.md describes
+// the three kinds.
+func goldenInput(kind string, n int) ([]byte, error) {
+	const seed = "cairn golden"
+	switch kind {
+	case "random":
+		return stream(seed, n), nil
+	case "prose":
+		return prose(seed, n), nil
+	case "sparse":
+		return sparse(seed, n), nil
+	}
+	return nil, fmt.Errorf("unknown kind of input %q", kind)
+}
+
+// Cuts of a named splitter are final: a store holds what older versions of
+// this code cut, and clients cut by themselves. If this test fails the code is
+// wrong. Lines may be added to golden.txt, never changed; there is no flag that
+// writes it.
+func TestGolden(t *testing.T) {
+	t.Parallel()
+	f, err := os.Open("testdata/golden.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	covered := make(map[string]int)
+	lines := bufio.NewScanner(f)
+	for lines.Scan() {
+		line := lines.Text()
+		if line == "" || line[0] == '#' {
+			continue
+		}
+		name, err := checkGolden(line)
+		if err != nil {
+			t.Errorf("%.60s…: %v", line, err)
+		}
+		covered[name]++
+	}
+	if err := lines.Err(); err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range profiles {
+		if covered[p.splitter.String()] < 3 {
+			t.Errorf("profile %s, %s, has %d golden inputs, want 3", p.name, p.splitter, covered[p.splitter.String()])
+		}
+	}
+}
+
+// checkGolden checks a line "kind size splitter length…" and returns the
+// splitter's name.
+func checkGolden(line string) (name string, err error) {
+	fields := strings.Fields(line)
+	if len(fields) < 4 {
+		return "", fmt.Errorf("%d fields", len(fields))
+	}
+	size, err := strconv.Atoi(fields[1])
+	if err != nil {
+		return "", err
+	}
+	p, err := goldenInput(fields[0], size)
+	if err != nil {
+		return "", err
+	}
+	s, err := Parse(fields[2])
+	if err != nil {
+		return "", err
+	}
+	got := strings.Trim(fmt.Sprint(cuts(s, p)), "[]")
+	if want := strings.Join(fields[3:], " "); got != want {
+		return fields[2], fmt.Errorf("cuts moved:\n got %s\nwant %s", got, want)
+	}
+	return fields[2], nil
+}
