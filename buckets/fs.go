@@ -176,7 +176,7 @@ func (v *bucketFS) list(name string) ([]fs.DirEntry, error) {
 		dir, _, deeper := strings.Cut(rest, "/")
 		if deeper {
 			entries[dir] = fs.FileInfoToDirEntry(fsInfo{name: dir})
-			after = prefix + dir + "/\U0010ffff"
+			after = prefix + dir + "/\xff" // past all paths, which are UTF-8
 			continue
 		}
 		after = f.Path()

@@ -124,7 +124,7 @@ func (s *Store) recover(ctx context.Context, size int64) error {
 // returns the footer lines of all its frames, or nil when the pack does not
 // end in a whole frame: nothing may follow the torn end of a crash.
 func (s *Store) adopt(ctx context.Context, p PackEntry, size int64) ([]tailFrame, error) {
-	change := &Change{Packs: []PackEntry{{ID: p.ID, Size: size}}}
+	change := &Change{Packs: []PackEntry{{ID: p.ID, Size: p.Size}}}
 	tail, torn := []tailFrame{}, false
 	err := walkPack(ctx, s.b, p.ID, size, func(f *Frame) error {
 		if torn = torn || f.Damage != nil; torn {
@@ -139,6 +139,7 @@ func (s *Store) adopt(ctx context.Context, p PackEntry, size int64) ([]tailFrame
 			change.Chunks = append(change.Chunks, f.Chunks...)
 		}
 		tail = append(tail, f.tail())
+		change.Packs[0].Size = f.Entry.end()
 		return nil
 	})
 	if err != nil {

@@ -35,7 +35,7 @@ func (f fastCDC) String() string { return "FastCDC" }
 // at the same: FastCDC's unique bytes are interpolated between two lengths.
 func TestDedupEqualsFastCDC(t *testing.T) {
 	t.Parallel()
-	texts := versions(3<<20, 8, 15)
+	texts := versions(2<<20, 6, 12)
 	measure := func(s Splitter) *tally {
 		var sum tally
 		for _, p := range texts {

@@ -77,9 +77,9 @@ func TestSplitAgreesWithReference(t *testing.T) {
 	t.Parallel()
 	r := newReference()
 	inputs := map[string][]byte{
-		"random": stream("reference", 200<<10),
-		"prose":  prose("reference", 200<<10),
-		"sparse": sparse("reference", 200<<10),
+		"random": stream("reference", 150<<10),
+		"prose":  prose("reference", 150<<10),
+		"sparse": sparse("reference", 150<<10),
 		"zeros":  make([]byte, 100<<10),
 	}
 	for _, g := range []*gear{

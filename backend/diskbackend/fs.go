@@ -18,7 +18,8 @@ type FS interface {
 	// size in bytes.
 	Append(name string) (File, int64, error)
 
-	// Open opens a regular file for reading.
+	// Open opens a regular file for reading. A directory is
+	// fs.ErrNotExist to it, as to Append.
 	Open(name string) (ReadFile, error)
 
 	// Rename moves a file, open or not, within one directory.

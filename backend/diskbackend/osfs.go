@@ -85,10 +85,15 @@ func (o *osFS) Open(name string) (ReadFile, error) {
 // stays inside, and opening a pipe may block.
 func (o *osFS) regular(op, name string) error {
 	info, err := o.root.Lstat(name)
-	if err == nil && !info.Mode().IsRegular() {
-		err = &fs.PathError{Op: op, Path: name, Err: errIrregular}
+	switch {
+	case err != nil:
+		return err
+	case info.IsDir():
+		return &fs.PathError{Op: op, Path: name, Err: fs.ErrNotExist}
+	case !info.Mode().IsRegular():
+		return &fs.PathError{Op: op, Path: name, Err: errIrregular}
 	}
-	return err
+	return nil
 }
 
 func (o *osFS) Rename(from, to string) error          { return o.root.Rename(from, to) }

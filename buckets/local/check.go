@@ -97,11 +97,27 @@ func (c *checker) run(ctx context.Context) error {
 		return err
 	}
 	for _, step := range []func(context.Context) error{
-		c.packs, c.unmet, c.chunks, c.heal, c.rows, c.sums,
+		c.outbox, c.packs, c.unmet, c.chunks, c.heal, c.rows, c.sums,
 	} {
 		if err := step(ctx); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// outbox takes the records that are still to be brought to the packs for
+// brought: the next start of the store will.
+func (c *checker) outbox(ctx context.Context) error {
+	for commit, err := range c.s.meta.Unwritten(ctx) {
+		if err != nil {
+			return err
+		}
+		rs, err := manifest.DecodeRecords(commit.Records)
+		if err != nil {
+			return err
+		}
+		c.records.add(rs)
 	}
 	return nil
 }

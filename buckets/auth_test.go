@@ -1,0 +1,336 @@
+package buckets_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"iter"
+	"reflect"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/cairn-store/cairn/buckets"
+	"github.com/cairn-store/cairn/buckets/local"
+	"github.com/cairn-store/cairn/cas"
+)
+
+// A recorder is an Authorizer that notes what it was asked and denies some
+// operations.
+type recorder struct {
+	mu    sync.Mutex
+	deny  map[buckets.Op]bool
+	asked []buckets.Request
+}
+
+var errRule = errors.New("the rule says no")
+
+func (r *recorder) Authorize(_ context.Context, req *buckets.Request) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.asked = append(r.asked, *req)
+	if r.deny[req.Op] {
+		return fmt.Errorf("%w: %w", errRule, fs.ErrPermission)
+	}
+	return nil
+}
+
+func (r *recorder) reset(deny ...buckets.Op) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.asked, r.deny = nil, make(map[buckets.Op]bool)
+	for _, op := range deny {
+		r.deny[op] = true
+	}
+}
+
+func (r *recorder) ops() (out []buckets.Op) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, req := range r.asked {
+		out = append(out, req.Op)
+	}
+	return out
+}
+
+var everyOp = []buckets.Op{buckets.OpCreate, buckets.OpRead, buckets.OpUpdate, buckets.OpDelete, buckets.OpDownload, buckets.OpList}
+
+// A guarded call is one way to use a bucket, and the operation that it must
+// ask for before anything else.
+type guarded struct {
+	op  buckets.Op
+	run func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error
+}
+
+func first[T any](seq iter.Seq2[T, error]) error {
+	for _, err := range seq {
+		return err
+	}
+	return nil
+}
+
+// guards has every method of Bucket that does something. Those that only
+// look at the Bucket value itself are in unguarded.
+var guards = map[string][]guarded{
+	"Put": {
+		{buckets.OpCreate, func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {
+			_, err := b.Put(ctx, "new", strings.NewReader("x"), nil)
+			return err
+		}},
+	},
+	"Replace": {{buckets.OpUpdate, func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {
+		_, err := b.Replace(ctx, f.ID, strings.NewReader("x"), nil)
+		return err
+	}}},
+	"Stat": {
+		{buckets.OpRead, func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {
+			_, err := b.Stat(ctx, f.ID, nil)
+			return err
+		}},
+		{buckets.OpRead, func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {
+			_, err := b.Stat(ctx, f.ManifestID, nil)
+			return err
+		}},
+		{buckets.OpRead, func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {
+			_, err := b.Stat(ctx, trashed.ID, &buckets.GetOptions{Trashed: true})
+			return err
+		}},
+	},
+	"StatPath": {{buckets.OpRead, func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {
+		_, err := b.StatPath(ctx, f.Path())
+		return err
+	}}},
+	"Open": {
+		{buckets.OpDownload, func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {
+			_, err := b.Open(ctx, f.ID, nil)
+			return err
+		}},
+		{buckets.OpDownload, func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {
+			_, err := b.Open(ctx, f.ManifestID, nil)
+			return err
+		}},
+	},
+	"List": {{buckets.OpList, func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {
+		return first(b.List(ctx, nil))
+	}}},
+	"FS": {{buckets.OpList, func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {
+		_, err := fs.ReadDir(b.FS(ctx), ".")
+		return err
+	}}},
+	"Usage": {{buckets.OpList, func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {
+		_, err := b.Usage(ctx)
+		return err
+	}}},
+	"Update": {{buckets.OpUpdate, func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {
+		_, err := b.Update(ctx, f.ID, &buckets.Patch{Name: ptr("renamed")})
+		return err
+	}}},
+	"Delete": {{buckets.OpDelete, func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {
+		_, err := b.Delete(ctx, f.ID, nil)
+		return err
+	}}},
+	"Undelete": {{buckets.OpDelete, func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {
+		_, err := b.Undelete(ctx, trashed.ID)
+		return err
+	}}},
+	"Purge": {{buckets.OpDelete, func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {
+		return b.Purge(ctx, trashed.ID, nil)
+	}}},
+	"Copy": {{buckets.OpDownload, func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {
+		_, err := b.Copy(ctx, f.ID, b, nil)
+		return err
+	}}},
+	"Versions": {{buckets.OpRead, func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {
+		return first(b.Versions(ctx, f.ID))
+	}}},
+	"RestoreVersion": {{buckets.OpUpdate, func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {
+		_, err := b.RestoreVersion(ctx, f.ID, 1)
+		return err
+	}}},
+	"DeleteVersion": {{buckets.OpDelete, func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {
+		return b.DeleteVersion(ctx, f.ID, 1)
+	}}},
+}
+
+var unguarded = []string{"As", "Name", "Cursor"}
+
+// newGuarded returns a bucket with an active file of two versions and a
+// trashed one, as seen by alice.
+func newGuarded(t *testing.T) (r *recorder, s *buckets.Store, b *buckets.Bucket, f, trashed *buckets.File) {
+	t.Helper()
+	r = &recorder{}
+	s = open(t, &local.Options{Auth: r, Buckets: map[string]buckets.Policy{"demo": {Domain: "local", Codec: cas.Zstd}}})
+	b = bucket(t, s, "demo").As(&buckets.Principal{ID: "alice"})
+	put(t, b, "f", "one", &buckets.PutOptions{Folder: "d"})
+	f = put(t, b, "f", "two", &buckets.PutOptions{Folder: "d"})
+	trashed = put(t, b, "g", "three", nil)
+	_, err := b.Delete(t.Context(), trashed.ID, nil)
+	must(t, err)
+	r.reset()
+	return r, s, b, f, trashed
+}
+
+func TestEveryMethodAsks(t *testing.T) {
+	var methods []string
+	for i := range reflect.TypeFor[*buckets.Bucket]().NumMethod() {
+		methods = append(methods, reflect.TypeFor[*buckets.Bucket]().Method(i).Name)
+	}
+	for _, name := range methods {
+		if guards[name] == nil && !slices.Contains(unguarded, name) {
+			t.Errorf("Bucket.%s is new: say in guards what it asks the authoriser", name)
+		}
+	}
+	for name, calls := range guards {
+		if !slices.Contains(methods, name) {
+			t.Errorf("Bucket.%s is no more", name)
+		}
+		for i, call := range calls {
+			t.Run(fmt.Sprint(name, i), func(t *testing.T) {
+				t.Parallel()
+				r, s, b, f, trashed := newGuarded(t)
+				before := snapshot(t, s)
+
+				// Denied and not listable: there is no such file. Without a
+				// file in question: no permission.
+				r.reset(everyOp...)
+				want := fs.ErrPermission
+				if call.op != buckets.OpCreate && call.op != buckets.OpList {
+					want = buckets.ErrNoFile
+				}
+				err := call.run(t.Context(), b, f, trashed)
+				wantErr(t, "everything denied", err, want)
+				if want == buckets.ErrNoFile && errors.Is(err, errRule) {
+					t.Errorf("the error tells that the file exists: %v", err)
+				}
+				asked(t, r, call.op)
+
+				// Denied and listable: no permission.
+				if call.op != buckets.OpList {
+					r.reset(call.op)
+					wantErr(t, "denied", call.run(t.Context(), b, f, trashed), fs.ErrPermission)
+					asked(t, r, call.op)
+				}
+				if after := snapshot(t, s); after != before {
+					t.Errorf("a denied call changed something:\n%s\nwas\n%s", after, before)
+				}
+
+				r.reset()
+				wantErr(t, "allowed", call.run(t.Context(), b, f, trashed), nil)
+				asked(t, r, call.op)
+			})
+		}
+	}
+}
+
+// asked checks that the first thing that r was asked is op, for alice.
+func asked(t *testing.T, r *recorder, op buckets.Op) {
+	t.Helper()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.asked) == 0 {
+		t.Error("the authoriser was not asked")
+		return
+	}
+	req := r.asked[0]
+	if req.Op != op || req.Bucket != "demo" || req.Who == nil || req.Who.ID != "alice" {
+		t.Errorf("the authoriser was asked %+v, want %s", req, op)
+	}
+	if hasFile := op != buckets.OpCreate && op != buckets.OpList; hasFile != (req.File != nil) {
+		t.Errorf("%s: asked about file %v", op, req.File)
+	}
+}
+
+// snapshot is all that can be seen of a store from inside, as text.
+func snapshot(t *testing.T, s *buckets.Store) string {
+	t.Helper()
+	var out strings.Builder
+	for r, err := range s.Dump(t.Context()) {
+		must(t, err)
+		fmt.Fprintf(&out, "%+v\n", r)
+	}
+	d, err := s.Dedup(t.Context())
+	must(t, err)
+	fmt.Fprintln(&out, d.UniqueBytes, d.StoredBytes)
+	return out.String()
+}
+
+func TestSecondQuestions(t *testing.T) {
+	r, s, b, f, _ := newGuarded(t)
+	before := snapshot(t, s)
+	// A put that becomes a version needs both.
+	r.reset(buckets.OpUpdate)
+	version := func() error {
+		_, err := b.Put(t.Context(), "f", unread{t}, &buckets.PutOptions{Folder: "d"})
+		return err
+	}
+	wantErr(t, "put of a version", version(), fs.ErrPermission)
+	if got := r.ops(); !slices.Equal(got, []buckets.Op{buckets.OpCreate, buckets.OpUpdate, buckets.OpList}) {
+		t.Errorf("asked %v", got)
+	}
+	r.reset(buckets.OpCreate)
+	wantErr(t, "put of a version", version(), fs.ErrPermission)
+	// A copy needs its original's bytes and a place.
+	r.reset(buckets.OpCreate)
+	_, err := b.Copy(t.Context(), f.ID, b, nil)
+	wantErr(t, "copy", err, fs.ErrPermission)
+	if got := r.ops(); !slices.Equal(got, []buckets.Op{buckets.OpDownload, buckets.OpCreate}) {
+		t.Errorf("asked %v", got)
+	}
+	r.reset(buckets.OpUpdate)
+	_, err = b.Copy(t.Context(), f.ID, b, &buckets.CopyOptions{OnConflict: buckets.ConflictVersion})
+	wantErr(t, "copy onto a file", err, fs.ErrPermission)
+	// Bytes of the view need more than its list.
+	r.reset(buckets.OpDownload)
+	_, err = fs.ReadFile(b.FS(t.Context()), "d/f")
+	wantErr(t, "read through the view", err, fs.ErrPermission)
+	// What create is denied stores nothing, whatever its size.
+	r.reset(buckets.OpCreate)
+	_, err = b.Put(t.Context(), "new", unread{t}, &buckets.PutOptions{Folder: "d"})
+	wantErr(t, "put", err, fs.ErrPermission)
+	if req := r.asked[0]; req.Name != "new" || req.Folder != "d" || req.File != nil {
+		t.Errorf("asked %+v", req)
+	}
+	r.reset()
+	if after := snapshot(t, s); after != before {
+		t.Errorf("a denied call changed something:\n%s\nwas\n%s", after, before)
+	}
+}
+
+// unread is a body that nobody may read.
+type unread struct{ t *testing.T }
+
+func (u unread) Read([]byte) (int, error) {
+	u.t.Error("the body of a denied upload was read")
+	return 0, errors.New("not to be read")
+}
+
+// An upload that may create but not update does not become a version of a
+// file that came by the name while it was on its way.
+func TestNameTakenMeanwhile(t *testing.T) {
+	for _, denied := range []bool{true, false} {
+		r, s, b, _, _ := newGuarded(t)
+		trusted := bucket(t, s, "demo")
+		var theirs *buckets.File
+		body := &hook{Reader: strings.NewReader("mine"), before: func() {
+			theirs = put(t, trusted, "new", "theirs", nil)
+			r.reset()
+			if denied {
+				r.reset(buckets.OpUpdate)
+			}
+		}}
+		f, err := b.Put(t.Context(), "new", body, nil)
+		if !slices.Contains(r.ops(), buckets.OpUpdate) {
+			t.Errorf("asked %v", r.ops())
+		}
+		if denied {
+			wantErr(t, "put", err, fs.ErrPermission)
+			if got := read(t, trusted, theirs.ID, nil); got != "theirs" {
+				t.Errorf("the other file holds %q now", got)
+			}
+		} else if err != nil || f.ID != theirs.ID || f.Version != 2 {
+			t.Errorf("allowed: %+v, %v", f, err)
+		}
+	}
+}

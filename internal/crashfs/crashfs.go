@@ -1,0 +1,102 @@
+// Package crashfs is a file system in memory that can crash: a test goes on
+// with what the disk would hold had the power failed at a chosen operation.
+// Pebble and the disk backend share one, so the order of their writes is
+// tested too.
+//
+//	crashfs.Run(t, nil, func(fs *crashfs.FS, ack func(string)) {
+//		b, err := diskbackend.Open("packs", &diskbackend.Options{FS: fs.Disk("packs")})
+//		… store an object, and when Commit has returned: ack(key)
+//	}, func(t *testing.T, clone *crashfs.FS, acked []string) {
+//		… open the clone: the objects in acked are there
+//	})
+//
+// It stands on the crashable file system of Pebble's vfs package, which loses
+// file contents by blocks of 4 KiB and directory entries one by one.
+package crashfs
+
+import (
+	"math/rand/v2"
+	"sync"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+)
+
+// An FS is one file system in memory. It is safe for concurrent use.
+type FS struct {
+	mem *vfs.MemFS
+
+	// mu is held during each mutating operation, so that a crash falls
+	// between two. Pebble's vfs needs that as well: some of its operations
+	// take its lock for clones twice, and hang if a clone comes between.
+	mu      sync.Mutex
+	writes  int64 // guarded by mu
+	crashAt int64 // negative means never; guarded by mu
+	percent int   // guarded by mu
+	seed    uint64
+	clone   *FS // set by the crash; guarded by mu
+}
+
+// New returns an empty file system.
+func New() *FS { return wrap(vfs.NewCrashableMem()) }
+
+func wrap(mem *vfs.MemFS) *FS { return &FS{mem: mem, crashAt: -1} }
+
+// CrashAt makes the file system crash when k mutating operations have been
+// done and the next one begins. What was synced by then survives; of the rest,
+// every block and directory entry does with a probability of percent. seed
+// makes that repeatable. The operations after the crash go on as if nothing
+// had happened, and do not reach the clone.
+func (f *FS) CrashAt(k int64, percent int, seed uint64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.crashAt, f.percent, f.seed = k, percent, seed
+}
+
+// Crash crashes now, unless it has happened already, and returns the clone.
+func (f *FS) Crash(percent int, seed uint64) *FS {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.percent, f.seed = percent, seed
+	f.crash()
+	return f.clone
+}
+
+// crash takes the clone. The caller holds f.mu.
+func (f *FS) crash() {
+	if f.clone == nil {
+		f.clone = wrap(f.mem.CrashClone(vfs.CrashCloneCfg{
+			UnsyncedDataPercent: f.percent,
+			RNG:                 rand.New(rand.NewPCG(f.seed, 0)),
+		}))
+	}
+}
+
+// Writes returns how many mutating operations were begun: those that create,
+// rename, link or remove names, that write to files, and all syncs.
+func (f *FS) Writes() int64 {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.writes
+}
+
+// Crashed reports whether the crash has happened. As long as it has not, all
+// that was done before the call is done in a later clone too.
+func (f *FS) Crashed() bool { return f.Clone() != nil }
+
+// Clone returns what survived the crash, or nil if there was none.
+func (f *FS) Clone() *FS {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.clone
+}
+
+// begin counts a mutating operation; it lasts until the returned function is
+// called.
+func (f *FS) begin() (end func()) {
+	f.mu.Lock()
+	if f.writes == f.crashAt {
+		f.crash()
+	}
+	f.writes++
+	return f.mu.Unlock
+}

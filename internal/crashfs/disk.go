@@ -1,0 +1,207 @@
+package crashfs
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"io/fs"
+	"path"
+	"sync"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/cairn-store/cairn/backend/diskbackend"
+)
+
+// Disk returns the directory dir of the file system, which is made durably if
+// it is missing, as the disk backend wants it.
+func (f *FS) Disk(dir string) diskbackend.FS {
+	d := &disk{fs: f.VFS(), root: path.Join("/", dir)}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	// Setting up is no part of what a test lets crash, so it goes past the
+	// counter. In memory none of this fails.
+	if _, err := f.mem.Stat(d.root); err == nil {
+		return d
+	}
+	must(f.mem.MkdirAll(d.root, 0o700))
+	for at := d.root; at != "/"; {
+		at = path.Dir(at)
+		above, err := f.mem.OpenDir(at)
+		must(err)
+		must(above.Sync())
+		must(above.Close())
+	}
+	return d
+}
+
+func must(err error) {
+	if err != nil {
+		panic(err)
+	}
+}
+
+// A disk is a directory for a diskbackend.Backend. Files in Pebble's memory
+// have no permissions that would survive a crash, so a file's first byte
+// stands for them: it is sealedMark once the file is sealed.
+type disk struct {
+	fs   vfs.FS
+	root string
+}
+
+var sealedMark = []byte{1}
+
+func (d *disk) path(name string) string { return path.Join(d.root, name) }
+
+func (d *disk) Create(name string) (diskbackend.File, error) {
+	if _, err := d.fs.Stat(d.path(name)); err == nil {
+		return nil, &fs.PathError{Op: "create", Path: name, Err: fs.ErrExist}
+	}
+	f, err := d.fs.Create(d.path(name), vfs.WriteCategoryUnspecified)
+	if err != nil {
+		return nil, err
+	}
+	w := &diskFile{f: f}
+	_, err = w.write([]byte{0})
+	return w, err
+}
+
+func (d *disk) Append(name string) (diskbackend.File, int64, error) {
+	info, err := d.regular("append", name)
+	if err != nil {
+		return nil, 0, err
+	}
+	f, err := d.fs.OpenReadWrite(d.path(name), vfs.WriteCategoryUnspecified)
+	if err != nil {
+		return nil, 0, err
+	}
+	// Reading moves the place where the next Write goes.
+	end, err := io.Copy(io.Discard, struct{ io.Reader }{f})
+	w := &diskFile{f: f}
+	if err == nil && end == 0 { // the crash left a name only
+		_, err = w.write([]byte{0})
+	}
+	return w, info.Size(), err
+}
+
+func (d *disk) regular(op, name string) (fs.FileInfo, error) {
+	info, err := d.Stat(name)
+	if err == nil && info.IsDir() {
+		err = &fs.PathError{Op: op, Path: name, Err: fs.ErrNotExist}
+	}
+	return info, err
+}
+
+func (d *disk) Open(name string) (diskbackend.ReadFile, error) {
+	if _, err := d.regular("open", name); err != nil {
+		return nil, err
+	}
+	f, err := d.fs.Open(d.path(name))
+	if err != nil {
+		return nil, err
+	}
+	return diskReader{f}, nil
+}
+
+func (d *disk) Rename(from, to string) error { return d.fs.Rename(d.path(from), d.path(to)) }
+func (d *disk) Remove(name string) error     { return d.fs.Remove(d.path(name)) }
+func (d *disk) MkdirAll(dir string) error    { return d.fs.MkdirAll(d.path(dir), 0o700) }
+
+func (d *disk) ReadDir(dir string) ([]string, error) { return d.fs.List(d.path(dir)) }
+
+func (d *disk) Stat(name string) (fs.FileInfo, error) {
+	info, err := d.fs.Stat(d.path(name))
+	if err != nil || info.IsDir() {
+		return info, err
+	}
+	f, err := d.fs.Open(d.path(name))
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	mark := []byte{0}
+	if _, err := f.ReadAt(mark, 0); err != nil && !errors.Is(err, io.EOF) {
+		return nil, err
+	}
+	return diskInfo{info, bytes.Equal(mark, sealedMark)}, nil
+}
+
+func (d *disk) SyncDir(dir string) error {
+	f, err := d.fs.OpenDir(d.path(dir))
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
+}
+
+func (d *disk) Free() (free, total uint64, err error) { return 0, 0, errors.ErrUnsupported }
+
+// A diskInfo describes a file without its first byte.
+type diskInfo struct {
+	fs.FileInfo
+	sealed bool
+}
+
+func (i diskInfo) Size() int64 { return max(i.FileInfo.Size()-1, 0) }
+
+func (i diskInfo) Mode() fs.FileMode {
+	if i.sealed {
+		return 0o400
+	}
+	return 0o600
+}
+
+type diskFile struct {
+	f vfs.File
+
+	mu     sync.RWMutex // read-locked by users of f
+	closed bool         // guarded by mu
+}
+
+func (w *diskFile) Write(p []byte) (int, error) {
+	// Under the race detector Pebble's files scribble over what they were
+	// given, to find callers who use it again.
+	return w.write(bytes.Clone(p))
+}
+
+func (w *diskFile) write(p []byte) (n int, err error) {
+	err = w.use(func() error {
+		n, err = w.f.Write(p)
+		return err
+	})
+	return n, err
+}
+
+func (w *diskFile) Sync() error { return w.use(w.f.Sync) }
+
+func (w *diskFile) Seal() error {
+	return w.use(func() error {
+		_, err := w.f.WriteAt(bytes.Clone(sealedMark), 0)
+		return err
+	})
+}
+
+// use keeps Pebble's file from panicking when it is used after Close.
+func (w *diskFile) use(fn func() error) error {
+	w.mu.RLock()
+	defer w.mu.RUnlock()
+	if w.closed {
+		return fs.ErrClosed
+	}
+	return fn()
+}
+
+func (w *diskFile) Close() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.closed {
+		return fs.ErrClosed
+	}
+	w.closed = true
+	return w.f.Close()
+}
+
+type diskReader struct{ f vfs.File }
+
+func (r diskReader) ReadAt(p []byte, off int64) (int, error) { return r.f.ReadAt(p, off+1) }
+func (r diskReader) Close() error                            { return r.f.Close() }

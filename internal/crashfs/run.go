@@ -1,0 +1,74 @@
+package crashfs
+
+import (
+	"fmt"
+	"os"
+	"strconv"
+	"sync"
+	"testing"
+)
+
+// Options are choices of Run; nil and zero values mean the defaults.
+type Options struct {
+	// Percents are the shares of unsynced data that survive. Nil means 0,
+	// 10 and 100.
+	Percents []int
+
+	// Limit is how many crashes to try for each of Percents, spread evenly
+	// over the work. 0 means 60. CAIRN_CRASH_LIMIT in the environment wins.
+	Limit int
+
+	// Seed chooses which unsynced data survive.
+	Seed uint64
+}
+
+// Run calls work over and over, each time on a new file system that crashes
+// one operation later, and has verify look at what survived; the last run of
+// each round ends before the crash and is cut off at its end.
+//
+// work calls ack with what has become durable by then, and the calls before
+// the crash reach verify. It should return soon once fs.Crashed says so.
+func Run[A any](t *testing.T, opts *Options, work func(fs *FS, ack func(A)), verify func(t *testing.T, clone *FS, acked []A)) {
+	t.Helper()
+	if opts == nil {
+		opts = &Options{}
+	}
+	percents, limit := opts.Percents, opts.Limit
+	if percents == nil {
+		percents = []int{0, 10, 100}
+	}
+	if limit <= 0 {
+		limit = 60
+	}
+	if n, err := strconv.Atoi(os.Getenv("CAIRN_CRASH_LIMIT")); err == nil && n > 0 {
+		limit = n
+	}
+
+	whole := New()
+	work(whole, func(A) {})
+	stride := max(1, (whole.Writes()+int64(limit)-1)/int64(limit))
+	for _, percent := range percents {
+		for k := int64(0); ; k += stride {
+			seed := opts.Seed + uint64(k)
+			fs := New()
+			fs.CrashAt(k, percent, seed)
+			var mu sync.Mutex
+			var acked []A // guarded by mu
+			work(fs, func(a A) {
+				mu.Lock()
+				defer mu.Unlock()
+				if !fs.Crashed() {
+					acked = append(acked, a)
+				}
+			})
+			ended := !fs.Crashed()
+			mu.Lock()
+			clone := fs.Crash(percent, seed)
+			mu.Unlock()
+			t.Run(fmt.Sprintf("%d%%/k=%d", percent, k), func(t *testing.T) { verify(t, clone, acked) })
+			if ended {
+				break
+			}
+		}
+	}
+}

@@ -1,0 +1,105 @@
+package crashfs
+
+import (
+	"io"
+	"os"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+)
+
+// VFS returns the file system as Pebble wants it.
+func (f *FS) VFS() vfs.FS { return &countingFS{f.mem, f} }
+
+// A countingFS counts the operations that change something.
+type countingFS struct {
+	vfs.FS
+	f *FS
+}
+
+// Unwrap implements vfs.FS. It returns nil: what goes past this wrapper would
+// not be counted.
+func (c *countingFS) Unwrap() vfs.FS { return nil }
+
+func (c *countingFS) file(f vfs.File, err error) (vfs.File, error) {
+	if err != nil {
+		return nil, err
+	}
+	return &countingFile{f, c.f}, nil
+}
+
+func (c *countingFS) Create(name string, cat vfs.DiskWriteCategory) (vfs.File, error) {
+	defer c.f.begin()()
+	return c.file(c.FS.Create(name, cat))
+}
+
+func (c *countingFS) OpenReadWrite(name string, cat vfs.DiskWriteCategory, opts ...vfs.OpenOption) (vfs.File, error) {
+	defer c.f.begin()()
+	return c.file(c.FS.OpenReadWrite(name, cat, opts...))
+}
+
+func (c *countingFS) ReuseForWrite(from, to string, cat vfs.DiskWriteCategory) (vfs.File, error) {
+	defer c.f.begin()()
+	return c.file(c.FS.ReuseForWrite(from, to, cat))
+}
+
+// OpenDir implements vfs.FS. Directories are opened to be synced.
+func (c *countingFS) OpenDir(name string) (vfs.File, error) { return c.file(c.FS.OpenDir(name)) }
+
+func (c *countingFS) Open(name string, opts ...vfs.OpenOption) (vfs.File, error) {
+	return c.file(c.FS.Open(name, opts...))
+}
+
+func (c *countingFS) Link(from, to string) error {
+	defer c.f.begin()()
+	return c.FS.Link(from, to)
+}
+
+func (c *countingFS) Rename(from, to string) error {
+	defer c.f.begin()()
+	return c.FS.Rename(from, to)
+}
+
+func (c *countingFS) Remove(name string) error {
+	defer c.f.begin()()
+	return c.FS.Remove(name)
+}
+
+func (c *countingFS) RemoveAll(name string) error {
+	defer c.f.begin()()
+	return c.FS.RemoveAll(name)
+}
+
+func (c *countingFS) MkdirAll(dir string, perm os.FileMode) error {
+	defer c.f.begin()()
+	return c.FS.MkdirAll(dir, perm)
+}
+
+func (c *countingFS) Lock(name string) (io.Closer, error) {
+	defer c.f.begin()()
+	return c.FS.Lock(name)
+}
+
+type countingFile struct {
+	vfs.File
+	f *FS
+}
+
+func (c *countingFile) Write(p []byte) (int, error) {
+	defer c.f.begin()()
+	return c.File.Write(p)
+}
+
+func (c *countingFile) WriteAt(p []byte, off int64) (int, error) {
+	defer c.f.begin()()
+	return c.File.WriteAt(p, off)
+}
+
+func (c *countingFile) Sync() error {
+	defer c.f.begin()()
+	return c.File.Sync()
+}
+
+func (c *countingFile) SyncData() error {
+	defer c.f.begin()()
+	return c.File.SyncData()
+}
