@@ -47,6 +47,9 @@ func (u *upload) commit(ctx context.Context) (*File, error) {
 			if u.unchanged(old, cur) {
 				out = u.b.file(old, cur)
 				out.Unchanged = true
+				if u.touch {
+					return tx.PutFile(ctx, u.b.b.Domain, old)
+				}
 				return nil
 			}
 		} else if u.opts.IfMatch != "" {

@@ -17,10 +17,10 @@ import (
 // is always all up to some moment.
 type outbox struct {
 	mu     sync.Mutex
-	cond   sync.Cond       // told when low rises or failed is set
+	cond   sync.Cond       // told when low or failed rises
 	low    uint64          // every commit up to here is in the packs
 	done   map[uint64]bool // commits beyond low that are
-	failed bool            // some commit did not get there: catchUp must bring it
+	failed uint64          // the highest that did not get there: until low is there too, catchUp must bring some
 
 	catching sync.Mutex // held by who catches up
 }
@@ -45,11 +45,21 @@ func (o *outbox) mark(seq uint64) {
 	o.cond.Broadcast()
 }
 
-// fail notes that some commit did not get to the packs.
-func (o *outbox) fail() {
+// markAll notes that all commits up to seq that there are are in the packs.
+func (o *outbox) markAll(seq uint64) {
+	o.mu.Lock()
+	for ; o.low < seq; o.low++ {
+		delete(o.done, o.low+1)
+	}
+	o.mu.Unlock()
+	o.mark(seq) // and what is done beyond
+}
+
+// fail notes that a commit did not get to the packs.
+func (o *outbox) fail(seq uint64) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.failed = true
+	o.failed = max(o.failed, seq)
 	o.cond.Broadcast()
 }
 
@@ -58,11 +68,15 @@ func (o *outbox) fail() {
 func (o *outbox) settled(seq uint64) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	for o.low < seq && !o.failed {
+	for o.low < seq && o.failed <= o.low {
 		o.cond.Wait()
 	}
 	return o.low >= seq
 }
+
+// errBehind says that a transaction wrote nothing, and that some commit that
+// it may have seen has not got to the packs: one that writes brings it there.
+var errBehind = errors.New("earlier changes are still to be made durable")
 
 // update runs a transaction and makes its records durable in the packs: the
 // metadata store decides, then the packs learn, then the caller may answer.
@@ -70,11 +84,14 @@ func (s *Store) update(ctx context.Context, fn func(tx manifest.Tx) error) error
 	settled := false
 	c, err := s.meta.Update(ctx, fn)
 	if c == nil {
+		if err == nil && !s.outbox.settled(s.meta.LastSeq()) {
+			err = errBehind // what fn saw may be lost yet
+		}
 		return wrapSpace(err)
 	}
 	defer func() {
 		if !settled {
-			s.outbox.fail()
+			s.outbox.fail(c.Seq)
 		}
 	}()
 	if err != nil {
@@ -116,14 +133,10 @@ func (s *Store) catchUp(ctx context.Context, seq uint64) error {
 	o := s.outbox
 	o.catching.Lock()
 	defer o.catching.Unlock()
-	o.mu.Lock()
-	o.failed = false
-	o.mu.Unlock()
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(64)
 	for c, err := range s.meta.Unwritten(ctx) {
 		if err != nil {
-			o.fail()
 			return errors.Join(err, g.Wait())
 		}
 		if c.Seq > seq {
@@ -132,8 +145,8 @@ func (s *Store) catchUp(ctx context.Context, seq uint64) error {
 		g.Go(func() error { return s.write(gctx, c) })
 	}
 	if err := g.Wait(); err != nil {
-		o.fail()
 		return err
 	}
+	o.markAll(seq)
 	return nil
 }

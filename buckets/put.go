@@ -84,6 +84,7 @@ type upload struct {
 	epoch    uint64
 	allowed  manifest.FileID // that may be updated
 	other    *manifest.File  // found at the commit in place of allowed
+	touch    bool            // write the row of an unchanged file
 
 	mime  string
 	c     *manifest.Content
@@ -188,6 +189,8 @@ func (u *upload) commitRetry(ctx context.Context) (*File, error) {
 			err = u.recheck(ctx)
 		case errOther:
 			_, err = u.mayUpdate(ctx, u.other)
+		case errBehind:
+			u.touch, err = true, nil
 		default:
 			return f, err
 		}

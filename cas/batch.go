@@ -49,6 +49,7 @@ type Batch struct {
 	unit    *unit // being filled
 	started bool
 	drained bool
+	err     error // of Drain or Flush, for good
 	g       *errgroup.Group
 	hashed  chan *unit    // in order, each to be waited for
 	tapped  chan *unit    // in order
@@ -377,10 +378,14 @@ func (b *Batch) PutSegment(ctx context.Context, p []byte) (Digest, error) {
 // Drain returns when every chunk put has been emitted. After it, only
 // PutSegment, Flush, Stats and Close may be called.
 func (b *Batch) Drain() error {
-	if b.drained {
-		return nil
+	if !b.drained {
+		b.drained = true
+		b.err = b.drain()
 	}
-	b.drained = true
+	return b.err
+}
+
+func (b *Batch) drain() error {
 	if !b.started {
 		return b.drainSmall()
 	}
@@ -439,13 +444,14 @@ func (b *Batch) Flush() error {
 	}
 	for _, f := range []*frameBuilder{b.data, b.segs} {
 		if err := f.finish(); err != nil {
-			return fmt.Errorf("cas: batch: %w", err)
+			b.err = fmt.Errorf("cas: batch: %w", err)
+			return b.err
 		}
 	}
 	if err := b.at.wait(b.ctx); err != nil {
-		return fmt.Errorf("cas: batch: %w", err)
+		b.err = fmt.Errorf("cas: batch: %w", err)
 	}
-	return nil
+	return b.err
 }
 
 // Stats tells what the batch has added; it is exact once Flush has returned.

@@ -162,6 +162,9 @@ func (o *openPack) write(h *header, payload []byte) (place, error) {
 	at := place{o, f.end()}
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	if o.err != nil { // meanwhile; nobody would take this frame out of the flight again
+		return place{}, o.err
+	}
 	o.off = at.end
 	o.tail = append(o.tail, tailFrame{h.id, off, at.end - off, h.crc, h.kind})
 	o.pending.Frames = append(o.pending.Frames, f)
@@ -187,11 +190,20 @@ func slotEntries(h *header) []ChunkEntry {
 }
 
 // waitDurable returns when all frames before end are durable and indexed. One
-// of those who wait does the work for all.
+// of those who wait does the work for all; the others stop when ctx is done.
 func (o *openPack) waitDurable(ctx context.Context, end int64) error {
+	stop := context.AfterFunc(ctx, func() {
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		o.cond.Broadcast()
+	})
+	defer stop()
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	for o.durable < end && o.err == nil {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
 		if o.busy {
 			o.cond.Wait()
 			continue
@@ -207,6 +219,7 @@ func (o *openPack) waitDurable(ctx context.Context, end int64) error {
 		o.busy = false
 		if errors.Is(err, errors.ErrUnsupported) {
 			o.untake(change)
+			o.cond.Broadcast() // seal and fail wait until nobody is busy
 			o.mu.Unlock()
 			o.p.sealNow(ctx, o)
 			o.mu.Lock()
@@ -239,8 +252,12 @@ func (o *openPack) untake(c *Change) {
 func (o *openPack) settle(off int64, err error) {
 	if err == nil {
 		o.durable = max(o.durable, off)
-	} else if o.err == nil {
-		o.err = err
+	} else {
+		if o.err == nil {
+			o.err = err
+		}
+		o.p.land(o.pending.Chunks) // they will not become durable here
+		o.pending = Change{}
 	}
 	o.cond.Broadcast()
 }
@@ -263,6 +280,7 @@ func (o *openPack) seal(ctx context.Context) {
 	}
 	if o.err != nil {
 		o.mu.Unlock()
+		o.w.Abort() // err is what callers learn
 		return
 	}
 	o.busy = true
@@ -297,10 +315,12 @@ func (p *packer) sealNow(ctx context.Context, o *openPack) {
 	mine := p.cur == o
 	if mine {
 		p.cur = nil
+		p.sealing <- struct{}{}
 	}
 	p.mu.Unlock()
 	if mine {
 		o.seal(ctx)
+		<-p.sealing
 		return
 	}
 	o.mu.Lock() // somebody else is about to seal it
@@ -365,8 +385,7 @@ func (p *packer) inFlight(d Digest) (place, bool) {
 func (p *packer) close(ctx context.Context) error {
 	p.mu.Lock()
 	p.closed = true
-	o := p.cur
-	p.cur = nil
+	o := p.cur // sealNow still has to find it there
 	p.mu.Unlock()
 	p.sealing <- struct{}{} // waits for a pack being sealed
 	<-p.sealing
@@ -377,8 +396,5 @@ func (p *packer) close(ctx context.Context) error {
 	end := o.off
 	o.mu.Unlock()
 	err := o.waitDurable(ctx, end)
-	if errors.Is(err, errors.ErrUnsupported) {
-		return nil
-	}
 	return errors.Join(err, o.w.Abort())
 }

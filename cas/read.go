@@ -106,7 +106,7 @@ func (s *Store) readFrame(ctx context.Context, w *want) error {
 		return s.readRaw(ctx, w)
 	}
 	f, err := s.frames.get(w.frame.ID, int(w.frame.PlainLen), func(buf []byte) ([]byte, error) {
-		return s.decodeFrame(ctx, &w.frame, buf)
+		return s.decodeFrame(context.WithoutCancel(ctx), &w.frame, buf) // others may wait for it too
 	})
 	defer s.frames.put(f)
 	if err != nil {

@@ -156,11 +156,11 @@ func (s *Store) adopt(ctx context.Context, p PackEntry, size int64) ([]tailFrame
 }
 
 // Close waits until what batches have written is durable and closes the
-// store. Batches and reads under way fail.
+// store. Batches under way fail; reads do when the backend is closed.
 func (s *Store) Close() error {
-	err := s.pack.close(s.ctx)
-	s.coder.close()
-	return err
+	// The coder is left to the garbage collector: closed under a read, it
+	// would make good bytes look damaged.
+	return s.pack.close(s.ctx)
 }
 
 // Missing returns those of ds that are not stored, or only damaged, in order.

@@ -222,9 +222,8 @@ func digestPairs(m map[string][]byte) [][2]string {
 // A decoder takes fields off in order of tags. After a failure every method
 // returns zero and end reports it.
 type decoder struct {
-	p    []byte
-	last byte
-	bad  bool
+	p   []byte
+	bad bool
 }
 
 func newDecoder(p []byte) *decoder {

@@ -189,7 +189,9 @@ func testMissing(t *testing.T, b backend.Backend) {
 	put(t, b, "x/y/z", nil)
 	absent(t, b, "x/y") // a folder is no object
 	absent(t, b, "x/y/z0")
-	for _, key := range []string{"a", "x/y", "no/such/folder"} {
+	absent(t, b, "x/y/z/under") // nor is an object a folder
+	absent(t, b, "x/y/z/far/under")
+	for _, key := range []string{"a", "x/y", "x/y/z/under", "no/such/folder"} {
 		if err := b.Delete(t.Context(), key); err != nil {
 			t.Errorf("Delete(%q) of what is missing: %v", key, err)
 		}

@@ -22,3 +22,14 @@ func open(t *testing.T, dir string, opts *diskbackend.Options) *diskbackend.Back
 	t.Cleanup(func() { b.Close() })
 	return b
 }
+
+// osFS returns the operating system's files in a directory for one test.
+func osFS(t *testing.T) diskbackend.FS {
+	t.Helper()
+	f, err := diskbackend.OpenOS(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { f.Close() })
+	return f
+}

@@ -186,9 +186,11 @@ func (c *checker) pack(ctx context.Context, p cas.PackEntry) error {
 }
 
 // stretch is told of bytes in which no frame was recognised. At the end of a
-// pack that was not sealed they are what a crash left.
+// pack that was not sealed they are what a crash left: frames that the index
+// has there are missed by unmet.
 func (c *checker) stretch(f *cas.Frame, known cas.PackEntry, p cas.PackEntry) error {
-	if f.Entry.Offset < known.Size {
+	torn := !known.Sealed && f.Entry.Offset+f.Skipped >= p.Size
+	if f.Entry.Offset < known.Size && !torn {
 		c.problem(Problem{Kind: "pack", Pack: p.ID.String(),
 			Detail: fmt.Sprintf("%d bytes at %d: %v", f.Skipped, f.Entry.Offset, f.Damage)})
 	}
@@ -206,7 +208,7 @@ func (c *checker) frame(ctx context.Context, f *cas.Frame) error {
 	if err != nil {
 		return err
 	}
-	if f.Entry.Kind == cas.KindRecord {
+	if f.Entry.Kind == cas.KindRecord && (indexed || len(bad) == 0) {
 		return c.recordFrame(f, bad, plain)
 	}
 	if !indexed || len(bad) == 0 {

@@ -10,7 +10,6 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
-	"slices"
 	"strconv"
 	"testing"
 
@@ -18,14 +17,6 @@ import (
 	"github.com/cairn-store/cairn/buckets/local"
 	"github.com/cairn-store/cairn/cas"
 )
-
-func TestMain(m *testing.M) {
-	if dir := os.Getenv("CAIRN_TEST_CHILD"); dir != "" {
-		child(dir)
-		return
-	}
-	os.Exit(m.Run())
-}
 
 // options are those of the tests here: two buckets, one of them with chunks
 // so small that files soon have segments, and packs that fill up.
@@ -153,18 +144,6 @@ func text(seed uint64, n int) []byte {
 		p = append(p, '\n')
 	}
 	return p
-}
-
-func packFiles(t *testing.T, dir string) (files []string) {
-	t.Helper()
-	must(t, filepath.WalkDir(filepath.Join(dir, "packs"), func(p string, d os.DirEntry, err error) error {
-		if err == nil && !d.IsDir() {
-			files = append(files, p)
-		}
-		return err
-	}))
-	slices.Sort(files)
-	return files
 }
 
 // soak returns how many seeds to try: CAIRN_SOAK, or few.

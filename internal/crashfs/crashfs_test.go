@@ -153,8 +153,7 @@ func TestDiskBackendCrash(t *testing.T) {
 // A row is written once its object is durable, so it never names a missing one.
 func TestSharedWithPebble(t *testing.T) {
 	opts := func(fs *crashfs.FS) *pebble.Options {
-		o := &pebble.Options{FS: fs.VFS(), Logger: quiet{t}}
-		return o
+		return &pebble.Options{FS: fs.VFS(), Logger: quiet{t}}
 	}
 	crashfs.Run(t, &crashfs.Options{Limit: 25}, func(fs *crashfs.FS, acked func(string)) {
 		b := open(t, fs)

@@ -107,10 +107,30 @@ func (d *disk) Rename(from, to string) error { return d.fs.Rename(d.path(from), 
 func (d *disk) Remove(name string) error     { return d.fs.Remove(d.path(name)) }
 func (d *disk) MkdirAll(dir string) error    { return d.fs.MkdirAll(d.path(dir), 0o700) }
 
-func (d *disk) ReadDir(dir string) ([]string, error) { return d.fs.List(d.path(dir)) }
+func (d *disk) ReadDir(dir string) ([]string, error) {
+	names, err := d.fs.List(d.path(dir))
+	if err != nil && d.underFile(dir) {
+		err = &fs.PathError{Op: "readdir", Path: dir, Err: fs.ErrNotExist}
+	}
+	return names, err
+}
+
+// underFile reports whether a file stands where name has a directory. Pebble
+// has no error of its own for that.
+func (d *disk) underFile(name string) bool {
+	for ; name != "."; name = path.Dir(name) {
+		if info, err := d.fs.Stat(d.path(name)); err == nil {
+			return !info.IsDir()
+		}
+	}
+	return false
+}
 
 func (d *disk) Stat(name string) (fs.FileInfo, error) {
 	info, err := d.fs.Stat(d.path(name))
+	if err != nil && d.underFile(name) {
+		err = &fs.PathError{Op: "stat", Path: name, Err: fs.ErrNotExist}
+	}
 	if err != nil || info.IsDir() {
 		return info, err
 	}

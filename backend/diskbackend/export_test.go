@@ -1,0 +1,4 @@
+package diskbackend
+
+// OpenOS is the default FS.
+var OpenOS = openOS

@@ -1,0 +1,64 @@
+package buckets
+
+import (
+	"context"
+	"iter"
+	"testing"
+	"time"
+
+	"github.com/cairn-store/cairn/manifest"
+)
+
+// A commit that failed holds nobody up for ever, whoever catches up first,
+// and neither does a number that no commit has.
+func TestOutboxAfterFailure(t *testing.T) {
+	s := &Store{outbox: newOutbox(3), meta: nothingUnwritten{}}
+	o := s.outbox
+	waits := func(seq uint64) chan bool {
+		c := make(chan bool, 1)
+		go func() { c <- o.settled(seq) }()
+		return c
+	}
+	answer := func(c chan bool) bool {
+		select {
+		case ok := <-c:
+			return ok
+		case <-time.After(10 * time.Second):
+			t.Fatal("a commit waits for ever")
+			return false
+		}
+	}
+	o.mark(6)
+	o.fail(7)
+	if answer(waits(5)) || answer(waits(9)) {
+		t.Error("commits are settled that are not")
+	}
+	if err := s.catchUp(context.Background(), 5); err != nil {
+		t.Fatal(err)
+	}
+	if !answer(waits(5)) || !answer(waits(6)) {
+		t.Error("what was caught up is not settled")
+	}
+	if answer(waits(9)) {
+		t.Error("commits beyond are settled")
+	}
+	if err := s.catchUp(context.Background(), 9); err != nil {
+		t.Fatal(err)
+	}
+	if !answer(waits(9)) {
+		t.Error("what was caught up is not settled")
+	}
+	later := waits(11)
+	o.mark(11)
+	o.mark(10)
+	if !answer(later) || len(o.done) > 0 {
+		t.Errorf("later commits are not settled; %v is left", o.done)
+	}
+}
+
+// nothingUnwritten is a metadata store all of whose commits are written.
+type nothingUnwritten struct{ manifest.Store }
+
+func (nothingUnwritten) Unwritten(context.Context) iter.Seq2[*manifest.Commit, error] {
+	return func(func(*manifest.Commit, error) bool) {}
+}

@@ -1,0 +1,20 @@
+package cas
+
+// InFlight returns how many chunks are between append and index.
+func InFlight(s *Store) int {
+	s.pack.flightMu.Lock()
+	defer s.pack.flightMu.Unlock()
+	return len(s.pack.flight)
+}
+
+// CacheSize returns the bytes that decoded frames take, waiting for readers
+// or to be reused.
+func CacheSize(s *Store) (kept, free int64) {
+	c := s.frames
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, b := range c.free {
+		free += int64(cap(b))
+	}
+	return c.size, free
+}
