@@ -2,6 +2,7 @@ package buckets_test
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -11,6 +12,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"github.com/zeebo/blake3"
 
 	"github.com/cairn-store/cairn/buckets"
 	"github.com/cairn-store/cairn/buckets/local"
@@ -147,6 +150,18 @@ var guards = map[string][]guarded{
 	}}},
 	"RestoreVersion": {{buckets.OpUpdate, func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {
 		_, err := b.RestoreVersion(ctx, f.ID, 1)
+		return err
+	}}},
+	"Chunks": {{buckets.OpRead, func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {
+		return first(b.Chunks(ctx, f.ID, nil))
+	}}},
+	"Chunk": {{buckets.OpDownload, func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {
+		sum := blake3.Sum256([]byte("two"))
+		_, err := b.Chunk(ctx, f.ID, hex.EncodeToString(sum[:]), nil)
+		return err
+	}}},
+	"Diff": {{buckets.OpRead, func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {
+		_, err := b.Diff(ctx, f.ID, 1, 2)
 		return err
 	}}},
 	"DeleteVersion": {{buckets.OpDelete, func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {

@@ -1,6 +1,7 @@
 package buckets
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -206,22 +207,17 @@ func (u *upload) take(ctx context.Context, r io.Reader) error {
 	if u.opts.SizeKnown {
 		r = &exactReader{r: r, left: u.opts.Size, size: u.opts.Size}
 	}
-	head := make([]byte, sniffBytes)
-	n, err := io.ReadFull(r, head)
-	if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
+	whole := bufio.NewReaderSize(r, sniffBytes)
+	head, err := whole.Peek(sniffBytes)
+	if err != nil && err != io.EOF {
 		return err
 	}
-	head = head[:n]
 	u.mime, _, _ = strings.Cut(mimetype.Detect(head).String(), ";")
-	rest := io.Reader(bytes.NewReader(head))
-	if err == nil {
-		rest = io.MultiReader(rest, r)
-	}
 	var pool *sync.Pool
 	if u.splitter == u.b.b.splitter {
 		pool = &u.b.b.chunkers
 	}
-	u.c, u.stats, err = manifest.Write(ctx, u.b.chunks, rest, u.splitter, &manifest.WriteOptions{
+	u.c, u.stats, err = manifest.Write(ctx, u.b.chunks, whole, u.splitter, &manifest.WriteOptions{
 		Chunkers: pool,
 		Codec:    u.b.b.Codec,
 		Digests:  u.opts.Digests,

@@ -16,6 +16,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/iotest"
 	"unicode/utf8"
 
 	"github.com/cairn-store/cairn/buckets"
@@ -565,5 +566,16 @@ func TestProgress(t *testing.T) {
 	}})
 	if last != 1_000_000 {
 		t.Errorf("progress ended at %d", last)
+	}
+}
+
+// A body that is cut off is not a shorter file.
+func TestBodyCutOff(t *testing.T) {
+	b := demo(t)
+	for _, n := range []int{0, 10, 5000, 300_000} {
+		body := io.MultiReader(bytes.NewReader(make([]byte, n)), iotest.ErrReader(io.ErrUnexpectedEOF))
+		if f, err := b.Put(t.Context(), "f", body, nil); !errors.Is(err, io.ErrUnexpectedEOF) {
+			t.Errorf("cut off after %d bytes: %+v, %v", n, f, err)
+		}
 	}
 }

@@ -58,14 +58,14 @@ const (
 
 // AppendBinary appends the row's canonical encoding.
 func (m *Manifest) AppendBinary(b []byte) ([]byte, error) {
-	e := encoder{append(b, rowVersion)}
+	e := encoder{b: append(b, rowVersion), bad: !m.Content.whole()}
 	e.str(mID, string(m.ID))
 	e.str(mFile, string(m.File))
 	e.num(mVersion, m.Version)
-	e.num(mSize, uint64(m.Size))
+	e.size(mSize, m.Size)
 	e.bytes(mRoot, m.Root[:])
 	e.str(mChunker, m.Chunker)
-	e.num(mChunks, uint64(m.Chunks))
+	e.size(mChunks, m.Chunks)
 	e.bytes(mInline, appendRefs(nil, m.Inline))
 	e.bytes(mSegments, appendSegmentRefs(nil, m.Segments))
 	e.pairs(mDigests, digestPairs(m.Digests))
@@ -73,7 +73,7 @@ func (m *Manifest) AppendBinary(b []byte) ([]byte, error) {
 	e.str(mDeclared, m.DeclaredMIMEType)
 	e.time(mCreatedAt, m.CreatedAt)
 	e.str(mCreatedBy, m.CreatedBy)
-	return e.b, nil
+	return e.end("manifest")
 }
 
 // UnmarshalBinary reads what AppendBinary wrote.
@@ -99,12 +99,15 @@ func (m *Manifest) UnmarshalBinary(p []byte) error {
 	m.DeclaredMIMEType = d.str(mDeclared)
 	m.CreatedAt = d.time(mCreatedAt)
 	m.CreatedBy = d.str(mCreatedBy)
+	if !m.Content.whole() {
+		d.fail()
+	}
 	return d.end("manifest")
 }
 
 // AppendBinary appends the row's canonical encoding.
 func (f *File) AppendBinary(b []byte) ([]byte, error) {
-	e := encoder{append(b, rowVersion)}
+	e := encoder{b: append(b, rowVersion), bad: f.State > Quarantined}
 	e.str(fID, string(f.ID))
 	e.num(fRevision, f.Revision)
 	e.str(fBucket, f.Bucket)
@@ -118,12 +121,12 @@ func (f *File) AppendBinary(b []byte) ([]byte, error) {
 	e.str(fCurrent, string(f.Current))
 	e.num(fLastVersion, f.LastVersion)
 	e.num(fVersions, f.Versions)
-	e.num(fTotalSize, uint64(f.TotalSize))
-	e.num(fTotalChunks, uint64(f.TotalChunks))
+	e.size(fTotalSize, f.TotalSize)
+	e.size(fTotalChunks, f.TotalChunks)
 	e.time(fCreatedAt, f.CreatedAt)
 	e.time(fUpdatedAt, f.UpdatedAt)
 	e.time(fDeletedAt, f.DeletedAt)
-	return e.b, nil
+	return e.end("file")
 }
 
 // UnmarshalBinary reads what AppendBinary wrote.
@@ -159,8 +162,19 @@ func (f *File) UnmarshalBinary(p []byte) error {
 	return d.end("file")
 }
 
-// An encoder appends fields.
-type encoder struct{ b []byte }
+// An encoder appends fields. It refuses what a decoder would: a row that can
+// be written can be read.
+type encoder struct {
+	b   []byte
+	bad bool
+}
+
+func (e *encoder) end(what string) ([]byte, error) {
+	if e.bad {
+		return nil, fmt.Errorf("manifest: encode %s: a field is out of its range", what)
+	}
+	return e.b, nil
+}
 
 func (e *encoder) bytes(tag byte, p []byte) {
 	if len(p) == 0 {
@@ -179,11 +193,22 @@ func (e *encoder) num(tag byte, n uint64) {
 	}
 }
 
+func (e *encoder) size(tag byte, n int64) {
+	if n < 0 {
+		e.bad = true
+	}
+	e.num(tag, uint64(n))
+}
+
 // time keeps milliseconds, as users see them.
 func (e *encoder) time(tag byte, t time.Time) {
-	if !t.IsZero() {
-		e.num(tag, uint64(t.UnixMilli()))
+	if t.IsZero() {
+		return
 	}
+	if t.UnixMilli() <= 0 {
+		e.bad = true
+	}
+	e.num(tag, uint64(t.UnixMilli()))
 }
 
 func (e *encoder) list(tag byte, ss []string) {
@@ -198,6 +223,9 @@ func (e *encoder) list(tag byte, ss []string) {
 func (e *encoder) pairs(tag byte, kvs [][2]string) {
 	var ss []string
 	for _, kv := range kvs {
+		if !utf8.ValidString(kv[0]) {
+			e.bad = true
+		}
 		ss = append(ss, kv[0], kv[1])
 	}
 	e.list(tag, ss)

@@ -54,13 +54,21 @@ func (r *Record) encode() (typ byte, body []byte, err error) {
 		body, err = r.Manifest.AppendBinary(nil)
 		return recordManifest, body, err
 	case r.Purged != "":
-		return recordPurged, []byte(r.Purged), nil
+		return recordPurged, []byte(r.Purged), checkID(string(r.Purged), filePrefix)
 	case r.Dropped != "":
-		return recordDropped, []byte(r.Dropped), nil
+		return recordDropped, []byte(r.Dropped), checkID(string(r.Dropped), versionPrefix)
 	case r.Doomed != nil:
 		return recordDoomed, r.Doomed[:], nil
 	}
 	return 0, nil, fmt.Errorf("manifest: empty record")
+}
+
+// checkID refuses what DecodeRecords would.
+func checkID(id, prefix string) error {
+	if !wellFormed(id, prefix) {
+		return fmt.Errorf("manifest: encode record: %q is not an ID", id)
+	}
+	return nil
 }
 
 // DecodeRecords reads what AppendRecords wrote.
@@ -102,7 +110,8 @@ func decodeRecord(typ byte, body []byte) (r Record, err error) {
 		r.Dropped, ok = ParseVersionID(string(body))
 	case recordDoomed:
 		if ok = len(body) == len(cas.PackID{}); ok {
-			r.Doomed = (*cas.PackID)(body)
+			id := cas.PackID(body)
+			r.Doomed = &id
 		}
 	default:
 		ok = false

@@ -94,13 +94,45 @@ func parseSegmentRefs(p []byte) (refs []SegmentRef, err error) {
 		}
 		d.p = d.p[copy(r.Digest[:], d.p):]
 		chunks, size := d.uvarint(), d.uvarint()
-		if d.bad || chunks == 0 || chunks > segmentMax || size < chunks || size > chunks*cas.MaxChunk {
+		if d.bad || chunks > segmentMax || size > segmentMax*cas.MaxChunk {
 			return nil, ErrFormat
 		}
-		r.Chunks, r.Size = uint32(chunks), int64(size)
+		if r.Chunks, r.Size = uint32(chunks), int64(size); !r.possible() {
+			return nil, ErrFormat
+		}
 		refs = append(refs, r)
 	}
 	return refs, nil
+}
+
+// whole reports whether the sums of c are those of its chunk list, and every
+// reference is one that can be read back.
+func (c *Content) whole() bool {
+	if len(c.Inline) > inlineChunks || len(c.Inline) > 0 && len(c.Segments) > 0 {
+		return false
+	}
+	var chunks, size int64
+	for _, r := range c.Inline {
+		if r.Length == 0 || r.Length > cas.MaxChunk {
+			return false
+		}
+		chunks++
+		size += int64(r.Length)
+	}
+	for _, s := range c.Segments {
+		if !s.possible() {
+			return false
+		}
+		chunks += int64(s.Chunks)
+		size += s.Size
+	}
+	return chunks == c.Chunks && size == c.Size
+}
+
+// possible reports whether there can be such a segment.
+func (s *SegmentRef) possible() bool {
+	n := int64(s.Chunks)
+	return n > 0 && n <= segmentMax && s.Size >= n && s.Size <= n*cas.MaxChunk
 }
 
 // A listBuilder makes the chunk list of a content from its references.

@@ -1,0 +1,160 @@
+// Package client speaks the HTTP API of a Cairn server.
+package client
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/http"
+	"net/url"
+	"strings"
+)
+
+// A Client talks to one server. Its methods may run concurrently.
+type Client struct {
+	base  *url.URL
+	http  *http.Client
+	token string
+}
+
+// Options are choices of New; nil and zero values mean the defaults.
+type Options struct {
+	HTTP  *http.Client // http.DefaultClient
+	Token string       // sent as a bearer token; "" sends none
+}
+
+// New returns a client of the server at base, such as "http://127.0.0.1:8090".
+func New(base string, opts *Options) (*Client, error) {
+	u, err := url.Parse(base)
+	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+		return nil, fmt.Errorf("server %q: want an address such as http://127.0.0.1:8090: %w", base, fs.ErrInvalid)
+	}
+	c := &Client{base: u, http: http.DefaultClient}
+	if opts != nil {
+		c.token = opts.Token
+		if opts.HTTP != nil {
+			c.http = opts.HTTP
+		}
+	}
+	return c, nil
+}
+
+// An Error is a refusal by the server. It satisfies errors.Is for
+// fs.ErrNotExist, fs.ErrPermission and fs.ErrExist by its status.
+type Error struct {
+	Status    int    `json:"status"`
+	Code      string `json:"code"` // as listed in api/ERRORS.md
+	Detail    string `json:"detail"`
+	RequestID string `json:"instance"`
+}
+
+func (e *Error) Error() string {
+	if e.Detail == "" {
+		return fmt.Sprintf("server answered %d %s", e.Status, http.StatusText(e.Status))
+	}
+	return fmt.Sprintf("%s (%d %s)", e.Detail, e.Status, e.Code)
+}
+
+// Is implements errors.Is.
+func (e *Error) Is(target error) bool {
+	switch target {
+	case fs.ErrNotExist:
+		return e.Status == http.StatusNotFound || e.Status == http.StatusGone
+	case fs.ErrPermission:
+		return e.Status == http.StatusUnauthorized || e.Status == http.StatusForbidden
+	case fs.ErrExist:
+		return e.Code == "name-taken"
+	}
+	return false
+}
+
+// A request is one call; body may be nil.
+type request struct {
+	method string
+	path   []string // elements after /api/files
+	query  url.Values
+	header http.Header
+	body   io.Reader
+	size   int64 // of body, -1 when unknown
+}
+
+// do sends a request and returns an answer of the 2xx kind.
+func (c *Client) do(ctx context.Context, q *request) (*http.Response, error) {
+	u := c.base.JoinPath("api", "files")
+	for _, e := range q.path {
+		u = u.JoinPath(url.PathEscape(e))
+	}
+	u.RawQuery = q.query.Encode()
+	r, err := http.NewRequestWithContext(ctx, q.method, u.String(), q.body)
+	if err != nil {
+		return nil, err
+	}
+	if q.header != nil {
+		r.Header = q.header
+	}
+	if q.body != nil && r.ContentLength == 0 && r.Body != http.NoBody {
+		r.ContentLength = q.size
+		if q.size == 0 {
+			r.Body = http.NoBody
+		}
+	}
+	if c.token != "" {
+		r.Header.Set("Authorization", "Bearer "+c.token)
+	}
+	resp, err := c.http.Do(r)
+	if err != nil {
+		return nil, err
+	}
+	if resp.StatusCode/100 == 2 {
+		return resp, nil
+	}
+	defer resp.Body.Close()
+	e := &Error{}
+	p, _ := io.ReadAll(io.LimitReader(resp.Body, 64<<10)) // the status says enough
+	if json.Unmarshal(p, e) != nil {
+		e.Detail = strings.TrimSpace(string(p))
+	}
+	e.Status = resp.StatusCode
+	return nil, e
+}
+
+// call sends a request and decodes the answer into out, unless that is nil.
+func (c *Client) call(ctx context.Context, q *request, out any) error {
+	resp, err := c.do(ctx, q)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if out == nil {
+		return nil
+	}
+	if err := json.NewDecoder(resp.Body).Decode(out); err != nil {
+		return fmt.Errorf("answer to %s %s: %w", q.method, resp.Request.URL.Path, err)
+	}
+	return nil
+}
+
+func (c *Client) file(ctx context.Context, q *request) (*File, error) {
+	f := new(File)
+	if err := c.call(ctx, q, f); err != nil {
+		return nil, err
+	}
+	return f, nil
+}
+
+// withJSON gives the request a JSON body.
+func (q *request) withJSON(v any) *request {
+	p, err := json.Marshal(v)
+	if err != nil {
+		panic(err) // callers pass plain structs and maps
+	}
+	q.body, q.size = bytes.NewReader(p), int64(len(p))
+	if q.header == nil {
+		q.header = make(http.Header)
+	}
+	q.header.Set("Content-Type", "application/json")
+	return q
+}

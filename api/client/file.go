@@ -1,0 +1,86 @@
+package client
+
+import (
+	"encoding/json"
+	"time"
+)
+
+// A File is what the server tells of a file, or of one of its versions.
+type File struct {
+	ID               string            `json:"id"`          // f_…
+	ManifestID       string            `json:"manifest_id"` // m_…, of this version
+	Bucket           string            `json:"bucket"`
+	Name             string            `json:"name"`
+	Folder           string            `json:"folder"`
+	Path             string            `json:"path"` // folder and name
+	Size             int64             `json:"size"` // bytes
+	MIMEType         string            `json:"mime_type"`
+	DeclaredMIMEType string            `json:"declared_mime_type"`
+	Checksums        map[string]string `json:"checksums"` // "root" and others, lower-case hex
+	Version          uint64            `json:"version"`
+	VersionsCount    int               `json:"versions_count"`
+	State            string            `json:"state"` // active, trashed, quarantined
+	Owner            string            `json:"owner"`
+	Access           map[string]string `json:"access"`
+	Metadata         map[string]any    `json:"metadata"`
+	Tags             []string          `json:"tags"`
+	Refs             int               `json:"refs"`
+	CreatedAt        Time              `json:"created_at"`
+	UpdatedAt        Time              `json:"updated_at"`
+	DeletedAt        *Time             `json:"deleted_at"`
+	Links            Links             `json:"links"`
+
+	// NewBytes and StoredBytes are set in answers to an operator's upload:
+	// bytes of chunks that were not stored before, and what they take.
+	NewBytes    *int64 `json:"new_bytes,omitempty"`
+	StoredBytes *int64 `json:"stored_bytes,omitempty"`
+
+	// Unchanged says that an upload had the content of the current version
+	// and made no new one.
+	Unchanged bool `json:"unchanged,omitempty"`
+}
+
+// Links are paths on the server.
+type Links struct {
+	Download string `json:"download"`
+	View     string `json:"view"`
+}
+
+// A Time is written as RFC 3339 in UTC with milliseconds.
+type Time struct{ time.Time }
+
+// MarshalJSON implements json.Marshaler.
+func (t Time) MarshalJSON() ([]byte, error) {
+	return json.Marshal(t.UTC().Format("2006-01-02T15:04:05.000Z07:00"))
+}
+
+// A Usage sums a bucket up, in bytes and files as users see them.
+type Usage struct {
+	Bucket       string `json:"bucket"`
+	Files        int64  `json:"files"`
+	Versions     int64  `json:"versions"`
+	Bytes        int64  `json:"bytes"`
+	TrashedFiles int64  `json:"trashed_files"`
+	TrashedBytes int64  `json:"trashed_bytes"`
+}
+
+// A Chunk is an element of a version's chunk list.
+type Chunk struct {
+	Digest string `json:"digest"`
+	Size   int64  `json:"size"`
+}
+
+// A Diff compares the chunk lists of two versions.
+type Diff struct {
+	From         uint64 `json:"from"`
+	To           uint64 `json:"to"`
+	SharedBytes  int64  `json:"shared_bytes"` // of To, in chunks that From has
+	AddedBytes   int64  `json:"added_bytes"`  // of To, in chunks that From lacks
+	RemovedBytes int64  `json:"removed_bytes"`
+}
+
+// A page of a listing.
+type page struct {
+	Files      []*File `json:"files"`
+	NextCursor string  `json:"next_cursor"`
+}

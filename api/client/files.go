@@ -1,0 +1,242 @@
+package client
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"iter"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+)
+
+// UploadOptions are what an upload may say besides its name and bytes.
+type UploadOptions struct {
+	Folder        string
+	MIMEType      string
+	Size          int64 // of the content if SizeKnown
+	SizeKnown     bool
+	Metadata      map[string]any
+	Tags          []string
+	OnConflict    string   // new (default), version, fail
+	SkipUnchanged bool     // make no version when the content is the current one's
+	Digests       []string // nil leaves them to the bucket; empty means none
+	IfMatch       string   // root that the current version must have, "*" for any
+}
+
+func (o *UploadOptions) query() url.Values {
+	q := make(url.Values)
+	set := func(k, v string) {
+		if v != "" {
+			q.Set(k, v)
+		}
+	}
+	set("folder", o.Folder)
+	set("on_conflict", o.OnConflict)
+	if o.SkipUnchanged {
+		q.Set("skip_unchanged", "true")
+	}
+	if o.Digests != nil {
+		q.Set("digests", "none")
+		set("digests", strings.Join(o.Digests, ","))
+	}
+	if o.Metadata != nil {
+		q.Set("metadata", jsonText(o.Metadata))
+	}
+	if o.Tags != nil {
+		q.Set("tags", jsonText(o.Tags))
+	}
+	return q
+}
+
+// jsonText returns v as JSON; what cannot be JSON is refused by the server.
+func jsonText(v any) string {
+	p, err := json.Marshal(v)
+	if err != nil {
+		return fmt.Sprint(v)
+	}
+	return string(p)
+}
+
+func (o *UploadOptions) request(method string, r io.Reader) *request {
+	q := &request{method: method, query: o.query(), header: make(http.Header), body: r, size: -1}
+	if o.SizeKnown {
+		q.size = o.Size
+	}
+	if o.MIMEType != "" {
+		q.header.Set("Content-Type", o.MIMEType)
+	}
+	if o.IfMatch != "" {
+		q.header.Set("If-Match", etag(o.IfMatch))
+	}
+	return q
+}
+
+// etag is the header's spelling of a root.
+func etag(root string) string {
+	if root == "*" {
+		return root
+	}
+	return `"b3-` + root + `"`
+}
+
+// Upload stores the content of r in a bucket under name.
+func (c *Client) Upload(ctx context.Context, bucket, name string, r io.Reader, opts *UploadOptions) (*File, error) {
+	if opts == nil {
+		opts = &UploadOptions{}
+	}
+	q := opts.request(http.MethodPost, r)
+	q.path = []string{bucket}
+	q.query.Set("name", name)
+	return c.file(ctx, q)
+}
+
+// Replace stores the content of r as a new version of the file id.
+func (c *Client) Replace(ctx context.Context, bucket, id string, r io.Reader, opts *UploadOptions) (*File, error) {
+	if opts == nil {
+		opts = &UploadOptions{}
+	}
+	q := opts.request(http.MethodPut, r)
+	q.path = []string{bucket, id}
+	return c.file(ctx, q)
+}
+
+// GetOptions choose what Stat and Open return.
+type GetOptions struct {
+	Version uint64 // zero means the current one, or that which a manifest ID names
+	Trashed bool   // also what is in the trash
+}
+
+func (o *GetOptions) query() url.Values {
+	q := make(url.Values)
+	if o != nil && o.Version != 0 {
+		q.Set("version", strconv.FormatUint(o.Version, 10))
+	}
+	if o != nil && o.Trashed {
+		q.Set("trashed", "true")
+	}
+	return q
+}
+
+// Stat describes the file (f_…) or version (m_…) id.
+func (c *Client) Stat(ctx context.Context, bucket, id string, opts *GetOptions) (*File, error) {
+	return c.file(ctx, &request{method: http.MethodGet, path: []string{bucket, id}, query: opts.query()})
+}
+
+// Open returns the content of the file or version id and its length. The
+// reader fails with io.ErrUnexpectedEOF when the server breaks off.
+func (c *Client) Open(ctx context.Context, bucket, id string, opts *GetOptions) (io.ReadCloser, int64, error) {
+	resp, err := c.do(ctx, &request{method: http.MethodGet, path: []string{bucket, id, "download"}, query: opts.query()})
+	if err != nil {
+		return nil, 0, err
+	}
+	return resp.Body, resp.ContentLength, nil
+}
+
+// ListOptions choose the files of a listing.
+type ListOptions struct {
+	Prefix string  // of the path
+	Folder *string // only files right in this folder
+	State  string  // active (default), trashed
+}
+
+// List yields files, page by page.
+func (c *Client) List(ctx context.Context, bucket string, opts *ListOptions) iter.Seq2[*File, error] {
+	q := url.Values{"limit": {"1000"}}
+	if opts != nil {
+		if opts.Prefix != "" {
+			q.Set("prefix", opts.Prefix)
+		}
+		if opts.Folder != nil {
+			q.Set("folder", *opts.Folder)
+		}
+		if opts.State != "" {
+			q.Set("state", opts.State)
+		}
+	}
+	return c.pages(ctx, []string{bucket}, q)
+}
+
+// Versions yields the versions of a file, newest first.
+func (c *Client) Versions(ctx context.Context, bucket, id string) iter.Seq2[*File, error] {
+	return c.pages(ctx, []string{bucket, id, "versions"}, make(url.Values))
+}
+
+func (c *Client) pages(ctx context.Context, path []string, q url.Values) iter.Seq2[*File, error] {
+	return func(yield func(*File, error) bool) {
+		for {
+			var p page
+			if err := c.call(ctx, &request{method: http.MethodGet, path: path, query: q}, &p); err != nil {
+				yield(nil, err)
+				return
+			}
+			for _, f := range p.Files {
+				if !yield(f, nil) {
+					return
+				}
+			}
+			if p.NextCursor == "" {
+				return
+			}
+			q.Set("cursor", p.NextCursor)
+		}
+	}
+}
+
+// Update applies a merge patch (RFC 7396) of name, folder, metadata, tags.
+func (c *Client) Update(ctx context.Context, bucket, id string, patch map[string]any) (*File, error) {
+	q := &request{method: http.MethodPatch, path: []string{bucket, id}}
+	return c.file(ctx, q.withJSON(patch))
+}
+
+// Delete moves a file (f_…) to the trash, or removes a version (m_…).
+func (c *Client) Delete(ctx context.Context, bucket, id string) error {
+	return c.call(ctx, &request{method: http.MethodDelete, path: []string{bucket, id}}, nil)
+}
+
+// Purge removes a file and its versions for good.
+func (c *Client) Purge(ctx context.Context, bucket, id string) error {
+	q := url.Values{"permanent": {"true"}}
+	return c.call(ctx, &request{method: http.MethodDelete, path: []string{bucket, id}, query: q}, nil)
+}
+
+// Undelete takes a file out of the trash.
+func (c *Client) Undelete(ctx context.Context, bucket, id string) (*File, error) {
+	return c.file(ctx, &request{method: http.MethodPost, path: []string{bucket, id, "restore"}})
+}
+
+// RestoreVersion makes a new version with the content of version n.
+func (c *Client) RestoreVersion(ctx context.Context, bucket, id string, n uint64) (*File, error) {
+	return c.file(ctx, &request{method: http.MethodPost, path: []string{bucket, id, "versions", strconv.FormatUint(n, 10), "restore"}})
+}
+
+// DeleteVersion removes version n of a file for good.
+func (c *Client) DeleteVersion(ctx context.Context, bucket, id string, n uint64) error {
+	return c.call(ctx, &request{method: http.MethodDelete, path: []string{bucket, id, "versions", strconv.FormatUint(n, 10)}}, nil)
+}
+
+// CopyOptions name the copy; zero values take the original's.
+type CopyOptions struct {
+	Version    uint64  `json:"version,omitempty"`
+	Bucket     string  `json:"bucket,omitempty"`
+	Name       string  `json:"name,omitempty"`
+	Folder     *string `json:"folder,omitempty"`
+	OnConflict string  `json:"on_conflict,omitempty"`
+}
+
+// Copy makes a new file with the content of id.
+func (c *Client) Copy(ctx context.Context, bucket, id string, opts *CopyOptions) (*File, error) {
+	if opts == nil {
+		opts = &CopyOptions{}
+	}
+	q := &request{method: http.MethodPost, path: []string{bucket, id, "copy"}}
+	return c.file(ctx, q.withJSON(opts))
+}
+
+// Usage sums a bucket up.
+func (c *Client) Usage(ctx context.Context, bucket string) (*Usage, error) {
+	u := new(Usage)
+	return u, c.call(ctx, &request{method: http.MethodGet, path: []string{bucket, "_usage"}}, u)
+}

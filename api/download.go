@@ -1,0 +1,305 @@
+package api
+
+import (
+	"encoding/base64"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"regexp"
+	"strconv"
+	"strings"
+	"sync"
+
+	"github.com/gorilla/mux"
+
+	"github.com/cairn-store/cairn/buckets"
+	"github.com/cairn-store/cairn/manifest"
+)
+
+// sandbox keeps content that a browser shows from doing anything else.
+const sandbox = "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src 'self' data:; media-src 'self'"
+
+const maxRanges = 16 // of a request; with more the whole file is sent
+
+func (s *Server) download(w http.ResponseWriter, r *http.Request) error {
+	return s.content(w, r, func(*buckets.File) (string, bool) { return "", false })
+}
+
+// view shows what a browser can show without running it.
+func (s *Server) view(w http.ResponseWriter, r *http.Request) error {
+	return s.content(w, r, inlineType)
+}
+
+// content answers with bytes. inline returns the type to show them as, and
+// whether to.
+func (s *Server) content(w http.ResponseWriter, r *http.Request, inline func(*buckets.File) (string, bool)) error {
+	b, err := s.bucket(r)
+	if err != nil {
+		return err
+	}
+	opts, pinned, err := getOptions(r)
+	if err != nil {
+		return err
+	}
+	o, err := b.Open(r.Context(), mux.Vars(r)["id"], opts)
+	if err != nil {
+		return err
+	}
+	defer o.Close()
+	s.contentHeaders(w.Header(), r, &o.File, pinned, inline)
+	if err := settleRange(w, r, o.Size); err != nil {
+		return err
+	}
+	d := &delivery{ResponseWriter: w, src: o}
+	http.ServeContent(d, r, "", o.VersionCreatedAt, d.content())
+	return d.end()
+}
+
+func (s *Server) contentHeaders(h http.Header, r *http.Request, f *buckets.File, pinned bool, inline func(*buckets.File) (string, bool)) {
+	disposition, contentType := "attachment", "application/octet-stream"
+	if t, ok := inline(f); ok {
+		disposition, contentType = "inline", t
+	} else if f.MIMEType != "" {
+		contentType = f.MIMEType
+	}
+	name := f.Name
+	if n := r.URL.Query().Get("filename"); n != "" {
+		name = n
+	}
+	h.Set("Content-Type", contentType)
+	h.Set("Content-Disposition", contentDisposition(disposition, name))
+	h.Set("Content-Security-Policy", sandbox)
+	h.Set("Cross-Origin-Resource-Policy", "same-site")
+	h.Set("Referrer-Policy", "no-referrer")
+	h.Set("X-Robots-Tag", "none")
+	h.Set("ETag", etag(f))
+	h.Set("Accept-Ranges", "bytes")
+	h.Set("Vary", "Authorization, Cookie")
+	h.Set("Cache-Control", "private, no-cache")
+	if pinned {
+		h.Set("Cache-Control", "private, max-age=31536000, immutable")
+	}
+	if sum, err := hex.DecodeString(f.Checksums["sha256"]); err == nil && len(sum) > 0 {
+		h.Set("Repr-Digest", "sha-256=:"+base64.StdEncoding.EncodeToString(sum)+":")
+	}
+}
+
+// getOptions reads which version a request is about, and whether its URL can
+// ever mean another.
+func getOptions(r *http.Request) (opts *buckets.GetOptions, pinned bool, err error) {
+	vars, query := mux.Vars(r), r.URL.Query()
+	opts = &buckets.GetOptions{Trashed: query.Get("trashed") == "true"}
+	_, pinned = manifest.ParseVersionID(vars["id"])
+	if n, ok := vars["n"]; ok {
+		if opts.Version, err = parseVersion(n); err != nil {
+			return nil, false, buckets.ErrNoVersion
+		}
+	} else if n := query.Get("version"); n != "" {
+		if opts.Version, err = parseVersion(n); err != nil {
+			return nil, false, fmt.Errorf("version %.80q: use a number from 1: %w", n, errRequest)
+		}
+	}
+	return opts, pinned || opts.Version != 0, nil
+}
+
+func parseVersion(s string) (uint64, error) {
+	n, err := strconv.ParseUint(s, 10, 64)
+	if err == nil && n == 0 {
+		err = errRequest
+	}
+	return n, err
+}
+
+var goodRange = regexp.MustCompile(`^bytes=[ \t]*(\d+-\d*|-\d+)([ \t]*,[ \t]*(\d+-\d*|-\d+))*[ \t]*$`)
+
+// settleRange drops a Range that is to be ignored: of another unit, not
+// valid, or of too many pieces. Nothing is within an empty file.
+func settleRange(w http.ResponseWriter, r *http.Request, size int64) error {
+	header := r.Header.Get("Range")
+	if header == "" {
+		return nil
+	}
+	if r.Method == http.MethodHead || !goodRange.MatchString(header) || strings.Count(header, ",") >= maxRanges || backwards(header) {
+		r.Header.Del("Range")
+		return nil
+	}
+	if size == 0 && r.Header.Get("If-Range") == "" {
+		w.Header().Set("Content-Range", "bytes */0")
+		return errRange
+	}
+	return nil
+}
+
+// backwards reports a range whose end lies before its beginning.
+func backwards(header string) bool {
+	for spec := range strings.SplitSeq(strings.TrimPrefix(header, "bytes="), ",") {
+		first, last, _ := strings.Cut(strings.TrimSpace(spec), "-")
+		a, errA := strconv.ParseInt(first, 10, 64)
+		b, errB := strconv.ParseInt(last, 10, 64)
+		if errA == nil && errB == nil && b < a {
+			return true
+		}
+	}
+	return false
+}
+
+// A delivery stands between http.ServeContent and the connection. It holds
+// the status back until the first bytes have been read and verified, so that
+// damage can still be answered, and breaks the connection off when it is met
+// later: what arrives is right or visibly cut.
+type delivery struct {
+	http.ResponseWriter
+	src    io.ReadSeeker
+	status int
+	sent   bool
+	err    error // of src
+}
+
+// content is what ServeContent reads.
+func (d *delivery) content() io.ReadSeeker { return deliverySource{d} }
+
+type deliverySource struct{ d *delivery }
+
+func (s deliverySource) Read(p []byte) (int, error) {
+	n, err := s.d.src.Read(p)
+	if err != nil && err != io.EOF {
+		s.d.err = err
+	}
+	return n, err
+}
+
+func (s deliverySource) Seek(off int64, whence int) (int64, error) {
+	n, err := s.d.src.Seek(off, whence)
+	if err != nil {
+		s.d.err = err
+	}
+	return n, err
+}
+
+func (d *delivery) WriteHeader(status int) { d.status = status }
+
+func (d *delivery) Write(p []byte) (int, error) {
+	if d.status >= 400 {
+		return len(p), nil // the text of a refusal, of which end makes a problem
+	}
+	d.begin()
+	return d.ResponseWriter.Write(p)
+}
+
+func (d *delivery) begin() {
+	if !d.sent {
+		d.sent = true
+		if d.status == 0 {
+			d.status = http.StatusOK
+		}
+		d.ResponseWriter.WriteHeader(d.status)
+	}
+}
+
+// buffers are as large as a system call is worth.
+var buffers = sync.Pool{New: func() any { p := make([]byte, 256<<10); return &p }}
+
+// ReadFrom copies through a buffer larger than io.Copy's own.
+func (d *delivery) ReadFrom(r io.Reader) (int64, error) {
+	buf := buffers.Get().(*[]byte)
+	defer buffers.Put(buf)
+	return io.CopyBuffer(struct{ io.Writer }{d}, struct{ io.Reader }{r}, *buf)
+}
+
+func (d *delivery) end() error {
+	switch {
+	case d.err != nil && !d.sent:
+		return d.err
+	case d.err != nil:
+		return &brokenError{d.err}
+	case d.status == http.StatusPreconditionFailed:
+		return buckets.ErrPrecondition
+	case d.status == http.StatusRequestedRangeNotSatisfiable:
+		return errRange
+	}
+	d.begin()
+	return nil
+}
+
+// A brokenError is a failure after the first bytes of an answer.
+type brokenError struct{ err error }
+
+func (e *brokenError) Error() string { return e.err.Error() }
+func (e *brokenError) Unwrap() error { return e.err }
+
+// inlineType returns the type under which a browser may show a file. What
+// could run is not shown; text of any kind is shown as text.
+func inlineType(f *buckets.File) (string, bool) {
+	switch t := f.MIMEType; t {
+	case "image/png", "image/jpeg", "image/gif", "image/bmp", "image/webp", "image/avif", "image/vnd.microsoft.icon", "image/x-icon",
+		"audio/wav", "audio/webm", "audio/ogg", "audio/mpeg", "audio/flac", "audio/mp4", "audio/aac",
+		"video/mp4", "video/webm", "video/ogg", "application/pdf":
+		return t, true
+	case "text/plain", "text/csv", "text/markdown", "application/json":
+		return "text/plain; charset=utf-8", true
+	}
+	return "", false
+}
+
+// contentDisposition is RFC 6266: a plain name for old agents, and the exact
+// one as in RFC 8187.
+func contentDisposition(kind, name string) string {
+	plain := strings.Map(func(r rune) rune {
+		switch {
+		case r < ' ' || r == 0x7f:
+			return -1
+		case r > 0x7e || strings.ContainsRune(`"\/%`, r):
+			return '_'
+		}
+		return r
+	}, name)
+	if plain = strings.TrimLeft(plain, ". "); plain == "" {
+		plain = "file"
+	}
+	out := kind + `; filename="` + plain + `"`
+	if plain == name {
+		return out
+	}
+	exact := strings.Map(func(r rune) rune {
+		if r < ' ' || r == 0x7f || r >= '\u202a' && r <= '\u202e' || r >= '\u2066' && r <= '\u2069' || r == '/' || r == '\\' {
+			return -1
+		}
+		return r
+	}, name)
+	if v := mime.FormatMediaType("a", map[string]string{"filename": "\u00e9" + exact}); v != "" {
+		// FormatMediaType escapes as RFC 8187 wants when a character is not ASCII.
+		out += "; filename*=utf-8''" + strings.TrimPrefix(v, "a; filename*=utf-8''%C3%A9")
+	}
+	return out
+}
+
+// chunk answers with one chunk of a file.
+func (s *Server) chunk(w http.ResponseWriter, r *http.Request) error {
+	b, err := s.bucket(r)
+	if err != nil {
+		return err
+	}
+	opts, _, err := getOptions(r)
+	if err != nil {
+		return err
+	}
+	p, err := b.Chunk(r.Context(), mux.Vars(r)["id"], mux.Vars(r)["digest"], opts)
+	if err != nil {
+		return err
+	}
+	h := w.Header()
+	h.Set("Content-Type", "application/octet-stream")
+	h.Set("Content-Length", strconv.Itoa(len(p)))
+	h.Set("Cache-Control", "private, max-age=31536000, immutable")
+	w.Write(p) // a client that is gone needs no answer
+	return nil
+}
+
+// isBroken reports an answer that failed after its first bytes.
+func isBroken(err error) bool {
+	var b *brokenError
+	return errors.As(err, &b)
+}

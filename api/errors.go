@@ -1,0 +1,187 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"io/fs"
+	"net/http"
+	"os"
+	"time"
+
+	"github.com/cairn-store/cairn/buckets"
+	"github.com/cairn-store/cairn/cas"
+)
+
+// Errors of requests, as opposed to errors of the store.
+var (
+	errNoRoute       = errors.New("there is nothing at this path")
+	errMethod        = errors.New("the method is not among those in Allow")
+	errRequest       = errors.New("request is not valid")
+	errMultipart     = errors.New("multipart body is not valid")
+	errBody          = errors.New("body ended before its declared length")
+	errSlow          = errors.New("nothing was received for too long")
+	errTooLarge      = errors.New("body is too large")
+	errHeaders       = errors.New("headers are larger than 64 KiB")
+	errForeignHost   = errors.New("with --dev only requests to a loopback address are answered")
+	errForeignOrigin = errors.New("with --dev only requests of the same origin are answered")
+	errDraining      = errors.New("server is shutting down")
+	errPanic         = errors.New("internal error; the log has more under this request ID")
+	errRange         = errors.New("range is not within the file")
+	errPreview       = errors.New("previews are not available")
+)
+
+// An outcome is how an error is answered.
+type outcome struct {
+	err    error
+	status int
+	code   string // stable
+	alyx   string // the code that Alyx gives the same
+	shown  bool   // whether the error's own text is for the client
+}
+
+// outcomes are looked through in order; the first whose err is in the chain
+// answers. api/ERRORS.md lists them.
+func outcomes() []outcome {
+	return []outcome{
+		{buckets.ErrNoBucket, 404, "bucket-not-found", "BUCKET_NOT_FOUND", true},
+		{buckets.ErrNoVersion, 404, "version-not-found", "FILE_NOT_FOUND", true},
+		{buckets.ErrNoFile, 404, "file-not-found", "FILE_NOT_FOUND", false},
+		{errNoRoute, 404, "not-found", "NOT_FOUND", true},
+		{errMethod, 405, "method-not-allowed", "METHOD_NOT_ALLOWED", true},
+		{errForeignHost, 403, "foreign-host", "FORBIDDEN", true},
+		{errForeignOrigin, 403, "foreign-origin", "FORBIDDEN", true},
+		{errTooLarge, 413, "body-too-large", "PAYLOAD_TOO_LARGE", true},
+		{errHeaders, 431, "headers-too-large", "HEADERS_TOO_LARGE", true},
+		{errSlow, 408, "body-timeout", "TIMEOUT", true},
+		{errMultipart, 400, "invalid-multipart", "INVALID_REQUEST", true},
+		{errBody, 400, "incomplete-body", "INVALID_REQUEST", true},
+		{errRequest, 400, "invalid-request", "INVALID_REQUEST", true},
+		{errRange, 416, "range-not-satisfiable", "INVALID_RANGE", true},
+		{errPreview, 501, "transform-not-available", "NOT_IMPLEMENTED", true},
+		{errDraining, 503, "draining", "SERVICE_UNAVAILABLE", true},
+		{buckets.ErrPrecondition, 412, "precondition-failed", "PRECONDITION_FAILED", true},
+		{buckets.ErrExist, 409, "name-taken", "ALREADY_EXISTS", true},
+		{buckets.ErrName, 400, "invalid-name", "INVALID_REQUEST", true},
+		{buckets.ErrMetadata, 400, "invalid-metadata", "INVALID_REQUEST", true},
+		{buckets.ErrDigestName, 400, "unsupported-checksum", "INVALID_REQUEST", true},
+		{buckets.ErrCursor, 400, "invalid-cursor", "INVALID_REQUEST", true},
+		{buckets.ErrSize, 422, "size-mismatch", "INVALID_REQUEST", true},
+		{buckets.ErrLastVersion, 409, "last-version", "CONFLICT", true},
+		{buckets.ErrNotTrashed, 409, "not-trashed", "CONFLICT", true},
+		{buckets.ErrChunksGone, 503, "chunks-damaged", "SERVICE_UNAVAILABLE", true},
+		{buckets.ErrNoSpace, 507, "backend-full", "STORAGE_FULL", false},
+		{buckets.ErrClosed, 503, "draining", "SERVICE_UNAVAILABLE", true},
+		{fs.ErrPermission, 403, "access-denied", "FORBIDDEN", false},
+		{fs.ErrInvalid, 400, "invalid-request", "INVALID_REQUEST", true},
+		{fs.ErrNotExist, 404, "file-not-found", "FILE_NOT_FOUND", false},
+	}
+}
+
+// A problem is an error's answer: RFC 9457, with the members that Alyx's
+// clients read beside it.
+type problem struct {
+	Type      string         `json:"type"`
+	Title     string         `json:"title"`
+	Status    int            `json:"status"`
+	Detail    string         `json:"detail"`
+	Instance  string         `json:"instance"` // the request's ID
+	Code      string         `json:"code"`
+	Error     string         `json:"error"`
+	Timestamp string         `json:"timestamp"`
+	Details   map[string]any `json:"details"`
+}
+
+const problemType = "https://github.com/cairn-store/cairn/blob/main/api/ERRORS.md#"
+
+func problemOf(err error) *problem {
+	var corrupt *cas.CorruptError
+	if errors.As(err, &corrupt) {
+		digest, pack := corrupt.CorruptChunk()
+		p := newProblem(500, "content-damaged", "stored content is damaged: chunk "+digest+" in pack "+pack)
+		p.Details["digest"], p.Details["pack"] = digest, pack
+		return p
+	}
+	for _, o := range outcomes() {
+		if !errors.Is(err, o.err) {
+			continue
+		}
+		if o.shown {
+			return newProblem(o.status, o.code, err.Error())
+		}
+		return newProblem(o.status, o.code, o.err.Error())
+	}
+	return newProblem(500, "internal", errPanic.Error())
+}
+
+func newProblem(status int, code, detail string) *problem {
+	return &problem{Type: problemType + code, Title: http.StatusText(status), Status: status, Detail: detail,
+		Code: code, Error: detail, Details: map[string]any{}}
+}
+
+// answer runs a handler and answers its error.
+func (s *Server) answer(h handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if err := h(w, r); err != nil {
+			s.fail(w, r, err)
+		}
+	})
+}
+
+func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
+	p := problemOf(err)
+	switch {
+	case isBroken(err):
+		s.log.Error("answer cut off", "request", requestIDOf(r), "path", r.URL.Path, "error", err)
+		panic(http.ErrAbortHandler) // the connection breaks: what came must not look whole
+	case r.Context().Err() != nil && errors.Is(err, context.Canceled):
+		s.log.Info("client went away", "request", requestIDOf(r))
+	case p.Status >= 500 && p.Status != 501:
+		s.log.Error("request failed", "request", requestIDOf(r), "path", r.URL.Path, "error", err)
+	default:
+		s.log.Debug("request refused", "request", requestIDOf(r), "code", p.Code, "error", err)
+	}
+	s.writeProblem(w, r, p)
+}
+
+func (s *Server) writeProblem(w http.ResponseWriter, r *http.Request, p *problem) {
+	p.Instance, p.Timestamp = requestIDOf(r), time.Now().UTC().Format(time.RFC3339)
+	h := w.Header()
+	for _, k := range []string{"Content-Length", "Content-Encoding", "Content-Disposition", "ETag", "Last-Modified", "Repr-Digest", "Accept-Ranges"} {
+		h.Del(k)
+	}
+	h.Set("Content-Type", "application/problem+json")
+	h.Set("Cache-Control", "no-store")
+	if p.Status == http.StatusServiceUnavailable || p.Status == http.StatusInsufficientStorage {
+		h.Set("Retry-After", "10")
+	}
+	w.WriteHeader(p.Status)
+	json.NewEncoder(w).Encode(p) // a client that is gone needs no answer
+}
+
+// bodyError names what went wrong while reading a body.
+func bodyError(err error) error {
+	switch {
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return errSlow
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		return errBody
+	}
+	return err
+}
+
+func writeJSON(w http.ResponseWriter, status int, v any) error {
+	p, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	h := w.Header()
+	h.Set("Content-Type", "application/json")
+	if h.Get("Cache-Control") == "" {
+		h.Set("Cache-Control", "no-store")
+	}
+	w.WriteHeader(status)
+	w.Write(append(p, '\n')) // a client that is gone needs no answer
+	return nil
+}

@@ -1,0 +1,236 @@
+package api
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+
+	"github.com/gorilla/mux"
+
+	"github.com/cairn-store/cairn/api/client"
+	"github.com/cairn-store/cairn/buckets"
+	"github.com/cairn-store/cairn/manifest"
+)
+
+const maxJSON = 256 << 10 // bytes of a JSON body
+
+// stat describes a file, or one version of it.
+func (s *Server) stat(w http.ResponseWriter, r *http.Request) error {
+	b, err := s.bucket(r)
+	if err != nil {
+		return err
+	}
+	opts, _, err := getOptions(r)
+	if err != nil {
+		return err
+	}
+	f, err := b.Stat(r.Context(), mux.Vars(r)["id"], opts)
+	if err != nil {
+		return err
+	}
+	return s.writeFile(w, r, http.StatusOK, f)
+}
+
+// update applies a merge patch.
+func (s *Server) update(w http.ResponseWriter, r *http.Request) error {
+	if err := onlyFile(w, r); err != nil {
+		return err
+	}
+	b, err := s.bucket(r)
+	if err != nil {
+		return err
+	}
+	var in struct {
+		Name     *string            `json:"name"`
+		Folder   *string            `json:"folder"`
+		Metadata json.RawMessage    `json:"metadata"`
+		Tags     *[]string          `json:"tags"`
+		Access   *map[string]string `json:"access"`
+	}
+	if err := readJSON(r, &in); err != nil {
+		return err
+	}
+	p := &buckets.Patch{Name: in.Name, Folder: in.Folder, Tags: in.Tags, Access: in.Access}
+	if len(in.Metadata) > 0 {
+		if err := json.Unmarshal(in.Metadata, &p.Metadata); err != nil {
+			return fmt.Errorf("metadata is not a JSON object: %w", buckets.ErrMetadata)
+		}
+	}
+	id := mux.Vars(r)["id"]
+	if p.IfMatch, err = ifMatch(r, b, id); err != nil {
+		return err
+	}
+	f, err := b.Update(r.Context(), id, p)
+	if err != nil {
+		return err
+	}
+	return s.writeFile(w, r, http.StatusOK, f)
+}
+
+// remove moves a file to the trash, purges it, or removes one version.
+func (s *Server) remove(w http.ResponseWriter, r *http.Request) error {
+	b, err := s.bucket(r)
+	if err != nil {
+		return err
+	}
+	id := mux.Vars(r)["id"]
+	if _, ok := manifest.ParseVersionID(id); ok {
+		v, err := b.Stat(r.Context(), id, &buckets.GetOptions{Trashed: true})
+		if err != nil {
+			return err
+		}
+		if err := b.DeleteVersion(r.Context(), v.ID, v.Version); err != nil {
+			return err
+		}
+		w.WriteHeader(http.StatusNoContent)
+		return nil
+	}
+	opts := &buckets.DeleteOptions{}
+	if opts.IfMatch, err = ifMatch(r, b, id); err != nil {
+		return err
+	}
+	if r.URL.Query().Get("permanent") == "true" {
+		if err := b.Purge(r.Context(), id, opts); err != nil {
+			return err
+		}
+		w.WriteHeader(http.StatusNoContent)
+		return nil
+	}
+	f, err := b.Delete(r.Context(), id, opts)
+	if err != nil {
+		return err
+	}
+	return s.writeFile(w, r, http.StatusOK, f)
+}
+
+// undelete takes a file out of the trash.
+func (s *Server) undelete(w http.ResponseWriter, r *http.Request) error {
+	if err := onlyFile(w, r); err != nil {
+		return err
+	}
+	b, err := s.bucket(r)
+	if err != nil {
+		return err
+	}
+	f, err := b.Undelete(r.Context(), mux.Vars(r)["id"])
+	if err != nil {
+		return err
+	}
+	return s.writeFile(w, r, http.StatusOK, f)
+}
+
+// copy makes a file with the content of another.
+func (s *Server) copy(w http.ResponseWriter, r *http.Request) error {
+	src, err := s.bucket(r)
+	if err != nil {
+		return err
+	}
+	var in client.CopyOptions
+	if err := readJSON(r, &in); err != nil && !errors.Is(err, io.EOF) {
+		return err
+	}
+	dst := src
+	if in.Bucket != "" {
+		if dst, err = s.named(r, in.Bucket); err != nil {
+			return err
+		}
+	}
+	f, err := src.Copy(r.Context(), mux.Vars(r)["id"], dst, &buckets.CopyOptions{
+		Version: in.Version, Name: in.Name, Folder: in.Folder, OnConflict: buckets.OnConflict(in.OnConflict)})
+	if err != nil {
+		return err
+	}
+	w.Header().Set("Location", filePath(f))
+	return s.writeFile(w, r, http.StatusCreated, f)
+}
+
+// manifest answers with the chunk list, a JSON object a line.
+func (s *Server) manifest(w http.ResponseWriter, r *http.Request) error {
+	b, err := s.bucket(r)
+	if err != nil {
+		return err
+	}
+	opts, _, err := getOptions(r)
+	if err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/x-ndjson")
+	enc := json.NewEncoder(w)
+	started := false
+	for c, err := range b.Chunks(r.Context(), mux.Vars(r)["id"], opts) {
+		if err == nil {
+			started = true
+			err = enc.Encode(client.Chunk{Digest: c.Digest, Size: c.Size})
+		}
+		if err != nil && started {
+			return &brokenError{err}
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// references lists the records that hold a file.
+func (s *Server) references(w http.ResponseWriter, r *http.Request) error {
+	b, err := s.bucket(r)
+	if err != nil {
+		return err
+	}
+	f, err := b.Stat(r.Context(), mux.Vars(r)["id"], nil)
+	if err != nil {
+		return err
+	}
+	return writeJSON(w, http.StatusOK, map[string]any{"references": []any{}, "count": f.Refs})
+}
+
+// preview is reserved for transformed images.
+func (s *Server) preview(w http.ResponseWriter, r *http.Request) error {
+	b, err := s.bucket(r)
+	if err != nil {
+		return err
+	}
+	if _, err := b.Stat(r.Context(), mux.Vars(r)["id"], nil); err != nil {
+		return err
+	}
+	return errPreview
+}
+
+// usage sums a bucket up.
+func (s *Server) usage(w http.ResponseWriter, r *http.Request) error {
+	b, err := s.bucket(r)
+	if err != nil {
+		return err
+	}
+	u, err := b.Usage(r.Context())
+	if err != nil {
+		return err
+	}
+	return writeJSON(w, http.StatusOK, client.Usage{Bucket: u.Bucket, Files: u.Files, Versions: u.Versions, Bytes: u.Bytes,
+		TrashedFiles: u.TrashedFiles, TrashedBytes: u.TrashedBytes})
+}
+
+// readJSON decodes a body into v; an empty one is io.EOF.
+func readJSON(r *http.Request, v any) error {
+	if t, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); r.ContentLength != 0 && (err != nil || t != "application/json" && t != "application/merge-patch+json") {
+		return fmt.Errorf("Content-Type is not application/json: %w", errRequest)
+	}
+	p, err := io.ReadAll(io.LimitReader(&bodyReader{r.Body}, maxJSON+1))
+	if err != nil {
+		return err
+	}
+	if len(p) > maxJSON {
+		return fmt.Errorf("more than 256 KiB of JSON: %w", errTooLarge)
+	}
+	if len(p) == 0 {
+		return fmt.Errorf("body is empty: %w: %w", errRequest, io.EOF)
+	}
+	if err := json.Unmarshal(p, v); err != nil {
+		return fmt.Errorf("body: %w: %w", errRequest, err)
+	}
+	return nil
+}

@@ -1,0 +1,184 @@
+package api
+
+import (
+	"fmt"
+	"net/http"
+	"net/url"
+	"strconv"
+
+	"github.com/gorilla/mux"
+
+	"github.com/cairn-store/cairn/api/client"
+	"github.com/cairn-store/cairn/buckets"
+)
+
+const (
+	defaultLimit = 100
+	maxLimit     = 1000
+)
+
+// A listing is the answer of list and versions. Total, offset and limit are
+// there when the request pages by offset, as Alyx's do.
+type listing struct {
+	Files      []*client.File `json:"files"`
+	NextCursor string         `json:"next_cursor,omitempty"`
+	Total      *int           `json:"total,omitempty"`
+	Offset     *int           `json:"offset,omitempty"`
+	Limit      *int           `json:"limit,omitempty"`
+}
+
+// list answers with a page of a bucket's files.
+func (s *Server) list(w http.ResponseWriter, r *http.Request) error {
+	b, err := s.bucket(r)
+	if err != nil {
+		return err
+	}
+	q := r.URL.Query()
+	limit, err := number(q, "limit", defaultLimit, maxLimit)
+	if err != nil {
+		return err
+	}
+	opts := &buckets.ListOptions{Prefix: q.Get("prefix"), After: q.Get("cursor"), State: buckets.State(q.Get("state"))}
+	if q.Has("folder") {
+		folder := q.Get("folder")
+		opts.Folder = &folder
+	}
+	out := &listing{Files: []*client.File{}}
+	if q.Has("offset") {
+		err = s.listFrom(r, b, opts, out, limit)
+	} else {
+		err = s.listPage(r, b, opts, out, limit)
+	}
+	if err != nil {
+		return err
+	}
+	return writeJSON(w, http.StatusOK, out)
+}
+
+func (s *Server) listPage(r *http.Request, b *buckets.Bucket, opts *buckets.ListOptions, out *listing, limit int) error {
+	opts.Limit = limit + 1
+	var last *buckets.File
+	for f, err := range b.List(r.Context(), opts) {
+		if err != nil {
+			return err
+		}
+		if len(out.Files) == limit {
+			out.NextCursor = b.Cursor(last)
+			break
+		}
+		last = f
+		out.Files = append(out.Files, View(f, s.principal(r).Operator))
+	}
+	return nil
+}
+
+// listFrom goes through all of a listing, which cursors save.
+func (s *Server) listFrom(r *http.Request, b *buckets.Bucket, opts *buckets.ListOptions, out *listing, limit int) error {
+	offset, err := number(r.URL.Query(), "offset", 0, 1<<31-1)
+	if err != nil {
+		return err
+	}
+	total := 0
+	for f, err := range b.List(r.Context(), opts) {
+		if err != nil {
+			return err
+		}
+		if total >= offset && len(out.Files) < limit {
+			out.Files = append(out.Files, View(f, s.principal(r).Operator))
+		}
+		total++
+	}
+	out.Total, out.Offset, out.Limit = &total, &offset, &limit
+	return nil
+}
+
+// number reads a parameter between 0 and limit.
+func number(q url.Values, name string, fallback, limit int) (int, error) {
+	if !q.Has(name) {
+		return fallback, nil
+	}
+	n, err := strconv.Atoi(q.Get(name))
+	if err != nil || n < 0 || n > limit || n == 0 && name == "limit" {
+		return 0, fmt.Errorf("%s %.80q: use a number up to %d: %w", name, q.Get(name), limit, errRequest)
+	}
+	return n, nil
+}
+
+// versions answers with the versions of a file, newest first.
+func (s *Server) versions(w http.ResponseWriter, r *http.Request) error {
+	b, err := s.bucket(r)
+	if err != nil {
+		return err
+	}
+	out := &listing{Files: []*client.File{}}
+	for f, err := range b.Versions(r.Context(), mux.Vars(r)["id"]) {
+		if err != nil {
+			return err
+		}
+		v := View(f, s.principal(r).Operator)
+		v.Links.Download = "/api/files/" + f.Bucket + "/" + f.ManifestID + "/download"
+		v.Links.View = "/api/files/" + f.Bucket + "/" + f.ManifestID + "/view"
+		out.Files = append(out.Files, v)
+	}
+	return writeJSON(w, http.StatusOK, out)
+}
+
+// restoreVersion makes an old version current again, as a new one.
+func (s *Server) restoreVersion(w http.ResponseWriter, r *http.Request) error {
+	b, n, err := s.versionOf(r)
+	if err != nil {
+		return err
+	}
+	f, err := b.RestoreVersion(r.Context(), mux.Vars(r)["id"], n)
+	if err != nil {
+		return err
+	}
+	return s.writeFile(w, r, http.StatusOK, f)
+}
+
+// removeVersion removes a version for good.
+func (s *Server) removeVersion(w http.ResponseWriter, r *http.Request) error {
+	b, n, err := s.versionOf(r)
+	if err != nil {
+		return err
+	}
+	if err := b.DeleteVersion(r.Context(), mux.Vars(r)["id"], n); err != nil {
+		return err
+	}
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+// diff compares a version with an earlier one.
+func (s *Server) diff(w http.ResponseWriter, r *http.Request) error {
+	b, to, err := s.versionOf(r)
+	if err != nil {
+		return err
+	}
+	from := to - 1
+	if q := r.URL.Query().Get("from"); q != "" {
+		if from, err = parseVersion(q); err != nil {
+			return fmt.Errorf("from %.80q: use the number of a version: %w", q, errRequest)
+		}
+	}
+	if from == 0 {
+		return buckets.ErrNoVersion
+	}
+	d, err := b.Diff(r.Context(), mux.Vars(r)["id"], from, to)
+	if err != nil {
+		return err
+	}
+	return writeJSON(w, http.StatusOK, client.Diff{From: from, To: to, SharedBytes: d.SharedBytes, AddedBytes: d.NewBytes, RemovedBytes: d.GoneBytes})
+}
+
+func (s *Server) versionOf(r *http.Request) (*buckets.Bucket, uint64, error) {
+	b, err := s.bucket(r)
+	if err != nil {
+		return nil, 0, err
+	}
+	n, err := parseVersion(mux.Vars(r)["n"])
+	if err != nil {
+		return nil, 0, buckets.ErrNoVersion
+	}
+	return b, n, nil
+}

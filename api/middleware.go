@@ -1,0 +1,176 @@
+package api
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"io"
+	"log/slog"
+	"maps"
+	"net"
+	"net/http"
+	"net/url"
+	"regexp"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"time"
+)
+
+// wrap puts around all handlers what every request gets: an ID, a line in the
+// log, deadlines, and an answer even when a handler panics.
+func (s *Server) wrap(next http.Handler) http.Handler {
+	next = s.guard(next)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		id := requestID(r)
+		r = r.WithContext(context.WithValue(r.Context(), requestIDKey{}, id))
+		control := http.NewResponseController(w)
+		r.Body = &deadlineBody{ReadCloser: r.Body, control: control, timeout: s.opts.IdleTimeout}
+		rec := &recorder{ResponseWriter: w, control: control, timeout: s.opts.IdleTimeout}
+		rec.Header().Set("X-Request-ID", id)
+		rec.Header().Set("X-Content-Type-Options", "nosniff")
+		start := time.Now()
+		defer s.finish(rec, r, start)
+		next.ServeHTTP(rec, r)
+	})
+}
+
+// finish logs a request and contains its panic.
+func (s *Server) finish(rec *recorder, r *http.Request, start time.Time) {
+	p := recover()
+	if p != nil && p != http.ErrAbortHandler {
+		s.log.Error("panic", "request", requestIDOf(r), "path", r.URL.Path, "panic", p, "stack", string(debug.Stack()))
+		if rec.status == 0 {
+			s.writeProblem(rec, r, problemOf(errPanic))
+			p = nil
+		}
+	}
+	s.log.Info("request", "request", requestIDOf(r), "method", r.Method, "path", r.URL.Path, "status", rec.status,
+		"bytes", rec.bytes, "ms", time.Since(start).Milliseconds(), "remote", r.RemoteAddr,
+		slog.Bool("cut", p != nil))
+	if p != nil {
+		panic(http.ErrAbortHandler) // a half-sent answer must not look whole
+	}
+	rec.control.SetWriteDeadline(time.Time{}) // the connection may serve others; no error matters here
+}
+
+type requestIDKey struct{}
+
+func requestIDOf(r *http.Request) string {
+	id, _ := r.Context().Value(requestIDKey{}).(string)
+	return id
+}
+
+var goodRequestID = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
+
+func requestID(r *http.Request) string {
+	if id := r.Header.Get("X-Request-ID"); goodRequestID.MatchString(id) {
+		return id
+	}
+	var p [8]byte
+	rand.Read(p[:])
+	return hex.EncodeToString(p[:])
+}
+
+// A deadlineBody gives every read of a body a deadline of its own: a slow
+// upload may take hours, one that stands still may not.
+type deadlineBody struct {
+	io.ReadCloser
+	control *http.ResponseController
+	timeout time.Duration
+}
+
+func (b *deadlineBody) Read(p []byte) (int, error) {
+	b.control.SetReadDeadline(time.Now().Add(b.timeout)) // unsupported only by test recorders
+	return b.ReadCloser.Read(p)
+}
+
+// A recorder notes what was answered, and gives every write a deadline.
+type recorder struct {
+	http.ResponseWriter
+	control *http.ResponseController
+	timeout time.Duration
+	status  int
+	bytes   int64
+}
+
+func (w *recorder) WriteHeader(status int) {
+	if w.status == 0 && status >= 200 {
+		w.status = status
+	}
+	w.ResponseWriter.WriteHeader(status)
+}
+
+func (w *recorder) Write(p []byte) (int, error) {
+	if w.status == 0 {
+		w.status = http.StatusOK
+	}
+	w.control.SetWriteDeadline(time.Now().Add(w.timeout)) // unsupported only by test recorders
+	n, err := w.ResponseWriter.Write(p)
+	w.bytes += int64(n)
+	return n, err
+}
+
+// Unwrap lets http.ResponseController reach the connection.
+func (w *recorder) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+// guard refuses what no handler should see: oversized headers and, in dev
+// mode, whatever a web page could have sent.
+func (s *Server) guard(next http.Handler) http.Handler {
+	return s.answer(func(w http.ResponseWriter, r *http.Request) error {
+		if headerSize(r) > maxHeader {
+			return errHeaders
+		}
+		if s.opts.Dev {
+			if err := sameOrigin(r); err != nil {
+				return err
+			}
+		}
+		next.ServeHTTP(w, r)
+		return nil
+	})
+}
+
+func headerSize(r *http.Request) int {
+	n := len(r.RequestURI)
+	for k, vs := range r.Header {
+		for _, v := range vs {
+			n += len(k) + len(v)
+		}
+	}
+	return n
+}
+
+// sameOrigin refuses requests by way of a foreign web page: through a name
+// that was rebound to this machine, a form, or a script.
+func sameOrigin(r *http.Request) error {
+	host := r.Host
+	if h, _, err := net.SplitHostPort(host); err == nil {
+		host = h
+	}
+	host = strings.Trim(host, "[]")
+	if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
+		return errForeignHost
+	}
+	if o := r.Header.Get("Origin"); o != "" {
+		u, err := url.Parse(o)
+		if err != nil || u.Host != r.Host {
+			return errForeignOrigin
+		}
+	}
+	switch r.Header.Get("Sec-Fetch-Site") {
+	case "", "none", "same-origin":
+		return nil
+	}
+	return errForeignOrigin
+}
+
+// allowed is the value of an Allow header.
+func allowed(on methods) string {
+	names := slices.Collect(maps.Keys(on))
+	if on["GET"] != nil {
+		names = append(names, "HEAD")
+	}
+	slices.Sort(names)
+	return strings.Join(append(names, "OPTIONS"), ", ")
+}

@@ -1,0 +1,194 @@
+// Package api serves the buckets of a store over HTTP. Every handler obtains
+// its bucket from Server.bucket, which narrows it to the one who asks; errors
+// become answers in errors.go and nowhere else.
+package api
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"github.com/gorilla/mux"
+
+	"github.com/cairn-store/cairn/buckets"
+)
+
+// Options are choices of New; nil and zero values mean the defaults.
+type Options struct {
+	// Dev serves everybody who reaches the address as an operator. Only
+	// loopback Host headers and same-origin requests are answered, so that no
+	// web page can be that somebody.
+	Dev bool
+	Log *slog.Logger // nil discards
+
+	// IdleTimeout is how long a read of a request's body or a write of an
+	// answer may take without any progress; 60 seconds by default.
+	IdleTimeout time.Duration
+	// ShutdownTimeout is how long Serve waits for requests under way before
+	// it cuts them off; 30 seconds by default.
+	ShutdownTimeout time.Duration
+}
+
+// A Server answers requests about a store. It is an http.Handler.
+type Server struct {
+	store    *buckets.Store
+	opts     Options
+	log      *slog.Logger
+	handler  http.Handler
+	draining atomic.Bool
+}
+
+const (
+	maxHeader     = 64 << 10 // bytes of a request's headers that are answered
+	maxHeaderRead = 2 << 20  // beyond which the connection is dropped with a bare 431
+)
+
+// New returns a server of store.
+func New(store *buckets.Store, opts *Options) *Server {
+	s := &Server{store: store}
+	if opts != nil {
+		s.opts = *opts
+	}
+	if s.opts.IdleTimeout == 0 {
+		s.opts.IdleTimeout = time.Minute
+	}
+	if s.opts.ShutdownTimeout == 0 {
+		s.opts.ShutdownTimeout = 30 * time.Second
+	}
+	if s.log = s.opts.Log; s.log == nil {
+		s.log = slog.New(slog.DiscardHandler)
+	}
+	s.handler = s.wrap(s.routes())
+	return s
+}
+
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.handler.ServeHTTP(w, r) }
+
+// A handler answers a request, or returns an error for errors.go to answer.
+type handler func(w http.ResponseWriter, r *http.Request) error
+
+// methods are the handlers of a path.
+type methods map[string]handler
+
+func (s *Server) routes() http.Handler {
+	m := mux.NewRouter().UseEncodedPath().SkipClean(true)
+	route := func(path string, on methods) { m.Handle(path, s.dispatch(on)) }
+	route("/healthz", methods{"GET": s.healthz})
+	route("/readyz", methods{"GET": s.readyz})
+
+	const bucket = "/api/files/{bucket:[^/_][^/]*}"
+	route(bucket, methods{"GET": s.list, "POST": s.create})
+	route(bucket+"/_usage", methods{"GET": s.usage})
+
+	const file = bucket + "/{id:[^/_][^/]*}"
+	route(file, methods{"GET": s.stat, "PUT": s.replace, "PATCH": s.update, "DELETE": s.remove})
+	route(file+"/download", methods{"GET": s.download})
+	route(file+"/view", methods{"GET": s.view})
+	route(file+"/restore", methods{"POST": s.undelete})
+	route(file+"/copy", methods{"POST": s.copy})
+	route(file+"/manifest", methods{"GET": s.manifest})
+	route(file+"/chunks/{digest}", methods{"GET": s.chunk})
+	route(file+"/references", methods{"GET": s.references})
+	route(file+"/preview", methods{"GET": s.preview})
+
+	const version = file + "/versions/{n}"
+	route(file+"/versions", methods{"GET": s.versions})
+	route(version, methods{"GET": s.stat, "DELETE": s.removeVersion})
+	route(version+"/download", methods{"GET": s.download})
+	route(version+"/view", methods{"GET": s.view})
+	route(version+"/restore", methods{"POST": s.restoreVersion})
+	route(version+"/diff", methods{"GET": s.diff})
+
+	m.NotFoundHandler = s.answer(func(http.ResponseWriter, *http.Request) error { return errNoRoute })
+	return m
+}
+
+// dispatch chooses by method. HEAD is GET whose body net/http drops.
+func (s *Server) dispatch(on methods) http.Handler {
+	allow := allowed(on)
+	return s.answer(func(w http.ResponseWriter, r *http.Request) error {
+		method := r.Method
+		if method == http.MethodHead {
+			method = http.MethodGet
+		}
+		if h := on[method]; h != nil {
+			return h(w, r)
+		}
+		w.Header().Set("Allow", allow)
+		if r.Method == http.MethodOptions {
+			w.WriteHeader(http.StatusNoContent)
+			return nil
+		}
+		return errMethod
+	})
+}
+
+// bucket returns the bucket that a request names as its sender sees it.
+func (s *Server) bucket(r *http.Request) (*buckets.Bucket, error) {
+	return s.named(r, mux.Vars(r)["bucket"])
+}
+
+func (s *Server) named(r *http.Request, name string) (*buckets.Bucket, error) {
+	b, err := s.store.Bucket(name)
+	if err != nil {
+		return nil, err
+	}
+	return b.As(s.principal(r)), nil
+}
+
+// principal is who sent a request.
+func (s *Server) principal(*http.Request) *buckets.Principal {
+	if s.opts.Dev {
+		return &buckets.Principal{ID: "dev", Operator: true}
+	}
+	return &buckets.Principal{}
+}
+
+func (s *Server) healthz(w http.ResponseWriter, r *http.Request) error {
+	return writeJSON(w, http.StatusOK, map[string]string{"status": "ok"})
+}
+
+// readyz tells whether uploads would be taken.
+func (s *Server) readyz(w http.ResponseWriter, r *http.Request) error {
+	if s.draining.Load() {
+		return errDraining
+	}
+	if err := s.store.Ready(r.Context()); err != nil {
+		return err
+	}
+	return writeJSON(w, http.StatusOK, map[string]string{"status": "ready"})
+}
+
+// Serve answers connections of ln until ctx is done. It then takes no more,
+// waits for requests under way, and returns nil.
+func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
+	srv := &http.Server{
+		Handler:           s,
+		ReadHeaderTimeout: 30 * time.Second,
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    maxHeaderRead,
+		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelWarn),
+	}
+	served := make(chan error, 1)
+	go func() { served <- srv.Serve(ln) }()
+	select {
+	case err := <-served:
+		return err
+	case <-ctx.Done():
+	}
+	s.draining.Store(true)
+	wait, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.opts.ShutdownTimeout)
+	defer cancel()
+	if err := srv.Shutdown(wait); err != nil {
+		s.log.Warn("requests under way were cut off", "after", s.opts.ShutdownTimeout)
+		srv.Close()
+	}
+	if err := <-served; !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return nil
+}

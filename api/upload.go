@@ -1,0 +1,238 @@
+package api
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"mime/multipart"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+
+	"github.com/gorilla/mux"
+
+	"github.com/cairn-store/cairn/buckets"
+)
+
+const (
+	maxParts = 64       // of a multipart body
+	maxField = 64 << 10 // bytes of a multipart field
+)
+
+// create stores a new file.
+func (s *Server) create(w http.ResponseWriter, r *http.Request) error {
+	b, err := s.bucket(r)
+	if err != nil {
+		return err
+	}
+	u, err := newUpload(r)
+	if err != nil {
+		return err
+	}
+	if u.name == "" {
+		return fmt.Errorf("the file has no name: send a multipart part \"file\" with a file name, or ?name=: %w", errRequest)
+	}
+	if u.opts.OnConflict == "" {
+		u.opts.OnConflict = buckets.ConflictNew
+	}
+	ifNoneMatch := r.Header.Get("If-None-Match") == "*"
+	if ifNoneMatch {
+		u.opts.OnConflict = buckets.ConflictFail
+	}
+	f, err := b.Put(r.Context(), u.name, u.body, &u.opts)
+	if ifNoneMatch && errors.Is(err, buckets.ErrExist) {
+		return fmt.Errorf("%w: the name is taken", buckets.ErrPrecondition)
+	}
+	if err != nil {
+		return err
+	}
+	status := http.StatusCreated
+	if f.Unchanged {
+		status = http.StatusOK
+	}
+	return s.writeUploaded(w, r, status, f)
+}
+
+// replace stores a new version of a file.
+func (s *Server) replace(w http.ResponseWriter, r *http.Request) error {
+	if err := onlyFile(w, r); err != nil {
+		return err
+	}
+	b, err := s.bucket(r)
+	if err != nil {
+		return err
+	}
+	u, err := newUpload(r)
+	if err != nil {
+		return err
+	}
+	id := mux.Vars(r)["id"]
+	if u.opts.IfMatch, err = ifMatch(r, b, id); err != nil {
+		return err
+	}
+	f, err := b.Replace(r.Context(), id, u.body, &u.opts)
+	if err != nil {
+		return err
+	}
+	return s.writeUploaded(w, r, http.StatusOK, f)
+}
+
+func (s *Server) writeUploaded(w http.ResponseWriter, r *http.Request, status int, f *buckets.File) error {
+	w.Header().Set("ETag", etag(f))
+	w.Header().Set("Location", filePath(f))
+	return writeJSON(w, status, uploaded(f, s.principal(r).Operator))
+}
+
+// An upload is what a request says and carries.
+type upload struct {
+	name string
+	body io.Reader
+	opts buckets.PutOptions
+}
+
+// newUpload reads all of a request that stands before the file's bytes.
+func newUpload(r *http.Request) (*upload, error) {
+	u := &upload{}
+	query, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
+		return nil, fmt.Errorf("query: %w: %w", errRequest, err)
+	}
+	for k, v := range query {
+		if err := u.field(k, v[len(v)-1]); err != nil {
+			return nil, err
+		}
+	}
+	body := &bodyReader{r.Body}
+	mediaType, params, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	if mediaType == "multipart/form-data" {
+		if err != nil || params["boundary"] == "" {
+			return nil, fmt.Errorf("no boundary in Content-Type: %w", errMultipart)
+		}
+		return u, u.multipart(multipart.NewReader(body, params["boundary"]))
+	}
+	if err == nil && mediaType != "application/x-www-form-urlencoded" { // curl says so of anything
+		u.opts.MIMEType = mediaType
+	}
+	if r.ContentLength >= 0 {
+		u.opts.Size, u.opts.SizeKnown = r.ContentLength, true
+	}
+	u.body = body
+	return u, nil
+}
+
+// field takes a parameter of the query or a field of a form.
+func (u *upload) field(name, value string) error {
+	var err error
+	switch name {
+	case "name":
+		u.name = value
+	case "folder":
+		u.opts.Folder = value
+	case "on_conflict":
+		u.opts.OnConflict = buckets.OnConflict(value)
+	case "skip_unchanged":
+		if u.opts.SkipUnchanged, err = strconv.ParseBool(value); err != nil {
+			return fmt.Errorf("skip_unchanged %q: use true or false: %w", value, errRequest)
+		}
+	case "digests":
+		u.opts.Digests = []string{}
+		if value != "" && value != "none" {
+			u.opts.Digests = strings.Split(value, ",")
+		}
+	case "metadata":
+		if err := json.Unmarshal([]byte(value), &u.opts.Metadata); err != nil || u.opts.Metadata == nil {
+			return fmt.Errorf("metadata is not a JSON object: %w", buckets.ErrMetadata)
+		}
+	case "tags":
+		if err := json.Unmarshal([]byte(value), &u.opts.Tags); err != nil || u.opts.Tags == nil {
+			return fmt.Errorf("tags are not a JSON array of strings: %w", buckets.ErrMetadata)
+		}
+	}
+	return nil
+}
+
+// multipart takes the fields of a form up to its part "file", which becomes
+// the body.
+func (u *upload) multipart(form *multipart.Reader) error {
+	for range maxParts {
+		part, err := form.NextRawPart()
+		if err == io.EOF {
+			return fmt.Errorf("no part is called \"file\": %w", errMultipart)
+		}
+		if err != nil {
+			return formError(err)
+		}
+		if part.FormName() == "file" {
+			u.file(form, part)
+			return nil
+		}
+		value, err := io.ReadAll(io.LimitReader(part, maxField+1))
+		if err != nil {
+			return formError(err)
+		}
+		if len(value) > maxField {
+			return fmt.Errorf("form field %.80q is larger than 64 KiB: %w", part.FormName(), errTooLarge)
+		}
+		if err := u.field(part.FormName(), string(value)); err != nil {
+			return err
+		}
+	}
+	return fmt.Errorf("more than %d parts: %w", maxParts, errMultipart)
+}
+
+func (u *upload) file(form *multipart.Reader, part *multipart.Part) {
+	if u.name == "" {
+		u.name = part.FileName()
+	}
+	if mediaType, _, err := mime.ParseMediaType(part.Header.Get("Content-Type")); err == nil {
+		u.opts.MIMEType = mediaType
+	}
+	u.body = &lastPart{form: form, part: part}
+}
+
+// A lastPart is the content of the part "file". It ends well only where the
+// form does: a form that breaks off is no file.
+type lastPart struct {
+	form *multipart.Reader
+	part *multipart.Part
+}
+
+func (l *lastPart) Read(p []byte) (int, error) {
+	n, err := l.part.Read(p)
+	if err == nil {
+		return n, nil
+	}
+	if err != io.EOF {
+		return n, formError(err)
+	}
+	switch next, err := l.form.NextRawPart(); {
+	case err == io.EOF:
+		return n, io.EOF
+	case err != nil:
+		return n, formError(err)
+	default:
+		return n, fmt.Errorf("part %.80q follows the part \"file\": send it before: %w", next.FormName(), errMultipart)
+	}
+}
+
+// formError names a failure of a form: that of its body, or its own.
+func formError(err error) error {
+	if errors.Is(err, errBody) || errors.Is(err, errSlow) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", errMultipart, err)
+}
+
+// A bodyReader names the ways in which a body can fail.
+type bodyReader struct{ r io.Reader }
+
+func (b *bodyReader) Read(p []byte) (int, error) {
+	n, err := b.r.Read(p)
+	if err != nil && err != io.EOF {
+		err = bodyError(err)
+	}
+	return n, err
+}

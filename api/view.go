@@ -1,0 +1,51 @@
+package api
+
+import (
+	"net/http"
+
+	"github.com/cairn-store/cairn/api/client"
+	"github.com/cairn-store/cairn/buckets"
+)
+
+// View is f as clients see it. Physical sizes tell what others hold, so only
+// operators get them.
+func View(f *buckets.File, operator bool) *client.File {
+	v := &client.File{
+		ID: f.ID, ManifestID: f.ManifestID, Bucket: f.Bucket, Name: f.Name, Folder: f.Folder, Path: f.Path(),
+		Size: f.Size, MIMEType: f.MIMEType, DeclaredMIMEType: f.DeclaredMIMEType, Checksums: f.Checksums,
+		Version: f.Version, VersionsCount: f.VersionsCount, State: string(f.State), Owner: f.Owner,
+		Access: f.Access, Metadata: f.Metadata, Tags: f.Tags, Refs: f.Refs,
+		CreatedAt: client.Time{Time: f.CreatedAt}, UpdatedAt: client.Time{Time: f.UpdatedAt}, Unchanged: f.Unchanged,
+		Links: client.Links{Download: filePath(f) + "/download", View: filePath(f) + "/view"},
+	}
+	if v.Access == nil {
+		v.Access = map[string]string{}
+	}
+	if v.Tags == nil {
+		v.Tags = []string{}
+	}
+	if !f.DeletedAt.IsZero() {
+		v.DeletedAt = &client.Time{Time: f.DeletedAt}
+	}
+	return v
+}
+
+// uploaded is View with what the upload has added.
+func uploaded(f *buckets.File, operator bool) *client.File {
+	v := View(f, operator)
+	if operator {
+		v.NewBytes, v.StoredBytes = &f.NewBytes, &f.StoredBytes
+	}
+	return v
+}
+
+func filePath(f *buckets.File) string { return "/api/files/" + f.Bucket + "/" + f.ID }
+
+// writeFile answers with a file.
+func (s *Server) writeFile(w http.ResponseWriter, r *http.Request, status int, f *buckets.File) error {
+	w.Header().Set("ETag", etag(f))
+	return writeJSON(w, status, View(f, s.principal(r).Operator))
+}
+
+// etag is the strong validator of a version's content.
+func etag(f *buckets.File) string { return `"b3-` + f.Checksums["root"] + `"` }

@@ -1,0 +1,111 @@
+package buckets
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+
+	"github.com/cairn-store/cairn/cas"
+)
+
+// A Chunk is an element of a version's chunk list.
+type Chunk struct {
+	Digest string // lower-case hex
+	Size   int64  // plain bytes
+}
+
+// ErrNoChunk reports that a version does not hold a chunk, whether or not
+// the store does.
+var ErrNoChunk = fmt.Errorf("no such chunk in this file: %w", ErrNoFile)
+
+var errFound = errors.New("found")
+
+// Chunks yields the chunk list of the file or version id, in order.
+func (b *Bucket) Chunks(ctx context.Context, id string, opts *GetOptions) iter.Seq2[Chunk, error] {
+	return func(yield func(Chunk, error) bool) {
+		err := b.eachRef(ctx, OpRead, id, opts, func(r cas.Ref) error {
+			if !yield(Chunk{r.Digest.String(), int64(r.Length)}, nil) {
+				return errFound
+			}
+			return nil
+		})
+		if err != nil && err != errFound {
+			yield(Chunk{}, err)
+		}
+	}
+}
+
+// Chunk returns the bytes of a chunk of the file or version id, verified.
+// Chunks of other files cannot be had this way.
+func (b *Bucket) Chunk(ctx context.Context, id, digest string, opts *GetOptions) ([]byte, error) {
+	want, err := cas.ParseDigest(digest)
+	if err != nil {
+		return nil, ErrNoChunk
+	}
+	err = b.eachRef(ctx, OpDownload, id, opts, func(r cas.Ref) error {
+		if r.Digest == want {
+			return errFound
+		}
+		return nil
+	})
+	switch err {
+	case nil:
+		return nil, ErrNoChunk
+	case errFound:
+		return b.chunks.Get(ctx, want, nil)
+	}
+	return nil, err
+}
+
+// eachRef authorises op and calls fn for every element of a chunk list until
+// it fails.
+func (b *Bucket) eachRef(ctx context.Context, op Op, id string, opts *GetOptions, fn func(cas.Ref) error) error {
+	f, m, err := b.find(ctx, id, opts)
+	if err != nil {
+		return err
+	}
+	if err := b.allow(ctx, op, b.file(f, m)); err != nil {
+		return err
+	}
+	return m.Content.Refs(ctx, b.segments(), fn)
+}
+
+// A Diff compares the chunk lists of two versions.
+type Diff struct {
+	SharedBytes int64 // of the later version, in chunks that the earlier has
+	NewBytes    int64 // of the later version, in chunks that the earlier lacks
+	GoneBytes   int64 // of the earlier version, in chunks that the later lacks
+}
+
+// Diff tells what version to of the file id changed since version from.
+func (b *Bucket) Diff(ctx context.Context, id string, from, to uint64) (Diff, error) {
+	var d Diff
+	old := make(map[cas.Digest]bool) // whether the later version has it
+	err := b.eachRef(ctx, OpRead, id, &GetOptions{Version: from}, func(r cas.Ref) error {
+		old[r.Digest] = false
+		return nil
+	})
+	if err != nil {
+		return d, err
+	}
+	err = b.eachRef(ctx, OpRead, id, &GetOptions{Version: to}, func(r cas.Ref) error {
+		if _, ok := old[r.Digest]; !ok {
+			d.NewBytes += int64(r.Length)
+			return nil
+		}
+		old[r.Digest] = true
+		d.SharedBytes += int64(r.Length)
+		return nil
+	})
+	if err != nil {
+		return d, err
+	}
+	err = b.eachRef(ctx, OpRead, id, &GetOptions{Version: from}, func(r cas.Ref) error {
+		if !old[r.Digest] {
+			d.GoneBytes += int64(r.Length)
+		}
+		return nil
+	})
+	return d, err
+}

@@ -1,0 +1,264 @@
+package manifest_test
+
+import (
+	"bytes"
+	"encoding"
+	"errors"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cairn-store/cairn/cas"
+	"github.com/cairn-store/cairn/manifest"
+)
+
+func randomString(r *rand.Rand) string {
+	return []string{"", "a", "ü/ö", "\x00", strings.Repeat("long ", 60), fmt.Sprint(r.Uint64())}[r.IntN(6)]
+}
+
+func randomTime(r *rand.Rand) time.Time {
+	if r.IntN(3) == 0 {
+		return time.Time{}
+	}
+	return time.UnixMilli(1 + r.Int64N(4e12)).UTC()
+}
+
+func randomFile(r *rand.Rand) *manifest.File {
+	f := &manifest.File{ID: manifest.NewFileID(), Revision: r.Uint64() >> r.IntN(64), Bucket: randomString(r),
+		Folder: randomString(r), Name: randomString(r), State: manifest.State(r.IntN(3)), Owner: randomString(r),
+		Current: manifest.NewVersionID(), LastVersion: r.Uint64() >> r.IntN(64), Versions: r.Uint64() >> r.IntN(64),
+		TotalSize: r.Int64() >> r.IntN(63), TotalChunks: r.Int64() >> r.IntN(63),
+		CreatedAt: randomTime(r), UpdatedAt: randomTime(r), DeletedAt: randomTime(r)}
+	for range r.IntN(3) {
+		f.Tags = append(f.Tags, randomString(r))
+	}
+	for i := range r.IntN(3) {
+		if i == 0 {
+			f.Access = make(map[string]string)
+		}
+		f.Access[randomString(r)] = randomString(r)
+	}
+	if s := randomString(r); s != "" {
+		f.Metadata = []byte(s)
+	}
+	return f
+}
+
+func randomManifest(t testing.TB, r *rand.Rand) *manifest.Manifest {
+	m := &manifest.Manifest{ID: manifest.NewVersionID(), File: manifest.NewFileID(), Version: r.Uint64() >> r.IntN(64),
+		MIMEType: randomString(r), DeclaredMIMEType: randomString(r), CreatedAt: randomTime(r), CreatedBy: randomString(r)}
+	m.Content = *newSegments().list(t, randomRefs(r, r.IntN(3)*r.IntN(300)))
+	m.Chunker = randomString(r)
+	for i := range r.IntN(3) {
+		if i == 0 {
+			m.Digests = make(map[string][]byte)
+		}
+		m.Digests[fmt.Sprint(i)] = []byte(randomString(r) + "x")
+	}
+	return m
+}
+
+// trip encodes from, decodes that into to, and encodes that again.
+func trip(t *testing.T, from encoding.BinaryAppender, to interface {
+	encoding.BinaryAppender
+	encoding.BinaryUnmarshaler
+}) {
+	t.Helper()
+	p, err := from.AppendBinary([]byte("before"))
+	if err != nil {
+		t.Fatalf("encode %+v: %v", from, err)
+	}
+	p, ok := bytes.CutPrefix(p, []byte("before"))
+	if !ok {
+		t.Fatal("what stood before the row is gone")
+	}
+	if err := to.UnmarshalBinary(p); err != nil || !reflect.DeepEqual(from, to) {
+		t.Fatalf("%+v\ncame back as\n%+v, %v", from, to, err)
+	}
+	if again, err := to.AppendBinary(nil); err != nil || !bytes.Equal(again, p) {
+		t.Fatalf("%+v encodes to %x, then to %x, %v", from, p, again, err)
+	}
+}
+
+func TestRowsSurvive(t *testing.T) {
+	r := seeded(t)
+	for range 500 {
+		trip(t, randomFile(r), &manifest.File{Name: "left over", Tags: []string{"x"}})
+		trip(t, randomManifest(t, r), &manifest.Manifest{MIMEType: "left over"})
+	}
+	trip(t, &manifest.File{Revision: math.MaxUint64, TotalSize: math.MaxInt64}, new(manifest.File))
+}
+
+func TestTimesKeepMilliseconds(t *testing.T) {
+	at := time.Date(2026, 1, 2, 3, 4, 5, 6789123, time.FixedZone("", 3600))
+	p, err := (&manifest.File{CreatedAt: at}).AppendBinary(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var f manifest.File
+	if err := f.UnmarshalBinary(p); err != nil || !f.CreatedAt.Equal(at.Truncate(time.Millisecond)) || f.CreatedAt.Location() != time.UTC {
+		t.Errorf("%v came back as %v, %v", at, f.CreatedAt, err)
+	}
+}
+
+// What could not be read back must not be written: a row that is lost is
+// worse than a change that fails.
+func TestEncodeRefuses(t *testing.T) {
+	ref := cas.Ref{Length: 5}
+	tests := map[string]encoding.BinaryAppender{
+		"negative size":     &manifest.File{TotalSize: -1},
+		"negative chunks":   &manifest.File{TotalChunks: -1},
+		"unknown state":     &manifest.File{State: 3},
+		"time before 1970":  &manifest.File{CreatedAt: time.Unix(-1, 0)},
+		"the year 1970":     &manifest.Manifest{CreatedAt: time.Unix(0, 0)},
+		"key not UTF-8":     &manifest.File{Access: map[string]string{"\xff": "true"}},
+		"size without list": &manifest.Manifest{Content: manifest.Content{Size: 5, Chunks: 1}},
+		"wrong size":        &manifest.Manifest{Content: manifest.Content{Size: 6, Chunks: 1, Inline: []cas.Ref{ref}}},
+		"wrong chunks":      &manifest.Manifest{Content: manifest.Content{Size: 5, Chunks: 2, Inline: []cas.Ref{ref}}},
+		"chunk of nothing":  &manifest.Manifest{Content: manifest.Content{Chunks: 1, Inline: []cas.Ref{{}}}},
+		"segment of nothing": &manifest.Manifest{Content: manifest.Content{
+			Segments: []manifest.SegmentRef{{}}}},
+		"too many in the row": &manifest.Manifest{Content: manifest.Content{Size: 33 * 5, Chunks: 33,
+			Inline: slices.Repeat([]cas.Ref{ref}, 33)}},
+		"two lists": &manifest.Manifest{Content: manifest.Content{Size: 10, Chunks: 2, Inline: []cas.Ref{ref},
+			Segments: []manifest.SegmentRef{{Chunks: 1, Size: 5}}}},
+	}
+	for name, row := range tests {
+		if p, err := row.AppendBinary(nil); err == nil {
+			t.Errorf("%s: encoded as %x", name, p)
+		}
+	}
+}
+
+// field is a field of a row.
+func field(tag byte, value ...byte) []byte {
+	return append([]byte{tag, byte(len(value))}, value...)
+}
+
+func fileRow(fields ...[]byte) []byte { return append([]byte{1}, bytes.Join(fields, nil)...) }
+
+func manifestRow(fields ...[]byte) []byte {
+	return fileRow(append([][]byte{field(5, make([]byte, 32)...)}, fields...)...)
+}
+
+// Tags of FORMAT.md.
+const (
+	tagRevision = 2
+	tagBucket   = 3
+	tagFolder   = 4
+	tagState    = 6
+	tagAccess   = 8
+	tagTags     = 10
+	tagSize     = 14
+	tagCreated  = 16
+
+	tagRoot     = 5
+	tagChunks   = 7
+	tagInline   = 8
+	tagSegments = 9
+	tagDigests  = 10
+)
+
+func TestDecodeFileRefuses(t *testing.T) {
+	good := fileRow(field(tagRevision, 1), field(tagBucket, 'b'), field(tagAccess, 1, 'a', 0, 1, 'b', 0))
+	var f manifest.File
+	if err := f.UnmarshalBinary(good); err != nil {
+		t.Fatalf("%x: %v", good, err)
+	}
+	tests := map[string][]byte{
+		"nothing":                 {},
+		"version 0":               {0},
+		"version 2":               {2},
+		"tag 0":                   fileRow(field(0, 1)),
+		"unknown tag":             fileRow(field(19, 1)),
+		"fields out of order":     fileRow(field(tagFolder, 'f'), field(tagBucket, 'b')),
+		"field twice":             fileRow(field(tagBucket, 'b'), field(tagBucket, 'b')),
+		"empty field":             fileRow(field(tagBucket)),
+		"tag alone":               fileRow([]byte{tagBucket}),
+		"longer than the row":     fileRow([]byte{tagBucket, 2, 'b'}),
+		"length not shortest":     fileRow([]byte{tagBucket, 0x81, 0x00, 'b'}),
+		"length over 64 bits":     fileRow([]byte{tagBucket, 255, 255, 255, 255, 255, 255, 255, 255, 255, 2, 'b'}),
+		"length near 64 bits":     fileRow([]byte{tagBucket, 255, 255, 255, 255, 255, 255, 255, 255, 255, 1, 'b'}),
+		"number zero":             fileRow(field(tagRevision, 0)),
+		"number not shortest":     fileRow(field(tagRevision, 0x81, 0)),
+		"two numbers":             fileRow(field(tagRevision, 1, 1)),
+		"half a number":           fileRow(field(tagRevision, 0x81)),
+		"unknown state":           fileRow(field(tagState, 3)),
+		"state 256":               fileRow(field(tagState, 0x80, 2)),
+		"negative size":           fileRow(field(tagSize, 255, 255, 255, 255, 255, 255, 255, 255, 255, 1)),
+		"negative time":           fileRow(field(tagCreated, 255, 255, 255, 255, 255, 255, 255, 255, 255, 1)),
+		"list ends early":         fileRow(field(tagTags, 2, 'a')),
+		"list length not shorter": fileRow(field(tagTags, 0x81, 0, 'a')),
+		"key without value":       fileRow(field(tagAccess, 1, 'a')),
+		"keys out of order":       fileRow(field(tagAccess, 1, 'b', 0, 1, 'a', 0)),
+		"key twice":               fileRow(field(tagAccess, 1, 'a', 0, 1, 'a', 0)),
+		"key not UTF-8":           fileRow(field(tagAccess, 1, 0xff, 0)),
+	}
+	for name, p := range tests {
+		if err := f.UnmarshalBinary(p); !errors.Is(err, manifest.ErrFormat) {
+			t.Errorf("%s: %x decodes to %+v, %v", name, p, f, err)
+		}
+	}
+}
+
+func TestDecodeManifestRefuses(t *testing.T) {
+	digest := make([]byte, 32)
+	ref := append(slices.Clone(digest), 5)
+	segment := append(slices.Clone(digest), 1, 5)
+	size, chunks := field(4, 5), field(tagChunks, 1)
+	row := func(fields ...[]byte) []byte {
+		head := [][]byte{size, field(tagRoot, digest...), chunks}
+		return fileRow(append(head, fields...)...)
+	}
+	var m manifest.Manifest
+	for _, p := range [][]byte{manifestRow(), row(field(tagInline, ref...)), row(field(tagSegments, segment...))} {
+		if err := m.UnmarshalBinary(p); err != nil {
+			t.Fatalf("%x: %v", p, err)
+		}
+	}
+	tests := map[string][]byte{
+		"no root":               fileRow(),
+		"short root":            fileRow(field(tagRoot, digest[:31]...)),
+		"unknown tag":           manifestRow(field(15, 1)),
+		"half a reference":      row(field(tagInline, ref[:20]...)),
+		"reference to nothing":  row(field(tagInline, append(slices.Clone(digest), 0)...)),
+		"no list":               row(),
+		"two lists":             row(field(tagInline, ref...), field(tagSegments, segment...)),
+		"wrong size":            row(field(tagInline, append(slices.Clone(digest), 6)...)),
+		"wrong chunks":          manifestRow(field(tagInline, ref...)),
+		"segment without size":  row(field(tagSegments, segment[:33]...)),
+		"segment of no chunks":  row(field(tagSegments, append(slices.Clone(digest), 0, 5)...)),
+		"segment too short":     row(field(tagSegments, append(slices.Clone(digest), 6, 5)...)),
+		"segment of 2049":       row(field(tagSegments, append(slices.Clone(digest), 0x81, 0x10, 0x81, 0x20)...)),
+		"segment too long":      row(field(tagSegments, append(slices.Clone(digest), 1, 0x81, 0x80, 0x80, 2)...)),
+		"digests out of order":  manifestRow(field(tagDigests, 1, 'b', 1, 'x', 1, 'a', 1, 'x')),
+		"digest without a name": manifestRow(field(tagDigests, 1)),
+	}
+	for name, p := range tests {
+		if err := m.UnmarshalBinary(p); !errors.Is(err, manifest.ErrFormat) {
+			t.Errorf("%s: %x decodes to %+v, %v", name, p, m, err)
+		}
+	}
+}
+
+// No prefix of a row is a row, and neither is a row with a byte changed,
+// unless it is the one encoding of another.
+func TestDamagedRows(t *testing.T) {
+	r := seeded(t)
+	for range 50 {
+		p, err := randomFile(r).AppendBinary(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 200 {
+			q := slices.Clone(p)
+			q[r.IntN(len(q))] ^= 1 << r.IntN(8)
+			checkFile(t, q)
+		}
+	}
+}

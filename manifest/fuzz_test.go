@@ -1,0 +1,120 @@
+package manifest_test
+
+import (
+	"bytes"
+	"encoding"
+	"errors"
+	"testing"
+
+	"github.com/cairn-store/cairn/manifest"
+)
+
+// checkRow fails unless row refuses p with ErrFormat, or takes it and encodes
+// to it again: nothing has two encodings.
+func checkRow(t *testing.T, p []byte, row interface {
+	encoding.BinaryAppender
+	encoding.BinaryUnmarshaler
+}) {
+	t.Helper()
+	err := row.UnmarshalBinary(p)
+	if err != nil {
+		if !errors.Is(err, manifest.ErrFormat) {
+			t.Errorf("%x: %v", p, err)
+		}
+		return
+	}
+	if again, err := row.AppendBinary(nil); err != nil || !bytes.Equal(again, p) {
+		t.Errorf("%x decodes to %+v, which encodes to %x, %v", p, row, again, err)
+	}
+}
+
+func checkFile(t *testing.T, p []byte) {
+	t.Helper()
+	checkRow(t, p, new(manifest.File))
+}
+
+func FuzzFile(f *testing.F) {
+	files, _ := fixedRows(f)
+	for _, row := range files {
+		p, err := row.AppendBinary(nil)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(p)
+	}
+	f.Add(fileRow(field(tagAccess, 1, 'a', 0, 0, 0)))
+	f.Fuzz(checkFile)
+}
+
+func FuzzManifest(f *testing.F) {
+	_, manifests := fixedRows(f)
+	for _, row := range manifests {
+		p, err := row.AppendBinary(nil)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(p)
+	}
+	f.Add(manifestRow(field(tagDigests, 0, 0, 1, 'a', 0)))
+	f.Fuzz(func(t *testing.T, p []byte) { checkRow(t, p, new(manifest.Manifest)) })
+}
+
+func FuzzRecords(f *testing.F) {
+	p, err := manifest.AppendRecords(nil, fixedRecords(f))
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(p)
+	f.Add([]byte{1})
+	f.Add([]byte{1, 5, 16, 15: 1, 18: 0})
+	f.Fuzz(func(t *testing.T, p []byte) {
+		rs, err := manifest.DecodeRecords(p)
+		if err != nil {
+			if !errors.Is(err, manifest.ErrFormat) {
+				t.Errorf("%x: %v", p, err)
+			}
+			return
+		}
+		if again, err := manifest.AppendRecords(nil, rs); err != nil || !bytes.Equal(again, p) {
+			t.Errorf("%x decodes to %+v, which encodes to %x, %v", p, rs, again, err)
+		}
+	})
+}
+
+func FuzzSegment(f *testing.F) {
+	f.Add(manifest.EncodeSegment(fixedRefs(1)))
+	f.Add(manifest.EncodeSegment(fixedRefs(20)))
+	f.Add([]byte{1})
+	f.Fuzz(func(t *testing.T, p []byte) {
+		refs, err := manifest.DecodeSegment(p)
+		if err != nil {
+			if !errors.Is(err, manifest.ErrFormat) {
+				t.Errorf("%x: %v", p, err)
+			}
+			return
+		}
+		if again := manifest.EncodeSegment(refs); !bytes.Equal(again, p) {
+			t.Errorf("%x decodes to %v, which encodes to %x", p, refs, again)
+		}
+	})
+}
+
+func FuzzID(f *testing.F) {
+	for _, s := range []string{string(fixedFile), string(fixedVersion), string(manifest.NewFileID()),
+		string(manifest.NewVersionID()), "", "f_", "x_" + string(fixedFile[2:]), string(fixedFile[:37]) + "1",
+		string(fixedFile[:37]) + "\n", string(fixedFile[:36]) + "\n\n", string(fixedFile) + "\n"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		_, file := manifest.ParseFileID(s)
+		_, version := manifest.ParseVersionID(s)
+		if (file || version) && len(s) != 38 || file && s[:2] != "f_" || version && s[:2] != "m_" {
+			t.Errorf("%q is taken for an ID", s)
+		}
+		for _, c := range []byte(s[min(2, len(s)):]) {
+			if (file || version) && (c < '0' || c > '9') && (c < 'a' || c > 'v') {
+				t.Errorf("%q is taken for an ID", s)
+			}
+		}
+	})
+}

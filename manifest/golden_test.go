@@ -1,0 +1,132 @@
+package manifest_test
+
+import (
+	"bytes"
+	"encoding/hex"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+
+	"github.com/cairn-store/cairn/cas"
+	"github.com/cairn-store/cairn/manifest"
+)
+
+var update = flag.Bool("update", false, "write golden files anew")
+
+// golden compares got with testdata/name.golden. What is written there is on
+// disks out there, so a difference means a new format version.
+func golden(t *testing.T, name string, got []byte) {
+	t.Helper()
+	path := filepath.Join("testdata", name+".golden")
+	if *update {
+		if err := os.WriteFile(path, lines(got), 0o666); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if text := lines(got); !bytes.Equal(text, want) {
+		t.Errorf("%s encodes to\n%swant\n%s", name, text, want)
+	}
+}
+
+// lines is p in hexadecimal, 32 bytes a line.
+func lines(p []byte) []byte {
+	var b bytes.Buffer
+	for len(p) > 32 {
+		fmt.Fprintf(&b, "%x\n", p[:32])
+		p = p[32:]
+	}
+	fmt.Fprintf(&b, "%x\n", p)
+	return b.Bytes()
+}
+
+func TestGoldenRows(t *testing.T) {
+	files, manifests := fixedRows(t)
+	for name, f := range files {
+		p, err := f.AppendBinary(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		golden(t, name, p)
+		var back manifest.File
+		if err := back.UnmarshalBinary(p); err != nil || !reflect.DeepEqual(&back, f) {
+			t.Errorf("%s decodes to\n%+v, %v\nwant\n%+v", name, back, err, *f)
+		}
+	}
+	for name, m := range manifests {
+		p, err := m.AppendBinary(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		golden(t, name, p)
+		var back manifest.Manifest
+		if err := back.UnmarshalBinary(p); err != nil || !reflect.DeepEqual(&back, m) {
+			t.Errorf("%s decodes to\n%+v, %v\nwant\n%+v", name, back, err, *m)
+		}
+	}
+}
+
+// fixedRecords holds every type of record.
+func fixedRecords(t testing.TB) []manifest.Record {
+	files, manifests := fixedRows(t)
+	return []manifest.Record{
+		{Manifest: manifests["manifest-inline"]},
+		{File: files["file-full"]},
+		{Purged: fixedFile},
+		{Dropped: fixedVersion},
+		{Doomed: &cas.PackID{1, 2, 3, 15: 16}},
+	}
+}
+
+func TestGoldenRecords(t *testing.T) {
+	want := fixedRecords(t)
+	p, err := manifest.AppendRecords(nil, want)
+	if err != nil {
+		t.Fatal(err)
+	}
+	golden(t, "records", p)
+	got, err := manifest.DecodeRecords(p)
+	if err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("records decode to %+v, %v", got, err)
+	}
+}
+
+func TestGoldenSegment(t *testing.T) {
+	want := fixedRefs(5)
+	p := manifest.EncodeSegment(want)
+	golden(t, "segment", p)
+	got, err := manifest.DecodeSegment(p)
+	if err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("segment decodes to %+v, %v", got, err)
+	}
+}
+
+// Roots are strong ETags and what equal contents are found by: they must stay
+// the same for ever.
+func TestGoldenRoots(t *testing.T) {
+	var b strings.Builder
+	for _, n := range []int{0, 1, 32, 33, 128, 2048, 10000} {
+		c := newSegments().list(t, fixedRefs(n))
+		fmt.Fprintf(&b, "%d chunks in %d segments: %s\n", n, len(c.Segments), hex.EncodeToString(c.Root[:]))
+	}
+	path := filepath.Join("testdata", "roots.txt")
+	if *update {
+		if err := os.WriteFile(path, []byte(b.String()), 0o666); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if b.String() != string(want) {
+		t.Errorf("roots are\n%swant\n%s", b.String(), want)
+	}
+}
