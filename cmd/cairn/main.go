@@ -3,20 +3,15 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
-	"net"
-	"net/http"
 	"os"
 	"os/signal"
-	"path/filepath"
-	"strings"
 	"syscall"
 
-	"github.com/cairn-store/cairn/buckets"
+	"github.com/spf13/cobra"
+
 	"github.com/cairn-store/cairn/buckets/local"
 )
 
@@ -25,144 +20,98 @@ var version = "unknown" // set by the linker
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, os.Args[1:]); err != nil {
-		fmt.Fprintln(os.Stderr, "cairn:", err)
-		os.Exit(1)
+	os.Exit(run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+}
+
+// errReported is a failure that the command has told of already.
+var errReported = errors.New("reported")
+
+// A usageError is a command that was called wrongly.
+type usageError struct{ error }
+
+func (e usageError) Unwrap() error { return e.error }
+
+// run executes a command line and returns the exit status: 0 when all is
+// well, 1 when something failed, 2 when it was called wrongly.
+func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	root := newRoot()
+	root.SetArgs(args)
+	root.SetIn(stdin)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	err := root.ExecuteContext(ctx)
+	var usage usageError
+	switch {
+	case err == nil:
+		return 0
+	case errors.Is(err, errReported):
+		return 1
+	case errors.As(err, &usage):
+		fmt.Fprintf(stderr, "cairn: %v\nSee 'cairn --help'.\n", err)
+		return 2
+	case errors.Is(err, local.ErrLocked):
+		fmt.Fprintf(stderr, "cairn: %v; talk to that process with --server URL, or stop it\n", err)
+	default:
+		fmt.Fprintln(stderr, "cairn:", err)
+	}
+	return 1
+}
+
+// A target is where a command works: a directory or a server.
+type target struct {
+	data, server, token string
+	json                bool
+}
+
+func newRoot() *cobra.Command {
+	t := &target{}
+	root := &cobra.Command{
+		Use:           "cairn",
+		Short:         "A file store that keeps the same bytes once",
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Version:       version,
+		Args:          cobra.ArbitraryArgs,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return usageError{fmt.Errorf("there is no command %q", args[0])}
+			}
+			return cmd.Help()
+		},
+	}
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
+	f := root.PersistentFlags()
+	f.StringVar(&t.data, "data", envOr("CAIRN_DATA", "./cairn-data"), "directory of the store (CAIRN_DATA)")
+	f.StringVar(&t.server, "server", os.Getenv("CAIRN_SERVER"), "URL of a server to use in place of --data (CAIRN_SERVER)")
+	f.StringVar(&t.token, "token", "", "token for the server (CAIRN_TOKEN)")
+	f.BoolVar(&t.json, "json", false, "write JSON, an object a line")
+	root.AddCommand(
+		newServe(t), newPut(t), newGet(t), newLs(t), newStat(t), newVersions(t), newCp(t), newRm(t), newRestore(t),
+		newCheck(t), newReport(t), newDump(t), newVersion(),
+	)
+	return root
+}
+
+func newVersion() *cobra.Command {
+	return &cobra.Command{
+		Use: "version", Short: "Print the version", Args: wants(cobra.NoArgs),
+		Run: func(cmd *cobra.Command, _ []string) { fmt.Fprintln(cmd.OutOrStdout(), version) },
 	}
 }
 
-func run(ctx context.Context, args []string) error {
-	if len(args) == 0 {
-		return errors.New("usage: cairn serve|put|get|check|report|version")
-	}
-	fs := flag.NewFlagSet(args[0], flag.ExitOnError)
-	data := fs.String("data", "./cairn-data", "directory")
-	addr := fs.String("addr", "127.0.0.1:8090", "address")
-	fs.Bool("dev", false, "serve this machine's user without a token")
-	fs.Bool("json", false, "JSON output")
-	out := fs.String("o", "-", "output file")
-	repair := fs.Bool("repair", false, "mend what can be mended")
-	digests := fs.String("digests", "", "digests")
-	fs.String("bucket", "demo", "bucket")
-	fs.Parse(args[1:])
-	switch args[0] {
-	case "version":
-		fmt.Println(version)
+// wants makes a wrong number of arguments a usageError.
+func wants(check cobra.PositionalArgs) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if err := check(cmd, args); err != nil {
+			return usageError{fmt.Errorf("%s: %w; usage: %s", cmd.Name(), err, cmd.UseLine())}
+		}
 		return nil
-	case "check":
-		r, err := local.Check(ctx, *data, &local.CheckOptions{Repair: *repair})
-		if err != nil {
-			return err
-		}
-		json.NewEncoder(os.Stdout).Encode(r)
-		if !r.OK {
-			return errors.New("the store is damaged")
-		}
-		return nil
 	}
-	s, err := local.Open(ctx, *data, nil)
-	if err != nil {
-		return err
-	}
-	defer s.Close()
-	b, err := s.Bucket("demo")
-	if err != nil {
-		return err
-	}
-	switch args[0] {
-	case "serve":
-		return serve(ctx, *addr, b)
-	case "put":
-		for _, p := range fs.Args() {
-			f, err := os.Open(p)
-			if err != nil {
-				return err
-			}
-			opts := &buckets.PutOptions{SkipUnchanged: true}
-			if *digests == "none" {
-				opts.Digests = []string{}
-			}
-			file, err := b.Put(ctx, filepath.Base(p), f, opts)
-			f.Close()
-			if err != nil {
-				return err
-			}
-			json.NewEncoder(os.Stdout).Encode(view(file))
-		}
-	case "get":
-		o, err := b.Open(ctx, strings.TrimPrefix(fs.Arg(0), "demo/"), nil)
-		if err != nil {
-			return err
-		}
-		defer o.Close()
-		w := os.Stdout
-		if *out != "-" {
-			if w, err = os.Create(*out); err != nil {
-				return err
-			}
-		}
-		_, err = o.WriteTo(w)
-		return errors.Join(err, w.Close())
-	case "report":
-		r, err := s.Dedup(ctx)
-		if err != nil {
-			return err
-		}
-		return json.NewEncoder(os.Stdout).Encode(r)
-	}
-	return nil
 }
 
-func view(f *buckets.File) map[string]any {
-	return map[string]any{"id": f.ID, "manifest_id": f.ManifestID, "version": f.Version, "name": f.Name, "size": f.Size,
-		"mime_type": f.MIMEType, "checksums": f.Checksums, "new_bytes": f.NewBytes, "stored_bytes": f.StoredBytes, "unchanged": f.Unchanged}
-}
-
-func serve(ctx context.Context, addr string, b *buckets.Bucket) error {
-	ln, err := net.Listen("tcp", addr)
-	if err != nil {
-		return err
+func envOr(name, fallback string) string {
+	if v := os.Getenv(name); v != "" {
+		return v
 	}
-	mux := http.NewServeMux()
-	mux.HandleFunc("POST /api/files/demo", func(w http.ResponseWriter, r *http.Request) {
-		f, err := b.Put(r.Context(), r.URL.Query().Get("name"), r.Body, &buckets.PutOptions{OnConflict: buckets.ConflictNew})
-		if err != nil {
-			http.Error(w, err.Error(), http.StatusInternalServerError)
-			return
-		}
-		w.WriteHeader(http.StatusCreated)
-		json.NewEncoder(w).Encode(view(f))
-	})
-	mux.HandleFunc("GET /api/files/demo", func(w http.ResponseWriter, r *http.Request) {
-		files := []any{}
-		for f, err := range b.List(r.Context(), &buckets.ListOptions{Limit: 1000}) {
-			if err != nil {
-				http.Error(w, err.Error(), http.StatusInternalServerError)
-				return
-			}
-			files = append(files, view(f))
-		}
-		json.NewEncoder(w).Encode(map[string]any{"files": files})
-	})
-	mux.HandleFunc("GET /api/files/demo/{id}/download", func(w http.ResponseWriter, r *http.Request) {
-		o, err := b.Open(r.Context(), r.PathValue("id"), nil)
-		if err != nil {
-			http.Error(w, err.Error(), http.StatusNotFound)
-			return
-		}
-		defer o.Close()
-		if _, err := io.Copy(w, o); err != nil {
-			panic(http.ErrAbortHandler)
-		}
-	})
-	srv := &http.Server{Handler: mux}
-	fmt.Printf("cairn: listening on http://%s\n", ln.Addr())
-	go func() {
-		<-ctx.Done()
-		srv.Shutdown(context.WithoutCancel(ctx))
-	}()
-	if err := srv.Serve(ln); err != http.ErrServerClosed {
-		return err
-	}
-	return nil
+	return fallback
 }

@@ -1,0 +1,165 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+
+	"github.com/cairn-store/cairn/buckets"
+	"github.com/cairn-store/cairn/buckets/local"
+)
+
+func newCheck(t *target) *cobra.Command {
+	opts := &local.CheckOptions{}
+	cmd := &cobra.Command{
+		Use: "check [flags]", Short: "Verify every byte of a store, and mend it with --repair", Args: wants(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if t.server != "" {
+				return usageError{errors.New("check works on --data, not on --server")}
+			}
+			if opts.DryRun && !opts.Repair {
+				return usageError{errors.New("--dry-run goes with --repair")}
+			}
+			r, err := local.Check(cmd.Context(), t.data, opts)
+			if err != nil {
+				return err
+			}
+			if err := t.showCheck(cmd.OutOrStdout(), r); err != nil {
+				return err
+			}
+			if !r.OK {
+				return errReported
+			}
+			return nil
+		},
+	}
+	cmd.Flags().BoolVar(&opts.Repair, "repair", false, "mend what can be mended, only ever adding")
+	cmd.Flags().BoolVar(&opts.DryRun, "dry-run", false, "with --repair: tell what would be done")
+	return cmd
+}
+
+func (t *target) showCheck(w io.Writer, r *local.Report) error {
+	if t.json {
+		return json.NewEncoder(w).Encode(r)
+	}
+	for _, p := range append(r.Problems, r.Damaged...) {
+		line := p.Kind
+		for _, s := range []string{p.Pack, p.Digest, p.FileID, p.ManifestID} {
+			if s != "" {
+				line += " " + s
+			}
+		}
+		if line += ": " + p.Detail; p.Repaired {
+			line += " (repaired)"
+		}
+		fmt.Fprintln(w, line)
+	}
+	state := "all agrees"
+	if !r.OK {
+		state = fmt.Sprintf("%d problems, %d damaged versions", len(r.Problems), len(r.Damaged))
+	}
+	_, err := fmt.Fprintf(w, "%d files, %d versions, %d chunks in %d packs (%s): %s\n",
+		r.Files, r.Manifests, r.Chunks, r.Packs, bytesText(r.Bytes), state)
+	return err
+}
+
+// A dedupReport is buckets.DedupReport as printed.
+type dedupReport struct {
+	LogicalBytes int64   `json:"logical_bytes"`
+	UniqueBytes  int64   `json:"unique_bytes"`
+	StoredBytes  int64   `json:"stored_bytes"`
+	Files        int64   `json:"files"`
+	Manifests    int64   `json:"manifests"`
+	Chunks       int64   `json:"chunks"`
+	UniqueChunks int64   `json:"unique_chunks"`
+	DedupRatio   float64 `json:"dedup_ratio"`
+	IndexBytes   int64   `json:"index_bytes"`
+}
+
+func newReport(t *target) *cobra.Command {
+	cmd := &cobra.Command{Use: "report", Short: "Report what is stored and what it takes", Args: wants(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return usageError{errors.New("report: want usage or dedup")}
+		}}
+	cmd.AddCommand(&cobra.Command{
+		Use: "dedup", Short: "Compare what was stored with what it takes", Args: wants(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			s, err := t.store(cmd.Context())
+			if err != nil {
+				return err
+			}
+			r, err := s.Dedup(cmd.Context())
+			if err == nil {
+				err = t.showDedup(cmd.OutOrStdout(), dedupReport(*r))
+			}
+			return errors.Join(err, s.Close())
+		},
+	}, newUsage(t))
+	return cmd
+}
+
+func (t *target) showDedup(w io.Writer, r dedupReport) error {
+	if t.json {
+		return json.NewEncoder(w).Encode(r)
+	}
+	_, err := fmt.Fprintf(w, "logical  %s in %d files, %d versions, %d chunks\nunique   %s in %d chunks\nstored   %s in packs, %s of metadata\nratio    %.2f\n",
+		bytesText(r.LogicalBytes), r.Files, r.Manifests, r.Chunks, bytesText(r.UniqueBytes), r.UniqueChunks,
+		bytesText(r.StoredBytes), bytesText(r.IndexBytes), r.DedupRatio)
+	return err
+}
+
+func newUsage(t *target) *cobra.Command {
+	return &cobra.Command{
+		Use: "usage [BUCKET]", Short: "Sum a bucket up as its users see it", Args: wants(cobra.MaximumNArgs(1)),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			bucket := "demo"
+			if len(args) > 0 {
+				bucket = args[0]
+			}
+			fl, done, err := t.open(cmd.Context())
+			if err != nil {
+				return err
+			}
+			u, err := fl.Usage(cmd.Context(), bucket)
+			if err == nil && t.json {
+				err = json.NewEncoder(cmd.OutOrStdout()).Encode(u)
+			} else if err == nil {
+				_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s: %d files, %d versions, %s; in the trash %d files, %s\n",
+					u.Bucket, u.Files, u.Versions, bytesText(u.Bytes), u.TrashedFiles, bytesText(u.TrashedBytes))
+			}
+			return errors.Join(err, done())
+		},
+	}
+}
+
+func newDump(t *target) *cobra.Command {
+	return &cobra.Command{
+		Use: "dump _alyx_files", Short: "Write every version of every file, a JSON object a line", Args: wants(cobra.ExactArgs(1)),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if args[0] != "_alyx_files" {
+				return usageError{fmt.Errorf("there is no table %q: use _alyx_files", args[0])}
+			}
+			s, err := t.store(cmd.Context())
+			if err != nil {
+				return err
+			}
+			return errors.Join(dump(cmd, s), s.Close())
+		},
+	}
+}
+
+func dump(cmd *cobra.Command, s *buckets.Store) error {
+	enc := json.NewEncoder(cmd.OutOrStdout())
+	for r, err := range s.Dump(cmd.Context()) {
+		if err != nil {
+			return err
+		}
+		if err := enc.Encode(r); err != nil {
+			return err
+		}
+	}
+	return nil
+}

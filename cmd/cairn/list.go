@@ -1,0 +1,117 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/cairn-store/cairn/api/client"
+)
+
+func newLs(t *target) *cobra.Command {
+	var trash bool
+	cmd := &cobra.Command{
+		Use: "ls [flags] BUCKET[/FOLDER]", Short: "List files", Args: wants(cobra.MaximumNArgs(1)),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			ref := "demo"
+			if len(args) > 0 {
+				ref = args[0]
+			}
+			bucket, folder, _ := strings.Cut(ref, "/")
+			opts := &client.ListOptions{Prefix: strings.Trim(folder, "/")}
+			if opts.Prefix != "" {
+				opts.Prefix += "/"
+			}
+			if trash {
+				opts.State = "trashed"
+			}
+			return t.with(cmd, func(ctx context.Context, fl files) error {
+				return t.table(cmd.OutOrStdout(), fl.List(ctx, bucket, opts), false)
+			})
+		},
+	}
+	cmd.Flags().BoolVar(&trash, "trash", false, "list what is in the trash")
+	return cmd
+}
+
+func newVersions(t *target) *cobra.Command {
+	return &cobra.Command{
+		Use: "versions BUCKET/ID", Short: "List the versions of a file, newest first", Args: wants(cobra.ExactArgs(1)),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return t.with(cmd, func(ctx context.Context, fl files) error {
+				bucket, id, err := resolve(ctx, fl, args[0])
+				if err != nil {
+					return err
+				}
+				return t.table(cmd.OutOrStdout(), fl.Versions(ctx, bucket, id), true)
+			})
+		},
+	}
+}
+
+func newStat(t *target) *cobra.Command {
+	return &cobra.Command{
+		Use: "stat BUCKET/ID", Short: "Show what is known of a file or version", Args: wants(cobra.ExactArgs(1)),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return t.with(cmd, func(ctx context.Context, fl files) error {
+				bucket, id, err := resolve(ctx, fl, args[0])
+				if err != nil {
+					return err
+				}
+				f, err := fl.Stat(ctx, bucket, id, &client.GetOptions{Trashed: true})
+				if err != nil {
+					return err
+				}
+				return t.show(cmd.OutOrStdout(), f)
+			})
+		},
+	}
+}
+
+// with runs fn on the target's files.
+func (t *target) with(cmd *cobra.Command, fn func(ctx context.Context, fl files) error) error {
+	fl, done, err := t.open(cmd.Context())
+	if err != nil {
+		return err
+	}
+	return errors.Join(fn(cmd.Context(), fl), done())
+}
+
+// show writes a value as JSON: on one line for programs, indented for people.
+func (t *target) show(w io.Writer, v any) error {
+	enc := json.NewEncoder(w)
+	if !t.json {
+		enc.SetIndent("", "  ")
+	}
+	return enc.Encode(v)
+}
+
+// table writes files: a JSON object a line, or columns.
+func (t *target) table(w io.Writer, seq iter.Seq2[*client.File, error], versions bool) error {
+	tw := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
+	for f, err := range seq {
+		if err != nil {
+			return errors.Join(tw.Flush(), err)
+		}
+		switch {
+		case t.json:
+			err = json.NewEncoder(w).Encode(f)
+		case versions:
+			_, err = fmt.Fprintf(tw, "%d\t%s\t%s\t%s\n", f.Version, f.ManifestID, bytesText(f.Size), f.MIMEType)
+		default:
+			_, err = fmt.Fprintf(tw, "%s\t%s\t%s\tv%d\t%s\n", f.ID, f.UpdatedAt.Local().Format(time.DateTime), bytesText(f.Size), f.Version, f.Path)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return tw.Flush()
+}

@@ -1,0 +1,109 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/term"
+)
+
+// A bar shows on a terminal how many bytes have passed. Elsewhere it is nil
+// and shows nothing.
+type bar struct {
+	w     io.Writer
+	what  string
+	n     atomic.Int64
+	start time.Time
+	quit  chan struct{}
+	done  chan struct{}
+}
+
+func newBar(w io.Writer, what string) *bar {
+	f, ok := w.(*os.File)
+	if !ok || !term.IsTerminal(int(f.Fd())) {
+		return nil
+	}
+	b := &bar{w: w, what: what, start: time.Now(), quit: make(chan struct{}), done: make(chan struct{})}
+	go b.run()
+	return b
+}
+
+func (b *bar) run() {
+	defer close(b.done)
+	tick := time.NewTicker(200 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			b.draw()
+		case <-b.quit:
+			fmt.Fprint(b.w, "\r\x1b[K")
+			return
+		}
+	}
+}
+
+func (b *bar) draw() {
+	n := b.n.Load()
+	rate := float64(n) / time.Since(b.start).Seconds()
+	fmt.Fprintf(b.w, "\r\x1b[K%s %s, %s/s", bytesText(n), b.what, bytesText(int64(rate)))
+}
+
+func (b *bar) stop() {
+	if b != nil {
+		close(b.quit)
+		<-b.done
+	}
+}
+
+func (b *bar) reader(r io.Reader) io.Reader {
+	if b == nil {
+		return r
+	}
+	return &countingReader{r, &b.n}
+}
+
+func (b *bar) writer(w io.Writer) io.Writer {
+	if b == nil {
+		return w
+	}
+	return &countingWriter{w, &b.n}
+}
+
+type countingReader struct {
+	r io.Reader
+	n *atomic.Int64
+}
+
+func (c *countingReader) Read(p []byte) (int, error) {
+	n, err := c.r.Read(p)
+	c.n.Add(int64(n))
+	return n, err
+}
+
+type countingWriter struct {
+	w io.Writer
+	n *atomic.Int64
+}
+
+func (c *countingWriter) Write(p []byte) (int, error) {
+	n, err := c.w.Write(p)
+	c.n.Add(int64(n))
+	return n, err
+}
+
+// bytesText is a size for people.
+func bytesText(n int64) string {
+	const units = "KMGTPE"
+	if n < 1024 {
+		return fmt.Sprintf("%d B", n)
+	}
+	f, i := float64(n)/1024, 0
+	for f >= 1024 && i < len(units)-1 {
+		f, i = f/1024, i+1
+	}
+	return fmt.Sprintf("%.1f %ciB", f, units[i])
+}

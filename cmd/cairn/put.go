@@ -1,0 +1,241 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+	"sync"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/cairn-store/cairn/api/client"
+)
+
+// A putter stores paths. Its output may be written by several goroutines.
+type putter struct {
+	t       *target
+	files   files
+	in      io.Reader
+	bucket  string
+	folder  string
+	name    string
+	digests string
+	workers int
+
+	mu     sync.Mutex // guards out, errOut and failed
+	out    io.Writer
+	errOut io.Writer
+	failed bool
+	bar    *bar
+}
+
+func newPut(t *target) *cobra.Command {
+	p := &putter{t: t}
+	cmd := &cobra.Command{
+		Use: "put [flags] PATH...", Short: "Store files, trees, or standard input (-)",
+		Long: "Store files. A directory is stored with all below it; '-' is standard input and needs --name.\nA name that is there becomes a new version, or nothing when the content is the same.",
+		Args: wants(cobra.MinimumNArgs(1)),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			var done func() error
+			var err error
+			if p.files, done, err = t.open(cmd.Context()); err != nil {
+				return err
+			}
+			p.in, p.out, p.errOut = cmd.InOrStdin(), cmd.OutOrStdout(), cmd.ErrOrStderr()
+			p.bar = newBar(cmd.ErrOrStderr(), "stored")
+			err = p.run(cmd.Context(), args)
+			p.bar.stop()
+			return errors.Join(err, done())
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&p.bucket, "bucket", "demo", "bucket to store in")
+	f.StringVar(&p.folder, "folder", "", "folder to store under")
+	f.StringVar(&p.name, "name", "", "name to store a single file under")
+	f.StringVar(&p.digests, "digests", "", "whole-file digests to compute, such as sha256,md5, or none (default: the bucket's)")
+	f.IntVar(&p.workers, "workers", 64, "small files to store at a time")
+	return cmd
+}
+
+// A source is a file to store.
+type source struct {
+	path   string // "-" is standard input
+	folder string
+	name   string
+	size   int64
+}
+
+// manySmall is the size below which files are stored many at a time: each
+// waits for the disk, and they wait together.
+const manySmall = 1 << 20
+
+func (p *putter) run(ctx context.Context, args []string) error {
+	small, sctx := errgroup.WithContext(ctx)
+	small.SetLimit(max(1, p.workers))
+	large, lctx := errgroup.WithContext(sctx)
+	large.SetLimit(2)
+	err := p.each(args, func(s source) error {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if s.size < manySmall && s.path != "-" {
+			small.Go(func() error { return p.put(sctx, s) })
+		} else {
+			large.Go(func() error { return p.put(lctx, s) })
+		}
+		return nil
+	})
+	if err := errors.Join(err, large.Wait(), small.Wait()); err != nil {
+		return err
+	}
+	if p.failed {
+		return errReported
+	}
+	return nil
+}
+
+// each finds the files that args name.
+func (p *putter) each(args []string, fn func(source) error) error {
+	if p.name != "" && len(args) > 1 {
+		return usageError{errors.New("--name goes with a single file")}
+	}
+	for _, arg := range args {
+		if arg == "-" {
+			if p.name == "" {
+				return usageError{errors.New("put - needs --name")}
+			}
+			if err := fn(source{path: "-", folder: p.folder, name: p.name}); err != nil {
+				return err
+			}
+			continue
+		}
+		info, err := os.Stat(arg)
+		if err != nil {
+			p.fail(arg, err)
+			continue
+		}
+		if info.IsDir() {
+			err = p.tree(arg, fn)
+		} else {
+			s := source{path: arg, folder: p.folder, name: p.name, size: info.Size()}
+			if s.name == "" {
+				s.name = filepath.Base(arg)
+			}
+			err = fn(s)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// tree finds the regular files below dir.
+func (p *putter) tree(dir string, fn func(source) error) error {
+	return filepath.WalkDir(dir, func(name string, d fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			p.fail(name, err)
+			return nil
+		case d.IsDir():
+			return nil
+		case !d.Type().IsRegular():
+			p.note(name + ": not a regular file, left out")
+			return nil
+		}
+		info, err := d.Info()
+		if err != nil {
+			p.fail(name, err)
+			return nil
+		}
+		rel, err := filepath.Rel(dir, name)
+		if err != nil {
+			return err
+		}
+		below := path.Join(p.folder, filepath.ToSlash(filepath.Dir(rel)))
+		if below == "." {
+			below = ""
+		}
+		return fn(source{path: name, folder: below, name: filepath.Base(rel), size: info.Size()})
+	})
+}
+
+// put stores one file. What is wrong with it alone is told and remembered;
+// it returns only what stops all.
+func (p *putter) put(ctx context.Context, s source) error {
+	f, err := p.upload(ctx, s)
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if err != nil {
+		p.fail(s.path, err)
+		return nil
+	}
+	return p.show(s, f)
+}
+
+func (p *putter) upload(ctx context.Context, s source) (*client.File, error) {
+	opts := &client.UploadOptions{Folder: s.folder, OnConflict: "version", SkipUnchanged: true}
+	if p.digests != "" {
+		opts.Digests = []string{}
+		if p.digests != "none" {
+			opts.Digests = strings.Split(p.digests, ",")
+		}
+	}
+	in := p.in
+	if s.path != "-" {
+		f, err := os.Open(s.path)
+		if err != nil {
+			return nil, err
+		}
+		defer f.Close()
+		in = f
+	}
+	return p.files.Upload(ctx, p.bucket, s.name, p.bar.reader(in), opts)
+}
+
+func (p *putter) show(s source, f *client.File) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.t.json {
+		line, err := json.Marshal(struct {
+			*client.File
+			Unchanged bool   `json:"unchanged"`
+			Source    string `json:"source"`
+		}{f, f.Unchanged, s.path})
+		if err != nil {
+			return err
+		}
+		_, err = fmt.Fprintf(p.out, "%s\n", line)
+		return err
+	}
+	what := fmt.Sprintf("version %d", f.Version)
+	if f.Unchanged {
+		what += ", unchanged"
+	} else if f.NewBytes != nil {
+		what += fmt.Sprintf(", %s new, %s stored", bytesText(*f.NewBytes), bytesText(*f.StoredBytes))
+	}
+	_, err := fmt.Fprintf(p.out, "%s/%s  %s  %s (%s)\n", f.Bucket, f.ID, f.Path, bytesText(f.Size), what)
+	return err
+}
+
+func (p *putter) fail(name string, err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.failed = true
+	fmt.Fprintf(p.errOut, "cairn: put %s: %v\n", name, err)
+}
+
+func (p *putter) note(text string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	fmt.Fprintln(p.errOut, "cairn:", text)
+}
