@@ -198,24 +198,33 @@ func (u *upload) file(form *multipart.Reader, part *multipart.Part) {
 type lastPart struct {
 	form *multipart.Reader
 	part *multipart.Part
+	err  error // how it ended, for good
 }
 
 func (l *lastPart) Read(p []byte) (int, error) {
+	if l.err != nil {
+		return 0, l.err
+	}
 	n, err := l.part.Read(p)
-	if err == nil {
-		return n, nil
+	if err == io.EOF {
+		err = l.end()
+	} else if err != nil {
+		err = formError(err)
 	}
-	if err != io.EOF {
-		return n, formError(err)
+	l.err = err
+	return n, err
+}
+
+// end expects the end of the form.
+func (l *lastPart) end() error {
+	next, err := l.form.NextRawPart()
+	if err == io.EOF {
+		return io.EOF
 	}
-	switch next, err := l.form.NextRawPart(); {
-	case err == io.EOF:
-		return n, io.EOF
-	case err != nil:
-		return n, formError(err)
-	default:
-		return n, fmt.Errorf("part %.80q follows the part \"file\": send it before: %w", next.FormName(), errMultipart)
+	if err != nil {
+		return formError(err)
 	}
+	return fmt.Errorf("part %.80q follows the part \"file\": send it before: %w", next.FormName(), errMultipart)
 }
 
 // formError names a failure of a form: that of its body, or its own.

@@ -1,0 +1,144 @@
+package api_test
+
+import (
+	"bufio"
+	"bytes"
+	"fmt"
+	"io"
+	"net/url"
+	"strings"
+	"testing"
+)
+
+func newReader(r io.Reader) *bufio.Reader { return bufio.NewReader(r) }
+
+const formType = "multipart/form-data; boundary=B"
+
+// form is a multipart body of parts given as header and content.
+func form(parts ...string) string {
+	var b strings.Builder
+	for i := 0; i < len(parts); i += 2 {
+		fmt.Fprintf(&b, "--B\r\nContent-Disposition: form-data; %s\r\n\r\n%s\r\n", parts[i], parts[i+1])
+	}
+	return b.String() + "--B--\r\n"
+}
+
+func TestForms(t *testing.T) {
+	w := newWorld(t)
+	many := strings.Repeat("--B\r\nContent-Disposition: form-data; name=\"x\"\r\n\r\ny\r\n", 10_000) + "--B--\r\n"
+	whole := form(`name="file"; filename="a.txt"`, strings.Repeat("hello ", 10_000))
+	for _, c := range []struct{ name, body, code string }{
+		{"10,000 parts", many, "invalid-multipart"},
+		{"no file", form(`name="name"`, "x"), "invalid-multipart"},
+		{"empty", "", "invalid-multipart"},
+		{"not a form", "hello", "invalid-multipart"},
+		{"cut in the file", whole[:len(whole)-500], "invalid-multipart"},
+		{"cut at the end", whole[:len(whole)-8], "invalid-multipart"},
+		{"no name", form(`name="file"`, "x"), "invalid-request"},
+		{"a part after the file", form(`name="file"; filename="a"`, "x", `name="name"`, "b"), "invalid-multipart"},
+		{"two files", form(`name="file"; filename="a"`, "x", `name="file"; filename="b"`, "x"), "invalid-multipart"},
+		{"bad metadata", form(`name="metadata"`, "[1]", `name="file"; filename="a"`, "x"), "invalid-metadata"},
+		{"bad tags", form(`name="tags"`, "1", `name="file"; filename="a"`, "x"), "invalid-metadata"},
+		{"bad conflict", form(`name="on_conflict"`, "maybe", `name="file"; filename="a"`, "x"), "invalid-request"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w.t = t
+			w.want(400, c.code, "POST", "/api/files/demo", strings.NewReader(c.body), "Content-Type", formType)
+			w.empty()
+		})
+	}
+	w.t = t
+	w.want(413, "body-too-large", "POST", "/api/files/demo", strings.NewReader(form(`name="name"`, strings.Repeat("x", 1<<20))), "Content-Type", formType)
+	w.want(400, "invalid-multipart", "POST", "/api/files/demo", strings.NewReader(whole), "Content-Type", "multipart/form-data")
+	w.empty()
+	a := w.want(201, "", "POST", "/api/files/demo", strings.NewReader(form(`name="folder"`, "x/y", `name="metadata"`, `{"k":1}`,
+		`name="tags"`, `["t"]`, `name="file"; filename="a.txt"`, "hello")), "Content-Type", formType)
+	for _, s := range []string{`"path":"x/y/a.txt"`, `"metadata":{"k":1}`, `"tags":["t"]`, `"mime_type":"text/plain"`, `"new_bytes":5`} {
+		if !bytes.Contains(a.body, []byte(s)) {
+			t.Errorf("no %s in %s", s, a.body)
+		}
+	}
+}
+
+func TestNames(t *testing.T) {
+	w := newWorld(t)
+	for _, name := range []string{"..", ".", "a/b", `a\b`, "a\x00b", "a\r\nb", "\u202egpj.exe", strings.Repeat("x", 300), "\xff"} {
+		w.want(400, "invalid-name", "POST", "/api/files/demo?name="+url.QueryEscape(name), strings.NewReader("x"))
+	}
+	w.want(400, "invalid-name", "POST", "/api/files/demo?name=a&folder=x/../y", strings.NewReader("x"))
+	w.empty()
+	for _, name := range []string{"%2f", "a%2fb.txt", `q"uote`, "é", "semi;colon"} {
+		a := w.want(201, "", "POST", "/api/files/demo?name="+url.QueryEscape(name), strings.NewReader("x"))
+		d := w.do("GET", a.Header.Get("Location")+"/download", nil)
+		if string(d.body) != "x" || strings.ContainsAny(d.Header.Get("Content-Disposition"), "/\r\n") {
+			t.Errorf("%q: %q, %q", name, d.body, d.Header.Get("Content-Disposition"))
+		}
+	}
+	for _, id := range []string{"%2e%2e", "..%2f..", "f_", "f_x", "m_%00", strings.Repeat("f", 5000), "%2f"} {
+		w.want(404, "file-not-found", "GET", "/api/files/demo/"+id, nil)
+	}
+	w.want(404, "bucket-not-found", "GET", "/api/files/nope", nil)
+	w.want(404, "not-found", "GET", "/api/files/demo/../../x", nil)
+	w.want(404, "not-found", "GET", "/", nil)
+	if a := w.want(405, "method-not-allowed", "PUT", "/api/files/demo", nil); a.Header.Get("Allow") != "GET, HEAD, POST, OPTIONS" {
+		t.Errorf("Allow is %q", a.Header.Get("Allow"))
+	}
+}
+
+func TestLyingLengths(t *testing.T) {
+	w := newWorld(t)
+	host := "Host: 127.0.0.1\r\n"
+	short := "POST /api/files/demo?name=a HTTP/1.1\r\n" + host + "Content-Length: 100000\r\n\r\nshort"
+	if a := w.raw(short, true); a.StatusCode != 400 || a.code() != "incomplete-body" {
+		t.Errorf("short: %d %s", a.StatusCode, a.body)
+	}
+	chunked := "POST /api/files/demo?name=a HTTP/1.1\r\n" + host + "Transfer-Encoding: chunked\r\n\r\n5\r\nshort\r\n"
+	if a := w.raw(chunked, true); a.StatusCode != 400 || a.code() != "incomplete-body" {
+		t.Errorf("chunked: %d %s", a.StatusCode, a.body)
+	}
+	w.empty()
+	header := "GET /api/files/demo HTTP/1.1\r\n" + host + "X-A: " + strings.Repeat("x", 1<<20) + "\r\n\r\n"
+	if a := w.raw(header, false); a.StatusCode != 431 || a.code() != "headers-too-large" {
+		t.Errorf("header: %d %s", a.StatusCode, a.body)
+	}
+	long := "POST /api/files/demo?name=a HTTP/1.1\r\n" + host + "Content-Length: 2\r\n\r\nlonger than that"
+	if a := w.raw(long, false); a.StatusCode != 201 || !bytes.Contains(a.body, []byte(`"size":2,`)) {
+		t.Errorf("long: %d %s", a.StatusCode, a.body)
+	}
+}
+
+func TestForeignPages(t *testing.T) {
+	w := newWorld(t)
+	w.want(403, "foreign-host", "GET", "/api/files/demo", nil, "Host", "evil.example")
+	w.want(403, "foreign-host", "GET", "/healthz", nil, "Host", "127.0.0.1.evil.example")
+	w.want(403, "foreign-origin", "POST", "/api/files/demo?name=a", strings.NewReader("x"), "Origin", "http://evil.example")
+	w.want(403, "foreign-origin", "GET", "/api/files/demo", nil, "Origin", "null")
+	w.want(403, "foreign-origin", "GET", "/api/files/demo", nil, "Sec-Fetch-Site", "cross-site")
+	w.want(200, "", "GET", "/api/files/demo", nil, "Origin", w.url)
+	w.want(200, "", "GET", "/healthz", nil, "Host", "localhost:1")
+}
+
+// What looks like something else is served as what it is, and not run.
+func TestDisguises(t *testing.T) {
+	w := newWorld(t)
+	for _, c := range []struct{ name, declared, content string }{
+		{"a.png", "image/png", "<html><script>alert(1)</script></html>"},
+		{"a.svg", "image/svg+xml", `<svg xmlns="http://www.w3.org/2000/svg"><script/></svg>`},
+		{"a.xml", "text/xml", `<?xml version="1.0"?><x/>`},
+		{"a.txt", "text/html", "MZ\x90\x00\x03\x00\x00\x00"},
+		{"empty", "image/png", ""},
+	} {
+		a := w.want(201, "", "POST", "/api/files/demo?name="+c.name, strings.NewReader(c.content), "Content-Type", c.declared)
+		v := w.do("GET", a.Header.Get("Location")+"/view", nil)
+		h := v.Header
+		if !strings.HasPrefix(h.Get("Content-Disposition"), "attachment") && h.Get("Content-Type") != "text/plain; charset=utf-8" {
+			t.Errorf("%s is shown as %s", c.name, h.Get("Content-Type"))
+		}
+		if h.Get("X-Content-Type-Options") != "nosniff" || !strings.Contains(h.Get("Content-Security-Policy"), "sandbox; default-src 'none'") {
+			t.Errorf("%s: %v", c.name, h)
+		}
+		if string(v.body) != c.content {
+			t.Errorf("%s: %q", c.name, v.body)
+		}
+	}
+}
