@@ -1,0 +1,123 @@
+// Package arch checks that the packages import each other in one direction
+// only, and that the house rules a machine can see are kept.
+package arch
+
+import (
+	"bytes"
+	"encoding/json"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io"
+	"os/exec"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/cairn-store/cairn/"
+
+// allowed is what each package may import of this module; "*" is anything.
+// A package that is not listed fails: it has to find its place first.
+var allowed = map[string][]string{
+	"chunker":              {},
+	"backend":              {},
+	"backend/backendtest":  {"backend"},
+	"backend/membackend":   {"backend"},
+	"backend/diskbackend":  {"backend"},
+	"cas":                  {"backend"},
+	"cas/castest":          {"cas"},
+	"manifest":             {"cas", "chunker"},
+	"manifest/pebblestore": {"manifest", "cas", "backend"},
+	"buckets":              {"manifest", "cas", "chunker", "backend"},
+	"buckets/local":        {"*"},
+	"api":                  {"buckets", "manifest", "cas", "api/client"},
+	"api/client":           {},
+	"cmd/cairn":            {"*"},
+	"bench":                {},
+	"internal/arch":        {},
+	"internal/crashfs":     {"backend/diskbackend"},
+}
+
+// only lists who may know of what is kept behind one door.
+var only = map[string][]string{
+	"github.com/cockroachdb/pebble": {"manifest/pebblestore", "internal/crashfs"},
+	"net/http":                      {"api", "api/client", "cmd/cairn"},
+	"github.com/spf13/cobra":        {"cmd/cairn"},
+}
+
+type pkg struct {
+	ImportPath, Dir  string
+	Imports, GoFiles []string
+}
+
+func packages(t *testing.T) (out []pkg) {
+	t.Helper()
+	cmd := exec.Command("go", "list", "-json=ImportPath,Dir,Imports,GoFiles", module+"...")
+	text, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("go list: %v", err)
+	}
+	for dec := json.NewDecoder(bytes.NewReader(text)); ; {
+		var p pkg
+		if err := dec.Decode(&p); err == io.EOF {
+			return out
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		out = append(out, p)
+	}
+}
+
+func TestImports(t *testing.T) {
+	for _, p := range packages(t) {
+		name := strings.TrimPrefix(p.ImportPath, module)
+		may, ok := allowed[name]
+		if !ok {
+			t.Errorf("package %s has no place in the house plan: list what it may import", name)
+			continue
+		}
+		for _, imp := range p.Imports {
+			for what, who := range only {
+				if (imp == what || strings.HasPrefix(imp, what+"/")) && !slices.Contains(who, name) {
+					t.Errorf("%s imports %s, which only %v may know", name, imp, who)
+				}
+			}
+			ours, ok := strings.CutPrefix(imp, module)
+			if ok && !slices.Contains(may, ours) && !slices.Contains(may, "*") {
+				t.Errorf("%s imports %s: it may import %v", name, ours, may)
+			}
+		}
+	}
+}
+
+func TestHouseRules(t *testing.T) {
+	for _, p := range packages(t) {
+		switch name := path.Base(p.ImportPath); name {
+		case "util", "utils", "common", "helper", "helpers", "manager", "types", "models":
+			t.Errorf("package %s: the name says nothing", p.ImportPath)
+		}
+		for _, f := range p.GoFiles {
+			checkFile(t, filepath.Join(p.Dir, f))
+		}
+	}
+}
+
+func checkFile(t *testing.T, name string) {
+	t.Helper()
+	fset := token.NewFileSet()
+	file, err := parser.ParseFile(fset, name, nil, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := fset.File(file.Pos()).LineCount(); n > 500 {
+		t.Errorf("%s has %d lines: is there more than one noun in it?", name, n)
+	}
+	for _, d := range file.Decls {
+		if fn, ok := d.(*ast.FuncDecl); ok && fn.Recv == nil && fn.Name.Name == "init" {
+			t.Errorf("%s has an init function", fset.Position(fn.Pos()))
+		}
+	}
+}
