@@ -81,7 +81,7 @@ func (p *putter) run(ctx context.Context, args []string) error {
 	small, sctx := errgroup.WithContext(ctx)
 	small.SetLimit(max(1, p.workers))
 	large, lctx := errgroup.WithContext(sctx)
-	large.SetLimit(2)
+	large.SetLimit(1) // one keeps all cores busy, and finds what the one before it stored
 	err := p.each(args, func(s source) error {
 		if ctx.Err() != nil {
 			return ctx.Err()

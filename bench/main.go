@@ -1,0 +1,93 @@
+// Command bench runs Cairn beside whichever of its peers it finds on PATH, as
+// whole processes over the same files, and prints one table.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+func main() {
+	corpus := flag.String("corpus", "", "directory of files to store (default: random and edited text files, made anew)")
+	dir := flag.String("dir", "", "directory to work in (default: /dev/shm where there is one)")
+	cairn := flag.String("cairn", "", "cairn binary (default: built from this clone)")
+	peers := flag.String("peers", "restic,borg,kopia,desync,casync", "peers to look for on PATH")
+	rounds := flag.Int("rounds", 3, "rounds; the table shows medians")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	if err := run(ctx, *corpus, *dir, *cairn, strings.Split(*peers, ","), *rounds); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, corpus, dir, cairn string, peers []string, rounds int) error {
+	if dir == "" {
+		if info, err := os.Stat("/dev/shm"); err == nil && info.IsDir() {
+			dir = "/dev/shm"
+		}
+	}
+	work, err := os.MkdirTemp(dir, "cairn-bench-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(work)
+	if corpus == "" {
+		corpus = filepath.Join(work, "corpus")
+		if err := makeCorpus(corpus); err != nil {
+			return err
+		}
+	}
+	if corpus, err = filepath.Abs(corpus); err != nil {
+		return err
+	}
+	if cairn == "" {
+		cairn = filepath.Join(work, "cairn")
+		if out, err := exec.CommandContext(ctx, "go", "build", "-o", cairn, "./cmd/cairn").CombinedOutput(); err != nil {
+			return fmt.Errorf("build cairn: %w\n%s", err, out)
+		}
+	}
+	size, err := treeSize(corpus)
+	if err != nil {
+		return err
+	}
+	tools := found(cairn, peers)
+	results := make(map[string][]result)
+	for range rounds {
+		for _, t := range tools { // side by side, so that a slow minute hurts all
+			rs, err := t.round(ctx, work, corpus)
+			if err != nil {
+				fmt.Fprintf(os.Stderr, "bench: %s: %v\n", t.name, err)
+				rs = []result{{tool: t.name, step: "failed"}}
+			}
+			for _, r := range rs {
+				results[r.tool+" "+r.step] = append(results[r.tool+" "+r.step], r)
+			}
+		}
+	}
+	return printTable(os.Stdout, size, tools, results)
+}
+
+// found returns cairn and the peers that are on PATH.
+func found(cairn string, peers []string) []tool {
+	tools := []tool{cairnTool(cairn)}
+	for _, t := range peerTools() {
+		if !slices.Contains(peers, t.name) {
+			continue
+		}
+		if _, err := exec.LookPath(t.name); err != nil {
+			fmt.Fprintf(os.Stderr, "bench: %s is not on PATH\n", t.name)
+			continue
+		}
+		tools = append(tools, t)
+	}
+	return tools
+}
