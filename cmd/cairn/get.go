@@ -11,7 +11,6 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/cairn-store/cairn/api/client"
 )
@@ -119,23 +118,22 @@ func (g *getter) tree(ctx context.Context, ref, dir string) error {
 		return err
 	}
 	defer root.Close()
-	work, ctx := errgroup.WithContext(ctx)
-	work.SetLimit(8)
+	work, ctx := newPool(ctx, 8, 2) // each large one has its read-ahead
 	n := 0
 	for f, err := range g.files.List(ctx, bucket, &client.ListOptions{Prefix: prefix}) {
 		if err != nil {
-			return errors.Join(err, work.Wait())
+			return errors.Join(err, work.wait())
 		}
 		n++
 		name := strings.TrimPrefix(f.Path, prefix)
-		work.Go(func() error {
+		work.run(f.Size, func() error {
 			if err := root.MkdirAll(path.Dir(name), 0o777); err != nil {
 				return err
 			}
 			return g.write(ctx, bucket, f.ID, nil, root, name)
 		})
 	}
-	if err := work.Wait(); err != nil {
+	if err := work.wait(); err != nil {
 		return err
 	}
 	if n == 0 && folder != "" {

@@ -14,7 +14,6 @@ import (
 	"sync"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/cairn-store/cairn/api/client"
 )
@@ -73,27 +72,21 @@ type source struct {
 	size   int64
 }
 
-// manySmall is the size below which files are stored many at a time: each
-// waits for the disk, and they wait together.
-const manySmall = 1 << 20
-
 func (p *putter) run(ctx context.Context, args []string) error {
-	small, sctx := errgroup.WithContext(ctx)
-	small.SetLimit(max(1, p.workers))
-	large, lctx := errgroup.WithContext(sctx)
-	large.SetLimit(1) // one keeps all cores busy, and finds what the one before it stored
+	// One large file keeps all cores busy, and finds what the one before it
+	// has stored.
+	work, wctx := newPool(ctx, max(1, p.workers), 1)
 	err := p.each(args, func(s source) error {
-		if ctx.Err() != nil {
-			return ctx.Err()
+		if wctx.Err() != nil {
+			return wctx.Err()
 		}
-		if s.size < manySmall && s.path != "-" {
-			small.Go(func() error { return p.put(sctx, s) })
-		} else {
-			large.Go(func() error { return p.put(lctx, s) })
+		if s.path == "-" {
+			s.size = large
 		}
+		work.run(s.size, func() error { return p.put(wctx, s) })
 		return nil
 	})
-	if err := errors.Join(err, large.Wait(), small.Wait()); err != nil {
+	if err := errors.Join(work.wait(), err); err != nil {
 		return err
 	}
 	if p.failed {
