@@ -60,7 +60,7 @@ func newPut(t *target) *cobra.Command {
 	f.StringVar(&p.folder, "folder", "", "folder to store under")
 	f.StringVar(&p.name, "name", "", "name to store a single file under")
 	f.StringVar(&p.digests, "digests", "", "whole-file digests to compute, such as sha256,md5, or none (default: the bucket's)")
-	f.IntVar(&p.workers, "workers", 64, "small files to store at a time")
+	f.IntVar(&p.workers, "workers", 32, "small files to store at a time")
 	return cmd
 }
 
