@@ -1,0 +1,12 @@
+package castest_test
+
+import (
+	"testing"
+
+	"github.com/cairn-store/cairn/cas"
+	"github.com/cairn-store/cairn/cas/castest"
+)
+
+func TestMemIndex(t *testing.T) {
+	castest.RunIndex(t, func(*testing.T) cas.Index { return castest.NewMemIndex() }, nil)
+}

@@ -1,0 +1,328 @@
+// Package manifesttest checks implementations of manifest.Store.
+package manifesttest
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/cairn-store/cairn/cas"
+	"github.com/cairn-store/cairn/manifest"
+)
+
+const domain = "x"
+
+// Run checks an implementation. open returns an empty store; reopen returns
+// the same one after a restart.
+func Run(t *testing.T, open func(t *testing.T) manifest.Store, reopen func(t *testing.T, s manifest.Store) manifest.Store) {
+	for name, test := range map[string]func(*suite){
+		"Rows": (*suite).rows, "Conflict": (*suite).conflict, "Rollback": (*suite).rollback, "Listing": (*suite).listing,
+		"Outbox": (*suite).outbox, "Counter": (*suite).counter, "Restore": (*suite).restore, "Segments": (*suite).segments,
+	} {
+		t.Run(name, func(t *testing.T) { test(&suite{t, t.Context(), open(t), reopen}) })
+	}
+}
+
+type suite struct {
+	t      *testing.T
+	ctx    context.Context
+	s      manifest.Store
+	reopen func(t *testing.T, s manifest.Store) manifest.Store
+}
+
+func (s *suite) restart() { s.s = s.reopen(s.t, s.s) }
+
+func (s *suite) update(fn func(tx manifest.Tx) error) *manifest.Commit {
+	s.t.Helper()
+	c, err := s.s.Update(s.ctx, fn)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return c
+}
+
+var day = time.UnixMilli(1_700_000_000_000).UTC()
+
+// file makes a file of one version, of n bytes.
+func file(folder, name string, n int64) (*manifest.File, *manifest.Manifest) {
+	f := &manifest.File{ID: manifest.NewFileID(), Bucket: "b", Folder: folder, Name: name, LastVersion: 1, Versions: 1,
+		TotalSize: n, TotalChunks: 1, CreatedAt: day, UpdatedAt: day}
+	m := &manifest.Manifest{ID: manifest.NewVersionID(), File: f.ID, Version: 1, CreatedAt: day,
+		Content: manifest.Content{Size: n, Chunker: "c", Chunks: 1, Inline: []cas.Ref{{Digest: cas.Sum(nil), Length: uint32(n)}}}}
+	f.Current = m.ID
+	return f, m
+}
+
+func (s *suite) add(folder, name string, n int64) *manifest.File {
+	s.t.Helper()
+	f, m := file(folder, name, n)
+	s.update(func(tx manifest.Tx) error {
+		if err := tx.PutManifest(s.ctx, m); err != nil {
+			return err
+		}
+		return tx.PutFile(s.ctx, domain, f)
+	})
+	return f
+}
+
+func (s *suite) usage(want manifest.Usage) {
+	s.t.Helper()
+	if got, err := s.s.Usage(s.ctx, "b"); err != nil || got != want {
+		s.t.Errorf("usage %+v, want %+v: %v", got, want, err)
+	}
+}
+
+func (s *suite) gone(what string, err error) {
+	s.t.Helper()
+	if !errors.Is(err, fs.ErrNotExist) {
+		s.t.Errorf("%s: %v, want fs.ErrNotExist", what, err)
+	}
+}
+
+func (s *suite) rows() {
+	f := s.add("d", "f", 10)
+	s.restart()
+	got, err := s.s.FileByPath(s.ctx, "b", "d/f")
+	if err != nil || got.ID != f.ID || !got.CreatedAt.Equal(day) || got.Revision == 0 {
+		s.t.Fatalf("%+v, %v", got, err)
+	}
+	m, err := s.s.Version(s.ctx, f.ID, 1)
+	if err != nil || m.ID != f.Current || m.Size != 10 || len(m.Inline) != 1 {
+		s.t.Fatalf("%+v, %v", m, err)
+	}
+	_, err = s.s.Version(s.ctx, f.ID, 2)
+	s.gone("version 2", err)
+	_, err = s.s.FileByPath(s.ctx, "b", "d")
+	s.gone("a folder", err)
+	_, err = s.s.FileByPath(s.ctx, "c", "d/f")
+	s.gone("another bucket", err)
+	s.usage(manifest.Usage{Files: 1, Versions: 1, Bytes: 10, Chunks: 1})
+
+	got.State, got.DeletedAt = manifest.Trashed, day
+	s.update(func(tx manifest.Tx) error { return tx.PutFile(s.ctx, domain, got) })
+	_, err = s.s.FileByPath(s.ctx, "b", "d/f")
+	s.gone("what is in the trash", err)
+	s.usage(manifest.Usage{TrashedFiles: 1, TrashedVersions: 1, TrashedBytes: 10, TrashedChunks: 1})
+
+	s.update(func(tx manifest.Tx) error { return tx.Purge(s.ctx, domain, f.ID) })
+	_, err = s.s.File(s.ctx, f.ID)
+	s.gone("purged", err)
+	_, err = s.s.Manifest(s.ctx, f.Current)
+	s.gone("version of the purged", err)
+	s.usage(manifest.Usage{})
+}
+
+func (s *suite) conflict() {
+	a := s.add("", "f", 1)
+	f, m := file("", "f", 1)
+	put := func(tx manifest.Tx) error {
+		if err := tx.PutManifest(s.ctx, m); err != nil {
+			return err
+		}
+		return tx.PutFile(s.ctx, domain, f)
+	}
+	if _, err := s.s.Update(s.ctx, put); !errors.Is(err, manifest.ErrConflict) {
+		s.t.Fatalf("two files at one path: %v", err)
+	}
+	_, err := s.s.Manifest(s.ctx, m.ID)
+	s.gone("what a failed update wrote", err)
+	s.update(func(tx manifest.Tx) error { // a renamed file makes room in the same transaction
+		a, err := tx.File(s.ctx, a.ID)
+		if err != nil {
+			return err
+		}
+		a.Name = "g"
+		if err := tx.PutFile(s.ctx, domain, a); err != nil {
+			return err
+		}
+		return put(tx)
+	})
+	if got, err := s.s.FileByPath(s.ctx, "b", "f"); err != nil || got.ID != f.ID {
+		s.t.Errorf("%+v, %v", got, err)
+	}
+}
+
+func (s *suite) rollback() {
+	before, failure := s.s.LastSeq(), errors.New("no")
+	f, m := file("", "f", 1)
+	c, err := s.s.Update(s.ctx, func(tx manifest.Tx) error {
+		if err := tx.PutManifest(s.ctx, m); err != nil {
+			return err
+		}
+		if err := tx.PutFile(s.ctx, domain, f); err != nil {
+			return err
+		}
+		if got, err := tx.FileByPath(s.ctx, "b", "f"); err != nil || got.ID != f.ID {
+			s.t.Errorf("a transaction does not see its own writes: %+v, %v", got, err)
+		}
+		return failure
+	})
+	if c != nil || err != failure || s.s.LastSeq() != before {
+		s.t.Errorf("%+v, %v", c, err)
+	}
+	_, err = s.s.File(s.ctx, f.ID)
+	s.gone("after an error", err)
+	s.usage(manifest.Usage{})
+	if c := s.update(func(manifest.Tx) error { return nil }); c != nil {
+		s.t.Errorf("a commit of nothing: %+v", c)
+	}
+}
+
+func (s *suite) listing() {
+	var want []string
+	for _, p := range [][2]string{{"", "a"}, {"d", "a"}, {"d", "b"}, {"d/e", "a"}, {"", "d-"}, {"", "z"}} {
+		want = append(want, s.add(p[0], p[1], 1).Path())
+	}
+	slices.Sort(want)
+	list := func(r *manifest.Range) (out []string) {
+		s.t.Helper()
+		for f, err := range s.s.Files(s.ctx, "b", r) {
+			if err != nil {
+				s.t.Fatal(err)
+			}
+			out = append(out, f.Path())
+		}
+		return out
+	}
+	if got := list(nil); !slices.Equal(got, want) {
+		s.t.Errorf("%q, want %q", got, want)
+	}
+	for i, p := range want {
+		if got := list(&manifest.Range{After: p}); !slices.Equal(got, want[i+1:]) {
+			s.t.Errorf("after %q: %q", p, got)
+		}
+	}
+	if got := list(&manifest.Range{Prefix: "d/", After: "d/a"}); !slices.Equal(got, []string{"d/b", "d/e/a"}) {
+		s.t.Errorf("below d: %q", got)
+	}
+	if got := list(&manifest.Range{State: manifest.Trashed}); len(got) != 0 {
+		s.t.Errorf("trash: %q", got)
+	}
+}
+
+func (s *suite) unwritten() (seqs []uint64) {
+	s.t.Helper()
+	for c, err := range s.s.Unwritten(s.ctx) {
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		seqs = append(seqs, c.Seq)
+	}
+	return seqs
+}
+
+func (s *suite) outbox() {
+	var cs []*manifest.Commit
+	for _, name := range []string{"a", "b", "c"} {
+		f, m := file("", name, 1)
+		cs = append(cs, s.update(func(tx manifest.Tx) error {
+			if err := tx.PutManifest(s.ctx, m); err != nil {
+				return err
+			}
+			return tx.PutFile(s.ctx, domain, f)
+		}))
+	}
+	first := cs[0].Seq
+	if cs[1].Seq != first+1 || cs[2].Seq != first+2 || s.s.LastSeq() != first+2 || len(cs[0].Records) == 0 || cs[0].Domain != domain {
+		s.t.Errorf("commits %+v", cs)
+	}
+	if err := s.s.Written(s.ctx, cs[1]); err != nil {
+		s.t.Fatal(err)
+	}
+	s.restart()
+	if got := s.unwritten(); !slices.Contains(got, first) || !slices.Contains(got, first+2) || !slices.IsSorted(got) {
+		s.t.Errorf("unwritten after a restart: %d", got)
+	}
+	if s.s.LastSeq() < first+2 {
+		s.t.Errorf("numbers are given twice: the last is %d", s.s.LastSeq())
+	}
+	for _, c := range cs {
+		if err := s.s.Written(s.ctx, c); err != nil {
+			s.t.Fatal(err)
+		}
+	}
+	if got := s.unwritten(); len(got) != 0 {
+		s.t.Errorf("unwritten: %d", got)
+	}
+}
+
+// counter: updates side by side are as if one after the other.
+func (s *suite) counter() {
+	f := s.add("", "f", 1)
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			for range 20 {
+				_, err := s.s.Update(s.ctx, func(tx manifest.Tx) error {
+					f, err := tx.File(s.ctx, f.ID)
+					if err != nil {
+						return err
+					}
+					f.LastVersion++
+					return tx.PutFile(s.ctx, domain, f)
+				})
+				if err != nil {
+					s.t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if got, err := s.s.File(s.ctx, f.ID); err != nil || got.LastVersion != 161 {
+		s.t.Errorf("%+v, %v", got, err)
+	}
+}
+
+// restore replays records in several orders and expects the same rows.
+func (s *suite) restore() {
+	f, m := file("d", "f", 5)
+	newer := *f
+	newer.Name, newer.Revision = "g", 7
+	f.Revision = 3
+	p, pm := file("", "purged", 5)
+	p.Revision = 9
+	rs := []manifest.Record{{File: &newer}, {File: f}, {Manifest: m}, {Purged: p.ID}, {File: p}, {Manifest: pm}}
+	for range 3 {
+		for i := range rs {
+			if err := s.s.Restore(s.ctx, rs[i:i+1]); err != nil {
+				s.t.Fatal(err)
+			}
+		}
+		slices.Reverse(rs)
+	}
+	if err := s.s.Reindex(s.ctx); err != nil {
+		s.t.Fatal(err)
+	}
+	s.restart()
+	if got, err := s.s.FileByPath(s.ctx, "b", "d/g"); err != nil || got.Revision != 7 {
+		s.t.Errorf("%+v, %v", got, err)
+	}
+	_, err := s.s.FileByPath(s.ctx, "b", "d/f")
+	s.gone("the older row", err)
+	_, err = s.s.File(s.ctx, p.ID)
+	s.gone("what was purged", err)
+	_, err = s.s.Manifest(s.ctx, pm.ID)
+	s.gone("a version of what was purged", err)
+	s.usage(manifest.Usage{Files: 1, Versions: 1, Bytes: 5, Chunks: 1})
+}
+
+func (s *suite) segments() {
+	p := []byte("segment")
+	d := cas.SumSegment(p)
+	_, err := s.s.Segments(domain).Segment(s.ctx, d)
+	s.gone("unknown segment", err)
+	if err := s.s.Segments(domain).PutSegment(s.ctx, d, p); err != nil {
+		s.t.Fatal(err)
+	}
+	s.add("", "f", 1) // whose commit makes it durable
+	s.restart()
+	if got, err := s.s.Segments(domain).Segment(s.ctx, d); err != nil || string(got) != string(p) {
+		s.t.Errorf("%q, %v", got, err)
+	}
+	_, err = s.s.Segments("y").Segment(s.ctx, d)
+	s.gone("a segment of another domain", err)
+}
