@@ -84,6 +84,8 @@ type found struct {
 // for the index.
 type pending struct {
 	e     *encoded
+	kind  Kind
+	codec Codec // asked for
 	plain []byte
 	ready chan struct{}
 	at    places        // nothing but these, if e is nil
@@ -341,16 +343,20 @@ func (b *Batch) appendOne(p *pending) error {
 	<-p.ready
 	defer b.s.putBuf(p.plain)
 	defer p.e.free(b.s)
-	if p.e.err != nil {
-		return p.e.err
+	return b.append(p)
+}
+
+// append appends an encoded frame.
+func (b *Batch) append(p *pending) error {
+	a, err := b.s.appendNew(b.ctx, p.codec, p.e, p.plain)
+	for _, at := range a.at {
+		b.at.add(at)
 	}
-	at, err := b.s.pack.append(b.ctx, p.e.h, p.e.payload)
-	if err != nil {
-		return err
+	if p.kind == KindData { // segments are not of the upload's bytes
+		b.stats.newBytes.Add(a.added)
 	}
-	b.at.add(at)
-	b.stats.stored.Add(int64(p.e.size()))
-	return nil
+	b.stats.stored.Add(a.stored)
+	return err
 }
 
 // PutSegment stores an encoded segment and returns its digest. It may be

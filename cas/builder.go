@@ -34,15 +34,13 @@ func (f *frameBuilder) send() error {
 	plain, slots := f.plain, f.slots
 	f.plain, f.slots = nil, nil
 	b := f.b
-	b.stats.newBytes.Add(f.logical(plain))
+	p := &pending{kind: f.kind, codec: f.codec, plain: plain, ready: make(chan struct{})}
 	if !b.started {
-		at, stored, err := b.s.writeFrame(b.ctx, f.kind, f.codec, plain, slots)
-		b.at.add(at)
-		b.stats.stored.Add(int64(stored))
-		b.s.putBuf(plain)
-		return err
+		defer b.s.putBuf(plain)
+		p.e = b.s.encode(f.kind, f.codec, plain, slots)
+		defer p.e.free(b.s)
+		return b.append(p)
 	}
-	p := &pending{plain: plain, ready: make(chan struct{})}
 	if err := b.send(p); err != nil {
 		return err
 	}
@@ -52,14 +50,6 @@ func (f *frameBuilder) send() error {
 		return nil
 	})
 	return nil
-}
-
-// logical is what counts as new bytes of the upload: chunks, not segments.
-func (f *frameBuilder) logical(plain []byte) int64 {
-	if f.kind == KindData {
-		return int64(len(plain))
-	}
-	return 0
 }
 
 // forget waits until all chunks of the batch are in the index, so that it

@@ -75,6 +75,8 @@ func (g *group) takeRound() []*groupItem {
 
 // write serves a round: items of one kind and codec go into common frames.
 func (g *group) write(ctx context.Context, round []*groupItem) {
+	g.s.fresh.Lock()
+	defer g.s.fresh.Unlock()
 	type class struct {
 		kind  Kind
 		codec Codec

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 
@@ -528,4 +529,40 @@ func TestFailedBatchStaysFailed(t *testing.T) {
 		}
 		b.Close()
 	}
+}
+
+// Uploads of the same bytes side by side store them once.
+func TestSameBytesSideBySide(t *testing.T) {
+	w := newWorld(t)
+	s := w.store(t, nil)
+	r := seeded(t)
+	var chunks [][]byte
+	for range 300 {
+		chunks = append(chunks, noise(r, 40_000))
+	}
+	var wg sync.WaitGroup
+	var added atomic.Int64
+	for n := range 6 {
+		mine := chunks
+		if n%2 == 1 {
+			mine = append([][]byte{noise(r, 12_345)}, chunks...) // whose frames are cut elsewhere
+		}
+		wg.Go(func() {
+			_, st, err := tryPut(t.Context(), s, cas.Zstd, mine...)
+			if err != nil {
+				t.Error(err)
+			}
+			added.Add(st.NewBytes)
+		})
+	}
+	wg.Wait()
+	unique := int64(300*40_000 + 3*12_345)
+	if added.Load() != unique {
+		t.Errorf("%d bytes are said to be new, %d are", added.Load(), unique)
+	}
+	u, err := s.Usage(t.Context())
+	if err != nil || u.PackBytes > unique+unique/100 {
+		t.Errorf("%d bytes stored for %d, %v", u.PackBytes, unique, err)
+	}
+	checkStored(t, s, chunks...)
 }

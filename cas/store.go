@@ -28,6 +28,7 @@ type Store struct {
 	coder  *coder
 	pack   *packer
 	group  group
+	fresh  sync.Mutex // held from asking whether chunks are new to appending them
 	frames *frameCache
 	ctx    context.Context // for what outlives a call; never cancelled
 	cpu    chan struct{}   // one token per core: hashing, encoding and decoding

@@ -1,0 +1,67 @@
+package cas
+
+import "context"
+
+// An appended tells where the chunks of a frame lie, and what they took.
+type appended struct {
+	at     places
+	added  int64 // plain bytes that were new
+	stored int64 // bytes in the pack
+}
+
+// appendNew appends e, a frame that holds plain. Chunks that other uploads
+// have brought since they were looked up are left out: nothing is stored
+// twice, however close two uploads of it are.
+func (s *Store) appendNew(ctx context.Context, codec Codec, e *encoded, plain []byte) (out appended, err error) {
+	if e.err != nil {
+		return out, e.err
+	}
+	s.fresh.Lock()
+	defer s.fresh.Unlock()
+	rest, slots, err := s.stillNew(ctx, plain, e.h.slots, &out.at)
+	if err != nil || len(slots) == 0 {
+		return out, err
+	}
+	if len(slots) < len(e.h.slots) {
+		e = s.encode(e.h.kind, codec, rest, slots)
+		defer e.free(s)
+		if e.err != nil {
+			return out, e.err
+		}
+	}
+	at, err := s.pack.append(ctx, e.h, e.payload)
+	out.at.add(at)
+	out.added, out.stored = int64(len(rest)), int64(e.size())
+	return out, err
+}
+
+// stillNew returns the chunks of a frame that are not stored. Where the
+// others are being written is added to at.
+func (s *Store) stillNew(ctx context.Context, plain []byte, slots []Ref, at *places) ([]byte, []Ref, error) {
+	ds, known := make([]Digest, len(slots)), make([]found, len(slots))
+	for i := range slots {
+		ds[i] = slots[i].Digest
+	}
+	if err := s.find(ctx, ds, known); err != nil {
+		return nil, nil, err
+	}
+	n := 0
+	for _, f := range known {
+		if f.known {
+			at.add(f.at)
+			n++
+		}
+	}
+	if n == 0 {
+		return plain, slots, nil
+	}
+	var rest []byte
+	var left []Ref
+	for i, r := range slots {
+		if !known[i].known {
+			rest, left = append(rest, plain[:r.Length]...), append(left, r)
+		}
+		plain = plain[r.Length:]
+	}
+	return rest, left, nil
+}
