@@ -24,22 +24,18 @@ const sandbox = "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src
 
 const maxRanges = 16 // of a request; with more the whole file is sent
 
-func (s *Server) download(w http.ResponseWriter, r *http.Request) error {
-	return s.content(w, r, func(*buckets.File) (string, bool) { return "", false })
+func (s *Server) download(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
+	return s.content(w, r, b, func(*buckets.File) (string, bool) { return "", false })
 }
 
 // view shows what a browser can show without running it.
-func (s *Server) view(w http.ResponseWriter, r *http.Request) error {
-	return s.content(w, r, inlineType)
+func (s *Server) view(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
+	return s.content(w, r, b, inlineType)
 }
 
 // content answers with bytes. inline returns the type to show them as, and
 // whether to.
-func (s *Server) content(w http.ResponseWriter, r *http.Request, inline func(*buckets.File) (string, bool)) error {
-	b, err := s.bucket(r)
-	if err != nil {
-		return err
-	}
+func (s *Server) content(w http.ResponseWriter, r *http.Request, b *buckets.Bucket, inline func(*buckets.File) (string, bool)) error {
 	opts, pinned, err := getOptions(r)
 	if err != nil {
 		return err
@@ -277,11 +273,7 @@ func contentDisposition(kind, name string) string {
 }
 
 // chunk answers with one chunk of a file.
-func (s *Server) chunk(w http.ResponseWriter, r *http.Request) error {
-	b, err := s.bucket(r)
-	if err != nil {
-		return err
-	}
+func (s *Server) chunk(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
 	opts, _, err := getOptions(r)
 	if err != nil {
 		return err

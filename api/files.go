@@ -18,11 +18,7 @@ import (
 const maxJSON = 256 << 10 // bytes of a JSON body
 
 // stat describes a file, or one version of it.
-func (s *Server) stat(w http.ResponseWriter, r *http.Request) error {
-	b, err := s.bucket(r)
-	if err != nil {
-		return err
-	}
+func (s *Server) stat(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
 	opts, _, err := getOptions(r)
 	if err != nil {
 		return err
@@ -35,12 +31,8 @@ func (s *Server) stat(w http.ResponseWriter, r *http.Request) error {
 }
 
 // update applies a merge patch.
-func (s *Server) update(w http.ResponseWriter, r *http.Request) error {
+func (s *Server) update(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
 	if err := onlyFile(w, r); err != nil {
-		return err
-	}
-	b, err := s.bucket(r)
-	if err != nil {
 		return err
 	}
 	var in struct {
@@ -60,6 +52,7 @@ func (s *Server) update(w http.ResponseWriter, r *http.Request) error {
 		}
 	}
 	id := mux.Vars(r)["id"]
+	var err error
 	if p.IfMatch, err = ifMatch(r, b, id); err != nil {
 		return err
 	}
@@ -71,11 +64,7 @@ func (s *Server) update(w http.ResponseWriter, r *http.Request) error {
 }
 
 // remove moves a file to the trash, purges it, or removes one version.
-func (s *Server) remove(w http.ResponseWriter, r *http.Request) error {
-	b, err := s.bucket(r)
-	if err != nil {
-		return err
-	}
+func (s *Server) remove(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
 	id := mux.Vars(r)["id"]
 	if _, ok := manifest.ParseVersionID(id); ok {
 		v, err := b.Stat(r.Context(), id, &buckets.GetOptions{Trashed: true})
@@ -88,10 +77,11 @@ func (s *Server) remove(w http.ResponseWriter, r *http.Request) error {
 		w.WriteHeader(http.StatusNoContent)
 		return nil
 	}
-	opts := &buckets.DeleteOptions{}
-	if opts.IfMatch, err = ifMatch(r, b, id); err != nil {
+	tag, err := ifMatch(r, b, id)
+	if err != nil {
 		return err
 	}
+	opts := &buckets.DeleteOptions{IfMatch: tag}
 	if r.URL.Query().Get("permanent") == "true" {
 		if err := b.Purge(r.Context(), id, opts); err != nil {
 			return err
@@ -107,12 +97,8 @@ func (s *Server) remove(w http.ResponseWriter, r *http.Request) error {
 }
 
 // undelete takes a file out of the trash.
-func (s *Server) undelete(w http.ResponseWriter, r *http.Request) error {
+func (s *Server) undelete(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
 	if err := onlyFile(w, r); err != nil {
-		return err
-	}
-	b, err := s.bucket(r)
-	if err != nil {
 		return err
 	}
 	f, err := b.Undelete(r.Context(), mux.Vars(r)["id"])
@@ -123,18 +109,15 @@ func (s *Server) undelete(w http.ResponseWriter, r *http.Request) error {
 }
 
 // copy makes a file with the content of another.
-func (s *Server) copy(w http.ResponseWriter, r *http.Request) error {
-	src, err := s.bucket(r)
-	if err != nil {
-		return err
-	}
+func (s *Server) copy(w http.ResponseWriter, r *http.Request, src *buckets.Bucket) error {
 	var in client.CopyOptions
 	if err := readJSON(r, &in); err != nil && !errors.Is(err, io.EOF) {
 		return err
 	}
 	dst := src
 	if in.Bucket != "" {
-		if dst, err = s.named(r, in.Bucket); err != nil {
+		var err error
+		if dst, err = s.bucket(r, in.Bucket); err != nil {
 			return err
 		}
 	}
@@ -148,11 +131,7 @@ func (s *Server) copy(w http.ResponseWriter, r *http.Request) error {
 }
 
 // manifest answers with the chunk list, a JSON object a line.
-func (s *Server) manifest(w http.ResponseWriter, r *http.Request) error {
-	b, err := s.bucket(r)
-	if err != nil {
-		return err
-	}
+func (s *Server) manifest(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
 	opts, _, err := getOptions(r)
 	if err != nil {
 		return err
@@ -176,11 +155,7 @@ func (s *Server) manifest(w http.ResponseWriter, r *http.Request) error {
 }
 
 // references lists the records that hold a file.
-func (s *Server) references(w http.ResponseWriter, r *http.Request) error {
-	b, err := s.bucket(r)
-	if err != nil {
-		return err
-	}
+func (s *Server) references(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
 	f, err := b.Stat(r.Context(), mux.Vars(r)["id"], nil)
 	if err != nil {
 		return err
@@ -189,11 +164,7 @@ func (s *Server) references(w http.ResponseWriter, r *http.Request) error {
 }
 
 // preview is reserved for transformed images.
-func (s *Server) preview(w http.ResponseWriter, r *http.Request) error {
-	b, err := s.bucket(r)
-	if err != nil {
-		return err
-	}
+func (s *Server) preview(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
 	if _, err := b.Stat(r.Context(), mux.Vars(r)["id"], nil); err != nil {
 		return err
 	}
@@ -201,11 +172,7 @@ func (s *Server) preview(w http.ResponseWriter, r *http.Request) error {
 }
 
 // usage sums a bucket up.
-func (s *Server) usage(w http.ResponseWriter, r *http.Request) error {
-	b, err := s.bucket(r)
-	if err != nil {
-		return err
-	}
+func (s *Server) usage(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
 	u, err := b.Usage(r.Context())
 	if err != nil {
 		return err

@@ -28,11 +28,7 @@ type listing struct {
 }
 
 // list answers with a page of a bucket's files.
-func (s *Server) list(w http.ResponseWriter, r *http.Request) error {
-	b, err := s.bucket(r)
-	if err != nil {
-		return err
-	}
+func (s *Server) list(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
 	q := r.URL.Query()
 	limit, err := number(q, "limit", defaultLimit, maxLimit)
 	if err != nil {
@@ -105,11 +101,7 @@ func number(q url.Values, name string, fallback, limit int) (int, error) {
 }
 
 // versions answers with the versions of a file, newest first.
-func (s *Server) versions(w http.ResponseWriter, r *http.Request) error {
-	b, err := s.bucket(r)
-	if err != nil {
-		return err
-	}
+func (s *Server) versions(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
 	out := &listing{Files: []*client.File{}}
 	for f, err := range b.Versions(r.Context(), mux.Vars(r)["id"]) {
 		if err != nil {
@@ -124,8 +116,8 @@ func (s *Server) versions(w http.ResponseWriter, r *http.Request) error {
 }
 
 // restoreVersion makes an old version current again, as a new one.
-func (s *Server) restoreVersion(w http.ResponseWriter, r *http.Request) error {
-	b, n, err := s.versionOf(r)
+func (s *Server) restoreVersion(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
+	n, err := versionOf(r)
 	if err != nil {
 		return err
 	}
@@ -137,8 +129,8 @@ func (s *Server) restoreVersion(w http.ResponseWriter, r *http.Request) error {
 }
 
 // removeVersion removes a version for good.
-func (s *Server) removeVersion(w http.ResponseWriter, r *http.Request) error {
-	b, n, err := s.versionOf(r)
+func (s *Server) removeVersion(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
+	n, err := versionOf(r)
 	if err != nil {
 		return err
 	}
@@ -150,8 +142,8 @@ func (s *Server) removeVersion(w http.ResponseWriter, r *http.Request) error {
 }
 
 // diff compares a version with an earlier one.
-func (s *Server) diff(w http.ResponseWriter, r *http.Request) error {
-	b, to, err := s.versionOf(r)
+func (s *Server) diff(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
+	to, err := versionOf(r)
 	if err != nil {
 		return err
 	}
@@ -171,14 +163,11 @@ func (s *Server) diff(w http.ResponseWriter, r *http.Request) error {
 	return writeJSON(w, http.StatusOK, client.Diff{From: from, To: to, SharedBytes: d.SharedBytes, AddedBytes: d.NewBytes, RemovedBytes: d.GoneBytes})
 }
 
-func (s *Server) versionOf(r *http.Request) (*buckets.Bucket, uint64, error) {
-	b, err := s.bucket(r)
-	if err != nil {
-		return nil, 0, err
-	}
+// versionOf is the number of the version that a path names.
+func versionOf(r *http.Request) (uint64, error) {
 	n, err := parseVersion(mux.Vars(r)["n"])
 	if err != nil {
-		return nil, 0, buckets.ErrNoVersion
+		return 0, buckets.ErrNoVersion
 	}
-	return b, n, nil
+	return n, nil
 }

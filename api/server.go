@@ -81,27 +81,27 @@ func (s *Server) routes() http.Handler {
 	route("/readyz", methods{"GET": s.readyz})
 
 	const bucket = "/api/files/{bucket:[^/_][^/]*}"
-	route(bucket, methods{"GET": s.list, "POST": s.create})
-	route(bucket+"/_usage", methods{"GET": s.usage})
+	route(bucket, methods{"GET": s.in(s.list), "POST": s.in(s.create)})
+	route(bucket+"/_usage", methods{"GET": s.in(s.usage)})
 
 	const file = bucket + "/{id:[^/_][^/]*}"
-	route(file, methods{"GET": s.stat, "PUT": s.replace, "PATCH": s.update, "DELETE": s.remove})
-	route(file+"/download", methods{"GET": s.download})
-	route(file+"/view", methods{"GET": s.view})
-	route(file+"/restore", methods{"POST": s.undelete})
-	route(file+"/copy", methods{"POST": s.copy})
-	route(file+"/manifest", methods{"GET": s.manifest})
-	route(file+"/chunks/{digest}", methods{"GET": s.chunk})
-	route(file+"/references", methods{"GET": s.references})
-	route(file+"/preview", methods{"GET": s.preview})
+	route(file, methods{"GET": s.in(s.stat), "PUT": s.in(s.replace), "PATCH": s.in(s.update), "DELETE": s.in(s.remove)})
+	route(file+"/download", methods{"GET": s.in(s.download)})
+	route(file+"/view", methods{"GET": s.in(s.view)})
+	route(file+"/restore", methods{"POST": s.in(s.undelete)})
+	route(file+"/copy", methods{"POST": s.in(s.copy)})
+	route(file+"/manifest", methods{"GET": s.in(s.manifest)})
+	route(file+"/chunks/{digest}", methods{"GET": s.in(s.chunk)})
+	route(file+"/references", methods{"GET": s.in(s.references)})
+	route(file+"/preview", methods{"GET": s.in(s.preview)})
 
 	const version = file + "/versions/{n}"
-	route(file+"/versions", methods{"GET": s.versions})
-	route(version, methods{"GET": s.stat, "DELETE": s.removeVersion})
-	route(version+"/download", methods{"GET": s.download})
-	route(version+"/view", methods{"GET": s.view})
-	route(version+"/restore", methods{"POST": s.restoreVersion})
-	route(version+"/diff", methods{"GET": s.diff})
+	route(file+"/versions", methods{"GET": s.in(s.versions)})
+	route(version, methods{"GET": s.in(s.stat), "DELETE": s.in(s.removeVersion)})
+	route(version+"/download", methods{"GET": s.in(s.download)})
+	route(version+"/view", methods{"GET": s.in(s.view)})
+	route(version+"/restore", methods{"POST": s.in(s.restoreVersion)})
+	route(version+"/diff", methods{"GET": s.in(s.diff)})
 
 	m.NotFoundHandler = s.answer(func(http.ResponseWriter, *http.Request) error { return errNoRoute })
 	return m
@@ -127,17 +127,28 @@ func (s *Server) dispatch(on methods) http.Handler {
 	})
 }
 
-// bucket returns the bucket that a request names as its sender sees it.
-func (s *Server) bucket(r *http.Request) (*buckets.Bucket, error) {
-	return s.named(r, mux.Vars(r)["bucket"])
-}
-
-func (s *Server) named(r *http.Request, name string) (*buckets.Bucket, error) {
+// bucket returns a bucket as the sender of a request sees it. There is no
+// other way to one.
+func (s *Server) bucket(r *http.Request, name string) (*buckets.Bucket, error) {
 	b, err := s.store.Bucket(name)
 	if err != nil {
 		return nil, err
 	}
 	return b.As(s.principal(r)), nil
+}
+
+// A bucketHandler answers a request about the bucket that its path names.
+type bucketHandler func(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error
+
+// in finds a handler's bucket.
+func (s *Server) in(h bucketHandler) handler {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		b, err := s.bucket(r, mux.Vars(r)["bucket"])
+		if err != nil {
+			return err
+		}
+		return h(w, r, b)
+	}
 }
 
 // principal is who sent a request.

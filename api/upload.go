@@ -23,11 +23,7 @@ const (
 )
 
 // create stores a new file.
-func (s *Server) create(w http.ResponseWriter, r *http.Request) error {
-	b, err := s.bucket(r)
-	if err != nil {
-		return err
-	}
+func (s *Server) create(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
 	u, err := newUpload(r)
 	if err != nil {
 		return err
@@ -57,12 +53,8 @@ func (s *Server) create(w http.ResponseWriter, r *http.Request) error {
 }
 
 // replace stores a new version of a file.
-func (s *Server) replace(w http.ResponseWriter, r *http.Request) error {
+func (s *Server) replace(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
 	if err := onlyFile(w, r); err != nil {
-		return err
-	}
-	b, err := s.bucket(r)
-	if err != nil {
 		return err
 	}
 	u, err := newUpload(r)

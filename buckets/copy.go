@@ -2,8 +2,6 @@ package buckets
 
 import (
 	"context"
-	"errors"
-	"io/fs"
 
 	"github.com/cairn-store/cairn/manifest"
 )
@@ -43,24 +41,8 @@ func (b *Bucket) Copy(ctx context.Context, id string, dst *Bucket, opts *CopyOpt
 
 // link makes the content of m a file of the bucket.
 func (b *Bucket) link(ctx context.Context, name string, m *manifest.Manifest, opts *PutOptions) (*File, error) {
-	u, err := b.newUpload(opts)
+	u, err := b.newNamedUpload(ctx, name, opts)
 	if err != nil {
-		return nil, err
-	}
-	if u.name, err = cleanName(name); err != nil {
-		return nil, err
-	}
-	if u.folder, err = cleanFolder(opts.Folder); err != nil {
-		return nil, err
-	}
-	if err := b.allowCreate(ctx, u.folder, u.name); err != nil {
-		return nil, err
-	}
-	old, err := b.s.meta.FileByPath(ctx, b.b.name, join(u.folder, u.name))
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, err
-	}
-	if err := u.begin(ctx, old); err != nil {
 		return nil, err
 	}
 	u.mime, u.c = m.MIMEType, &m.Content

@@ -30,6 +30,15 @@ const (
 // already holds becomes a new version of that file. The file it returns is
 // durable.
 func (b *Bucket) Put(ctx context.Context, name string, r io.Reader, opts *PutOptions) (*File, error) {
+	u, err := b.newNamedUpload(ctx, name, opts)
+	if err != nil {
+		return nil, err
+	}
+	return u.run(ctx, r)
+}
+
+// newNamedUpload begins an upload by name, authorised and ready for content.
+func (b *Bucket) newNamedUpload(ctx context.Context, name string, opts *PutOptions) (*upload, error) {
 	u, err := b.newUpload(opts)
 	if err != nil {
 		return nil, err
@@ -47,10 +56,7 @@ func (b *Bucket) Put(ctx context.Context, name string, r io.Reader, opts *PutOpt
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
-	if err := u.begin(ctx, old); err != nil {
-		return nil, err
-	}
-	return u.run(ctx, r)
+	return u, u.begin(ctx, old)
 }
 
 // Replace stores the content of r as a new version of the file id (f_…).
