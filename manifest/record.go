@@ -16,7 +16,7 @@ type Record struct {
 	Manifest *Manifest   // a version's row
 	Purged   FileID      // the file and all its versions are gone
 	Dropped  VersionID   // the version is gone
-	Doomed   *cas.PackID // the pack's deletion has begun: nothing in it counts
+	Doomed   *cas.PackID // the pack's deletion has begun: its chunks don't count
 }
 
 // Types of records. They are part of the format.

@@ -171,6 +171,7 @@ func TestReportCheckDump(t *testing.T) {
 	s := &shell{t, []string{"--data", t.TempDir()}}
 	f := write(t, filepath.Join(t.TempDir(), "f"), "hello")
 	s.run(0, "", "put", f)
+	s.run(0, "not to be damaged", "put", "--name", "g", "-")
 	out, _ := s.run(0, "", "report", "dedup", "--json")
 	for _, key := range []string{"logical_bytes", "unique_bytes", "stored_bytes", "files", "manifests", "chunks", "unique_chunks", "dedup_ratio", "index_bytes"} {
 		if !strings.Contains(out, `"`+key+`":`) {
@@ -196,6 +197,16 @@ func TestReportCheckDump(t *testing.T) {
 	write(t, packs[0], string(p))
 	if out, _ := s.run(1, "", "check", "--json"); !strings.Contains(out, `"ok":false`) || strings.Count(out, `"manifest_id":"m_`) != 1 {
 		t.Errorf("check of damage: %s", out)
+	}
+	if _, stderr := s.run(1, "", "get", "demo/f"); !strings.Contains(stderr, "damaged") || !strings.Contains(stderr, filepath.Base(packs[0])) {
+		t.Errorf("get of what is damaged: %s", stderr)
+	}
+	if out, _ := s.run(0, "", "get", "demo/g"); out != "not to be damaged" {
+		t.Errorf("get of another file: %q", out)
+	}
+	s.run(0, "", "put", "--name", "h", f) // carries the damaged chunk
+	if out, _ := s.run(0, "", "get", "demo/f"); out != "hello" {
+		t.Errorf("get of what an upload has healed: %q", out)
 	}
 	held, err := local.Open(t.Context(), s.target[1], nil)
 	if err != nil {
