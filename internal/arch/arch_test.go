@@ -32,7 +32,9 @@ var allowed = map[string][]string{
 	"manifest":              {"cas", "chunker"},
 	"manifest/pebblestore":  {"manifest", "cas", "backend"},
 	"manifest/manifesttest": {"manifest", "cas"},
-	"buckets":               {"manifest", "cas", "chunker", "backend"},
+	"buckets":               {"manifest", "cas", "chunker", "backend", "buckets/rules"},
+	"buckets/rules":         {},
+	"buckets/schema":        {"buckets/rules", "chunker"},
 	"buckets/local":         {"*"},
 	"api":                   {"buckets", "manifest", "cas", "api/client"},
 	"api/client":            {},
@@ -45,6 +47,7 @@ var allowed = map[string][]string{
 // only lists who may know of what is kept behind one door.
 var only = map[string][]string{
 	"github.com/cockroachdb/pebble": {"manifest/pebblestore", "internal/crashfs"},
+	"cel.dev/cel-go":                {"buckets/rules"},
 	"net/http":                      {"api", "api/client", "cmd/cairn"},
 	"github.com/spf13/cobra":        {"cmd/cairn"},
 }
