@@ -35,14 +35,21 @@ var profiles = [...]struct {
 // Profile returns the splitter of a profile by its name: fine, balanced, bulk,
 // media or whole. The name default stands for balanced.
 func Profile(name string) (Splitter, error) {
-	names := make([]string, 0, len(profiles)+1)
 	for _, p := range profiles {
 		if p.name == name || p.name == defaultProfile && name == "default" {
 			return p.splitter, nil
 		}
-		names = append(names, p.name)
 	}
-	return nil, fmt.Errorf("chunker: unknown profile %q (valid: %s, default)", name, strings.Join(names, ", "))
+	return nil, fmt.Errorf("chunker: unknown profile %q (valid: %s, default)", name, strings.Join(Profiles(), ", "))
+}
+
+// Profiles returns the names of the profiles.
+func Profiles() []string {
+	names := make([]string, len(profiles))
+	for i, p := range profiles {
+		names[i] = p.name
+	}
+	return names
 }
 
 // Parse returns the splitter whose String is name.

@@ -1,0 +1,211 @@
+// Package schema reads what an operator writes: the buckets of schema.yaml and
+// the backends, tokens and server settings of alyx.yml. What it refuses it
+// refuses with file, line, column and what to write instead.
+package schema
+
+import (
+	"errors"
+	"regexp"
+	"slices"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+
+	"github.com/cairn-store/cairn/buckets/rules"
+)
+
+// A Bucket is one entry below buckets in schema.yaml.
+type Bucket struct {
+	Backend           string      `key:"backend" doc:"name of a backend of alyx.yml; may be left out when there is only one"`
+	Enabled           bool        `key:"enabled" doc:"false refuses everybody but operators" default:"true"`
+	MaxFileSize       Size        `key:"max_file_size" doc:"bytes of one file"`
+	MaxTotalSize      Size        `key:"max_total_size" doc:"logical bytes of all versions in the bucket, the trash included"`
+	MaxOwnerSize      Size        `key:"max_owner_size" doc:"the same, of the files of one owner"`
+	AllowedTypes      []string    `key:"allowed_types" doc:"media types taken: image/png, image/*, */*"`
+	AllowedExtensions []string    `key:"allowed_extensions" doc:"ends of names taken, without the dot, in lower case"`
+	TypeCheck         TypeCheck   `key:"type_check" doc:"what types are checked against: strict (content, name and declaration agree), sniff (content), declared" default:"sniff"`
+	Compression       Compression `key:"compression" doc:"none, gzip or zstd; {codec: zstd, level: 9}; true is zstd"`
+	Chunking          Chunking    `key:"chunking" doc:"how content is cut: a profile, or {profile: NAME}" default:"balanced"`
+	Digests           []string    `key:"digests" doc:"whole-file digests kept beside the root: sha256, blake3, md5"`
+	Dedup             Dedup       `key:"dedup" doc:"among whose files an upload may be told that bytes are there: principal, bucket, global" default:"principal"`
+	Versioning        Versioning  `key:"versioning" doc:"true, false, or {enabled, keep, keep_for}"`
+	Trash             Duration    `key:"trash" doc:"how long deleted files can be brought back; off purges at once" default:"30d"`
+	UploadExpiry      Duration    `key:"upload_expiry" doc:"how long an unfinished upload is kept" default:"24h"`
+	SignedURLTTL      Duration    `key:"signed_url_ttl" doc:"the longest life of a signed URL" default:"7d"`
+	InlineTypes       []string    `key:"inline_types" doc:"media types that /view shows in place; by default harmless images, audio, video and text"`
+	FileRules         bool        `key:"file_rules" doc:"true lets a file's access member replace the bucket's rules for it" default:"false"`
+	Rules             Rules       `key:"rules" doc:"CEL expressions by operation; a missing one denies"`
+	Transforms        Reserved    `key:"transforms" doc:"reserved"`
+	Encryption        Reserved    `key:"encryption" doc:"reserved"`
+	Antivirus         Reserved    `key:"antivirus" doc:"reserved"`
+}
+
+// Rules are the sources of a bucket's rules; "" is a missing one.
+type Rules struct {
+	Create   string `key:"create" doc:"begin and commit uploads"`
+	Read     string `key:"read" doc:"see metadata, versions, references, manifest"`
+	Update   string `key:"update" doc:"new versions, metadata, access, restore of a version"`
+	Delete   string `key:"delete" doc:"trash, purge, undelete, delete of a version"`
+	Download string `key:"download" doc:"read content by any route; read's rule if missing"`
+	List     string `key:"list" doc:"list files and see usage; read's rule if missing. One that names file filters"`
+}
+
+// A Schema is what schema.yaml declares of files.
+type Schema struct {
+	Buckets  map[string]*Bucket
+	Warnings Problems // what is allowed but hardly meant
+}
+
+var (
+	bucketName = regexp.MustCompile(`^[a-z][a-z0-9_-]*$`)
+	mediaType  = regexp.MustCompile(`^(\*/\*|[a-z0-9][a-z0-9!#$&^_.+-]*/(\*|[a-z0-9][a-z0-9!#$&^_.+-]*))$`)
+	extension  = regexp.MustCompile(`^[a-z0-9][a-z0-9_+-]*(\.[a-z0-9_+-]+)*$`)
+)
+
+const maxName = 63 // bytes of a bucket's name
+
+// Parse reads schema.yaml: the buckets; all else of Alyx's schema is passed
+// over. cfg says what backends there are. The error is Problems.
+func Parse(file string, text []byte, cfg *Config) (*Schema, error) {
+	src := &source{file: file, text: text}
+	out := &Schema{Buckets: make(map[string]*Bucket)}
+	root := src.parse()
+	if root == nil {
+		return nil, src.err()
+	}
+	env, err := rules.NewEnv()
+	if err != nil {
+		return nil, err
+	}
+	c := &checker{source: src, cfg: cfg, env: env}
+	c.eachKey(root, func(k, value *yaml.Node) {
+		if k.Value != "buckets" || isNull(value) {
+			return
+		}
+		c.eachKey(value, func(k, value *yaml.Node) {
+			c.name(k)
+			b := &Bucket{}
+			setDefaults(valueOf(b))
+			c.decode(value, valueOf(b))
+			c.bucket(k, value, b)
+			out.Buckets[k.Value] = b
+		})
+	})
+	out.Warnings = c.warnings
+	return out, c.err()
+}
+
+// A checker looks at what was decoded.
+type checker struct {
+	*source
+	cfg      *Config
+	env      *rules.Env
+	warnings Problems
+}
+
+func (c *checker) name(k *yaml.Node) {
+	switch {
+	case strings.HasPrefix(k.Value, "_alyx_"):
+		c.problem(k, "bucket name %q: names that begin with _alyx_ are the system's", k.Value)
+	case !bucketName.MatchString(k.Value):
+		c.problem(k, "bucket name %q: want a small letter, then small letters, digits, _ or -", k.Value)
+	case len(k.Value) > maxName:
+		c.problem(k, "bucket name %q: at most %d characters are taken", k.Value, maxName)
+	}
+}
+
+// bucket checks b, declared at k by n.
+func (c *checker) bucket(k, n *yaml.Node, b *Bucket) {
+	c.backend(k, n, b)
+	for _, list := range []struct {
+		key, want string
+		values    []string
+		valid     *regexp.Regexp
+	}{
+		{"allowed_types", "a media type such as image/png or image/*", b.AllowedTypes, mediaType},
+		{"inline_types", "a media type such as image/png or image/*", b.InlineTypes, mediaType},
+		{"allowed_extensions", "an extension in small letters without its dot, such as pdf", b.AllowedExtensions, extension},
+	} {
+		for i, v := range list.values {
+			if !list.valid.MatchString(v) {
+				c.problem(get(n, list.key).Content[i], "%q is not %s", v, list.want)
+			}
+		}
+	}
+	digests := []string{"sha256", "blake3", "md5"}
+	for i, d := range b.Digests {
+		if !slices.Contains(digests, d) {
+			c.problem(get(n, "digests").Content[i], "%q is not a digest%s", d, nearest(d, digests))
+		}
+	}
+	if l := b.Compression.Level; l < 0 || l > 9 {
+		c.problem(get(n, "compression", "level"), "compression level %d is not 0 to 9", l)
+	}
+	if _, err := oneOf(&yaml.Node{Kind: yaml.ScalarNode, Value: b.Compression.Codec}, "none", "gzip", "zstd"); err != nil {
+		c.problem(get(n, "compression", "codec"), "%s", err)
+	}
+	if b.Versioning.Keep < 0 {
+		c.problem(get(n, "versioning", "keep"), "keep %d is not a number of versions", b.Versioning.Keep)
+	}
+	if b.MaxTotalSize > 0 && b.MaxFileSize > b.MaxTotalSize {
+		c.problem(get(n, "max_file_size"), "max_file_size is more than max_total_size: no file may be larger than its bucket")
+	}
+	c.rules(k, n, b)
+}
+
+// backend checks that b's backend exists, choosing the only one by default.
+func (c *checker) backend(k, n *yaml.Node, b *Bucket) {
+	names := c.cfg.backendNames()
+	switch {
+	case b.Backend == "" && len(names) == 1:
+		b.Backend = names[0]
+	case b.Backend == "":
+		c.problem(k, "bucket %q names no backend%s", k.Value, nearest("", names))
+	case !slices.Contains(names, b.Backend):
+		c.problem(get(n, "backend"), "there is no backend %q in storage.backends%s", b.Backend, nearest(b.Backend, names))
+	}
+}
+
+func (c *checker) rules(k, n *yaml.Node, b *Bucket) {
+	v, used := valueOf(&b.Rules), false
+	for _, f := range fieldsOf(v) {
+		text := v.Field(f.index).String()
+		at := get(n, "rules", f.keys[0])
+		if text == "" {
+			if at.Kind == yaml.ScalarNode && at.Tag == "!!str" {
+				c.problem(at, "rule %s is empty: write \"false\" to deny, or leave it out", f.keys[0])
+			}
+			continue
+		}
+		used = true
+		_, err := c.env.Compile(text)
+		var syntax *rules.SyntaxError
+		if errors.As(err, &syntax) {
+			c.problem(c.inside(at, syntax.Line, syntax.Column), "rule %s does not compile: %s", f.keys[0], syntax.Message)
+		}
+	}
+	if !used {
+		c.warnings = append(c.warnings, Problem{c.file, k.Line, k.Column,
+			"bucket " + k.Value + " has no rules: only operators can use it"})
+	}
+}
+
+// inside is the place of a line and column within a text, as far as YAML's
+// quoting lets one tell.
+func (c *checker) inside(n *yaml.Node, line, column int) *yaml.Node {
+	at := *n
+	switch {
+	case n.Style&yaml.LiteralStyle != 0:
+		at.Line += line
+		if lines := strings.Split(string(c.text), "\n"); at.Line <= len(lines) {
+			text := lines[at.Line-1]
+			at.Column = len(text) - len(strings.TrimLeft(text, " ")) + column
+		}
+	case n.Style&yaml.FoldedStyle != 0 || line > 1:
+	case n.Style&(yaml.SingleQuotedStyle|yaml.DoubleQuotedStyle) != 0:
+		at.Column += column
+	default:
+		at.Column += column - 1
+	}
+	return &at
+}

@@ -1,0 +1,256 @@
+package schema
+
+import (
+	"fmt"
+	"maps"
+	"net/netip"
+	"reflect"
+	"regexp"
+	"slices"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+
+	"github.com/cairn-store/cairn/buckets/rules"
+)
+
+// A Config is what alyx.yml says of storage, of who is who, and of serving.
+type Config struct {
+	Storage Storage
+	Auth    Auth
+	Server  Server
+}
+
+// Storage names the backends.
+type Storage struct {
+	Backends  map[string]*Backend `key:"backends" doc:"backends by name"`
+	Operators string              `key:"operators" doc:"CEL over auth and request: who may see physical sizes, run reports, and pass every rule"`
+}
+
+// A Backend is where packs lie.
+type Backend struct {
+	Type       string      `key:"type" doc:"filesystem or s3"`
+	Filesystem *Filesystem `key:"filesystem,local" doc:"of type filesystem"`
+	S3         *S3         `key:"s3" doc:"of type s3"`
+}
+
+// Filesystem is a directory.
+type Filesystem struct {
+	Path string `key:"path,base_path" doc:"directory of the packs"`
+}
+
+// S3 is a bucket of S3 or of a service that speaks it. Without keys the
+// default credential chain applies.
+type S3 struct {
+	Bucket          string `key:"bucket" doc:"S3 bucket that holds the backend's packs"`
+	Prefix          string `key:"prefix" doc:"of all keys"`
+	Endpoint        string `key:"endpoint" doc:"URL of the service; empty is AWS"`
+	Region          string `key:"region" doc:"AWS region, or auto" default:"auto"`
+	AccessKeyID     string `key:"access_key_id" doc:"static key"`
+	SecretAccessKey string `key:"secret_access_key" doc:"static secret"`
+	SessionToken    string `key:"session_token" doc:"of temporary keys"`
+	ForcePathStyle  bool   `key:"force_path_style" doc:"true for most services that are not AWS" default:"false"`
+}
+
+// Auth says whose tokens are believed.
+type Auth struct {
+	JWT *JWT `key:"jwt" doc:"tokens of Alyx or of an identity provider"`
+}
+
+// JWT says which tokens are believed.
+type JWT struct {
+	Secret    string   `key:"secret" doc:"of HS256, at least 32 bytes"`
+	JWKS      string   `key:"jwks" doc:"file or https URL of public keys, for RS256, ES256 and EdDSA"`
+	Algorithm string   `key:"algorithm" doc:"the one algorithm taken; by default HS256 with a secret"`
+	Issuer    string   `key:"issuer" doc:"that iss must be; empty takes any"`
+	Audience  string   `key:"audience" doc:"that aud must hold; empty takes any"`
+	Leeway    Duration `key:"leeway" doc:"by which clocks may differ" default:"30s"`
+}
+
+// Server says how requests are taken.
+type Server struct {
+	TrustedProxies []string `key:"trusted_proxies" doc:"addresses or networks whose X-Forwarded-For is believed"`
+	CORSOrigins    []string `key:"cors_origins" doc:"origins whose pages may use the API; * is any, without credentials"`
+	PublicURL      string   `key:"public_url" doc:"what signed URLs begin with; by default the request's own"`
+}
+
+// defaultBackend is the backend of a configuration that names none: the
+// store's own directory.
+const defaultBackend = "local"
+
+func (c *Config) backendNames() []string {
+	if c == nil || len(c.Storage.Backends) == 0 {
+		return []string{defaultBackend}
+	}
+	return slices.Sorted(maps.Keys(c.Storage.Backends))
+}
+
+// ParseConfig reads alyx.yml: storage and auth.jwt are Cairn's and strict;
+// of server only Cairn's own keys are looked at, the rest is passed over.
+// ${NAME} in a value is what getenv returns for it. The error is Problems.
+func ParseConfig(file string, text []byte, getenv func(string) (string, bool)) (*Config, error) {
+	src := &source{file: file, text: text}
+	root := src.parse()
+	if root == nil {
+		return nil, src.err()
+	}
+	out := &Config{}
+	src.eachKey(root, func(k, value *yaml.Node) {
+		switch k.Value {
+		case "storage":
+			src.expand(value, getenv)
+			src.decode(value, valueOf(&out.Storage))
+			src.storage(value, &out.Storage)
+		case "auth":
+			src.loose(value, valueOf(&out.Auth), getenv)
+			src.jwt(get(value, "jwt"), out.Auth.JWT)
+		case "server":
+			src.loose(value, valueOf(&out.Server), getenv)
+			src.server(value, &out.Server)
+		}
+	})
+	return out, src.err()
+}
+
+// loose decodes the keys of a section that are Cairn's, and passes over what
+// is Alyx's.
+func (s *source) loose(n *yaml.Node, v reflect.Value, getenv func(string) (string, bool)) {
+	if isNull(n) {
+		return
+	}
+	fields := fieldsOf(v)
+	s.eachKey(n, func(k, value *yaml.Node) {
+		for _, f := range fields {
+			if slices.Contains(f.keys, k.Value) && !isNull(value) {
+				s.expand(value, getenv)
+				s.decode(value, v.Field(f.index))
+			}
+		}
+	})
+}
+
+var variable = regexp.MustCompile(`\$\{([A-Za-z_][A-Za-z0-9_]*)(:-[^}]*)?\}`)
+
+// expand puts the environment into the values below n. What it puts in is
+// never read as YAML.
+func (s *source) expand(n *yaml.Node, getenv func(string) (string, bool)) {
+	if n.Kind == yaml.MappingNode {
+		for i := 1; i < len(n.Content); i += 2 {
+			s.expand(n.Content[i], getenv)
+		}
+		return
+	}
+	for _, c := range n.Content {
+		s.expand(c, getenv)
+	}
+	if n.Kind != yaml.ScalarNode {
+		return
+	}
+	n.Value = variable.ReplaceAllStringFunc(n.Value, func(m string) string {
+		part := variable.FindStringSubmatch(m)
+		if v, ok := getenv(part[1]); ok {
+			return v
+		}
+		if part[2] == "" {
+			s.problem(n, "environment variable %s is not set; set it, or write ${%s:-VALUE}", part[1], part[1])
+		}
+		return strings.TrimPrefix(part[2], ":-")
+	})
+}
+
+func (s *source) storage(n *yaml.Node, st *Storage) {
+	for _, name := range slices.Sorted(maps.Keys(st.Backends)) {
+		b, at := st.Backends[name], get(n, "backends", name)
+		if !bucketName.MatchString(name) {
+			s.problem(at, "backend name %q: want a small letter, then small letters, digits, _ or -", name)
+		}
+		if b == nil {
+			s.problem(at, "backend %q is empty: give its type", name)
+			continue
+		}
+		s.oneBackend(at, name, b)
+	}
+	if st.Operators == "" {
+		return
+	}
+	env, err := rules.NewEnv()
+	if err == nil {
+		_, err = env.Compile(st.Operators)
+	}
+	if err != nil {
+		s.problem(get(n, "operators"), "operators does not compile: %s", err)
+	}
+}
+
+func (s *source) oneBackend(at *yaml.Node, name string, b *Backend) {
+	types := []string{"filesystem", "s3"}
+	switch {
+	case b.Type == "":
+		s.problem(at, "backend %q has no type%s", name, nearest("", types))
+	case !slices.Contains(types, b.Type):
+		s.problem(get(at, "type"), "backend type %q is not known%s", b.Type, nearest(b.Type, types))
+	case b.Type == "filesystem" && (b.Filesystem == nil || b.Filesystem.Path == ""):
+		s.problem(at, "backend %q has no path: write filesystem: {path: DIR}", name)
+	case b.Type == "s3" && (b.S3 == nil || b.S3.Bucket == ""):
+		s.problem(at, "backend %q has no bucket: write s3: {bucket: NAME}", name)
+	case b.Type == "s3" && (b.S3.AccessKeyID == "") != (b.S3.SecretAccessKey == ""):
+		s.problem(get(at, "s3"), "backend %q has half a key: give access_key_id and secret_access_key, or neither", name)
+	case b.Type == "filesystem" && b.S3 != nil, b.Type == "s3" && b.Filesystem != nil:
+		s.problem(at, "backend %q is a %s and has settings of another type", name, b.Type)
+	}
+}
+
+// algorithms that a key set may be pinned to.
+var algorithms = []string{"HS256", "RS256", "ES256", "EdDSA"}
+
+const minSecret = 32 // bytes, as RFC 7518 3.2 demands of HS256
+
+func (s *source) jwt(n *yaml.Node, j *JWT) {
+	if j == nil {
+		return
+	}
+	if j.Algorithm == "" && j.Secret != "" {
+		j.Algorithm = "HS256"
+	}
+	switch {
+	case (j.Secret == "") == (j.JWKS == ""):
+		s.problem(n, "auth.jwt takes either secret or jwks")
+	case j.Secret != "" && len(j.Secret) < minSecret:
+		s.problem(get(n, "secret"), "the secret is %d bytes, want at least %d", len(j.Secret), minSecret)
+	case j.Algorithm == "":
+		s.problem(n, "auth.jwt with jwks needs its algorithm: RS256, ES256 or EdDSA")
+	case !slices.Contains(algorithms, j.Algorithm):
+		s.problem(get(n, "algorithm"), "algorithm %q is not taken%s", j.Algorithm, nearest(j.Algorithm, algorithms))
+	case (j.Algorithm == "HS256") != (j.Secret != ""):
+		s.problem(get(n, "algorithm"), "algorithm %s does not go with what is configured: HS256 is for a secret, the others for jwks", j.Algorithm)
+	case strings.HasPrefix(j.JWKS, "http://"):
+		s.problem(get(n, "jwks"), "jwks %q: keys are fetched by https only", j.JWKS)
+	}
+}
+
+func (s *source) server(n *yaml.Node, sv *Server) {
+	for i, p := range sv.TrustedProxies {
+		if _, err := ParseNetwork(p); err != nil {
+			s.problem(get(n, "trusted_proxies").Content[i], "%s", err)
+		}
+	}
+	for i, o := range sv.CORSOrigins {
+		if o != "*" && !strings.HasPrefix(o, "https://") && !strings.HasPrefix(o, "http://") {
+			s.problem(get(n, "cors_origins").Content[i], "origin %q: write it as https://host, or *", o)
+		}
+	}
+}
+
+// ParseNetwork reads an address or a network.
+func ParseNetwork(text string) (netip.Prefix, error) {
+	if p, err := netip.ParsePrefix(text); err == nil {
+		return p.Masked(), nil
+	}
+	a, err := netip.ParseAddr(text)
+	if err != nil {
+		return netip.Prefix{}, fmt.Errorf("%q is neither an address nor a network: write 10.0.0.1 or 10.0.0.0/8", text)
+	}
+	return netip.PrefixFrom(a, a.BitLen()), nil
+}
+
+func valueOf[T any](p *T) reflect.Value { return reflect.ValueOf(p).Elem() }

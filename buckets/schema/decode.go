@@ -1,0 +1,269 @@
+package schema
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"reflect"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// A valueParser is a type with a syntax of its own; where it has keys too,
+// only for what is no mapping. Its error is a Problem's message.
+type valueParser interface{ parse(n *yaml.Node) error }
+
+// parse reads the one document of a file.
+func (s *source) parse() *yaml.Node {
+	d := yaml.NewDecoder(bytes.NewReader(s.text))
+	var doc, more yaml.Node
+	if err := d.Decode(&doc); errors.Is(err, io.EOF) {
+		return &yaml.Node{Kind: yaml.MappingNode, Line: 1, Column: 1}
+	} else if err != nil {
+		s.syntax(err)
+		return nil
+	}
+	if err := d.Decode(&more); err == nil {
+		s.problem(&more, "a second document: one file is one document")
+	} else if !errors.Is(err, io.EOF) {
+		s.syntax(err)
+	}
+	root := doc.Content[0]
+	if isNull(root) {
+		return &yaml.Node{Kind: yaml.MappingNode, Line: 1, Column: 1}
+	}
+	if root.Kind != yaml.MappingNode {
+		s.problem(root, "the file is %s, want keys and values", describe(root))
+		return nil
+	}
+	return root
+}
+
+var yamlLine = regexp.MustCompile(`^yaml: (?:line (\d+): )?(.*)$`)
+
+// syntax reports an error of the YAML parser, which names only a line.
+func (s *source) syntax(err error) {
+	at, message := &yaml.Node{}, err.Error()
+	if m := yamlLine.FindStringSubmatch(message); m != nil {
+		at.Line, _ = strconv.Atoi(m[1])
+		message = m[2]
+	}
+	s.problem(at, "not YAML: %s", message)
+}
+
+// decode fills v with what n says. Types say how by their tags: key names a
+// field's key and, after commas, its other spellings.
+func (s *source) decode(n *yaml.Node, v reflect.Value) {
+	if n.Kind == yaml.AliasNode {
+		n = n.Alias
+	}
+	if p, ok := v.Addr().Interface().(valueParser); ok && (n.Kind != yaml.MappingNode || len(fieldsOf(v)) == 0) {
+		if err := p.parse(n); err != nil {
+			s.problem(n, "%s", err)
+		}
+		return
+	}
+	switch v.Kind() {
+	case reflect.Pointer:
+		v.Set(reflect.New(v.Type().Elem()))
+		setDefaults(v.Elem())
+		s.decode(n, v.Elem())
+	case reflect.Struct:
+		s.decodeStruct(n, v)
+	case reflect.Map:
+		s.decodeMap(n, v)
+	case reflect.Slice:
+		if n.Kind != yaml.SequenceNode {
+			s.problem(n, "this is %s, want a list: [a, b]", describe(n))
+			return
+		}
+		v.Set(reflect.MakeSlice(v.Type(), len(n.Content), len(n.Content)))
+		for i, e := range n.Content {
+			s.decode(e, v.Index(i))
+		}
+	default:
+		if err := decodeScalar(n, v); err != nil {
+			s.problem(n, "%s", err)
+		}
+	}
+}
+
+func decodeScalar(n *yaml.Node, v reflect.Value) error {
+	want := map[reflect.Kind]string{reflect.String: "a text", reflect.Bool: "true or false", reflect.Int: "a whole number"}[v.Kind()]
+	if n.Kind != yaml.ScalarNode || isNull(n) {
+		return fmt.Errorf("this is %s, want %s", describe(n), want)
+	}
+	var err error
+	switch v.Kind() {
+	case reflect.String:
+		v.SetString(n.Value)
+	case reflect.Bool:
+		var b bool
+		b, err = strconv.ParseBool(n.Value)
+		v.SetBool(b)
+	case reflect.Int:
+		var i int64
+		i, err = strconv.ParseInt(n.Value, 10, 64)
+		v.SetInt(i)
+	default:
+		panic("schema: no way to decode a " + v.Type().String())
+	}
+	if err != nil {
+		return fmt.Errorf("%q is not %s", n.Value, want)
+	}
+	return nil
+}
+
+func (s *source) decodeStruct(n *yaml.Node, v reflect.Value) {
+	if isNull(n) {
+		return
+	}
+	fields := fieldsOf(v)
+	s.eachKey(n, func(k, value *yaml.Node) {
+		i := slices.IndexFunc(fields, func(f field) bool { return slices.Contains(f.keys, k.Value) })
+		if i < 0 {
+			var names []string
+			for _, f := range fields {
+				names = append(names, f.keys[0])
+			}
+			hint := nearest(k.Value, names)
+			if h := refused[k.Value]; h != "" {
+				hint = ": " + h
+			}
+			s.problem(k, "unknown key %q%s", k.Value, hint)
+			return
+		}
+		if isNull(value) {
+			return // "key:" with nothing behind it is as good as no key
+		}
+		s.decode(value, v.Field(fields[i].index))
+	})
+}
+
+// refused are keys of Alyx that mean something that Cairn does otherwise.
+var refused = map[string]string{
+	"bucket_prefix": "a backend is one S3 bucket; name it by bucket, and set prefix to share it",
+}
+
+func (s *source) decodeMap(n *yaml.Node, v reflect.Value) {
+	v.Set(reflect.MakeMap(v.Type()))
+	if isNull(n) {
+		return
+	}
+	s.eachKey(n, func(k, value *yaml.Node) {
+		e := reflect.New(v.Type().Elem()).Elem()
+		if !isNull(value) || e.Kind() == reflect.String {
+			s.decode(value, e)
+		} else if e.Kind() == reflect.Pointer {
+			e.Set(reflect.New(e.Type().Elem()))
+			setDefaults(e.Elem())
+		}
+		v.SetMapIndex(reflect.ValueOf(k.Value), e)
+	})
+}
+
+// eachKey runs over a mapping and refuses what YAML allows in one but nobody
+// means: keys twice, keys that are no texts.
+func (s *source) eachKey(n *yaml.Node, do func(k, value *yaml.Node)) {
+	if n.Kind != yaml.MappingNode {
+		s.problem(n, "this is %s, want keys and values", describe(n))
+		return
+	}
+	seen := make(map[string]int)
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		k, value := n.Content[i], n.Content[i+1]
+		switch {
+		case k.Kind != yaml.ScalarNode:
+			s.problem(k, "a key is %s, want a name", describe(k))
+		case k.Tag == "!!merge":
+			s.problem(k, "merge keys are not taken: write the keys out")
+		case seen[k.Value] > 0:
+			s.problem(k, "key %q a second time; the first is in line %d", k.Value, seen[k.Value])
+		default:
+			seen[k.Value] = k.Line
+			if value.Kind == yaml.AliasNode {
+				value = value.Alias
+			}
+			do(k, value)
+		}
+	}
+}
+
+// A field is a key of a struct.
+type field struct {
+	index        int
+	keys         []string // the first is the one to write
+	doc, initial string
+	typ          reflect.Type
+}
+
+func fieldsOf(v reflect.Value) (fs []field) {
+	if v.Kind() != reflect.Struct {
+		return nil
+	}
+	for i := range v.NumField() {
+		f := v.Type().Field(i)
+		if key, ok := f.Tag.Lookup("key"); ok {
+			fs = append(fs, field{i, strings.Split(key, ","), f.Tag.Get("doc"), f.Tag.Get("default"), f.Type})
+		}
+	}
+	return fs
+}
+
+// setDefaults gives the keys of a struct the values that their tags name.
+func setDefaults(v reflect.Value) {
+	s := &source{}
+	for _, f := range fieldsOf(v) {
+		at := v.Field(f.index)
+		if at.Kind() == reflect.Struct {
+			setDefaults(at)
+		}
+		if f.initial != "" {
+			var n yaml.Node
+			if err := yaml.Unmarshal([]byte(f.initial), &n); err != nil {
+				panic("schema: default of " + f.keys[0] + ": " + err.Error())
+			}
+			s.decode(n.Content[0], at)
+		}
+	}
+	if err := s.err(); err != nil {
+		panic("schema: default: " + err.Error())
+	}
+}
+
+// get returns the value of a key, for messages about what was decoded from it.
+func get(n *yaml.Node, path ...string) *yaml.Node {
+	for _, name := range path {
+		if n.Kind == yaml.AliasNode {
+			n = n.Alias
+		}
+		found := n
+		for i := 0; i+1 < len(n.Content) && n.Kind == yaml.MappingNode; i += 2 {
+			if n.Content[i].Value == name {
+				found = n.Content[i+1]
+			}
+		}
+		n = found
+	}
+	return n
+}
+
+func isNull(n *yaml.Node) bool { return n.Kind == yaml.ScalarNode && n.Tag == "!!null" }
+
+func describe(n *yaml.Node) string {
+	switch n.Kind {
+	case yaml.MappingNode:
+		return "a mapping"
+	case yaml.SequenceNode:
+		return "a list"
+	}
+	if isNull(n) {
+		return "empty"
+	}
+	return strconv.Quote(n.Value)
+}

@@ -1,0 +1,76 @@
+package schema
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/agnivade/levenshtein"
+	"go.yaml.in/yaml/v3"
+)
+
+// A Problem is one thing that is wrong with a file, and where. Line and
+// column count from 1.
+type Problem struct {
+	File         string
+	Line, Column int
+	Message      string
+}
+
+func (p Problem) Error() string {
+	return fmt.Sprintf("%s:%d:%d: %s", p.File, p.Line, p.Column, p.Message)
+}
+
+// Problems are all that is wrong, in the order of the file.
+type Problems []Problem
+
+func (ps Problems) Error() string {
+	lines := make([]string, len(ps))
+	for i, p := range ps {
+		lines[i] = p.Error()
+	}
+	return strings.Join(lines, "\n")
+}
+
+// A source is a file that is being read.
+type source struct {
+	file     string
+	text     []byte
+	problems Problems
+}
+
+func (s *source) problem(n *yaml.Node, format string, args ...any) {
+	s.problems = append(s.problems, Problem{s.file, max(n.Line, 1), max(n.Column, 1), fmt.Sprintf(format, args...)})
+}
+
+// err returns what was found to be wrong, nil if nothing was.
+func (s *source) err() error {
+	if len(s.problems) == 0 {
+		return nil
+	}
+	slices.SortStableFunc(s.problems, func(a, b Problem) int {
+		if a.Line != b.Line {
+			return a.Line - b.Line
+		}
+		return a.Column - b.Column
+	})
+	return s.problems
+}
+
+// nearest suggests which of the words was meant: "; did you mean …?", or what
+// there is to choose from.
+func nearest(word string, words []string) string {
+	best, distance := "", 1+max(2, len(word)/3)
+	for _, w := range words {
+		if d := levenshtein.ComputeDistance(strings.ToLower(word), w); d < distance {
+			best, distance = w, d
+		}
+	}
+	if best != "" {
+		return fmt.Sprintf("; did you mean %q?", best)
+	}
+	if len(words) == 0 {
+		return ""
+	}
+	return "; use one of " + strings.Join(words, ", ")
+}

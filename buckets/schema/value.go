@@ -1,0 +1,167 @@
+package schema
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/dustin/go-humanize"
+	"go.yaml.in/yaml/v3"
+
+	"github.com/cairn-store/cairn/chunker"
+)
+
+// A Size is a number of bytes: 1048576, 10MB (of 1000) or 10MiB (of 1024).
+type Size int64
+
+func (s *Size) parse(n *yaml.Node) error {
+	v, err := humanize.ParseBytes(n.Value)
+	if n.Kind != yaml.ScalarNode || err != nil || v > math.MaxInt64 || v == 0 {
+		return fmt.Errorf("%s is not a size; write 1048576, 10MB or 10MiB, or leave the key out for no limit", describe(n))
+	}
+	*s = Size(v)
+	return nil
+}
+
+// A Duration is a time span: 90s, 15m, 24h, 30d, 2w; 0 or off is none.
+type Duration time.Duration
+
+func (d *Duration) parse(n *yaml.Node) error {
+	v, err := parseDuration(n.Value)
+	if n.Kind != yaml.ScalarNode || err != nil {
+		return fmt.Errorf("%s is not a duration; write 90s, 15m, 24h or 30d", describe(n))
+	}
+	*d = Duration(v)
+	return nil
+}
+
+func parseDuration(text string) (time.Duration, error) {
+	if text == "0" || text == "off" || text == "false" {
+		return 0, nil
+	}
+	for suffix, unit := range map[string]time.Duration{"d": 24 * time.Hour, "w": 7 * 24 * time.Hour} {
+		if number, ok := strings.CutSuffix(text, suffix); ok {
+			f, err := strconv.ParseFloat(number, 64)
+			if err != nil || !(f >= 0) || f > float64(math.MaxInt64/unit) {
+				return 0, errors.New("bad duration")
+			}
+			return time.Duration(f * float64(unit)), nil
+		}
+	}
+	d, err := time.ParseDuration(text)
+	if err == nil && d < 0 {
+		err = errors.New("negative duration")
+	}
+	return d, err
+}
+
+// oneOf takes a word out of a few.
+func oneOf(n *yaml.Node, words ...string) (string, error) {
+	if n.Kind != yaml.ScalarNode || !slices.Contains(words, n.Value) {
+		return "", fmt.Errorf("%s is not possible here%s", describe(n), nearest(n.Value, words))
+	}
+	return n.Value, nil
+}
+
+// TypeCheck says what an upload's media type is checked against.
+type TypeCheck string
+
+// What is checked: that content, name and declaration agree; the content
+// alone; the declaration alone.
+const (
+	TypeStrict   TypeCheck = "strict"
+	TypeSniff    TypeCheck = "sniff"
+	TypeDeclared TypeCheck = "declared"
+)
+
+func (t *TypeCheck) parse(n *yaml.Node) error {
+	word, err := oneOf(n, "strict", "sniff", "declared")
+	*t = TypeCheck(word)
+	return err
+}
+
+// Dedup says among whose files an upload may be told that bytes are there.
+type Dedup string
+
+const (
+	DedupPrincipal Dedup = "principal"
+	DedupBucket    Dedup = "bucket"
+	DedupGlobal    Dedup = "global"
+)
+
+func (d *Dedup) parse(n *yaml.Node) error {
+	word, err := oneOf(n, "principal", "bucket", "global")
+	*d = Dedup(word)
+	return err
+}
+
+// Compression is how frames are packed: none, gzip or zstd, by word, as true
+// (zstd) or false (none), or with a level.
+type Compression struct {
+	Codec string `key:"codec" doc:"none, gzip or zstd" default:"zstd"`
+	Level int    `key:"level" doc:"1 (fast) to 9 (small); 0 is the usual one" default:"0"`
+}
+
+func (c *Compression) parse(n *yaml.Node) error {
+	word, err := oneOf(n, "none", "gzip", "zstd", "true", "false")
+	switch word {
+	case "true":
+		word = "zstd"
+	case "false":
+		word = "none"
+	}
+	c.Codec = word
+	return err
+}
+
+// Chunking is how content is cut: a profile's name, or {profile: NAME}.
+type Chunking string
+
+func (c *Chunking) parse(n *yaml.Node) error {
+	if n.Kind == yaml.MappingNode {
+		if len(n.Content) != 2 || n.Content[0].Value != "profile" {
+			return errors.New("chunking takes one key: {profile: balanced}")
+		}
+		n = n.Content[1]
+	}
+	name := n.Value
+	if name == "default" {
+		name = "balanced"
+	}
+	if _, err := chunker.Profile(name); err != nil || n.Kind != yaml.ScalarNode {
+		return fmt.Errorf("%s is not a chunking profile%s", describe(n), nearest(n.Value, chunker.Profiles()))
+	}
+	*c = Chunking(name)
+	return nil
+}
+
+// Versioning says which versions of a file are kept beside the newest.
+type Versioning struct {
+	Enabled bool     `key:"enabled" doc:"false keeps only the newest version" default:"true"`
+	Keep    int      `key:"keep" doc:"versions kept, the newest among them; 0 keeps all" default:"0"`
+	KeepFor Duration `key:"keep_for" doc:"how long a version is kept after the next one came; 0 is for ever" default:"0"`
+}
+
+func (v *Versioning) parse(n *yaml.Node) error {
+	word, err := oneOf(n, "true", "false")
+	v.Enabled = word == "true"
+	return err
+}
+
+// Reserved is a key whose meaning is settled and whose function is not there
+// yet: it may be empty, or say enabled: false.
+type Reserved struct{}
+
+func (Reserved) parse(n *yaml.Node) error {
+	if isNull(n) || n.Kind == yaml.MappingNode && len(n.Content) == 0 {
+		return nil
+	}
+	if n.Kind == yaml.MappingNode && len(n.Content) == 2 && n.Content[0].Value == "enabled" && n.Content[1].Value == "false" {
+		return nil
+	}
+	return errors.New("this is reserved and not available yet: leave it out, or write {}")
+}
