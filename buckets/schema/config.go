@@ -103,7 +103,9 @@ func ParseConfig(file string, text []byte, getenv func(string) (string, bool)) (
 			src.storage(value, &out.Storage)
 		case "auth":
 			src.loose(value, valueOf(&out.Auth), getenv)
-			src.jwt(get(value, "jwt"), out.Auth.JWT)
+			if len(src.problems) == 0 {
+				src.jwt(get(value, "jwt"), out.Auth.JWT)
+			}
 		case "server":
 			src.loose(value, valueOf(&out.Server), getenv)
 			src.server(value, &out.Server)

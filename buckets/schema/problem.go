@@ -62,6 +62,10 @@ func (s *source) err() error {
 func nearest(word string, words []string) string {
 	best, distance := "", 1+max(2, len(word)/3)
 	for _, w := range words {
+		if len(word) > 3 && hasParts(w, strings.Split(word, "_")) {
+			best = w
+			break
+		}
 		if d := levenshtein.ComputeDistance(strings.ToLower(word), w); d < distance {
 			best, distance = w, d
 		}
@@ -73,4 +77,17 @@ func nearest(word string, words []string) string {
 		return ""
 	}
 	return "; use one of " + strings.Join(words, ", ")
+}
+
+// hasParts reports whether a word has the parts in their order: max_file_size
+// has those of max_size.
+func hasParts(word string, parts []string) bool {
+	for _, p := range parts {
+		_, rest, ok := strings.Cut(word, p)
+		if !ok {
+			return false
+		}
+		word = rest
+	}
+	return true
 }

@@ -109,13 +109,15 @@ type Compression struct {
 func (c *Compression) parse(n *yaml.Node) error {
 	word, err := oneOf(n, "none", "gzip", "zstd", "true", "false")
 	switch word {
+	case "":
+		return err
 	case "true":
 		word = "zstd"
 	case "false":
 		word = "none"
 	}
 	c.Codec = word
-	return err
+	return nil
 }
 
 // Chunking is how content is cut: a profile's name, or {profile: NAME}.

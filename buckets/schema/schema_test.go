@@ -1,0 +1,218 @@
+package schema
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestParse(t *testing.T) {
+	text, err := os.ReadFile("testdata/schema.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := Parse("schema.yaml", text, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, a := s.Buckets["documents"], s.Buckets["avatars"]
+	want := &Bucket{
+		Backend: "local", Enabled: true, MaxFileSize: 5e9, MaxTotalSize: 200e9, MaxOwnerSize: 10e9,
+		AllowedTypes: []string{"application/pdf", "image/*"}, AllowedExtensions: []string{"pdf", "png", "jpg"},
+		TypeCheck: TypeStrict, Compression: Compression{"zstd", 9}, Chunking: "balanced", Digests: []string{"sha256", "md5"},
+		Dedup: DedupBucket, Versioning: Versioning{true, 20, Duration(90 * 24 * time.Hour)}, Trash: Duration(30 * 24 * time.Hour),
+		UploadExpiry: Duration(24 * time.Hour), SignedURLTTL: Duration(time.Hour),
+		InlineTypes: []string{"image/png", "image/jpeg", "application/pdf"}, FileRules: true,
+		Rules: Rules{"auth.id != null", "file.owner == auth.id ||\n\"team\" in file.tags\n", "file.owner == auth.id", "file.owner == auth.id", "file.owner == auth.id", "auth.id != null"},
+	}
+	if !reflect.DeepEqual(d, want) {
+		t.Errorf("documents:\n%+v, want\n%+v", d, want)
+	}
+	if a.MaxFileSize != 5<<20 || a.Compression.Codec != "zstd" || !a.Versioning.Enabled || a.Dedup != DedupPrincipal ||
+		a.TypeCheck != TypeSniff || a.Trash != Duration(720*time.Hour) || !a.Enabled {
+		t.Errorf("avatars: %+v", a)
+	}
+	if len(s.Warnings) > 0 {
+		t.Errorf("warnings: %v", s.Warnings)
+	}
+}
+
+// wrong are schemas that are refused: what is wrong, the place and a part of
+// the message.
+var wrong = []struct{ text, at, message string }{
+	{"buckets:\n  a:\n    max_size: 1\n", "3:5", `did you mean "max_file_size"`},
+	{"buckets:\n  a:\n    enabeld: true\n", "3:5", `did you mean "enabled"`},
+	{"buckets:\n  a: {rules: {craete: 'true'}}\n", "2:15", `did you mean "create"`},
+	{"buckets:\n  A: {}\n", "2:3", "small letter"},
+	{"buckets:\n  1a: {}\n", "2:3", "small letter"},
+	{"buckets:\n  a.b: {}\n", "2:3", "small letter"},
+	{"buckets:\n  _alyx_files: {}\n", "2:3", "system's"},
+	{"buckets:\n  " + strings.Repeat("a", 64) + ": {}\n", "2:3", "at most 63"},
+	{"buckets:\n  a: {}\n  a: {}\n", "3:3", "a second time; the first is in line 2"},
+	{"buckets:\n  a: {trash: 1d, trash: 2d}\n", "2:18", "a second time"},
+	{"buckets: [a]\n", "1:10", "want keys and values"},
+	{"buckets:\n  a: 5\n", "2:6", "want keys and values"},
+	{"- a\n", "1:1", "want keys and values"},
+	{"buckets:\n  a:\n    backend: locla\n", "3:14", `did you mean "local"`},
+	{"buckets:\n  a:\n    backend: [local]\n", "3:14", "want a text"},
+	{"buckets:\n  a: {max_file_size: -1}\n", "2:22", "not a size"},
+	{"buckets:\n  a: {max_file_size: 0}\n", "2:22", "leave the key out for no limit"},
+	{"buckets:\n  a: {max_file_size: 10 parsecs}\n", "2:22", "not a size"},
+	{"buckets:\n  a: {max_total_size: 99999999EB}\n", "2:23", "not a size"},
+	{"buckets:\n  a: {max_owner_size: [1]}\n", "2:23", "not a size"},
+	{"buckets:\n  a:\n    max_file_size: 2GB\n    max_total_size: 1GB\n", "3:20", "larger than its bucket"},
+	{"buckets:\n  a: {enabled: maybe}\n", "2:16", `"maybe" is not true or false`},
+	{"buckets:\n  a:\n    allowed_types: image/png\n", "3:20", "want a list"},
+	{"buckets:\n  a:\n    allowed_types:\n      - image/png\n      - png\n", "5:9", "media type"},
+	{"buckets:\n  a: {allowed_types: [image/png, 'IMAGE/*']}\n", "2:34", "media type"},
+	{"buckets:\n  a: {allowed_extensions: [.pdf]}\n", "2:28", "without its dot"},
+	{"buckets:\n  a: {type_check: strcit}\n", "2:19", `did you mean "strict"`},
+	{"buckets:\n  a: {compression: brotli}\n", "2:20", "use one of none, gzip, zstd"},
+	{"buckets:\n  a: {compression: {codec: zstd, level: 99}}\n", "2:41", "not 0 to 9"},
+	{"buckets:\n  a: {compression: {algo: zstd}}\n", "2:21", "unknown key"},
+	{"buckets:\n  a: {chunking: fast}\n", "2:17", "profile"},
+	{"buckets:\n  a: {digests: [crc32]}\n", "2:17", "not a digest"},
+	{"buckets:\n  a: {dedup: everyone}\n", "2:14", "use one of principal, bucket, global"},
+	{"buckets:\n  a: {versioning: {keep: -3}}\n", "2:26", "number of versions"},
+	{"buckets:\n  a: {versioning: {keep: many}}\n", "2:26", "whole number"},
+	{"buckets:\n  a: {versioning: sometimes}\n", "2:19", "not possible here"},
+	{"buckets:\n  a: {trash: 30 days}\n", "2:14", "not a duration"},
+	{"buckets:\n  a: {trash: -1h}\n", "2:14", "not a duration"},
+	{"buckets:\n  a: {upload_expiry: soon}\n", "2:22", "not a duration"},
+	{"buckets:\n  a: {inline_types: [pdf]}\n", "2:22", "media type"},
+	{"buckets:\n  a: {file_rules: 'no way'}\n", "2:19", "true or false"},
+	{"buckets:\n  a:\n    rules:\n      read: auth.id ==\n", "4:23", "does not compile"},
+	{"buckets:\n  a:\n    rules:\n      read: \"file.sise > 1\"\n", "4:18", "sise"},
+	{"buckets:\n  a:\n    rules:\n      read: |\n        true &&\n        usr.id == 'x'\n", "6:9", "undeclared"},
+	{"buckets:\n  a: {rules: {read: ''}}\n", "2:21", "empty"},
+	{"buckets:\n  a: {rules: {read: file.size}}\n", "2:21", "want a bool"},
+	{"buckets:\n  a: {encryption: {enabled: true}}\n", "2:19", "not available yet"},
+	{"buckets:\n  a: {<<: {trash: 1d}}\n", "2:7", "merge keys"},
+	{"buckets:\n\ta: {}\n", "2:1", "not YAML"},
+	{"buckets: {}\n---\nbuckets: {}\n", "2:1", "second document"},
+}
+
+func TestWrong(t *testing.T) {
+	for i, c := range wrong {
+		_, err := Parse("s.yaml", []byte(c.text), nil)
+		wantProblem(t, fmt.Sprint(i), err, c.text, "s.yaml:"+c.at+": ", c.message)
+	}
+}
+
+func wantProblem(t *testing.T, name string, err error, text, at, message string) {
+	t.Helper()
+	var ps Problems
+	if !errors.As(err, &ps) {
+		t.Errorf("%s: %v, want Problems of\n%s", name, err, text)
+		return
+	}
+	if len(ps) != 1 || !strings.HasPrefix(ps[0].Error(), at) || !strings.Contains(ps[0].Message, message) {
+		t.Errorf("%s: %v\nwant %s… %s of\n%s", name, err, at, message, text)
+	}
+}
+
+func TestManyProblemsInOrder(t *testing.T) {
+	_, err := Parse("s", []byte("buckets:\n  a: {trash: x, dedup: y}\n  B: {}\n"), nil)
+	if want := "s:2:14: \"x\" is not a duration; write 90s, 15m, 24h or 30d\n" +
+		"s:2:24: \"y\" is not possible here; use one of principal, bucket, global\n" +
+		"s:3:3: bucket name \"B\": want a small letter, then small letters, digits, _ or -"; err == nil || err.Error() != want {
+		t.Errorf("%v\nwant\n%s", err, want)
+	}
+}
+
+func TestBackendChosen(t *testing.T) {
+	two := &Config{Storage: Storage{Backends: map[string]*Backend{"fast": {}, "cold": {}}}}
+	if _, err := Parse("s", []byte("buckets: {a: {}}"), two); err == nil || !strings.Contains(err.Error(), "use one of cold, fast") {
+		t.Errorf("two backends and none named: %v", err)
+	}
+	one := &Config{Storage: Storage{Backends: map[string]*Backend{"fast": {}}}}
+	s, err := Parse("s", []byte("buckets: {a: }"), one)
+	if err != nil || s.Buckets["a"].Backend != "fast" || !s.Buckets["a"].Enabled {
+		t.Errorf("one backend and none named: %v", err)
+	}
+	if len(s.Warnings) != 1 || !strings.Contains(s.Warnings.Error(), "no rules") {
+		t.Errorf("warnings %v, want one of a bucket that nobody can use", s.Warnings)
+	}
+}
+
+var env = map[string]string{"SECRET": strings.Repeat("s", 32), "KEY": "k: [", "SHORT": "x"}
+
+func getenv(name string) (string, bool) { v, ok := env[name]; return v, ok }
+
+func TestConfig(t *testing.T) {
+	cfg, err := ParseConfig("alyx.yml", []byte(`
+server: {port: 8090, max_body_size: 10, trusted_proxies: [10.1.2.3/8, "::1"], cors_origins: ["https://a.example"]}
+database:
+  path: ${UNSET}
+auth:
+  jwt: {secret: "${SECRET}", issuer: alyx, audience: "${AUD:-files}"}
+  oauth: {google: {client_id: x}}
+storage:
+  operators: auth.role == 'admin'
+  backends:
+    local: {type: filesystem, filesystem: {base_path: ./data}}
+    r2:
+      type: s3
+      s3: {bucket: b, endpoint: https://r2.example, access_key_id: "${KEY}", secret_access_key: x, force_path_style: true}
+`), getenv)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if j := cfg.Auth.JWT; j.Secret != env["SECRET"] || j.Audience != "files" || j.Algorithm != "HS256" || j.Leeway != Duration(30*time.Second) {
+		t.Errorf("jwt: %+v", j)
+	}
+	b := cfg.Storage.Backends
+	if b["local"].Filesystem.Path != "./data" || b["r2"].S3.AccessKeyID != "k: [" || b["r2"].S3.Region != "auto" || !b["r2"].S3.ForcePathStyle {
+		t.Errorf("backends: %+v %+v", b["local"].Filesystem, b["r2"].S3)
+	}
+}
+
+func TestWrongConfig(t *testing.T) {
+	for i, c := range []struct{ text, at, message string }{
+		{"storage:\n  backend: {}\n", "2:3", `did you mean "backends"`},
+		{"storage:\n  backends:\n    a: {type: ftp}\n", "3:15", "use one of filesystem, s3"},
+		{"storage:\n  backends:\n    a: {filesystem: {path: x}}\n", "3:8", "no type"},
+		{"storage:\n  backends:\n    a: {type: filesystem}\n", "3:8", "no path"},
+		{"storage:\n  backends:\n    a: {type: s3, s3: {region: x}}\n", "3:8", "no bucket"},
+		{"storage:\n  backends:\n    a: {type: s3, s3: {bucket: b, bucket_prefix: x}}\n", "3:35", "one S3 bucket"},
+		{"storage:\n  backends:\n    a: {type: s3, s3: {bucket: b, access_key_id: x}}\n", "3:23", "half a key"},
+		{"storage:\n  operators: auth.role ==\n", "2:14", "does not compile"},
+		{"auth:\n  jwt: {secret: short}\n", "2:17", "at least 32"},
+		{"auth:\n  jwt: {secret: \"${NONE}\"}\n", "2:17", "NONE is not set"},
+		{"auth:\n  jwt: {jwks: keys.json}\n", "2:8", "needs its algorithm"},
+		{"auth:\n  jwt: {jwks: keys.json, algorithm: none}\n", "2:37", "not taken"},
+		{"auth:\n  jwt: {jwks: keys.json, algorithm: HS256}\n", "2:37", "does not go with"},
+		{"auth:\n  jwt: {jwks: 'http://x', algorithm: RS256}\n", "2:15", "https only"},
+		{"server:\n  trusted_proxies: [proxy]\n", "2:21", "neither an address"},
+		{"server:\n  cors_origins: [example.com]\n", "2:18", "https://host"},
+	} {
+		_, err := ParseConfig("a.yml", []byte(c.text), getenv)
+		var ps Problems
+		if errors.As(err, &ps) {
+			err = ps[:1]
+		}
+		wantProblem(t, fmt.Sprint(i), err, c.text, "a.yml:"+c.at+": ", c.message)
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	text, _ := os.ReadFile("testdata/schema.yaml")
+	f.Add(text)
+	for _, c := range wrong {
+		f.Add([]byte(c.text))
+	}
+	f.Add([]byte("buckets: &a {x: *a}"))
+	f.Add([]byte("buckets: &a\n  b: *a\n  rules: {read: *a}"))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		_, err := Parse("f", text, nil)
+		var ps Problems
+		if err != nil && (!errors.As(err, &ps) || len(ps) == 0) {
+			t.Errorf("%v is not Problems", err)
+		}
+		ParseConfig("f", text, getenv)
+	})
+}
