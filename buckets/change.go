@@ -78,6 +78,9 @@ func (b *Bucket) Update(ctx context.Context, id string, p *Patch) (*File, error)
 			if f.Name, err = cleanName(*p.Name); err != nil {
 				return err
 			}
+			if err := b.b.Limits.checkRow(f.Name, m); err != nil {
+				return err
+			}
 		}
 		if p.Folder != nil {
 			if f.Folder, err = cleanFolder(*p.Folder); err != nil {

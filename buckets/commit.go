@@ -61,6 +61,9 @@ func (u *upload) commit(ctx context.Context) (*File, error) {
 				return err
 			}
 		}
+		if err := u.b.b.Limits.checkQuota(ctx, tx, f.Bucket, f.Owner, m.Size); err != nil {
+			return err
+		}
 		out = u.b.file(f, m)
 		return put(ctx, tx, u.b.b.Domain, f, m)
 	})

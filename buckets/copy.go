@@ -46,6 +46,12 @@ func (b *Bucket) link(ctx context.Context, name string, m *manifest.Manifest, op
 		return nil, err
 	}
 	u.mime, u.c = m.MIMEType, &m.Content
+	if err := b.b.Limits.checkSize(m.Size); err != nil {
+		return nil, err
+	}
+	if err := b.b.Limits.checkRow(u.name, m); err != nil {
+		return nil, err
+	}
 	if err := u.recheck(ctx); err != nil {
 		return nil, err
 	}

@@ -23,6 +23,10 @@ var (
 	ErrCursor       = errors.New("cursor is not valid")
 	ErrLastVersion  = errors.New("the only version of a file cannot be deleted; delete the file")
 	ErrNotTrashed   = errors.New("file is not in the trash")
+	ErrTooLarge     = errors.New("file is larger than its bucket takes")
+	ErrQuota        = fmt.Errorf("quota is used up: %w", fs.ErrPermission)
+	ErrType         = errors.New("files of this type are not taken")
+	ErrTypeMismatch = errors.New("content is not what the upload says it is")
 	ErrNoSpace      = errors.New("storage is full")
 	ErrClosed       = errors.New("store is closed")
 

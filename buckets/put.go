@@ -72,7 +72,7 @@ func (b *Bucket) Replace(ctx context.Context, id string, r io.Reader, opts *PutO
 	if err != nil {
 		return nil, err
 	}
-	u.target = f.ID
+	u.target, u.name, u.folder = f.ID, f.Name, f.Folder
 	if err := u.begin(ctx, f); err != nil {
 		return nil, err
 	}
@@ -88,6 +88,9 @@ type upload struct {
 	folder   string
 	metadata []byte // canonical JSON, nil to keep a predecessor's
 	splitter chunker.Splitter
+	owner    string // whose the file is or will be
+	room     int64  // how many bytes are taken
+	over     error  // of more
 	epoch    uint64
 	allowed  manifest.FileID // that may be updated
 	other    *manifest.File  // found at the commit in place of allowed
@@ -132,11 +135,12 @@ func (u *upload) begin(ctx context.Context, old *manifest.File) error {
 		return wrapSpace(err)
 	}
 	u.epoch = u.b.s.meta.Epoch()
+	u.owner = u.b.whoID()
 	if old == nil || u.target == "" && u.opts.OnConflict == ConflictNew {
 		if u.opts.IfMatch != "" {
 			return fmt.Errorf("there is no version to match: %w", ErrPrecondition)
 		}
-		return nil
+		return u.fits(ctx)
 	}
 	if u.target == "" && u.opts.OnConflict == ConflictFail {
 		return ErrExist
@@ -154,6 +158,30 @@ func (u *upload) begin(ctx context.Context, old *manifest.File) error {
 			u.splitter = s
 		}
 	}
+	return u.fits(ctx)
+}
+
+// fits checks what is known before the first byte against the limits.
+func (u *upload) fits(ctx context.Context) error {
+	l := &u.b.b.Limits
+	if err := l.checkName(u.name); err != nil {
+		return err
+	}
+	if u.opts.SizeKnown {
+		if err := l.checkSize(u.opts.Size); err != nil {
+			return err
+		}
+	}
+	var err error
+	if u.room, u.over, err = l.room(ctx, u.b.s.meta, u.b.b.name, u.owner); err != nil {
+		return err
+	}
+	if u.room < 0 || u.opts.SizeKnown && u.room < u.opts.Size {
+		return u.over
+	}
+	if l.MaxFileSize > 0 && l.MaxFileSize < u.room {
+		u.room, u.over = l.MaxFileSize, fmt.Errorf("more than %d bytes: %w", l.MaxFileSize, ErrTooLarge)
+	}
 	return nil
 }
 
@@ -166,7 +194,7 @@ func (u *upload) mayUpdate(ctx context.Context, f *manifest.File) (*manifest.Man
 	if err := u.b.allow(ctx, OpUpdate, u.b.file(f, m)); err != nil {
 		return nil, err
 	}
-	u.allowed = f.ID
+	u.allowed, u.owner = f.ID, f.Owner
 	return m, nil
 }
 
@@ -210,6 +238,7 @@ func (u *upload) commitRetry(ctx context.Context) (*File, error) {
 
 // take reads the content, finds its type and stores its chunks.
 func (u *upload) take(ctx context.Context, r io.Reader) error {
+	r = &limitedReader{r: r, left: u.room, over: u.over}
 	if u.opts.SizeKnown {
 		r = &exactReader{r: r, left: u.opts.Size, size: u.opts.Size}
 	}
@@ -218,7 +247,11 @@ func (u *upload) take(ctx context.Context, r io.Reader) error {
 	if err != nil && err != io.EOF {
 		return err
 	}
-	u.mime, _, _ = strings.Cut(mimetype.Detect(head).String(), ";")
+	found := mimetype.Detect(head)
+	u.mime, _, _ = strings.Cut(found.String(), ";")
+	if err := u.b.b.Limits.checkType(u.name, u.opts.MIMEType, found); err != nil {
+		return err
+	}
 	var pool *sync.Pool
 	if u.splitter == u.b.b.splitter {
 		pool = &u.b.b.chunkers

@@ -40,6 +40,7 @@ type Policy struct {
 	Profile string    // of the chunker; "" is "balanced"
 	Codec   cas.Codec // of frames
 	Digests []string  // whole-file digests computed for every upload
+	Limits  Limits    // on what is taken
 }
 
 type bucket struct {

@@ -50,6 +50,9 @@ func (b *Bucket) RestoreVersion(ctx context.Context, id string, n uint64) (*File
 		if err != nil {
 			return err
 		}
+		if err := b.b.Limits.checkQuota(ctx, tx, f.Bucket, f.Owner, m.Size); err != nil {
+			return err
+		}
 		m.CreatedBy = b.whoID()
 		addVersion(f, m, now())
 		return tx.PutManifest(ctx, m)

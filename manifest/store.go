@@ -59,8 +59,10 @@ type Store interface {
 	// answer that a chunk is stored stays true.
 	Epoch() uint64
 
-	// Usage sums up a bucket, exactly.
+	// Usage sums up a bucket, exactly; OwnerUsage, the files in it of one
+	// owner.
 	Usage(ctx context.Context, bucket string) (Usage, error)
+	OwnerUsage(ctx context.Context, bucket, owner string) (Usage, error)
 
 	// Ready returns nil, or why nothing can be changed now.
 	Ready() error
@@ -85,6 +87,7 @@ type Tx interface {
 	Rows
 
 	Usage(ctx context.Context, bucket string) (Usage, error)
+	OwnerUsage(ctx context.Context, bucket, owner string) (Usage, error)
 
 	// Epoch is the store's: a commit whose chunks were found stored in this
 	// epoch needs no other proof that they still are.

@@ -147,23 +147,19 @@ func (g getSegments) Segment(ctx context.Context, d cas.Digest) ([]byte, error) 
 	return p, err
 }
 
-// sums compares the usage of every bucket with its rows.
+// sums compares the usage of every bucket, and of every owner in it, with the
+// rows.
 func (c *checker) sums(ctx context.Context) error {
+	type share struct{ bucket, owner string }
 	want := make(map[string]manifest.Usage)
+	owned := make(map[share]manifest.Usage)
 	names := make(map[string]int)
 	for f, err := range c.s.meta.All(ctx) {
 		if err != nil {
 			return err
 		}
-		u := want[f.Bucket]
-		if f.State == manifest.Trashed {
-			u.TrashedFiles, u.TrashedVersions = u.TrashedFiles+1, u.TrashedVersions+int64(f.Versions)
-			u.TrashedBytes, u.TrashedChunks = u.TrashedBytes+f.TotalSize, u.TrashedChunks+f.TotalChunks
-		} else {
-			u.Files, u.Versions = u.Files+1, u.Versions+int64(f.Versions)
-			u.Bytes, u.Chunks = u.Bytes+f.TotalSize, u.Chunks+f.TotalChunks
-		}
-		want[f.Bucket] = u
+		who := share{f.Bucket, f.Owner}
+		want[f.Bucket], owned[who] = counted(want[f.Bucket], f), counted(owned[who], f)
 		if f.State == manifest.Active {
 			names[f.Bucket]++
 		}
@@ -187,8 +183,31 @@ func (c *checker) sums(ctx context.Context) error {
 				Detail: fmt.Sprintf("bucket %q: names or usage do not agree with the files", bucket)})
 		}
 	}
+	for who, w := range owned {
+		got, err := c.s.meta.OwnerUsage(ctx, who.bucket, who.owner)
+		if err != nil {
+			return err
+		}
+		if got != w {
+			wrong = true
+			c.problem(Problem{Kind: "index", Repaired: c.repairs(),
+				Detail: fmt.Sprintf("bucket %q: usage of owner %q does not agree with the files", who.bucket, who.owner)})
+		}
+	}
 	if wrong && c.repairs() {
 		return c.s.meta.Reindex(ctx)
 	}
 	return nil
+}
+
+// counted is u with f in it.
+func counted(u manifest.Usage, f *manifest.File) manifest.Usage {
+	if f.State == manifest.Trashed {
+		u.TrashedFiles, u.TrashedVersions = u.TrashedFiles+1, u.TrashedVersions+int64(f.Versions)
+		u.TrashedBytes, u.TrashedChunks = u.TrashedBytes+f.TotalSize, u.TrashedChunks+f.TotalChunks
+	} else {
+		u.Files, u.Versions = u.Files+1, u.Versions+int64(f.Versions)
+		u.Bytes, u.Chunks = u.Bytes+f.TotalSize, u.Chunks+f.TotalChunks
+	}
+	return u
 }

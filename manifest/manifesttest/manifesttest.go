@@ -71,6 +71,9 @@ func (s *suite) add(folder, name string, n int64) *manifest.File {
 
 func (s *suite) usage(want manifest.Usage) {
 	s.t.Helper()
+	if got, err := s.s.OwnerUsage(s.ctx, "b", ""); err != nil || got != want {
+		s.t.Errorf("usage of the owner is %+v, %v, want %+v", got, err, want)
+	}
 	if got, err := s.s.Usage(s.ctx, "b"); err != nil || got != want {
 		s.t.Errorf("usage %+v, want %+v: %v", got, want, err)
 	}

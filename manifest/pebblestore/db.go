@@ -124,7 +124,8 @@ func openError(err error) error {
 	return err
 }
 
-const formatVersion = 1
+// Format 1 had no sums by owner.
+const formatVersion = 2
 
 // start checks the format version and finds the latest commit.
 func (d *DB) start() error {
@@ -132,6 +133,10 @@ func (d *DB) start() error {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		err = d.db.Set([]byte{keyFormat}, []byte{formatVersion}, pebble.Sync)
+	case err == nil && len(v) == 1 && v[0] == 1:
+		if err = d.Reindex(context.Background()); err == nil {
+			err = d.db.Set([]byte{keyFormat}, []byte{formatVersion}, pebble.Sync)
+		}
 	case err == nil && (len(v) != 1 || v[0] != formatVersion):
 		err = fmt.Errorf("database has format %x, this program knows %d", v, formatVersion)
 	}

@@ -21,6 +21,7 @@ const (
 	keyName    = 'N' // bucket, path → active file
 	keyHidden  = 'T' // bucket, file → "" for files that are not active
 	keyUsage   = 'U' // bucket → usage
+	keyOwner   = 'W' // bucket, owner → usage
 	keyOutbox  = 'O' // number → commit whose records may not be in packs yet
 	keyGone    = 'X' // file or manifest → "" for those gone for good
 )
@@ -147,6 +148,8 @@ func uvarints(p []byte, n int) ([]uint64, bool) {
 func errEntry(what string, p []byte) error {
 	return fmt.Errorf("pebblestore: damaged %s entry %x", what, p)
 }
+
+func usageKey(bucket string) []byte { return append([]byte{keyUsage}, bucket...) }
 
 // usageFields lists the sums of a usage in the order of their encoding.
 func usageFields(u *manifest.Usage) []*int64 {

@@ -3,6 +3,9 @@ package pebblestore_test
 import (
 	"errors"
 	"testing"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
 
 	"github.com/cairn-store/cairn/cas"
 	"github.com/cairn-store/cairn/cas/castest"
@@ -75,6 +78,41 @@ func TestStore(t *testing.T) {
 		last = newDBs(t)
 		return last.db
 	}, func(t *testing.T, _ manifest.Store) manifest.Store { return last.reopen(t) })
+}
+
+// A database of before there were sums by owner gets them when it is opened.
+func TestFormat1(t *testing.T) {
+	dir := t.TempDir()
+	d := open(t, dir)
+	now := time.Unix(1, 0).UTC()
+	m := &manifest.Manifest{ID: manifest.NewVersionID(), File: manifest.NewFileID(), Version: 1, CreatedAt: now,
+		Content: manifest.Content{Size: 7, Chunker: "c", Chunks: 1, Inline: []cas.Ref{{Digest: cas.Sum(nil), Length: 7}}}}
+	f := &manifest.File{ID: m.File, Bucket: "b", Name: "n", Owner: "ann", Current: m.ID, Versions: 1, TotalSize: 7,
+		TotalChunks: 1, LastVersion: 1, CreatedAt: now, UpdatedAt: now}
+	_, err := d.Update(t.Context(), func(tx manifest.Tx) error {
+		if err := tx.PutManifest(t.Context(), m); err != nil {
+			return err
+		}
+		return tx.PutFile(t.Context(), "x", f)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Close(); err != nil {
+		t.Fatal(err)
+	}
+	old, err := pebble.Open(dir, &pebble.Options{FormatMajorVersion: pebble.FormatNewest})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(old.DeleteRange([]byte{'W'}, []byte{'X'}, nil), old.Set([]byte{'v'}, []byte{1}, nil), old.Close()); err != nil {
+		t.Fatal(err)
+	}
+	d = open(t, dir)
+	defer d.Close()
+	if u, err := d.OwnerUsage(t.Context(), "b", "ann"); err != nil || u.Bytes != 7 || u.Files != 1 {
+		t.Errorf("usage of the owner after the upgrade: %+v, %v", u, err)
+	}
 }
 
 func TestLocked(t *testing.T) {

@@ -106,12 +106,12 @@ func (d *DB) Reindex(ctx context.Context) error {
 		return fmt.Errorf("pebblestore: reindex: %w", err)
 	}
 	defer d.release()
-	for _, letter := range []byte{keyName, keyHidden, keyUsage} {
+	for _, letter := range []byte{keyName, keyHidden, keyUsage, keyOwner} {
 		if err := d.db.DeleteRange([]byte{letter}, []byte{letter + 1}, pebble.NoSync); err != nil {
 			return fmt.Errorf("pebblestore: reindex: %w", err)
 		}
 	}
-	usage := make(map[string]*manifest.Usage)
+	usage := make(map[string]*manifest.Usage) // by key
 	for f, err := range d.All(ctx) {
 		if err != nil {
 			return err
@@ -123,13 +123,15 @@ func (d *DB) Reindex(ctx context.Context) error {
 		if err := d.db.Set(key, v, pebble.NoSync); err != nil {
 			return fmt.Errorf("pebblestore: reindex: %w", err)
 		}
-		if usage[f.Bucket] == nil {
-			usage[f.Bucket] = &manifest.Usage{}
+		for _, key := range usageKeys(f) {
+			if usage[string(key)] == nil {
+				usage[string(key)] = &manifest.Usage{}
+			}
+			addUsage(usage[string(key)], f, 1)
 		}
-		addUsage(usage[f.Bucket], f, 1)
 	}
-	for bucket, u := range usage {
-		if err := d.db.Set(append([]byte{keyUsage}, bucket...), appendUsage(nil, u), pebble.NoSync); err != nil {
+	for key, u := range usage {
+		if err := d.db.Set([]byte(key), appendUsage(nil, u), pebble.NoSync); err != nil {
 			return fmt.Errorf("pebblestore: reindex: %w", err)
 		}
 	}

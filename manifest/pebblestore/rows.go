@@ -86,7 +86,15 @@ func (s rows) Versions(ctx context.Context, file manifest.FileID) iter.Seq2[*man
 }
 
 func (s rows) Usage(ctx context.Context, bucket string) (manifest.Usage, error) {
-	v, err := s.d.get(s.r, append([]byte{keyUsage}, bucket...))
+	return s.usage(ctx, usageKey(bucket))
+}
+
+func (s rows) OwnerUsage(ctx context.Context, bucket, owner string) (manifest.Usage, error) {
+	return s.usage(ctx, bucketKey(keyOwner, bucket, owner))
+}
+
+func (s rows) usage(ctx context.Context, key []byte) (manifest.Usage, error) {
+	v, err := s.d.get(s.r, key)
 	if errors.Is(err, fs.ErrNotExist) {
 		return manifest.Usage{}, ctx.Err()
 	}
@@ -120,6 +128,11 @@ func (d *DB) Versions(ctx context.Context, file manifest.FileID) iter.Seq2[*mani
 // Usage implements manifest.Store.
 func (d *DB) Usage(ctx context.Context, bucket string) (manifest.Usage, error) {
 	return d.rows().Usage(ctx, bucket)
+}
+
+// OwnerUsage implements manifest.Store.
+func (d *DB) OwnerUsage(ctx context.Context, bucket, owner string) (manifest.Usage, error) {
+	return d.rows().OwnerUsage(ctx, bucket, owner)
 }
 
 // Files implements manifest.Store.

@@ -163,12 +163,22 @@ func (t *tx) unlist(ctx context.Context, f *manifest.File) error {
 }
 
 func (t *tx) count(ctx context.Context, f *manifest.File, sign int64) error {
-	u, err := t.Usage(ctx, f.Bucket)
-	if err != nil {
-		return err
+	for _, key := range usageKeys(f) {
+		u, err := t.usage(ctx, key)
+		if err != nil {
+			return err
+		}
+		addUsage(&u, f, sign)
+		if err := t.b.Set(key, appendUsage(nil, &u), nil); err != nil {
+			return err
+		}
 	}
-	addUsage(&u, f, sign)
-	return t.b.Set(append([]byte{keyUsage}, f.Bucket...), appendUsage(nil, &u), nil)
+	return nil
+}
+
+// usageKeys are the usages that f counts in.
+func usageKeys(f *manifest.File) [][]byte {
+	return [][]byte{usageKey(f.Bucket), bucketKey(keyOwner, f.Bucket, f.Owner)}
 }
 
 func addUsage(u *manifest.Usage, f *manifest.File, sign int64) {

@@ -1,0 +1,212 @@
+package buckets_test
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/cairn-store/cairn/buckets"
+	"github.com/cairn-store/cairn/buckets/local"
+	"github.com/cairn-store/cairn/cas"
+)
+
+// limited returns a bucket with limits, and one without.
+func limited(t *testing.T, l buckets.Limits) (b, free *buckets.Bucket) {
+	t.Helper()
+	s := open(t, &local.Options{Buckets: map[string]buckets.Policy{
+		"limited": {Domain: "local", Codec: cas.Zstd, Limits: l}, "free": {Domain: "local"}}})
+	return bucket(t, s, "limited"), bucket(t, s, "free")
+}
+
+// sized are options that declare a size.
+func sized(n int64) *buckets.PutOptions { return &buckets.PutOptions{Size: n, SizeKnown: true} }
+
+// An endless stream counts what is read of it.
+type endless struct{ n int64 }
+
+func (e *endless) Read(p []byte) (int, error) {
+	e.n += int64(len(p))
+	return len(p), nil
+}
+
+func TestMaxFileSize(t *testing.T) {
+	b, free := limited(t, buckets.Limits{MaxFileSize: 10})
+	put(t, b, "fits", "0123456789", nil)
+	put(t, b, "fits too", "0123456789", sized(10))
+	for what, opts := range map[string]*buckets.PutOptions{"declared": sized(11), "found": nil} {
+		_, err := b.Put(t.Context(), "large", strings.NewReader("0123456789+"), opts)
+		wantErr(t, what, err, buckets.ErrTooLarge)
+	}
+	f := stat(t, b, put(t, b, "v", "1", nil).ID, nil)
+	_, err := b.Replace(t.Context(), f.ID, strings.NewReader("0123456789+"), nil)
+	wantErr(t, "a version", err, buckets.ErrTooLarge)
+	large := put(t, free, "large", "0123456789+", nil)
+	_, err = free.Copy(t.Context(), large.ID, b, nil)
+	wantErr(t, "a copy", err, buckets.ErrTooLarge)
+	if got := paths(t, b, nil); len(got) != 3 {
+		t.Errorf("files %q after refusals", got)
+	}
+}
+
+// No more of a stream is read than its bucket could take.
+func TestEndlessUpload(t *testing.T) {
+	for name, l := range map[string]buckets.Limits{
+		"file": {MaxFileSize: 1 << 20}, "total": {MaxTotalSize: 1 << 20}, "owner": {MaxOwnerSize: 1 << 20}} {
+		b, _ := limited(t, l)
+		e := &endless{}
+		if _, err := b.As(&buckets.Principal{ID: "ann"}).Put(t.Context(), "f", e, nil); err == nil {
+			t.Errorf("%s: taken", name)
+		}
+		if e.n > 4<<20 {
+			t.Errorf("%s: %d bytes were read for a limit of 1 MiB", name, e.n)
+		}
+	}
+}
+
+func TestMaxTotalSize(t *testing.T) {
+	b, free := limited(t, buckets.Limits{MaxTotalSize: 10})
+	f := put(t, b, "f", "01234", nil)
+	put(t, b, "f", "01", nil) // versions count
+	for what, opts := range map[string]*buckets.PutOptions{"declared": sized(4), "found": nil} {
+		_, err := b.Put(t.Context(), "g", strings.NewReader("0123"), opts)
+		wantErr(t, what, err, buckets.ErrQuota)
+	}
+	_, err := b.RestoreVersion(t.Context(), f.ID, 1)
+	wantErr(t, "a restored version", err, buckets.ErrQuota)
+	other := put(t, free, "o", "0123", nil)
+	_, err = free.Copy(t.Context(), other.ID, b, nil)
+	wantErr(t, "a copy", err, buckets.ErrQuota)
+
+	_, err = b.Delete(t.Context(), f.ID, nil)
+	must(t, err)
+	_, err = b.Put(t.Context(), "g", strings.NewReader("0123"), nil)
+	wantErr(t, "while the trash is full", err, buckets.ErrQuota)
+	must(t, b.Purge(t.Context(), f.ID, nil))
+	put(t, b, "g", "0123456789", nil)
+}
+
+func TestMaxOwnerSize(t *testing.T) {
+	b, _ := limited(t, buckets.Limits{MaxOwnerSize: 10})
+	ann, bob := b.As(&buckets.Principal{ID: "ann"}), b.As(&buckets.Principal{ID: "bob"})
+	f := put(t, ann, "f", "01234567", nil)
+	_, err := ann.Put(t.Context(), "g", strings.NewReader("012"), nil)
+	wantErr(t, "more of one owner", err, buckets.ErrQuota)
+	put(t, bob, "h", "0123456789", nil)
+	_, err = bob.Replace(t.Context(), f.ID, strings.NewReader("012"), nil)
+	wantErr(t, "a version of another's file", err, buckets.ErrQuota)
+	put(t, b, "nobody's", strings.Repeat("x", 100), nil)
+}
+
+// However many uploads race, no more bytes are taken than the quota allows,
+// and no fewer.
+func TestQuotaIsExact(t *testing.T) {
+	const size, fit, racing = 10_000, 10, 64
+	for name, l := range map[string]buckets.Limits{
+		"total": {MaxTotalSize: size*fit + size/2}, "owner": {MaxOwnerSize: size*fit + size/2}} {
+		t.Run(name, func(t *testing.T) {
+			b, _ := limited(t, l)
+			b = b.As(&buckets.Principal{ID: "ann"})
+			var taken atomic.Int64
+			var all sync.WaitGroup
+			begin := make(chan struct{})
+			for i := range racing {
+				all.Go(func() {
+					<-begin
+					r := strings.NewReader(string(noise(uint64(i), size)))
+					_, err := b.Put(t.Context(), fmt.Sprint(i), io.MultiReader(r), nil)
+					switch {
+					case err == nil:
+						taken.Add(1)
+					case !errors.Is(err, buckets.ErrQuota):
+						t.Errorf("upload %d: %v", i, err)
+					}
+				})
+			}
+			close(begin)
+			all.Wait()
+			if taken.Load() != fit {
+				t.Errorf("%d uploads were taken, want %d", taken.Load(), fit)
+			}
+			wantUsage(t, b, fit, fit, size*fit, 0, 0)
+		})
+	}
+}
+
+const (
+	png  = "\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR\x00\x00\x00\x01\x00\x00\x00\x01\x08\x06\x00\x00\x00"
+	html = "<!DOCTYPE html><html><script>alert(1)</script></html>"
+	pdf  = "%PDF-1.7\n%\xe2\xe3\xcf\xd3\n"
+	gif  = "GIF89a\x01\x00\x01\x00\x00\x00\x00"
+	exe  = "MZ\x90\x00\x03\x00\x00\x00\x04\x00\x00\x00\xff\xff\x00\x00"
+)
+
+func TestTypes(t *testing.T) {
+	images := []string{"image/*", "application/pdf"}
+	for _, c := range []struct {
+		check                   buckets.TypeCheck
+		types, extensions       []string
+		name, declared, content string
+		want                    error
+	}{
+		{"", images, nil, "a.png", "", png, nil},
+		{"", images, nil, "a.pdf", "", pdf, nil},
+		{"", images, nil, "a.png", "image/png", html, buckets.ErrType},
+		{"", images, nil, "a", "", "", buckets.ErrType},
+		{"", []string{"*/*"}, nil, "a", "", exe, nil},
+		{"", nil, nil, "a.png", "image/png", exe, nil},
+
+		{buckets.TypeDeclared, images, nil, "a.png", "image/png", html, nil},
+		{buckets.TypeDeclared, images, nil, "a.png", "text/html", png, buckets.ErrType},
+		{buckets.TypeDeclared, images, nil, "a.png", "", html, buckets.ErrType},
+		{buckets.TypeDeclared, images, nil, "a.png", "image/png; charset=x", html, nil},
+
+		{buckets.TypeStrict, images, nil, "a.png", "image/png", png, nil},
+		{buckets.TypeStrict, images, nil, "a.png", "", png, nil},
+		{buckets.TypeStrict, images, nil, "a.png", "application/octet-stream", png, nil},
+		{buckets.TypeStrict, images, nil, "a", "", png, nil},
+		{buckets.TypeStrict, images, nil, "a.png", "image/gif", png, buckets.ErrTypeMismatch},
+		{buckets.TypeStrict, images, nil, "a.gif", "image/png", png, buckets.ErrTypeMismatch},
+		{buckets.TypeStrict, images, nil, "a.png", "image/png", gif, buckets.ErrTypeMismatch},
+		{buckets.TypeStrict, images, nil, "a.png", "image/png", html, buckets.ErrTypeMismatch},
+		{buckets.TypeStrict, images, nil, "a.png", "image/png", exe, buckets.ErrTypeMismatch},
+		{buckets.TypeStrict, images, nil, "a.png", "text/html", html, buckets.ErrTypeMismatch},
+		{buckets.TypeStrict, []string{"text/*"}, nil, "a.html", "text/html", html, nil},
+		{buckets.TypeStrict, []string{"text/*"}, nil, "a.md", "text/markdown", "# Title\n", nil},
+		{buckets.TypeStrict, nil, nil, "a.json", "application/json", `{"a": 1}`, nil},
+		{buckets.TypeStrict, nil, nil, "a.css", "text/css", "body { margin: 0 }\n", nil},
+
+		{"", nil, []string{"pdf", "tar.gz"}, "a.PDF", "", pdf, nil},
+		{"", nil, []string{"pdf", "tar.gz"}, "a.tar.gz", "", "x", nil},
+		{"", nil, []string{"pdf", "tar.gz"}, "a.gz", "", "x", buckets.ErrType},
+		{"", nil, []string{"pdf", "tar.gz"}, "pdf", "", pdf, buckets.ErrType},
+		{"", nil, []string{"pdf"}, "a.pdf.exe", "", pdf, buckets.ErrType},
+	} {
+		name := fmt.Sprintf("%s/%s as %q with %.4q", c.check, c.name, c.declared, c.content)
+		t.Run(name, func(t *testing.T) {
+			l := buckets.Limits{Types: c.types, Extensions: c.extensions, TypeCheck: c.check}
+			b, free := limited(t, l)
+			opts := &buckets.PutOptions{MIMEType: c.declared}
+			_, err := b.Put(t.Context(), c.name, strings.NewReader(c.content), opts)
+			wantErr(t, "put", err, c.want)
+			f := put(t, free, c.name, c.content, opts)
+			_, err = free.Copy(t.Context(), f.ID, b, nil)
+			wantErr(t, "copy", err, c.want)
+		})
+	}
+}
+
+// A file cannot be renamed to what it could not be uploaded as.
+func TestRenameToOtherType(t *testing.T) {
+	b, _ := limited(t, buckets.Limits{TypeCheck: buckets.TypeStrict, Extensions: []string{"png", "gif", "jpg"}})
+	f := put(t, b, "a.png", png, nil)
+	_, err := b.Update(t.Context(), f.ID, &buckets.Patch{Name: ptr("a.exe")})
+	wantErr(t, "to an extension that is not taken", err, buckets.ErrType)
+	_, err = b.Update(t.Context(), f.ID, &buckets.Patch{Name: ptr("a.gif")})
+	wantErr(t, "to another type's extension", err, buckets.ErrTypeMismatch)
+	_, err = b.Update(t.Context(), f.ID, &buckets.Patch{Name: ptr("b.png")})
+	must(t, err)
+}
