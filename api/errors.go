@@ -72,6 +72,8 @@ func outcomes() []outcome {
 		{buckets.ErrNotTrashed, 409, "not-trashed", "CONFLICT", true},
 		{buckets.ErrChunksGone, 503, "chunks-damaged", "SERVICE_UNAVAILABLE", true},
 		{buckets.ErrTooLarge, 413, "file-too-large", "PAYLOAD_TOO_LARGE", true},
+		{buckets.ErrBucketDisabled, 403, "bucket-disabled", "FORBIDDEN", true},
+		{buckets.ErrAccess, 400, "invalid-access", "INVALID_REQUEST", true},
 		{buckets.ErrQuota, 403, "quota-exceeded", "QUOTA_EXCEEDED", true},
 		{buckets.ErrType, 415, "type-not-allowed", "UNSUPPORTED_MEDIA_TYPE", true},
 		{buckets.ErrTypeMismatch, 422, "type-mismatch", "INVALID_REQUEST", true},

@@ -2,8 +2,12 @@ package buckets
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
+
+	"github.com/cairn-store/cairn/buckets/rules"
 )
 
 // An Op is what a caller wants to do; rules are written per operation.
@@ -18,56 +22,73 @@ const (
 	OpList     Op = "list"
 )
 
-// A Principal is who asks.
+// A Principal is who asks, and how.
 type Principal struct {
 	ID       string         // "" when anonymous
 	Claims   map[string]any // verified claims
-	Operator bool           // may see physical sizes and run reports
+	Operator bool           // may do everything, see physical sizes and run reports
+	Scope    *Scope         // of an API key: it decides in place of the rules
+
+	Request rules.Request   // for rules that look at it
+	Explain func(*Decision) // is told of every decision, if set
+}
+
+// A Scope is what an API key may do.
+type Scope struct {
+	Buckets []string // "*" is all
+	Ops     []Op
+}
+
+func (s *Scope) allows(op Op, bucket string) bool {
+	return slices.Contains(s.Ops, op) && (slices.Contains(s.Buckets, bucket) || slices.Contains(s.Buckets, "*"))
 }
 
 // A Request is what an Authorizer decides about.
 type Request struct {
 	Op     Op
 	Bucket string
-	Who    *Principal // nil for trusted callers in this process
-	File   *File      // the file it is about; nil for create and list
-	Name   string     // for create: the name asked for
-	Folder string     // for create
+	Who    *Principal    // nil for trusted callers in this process
+	File   *File         // the file it is about; nil for create and for list as a whole
+	Upload *rules.Upload // what a create or an update by upload brings
+	Access bool          // an update of the file's own rules: they have no say in it
 }
 
 // An Authorizer decides whether a request may go on: nil, or an error
-// satisfying errors.Is(err, fs.ErrPermission). It is the one place where
-// access is decided, whatever the protocol.
+// satisfying errors.Is(err, fs.ErrPermission). A list that depends on the
+// file is ErrPerFile; the files are then asked about one by one. It is the
+// one place where access is decided, whatever the protocol.
 type Authorizer interface {
 	Authorize(ctx context.Context, req *Request) error
 }
 
-type allowAll struct{}
-
-func (allowAll) Authorize(context.Context, *Request) error { return nil }
+// ErrPerFile says that a listing as a whole is neither allowed nor denied:
+// each file decides.
+var ErrPerFile = fmt.Errorf("each file decides: %w", fs.ErrPermission)
 
 // allow asks whether the bucket's principal may do op to f. Those who may not
-// even list the bucket learn of a file that they may not touch just what they
-// learn of one that does not exist.
+// list the file learn of it, if they may not touch it, just what they learn
+// of one that does not exist.
 func (b *Bucket) allow(ctx context.Context, op Op, f *File) error {
-	req := &Request{Op: op, Bucket: b.b.name, Who: b.who, File: f}
-	if f != nil {
-		req.Name, req.Folder = f.Name, f.Folder
-	}
-	return b.decide(ctx, req, f != nil)
+	return b.decide(ctx, &Request{Op: op, File: f})
 }
 
-func (b *Bucket) allowCreate(ctx context.Context, folder, name string) error {
-	return b.decide(ctx, &Request{Op: OpCreate, Bucket: b.b.name, Who: b.who, Name: name, Folder: folder}, false)
-}
-
-func (b *Bucket) decide(ctx context.Context, req *Request, hide bool) error {
+// decide asks the authoriser in the bucket's and its principal's name.
+func (b *Bucket) decide(ctx context.Context, req *Request) error {
+	req.Bucket, req.Who = b.b.name, b.who
 	err := b.s.auth.Authorize(ctx, req)
-	if err == nil {
+	switch {
+	case err == nil:
 		return nil
-	}
-	if hide && b.s.auth.Authorize(ctx, &Request{Op: OpList, Bucket: b.b.name, Who: b.who}) != nil {
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case errors.Is(err, ErrBucketDisabled), errors.Is(err, ErrNoBucket):
+		return err
+	case req.File != nil && !b.mayList(ctx, req.File):
 		return ErrNoFile
 	}
 	return fmt.Errorf("%s in bucket %q: %w (%w)", req.Op, b.b.name, fs.ErrPermission, err)
+}
+
+func (b *Bucket) mayList(ctx context.Context, f *File) bool {
+	return b.s.auth.Authorize(ctx, &Request{Op: OpList, Bucket: b.b.name, Who: b.who, File: f}) == nil
 }

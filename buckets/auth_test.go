@@ -304,7 +304,7 @@ func TestSecondQuestions(t *testing.T) {
 	r.reset(buckets.OpCreate)
 	_, err = b.Put(t.Context(), "new", unread{t}, &buckets.PutOptions{Folder: "d"})
 	wantErr(t, "put", err, fs.ErrPermission)
-	if req := r.asked[0]; req.Name != "new" || req.Folder != "d" || req.File != nil {
+	if req := r.asked[0]; req.Upload.Name != "new" || req.Upload.Folder != "d" || req.File != nil {
 		t.Errorf("asked %+v", req)
 	}
 	r.reset()

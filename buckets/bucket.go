@@ -186,10 +186,13 @@ func (b *Bucket) Open(ctx context.Context, id string, opts *GetOptions) (*Object
 	return &Object{File: *file, Content: manifest.NewReader(ctx, b.chunks, b.segments(), &m.Content)}, nil
 }
 
-// List yields the files that opts choose.
+// List yields the files that opts choose and the list rule allows. A rule
+// that looks at the file is asked about each.
 func (b *Bucket) List(ctx context.Context, opts *ListOptions) iter.Seq2[*File, error] {
 	return func(yield func(*File, error) bool) {
-		if err := b.allow(ctx, OpList, nil); err != nil {
+		err := b.allow(ctx, OpList, nil)
+		perFile := b.b.FileRules || errors.Is(err, ErrPerFile)
+		if err != nil && !errors.Is(err, ErrPerFile) {
 			yield(nil, err)
 			return
 		}
@@ -215,7 +218,15 @@ func (b *Bucket) List(ctx context.Context, opts *ListOptions) iter.Seq2[*File, e
 				yield(nil, err)
 				return
 			}
-			if !yield(b.file(f, m), nil) {
+			file := b.file(f, m)
+			if perFile && !b.mayList(ctx, file) {
+				if err := ctx.Err(); err != nil {
+					yield(nil, err)
+					return
+				}
+				continue
+			}
+			if !yield(file, nil) {
 				return
 			}
 			if n++; opts != nil && n == opts.Limit {

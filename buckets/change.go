@@ -8,13 +8,13 @@ import (
 	"github.com/cairn-store/cairn/manifest"
 )
 
-// edit authorises op on the file id (f_…) and runs change on its row in a
+// edit authorises req for the file id (f_…) and runs change on its row in a
 // transaction, with the current version's row. What change leaves in f is
 // written.
-func (b *Bucket) edit(ctx context.Context, op Op, id, ifMatch string, opts *GetOptions,
+func (b *Bucket) edit(ctx context.Context, req *Request, id, ifMatch string, opts *GetOptions,
 	change func(tx manifest.Tx, f *manifest.File, m *manifest.Manifest) error) (*File, error) {
 	var out *File
-	err := b.row(ctx, op, id, ifMatch, opts, func(tx manifest.Tx, f *manifest.File, m *manifest.Manifest) error {
+	err := b.row(ctx, req, id, ifMatch, opts, func(tx manifest.Tx, f *manifest.File, m *manifest.Manifest) error {
 		if err := change(tx, f, m); err != nil {
 			return err
 		}
@@ -30,9 +30,9 @@ func (b *Bucket) edit(ctx context.Context, op Op, id, ifMatch string, opts *GetO
 	return out, err
 }
 
-// row authorises op on the file id (f_…) and runs fn on its rows in a
+// row authorises req for the file id (f_…) and runs fn on its rows in a
 // transaction.
-func (b *Bucket) row(ctx context.Context, op Op, id, ifMatch string, opts *GetOptions,
+func (b *Bucket) row(ctx context.Context, req *Request, id, ifMatch string, opts *GetOptions,
 	fn func(tx manifest.Tx, f *manifest.File, m *manifest.Manifest) error) error {
 	if opts == nil {
 		opts = &GetOptions{}
@@ -45,7 +45,8 @@ func (b *Bucket) row(ctx context.Context, op Op, id, ifMatch string, opts *GetOp
 	if err != nil {
 		return err
 	}
-	if err := b.allow(ctx, op, b.file(f, m)); err != nil {
+	req.File = b.file(f, m)
+	if err := b.decide(ctx, req); err != nil {
 		return err
 	}
 	return b.s.update(ctx, func(tx manifest.Tx) error {
@@ -73,7 +74,7 @@ func conflict(err error) error {
 
 // Update changes what is known about the file id (f_…), not its content.
 func (b *Bucket) Update(ctx context.Context, id string, p *Patch) (*File, error) {
-	return b.edit(ctx, OpUpdate, id, p.IfMatch, nil, func(tx manifest.Tx, f *manifest.File, m *manifest.Manifest) (err error) {
+	return b.edit(ctx, &Request{Op: OpUpdate, Access: p.Access != nil}, id, p.IfMatch, nil, func(tx manifest.Tx, f *manifest.File, m *manifest.Manifest) (err error) {
 		if p.Name != nil {
 			if f.Name, err = cleanName(*p.Name); err != nil {
 				return err
@@ -96,7 +97,12 @@ func (b *Bucket) Update(ctx context.Context, id string, p *Patch) (*File, error)
 			}
 		}
 		if p.Access != nil {
-			f.Access = *p.Access
+			if err := b.checkAccess(*p.Access); err != nil {
+				return err
+			}
+			if f.Access = *p.Access; len(f.Access) == 0 {
+				f.Access = nil
+			}
 		}
 		if p.Metadata != nil {
 			if f.Metadata, err = mergeMetadata(f.Metadata, p.Metadata); err != nil {
@@ -138,7 +144,7 @@ func merge(target, patch map[string]any) map[string]any {
 
 // Delete moves the file id (f_…) to the trash; its name is free again.
 func (b *Bucket) Delete(ctx context.Context, id string, opts *DeleteOptions) (*File, error) {
-	return b.edit(ctx, OpDelete, id, opts.ifMatch(), nil, func(tx manifest.Tx, f *manifest.File, m *manifest.Manifest) error {
+	return b.edit(ctx, &Request{Op: OpDelete}, id, opts.ifMatch(), nil, func(tx manifest.Tx, f *manifest.File, m *manifest.Manifest) error {
 		f.State = manifest.Trashed
 		f.DeletedAt = now()
 		f.UpdatedAt = f.DeletedAt
@@ -157,7 +163,7 @@ func (o *DeleteOptions) ifMatch() string {
 // own has been taken since.
 func (b *Bucket) Undelete(ctx context.Context, id string) (*File, error) {
 	opts := &GetOptions{Trashed: true}
-	return b.edit(ctx, OpDelete, id, "", opts, func(tx manifest.Tx, f *manifest.File, m *manifest.Manifest) (err error) {
+	return b.edit(ctx, &Request{Op: OpDelete}, id, "", opts, func(tx manifest.Tx, f *manifest.File, m *manifest.Manifest) (err error) {
 		if f.State != manifest.Trashed {
 			return ErrNotTrashed
 		}
@@ -174,7 +180,7 @@ func (b *Bucket) Undelete(ctx context.Context, id string) (*File, error) {
 // good.
 func (b *Bucket) Purge(ctx context.Context, id string, opts *DeleteOptions) error {
 	all := &GetOptions{Trashed: true}
-	return b.row(ctx, OpDelete, id, opts.ifMatch(), all, func(tx manifest.Tx, f *manifest.File, m *manifest.Manifest) error {
+	return b.row(ctx, &Request{Op: OpDelete}, id, opts.ifMatch(), all, func(tx manifest.Tx, f *manifest.File, m *manifest.Manifest) error {
 		return tx.Purge(ctx, b.b.Domain, f.ID)
 	})
 }

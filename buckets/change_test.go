@@ -13,7 +13,7 @@ import (
 )
 
 func TestUpdate(t *testing.T) {
-	b := demo(t)
+	b := bucket(t, open(t, twoBuckets()), "a")
 	f := put(t, b, "f", "one", &buckets.PutOptions{Metadata: map[string]any{"a": "b"}, Tags: []string{"x"}})
 	other := put(t, b, "taken", "two", &buckets.PutOptions{Folder: "d"})
 	g, err := b.Update(t.Context(), f.ID, &buckets.Patch{Name: ptr("g")})

@@ -58,7 +58,7 @@ func TestEndlessUpload(t *testing.T) {
 		"file": {MaxFileSize: 1 << 20}, "total": {MaxTotalSize: 1 << 20}, "owner": {MaxOwnerSize: 1 << 20}} {
 		b, _ := limited(t, l)
 		e := &endless{}
-		if _, err := b.As(&buckets.Principal{ID: "ann"}).Put(t.Context(), "f", e, nil); err == nil {
+		if _, err := b.As(&buckets.Principal{ID: "ann", Operator: true}).Put(t.Context(), "f", e, nil); err == nil {
 			t.Errorf("%s: taken", name)
 		}
 		if e.n > 4<<20 {
@@ -91,7 +91,7 @@ func TestMaxTotalSize(t *testing.T) {
 
 func TestMaxOwnerSize(t *testing.T) {
 	b, _ := limited(t, buckets.Limits{MaxOwnerSize: 10})
-	ann, bob := b.As(&buckets.Principal{ID: "ann"}), b.As(&buckets.Principal{ID: "bob"})
+	ann, bob := b.As(&buckets.Principal{ID: "ann", Operator: true}), b.As(&buckets.Principal{ID: "bob", Operator: true})
 	f := put(t, ann, "f", "01234567", nil)
 	_, err := ann.Put(t.Context(), "g", strings.NewReader("012"), nil)
 	wantErr(t, "more of one owner", err, buckets.ErrQuota)
@@ -109,7 +109,7 @@ func TestQuotaIsExact(t *testing.T) {
 		"total": {MaxTotalSize: size*fit + size/2}, "owner": {MaxOwnerSize: size*fit + size/2}} {
 		t.Run(name, func(t *testing.T) {
 			b, _ := limited(t, l)
-			b = b.As(&buckets.Principal{ID: "ann"})
+			b = b.As(&buckets.Principal{ID: "ann", Operator: true})
 			var taken atomic.Int64
 			var all sync.WaitGroup
 			begin := make(chan struct{})

@@ -9,11 +9,14 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"mime"
+	"path"
 	"strings"
 	"sync"
 
 	"github.com/gabriel-vasile/mimetype"
 
+	"github.com/cairn-store/cairn/buckets/rules"
 	"github.com/cairn-store/cairn/cas"
 	"github.com/cairn-store/cairn/chunker"
 	"github.com/cairn-store/cairn/manifest"
@@ -49,7 +52,7 @@ func (b *Bucket) newNamedUpload(ctx context.Context, name string, opts *PutOptio
 	if u.folder, err = cleanFolder(u.opts.Folder); err != nil {
 		return nil, err
 	}
-	if err := b.allowCreate(ctx, u.folder, u.name); err != nil {
+	if err := u.mayCreate(ctx); err != nil {
 		return nil, err
 	}
 	old, err := b.s.meta.FileByPath(ctx, b.b.name, join(u.folder, u.name))
@@ -185,13 +188,37 @@ func (u *upload) fits(ctx context.Context) error {
 	return nil
 }
 
+// brings is the upload as rules see it: what is declared and what the name
+// says, until the content has told.
+func (u *upload) brings() *rules.Upload {
+	up := &rules.Upload{Name: u.name, Folder: u.folder, Path: join(u.folder, u.name), Size: u.opts.Size, MIMEType: u.mime}
+	if u.c != nil {
+		up.Size = u.c.Size
+	}
+	if up.MIMEType == "" {
+		up.MIMEType = u.opts.MIMEType
+	}
+	if up.MIMEType == "" {
+		up.MIMEType, _, _ = strings.Cut(mime.TypeByExtension(path.Ext(u.name)), ";")
+	}
+	if u.b.who != nil {
+		up.Protocol = u.b.who.Request.Protocol
+	}
+	return up
+}
+
+// mayCreate asks whether the upload may be.
+func (u *upload) mayCreate(ctx context.Context) error {
+	return u.b.decide(ctx, &Request{Op: OpCreate, Upload: u.brings()})
+}
+
 // mayUpdate asks whether the upload may become a version of f.
 func (u *upload) mayUpdate(ctx context.Context, f *manifest.File) (*manifest.Manifest, error) {
 	m, err := u.b.s.meta.Manifest(ctx, f.Current)
 	if err != nil {
 		return nil, err
 	}
-	if err := u.b.allow(ctx, OpUpdate, u.b.file(f, m)); err != nil {
+	if err := u.b.decide(ctx, &Request{Op: OpUpdate, File: u.b.file(f, m), Upload: u.brings()}); err != nil {
 		return nil, err
 	}
 	u.allowed, u.owner = f.ID, f.Owner
@@ -214,9 +241,33 @@ func (u *upload) run(ctx context.Context, r io.Reader) (*File, error) {
 	return u.commitRetry(ctx)
 }
 
-// commitRetry commits, looking chunks up again when some became unusable and
-// asking again when another file has come by the name.
+func (u *upload) mayCommit(ctx context.Context) error {
+	if u.target == "" {
+		if err := u.mayCreate(ctx); err != nil {
+			return err
+		}
+	}
+	if u.allowed == "" {
+		return nil
+	}
+	f, err := u.b.s.meta.File(ctx, u.allowed)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // the commit will see
+	}
+	if err != nil {
+		return err
+	}
+	_, err = u.mayUpdate(ctx, f)
+	return err
+}
+
+// commitRetry asks again, now that size and type are known, and commits. It
+// looks chunks up again when some became unusable, and asks again when another
+// file has come by the name.
 func (u *upload) commitRetry(ctx context.Context) (*File, error) {
+	if err := u.mayCommit(ctx); err != nil {
+		return nil, err
+	}
 	for range 8 {
 		f, err := u.commit(ctx)
 		switch err {

@@ -16,6 +16,7 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/cairn-store/cairn/buckets/rules"
 	"github.com/cairn-store/cairn/cas"
 	"github.com/cairn-store/cairn/chunker"
 	"github.com/cairn-store/cairn/manifest"
@@ -27,6 +28,7 @@ type Store struct {
 	meta    manifest.Store
 	chunks  map[string]*cas.Store // by domain
 	buckets map[string]*bucket
+	rules   *ruleBook
 	auth    Authorizer
 	log     *slog.Logger
 	closers []io.Closer
@@ -41,6 +43,10 @@ type Policy struct {
 	Codec   cas.Codec // of frames
 	Digests []string  // whole-file digests computed for every upload
 	Limits  Limits    // on what is taken
+
+	Rules     map[Op]*rules.Rule // who may do what; a missing one denies
+	FileRules bool               // files may have rules that replace these
+	Disabled  bool               // only operators may use it
 }
 
 type bucket struct {
@@ -52,7 +58,7 @@ type bucket struct {
 
 // Options are what New may be told.
 type Options struct {
-	// Auth decides about every call; nil lets everybody do everything.
+	// Auth decides about every call in place of the buckets' own rules.
 	Auth Authorizer
 	Log  *slog.Logger // nil discards
 	// Closers are closed after the chunk stores when the Store is.
@@ -67,8 +73,13 @@ func New(ctx context.Context, meta manifest.Store, chunks map[string]*cas.Store,
 	}
 	s := &Store{meta: meta, chunks: chunks, auth: opts.Auth, log: opts.Log, closers: opts.Closers,
 		buckets: make(map[string]*bucket), outbox: newOutbox(meta.LastSeq())}
+	env, err := rules.NewEnv()
+	if err != nil {
+		return nil, err
+	}
+	s.rules = &ruleBook{env: env, lookup: func(name string) *bucket { return s.buckets[name] }}
 	if s.auth == nil {
-		s.auth = allowAll{}
+		s.auth = s.rules
 	}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)

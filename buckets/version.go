@@ -45,7 +45,7 @@ func version(ctx context.Context, tx manifest.Tx, f *manifest.File, n uint64) (*
 // RestoreVersion makes a new version of the file id with the content of
 // version n, moving no data.
 func (b *Bucket) RestoreVersion(ctx context.Context, id string, n uint64) (*File, error) {
-	return b.edit(ctx, OpUpdate, id, "", nil, func(tx manifest.Tx, f *manifest.File, _ *manifest.Manifest) error {
+	return b.edit(ctx, &Request{Op: OpUpdate}, id, "", nil, func(tx manifest.Tx, f *manifest.File, _ *manifest.Manifest) error {
 		m, err := version(ctx, tx, f, n)
 		if err != nil {
 			return err
@@ -63,7 +63,7 @@ func (b *Bucket) RestoreVersion(ctx context.Context, id string, n uint64) (*File
 // current one, the newest that is left becomes current.
 func (b *Bucket) DeleteVersion(ctx context.Context, id string, n uint64) error {
 	opts := &GetOptions{Trashed: true}
-	_, err := b.edit(ctx, OpDelete, id, "", opts, func(tx manifest.Tx, f *manifest.File, _ *manifest.Manifest) error {
+	_, err := b.edit(ctx, &Request{Op: OpDelete}, id, "", opts, func(tx manifest.Tx, f *manifest.File, _ *manifest.Manifest) error {
 		m, err := version(ctx, tx, f, n)
 		if err != nil {
 			return err

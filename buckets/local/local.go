@@ -25,7 +25,7 @@ type Options struct {
 	// Buckets are the buckets there are; by default "demo", which keeps a
 	// sha256 of every file.
 	Buckets  map[string]buckets.Policy
-	Auth     buckets.Authorizer // nil lets everybody do everything
+	Auth     buckets.Authorizer // decides in place of the buckets' rules
 	PackSize int64              // bytes at which packs are sealed
 	Log      *slog.Logger       // nil discards
 

@@ -195,7 +195,7 @@ func (m *model) put() {
 		o.IfMatch = pick(m.r, "*", old.current().root)
 	}
 	who := pick(m.r, "", "alice", "bob")
-	f, err := b.As(&buckets.Principal{ID: who}).Put(context.Background(), name, m.body(p), o)
+	f, err := b.As(&buckets.Principal{ID: who, Operator: true}).Put(context.Background(), name, m.body(p), o)
 	switch {
 	case o.OnConflict == buckets.ConflictNew && o.IfMatch != "":
 		m.want("put anew if-match", err, buckets.ErrPrecondition)
