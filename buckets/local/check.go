@@ -13,6 +13,7 @@ import (
 // A Problem is one thing that Check found.
 type Problem struct {
 	Kind       string `json:"kind"` // "chunk", "pack", "index", "manifest", "metadata"
+	Backend    string `json:"backend,omitempty"`
 	Pack       string `json:"pack,omitempty"`
 	Digest     string `json:"digest,omitempty"`
 	FileID     string `json:"file_id,omitempty"`
@@ -74,36 +75,60 @@ func Check(ctx context.Context, dir string, opts *CheckOptions) (*Report, error)
 
 // A checker compares packs, index and rows.
 type checker struct {
-	s      *parts
-	opts   *CheckOptions
-	report *Report
-	total  int64 // bytes of packs
+	s       *parts
+	opts    *CheckOptions
+	report  *Report
+	total   int64 // bytes of packs
+	domains map[string]*domainChecker
+	records recordLog // what the packs say of rows
+}
 
-	frames  map[cas.FrameID]cas.FrameEntry // of the index, not met in a pack yet
-	known   map[cas.PackID]cas.PackEntry   // of the index
-	bad     map[cas.Digest]cas.PackID      // chunks that cannot be read
-	records recordLog                      // what the packs say of rows
-	lost    bool                           // a frame of records is damaged
+// A domainChecker compares the packs of a domain with their index.
+type domainChecker struct {
+	*checker
+	*domain
+	listed []cas.PackEntry
+	frames map[cas.FrameID]cas.FrameEntry // of the index, not met in a pack yet
+	known  map[cas.PackID]cas.PackEntry   // of the index
+	bad    map[cas.Digest]cas.PackID      // chunks that cannot be read
+
+	missing []manifest.Record // of rows that the packs lack
 }
 
 func (c *checker) repairs() bool { return c.opts.Repair && !c.opts.DryRun }
 
 func (c *checker) problem(p Problem) { c.report.Problems = append(c.report.Problems, p) }
 
+func (c *domainChecker) problem(p Problem) {
+	p.Backend = c.name
+	c.checker.problem(p)
+}
+
 func (c *checker) run(ctx context.Context) error {
-	c.bad = make(map[cas.Digest]cas.PackID)
 	c.records = newRecordLog()
-	if err := c.loadIndex(ctx); err != nil {
+	if err := c.outbox(ctx); err != nil {
 		return err
 	}
-	for _, step := range []func(context.Context) error{
-		c.outbox, c.packs, c.unmet, c.chunks, c.heal, c.rows, c.sums,
-	} {
-		if err := step(ctx); err != nil {
+	c.domains = make(map[string]*domainChecker)
+	for _, d := range c.s.domains {
+		dc := &domainChecker{checker: c, domain: d, bad: make(map[cas.Digest]cas.PackID)}
+		c.domains[d.name] = dc
+		if err := dc.load(ctx); err != nil {
 			return err
 		}
 	}
-	return nil
+	for _, d := range c.s.domains {
+		dc := c.domains[d.name]
+		for _, step := range []func(context.Context) error{dc.packs, dc.unmet, dc.index, dc.heal} {
+			if err := step(ctx); err != nil {
+				return err
+			}
+		}
+	}
+	if err := c.rows(ctx); err != nil {
+		return err
+	}
+	return c.sums(ctx)
 }
 
 // outbox takes the records that are still to be brought to the packs for
@@ -117,15 +142,16 @@ func (c *checker) outbox(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		c.records.add(rs)
+		c.records.add(commit.Domain, rs)
 	}
 	return nil
 }
 
-func (c *checker) loadIndex(ctx context.Context) error {
+// load reads what the index says of packs, and which there are.
+func (c *domainChecker) load(ctx context.Context) error {
 	c.frames = make(map[cas.FrameID]cas.FrameEntry)
 	c.known = make(map[cas.PackID]cas.PackEntry)
-	ix := c.s.chunks.Index()
+	ix := c.chunks.Index()
 	for f, err := range ix.AllFrames(ctx) {
 		if err != nil {
 			return err
@@ -138,20 +164,19 @@ func (c *checker) loadIndex(ctx context.Context) error {
 		}
 		c.known[p.ID] = p
 	}
+	for p, err := range c.chunks.Packs(ctx) {
+		if err != nil {
+			return err
+		}
+		c.listed = append(c.listed, p)
+		c.total += p.Size
+	}
 	return nil
 }
 
 // packs walks all packs and verifies every frame.
-func (c *checker) packs(ctx context.Context) error {
-	var packs []cas.PackEntry
-	for p, err := range c.s.chunks.Packs(ctx) {
-		if err != nil {
-			return err
-		}
-		packs = append(packs, p)
-		c.total += p.Size
-	}
-	for _, p := range packs {
+func (c *domainChecker) packs(ctx context.Context) error {
+	for _, p := range c.listed {
 		if err := c.pack(ctx, p); err != nil {
 			return err
 		}
@@ -164,9 +189,9 @@ func (c *checker) packs(ctx context.Context) error {
 	return nil
 }
 
-func (c *checker) pack(ctx context.Context, p cas.PackEntry) error {
+func (c *domainChecker) pack(ctx context.Context, p cas.PackEntry) error {
 	known := c.known[p.ID]
-	sealed, err := c.s.chunks.Walk(ctx, p, func(f *cas.Frame) error {
+	sealed, err := c.chunks.Walk(ctx, p, func(f *cas.Frame) error {
 		c.report.Bytes += int64(f.Entry.StoredLen)
 		if c.opts.Progress != nil {
 			c.opts.Progress(min(c.report.Bytes, c.total), c.total)
@@ -188,7 +213,7 @@ func (c *checker) pack(ctx context.Context, p cas.PackEntry) error {
 // stretch is told of bytes in which no frame was recognised. At the end of a
 // pack that was not sealed they are what a crash left: frames that the index
 // has there are missed by unmet.
-func (c *checker) stretch(f *cas.Frame, known cas.PackEntry, p cas.PackEntry) error {
+func (c *domainChecker) stretch(f *cas.Frame, known cas.PackEntry, p cas.PackEntry) error {
 	torn := !known.Sealed && f.Entry.Offset+f.Skipped >= p.Size
 	if f.Entry.Offset < known.Size && !torn {
 		c.problem(Problem{Kind: "pack", Pack: p.ID.String(),
@@ -199,12 +224,12 @@ func (c *checker) stretch(f *cas.Frame, known cas.PackEntry, p cas.PackEntry) er
 
 // frame verifies the slots of a frame. A chunk is damaged if this is the
 // place that the index names for it.
-func (c *checker) frame(ctx context.Context, f *cas.Frame) error {
+func (c *domainChecker) frame(ctx context.Context, f *cas.Frame) error {
 	entry, indexed := c.frames[f.Entry.ID]
 	if indexed && entry == f.Entry {
 		delete(c.frames, f.Entry.ID)
 	}
-	bad, plain, err := c.s.chunks.Verify(ctx, f)
+	bad, plain, err := c.chunks.Verify(ctx, f)
 	if err != nil {
 		return err
 	}
@@ -217,9 +242,8 @@ func (c *checker) frame(ctx context.Context, f *cas.Frame) error {
 	return c.damagedSlots(ctx, f.Entry, bad)
 }
 
-func (c *checker) recordFrame(f *cas.Frame, bad []cas.Ref, plain [][]byte) error {
+func (c *domainChecker) recordFrame(f *cas.Frame, bad []cas.Ref, plain [][]byte) error {
 	if len(bad) > 0 {
-		c.lost = true
 		c.problem(Problem{Kind: "pack", Pack: f.Entry.Pack.String(), Repaired: c.repairs(),
 			Detail: fmt.Sprintf("metadata records at %d are damaged", f.Entry.Offset)})
 	}
@@ -231,20 +255,20 @@ func (c *checker) recordFrame(f *cas.Frame, bad []cas.Ref, plain [][]byte) error
 		if err != nil {
 			return err
 		}
-		c.records.add(rs)
+		c.records.add(c.name, rs)
 	}
 	return nil
 }
 
 // damagedSlots notes which of the chunks bad have no other place than the
 // frame e.
-func (c *checker) damagedSlots(ctx context.Context, e cas.FrameEntry, bad []cas.Ref) error {
+func (c *domainChecker) damagedSlots(ctx context.Context, e cas.FrameEntry, bad []cas.Ref) error {
 	ds := make([]cas.Digest, len(bad))
 	for i := range bad {
 		ds[i] = bad[i].Digest
 	}
 	out := make([]cas.ChunkEntry, len(ds))
-	if err := c.s.chunks.Index().Chunks(ctx, ds, out); err != nil {
+	if err := c.chunks.Index().Chunks(ctx, ds, out); err != nil {
 		return err
 	}
 	for i := range out {
@@ -255,7 +279,7 @@ func (c *checker) damagedSlots(ctx context.Context, e cas.FrameEntry, bad []cas.
 	return nil
 }
 
-func (c *checker) damage(d cas.Digest, pack cas.PackID, detail string) {
+func (c *domainChecker) damage(d cas.Digest, pack cas.PackID, detail string) {
 	if _, ok := c.bad[d]; ok {
 		return
 	}
@@ -265,19 +289,18 @@ func (c *checker) damage(d cas.Digest, pack cas.PackID, detail string) {
 
 // unmet looks at the frames that the index names and no pack showed: their
 // headers are damaged, or they are gone.
-func (c *checker) unmet(ctx context.Context) error {
+func (c *domainChecker) unmet(ctx context.Context) error {
 	for _, f := range c.frames {
 		c.problem(Problem{Kind: "index", Pack: f.Pack.String(),
 			Detail: fmt.Sprintf("the frame at %d is not found where the index has it", f.Offset)})
-		c.lost = c.lost || f.Kind == cas.KindRecord
 	}
 	return nil
 }
 
-// chunks checks that every chunk of the index lies in a frame that it knows,
+// index checks that every chunk of the index lies in a frame that it knows,
 // and reads those whose frame the packs did not show.
-func (c *checker) chunks(ctx context.Context) error {
-	ix := c.s.chunks.Index()
+func (c *domainChecker) index(ctx context.Context) error {
+	ix := c.chunks.Index()
 	known := make(map[cas.FrameID]bool)
 	for f, err := range ix.AllFrames(ctx) {
 		if err != nil {
@@ -295,7 +318,7 @@ func (c *checker) chunks(ctx context.Context) error {
 		case !known[e.Frame]:
 			c.damage(e.Digest, cas.PackID{}, "the index does not know its frame")
 		case unmet:
-			_, err := c.s.chunks.Get(ctx, e.Digest, nil)
+			_, err := c.chunks.Get(ctx, e.Digest, nil)
 			var ce *cas.CorruptError
 			if errors.As(err, &ce) {
 				c.damage(e.Digest, ce.Pack, ce.Err.Error())

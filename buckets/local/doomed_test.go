@@ -81,7 +81,7 @@ func doom(t *testing.T, dir string, opts *Options) {
 	defer p.close()
 	var oldest *cas.PackID
 	n := 0
-	for e, err := range p.chunks.Packs(t.Context()) {
+	for e, err := range p.domains[0].chunks.Packs(t.Context()) {
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -96,7 +96,7 @@ func doom(t *testing.T, dir string, opts *Options) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := p.chunks.AppendRecord(t.Context(), text); err != nil {
+	if err := p.domains[0].chunks.AppendRecord(t.Context(), text); err != nil {
 		t.Fatal(err)
 	}
 }

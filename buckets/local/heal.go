@@ -9,7 +9,7 @@ import (
 
 // heal looks in all packs for another copy of each damaged chunk. What has
 // none is marked, so that the next upload that carries it stores it anew.
-func (c *checker) heal(ctx context.Context) error {
+func (c *domainChecker) heal(ctx context.Context) error {
 	if !c.repairs() || len(c.bad) == 0 {
 		return nil
 	}
@@ -17,14 +17,14 @@ func (c *checker) heal(ctx context.Context) error {
 	for d := range c.bad {
 		change.Bad = append(change.Bad, d)
 	}
-	if err := c.s.chunks.Apply(ctx, change); err != nil {
+	if err := c.chunks.Apply(ctx, change); err != nil {
 		return err
 	}
-	for p, err := range c.s.chunks.Packs(ctx) {
+	for p, err := range c.chunks.Packs(ctx) {
 		if err != nil {
 			return err
 		}
-		_, err = c.s.chunks.Walk(ctx, p, func(f *cas.Frame) error { return c.healFrom(ctx, f) })
+		_, err = c.chunks.Walk(ctx, p, func(f *cas.Frame) error { return c.healFrom(ctx, f) })
 		if err != nil {
 			return err
 		}
@@ -32,7 +32,7 @@ func (c *checker) heal(ctx context.Context) error {
 	for i := range c.report.Problems {
 		p := &c.report.Problems[i]
 		d, err := cas.ParseDigest(p.Digest)
-		if _, still := c.bad[d]; p.Kind == "chunk" && err == nil && !still {
+		if _, still := c.bad[d]; p.Kind == "chunk" && p.Backend == c.name && err == nil && !still {
 			p.Repaired = true
 			p.Detail = fmt.Sprintf("%s; another copy took its place", p.Detail)
 		}
@@ -41,7 +41,7 @@ func (c *checker) heal(ctx context.Context) error {
 }
 
 // healFrom takes the good copies of damaged chunks that a frame holds.
-func (c *checker) healFrom(ctx context.Context, f *cas.Frame) error {
+func (c *domainChecker) healFrom(ctx context.Context, f *cas.Frame) error {
 	wanted := false
 	for _, e := range f.Chunks {
 		if _, ok := c.bad[e.Digest]; ok {
@@ -51,7 +51,7 @@ func (c *checker) healFrom(ctx context.Context, f *cas.Frame) error {
 	if f.Damage != nil || !wanted {
 		return nil
 	}
-	_, plain, err := c.s.chunks.Verify(ctx, f)
+	_, plain, err := c.chunks.Verify(ctx, f)
 	if err != nil || plain == nil {
 		return err
 	}
@@ -62,5 +62,5 @@ func (c *checker) healFrom(ctx context.Context, f *cas.Frame) error {
 			delete(c.bad, e.Digest)
 		}
 	}
-	return c.s.chunks.Apply(ctx, change)
+	return c.chunks.Apply(ctx, change)
 }

@@ -1,5 +1,5 @@
-// Package local opens a store that lives in one directory of this machine:
-// packs in DIR/packs, metadata in DIR/meta.
+// Package local opens a store on this machine: metadata in DIR/meta, packs in
+// DIR/packs or in the directories of the backends that Options name.
 package local
 
 import (
@@ -9,8 +9,10 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/cairn-store/cairn/backend"
 	"github.com/cairn-store/cairn/backend/diskbackend"
@@ -27,7 +29,13 @@ type Options struct {
 	Buckets  map[string]buckets.Policy
 	Auth     buckets.Authorizer // decides in place of the buckets' rules
 	PackSize int64              // bytes at which packs are sealed
-	Log      *slog.Logger       // nil discards
+
+	// Backends are the directories of packs, by name: a policy's Domain is
+	// one of these names. By default there is one, "local", which is the
+	// store's own directory.
+	Backends map[string]string
+
+	Log *slog.Logger // nil discards
 
 	// DiskFS and MetaFS replace the operating system's files, for tests.
 	DiskFS diskbackend.FS
@@ -39,10 +47,13 @@ var (
 	ErrLocked = errors.New("directory is in use by another process")
 	// ErrNoMetadata reports packs without the database that describes them.
 	ErrNoMetadata = errors.New("metadata database is missing; run check --repair to rebuild it from the packs")
+	// ErrNoBackend reports that packs which the database describes are not
+	// where they are said to be.
+	ErrNoBackend = errors.New("the packs that the metadata describes are not there")
 )
 
-// domain is the one domain of a local store.
-const domain = "local"
+// defaultDomain is that of a store whose options name no backends.
+const defaultDomain = "local"
 
 // Open opens the store in dir, making it if there is none. A second process
 // on one dir is refused with ErrLocked; packs without their metadata
@@ -54,9 +65,13 @@ func Open(ctx context.Context, dir string, opts *Options) (*buckets.Store, error
 	}
 	policies := s.opts.Buckets
 	if policies == nil {
-		policies = map[string]buckets.Policy{"demo": {Domain: domain, Codec: cas.Zstd, Digests: []string{"sha256"}}}
+		policies = map[string]buckets.Policy{"demo": {Domain: defaultDomain, Codec: cas.Zstd, Digests: []string{"sha256"}}}
 	}
-	store, err := buckets.New(ctx, s.meta, map[string]*cas.Store{domain: s.chunks}, policies,
+	chunks := make(map[string]*cas.Store)
+	for _, d := range s.domains {
+		chunks[d.name] = d.chunks
+	}
+	store, err := buckets.New(ctx, s.meta, chunks, policies,
 		&buckets.Options{Auth: s.opts.Auth, Log: s.opts.Log, Closers: []io.Closer{s.meta}})
 	if err != nil {
 		return nil, errors.Join(err, s.close())
@@ -64,42 +79,73 @@ func Open(ctx context.Context, dir string, opts *Options) (*buckets.Store, error
 	return store, nil
 }
 
-// parts are what a store in a directory consists of.
+// parts are what a store consists of.
 type parts struct {
-	opts   Options
+	opts    Options
+	dir     string
+	meta    *pebblestore.DB
+	domains []*domain // in order of names
+}
+
+// A domain is a backend and the chunks in it.
+type domain struct {
+	name   string
 	disk   backend.Backend
-	meta   *pebblestore.DB
 	chunks *cas.Store
 }
 
 func open(ctx context.Context, dir string, opts *Options) (*parts, error) {
-	s := &parts{}
-	if opts != nil {
-		s.opts = *opts
-	}
-	var err error
-	if s.disk, err = openDisk(dir, &s.opts); err != nil {
-		return nil, err
-	}
-	empty, err := isEmpty(ctx, s.disk)
+	s, err := openDisks(dir, opts)
 	if err != nil {
 		return nil, err
 	}
+	empty := true
+	for _, d := range s.domains {
+		e, err := isEmpty(ctx, d.disk)
+		if err != nil {
+			return nil, err
+		}
+		empty = empty && e
+	}
 	if err := s.openMeta(ctx, metaDir(dir), !empty); err != nil {
 		return nil, err
+	}
+	if err := s.allThere(ctx); err != nil {
+		return nil, errors.Join(err, s.close())
 	}
 	return s, nil
 }
 
 func metaDir(dir string) string { return filepath.Join(dir, "meta") }
 
-func openDisk(dir string, opts *Options) (backend.Backend, error) {
-	if opts.DiskFS == nil {
+// openDisks opens the backends, without their metadata.
+func openDisks(dir string, opts *Options) (*parts, error) {
+	s := &parts{dir: dir}
+	if opts != nil {
+		s.opts = *opts
+	}
+	paths := s.opts.Backends
+	if len(paths) == 0 {
+		paths = map[string]string{defaultDomain: dir}
+	}
+	if s.opts.MetaFS == nil {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return nil, err
 		}
 	}
-	return diskbackend.Open(dir, &diskbackend.Options{FS: opts.DiskFS})
+	for _, name := range slices.Sorted(maps.Keys(paths)) {
+		if s.opts.DiskFS == nil {
+			if err := os.MkdirAll(paths[name], 0o700); err != nil {
+				return nil, fmt.Errorf("backend %q: %w", name, err)
+			}
+		}
+		disk, err := diskbackend.Open(paths[name], &diskbackend.Options{FS: s.opts.DiskFS})
+		if err != nil {
+			return nil, fmt.Errorf("backend %q: %w", name, err)
+		}
+		s.domains = append(s.domains, &domain{name: name, disk: disk})
+	}
+	return s, nil
 }
 
 // isEmpty reports whether there is no pack.
@@ -115,22 +161,57 @@ func isEmpty(ctx context.Context, b backend.Backend) (bool, error) {
 	return true, nil
 }
 
+// openMeta opens the database in dir and the chunk stores over it.
 func (s *parts) openMeta(ctx context.Context, dir string, mustExist bool) error {
 	var err error
 	s.meta, err = pebblestore.Open(dir, &pebblestore.Options{FS: s.opts.MetaFS, MustExist: mustExist, Log: s.opts.Log})
 	switch {
 	case errors.Is(err, pebblestore.ErrLocked):
-		return fmt.Errorf("%s: %w", filepath.Dir(dir), ErrLocked)
+		return fmt.Errorf("%s: %w", s.dir, ErrLocked)
 	case errors.Is(err, fs.ErrNotExist):
-		return fmt.Errorf("%s: %w", filepath.Dir(dir), ErrNoMetadata)
+		return fmt.Errorf("%s: %w", s.dir, ErrNoMetadata)
 	case err != nil:
 		return err
 	}
-	s.chunks, err = cas.Open(ctx, s.disk, s.meta.Index(domain), &cas.Options{PackSize: s.opts.PackSize, Log: s.opts.Log})
-	if err != nil {
-		return errors.Join(err, s.meta.Close())
+	for _, d := range s.domains {
+		d.chunks, err = cas.Open(ctx, d.disk, s.meta.Index(d.name), &cas.Options{PackSize: s.opts.PackSize, Log: s.opts.Log})
+		if err != nil {
+			return errors.Join(fmt.Errorf("backend %q: %w", d.name, err), s.close())
+		}
 	}
 	return nil
 }
 
-func (s *parts) close() error { return errors.Join(s.chunks.Close(), s.meta.Close()) }
+// allThere refuses to work where packs are missing as a whole: some backend
+// is not named, or names an empty directory. Whatever was stored then would
+// be stored in the wrong place.
+func (s *parts) allThere(ctx context.Context) error {
+	known, err := s.meta.Domains()
+	if err != nil {
+		return err
+	}
+	for _, name := range known {
+		i := slices.IndexFunc(s.domains, func(d *domain) bool { return d.name == name })
+		if i < 0 {
+			return fmt.Errorf("%s: packs of backend %q: %w; name the backend in --config", s.dir, name, ErrNoBackend)
+		}
+		empty, err := isEmpty(ctx, s.domains[i].disk)
+		if err != nil {
+			return err
+		}
+		if empty {
+			return fmt.Errorf("%s: backend %q is empty: %w; mount it, or correct its path", s.dir, name, ErrNoBackend)
+		}
+	}
+	return nil
+}
+
+func (s *parts) close() error {
+	var errs []error
+	for _, d := range s.domains {
+		if d.chunks != nil {
+			errs = append(errs, d.chunks.Close())
+		}
+	}
+	return errors.Join(append(errs, s.meta.Close())...)
+}

@@ -13,9 +13,8 @@ import (
 // rebuild makes the metadata database anew from the packs. It is built beside
 // its place and moved there when it is whole.
 func rebuild(ctx context.Context, dir string, opts *Options) error {
-	s := &parts{opts: *opts}
-	var err error
-	if s.disk, err = openDisk(dir, opts); err != nil {
+	s, err := openDisks(dir, opts)
+	if err != nil {
 		return err
 	}
 	tmp := metaDir(dir) + ".new"
@@ -52,37 +51,41 @@ func rename(from, to string, opts *Options) error {
 // replay fills the empty database of s. Rows come first: they say which packs
 // are doomed and do not count.
 func (s *parts) replay(ctx context.Context) error {
-	var packs []cas.PackEntry
-	for p, err := range s.chunks.Packs(ctx) {
-		if err != nil {
-			return err
-		}
-		packs = append(packs, p)
-	}
+	packs := make(map[*domain][]cas.PackEntry)
 	doomed := make(map[cas.PackID]bool)
-	for _, p := range packs {
-		if err := s.replayRecords(ctx, p, doomed); err != nil {
-			return err
+	for _, d := range s.domains {
+		for p, err := range d.chunks.Packs(ctx) {
+			if err != nil {
+				return err
+			}
+			packs[d] = append(packs[d], p)
+		}
+		for _, p := range packs[d] {
+			if err := s.replayRecords(ctx, d, p, doomed); err != nil {
+				return err
+			}
 		}
 	}
-	for _, p := range packs {
-		if doomed[p.ID] {
-			continue
-		}
-		if err := s.replayFrames(ctx, p); err != nil {
-			return err
+	for _, d := range s.domains {
+		for _, p := range packs[d] {
+			if doomed[p.ID] {
+				continue
+			}
+			if err := s.replayFrames(ctx, d, p); err != nil {
+				return err
+			}
 		}
 	}
 	return s.meta.Reindex(ctx)
 }
 
 // replayRecords restores the rows that the records of a pack describe.
-func (s *parts) replayRecords(ctx context.Context, p cas.PackEntry, doomed map[cas.PackID]bool) error {
-	_, err := s.chunks.Walk(ctx, p, func(f *cas.Frame) error {
+func (s *parts) replayRecords(ctx context.Context, d *domain, p cas.PackEntry, doomed map[cas.PackID]bool) error {
+	_, err := d.chunks.Walk(ctx, p, func(f *cas.Frame) error {
 		if f.Damage != nil || f.Entry.Kind != cas.KindRecord {
 			return nil
 		}
-		_, plain, err := s.chunks.Verify(ctx, f)
+		_, plain, err := d.chunks.Verify(ctx, f)
 		if err != nil {
 			return err
 		}
@@ -109,20 +112,20 @@ func (s *parts) replayRecords(ctx context.Context, p cas.PackEntry, doomed map[c
 }
 
 // replayFrames indexes the frames of a pack.
-func (s *parts) replayFrames(ctx context.Context, p cas.PackEntry) error {
+func (s *parts) replayFrames(ctx context.Context, d *domain, p cas.PackEntry) error {
 	change := &cas.Change{}
-	sealed, err := s.chunks.Walk(ctx, p, func(f *cas.Frame) error {
+	sealed, err := d.chunks.Walk(ctx, p, func(f *cas.Frame) error {
 		if f.Damage != nil {
 			return nil
 		}
-		bad, plain, err := s.chunks.Verify(ctx, f)
+		bad, plain, err := d.chunks.Verify(ctx, f)
 		if err != nil {
 			return err
 		}
 		if len(bad) == len(f.Slots) && len(bad) > 0 {
 			return nil // nothing of it can be read: the torn end of a crash, or damage
 		}
-		if err := s.keepSegments(ctx, f, plain); err != nil {
+		if err := s.keepSegments(ctx, d, f, plain); err != nil {
 			return err
 		}
 		change.Frames = append(change.Frames, f.Entry)
@@ -136,16 +139,16 @@ func (s *parts) replayFrames(ctx context.Context, p cas.PackEntry) error {
 		}
 		full := change
 		change = &cas.Change{}
-		return s.chunks.Apply(ctx, full)
+		return d.chunks.Apply(ctx, full)
 	})
 	if err != nil {
 		return err
 	}
 	change.Packs = []cas.PackEntry{{ID: p.ID, Size: p.Size, Sealed: sealed}}
-	return s.chunks.Apply(ctx, change)
+	return d.chunks.Apply(ctx, change)
 }
 
-func (s *parts) keepSegments(ctx context.Context, f *cas.Frame, plain [][]byte) error {
+func (s *parts) keepSegments(ctx context.Context, d *domain, f *cas.Frame, plain [][]byte) error {
 	if f.Entry.Kind != cas.KindSegment {
 		return nil
 	}
@@ -153,7 +156,7 @@ func (s *parts) keepSegments(ctx context.Context, f *cas.Frame, plain [][]byte) 
 		if p == nil {
 			continue
 		}
-		if err := s.meta.Segments(domain).PutSegment(ctx, f.Slots[i].Digest, p); err != nil {
+		if err := s.meta.Segments(d.name).PutSegment(ctx, f.Slots[i].Digest, p); err != nil {
 			return err
 		}
 	}

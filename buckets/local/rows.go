@@ -13,20 +13,27 @@ import (
 // A recordLog is what the packs say of rows: enough to tell which rows a
 // rebuild would not bring back.
 type recordLog struct {
-	files     map[manifest.FileID]uint64 // highest revision
+	files     map[manifest.FileID]fileRecord // of the highest revision
 	manifests map[manifest.VersionID]bool
 	gone      map[string]bool
 }
 
-func newRecordLog() recordLog {
-	return recordLog{make(map[manifest.FileID]uint64), make(map[manifest.VersionID]bool), make(map[string]bool)}
+type fileRecord struct {
+	revision uint64
+	domain   string // whose packs hold it
 }
 
-func (l *recordLog) add(rs []manifest.Record) {
+func newRecordLog() recordLog {
+	return recordLog{make(map[manifest.FileID]fileRecord), make(map[manifest.VersionID]bool), make(map[string]bool)}
+}
+
+func (l *recordLog) add(domain string, rs []manifest.Record) {
 	for _, r := range rs {
 		switch {
 		case r.File != nil:
-			l.files[r.File.ID] = max(l.files[r.File.ID], r.File.Revision)
+			if r.File.Revision > l.files[r.File.ID].revision {
+				l.files[r.File.ID] = fileRecord{r.File.Revision, domain}
+			}
 		case r.Manifest != nil:
 			l.manifests[r.Manifest.ID] = true
 		case r.Purged != "":
@@ -40,14 +47,19 @@ func (l *recordLog) add(rs []manifest.Record) {
 // rows checks every file and version: that its chunks can be read, that its
 // row is what the packs say, and mends the packs where they lag behind.
 func (c *checker) rows(ctx context.Context) error {
-	var missing []manifest.Record
 	for f, err := range c.s.meta.All(ctx) {
 		if err != nil {
 			return err
 		}
 		c.report.Files++
-		if rev := c.records.files[f.ID]; rev != f.Revision {
-			missing = append(missing, manifest.Record{File: f})
+		d := c.domainOf(f)
+		if d == nil {
+			c.problem(Problem{Kind: "metadata", FileID: string(f.ID),
+				Detail: fmt.Sprintf("nothing tells where the content of bucket %q lies; give --config and --schema", f.Bucket)})
+			continue
+		}
+		if rev := c.records.files[f.ID].revision; rev != f.Revision {
+			d.missing = append(d.missing, manifest.Record{File: f})
 			c.problem(Problem{Kind: "metadata", FileID: string(f.ID), Repaired: c.repairs(),
 				Detail: fmt.Sprintf("the packs hold revision %d of the file's row, the database %d", rev, f.Revision)})
 		}
@@ -55,7 +67,7 @@ func (c *checker) rows(ctx context.Context) error {
 			c.problem(Problem{Kind: "manifest", FileID: string(f.ID), ManifestID: string(f.Current),
 				Detail: "the file's current version is missing"})
 		}
-		n, err := c.versions(ctx, f, &missing)
+		n, err := d.versions(ctx, f)
 		if err != nil {
 			return err
 		}
@@ -64,24 +76,46 @@ func (c *checker) rows(ctx context.Context) error {
 				Detail: fmt.Sprintf("the file counts %d versions, there are %d", f.Versions, n)})
 		}
 	}
-	if !c.repairs() || len(missing) == 0 {
-		return nil
-	}
-	for len(missing) > 0 {
-		n := min(len(missing), 1000)
-		p, err := manifest.AppendRecords(nil, missing[:n])
-		if err != nil {
+	for _, d := range c.domains {
+		if err := d.append(ctx); err != nil {
 			return err
 		}
-		if err := c.s.chunks.AppendRecord(ctx, p); err != nil {
-			return err
-		}
-		missing = missing[n:]
 	}
 	return nil
 }
 
-func (c *checker) versions(ctx context.Context, f *manifest.File, missing *[]manifest.Record) (n uint64, err error) {
+// domainOf finds where a file's content lies: where the policy of its bucket
+// says or, without one, where its record was found.
+func (c *checker) domainOf(f *manifest.File) *domainChecker {
+	if p, ok := c.opts.Buckets[f.Bucket]; ok {
+		return c.domains[p.Domain]
+	}
+	if r, ok := c.records.files[f.ID]; ok {
+		return c.domains[r.domain]
+	}
+	if len(c.s.domains) == 1 {
+		return c.domains[c.s.domains[0].name]
+	}
+	return nil
+}
+
+// append brings the records that are missing there to the packs.
+func (c *domainChecker) append(ctx context.Context) error {
+	for c.repairs() && len(c.missing) > 0 {
+		n := min(len(c.missing), 1000)
+		p, err := manifest.AppendRecords(nil, c.missing[:n])
+		if err != nil {
+			return err
+		}
+		if err := c.chunks.AppendRecord(ctx, p); err != nil {
+			return err
+		}
+		c.missing = c.missing[n:]
+	}
+	return nil
+}
+
+func (c *domainChecker) versions(ctx context.Context, f *manifest.File) (n uint64, err error) {
 	for m, err := range c.s.meta.Versions(ctx, f.ID) {
 		if err != nil {
 			return n, err
@@ -89,7 +123,7 @@ func (c *checker) versions(ctx context.Context, f *manifest.File, missing *[]man
 		n++
 		c.report.Manifests++
 		if !c.records.manifests[m.ID] {
-			*missing = append(*missing, manifest.Record{Manifest: m})
+			c.missing = append(c.missing, manifest.Record{Manifest: m})
 			c.problem(Problem{Kind: "metadata", FileID: string(f.ID), ManifestID: string(m.ID), Repaired: c.repairs(),
 				Detail: "the packs do not hold the version's row"})
 		}
@@ -104,18 +138,18 @@ func (c *checker) versions(ctx context.Context, f *manifest.File, missing *[]man
 }
 
 // readable returns nil, or what keeps the version from being read whole.
-func (c *checker) readable(ctx context.Context, m *manifest.Manifest) (*Problem, error) {
+func (c *domainChecker) readable(ctx context.Context, m *manifest.Manifest) (*Problem, error) {
 	var why *Problem
 	stop := errors.New("stop")
 	ds := make([]cas.Digest, 1)
 	out := make([]cas.ChunkEntry, 1)
-	err := m.Refs(ctx, getSegments{c.s}, func(r cas.Ref) error {
+	err := m.Refs(ctx, getSegments{c}, func(r cas.Ref) error {
 		if pack, ok := c.bad[r.Digest]; ok {
 			why = &Problem{Digest: r.Digest.String(), Pack: pack.String(), Detail: "a chunk is damaged"}
 			return stop
 		}
 		ds[0] = r.Digest
-		if err := c.s.chunks.Index().Chunks(ctx, ds, out); err != nil {
+		if err := c.chunks.Index().Chunks(ctx, ds, out); err != nil {
 			return err
 		}
 		if out[0].Frame == (cas.FrameID{}) || out[0].Length != r.Length {
@@ -137,12 +171,12 @@ func (c *checker) readable(ctx context.Context, m *manifest.Manifest) (*Problem,
 }
 
 // getSegments finds segments in the database or else in the packs.
-type getSegments struct{ s *parts }
+type getSegments struct{ c *domainChecker }
 
 func (g getSegments) Segment(ctx context.Context, d cas.Digest) ([]byte, error) {
-	p, err := g.s.meta.Segments(domain).Segment(ctx, d)
+	p, err := g.c.s.meta.Segments(g.c.name).Segment(ctx, d)
 	if errors.Is(err, fs.ErrNotExist) {
-		return g.s.chunks.Get(ctx, d, nil)
+		return g.c.chunks.Get(ctx, d, nil)
 	}
 	return p, err
 }

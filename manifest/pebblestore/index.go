@@ -17,6 +17,20 @@ type index struct {
 	domain string
 }
 
+// Domains returns the names of the domains that packs are known of.
+func (d *DB) Domains() (names []string, err error) {
+	it, err := d.iter([]byte{keyPack})
+	if err != nil {
+		return nil, err
+	}
+	defer it.Close()
+	for ok := it.First(); ok; ok = it.SeekGE(after(domainKey(keyPack, names[len(names)-1], nil))) {
+		k := it.Key()
+		names = append(names, string(k[2:2+int(k[1])]))
+	}
+	return names, it.Error()
+}
+
 // Index returns the chunk index of a domain, whose name is at most 255 bytes.
 func (d *DB) Index(domain string) cas.Index { return &index{d, domain} }
 
