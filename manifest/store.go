@@ -64,6 +64,16 @@ type Store interface {
 	Usage(ctx context.Context, bucket string) (Usage, error)
 	OwnerUsage(ctx context.Context, bucket, owner string) (Usage, error)
 
+	// Value returns a small thing that the layers above keep, by kind and
+	// key; Values yields those whose keys begin with prefix, in order of keys.
+	// They are no records: packs don't hold them, and a rebuild loses them.
+	Value(ctx context.Context, kind, key string) ([]byte, error)
+	Values(ctx context.Context, kind, prefix string) iter.Seq2[Value, error]
+
+	// Buckets returns the names of the buckets that hold files or have held
+	// some.
+	Buckets(ctx context.Context) ([]string, error)
+
 	// Ready returns nil, or why nothing can be changed now.
 	Ready() error
 
@@ -88,6 +98,12 @@ type Tx interface {
 
 	Usage(ctx context.Context, bucket string) (Usage, error)
 	OwnerUsage(ctx context.Context, bucket, owner string) (Usage, error)
+
+	// Value is the store's; PutValue and DropValue change it. Kinds are words
+	// without a zero byte.
+	Value(ctx context.Context, kind, key string) ([]byte, error)
+	PutValue(ctx context.Context, kind, key string, value []byte) error
+	DropValue(ctx context.Context, kind, key string) error
 
 	// Epoch is the store's: a commit whose chunks were found stored in this
 	// epoch needs no other proof that they still are.
@@ -130,6 +146,12 @@ type Commit struct {
 	Seq     uint64
 	Domain  string // whose packs the records go to
 	Records []byte // encoded by AppendRecords
+}
+
+// A Value is what Store.Values yields.
+type Value struct {
+	Key   string
+	Value []byte
 }
 
 // A Usage sums up a bucket.

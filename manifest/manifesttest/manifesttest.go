@@ -22,6 +22,7 @@ func Run(t *testing.T, open func(t *testing.T) manifest.Store, reopen func(t *te
 	for name, test := range map[string]func(*suite){
 		"Rows": (*suite).rows, "Conflict": (*suite).conflict, "Rollback": (*suite).rollback, "Listing": (*suite).listing,
 		"Outbox": (*suite).outbox, "Counter": (*suite).counter, "Restore": (*suite).restore, "Segments": (*suite).segments,
+		"Values": (*suite).values,
 	} {
 		t.Run(name, func(t *testing.T) { test(&suite{t, t.Context(), open(t), reopen}) })
 	}
@@ -328,4 +329,54 @@ func (s *suite) segments() {
 	}
 	_, err = s.s.Segments("y").Segment(s.ctx, d)
 	s.gone("a segment of another domain", err)
+}
+
+func (s *suite) values() {
+	put := func(kind, key, value string) func(manifest.Tx) error {
+		return func(tx manifest.Tx) error { return tx.PutValue(s.ctx, kind, key, []byte(value)) }
+	}
+	keys := func(kind, prefix string) (out []string) {
+		for v, err := range s.s.Values(s.ctx, kind, prefix) {
+			if err != nil {
+				s.t.Fatal(err)
+			}
+			out = append(out, v.Key+"="+string(v.Value))
+		}
+		return out
+	}
+	seq := s.s.LastSeq()
+	for _, kv := range []string{"b2", "a", "b1", "c"} {
+		if c := s.update(put("k", kv, "1")); c != nil {
+			s.t.Errorf("a value made a commit: %+v", c)
+		}
+	}
+	s.update(put("k2", "a", "2"))
+	s.update(put("k", "a", "3"))
+	s.update(func(tx manifest.Tx) error {
+		if v, err := tx.Value(s.ctx, "k", "a"); err != nil || string(v) != "3" {
+			s.t.Errorf("in a transaction: %q, %v", v, err)
+		}
+		return tx.DropValue(s.ctx, "k", "c")
+	})
+	failed := errors.New("failed")
+	_, err := s.s.Update(s.ctx, func(tx manifest.Tx) error {
+		return errors.Join(tx.PutValue(s.ctx, "k", "d", nil), failed)
+	})
+	if !errors.Is(err, failed) || s.s.LastSeq() != seq {
+		s.t.Errorf("%v", err)
+	}
+	s.restart()
+	if got := keys("k", ""); !slices.Equal(got, []string{"a=3", "b1=1", "b2=1"}) {
+		s.t.Errorf("values %q", got)
+	}
+	if got := keys("k", "b"); !slices.Equal(got, []string{"b1=1", "b2=1"}) {
+		s.t.Errorf("values of a prefix %q", got)
+	}
+	if _, err := s.s.Value(s.ctx, "k", "c"); !errors.Is(err, fs.ErrNotExist) {
+		s.t.Errorf("a dropped value: %v", err)
+	}
+	s.add("", "f", 1)
+	if got, err := s.s.Buckets(s.ctx); err != nil || !slices.Equal(got, []string{"b"}) {
+		s.t.Errorf("buckets %q, %v", got, err)
+	}
 }

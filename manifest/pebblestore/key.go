@@ -22,6 +22,7 @@ const (
 	keyHidden  = 'T' // bucket, file → "" for files that are not active
 	keyUsage   = 'U' // bucket → usage
 	keyOwner   = 'W' // bucket, owner → usage
+	keyValue   = 'Z' // kind, key → value
 	keyOutbox  = 'O' // number → commit whose records may not be in packs yet
 	keyGone    = 'X' // file or manifest → "" for those gone for good
 )

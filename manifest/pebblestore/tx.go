@@ -25,8 +25,8 @@ type tx struct {
 // wait for the log: the next one runs while this one's bytes are on their way.
 func (d *DB) Update(ctx context.Context, fn func(manifest.Tx) error) (*manifest.Commit, error) {
 	b := d.db.NewIndexedBatch()
-	c, err := d.decide(ctx, b, fn)
-	if err != nil || c == nil {
+	c, wrote, err := d.decide(ctx, b, fn)
+	if err != nil || !wrote {
 		return c, closeBatch(err, b)
 	}
 	if err := d.syncWait(b); err != nil {
@@ -43,17 +43,17 @@ func closeBatch(err error, b *pebble.Batch) error {
 	return err
 }
 
-// decide runs fn on b and puts b into the log.
-func (d *DB) decide(ctx context.Context, b *pebble.Batch, fn func(manifest.Tx) error) (*manifest.Commit, error) {
+// decide runs fn on b and puts b into the log, if fn wrote.
+func (d *DB) decide(ctx context.Context, b *pebble.Batch, fn func(manifest.Tx) error) (c *manifest.Commit, wrote bool, err error) {
 	if err := d.acquire(ctx); err != nil {
-		return nil, fmt.Errorf("pebblestore: update: %w", err)
+		return nil, false, fmt.Errorf("pebblestore: update: %w", err)
 	}
 	defer d.release()
-	c, err := d.run(b, fn)
-	if err != nil || c == nil {
-		return nil, err
+	c, err = d.run(b, fn)
+	if err != nil || b.Empty() {
+		return nil, false, err
 	}
-	return c, d.db.ApplyNoSyncWait(b, pebble.Sync)
+	return c, true, d.db.ApplyNoSyncWait(b, pebble.Sync)
 }
 
 // LastSeq implements manifest.Store.
