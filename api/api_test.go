@@ -41,8 +41,8 @@ func (w *world) start() {
 	w.t.Helper()
 	var err error
 	w.store, err = local.Open(context.Background(), w.dir, &local.Options{Buckets: map[string]buckets.Policy{
-		"demo":  {Domain: "local", Codec: cas.Zstd, Digests: []string{"sha256"}},
-		"other": {Domain: "local", Codec: cas.Zstd},
+		"demo":  {Domain: "local", Compression: cas.Compression{Codec: cas.Zstd}, Digests: []string{"sha256"}},
+		"other": {Domain: "local", Compression: cas.Compression{Codec: cas.Zstd}},
 	}})
 	if err != nil {
 		w.t.Fatal(err)

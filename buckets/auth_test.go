@@ -176,7 +176,7 @@ var unguarded = []string{"As", "Name", "Cursor"}
 func newGuarded(t *testing.T) (r *recorder, s *buckets.Store, b *buckets.Bucket, f, trashed *buckets.File) {
 	t.Helper()
 	r = &recorder{}
-	s = open(t, &local.Options{Auth: r, Buckets: map[string]buckets.Policy{"demo": {Domain: "local", Codec: cas.Zstd}}})
+	s = open(t, &local.Options{Auth: r, Buckets: map[string]buckets.Policy{"demo": {Domain: "local", Compression: cas.Compression{Codec: cas.Zstd}}}})
 	b = bucket(t, s, "demo").As(&buckets.Principal{ID: "alice"})
 	put(t, b, "f", "one", &buckets.PutOptions{Folder: "d"})
 	f = put(t, b, "f", "two", &buckets.PutOptions{Folder: "d"})

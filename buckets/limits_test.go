@@ -18,7 +18,7 @@ import (
 func limited(t *testing.T, l buckets.Limits) (b, free *buckets.Bucket) {
 	t.Helper()
 	s := open(t, &local.Options{Buckets: map[string]buckets.Policy{
-		"limited": {Domain: "local", Codec: cas.Zstd, Limits: l}, "free": {Domain: "local"}}})
+		"limited": {Domain: "local", Compression: cas.Compression{Codec: cas.Zstd}, Limits: l}, "free": {Domain: "local"}}})
 	return bucket(t, s, "limited"), bucket(t, s, "free")
 }
 

@@ -308,11 +308,11 @@ func (u *upload) take(ctx context.Context, r io.Reader) error {
 		pool = &u.b.b.chunkers
 	}
 	u.c, u.stats, err = manifest.Write(ctx, u.b.chunks, whole, u.splitter, &manifest.WriteOptions{
-		Chunkers: pool,
-		Codec:    u.b.b.Codec,
-		Digests:  u.opts.Digests,
-		Segments: u.b.s.meta.Segments(u.b.b.Domain),
-		Progress: u.opts.Progress,
+		Chunkers:    pool,
+		Compression: u.b.b.Compression,
+		Digests:     u.opts.Digests,
+		Segments:    u.b.s.meta.Segments(u.b.b.Domain),
+		Progress:    u.opts.Progress,
 	})
 	return err
 }

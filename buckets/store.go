@@ -38,11 +38,11 @@ type Store struct {
 
 // A Policy is what a bucket is set up to do.
 type Policy struct {
-	Domain  string    // whose packs hold the content
-	Profile string    // of the chunker; "" is "balanced"
-	Codec   cas.Codec // of frames
-	Digests []string  // whole-file digests computed for every upload
-	Limits  Limits    // on what is taken
+	Domain      string          // whose packs hold the content
+	Profile     string          // of the chunker; "" is "balanced"
+	Compression cas.Compression // of frames
+	Digests     []string        // whole-file digests computed for every upload
+	Limits      Limits          // on what is taken
 
 	Rules     map[Op]*rules.Rule // who may do what; a missing one denies
 	FileRules bool               // files may have rules that replace these

@@ -12,7 +12,7 @@ type appended struct {
 // appendNew appends e, a frame that holds plain. Chunks that other uploads
 // have brought since they were looked up are left out: nothing is stored
 // twice, however close two uploads of it are.
-func (s *Store) appendNew(ctx context.Context, codec Codec, e *encoded, plain []byte) (out appended, err error) {
+func (s *Store) appendNew(ctx context.Context, how Compression, e *encoded, plain []byte) (out appended, err error) {
 	if e.err != nil {
 		return out, e.err
 	}
@@ -23,7 +23,7 @@ func (s *Store) appendNew(ctx context.Context, codec Codec, e *encoded, plain []
 		return out, err
 	}
 	if len(slots) < len(e.h.slots) {
-		e = s.encode(e.h.kind, codec, rest, slots)
+		e = s.encode(e.h.kind, how, rest, slots)
 		defer e.free(s)
 		if e.err != nil {
 			return out, e.err

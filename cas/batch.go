@@ -18,7 +18,7 @@ const (
 
 // BatchOptions are choices of NewBatch; nil and zero values mean the defaults.
 type BatchOptions struct {
-	Codec Codec // of frames; zero is Raw
+	Compression Compression // of frames; zero is none
 
 	// Emit is told the reference of every chunk put, in order, from one
 	// goroutine at a time, and of all of them before Drain returns.
@@ -85,7 +85,7 @@ type found struct {
 type pending struct {
 	e     *encoded
 	kind  Kind
-	codec Codec // asked for
+	how   Compression
 	plain []byte
 	ready chan struct{}
 	at    places        // nothing but these, if e is nil
@@ -99,8 +99,8 @@ func (s *Store) NewBatch(ctx context.Context, opts *BatchOptions) *Batch {
 		b.opts = *opts
 	}
 	b.ctx, b.stop = context.WithCancelCause(ctx)
-	b.data = &frameBuilder{b: b, kind: KindData, codec: b.opts.Codec}
-	b.segs = &frameBuilder{b: b, kind: KindSegment, codec: Raw}
+	b.data = &frameBuilder{b: b, kind: KindData, how: b.opts.Compression}
+	b.segs = &frameBuilder{b: b, kind: KindSegment}
 	return b
 }
 
@@ -348,7 +348,7 @@ func (b *Batch) appendOne(p *pending) error {
 
 // append appends an encoded frame.
 func (b *Batch) append(p *pending) error {
-	a, err := b.s.appendNew(b.ctx, p.codec, p.e, p.plain)
+	a, err := b.s.appendNew(b.ctx, p.how, p.e, p.plain)
 	for _, at := range a.at {
 		b.at.add(at)
 	}

@@ -4,7 +4,7 @@ package cas
 type frameBuilder struct {
 	b     *Batch
 	kind  Kind
-	codec Codec
+	how   Compression
 	plain []byte
 	slots []Ref
 }
@@ -34,10 +34,10 @@ func (f *frameBuilder) send() error {
 	plain, slots := f.plain, f.slots
 	f.plain, f.slots = nil, nil
 	b := f.b
-	p := &pending{kind: f.kind, codec: f.codec, plain: plain, ready: make(chan struct{})}
+	p := &pending{kind: f.kind, how: f.how, plain: plain, ready: make(chan struct{})}
 	if !b.started {
 		defer b.s.putBuf(plain)
-		p.e = b.s.encode(f.kind, f.codec, plain, slots)
+		p.e = b.s.encode(f.kind, f.how, plain, slots)
 		defer p.e.free(b.s)
 		return b.append(p)
 	}
@@ -46,7 +46,7 @@ func (f *frameBuilder) send() error {
 	}
 	b.g.Go(func() error {
 		defer close(p.ready)
-		p.e = b.s.encode(f.kind, f.codec, plain, slots)
+		p.e = b.s.encode(f.kind, f.how, plain, slots)
 		return nil
 	})
 	return nil
@@ -87,7 +87,7 @@ func (f *frameBuilder) finish() error {
 	if len(f.plain) >= smallTail {
 		return f.send()
 	}
-	it := &groupItem{kind: f.kind, codec: f.codec, plain: f.plain, slots: f.slots}
+	it := &groupItem{kind: f.kind, how: f.how, plain: f.plain, slots: f.slots}
 	f.slots = nil
 	err := f.b.s.group.submit(f.b.ctx, it)
 	f.b.s.putBuf(f.plain)

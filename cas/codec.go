@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync"
 
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
@@ -34,47 +35,94 @@ func (c Codec) String() string {
 
 var errCodec = errors.New("unknown codec")
 
+// A Compression says how frames are to be encoded.
+type Compression struct {
+	Codec Codec
+	Level int // 1 (fast) to 9 (small); 0 is the codec's usual one
+}
+
+// zstdLevel is the encoder's level nearest to l.
+func (c Compression) zstdLevel() zstd.EncoderLevel {
+	switch {
+	case c.Level == 0:
+		return zstd.SpeedDefault
+	case c.Level == 1:
+		return zstd.SpeedFastest
+	case c.Level <= 3:
+		return zstd.SpeedDefault
+	case c.Level <= 6:
+		return zstd.SpeedBetterCompression
+	}
+	return zstd.SpeedBestCompression
+}
+
 // A coder encodes and decodes payloads. Its methods may run concurrently.
 type coder struct {
-	enc *zstd.Encoder
-	dec *zstd.Decoder
+	workers int
+	dec     *zstd.Decoder
+
+	mu   sync.Mutex
+	encs map[zstd.EncoderLevel]*zstd.Encoder // made when first used; mu
 }
 
 func newCoder(workers int) (*coder, error) {
-	enc, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedDefault),
-		zstd.WithEncoderConcurrency(workers), zstd.WithEncoderCRC(false),
+	dec, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(workers),
+		zstd.WithDecoderMaxMemory(maxPlain), zstd.WithDecoderLowmem(true))
+	if err != nil {
+		return nil, err
+	}
+	return &coder{workers: workers, dec: dec, encs: make(map[zstd.EncoderLevel]*zstd.Encoder)}, nil
+}
+
+// encoder returns the zstd encoder of a level.
+func (c *coder) encoder(level zstd.EncoderLevel) (*zstd.Encoder, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if enc := c.encs[level]; enc != nil {
+		return enc, nil
+	}
+	enc, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(level),
+		zstd.WithEncoderConcurrency(c.workers), zstd.WithEncoderCRC(false),
 		zstd.WithLowerEncoderMem(true), zstd.WithWindowSize(maxPlain/2),
 		zstd.WithAllLitEntropyCompression(true)) // for base64, digits and the like, which have no matches
 	if err != nil {
 		return nil, err
 	}
-	dec, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(workers),
-		zstd.WithDecoderMaxMemory(maxPlain), zstd.WithDecoderLowmem(true))
-	if err != nil {
-		enc.Close()
-		return nil, err
-	}
-	return &coder{enc: enc, dec: dec}, nil
+	c.encs[level] = enc
+	return enc, nil
 }
 
 func (c *coder) close() {
-	c.enc.Close()
+	for _, enc := range c.encs {
+		enc.Close()
+	}
 	c.dec.Close()
 }
 
 // encode appends the encoded form of plain to dst, or returns plain itself
 // and Raw when encoding saves less than a thirty-second part. What it encodes
 // it has decoded and compared, with scratch to decode into.
-func (c *coder) encode(codec Codec, plain, dst, scratch []byte) ([]byte, Codec, error) {
+func (c *coder) encode(how Compression, plain, dst, scratch []byte) ([]byte, Codec, error) {
 	var out []byte
-	switch codec {
+	switch how.Codec {
 	case Raw:
 		return plain, Raw, nil
 	case Zstd:
-		out = c.enc.EncodeAll(plain, dst[:0])
+		enc, err := c.encoder(how.zstdLevel())
+		if err != nil {
+			return nil, 0, err
+		}
+		out = enc.EncodeAll(plain, dst[:0])
 	case Gzip:
+		level := how.Level
+		if level == 0 {
+			level = gzip.DefaultCompression
+		}
 		var buf = bytes.NewBuffer(dst[:0])
-		w := gzip.NewWriter(buf)
+		w, err := gzip.NewWriterLevel(buf, level)
+		if err != nil {
+			return nil, 0, err
+		}
 		w.Write(plain)
 		if err := w.Close(); err != nil {
 			return nil, 0, err
@@ -86,11 +134,11 @@ func (c *coder) encode(codec Codec, plain, dst, scratch []byte) ([]byte, Codec, 
 	if len(out) > len(plain)-len(plain)/32 {
 		return plain, Raw, nil
 	}
-	back, err := c.decode(codec, out, scratch, len(plain))
+	back, err := c.decode(how.Codec, out, scratch, len(plain))
 	if err != nil || !bytes.Equal(back, plain) {
-		return nil, 0, fmt.Errorf("%s does not decode to what was encoded: memory or codec at fault: %v", codec, err)
+		return nil, 0, fmt.Errorf("%s does not decode to what was encoded: memory or codec at fault: %v", how.Codec, err)
 	}
-	return out, codec, nil
+	return out, how.Codec, nil
 }
 
 // decode decodes a payload that must be size bytes long into dst's space. It

@@ -19,7 +19,7 @@ type group struct {
 // A groupItem is what one caller wants written.
 type groupItem struct {
 	kind  Kind
-	codec Codec
+	how   Compression
 	plain []byte
 	slots []Ref
 
@@ -73,24 +73,24 @@ func (g *group) takeRound() []*groupItem {
 	return round
 }
 
-// write serves a round: items of one kind and codec go into common frames.
+// write serves a round: items of one kind and compression go into common frames.
 func (g *group) write(ctx context.Context, round []*groupItem) {
 	g.s.fresh.Lock()
 	defer g.s.fresh.Unlock()
 	type class struct {
-		kind  Kind
-		codec Codec
+		kind Kind
+		how  Compression
 	}
 	open := make(map[class]*groupFrame)
 	for _, it := range round {
-		c := class{it.kind, it.codec}
+		c := class{it.kind, it.how}
 		f := open[c]
 		if f != nil && len(f.plain)+len(it.plain) > FrameSize {
 			g.writeFrame(ctx, f)
 			f = nil
 		}
 		if f == nil {
-			f = &groupFrame{kind: it.kind, codec: it.codec, have: make(map[Digest]bool)}
+			f = &groupFrame{kind: it.kind, how: it.how, have: make(map[Digest]bool)}
 			open[c] = f
 		}
 		f.add(ctx, g.s, it)
@@ -106,7 +106,7 @@ func (g *group) write(ctx context.Context, round []*groupItem) {
 // A groupFrame is a frame that several items share.
 type groupFrame struct {
 	kind  Kind
-	codec Codec
+	how   Compression
 	plain []byte
 	slots []Ref
 	have  map[Digest]bool
@@ -149,7 +149,7 @@ func (g *group) writeFrame(ctx context.Context, f *groupFrame) {
 	var stored int
 	var err error
 	if len(f.slots) > 0 {
-		at, stored, err = g.s.writeFrame(ctx, f.kind, f.codec, f.plain, f.slots)
+		at, stored, err = g.s.writeFrame(ctx, f.kind, f.how, f.plain, f.slots)
 	}
 	for _, it := range f.items {
 		it.at.add(at)
@@ -164,8 +164,8 @@ func (g *group) writeFrame(ctx context.Context, f *groupFrame) {
 
 // writeFrame encodes a frame and appends it, returning its place and the
 // bytes it takes.
-func (s *Store) writeFrame(ctx context.Context, kind Kind, codec Codec, plain []byte, slots []Ref) (place, int, error) {
-	e := s.encode(kind, codec, plain, slots)
+func (s *Store) writeFrame(ctx context.Context, kind Kind, how Compression, plain []byte, slots []Ref) (place, int, error) {
+	e := s.encode(kind, how, plain, slots)
 	defer e.free(s)
 	if e.err != nil {
 		return place{}, 0, e.err
@@ -195,11 +195,11 @@ func (e *encoded) free(s *Store) {
 }
 
 // encode makes a frame of plain, which must stay as it is until free.
-func (s *Store) encode(kind Kind, codec Codec, plain []byte, slots []Ref) *encoded {
+func (s *Store) encode(kind Kind, how Compression, plain []byte, slots []Ref) *encoded {
 	s.acquire()
 	defer s.release()
 	e := &encoded{bufs: [2][]byte{s.getBuf(), s.getBuf()}}
-	payload, used, err := s.coder.encode(codec, plain, e.bufs[0], e.bufs[1])
+	payload, used, err := s.coder.encode(how, plain, e.bufs[0], e.bufs[1])
 	e.payload, e.err = payload, err
 	e.h = &header{id: FrameID(newID()), kind: kind, codec: used, stored: uint32(len(payload)),
 		plain: uint32(len(plain)), crc: castagnoli(payload), slots: slots}

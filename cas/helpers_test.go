@@ -125,7 +125,7 @@ func (w *world) bytesOf(t testing.TB, id cas.PackID) []byte {
 
 // tryPut puts chunks in a batch of their own and returns their references.
 func tryPut(ctx context.Context, s *cas.Store, codec cas.Codec, chunks ...[]byte) (refs []cas.Ref, st cas.BatchStats, err error) {
-	b := s.NewBatch(ctx, &cas.BatchOptions{Codec: codec, Emit: func(r cas.Ref) error {
+	b := s.NewBatch(ctx, &cas.BatchOptions{Compression: cas.Compression{Codec: codec}, Emit: func(r cas.Ref) error {
 		refs = append(refs, r)
 		return nil
 	}})

@@ -182,7 +182,7 @@ func (s *Store) Missing(ctx context.Context, ds []Digest) ([]Digest, error) {
 // AppendRecord makes a change to metadata durable in the packs, for Rebuild
 // to find. Records appended side by side share a frame and a Sync.
 func (s *Store) AppendRecord(ctx context.Context, record []byte) error {
-	it := &groupItem{kind: KindRecord, codec: Zstd, plain: record,
+	it := &groupItem{kind: KindRecord, how: Compression{Codec: Zstd}, plain: record,
 		slots: []Ref{{newHasher(KindRecord).sum(record), uint32(len(record))}}}
 	if err := s.group.submit(ctx, it); err != nil {
 		return fmt.Errorf("cas: append record: %w", err)

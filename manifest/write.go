@@ -22,10 +22,10 @@ type SegmentPutter interface {
 
 // WriteOptions are choices of Write.
 type WriteOptions struct {
-	Codec    cas.Codec
-	Digests  []string      // whole-content digests to compute, see NewDigest
-	Segments SegmentPutter // where segments go besides the packs; nil for nowhere
-	Progress func(n int64) // bytes taken in so far
+	Compression cas.Compression
+	Digests     []string      // whole-content digests to compute, see NewDigest
+	Segments    SegmentPutter // where segments go besides the packs; nil for nowhere
+	Progress    func(n int64) // bytes taken in so far
 
 	// Chunkers is a pool of *chunker.Chunker that all cut by the splitter
 	// of the call, for those who write many small contents; nil for none.
@@ -57,7 +57,7 @@ func Write(ctx context.Context, dst *cas.Store, r io.Reader, s chunker.Splitter,
 	if err != nil {
 		return nil, cas.BatchStats{}, err
 	}
-	b := dst.NewBatch(ctx, &cas.BatchOptions{Codec: opts.Codec, Emit: list.add, Tap: tap})
+	b := dst.NewBatch(ctx, &cas.BatchOptions{Compression: opts.Compression, Emit: list.add, Tap: tap})
 	defer b.Close()
 	list.put = func(p []byte) (cas.Digest, error) {
 		d, err := b.PutSegment(ctx, p)

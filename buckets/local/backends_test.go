@@ -17,7 +17,7 @@ import (
 func TestBackends(t *testing.T) {
 	dir, one, two := t.TempDir(), t.TempDir(), t.TempDir()
 	opts := local.Options{Backends: map[string]string{"one": one, "two": two}, Buckets: map[string]buckets.Policy{
-		"a": {Domain: "one", Codec: cas.Zstd}, "b": {Domain: "two", Codec: cas.Zstd}}}
+		"a": {Domain: "one", Compression: cas.Compression{Codec: cas.Zstd}}, "b": {Domain: "two", Compression: cas.Compression{Codec: cas.Zstd}}}}
 	store := func() *buckets.Store {
 		s, err := local.Open(t.Context(), dir, &opts)
 		must(t, err)

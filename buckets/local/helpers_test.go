@@ -23,7 +23,7 @@ import (
 func options() *local.Options {
 	return &local.Options{
 		Buckets: map[string]buckets.Policy{
-			"a": {Domain: "local", Codec: cas.Zstd, Profile: "fine", Digests: []string{"sha256"}},
+			"a": {Domain: "local", Compression: cas.Compression{Codec: cas.Zstd}, Profile: "fine", Digests: []string{"sha256"}},
 			"b": {Domain: "local"},
 		},
 		PackSize: 512 << 10,

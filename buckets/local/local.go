@@ -65,7 +65,7 @@ func Open(ctx context.Context, dir string, opts *Options) (*buckets.Store, error
 	}
 	policies := s.opts.Buckets
 	if policies == nil {
-		policies = map[string]buckets.Policy{"demo": {Domain: defaultDomain, Codec: cas.Zstd, Digests: []string{"sha256"}}}
+		policies = map[string]buckets.Policy{"demo": {Domain: defaultDomain, Compression: cas.Compression{Codec: cas.Zstd}, Digests: []string{"sha256"}}}
 	}
 	chunks := make(map[string]*cas.Store)
 	for _, d := range s.domains {
