@@ -93,6 +93,10 @@ func (s *Server) remove(w http.ResponseWriter, r *http.Request, b *buckets.Bucke
 	if err != nil {
 		return err
 	}
+	if f.State == buckets.Purged {
+		w.WriteHeader(http.StatusNoContent)
+		return nil
+	}
 	return s.writeFile(w, r, http.StatusOK, f)
 }
 

@@ -142,8 +142,12 @@ func merge(target, patch map[string]any) map[string]any {
 	return target
 }
 
-// Delete moves the file id (f_…) to the trash; its name is free again.
+// Delete moves the file id (f_…) to the trash; its name is free again. Where
+// the bucket has no trash it is gone for good, and its state Purged.
 func (b *Bucket) Delete(ctx context.Context, id string, opts *DeleteOptions) (*File, error) {
+	if b.b.Trash.Off {
+		return b.purge(ctx, id, opts.ifMatch(), nil)
+	}
 	return b.edit(ctx, &Request{Op: OpDelete}, id, opts.ifMatch(), nil, func(tx manifest.Tx, f *manifest.File, m *manifest.Manifest) error {
 		f.State = manifest.Trashed
 		f.DeletedAt = now()
@@ -179,8 +183,18 @@ func (b *Bucket) Undelete(ctx context.Context, id string) (*File, error) {
 // Purge removes the file id (f_…), trashed or not, and all its versions for
 // good.
 func (b *Bucket) Purge(ctx context.Context, id string, opts *DeleteOptions) error {
-	all := &GetOptions{Trashed: true}
-	return b.row(ctx, &Request{Op: OpDelete}, id, opts.ifMatch(), all, func(tx manifest.Tx, f *manifest.File, m *manifest.Manifest) error {
+	_, err := b.purge(ctx, id, opts.ifMatch(), &GetOptions{Trashed: true})
+	return err
+}
+
+func (b *Bucket) purge(ctx context.Context, id, ifMatch string, opts *GetOptions) (out *File, err error) {
+	err = b.row(ctx, &Request{Op: OpDelete}, id, ifMatch, opts, func(tx manifest.Tx, f *manifest.File, m *manifest.Manifest) error {
+		out = b.file(f, m)
+		out.State = Purged
 		return tx.Purge(ctx, b.b.Domain, f.ID)
 	})
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
 }

@@ -61,11 +61,14 @@ func (u *upload) commit(ctx context.Context) (*File, error) {
 				return err
 			}
 		}
-		if err := u.b.b.Limits.checkQuota(ctx, tx, f.Bucket, f.Owner, m.Size); err != nil {
+		if err := u.here(ctx, tx); err != nil {
+			return err
+		}
+		if err := u.b.addVersion(ctx, tx, f, m); err != nil {
 			return err
 		}
 		out = u.b.file(f, m)
-		return put(ctx, tx, u.b.b.Domain, f, m)
+		return tx.PutFile(ctx, u.b.b.Domain, f)
 	})
 	if err != nil {
 		return nil, err
@@ -74,12 +77,19 @@ func (u *upload) commit(ctx context.Context) (*File, error) {
 	return out, nil
 }
 
-// put writes a file and a version together.
-func put(ctx context.Context, tx manifest.Tx, domain string, f *manifest.File, m *manifest.Manifest) error {
+// addVersion makes m the current version of f, which the caller writes, and
+// removes the versions that the bucket keeps no longer. What that adds must
+// fit the quotas.
+func (b *Bucket) addVersion(ctx context.Context, tx manifest.Tx, f *manifest.File, m *manifest.Manifest) error {
+	before := f.TotalSize
+	linkVersion(f, m, now())
 	if err := tx.PutManifest(ctx, m); err != nil {
 		return err
 	}
-	return tx.PutFile(ctx, domain, f)
+	if err := b.b.Versions.prune(ctx, tx, f, f.UpdatedAt); err != nil {
+		return err
+	}
+	return b.b.Limits.checkQuota(ctx, tx, f.Bucket, f.Owner, f.TotalSize-before)
 }
 
 // current finds the file that the upload becomes a version of, nil for a new
@@ -132,12 +142,11 @@ func (u *upload) rows(old *manifest.File) (*manifest.File, *manifest.Manifest) {
 	}
 	m := &manifest.Manifest{Content: *u.c, MIMEType: u.mime, DeclaredMIMEType: u.opts.MIMEType,
 		CreatedBy: u.b.whoID()}
-	addVersion(f, m, now)
 	return f, m
 }
 
-// addVersion makes m the current version of f.
-func addVersion(f *manifest.File, m *manifest.Manifest, now time.Time) {
+// linkVersion makes m the current version of f.
+func linkVersion(f *manifest.File, m *manifest.Manifest, now time.Time) {
 	f.LastVersion++
 	m.ID, m.File, m.Version, m.CreatedAt = manifest.NewVersionID(), f.ID, f.LastVersion, now
 	f.Current, f.UpdatedAt = m.ID, now

@@ -62,6 +62,7 @@ const (
 	Active      State = "active"
 	Trashed     State = "trashed"
 	Quarantined State = "quarantined"
+	Purged      State = "purged" // gone for good
 )
 
 // OnConflict says what a Put does when its bucket and folder already hold an

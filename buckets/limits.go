@@ -183,8 +183,11 @@ func (l *Limits) room(ctx context.Context, sums usages, bucket, owner string) (i
 	return left, over, nil
 }
 
-// checkQuota checks that size more bytes fit.
+// checkQuota checks that size more bytes fit. Fewer always do.
 func (l *Limits) checkQuota(ctx context.Context, sums usages, bucket, owner string, size int64) error {
+	if size < 0 {
+		return nil
+	}
 	left, over, err := l.room(ctx, sums, bucket, owner)
 	if err == nil && size > left {
 		return over

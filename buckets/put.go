@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"math"
 	"mime"
 	"path"
 	"strings"
@@ -143,7 +144,7 @@ func (u *upload) begin(ctx context.Context, old *manifest.File) error {
 		if u.opts.IfMatch != "" {
 			return fmt.Errorf("there is no version to match: %w", ErrPrecondition)
 		}
-		return u.fits(ctx)
+		return u.fits(ctx, 0)
 	}
 	if u.target == "" && u.opts.OnConflict == ConflictFail {
 		return ErrExist
@@ -161,11 +162,15 @@ func (u *upload) begin(ctx context.Context, old *manifest.File) error {
 			u.splitter = s
 		}
 	}
-	return u.fits(ctx)
+	if u.b.b.Versions.keepAll() {
+		return u.fits(ctx, 0)
+	}
+	return u.fits(ctx, old.TotalSize) // the commit counts exactly what goes
 }
 
-// fits checks what is known before the first byte against the limits.
-func (u *upload) fits(ctx context.Context) error {
+// fits checks what is known before the first byte against the limits. The
+// version may take the place of so many bytes.
+func (u *upload) fits(ctx context.Context, instead int64) error {
 	l := &u.b.b.Limits
 	if err := l.checkName(u.name); err != nil {
 		return err
@@ -178,6 +183,9 @@ func (u *upload) fits(ctx context.Context) error {
 	var err error
 	if u.room, u.over, err = l.room(ctx, u.b.s.meta, u.b.b.name, u.owner); err != nil {
 		return err
+	}
+	if u.room < math.MaxInt64-instead {
+		u.room += instead
 	}
 	if u.room < 0 || u.opts.SizeKnown && u.room < u.opts.Size {
 		return u.over

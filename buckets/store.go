@@ -15,6 +15,8 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/cairn-store/cairn/buckets/rules"
 	"github.com/cairn-store/cairn/cas"
@@ -26,8 +28,9 @@ import (
 // stores of one or more domains.
 type Store struct {
 	meta    manifest.Store
-	chunks  map[string]*cas.Store // by domain
-	buckets map[string]*bucket
+	chunks  map[string]*cas.Store              // by domain
+	buckets atomic.Pointer[map[string]*bucket] // never changed, only replaced
+	binding sync.Mutex                         // held while buckets is replaced
 	rules   *ruleBook
 	auth    Authorizer
 	log     *slog.Logger
@@ -47,7 +50,38 @@ type Policy struct {
 	Rules     map[Op]*rules.Rule // who may do what; a missing one denies
 	FileRules bool               // files may have rules that replace these
 	Disabled  bool               // only operators may use it
+
+	Versions Versions
+	Trash    Trash
+
+	InlineTypes  []string      // media types shown in place; nil is harmless ones
+	SignedURLTTL time.Duration // the longest life of a signed URL; 0 is 7 days
+	UploadExpiry time.Duration // of an unfinished upload; 0 is 24 hours
+	Dedup        Dedup         // among whose files an upload may be told of bytes; "" is principal
 }
+
+// Versions says which versions of a file are kept beside the newest; the zero
+// value keeps all.
+type Versions struct {
+	Off     bool          // only the newest is kept
+	Keep    int           // at most so many, the newest among them; 0 is no limit
+	KeepFor time.Duration // after the next one came; 0 is for ever
+}
+
+// Trash says what becomes of deleted files; the zero value keeps them.
+type Trash struct {
+	Off     bool          // they are purged at once
+	KeepFor time.Duration // 0 is for ever
+}
+
+// A Dedup says among whose files an upload may be told that bytes are there.
+type Dedup string
+
+const (
+	DedupPrincipal Dedup = "principal" // the uploader's own, and bases that it may read
+	DedupBucket    Dedup = "bucket"
+	DedupGlobal    Dedup = "global" // tells anybody what is stored
+)
 
 type bucket struct {
 	Policy
@@ -72,41 +106,34 @@ func New(ctx context.Context, meta manifest.Store, chunks map[string]*cas.Store,
 		opts = &Options{}
 	}
 	s := &Store{meta: meta, chunks: chunks, auth: opts.Auth, log: opts.Log, closers: opts.Closers,
-		buckets: make(map[string]*bucket), outbox: newOutbox(meta.LastSeq())}
+		outbox: newOutbox(meta.LastSeq())}
 	env, err := rules.NewEnv()
 	if err != nil {
 		return nil, err
 	}
-	s.rules = &ruleBook{env: env, lookup: func(name string) *bucket { return s.buckets[name] }}
+	s.rules = &ruleBook{env: env, lookup: s.lookup}
 	if s.auth == nil {
 		s.auth = s.rules
 	}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
-	for name, p := range policies {
-		if chunks[p.Domain] == nil {
-			return nil, fmt.Errorf("buckets: bucket %q: no backend is called %q", name, p.Domain)
-		}
-		if p.Profile == "" {
-			p.Profile = "balanced"
-		}
-		splitter, err := chunker.Profile(p.Profile)
-		if err != nil {
-			return nil, fmt.Errorf("buckets: bucket %q: %w", name, err)
-		}
-		s.buckets[name] = &bucket{Policy: p, name: name, splitter: splitter}
-	}
 	if err := s.catchUp(ctx, meta.LastSeq()); err != nil {
 		return nil, fmt.Errorf("buckets: finish what the last process left: %w", err)
+	}
+	if err := s.SetPolicies(ctx, policies); err != nil {
+		return nil, err
 	}
 	return s, nil
 }
 
+func (s *Store) lookup(name string) *bucket { return (*s.buckets.Load())[name] }
+
 // Bucket returns the bucket of that name, for trusted callers; Bucket.As
-// narrows it to a principal. An unknown name is ErrNoBucket.
+// narrows it to a principal. An unknown name is ErrNoBucket. It keeps the
+// policy of this moment, except that access is always decided by the newest.
 func (s *Store) Bucket(name string) (*Bucket, error) {
-	b := s.buckets[name]
+	b := s.lookup(name)
 	if b == nil {
 		return nil, fmt.Errorf("bucket %q: %w", name, ErrNoBucket)
 	}
@@ -114,7 +141,7 @@ func (s *Store) Bucket(name string) (*Bucket, error) {
 }
 
 // Buckets returns the names of all buckets, sorted.
-func (s *Store) Buckets() []string { return slices.Sorted(maps.Keys(s.buckets)) }
+func (s *Store) Buckets() []string { return slices.Sorted(maps.Keys(*s.buckets.Load())) }
 
 // Ready reports whether the store can take writes now: nil, or why not.
 func (s *Store) Ready(ctx context.Context) error {

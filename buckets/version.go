@@ -50,12 +50,8 @@ func (b *Bucket) RestoreVersion(ctx context.Context, id string, n uint64) (*File
 		if err != nil {
 			return err
 		}
-		if err := b.b.Limits.checkQuota(ctx, tx, f.Bucket, f.Owner, m.Size); err != nil {
-			return err
-		}
 		m.CreatedBy = b.whoID()
-		addVersion(f, m, now())
-		return tx.PutManifest(ctx, m)
+		return b.addVersion(ctx, tx, f, m)
 	})
 }
 

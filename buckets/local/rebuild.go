@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 
+	"github.com/cairn-store/cairn/buckets"
 	"github.com/cairn-store/cairn/cas"
 	"github.com/cairn-store/cairn/manifest"
 )
@@ -53,6 +54,7 @@ func rename(from, to string, opts *Options) error {
 func (s *parts) replay(ctx context.Context) error {
 	packs := make(map[*domain][]cas.PackEntry)
 	doomed := make(map[cas.PackID]bool)
+	homes := make(map[string]string) // of buckets
 	for _, d := range s.domains {
 		for p, err := range d.chunks.Packs(ctx) {
 			if err != nil {
@@ -61,7 +63,7 @@ func (s *parts) replay(ctx context.Context) error {
 			packs[d] = append(packs[d], p)
 		}
 		for _, p := range packs[d] {
-			if err := s.replayRecords(ctx, d, p, doomed); err != nil {
+			if err := s.replayRecords(ctx, d, p, doomed, homes); err != nil {
 				return err
 			}
 		}
@@ -76,11 +78,14 @@ func (s *parts) replay(ctx context.Context) error {
 			}
 		}
 	}
-	return s.meta.Reindex(ctx)
+	if err := s.meta.Reindex(ctx); err != nil {
+		return err
+	}
+	return buckets.RestoreDomains(ctx, s.meta, homes)
 }
 
 // replayRecords restores the rows that the records of a pack describe.
-func (s *parts) replayRecords(ctx context.Context, d *domain, p cas.PackEntry, doomed map[cas.PackID]bool) error {
+func (s *parts) replayRecords(ctx context.Context, d *domain, p cas.PackEntry, doomed map[cas.PackID]bool, homes map[string]string) error {
 	_, err := d.chunks.Walk(ctx, p, func(f *cas.Frame) error {
 		if f.Damage != nil || f.Entry.Kind != cas.KindRecord {
 			return nil
@@ -98,6 +103,9 @@ func (s *parts) replayRecords(ctx context.Context, d *domain, p cas.PackEntry, d
 				return fmt.Errorf("record in pack %s at %d: %w", p.ID, f.Entry.Offset, err)
 			}
 			for _, r := range rs {
+				if r.File != nil {
+					homes[r.File.Bucket] = d.name
+				}
 				if r.Doomed != nil {
 					doomed[*r.Doomed] = true
 				}

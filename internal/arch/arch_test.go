@@ -32,7 +32,7 @@ var allowed = map[string][]string{
 	"manifest":              {"cas", "chunker"},
 	"manifest/pebblestore":  {"manifest", "cas", "backend"},
 	"manifest/manifesttest": {"manifest", "cas"},
-	"buckets":               {"manifest", "cas", "chunker", "backend", "buckets/rules"},
+	"buckets":               {"manifest", "cas", "chunker", "backend", "buckets/rules", "buckets/schema"},
 	"buckets/rules":         {},
 	"buckets/schema":        {"buckets/rules", "chunker"},
 	"buckets/local":         {"*"},

@@ -1,0 +1,168 @@
+package buckets
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"time"
+
+	"github.com/cairn-store/cairn/manifest"
+)
+
+func (v *Versions) keepAll() bool { return !v.Off && v.Keep == 0 && v.KeepFor == 0 }
+
+// prune removes, for good, the versions of f that the policy does not keep.
+// It changes f, which the caller writes.
+func (v *Versions) prune(ctx context.Context, tx manifest.Tx, f *manifest.File, now time.Time) error {
+	if v.keepAll() || f.Versions < 2 {
+		return nil
+	}
+	var drop []*manifest.Manifest
+	n := 0
+	var replaced time.Time // when the version at hand was
+	for m, err := range tx.Versions(ctx, f.ID) {
+		if err != nil {
+			return err
+		}
+		n++
+		if n > 1 && (v.Off || v.Keep > 0 && n > v.Keep || v.KeepFor > 0 && now.Sub(replaced) > v.KeepFor) {
+			drop = append(drop, m)
+		}
+		replaced = m.CreatedAt
+	}
+	for _, m := range drop {
+		if err := tx.DropManifest(ctx, m.ID); err != nil {
+			return err
+		}
+		dropVersion(f, m)
+	}
+	return nil
+}
+
+// Swept counts what Sweep removed.
+type Swept struct {
+	Files    int64 // whose time in the trash was over
+	Versions int64 // that were replaced long enough ago
+}
+
+// Sweep removes what the buckets' policies keep no longer: files in the trash
+// and old versions whose time is over.
+func (s *Store) Sweep(ctx context.Context) (Swept, error) {
+	var done Swept
+	for _, name := range s.Buckets() {
+		b, err := s.Bucket(name)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // a schema without it came meanwhile
+		}
+		if err == nil {
+			err = b.sweepTrash(ctx, &done)
+		}
+		if err == nil {
+			err = b.sweepVersions(ctx, &done)
+		}
+		if err != nil {
+			return done, fmt.Errorf("sweep bucket %q: %w", name, err)
+		}
+	}
+	return done, nil
+}
+
+func (b *Bucket) sweepTrash(ctx context.Context, done *Swept) error {
+	t := b.b.Trash
+	if t.KeepFor == 0 {
+		return nil
+	}
+	due := func(f *manifest.File) bool {
+		return f.State == manifest.Trashed && now().Sub(f.DeletedAt) > t.KeepFor
+	}
+	for f, err := range b.s.meta.Files(ctx, b.b.name, &manifest.Range{State: manifest.Trashed}) {
+		if err != nil {
+			return err
+		}
+		if !due(f) {
+			continue
+		}
+		purged := false
+		err := b.s.update(ctx, func(tx manifest.Tx) error {
+			f, err := tx.File(ctx, f.ID)
+			if purged = err == nil && due(f); !purged {
+				return notGone(err)
+			}
+			return tx.Purge(ctx, b.b.Domain, f.ID)
+		})
+		if err != nil {
+			return err
+		}
+		if purged {
+			done.Files++
+		}
+	}
+	return nil
+}
+
+func (b *Bucket) sweepVersions(ctx context.Context, done *Swept) error {
+	v := b.b.Versions
+	if v.keepAll() {
+		return nil
+	}
+	for f, err := range b.s.meta.Files(ctx, b.b.name, nil) {
+		if err != nil {
+			return err
+		}
+		if f.Versions < 2 || !v.Off && f.Versions <= uint64(v.Keep) && v.KeepFor == 0 {
+			continue
+		}
+		var dropped uint64
+		err := b.s.update(ctx, func(tx manifest.Tx) error {
+			f, err := tx.File(ctx, f.ID)
+			if err != nil {
+				return notGone(err)
+			}
+			before := f.Versions
+			if err := v.prune(ctx, tx, f, now()); err != nil {
+				return err
+			}
+			if dropped = before - f.Versions; dropped == 0 {
+				return nil
+			}
+			return tx.PutFile(ctx, b.b.Domain, f)
+		})
+		if err != nil {
+			return err
+		}
+		done.Versions += int64(dropped)
+	}
+	return nil
+}
+
+func notGone(err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
+const sweepInterval = 10 * time.Minute
+
+// Run does what the store has to do by itself, until ctx is done.
+func (s *Store) Run(ctx context.Context) error {
+	tick := time.NewTicker(sweepInterval)
+	defer tick.Stop()
+	for {
+		done, err := s.Sweep(ctx)
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case err != nil:
+			s.log.Error("sweep failed", "error", err)
+		case done != Swept{}:
+			s.log.Info("swept", "files", done.Files, "versions", done.Versions)
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
