@@ -4,12 +4,14 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"net/http"
 	"os"
 	"time"
 
+	"github.com/cairn-store/cairn/api/auth"
 	"github.com/cairn-store/cairn/buckets"
 	"github.com/cairn-store/cairn/cas"
 )
@@ -29,6 +31,8 @@ var (
 	errDraining      = errors.New("server is shutting down")
 	errPanic         = errors.New("internal error; the log has more under this request ID")
 	errRange         = errors.New("range is not within the file")
+	errAnonymous     = errors.New("this needs a token: send Authorization: Bearer TOKEN")
+	errOperator      = fmt.Errorf("only operators may do this: %w", fs.ErrPermission)
 	errPreview       = errors.New("previews are not available")
 )
 
@@ -48,6 +52,10 @@ func outcomes() []outcome {
 		{buckets.ErrNoBucket, 404, "bucket-not-found", "BUCKET_NOT_FOUND", true},
 		{buckets.ErrNoVersion, 404, "version-not-found", "FILE_NOT_FOUND", true},
 		{buckets.ErrNoFile, 404, "file-not-found", "FILE_NOT_FOUND", false},
+		{auth.ErrToken, 401, "unauthenticated", "UNAUTHORIZED", true},
+		{auth.ErrCredentials, 401, "unauthenticated", "UNAUTHORIZED", true},
+		{buckets.ErrKey, 401, "unauthenticated", "UNAUTHORIZED", true},
+		{errAnonymous, 401, "unauthenticated", "UNAUTHORIZED", true},
 		{errNoRoute, 404, "not-found", "NOT_FOUND", true},
 		{errMethod, 405, "method-not-allowed", "METHOD_NOT_ALLOWED", true},
 		{errForeignHost, 403, "foreign-host", "FORBIDDEN", true},
@@ -161,6 +169,9 @@ func (s *Server) writeProblem(w http.ResponseWriter, r *http.Request, p *problem
 	h.Set("Cache-Control", "no-store")
 	if p.Status == http.StatusServiceUnavailable || p.Status == http.StatusInsufficientStorage {
 		h.Set("Retry-After", "10")
+	}
+	if p.Status == http.StatusUnauthorized {
+		h.Set("WWW-Authenticate", `Bearer realm="cairn"`)
 	}
 	w.WriteHeader(p.Status)
 	json.NewEncoder(w).Encode(p) // a client that is gone needs no answer

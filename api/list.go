@@ -21,7 +21,7 @@ const (
 // there when the request pages by offset, as Alyx's do.
 type listing struct {
 	Files      []*client.File `json:"files"`
-	NextCursor string         `json:"next_cursor,omitempty"`
+	NextCursor *string        `json:"next_cursor"` // null at the end
 	Total      *int           `json:"total,omitempty"`
 	Offset     *int           `json:"offset,omitempty"`
 	Limit      *int           `json:"limit,omitempty"`
@@ -59,11 +59,12 @@ func (s *Server) listPage(r *http.Request, b *buckets.Bucket, opts *buckets.List
 			return err
 		}
 		if len(out.Files) == limit {
-			out.NextCursor = b.Cursor(last)
+			next := b.Cursor(last)
+			out.NextCursor = &next
 			break
 		}
 		last = f
-		out.Files = append(out.Files, View(f, s.principal(r).Operator))
+		out.Files = append(out.Files, View(f, principal(r).Operator))
 	}
 	return nil
 }
@@ -80,7 +81,7 @@ func (s *Server) listFrom(r *http.Request, b *buckets.Bucket, opts *buckets.List
 			return err
 		}
 		if total >= offset && len(out.Files) < limit {
-			out.Files = append(out.Files, View(f, s.principal(r).Operator))
+			out.Files = append(out.Files, View(f, principal(r).Operator))
 		}
 		total++
 	}
@@ -107,7 +108,7 @@ func (s *Server) versions(w http.ResponseWriter, r *http.Request, b *buckets.Buc
 		if err != nil {
 			return err
 		}
-		v := View(f, s.principal(r).Operator)
+		v := View(f, principal(r).Operator)
 		v.Links.Download = "/api/files/" + f.Bucket + "/" + f.ManifestID + "/download"
 		v.Links.View = "/api/files/" + f.Bucket + "/" + f.ManifestID + "/view"
 		out.Files = append(out.Files, v)

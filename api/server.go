@@ -14,7 +14,9 @@ import (
 
 	"github.com/gorilla/mux"
 
+	"github.com/cairn-store/cairn/api/auth"
 	"github.com/cairn-store/cairn/buckets"
+	"github.com/cairn-store/cairn/buckets/schema"
 )
 
 // Options are choices of New; nil and zero values mean the defaults.
@@ -23,7 +25,11 @@ type Options struct {
 	// loopback Host headers and same-origin requests are answered, so that no
 	// web page can be that somebody.
 	Dev bool
-	Log *slog.Logger // nil discards
+	// Auth finds out who sends requests; nil takes everybody for nobody.
+	Auth *auth.Authenticator
+	// Server says how requests are taken: proxies, origins, limits.
+	Server schema.Server
+	Log    *slog.Logger // nil discards
 
 	// IdleTimeout is how long a read of a request's body or a write of an
 	// answer may take without any progress; 60 seconds by default.
@@ -134,7 +140,7 @@ func (s *Server) bucket(r *http.Request, name string) (*buckets.Bucket, error) {
 	if err != nil {
 		return nil, err
 	}
-	return b.As(s.principal(r)), nil
+	return b.As(principal(r)), nil
 }
 
 // A bucketHandler answers a request about the bucket that its path names.
@@ -142,21 +148,13 @@ type bucketHandler func(w http.ResponseWriter, r *http.Request, b *buckets.Bucke
 
 // in finds a handler's bucket.
 func (s *Server) in(h bucketHandler) handler {
-	return func(w http.ResponseWriter, r *http.Request) error {
+	return s.identified(func(w http.ResponseWriter, r *http.Request) error {
 		b, err := s.bucket(r, mux.Vars(r)["bucket"])
 		if err != nil {
 			return err
 		}
 		return h(w, r, b)
-	}
-}
-
-// principal is who sent a request.
-func (s *Server) principal(*http.Request) *buckets.Principal {
-	if s.opts.Dev {
-		return &buckets.Principal{ID: "dev", Operator: true}
-	}
-	return &buckets.Principal{}
+	})
 }
 
 func (s *Server) healthz(w http.ResponseWriter, r *http.Request) error {

@@ -44,7 +44,7 @@ func filePath(f *buckets.File) string { return "/api/files/" + f.Bucket + "/" + 
 // writeFile answers with a file.
 func (s *Server) writeFile(w http.ResponseWriter, r *http.Request, status int, f *buckets.File) error {
 	w.Header().Set("ETag", etag(f))
-	return writeJSON(w, status, View(f, s.principal(r).Operator))
+	return writeJSON(w, status, View(f, principal(r).Operator))
 }
 
 // etag is the strong validator of a version's content.

@@ -33,6 +33,9 @@ type Principal struct {
 	Explain func(*Decision) // is told of every decision, if set
 }
 
+// Anonymous reports whether p came without any credentials.
+func (p *Principal) Anonymous() bool { return p.ID == "" && p.Scope == nil && !p.Operator }
+
 // A Scope is what an API key may do.
 type Scope struct {
 	Buckets []string // "*" is all

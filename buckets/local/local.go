@@ -65,7 +65,7 @@ func Open(ctx context.Context, dir string, opts *Options) (*buckets.Store, error
 	}
 	policies := s.opts.Buckets
 	if policies == nil {
-		policies = map[string]buckets.Policy{"demo": {Domain: defaultDomain, Compression: cas.Compression{Codec: cas.Zstd}, Digests: []string{"sha256"}}}
+		policies = map[string]buckets.Policy{"demo": demo(defaultDomain)}
 	}
 	chunks := make(map[string]*cas.Store)
 	for _, d := range s.domains {
@@ -77,6 +77,12 @@ func Open(ctx context.Context, dir string, opts *Options) (*buckets.Store, error
 		return nil, errors.Join(err, s.close())
 	}
 	return store, nil
+}
+
+// demo is the policy of the bucket that is there without a schema: operators
+// use it.
+func demo(domain string) buckets.Policy {
+	return buckets.Policy{Domain: domain, Compression: cas.Compression{Codec: cas.Zstd}, Digests: []string{"sha256"}}
 }
 
 // parts are what a store consists of.

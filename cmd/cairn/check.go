@@ -10,6 +10,7 @@ import (
 
 	"github.com/cairn-store/cairn/buckets"
 	"github.com/cairn-store/cairn/buckets/local"
+	"github.com/cairn-store/cairn/buckets/schema"
 )
 
 func newCheck(t *target) *cobra.Command {
@@ -23,6 +24,11 @@ func newCheck(t *target) *cobra.Command {
 			if opts.DryRun && !opts.Repair {
 				return usageError{errors.New("--dry-run goes with --repair")}
 			}
+			o, err := t.checkOptions()
+			if err != nil {
+				return err
+			}
+			opts.Options = *o
 			r, err := local.Check(cmd.Context(), t.data, opts)
 			if err != nil {
 				return err
@@ -39,6 +45,22 @@ func newCheck(t *target) *cobra.Command {
 	cmd.Flags().BoolVar(&opts.Repair, "repair", false, "mend what can be mended, only ever adding")
 	cmd.Flags().BoolVar(&opts.DryRun, "dry-run", false, "with --repair: tell what would be done")
 	return cmd
+}
+
+// checkOptions are options, but Check needs no schema to tell where files lie.
+func (t *target) checkOptions() (*local.Options, error) {
+	s, err := t.settings()
+	if err != nil {
+		return nil, err
+	}
+	if s.schema == nil {
+		s.schema = &schema.Schema{}
+	}
+	o, err := local.Configure(s.config, s.schema)
+	if err == nil && len(o.Buckets) == 0 {
+		o.Buckets = nil
+	}
+	return o, err
 }
 
 func (t *target) showCheck(w io.Writer, r *local.Report) error {

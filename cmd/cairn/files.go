@@ -54,7 +54,11 @@ func (t *target) store(ctx context.Context) (*buckets.Store, error) {
 	if t.server != "" {
 		return nil, usageError{errors.New("this command works on --data, not on --server")}
 	}
-	return local.Open(ctx, t.data, nil)
+	opts, err := t.options()
+	if err != nil {
+		return nil, err
+	}
+	return local.Open(ctx, t.data, opts)
 }
 
 // directory is the files of a store on this machine.

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/cairn-store/cairn/buckets/local"
+	"github.com/cairn-store/cairn/buckets/schema"
 )
 
 var version = "unknown" // set by the linker
@@ -41,6 +42,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	root.SetErr(stderr)
 	err := root.ExecuteContext(ctx)
 	var usage usageError
+	var wrong schema.Problems
 	switch {
 	case err == nil:
 		return 0
@@ -49,6 +51,8 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	case errors.As(err, &usage):
 		fmt.Fprintf(stderr, "cairn: %v\nSee 'cairn --help'.\n", err)
 		return 2
+	case errors.As(err, &wrong):
+		fmt.Fprintln(stderr, wrong)
 	case errors.Is(err, local.ErrLocked):
 		fmt.Fprintf(stderr, "cairn: %v; talk to that process with --server URL, or stop it\n", err)
 	default:
@@ -60,6 +64,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 // A target is where a command works: a directory or a server.
 type target struct {
 	data, server, token string
+	config, schema      string
 	json                bool
 }
 
@@ -84,10 +89,12 @@ func newRoot() *cobra.Command {
 	f.StringVar(&t.data, "data", envOr("CAIRN_DATA", "./cairn-data"), "directory of the store (CAIRN_DATA)")
 	f.StringVar(&t.server, "server", os.Getenv("CAIRN_SERVER"), "URL of a server to use in place of --data (CAIRN_SERVER)")
 	f.StringVar(&t.token, "token", "", "token for the server (CAIRN_TOKEN)")
+	f.StringVar(&t.config, "config", os.Getenv("CAIRN_CONFIG"), "alyx.yml: backends, tokens, server (CAIRN_CONFIG)")
+	f.StringVar(&t.schema, "schema", os.Getenv("CAIRN_SCHEMA"), "schema.yaml: buckets and their rules (CAIRN_SCHEMA)")
 	f.BoolVar(&t.json, "json", false, "write JSON, an object a line")
 	root.AddCommand(
 		newServe(t), newPut(t), newGet(t), newLs(t), newStat(t), newVersions(t), newCp(t), newRm(t), newRestore(t),
-		newCheck(t), newReport(t), newDump(t), newVersion(),
+		newCheck(t), newReport(t), newDump(t), newSchema(t), newVersion(),
 	)
 	return root
 }

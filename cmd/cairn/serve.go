@@ -1,63 +1,125 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
+	"os"
+	"os/signal"
+	"syscall"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/cairn-store/cairn/api"
+	"github.com/cairn-store/cairn/api/auth"
+	"github.com/cairn-store/cairn/buckets"
 	"github.com/cairn-store/cairn/buckets/local"
+	"github.com/cairn-store/cairn/buckets/schema"
 )
 
 func newServe(t *target) *cobra.Command {
 	var addr string
 	var dev bool
 	cmd := &cobra.Command{
-		Use: "serve --dev [flags]", Short: "Serve the store over HTTP", Args: wants(cobra.NoArgs),
+		Use: "serve (--dev | --config alyx.yml --schema schema.yaml) [flags]", Short: "Serve the store over HTTP", Args: wants(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if !dev {
-				return usageError{errors.New("serve needs --dev: there are no access rules, so it serves this machine only")}
-			}
-			ln, err := listenLoopback(addr)
+			s, err := t.settings()
 			if err != nil {
 				return err
 			}
-			return t.serve(cmd, ln)
+			if !dev && (s.config == nil || s.config.Auth.JWT == nil || s.schema == nil) {
+				return usageError{errors.New("serve needs --config with auth.jwt, and --schema with buckets and their rules; or --dev, to serve this machine only, without rules")}
+			}
+			ln, err := listen(addr, dev)
+			if err != nil {
+				return err
+			}
+			return t.serve(cmd, ln, s, dev)
 		},
 	}
-	cmd.Flags().StringVar(&addr, "addr", "127.0.0.1:8090", "loopback address to listen on")
+	cmd.Flags().StringVar(&addr, "addr", "127.0.0.1:8090", "address to listen on; with --dev a loopback one")
 	cmd.Flags().BoolVar(&dev, "dev", false, "serve whoever is on this machine, as an operator")
 	return cmd
 }
 
-// listenLoopback listens where only this machine can reach.
-func listenLoopback(addr string) (net.Listener, error) {
+// listen listens on addr; with dev only where nobody but this machine can
+// reach.
+func listen(addr string, dev bool) (net.Listener, error) {
 	a, err := net.ResolveTCPAddr("tcp", addr)
 	if err != nil {
 		return nil, usageError{fmt.Errorf("--addr %q: %w", addr, err)}
 	}
-	if !a.IP.IsLoopback() {
+	if dev && !a.IP.IsLoopback() {
 		return nil, usageError{fmt.Errorf("--addr %q is not a loopback address: use 127.0.0.1:PORT", addr)}
 	}
 	return net.ListenTCP("tcp", a)
 }
 
-func (t *target) serve(cmd *cobra.Command, ln net.Listener) error {
+func (t *target) serve(cmd *cobra.Command, ln net.Listener, s settings, dev bool) error {
 	log := slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), nil))
-	s, err := local.Open(cmd.Context(), t.data, &local.Options{Log: log})
+	store, srv, err := t.newServer(cmd.Context(), s, dev, log)
 	if err != nil {
 		return errors.Join(err, ln.Close())
 	}
 	url := "http://" + ln.Addr().String()
-	fmt.Fprintf(cmd.OutOrStdout(), `cairn: listening on %s
+	fmt.Fprintf(cmd.OutOrStdout(), "cairn: listening on %s\n", url)
+	if dev {
+		fmt.Fprintf(cmd.OutOrStdout(), "\nTry, in another terminal:\n  curl -F file=@README.md %s/api/files/%[2]s\n  curl %[1]s/api/files/%[2]s\n", url, store.Buckets()[0])
+	}
+	g, ctx := errgroup.WithContext(cmd.Context())
+	g.Go(func() error { return srv.Serve(ctx, ln) })
+	g.Go(func() error { return store.Run(ctx) })
+	g.Go(func() error { return t.reload(ctx, store, log) })
+	return errors.Join(g.Wait(), store.Close())
+}
 
-Try, in another terminal:
-  curl -F file=@README.md %s/api/files/demo
-  curl %s/api/files/demo
-`, url, url, url)
-	err = api.New(s, &api.Options{Dev: true, Log: log}).Serve(cmd.Context(), ln)
-	return errors.Join(err, s.Close())
+// newServer opens the store and makes a server of it.
+func (t *target) newServer(ctx context.Context, s settings, dev bool, log *slog.Logger) (*buckets.Store, *api.Server, error) {
+	opts, err := local.Configure(s.config, s.schema)
+	if err != nil {
+		return nil, nil, err
+	}
+	opts.Log = log
+	store, err := local.Open(ctx, t.data, opts)
+	if err != nil {
+		return nil, nil, err
+	}
+	if s.config == nil {
+		s.config = &schema.Config{}
+	}
+	who, err := auth.New(s.config, store, log)
+	if err != nil {
+		return nil, nil, errors.Join(err, store.Close())
+	}
+	return store, api.New(store, &api.Options{Dev: dev, Auth: who, Server: s.config.Server, Log: log}), nil
+}
+
+// reload applies the schema anew whenever the process is sent SIGHUP. What is
+// wrong with it is logged, and changes nothing.
+func (t *target) reload(ctx context.Context, store *buckets.Store, log *slog.Logger) error {
+	hup := make(chan os.Signal, 1)
+	signal.Notify(hup, syscall.SIGHUP)
+	defer signal.Stop(hup)
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-hup:
+		}
+		s, err := t.settings()
+		if err == nil && s.schema == nil {
+			err = errors.New("there is no --schema")
+		}
+		if err == nil {
+			err = store.ApplySchema(ctx, s.schema)
+		}
+		if err != nil {
+			log.Error("schema not applied", "error", err)
+			continue
+		}
+		log.Info("schema applied", "buckets", len(s.schema.Buckets))
+	}
 }

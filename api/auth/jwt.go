@@ -1,0 +1,109 @@
+package auth
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/go-jose/go-jose/v4"
+	"github.com/go-jose/go-jose/v4/jwt"
+
+	"github.com/cairn-store/cairn/buckets"
+	"github.com/cairn-store/cairn/buckets/schema"
+)
+
+// ErrToken reports a token that is not believed; the text says why.
+var ErrToken = errors.New("token is not valid")
+
+const maxToken = 16 << 10 // bytes
+
+// A Verifier believes the tokens of one issuer: JSON Web Tokens (RFC 7519)
+// signed by the one algorithm that the configuration names, whatever the
+// token says of itself.
+type Verifier struct {
+	cfg  schema.JWT
+	keys keys
+}
+
+// keys finds the keys that a token may be signed with.
+type keys interface {
+	find(ctx context.Context, id string) ([]any, error)
+}
+
+// NewVerifier returns a Verifier of cfg. Public keys of a file are read at
+// once; those of a URL when the first token comes.
+func NewVerifier(cfg *schema.JWT) (*Verifier, error) {
+	v := &Verifier{cfg: *cfg}
+	if cfg.Secret != "" {
+		v.keys = secret(cfg.Secret)
+		return v, nil
+	}
+	set := newKeySet(cfg.JWKS, jose.SignatureAlgorithm(cfg.Algorithm))
+	if !set.remote() {
+		if err := set.load(context.Background()); err != nil {
+			return nil, fmt.Errorf("auth: %w", err)
+		}
+	}
+	v.keys = set
+	return v, nil
+}
+
+type secret []byte
+
+func (s secret) find(context.Context, string) ([]any, error) { return []any{[]byte(s)}, nil }
+
+// Verify returns the subject and the claims of a token, or ErrToken.
+func (v *Verifier) Verify(ctx context.Context, token string) (sub string, claims map[string]any, err error) {
+	if len(token) > maxToken {
+		return "", nil, fmt.Errorf("%w: it is larger than 16 KiB", ErrToken)
+	}
+	t, err := jwt.ParseSigned(token, []jose.SignatureAlgorithm{jose.SignatureAlgorithm(v.cfg.Algorithm)})
+	if err != nil {
+		return "", nil, fmt.Errorf("%w: it is not a JWT signed with %s", ErrToken, v.cfg.Algorithm)
+	}
+	var std jwt.Claims
+	if err := v.signed(ctx, t, &std, &claims); err != nil {
+		return "", nil, err
+	}
+	want := jwt.Expected{Issuer: v.cfg.Issuer, Time: time.Now()}
+	if v.cfg.Audience != "" {
+		want.AnyAudience = jwt.Audience{v.cfg.Audience}
+	}
+	if err := std.ValidateWithLeeway(want, time.Duration(v.cfg.Leeway)); err != nil {
+		return "", nil, fmt.Errorf("%w: %s", ErrToken, reason(err))
+	}
+	if std.Subject == "" || strings.HasPrefix(std.Subject, buckets.KeyOwner) {
+		return "", nil, fmt.Errorf("%w: it has no sub, or one that API keys have", ErrToken)
+	}
+	return std.Subject, claims, nil
+}
+
+// signed reads the claims of a token that one of the keys has signed.
+func (v *Verifier) signed(ctx context.Context, t *jwt.JSONWebToken, out ...any) error {
+	candidates, err := v.keys.find(ctx, t.Headers[0].KeyID)
+	if err != nil {
+		return err
+	}
+	for _, key := range candidates {
+		if t.Claims(key, out...) == nil {
+			return nil
+		}
+	}
+	return fmt.Errorf("%w: its signature is of no known key", ErrToken)
+}
+
+func reason(err error) string {
+	switch {
+	case errors.Is(err, jwt.ErrExpired):
+		return "it has expired"
+	case errors.Is(err, jwt.ErrNotValidYet), errors.Is(err, jwt.ErrIssuedInTheFuture):
+		return "it is not valid yet"
+	case errors.Is(err, jwt.ErrInvalidIssuer):
+		return "it is of another issuer"
+	case errors.Is(err, jwt.ErrInvalidAudience):
+		return "it is for another audience"
+	}
+	return "its claims are not valid"
+}

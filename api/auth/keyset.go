@@ -1,0 +1,139 @@
+package auth
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
+	"crypto/rsa"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/go-jose/go-jose/v4"
+)
+
+const (
+	keySetAge    = 15 * time.Minute // after which the keys are read again
+	keySetPause  = time.Minute      // between two readings for keys that are not there
+	keySetLimit  = 1 << 20          // bytes
+	keySetWait   = 10 * time.Second
+	maxKeysTried = 16 // for a token that names no key
+)
+
+// A keySet is the JSON Web Key Set (RFC 7517) of a file or URL, read again
+// now and then and when a token names a key that is not in it: so keys are
+// rotated. While it cannot be read, the keys of before hold.
+type keySet struct {
+	from string
+	alg  jose.SignatureAlgorithm
+	http *http.Client
+
+	reading sync.Mutex // held by who reads it
+
+	mu   sync.Mutex
+	keys []jose.JSONWebKey // mu
+	read time.Time         // when it was last tried; mu
+}
+
+func newKeySet(from string, alg jose.SignatureAlgorithm) *keySet {
+	return &keySet{from: from, alg: alg, http: &http.Client{Timeout: keySetWait}}
+}
+
+func (s *keySet) remote() bool { return strings.HasPrefix(s.from, "https://") }
+
+// find returns the keys of an ID, or all when it is empty.
+func (s *keySet) find(ctx context.Context, id string) ([]any, error) {
+	found, age := s.known(id)
+	if age > keySetAge || len(found) == 0 && age > keySetPause {
+		s.reading.Lock()
+		defer s.reading.Unlock()
+		if found, age = s.known(id); age > keySetAge || len(found) == 0 && age > keySetPause {
+			err := s.load(ctx)
+			if found, _ = s.known(id); err != nil && len(found) == 0 {
+				return nil, fmt.Errorf("%w: the keys to check it cannot be had now", ErrToken)
+			}
+		}
+	}
+	return found, nil
+}
+
+func (s *keySet) known(id string) (found []any, age time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, k := range s.keys {
+		if (id == "" || k.KeyID == id) && len(found) < maxKeysTried {
+			found = append(found, k.Key)
+		}
+	}
+	return found, time.Since(s.read)
+}
+
+// load reads the keys, keeping those of before if it cannot.
+func (s *keySet) load(ctx context.Context) error {
+	text, err := s.text(context.WithoutCancel(ctx)) // others wait for it too
+	var set jose.JSONWebKeySet
+	if err == nil {
+		err = json.Unmarshal(text, &set)
+	}
+	var fit []jose.JSONWebKey
+	for _, k := range set.Keys {
+		if k.Use != "enc" && (k.Algorithm == "" || k.Algorithm == string(s.alg)) && fits(k.Key, s.alg) {
+			fit = append(fit, k)
+		}
+	}
+	if err == nil && len(fit) == 0 {
+		err = fmt.Errorf("there is no public key for %s in it", s.alg)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.read = time.Now()
+	if err != nil {
+		return fmt.Errorf("jwks %s: %w", s.from, err)
+	}
+	s.keys = fit
+	return nil
+}
+
+// fits reports whether a key is public, of the algorithm's kind, and strong
+// enough.
+func fits(key any, alg jose.SignatureAlgorithm) bool {
+	switch k := key.(type) {
+	case *rsa.PublicKey:
+		return alg == jose.RS256 && k.N.BitLen() >= 2048
+	case *ecdsa.PublicKey:
+		return alg == jose.ES256 && k.Curve == elliptic.P256()
+	case ed25519.PublicKey:
+		return alg == jose.EdDSA
+	}
+	return false
+}
+
+func (s *keySet) text(ctx context.Context) ([]byte, error) {
+	if !s.remote() {
+		return os.ReadFile(s.from)
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.from, nil)
+	if err != nil {
+		return nil, err
+	}
+	res, err := s.http.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	defer res.Body.Close()
+	if res.StatusCode != http.StatusOK {
+		return nil, errors.New(res.Status)
+	}
+	text, err := io.ReadAll(io.LimitReader(res.Body, keySetLimit+1))
+	if err == nil && len(text) > keySetLimit {
+		err = errors.New("larger than 1 MiB")
+	}
+	return text, err
+}

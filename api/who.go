@@ -1,0 +1,115 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strconv"
+	"sync"
+
+	"github.com/cairn-store/cairn/buckets"
+	"github.com/cairn-store/cairn/buckets/rules"
+)
+
+// asHeader lets an operator see a request as someone else would: its value is
+// that one's claims as a JSON object, "id" among them. The answer then says
+// which rules decided.
+const (
+	asHeader       = "X-Cairn-As"
+	decisionHeader = "X-Cairn-Decision"
+	maxDecisions   = 32 // told in an answer
+)
+
+type principalKey struct{}
+
+// identified finds out who sent a request, once, before h answers it.
+func (s *Server) identified(h handler) handler {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		p, err := s.identify(w, r)
+		if err != nil {
+			return err
+		}
+		err = h(w, r.WithContext(context.WithValue(r.Context(), principalKey{}, p)))
+		if err != nil && p.Anonymous() && problemOf(err).Code == "access-denied" {
+			return errAnonymous
+		}
+		return err
+	}
+}
+
+func (s *Server) identify(w http.ResponseWriter, r *http.Request) (*buckets.Principal, error) {
+	if s.opts.Dev {
+		return s.seenAs(w, r, &buckets.Principal{ID: "dev", Operator: true})
+	}
+	if s.opts.Auth == nil {
+		return &buckets.Principal{Request: rules.Request{Method: r.Method, Protocol: "rest"}}, nil
+	}
+	p, err := s.opts.Auth.Principal(r)
+	if err != nil {
+		return nil, err
+	}
+	return s.seenAs(w, r, p)
+}
+
+// principal is who sent a request.
+func principal(r *http.Request) *buckets.Principal {
+	if p, ok := r.Context().Value(principalKey{}).(*buckets.Principal); ok {
+		return p
+	}
+	return &buckets.Principal{}
+}
+
+// operator refuses all but operators.
+func (s *Server) operator(h handler) handler {
+	return s.identified(func(w http.ResponseWriter, r *http.Request) error {
+		if !principal(r).Operator {
+			return errOperator
+		}
+		return h(w, r)
+	})
+}
+
+// seenAs turns an operator who asks for it into someone else.
+func (s *Server) seenAs(w http.ResponseWriter, r *http.Request, p *buckets.Principal) (*buckets.Principal, error) {
+	text := r.Header.Get(asHeader)
+	if text == "" {
+		return p, nil
+	}
+	if !p.Operator {
+		return nil, errOperator
+	}
+	var claims map[string]any
+	if err := json.Unmarshal([]byte(text), &claims); err != nil {
+		return nil, fmt.Errorf("%s is not a JSON object: %w", asHeader, errRequest)
+	}
+	id, _ := claims["id"].(string)
+	var mu sync.Mutex
+	told := 0
+	return &buckets.Principal{ID: id, Claims: claims, Request: p.Request, Explain: func(d *buckets.Decision) {
+		mu.Lock()
+		defer mu.Unlock()
+		if told++; told <= maxDecisions {
+			w.Header().Add(decisionHeader, decisionText(d))
+		}
+	}}, nil
+}
+
+// decisionText is a decision in a line of plain characters.
+func decisionText(d *buckets.Decision) string {
+	text := "allow " + string(d.Op)
+	if d.Err != nil {
+		text = "deny " + string(d.Op)
+	}
+	if d.File != "" {
+		text += " of " + d.File
+	}
+	text += " by " + d.By
+	if d.Rule != "" {
+		text += " " + string(d.RuleOp) + ": " + strconv.QuoteToASCII(d.Rule)
+	}
+	if d.Err != nil {
+		text += "; " + strconv.QuoteToASCII(d.Err.Error())
+	}
+	return text
+}

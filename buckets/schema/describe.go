@@ -1,0 +1,154 @@
+package schema
+
+import (
+	"encoding/json"
+	"fmt"
+	"reflect"
+	"strings"
+
+	"github.com/cairn-store/cairn/chunker"
+)
+
+// A shape is a JSON Schema of some value.
+type shape = map[string]any
+
+// A shaper is a valueParser that tells what it takes: in a word for people,
+// and as a JSON Schema. Keys that it has too are told by its fields.
+type shaper interface{ shape() (string, shape) }
+
+func enum(words ...string) shape { return shape{"enum": words} }
+
+func (*Size) shape() (string, shape) {
+	return "size", shape{"type": []string{"integer", "string"}, "pattern": `^[0-9]+(\.[0-9]+)? ?([kKmMgGtTpP]i?)?[bB]?$`}
+}
+
+func (*Duration) shape() (string, shape) {
+	return "duration", shape{"type": []string{"integer", "string", "boolean"}, "pattern": `^(0|off|([0-9]+(\.[0-9]+)?(ns|us|µs|ms|s|m|h|d|w))+)$`}
+}
+
+func (*TypeCheck) shape() (string, shape) { return "word", enum("strict", "sniff", "declared") }
+func (*Dedup) shape() (string, shape)     { return "word", enum("principal", "bucket", "global") }
+
+func (*Compression) shape() (string, shape) {
+	return "word or keys", shape{"enum": []any{"none", "gzip", "zstd", true, false}}
+}
+
+func (*Versioning) shape() (string, shape) { return "true, false or keys", shape{"type": "boolean"} }
+
+func (*Chunking) shape() (string, shape) {
+	profile := enum(append(chunker.Profiles(), "default")...)
+	return "word", shape{"anyOf": []shape{profile, {"type": "object", "additionalProperties": false, "properties": shape{"profile": profile}}}}
+}
+
+func (*Reserved) shape() (string, shape) {
+	return "reserved", shape{"type": []string{"object", "null"}, "additionalProperties": false, "properties": shape{"enabled": shape{"const": false}}}
+}
+
+// describeType returns what values of a type look like.
+func describeType(v reflect.Value) (word string, out shape) {
+	var object shape
+	if fs := fieldsOf(v); len(fs) > 0 {
+		properties := shape{}
+		for _, f := range fs {
+			_, p := describeType(v.Field(f.index))
+			p["description"] = f.doc
+			for _, key := range f.keys {
+				properties[key] = p
+			}
+		}
+		word, object = "keys", shape{"type": "object", "additionalProperties": false, "properties": properties}
+	}
+	if s, ok := v.Addr().Interface().(shaper); ok {
+		word, out = s.shape()
+		if object != nil {
+			out = shape{"anyOf": []shape{out, object}}
+		}
+		return word, out
+	}
+	if object != nil {
+		return word, object
+	}
+	switch v.Kind() {
+	case reflect.Bool:
+		return "true or false", shape{"type": "boolean"}
+	case reflect.Int, reflect.Int64:
+		return "number", shape{"type": "integer"}
+	case reflect.Float64:
+		return "number", shape{"type": "number"}
+	case reflect.Slice:
+		return "list", shape{"type": "array", "items": shape{"type": "string"}}
+	case reflect.Pointer:
+		return describeType(elem(v))
+	case reflect.Map:
+		_, of := describeType(elem(v))
+		return "keys", shape{"type": "object", "additionalProperties": of}
+	}
+	return "text", shape{"type": "string"}
+}
+
+// JSONSchema is the JSON Schema (2020-12) of schema.yaml, as editors use it.
+// Keys other than buckets are Alyx's.
+func JSONSchema() []byte {
+	_, bucket := describeType(valueOf(new(Bucket)))
+	text, err := json.MarshalIndent(shape{
+		"$schema": "https://json-schema.org/draft/2020-12/schema",
+		"title":   "Buckets of schema.yaml", "type": "object",
+		"properties": shape{"buckets": shape{"type": "object",
+			"propertyNames":        shape{"pattern": bucketName.String(), "maxLength": maxName, "not": shape{"pattern": "^_alyx_"}},
+			"additionalProperties": bucket}},
+	}, "", "  ")
+	if err != nil {
+		panic(err) // of plain maps
+	}
+	return text
+}
+
+// Keys is a table, in Markdown, of every key of schema.yaml and alyx.yml, its
+// default and what it does.
+func Keys() string {
+	var b strings.Builder
+	table := func(title string, v any) {
+		fmt.Fprintf(&b, "%s\n\n| key | takes | default | means |\n|---|---|---|---|\n", title)
+		rows(&b, "", reflect.ValueOf(v).Elem())
+		b.WriteString("\n")
+	}
+	table("`schema.yaml`, below `buckets: NAME:`", new(Bucket))
+	table("`alyx.yml`, below `storage:`", new(Storage))
+	table("`alyx.yml`, below `auth:`", new(Auth))
+	table("`alyx.yml`, below `server:`", new(Server))
+	return strings.TrimSuffix(b.String(), "\n")
+}
+
+func rows(b *strings.Builder, prefix string, v reflect.Value) {
+	for _, f := range fieldsOf(v) {
+		at := v.Field(f.index)
+		word, _ := describeType(at)
+		key := prefix + f.keys[0]
+		initial := ""
+		if f.initial != "" {
+			initial = "`" + f.initial + "`"
+		}
+		doc := strings.ReplaceAll(f.doc, "|", `\|`)
+		if len(f.keys) > 1 {
+			doc += " (also `" + strings.Join(f.keys[1:], "`, `") + "`)"
+		}
+		fmt.Fprintf(b, "| `%s` | %s | %s | %s |\n", key, word, initial, doc)
+		switch {
+		case at.Kind() == reflect.Map:
+			rows(b, key+".NAME.", elem(at))
+		case at.Kind() == reflect.Pointer:
+			rows(b, key+".", elem(at))
+		case at.Kind() == reflect.Struct:
+			rows(b, key+".", at)
+		}
+	}
+}
+
+// elem is a zero value of what v's map or pointer leads to.
+func elem(v reflect.Value) reflect.Value {
+	e := reflect.New(v.Type().Elem()).Elem()
+	if e.Kind() == reflect.Pointer {
+		return elem(e)
+	}
+	return e
+}

@@ -1,0 +1,101 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"github.com/cairn-store/cairn/buckets/local"
+	"github.com/cairn-store/cairn/buckets/schema"
+)
+
+// settings are what --config and --schema say; each is nil without its flag.
+type settings struct {
+	config *schema.Config
+	schema *schema.Schema
+}
+
+// settings reads --config and --schema. What is wrong with them is
+// schema.Problems.
+func (t *target) settings() (settings, error) {
+	var s settings
+	if t.config != "" {
+		text, err := os.ReadFile(t.config)
+		if err != nil {
+			return s, fmt.Errorf("--config: %w", err)
+		}
+		if s.config, err = schema.ParseConfig(t.config, text, os.LookupEnv); err != nil {
+			return s, err
+		}
+	}
+	if t.schema != "" {
+		text, err := os.ReadFile(t.schema)
+		if err != nil {
+			return s, fmt.Errorf("--schema: %w", err)
+		}
+		if s.schema, err = schema.Parse(t.schema, text, s.config); err != nil {
+			return s, err
+		}
+	}
+	return s, nil
+}
+
+// options are those of a store as --config and --schema describe it.
+func (t *target) options() (*local.Options, error) {
+	s, err := t.settings()
+	if err != nil {
+		return nil, err
+	}
+	return local.Configure(s.config, s.schema)
+}
+
+func newSchema(t *target) *cobra.Command {
+	cmd := &cobra.Command{Use: "schema", Short: "Check and describe schema.yaml and alyx.yml", Args: wants(cobra.NoArgs),
+		RunE: func(*cobra.Command, []string) error {
+			return usageError{errors.New("schema: want check, keys or json")}
+		}}
+	cmd.AddCommand(
+		&cobra.Command{Use: "check --config alyx.yml --schema schema.yaml", Short: "Tell what is wrong with them, and where", Args: wants(cobra.NoArgs),
+			RunE: func(cmd *cobra.Command, _ []string) error { return t.checkSchema(cmd) }},
+		&cobra.Command{Use: "keys", Short: "List every key, its default and what it does", Args: wants(cobra.NoArgs),
+			RunE: func(cmd *cobra.Command, _ []string) error {
+				_, err := fmt.Fprint(cmd.OutOrStdout(), schema.Keys())
+				return err
+			}},
+		&cobra.Command{Use: "json", Short: "Write the JSON Schema of schema.yaml, for editors", Args: wants(cobra.NoArgs),
+			RunE: func(cmd *cobra.Command, _ []string) error {
+				_, err := fmt.Fprintf(cmd.OutOrStdout(), "%s\n", schema.JSONSchema())
+				return err
+			}},
+	)
+	return cmd
+}
+
+// checkSchema tells, a line each, what is wrong and what is doubtful.
+func (t *target) checkSchema(cmd *cobra.Command) error {
+	if t.config == "" && t.schema == "" {
+		return usageError{errors.New("schema check: want --config, --schema or both")}
+	}
+	s, err := t.settings()
+	var wrong schema.Problems
+	if errors.As(err, &wrong) {
+		for _, p := range wrong {
+			fmt.Fprintln(cmd.OutOrStdout(), p.Error())
+		}
+		return errReported
+	}
+	if err != nil {
+		return err
+	}
+	if s.schema == nil {
+		_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s: good\n", t.config)
+		return err
+	}
+	for _, w := range s.schema.Warnings {
+		fmt.Fprintf(cmd.OutOrStdout(), "%s (warning)\n", w.Error())
+	}
+	_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s: %d buckets, good\n", t.schema, len(s.schema.Buckets))
+	return err
+}

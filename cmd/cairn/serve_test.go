@@ -1,0 +1,96 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+const goodConfig = `auth: {jwt: {secret: 0123456789abcdef0123456789abcdef}}
+storage: {backends: {local: {type: filesystem, filesystem: {path: PATH}}}}
+`
+
+const goodSchema = `buckets:
+  notes: {backend: local, rules: {create: 'true', read: 'true'}}
+`
+
+// declared writes a configuration and a schema, and returns their flags.
+func declared(t *testing.T, config, schema string) []string {
+	t.Helper()
+	dir := t.TempDir()
+	config = strings.ReplaceAll(config, "PATH", filepath.Join(dir, "backend"))
+	return []string{"--data", filepath.Join(dir, "data"), "--config", write(t, filepath.Join(dir, "alyx.yml"), config),
+		"--schema", write(t, filepath.Join(dir, "schema.yaml"), schema)}
+}
+
+// What is wrong refuses the start, with its place.
+func TestServeRefuses(t *testing.T) {
+	for what, c := range map[string]struct {
+		flags []string
+		exit  int
+		want  string
+	}{
+		"nothing":            {[]string{"--data", t.TempDir()}, 2, "--config with auth.jwt"},
+		"no tokens":          {declared(t, "storage: {}\n", goodSchema), 2, "--config with auth.jwt"},
+		"no schema":          {declared(t, goodConfig, goodSchema)[:4], 2, "--schema"},
+		"a bad schema":       {declared(t, goodConfig, "buckets:\n  notes: {bakend: local}\n"), 1, `schema.yaml:2:11: `},
+		"a bad rule":         {declared(t, goodConfig, "buckets:\n  notes:\n    rules:\n      read: auth.id ==\n"), 1, `schema.yaml:4:`},
+		"a bad config":       {declared(t, "auth: {jwt: {secret: short}}\n", goodSchema), 1, `alyx.yml:1:22: `},
+		"an unset variable":  {declared(t, "auth: {jwt: {secret: \"${NOT_SET_ANYWHERE}\"}}\n", goodSchema), 1, "NOT_SET_ANYWHERE"},
+		"a missing file":     {[]string{"--config", "/nowhere/alyx.yml"}, 1, "/nowhere/alyx.yml"},
+		"S3, for now":        {declared(t, strings.Replace(goodConfig, "local: {type: filesystem, filesystem: {path: PATH}}", "local: {type: s3, s3: {bucket: b}}", 1), goodSchema), 1, "type filesystem"},
+		"dev for everybody":  {[]string{"--dev", "--addr", "0.0.0.0:0", "--data", t.TempDir()}, 2, "loopback"},
+		"an address of none": {append(declared(t, goodConfig, goodSchema), "--addr", "nonsense"), 2, "nonsense"},
+	} {
+		t.Run(what, func(t *testing.T) {
+			_, stderr := (&shell{t, c.flags}).run(c.exit, "", "serve")
+			if !strings.Contains(stderr, c.want) {
+				t.Errorf("told %q, want %q in it", stderr, c.want)
+			}
+		})
+	}
+}
+
+func TestSchemaCheck(t *testing.T) {
+	out, _ := (&shell{t, declared(t, goodConfig, goodSchema)}).run(0, "", "schema", "check")
+	if !strings.Contains(out, "1 buckets, good") {
+		t.Errorf("told %q", out)
+	}
+	flags := declared(t, goodConfig, "buckets:\n  a:\n    max_file_size: big\n    enabled: perhaps\n  b: {}\n")
+	out, _ = (&shell{t, flags}).run(1, "", "schema", "check")
+	if !strings.Contains(out, "schema.yaml:3:20: ") || !strings.Contains(out, "schema.yaml:4:14: ") {
+		t.Errorf("told %q", out)
+	}
+	out, _ = (&shell{t, declared(t, goodConfig, "buckets: {a: {}}\n")}).run(0, "", "schema", "check")
+	if !strings.Contains(out, "schema.yaml:1:11: ") || !strings.Contains(out, "(warning)") {
+		t.Errorf("no warning of a bucket without rules: %q", out)
+	}
+	if entries, err := os.ReadDir(filepath.Dir(flags[1])); err != nil || len(entries) != 2 {
+		t.Errorf("checking has made %v, %v", entries, err)
+	}
+	(&shell{t, nil}).run(2, "", "schema", "check")
+}
+
+// Commands on a directory see the buckets of the schema, and say so when it
+// is not given.
+func TestDirectoryWithSchema(t *testing.T) {
+	flags := declared(t, goodConfig, goodSchema)
+	s := &shell{t, flags}
+	file := write(t, filepath.Join(t.TempDir(), "f.txt"), "hello")
+	s.run(0, "", "put", "--bucket", "notes", file)
+	if out, _ := s.run(0, "", "get", "notes/f.txt"); out != "hello" {
+		t.Errorf("got %q", out)
+	}
+	s.run(0, "", "check")
+	(&shell{t, flags[:4]}).run(0, "", "check")
+	_, stderr := (&shell{t, flags[:2]}).run(1, "", "ls")
+	if !strings.Contains(stderr, "--config") {
+		t.Errorf("without settings: %q", stderr)
+	}
+	flags[5] = write(t, filepath.Join(t.TempDir(), "schema.yaml"), "buckets: {other: {}}\n")
+	_, stderr = s.run(1, "", "ls", "other")
+	if !strings.Contains(stderr, `"notes"`) || !strings.Contains(stderr, "1 files") {
+		t.Errorf("with a schema without the bucket: %q", stderr)
+	}
+}
