@@ -206,7 +206,7 @@ func (s *parts) allThere(ctx context.Context) error {
 			return err
 		}
 		if empty {
-			return fmt.Errorf("%s: backend %q is empty: %w; mount it, or correct its path", s.dir, name, ErrNoBackend)
+			return fmt.Errorf("%s: backend %q is empty: %w; correct its path in --config, or mount it", s.dir, name, ErrNoBackend)
 		}
 	}
 	return nil
