@@ -9,6 +9,7 @@ import (
 	"mime"
 	"net/http"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -25,12 +26,15 @@ const sandbox = "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src
 const maxRanges = 16 // of a request; with more the whole file is sent
 
 func (s *Server) download(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
+	if g := principal(r).Grant; g != nil && g.Disposition == "inline" {
+		return s.view(w, r, b)
+	}
 	return s.content(w, r, b, func(*buckets.File) (string, bool) { return "", false })
 }
 
 // view shows what a browser can show without running it.
 func (s *Server) view(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
-	return s.content(w, r, b, inlineType)
+	return s.content(w, r, b, func(f *buckets.File) (string, bool) { return inlineType(f, b.InlineTypes()) })
 }
 
 // content answers with bytes. inline returns the type to show them as, and
@@ -56,14 +60,18 @@ func (s *Server) content(w http.ResponseWriter, r *http.Request, b *buckets.Buck
 
 func (s *Server) contentHeaders(h http.Header, r *http.Request, f *buckets.File, pinned bool, inline func(*buckets.File) (string, bool)) {
 	disposition, contentType := "attachment", "application/octet-stream"
-	if t, ok := inline(f); ok {
+	g := principal(r).Grant
+	if t, ok := inline(f); ok && (g == nil || g.Disposition != "attachment") {
 		disposition, contentType = "inline", t
 	} else if f.MIMEType != "" {
 		contentType = f.MIMEType
 	}
 	name := f.Name
-	if n := r.URL.Query().Get("filename"); n != "" {
+	if n := r.URL.Query().Get("filename"); n != "" && g == nil {
 		name = n
+	}
+	if g != nil && g.Filename != "" {
+		name = g.Filename
 	}
 	h.Set("Content-Type", contentType)
 	h.Set("Content-Disposition", contentDisposition(disposition, name))
@@ -226,9 +234,13 @@ type brokenError struct{ err error }
 func (e *brokenError) Error() string { return e.err.Error() }
 func (e *brokenError) Unwrap() error { return e.err }
 
-// inlineType returns the type under which a browser may show a file. What
-// could run is not shown; text of any kind is shown as text.
-func inlineType(f *buckets.File) (string, bool) {
+// inlineType returns the type under which a browser may show a file: one that
+// the bucket lists or, if it has no list, one that cannot run. Text of any
+// kind is shown as text.
+func inlineType(f *buckets.File, listed []string) (string, bool) {
+	if listed != nil {
+		return f.MIMEType, slices.ContainsFunc(listed, func(t string) bool { return buckets.Covers(t, f.MIMEType) })
+	}
 	switch t := f.MIMEType; t {
 	case "image/png", "image/jpeg", "image/gif", "image/bmp", "image/webp", "image/avif", "image/vnd.microsoft.icon", "image/x-icon",
 		"audio/wav", "audio/webm", "audio/ogg", "audio/mpeg", "audio/flac", "audio/mp4", "audio/aac",

@@ -130,7 +130,7 @@ func (s *Server) copy(w http.ResponseWriter, r *http.Request, src *buckets.Bucke
 	if err != nil {
 		return err
 	}
-	w.Header().Set("Location", filePath(f))
+	w.Header().Set("Location", linkOf(f))
 	return s.writeFile(w, r, http.StatusCreated, f)
 }
 

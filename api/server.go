@@ -80,22 +80,31 @@ type handler func(w http.ResponseWriter, r *http.Request) error
 // methods are the handlers of a path.
 type methods map[string]handler
 
+const (
+	bucketRoute = "/api/files/{bucket:[^/_][^/]*}"
+	fileRoute   = bucketRoute + "/{id:[^/_][^/]*}"
+)
+
 func (s *Server) routes() http.Handler {
 	m := mux.NewRouter().UseEncodedPath().SkipClean(true)
 	route := func(path string, on methods) { m.Handle(path, s.dispatch(on)) }
 	route("/healthz", methods{"GET": s.healthz})
 	route("/readyz", methods{"GET": s.readyz})
 
-	const bucket = "/api/files/{bucket:[^/_][^/]*}"
+	const bucket = bucketRoute
 	route(bucket, methods{"GET": s.in(s.list), "POST": s.in(s.create)})
 	route(bucket+"/_usage", methods{"GET": s.in(s.usage)})
+	route(bucket+"/_sign-upload", methods{"POST": s.in(s.signUpload)})
+	route(bucket+"/_grants", methods{"GET": s.in(s.grants)})
+	route(bucket+"/_grants/{grant}", methods{"GET": s.in(s.grant), "DELETE": s.in(s.revoke)})
 
-	const file = bucket + "/{id:[^/_][^/]*}"
+	const file = fileRoute
 	route(file, methods{"GET": s.in(s.stat), "PUT": s.in(s.replace), "PATCH": s.in(s.update), "DELETE": s.in(s.remove)})
 	route(file+"/download", methods{"GET": s.in(s.download)})
 	route(file+"/view", methods{"GET": s.in(s.view)})
 	route(file+"/restore", methods{"POST": s.in(s.undelete)})
 	route(file+"/copy", methods{"POST": s.in(s.copy)})
+	route(file+"/sign", methods{"GET": s.in(s.signByQuery), "POST": s.in(s.sign)})
 	route(file+"/manifest", methods{"GET": s.in(s.manifest)})
 	route(file+"/chunks/{digest}", methods{"GET": s.in(s.chunk)})
 	route(file+"/references", methods{"GET": s.in(s.references)})

@@ -74,8 +74,8 @@ func (s *Server) replace(w http.ResponseWriter, r *http.Request, b *buckets.Buck
 
 func (s *Server) writeUploaded(w http.ResponseWriter, r *http.Request, status int, f *buckets.File) error {
 	w.Header().Set("ETag", etag(f))
-	w.Header().Set("Location", filePath(f))
-	return writeJSON(w, status, uploaded(f, principal(r).Operator))
+	w.Header().Set("Location", linkOf(f))
+	return writeJSON(w, status, uploaded(f, principal(r)))
 }
 
 // An upload is what a request says and carries.

@@ -16,7 +16,7 @@ func View(f *buckets.File, operator bool) *client.File {
 		Version: f.Version, VersionsCount: f.VersionsCount, State: string(f.State), Owner: f.Owner,
 		Access: f.Access, Metadata: f.Metadata, Tags: f.Tags, Refs: f.Refs,
 		CreatedAt: client.Time{Time: f.CreatedAt}, UpdatedAt: client.Time{Time: f.UpdatedAt}, Unchanged: f.Unchanged,
-		Links: client.Links{Download: filePath(f) + "/download", View: filePath(f) + "/view"},
+		Links: client.Links{Download: linkOf(f) + "/download", View: linkOf(f) + "/view"},
 	}
 	if v.Access == nil {
 		v.Access = map[string]string{}
@@ -30,16 +30,20 @@ func View(f *buckets.File, operator bool) *client.File {
 	return v
 }
 
-// uploaded is View with what the upload has added.
-func uploaded(f *buckets.File, operator bool) *client.File {
-	v := View(f, operator)
-	if operator {
+// uploaded is View with what the upload has added. Who comes with a signed URL
+// learns nothing of the file but what was sent.
+func uploaded(f *buckets.File, who *buckets.Principal) *client.File {
+	v := View(f, who.Operator)
+	if who.Operator {
 		v.NewBytes, v.StoredBytes = &f.NewBytes, &f.StoredBytes
+	}
+	if who.Grant != nil {
+		v.Metadata, v.Tags, v.Access, v.Owner = map[string]any{}, []string{}, map[string]string{}, ""
 	}
 	return v
 }
 
-func filePath(f *buckets.File) string { return "/api/files/" + f.Bucket + "/" + f.ID }
+func linkOf(f *buckets.File) string { return "/api/files/" + f.Bucket + "/" + f.ID }
 
 // writeFile answers with a file.
 func (s *Server) writeFile(w http.ResponseWriter, r *http.Request, status int, f *buckets.File) error {

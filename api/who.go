@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net"
 	"net/http"
 	"strconv"
 	"sync"
@@ -39,6 +40,9 @@ func (s *Server) identified(h handler) handler {
 }
 
 func (s *Server) identify(w http.ResponseWriter, r *http.Request) (*buckets.Principal, error) {
+	if token := r.URL.Query().Get("token"); token != "" {
+		return s.redeem(r, token)
+	}
 	if s.opts.Dev {
 		return s.seenAs(w, r, &buckets.Principal{ID: "dev", Operator: true})
 	}
@@ -50,6 +54,15 @@ func (s *Server) identify(w http.ResponseWriter, r *http.Request) (*buckets.Prin
 		return nil, err
 	}
 	return s.seenAs(w, r, p)
+}
+
+// clientIP is the address that a request comes from.
+func (s *Server) clientIP(r *http.Request) string {
+	if s.opts.Auth != nil {
+		return s.opts.Auth.ClientIP(r)
+	}
+	host, _, _ := net.SplitHostPort(r.RemoteAddr)
+	return host
 }
 
 // principal is who sent a request.

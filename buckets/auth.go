@@ -28,13 +28,16 @@ type Principal struct {
 	Claims   map[string]any // verified claims
 	Operator bool           // may do everything, see physical sizes and run reports
 	Scope    *Scope         // of an API key: it decides in place of the rules
+	Grant    *Grant         // of a signed URL: it alone decides, whoever else decides for others
 
 	Request rules.Request   // for rules that look at it
 	Explain func(*Decision) // is told of every decision, if set
 }
 
 // Anonymous reports whether p came without any credentials.
-func (p *Principal) Anonymous() bool { return p.ID == "" && p.Scope == nil && !p.Operator }
+func (p *Principal) Anonymous() bool {
+	return p.ID == "" && p.Scope == nil && p.Grant == nil && !p.Operator
+}
 
 // A Scope is what an API key may do.
 type Scope struct {
@@ -78,7 +81,7 @@ func (b *Bucket) allow(ctx context.Context, op Op, f *File) error {
 // decide asks the authoriser in the bucket's and its principal's name.
 func (b *Bucket) decide(ctx context.Context, req *Request) error {
 	req.Bucket, req.Who = b.b.name, b.who
-	err := b.s.auth.Authorize(ctx, req)
+	err := b.s.authorize(ctx, req)
 	switch {
 	case err == nil:
 		return nil
@@ -92,6 +95,23 @@ func (b *Bucket) decide(ctx context.Context, req *Request) error {
 	return fmt.Errorf("%s in bucket %q: %w (%w)", req.Op, b.b.name, fs.ErrPermission, err)
 }
 
+// authorize is where everything is decided that anybody may do.
+func (s *Store) authorize(ctx context.Context, req *Request) error {
+	if req.Who == nil || req.Who.Grant == nil {
+		return s.auth.Authorize(ctx, req)
+	}
+	d := &Decision{Op: req.Op, Bucket: req.Bucket, By: "grant", Err: req.Who.Grant.allows(req)}
+	if b := s.lookup(req.Bucket); b == nil {
+		d.Err = ErrNoBucket
+	} else if b.Disabled {
+		d.Err = ErrBucketDisabled
+	}
+	if req.Who.Explain != nil {
+		req.Who.Explain(d)
+	}
+	return d.Err
+}
+
 func (b *Bucket) mayList(ctx context.Context, f *File) bool {
-	return b.s.auth.Authorize(ctx, &Request{Op: OpList, Bucket: b.b.name, Who: b.who, File: f}) == nil
+	return b.s.authorize(ctx, &Request{Op: OpList, Bucket: b.b.name, Who: b.who, File: f}) == nil
 }

@@ -75,11 +75,26 @@ func first[T any](seq iter.Seq2[T, error]) error {
 }
 
 // guards has every method of Bucket that does something. Those that only
-// look at the Bucket value itself are in unguarded.
+// look at the Bucket value itself, and at grants that the caller has signed or
+// bears, are in unguarded.
 var guards = map[string][]guarded{
 	"Put": {
 		{buckets.OpCreate, func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {
 			_, err := b.Put(ctx, "new", strings.NewReader("x"), nil)
+			return err
+		}},
+	},
+	"Sign": {
+		{buckets.OpDownload, func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {
+			_, _, err := b.Sign(ctx, buckets.Grant{Op: buckets.GrantDownload, File: f.ID}, 0)
+			return err
+		}},
+		{buckets.OpUpdate, func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {
+			_, _, err := b.Sign(ctx, buckets.Grant{Op: buckets.GrantUpload, File: f.ID}, 0)
+			return err
+		}},
+		{buckets.OpCreate, func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {
+			_, _, err := b.Sign(ctx, buckets.Grant{Op: buckets.GrantUpload}, 0)
 			return err
 		}},
 	},
@@ -169,7 +184,7 @@ var guards = map[string][]guarded{
 	}}},
 }
 
-var unguarded = []string{"As", "Name", "Cursor"}
+var unguarded = []string{"As", "Name", "Cursor", "InlineTypes", "Redeem", "Grant", "Grants", "Revoke"}
 
 // newGuarded returns a bucket with an active file of two versions and a
 // trashed one, as seen by alice.

@@ -33,6 +33,10 @@ func (b *Bucket) As(who *Principal) *Bucket {
 // Name returns the bucket's name.
 func (b *Bucket) Name() string { return b.b.name }
 
+// InlineTypes are the media types that may be shown in place, nil for those
+// that are harmless.
+func (b *Bucket) InlineTypes() []string { return b.b.InlineTypes }
+
 func (b *Bucket) whoID() string {
 	if b.who == nil {
 		return ""
@@ -181,6 +185,9 @@ func (b *Bucket) Open(ctx context.Context, id string, opts *GetOptions) (*Object
 	}
 	file := b.file(f, m)
 	if err := b.allow(ctx, OpDownload, file); err != nil {
+		return nil, err
+	}
+	if err := b.useNow(ctx); err != nil {
 		return nil, err
 	}
 	return &Object{File: *file, Content: manifest.NewReader(ctx, b.chunks, b.segments(), &m.Content)}, nil

@@ -61,7 +61,7 @@ func (u *upload) commit(ctx context.Context) (*File, error) {
 				return err
 			}
 		}
-		if err := u.here(ctx, tx); err != nil {
+		if err := errors.Join(u.here(ctx, tx), u.b.use(ctx, tx)); err != nil {
 			return err
 		}
 		if err := u.b.addVersion(ctx, tx, f, m); err != nil {

@@ -36,6 +36,9 @@ func (s *Store) SetPolicies(ctx context.Context, policies map[string]Policy) err
 		if s.chunks[p.Domain] == nil {
 			return fmt.Errorf("buckets: bucket %q: no backend is called %q", name, p.Domain)
 		}
+		if p.SignedURLTTL > maxSignedLife {
+			return fmt.Errorf("buckets: bucket %q: URLs signed for %s: at most %s", name, p.SignedURLTTL, maxSignedLife)
+		}
 		if p.Profile == "" {
 			p.Profile = "balanced"
 		}
@@ -168,6 +171,9 @@ func policyOf(b *schema.Bucket) Policy {
 		Trash:       Trash{Off: b.Trash == 0, KeepFor: time.Duration(b.Trash)},
 		InlineTypes: b.InlineTypes, SignedURLTTL: time.Duration(b.SignedURLTTL),
 		UploadExpiry: time.Duration(b.UploadExpiry), Dedup: Dedup(b.Dedup),
+	}
+	if p.SignedURLTTL == 0 {
+		p.SignedURLTTL = -1
 	}
 	if p.Digests == nil {
 		p.Digests = []string{}

@@ -84,14 +84,15 @@ func (l *Limits) checkType(name, declared string, found *mimetype.MIME) error {
 }
 
 func (l *Limits) checkJudged(judged string) error {
-	if len(l.Types) == 0 || slices.ContainsFunc(l.Types, func(t string) bool { return covers(t, judged) }) {
+	if len(l.Types) == 0 || slices.ContainsFunc(l.Types, func(t string) bool { return Covers(t, judged) }) {
 		return nil
 	}
 	return fmt.Errorf("type %q: want one of %s: %w", clip(judged), strings.Join(l.Types, ", "), ErrType)
 }
 
-// covers reports whether a media type, or a range of them, covers another.
-func covers(t, mediaType string) bool {
+// Covers reports whether a media type, or a range of them such as image/*,
+// covers another.
+func Covers(t, mediaType string) bool {
 	if t == "*/*" || t == mediaType {
 		return true
 	}

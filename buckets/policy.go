@@ -18,7 +18,7 @@ type Decision struct {
 	Op     Op
 	Bucket string
 	File   string // its ID, "" for none
-	By     string // "trusted", "operator", "key", "bucket rule", "file rule", "no rule", "disabled"
+	By     string // "trusted", "operator", "key", "grant", "bucket rule", "file rule", "no rule", "disabled"
 	RuleOp Op     // the operation whose rule decided: read's stands in for download's and list's
 	Rule   string // its source
 	Err    error  // nil when it may go on

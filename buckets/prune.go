@@ -65,7 +65,7 @@ func (s *Store) Sweep(ctx context.Context) (Swept, error) {
 			return done, fmt.Errorf("sweep bucket %q: %w", name, err)
 		}
 	}
-	return done, nil
+	return done, s.sweepGrants(ctx)
 }
 
 func (b *Bucket) sweepTrash(ctx context.Context, done *Swept) error {

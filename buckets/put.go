@@ -187,6 +187,9 @@ func (u *upload) fits(ctx context.Context, instead int64) error {
 	if u.room < math.MaxInt64-instead {
 		u.room += instead
 	}
+	if g := u.b.grant(); g != nil && g.MaxSize > 0 && g.MaxSize < u.room {
+		u.room, u.over = g.MaxSize, fmt.Errorf("more than the %d bytes signed for: %w", g.MaxSize, ErrTooLarge)
+	}
 	if u.room < 0 || u.opts.SizeKnown && u.room < u.opts.Size {
 		return u.over
 	}
@@ -310,6 +313,12 @@ func (u *upload) take(ctx context.Context, r io.Reader) error {
 	u.mime, _, _ = strings.Cut(found.String(), ";")
 	if err := u.b.b.Limits.checkType(u.name, u.opts.MIMEType, found); err != nil {
 		return err
+	}
+	if g := u.b.grant(); g != nil && len(g.Types) > 0 {
+		signed := Limits{Types: g.Types, TypeCheck: u.b.b.Limits.TypeCheck}
+		if err := signed.checkType(u.name, u.opts.MIMEType, found); err != nil {
+			return err
+		}
 	}
 	var pool *sync.Pool
 	if u.splitter == u.b.b.splitter {

@@ -37,6 +37,7 @@ type Store struct {
 	closers []io.Closer
 
 	outbox *outbox
+	signer *signer
 }
 
 // A Policy is what a bucket is set up to do.
@@ -55,7 +56,7 @@ type Policy struct {
 	Trash    Trash
 
 	InlineTypes  []string      // media types shown in place; nil is harmless ones
-	SignedURLTTL time.Duration // the longest life of a signed URL; 0 is 7 days
+	SignedURLTTL time.Duration // the longest life of a signed URL, at most a year; 0 is 7 days, less is none
 	UploadExpiry time.Duration // of an unfinished upload; 0 is 24 hours
 	Dedup        Dedup         // among whose files an upload may be told of bytes; "" is principal
 }
@@ -107,6 +108,7 @@ func New(ctx context.Context, meta manifest.Store, chunks map[string]*cas.Store,
 	}
 	s := &Store{meta: meta, chunks: chunks, auth: opts.Auth, log: opts.Log, closers: opts.Closers,
 		outbox: newOutbox(meta.LastSeq())}
+	s.signer = &signer{s: s}
 	env, err := rules.NewEnv()
 	if err != nil {
 		return nil, err

@@ -8,15 +8,18 @@ import (
 )
 
 // A FileID names a file over all its versions, a VersionID one manifest for
-// ever. IDs sort by the time they were made and end in 128 random bits.
+// ever, a GrantID what a signed URL carries. IDs sort by the time they were
+// made and end in 128 random bits.
 type (
 	FileID    string // f_…
 	VersionID string // m_…
+	GrantID   string // g_…
 )
 
 const (
 	filePrefix    = "f_"
 	versionPrefix = "m_"
+	grantPrefix   = "g_"
 	idLength      = 2 + 36
 )
 
@@ -25,6 +28,9 @@ func NewFileID() FileID { return FileID(newID(filePrefix)) }
 
 // NewVersionID returns the ID of a new manifest.
 func NewVersionID() VersionID { return VersionID(newID(versionPrefix)) }
+
+// NewGrantID returns the ID of a new grant.
+func NewGrantID() GrantID { return GrantID(newID(grantPrefix)) }
 
 // idEncoding keeps the order of what it encodes.
 func idEncoding() *base32.Encoding {
@@ -43,6 +49,9 @@ func ParseFileID(s string) (FileID, bool) { return FileID(s), wellFormed(s, file
 
 // ParseVersionID reports whether s is a manifest's ID, well formed.
 func ParseVersionID(s string) (VersionID, bool) { return VersionID(s), wellFormed(s, versionPrefix) }
+
+// ParseGrantID reports whether s is a grant's ID, well formed.
+func ParseGrantID(s string) (GrantID, bool) { return GrantID(s), wellFormed(s, grantPrefix) }
 
 func wellFormed(s, prefix string) bool {
 	if len(s) != idLength || s[:2] != prefix {

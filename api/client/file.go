@@ -79,6 +79,16 @@ type Diff struct {
 	RemovedBytes int64  `json:"removed_bytes"`
 }
 
+// A SignedURL is a URL that needs no token of its bearer's own.
+type SignedURL struct {
+	URL       string `json:"url"`
+	Method    string `json:"method"` // that it is for
+	Token     string `json:"token"`  // of the URL, the part that is secret
+	GrantID   string `json:"grant_id"`
+	Operation string `json:"operation"`
+	ExpiresAt Time   `json:"expires_at"`
+}
+
 // A page of a listing.
 type page struct {
 	Files      []*File `json:"files"`

@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	"go.yaml.in/yaml/v3"
 
@@ -31,7 +32,7 @@ type Bucket struct {
 	Versioning        Versioning  `key:"versioning" doc:"true, false, or {enabled, keep, keep_for}"`
 	Trash             Duration    `key:"trash" doc:"how long deleted files can be brought back; off purges at once" default:"30d"`
 	UploadExpiry      Duration    `key:"upload_expiry" doc:"how long an unfinished upload is kept" default:"24h"`
-	SignedURLTTL      Duration    `key:"signed_url_ttl" doc:"the longest life of a signed URL" default:"7d"`
+	SignedURLTTL      Duration    `key:"signed_url_ttl" doc:"the longest life of a signed URL; off signs none" default:"7d"`
 	InlineTypes       []string    `key:"inline_types" doc:"media types that /view shows in place; by default harmless images, audio, video and text"`
 	FileRules         bool        `key:"file_rules" doc:"true lets a file's access member replace the bucket's rules for it" default:"false"`
 	Rules             Rules       `key:"rules" doc:"CEL expressions by operation; a missing one denies"`
@@ -62,7 +63,10 @@ var (
 	extension  = regexp.MustCompile(`^[a-z0-9][a-z0-9_+-]*(\.[a-z0-9_+-]+)*$`)
 )
 
-const maxName = 63 // bytes of a bucket's name
+const (
+	maxName      = 63 // bytes of a bucket's name
+	maxSignedTTL = Duration(365 * 24 * time.Hour)
+)
 
 // Parse reads schema.yaml: the buckets; all else of Alyx's schema is passed
 // over. cfg says what backends there are. The error is Problems.
@@ -146,6 +150,12 @@ func (c *checker) bucket(k, n *yaml.Node, b *Bucket) {
 	}
 	if b.Versioning.Keep < 0 {
 		c.problem(get(n, "versioning", "keep"), "keep %d is not a number of versions", b.Versioning.Keep)
+	}
+	if b.SignedURLTTL > maxSignedTTL {
+		c.problem(get(n, "signed_url_ttl"), "signed_url_ttl is at most 365d")
+	}
+	if b.UploadExpiry == 0 {
+		c.problem(get(n, "upload_expiry"), "upload_expiry 0: uploads need some time; write 24h")
 	}
 	if b.MaxTotalSize > 0 && b.MaxFileSize > b.MaxTotalSize {
 		c.problem(get(n, "max_file_size"), "max_file_size is more than max_total_size: no file may be larger than its bucket")

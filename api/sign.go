@@ -1,0 +1,254 @@
+package api
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/gorilla/mux"
+
+	"github.com/cairn-store/cairn/api/client"
+	"github.com/cairn-store/cairn/buckets"
+	"github.com/cairn-store/cairn/buckets/rules"
+)
+
+// A signRequest asks for a signed URL. What it does not name is refused: a
+// claim that is ignored would be believed to hold.
+type signRequest struct {
+	Operation   string   `json:"operation"`
+	ExpiresIn   lifetime `json:"expires_in"`
+	Version     uint64   `json:"version"`
+	Disposition string   `json:"disposition"`
+	Filename    string   `json:"filename"`
+	MaxUses     int64    `json:"max_uses"`
+	IP          string   `json:"ip"`
+	Name        string   `json:"name"`
+	Folder      string   `json:"folder"`
+	MaxSize     int64    `json:"max_size"`
+	MIMETypes   []string `json:"mime_types"`
+}
+
+// A lifetime is a number of seconds, or a duration such as "15m".
+type lifetime time.Duration
+
+func (l *lifetime) UnmarshalJSON(p []byte) error {
+	var text string
+	if json.Unmarshal(p, &text) != nil {
+		text = string(p)
+	}
+	return l.parse(text)
+}
+
+func (l *lifetime) parse(text string) error {
+	d, err := time.ParseDuration(text)
+	if n, nerr := strconv.ParseInt(text, 10, 32); nerr == nil {
+		d, err = time.Duration(n)*time.Second, nil
+	}
+	if days, ok := strings.CutSuffix(text, "d"); ok {
+		if n, nerr := strconv.ParseInt(days, 10, 16); nerr == nil {
+			d, err = time.Duration(n)*24*time.Hour, nil
+		}
+	}
+	if err != nil || d <= 0 {
+		return fmt.Errorf("expires_in %.80q: use seconds, or a duration such as 15m: %w", text, errRequest)
+	}
+	*l = lifetime(d)
+	return nil
+}
+
+func (q *signRequest) grant(file string) buckets.Grant {
+	return buckets.Grant{Op: buckets.GrantOp(q.Operation), File: file, Folder: q.Folder, Name: q.Name, MaxSize: q.MaxSize,
+		Types: q.MIMETypes, Disposition: q.Disposition, Filename: q.Filename, IP: q.IP, MaxUses: q.MaxUses}
+}
+
+func readSign(r *http.Request) (*signRequest, error) {
+	q := &signRequest{}
+	var text json.RawMessage
+	if err := readJSON(r, &text); err != nil && !errors.Is(err, io.EOF) {
+		return nil, err
+	}
+	if len(text) == 0 {
+		return q, nil
+	}
+	d := json.NewDecoder(bytes.NewReader(text))
+	d.DisallowUnknownFields()
+	if err := d.Decode(q); err != nil {
+		return nil, fmt.Errorf("body: %w: %w", errRequest, err)
+	}
+	return q, nil
+}
+
+// sign makes a signed URL of a file.
+func (s *Server) sign(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
+	q, err := readSign(r)
+	if err != nil {
+		return err
+	}
+	return s.signFile(w, r, b, q)
+}
+
+// signByQuery is sign as Alyx's clients ask for it.
+func (s *Server) signByQuery(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
+	q := &signRequest{}
+	for k, v := range r.URL.Query() {
+		var err error
+		switch k {
+		case "operation":
+			q.Operation = v[0]
+		case "expiry", "expires_in":
+			err = q.ExpiresIn.parse(v[0])
+		default:
+			err = fmt.Errorf("parameter %.80q: use operation and expiry: %w", k, errRequest)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return s.signFile(w, r, b, q)
+}
+
+func (s *Server) signFile(w http.ResponseWriter, r *http.Request, b *buckets.Bucket, q *signRequest) error {
+	if q.Operation == "" {
+		q.Operation = string(buckets.GrantDownload)
+	}
+	id := mux.Vars(r)["id"]
+	if q.Version != 0 {
+		f, err := b.Stat(r.Context(), id, &buckets.GetOptions{Version: q.Version})
+		if err != nil {
+			return err
+		}
+		id = f.ManifestID
+	}
+	return s.writeGrant(w, r, b, q.grant(id), time.Duration(q.ExpiresIn))
+}
+
+// signUpload makes a signed URL that takes a new file.
+func (s *Server) signUpload(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
+	q, err := readSign(r)
+	if err != nil {
+		return err
+	}
+	if q.Operation != "" && q.Operation != string(buckets.GrantUpload) || q.Version != 0 {
+		return fmt.Errorf("operation %.80q: _sign-upload signs uploads of new files: %w", q.Operation, errRequest)
+	}
+	q.Operation = string(buckets.GrantUpload)
+	return s.writeGrant(w, r, b, q.grant(""), time.Duration(q.ExpiresIn))
+}
+
+func (s *Server) writeGrant(w http.ResponseWriter, r *http.Request, b *buckets.Bucket, ask buckets.Grant, life time.Duration) error {
+	g, token, err := b.Sign(r.Context(), ask, life)
+	if err != nil {
+		return err
+	}
+	method, path := http.MethodGet, "/api/files/"+g.Bucket
+	switch {
+	case g.Op == buckets.GrantUpload && g.File == "":
+		method = http.MethodPost
+	case g.Op == buckets.GrantUpload:
+		method = http.MethodPut
+		path += "/" + g.File
+	default:
+		path += "/" + grantedID(g) + "/" + string(g.Op)
+	}
+	return writeJSON(w, http.StatusOK, client.SignedURL{URL: s.base(r) + path + "?token=" + url.QueryEscape(token), Method: method, Token: token,
+		GrantID: g.ID, Operation: string(g.Op), ExpiresAt: client.Time{Time: g.ExpiresAt}})
+}
+
+// grantedID is the ID that a path must have for the grant to open it.
+func grantedID(g *buckets.Grant) string {
+	if g.Manifest != "" {
+		return g.Manifest
+	}
+	return g.File
+}
+
+// base is what the server's URLs begin with.
+func (s *Server) base(r *http.Request) string {
+	if s.opts.Server.PublicURL != "" {
+		return strings.TrimSuffix(s.opts.Server.PublicURL, "/")
+	}
+	scheme := "http"
+	if r.TLS != nil || s.opts.Auth != nil && s.opts.Auth.ByProxy(r) && r.Header.Get("X-Forwarded-Proto") == "https" {
+		scheme = "https"
+	}
+	return scheme + "://" + r.Host
+}
+
+// redeem makes the bearer of a signed URL's token a principal, for the one
+// request that the URL is for.
+func (s *Server) redeem(r *http.Request, token string) (*buckets.Principal, error) {
+	b, err := s.store.Bucket(mux.Vars(r)["bucket"])
+	if err != nil {
+		return nil, buckets.ErrGrant
+	}
+	request := rules.Request{Method: r.Method, Protocol: "signed", Time: time.Now(), IP: s.clientIP(r)}
+	p, err := b.Redeem(r.Context(), token, request.IP)
+	if err != nil {
+		return nil, err
+	}
+	p.Request = request
+	// The path is compared before anything is looked up by it: the answer
+	// must not tell what else there is.
+	id, action := mux.Vars(r)["id"], actionOf(r)
+	fits := false
+	switch g := p.Grant; g.Op {
+	case buckets.GrantDownload, buckets.GrantView:
+		fits = action == string(g.Op) && id == grantedID(g) && !r.URL.Query().Has("version") && !r.URL.Query().Has("trashed")
+	case buckets.GrantUpload:
+		fits = action == "upload" && id == g.File
+	}
+	if !fits {
+		return nil, buckets.ErrGrantScope
+	}
+	return p, nil
+}
+
+// actionOf is what a route does, in the words of grants; "" for what no grant
+// can allow.
+func actionOf(r *http.Request) string {
+	path, err := mux.CurrentRoute(r).GetPathTemplate()
+	get := r.Method == http.MethodGet || r.Method == http.MethodHead
+	switch {
+	case err != nil:
+	case get && path == fileRoute+"/download":
+		return "download"
+	case get && path == fileRoute+"/view":
+		return "view"
+	case r.Method == http.MethodPost && path == bucketRoute, r.Method == http.MethodPut && path == fileRoute:
+		return "upload"
+	}
+	return ""
+}
+
+// grants lists the grants that the caller has signed.
+func (s *Server) grants(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
+	gs, err := b.Grants(r.Context())
+	if err != nil {
+		return err
+	}
+	return writeJSON(w, http.StatusOK, map[string]any{"grants": gs})
+}
+
+func (s *Server) grant(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
+	g, err := b.Grant(r.Context(), mux.Vars(r)["grant"])
+	if err != nil {
+		return err
+	}
+	return writeJSON(w, http.StatusOK, g)
+}
+
+// revoke ends a grant.
+func (s *Server) revoke(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
+	if err := b.Revoke(r.Context(), mux.Vars(r)["grant"]); err != nil {
+		return err
+	}
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}

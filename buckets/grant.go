@@ -1,0 +1,414 @@
+package buckets
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"math"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/cairn-store/cairn/buckets/rules"
+	"github.com/cairn-store/cairn/manifest"
+)
+
+var (
+	// ErrNoGrant reports the ID of a grant that there is not.
+	ErrNoGrant = fmt.Errorf("no such grant: %w", fs.ErrNotExist)
+	// ErrGrant reports a signed URL that is not valid: forged, or revoked.
+	ErrGrant = fmt.Errorf("signed URL is not valid: %w", fs.ErrPermission)
+	// ErrGrantExpired reports a signed URL whose time or uses are over.
+	ErrGrantExpired = fmt.Errorf("signed URL has expired: %w", fs.ErrPermission)
+	// ErrGrantScope reports a signed URL that is used for something else.
+	ErrGrantScope = fmt.Errorf("signed URL is not for this: %w", fs.ErrPermission)
+)
+
+// A GrantOp is what the bearer of a signed URL may do.
+type GrantOp string
+
+const (
+	GrantDownload GrantOp = "download"
+	GrantView     GrantOp = "view"   // show in place
+	GrantUpload   GrantOp = "upload" // a new file, or a version of the one named
+)
+
+// A Grant is what a signed URL stands for. All of it is under the signature.
+type Grant struct {
+	ID     string  `json:"id"`
+	Op     GrantOp `json:"operation"`
+	Bucket string  `json:"bucket"`
+
+	File     string `json:"file,omitempty"`     // f_…; "" for an upload that makes a new file
+	Manifest string `json:"manifest,omitempty"` // m_…, if only that version is meant
+
+	Folder  string   `json:"folder,omitempty"` // of an upload
+	Name    string   `json:"name,omitempty"`   // that an upload must have; "" is any
+	MaxSize int64    `json:"max_size,omitempty"`
+	Types   []string `json:"mime_types,omitempty"` // found or declared, as the bucket judges
+
+	Disposition string `json:"disposition,omitempty"` // attachment or inline
+	Filename    string `json:"filename,omitempty"`    // that a download is saved as
+	IP          string `json:"ip,omitempty"`          // address or network that may use it
+	MaxUses     int64  `json:"max_uses,omitempty"`    // 0 is no limit
+
+	Owner     string    `json:"owner"` // who signed it, and owns what is uploaded
+	CreatedAt time.Time `json:"created_at"`
+	ExpiresAt time.Time `json:"expires_at"`
+}
+
+const (
+	kindGrant = "grant"
+	kindUses  = "grantuse"
+
+	defaultGrantLife = 15 * time.Minute
+	maxGrantLife     = 7 * 24 * time.Hour
+)
+
+// allows decides about a request of the grant's bearer.
+func (g *Grant) allows(req *Request) error {
+	if req.Bucket != g.Bucket {
+		return ErrGrantScope
+	}
+	ok := false
+	switch g.Op {
+	case GrantDownload, GrantView:
+		ok = req.Op == OpDownload && req.File != nil && req.File.ID == g.File && (g.Manifest == "" || req.File.ManifestID == g.Manifest)
+	case GrantUpload:
+		up := req.Upload
+		switch {
+		case up == nil:
+		case g.File != "":
+			ok = req.Op == OpUpdate && req.File != nil && req.File.ID == g.File
+		default:
+			ok = req.Op == OpCreate && up.Folder == g.Folder && (g.Name == "" || up.Name == g.Name)
+		}
+	}
+	if !ok {
+		return ErrGrantScope
+	}
+	return nil
+}
+
+// Sign makes a grant of g's operation, file or name, limits and life, and the
+// token that proves it. It needs the right to do what it grants; from then on
+// the grant alone decides. Of an ID that names a version, that one is granted.
+// life zero is 15 minutes; more than the bucket's limit is refused.
+func (b *Bucket) Sign(ctx context.Context, g Grant, life time.Duration) (*Grant, string, error) {
+	if err := g.check(); err != nil {
+		return nil, "", err
+	}
+	longest := b.b.SignedURLTTL
+	if longest == 0 {
+		longest = maxGrantLife
+	}
+	if longest < 0 || b.grant() != nil {
+		return nil, "", fmt.Errorf("no URLs are signed here: %w", ErrGrantScope)
+	}
+	if life == 0 {
+		life = min(defaultGrantLife, longest)
+	}
+	if life < 0 || life > longest {
+		return nil, "", fmt.Errorf("a life of %s: use up to %s: %w", life, longest, fs.ErrInvalid)
+	}
+	g.Bucket, g.Owner = b.b.name, b.whoID()
+	if err := b.maySign(ctx, &g); err != nil {
+		return nil, "", err
+	}
+	g.ID, g.CreatedAt = string(manifest.NewGrantID()), now()
+	g.ExpiresAt = g.CreatedAt.Add(life)
+	text, err := json.Marshal(&g)
+	if err != nil {
+		return nil, "", err
+	}
+	key, err := b.s.signer.current(ctx)
+	if err != nil {
+		return nil, "", err
+	}
+	err = b.s.update(ctx, func(tx manifest.Tx) error { return tx.PutValue(ctx, kindGrant, grantKey(g.Bucket, g.ID), text) })
+	if err != nil {
+		return nil, "", err
+	}
+	return &g, g.ID + "." + key.sign(text), nil
+}
+
+func grantKey(bucket, id string) string { return bucket + "/" + id }
+
+// check checks what the caller chose.
+func (g *Grant) check() error {
+	switch g.Op {
+	case GrantDownload, GrantView:
+		if g.Name != "" || g.Folder != "" || g.MaxSize != 0 || len(g.Types) > 0 || g.File == "" {
+			return fmt.Errorf("a %s is of a file, and has no name, folder, size or types: %w", g.Op, fs.ErrInvalid)
+		}
+	case GrantUpload:
+		if g.Disposition != "" || g.Filename != "" {
+			return fmt.Errorf("an upload has no disposition: %w", fs.ErrInvalid)
+		}
+	default:
+		return fmt.Errorf("operation %q: use download, view or upload: %w", clip(string(g.Op)), fs.ErrInvalid)
+	}
+	if g.Disposition != "" && g.Disposition != "attachment" && g.Disposition != "inline" {
+		return fmt.Errorf("disposition %q: use attachment or inline: %w", clip(g.Disposition), fs.ErrInvalid)
+	}
+	if g.MaxSize < 0 || g.MaxUses < 0 {
+		return fmt.Errorf("max_size and max_uses are not negative: %w", fs.ErrInvalid)
+	}
+	if g.IP != "" {
+		if _, err := network(g.IP); err != nil {
+			return fmt.Errorf("ip %q: use an address or a network such as 192.0.2.0/24: %w", clip(g.IP), fs.ErrInvalid)
+		}
+	}
+	if len(g.Types) > maxTags || len(g.Filename) > maxName {
+		return fmt.Errorf("at most %d types and %d bytes of file name: %w", maxTags, maxName, fs.ErrInvalid)
+	}
+	var err error
+	if g.Name != "" {
+		if g.Name, err = cleanName(g.Name); err != nil {
+			return err
+		}
+	}
+	g.Folder, err = cleanFolder(g.Folder)
+	return err
+}
+
+func network(text string) (netip.Prefix, error) {
+	if p, err := netip.ParsePrefix(text); err == nil {
+		return p.Masked(), nil
+	}
+	a, err := netip.ParseAddr(text)
+	if err != nil {
+		return netip.Prefix{}, err
+	}
+	return a.Prefix(a.BitLen())
+}
+
+// maySign asks whether the signer may do all that the grant lets others do.
+func (b *Bucket) maySign(ctx context.Context, g *Grant) error {
+	if g.File == "" {
+		return b.mayUploadAll(ctx, g, nil)
+	}
+	f, m, err := b.find(ctx, g.File, nil)
+	if err != nil {
+		return err
+	}
+	if _, ok := manifest.ParseVersionID(g.File); ok {
+		g.Manifest = g.File
+	}
+	g.File = string(f.ID)
+	file := b.file(f, m)
+	if g.Op != GrantUpload {
+		return b.allow(ctx, OpDownload, file)
+	}
+	if g.Manifest != "" {
+		return ErrNoFile // a version never gets other content
+	}
+	g.Name, g.Folder = "", "" // the file's
+	return b.mayUploadAll(ctx, g, file)
+}
+
+// mayUploadAll asks about the largest upload that the grant allows, of each
+// type that it allows.
+func (b *Bucket) mayUploadAll(ctx context.Context, g *Grant, f *File) error {
+	up := rules.Upload{Name: g.Name, Folder: g.Folder, Path: join(g.Folder, g.Name), Size: g.MaxSize, Protocol: "signed"}
+	if up.Size == 0 {
+		up.Size = math.MaxInt64
+		if l := b.b.Limits.MaxFileSize; l > 0 {
+			up.Size = l
+		}
+	}
+	op := OpCreate
+	if f != nil {
+		op, up.Name, up.Folder, up.Path = OpUpdate, f.Name, f.Folder, f.Path()
+	}
+	types := g.Types
+	if len(types) == 0 {
+		types = []string{""}
+	}
+	for _, up.MIMEType = range types {
+		each := up
+		if err := b.decide(ctx, &Request{Op: op, File: f, Upload: &each}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Redeem returns the principal that a signed URL's token makes of its bearer,
+// who comes from the address ip. It fails with ErrGrant, ErrGrantExpired or
+// ErrGrantScope.
+func (b *Bucket) Redeem(ctx context.Context, token, ip string) (*Principal, error) {
+	if len(token) > maxGrantToken {
+		return nil, ErrGrant
+	}
+	id, mac := cutToken(token)
+	if _, ok := manifest.ParseGrantID(id); !ok {
+		return nil, ErrGrant
+	}
+	text, err := b.s.meta.Value(ctx, kindGrant, grantKey(b.b.name, id))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, ErrGrant
+	}
+	if err != nil {
+		return nil, err
+	}
+	if err := b.s.signer.verify(ctx, text, mac); err != nil {
+		return nil, err
+	}
+	g := new(Grant)
+	if err := json.Unmarshal(text, g); err != nil {
+		return nil, fmt.Errorf("grant %s: %w", id, err)
+	}
+	if !now().Before(g.ExpiresAt) {
+		return nil, ErrGrantExpired
+	}
+	if g.IP != "" {
+		n, _ := network(g.IP) // check has looked at it
+		a, err := netip.ParseAddr(ip)
+		if err != nil || !n.Contains(a.Unmap()) {
+			return nil, ErrGrantScope
+		}
+	}
+	return &Principal{ID: g.Owner, Grant: g}, nil
+}
+
+// grant is the bearer's, nil for those who come without a signed URL.
+func (b *Bucket) grant() *Grant {
+	if b.who == nil {
+		return nil
+	}
+	return b.who.Grant
+}
+
+// use counts one use of the bearer's grant, if its uses are limited.
+func (b *Bucket) use(ctx context.Context, tx manifest.Tx) error {
+	g := b.grant()
+	if g == nil || g.MaxUses == 0 {
+		return nil
+	}
+	key := grantKey(g.Bucket, g.ID)
+	if _, err := tx.Value(ctx, kindGrant, key); err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
+			return ErrGrant // revoked meanwhile
+		}
+		return err
+	}
+	var n int64
+	v, err := tx.Value(ctx, kindUses, key)
+	if err == nil {
+		err = json.Unmarshal(v, &n)
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if n++; n > g.MaxUses {
+		return ErrGrantExpired
+	}
+	v, _ = json.Marshal(n)
+	return tx.PutValue(ctx, kindUses, key, v)
+}
+
+// useNow is use in a transaction of its own.
+func (b *Bucket) useNow(ctx context.Context) error {
+	if g := b.grant(); g == nil || g.MaxUses == 0 {
+		return nil
+	}
+	return b.s.update(ctx, func(tx manifest.Tx) error { return b.use(ctx, tx) })
+}
+
+// Grants returns the grants of the bucket that the principal has signed, and
+// to operators and trusted callers all, oldest first; expired ones stay until
+// they are swept.
+func (b *Bucket) Grants(ctx context.Context) ([]Grant, error) {
+	out := []Grant{}
+	for v, err := range b.s.meta.Values(ctx, kindGrant, b.b.name+"/") {
+		var g Grant
+		if err == nil {
+			err = json.Unmarshal(v.Value, &g)
+		}
+		if err != nil {
+			return nil, err
+		}
+		if b.mine(&g) {
+			out = append(out, g)
+		}
+	}
+	return out, nil
+}
+
+func (b *Bucket) mine(g *Grant) bool {
+	switch {
+	case b.who == nil:
+		return true
+	case b.who.Grant != nil:
+		return false
+	}
+	return b.who.Operator || b.who.ID != "" && b.who.ID == g.Owner
+}
+
+// Grant returns one of Grants, or ErrNoGrant.
+func (b *Bucket) Grant(ctx context.Context, id string) (*Grant, error) {
+	if _, ok := manifest.ParseGrantID(id); !ok {
+		return nil, ErrNoGrant
+	}
+	v, err := b.s.meta.Value(ctx, kindGrant, grantKey(b.b.name, id))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, ErrNoGrant
+	}
+	g := new(Grant)
+	if err == nil {
+		err = json.Unmarshal(v, g)
+	}
+	if err == nil && !b.mine(g) {
+		err = ErrNoGrant
+	}
+	if err != nil {
+		return nil, err
+	}
+	return g, nil
+}
+
+// Revoke ends one of Grants: its URL is worth nothing from now on.
+func (b *Bucket) Revoke(ctx context.Context, id string) error {
+	g, err := b.Grant(ctx, id)
+	if err != nil {
+		return err
+	}
+	return b.s.dropGrants(ctx, []string{grantKey(g.Bucket, g.ID)})
+}
+
+func (s *Store) dropGrants(ctx context.Context, keys []string) error {
+	return s.update(ctx, func(tx manifest.Tx) error {
+		for _, k := range keys {
+			if err := errors.Join(tx.DropValue(ctx, kindGrant, k), tx.DropValue(ctx, kindUses, k)); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// sweepGrants forgets grants that have expired.
+func (s *Store) sweepGrants(ctx context.Context) error {
+	var over []string
+	for v, err := range s.meta.Values(ctx, kindGrant, "") {
+		var g Grant
+		if err == nil {
+			err = json.Unmarshal(v.Value, &g)
+		}
+		if err != nil {
+			return err
+		}
+		if now().After(g.ExpiresAt) {
+			over = append(over, v.Key)
+		}
+	}
+	for part := range slices.Chunk(over, 1000) {
+		if err := s.dropGrants(ctx, part); err != nil {
+			return err
+		}
+	}
+	return nil
+}

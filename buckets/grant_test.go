@@ -1,0 +1,244 @@
+package buckets_test
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/cairn-store/cairn/buckets"
+)
+
+// redeem returns b as the bearer of a token sees it.
+func redeem(t *testing.T, b *buckets.Bucket, token string) *buckets.Bucket {
+	t.Helper()
+	who, err := b.Redeem(t.Context(), token, "192.0.2.1")
+	must(t, err)
+	return b.As(who)
+}
+
+func sign(t *testing.T, b *buckets.Bucket, g buckets.Grant, life time.Duration) (*buckets.Grant, string) {
+	t.Helper()
+	out, token, err := b.Sign(t.Context(), g, life)
+	must(t, err)
+	return out, token
+}
+
+func TestGrantDownload(t *testing.T) {
+	b, ann, bob, _ := ruled(t, buckets.Policy{}, ownersOnly())
+	f := put(t, ann, "f", "one", nil)
+	put(t, ann, "f", "two", nil)
+	other := put(t, ann, "g", "other", nil)
+	_, _, err := bob.Sign(t.Context(), buckets.Grant{Op: buckets.GrantDownload, File: f.ID}, 0)
+	wantErr(t, "signed by one who may not download", err, fs.ErrNotExist)
+
+	g, token := sign(t, ann, buckets.Grant{Op: buckets.GrantDownload, File: f.ID}, time.Hour)
+	if g.Owner != "ann" || g.File != f.ID || g.Bucket != "b" || time.Until(g.ExpiresAt) > time.Hour {
+		t.Errorf("%+v", g)
+	}
+	bearer := redeem(t, b, token)
+	if got := read(t, bearer, f.ID, nil); got != "two" {
+		t.Errorf("read %q", got)
+	}
+	// It opens one file for one operation, for nobody's sake anything else.
+	for name, calls := range guards {
+		for _, call := range calls {
+			if call.op == buckets.OpDownload && (name == "Open" || name == "Chunk") {
+				continue
+			}
+			if err := call.run(t.Context(), bearer, f, f); err == nil {
+				t.Errorf("%s: allowed", name)
+			}
+			if err := call.run(t.Context(), bearer, other, other); err == nil {
+				t.Errorf("%s of another file: allowed", name)
+			}
+		}
+	}
+	_, err = bearer.Open(t.Context(), other.ID, nil)
+	wantErr(t, "another file", err, fs.ErrNotExist)
+
+	// One of a version opens that version only.
+	_, token = sign(t, ann, buckets.Grant{Op: buckets.GrantView, File: f.ManifestID}, time.Hour)
+	bearer = redeem(t, b, token)
+	if got := read(t, bearer, f.ManifestID, nil); got != "one" {
+		t.Errorf("read %q", got)
+	}
+	_, err = bearer.Open(t.Context(), f.ID, nil)
+	wantErr(t, "the current version", err, fs.ErrNotExist)
+	// What signs may not be lent on.
+	_, _, err = bearer.Sign(t.Context(), buckets.Grant{Op: buckets.GrantView, File: f.ManifestID}, 0)
+	wantErr(t, "signed by a bearer", err, buckets.ErrGrantScope)
+}
+
+func TestGrantUpload(t *testing.T) {
+	b, ann, _, anonymous := ruled(t, buckets.Policy{}, map[buckets.Op]string{
+		buckets.OpCreate: `auth.id != null && upload.size <= 100 && upload.mime_type != "text/html"`, buckets.OpUpdate: mine, buckets.OpRead: mine})
+	for what, c := range map[string]struct {
+		as *buckets.Bucket
+		g  buckets.Grant
+	}{
+		"by nobody":        {anonymous, buckets.Grant{MaxSize: 10}},
+		"of any size":      {ann, buckets.Grant{}},
+		"too large":        {ann, buckets.Grant{MaxSize: 101}},
+		"of a denied type": {ann, buckets.Grant{MaxSize: 10, Types: []string{"image/png", "text/html"}}},
+	} {
+		c.g.Op = buckets.GrantUpload
+		_, _, err := c.as.Sign(t.Context(), c.g, 0)
+		wantErr(t, what, err, fs.ErrPermission)
+	}
+	_, token := sign(t, ann, buckets.Grant{Op: buckets.GrantUpload, Folder: "in", Name: "a.txt", MaxSize: 10, Types: []string{"text/plain"}}, 0)
+	bearer := redeem(t, b, token)
+	in := &buckets.PutOptions{Folder: "in", OnConflict: buckets.ConflictNew}
+	for what, c := range map[string]struct {
+		name, content string
+		opts          *buckets.PutOptions
+		want          error
+	}{
+		"another name":   {"b.txt", "x", in, buckets.ErrGrantScope},
+		"another folder": {"a.txt", "x", nil, buckets.ErrGrantScope},
+		"too large":      {"a.txt", "0123456789+", in, buckets.ErrTooLarge},
+		"another type":   {"a.txt", gif[:10], in, buckets.ErrType},
+	} {
+		_, err := bearer.Put(t.Context(), c.name, strings.NewReader(c.content), c.opts)
+		wantErr(t, what, err, c.want)
+	}
+	f := put(t, bearer, "a.txt", "0123456789", in)
+	if f.Owner != "ann" {
+		t.Errorf("owned by %q", f.Owner)
+	}
+	_, err := bearer.Put(t.Context(), "a.txt", strings.NewReader("x"), &buckets.PutOptions{Folder: "in"})
+	wantErr(t, "a version", err, fs.ErrNotExist)
+
+	// One for a version takes nothing but versions of that file.
+	_, token = sign(t, ann, buckets.Grant{Op: buckets.GrantUpload, File: f.ID}, 0)
+	bearer = redeem(t, b, token)
+	_, err = bearer.Replace(t.Context(), f.ID, strings.NewReader("new"), nil)
+	must(t, err)
+	_, err = bearer.Put(t.Context(), "new", strings.NewReader("x"), nil)
+	wantErr(t, "a new file", err, buckets.ErrGrantScope)
+	_, err = bearer.Open(t.Context(), f.ID, nil)
+	wantErr(t, "a download", err, fs.ErrNotExist)
+}
+
+func TestGrantEnds(t *testing.T) {
+	b, ann, bob, anonymous := ruled(t, buckets.Policy{SignedURLTTL: time.Hour}, ownersOnly())
+	f := put(t, ann, "f", "x", nil)
+	down := buckets.Grant{Op: buckets.GrantDownload, File: f.ID}
+	for what, life := range map[string]time.Duration{"too long": 2 * time.Hour, "negative": -time.Second} {
+		if _, _, err := ann.Sign(t.Context(), down, life); !errors.Is(err, fs.ErrInvalid) {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	short, expired := sign(t, ann, down, 20*time.Millisecond)
+	g, token := sign(t, ann, down, 0)
+	redeem(t, b, token)
+	time.Sleep(30 * time.Millisecond)
+	_, err := b.Redeem(t.Context(), expired, "")
+	wantErr(t, "expired", err, buckets.ErrGrantExpired)
+
+	id, mac, _ := strings.Cut(token, ".")
+	kid, sum, _ := strings.Cut(mac, ".")
+	for what, forged := range map[string]string{
+		"empty": "", "no mac": id, "another mac": id + "." + kid + "." + strings.Repeat("A", len(sum)), "another key": id + ".x." + sum,
+		"another's mac": short.ID + "." + mac, "long": token + strings.Repeat("A", 300), "padded": token + "=", "trailing bits": id + "." + kid + "." + sum[:len(sum)-1] + "B",
+		"another grant": strings.Replace(token, "g_0", "g_1", 1),
+	} {
+		if _, err := b.Redeem(t.Context(), forged, ""); !errors.Is(err, buckets.ErrGrant) {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+
+	list := func(b *buckets.Bucket) int {
+		gs, err := b.Grants(t.Context())
+		must(t, err)
+		return len(gs)
+	}
+	if list(ann) != 2 || list(b) != 2 || list(bob) != 0 || list(anonymous) != 0 {
+		t.Errorf("ann sees %d grants, bob %d, anonymous %d", list(ann), list(bob), list(anonymous))
+	}
+	wantErr(t, "revoked by another", bob.Revoke(t.Context(), g.ID), buckets.ErrNoGrant)
+	must(t, ann.Revoke(t.Context(), g.ID))
+	_, err = b.Redeem(t.Context(), token, "")
+	wantErr(t, "revoked", err, buckets.ErrGrant)
+	wantErr(t, "revoked again", ann.Revoke(t.Context(), g.ID), buckets.ErrNoGrant)
+}
+
+func TestGrantIP(t *testing.T) {
+	b, ann, _, _ := ruled(t, buckets.Policy{}, ownersOnly())
+	f := put(t, ann, "f", "x", nil)
+	_, token := sign(t, ann, buckets.Grant{Op: buckets.GrantDownload, File: f.ID, IP: "192.0.2.0/24"}, 0)
+	for ip, want := range map[string]error{"192.0.2.77": nil, "::ffff:192.0.2.77": nil, "192.0.3.1": buckets.ErrGrantScope, "": buckets.ErrGrantScope, "2001:db8::1": buckets.ErrGrantScope} {
+		if _, err := b.Redeem(t.Context(), token, ip); !errors.Is(err, want) {
+			t.Errorf("from %q: %v", ip, err)
+		}
+	}
+}
+
+// Uses are counted exactly, however many race.
+func TestGrantUses(t *testing.T) {
+	b, ann, _, _ := ruled(t, buckets.Policy{}, ownersOnly())
+	f := put(t, ann, "f", "x", nil)
+	_, down := sign(t, ann, buckets.Grant{Op: buckets.GrantDownload, File: f.ID, MaxUses: 3}, 0)
+	_, up := sign(t, ann, buckets.Grant{Op: buckets.GrantUpload, MaxUses: 3}, 0)
+	for what, use := range map[string]func(i int) error{
+		"downloads": func(int) error {
+			o, err := redeem(t, b, down).Open(t.Context(), f.ID, nil)
+			if err == nil {
+				err = o.Close()
+			}
+			return err
+		},
+		"uploads": func(i int) error {
+			_, err := redeem(t, b, up).Put(t.Context(), fmt.Sprint(i), strings.NewReader("x"), nil)
+			return err
+		},
+	} {
+		var all sync.WaitGroup
+		var n atomic.Int64
+		for i := range 20 {
+			all.Go(func() {
+				switch err := use(i); {
+				case err == nil:
+					n.Add(1)
+				case !errors.Is(err, buckets.ErrGrantExpired):
+					t.Errorf("%s: %v", what, err)
+				}
+			})
+		}
+		all.Wait()
+		if n.Load() != 3 {
+			t.Errorf("%d %s with a grant of 3", n.Load(), what)
+		}
+	}
+}
+
+// Keys rotate: what older ones signed holds, until they are dropped.
+func TestSigningKeys(t *testing.T) {
+	s := declared(t, `buckets: {b: {backend: one, rules: {read: "true"}}, none: {backend: one, signed_url_ttl: off}}`)
+	b := bucket(t, s, "b")
+	f := put(t, b, "f", "x", nil)
+	down := buckets.Grant{Op: buckets.GrantDownload, File: f.ID}
+	_, before := sign(t, b, down, 0)
+	_, err := s.RotateSigningKey(t.Context(), false)
+	must(t, err)
+	_, after := sign(t, b, down, 0)
+	if key := func(token string) string { return strings.Split(token, ".")[1] }; key(before) == key(after) {
+		t.Error("the new key does not sign")
+	}
+	redeem(t, b, before)
+	redeem(t, b, after)
+	_, err = s.RotateSigningKey(t.Context(), true)
+	must(t, err)
+	for _, token := range []string{before, after} {
+		_, err := b.Redeem(t.Context(), token, "")
+		wantErr(t, "of a dropped key", err, buckets.ErrGrant)
+	}
+	none := bucket(t, s, "none")
+	g := put(t, none, "f", "x", nil)
+	_, _, err = none.Sign(t.Context(), buckets.Grant{Op: buckets.GrantDownload, File: g.ID}, 0)
+	wantErr(t, "where none are signed", err, buckets.ErrGrantScope)
+}

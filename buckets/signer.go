@@ -1,0 +1,172 @@
+package buckets
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/cairn-store/cairn/manifest"
+)
+
+// A signKey signs grants. It serves no other purpose.
+type signKey struct {
+	ID        string    `json:"id"`
+	Secret    []byte    `json:"secret"`
+	CreatedAt time.Time `json:"created_at"`
+}
+
+const (
+	kindSignKey   = "signkey"
+	signKeyAge    = 30 * 24 * time.Hour // after which a new one is made
+	maxGrantToken = 256
+)
+
+// sign returns the key's ID and the HMAC-SHA256 (RFC 2104) of a grant.
+func (k *signKey) sign(text []byte) string {
+	return k.ID + "." + base64.RawURLEncoding.EncodeToString(k.mac(text))
+}
+
+func (k *signKey) mac(text []byte) []byte {
+	h := hmac.New(sha256.New, k.Secret)
+	h.Write([]byte("cairn grant 1\x00"))
+	h.Write(text)
+	return h.Sum(nil)
+}
+
+// cutToken parts a token into the grant's ID and its signature.
+func cutToken(token string) (id, mac string) {
+	id, mac, _ = strings.Cut(token, ".")
+	return id, mac
+}
+
+// A signer holds the keys that grants are signed with: the newest signs, older
+// ones are believed until all that they signed has expired.
+type signer struct {
+	s *Store
+
+	mu   sync.Mutex
+	keys []signKey // oldest first; mu
+}
+
+// current returns the key to sign with, making one if the newest is old.
+func (g *signer) current(ctx context.Context) (*signKey, error) {
+	keys, err := g.load(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if n := len(keys); n > 0 && now().Sub(keys[n-1].CreatedAt) < signKeyAge {
+		return &keys[n-1], nil
+	}
+	return g.rotate(ctx)
+}
+
+// verify checks the signature of a grant.
+func (g *signer) verify(ctx context.Context, text []byte, signature string) error {
+	id, mac, ok := strings.Cut(signature, ".")
+	sum, err := base64.RawURLEncoding.Strict().DecodeString(mac)
+	if !ok || err != nil {
+		return ErrGrant
+	}
+	keys, err := g.load(ctx)
+	if err != nil {
+		return err
+	}
+	for i := range keys {
+		if keys[i].ID == id && hmac.Equal(keys[i].mac(text), sum) {
+			return nil
+		}
+	}
+	return ErrGrant
+}
+
+// load returns the keys, from the store the first time.
+func (g *signer) load(ctx context.Context) ([]signKey, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.keys != nil {
+		return g.keys, nil
+	}
+	keys := []signKey{}
+	for v, err := range g.s.meta.Values(ctx, kindSignKey, "") {
+		var k signKey
+		if err == nil {
+			err = json.Unmarshal(v.Value, &k)
+		}
+		if err != nil {
+			return nil, err
+		}
+		keys = append(keys, k)
+	}
+	g.keys = keys
+	return keys, nil
+}
+
+// rotate makes a new key, and forgets those whose grants have all expired.
+func (g *signer) rotate(ctx context.Context) (*signKey, error) {
+	k := signKey{Secret: random(32), CreatedAt: now()}
+	k.ID = fmt.Sprintf("%016x", time.Now().UnixNano()) // keys sort by age
+	v, err := json.Marshal(&k)
+	if err != nil {
+		return nil, err
+	}
+	old, err := g.load(ctx)
+	if err != nil {
+		return nil, err
+	}
+	err = g.s.update(ctx, func(tx manifest.Tx) error {
+		for i := range old {
+			if i+1 < len(old) && now().Sub(old[i+1].CreatedAt) > maxSignedLife {
+				if err := tx.DropValue(ctx, kindSignKey, old[i].ID); err != nil {
+					return err
+				}
+			}
+		}
+		return tx.PutValue(ctx, kindSignKey, k.ID, v)
+	})
+	if err != nil {
+		return nil, err
+	}
+	g.mu.Lock()
+	g.keys = nil
+	g.mu.Unlock()
+	return &k, nil
+}
+
+// maxSignedLife is the longest that a grant of any bucket can live.
+const maxSignedLife = 366 * 24 * time.Hour
+
+// RotateSigningKey makes a new key to sign grants with. With drop all older
+// ones are forgotten: every URL signed until now is worth nothing.
+func (s *Store) RotateSigningKey(ctx context.Context, drop bool) (id string, err error) {
+	if drop {
+		old, err := s.signer.load(ctx)
+		if err != nil {
+			return "", err
+		}
+		err = s.update(ctx, func(tx manifest.Tx) error {
+			for i := range old {
+				if err := tx.DropValue(ctx, kindSignKey, old[i].ID); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return "", err
+		}
+		s.signer.mu.Lock()
+		s.signer.keys = nil
+		s.signer.mu.Unlock()
+	}
+	k, err := s.signer.rotate(ctx)
+	if err != nil {
+		return "", err
+	}
+	return k.ID, nil
+}
