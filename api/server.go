@@ -68,7 +68,7 @@ func New(store *buckets.Store, opts *Options) *Server {
 	if s.log = s.opts.Log; s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
-	s.handler = s.wrap(s.routes())
+	s.handler = s.wrap(s.router())
 	return s
 }
 
@@ -85,39 +85,54 @@ const (
 	fileRoute   = bucketRoute + "/{id:[^/_][^/]*}"
 )
 
-func (s *Server) routes() http.Handler {
-	m := mux.NewRouter().UseEncodedPath().SkipClean(true)
-	route := func(path string, on methods) { m.Handle(path, s.dispatch(on)) }
-	route("/healthz", methods{"GET": s.healthz})
-	route("/readyz", methods{"GET": s.readyz})
+// A route is a path and who answers its methods.
+type route struct {
+	path    string
+	methods methods
+}
 
-	const bucket = bucketRoute
-	route(bucket, methods{"GET": s.in(s.list), "POST": s.in(s.create)})
-	route(bucket+"/_usage", methods{"GET": s.in(s.usage)})
-	route(bucket+"/_sign-upload", methods{"POST": s.in(s.signUpload)})
-	route(bucket+"/_grants", methods{"GET": s.in(s.grants)})
-	route(bucket+"/_grants/{grant}", methods{"GET": s.in(s.grant), "DELETE": s.in(s.revoke)})
-
-	const file = fileRoute
-	route(file, methods{"GET": s.in(s.stat), "PUT": s.in(s.replace), "PATCH": s.in(s.update), "DELETE": s.in(s.remove)})
-	route(file+"/download", methods{"GET": s.in(s.download)})
-	route(file+"/view", methods{"GET": s.in(s.view)})
-	route(file+"/restore", methods{"POST": s.in(s.undelete)})
-	route(file+"/copy", methods{"POST": s.in(s.copy)})
-	route(file+"/sign", methods{"GET": s.in(s.signByQuery), "POST": s.in(s.sign)})
-	route(file+"/manifest", methods{"GET": s.in(s.manifest)})
-	route(file+"/chunks/{digest}", methods{"GET": s.in(s.chunk)})
-	route(file+"/references", methods{"GET": s.in(s.references)})
-	route(file+"/preview", methods{"GET": s.in(s.preview)})
-
+func (s *Server) routes() []route {
+	const bucket, file = bucketRoute, fileRoute
 	const version = file + "/versions/{n}"
-	route(file+"/versions", methods{"GET": s.in(s.versions)})
-	route(version, methods{"GET": s.in(s.stat), "DELETE": s.in(s.removeVersion)})
-	route(version+"/download", methods{"GET": s.in(s.download)})
-	route(version+"/view", methods{"GET": s.in(s.view)})
-	route(version+"/restore", methods{"POST": s.in(s.restoreVersion)})
-	route(version+"/diff", methods{"GET": s.in(s.diff)})
+	return []route{
+		{"/healthz", methods{"GET": s.healthz}},
+		{"/readyz", methods{"GET": s.readyz}},
 
+		{bucket, methods{"GET": s.in(s.list), "POST": s.in(s.create)}},
+		{bucket + "/_usage", methods{"GET": s.in(s.usage)}},
+		{bucket + "/_sign-upload", methods{"POST": s.in(s.signUpload)}},
+		{bucket + "/_grants", methods{"GET": s.in(s.grants)}},
+		{bucket + "/_grants/{grant}", methods{"GET": s.in(s.grant), "DELETE": s.in(s.revoke)}},
+
+		{file, methods{"GET": s.in(s.stat), "PUT": s.in(s.replace), "PATCH": s.in(s.update), "DELETE": s.in(s.remove)}},
+		{file + "/download", methods{"GET": s.in(s.download)}},
+		{file + "/view", methods{"GET": s.in(s.view)}},
+		{file + "/restore", methods{"POST": s.in(s.undelete)}},
+		{file + "/copy", methods{"POST": s.in(s.copy)}},
+		{file + "/sign", methods{"GET": s.in(s.signByQuery), "POST": s.in(s.sign)}},
+		{file + "/manifest", methods{"GET": s.in(s.manifest)}},
+		{file + "/chunks/{digest}", methods{"GET": s.in(s.chunk)}},
+		{file + "/references", methods{"GET": s.in(s.references)}},
+		{file + "/preview", methods{"GET": s.in(s.preview)}},
+
+		{file + "/versions", methods{"GET": s.in(s.versions)}},
+		{version, methods{"GET": s.in(s.stat), "DELETE": s.in(s.removeVersion)}},
+		{version + "/download", methods{"GET": s.in(s.download)}},
+		{version + "/view", methods{"GET": s.in(s.view)}},
+		{version + "/restore", methods{"POST": s.in(s.restoreVersion)}},
+		{version + "/diff", methods{"GET": s.in(s.diff)}},
+
+		{"/api/admin/keys", methods{"GET": s.operator(s.keys), "POST": s.operator(s.newKey)}},
+		{"/api/admin/keys/{key}", methods{"DELETE": s.operator(s.dropKey)}},
+		{"/api/admin/signing-keys", methods{"POST": s.operator(s.rotateSigning)}},
+	}
+}
+
+func (s *Server) router() http.Handler {
+	m := mux.NewRouter().UseEncodedPath().SkipClean(true)
+	for _, r := range s.routes() {
+		m.Handle(r.path, s.dispatch(r.methods))
+	}
 	m.NotFoundHandler = s.answer(func(http.ResponseWriter, *http.Request) error { return errNoRoute })
 	return m
 }

@@ -74,7 +74,8 @@ func (e *Error) Is(target error) bool {
 // A request is one call; body may be nil.
 type request struct {
 	method string
-	path   []string // elements after /api/files
+	admin  bool     // below /api/admin, not /api/files
+	path   []string // elements after that
 	query  url.Values
 	header http.Header
 	body   io.Reader
@@ -84,6 +85,9 @@ type request struct {
 // do sends a request and returns an answer of the 2xx kind.
 func (c *Client) do(ctx context.Context, q *request) (*http.Response, error) {
 	u := c.base.JoinPath("api", "files")
+	if q.admin {
+		u = c.base.JoinPath("api", "admin")
+	}
 	for _, e := range q.path {
 		u = u.JoinPath(url.PathEscape(e))
 	}

@@ -79,6 +79,18 @@ type Diff struct {
 	RemovedBytes int64  `json:"removed_bytes"`
 }
 
+// A Key is an API key. Its token is shown only when it is made.
+type Key struct {
+	ID         string   `json:"id"`
+	Name       string   `json:"name"`
+	Buckets    []string `json:"buckets"`
+	Operations []string `json:"operations"`
+	Operator   bool     `json:"operator"`
+	CreatedAt  Time     `json:"created_at"`
+	ExpiresAt  *Time    `json:"expires_at"`
+	Token      string   `json:"token,omitempty"`
+}
+
 // A SignedURL is a URL that needs no token of its bearer's own.
 type SignedURL struct {
 	URL       string `json:"url"`

@@ -30,6 +30,11 @@ type files interface {
 	Undelete(ctx context.Context, bucket, id string) (*client.File, error)
 	RestoreVersion(ctx context.Context, bucket, id string, n uint64) (*client.File, error)
 	Usage(ctx context.Context, bucket string) (*client.Usage, error)
+
+	NewKey(ctx context.Context, opts *client.KeyOptions) (*client.Key, error)
+	Keys(ctx context.Context) ([]client.Key, error)
+	DropKey(ctx context.Context, id string) error
+	RotateSigningKey(ctx context.Context, dropOld bool) (string, error)
 }
 
 // open returns the target's files and what to call when done.

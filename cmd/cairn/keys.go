@@ -1,0 +1,159 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/cairn-store/cairn/api"
+	"github.com/cairn-store/cairn/api/client"
+	"github.com/cairn-store/cairn/buckets"
+)
+
+func newKeys(t *target) *cobra.Command {
+	cmd := &cobra.Command{Use: "keys", Short: "Make, list and end API keys; rotate the keys of signed URLs", Args: wants(cobra.NoArgs),
+		RunE: func(*cobra.Command, []string) error {
+			return usageError{errors.New("keys: want create, ls, rm or rotate-signing")}
+		}}
+	cmd.AddCommand(newKeysCreate(t), newKeysLs(t), newKeysRm(t), newKeysRotate(t))
+	return cmd
+}
+
+func newKeysCreate(t *target) *cobra.Command {
+	opts := &client.KeyOptions{}
+	var expires time.Duration
+	cmd := &cobra.Command{
+		Use: "create [flags]", Short: "Make an API key and print its token, this once", Args: wants(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if expires > 0 {
+				opts.ExpiresIn = expires.String()
+			}
+			return t.with(cmd, func(ctx context.Context, fl files) error {
+				k, err := fl.NewKey(ctx, opts)
+				if err != nil {
+					return err
+				}
+				if t.json {
+					return json.NewEncoder(cmd.OutOrStdout()).Encode(k)
+				}
+				_, err = fmt.Fprintln(cmd.OutOrStdout(), k.Token)
+				return err
+			})
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&opts.Name, "name", "", "what it is for")
+	f.StringSliceVar(&opts.Buckets, "bucket", nil, "buckets it is for; * is all")
+	f.StringSliceVar(&opts.Operations, "op", nil, "operations it is for: create, read, update, delete, download, list")
+	f.BoolVar(&opts.Operator, "operator", false, "it may do everything")
+	f.DurationVar(&expires, "expires", 0, "how long it is valid, such as 720h (default: until it is removed)")
+	return cmd
+}
+
+func newKeysLs(t *target) *cobra.Command {
+	return &cobra.Command{
+		Use: "ls", Short: "List API keys", Args: wants(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return t.with(cmd, func(ctx context.Context, fl files) error {
+				keys, err := fl.Keys(ctx)
+				if err != nil {
+					return err
+				}
+				w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
+				for i := range keys {
+					k := &keys[i]
+					if t.json {
+						if err := json.NewEncoder(cmd.OutOrStdout()).Encode(k); err != nil {
+							return err
+						}
+						continue
+					}
+					scope := strings.Join(k.Operations, ",") + " in " + strings.Join(k.Buckets, ",")
+					if k.Operator {
+						scope = "operator"
+					}
+					until := "until removed"
+					if k.ExpiresAt != nil {
+						until = "until " + k.ExpiresAt.Format(time.DateTime)
+					}
+					fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", k.ID, scope, until, k.Name)
+				}
+				return w.Flush()
+			})
+		},
+	}
+}
+
+func newKeysRm(t *target) *cobra.Command {
+	return &cobra.Command{
+		Use: "rm ID...", Short: "End API keys", Args: wants(cobra.MinimumNArgs(1)),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return t.with(cmd, func(ctx context.Context, fl files) error {
+				for _, id := range args {
+					if err := fl.DropKey(ctx, id); err != nil {
+						return fmt.Errorf("key %s: %w", id, err)
+					}
+				}
+				return nil
+			})
+		},
+	}
+}
+
+func newKeysRotate(t *target) *cobra.Command {
+	var drop bool
+	cmd := &cobra.Command{
+		Use: "rotate-signing", Short: "Sign URLs with a new key from now on", Args: wants(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return t.with(cmd, func(ctx context.Context, fl files) error {
+				id, err := fl.RotateSigningKey(ctx, drop)
+				if err == nil {
+					_, err = fmt.Fprintln(cmd.OutOrStdout(), id)
+				}
+				return err
+			})
+		},
+	}
+	cmd.Flags().BoolVar(&drop, "drop-old", false, "forget the older keys: every URL signed until now ends")
+	return cmd
+}
+
+func (d directory) NewKey(ctx context.Context, o *client.KeyOptions) (*client.Key, error) {
+	k := buckets.APIKey{Name: o.Name, Buckets: o.Buckets, Operator: o.Operator}
+	for _, op := range o.Operations {
+		k.Ops = append(k.Ops, buckets.Op(op))
+	}
+	if o.ExpiresIn != "" {
+		life, err := time.ParseDuration(o.ExpiresIn)
+		if err != nil {
+			return nil, err
+		}
+		k.ExpiresAt = time.Now().Add(life)
+	}
+	token, made, err := d.s.NewKey(ctx, k)
+	if err != nil {
+		return nil, err
+	}
+	v := api.KeyView(made, token)
+	return &v, nil
+}
+
+func (d directory) Keys(ctx context.Context) (out []client.Key, err error) {
+	keys, err := d.s.Keys(ctx)
+	for i := range keys {
+		out = append(out, api.KeyView(&keys[i], ""))
+	}
+	return out, err
+}
+
+func (d directory) DropKey(ctx context.Context, id string) error { return d.s.DropKey(ctx, id) }
+
+func (d directory) RotateSigningKey(ctx context.Context, drop bool) (string, error) {
+	return d.s.RotateSigningKey(ctx, drop)
+}
