@@ -27,6 +27,7 @@ type world struct {
 	dir   string
 	store *buckets.Store
 	url   string
+	log   *safeBuffer
 	c     *client.Client
 }
 

@@ -1,0 +1,410 @@
+package api_test
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"maps"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/cairn-store/cairn/api"
+	"github.com/cairn-store/cairn/api/client"
+	"github.com/cairn-store/cairn/buckets"
+)
+
+const matrixSchema = `
+buckets:
+  private: {rules: {create: auth.id != null, read: auth.id == file.owner, update: auth.id == file.owner, delete: auth.id == file.owner}}
+  listed:  {rules: {create: auth.id != null, read: auth.id == file.owner, update: auth.id == file.owner, delete: auth.id == file.owner, list: auth.id != null}}
+  other:   {rules: {}}
+`
+
+// A call is one method of one route. What it is about stands in its path:
+// BUCKET, FILE, VERSION (a manifest ID), DIGEST, GRANT, KEY.
+type call struct {
+	route, method, path string
+	op                  buckets.Op // that its caller needs; "" for operators' own, "none" for anybody's
+	body, contentType   string
+	status              int // when allowed
+}
+
+// calls has every method of every route, and of file routes also those by a
+// manifest ID.
+func calls() []call {
+	const b, f = "/api/files/{bucket:[^/_][^/]*}", "/api/files/{bucket:[^/_][^/]*}/{id:[^/_][^/]*}"
+	const j = "application/json"
+	return []call{
+		{"/healthz", "GET", "/healthz", "none", "", "", 200},
+		{"/readyz", "GET", "/readyz", "none", "", "", 200},
+		{b, "GET", "/api/files/BUCKET", buckets.OpList, "", "", 200},
+		{b, "POST", "/api/files/BUCKET?name=new", buckets.OpCreate, "x", "text/plain", 201},
+		{b + "/_usage", "GET", "/api/files/BUCKET/_usage", buckets.OpList, "", "", 200},
+		{b + "/_sign-upload", "POST", "/api/files/BUCKET/_sign-upload", buckets.OpCreate, `{"max_size": 5}`, j, 200},
+		{b + "/_grants", "GET", "/api/files/BUCKET/_grants", "none", "", "", 200},
+		{b + "/_grants/{grant}", "GET", "/api/files/BUCKET/_grants/GRANT", "own grant", "", "", 200},
+		{b + "/_grants/{grant}", "DELETE", "/api/files/BUCKET/_grants/GRANT", "own grant", "", "", 204},
+		{f, "GET", "/api/files/BUCKET/FILE", buckets.OpRead, "", "", 200},
+		{f, "HEAD", "/api/files/BUCKET/FILE", buckets.OpRead, "", "", 200},
+		{f, "GET", "/api/files/BUCKET/VERSION", buckets.OpRead, "", "", 200},
+		{f, "PUT", "/api/files/BUCKET/FILE", buckets.OpUpdate, "xy", "text/plain", 200},
+		{f, "PATCH", "/api/files/BUCKET/FILE", buckets.OpUpdate, `{"tags": ["t"]}`, j, 200},
+		{f, "DELETE", "/api/files/BUCKET/FILE", buckets.OpDelete, "", "", 200},
+		{f, "DELETE", "/api/files/BUCKET/FILE?permanent=true", buckets.OpDelete, "", "", 204},
+		{f, "DELETE", "/api/files/BUCKET/VERSION", buckets.OpDelete, "", "", 204},
+		{f + "/download", "GET", "/api/files/BUCKET/FILE/download", buckets.OpDownload, "", "", 200},
+		{f + "/download", "HEAD", "/api/files/BUCKET/FILE/download", buckets.OpDownload, "", "", 200},
+		{f + "/download", "GET", "/api/files/BUCKET/VERSION/download", buckets.OpDownload, "", "", 200},
+		{f + "/download", "GET", "/api/files/BUCKET/FILE/download?version=1", buckets.OpDownload, "", "", 200},
+		{f + "/view", "GET", "/api/files/BUCKET/FILE/view", buckets.OpDownload, "", "", 200},
+		{f + "/restore", "POST", "/api/files/BUCKET/FILE/restore", buckets.OpDelete, "", "", 409},
+		{f + "/copy", "POST", "/api/files/BUCKET/FILE/copy", buckets.OpDownload, `{}`, j, 201},
+		{f + "/sign", "GET", "/api/files/BUCKET/FILE/sign?expiry=1m&operation=download", buckets.OpDownload, "", "", 200},
+		{f + "/sign", "POST", "/api/files/BUCKET/FILE/sign", buckets.OpDownload, `{"operation": "view"}`, j, 200},
+		{f + "/sign", "POST", "/api/files/BUCKET/FILE/sign", buckets.OpUpdate, `{"operation": "upload"}`, j, 200},
+		{f + "/manifest", "GET", "/api/files/BUCKET/FILE/manifest", buckets.OpRead, "", "", 200},
+		{f + "/chunks/{digest}", "GET", "/api/files/BUCKET/FILE/chunks/DIGEST", buckets.OpDownload, "", "", 200},
+		{f + "/references", "GET", "/api/files/BUCKET/FILE/references", buckets.OpRead, "", "", 200},
+		{f + "/preview", "GET", "/api/files/BUCKET/FILE/preview?width=10", buckets.OpRead, "", "", 501},
+		{f + "/versions", "GET", "/api/files/BUCKET/FILE/versions", buckets.OpRead, "", "", 200},
+		{f + "/versions/{n}", "GET", "/api/files/BUCKET/FILE/versions/1", buckets.OpRead, "", "", 200},
+		{f + "/versions/{n}", "DELETE", "/api/files/BUCKET/FILE/versions/1", buckets.OpDelete, "", "", 204},
+		{f + "/versions/{n}/download", "GET", "/api/files/BUCKET/FILE/versions/1/download", buckets.OpDownload, "", "", 200},
+		{f + "/versions/{n}/view", "GET", "/api/files/BUCKET/FILE/versions/1/view", buckets.OpDownload, "", "", 200},
+		{f + "/versions/{n}/restore", "POST", "/api/files/BUCKET/FILE/versions/1/restore", buckets.OpUpdate, "", "", 200},
+		{f + "/versions/{n}/diff", "GET", "/api/files/BUCKET/FILE/versions/2/diff?from=1", buckets.OpRead, "", "", 200},
+		{"/api/admin/keys", "GET", "/api/admin/keys", "", "", "", 200},
+		{"/api/admin/keys", "POST", "/api/admin/keys", "", `{"operator": true}`, j, 201},
+		{"/api/admin/keys/{key}", "DELETE", "/api/admin/keys/KEY", "", "", "", 204},
+		{"/api/admin/signing-keys", "POST", "/api/admin/signing-keys", "", `{}`, j, 200},
+	}
+}
+
+// A matrix is a server, and what its calls are about.
+type matrix struct {
+	*world
+	bucket string
+	f      *client.File // ann's, of two versions
+	first  string       // its first version
+	digest string
+	grant  *client.SignedURL // ann's
+	key    string            // ID of an API key
+}
+
+func newMatrix(t *testing.T, bucket string) *matrix {
+	m := &matrix{world: secured(t, matrixSchema), bucket: bucket}
+	m.refresh()
+	return m
+}
+
+// refresh makes what the calls are about anew.
+func (m *matrix) refresh() {
+	m.t.Helper()
+	ann := token(m.t, "ann", nil)
+	m.f = m.putAs("ann", m.bucket, "file", "one")
+	m.first = m.f.ManifestID
+	m.want(200, "", "PUT", "/api/files/"+m.bucket+"/"+m.f.ID, strings.NewReader("two!"), "Authorization", ann)
+	a := m.want(200, "", "GET", "/api/files/"+m.bucket+"/"+m.f.ID+"/manifest", nil, "Authorization", ann)
+	var c client.Chunk
+	if err := json.Unmarshal(bytes.Split(a.body, []byte("\n"))[0], &c); err != nil {
+		m.t.Fatal(err)
+	}
+	m.digest = c.Digest
+	m.grant = m.sign(ann, m.bucket, m.f.ID, `{"operation": "download"}`)
+	_, k, err := m.store.NewKey(m.t.Context(), buckets.APIKey{Operator: true})
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	m.key = k.ID
+}
+
+func (m *matrix) sign(bearer, bucket, id, body string) *client.SignedURL {
+	m.t.Helper()
+	path := "/api/files/" + bucket + "/" + id + "/sign"
+	if id == "" {
+		path = "/api/files/" + bucket + "/_sign-upload"
+	}
+	a := m.want(200, "", "POST", path, strings.NewReader(body), "Authorization", bearer, "Content-Type", "application/json")
+	u := new(client.SignedURL)
+	if err := json.Unmarshal(a.body, u); err != nil {
+		m.t.Fatal(err)
+	}
+	return u
+}
+
+// missing is a file ID, or version ID, that there is not.
+func missing(prefix string) string { return prefix + "0" + strings.Repeat("a", 34) + "0" }
+
+// path is the call's with what it is about filled in; or with what is not
+// there.
+func (m *matrix) path(c call, there bool) string {
+	file, version, digest := m.f.ID, m.first, m.digest
+	if !there {
+		file, version, digest = missing("f_"), missing("m_"), strings.Repeat("0", 64)
+	}
+	return strings.NewReplacer("BUCKET", m.bucket, "FILE", file, "VERSION", version, "DIGEST", digest,
+		"GRANT", m.grant.GrantID, "KEY", m.key).Replace(c.path)
+}
+
+func (m *matrix) send(c call, path, bearer string) *answer {
+	m.t.Helper()
+	var h []string
+	if c.contentType != "" {
+		h = append(h, "Content-Type", c.contentType)
+	}
+	if bearer != "" {
+		h = append(h, "Authorization", bearer)
+	}
+	return m.do(c.method, path, strings.NewReader(c.body), h...)
+}
+
+// Every method of every route is in the matrix.
+func TestMatrixIsWhole(t *testing.T) {
+	have := make(map[string]bool)
+	for _, c := range calls() {
+		have[c.method+" "+c.route] = true
+	}
+	for path, methods := range api.New(newWorld(t).store, nil).Routes() {
+		for _, m := range methods {
+			if !have[m+" "+path] {
+				t.Errorf("%s %s is not in the matrix: say who may use it", m, path)
+			}
+			delete(have, m+" "+path)
+		}
+	}
+	for left := range have {
+		if !strings.HasPrefix(left, "HEAD ") {
+			t.Errorf("%s is in the matrix, and no route", left)
+		}
+	}
+}
+
+// bearers are those whom nobody believes, by what is wrong with them.
+func unbelieved(t *testing.T) map[string]string {
+	none := base64.RawURLEncoding.EncodeToString([]byte(`{"alg":"none"}`))
+	claims := strings.Split(token(t, "ann", nil), ".")[1]
+	return map[string]string{
+		"an expired token":           token(t, "ann", map[string]any{"exp": time.Now().Add(-time.Hour).Unix()}),
+		"another audience":           token(t, "ann", map[string]any{"aud": "web"}),
+		"another issuer":             token(t, "ann", map[string]any{"iss": "eve"}),
+		"alg none":                   "Bearer " + none + "." + claims + ".",
+		"an unknown API key":         "Bearer cairn_0123456789abcdef_" + strings.Repeat("0", 64),
+		"no token after all":         "Bearer ",
+		"a scheme of no kind":        "Basic YW5uOmFubg==",
+		"a signed URL's token there": "Bearer g_" + strings.Repeat("0", 36) + ".x.y",
+	}
+}
+
+func TestMatrixUnbelieved(t *testing.T) {
+	m := newMatrix(t, "private")
+	for what, bearer := range unbelieved(t) {
+		for _, c := range calls() {
+			if strings.HasSuffix(c.route, "z") {
+				continue
+			}
+			for _, there := range []bool{true, false} {
+				a := m.send(c, m.path(c, there), bearer)
+				if a.StatusCode != 401 || c.method != "HEAD" && a.code() != "unauthenticated" || a.Header.Get("WWW-Authenticate") == "" {
+					t.Errorf("%s: %s %s: %d %s", what, c.method, c.path, a.StatusCode, a.body)
+				}
+			}
+		}
+	}
+	m.unharmed()
+}
+
+// unharmed fails if ann's file is not what it was.
+func (m *matrix) unharmed() {
+	m.t.Helper()
+	a := m.want(200, "", "GET", "/api/files/"+m.bucket+"/"+m.f.ID, nil, "Authorization", token(m.t, "ann", nil))
+	f := new(client.File)
+	if err := json.Unmarshal(a.body, f); err != nil || f.Version != 2 || f.VersionsCount != 2 || len(f.Tags) > 0 || f.State != "active" || f.Size != 4 {
+		m.t.Errorf("ann's file is now %s", a.body)
+	}
+}
+
+func TestMatrixOwner(t *testing.T) {
+	for _, bucket := range []string{"private", "listed"} {
+		m := newMatrix(t, bucket)
+		for _, c := range calls() {
+			want, code := c.status, ""
+			switch {
+			case c.op == "":
+				want, code = 403, "access-denied"
+			case c.op == buckets.OpList && bucket == "private" && strings.Contains(c.path, "_usage"):
+				want, code = 403, "access-denied"
+			case c.status == 409:
+				code = "not-trashed"
+			case c.status == 501:
+				code = "transform-not-available"
+			}
+			a := m.send(c, m.path(c, true), token(t, "ann", nil))
+			if a.StatusCode != want || a.code() != code {
+				t.Errorf("%s: %s %s: %d, want %d: %s", bucket, c.method, c.path, a.StatusCode, want, a.body)
+			}
+			if c.method != "GET" && c.method != "HEAD" {
+				m.refresh()
+			}
+		}
+	}
+}
+
+var instance = regexp.MustCompile(`"(instance|timestamp)":"[^"]*"`)
+
+// plain is a body without what differs between any two answers.
+func plain(a *answer) string { return instance.ReplaceAllString(string(a.body), "") }
+
+// Denied callers cannot tell a forbidden file from a missing one, unless they
+// may list.
+func TestMatrixDenied(t *testing.T) {
+	for _, bucket := range []string{"private", "listed"} {
+		m := newMatrix(t, bucket)
+		elsewhere, _, err := m.store.NewKey(t.Context(), buckets.APIKey{Buckets: []string{"other"},
+			Ops: []buckets.Op{buckets.OpCreate, buckets.OpRead, buckets.OpUpdate, buckets.OpDelete, buckets.OpDownload, buckets.OpList}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for who, bearer := range map[string]string{"another user": token(t, "bob", nil), "anonymous": "", "API key of another bucket": "Bearer " + elsewhere} {
+			for _, c := range calls() {
+				a := m.send(c, m.path(c, true), bearer)
+				denied := map[string]int{"another user": 403, "anonymous": 401, "API key of another bucket": 403}[who]
+				want := 404
+				switch {
+				case c.op == "none":
+					want = c.status
+				case c.op == "":
+					want = denied
+				case c.op == buckets.OpCreate:
+					if want = denied; who == "another user" {
+						want = c.status
+					}
+				case c.op == buckets.OpList && !strings.Contains(c.path, "_usage"):
+					if want = 200; who == "API key of another bucket" || bucket == "listed" && who == "anonymous" {
+						want = denied
+					}
+				case c.op == buckets.OpList:
+					if want = denied; bucket == "listed" && who == "another user" {
+						want = 200
+					}
+				case c.op == "own grant":
+				case bucket == "listed" && who == "another user":
+					want = 403
+				}
+				if a.StatusCode != want {
+					t.Errorf("%s, %s: %s %s: %d, want %d: %s", bucket, who, c.method, c.path, a.StatusCode, want, a.body)
+				}
+				if want != 404 {
+					continue
+				}
+				if gone := m.send(c, m.path(c, false), bearer); gone.StatusCode != a.StatusCode || plain(gone) != plain(a) || fmt.Sprint(headersOf(gone)) != fmt.Sprint(headersOf(a)) {
+					t.Errorf("%s, %s: %s %s: forbidden\n%s %v\nmissing\n%s %v", bucket, who, c.method, c.path, a.body, headersOf(a), gone.body, headersOf(gone))
+				}
+			}
+		}
+		if bucket == "private" {
+			a := m.want(200, "", "GET", "/api/files/private", nil, "Authorization", token(t, "bob", nil))
+			if strings.Contains(string(a.body), m.f.ID) {
+				t.Error("bob's list has ann's file")
+			}
+		}
+		m.unharmed()
+	}
+}
+
+func headersOf(a *answer) []string {
+	h := maps.Clone(a.Header)
+	delete(h, "X-Request-Id")
+	delete(h, "Date")
+	return slices.Sorted(maps.Keys(h))
+}
+
+// A signed URL opens what it was signed for, and nothing else at all.
+func TestMatrixSigned(t *testing.T) {
+	m := newMatrix(t, "private")
+	ann := token(t, "ann", nil)
+	second := m.putAs("ann", "private", "second", "second")
+	foreign := m.putAs("ann", "listed", "foreign", "foreign")
+	_, expired, err := m.world.bucket("private").Sign(t.Context(), buckets.Grant{Op: buckets.GrantDownload, File: m.f.ID}, time.Millisecond)
+	if err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(5 * time.Millisecond)
+	file := "/api/files/private/" + m.f.ID
+	for what, c := range map[string]struct {
+		token string
+		opens []string // of the calls, those that it opens
+	}{
+		"download":                   {m.sign(ann, "private", m.f.ID, `{"operation": "download"}`).Token, []string{"GET " + file + "/download", "HEAD " + file + "/download"}},
+		"view":                       {m.sign(ann, "private", m.f.ID, `{"operation": "view"}`).Token, []string{"GET " + file + "/view"}},
+		"download of the version":    {m.sign(ann, "private", m.first, `{}`).Token, []string{"GET /api/files/private/" + m.first + "/download"}},
+		"download of version 1":      {m.sign(ann, "private", m.f.ID, `{"version": 1}`).Token, []string{"GET /api/files/private/" + m.first + "/download"}},
+		"upload of a version":        {m.sign(ann, "private", m.f.ID, `{"operation": "upload"}`).Token, []string{"PUT " + file}},
+		"upload of a new file":       {m.sign(ann, "private", "", `{}`).Token, []string{"POST /api/files/private?name=new"}},
+		"download of another file":   {m.sign(ann, "private", second.ID, `{}`).Token, nil},
+		"download in another bucket": {m.sign(ann, "listed", foreign.ID, `{}`).Token, nil},
+		"forged":                     {m.grant.GrantID + ".x.AAAA", nil},
+		"expired":                    {expired, nil},
+		"another address":            {m.sign(ann, "private", m.f.ID, `{"ip": "192.0.2.1"}`).Token, nil},
+	} {
+		for _, cl := range calls() {
+			if strings.HasSuffix(cl.route, "z") {
+				continue
+			}
+			path := m.path(cl, true)
+			sep := "?"
+			if strings.Contains(path, "?") {
+				sep = "&"
+			}
+			want := 403
+			if slices.Contains(c.opens, cl.method+" "+path) {
+				want = cl.status
+			}
+			a := m.send(cl, path+sep+"token="+c.token, "")
+			if a.StatusCode != want || want == 403 && cl.method != "HEAD" && !strings.HasPrefix(a.code(), "signed-url-") {
+				t.Errorf("%s: %s %s: %d, want %d: %s", what, cl.method, path, a.StatusCode, want, a.body)
+			}
+			// With a token of one's own beside it, it opens no more.
+			if a := m.send(cl, path+sep+"token="+c.token, token(t, "bob", nil)); a.StatusCode != want && want == 403 {
+				t.Errorf("%s, with bob's token: %s %s: %d", what, cl.method, path, a.StatusCode)
+			}
+			if want != 403 && cl.method == "PUT" {
+				m.want(204, "", "DELETE", file+"/versions/3", nil, "Authorization", ann)
+				m.do("DELETE", file+"/versions/4", nil, "Authorization", ann)
+			}
+		}
+	}
+	m.unharmed()
+	if strings.Contains(m.logged(), m.grant.Token) || strings.Contains(m.logged(), "token=") {
+		t.Error("the log has tokens of signed URLs")
+	}
+}
+
+// A safeBuffer may be written and read side by side.
+type safeBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (s *safeBuffer) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.Write(p)
+}
+
+func (s *safeBuffer) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.String()
+}
+
+func logTo(b *safeBuffer) *slog.Logger {
+	return slog.New(slog.NewTextHandler(b, &slog.HandlerOptions{Level: slog.LevelDebug}))
+}
+
+func (w *world) logged() string { return w.log.String() }
