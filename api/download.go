@@ -81,7 +81,7 @@ func (s *Server) contentHeaders(h http.Header, r *http.Request, f *buckets.File,
 	h.Set("X-Robots-Tag", "none")
 	h.Set("ETag", etag(f))
 	h.Set("Accept-Ranges", "bytes")
-	h.Set("Vary", "Authorization, Cookie")
+	h.Add("Vary", "Authorization, Cookie")
 	h.Set("Cache-Control", "private, no-cache")
 	if pinned {
 		h.Set("Cache-Control", "private, max-age=31536000, immutable")

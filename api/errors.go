@@ -56,6 +56,8 @@ func outcomes() []outcome {
 		{auth.ErrCredentials, 401, "unauthenticated", "UNAUTHORIZED", true},
 		{buckets.ErrKey, 401, "unauthenticated", "UNAUTHORIZED", true},
 		{errAnonymous, 401, "unauthenticated", "UNAUTHORIZED", true},
+		{errRateLimited, 429, "rate-limited", "RATE_LIMITED", true},
+		{errTooMany, 429, "too-many-requests", "RATE_LIMITED", true},
 		{errNoRoute, 404, "not-found", "NOT_FOUND", true},
 		{errMethod, 405, "method-not-allowed", "METHOD_NOT_ALLOWED", true},
 		{errForeignHost, 403, "foreign-host", "FORBIDDEN", true},
@@ -161,10 +163,10 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	default:
 		s.log.Debug("request refused", "request", requestIDOf(r), "code", p.Code, "error", err)
 	}
-	s.writeProblem(w, r, p)
+	s.writeProblem(w, r, p, err)
 }
 
-func (s *Server) writeProblem(w http.ResponseWriter, r *http.Request, p *problem) {
+func (s *Server) writeProblem(w http.ResponseWriter, r *http.Request, p *problem, cause error) {
 	p.Instance, p.Timestamp = requestIDOf(r), time.Now().UTC().Format(time.RFC3339)
 	h := w.Header()
 	for _, k := range []string{"Content-Length", "Content-Encoding", "Content-Disposition", "ETag", "Last-Modified", "Repr-Digest", "Accept-Ranges"} {
@@ -174,6 +176,10 @@ func (s *Server) writeProblem(w http.ResponseWriter, r *http.Request, p *problem
 	h.Set("Cache-Control", "no-store")
 	if p.Status == http.StatusServiceUnavailable || p.Status == http.StatusInsufficientStorage {
 		h.Set("Retry-After", "10")
+	}
+	var limit *limitError
+	if errors.As(cause, &limit) {
+		limit.header(h)
 	}
 	if p.Status == http.StatusUnauthorized {
 		h.Set("WWW-Authenticate", `Bearer realm="cairn"`)

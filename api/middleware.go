@@ -41,7 +41,7 @@ func (s *Server) finish(rec *recorder, r *http.Request, start time.Time) {
 	if p != nil && p != http.ErrAbortHandler {
 		s.log.Error("panic", "request", requestIDOf(r), "path", r.URL.Path, "panic", p, "stack", string(debug.Stack()))
 		if rec.status == 0 {
-			s.writeProblem(rec, r, problemOf(errPanic))
+			s.writeProblem(rec, r, problemOf(errPanic), errPanic)
 			p = nil
 		}
 	}

@@ -45,6 +45,7 @@ type Server struct {
 	opts     Options
 	log      *slog.Logger
 	handler  http.Handler
+	limits   *limiter
 	draining atomic.Bool
 }
 
@@ -68,7 +69,8 @@ func New(store *buckets.Store, opts *Options) *Server {
 	if s.log = s.opts.Log; s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
-	s.handler = s.wrap(s.router())
+	s.limits = newLimiter(&s.opts.Server)
+	s.handler = s.wrap(s.withCORS(s.router()))
 	return s
 }
 

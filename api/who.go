@@ -24,19 +24,32 @@ const (
 
 type principalKey struct{}
 
-// identified finds out who sent a request, once, before h answers it.
+// identified finds out who sent a request, once, and whether that one sends
+// too many, before h answers it.
 func (s *Server) identified(h handler) handler {
 	return func(w http.ResponseWriter, r *http.Request) error {
 		p, err := s.identify(w, r)
+		if err == nil && p.Operator {
+			return h(w, withPrincipal(r, p))
+		}
+		end, lerr := s.limits.begin(callerOf(p, s.clientIP(r)))
+		if lerr != nil {
+			return lerr
+		}
+		defer end()
 		if err != nil {
 			return err
 		}
-		err = h(w, r.WithContext(context.WithValue(r.Context(), principalKey{}, p)))
+		err = h(w, withPrincipal(r, p))
 		if err != nil && p.Anonymous() && problemOf(err).Code == "access-denied" {
 			return errAnonymous
 		}
 		return err
 	}
+}
+
+func withPrincipal(r *http.Request, p *buckets.Principal) *http.Request {
+	return r.WithContext(context.WithValue(r.Context(), principalKey{}, p))
 }
 
 func (s *Server) identify(w http.ResponseWriter, r *http.Request) (*buckets.Principal, error) {

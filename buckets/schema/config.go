@@ -71,6 +71,9 @@ type JWT struct {
 type Server struct {
 	TrustedProxies []string `key:"trusted_proxies" doc:"addresses or networks whose X-Forwarded-For is believed"`
 	CORSOrigins    []string `key:"cors_origins" doc:"origins whose pages may use the API; * is any, without credentials"`
+	RateLimit      int      `key:"rate_limit" doc:"requests a second that one caller may send in the long run; 0 is no limit" default:"2000"`
+	RateBurst      int      `key:"rate_burst" doc:"requests that one caller may send at once" default:"10000"`
+	MaxConcurrent  int      `key:"max_concurrent" doc:"requests that one caller may have under way; 0 is no limit" default:"256"`
 	PublicURL      string   `key:"public_url" doc:"what signed URLs begin with; by default the request's own"`
 }
 
@@ -95,6 +98,7 @@ func ParseConfig(file string, text []byte, getenv func(string) (string, bool)) (
 		return nil, src.err()
 	}
 	out := &Config{}
+	setDefaults(valueOf(&out.Server))
 	src.eachKey(root, func(k, value *yaml.Node) {
 		switch k.Value {
 		case "storage":
@@ -234,6 +238,11 @@ func (s *source) server(n *yaml.Node, sv *Server) {
 	for i, p := range sv.TrustedProxies {
 		if _, err := ParseNetwork(p); err != nil {
 			s.problem(get(n, "trusted_proxies").Content[i], "%s", err)
+		}
+	}
+	for key, v := range map[string]int{"rate_limit": sv.RateLimit, "rate_burst": sv.RateBurst, "max_concurrent": sv.MaxConcurrent} {
+		if v < 0 {
+			s.problem(get(n, key), "%s %d is negative", key, v)
 		}
 	}
 	for i, o := range sv.CORSOrigins {

@@ -52,6 +52,7 @@ var only = map[string][]string{
 	"github.com/go-jose":            {"api/auth"},
 	"net/http":                      {"api", "api/auth", "api/client", "cmd/cairn"},
 	"github.com/spf13/cobra":        {"cmd/cairn"},
+	"github.com/rs/cors":            {"api"},
 }
 
 type pkg struct {

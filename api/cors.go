@@ -1,0 +1,32 @@
+package api
+
+import (
+	"net/http"
+	"slices"
+
+	"github.com/rs/cors"
+)
+
+// withCORS lets pages of the configured origins use the API, with every
+// header that uploads and downloads need. "*" is any origin, but none whose
+// pages send credentials.
+func (s *Server) withCORS(next http.Handler) http.Handler {
+	origins := s.opts.Server.CORSOrigins
+	if len(origins) == 0 {
+		return next
+	}
+	return cors.New(cors.Options{
+		AllowedOrigins:   origins,
+		AllowCredentials: !slices.Contains(origins, "*"),
+		AllowedMethods:   []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"},
+		AllowedHeaders: []string{"Accept", "Authorization", "Content-Type", "Content-Encoding", "Idempotency-Key", "If-Match", "If-None-Match",
+			"If-Modified-Since", "If-Range", "If-Unmodified-Since", "Range", "X-Request-ID", "X-Requested-With",
+			"Tus-Resumable", "Upload-Checksum", "Upload-Complete", "Upload-Concat", "Upload-Defer-Length", "Upload-Draft-Interop-Version",
+			"Upload-Length", "Upload-Limit", "Upload-Metadata", "Upload-Offset", "X-HTTP-Method-Override", "Origin", "Repr-Digest", "Want-Repr-Digest", "Content-Digest"},
+		ExposedHeaders: []string{"Accept-Ranges", "Content-Disposition", "Content-Length", "Content-Location", "Content-Range", "ETag", "Last-Modified", "Location",
+			"Repr-Digest", "Retry-After", "X-File-Id", "X-Request-ID", "Idempotent-Replayed",
+			"Tus-Checksum-Algorithm", "Tus-Extension", "Tus-Max-Size", "Tus-Resumable", "Tus-Version", "Upload-Complete", "Upload-Concat",
+			"Upload-Defer-Length", "Upload-Draft-Interop-Version", "Upload-Expires", "Upload-Length", "Upload-Limit", "Upload-Metadata", "Upload-Offset"},
+		MaxAge: 600, // seconds
+	}).Handler(next)
+}

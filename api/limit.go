@@ -1,0 +1,130 @@
+package api
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"net/http"
+	"net/netip"
+	"strconv"
+	"sync"
+	"time"
+
+	"golang.org/x/time/rate"
+
+	"github.com/cairn-store/cairn/buckets"
+	"github.com/cairn-store/cairn/buckets/schema"
+)
+
+var (
+	errRateLimited = errors.New("too many requests a second")
+	errTooMany     = errors.New("too many requests at a time")
+)
+
+// A limitError says when to try again.
+type limitError struct {
+	err   error
+	after time.Duration
+}
+
+func (e *limitError) Error() string { return fmt.Sprintf("%v; try again in %s", e.err, e.after) }
+func (e *limitError) Unwrap() error { return e.err }
+
+// header tells clients when to try again, in whole seconds.
+func (e *limitError) header(h http.Header) {
+	h.Set("Retry-After", strconv.Itoa(int(math.Ceil(e.after.Seconds()))))
+}
+
+const maxCallers = 100_000 // remembered at a time
+
+// A limiter bounds the requests of each caller: how many a second, and how
+// many at a time.
+type limiter struct {
+	rate       rate.Limit
+	burst      int
+	concurrent int
+
+	mu      sync.Mutex
+	callers map[string]*caller // mu
+}
+
+type caller struct {
+	tokens *rate.Limiter
+	active int       // limiter.mu
+	seen   time.Time // limiter.mu
+}
+
+// newLimiter returns the limiter of a configuration; zero values don't limit.
+func newLimiter(s *schema.Server) *limiter {
+	l := &limiter{rate: rate.Limit(s.RateLimit), burst: max(s.RateBurst, s.RateLimit), concurrent: s.MaxConcurrent, callers: make(map[string]*caller)}
+	if l.rate == 0 {
+		l.rate = rate.Inf
+	}
+	if l.concurrent == 0 {
+		l.concurrent = math.MaxInt
+	}
+	return l
+}
+
+// begin counts a request of a caller. What it returns must be called when the
+// request is over.
+func (l *limiter) begin(key string) (end func(), err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	c := l.callers[key]
+	if c == nil {
+		if len(l.callers) >= maxCallers {
+			l.forget()
+		}
+		c = &caller{tokens: rate.NewLimiter(l.rate, l.burst)}
+		l.callers[key] = c
+	}
+	c.seen = time.Now()
+	if c.active >= l.concurrent {
+		return nil, &limitError{errTooMany, time.Second}
+	}
+	r := c.tokens.ReserveN(c.seen, 1)
+	if wait := r.DelayFrom(c.seen); wait > 0 {
+		r.CancelAt(c.seen)
+		return nil, &limitError{errRateLimited, max(wait, time.Second)}
+	}
+	c.active++
+	return func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		c.active--
+	}, nil
+}
+
+// forget drops callers that are as good as new; if all are busy, those that
+// do nothing at the moment. mu is held.
+func (l *limiter) forget() {
+	for _, old := range []time.Duration{time.Minute, 0} {
+		for key, c := range l.callers {
+			if c.active == 0 && time.Since(c.seen) >= old {
+				delete(l.callers, key)
+			}
+		}
+		if len(l.callers) < maxCallers/2 {
+			return
+		}
+	}
+}
+
+// callerOf names who is counted: a principal, the holder of a signed URL, or
+// an address.
+func callerOf(p *buckets.Principal, ip string) string {
+	switch {
+	case p != nil && p.Grant != nil:
+		return "grant " + p.Grant.ID
+	case p != nil && p.ID != "":
+		return "id " + p.ID
+	}
+	a, err := netip.ParseAddr(ip)
+	if err == nil && a.Is6() {
+		if n, err := a.Prefix(64); err == nil { // one household's or one machine's
+			return "net " + n.String()
+		}
+	}
+	return "ip " + ip
+}
