@@ -82,6 +82,7 @@ func outcomes() []outcome {
 		{buckets.ErrNotTrashed, 409, "not-trashed", "CONFLICT", true},
 		{buckets.ErrChunksGone, 503, "chunks-damaged", "SERVICE_UNAVAILABLE", true},
 		{buckets.ErrTooLarge, 413, "file-too-large", "PAYLOAD_TOO_LARGE", true},
+		{buckets.ErrOnce, 409, "idempotency-conflict", "CONFLICT", true},
 		{buckets.ErrNoGrant, 404, "grant-not-found", "NOT_FOUND", true},
 		{buckets.ErrNoKey, 404, "key-not-found", "NOT_FOUND", true},
 		{buckets.ErrGrantExpired, 403, "signed-url-expired", "FORBIDDEN", true},

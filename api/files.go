@@ -126,10 +126,11 @@ func (s *Server) copy(w http.ResponseWriter, r *http.Request, src *buckets.Bucke
 		}
 	}
 	f, err := src.Copy(r.Context(), mux.Vars(r)["id"], dst, &buckets.CopyOptions{
-		Version: in.Version, Name: in.Name, Folder: in.Folder, OnConflict: buckets.OnConflict(in.OnConflict)})
+		Version: in.Version, Name: in.Name, Folder: in.Folder, OnConflict: buckets.OnConflict(in.OnConflict), Once: once(r)})
 	if err != nil {
 		return err
 	}
+	replayed(w, f)
 	w.Header().Set("Location", linkOf(f))
 	return s.writeFile(w, r, http.StatusCreated, f)
 }

@@ -1,6 +1,8 @@
 package api
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -75,7 +77,28 @@ func (s *Server) replace(w http.ResponseWriter, r *http.Request, b *buckets.Buck
 func (s *Server) writeUploaded(w http.ResponseWriter, r *http.Request, status int, f *buckets.File) error {
 	w.Header().Set("ETag", etag(f))
 	w.Header().Set("Location", linkOf(f))
+	replayed(w, f)
 	return writeJSON(w, status, uploaded(f, principal(r)))
+}
+
+// once makes a request with an Idempotency-Key happen once. The key stands for
+// all that can be known of the request before its body.
+func once(r *http.Request) *buckets.Once {
+	key := r.Header.Get("Idempotency-Key")
+	if key == "" {
+		return nil
+	}
+	h := r.Header
+	sum := sha256.Sum256(fmt.Appendf(nil, "%s %s %q %q %q %d", r.Method, r.URL.EscapedPath(), r.URL.RawQuery,
+		h.Get("If-Match"), h.Get("If-None-Match"), r.ContentLength))
+	return &buckets.Once{Key: key, Request: hex.EncodeToString(sum[:])}
+}
+
+// replayed tells that an answer is that of an earlier request.
+func replayed(w http.ResponseWriter, f *buckets.File) {
+	if f.Replayed {
+		w.Header().Set("Idempotent-Replayed", "true")
+	}
 }
 
 // An upload is what a request says and carries.
@@ -88,6 +111,7 @@ type upload struct {
 // newUpload reads all of a request that stands before the file's bytes.
 func newUpload(r *http.Request) (*upload, error) {
 	u := &upload{}
+	u.opts.Once = once(r)
 	query, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil {
 		return nil, fmt.Errorf("query: %w: %w", errRequest, err)

@@ -24,9 +24,12 @@ var errOther = errors.New("another file has the name")
 // commit makes the content a version, in one transaction.
 func (u *upload) commit(ctx context.Context) (*File, error) {
 	var out *File
-	err := u.b.s.update(ctx, func(tx manifest.Tx) error {
+	err := u.b.s.update(ctx, func(tx manifest.Tx) (err error) {
 		if tx.Epoch() != u.epoch {
 			return errEpoch
+		}
+		if out, err = u.replay(ctx, tx); out != nil || err != nil {
+			return err
 		}
 		old, err := u.current(ctx, tx)
 		if err != nil {
@@ -67,11 +70,17 @@ func (u *upload) commit(ctx context.Context) (*File, error) {
 		if err := u.b.addVersion(ctx, tx, f, m); err != nil {
 			return err
 		}
+		if err := u.remember(ctx, tx, m); err != nil {
+			return err
+		}
 		out = u.b.file(f, m)
 		return tx.PutFile(ctx, u.b.b.Domain, f)
 	})
 	if err != nil {
 		return nil, err
+	}
+	if out.Replayed {
+		return out, nil
 	}
 	out.NewBytes, out.StoredBytes = u.stats.NewBytes, u.stats.StoredBytes
 	return out, nil

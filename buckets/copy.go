@@ -20,7 +20,7 @@ func (b *Bucket) Copy(ctx context.Context, id string, dst *Bucket, opts *CopyOpt
 		return nil, err
 	}
 	put := &PutOptions{Folder: src.Folder, MIMEType: m.DeclaredMIMEType, Metadata: decodeExact(src.Metadata),
-		Tags: src.Tags, OnConflict: opts.OnConflict}
+		Tags: src.Tags, OnConflict: opts.OnConflict, Once: opts.Once}
 	name := src.Name
 	if opts.Name != "" {
 		name = opts.Name
@@ -44,6 +44,9 @@ func (b *Bucket) link(ctx context.Context, name string, m *manifest.Manifest, op
 	u, err := b.newNamedUpload(ctx, name, opts)
 	if err != nil {
 		return nil, err
+	}
+	if u.earlier != nil {
+		return u.earlier, nil
 	}
 	u.mime, u.c = m.MIMEType, &m.Content
 	if err := b.b.Limits.checkSize(m.Size); err != nil {

@@ -42,6 +42,10 @@ type File struct {
 	NewBytes    int64 // plain bytes of chunks that were not stored before
 	StoredBytes int64 // what those take in packs
 
+	// Replayed says that an earlier upload with the same Once made the file,
+	// and nothing was stored now.
+	Replayed bool
+
 	// Unchanged says that a Put found the current version to have the same
 	// content and made no new one.
 	Unchanged bool
@@ -100,6 +104,9 @@ type PutOptions struct {
 	// "md5") in place of the bucket's; an empty non-nil slice means none.
 	Digests []string
 
+	// Once, if set, makes the upload happen once, however often it is sent.
+	Once *Once
+
 	// Progress, if set, is told how many bytes of content have been taken
 	// in so far. It is called from one goroutine at a time.
 	Progress func(n int64)
@@ -146,6 +153,7 @@ type CopyOptions struct {
 	Name       string
 	Folder     *string
 	OnConflict OnConflict // zero means ConflictNew
+	Once       *Once      // as in PutOptions
 }
 
 // ListOptions choose and page the files of a bucket. Files come in byte

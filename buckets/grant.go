@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"math"
 	"net/netip"
-	"slices"
 	"time"
 
 	"github.com/cairn-store/cairn/buckets/rules"
@@ -376,39 +375,5 @@ func (b *Bucket) Revoke(ctx context.Context, id string) error {
 	if err != nil {
 		return err
 	}
-	return b.s.dropGrants(ctx, []string{grantKey(g.Bucket, g.ID)})
-}
-
-func (s *Store) dropGrants(ctx context.Context, keys []string) error {
-	return s.update(ctx, func(tx manifest.Tx) error {
-		for _, k := range keys {
-			if err := errors.Join(tx.DropValue(ctx, kindGrant, k), tx.DropValue(ctx, kindUses, k)); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-}
-
-// sweepGrants forgets grants that have expired.
-func (s *Store) sweepGrants(ctx context.Context) error {
-	var over []string
-	for v, err := range s.meta.Values(ctx, kindGrant, "") {
-		var g Grant
-		if err == nil {
-			err = json.Unmarshal(v.Value, &g)
-		}
-		if err != nil {
-			return err
-		}
-		if now().After(g.ExpiresAt) {
-			over = append(over, v.Key)
-		}
-	}
-	for part := range slices.Chunk(over, 1000) {
-		if err := s.dropGrants(ctx, part); err != nil {
-			return err
-		}
-	}
-	return nil
+	return b.s.dropValues(ctx, []string{grantKey(g.Bucket, g.ID)}, kindGrant, kindUses)
 }

@@ -46,8 +46,9 @@ type Swept struct {
 	Versions int64 // that were replaced long enough ago
 }
 
-// Sweep removes what the buckets' policies keep no longer: files in the trash
-// and old versions whose time is over.
+// Sweep removes what is kept no longer: files in the trash and old versions
+// whose time is over by their buckets' policies, and what has expired of
+// grants and keys.
 func (s *Store) Sweep(ctx context.Context) (Swept, error) {
 	var done Swept
 	for _, name := range s.Buckets() {
@@ -65,7 +66,13 @@ func (s *Store) Sweep(ctx context.Context) (Swept, error) {
 			return done, fmt.Errorf("sweep bucket %q: %w", name, err)
 		}
 	}
-	return done, s.sweepGrants(ctx)
+	if err := s.sweepValues(ctx, kindGrant, kindUses); err != nil {
+		return done, fmt.Errorf("sweep grants: %w", err)
+	}
+	if err := s.sweepValues(ctx, kindOnce); err != nil {
+		return done, fmt.Errorf("sweep idempotency keys: %w", err)
+	}
+	return done, nil
 }
 
 func (b *Bucket) sweepTrash(ctx context.Context, done *Swept) error {

@@ -99,6 +99,7 @@ type upload struct {
 	allowed  manifest.FileID // that may be updated
 	other    *manifest.File  // found at the commit in place of allowed
 	touch    bool            // write the row of an unchanged file
+	earlier  *File           // that the same upload, sent before, has made
 
 	mime  string
 	c     *manifest.Content
@@ -140,6 +141,17 @@ func (u *upload) begin(ctx context.Context, old *manifest.File) error {
 	}
 	u.epoch = u.b.s.meta.Epoch()
 	u.owner = u.b.whoID()
+	if u.opts.Once != nil {
+		if u.target != "" {
+			if _, err := u.mayUpdate(ctx, old); err != nil {
+				return err
+			}
+		}
+		var err error
+		if u.earlier, err = u.replay(ctx, u.b.s.meta); u.earlier != nil || err != nil {
+			return err
+		}
+	}
 	if old == nil || u.target == "" && u.opts.OnConflict == ConflictNew {
 		if u.opts.IfMatch != "" {
 			return fmt.Errorf("there is no version to match: %w", ErrPrecondition)
@@ -246,6 +258,9 @@ func matches(ifMatch string, m *manifest.Manifest) error {
 
 // run takes the content in and commits it.
 func (u *upload) run(ctx context.Context, r io.Reader) (*File, error) {
+	if u.earlier != nil {
+		return u.earlier, nil
+	}
 	if err := u.take(ctx, r); err != nil {
 		return nil, wrapSpace(err)
 	}
