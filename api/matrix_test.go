@@ -43,6 +43,7 @@ func calls() []call {
 	return []call{
 		{"/healthz", "GET", "/healthz", "none", "", "", 200},
 		{"/readyz", "GET", "/readyz", "none", "", "", 200},
+		{"/api/openapi.json", "GET", "/api/openapi.json", "none", "", "", 200},
 		{b, "GET", "/api/files/BUCKET", buckets.OpList, "", "", 200},
 		{b, "POST", "/api/files/BUCKET?name=new", buckets.OpCreate, "x", "text/plain", 201},
 		{b + "/_usage", "GET", "/api/files/BUCKET/_usage", buckets.OpList, "", "", 200},
@@ -205,7 +206,7 @@ func TestMatrixUnbelieved(t *testing.T) {
 	m := newMatrix(t, "private")
 	for what, bearer := range unbelieved(t) {
 		for _, c := range calls() {
-			if strings.HasSuffix(c.route, "z") {
+			if c.open() {
 				continue
 			}
 			for _, there := range []bool{true, false} {
@@ -353,7 +354,7 @@ func TestMatrixSigned(t *testing.T) {
 		"another address":            {m.sign(ann, "private", m.f.ID, `{"ip": "192.0.2.1"}`).Token, nil},
 	} {
 		for _, cl := range calls() {
-			if strings.HasSuffix(cl.route, "z") {
+			if cl.open() {
 				continue
 			}
 			path := m.path(cl, true)
@@ -408,3 +409,6 @@ func logTo(b *safeBuffer) *slog.Logger {
 }
 
 func (w *world) logged() string { return w.log.String() }
+
+// open reports a route that asks nobody who they are.
+func (c call) open() bool { return !strings.Contains(c.route, "{bucket") && c.op == "none" }

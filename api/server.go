@@ -99,6 +99,7 @@ func (s *Server) routes() []route {
 	return []route{
 		{"/healthz", methods{"GET": s.healthz}},
 		{"/readyz", methods{"GET": s.readyz}},
+		{"/api/openapi.json", methods{"GET": s.openapi}},
 
 		{bucket, methods{"GET": s.in(s.list), "POST": s.in(s.create)}},
 		{bucket + "/_usage", methods{"GET": s.in(s.usage)}},

@@ -1,0 +1,34 @@
+package api
+
+import (
+	_ "embed"
+	"encoding/json"
+	"fmt"
+	"net/http"
+
+	"go.yaml.in/yaml/v3"
+)
+
+//go:embed openapi.yaml
+var openAPIText []byte // never changed
+
+// openAPI is the description of the API, as JSON.
+func openAPI() ([]byte, error) {
+	var doc map[string]any
+	if err := yaml.Unmarshal(openAPIText, &doc); err != nil {
+		return nil, fmt.Errorf("openapi.yaml: %w", err)
+	}
+	return json.Marshal(doc)
+}
+
+// openapi answers with the description of the API.
+func (s *Server) openapi(w http.ResponseWriter, r *http.Request) error {
+	text, err := openAPI()
+	if err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", "max-age=3600")
+	w.Write(text) // a client that is gone needs no answer
+	return nil
+}
