@@ -80,6 +80,7 @@ func calls() []call {
 		{f + "/versions/{n}/view", "GET", "/api/files/BUCKET/FILE/versions/1/view", buckets.OpDownload, "", "", 200},
 		{f + "/versions/{n}/restore", "POST", "/api/files/BUCKET/FILE/versions/1/restore", buckets.OpUpdate, "", "", 200},
 		{f + "/versions/{n}/diff", "GET", "/api/files/BUCKET/FILE/versions/2/diff?from=1", buckets.OpRead, "", "", 200},
+		{"/api/admin/explain", "POST", "/api/admin/explain", "", `{"bucket": "private", "operation": "list"}`, j, 200},
 		{"/api/admin/keys", "GET", "/api/admin/keys", "", "", "", 200},
 		{"/api/admin/keys", "POST", "/api/admin/keys", "", `{"operator": true}`, j, 201},
 		{"/api/admin/keys/{key}", "DELETE", "/api/admin/keys/KEY", "", "", "", 204},

@@ -125,6 +125,7 @@ func (s *Server) routes() []route {
 		{version + "/restore", methods{"POST": s.in(s.restoreVersion)}},
 		{version + "/diff", methods{"GET": s.in(s.diff)}},
 
+		{"/api/admin/explain", methods{"POST": s.operator(s.explain)}},
 		{"/api/admin/keys", methods{"GET": s.operator(s.keys), "POST": s.operator(s.newKey)}},
 		{"/api/admin/keys/{key}", methods{"DELETE": s.operator(s.dropKey)}},
 		{"/api/admin/signing-keys", methods{"POST": s.operator(s.rotateSigning)}},

@@ -69,6 +69,41 @@ func (a *ruleBook) decide(ctx context.Context, req *Request) *Decision {
 	return d
 }
 
+// Explain decides about a request as the policies do, and says what decided;
+// nothing is done. req.File may be made up.
+func Explain(ctx context.Context, policies map[string]Policy, req *Request) (*Decision, error) {
+	env, err := rules.NewEnv()
+	if err != nil {
+		return nil, err
+	}
+	book := &ruleBook{env: env, lookup: func(name string) *bucket {
+		p, ok := policies[name]
+		if !ok {
+			return nil
+		}
+		return &bucket{Policy: p, name: name}
+	}}
+	return book.decide(ctx, req), nil
+}
+
+// Explain says whether who may do op in the bucket, to the file or version id
+// if that is not empty, and what decides it.
+func (s *Store) Explain(ctx context.Context, bucket string, op Op, id string, who *Principal, up *rules.Upload) (*Decision, error) {
+	b, err := s.Bucket(bucket)
+	if err != nil {
+		return nil, err
+	}
+	req := &Request{Op: op, Bucket: bucket, Who: who, Upload: up}
+	if id != "" {
+		f, m, err := b.find(ctx, id, &GetOptions{Trashed: true})
+		if err != nil {
+			return nil, err
+		}
+		req.File = b.file(f, m)
+	}
+	return s.rules.decide(ctx, req), nil
+}
+
 // byRule decides by the rule of the operation or, where there is none and it
 // has one to fall back to, by that one's. A file's own rule goes before its
 // bucket's.

@@ -31,6 +31,7 @@ type files interface {
 	RestoreVersion(ctx context.Context, bucket, id string, n uint64) (*client.File, error)
 	Usage(ctx context.Context, bucket string) (*client.Usage, error)
 
+	Explain(ctx context.Context, q *client.Question) (*client.Decision, error)
 	NewKey(ctx context.Context, opts *client.KeyOptions) (*client.Key, error)
 	Keys(ctx context.Context) ([]client.Key, error)
 	DropKey(ctx context.Context, id string) error

@@ -1,0 +1,50 @@
+package api
+
+import (
+	"fmt"
+	"net/http"
+
+	"github.com/cairn-store/cairn/api/client"
+	"github.com/cairn-store/cairn/buckets"
+	"github.com/cairn-store/cairn/buckets/rules"
+)
+
+// explain says what somebody may do, and what decides it.
+func (s *Server) explain(w http.ResponseWriter, r *http.Request) error {
+	var in client.Question
+	if err := readJSON(r, &in); err != nil {
+		return err
+	}
+	switch op := buckets.Op(in.Operation); op {
+	case buckets.OpCreate, buckets.OpRead, buckets.OpUpdate, buckets.OpDelete, buckets.OpDownload, buckets.OpList:
+	default:
+		return fmt.Errorf("operation %.80q: use create, read, update, delete, download or list: %w", in.Operation, errRequest)
+	}
+	id, _ := in.Auth["id"].(string)
+	who := &buckets.Principal{ID: id, Claims: in.Auth, Request: rules.Request{Method: r.Method, IP: s.clientIP(r), Protocol: "rest"}}
+	d, err := s.store.Explain(r.Context(), in.Bucket, buckets.Op(in.Operation), in.ID, who, uploadOf(in.Upload))
+	if err != nil {
+		return err
+	}
+	return writeJSON(w, http.StatusOK, DecisionView(d))
+}
+
+func uploadOf(u *client.QuestionUpload) *rules.Upload {
+	if u == nil {
+		return &rules.Upload{}
+	}
+	path := u.Name
+	if u.Folder != "" {
+		path = u.Folder + "/" + u.Name
+	}
+	return &rules.Upload{Name: u.Name, Folder: u.Folder, Path: path, Size: u.Size, MIMEType: u.MIMEType}
+}
+
+// DecisionView is a decision as clients see it.
+func DecisionView(d *buckets.Decision) *client.Decision {
+	v := &client.Decision{Allowed: d.Err == nil, Operation: string(d.Op), Bucket: d.Bucket, ID: d.File, By: d.By, RuleOf: string(d.RuleOp), Rule: d.Rule}
+	if d.Err != nil {
+		v.Reason = d.Err.Error()
+	}
+	return v
+}

@@ -1,0 +1,230 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"go.yaml.in/yaml/v3"
+
+	"github.com/cairn-store/cairn/api"
+	"github.com/cairn-store/cairn/api/client"
+	"github.com/cairn-store/cairn/buckets"
+	"github.com/cairn-store/cairn/buckets/rules"
+)
+
+func newRules(t *target) *cobra.Command {
+	cmd := &cobra.Command{Use: "rules", Short: "Test access rules, and tell which of them decides", Args: wants(cobra.NoArgs),
+		RunE: func(*cobra.Command, []string) error { return usageError{errors.New("rules: want test or explain")} }}
+	cmd.AddCommand(newRulesTest(t), newRulesExplain(t))
+	return cmd
+}
+
+// A ruleCase is one entry of a file of cases.
+type ruleCase struct {
+	Name      string         `yaml:"name"`
+	Bucket    string         `yaml:"bucket"`
+	Operation string         `yaml:"operation"`
+	Auth      map[string]any `yaml:"auth"` // claims, "id" among them; none is anonymous
+	File      *ruleFile      `yaml:"file"`
+	Upload    *ruleUpload    `yaml:"upload"`
+	Request   *ruleRequest   `yaml:"request"`
+	Allow     *bool          `yaml:"allow"`
+}
+
+type ruleFile struct {
+	ID       string            `yaml:"id"`
+	Name     string            `yaml:"name"`
+	Folder   string            `yaml:"folder"`
+	Size     int64             `yaml:"size"`
+	MIMEType string            `yaml:"mime_type"`
+	Owner    string            `yaml:"owner"`
+	State    string            `yaml:"state"`
+	Version  uint64            `yaml:"version"`
+	Metadata map[string]any    `yaml:"metadata"`
+	Tags     []string          `yaml:"tags"`
+	Access   map[string]string `yaml:"access"`
+	Created  time.Time         `yaml:"created_at"`
+	Updated  time.Time         `yaml:"updated_at"`
+}
+
+type ruleUpload struct {
+	Name     string `yaml:"name"`
+	Folder   string `yaml:"folder"`
+	Size     int64  `yaml:"size"`
+	MIMEType string `yaml:"mime_type"`
+}
+
+type ruleRequest struct {
+	Method   string    `yaml:"method"`
+	IP       string    `yaml:"ip"`
+	Protocol string    `yaml:"protocol"`
+	Time     time.Time `yaml:"time"`
+}
+
+// request is what the case is about.
+func (c *ruleCase) request() *buckets.Request {
+	id, _ := c.Auth["id"].(string)
+	req := &buckets.Request{Op: buckets.Op(c.Operation), Bucket: c.Bucket, Who: &buckets.Principal{ID: id, Claims: c.Auth}}
+	if r := c.Request; r != nil {
+		req.Who.Request = rules.Request{Method: r.Method, IP: r.IP, Protocol: r.Protocol, Time: r.Time}
+	}
+	if f := c.File; f != nil {
+		req.File = &buckets.File{ID: f.ID, Bucket: c.Bucket, Name: f.Name, Folder: f.Folder, Size: f.Size, MIMEType: f.MIMEType, Owner: f.Owner,
+			State: buckets.State(f.State), Version: f.Version, Metadata: f.Metadata, Tags: f.Tags, Access: f.Access, CreatedAt: f.Created, UpdatedAt: f.Updated}
+		if f.State == "" {
+			req.File.State = buckets.Active
+		}
+	}
+	if u := c.Upload; u != nil {
+		req.Upload = &rules.Upload{Name: u.Name, Folder: u.Folder, Path: strings.TrimPrefix(u.Folder+"/"+u.Name, "/"), Size: u.Size, MIMEType: u.MIMEType}
+	}
+	return req
+}
+
+func newRulesTest(t *target) *cobra.Command {
+	return &cobra.Command{
+		Use: "test --schema schema.yaml FILE", Short: "Run a table of cases against the rules of a schema", Args: wants(cobra.ExactArgs(1)),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			s, err := t.settings()
+			if err != nil {
+				return err
+			}
+			if s.schema == nil {
+				return usageError{errors.New("rules test: want --schema")}
+			}
+			policies, err := buckets.Policies(s.schema)
+			if err != nil {
+				return err
+			}
+			cases, err := readCases(args[0])
+			if err != nil {
+				return err
+			}
+			return testRules(cmd, policies, cases)
+		},
+	}
+}
+
+func readCases(file string) ([]ruleCase, error) {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	var doc struct {
+		Cases []ruleCase `yaml:"cases"`
+	}
+	d := yaml.NewDecoder(bytes.NewReader(text))
+	d.KnownFields(true)
+	if err := d.Decode(&doc); err != nil && !errors.Is(err, io.EOF) {
+		return nil, fmt.Errorf("%s: %w", file, err)
+	}
+	if len(doc.Cases) == 0 {
+		return nil, fmt.Errorf("%s: there are no cases in it", file)
+	}
+	for i := range doc.Cases {
+		c := &doc.Cases[i]
+		if c.Allow == nil {
+			return nil, fmt.Errorf("%s: case %d (%s): say allow: true or allow: false", file, i+1, c.Name)
+		}
+	}
+	return doc.Cases, nil
+}
+
+func testRules(cmd *cobra.Command, policies map[string]buckets.Policy, cases []ruleCase) error {
+	failed := 0
+	for i := range cases {
+		c := &cases[i]
+		d, err := buckets.Explain(cmd.Context(), policies, c.request())
+		if err != nil {
+			return err
+		}
+		name := c.Name
+		if name == "" {
+			name = fmt.Sprintf("case %d", i+1)
+		}
+		if (d.Err == nil) == *c.Allow {
+			fmt.Fprintf(cmd.OutOrStdout(), "ok    %s\n", name)
+			continue
+		}
+		failed++
+		fmt.Fprintf(cmd.OutOrStdout(), "FAIL  %s: %s\n", name, decisionLine(api.DecisionView(d)))
+	}
+	fmt.Fprintf(cmd.OutOrStdout(), "%d cases, %d failed\n", len(cases), failed)
+	if failed > 0 {
+		return errReported
+	}
+	return nil
+}
+
+// decisionLine is a decision for people.
+func decisionLine(d *client.Decision) string {
+	line := "allowed"
+	if !d.Allowed {
+		line = "denied"
+	}
+	line += " by " + d.By
+	if d.Rule != "" {
+		line += fmt.Sprintf(" %s: %s", d.RuleOf, strings.Join(strings.Fields(d.Rule), " "))
+	}
+	if d.Reason != "" {
+		line += " (" + d.Reason + ")"
+	}
+	return line
+}
+
+func newRulesExplain(t *target) *cobra.Command {
+	var as, upload string
+	cmd := &cobra.Command{
+		Use: "explain [flags] OPERATION BUCKET[/ID]", Short: "Tell whether somebody may do something, and which rule decides", Args: wants(cobra.ExactArgs(2)),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			q := &client.Question{Operation: args[0], Bucket: args[1]}
+			for flag, into := range map[string]any{as: &q.Auth, upload: &q.Upload} {
+				if flag != "" {
+					if err := json.Unmarshal([]byte(flag), into); err != nil {
+						return usageError{fmt.Errorf("%s is not a JSON object: %w", flag, err)}
+					}
+				}
+			}
+			return t.with(cmd, func(ctx context.Context, fl files) (err error) {
+				if strings.Contains(args[1], "/") {
+					if q.Bucket, q.ID, err = resolve(ctx, fl, args[1]); err != nil {
+						return err
+					}
+				}
+				d, err := fl.Explain(ctx, q)
+				if err != nil {
+					return err
+				}
+				if t.json {
+					return json.NewEncoder(cmd.OutOrStdout()).Encode(d)
+				}
+				_, err = fmt.Fprintln(cmd.OutOrStdout(), decisionLine(d))
+				return err
+			})
+		},
+	}
+	cmd.Flags().StringVar(&as, "as", "", `claims of that one, such as '{"id": "ann", "role": "editor"}' (default: anonymous)`)
+	cmd.Flags().StringVar(&upload, "upload", "", `what an upload would bring, such as '{"name": "a.png", "size": 1000, "mime_type": "image/png"}'`)
+	return cmd
+}
+
+func (d directory) Explain(ctx context.Context, q *client.Question) (*client.Decision, error) {
+	id, _ := q.Auth["id"].(string)
+	up := &rules.Upload{}
+	if u := q.Upload; u != nil {
+		up = &rules.Upload{Name: u.Name, Folder: u.Folder, Path: strings.TrimPrefix(u.Folder+"/"+u.Name, "/"), Size: u.Size, MIMEType: u.MIMEType}
+	}
+	out, err := d.s.Explain(ctx, q.Bucket, buckets.Op(q.Operation), q.ID, &buckets.Principal{ID: id, Claims: q.Auth}, up)
+	if err != nil {
+		return nil, err
+	}
+	return api.DecisionView(out), nil
+}
