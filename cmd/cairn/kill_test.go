@@ -49,9 +49,9 @@ type running struct {
 	url string
 }
 
-func start(t *testing.T, bin, dir string) *running {
+func start(t *testing.T, bin, dir string, flags ...string) *running {
 	t.Helper()
-	cmd := exec.Command(bin, "serve", "--dev", "--addr", "127.0.0.1:0", "--data", dir)
+	cmd := exec.Command(bin, append([]string{"serve", "--dev", "--addr", "127.0.0.1:0", "--data", dir}, flags...)...)
 	cmd.Stderr = io.Discard
 	out, err := cmd.StdoutPipe()
 	if err != nil {
