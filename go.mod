@@ -1,6 +1,6 @@
 module github.com/cairn-store/cairn
 
-go 1.26.0
+go 1.26.5
 
 require (
 	cel.dev/cel-go v0.33.2

@@ -22,7 +22,7 @@ const testSecret = "0123456789abcdef0123456789abcdef"
 
 const testConfig = `
 auth: {jwt: {secret: ` + testSecret + `, issuer: alyx, audience: cairn}}
-storage: {operators: 'auth.role == "admin"', backends: {local: {type: filesystem, filesystem: {path: PATH}}}}
+storage: {operators: 'auth.role == "admin"', backends: {local: {type: filesystem, filesystem: {path: "PATH"}}}}
 `
 
 // secured serves the buckets of a schema to those who bear tokens.

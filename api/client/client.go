@@ -125,6 +125,8 @@ func (c *Client) do(ctx context.Context, q *request) (*http.Response, error) {
 	return nil, e
 }
 
+const maxAnswer = 64 << 20 // bytes of JSON
+
 // call sends a request and decodes the answer into out, unless that is nil.
 func (c *Client) call(ctx context.Context, q *request, out any) error {
 	resp, err := c.do(ctx, q)
@@ -135,7 +137,11 @@ func (c *Client) call(ctx context.Context, q *request, out any) error {
 	if out == nil {
 		return nil
 	}
-	if err := json.NewDecoder(resp.Body).Decode(out); err != nil {
+	p, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
+	if err == nil {
+		err = json.Unmarshal(p, out)
+	}
+	if err != nil {
 		return fmt.Errorf("answer to %s %s: %w", q.method, resp.Request.URL.Path, err)
 	}
 	return nil

@@ -180,6 +180,10 @@ func (c *Client) pages(ctx context.Context, path []string, q url.Values) iter.Se
 			if p.NextCursor == "" {
 				return
 			}
+			if q.Get("cursor") == p.NextCursor {
+				yield(nil, fmt.Errorf("the server's listing does not go on after cursor %.100q", p.NextCursor))
+				return
+			}
 			q.Set("cursor", p.NextCursor)
 		}
 	}
