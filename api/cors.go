@@ -11,8 +11,8 @@ import (
 // header that uploads and downloads need. "*" is any origin, but none whose
 // pages send credentials.
 func (s *Server) withCORS(next http.Handler) http.Handler {
-	origins := s.opts.Server.CORSOrigins
-	if len(origins) == 0 {
+	origins := s.opts.Server.CORS.AllowedOrigins
+	if len(origins) == 0 || !s.opts.Server.CORS.Enabled {
 		return next
 	}
 	return cors.New(cors.Options{

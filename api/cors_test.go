@@ -9,7 +9,7 @@ const corsSchema = `buckets: {b: {rules: {create: "true", read: "true"}}}`
 
 func TestCORS(t *testing.T) {
 	w := securedBy(t, testConfig+`
-server: {cors_origins: ["https://app.example.com"]}
+server: {cors: {allowed_origins: ["https://app.example.com"], max_age: 12h}}
 `, corsSchema)
 	preflight := func(origin, method, headers string) *answer {
 		return w.do("OPTIONS", "/api/files/b", nil, "Origin", origin, "Access-Control-Request-Method", method, "Access-Control-Request-Headers", headers)
@@ -54,7 +54,7 @@ server: {cors_origins: ["https://app.example.com"]}
 // Any origin is never allowed to send credentials.
 func TestCORSAnyOrigin(t *testing.T) {
 	w := securedBy(t, testConfig+`
-server: {cors_origins: ["*"]}
+server: {cors: {allowed_origins: ["*"], allow_credentials: true}}
 `, corsSchema)
 	a := w.do("GET", "/api/files/b", nil, "Origin", "https://anybody.example")
 	if a.Header.Get("Access-Control-Allow-Origin") != "*" || a.Header.Get("Access-Control-Allow-Credentials") != "" {

@@ -68,8 +68,8 @@ func (v *Verifier) Verify(ctx context.Context, token string) (sub string, claims
 		return "", nil, err
 	}
 	want := jwt.Expected{Issuer: v.cfg.Issuer, Time: time.Now()}
-	if v.cfg.Audience != "" {
-		want.AnyAudience = jwt.Audience{v.cfg.Audience}
+	if len(v.cfg.Audience) > 0 {
+		want.AnyAudience = jwt.Audience(v.cfg.Audience)
 	}
 	if err := std.ValidateWithLeeway(want, time.Duration(v.cfg.Leeway)); err != nil {
 		return "", nil, fmt.Errorf("%w: %s", ErrToken, reason(err))

@@ -74,7 +74,7 @@ func newVerifier(t *testing.T, cfg schema.JWT) *Verifier {
 }
 
 func TestVerify(t *testing.T) {
-	v := newVerifier(t, schema.JWT{Secret: testSecret, Algorithm: "HS256", Issuer: "alyx", Audience: "cairn", Leeway: schema.Duration(30 * time.Second)})
+	v := newVerifier(t, schema.JWT{Secret: testSecret, Algorithm: "HS256", Issuer: "alyx", Audience: schema.Words{"cairn", "api"}, Leeway: schema.Duration(30 * time.Second)})
 	hs := func(change map[string]any) string {
 		return sign(t, jose.HS256, []byte(testSecret), "", claims(change))
 	}

@@ -63,14 +63,26 @@ type JWT struct {
 	JWKS      string   `key:"jwks" doc:"file or https URL of public keys, for RS256, ES256 and EdDSA"`
 	Algorithm string   `key:"algorithm" doc:"the one algorithm taken; by default HS256 with a secret"`
 	Issuer    string   `key:"issuer" doc:"that iss must be; empty takes any"`
-	Audience  string   `key:"audience" doc:"that aud must hold; empty takes any"`
+	Audience  Words    `key:"audience" doc:"that aud must hold, or one of several; none takes any"`
 	Leeway    Duration `key:"leeway" doc:"by which clocks may differ" default:"30s"`
+}
+
+func (*JWT) passes() []string { return []string{"access_ttl", "refresh_ttl"} }
+
+// CORS says whose pages may use the API.
+type CORS struct {
+	Enabled        bool     `key:"enabled" doc:"false allows none" default:"true"`
+	AllowedOrigins []string `key:"allowed_origins" doc:"such as https://app.example.com; * is any, without credentials"`
+}
+
+func (*CORS) passes() []string {
+	return []string{"allowed_methods", "allowed_headers", "exposed_headers", "allow_credentials", "max_age"}
 }
 
 // Server says how requests are taken.
 type Server struct {
 	TrustedProxies []string `key:"trusted_proxies" doc:"addresses or networks whose X-Forwarded-For is believed"`
-	CORSOrigins    []string `key:"cors_origins" doc:"origins whose pages may use the API; * is any, without credentials"`
+	CORS           CORS     `key:"cors" doc:"pages of other origins that may use the API"`
 	RateLimit      int      `key:"rate_limit" doc:"requests a second that one caller may send in the long run; 0 is no limit" default:"2000"`
 	RateBurst      int      `key:"rate_burst" doc:"requests that one caller may send at once" default:"10000"`
 	MaxConcurrent  int      `key:"max_concurrent" doc:"requests that one caller may have under way; 0 is no limit" default:"256"`
@@ -245,9 +257,9 @@ func (s *source) server(n *yaml.Node, sv *Server) {
 			s.problem(get(n, key), "%s %d is negative", key, v)
 		}
 	}
-	for i, o := range sv.CORSOrigins {
+	for i, o := range sv.CORS.AllowedOrigins {
 		if o != "*" && !strings.HasPrefix(o, "https://") && !strings.HasPrefix(o, "http://") {
-			s.problem(get(n, "cors_origins").Content[i], "origin %q: write it as https://host, or *", o)
+			s.problem(get(n, "cors", "allowed_origins").Content[i], "origin %q: write it as https://host, or *", o)
 		}
 	}
 }

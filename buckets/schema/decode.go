@@ -56,6 +56,9 @@ func (s *source) syntax(err error) {
 	s.problem(at, "not YAML: %s", message)
 }
 
+// A passer is a type with keys that mean something to Alyx and nothing here.
+type passer interface{ passes() []string }
+
 // decode fills v with what n says. Types say how by their tags: key names a
 // field's key and, after commas, its other spellings.
 func (s *source) decode(n *yaml.Node, v reflect.Value) {
@@ -124,7 +127,11 @@ func (s *source) decodeStruct(n *yaml.Node, v reflect.Value) {
 		return
 	}
 	fields := fieldsOf(v)
+	seen := make(map[int]string)
 	s.eachKey(n, func(k, value *yaml.Node) {
+		if p, ok := v.Addr().Interface().(passer); ok && slices.Contains(p.passes(), k.Value) {
+			return
+		}
 		i := slices.IndexFunc(fields, func(f field) bool { return slices.Contains(f.keys, k.Value) })
 		if i < 0 {
 			var names []string
@@ -138,6 +145,10 @@ func (s *source) decodeStruct(n *yaml.Node, v reflect.Value) {
 			s.problem(k, "unknown key %q%s", k.Value, hint)
 			return
 		}
+		if seen[i] != "" {
+			s.problem(k, "%q is another spelling of %q, which is there too", k.Value, seen[i])
+		}
+		seen[i] = k.Value
 		if isNull(value) {
 			return // "key:" with nothing behind it is as good as no key
 		}

@@ -33,6 +33,10 @@ func (*Compression) shape() (string, shape) {
 	return "word or keys", shape{"enum": []any{"none", "gzip", "zstd", true, false}}
 }
 
+func (*Words) shape() (string, shape) {
+	return "text or list", shape{"type": []string{"string", "array"}, "items": shape{"type": "string"}}
+}
+
 func (*Versioning) shape() (string, shape) { return "true, false or keys", shape{"type": "boolean"} }
 
 func (*Chunking) shape() (string, shape) {

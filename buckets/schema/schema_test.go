@@ -145,11 +145,11 @@ func getenv(name string) (string, bool) { v, ok := env[name]; return v, ok }
 
 func TestConfig(t *testing.T) {
 	cfg, err := ParseConfig("alyx.yml", []byte(`
-server: {port: 8090, max_body_size: 10, trusted_proxies: [10.1.2.3/8, "::1"], cors_origins: ["https://a.example"]}
+server: {port: 8090, max_body_size: 10, trusted_proxies: [10.1.2.3/8, "::1"], cors: {enabled: true, allowed_origins: ["https://a.example"], max_age: 12h}}
 database:
   path: ${UNSET}
 auth:
-  jwt: {secret: "${SECRET}", issuer: alyx, audience: "${AUD:-files}"}
+  jwt: {secret: "${SECRET}", issuer: alyx, audience: ["${AUD:-files}"], access_ttl: 15m, refresh_ttl: 168h}
   oauth: {google: {client_id: x}}
 storage:
   operators: auth.role == 'admin'
@@ -162,7 +162,7 @@ storage:
 	if err != nil {
 		t.Fatal(err)
 	}
-	if j := cfg.Auth.JWT; j.Secret != env["SECRET"] || j.Audience != "files" || j.Algorithm != "HS256" || j.Leeway != Duration(30*time.Second) {
+	if j := cfg.Auth.JWT; j.Secret != env["SECRET"] || !reflect.DeepEqual(j.Audience, Words{"files"}) || j.Algorithm != "HS256" || j.Leeway != Duration(30*time.Second) {
 		t.Errorf("jwt: %+v", j)
 	}
 	b := cfg.Storage.Backends
@@ -174,6 +174,7 @@ storage:
 func TestWrongConfig(t *testing.T) {
 	for i, c := range []struct{ text, at, message string }{
 		{"storage:\n  backend: {}\n", "2:3", `did you mean "backends"`},
+		{"storage:\n  backends:\n    a: {type: filesystem, filesystem: {path: x, base_path: y}}\n", "3:50", "another spelling"},
 		{"storage:\n  backends:\n    a: {type: ftp}\n", "3:15", "use one of filesystem, s3"},
 		{"storage:\n  backends:\n    a: {filesystem: {path: x}}\n", "3:8", "no type"},
 		{"storage:\n  backends:\n    a: {type: filesystem}\n", "3:8", "no path"},
@@ -181,6 +182,8 @@ func TestWrongConfig(t *testing.T) {
 		{"storage:\n  backends:\n    a: {type: s3, s3: {bucket: b, bucket_prefix: x}}\n", "3:35", "one S3 bucket"},
 		{"storage:\n  backends:\n    a: {type: s3, s3: {bucket: b, access_key_id: x}}\n", "3:23", "half a key"},
 		{"storage:\n  operators: auth.role ==\n", "2:14", "does not compile"},
+		{"auth:\n  jwt: {isuer: x}\n", "2:9", `did you mean "issuer"`},
+		{"auth:\n  jwt: {audience: {a: b}}\n", "2:19", "a list of texts"},
 		{"auth:\n  jwt: {secret: short}\n", "2:17", "at least 32"},
 		{"auth:\n  jwt: {secret: \"${NONE}\"}\n", "2:17", "NONE is not set"},
 		{"auth:\n  jwt: {jwks: keys.json}\n", "2:8", "needs its algorithm"},
@@ -188,7 +191,7 @@ func TestWrongConfig(t *testing.T) {
 		{"auth:\n  jwt: {jwks: keys.json, algorithm: HS256}\n", "2:37", "does not go with"},
 		{"auth:\n  jwt: {jwks: 'http://x', algorithm: RS256}\n", "2:15", "https only"},
 		{"server:\n  trusted_proxies: [proxy]\n", "2:21", "neither an address"},
-		{"server:\n  cors_origins: [example.com]\n", "2:18", "https://host"},
+		{"server:\n  cors: {allowed_origins: [example.com]}\n", "2:28", "https://host"},
 	} {
 		_, err := ParseConfig("a.yml", []byte(c.text), getenv)
 		var ps Problems

@@ -59,6 +59,27 @@ func parseDuration(text string) (time.Duration, error) {
 	return d, err
 }
 
+// Words are one or several, as a text or a list.
+type Words []string
+
+func (w *Words) parse(n *yaml.Node) error {
+	if n.Kind == yaml.ScalarNode && n.Value != "" {
+		*w = Words{n.Value}
+		return nil
+	}
+	*w = nil
+	if n.Kind == yaml.SequenceNode {
+		for _, e := range n.Content {
+			if e.Kind != yaml.ScalarNode || e.Value == "" {
+				return fmt.Errorf("%s is not a text", describe(e))
+			}
+			*w = append(*w, e.Value)
+		}
+		return nil
+	}
+	return fmt.Errorf("%s is neither a text nor a list of texts", describe(n))
+}
+
 // oneOf takes a word out of a few.
 func oneOf(n *yaml.Node, words ...string) (string, error) {
 	if n.Kind != yaml.ScalarNode || !slices.Contains(words, n.Value) {
