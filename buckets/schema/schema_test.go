@@ -174,7 +174,7 @@ storage:
 func TestWrongConfig(t *testing.T) {
 	for i, c := range []struct{ text, at, message string }{
 		{"storage:\n  backend: {}\n", "2:3", `did you mean "backends"`},
-		{"storage:\n  backends:\n    a: {type: filesystem, filesystem: {path: x, base_path: y}}\n", "3:50", "another spelling"},
+		{"storage:\n  backends:\n    a: {type: filesystem, filesystem: {path: x, base_path: y}}\n", "3:49", "another spelling"},
 		{"storage:\n  backends:\n    a: {type: ftp}\n", "3:15", "use one of filesystem, s3"},
 		{"storage:\n  backends:\n    a: {filesystem: {path: x}}\n", "3:8", "no type"},
 		{"storage:\n  backends:\n    a: {type: filesystem}\n", "3:8", "no path"},
