@@ -34,7 +34,7 @@ func (s *Server) download(w http.ResponseWriter, r *http.Request, b *buckets.Buc
 
 // view shows what a browser can show without running it.
 func (s *Server) view(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
-	return s.content(w, r, b, func(f *buckets.File) (string, bool) { return inlineType(f, b.InlineTypes()) })
+	return s.content(w, r, b, func(f *buckets.File) (string, bool) { return inlineType(f, b.Policy().InlineTypes) })
 }
 
 // content answers with bytes. inline returns the type to show them as, and

@@ -46,6 +46,7 @@ func calls() []call {
 		{"/api/openapi.json", "GET", "/api/openapi.json", "none", "", "", 200},
 		{b, "GET", "/api/files/BUCKET", buckets.OpList, "", "", 200},
 		{b, "POST", "/api/files/BUCKET?name=new", buckets.OpCreate, "x", "text/plain", 201},
+		{b + "/_capabilities", "GET", "/api/files/BUCKET/_capabilities", "none", "", "", 200},
 		{b + "/_usage", "GET", "/api/files/BUCKET/_usage", buckets.OpList, "", "", 200},
 		{b + "/_sign-upload", "POST", "/api/files/BUCKET/_sign-upload", buckets.OpCreate, `{"max_size": 5}`, j, 200},
 		{b + "/_grants", "GET", "/api/files/BUCKET/_grants", "none", "", "", 200},

@@ -102,6 +102,7 @@ func (s *Server) routes() []route {
 		{"/api/openapi.json", methods{"GET": s.openapi}},
 
 		{bucket, methods{"GET": s.in(s.list), "POST": s.in(s.create)}},
+		{bucket + "/_capabilities", methods{"GET": s.in(s.capabilities)}},
 		{bucket + "/_usage", methods{"GET": s.in(s.usage)}},
 		{bucket + "/_sign-upload", methods{"POST": s.in(s.signUpload)}},
 		{bucket + "/_grants", methods{"GET": s.in(s.grants)}},

@@ -184,7 +184,7 @@ var guards = map[string][]guarded{
 	}}},
 }
 
-var unguarded = []string{"As", "Name", "Cursor", "InlineTypes", "Redeem", "Grant", "Grants", "Revoke"}
+var unguarded = []string{"As", "Name", "Cursor", "Policy", "Chunker", "Redeem", "Grant", "Grants", "Revoke"}
 
 // newGuarded returns a bucket with an active file of two versions and a
 // trashed one, as seen by alice.

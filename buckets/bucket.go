@@ -33,9 +33,11 @@ func (b *Bucket) As(who *Principal) *Bucket {
 // Name returns the bucket's name.
 func (b *Bucket) Name() string { return b.b.name }
 
-// InlineTypes are the media types that may be shown in place, nil for those
-// that are harmless.
-func (b *Bucket) InlineTypes() []string { return b.b.InlineTypes }
+// Policy is what the bucket is set up to do, with defaults filled in.
+func (b *Bucket) Policy() Policy { return b.b.Policy }
+
+// Chunker names how the bucket's new files are cut, with all parameters.
+func (b *Bucket) Chunker() string { return b.b.splitter.String() }
 
 func (b *Bucket) whoID() string {
 	if b.who == nil {

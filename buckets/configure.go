@@ -36,11 +36,9 @@ func (s *Store) SetPolicies(ctx context.Context, policies map[string]Policy) err
 		if s.chunks[p.Domain] == nil {
 			return fmt.Errorf("buckets: bucket %q: no backend is called %q", name, p.Domain)
 		}
+		p.fill()
 		if p.SignedURLTTL > maxSignedLife {
 			return fmt.Errorf("buckets: bucket %q: URLs signed for %s: at most %s", name, p.SignedURLTTL, maxSignedLife)
-		}
-		if p.Profile == "" {
-			p.Profile = "balanced"
 		}
 		splitter, err := chunker.Profile(p.Profile)
 		if err != nil {
@@ -55,6 +53,25 @@ func (s *Store) SetPolicies(ctx context.Context, policies map[string]Policy) err
 	}
 	s.buckets.Store(&all)
 	return nil
+}
+
+// fill puts defaults in the place of zero values.
+func (p *Policy) fill() {
+	if p.Profile == "" {
+		p.Profile = "balanced"
+	}
+	if p.Limits.TypeCheck == "" {
+		p.Limits.TypeCheck = TypeSniff
+	}
+	if p.SignedURLTTL == 0 {
+		p.SignedURLTTL = maxGrantLife
+	}
+	if p.UploadExpiry == 0 {
+		p.UploadExpiry = 24 * time.Hour
+	}
+	if p.Dedup == "" {
+		p.Dedup = DedupPrincipal
+	}
 }
 
 // bound is the kind of values that name the domain in which a bucket's files

@@ -100,9 +100,6 @@ func (b *Bucket) Sign(ctx context.Context, g Grant, life time.Duration) (*Grant,
 		return nil, "", err
 	}
 	longest := b.b.SignedURLTTL
-	if longest == 0 {
-		longest = maxGrantLife
-	}
 	if longest < 0 || b.grant() != nil {
 		return nil, "", fmt.Errorf("no URLs are signed here: %w", ErrGrantScope)
 	}

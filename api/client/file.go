@@ -79,6 +79,23 @@ type Diff struct {
 	RemovedBytes int64  `json:"removed_bytes"`
 }
 
+// Capabilities are what a bucket takes and offers. Zero is no limit.
+type Capabilities struct {
+	Hash              string   `json:"hash"`    // of chunks
+	Chunker           string   `json:"chunker"` // how content is cut, with all parameters
+	Protocols         []string `json:"protocols"`
+	MaxFileSize       int64    `json:"max_file_size"`
+	AllowedTypes      []string `json:"allowed_types"`
+	AllowedExtensions []string `json:"allowed_extensions"`
+	TypeCheck         string   `json:"type_check"`
+	Digests           []string `json:"digests"`
+	DedupScope        string   `json:"dedup_scope"`    // among whose files an upload may be told that bytes are there
+	UploadExpiry      int64    `json:"upload_expiry"`  // seconds that an unfinished upload is kept
+	SignedURLTTL      int64    `json:"signed_url_ttl"` // seconds; 0 is none
+	Versioning        bool     `json:"versioning"`
+	FileRules         bool     `json:"file_rules"`
+}
+
 // A Key is an API key. Its token is shown only when it is made.
 type Key struct {
 	ID         string   `json:"id"`

@@ -123,6 +123,14 @@ func Keys() string {
 	return strings.TrimSuffix(b.String(), "\n")
 }
 
+// BucketKeys are the keys that a bucket may have.
+func BucketKeys() (keys []string) {
+	for _, f := range fieldsOf(valueOf(new(Bucket))) {
+		keys = append(keys, f.keys[0])
+	}
+	return keys
+}
+
 func rows(b *strings.Builder, prefix string, v reflect.Value) {
 	for _, f := range fieldsOf(v) {
 		at := v.Field(f.index)
