@@ -19,7 +19,7 @@ import (
 )
 
 // ErrCredentials reports credentials that are not understood.
-var ErrCredentials = errors.New("Authorization is not understood: send \"Bearer TOKEN\"")
+var ErrCredentials = errors.New("header Authorization is not understood: send \"Bearer TOKEN\"")
 
 // Keys finds the principal of an API key; *buckets.Store does.
 type Keys interface {

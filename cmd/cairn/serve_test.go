@@ -5,6 +5,9 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/cairn-store/cairn/api/auth"
+	"github.com/cairn-store/cairn/buckets/schema"
 )
 
 const goodConfig = `auth: {jwt: {secret: 0123456789abcdef0123456789abcdef}}
@@ -70,6 +73,32 @@ func TestSchemaCheck(t *testing.T) {
 		t.Errorf("checking has made %v, %v", entries, err)
 	}
 	(&shell{t, nil}).run(2, "", "schema", "check")
+}
+
+func TestToken(t *testing.T) {
+	flags := declared(t, strings.Replace(goodConfig, "jwt: {", "jwt: {issuer: alyx, audience: cairn, ", 1), goodSchema)
+	out, _ := (&shell{t, flags}).run(0, "", "token", "ann", "--claim", "role=editor", "--expires", "1m")
+	cfg, err := schema.ParseConfig("alyx.yml", []byte(read(t, flags[3])), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	v, err := auth.NewVerifier(cfg.Auth.JWT)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if sub, claims, err := v.Verify(t.Context(), strings.TrimSpace(out)); err != nil || sub != "ann" || claims["role"] != "editor" {
+		t.Errorf("%q %v %v", sub, claims, err)
+	}
+	(&shell{t, flags[:2]}).run(2, "", "token", "ann")
+}
+
+func read(t *testing.T, file string) string {
+	t.Helper()
+	p, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(p)
 }
 
 // Commands on a directory see the buckets of the schema, and say so when it
