@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"io/fs"
 	"net/http"
@@ -32,7 +31,7 @@ var (
 	errPanic         = errors.New("internal error; the log has more under this request ID")
 	errRange         = errors.New("range is not within the file")
 	errAnonymous     = errors.New("this needs a token: send Authorization: Bearer TOKEN")
-	errOperator      = fmt.Errorf("only operators may do this: %w", fs.ErrPermission)
+	errOperator      = errors.New("only operators may do this")
 	errPreview       = errors.New("previews are not available")
 )
 
@@ -95,6 +94,7 @@ func outcomes() []outcome {
 		{buckets.ErrTypeMismatch, 422, "type-mismatch", "INVALID_REQUEST", true},
 		{buckets.ErrNoSpace, 507, "backend-full", "STORAGE_FULL", false},
 		{buckets.ErrClosed, 503, "draining", "SERVICE_UNAVAILABLE", true},
+		{errOperator, 403, "access-denied", "FORBIDDEN", true},
 		{fs.ErrPermission, 403, "access-denied", "FORBIDDEN", false},
 		{fs.ErrInvalid, 400, "invalid-request", "INVALID_REQUEST", true},
 		{fs.ErrNotExist, 404, "file-not-found", "FILE_NOT_FOUND", false},

@@ -69,7 +69,7 @@ type Authorizer interface {
 
 // ErrPerFile says that a listing as a whole is neither allowed nor denied:
 // each file decides.
-var ErrPerFile = fmt.Errorf("each file decides: %w", fs.ErrPermission)
+var ErrPerFile = concept("each file decides", fs.ErrPermission)
 
 // allow asks whether the bucket's principal may do op to f. Those who may not
 // list the file learn of it, if they may not touch it, just what they learn
@@ -92,7 +92,7 @@ func (b *Bucket) decide(ctx context.Context, req *Request) error {
 	case req.File != nil && !b.mayList(ctx, req.File):
 		return ErrNoFile
 	}
-	return fmt.Errorf("%s in bucket %q: %w (%w)", req.Op, b.b.name, fs.ErrPermission, err)
+	return fmt.Errorf("%s in bucket %q: %w: %w", req.Op, b.b.name, fs.ErrPermission, err)
 }
 
 // authorize is where everything is decided that anybody may do.

@@ -11,10 +11,10 @@ import (
 // Errors of the store. Absence is fs.ErrNotExist and denial fs.ErrPermission,
 // each perhaps wrapped with more detail below.
 var (
-	ErrNoBucket       = fmt.Errorf("no such bucket: %w", fs.ErrNotExist)
-	ErrNoFile         = fmt.Errorf("no such file: %w", fs.ErrNotExist)
-	ErrNoVersion      = fmt.Errorf("no such version: %w", fs.ErrNotExist)
-	ErrExist          = fmt.Errorf("name is taken: %w", fs.ErrExist)
+	ErrNoBucket       = concept("no such bucket", fs.ErrNotExist)
+	ErrNoFile         = concept("no such file", fs.ErrNotExist)
+	ErrNoVersion      = concept("no such version", fs.ErrNotExist)
+	ErrExist          = concept("name is taken", fs.ErrExist)
 	ErrPrecondition   = errors.New("precondition failed")
 	ErrName           = errors.New("name is not allowed")
 	ErrSize           = errors.New("content is not of the declared size")
@@ -24,10 +24,10 @@ var (
 	ErrLastVersion    = errors.New("the only version of a file cannot be deleted; delete the file")
 	ErrNotTrashed     = errors.New("file is not in the trash")
 	ErrTooLarge       = errors.New("file is larger than its bucket takes")
-	ErrQuota          = fmt.Errorf("quota is used up: %w", fs.ErrPermission)
+	ErrQuota          = concept("quota is used up", fs.ErrPermission)
 	ErrType           = errors.New("files of this type are not taken")
 	ErrTypeMismatch   = errors.New("content is not what the upload says it is")
-	ErrBucketDisabled = fmt.Errorf("bucket is disabled: %w", fs.ErrPermission)
+	ErrBucketDisabled = concept("bucket is disabled", fs.ErrPermission)
 	ErrNoSpace        = errors.New("storage is full")
 	ErrClosed         = errors.New("store is closed")
 
@@ -35,6 +35,18 @@ var (
 	// were found damaged before it ended: it must be sent again.
 	ErrChunksGone = errors.New("stored chunks were found damaged during the upload; send it again")
 )
+
+// A conceptError is a kind of a wider concept, such as fs.ErrNotExist, and says
+// so to errors.Is, not to people.
+type conceptError struct {
+	text string
+	of   error
+}
+
+func concept(text string, of error) error { return &conceptError{text, of} }
+
+func (e *conceptError) Error() string { return e.text }
+func (e *conceptError) Unwrap() error { return e.of }
 
 // wrapSpace gives every layer's want of space one name.
 func wrapSpace(err error) error {

@@ -16,13 +16,13 @@ import (
 
 var (
 	// ErrNoGrant reports the ID of a grant that there is not.
-	ErrNoGrant = fmt.Errorf("no such grant: %w", fs.ErrNotExist)
+	ErrNoGrant = concept("no such grant", fs.ErrNotExist)
 	// ErrGrant reports a signed URL that is not valid: forged, or revoked.
-	ErrGrant = fmt.Errorf("signed URL is not valid: %w", fs.ErrPermission)
+	ErrGrant = concept("signed URL is not valid", fs.ErrPermission)
 	// ErrGrantExpired reports a signed URL whose time or uses are over.
-	ErrGrantExpired = fmt.Errorf("signed URL has expired: %w", fs.ErrPermission)
+	ErrGrantExpired = concept("signed URL has expired", fs.ErrPermission)
 	// ErrGrantScope reports a signed URL that is used for something else.
-	ErrGrantScope = fmt.Errorf("signed URL is not for this: %w", fs.ErrPermission)
+	ErrGrantScope = concept("signed URL is not for this", fs.ErrPermission)
 )
 
 // A GrantOp is what the bearer of a signed URL may do.
@@ -141,7 +141,7 @@ func (g *Grant) check() error {
 		}
 	case GrantUpload:
 		if g.Disposition != "" || g.Filename != "" {
-			return fmt.Errorf("an upload has no disposition: %w", fs.ErrInvalid)
+			return concept("an upload has no disposition", fs.ErrInvalid)
 		}
 	default:
 		return fmt.Errorf("operation %q: use download, view or upload: %w", clip(string(g.Op)), fs.ErrInvalid)
@@ -150,7 +150,7 @@ func (g *Grant) check() error {
 		return fmt.Errorf("disposition %q: use attachment or inline: %w", clip(g.Disposition), fs.ErrInvalid)
 	}
 	if g.MaxSize < 0 || g.MaxUses < 0 {
-		return fmt.Errorf("max_size and max_uses are not negative: %w", fs.ErrInvalid)
+		return concept("max_size and max_uses are not negative", fs.ErrInvalid)
 	}
 	if g.IP != "" {
 		if _, err := network(g.IP); err != nil {

@@ -26,7 +26,7 @@ var (
 	// ErrKey reports an API key that is not known or not valid any more.
 	ErrKey = errors.New("API key is not valid")
 	// ErrNoKey reports the ID of a key that there is not.
-	ErrNoKey = fmt.Errorf("no such API key: %w", fs.ErrNotExist)
+	ErrNoKey = concept("no such API key", fs.ErrNotExist)
 )
 
 // An APIKey lets a service in without a user.
@@ -69,7 +69,7 @@ func (s *Store) NewKey(ctx context.Context, k APIKey) (token string, made *APIKe
 
 func (s *Store) checkScope(k *APIKey) error {
 	if !k.Operator && (len(k.Buckets) == 0 || len(k.Ops) == 0) {
-		return fmt.Errorf("a key needs buckets and operations, or to be an operator's: %w", fs.ErrInvalid)
+		return concept("a key needs buckets and operations, or to be an operator's", fs.ErrInvalid)
 	}
 	for _, b := range k.Buckets {
 		if b != "*" && s.lookup(b) == nil {

@@ -61,7 +61,7 @@ func (a *ruleBook) decide(ctx context.Context, req *Request) *Decision {
 		d.By, d.Err = "disabled", ErrBucketDisabled
 	case who.Scope != nil:
 		if d.By = "key"; !who.Scope.allows(req.Op, req.Bucket) {
-			d.Err = fmt.Errorf("the API key is not for this: %w", fs.ErrPermission)
+			d.Err = concept("the API key is not for this", fs.ErrPermission)
 		}
 	default:
 		a.byRule(ctx, d, b, req)
@@ -117,7 +117,7 @@ func (a *ruleBook) byRule(ctx context.Context, d *Decision, b *bucket, req *Requ
 		if src, ok := fileRule(b, req, d.RuleOp); ok {
 			d.By, d.Rule = "file rule", src
 			if rule, d.Err = a.compile(src); d.Err != nil {
-				d.Err = fmt.Errorf("%w: %w", fs.ErrPermission, d.Err)
+				d.Err = concept(d.Err.Error(), fs.ErrPermission)
 				return
 			}
 		} else if rule = b.Rules[d.RuleOp]; rule != nil {
@@ -130,12 +130,12 @@ func (a *ruleBook) byRule(ctx context.Context, d *Decision, b *bucket, req *Requ
 			return
 		}
 		if err := rule.Eval(ctx, ruleInput(req)); err != nil {
-			d.Err = fmt.Errorf("%w: %w", fs.ErrPermission, err)
+			d.Err = concept(err.Error(), fs.ErrPermission)
 		}
 		return
 	}
 	d.By, d.RuleOp = "no rule", ""
-	d.Err = fmt.Errorf("the bucket has no rule for it: %w", fs.ErrPermission)
+	d.Err = concept("the bucket has no rule for it", fs.ErrPermission)
 }
 
 func fileRule(b *bucket, req *Request, op Op) (string, bool) {

@@ -51,8 +51,8 @@ func TestRulesExplain(t *testing.T) {
 		args []string
 		want string
 	}{
-		{[]string{"read", "notes/f.txt", "--as", `{"id": "bob"}`}, `denied by bucket rule read: auth.id == file.owner || "public" in file.tags (permission denied: rule denies)`},
-		{[]string{"delete", "notes/f.txt", "--as", `{"id": "bob"}`}, `denied by no rule (the bucket has no rule for it: permission denied)`},
+		{[]string{"read", "notes/f.txt", "--as", `{"id": "bob"}`}, `denied by bucket rule read: auth.id == file.owner || "public" in file.tags (rule denies)`},
+		{[]string{"delete", "notes/f.txt", "--as", `{"id": "bob"}`}, `denied by no rule (the bucket has no rule for it)`},
 		{[]string{"create", "notes", "--as", `{"id": "bob"}`, "--upload", `{"size": 5}`}, `allowed by bucket rule create: auth.id != null && upload.size < 100`},
 	} {
 		if out, _ := s.run(0, "", append([]string{"rules", "explain"}, c.args...)...); strings.TrimSpace(out) != c.want {
