@@ -57,6 +57,8 @@ type Request struct {
 	File   *File         // the file it is about; nil for create and for list as a whole
 	Upload *rules.Upload // what a create or an update by upload brings
 	Access bool          // an update of the file's own rules: they have no say in it
+
+	patch *Patch // an update without content: Upload is then the file as it would be
 }
 
 // An Authorizer decides whether a request may go on: nil, or an error

@@ -305,7 +305,7 @@ func TestSecondQuestions(t *testing.T) {
 	r.reset(buckets.OpCreate)
 	_, err := b.Copy(t.Context(), f.ID, b, nil)
 	wantErr(t, "copy", err, fs.ErrPermission)
-	if got := r.ops(); !slices.Equal(got, []buckets.Op{buckets.OpDownload, buckets.OpCreate}) {
+	if got := r.ops(); !slices.Equal(got, []buckets.Op{buckets.OpDownload, buckets.OpRead, buckets.OpCreate}) {
 		t.Errorf("asked %v", got)
 	}
 	r.reset(buckets.OpUpdate)

@@ -19,8 +19,10 @@ func (b *Bucket) Copy(ctx context.Context, id string, dst *Bucket, opts *CopyOpt
 	if err := b.allow(ctx, OpDownload, b.file(src, m)); err != nil {
 		return nil, err
 	}
-	put := &PutOptions{Folder: src.Folder, MIMEType: m.DeclaredMIMEType, Metadata: decodeExact(src.Metadata),
-		Tags: src.Tags, OnConflict: opts.OnConflict, Once: opts.Once}
+	put := &PutOptions{Folder: src.Folder, MIMEType: m.DeclaredMIMEType, OnConflict: opts.OnConflict, Once: opts.Once}
+	if b.allow(ctx, OpRead, b.file(src, m)) == nil { // a copy tells no more than its maker may see
+		put.Metadata, put.Tags = decodeExact(src.Metadata), src.Tags
+	}
 	name := src.Name
 	if opts.Name != "" {
 		name = opts.Name

@@ -278,10 +278,11 @@ func (b *Bucket) grant() *Grant {
 	return b.who.Grant
 }
 
-// use counts one use of the bearer's grant, if its uses are limited.
+// use checks that the bearer's grant has not ended meanwhile, and counts one
+// use of it if its uses are limited.
 func (b *Bucket) use(ctx context.Context, tx manifest.Tx) error {
 	g := b.grant()
-	if g == nil || g.MaxUses == 0 {
+	if g == nil {
 		return nil
 	}
 	key := grantKey(g.Bucket, g.ID)
@@ -290,6 +291,12 @@ func (b *Bucket) use(ctx context.Context, tx manifest.Tx) error {
 			return ErrGrant // revoked meanwhile
 		}
 		return err
+	}
+	if !now().Before(g.ExpiresAt) {
+		return ErrGrantExpired
+	}
+	if g.MaxUses == 0 {
+		return nil
 	}
 	var n int64
 	v, err := tx.Value(ctx, kindUses, key)

@@ -1,6 +1,7 @@
 package buckets_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"github.com/cairn-store/cairn/buckets"
+	"github.com/cairn-store/cairn/buckets/local"
 )
 
 // redeem returns b as the bearer of a token sees it.
@@ -165,6 +167,39 @@ func TestGrantEnds(t *testing.T) {
 	_, err = b.Redeem(t.Context(), token, "")
 	wantErr(t, "revoked", err, buckets.ErrGrant)
 	wantErr(t, "revoked again", ann.Revoke(t.Context(), g.ID), buckets.ErrNoGrant)
+}
+
+// What is revoked while an upload is on its way takes no effect any more.
+func TestGrantRevokedMeanwhile(t *testing.T) {
+	b, ann, _, _ := ruled(t, buckets.Policy{}, ownersOnly())
+	g, token := sign(t, ann, buckets.Grant{Op: buckets.GrantUpload}, 0)
+	_, err := redeem(t, b, token).Put(t.Context(), "f", &hook{Reader: strings.NewReader("x"), before: func() { must(t, ann.Revoke(t.Context(), g.ID)) }}, nil)
+	wantErr(t, "put", err, buckets.ErrGrant)
+	wantUsage(t, b, 0, 0, 0, 0, 0)
+}
+
+// No text but a token that was made is one.
+func FuzzRedeem(f *testing.F) {
+	s, err := local.Open(context.Background(), f.TempDir(), twoBuckets())
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Cleanup(func() { s.Close() })
+	b, _ := s.Bucket("a")
+	_, token, err := b.Sign(context.Background(), buckets.Grant{Op: buckets.GrantUpload}, time.Hour)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(token)
+	f.Add(token[:38] + "..")
+	f.Fuzz(func(t *testing.T, text string) {
+		if _, err := b.Redeem(t.Context(), text, ""); (err == nil) != (text == token) {
+			t.Errorf("%q: %v", text, err)
+		}
+		if _, err := s.KeyPrincipal(t.Context(), text); err == nil {
+			t.Errorf("%q is a key", text)
+		}
+	})
 }
 
 func TestGrantIP(t *testing.T) {

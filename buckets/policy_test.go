@@ -157,6 +157,34 @@ func TestUploadRules(t *testing.T) {
 	}
 }
 
+// Rules about the upload hold for what a change would make of the file.
+func TestUpdateRulesSeeChanges(t *testing.T) {
+	_, ann, _, _ := ruled(t, buckets.Policy{}, map[buckets.Op]string{
+		buckets.OpCreate: `upload.folder == auth.id`, buckets.OpUpdate: `upload.folder == auth.id && upload.size < 10`, buckets.OpRead: all})
+	f := put(t, ann, "f", "x", &buckets.PutOptions{Folder: "ann"})
+	_, err := ann.Update(t.Context(), f.ID, &buckets.Patch{Name: ptr("g"), Tags: &[]string{"t"}})
+	must(t, err)
+	_, err = ann.Update(t.Context(), f.ID, &buckets.Patch{Folder: ptr("bob")})
+	wantErr(t, "a move to another's folder", err, fs.ErrPermission)
+	_, err = ann.Update(t.Context(), f.ID, &buckets.Patch{Folder: ptr("/ann/../bob/")})
+	wantErr(t, "a move by another way", err, buckets.ErrName)
+	_, err = ann.RestoreVersion(t.Context(), f.ID, 1)
+	must(t, err)
+}
+
+// A copy has of its original what its maker may see.
+func TestCopyTellsNoMore(t *testing.T) {
+	b, ann, _, _ := ruled(t, buckets.Policy{}, map[buckets.Op]string{buckets.OpCreate: all, buckets.OpDownload: all, buckets.OpRead: `"shown" in file.tags`})
+	for _, tag := range []string{"shown", "hidden"} {
+		f := put(t, b, tag, "x", &buckets.PutOptions{Tags: []string{tag}, Metadata: map[string]any{"k": "v"}})
+		c, err := ann.Copy(t.Context(), f.ID, ann, nil)
+		must(t, err)
+		if c = stat(t, b, c.ID, nil); (len(c.Tags) > 0) != (tag == "shown") || (len(c.Metadata) > 0) != (tag == "shown") {
+			t.Errorf("copy of a %s file: %v %v", tag, c.Tags, c.Metadata)
+		}
+	}
+}
+
 // A rule that fails denies.
 func TestFailingRule(t *testing.T) {
 	b, ann, _, _ := ruled(t, buckets.Policy{}, map[buckets.Op]string{
