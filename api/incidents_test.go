@@ -335,6 +335,19 @@ func TestIncidents(t *testing.T) {
 		w.want(404, "file-not-found", "PUT", "/api/files/docs/"+f.ID, strings.NewReader("x"))
 		w.want(404, "file-not-found", "PATCH", "/api/files/docs/"+f.ID, strings.NewReader(`{"name": "x"}`), "Content-Type", "application/json")
 	})
+	t.Run("CVE-2022-41725, CVE-2023-24536, CVE-2023-45290 Go: forms of many parts, long headers, no end", func(t *testing.T) {
+		w := secured(t, ownersSchema)
+		ann := token(t, "ann", nil)
+		many := strings.Repeat("--B\r\nContent-Disposition: form-data; name=\"a\"\r\n\r\nx\r\n", 10_000) + "--B--\r\n"
+		long := "--B\r\nContent-Disposition: form-data; name=\"" + strings.Repeat("a", 20<<20) + "\"\r\n\r\nx\r\n--B--\r\n"
+		preamble := strings.Repeat("no boundary in sight\r\n", 1<<20)
+		for what, body := range map[string]string{"many parts": many, "a long header": long, "a long preamble": preamble} {
+			a := w.do("POST", "/api/files/docs", strings.NewReader(body), "Authorization", ann, "Content-Type", "multipart/form-data; boundary=B")
+			if a.StatusCode != 400 && a.StatusCode != 413 {
+				t.Errorf("%s: %d", what, a.StatusCode)
+			}
+		}
+	})
 	t.Run("content addressing: a digest opens nothing", func(t *testing.T) {
 		w := secured(t, ownersSchema)
 		secret, mine := w.putAs("ann", "docs", "f", "ann's secret"), w.putAs("bob", "docs", "g", "bob's own")

@@ -170,7 +170,7 @@ func (b *Batch) start() {
 	}
 }
 
-// step runs one step and stops the batch if it fails or panics.
+// step runs one step and stops the batch if it fails.
 func (b *Batch) step(run func() error) (err error) {
 	if err = run(); err != nil {
 		b.stop(err)

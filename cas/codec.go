@@ -102,7 +102,8 @@ func (c *coder) close() {
 // encode appends the encoded form of plain to dst, or returns plain itself
 // and Raw when encoding saves less than a thirty-second part. What it encodes
 // it has decoded and compared, with scratch to decode into.
-func (c *coder) encode(how Compression, plain, dst, scratch []byte) ([]byte, Codec, error) {
+func (c *coder) encode(how Compression, plain, dst, scratch []byte) (encoded []byte, used Codec, err error) {
+	defer contain(&err)
 	var out []byte
 	switch how.Codec {
 	case Raw:
@@ -143,14 +144,14 @@ func (c *coder) encode(how Compression, plain, dst, scratch []byte) ([]byte, Cod
 
 // decode decodes a payload that must be size bytes long into dst's space. It
 // never makes more than size bytes, whatever the payload says.
-func (c *coder) decode(codec Codec, stored, dst []byte, size int) ([]byte, error) {
+func (c *coder) decode(codec Codec, stored, dst []byte, size int) (plain []byte, err error) {
+	defer contain(&err)
 	if size > maxPlain {
 		return nil, fmt.Errorf("plain size %d is over the limit of %d", size, maxPlain)
 	}
 	if cap(dst) < size {
 		dst = make([]byte, 0, size)
 	}
-	var err error
 	switch codec {
 	case Raw:
 		dst = append(dst[:0], stored...)
@@ -175,6 +176,14 @@ func (c *coder) decode(codec Codec, stored, dst []byte, size int) ([]byte, error
 		return nil, fmt.Errorf("decodes to %d bytes, want %d", len(dst), size)
 	}
 	return dst, nil
+}
+
+// contain makes a panic of a codec an error of the one frame that it could not
+// cope with: the process and its other requests go on.
+func contain(err *error) {
+	if p := recover(); p != nil {
+		*err = fmt.Errorf("codec panicked: %v", p)
+	}
 }
 
 func gunzip(stored, dst []byte, size int) ([]byte, error) {

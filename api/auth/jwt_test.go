@@ -273,6 +273,23 @@ func TestRotation(t *testing.T) {
 	}
 }
 
+// Keys do not come by way of a redirect that anybody could answer.
+func TestKeysByRedirect(t *testing.T) {
+	key := pairs(t)[2]
+	plain := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Write(jwks(map[string]any{"k": key.private.Public()}))
+	}))
+	defer plain.Close()
+	srv := httptest.NewTLSServer(http.RedirectHandler(plain.URL, http.StatusFound))
+	defer srv.Close()
+	v := newVerifier(t, schema.JWT{JWKS: srv.URL, Algorithm: "EdDSA"})
+	set := v.keys.(*keySet)
+	set.http.Transport = srv.Client().Transport
+	if _, _, err := v.Verify(t.Context(), sign(t, key.alg, key.private, "k", claims(nil))); err == nil {
+		t.Error("keys came by plain http")
+	}
+}
+
 func TestClientIP(t *testing.T) {
 	a, err := New(&schema.Config{Server: schema.Server{TrustedProxies: []string{"10.0.0.0/8", "::1"}}}, nil, nil)
 	if err != nil {

@@ -43,7 +43,15 @@ type keySet struct {
 }
 
 func newKeySet(from string, alg jose.SignatureAlgorithm) *keySet {
-	return &keySet{from: from, alg: alg, http: &http.Client{Timeout: keySetWait}}
+	return &keySet{from: from, alg: alg, http: &http.Client{Timeout: keySetWait, CheckRedirect: onlyHTTPS}}
+}
+
+// onlyHTTPS keeps a redirect from leading to where anybody could answer.
+func onlyHTTPS(r *http.Request, via []*http.Request) error {
+	if r.URL.Scheme != "https" || len(via) >= 5 {
+		return fmt.Errorf("redirected to %s", r.URL.Redacted())
+	}
+	return nil
 }
 
 func (s *keySet) remote() bool { return strings.HasPrefix(s.from, "https://") }
