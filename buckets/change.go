@@ -70,14 +70,14 @@ func (b *Bucket) row(ctx context.Context, req *Request, id, ifMatch string, opts
 }
 
 // brings is a patched file as rules on uploads see it: a rule on names and
-// folders holds for renames and moves too.
+// folders holds for renames and moves too. What is no name will be refused.
 func (p *Patch) brings(f *File) *rules.Upload {
 	up := &rules.Upload{Name: f.Name, Folder: f.Folder, Size: f.Size, MIMEType: f.MIMEType}
 	if p.Name != nil {
-		up.Name = *p.Name
+		up.Name, _ = cleanName(*p.Name)
 	}
 	if p.Folder != nil {
-		up.Folder = *p.Folder
+		up.Folder, _ = cleanFolder(*p.Folder)
 	}
 	up.Path = join(up.Folder, up.Name)
 	return up
@@ -92,19 +92,19 @@ func conflict(err error) error {
 
 // Update changes what is known about the file id (f_…), not its content.
 func (b *Bucket) Update(ctx context.Context, id string, p *Patch) (*File, error) {
-	p, err := p.cleaned()
-	if err != nil {
-		return nil, err
-	}
 	return b.edit(ctx, &Request{Op: OpUpdate, Access: p.Access != nil, patch: p}, id, p.IfMatch, nil, func(tx manifest.Tx, f *manifest.File, m *manifest.Manifest) (err error) {
 		if p.Name != nil {
-			f.Name = *p.Name
+			if f.Name, err = cleanName(*p.Name); err != nil {
+				return err
+			}
 			if err := b.b.Limits.checkRow(f.Name, m); err != nil {
 				return err
 			}
 		}
 		if p.Folder != nil {
-			f.Folder = *p.Folder
+			if f.Folder, err = cleanFolder(*p.Folder); err != nil {
+				return err
+			}
 		}
 		if p.Tags != nil {
 			if f.Tags = *p.Tags; len(f.Tags) == 0 {
@@ -130,26 +130,6 @@ func (b *Bucket) Update(ctx context.Context, id string, p *Patch) (*File, error)
 		f.UpdatedAt = now()
 		return nil
 	})
-}
-
-// cleaned is p with its name and folder in their canonical form.
-func (p *Patch) cleaned() (*Patch, error) {
-	out := *p
-	if p.Name != nil {
-		name, err := cleanName(*p.Name)
-		if err != nil {
-			return nil, err
-		}
-		out.Name = &name
-	}
-	if p.Folder != nil {
-		folder, err := cleanFolder(*p.Folder)
-		if err != nil {
-			return nil, err
-		}
-		out.Folder = &folder
-	}
-	return &out, nil
 }
 
 // mergeMetadata applies a merge patch (RFC 7396).
