@@ -20,48 +20,53 @@ var ErrToken = errors.New("token is not valid")
 const maxToken = 16 << 10 // bytes
 
 // A Verifier believes the tokens of one issuer: JSON Web Tokens (RFC 7519)
-// signed by the one algorithm that the configuration names, whatever the
-// token says of itself.
+// signed by an algorithm that the configuration allows, with a key that is for
+// it, whatever the token says of itself.
 type Verifier struct {
-	cfg  schema.JWT
-	keys keys
-}
-
-// keys finds the keys that a token may be signed with.
-type keys interface {
-	find(ctx context.Context, id string) ([]any, error)
+	cfg    schema.JWT
+	algs   []jose.SignatureAlgorithm
+	public *keySet // nil for none
 }
 
 // NewVerifier returns a Verifier of cfg. Public keys of a file are read at
 // once; those of a URL when the first token comes.
 func NewVerifier(cfg *schema.JWT) (*Verifier, error) {
 	v := &Verifier{cfg: *cfg}
-	if cfg.Secret != "" {
-		v.keys = secret(cfg.Secret)
+	for _, a := range cfg.Algorithms() {
+		v.algs = append(v.algs, jose.SignatureAlgorithm(a))
+	}
+	if cfg.JWKS == "" {
 		return v, nil
 	}
-	set := newKeySet(cfg.JWKS, jose.SignatureAlgorithm(cfg.Algorithm))
-	if !set.remote() {
-		if err := set.load(context.Background()); err != nil {
+	v.public = newKeySet(cfg.JWKS, v.algs)
+	if !v.public.remote() {
+		if err := v.public.load(context.Background()); err != nil {
 			return nil, fmt.Errorf("auth: %w", err)
 		}
 	}
-	v.keys = set
 	return v, nil
 }
 
-type secret []byte
-
-func (s secret) find(context.Context, string) ([]any, error) { return []any{[]byte(s)}, nil }
+// keys are those that a token may be signed with: of its algorithm, and of
+// its key ID if it names one.
+func (v *Verifier) keys(ctx context.Context, h jose.Header) ([]any, error) {
+	switch {
+	case h.Algorithm == string(jose.HS256) && v.cfg.Secret != "":
+		return []any{[]byte(v.cfg.Secret)}, nil
+	case h.Algorithm != string(jose.HS256) && v.public != nil:
+		return v.public.find(ctx, h.KeyID, jose.SignatureAlgorithm(h.Algorithm))
+	}
+	return nil, nil
+}
 
 // Verify returns the subject and the claims of a token, or ErrToken.
 func (v *Verifier) Verify(ctx context.Context, token string) (sub string, claims map[string]any, err error) {
 	if len(token) > maxToken {
 		return "", nil, fmt.Errorf("%w: it is larger than 16 KiB", ErrToken)
 	}
-	t, err := jwt.ParseSigned(token, []jose.SignatureAlgorithm{jose.SignatureAlgorithm(v.cfg.Algorithm)})
+	t, err := jwt.ParseSigned(token, v.algs)
 	if err != nil {
-		return "", nil, fmt.Errorf("%w: it is not a JWT signed with %s", ErrToken, v.cfg.Algorithm)
+		return "", nil, fmt.Errorf("%w: it is not a JWT signed with %s", ErrToken, strings.Join(v.cfg.Algorithms(), ", "))
 	}
 	var std jwt.Claims
 	if err := v.signed(ctx, t, &std, &claims); err != nil {
@@ -82,7 +87,7 @@ func (v *Verifier) Verify(ctx context.Context, token string) (sub string, claims
 
 // signed reads the claims of a token that one of the keys has signed.
 func (v *Verifier) signed(ctx context.Context, t *jwt.JSONWebToken, out ...any) error {
-	candidates, err := v.keys.find(ctx, t.Headers[0].KeyID)
+	candidates, err := v.keys(ctx, t.Headers[0])
 	if err != nil {
 		return err
 	}

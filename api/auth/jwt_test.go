@@ -171,6 +171,22 @@ func TestKeyFile(t *testing.T) {
 	if err := os.WriteFile(file, jwks(public), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	// Without an algorithm pinned, each key is for that of its kind, and the
+	// secret for HS256 alone.
+	both := newVerifier(t, schema.JWT{JWKS: file, Secret: testSecret})
+	for _, p := range all {
+		if _, _, err := both.Verify(t.Context(), sign(t, p.alg, p.private, string(p.alg), claims(nil))); err != nil {
+			t.Errorf("%s with all keys: %v", p.alg, err)
+		}
+		for _, q := range all {
+			if _, _, err := both.Verify(t.Context(), sign(t, p.alg, p.private, string(q.alg), claims(nil))); p.alg != q.alg && err == nil {
+				t.Errorf("a token of %s that names the key of %s is believed", p.alg, q.alg)
+			}
+		}
+	}
+	if _, _, err := both.Verify(t.Context(), sign(t, jose.HS256, []byte(testSecret), "", claims(nil))); err != nil {
+		t.Errorf("the secret beside keys: %v", err)
+	}
 	for _, mine := range all {
 		v := newVerifier(t, schema.JWT{JWKS: file, Algorithm: string(mine.alg)})
 		for _, p := range all {
@@ -186,12 +202,14 @@ func TestKeyFile(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, guess := range [][]byte{der, pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der})} {
+		for _, guess := range [][]byte{der, []byte("RS256"), pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der})} {
 			for len(guess) < 32 {
 				guess = append(guess, 0)
 			}
-			if _, _, err := v.Verify(t.Context(), sign(t, jose.HS256, guess, "", claims(nil))); err == nil {
-				t.Errorf("%s: a token signed with the public key is believed", mine.alg)
+			for _, v := range []*Verifier{v, both} {
+				if _, _, err := v.Verify(t.Context(), sign(t, jose.HS256, guess, string(mine.alg), claims(nil))); err == nil {
+					t.Errorf("%s: a token signed with the public key is believed", mine.alg)
+				}
 			}
 		}
 	}
@@ -234,7 +252,7 @@ func TestRotation(t *testing.T) {
 	}))
 	defer srv.Close()
 	v := newVerifier(t, schema.JWT{JWKS: srv.URL, Algorithm: "EdDSA"})
-	set := v.keys.(*keySet)
+	set := v.public
 	set.http = srv.Client()
 	verify := func(p keyPair, kid string) error {
 		_, _, err := v.Verify(t.Context(), sign(t, p.alg, p.private, kid, claims(nil)))
@@ -283,7 +301,7 @@ func TestKeysByRedirect(t *testing.T) {
 	srv := httptest.NewTLSServer(http.RedirectHandler(plain.URL, http.StatusFound))
 	defer srv.Close()
 	v := newVerifier(t, schema.JWT{JWKS: srv.URL, Algorithm: "EdDSA"})
-	set := v.keys.(*keySet)
+	set := v.public
 	set.http.Transport = srv.Client().Transport
 	if _, _, err := v.Verify(t.Context(), sign(t, key.alg, key.private, "k", claims(nil))); err == nil {
 		t.Error("keys came by plain http")

@@ -12,11 +12,14 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
+
+	"github.com/cairn-store/cairn/buckets/schema"
 )
 
 const (
@@ -32,7 +35,7 @@ const (
 // rotated. While it cannot be read, the keys of before hold.
 type keySet struct {
 	from string
-	alg  jose.SignatureAlgorithm
+	algs []jose.SignatureAlgorithm // that keys are wanted for
 	http *http.Client
 
 	reading sync.Mutex // held by who reads it
@@ -42,29 +45,30 @@ type keySet struct {
 	read time.Time         // when it was last tried; mu
 }
 
-func newKeySet(from string, alg jose.SignatureAlgorithm) *keySet {
-	return &keySet{from: from, alg: alg, http: &http.Client{Timeout: keySetWait, CheckRedirect: onlyHTTPS}}
+func newKeySet(from string, algs []jose.SignatureAlgorithm) *keySet {
+	return &keySet{from: from, algs: algs, http: &http.Client{Timeout: keySetWait, CheckRedirect: onlyHTTPS}}
 }
 
 // onlyHTTPS keeps a redirect from leading to where anybody could answer.
 func onlyHTTPS(r *http.Request, via []*http.Request) error {
-	if r.URL.Scheme != "https" || len(via) >= 5 {
+	if r.URL.Scheme != "https" && via[0].URL.Scheme == "https" || !schema.SafeURL(r.URL) || len(via) >= 5 {
 		return fmt.Errorf("redirected to %s", r.URL.Redacted())
 	}
 	return nil
 }
 
-func (s *keySet) remote() bool { return strings.HasPrefix(s.from, "https://") }
+func (s *keySet) remote() bool { return strings.Contains(s.from, "://") }
 
-// find returns the keys of an ID, or all when it is empty.
-func (s *keySet) find(ctx context.Context, id string) ([]any, error) {
-	found, age := s.known(id)
+// find returns the keys of an algorithm that have an ID, or all of them when
+// it is empty.
+func (s *keySet) find(ctx context.Context, id string, alg jose.SignatureAlgorithm) ([]any, error) {
+	found, age := s.known(id, alg)
 	if age > keySetAge || len(found) == 0 && age > keySetPause {
 		s.reading.Lock()
 		defer s.reading.Unlock()
-		if found, age = s.known(id); age > keySetAge || len(found) == 0 && age > keySetPause {
+		if found, age = s.known(id, alg); age > keySetAge || len(found) == 0 && age > keySetPause {
 			err := s.load(ctx)
-			if found, _ = s.known(id); err != nil && len(found) == 0 {
+			if found, _ = s.known(id, alg); err != nil && len(found) == 0 {
 				return nil, fmt.Errorf("%w: the keys to check it cannot be had now", ErrToken)
 			}
 		}
@@ -72,11 +76,11 @@ func (s *keySet) find(ctx context.Context, id string) ([]any, error) {
 	return found, nil
 }
 
-func (s *keySet) known(id string) (found []any, age time.Duration) {
+func (s *keySet) known(id string, alg jose.SignatureAlgorithm) (found []any, age time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, k := range s.keys {
-		if (id == "" || k.KeyID == id) && len(found) < maxKeysTried {
+		if (id == "" || k.KeyID == id) && suits(&k, alg) && len(found) < maxKeysTried {
 			found = append(found, k.Key)
 		}
 	}
@@ -92,12 +96,12 @@ func (s *keySet) load(ctx context.Context) error {
 	}
 	var fit []jose.JSONWebKey
 	for _, k := range set.Keys {
-		if k.Use != "enc" && (k.Algorithm == "" || k.Algorithm == string(s.alg)) && fits(k.Key, s.alg) {
+		if slices.ContainsFunc(s.algs, func(alg jose.SignatureAlgorithm) bool { return suits(&k, alg) }) {
 			fit = append(fit, k)
 		}
 	}
 	if err == nil && len(fit) == 0 {
-		err = fmt.Errorf("there is no public key for %s in it", s.alg)
+		err = fmt.Errorf("there is no public key for %v in it", s.algs)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -107,6 +111,11 @@ func (s *keySet) load(ctx context.Context) error {
 	}
 	s.keys = fit
 	return nil
+}
+
+// suits reports whether a key of a set is for signatures by an algorithm.
+func suits(k *jose.JSONWebKey, alg jose.SignatureAlgorithm) bool {
+	return k.Use != "enc" && (k.Algorithm == "" || k.Algorithm == string(alg)) && fits(k.Key, alg)
 }
 
 // fits reports whether a key is public, of the algorithm's kind, and strong

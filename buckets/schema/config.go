@@ -3,7 +3,9 @@ package schema
 import (
 	"fmt"
 	"maps"
+	"net"
 	"net/netip"
+	"net/url"
 	"reflect"
 	"regexp"
 	"slices"
@@ -60,8 +62,8 @@ type Auth struct {
 // JWT says which tokens are believed.
 type JWT struct {
 	Secret    string   `key:"secret" doc:"of HS256, at least 32 bytes"`
-	JWKS      string   `key:"jwks" doc:"file or https URL of public keys, for RS256, ES256 and EdDSA"`
-	Algorithm string   `key:"algorithm" doc:"the one algorithm taken; by default HS256 with a secret"`
+	JWKS      string   `key:"jwks" doc:"file or https URL of public keys, for RS256, ES256 and EdDSA, each by the kind of its key"`
+	Algorithm string   `key:"algorithm" doc:"the one algorithm taken; by default HS256 with a secret, and those of the kinds of keys with jwks"`
 	Issuer    string   `key:"issuer" doc:"that iss must be; empty takes any"`
 	Audience  Words    `key:"audience" doc:"that aud must hold, or one of several; none takes any"`
 	Leeway    Duration `key:"leeway" doc:"by which clocks may differ" default:"30s"`
@@ -227,23 +229,43 @@ func (s *source) jwt(n *yaml.Node, j *JWT) {
 	if j == nil {
 		return
 	}
-	if j.Algorithm == "" && j.Secret != "" {
-		j.Algorithm = "HS256"
-	}
 	switch {
-	case (j.Secret == "") == (j.JWKS == ""):
-		s.problem(n, "auth.jwt takes either secret or jwks")
+	case j.Secret == "" && j.JWKS == "":
+		s.problem(n, "auth.jwt needs a secret, or jwks")
 	case j.Secret != "" && len(j.Secret) < minSecret:
 		s.problem(get(n, "secret"), "the secret is %d bytes, want at least %d", len(j.Secret), minSecret)
 	case j.Algorithm == "":
-		s.problem(n, "auth.jwt with jwks needs its algorithm: RS256, ES256 or EdDSA")
 	case !slices.Contains(algorithms, j.Algorithm):
 		s.problem(get(n, "algorithm"), "algorithm %q is not taken%s", j.Algorithm, nearest(j.Algorithm, algorithms))
-	case (j.Algorithm == "HS256") != (j.Secret != ""):
+	case j.Algorithm == "HS256" && j.Secret == "", j.Algorithm != "HS256" && j.JWKS == "":
 		s.problem(get(n, "algorithm"), "algorithm %s does not go with what is configured: HS256 is for a secret, the others for jwks", j.Algorithm)
-	case strings.HasPrefix(j.JWKS, "http://"):
-		s.problem(get(n, "jwks"), "jwks %q: keys are fetched by https only", j.JWKS)
 	}
+	if u, err := url.Parse(j.JWKS); strings.Contains(j.JWKS, "://") && (err != nil || !SafeURL(u)) {
+		s.problem(get(n, "jwks"), "jwks %q: keys are fetched by https, or by http from this machine", j.JWKS)
+	}
+}
+
+// Algorithms are those that tokens may be signed by: what is configured, never
+// what a token says.
+func (j *JWT) Algorithms() []string {
+	if j.Algorithm != "" {
+		return []string{j.Algorithm}
+	}
+	var out []string
+	if j.Secret != "" {
+		out = append(out, "HS256")
+	}
+	if j.JWKS != "" {
+		out = append(out, "RS256", "ES256", "EdDSA")
+	}
+	return out
+}
+
+// SafeURL reports whether nobody on the way can change what is fetched: https,
+// or http that does not leave this machine.
+func SafeURL(u *url.URL) bool {
+	ip := net.ParseIP(u.Hostname())
+	return u.Scheme == "https" || u.Scheme == "http" && (u.Hostname() == "localhost" || ip != nil && ip.IsLoopback())
 }
 
 func (s *source) server(n *yaml.Node, sv *Server) {

@@ -162,7 +162,7 @@ storage:
 	if err != nil {
 		t.Fatal(err)
 	}
-	if j := cfg.Auth.JWT; j.Secret != env["SECRET"] || !reflect.DeepEqual(j.Audience, Words{"files"}) || j.Algorithm != "HS256" || j.Leeway != Duration(30*time.Second) {
+	if j := cfg.Auth.JWT; j.Secret != env["SECRET"] || !reflect.DeepEqual(j.Audience, Words{"files"}) || !reflect.DeepEqual(j.Algorithms(), []string{"HS256"}) || j.Leeway != Duration(30*time.Second) {
 		t.Errorf("jwt: %+v", j)
 	}
 	b := cfg.Storage.Backends
@@ -186,10 +186,10 @@ func TestWrongConfig(t *testing.T) {
 		{"auth:\n  jwt: {audience: {a: b}}\n", "2:19", "a list of texts"},
 		{"auth:\n  jwt: {secret: short}\n", "2:17", "at least 32"},
 		{"auth:\n  jwt: {secret: \"${NONE}\"}\n", "2:17", "NONE is not set"},
-		{"auth:\n  jwt: {jwks: keys.json}\n", "2:8", "needs its algorithm"},
+		{"auth:\n  jwt: {issuer: x}\n", "2:8", "needs a secret, or jwks"},
 		{"auth:\n  jwt: {jwks: keys.json, algorithm: none}\n", "2:37", "not taken"},
 		{"auth:\n  jwt: {jwks: keys.json, algorithm: HS256}\n", "2:37", "does not go with"},
-		{"auth:\n  jwt: {jwks: 'http://x', algorithm: RS256}\n", "2:15", "https only"},
+		{"auth:\n  jwt: {jwks: 'http://x', algorithm: RS256}\n", "2:15", "fetched by https"},
 		{"server:\n  trusted_proxies: [proxy]\n", "2:21", "neither an address"},
 		{"server:\n  cors: {allowed_origins: [example.com]}\n", "2:28", "https://host"},
 	} {
