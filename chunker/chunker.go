@@ -108,6 +108,12 @@ func (c *Chunker) Next() ([]byte, error) {
 	return p[:n:n], nil
 }
 
+// Rest returns the bytes that have been read and not been returned by Next,
+// fewer than the longest chunk once Next has failed. They are valid until the
+// next call of Next or Reset. A Chunker that reads them first and then what
+// follows goes on as if nothing had happened.
+func (c *Chunker) Rest() []byte { return c.buf[c.start:c.end] }
+
 // fill reads until the longest chunk is in the buffer or reading has ended.
 func (c *Chunker) fill() {
 	for idle := 0; c.end-c.start < c.max && c.err == nil; {
