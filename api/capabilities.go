@@ -16,7 +16,7 @@ func (s *Server) capabilities(w http.ResponseWriter, r *http.Request, b *buckets
 		return buckets.ErrBucketDisabled
 	}
 	out := client.Capabilities{
-		Hash: "blake3-256", Chunker: b.Chunker(), Protocols: []string{"rest"},
+		Hash: "blake3-256", Chunker: b.Chunker(), Protocols: []string{"rest", "tus"},
 		MaxFileSize: p.Limits.MaxFileSize, AllowedTypes: p.Limits.Types, AllowedExtensions: p.Limits.Extensions,
 		TypeCheck: string(p.Limits.TypeCheck), Digests: p.Digests, DedupScope: string(p.Dedup),
 		UploadExpiry: seconds(p.UploadExpiry), SignedURLTTL: seconds(max(p.SignedURLTTL, 0)), Versioning: !p.Versions.Off, FileRules: p.FileRules,

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/cairn-store/cairn/api/auth"
+	"github.com/cairn-store/cairn/api/tus"
 	"github.com/cairn-store/cairn/buckets"
 	"github.com/cairn-store/cairn/cas"
 )
@@ -57,6 +58,14 @@ func outcomes() []outcome {
 		{errAnonymous, 401, "unauthenticated", "UNAUTHORIZED", true},
 		{errRateLimited, 429, "rate-limited", "RATE_LIMITED", true},
 		{errTooMany, 429, "too-many-requests", "RATE_LIMITED", true},
+		{tus.ErrVersion, 412, "tus-version", "PRECONDITION_FAILED", true},
+		{tus.ErrContentType, 415, "content-type-unsupported", "UNSUPPORTED_MEDIA_TYPE", true},
+		{tus.ErrChecksum, 460, "checksum-mismatch", "CHECKSUM_MISMATCH", true},
+		{tus.ErrFinal, 403, "modify-final-upload", "FORBIDDEN", true},
+		{tus.ErrHeader, 400, "invalid-request", "INVALID_REQUEST", true},
+		{buckets.ErrNoUpload, 404, "upload-not-found", "UPLOAD_NOT_FOUND", true},
+		{buckets.ErrOffset, 409, "upload-offset-mismatch", "CONFLICT", true},
+		{buckets.ErrInterrupted, 423, "upload-locked", "LOCKED", true},
 		{errNoRoute, 404, "not-found", "NOT_FOUND", true},
 		{errMethod, 405, "method-not-allowed", "METHOD_NOT_ALLOWED", true},
 		{errForeignHost, 403, "foreign-host", "FORBIDDEN", true},
@@ -138,7 +147,11 @@ func problemOf(err error) *problem {
 }
 
 func newProblem(status int, code, detail string) *problem {
-	return &problem{Type: problemType + code, Title: http.StatusText(status), Status: status, Detail: detail,
+	title := http.StatusText(status)
+	if title == "" {
+		title = "Refused" // 460 has no name of its own
+	}
+	return &problem{Type: problemType + code, Title: title, Status: status, Detail: detail,
 		Code: code, Error: detail, Details: map[string]any{}}
 }
 

@@ -33,6 +33,26 @@ type call struct {
 	op                  buckets.Op // that its caller needs; "" for operators' own, "none" for anybody's
 	body, contentType   string
 	status              int // when allowed
+	header              []string
+}
+
+// tusCalls are those of the routes for uploads by the tus protocol.
+func tusCalls() (out []call) {
+	const bytes = "application/offset+octet-stream"
+	v := []string{"Tus-Resumable", "1.0.0"}
+	at := append([]string{"Upload-Offset", "0"}, v...)
+	for pattern, path := range map[string]string{"/api/tus/{bucket:[^/_][^/]*}": "/api/tus/BUCKET", "/api/files/{bucket:[^/_][^/]*}/tus": "/api/files/BUCKET/tus"} {
+		for _, end := range []string{"", "/"} {
+			out = append(out, call{pattern + end, "OPTIONS", path + end, "none", "", "", 200, nil},
+				call{pattern + end, "POST", path + end, buckets.OpCreate, "", "", 201, append([]string{"Upload-Length", "9"}, v...)})
+		}
+		one := pattern + "/{upload}"
+		path += "/UPLOAD"
+		out = append(out, call{one, "OPTIONS", path, "none", "", "", 200, nil}, call{one, "HEAD", path, "own upload", "", "", 200, v},
+			call{one, "PATCH", path, "own upload", "x", bytes, 204, at}, call{one, "DELETE", path, "own upload", "", "", 204, v},
+			call{one, "POST", path, "own upload", "", "", 200, append([]string{"X-HTTP-Method-Override", "HEAD"}, v...)})
+	}
+	return out
 }
 
 // calls has every method of every route, and of file routes also those by a
@@ -40,53 +60,53 @@ type call struct {
 func calls() []call {
 	const b, f = "/api/files/{bucket:[^/_][^/]*}", "/api/files/{bucket:[^/_][^/]*}/{id:[^/_][^/]*}"
 	const j = "application/json"
-	return []call{
-		{"/healthz", "GET", "/healthz", "none", "", "", 200},
-		{"/readyz", "GET", "/readyz", "none", "", "", 200},
-		{"/api/openapi.json", "GET", "/api/openapi.json", "none", "", "", 200},
-		{b, "GET", "/api/files/BUCKET", buckets.OpList, "", "", 200},
-		{b, "POST", "/api/files/BUCKET?name=new", buckets.OpCreate, "x", "text/plain", 201},
-		{b + "/_capabilities", "GET", "/api/files/BUCKET/_capabilities", "none", "", "", 200},
-		{b + "/_usage", "GET", "/api/files/BUCKET/_usage", buckets.OpList, "", "", 200},
-		{b + "/_sign-upload", "POST", "/api/files/BUCKET/_sign-upload", buckets.OpCreate, `{"max_size": 5}`, j, 200},
-		{b + "/_grants", "GET", "/api/files/BUCKET/_grants", "none", "", "", 200},
-		{b + "/_grants/{grant}", "GET", "/api/files/BUCKET/_grants/GRANT", "own grant", "", "", 200},
-		{b + "/_grants/{grant}", "DELETE", "/api/files/BUCKET/_grants/GRANT", "own grant", "", "", 204},
-		{f, "GET", "/api/files/BUCKET/FILE", buckets.OpRead, "", "", 200},
-		{f, "HEAD", "/api/files/BUCKET/FILE", buckets.OpRead, "", "", 200},
-		{f, "GET", "/api/files/BUCKET/VERSION", buckets.OpRead, "", "", 200},
-		{f, "PUT", "/api/files/BUCKET/FILE", buckets.OpUpdate, "xy", "text/plain", 200},
-		{f, "PATCH", "/api/files/BUCKET/FILE", buckets.OpUpdate, `{"tags": ["t"]}`, j, 200},
-		{f, "DELETE", "/api/files/BUCKET/FILE", buckets.OpDelete, "", "", 200},
-		{f, "DELETE", "/api/files/BUCKET/FILE?permanent=true", buckets.OpDelete, "", "", 204},
-		{f, "DELETE", "/api/files/BUCKET/VERSION", buckets.OpDelete, "", "", 204},
-		{f + "/download", "GET", "/api/files/BUCKET/FILE/download", buckets.OpDownload, "", "", 200},
-		{f + "/download", "HEAD", "/api/files/BUCKET/FILE/download", buckets.OpDownload, "", "", 200},
-		{f + "/download", "GET", "/api/files/BUCKET/VERSION/download", buckets.OpDownload, "", "", 200},
-		{f + "/download", "GET", "/api/files/BUCKET/FILE/download?version=1", buckets.OpDownload, "", "", 200},
-		{f + "/view", "GET", "/api/files/BUCKET/FILE/view", buckets.OpDownload, "", "", 200},
-		{f + "/restore", "POST", "/api/files/BUCKET/FILE/restore", buckets.OpDelete, "", "", 409},
-		{f + "/copy", "POST", "/api/files/BUCKET/FILE/copy", buckets.OpDownload, `{}`, j, 201},
-		{f + "/sign", "GET", "/api/files/BUCKET/FILE/sign?expiry=1m&operation=download", buckets.OpDownload, "", "", 200},
-		{f + "/sign", "POST", "/api/files/BUCKET/FILE/sign", buckets.OpDownload, `{"operation": "view"}`, j, 200},
-		{f + "/sign", "POST", "/api/files/BUCKET/FILE/sign", buckets.OpUpdate, `{"operation": "upload"}`, j, 200},
-		{f + "/manifest", "GET", "/api/files/BUCKET/FILE/manifest", buckets.OpRead, "", "", 200},
-		{f + "/chunks/{digest}", "GET", "/api/files/BUCKET/FILE/chunks/DIGEST", buckets.OpDownload, "", "", 200},
-		{f + "/references", "GET", "/api/files/BUCKET/FILE/references", buckets.OpRead, "", "", 200},
-		{f + "/preview", "GET", "/api/files/BUCKET/FILE/preview?width=10", buckets.OpRead, "", "", 501},
-		{f + "/versions", "GET", "/api/files/BUCKET/FILE/versions", buckets.OpRead, "", "", 200},
-		{f + "/versions/{n}", "GET", "/api/files/BUCKET/FILE/versions/1", buckets.OpRead, "", "", 200},
-		{f + "/versions/{n}", "DELETE", "/api/files/BUCKET/FILE/versions/1", buckets.OpDelete, "", "", 204},
-		{f + "/versions/{n}/download", "GET", "/api/files/BUCKET/FILE/versions/1/download", buckets.OpDownload, "", "", 200},
-		{f + "/versions/{n}/view", "GET", "/api/files/BUCKET/FILE/versions/1/view", buckets.OpDownload, "", "", 200},
-		{f + "/versions/{n}/restore", "POST", "/api/files/BUCKET/FILE/versions/1/restore", buckets.OpUpdate, "", "", 200},
-		{f + "/versions/{n}/diff", "GET", "/api/files/BUCKET/FILE/versions/2/diff?from=1", buckets.OpRead, "", "", 200},
-		{"/api/admin/explain", "POST", "/api/admin/explain", "", `{"bucket": "private", "operation": "list"}`, j, 200},
-		{"/api/admin/keys", "GET", "/api/admin/keys", "", "", "", 200},
-		{"/api/admin/keys", "POST", "/api/admin/keys", "", `{"operator": true}`, j, 201},
-		{"/api/admin/keys/{key}", "DELETE", "/api/admin/keys/KEY", "", "", "", 204},
-		{"/api/admin/signing-keys", "POST", "/api/admin/signing-keys", "", `{}`, j, 200},
-	}
+	return append(tusCalls(), []call{
+		{"/healthz", "GET", "/healthz", "none", "", "", 200, nil},
+		{"/readyz", "GET", "/readyz", "none", "", "", 200, nil},
+		{"/api/openapi.json", "GET", "/api/openapi.json", "none", "", "", 200, nil},
+		{b, "GET", "/api/files/BUCKET", buckets.OpList, "", "", 200, nil},
+		{b, "POST", "/api/files/BUCKET?name=new", buckets.OpCreate, "x", "text/plain", 201, nil},
+		{b + "/_capabilities", "GET", "/api/files/BUCKET/_capabilities", "none", "", "", 200, nil},
+		{b + "/_usage", "GET", "/api/files/BUCKET/_usage", buckets.OpList, "", "", 200, nil},
+		{b + "/_sign-upload", "POST", "/api/files/BUCKET/_sign-upload", buckets.OpCreate, `{"max_size": 5}`, j, 200, nil},
+		{b + "/_grants", "GET", "/api/files/BUCKET/_grants", "none", "", "", 200, nil},
+		{b + "/_grants/{grant}", "GET", "/api/files/BUCKET/_grants/GRANT", "own grant", "", "", 200, nil},
+		{b + "/_grants/{grant}", "DELETE", "/api/files/BUCKET/_grants/GRANT", "own grant", "", "", 204, nil},
+		{f, "GET", "/api/files/BUCKET/FILE", buckets.OpRead, "", "", 200, nil},
+		{f, "HEAD", "/api/files/BUCKET/FILE", buckets.OpRead, "", "", 200, nil},
+		{f, "GET", "/api/files/BUCKET/VERSION", buckets.OpRead, "", "", 200, nil},
+		{f, "PUT", "/api/files/BUCKET/FILE", buckets.OpUpdate, "xy", "text/plain", 200, nil},
+		{f, "PATCH", "/api/files/BUCKET/FILE", buckets.OpUpdate, `{"tags": ["t"]}`, j, 200, nil},
+		{f, "DELETE", "/api/files/BUCKET/FILE", buckets.OpDelete, "", "", 200, nil},
+		{f, "DELETE", "/api/files/BUCKET/FILE?permanent=true", buckets.OpDelete, "", "", 204, nil},
+		{f, "DELETE", "/api/files/BUCKET/VERSION", buckets.OpDelete, "", "", 204, nil},
+		{f + "/download", "GET", "/api/files/BUCKET/FILE/download", buckets.OpDownload, "", "", 200, nil},
+		{f + "/download", "HEAD", "/api/files/BUCKET/FILE/download", buckets.OpDownload, "", "", 200, nil},
+		{f + "/download", "GET", "/api/files/BUCKET/VERSION/download", buckets.OpDownload, "", "", 200, nil},
+		{f + "/download", "GET", "/api/files/BUCKET/FILE/download?version=1", buckets.OpDownload, "", "", 200, nil},
+		{f + "/view", "GET", "/api/files/BUCKET/FILE/view", buckets.OpDownload, "", "", 200, nil},
+		{f + "/restore", "POST", "/api/files/BUCKET/FILE/restore", buckets.OpDelete, "", "", 409, nil},
+		{f + "/copy", "POST", "/api/files/BUCKET/FILE/copy", buckets.OpDownload, `{}`, j, 201, nil},
+		{f + "/sign", "GET", "/api/files/BUCKET/FILE/sign?expiry=1m&operation=download", buckets.OpDownload, "", "", 200, nil},
+		{f + "/sign", "POST", "/api/files/BUCKET/FILE/sign", buckets.OpDownload, `{"operation": "view"}`, j, 200, nil},
+		{f + "/sign", "POST", "/api/files/BUCKET/FILE/sign", buckets.OpUpdate, `{"operation": "upload"}`, j, 200, nil},
+		{f + "/manifest", "GET", "/api/files/BUCKET/FILE/manifest", buckets.OpRead, "", "", 200, nil},
+		{f + "/chunks/{digest}", "GET", "/api/files/BUCKET/FILE/chunks/DIGEST", buckets.OpDownload, "", "", 200, nil},
+		{f + "/references", "GET", "/api/files/BUCKET/FILE/references", buckets.OpRead, "", "", 200, nil},
+		{f + "/preview", "GET", "/api/files/BUCKET/FILE/preview?width=10", buckets.OpRead, "", "", 501, nil},
+		{f + "/versions", "GET", "/api/files/BUCKET/FILE/versions", buckets.OpRead, "", "", 200, nil},
+		{f + "/versions/{n}", "GET", "/api/files/BUCKET/FILE/versions/1", buckets.OpRead, "", "", 200, nil},
+		{f + "/versions/{n}", "DELETE", "/api/files/BUCKET/FILE/versions/1", buckets.OpDelete, "", "", 204, nil},
+		{f + "/versions/{n}/download", "GET", "/api/files/BUCKET/FILE/versions/1/download", buckets.OpDownload, "", "", 200, nil},
+		{f + "/versions/{n}/view", "GET", "/api/files/BUCKET/FILE/versions/1/view", buckets.OpDownload, "", "", 200, nil},
+		{f + "/versions/{n}/restore", "POST", "/api/files/BUCKET/FILE/versions/1/restore", buckets.OpUpdate, "", "", 200, nil},
+		{f + "/versions/{n}/diff", "GET", "/api/files/BUCKET/FILE/versions/2/diff?from=1", buckets.OpRead, "", "", 200, nil},
+		{"/api/admin/explain", "POST", "/api/admin/explain", "", `{"bucket": "private", "operation": "list"}`, j, 200, nil},
+		{"/api/admin/keys", "GET", "/api/admin/keys", "", "", "", 200, nil},
+		{"/api/admin/keys", "POST", "/api/admin/keys", "", `{"operator": true}`, j, 201, nil},
+		{"/api/admin/keys/{key}", "DELETE", "/api/admin/keys/KEY", "", "", "", 204, nil},
+		{"/api/admin/signing-keys", "POST", "/api/admin/signing-keys", "", `{}`, j, 200, nil},
+	}...)
 }
 
 // A matrix is a server, and what its calls are about.
@@ -98,6 +118,7 @@ type matrix struct {
 	digest string
 	grant  *client.SignedURL // ann's
 	key    string            // ID of an API key
+	upload string            // ann's
 }
 
 func newMatrix(t *testing.T, bucket string) *matrix {
@@ -125,6 +146,11 @@ func (m *matrix) refresh() {
 		m.t.Fatal(err)
 	}
 	m.key = k.ID
+	up, err := m.world.bucket(m.bucket).As(&buckets.Principal{ID: "ann"}).NewUpload(m.t.Context(), "up", nil)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	m.upload = up.ID
 }
 
 func (m *matrix) sign(bearer, bucket, id, body string) *client.SignedURL {
@@ -147,17 +173,18 @@ func missing(prefix string) string { return prefix + "0" + strings.Repeat("a", 3
 // path is the call's with what it is about filled in; or with what is not
 // there.
 func (m *matrix) path(c call, there bool) string {
-	file, version, digest := m.f.ID, m.first, m.digest
+	file, version, digest, upload := m.f.ID, m.first, m.digest, m.upload
 	if !there {
+		upload = missing("u_")
 		file, version, digest = missing("f_"), missing("m_"), strings.Repeat("0", 64)
 	}
 	return strings.NewReplacer("BUCKET", m.bucket, "FILE", file, "VERSION", version, "DIGEST", digest,
-		"GRANT", m.grant.GrantID, "KEY", m.key).Replace(c.path)
+		"UPLOAD", upload, "GRANT", m.grant.GrantID, "KEY", m.key).Replace(c.path)
 }
 
 func (m *matrix) send(c call, path, bearer string) *answer {
 	m.t.Helper()
-	var h []string
+	h := slices.Clone(c.header)
 	if c.contentType != "" {
 		h = append(h, "Content-Type", c.contentType)
 	}
@@ -295,7 +322,7 @@ func TestMatrixDenied(t *testing.T) {
 					if want = denied; bucket == "listed" && who == "another user" {
 						want = 200
 					}
-				case c.op == "own grant":
+				case c.op == "own grant", c.op == "own upload":
 				case bucket == "listed" && who == "another user":
 					want = 403
 				}

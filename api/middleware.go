@@ -171,6 +171,7 @@ func allowed(on methods) string {
 	if on["GET"] != nil {
 		names = append(names, "HEAD")
 	}
+	names = append(names, "OPTIONS")
 	slices.Sort(names)
-	return strings.Join(append(names, "OPTIONS"), ", ")
+	return strings.Join(slices.Compact(names), ", ")
 }

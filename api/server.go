@@ -96,7 +96,7 @@ type route struct {
 func (s *Server) routes() []route {
 	const bucket, file = bucketRoute, fileRoute
 	const version = file + "/versions/{n}"
-	return []route{
+	return append(s.resumable(), []route{
 		{"/healthz", methods{"GET": s.healthz}},
 		{"/readyz", methods{"GET": s.readyz}},
 		{"/api/openapi.json", methods{"GET": s.openapi}},
@@ -130,7 +130,7 @@ func (s *Server) routes() []route {
 		{"/api/admin/keys", methods{"GET": s.operator(s.keys), "POST": s.operator(s.newKey)}},
 		{"/api/admin/keys/{key}", methods{"DELETE": s.operator(s.dropKey)}},
 		{"/api/admin/signing-keys", methods{"POST": s.operator(s.rotateSigning)}},
-	}
+	}...)
 }
 
 func (s *Server) router() http.Handler {
@@ -146,11 +146,11 @@ func (s *Server) router() http.Handler {
 func (s *Server) dispatch(on methods) http.Handler {
 	allow := allowed(on)
 	return s.answer(func(w http.ResponseWriter, r *http.Request) error {
-		method := r.Method
-		if method == http.MethodHead {
-			method = http.MethodGet
+		h := on[r.Method]
+		if h == nil && r.Method == http.MethodHead {
+			h = on[http.MethodGet]
 		}
-		if h := on[method]; h != nil {
+		if h != nil {
 			return h(w, r)
 		}
 		w.Header().Set("Allow", allow)

@@ -73,6 +73,11 @@ func (u *upload) commit(ctx context.Context) (*File, error) {
 		if err := u.remember(ctx, tx, m); err != nil {
 			return err
 		}
+		if u.also != nil {
+			if err := u.also(tx, m); err != nil {
+				return err
+			}
+		}
 		out = u.b.file(f, m)
 		return tx.PutFile(ctx, u.b.b.Domain, f)
 	})

@@ -28,6 +28,9 @@ var (
 	ErrType           = errors.New("files of this type are not taken")
 	ErrTypeMismatch   = errors.New("content is not what the upload says it is")
 	ErrBucketDisabled = concept("bucket is disabled", fs.ErrPermission)
+	ErrNoUpload       = concept("no such upload", fs.ErrNotExist)
+	ErrOffset         = errors.New("upload stands at another offset")
+	ErrInterrupted    = errors.New("another request goes on with the upload")
 	ErrNoSpace        = errors.New("storage is full")
 	ErrClosed         = errors.New("store is closed")
 

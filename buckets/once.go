@@ -37,20 +37,23 @@ type Once struct {
 	Request string // what the key stands for; with another it is ErrOnce
 }
 
+// whoKey names the bucket's principal among those who use it.
+func (b *Bucket) whoKey() string {
+	switch p := b.who; {
+	case p == nil:
+		return ""
+	case p.Grant != nil:
+		return "grant " + p.Grant.ID
+	case p.ID != "":
+		return "id " + p.ID
+	default:
+		return "ip " + p.Request.IP
+	}
+}
+
 // onceKey names the key among those of its principal.
 func (u *upload) onceKey() string {
-	who := ""
-	if p := u.b.who; p != nil {
-		switch {
-		case p.Grant != nil:
-			who = "grant " + p.Grant.ID
-		case p.ID != "":
-			who = "id " + p.ID
-		default:
-			who = "ip " + p.Request.IP
-		}
-	}
-	sum := sha256.Sum256([]byte(who + "\x00" + u.opts.Once.Key))
+	sum := sha256.Sum256([]byte(u.b.whoKey() + "\x00" + u.opts.Once.Key))
 	return u.b.b.name + "/" + hex.EncodeToString(sum[:])
 }
 

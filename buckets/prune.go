@@ -44,6 +44,7 @@ func (v *Versions) prune(ctx context.Context, tx manifest.Tx, f *manifest.File, 
 type Swept struct {
 	Files    int64 // whose time in the trash was over
 	Versions int64 // that were replaced long enough ago
+	Uploads  int64 // that were not ended in time
 }
 
 // Sweep removes what is kept no longer: files in the trash and old versions
@@ -61,6 +62,9 @@ func (s *Store) Sweep(ctx context.Context) (Swept, error) {
 		}
 		if err == nil {
 			err = b.sweepVersions(ctx, &done)
+		}
+		if err == nil {
+			err = b.sweepUploads(ctx, &done)
 		}
 		if err != nil {
 			return done, fmt.Errorf("sweep bucket %q: %w", name, err)
@@ -164,7 +168,7 @@ func (s *Store) Run(ctx context.Context) error {
 		case err != nil:
 			s.log.Error("sweep failed", "error", err)
 		case done != Swept{}:
-			s.log.Info("swept", "files", done.Files, "versions", done.Versions)
+			s.log.Info("swept", "files", done.Files, "versions", done.Versions, "uploads", done.Uploads)
 		}
 		select {
 		case <-tick.C:

@@ -65,6 +65,16 @@ func (b *Bucket) newNamedUpload(ctx context.Context, name string, opts *PutOptio
 
 // Replace stores the content of r as a new version of the file id (f_…).
 func (b *Bucket) Replace(ctx context.Context, id string, r io.Reader, opts *PutOptions) (*File, error) {
+	u, err := b.newReplacement(ctx, id, opts)
+	if err != nil {
+		return nil, err
+	}
+	return u.run(ctx, r)
+}
+
+// newReplacement begins an upload of a version, authorised and ready for
+// content.
+func (b *Bucket) newReplacement(ctx context.Context, id string, opts *PutOptions) (*upload, error) {
 	u, err := b.newUpload(opts)
 	if err != nil {
 		return nil, err
@@ -77,10 +87,7 @@ func (b *Bucket) Replace(ctx context.Context, id string, r io.Reader, opts *PutO
 		return nil, err
 	}
 	u.target, u.name, u.folder = f.ID, f.Name, f.Folder
-	if err := u.begin(ctx, f); err != nil {
-		return nil, err
-	}
-	return u.run(ctx, r)
+	return u, u.begin(ctx, f)
 }
 
 // An upload is bytes on their way to become a version.
@@ -100,6 +107,8 @@ type upload struct {
 	other    *manifest.File  // found at the commit in place of allowed
 	touch    bool            // write the row of an unchanged file
 	earlier  *File           // that the same upload, sent before, has made
+
+	also func(tx manifest.Tx, m *manifest.Manifest) error // to be done in the commit
 
 	mime  string
 	c     *manifest.Content
@@ -326,14 +335,8 @@ func (u *upload) take(ctx context.Context, r io.Reader) error {
 	}
 	found := mimetype.Detect(head)
 	u.mime, _, _ = strings.Cut(found.String(), ";")
-	if err := u.b.b.Limits.checkType(u.name, u.opts.MIMEType, found); err != nil {
+	if err := u.judge(found); err != nil {
 		return err
-	}
-	if g := u.b.grant(); g != nil && len(g.Types) > 0 {
-		signed := Limits{Types: g.Types, TypeCheck: u.b.b.Limits.TypeCheck}
-		if err := signed.checkType(u.name, u.opts.MIMEType, found); err != nil {
-			return err
-		}
 	}
 	var pool *sync.Pool
 	if u.splitter == u.b.b.splitter {
@@ -347,6 +350,19 @@ func (u *upload) take(ctx context.Context, r io.Reader) error {
 		Progress:    u.opts.Progress,
 	})
 	return err
+}
+
+// judge checks the type found in the content against what the bucket, and
+// the uploader's signed URL, take.
+func (u *upload) judge(found *mimetype.MIME) error {
+	if err := u.b.b.Limits.checkType(u.name, u.opts.MIMEType, found); err != nil {
+		return err
+	}
+	if g := u.b.grant(); g != nil && len(g.Types) > 0 {
+		signed := Limits{Types: g.Types, TypeCheck: u.b.b.Limits.TypeCheck}
+		return signed.checkType(u.name, u.opts.MIMEType, found)
+	}
+	return nil
 }
 
 // An exactReader fails unless its stream has just the size declared.

@@ -38,6 +38,8 @@ type Store struct {
 
 	outbox *outbox
 	signer *signer
+
+	uploads handover // of uploads that are sent in pieces
 }
 
 // A Policy is what a bucket is set up to do.

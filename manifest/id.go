@@ -8,18 +8,20 @@ import (
 )
 
 // A FileID names a file over all its versions, a VersionID one manifest for
-// ever, a GrantID what a signed URL carries. IDs sort by the time they were
+// ever, a GrantID what a signed URL carries, an UploadID content on its way. IDs sort by the time they were
 // made and end in 128 random bits.
 type (
 	FileID    string // f_…
 	VersionID string // m_…
 	GrantID   string // g_…
+	UploadID  string // u_…
 )
 
 const (
 	filePrefix    = "f_"
 	versionPrefix = "m_"
 	grantPrefix   = "g_"
+	uploadPrefix  = "u_"
 	idLength      = 2 + 36
 )
 
@@ -49,6 +51,12 @@ func ParseFileID(s string) (FileID, bool) { return FileID(s), wellFormed(s, file
 
 // ParseVersionID reports whether s is a manifest's ID, well formed.
 func ParseVersionID(s string) (VersionID, bool) { return VersionID(s), wellFormed(s, versionPrefix) }
+
+// NewUploadID returns the ID of a new upload.
+func NewUploadID() UploadID { return UploadID(newID(uploadPrefix)) }
+
+// ParseUploadID reports whether s is an upload's ID, well formed.
+func ParseUploadID(s string) (UploadID, bool) { return UploadID(s), wellFormed(s, uploadPrefix) }
 
 // ParseGrantID reports whether s is a grant's ID, well formed.
 func ParseGrantID(s string) (GrantID, bool) { return GrantID(s), wellFormed(s, grantPrefix) }

@@ -36,7 +36,8 @@ var allowed = map[string][]string{
 	"buckets/rules":         {},
 	"buckets/schema":        {"buckets/rules", "chunker"},
 	"buckets/local":         {"*"},
-	"api":                   {"buckets", "buckets/rules", "buckets/schema", "manifest", "cas", "api/client", "api/auth"},
+	"api":                   {"buckets", "buckets/rules", "buckets/schema", "manifest", "cas", "api/client", "api/auth", "api/tus"},
+	"api/tus":               {"buckets"},
 	"api/auth":              {"buckets", "buckets/rules", "buckets/schema"},
 	"api/client":            {},
 	"cmd/cairn":             {"*"},
@@ -50,7 +51,7 @@ var only = map[string][]string{
 	"github.com/cockroachdb/pebble": {"manifest/pebblestore", "internal/crashfs"},
 	"cel.dev/cel-go":                {"buckets/rules"},
 	"github.com/go-jose":            {"api/auth"},
-	"net/http":                      {"api", "api/auth", "api/client", "cmd/cairn"},
+	"net/http":                      {"api", "api/auth", "api/tus", "api/client", "cmd/cairn"},
 	"github.com/spf13/cobra":        {"cmd/cairn"},
 	"github.com/rs/cors":            {"api"},
 }

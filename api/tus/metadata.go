@@ -1,0 +1,71 @@
+package tus
+
+import (
+	"encoding/base64"
+	"fmt"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/cairn-store/cairn/buckets"
+)
+
+const (
+	maxMetadata = 8 << 10 // bytes of Upload-Metadata
+	defaultName = "upload"
+)
+
+// parseMetadata reads Upload-Metadata: keys with base64 values. filename and
+// filetype, and what clients send for them, name and type the file; folder
+// and fileId are ours; whatever else there is becomes the file's metadata.
+func parseMetadata(header string) (*buckets.UploadOptions, string, error) {
+	opts, name := &buckets.UploadOptions{}, ""
+	if len(header) > maxMetadata {
+		return nil, "", fmt.Errorf("%w: Upload-Metadata of %d bytes, at most %d are taken", ErrHeader, len(header), maxMetadata)
+	}
+	opts.OnConflict = buckets.ConflictNew
+	seen := make(map[string]bool)
+	for pair := range strings.SplitSeq(header, ",") {
+		if pair = strings.TrimSpace(pair); pair == "" {
+			continue
+		}
+		key, coded, _ := strings.Cut(pair, " ")
+		value, err := base64.StdEncoding.DecodeString(strings.TrimSpace(coded))
+		if err != nil || !utf8.Valid(value) || !printable(key) || seen[key] {
+			return nil, "", fmt.Errorf("%w: Upload-Metadata: %.80q: want keys in ASCII, each once, with base64 values", ErrHeader, pair)
+		}
+		seen[key] = true
+		text := string(value)
+		switch key {
+		case "filename":
+			name = text
+		case "name":
+			if name == "" {
+				name = text
+			}
+		case "filetype", "type", "contentType":
+			opts.MIMEType = text
+		case "folder":
+			opts.Folder = text
+		case "fileId":
+			opts.Replace = text
+		default:
+			if opts.Metadata == nil {
+				opts.Metadata = make(map[string]any)
+			}
+			opts.Metadata[key] = text
+		}
+	}
+	if name == "" {
+		name = defaultName
+	}
+	return opts, name, nil
+}
+
+func printable(key string) bool {
+	for _, c := range []byte(key) {
+		if c <= ' ' || c > '~' {
+			return false
+		}
+	}
+	return key != ""
+}

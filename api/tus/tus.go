@@ -1,0 +1,297 @@
+// Package tus speaks the tus protocol 1.0.0 (https://tus.io) for resumable
+// uploads: core, creation, creation-with-upload, creation-defer-length,
+// checksum, expiration and termination. It keeps nothing itself: uploads are
+// those of package buckets.
+package tus
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"github.com/cairn-store/cairn/buckets"
+)
+
+// Version is that of the protocol.
+const Version = "1.0.0"
+
+const (
+	extensions  = "creation,creation-with-upload,creation-defer-length,checksum,expiration,termination"
+	contentType = "application/offset+octet-stream"
+)
+
+// Errors of requests, as opposed to errors of the store.
+var (
+	ErrVersion     = errors.New("Tus-Resumable is not 1.0.0")
+	ErrContentType = errors.New("Content-Type is not " + contentType)
+	ErrHeader      = errors.New("header is not valid")
+	ErrChecksum    = errors.New("content does not have the checksum of Upload-Checksum")
+	ErrFinal       = errors.New("upload is complete")
+)
+
+// A Handler answers requests about the uploads of a bucket.
+type Handler struct {
+	// Base is what the URLs of a request's server begin with.
+	Base func(r *http.Request) string
+}
+
+// begin sets what every answer has, and checks the protocol's version.
+func begin(w http.ResponseWriter, r *http.Request) error {
+	h := w.Header()
+	h.Set("Tus-Resumable", Version)
+	h.Set("Cache-Control", "no-store")
+	if r.Header.Get("Tus-Resumable") != Version {
+		h.Set("Tus-Version", Version)
+		return ErrVersion
+	}
+	return nil
+}
+
+// Options tells what the server can do.
+func (t *Handler) Options(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
+	h := w.Header()
+	h.Set("Tus-Resumable", Version)
+	h.Set("Tus-Version", Version)
+	h.Set("Tus-Extension", extensions)
+	h.Set("Tus-Checksum-Algorithm", algorithms)
+	if n := b.Policy().Limits.MaxFileSize; n > 0 {
+		h.Set("Tus-Max-Size", strconv.FormatInt(n, 10))
+	}
+	w.WriteHeader(http.StatusOK)
+	return nil
+}
+
+// Create begins an upload, perhaps with its first bytes.
+func (t *Handler) Create(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
+	if err := begin(w, r); err != nil {
+		return err
+	}
+	opts, name, err := creation(r)
+	if err != nil {
+		return err
+	}
+	hasBody := r.ContentLength != 0
+	if hasBody && !isOffsetStream(r) {
+		return ErrContentType
+	}
+	up, err := b.NewUpload(r.Context(), name, opts)
+	if err != nil {
+		return err
+	}
+	w.Header().Set("Location", t.Base(r)+"/api/tus/"+up.Bucket+"/"+up.ID)
+	describe(w, up)
+	if hasBody {
+		if up, err = t.append(w, r, b, up, 0, 0); err != nil {
+			return err
+		}
+	}
+	if err := t.end(w, r, b, up); err != nil {
+		return err
+	}
+	w.WriteHeader(http.StatusCreated)
+	return nil
+}
+
+// creation reads what a request for an upload says.
+func creation(r *http.Request) (*buckets.UploadOptions, string, error) {
+	meta := r.Header.Get("Upload-Metadata")
+	opts, name, err := parseMetadata(meta)
+	if err != nil {
+		return nil, "", err
+	}
+	opts.Header = meta
+	length, deferred := r.Header.Get("Upload-Length"), r.Header.Get("Upload-Defer-Length")
+	if r.Header.Get("Upload-Concat") != "" {
+		return nil, "", fmt.Errorf("%w: Upload-Concat: this server does not join uploads", ErrHeader)
+	}
+	switch {
+	case length != "" && deferred != "", length == "" && deferred == "":
+		return nil, "", fmt.Errorf("%w: want either Upload-Length or Upload-Defer-Length", ErrHeader)
+	case deferred != "" && deferred != "1":
+		return nil, "", fmt.Errorf("%w: Upload-Defer-Length %.20q: want 1", ErrHeader, deferred)
+	case length != "":
+		if opts.Size, err = number("Upload-Length", length); err != nil {
+			return nil, "", err
+		}
+		opts.SizeKnown = true
+	}
+	return opts, name, nil
+}
+
+func number(header, text string) (int64, error) {
+	n, err := strconv.ParseInt(text, 10, 64)
+	if err != nil || n < 0 || text[0] == '+' {
+		return 0, fmt.Errorf("%w: %s %.30q: want a number", ErrHeader, header, text)
+	}
+	return n, nil
+}
+
+func isOffsetStream(r *http.Request) bool {
+	t, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	return err == nil && t == contentType
+}
+
+// describe sets the headers that tell how an upload stands.
+func describe(w http.ResponseWriter, up *buckets.Upload) {
+	h := w.Header()
+	h.Set("Upload-Offset", strconv.FormatInt(up.Offset, 10))
+	h.Del("Upload-Expires")
+	if up.File == nil {
+		h.Set("Upload-Expires", up.ExpiresAt.UTC().Format(http.TimeFormat))
+		return
+	}
+	h.Set("X-File-Id", up.File.ID)
+	h.Set("Content-Location", "/api/files/"+up.Bucket+"/"+up.File.ID)
+}
+
+// Head tells how an upload stands.
+func (t *Handler) Head(w http.ResponseWriter, r *http.Request, b *buckets.Bucket, id string) error {
+	if err := begin(w, r); err != nil {
+		return err
+	}
+	up, err := b.Upload(r.Context(), id)
+	if err != nil {
+		return err
+	}
+	describe(w, up)
+	h := w.Header()
+	if up.Length >= 0 {
+		h.Set("Upload-Length", strconv.FormatInt(up.Length, 10))
+	} else {
+		h.Set("Upload-Defer-Length", "1")
+	}
+	if up.Header != "" {
+		h.Set("Upload-Metadata", up.Header)
+	}
+	w.WriteHeader(http.StatusOK)
+	return nil
+}
+
+// Patch adds bytes to an upload. The last ones make it a file.
+func (t *Handler) Patch(w http.ResponseWriter, r *http.Request, b *buckets.Bucket, id string) error {
+	if err := begin(w, r); err != nil {
+		return err
+	}
+	if !isOffsetStream(r) {
+		return ErrContentType
+	}
+	offset, err := number("Upload-Offset", r.Header.Get("Upload-Offset")+"")
+	if r.Header.Get("Upload-Offset") == "" || err != nil {
+		return fmt.Errorf("%w: Upload-Offset is missing or no number", ErrHeader)
+	}
+	var length int64
+	if text := r.Header.Get("Upload-Length"); text != "" {
+		if length, err = number("Upload-Length", text); err != nil {
+			return err
+		}
+	}
+	up, err := b.Upload(r.Context(), id)
+	if err != nil {
+		return err
+	}
+	if up.File != nil && offset == up.Offset && r.ContentLength == 0 {
+		describe(w, up)
+		w.WriteHeader(http.StatusNoContent)
+		return nil
+	}
+	if up.File != nil {
+		return ErrFinal
+	}
+	if up.Length >= 0 && r.ContentLength > up.Length-offset {
+		return fmt.Errorf("%d bytes at %d of %d: %w", r.ContentLength, offset, up.Length, buckets.ErrTooLarge)
+	}
+	if up, err = t.append(w, r, b, up, offset, length); err != nil {
+		return err
+	}
+	if err := t.end(w, r, b, up); err != nil {
+		return err
+	}
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+// append adds the body of r, if it has the checksum that it says.
+func (t *Handler) append(w http.ResponseWriter, r *http.Request, b *buckets.Bucket, up *buckets.Upload, offset, length int64) (*buckets.Upload, error) {
+	body := &stoppable{r: r.Body}
+	control := http.NewResponseController(w)
+	opts := &buckets.AppendOptions{Length: length, Interrupt: func() {
+		body.stopped.Store(true)
+		control.SetReadDeadline(time.Now()) // where that cannot be set, the body ends when the client sends or goes
+	}}
+	sum, err := checksum(r)
+	if err != nil {
+		return up, err
+	}
+	var in io.Reader = body
+	if sum != nil {
+		in = io.TeeReader(body, sum.hash)
+		opts.Verify = sum.verify
+	}
+	now, err := b.Append(r.Context(), up.ID, offset, in, opts)
+	if now != nil {
+		describe(w, now)
+		up = now
+	}
+	return up, err
+}
+
+// A stoppable is a body that may be told to end.
+type stoppable struct {
+	r       io.Reader
+	stopped atomic.Bool
+}
+
+func (s *stoppable) Read(p []byte) (int, error) {
+	if s.stopped.Load() {
+		return 0, buckets.ErrInterrupted
+	}
+	n, err := s.r.Read(p)
+	if err != nil && err != io.EOF && s.stopped.Load() {
+		err = buckets.ErrInterrupted
+	}
+	return n, err
+}
+
+// end makes a file of an upload that has arrived whole.
+func (t *Handler) end(w http.ResponseWriter, r *http.Request, b *buckets.Bucket, up *buckets.Upload) error {
+	if up.Length < 0 || up.Offset < up.Length {
+		return nil
+	}
+	f, err := b.Commit(r.Context(), up.ID)
+	if err != nil {
+		return err
+	}
+	up.File = f
+	describe(w, up)
+	return nil
+}
+
+// Post is what clients send that know no PATCH, DELETE or HEAD.
+func (t *Handler) Post(w http.ResponseWriter, r *http.Request, b *buckets.Bucket, id string) error {
+	switch r.Header.Get("X-HTTP-Method-Override") {
+	case http.MethodPatch:
+		return t.Patch(w, r, b, id)
+	case http.MethodDelete:
+		return t.Delete(w, r, b, id)
+	case http.MethodHead:
+		return t.Head(w, r, b, id)
+	}
+	return fmt.Errorf("%w: POST to an upload needs X-HTTP-Method-Override: PATCH, DELETE or HEAD", ErrHeader)
+}
+
+// Delete gives an upload up. The file that it may have become stays.
+func (t *Handler) Delete(w http.ResponseWriter, r *http.Request, b *buckets.Bucket, id string) error {
+	if err := begin(w, r); err != nil {
+		return err
+	}
+	if err := b.Cancel(r.Context(), id); err != nil {
+		return err
+	}
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}

@@ -1,0 +1,232 @@
+package api_test
+
+import (
+	"bytes"
+	"crypto/sha1"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cairn-store/cairn/api/client"
+)
+
+// A tusUpload is an upload by the tus protocol.
+type tusUpload struct {
+	*world
+	url    string // path
+	bearer string
+}
+
+func b64(s string) string { return base64.StdEncoding.EncodeToString([]byte(s)) }
+
+// send sends a tus request; header is pairs of names and values.
+func (u *tusUpload) send(method, path string, body io.Reader, header ...string) *answer {
+	u.t.Helper()
+	h := append([]string{"Tus-Resumable", "1.0.0"}, header...)
+	if u.bearer != "" {
+		h = append(h, "Authorization", u.bearer)
+	}
+	return u.do(method, path, body, h...)
+}
+
+func (u *tusUpload) create(status int, header ...string) *answer {
+	u.t.Helper()
+	a := u.send("POST", "/api/tus/demo", nil, header...)
+	if a.StatusCode != status {
+		u.t.Fatalf("creation: %d %s", a.StatusCode, a.body)
+	}
+	if i := strings.Index(a.Header.Get("Location"), "/api/tus/"); i >= 0 {
+		u.url = a.Header.Get("Location")[i:]
+	}
+	return a
+}
+
+func (u *tusUpload) patch(status int, offset int, body io.Reader, header ...string) *answer {
+	u.t.Helper()
+	a := u.send("PATCH", u.url, body, append([]string{"Upload-Offset", strconv.Itoa(offset), "Content-Type", "application/offset+octet-stream"}, header...)...)
+	if a.StatusCode != status {
+		u.t.Fatalf("PATCH at %d: %d %s", offset, a.StatusCode, a.body)
+	}
+	if a.Header.Get("Tus-Resumable") != "1.0.0" {
+		u.t.Errorf("PATCH: no Tus-Resumable in %v", a.Header)
+	}
+	return a
+}
+
+func (u *tusUpload) wantOffset(want int) *answer {
+	u.t.Helper()
+	a := u.send("HEAD", u.url, nil)
+	if a.StatusCode != 200 || a.Header.Get("Upload-Offset") != strconv.Itoa(want) || a.Header.Get("Cache-Control") != "no-store" {
+		u.t.Errorf("HEAD: %d %v, want offset %d", a.StatusCode, a.Header, want)
+	}
+	return a
+}
+
+func TestTus(t *testing.T) {
+	w := newWorld(t)
+	u := &tusUpload{world: w}
+	o := w.do("OPTIONS", "/api/tus/demo", nil)
+	if o.StatusCode != 200 || o.Header.Get("Tus-Version") != "1.0.0" || !strings.Contains(o.Header.Get("Tus-Extension"), "creation-with-upload") || !strings.Contains(o.Header.Get("Tus-Checksum-Algorithm"), "sha1") {
+		t.Errorf("OPTIONS: %d %v", o.StatusCode, o.Header)
+	}
+	content := noise(1_000_000)
+	meta := "filename " + b64("naïve.bin") + ",filetype " + b64("image/x-none") + ",folder " + b64("in") + ",note " + b64("hello") + ",empty"
+	a := u.create(201, "Upload-Length", "1000000", "Upload-Metadata", meta)
+	if _, err := time.Parse(time.RFC1123, a.Header.Get("Upload-Expires")); err != nil {
+		t.Errorf("Upload-Expires: %v", err)
+	}
+	if h := u.wantOffset(0); h.Header.Get("Upload-Length") != "1000000" || h.Header.Get("Upload-Metadata") != meta {
+		t.Errorf("HEAD: %v", h.Header)
+	}
+	u.patch(204, 0, bytes.NewReader(content[:400_000]))
+	if a := u.patch(409, 0, bytes.NewReader(content[:1])); a.Header.Get("Upload-Offset") != "400000" {
+		t.Errorf("of another offset: %v", a.Header)
+	}
+	u.patch(413, 400_000, bytes.NewReader(content)) // beyond the length
+	u.wantOffset(400_000)
+	// A request that breaks off keeps what has come.
+	conn, err := net.Dial("tcp", w.url[len("http://"):])
+	if err != nil {
+		t.Fatal(err)
+	}
+	fmt.Fprintf(conn, "PATCH %s HTTP/1.1\r\nHost: %s\r\nTus-Resumable: 1.0.0\r\nUpload-Offset: 400000\r\nContent-Type: application/offset+octet-stream\r\nContent-Length: 600000\r\n\r\n", u.url, w.url[len("http://"):])
+	conn.Write(content[400_000:500_000])
+	conn.Close()
+	for range 200 {
+		if u.send("HEAD", u.url, nil).Header.Get("Upload-Offset") == "500000" {
+			break
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	u.wantOffset(500_000)
+	// A method that proxies let through.
+	a = u.send("POST", u.url, bytes.NewReader(content[500_000:]), "X-HTTP-Method-Override", "PATCH", "Upload-Offset", "500000", "Content-Type", "application/offset+octet-stream")
+	id := a.Header.Get("X-File-Id")
+	if a.StatusCode != 204 || id == "" || a.Header.Get("Content-Location") != "/api/files/demo/"+id || a.Header.Get("Upload-Offset") != "1000000" {
+		t.Fatalf("the end: %d %v %s", a.StatusCode, a.Header, a.body)
+	}
+	if h := u.wantOffset(1_000_000); h.Header.Get("X-File-Id") != id {
+		t.Errorf("HEAD after the end: %v", h.Header)
+	}
+	var f client.File
+	json.Unmarshal(w.want(200, "", "GET", "/api/files/demo/"+id, nil).body, &f)
+	if f.Path != "in/naïve.bin" || f.DeclaredMIMEType != "image/x-none" || f.Metadata["note"] != "hello" || f.Metadata["empty"] != "" || f.Checksums["sha256"] == "" {
+		t.Errorf("%+v", f)
+	}
+	if got := w.want(200, "", "GET", "/api/files/demo/"+id+"/download", nil); !bytes.Equal(got.body, content) {
+		t.Error("other bytes")
+	}
+	u.patch(204, 1_000_000, nil)
+	u.patch(403, 1_000_000, strings.NewReader("x"))
+	if a := u.send("DELETE", u.url, nil); a.StatusCode != 204 {
+		t.Errorf("DELETE: %d", a.StatusCode)
+	}
+	if a := u.send("HEAD", u.url, nil); a.StatusCode != 404 || a.Header.Get("Upload-Offset") != "" {
+		t.Errorf("HEAD of what is gone: %d %v", a.StatusCode, a.Header)
+	}
+	w.want(200, "", "GET", "/api/files/demo/"+id, nil) // the file stays
+}
+
+func TestTusCreation(t *testing.T) {
+	w := newWorld(t)
+	u := &tusUpload{world: w}
+	for what, c := range map[string]struct {
+		status int
+		header []string
+	}{
+		"no length":          {400, nil},
+		"both lengths":       {400, []string{"Upload-Length", "1", "Upload-Defer-Length", "1"}},
+		"another defer":      {400, []string{"Upload-Defer-Length", "2"}},
+		"negative":           {400, []string{"Upload-Length", "-1"}},
+		"no number":          {400, []string{"Upload-Length", "x"}},
+		"bad base64":         {400, []string{"Upload-Length", "1", "Upload-Metadata", "a !"}},
+		"a key twice":        {400, []string{"Upload-Length", "1", "Upload-Metadata", "a YQ==,a YQ=="}},
+		"large metadata":     {400, []string{"Upload-Length", "1", "Upload-Metadata", "a " + strings.Repeat("YWFh", 3000)}},
+		"a bad name":         {400, []string{"Upload-Length", "1", "Upload-Metadata", "filename " + b64("a/b")}},
+		"a line in the name": {400, []string{"Upload-Length", "1", "Upload-Metadata", "filename " + b64("a\r\nX: y")}},
+	} {
+		if a := u.send("POST", "/api/tus/demo", nil, c.header...); a.StatusCode != c.status {
+			t.Errorf("%s: %d %s", what, a.StatusCode, a.body)
+		}
+	}
+	if a := w.want(412, "tus-version", "POST", "/api/tus/demo", nil, "Upload-Length", "1"); a.Header.Get("Tus-Version") != "1.0.0" {
+		t.Errorf("%v", a.Header)
+	}
+	w.want(415, "content-type-unsupported", "POST", "/api/tus/demo", strings.NewReader("x"), "Tus-Resumable", "1.0.0", "Upload-Length", "1")
+	// With all of its bytes, with none, and where Alyx's SDK looks.
+	for _, path := range []string{"/api/tus/demo", "/api/tus/demo/", "/api/files/demo/tus"} {
+		a := u.send("POST", path, strings.NewReader("hello"), "Upload-Length", "5", "Content-Type", "application/offset+octet-stream")
+		if a.StatusCode != 201 || a.Header.Get("Upload-Offset") != "5" || a.Header.Get("X-File-Id") == "" {
+			t.Errorf("%s: %d %v %s", path, a.StatusCode, a.Header, a.body)
+		}
+	}
+	if a := u.create(201, "Upload-Length", "0"); a.Header.Get("X-File-Id") == "" {
+		t.Errorf("empty: %v", a.Header)
+	}
+	// The length may come later.
+	u.create(201, "Upload-Defer-Length", "1")
+	if h := u.wantOffset(0); h.Header.Get("Upload-Defer-Length") != "1" || h.Header.Get("Upload-Length") != "" {
+		t.Errorf("%v", h.Header)
+	}
+	u.patch(204, 0, strings.NewReader("hel"))
+	if a := u.patch(204, 3, strings.NewReader("lo"), "Upload-Length", "5"); a.Header.Get("X-File-Id") == "" {
+		t.Errorf("%v", a.Header)
+	}
+}
+
+func TestTusChecksum(t *testing.T) {
+	w := newWorld(t)
+	u := &tusUpload{world: w}
+	u.create(201, "Upload-Length", "10")
+	sum := func(s string) string {
+		h := sha1.Sum([]byte(s))
+		return "sha1 " + base64.StdEncoding.EncodeToString(h[:])
+	}
+	u.patch(460, 0, strings.NewReader("hello"), "Upload-Checksum", sum("other"))
+	u.wantOffset(0)
+	u.patch(400, 0, strings.NewReader("hello"), "Upload-Checksum", "rot13 YQ==")
+	u.patch(400, 0, strings.NewReader("hello"), "Upload-Checksum", "sha1 YQ==")
+	u.patch(204, 0, strings.NewReader("hello"), "Upload-Checksum", sum("hello"))
+	a := u.patch(204, 5, strings.NewReader("world"), "Upload-Checksum", sum("world"))
+	if got := w.want(200, "", "GET", "/api/files/demo/"+a.Header.Get("X-File-Id")+"/download", nil); string(got.body) != "helloworld" {
+		t.Errorf("read %q", got.body)
+	}
+}
+
+// CVE-2026-35412 Directus, CVE-2026-29188 File Browser, Supabase's HEAD: an
+// upload is its owner's alone, and overwrites and deletes nothing of others.
+func TestTusIsOnesOwn(t *testing.T) {
+	w := secured(t, strings.ReplaceAll(ownersSchema, "docs:", "demo:"))
+	ann, bob := &tusUpload{world: w, bearer: token(t, "ann", nil)}, &tusUpload{world: w, bearer: token(t, "bob", nil)}
+	f := w.putAs("ann", "demo", "f", "ann's")
+	ann.create(201, "Upload-Length", "5")
+	bob.url = ann.url
+	for _, method := range []string{"HEAD", "PATCH", "DELETE"} {
+		a := bob.send(method, ann.url, nil, "Upload-Offset", "0", "Content-Type", "application/offset+octet-stream")
+		gone := bob.send(method, "/api/tus/demo/"+missing("u_"), nil, "Upload-Offset", "0", "Content-Type", "application/offset+octet-stream")
+		if a.StatusCode != 404 || plain(a) != plain(gone) || fmt.Sprint(headersOf(a)) != fmt.Sprint(headersOf(gone)) {
+			t.Errorf("%s by bob: %d %s", method, a.StatusCode, a.body)
+		}
+	}
+	ann.wantOffset(0)
+	if a := bob.send("POST", "/api/tus/demo", nil, "Upload-Length", "1", "Upload-Metadata", "fileId "+b64(f.ID)); a.StatusCode != 404 {
+		t.Errorf("bob replaces ann's file: %d %s", a.StatusCode, a.body)
+	}
+	if a := (&tusUpload{world: w}).send("POST", "/api/tus/demo", nil, "Upload-Length", "1"); a.StatusCode != 401 {
+		t.Errorf("by nobody: %d %s", a.StatusCode, a.body)
+	}
+	for _, id := range []string{f.ID, f.ManifestID, "..", "%2e%2e", "u_%00", missing("u_") + "%2f.."} {
+		if a := ann.send("DELETE", "/api/tus/demo/"+id, nil); a.StatusCode != 404 && a.StatusCode != 400 {
+			t.Errorf("DELETE %s: %d", id, a.StatusCode)
+		}
+	}
+	if got := w.contentAs("ann", "demo", f.ID); got != "ann's" {
+		t.Errorf("ann's file holds %q", got)
+	}
+}

@@ -1,0 +1,219 @@
+package buckets
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+
+	"github.com/gabriel-vasile/mimetype"
+
+	"github.com/cairn-store/cairn/chunker"
+	"github.com/cairn-store/cairn/manifest"
+)
+
+// AppendOptions are choices of Append.
+type AppendOptions struct {
+	Length int64 // of the whole, where it was not known before; 0 says nothing
+
+	// Interrupt is called, perhaps more than once, when another request goes
+	// on with the upload: the reader is to end soon, with any error.
+	Interrupt func()
+
+	// Verify is called when the reader has ended well. If it fails, or the
+	// reader does, nothing of what came is kept.
+	Verify func() error
+}
+
+// Append adds what r gives to the upload, at an offset that must be where it
+// stands: else it is ErrOffset. When r fails, what came before is kept, and
+// the error of r is returned. The Upload tells where it stands, also beside an
+// error, unless it is nil. A second Append ends the one under way.
+func (b *Bucket) Append(ctx context.Context, id string, offset int64, r io.Reader, opts *AppendOptions) (*Upload, error) {
+	if opts == nil {
+		opts = &AppendOptions{}
+	}
+	release, err := b.s.takeOver(ctx, b.uploadKey(id), opts.Interrupt)
+	if err != nil {
+		return nil, err
+	}
+	defer release()
+	row, err := b.findUpload(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	if err := b.mayAppend(ctx, row, opts.Length); err != nil {
+		return b.upload(row), err
+	}
+	if offset != row.Offset {
+		return b.upload(row), fmt.Errorf("offset %d, it stands at %d: %w", offset, row.Offset, ErrOffset)
+	}
+	err = b.appendParts(context.WithoutCancel(ctx), row, r, opts.Verify) // what has arrived is kept
+	return b.upload(row), wrapSpace(err)
+}
+
+// mayAppend asks again, and sets the length if it is told only now.
+func (b *Bucket) mayAppend(ctx context.Context, row *uploadRow, length int64) error {
+	u, err := b.resumed(row)
+	if err != nil {
+		return err
+	}
+	if length > 0 && row.Length < 0 {
+		if err := b.b.Limits.checkSize(length); err != nil {
+			return err
+		}
+		if length < row.Offset {
+			return fmt.Errorf("length %d, %d bytes have arrived: %w", length, row.Offset, ErrSize)
+		}
+		row.Length = length
+	} else if length > 0 && length != row.Length {
+		return fmt.Errorf("length %d, it was %d: %w", length, row.Length, ErrSize)
+	}
+	if row.Domain != b.b.Domain {
+		return errMoved
+	}
+	if row.Target == "" {
+		return u.mayCreate(ctx)
+	}
+	f, _, err := b.find(ctx, row.Target, nil)
+	if err != nil {
+		return err
+	}
+	_, err = u.mayUpdate(ctx, f)
+	return err
+}
+
+// resumed is the upload that a row describes.
+func (b *Bucket) resumed(row *uploadRow) (*upload, error) {
+	opts := &PutOptions{Folder: row.Folder, MIMEType: row.MIMEType, Size: max(row.Length, 0), SizeKnown: row.Length >= 0, Metadata: row.Metadata,
+		Tags: row.Tags, OnConflict: row.OnConflict, IfMatch: row.IfMatch, Digests: row.Digests}
+	u, err := b.newUpload(opts)
+	if err != nil {
+		return nil, err
+	}
+	u.name, u.folder, u.target = row.Name, row.Folder, manifest.FileID(row.Target)
+	u.splitter, err = chunker.Parse(row.Chunker)
+	return u, err
+}
+
+// appendParts stores what r gives, a part at a time; or all or nothing, if it
+// is to be verified.
+func (b *Bucket) appendParts(ctx context.Context, row *uploadRow, r io.Reader, verify func() error) error {
+	s, err := chunker.Parse(row.Chunker)
+	if err != nil {
+		return err
+	}
+	rest, err := b.s.meta.Value(ctx, kindRest, b.uploadKey(row.ID))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if r, err = b.fitting(ctx, row, r); err != nil {
+		return err
+	}
+	var held manifest.Part
+	for {
+		part, _, rerr := manifest.WritePart(ctx, b.chunks, rest, io.LimitReader(r, partSize), s, &manifest.WriteOptions{Compression: b.b.Compression})
+		if part == nil {
+			return rerr
+		}
+		rest = part.Rest
+		last := rerr != nil || part.Size < partSize
+		if verify != nil {
+			held.Refs, held.Rest, held.Size = append(held.Refs, part.Refs...), part.Rest, held.Size+part.Size
+			if !last {
+				continue
+			}
+			if rerr == nil {
+				rerr = verify()
+			}
+			if rerr != nil {
+				return rerr
+			}
+			part = &held
+		}
+		if err := b.keepPart(ctx, row, part); err != nil {
+			return err
+		}
+		if last {
+			return rerr
+		}
+	}
+}
+
+// fitting bounds r by what the upload may still take, and judges the type of
+// content that has just begun.
+func (b *Bucket) fitting(ctx context.Context, row *uploadRow, r io.Reader) (io.Reader, error) {
+	most, over, err := b.b.Limits.room(ctx, b.s.meta, b.b.name, b.whoID())
+	if err != nil {
+		return nil, err
+	}
+	if l := b.b.Limits.MaxFileSize; l > 0 && l < most {
+		most, over = l, fmt.Errorf("more than %d bytes: %w", l, ErrTooLarge)
+	}
+	if row.Length >= 0 {
+		most, over = row.Length, fmt.Errorf("more than the %d bytes declared: %w", row.Length, ErrTooLarge)
+	}
+	r = &stoppingReader{r: r, left: max(most-row.Offset, 0), over: over}
+	if row.Offset > 0 {
+		return r, nil
+	}
+	buffered := bufio.NewReaderSize(r, sniffBytes)
+	head, err := buffered.Peek(sniffBytes)
+	if err == nil || int64(len(head)) == row.Length { // enough has come to tell
+		if err := b.b.Limits.checkType(row.Name, row.MIMEType, mimetype.Detect(head)); err != nil {
+			return nil, err
+		}
+	}
+	return buffered, nil
+}
+
+// A stoppingReader gives so many bytes, and fails where there are more.
+type stoppingReader struct {
+	r    io.Reader
+	left int64
+	over error
+}
+
+func (s *stoppingReader) Read(p []byte) (int, error) {
+	if s.left == 0 {
+		var one [1]byte
+		n, err := io.ReadAtLeast(s.r, one[:], 1)
+		if n > 0 {
+			return 0, s.over
+		}
+		return 0, err
+	}
+	n, err := s.r.Read(p[:min(int64(len(p)), s.left)])
+	s.left -= int64(n)
+	return n, err
+}
+
+// keepPart makes a part of the upload durable, and moves its offset.
+func (b *Bucket) keepPart(ctx context.Context, row *uploadRow, part *manifest.Part) error {
+	next := *row
+	next.Offset += part.Size
+	next.ExpiresAt = now().Add(b.b.UploadExpiry)
+	if len(part.Refs) > 0 {
+		next.Parts++
+	}
+	err := b.s.update(ctx, func(tx manifest.Tx) error {
+		if _, err := tx.Value(ctx, kindUpload, b.uploadKey(row.ID)); errors.Is(err, fs.ErrNotExist) {
+			return ErrNoUpload // cancelled meanwhile
+		}
+		if len(part.Refs) > 0 {
+			if err := tx.PutValue(ctx, kindPart, b.partKey(row.ID, row.Parts), manifest.AppendRefs(nil, part.Refs)); err != nil {
+				return err
+			}
+		}
+		if err := tx.PutValue(ctx, kindRest, b.uploadKey(row.ID), part.Rest); err != nil {
+			return err
+		}
+		return b.putUpload(ctx, tx, &next)
+	})
+	if err == nil {
+		*row = next
+	}
+	return err
+}

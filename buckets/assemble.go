@@ -1,0 +1,130 @@
+package buckets
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"strings"
+
+	"github.com/gabriel-vasile/mimetype"
+
+	"github.com/cairn-store/cairn/cas"
+	"github.com/cairn-store/cairn/manifest"
+)
+
+// Commit makes a file of an upload that has arrived whole. Repeated, it
+// returns the same file.
+func (b *Bucket) Commit(ctx context.Context, id string) (*File, error) {
+	release, err := b.s.takeOver(ctx, b.uploadKey(id), nil)
+	if err != nil {
+		return nil, err
+	}
+	defer release()
+	row, err := b.findUpload(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	if row.Manifest != "" {
+		return b.made(ctx, row)
+	}
+	if row.Length >= 0 && row.Offset < row.Length {
+		return nil, fmt.Errorf("%d bytes of %d have arrived: %w", row.Offset, row.Length, ErrSize)
+	}
+	u, err := b.resumed(row)
+	if err != nil {
+		return nil, err
+	}
+	if err := u.assemble(ctx, row); err != nil {
+		return nil, wrapSpace(err)
+	}
+	u.also = func(tx manifest.Tx, m *manifest.Manifest) error {
+		row.Manifest = string(m.ID)
+		if err := b.putUpload(ctx, tx, row); err != nil {
+			return err
+		}
+		return b.dropParts(ctx, tx, row)
+	}
+	return u.commitRetry(ctx)
+}
+
+// assemble makes the content of the parts that have arrived, and begins the
+// commit as any upload begins.
+func (u *upload) assemble(ctx context.Context, row *uploadRow) error {
+	b := u.b
+	rest, err := b.s.meta.Value(ctx, kindRest, b.uploadKey(row.ID))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	refs := func(yield func(cas.Ref) error) error {
+		for n := range row.Parts {
+			v, err := b.s.meta.Value(ctx, kindPart, b.partKey(row.ID, n))
+			if err != nil {
+				return err
+			}
+			list, err := manifest.ParseRefs(v)
+			if err != nil {
+				return err
+			}
+			for _, r := range list {
+				if err := yield(r); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	}
+	splitter := u.splitter
+	u.opts.Size, u.opts.SizeKnown = row.Offset, true
+	if err := u.beginAgain(ctx); err != nil {
+		return err
+	}
+	u.splitter = splitter
+	u.c, u.stats, err = manifest.Assemble(ctx, b.chunks, refs, rest, u.splitter, &manifest.WriteOptions{
+		Compression: b.b.Compression, Digests: row.Digests, Segments: stored{b.s.meta.Segments(b.b.Domain), b.segments()}})
+	if err != nil {
+		return err
+	}
+	if err := u.sniffStored(ctx); err != nil {
+		return err
+	}
+	return u.recheck(ctx)
+}
+
+// beginAgain looks, before the commit, at the file that the upload becomes a
+// version of.
+func (u *upload) beginAgain(ctx context.Context) error {
+	if u.target != "" {
+		f, _, err := u.b.find(ctx, string(u.target), nil)
+		if err != nil {
+			return err
+		}
+		return u.begin(ctx, f)
+	}
+	old, err := u.b.s.meta.FileByPath(ctx, u.b.b.name, join(u.folder, u.name))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return u.begin(ctx, old)
+}
+
+// stored puts segments into the metadata store and finds them there, or in
+// the packs.
+type stored struct {
+	manifest.SegmentPutter
+	manifest.SegmentGetter
+}
+
+// sniffStored finds the type of content that is stored, and judges it.
+func (u *upload) sniffStored(ctx context.Context) error {
+	r := manifest.NewReader(ctx, u.b.chunks, u.b.segments(), u.c)
+	defer r.Close()
+	head := make([]byte, min(u.c.Size, sniffBytes))
+	if _, err := io.ReadFull(r, head); err != nil {
+		return err
+	}
+	found := mimetype.Detect(head)
+	u.mime, _, _ = strings.Cut(found.String(), ";")
+	return u.judge(found)
+}

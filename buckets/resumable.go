@@ -1,0 +1,225 @@
+package buckets
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+	"time"
+
+	"github.com/cairn-store/cairn/manifest"
+)
+
+// An Upload is content on its way that is sent in pieces. What Offset counts
+// is durable: it never moves back.
+type Upload struct {
+	ID        string // u_…
+	Bucket    string
+	Name      string
+	Folder    string
+	Header    string // what the protocol wants kept
+	Length    int64  // of the whole, -1 while unknown
+	Offset    int64  // bytes that have arrived
+	CreatedAt time.Time
+	ExpiresAt time.Time
+	File      *File // that it has become, nil before its commit
+}
+
+// UploadOptions are what a new Upload may be told.
+type UploadOptions struct {
+	PutOptions        // Size is the length of the whole, if SizeKnown
+	Replace    string // file (f_…) that it becomes a version of
+	Header     string // kept for the protocol
+}
+
+// An uploadRow is an Upload as it is kept. Its chunk references are in parts
+// beside it, as are the bytes after the last whole chunk.
+type uploadRow struct {
+	ID         string         `json:"id"`
+	Who        string         `json:"who"`
+	Header     string         `json:"header,omitempty"`
+	Name       string         `json:"name"`
+	Folder     string         `json:"folder,omitempty"`
+	Target     string         `json:"target,omitempty"`
+	MIMEType   string         `json:"mime_type,omitempty"` // declared
+	Metadata   map[string]any `json:"metadata,omitempty"`
+	Tags       []string       `json:"tags,omitempty"`
+	OnConflict OnConflict     `json:"on_conflict"`
+	IfMatch    string         `json:"if_match,omitempty"`
+	Digests    []string       `json:"digests"`
+	Chunker    string         `json:"chunker"`
+	Domain     string         `json:"domain"`
+	Length     int64          `json:"length"`
+	Offset     int64          `json:"offset"`
+	Parts      int            `json:"parts"`
+	Manifest   string         `json:"manifest,omitempty"` // that it has become
+	CreatedAt  time.Time      `json:"created_at"`
+	ExpiresAt  time.Time      `json:"expires_at"`
+}
+
+const (
+	kindUpload = "upload"
+	kindPart   = "uploadpart"
+	kindRest   = "uploadrest"
+
+	partSize = 32 << 20 // bytes after which what has arrived is made durable
+)
+
+// NewUpload begins an upload that is sent in pieces by Append and becomes a
+// file by Commit. Only its own principal finds it again.
+func (b *Bucket) NewUpload(ctx context.Context, name string, opts *UploadOptions) (*Upload, error) {
+	if opts == nil {
+		opts = &UploadOptions{}
+	}
+	u, err := b.newPieces(ctx, name, opts)
+	if err != nil {
+		return nil, err
+	}
+	row := &uploadRow{ID: string(manifest.NewUploadID()), Who: b.whoKey(), Header: opts.Header, Name: u.name, Folder: u.folder,
+		Target: string(u.target), MIMEType: u.opts.MIMEType, Metadata: u.opts.Metadata, Tags: u.opts.Tags, OnConflict: u.opts.OnConflict,
+		IfMatch: u.opts.IfMatch, Digests: u.opts.Digests, Chunker: u.splitter.String(), Domain: b.b.Domain, Length: -1, CreatedAt: now()}
+	if u.opts.SizeKnown {
+		row.Length = u.opts.Size
+	}
+	row.ExpiresAt = row.CreatedAt.Add(b.b.UploadExpiry)
+	err = b.s.update(ctx, func(tx manifest.Tx) error { return b.putUpload(ctx, tx, row) })
+	if err != nil {
+		return nil, err
+	}
+	return b.upload(row), nil
+}
+
+func (b *Bucket) newPieces(ctx context.Context, name string, opts *UploadOptions) (*upload, error) {
+	if opts.Replace != "" {
+		return b.newReplacement(ctx, opts.Replace, &opts.PutOptions)
+	}
+	return b.newNamedUpload(ctx, name, &opts.PutOptions)
+}
+
+// upload describes a row.
+func (b *Bucket) upload(row *uploadRow) *Upload {
+	return &Upload{ID: row.ID, Bucket: b.b.name, Name: row.Name, Folder: row.Folder, Header: row.Header, Length: row.Length,
+		Offset: row.Offset, CreatedAt: row.CreatedAt, ExpiresAt: row.ExpiresAt}
+}
+
+func (b *Bucket) uploadKey(id string) string { return b.b.name + "/" + id }
+
+func (b *Bucket) partKey(id string, n int) string { return fmt.Sprintf("%s/%s/%08x", b.b.name, id, n) }
+
+func (b *Bucket) putUpload(ctx context.Context, tx manifest.Tx, row *uploadRow) error {
+	v, err := json.Marshal(row)
+	if err != nil {
+		return err
+	}
+	return tx.PutValue(ctx, kindUpload, b.uploadKey(row.ID), v)
+}
+
+// findUpload returns the row of an upload of the bucket's principal.
+func (b *Bucket) findUpload(ctx context.Context, id string) (*uploadRow, error) {
+	if _, ok := manifest.ParseUploadID(id); !ok {
+		return nil, ErrNoUpload
+	}
+	v, err := b.s.meta.Value(ctx, kindUpload, b.uploadKey(id))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, ErrNoUpload
+	}
+	if err != nil {
+		return nil, err
+	}
+	row := new(uploadRow)
+	d := json.NewDecoder(strings.NewReader(string(v)))
+	d.UseNumber() // of metadata
+	if err := d.Decode(row); err != nil {
+		return nil, fmt.Errorf("upload %s: %w", id, err)
+	}
+	mine := b.who == nil || b.who.Operator || row.Who == b.whoKey()
+	if !mine || now().After(row.ExpiresAt) {
+		return nil, ErrNoUpload
+	}
+	return row, nil
+}
+
+// Upload describes an upload of the bucket's principal.
+func (b *Bucket) Upload(ctx context.Context, id string) (*Upload, error) {
+	row, err := b.findUpload(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	out := b.upload(row)
+	if row.Manifest == "" {
+		return out, nil
+	}
+	out.File, err = b.made(ctx, row)
+	return out, err
+}
+
+// made describes the file that an upload has become.
+func (b *Bucket) made(ctx context.Context, row *uploadRow) (*File, error) {
+	m, err := b.s.meta.Manifest(ctx, manifest.VersionID(row.Manifest))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, ErrNoUpload // removed since
+	}
+	if err != nil {
+		return nil, err
+	}
+	f, err := b.s.meta.File(ctx, m.File)
+	if err != nil {
+		return nil, err
+	}
+	return b.file(f, m), nil
+}
+
+func (b *Bucket) dropParts(ctx context.Context, tx manifest.Tx, row *uploadRow) error {
+	for n := range row.Parts {
+		if err := tx.DropValue(ctx, kindPart, b.partKey(row.ID, n)); err != nil {
+			return err
+		}
+	}
+	return tx.DropValue(ctx, kindRest, b.uploadKey(row.ID))
+}
+
+// Cancel gives an upload up. A file that it has become stays.
+func (b *Bucket) Cancel(ctx context.Context, id string) error {
+	release, err := b.s.takeOver(ctx, b.uploadKey(id), nil)
+	if err != nil {
+		return err
+	}
+	defer release()
+	row, err := b.findUpload(ctx, id)
+	if err != nil {
+		return err
+	}
+	return b.dropUpload(ctx, row)
+}
+
+func (b *Bucket) dropUpload(ctx context.Context, row *uploadRow) error {
+	return b.s.update(ctx, func(tx manifest.Tx) error {
+		if err := b.dropParts(ctx, tx, row); err != nil {
+			return err
+		}
+		return tx.DropValue(ctx, kindUpload, b.uploadKey(row.ID))
+	})
+}
+
+// sweepUploads forgets the bucket's uploads whose time is over.
+func (b *Bucket) sweepUploads(ctx context.Context, done *Swept) error {
+	for v, err := range b.s.meta.Values(ctx, kindUpload, b.b.name+"/") {
+		row := new(uploadRow)
+		if err == nil {
+			err = json.Unmarshal(v.Value, row)
+		}
+		if err != nil {
+			return err
+		}
+		if !now().After(row.ExpiresAt) {
+			continue
+		}
+		if err := b.dropUpload(ctx, row); err != nil {
+			return err
+		}
+		done.Uploads++
+	}
+	return nil
+}
