@@ -65,6 +65,7 @@ func outcomes() []outcome {
 		{tus.ErrHeader, 400, "invalid-request", "INVALID_REQUEST", true},
 		{buckets.ErrNoUpload, 404, "upload-not-found", "UPLOAD_NOT_FOUND", true},
 		{buckets.ErrOffset, 409, "upload-offset-mismatch", "CONFLICT", true},
+		{buckets.ErrPart, 400, "incomplete-part", "INVALID_REQUEST", true},
 		{buckets.ErrInterrupted, 423, "upload-locked", "LOCKED", true},
 		{errNoRoute, 404, "not-found", "NOT_FOUND", true},
 		{errMethod, 405, "method-not-allowed", "METHOD_NOT_ALLOWED", true},

@@ -180,6 +180,51 @@ func TestTusCreation(t *testing.T) {
 	}
 }
 
+func TestTusConcatenation(t *testing.T) {
+	w := newWorld(t)
+	u := &tusUpload{world: w}
+	content := noise(700_000)
+	var urls []string
+	for _, p := range [][]byte{content[:250_000], content[250_000:]} {
+		u.create(201, "Upload-Length", strconv.Itoa(len(p)), "Upload-Concat", "partial")
+		urls = append(urls, u.url)
+		if len(urls) == 2 { // an unfinished part
+			a := u.send("POST", "/api/tus/demo", nil, "Upload-Concat", "final;"+strings.Join(urls, " "))
+			if a.StatusCode != 400 || a.code() != "incomplete-part" {
+				t.Errorf("joined early: %d %s", a.StatusCode, a.body)
+			}
+		}
+		if a := u.patch(204, 0, bytes.NewReader(p)); a.Header.Get("X-File-Id") != "" {
+			t.Error("a part became a file")
+		}
+		if h := u.wantOffset(len(p)); h.Header.Get("Upload-Concat") != "partial" {
+			t.Errorf("HEAD of a part: %v", h.Header)
+		}
+	}
+	concat := "final;" + w.url + urls[0] + " " + urls[1] // absolute and relative
+	a := u.create(201, "Upload-Concat", concat, "Upload-Metadata", "filename "+b64("whole.bin"))
+	id := a.Header.Get("X-File-Id")
+	if got := w.want(200, "", "GET", "/api/files/demo/"+id+"/download", nil); !bytes.Equal(got.body, content) {
+		t.Error("other bytes")
+	}
+	if h := u.wantOffset(len(content)); h.Header.Get("Upload-Concat") != concat || h.Header.Get("Upload-Length") != "700000" {
+		t.Errorf("HEAD of the whole: %v", h.Header)
+	}
+	u.patch(403, len(content), strings.NewReader("x"))
+	var joined, sent client.File
+	json.Unmarshal(w.want(200, "", "GET", "/api/files/demo/"+id, nil).body, &joined)
+	json.Unmarshal(w.want(201, "", "POST", "/api/files/demo?name=sent", bytes.NewReader(content)).body, &sent)
+	if joined.Checksums["root"] != sent.Checksums["root"] || *sent.NewBytes != 0 {
+		t.Errorf("joined %v, sent %v with %d new bytes", joined.Checksums, sent.Checksums, *sent.NewBytes)
+	}
+	for what, c := range map[string]string{"nothing": "final;", "a file": "final;/api/tus/demo/" + id, "none such": "final;/api/tus/demo/" + missing("u_"),
+		"another bucket": "final;" + strings.ReplaceAll(urls[0], "demo", "other"), "a whole": "final;" + u.url, "another word": "first"} {
+		if a := u.send("POST", "/api/tus/demo", nil, "Upload-Concat", c); a.StatusCode != 400 && a.StatusCode != 404 {
+			t.Errorf("%s: %d %s", what, a.StatusCode, a.body)
+		}
+	}
+}
+
 func TestTusChecksum(t *testing.T) {
 	w := newWorld(t)
 	u := &tusUpload{world: w}

@@ -156,7 +156,7 @@ func (b *Bucket) fitting(ctx context.Context, row *uploadRow, r io.Reader) (io.R
 		most, over = row.Length, fmt.Errorf("more than the %d bytes declared: %w", row.Length, ErrTooLarge)
 	}
 	r = &stoppingReader{r: r, left: max(most-row.Offset, 0), over: over}
-	if row.Offset > 0 {
+	if row.Offset > 0 || row.Partial {
 		return r, nil
 	}
 	buffered := bufio.NewReaderSize(r, sniffBytes)

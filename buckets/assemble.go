@@ -11,6 +11,7 @@ import (
 	"github.com/gabriel-vasile/mimetype"
 
 	"github.com/cairn-store/cairn/cas"
+	"github.com/cairn-store/cairn/chunker"
 	"github.com/cairn-store/cairn/manifest"
 )
 
@@ -28,6 +29,9 @@ func (b *Bucket) Commit(ctx context.Context, id string) (*File, error) {
 	}
 	if row.Manifest != "" {
 		return b.made(ctx, row)
+	}
+	if row.Partial {
+		return nil, fmt.Errorf("upload %s is a part: %w", id, ErrPart)
 	}
 	if row.Length >= 0 && row.Offset < row.Length {
 		return nil, fmt.Errorf("%d bytes of %d have arrived: %w", row.Offset, row.Length, ErrSize)
@@ -57,6 +61,24 @@ func (u *upload) assemble(ctx context.Context, row *uploadRow) error {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
+	splitter := u.splitter
+	u.opts.Size, u.opts.SizeKnown = row.Offset, true
+	if err := u.beginAgain(ctx); err != nil {
+		return err
+	}
+	u.splitter = splitter
+	u.c, u.stats, err = b.assembled(ctx, row, rest, u.splitter, row.Digests)
+	if err != nil {
+		return err
+	}
+	if err := u.sniffStored(ctx); err != nil {
+		return err
+	}
+	return u.recheck(ctx)
+}
+
+// assembled is the content of what has arrived.
+func (b *Bucket) assembled(ctx context.Context, row *uploadRow, rest []byte, s chunker.Splitter, digests []string) (*manifest.Content, cas.BatchStats, error) {
 	refs := func(yield func(cas.Ref) error) error {
 		for n := range row.Parts {
 			v, err := b.s.meta.Value(ctx, kindPart, b.partKey(row.ID, n))
@@ -75,21 +97,8 @@ func (u *upload) assemble(ctx context.Context, row *uploadRow) error {
 		}
 		return nil
 	}
-	splitter := u.splitter
-	u.opts.Size, u.opts.SizeKnown = row.Offset, true
-	if err := u.beginAgain(ctx); err != nil {
-		return err
-	}
-	u.splitter = splitter
-	u.c, u.stats, err = manifest.Assemble(ctx, b.chunks, refs, rest, u.splitter, &manifest.WriteOptions{
-		Compression: b.b.Compression, Digests: row.Digests, Segments: stored{b.s.meta.Segments(b.b.Domain), b.segments()}})
-	if err != nil {
-		return err
-	}
-	if err := u.sniffStored(ctx); err != nil {
-		return err
-	}
-	return u.recheck(ctx)
+	return manifest.Assemble(ctx, b.chunks, refs, rest, s, &manifest.WriteOptions{
+		Compression: b.b.Compression, Digests: digests, Segments: stored{b.s.meta.Segments(b.b.Domain), b.segments()}})
 }
 
 // beginAgain looks, before the commit, at the file that the upload becomes a

@@ -195,7 +195,7 @@ var guards = map[string][]guarded{
 }
 
 var unguarded = []string{"As", "Name", "Cursor", "Policy", "Chunker", "Redeem", "Grant", "Grants", "Revoke",
-	"Append", "Commit", "Upload", "Cancel"}
+	"Append", "Commit", "Upload", "Cancel", "Concat"}
 
 // newGuarded returns a bucket with an active file of two versions and a
 // trashed one, as seen by alice.

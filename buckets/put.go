@@ -108,6 +108,7 @@ type upload struct {
 	touch    bool            // write the row of an unchanged file
 	earlier  *File           // that the same upload, sent before, has made
 
+	part bool                                             // of a file only: it has no name or type that limits could judge
 	also func(tx manifest.Tx, m *manifest.Manifest) error // to be done in the commit
 
 	mime  string
@@ -193,8 +194,10 @@ func (u *upload) begin(ctx context.Context, old *manifest.File) error {
 // version may take the place of so many bytes.
 func (u *upload) fits(ctx context.Context, instead int64) error {
 	l := &u.b.b.Limits
-	if err := l.checkName(u.name); err != nil {
-		return err
+	if !u.part {
+		if err := l.checkName(u.name); err != nil {
+			return err
+		}
 	}
 	if u.opts.SizeKnown {
 		if err := l.checkSize(u.opts.Size); err != nil {

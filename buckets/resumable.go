@@ -24,6 +24,7 @@ type Upload struct {
 	Offset    int64  // bytes that have arrived
 	CreatedAt time.Time
 	ExpiresAt time.Time
+	Partial   bool  // it becomes no file, but a part of one, by Concat
 	File      *File // that it has become, nil before its commit
 }
 
@@ -32,6 +33,7 @@ type UploadOptions struct {
 	PutOptions        // Size is the length of the whole, if SizeKnown
 	Replace    string // file (f_…) that it becomes a version of
 	Header     string // kept for the protocol
+	Partial    bool   // only a part of a file, for Concat; its name is nothing
 }
 
 // An uploadRow is an Upload as it is kept. Its chunk references are in parts
@@ -54,6 +56,7 @@ type uploadRow struct {
 	Length     int64          `json:"length"`
 	Offset     int64          `json:"offset"`
 	Parts      int            `json:"parts"`
+	Partial    bool           `json:"partial,omitempty"`
 	Manifest   string         `json:"manifest,omitempty"` // that it has become
 	CreatedAt  time.Time      `json:"created_at"`
 	ExpiresAt  time.Time      `json:"expires_at"`
@@ -79,7 +82,7 @@ func (b *Bucket) NewUpload(ctx context.Context, name string, opts *UploadOptions
 	}
 	row := &uploadRow{ID: string(manifest.NewUploadID()), Who: b.whoKey(), Header: opts.Header, Name: u.name, Folder: u.folder,
 		Target: string(u.target), MIMEType: u.opts.MIMEType, Metadata: u.opts.Metadata, Tags: u.opts.Tags, OnConflict: u.opts.OnConflict,
-		IfMatch: u.opts.IfMatch, Digests: u.opts.Digests, Chunker: u.splitter.String(), Domain: b.b.Domain, Length: -1, CreatedAt: now()}
+		IfMatch: u.opts.IfMatch, Digests: u.opts.Digests, Partial: opts.Partial, Chunker: u.splitter.String(), Domain: b.b.Domain, Length: -1, CreatedAt: now()}
 	if u.opts.SizeKnown {
 		row.Length = u.opts.Size
 	}
@@ -92,16 +95,35 @@ func (b *Bucket) NewUpload(ctx context.Context, name string, opts *UploadOptions
 }
 
 func (b *Bucket) newPieces(ctx context.Context, name string, opts *UploadOptions) (*upload, error) {
+	if opts.Partial {
+		return b.newPart(ctx, &opts.PutOptions)
+	}
 	if opts.Replace != "" {
 		return b.newReplacement(ctx, opts.Replace, &opts.PutOptions)
 	}
 	return b.newNamedUpload(ctx, name, &opts.PutOptions)
 }
 
+// newPart begins an upload that will have no name of its own.
+func (b *Bucket) newPart(ctx context.Context, opts *PutOptions) (*upload, error) {
+	u, err := b.newUpload(opts)
+	if err != nil {
+		return nil, err
+	}
+	u.name, u.part, u.opts.OnConflict = partName, true, ConflictNew
+	if err := u.mayCreate(ctx); err != nil {
+		return nil, err
+	}
+	return u, u.begin(ctx, nil)
+}
+
+// partName is what rules see as the name of a part.
+const partName = "upload"
+
 // upload describes a row.
 func (b *Bucket) upload(row *uploadRow) *Upload {
 	return &Upload{ID: row.ID, Bucket: b.b.name, Name: row.Name, Folder: row.Folder, Header: row.Header, Length: row.Length,
-		Offset: row.Offset, CreatedAt: row.CreatedAt, ExpiresAt: row.ExpiresAt}
+		Offset: row.Offset, Partial: row.Partial, CreatedAt: row.CreatedAt, ExpiresAt: row.ExpiresAt}
 }
 
 func (b *Bucket) uploadKey(id string) string { return b.b.name + "/" + id }

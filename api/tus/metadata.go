@@ -2,6 +2,7 @@ package tus
 
 import (
 	"encoding/base64"
+	"encoding/json"
 	"fmt"
 	"strings"
 	"unicode/utf8"
@@ -59,6 +60,22 @@ func parseMetadata(header string) (*buckets.UploadOptions, string, error) {
 		name = defaultName
 	}
 	return opts, name, nil
+}
+
+// kept is what HEAD says again of a creation.
+type kept struct {
+	Metadata string `json:"metadata,omitempty"`
+	Concat   string `json:"concat,omitempty"`
+}
+
+func (k kept) String() string {
+	p, _ := json.Marshal(k) // of two strings
+	return string(p)
+}
+
+func keptOf(text string) (k kept) {
+	json.Unmarshal([]byte(text), &k) // String made it, or another protocol
+	return k
 }
 
 func printable(key string) bool {

@@ -1,6 +1,6 @@
 // Package tus speaks the tus protocol 1.0.0 (https://tus.io) for resumable
 // uploads: core, creation, creation-with-upload, creation-defer-length,
-// checksum, expiration and termination. It keeps nothing itself: uploads are
+// checksum, expiration, termination and concatenation. It keeps nothing itself: uploads are
 // those of package buckets.
 package tus
 
@@ -10,7 +10,10 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"net/url"
+	"path"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -21,7 +24,7 @@ import (
 const Version = "1.0.0"
 
 const (
-	extensions  = "creation,creation-with-upload,creation-defer-length,checksum,expiration,termination"
+	extensions  = "creation,creation-with-upload,creation-defer-length,checksum,expiration,termination,concatenation"
 	contentType = "application/offset+octet-stream"
 )
 
@@ -75,6 +78,9 @@ func (t *Handler) Create(w http.ResponseWriter, r *http.Request, b *buckets.Buck
 	if err != nil {
 		return err
 	}
+	if urls, ok := strings.CutPrefix(r.Header.Get("Upload-Concat"), "final;"); ok {
+		return t.concat(w, r, b, name, opts, urls)
+	}
 	hasBody := r.ContentLength != 0
 	if hasBody && !isOffsetStream(r) {
 		return ErrContentType
@@ -83,8 +89,7 @@ func (t *Handler) Create(w http.ResponseWriter, r *http.Request, b *buckets.Buck
 	if err != nil {
 		return err
 	}
-	w.Header().Set("Location", t.Base(r)+"/api/tus/"+up.Bucket+"/"+up.ID)
-	describe(w, up)
+	t.locate(w, r, up)
 	if hasBody {
 		if up, err = t.append(w, r, b, up, 0, 0); err != nil {
 			return err
@@ -97,6 +102,30 @@ func (t *Handler) Create(w http.ResponseWriter, r *http.Request, b *buckets.Buck
 	return nil
 }
 
+func (t *Handler) locate(w http.ResponseWriter, r *http.Request, up *buckets.Upload) {
+	w.Header().Set("Location", t.Base(r)+"/api/tus/"+up.Bucket+"/"+up.ID)
+	describe(w, up)
+}
+
+// concat joins partial uploads, given by their URLs, to a file.
+func (t *Handler) concat(w http.ResponseWriter, r *http.Request, b *buckets.Bucket, name string, opts *buckets.UploadOptions, urls string) error {
+	var ids []string
+	for _, text := range strings.Fields(urls) {
+		u, err := url.Parse(text)
+		if err != nil || path.Base(path.Dir(u.Path)) != b.Name() && path.Base(path.Dir(u.Path)) != "tus" {
+			return buckets.ErrNoUpload // another bucket's, or nobody's
+		}
+		ids = append(ids, path.Base(u.Path))
+	}
+	up, err := b.Concat(r.Context(), name, ids, opts)
+	if err != nil {
+		return err
+	}
+	t.locate(w, r, up)
+	w.WriteHeader(http.StatusCreated)
+	return nil
+}
+
 // creation reads what a request for an upload says.
 func creation(r *http.Request) (*buckets.UploadOptions, string, error) {
 	meta := r.Header.Get("Upload-Metadata")
@@ -104,12 +133,15 @@ func creation(r *http.Request) (*buckets.UploadOptions, string, error) {
 	if err != nil {
 		return nil, "", err
 	}
-	opts.Header = meta
-	length, deferred := r.Header.Get("Upload-Length"), r.Header.Get("Upload-Defer-Length")
-	if r.Header.Get("Upload-Concat") != "" {
-		return nil, "", fmt.Errorf("%w: Upload-Concat: this server does not join uploads", ErrHeader)
+	length, deferred, concat := r.Header.Get("Upload-Length"), r.Header.Get("Upload-Defer-Length"), r.Header.Get("Upload-Concat")
+	opts.Header = kept{meta, concat}.String()
+	opts.Partial = concat == "partial"
+	final := strings.HasPrefix(concat, "final;")
+	if concat != "" && !opts.Partial && !final || final && length+deferred != "" {
+		return nil, "", fmt.Errorf("%w: Upload-Concat: want partial, or final;URL URL and no length", ErrHeader)
 	}
 	switch {
+	case final:
 	case length != "" && deferred != "", length == "" && deferred == "":
 		return nil, "", fmt.Errorf("%w: want either Upload-Length or Upload-Defer-Length", ErrHeader)
 	case deferred != "" && deferred != "1":
@@ -165,8 +197,12 @@ func (t *Handler) Head(w http.ResponseWriter, r *http.Request, b *buckets.Bucket
 	} else {
 		h.Set("Upload-Defer-Length", "1")
 	}
-	if up.Header != "" {
-		h.Set("Upload-Metadata", up.Header)
+	k := keptOf(up.Header)
+	if k.Metadata != "" {
+		h.Set("Upload-Metadata", k.Metadata)
+	}
+	if k.Concat != "" {
+		h.Set("Upload-Concat", k.Concat)
 	}
 	w.WriteHeader(http.StatusOK)
 	return nil
@@ -199,7 +235,7 @@ func (t *Handler) Patch(w http.ResponseWriter, r *http.Request, b *buckets.Bucke
 		w.WriteHeader(http.StatusNoContent)
 		return nil
 	}
-	if up.File != nil {
+	if up.File != nil || strings.HasPrefix(keptOf(up.Header).Concat, "final;") {
 		return ErrFinal
 	}
 	if up.Length >= 0 && r.ContentLength > up.Length-offset {
@@ -259,7 +295,7 @@ func (s *stoppable) Read(p []byte) (int, error) {
 
 // end makes a file of an upload that has arrived whole.
 func (t *Handler) end(w http.ResponseWriter, r *http.Request, b *buckets.Bucket, up *buckets.Upload) error {
-	if up.Length < 0 || up.Offset < up.Length {
+	if up.Length < 0 || up.Offset < up.Length || up.Partial {
 		return nil
 	}
 	f, err := b.Commit(r.Context(), up.ID)
