@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"time"
 
 	"github.com/gabriel-vasile/mimetype"
 
@@ -114,12 +115,13 @@ func (b *Bucket) appendParts(ctx context.Context, row *uploadRow, r io.Reader, v
 	}
 	var held manifest.Part
 	for {
-		part, _, rerr := manifest.WritePart(ctx, b.chunks, rest, io.LimitReader(r, partSize), s, &manifest.WriteOptions{Compression: b.b.Compression})
+		piece := &pieceReader{r: r, left: partSize, until: time.Now().Add(partTime)}
+		part, _, rerr := manifest.WritePart(ctx, b.chunks, rest, piece, s, &manifest.WriteOptions{Compression: b.b.Compression})
 		if part == nil {
 			return rerr
 		}
 		rest = part.Rest
-		last := rerr != nil || part.Size < partSize
+		last := rerr != nil || !piece.more
 		if verify != nil {
 			held.Refs, held.Rest, held.Size = append(held.Refs, part.Refs...), part.Rest, held.Size+part.Size
 			if !last {
@@ -140,6 +142,24 @@ func (b *Bucket) appendParts(ctx context.Context, row *uploadRow, r io.Reader, v
 			return rerr
 		}
 	}
+}
+
+// A pieceReader ends after so many bytes, or so much time.
+type pieceReader struct {
+	r     io.Reader
+	left  int64
+	until time.Time
+	more  bool // it ended before r did
+}
+
+func (p *pieceReader) Read(buf []byte) (int, error) {
+	if p.left == 0 || time.Now().After(p.until) {
+		p.more = true
+		return 0, io.EOF
+	}
+	n, err := p.r.Read(buf[:min(int64(len(buf)), p.left)])
+	p.left -= int64(n)
+	return n, err
 }
 
 // fitting bounds r by what the upload may still take, and judges the type of

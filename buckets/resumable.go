@@ -67,7 +67,9 @@ const (
 	kindPart   = "uploadpart"
 	kindRest   = "uploadrest"
 
-	partSize = 32 << 20 // bytes after which what has arrived is made durable
+	// What has arrived is made durable after so many bytes, or so much time.
+	partSize = 16 << 20
+	partTime = 200 * time.Millisecond
 )
 
 // NewUpload begins an upload that is sent in pieces by Append and becomes a

@@ -172,6 +172,9 @@ func TestSharedWithPebble(t *testing.T) {
 	}, func(t *testing.T, clone *crashfs.FS, acked []string) {
 		b := open(t, clone)
 		db, err := pebble.Open("meta", opts(clone))
+		if err != nil && len(acked) == 0 {
+			return // Pebble syncs the entries of a new database's files together: a crash may keep any of them
+		}
 		must(t, err)
 		for _, key := range acked {
 			_, c, err := db.Get([]byte(key))
