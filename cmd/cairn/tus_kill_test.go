@@ -66,6 +66,7 @@ func TestKillTus(t *testing.T) {
 	}
 	path := resp.Header.Get("Location")[len(srv.url):]
 	var told, sent int64
+	var due *time.Timer // of the kill to come
 	for round := 0; ; round++ {
 		resp, err := tus("HEAD", srv.url+path, -1, nil)
 		if err != nil || resp.StatusCode != http.StatusOK {
@@ -77,9 +78,10 @@ func TestKillTus(t *testing.T) {
 		}
 		told = offset
 		body := &counter{Reader: bytes.NewReader(content[offset:])}
-		if round < kills {
+		if due = nil; round < kills {
 			after := time.Duration(20+rand.IntN(250)) * time.Millisecond
-			time.AfterFunc(after, srv.kill)
+			process := srv.cmd.Process
+			due = time.AfterFunc(after, func() { process.Kill() })
 		}
 		resp, err = tus("PATCH", srv.url+path, offset, body)
 		sent += body.n
@@ -88,8 +90,8 @@ func TestKillTus(t *testing.T) {
 			if most := int64(size) + int64(size)/100 + int64(round)*(2*partBytes); sent > most {
 				t.Errorf("%d bytes travelled for %d, at most %d should", sent, size, most)
 			}
-			if round < kills {
-				time.Sleep(300 * time.Millisecond) // the kill that is due
+			if due != nil && !due.Stop() { // it was killed just after its answer
+				srv.kill()
 				srv = start(t, bin, dir)
 			}
 			defer srv.kill()
