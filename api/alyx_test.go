@@ -52,6 +52,9 @@ func TestDefects(t *testing.T) {
 			}
 		}
 		w.want(404, "file-not-found", "POST", "/api/files/docs/"+f.ID+"/sign", strings.NewReader(`{}`), "Authorization", bob, "Content-Type", "application/json")
+		if a := w.do("HEAD", "/api/files/docs/"+f.ID+"/sign", nil, "Authorization", ann); a.StatusCode != 405 {
+			t.Errorf("HEAD signs: %d", a.StatusCode)
+		}
 		// Signing needs the right to download, not to read.
 		w = secured(t, `buckets: {b: {rules: {create: "true", read: "true", download: "false"}}}`)
 		f = w.putAs("ann", "b", "f", "x")

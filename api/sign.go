@@ -96,6 +96,10 @@ func (s *Server) sign(w http.ResponseWriter, r *http.Request, b *buckets.Bucket)
 
 // signByQuery is sign as Alyx's clients ask for it.
 func (s *Server) signByQuery(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
+	if r.Method == http.MethodHead { // which changes nothing
+		w.Header().Set("Allow", "GET, OPTIONS, POST")
+		return errMethod
+	}
 	q := &signRequest{}
 	for k, v := range r.URL.Query() {
 		var err error
