@@ -61,7 +61,7 @@ func outcomes() []outcome {
 		{tus.ErrVersion, 412, "tus-version", "PRECONDITION_FAILED", true},
 		{tus.ErrContentType, 415, "content-type-unsupported", "UNSUPPORTED_MEDIA_TYPE", true},
 		{tus.ErrChecksum, 460, "checksum-mismatch", "CHECKSUM_MISMATCH", true},
-		{tus.ErrFinal, 403, "modify-final-upload", "FORBIDDEN", true},
+		{buckets.ErrComplete, 403, "modify-final-upload", "FORBIDDEN", true},
 		{tus.ErrHeader, 400, "invalid-request", "INVALID_REQUEST", true},
 		{buckets.ErrNoUpload, 404, "upload-not-found", "UPLOAD_NOT_FOUND", true},
 		{buckets.ErrOffset, 409, "upload-offset-mismatch", "CONFLICT", true},

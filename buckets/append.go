@@ -45,6 +45,9 @@ func (b *Bucket) Append(ctx context.Context, id string, offset int64, r io.Reade
 	if err != nil {
 		return nil, err
 	}
+	if row.Manifest != "" {
+		return b.upload(row), ErrComplete
+	}
 	if err := b.mayAppend(ctx, row, opts.Length); err != nil {
 		return b.upload(row), err
 	}
@@ -218,7 +221,7 @@ func (b *Bucket) keepPart(ctx context.Context, row *uploadRow, part *manifest.Pa
 	if len(part.Refs) > 0 {
 		next.Parts++
 	}
-	err := b.s.update(ctx, func(tx manifest.Tx) error {
+	err := b.s.keep(ctx, func(tx manifest.Tx) error {
 		if _, err := tx.Value(ctx, kindUpload, b.uploadKey(row.ID)); errors.Is(err, fs.ErrNotExist) {
 			return ErrNoUpload // cancelled meanwhile
 		}

@@ -111,6 +111,11 @@ func (s *Store) authorize(ctx context.Context, req *Request) error {
 	if req.Who.Explain != nil {
 		req.Who.Explain(d)
 	}
+	if signer := req.Who.Grant.signer; d.Err == nil && req.Who.Grant.Op == GrantUpload && signer != nil {
+		own, who := *req, *signer
+		who.Request, own.Who = req.Who.Request, &who
+		return s.auth.Authorize(ctx, &own)
+	}
 	return d.Err
 }
 

@@ -39,20 +39,49 @@ func (b *Bucket) Concat(ctx context.Context, name string, ids []string, opts *Up
 	if err != nil {
 		return nil, err
 	}
-	var whole []io.Reader
-	for _, row := range rows {
-		r, err := b.content(ctx, row)
-		if err != nil {
-			return nil, err
+	whole := &joined{open: func(row *uploadRow) (Content, error) { return b.content(ctx, row) }, rows: rows}
+	_, err = b.Append(ctx, up.ID, 0, whole, nil)
+	if whole.r != nil {
+		whole.r.Close()
+	}
+	if err == nil {
+		up.File, err = b.Commit(ctx, up.ID)
+	}
+	if err != nil {
+		return nil, errors.Join(err, b.Cancel(context.WithoutCancel(ctx), up.ID))
+	}
+	up.Offset = up.Length
+	return up, nil
+}
+
+// joined reads uploads one after another, one open at a time.
+type joined struct {
+	open func(*uploadRow) (Content, error)
+	rows []*uploadRow
+	r    Content
+}
+
+func (j *joined) Read(p []byte) (int, error) {
+	for {
+		if j.r == nil {
+			if len(j.rows) == 0 {
+				return 0, io.EOF
+			}
+			r, err := j.open(j.rows[0])
+			if err != nil {
+				return 0, err
+			}
+			j.r, j.rows = r, j.rows[1:]
 		}
-		defer r.Close()
-		whole = append(whole, r)
+		n, err := j.r.Read(p)
+		if err == io.EOF {
+			err = j.r.Close()
+			j.r = nil
+		}
+		if n > 0 || err != nil {
+			return n, err
+		}
 	}
-	if up, err = b.Append(ctx, up.ID, 0, io.MultiReader(whole...), nil); err != nil {
-		return nil, err
-	}
-	up.File, err = b.Commit(ctx, up.ID)
-	return up, err
 }
 
 // content reads what has arrived of an upload.

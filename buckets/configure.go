@@ -85,7 +85,7 @@ func (s *Store) bind(ctx context.Context, policies map[string]Policy) error {
 	if err != nil {
 		return err
 	}
-	return s.update(ctx, func(tx manifest.Tx) error {
+	return s.keep(ctx, func(tx manifest.Tx) error {
 		for _, name := range used {
 			p, ok := policies[name]
 			if err := stays(ctx, tx, name, p.Domain, ok); err != nil {

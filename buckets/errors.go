@@ -30,6 +30,7 @@ var (
 	ErrBucketDisabled = concept("bucket is disabled", fs.ErrPermission)
 	ErrNoUpload       = concept("no such upload", fs.ErrNotExist)
 	ErrOffset         = errors.New("upload stands at another offset")
+	ErrComplete       = errors.New("upload is complete")
 	ErrPart           = errors.New("upload is not a whole part")
 	ErrInterrupted    = errors.New("another request goes on with the upload")
 	ErrNoSpace        = errors.New("storage is full")

@@ -37,7 +37,7 @@ func (s *Store) sweepValues(ctx context.Context, kind string, with ...string) er
 }
 
 func (s *Store) dropValues(ctx context.Context, keys []string, kinds ...string) error {
-	return s.update(ctx, func(tx manifest.Tx) error {
+	return s.keep(ctx, func(tx manifest.Tx) error {
 		var errs []error
 		for _, k := range keys {
 			for _, kind := range kinds {

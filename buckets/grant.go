@@ -56,6 +56,15 @@ type Grant struct {
 	Owner     string    `json:"owner"` // who signed it, and owns what is uploaded
 	CreatedAt time.Time `json:"created_at"`
 	ExpiresAt time.Time `json:"expires_at"`
+
+	signer *Principal // whom the rules decide about; nil where they did not
+}
+
+// A storedGrant is a Grant as it is kept, with its signer's claims.
+type storedGrant struct {
+	*Grant
+	Ruled  bool           `json:"ruled,omitempty"`
+	Claims map[string]any `json:"claims,omitempty"`
 }
 
 const (
@@ -93,7 +102,8 @@ func (g *Grant) allows(req *Request) error {
 
 // Sign makes a grant of g's operation, file or name, limits and life, and the
 // token that proves it. It needs the right to do what it grants; from then on
-// the grant alone decides. Of an ID that names a version, that one is granted.
+// the grant alone decides about downloads. What an upload brings must be what
+// its signer may bring, by the rules of that moment. Of an ID that names a version, that one is granted.
 // life zero is 15 minutes; more than the bucket's limit is refused.
 func (b *Bucket) Sign(ctx context.Context, g Grant, life time.Duration) (*Grant, string, error) {
 	if err := g.check(); err != nil {
@@ -115,7 +125,11 @@ func (b *Bucket) Sign(ctx context.Context, g Grant, life time.Duration) (*Grant,
 	}
 	g.ID, g.CreatedAt = string(manifest.NewGrantID()), now()
 	g.ExpiresAt = g.CreatedAt.Add(life)
-	text, err := json.Marshal(&g)
+	kept := storedGrant{Grant: &g}
+	if w := b.who; w != nil && !w.Operator && w.Scope == nil {
+		kept.Ruled, kept.Claims = true, w.Claims
+	}
+	text, err := json.Marshal(&kept)
 	if err != nil {
 		return nil, "", err
 	}
@@ -123,7 +137,7 @@ func (b *Bucket) Sign(ctx context.Context, g Grant, life time.Duration) (*Grant,
 	if err != nil {
 		return nil, "", err
 	}
-	err = b.s.update(ctx, func(tx manifest.Tx) error { return tx.PutValue(ctx, kindGrant, grantKey(g.Bucket, g.ID), text) })
+	err = b.s.keep(ctx, func(tx manifest.Tx) error { return tx.PutValue(ctx, kindGrant, grantKey(g.Bucket, g.ID), text) })
 	if err != nil {
 		return nil, "", err
 	}
@@ -253,9 +267,13 @@ func (b *Bucket) Redeem(ctx context.Context, token, ip string) (*Principal, erro
 	if err := b.s.signer.verify(ctx, text, mac); err != nil {
 		return nil, err
 	}
-	g := new(Grant)
-	if err := json.Unmarshal(text, g); err != nil {
+	kept := storedGrant{Grant: new(Grant)}
+	if err := json.Unmarshal(text, &kept); err != nil {
 		return nil, fmt.Errorf("grant %s: %w", id, err)
+	}
+	g := kept.Grant
+	if kept.Ruled {
+		g.signer = &Principal{ID: g.Owner, Claims: kept.Claims}
 	}
 	if !now().Before(g.ExpiresAt) {
 		return nil, ErrGrantExpired
@@ -318,7 +336,7 @@ func (b *Bucket) useNow(ctx context.Context) error {
 	if g := b.grant(); g == nil || g.MaxUses == 0 {
 		return nil
 	}
-	return b.s.update(ctx, func(tx manifest.Tx) error { return b.use(ctx, tx) })
+	return b.s.keep(ctx, func(tx manifest.Tx) error { return b.use(ctx, tx) })
 }
 
 // Grants returns the grants of the bucket that the principal has signed, and

@@ -115,6 +115,11 @@ func TestGrantUpload(t *testing.T) {
 	_, err := bearer.Put(t.Context(), "a.txt", strings.NewReader("x"), &buckets.PutOptions{Folder: "in"})
 	wantErr(t, "a version", err, fs.ErrNotExist)
 
+	// What is signed without types still brings only what its signer may.
+	_, token = sign(t, ann, buckets.Grant{Op: buckets.GrantUpload, MaxSize: 90}, 0)
+	_, err = redeem(t, b, token).Put(t.Context(), "x.html", strings.NewReader(html), nil)
+	wantErr(t, "a type that the signer may not bring", err, fs.ErrPermission)
+
 	// One for a version takes nothing but versions of that file.
 	_, token = sign(t, ann, buckets.Grant{Op: buckets.GrantUpload, File: f.ID}, 0)
 	bearer = redeem(t, b, token)

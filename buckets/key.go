@@ -60,7 +60,7 @@ func (s *Store) NewKey(ctx context.Context, k APIKey) (token string, made *APIKe
 	if err != nil {
 		return "", nil, err
 	}
-	err = s.update(ctx, func(tx manifest.Tx) error { return tx.PutValue(ctx, kindKey, k.ID, v) })
+	err = s.keep(ctx, func(tx manifest.Tx) error { return tx.PutValue(ctx, kindKey, k.ID, v) })
 	if err != nil {
 		return "", nil, err
 	}
@@ -109,7 +109,7 @@ func (s *Store) Keys(ctx context.Context) (out []APIKey, err error) {
 
 // DropKey ends an API key.
 func (s *Store) DropKey(ctx context.Context, id string) error {
-	return s.update(ctx, func(tx manifest.Tx) error {
+	return s.keep(ctx, func(tx manifest.Tx) error {
 		if _, err := tx.Value(ctx, kindKey, id); err != nil {
 			if errors.Is(err, fs.ErrNotExist) {
 				return ErrNoKey

@@ -110,6 +110,13 @@ func (s *Store) update(ctx context.Context, fn func(tx manifest.Tx) error) error
 	return nil
 }
 
+// keep runs a transaction that writes values and no rows. It says nothing of
+// rows, so it need not wait for what others have still to bring to the packs.
+func (s *Store) keep(ctx context.Context, fn func(tx manifest.Tx) error) error {
+	_, err := s.meta.Update(ctx, fn)
+	return wrapSpace(err)
+}
+
 // write brings the records of a commit to the packs.
 func (s *Store) write(ctx context.Context, c *manifest.Commit) error {
 	chunks := s.chunks[c.Domain]

@@ -89,7 +89,7 @@ func (b *Bucket) NewUpload(ctx context.Context, name string, opts *UploadOptions
 		row.Length = u.opts.Size
 	}
 	row.ExpiresAt = row.CreatedAt.Add(b.b.UploadExpiry)
-	err = b.s.update(ctx, func(tx manifest.Tx) error { return b.putUpload(ctx, tx, row) })
+	err = b.s.keep(ctx, func(tx manifest.Tx) error { return b.putUpload(ctx, tx, row) })
 	if err != nil {
 		return nil, err
 	}
@@ -219,7 +219,7 @@ func (b *Bucket) Cancel(ctx context.Context, id string) error {
 }
 
 func (b *Bucket) dropUpload(ctx context.Context, row *uploadRow) error {
-	return b.s.update(ctx, func(tx manifest.Tx) error {
+	return b.s.keep(ctx, func(tx manifest.Tx) error {
 		if err := b.dropParts(ctx, tx, row); err != nil {
 			return err
 		}

@@ -119,7 +119,7 @@ func (g *signer) rotate(ctx context.Context) (*signKey, error) {
 	if err != nil {
 		return nil, err
 	}
-	err = g.s.update(ctx, func(tx manifest.Tx) error {
+	err = g.s.keep(ctx, func(tx manifest.Tx) error {
 		for i := range old {
 			if i+1 < len(old) && now().Sub(old[i+1].CreatedAt) > maxSignedLife {
 				if err := tx.DropValue(ctx, kindSignKey, old[i].ID); err != nil {
@@ -149,7 +149,7 @@ func (s *Store) RotateSigningKey(ctx context.Context, drop bool) (id string, err
 		if err != nil {
 			return "", err
 		}
-		err = s.update(ctx, func(tx manifest.Tx) error {
+		err = s.keep(ctx, func(tx manifest.Tx) error {
 			for i := range old {
 				if err := tx.DropValue(ctx, kindSignKey, old[i].ID); err != nil {
 					return err

@@ -34,7 +34,6 @@ var (
 	ErrContentType = errors.New("Content-Type is not " + contentType)
 	ErrHeader      = errors.New("header is not valid")
 	ErrChecksum    = errors.New("content does not have the checksum of Upload-Checksum")
-	ErrFinal       = errors.New("upload is complete")
 )
 
 // A Handler answers requests about the uploads of a bucket.
@@ -236,7 +235,7 @@ func (t *Handler) Patch(w http.ResponseWriter, r *http.Request, b *buckets.Bucke
 		return nil
 	}
 	if up.File != nil || strings.HasPrefix(keptOf(up.Header).Concat, "final;") {
-		return ErrFinal
+		return buckets.ErrComplete
 	}
 	if up.Length >= 0 && r.ContentLength > up.Length-offset {
 		return fmt.Errorf("%d bytes at %d of %d: %w", r.ContentLength, offset, up.Length, buckets.ErrTooLarge)
