@@ -127,6 +127,9 @@ func (b *Bucket) appendParts(ctx context.Context, row *uploadRow, r io.Reader, v
 		last := rerr != nil || !piece.more
 		if verify != nil {
 			held.Refs, held.Rest, held.Size = append(held.Refs, part.Refs...), part.Rest, held.Size+part.Size
+			if held.Size > maxVerified {
+				return fmt.Errorf("%d bytes to be verified at once, at most %d are: %w", held.Size, maxVerified, ErrTooLarge)
+			}
 			if !last {
 				continue
 			}

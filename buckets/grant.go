@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"math"
 	"net/netip"
+	"strings"
 	"time"
 
 	"github.com/cairn-store/cairn/buckets/rules"
@@ -253,7 +254,7 @@ func (b *Bucket) Redeem(ctx context.Context, token, ip string) (*Principal, erro
 	if len(token) > maxGrantToken {
 		return nil, ErrGrant
 	}
-	id, mac := cutToken(token)
+	id, mac, _ := strings.Cut(token, ".")
 	if _, ok := manifest.ParseGrantID(id); !ok {
 		return nil, ErrGrant
 	}

@@ -70,6 +70,8 @@ const (
 	// What has arrived is made durable after so many bytes, or so much time.
 	partSize = 16 << 20
 	partTime = 200 * time.Millisecond
+
+	maxVerified = 1 << 30 // bytes of one Append that is verified: their references wait in memory
 )
 
 // NewUpload begins an upload that is sent in pieces by Append and becomes a

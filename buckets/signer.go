@@ -39,12 +39,6 @@ func (k *signKey) mac(text []byte) []byte {
 	return h.Sum(nil)
 }
 
-// cutToken parts a token into the grant's ID and its signature.
-func cutToken(token string) (id, mac string) {
-	id, mac, _ = strings.Cut(token, ".")
-	return id, mac
-}
-
 // A signer holds the keys that grants are signed with: the newest signs, older
 // ones are believed until all that they signed has expired.
 type signer struct {
