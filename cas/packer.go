@@ -272,7 +272,9 @@ func (o *openPack) index(ctx context.Context, c *Change, sealed bool) error {
 	return nil
 }
 
-// seal ends the pack with a footer. Nobody appends to it any more.
+// seal ends the pack with a footer. Nobody appends to it any more. The footer
+// is written when all before it is durable: a crash cannot leave a whole
+// footer behind frames with holes.
 func (o *openPack) seal(ctx context.Context) {
 	o.mu.Lock()
 	for o.busy {
@@ -287,7 +289,10 @@ func (o *openPack) seal(ctx context.Context) {
 	foot := appendTail(nil, o.id, o.tail)
 	o.mu.Unlock()
 
-	_, err := o.w.Write(foot)
+	err := o.w.Sync()
+	if err == nil || errors.Is(err, errors.ErrUnsupported) {
+		_, err = o.w.Write(foot)
+	}
 	if err == nil {
 		err = o.w.Commit()
 	}
