@@ -16,6 +16,12 @@ import (
 // stored before stays readable.
 var ErrNoSpace = errors.New("no space left in backend")
 
+// ErrUnavailable reports that the storage behind a backend does not serve now:
+// it cannot be reached, is overloaded, or refuses the credentials. The driver
+// has tried again already. What was stored before is as it was; the same call
+// may succeed later, though a failed write may have come through.
+var ErrUnavailable = errors.New("backend is not available")
+
 // A Backend stores immutable objects by key. Implementations are safe for
 // concurrent use and retry transient failures themselves: an error they
 // return is final, but the outcome of a failed write is unknown. A missing
@@ -27,9 +33,10 @@ var ErrNoSpace = errors.New("no space left in backend")
 // that keeps objects in folders cannot hold both.
 type Backend interface {
 	// Create begins an object under key. It fails with fs.ErrExist when an
-	// object of that key is already readable. Of several Writers begun
-	// under one key the first to publish wins; the others' Sync or Commit
-	// fails with fs.ErrExist. The Writer stops when ctx is done.
+	// object of that key is already readable; a backend that publishes whole
+	// objects only may leave that to Commit, and save a request. Of several
+	// Writers begun under one key the first to publish wins; the others' Sync
+	// or Commit fails with fs.ErrExist. The Writer stops when ctx is done.
 	Create(ctx context.Context, key string) (Writer, error)
 
 	// Append reopens, at its end, an object that was synced but not

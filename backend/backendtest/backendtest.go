@@ -204,8 +204,17 @@ func testMissing(t *testing.T, b backend.Backend) {
 
 func testExisting(t *testing.T, b backend.Backend) {
 	put(t, b, "a/b", []byte("first"))
-	if _, err := b.Create(t.Context(), "a/b"); !errors.Is(err, fs.ErrExist) {
-		t.Errorf("Create of a whole object: got %v, want fs.ErrExist", err)
+	second, err := b.Create(t.Context(), "a/b")
+	if err == nil {
+		write(t, second, []byte("second"))
+		if synced(t, second) {
+			t.Error("Create of a whole object: got no error")
+		}
+		err = second.Commit()
+		do(t, "Abort", second.Abort)
+	}
+	if !errors.Is(err, fs.ErrExist) {
+		t.Errorf("Create of a whole object, or its Commit: got %v, want fs.ErrExist", err)
 	}
 	if _, _, err := b.Append(t.Context(), "a/b"); !errors.Is(err, fs.ErrExist) && !errors.Is(err, errors.ErrUnsupported) {
 		t.Errorf("Append to a whole object: got %v, want fs.ErrExist", err)

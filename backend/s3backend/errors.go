@@ -1,0 +1,141 @@
+package s3backend
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws/retry"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
+	"github.com/aws/smithy-go"
+
+	"github.com/cairn-store/cairn/backend"
+)
+
+// A failure is what a request came to. Callers learn the kind of it; the
+// cause is text only, so that an errno of the network, say, is not taken for
+// one of the store's own errors.
+type failure struct {
+	kind  error
+	cause error
+}
+
+func (f *failure) Error() string { return fmt.Sprintf("%v: %v", f.kind, f.cause) }
+func (f *failure) Unwrap() error { return f.kind }
+
+func wrap(op, key string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("s3backend: %s %s: %w", op, key, err)
+}
+
+// errShort says that an answer ended early or holds other bytes than asked for.
+var errShort = errors.New("the answer is not what was asked for")
+
+// statusOf returns the code and HTTP status that the service answered with.
+func statusOf(err error) (code string, status int) {
+	var api smithy.APIError
+	if errors.As(err, &api) {
+		code = api.ErrorCode()
+	}
+	var answer *awshttp.ResponseError
+	if errors.As(err, &answer) {
+		status = answer.HTTPStatusCode()
+	}
+	return code, status
+}
+
+// kindOf returns the error that callers learn.
+func kindOf(err error) error {
+	code, status := statusOf(err)
+	switch code {
+	case "NoSuchKey", "NotFound":
+		return fs.ErrNotExist
+	case "PreconditionFailed":
+		return fs.ErrExist
+	case "InvalidRange":
+		return io.ErrUnexpectedEOF
+	case "QuotaExceeded", "XMinioStorageFull", "XMinioAdminBucketQuotaExceeded", "InsufficientStorage":
+		return backend.ErrNoSpace
+	}
+	switch status {
+	case 412:
+		return fs.ErrExist
+	case 416:
+		return io.ErrUnexpectedEOF
+	case 507:
+		return backend.ErrNoSpace
+	}
+	return backend.ErrUnavailable
+}
+
+// final reports whether asking again cannot help: the service has understood
+// the request and refused it.
+func final(err error) bool {
+	code, status := statusOf(err)
+	switch code {
+	case "SlowDown", "Throttling", "ThrottlingException", "RequestLimitExceeded", "TooManyRequests",
+		"RequestTimeout", "RequestTimeTooSkewed", "OperationAborted", "ConditionalRequestConflict",
+		"IncompleteBody", "BadDigest", "XAmzContentSHA256Mismatch", "XAmzContentChecksumMismatch", "InternalError":
+		return false
+	}
+	switch status {
+	case 0, 200, 206, 408, 409, 425, 429: // no answer, one that was cut off, or not yet
+		return false
+	case 501, 507:
+		return true
+	}
+	return status < 500
+}
+
+// do runs a request, again while that may help and the budget lasts. Its
+// error is a failure, or ctx's.
+func (b *Backend) do(ctx context.Context, request func() error) error {
+	begun := time.Now()
+	backoff := retry.NewExponentialJitterBackoff(5 * time.Second)
+	renewed := false
+	for n := 0; ; n++ {
+		err := request()
+		if err == nil {
+			return nil
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if !renewed && b.renew(err) {
+			renewed = true
+			continue
+		}
+		if final(err) || n+1 >= b.opts.Attempts || time.Since(begun) >= b.opts.RetryFor {
+			return &failure{kindOf(err), err}
+		}
+		delay, derr := backoff.BackoffDelay(n, err)
+		if derr != nil {
+			return &failure{kindOf(err), err}
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(min(delay, b.opts.RetryFor)):
+		}
+	}
+}
+
+// renew has credentials fetched anew that the service says have expired, if
+// they come from where there may be new ones.
+func (b *Backend) renew(err error) bool {
+	switch code, _ := statusOf(err); code {
+	case "ExpiredToken", "ExpiredTokenException", "RequestExpired", "TokenRefreshRequired":
+	default:
+		return false
+	}
+	cache, ok := b.creds.(interface{ Invalidate() })
+	if ok {
+		cache.Invalidate()
+	}
+	return ok
+}

@@ -1,0 +1,104 @@
+package s3backend
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"iter"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+
+	"github.com/cairn-store/cairn/backend"
+)
+
+// List implements backend.Backend: a request for every thousand keys.
+func (b *Backend) List(ctx context.Context, prefix string) iter.Seq2[backend.Info, error] {
+	return func(yield func(backend.Info, error) bool) {
+		if err := ctx.Err(); err != nil {
+			yield(backend.Info{}, wrap("list", prefix, err))
+			return
+		}
+		if !backend.ValidKey(prefix) && !backend.ValidKey(prefix+"x") {
+			return // of no key
+		}
+		in := &s3.ListObjectsV2Input{Bucket: &b.opts.Bucket, Prefix: b.key(prefix)}
+		for {
+			var page *s3.ListObjectsV2Output
+			err := b.do(ctx, func() (err error) {
+				page, err = b.client.ListObjectsV2(ctx, in)
+				return err
+			})
+			if err != nil {
+				yield(backend.Info{}, wrap("list", prefix, err))
+				return
+			}
+			for _, o := range page.Contents {
+				key := strings.TrimPrefix(aws.ToString(o.Key), b.opts.Prefix)
+				if !backend.ValidKey(key) {
+					continue // somebody else's
+				}
+				if !yield(backend.Info{Key: key, Size: aws.ToInt64(o.Size), ModTime: aws.ToTime(o.LastModified)}, nil) {
+					return
+				}
+			}
+			if !aws.ToBool(page.IsTruncated) {
+				return
+			}
+			if aws.ToString(page.NextContinuationToken) == "" {
+				yield(backend.Info{}, wrap("list", prefix, fmt.Errorf("%w: a page says that there are more, and not where", backend.ErrUnavailable)))
+				return
+			}
+			in.ContinuationToken = page.NextContinuationToken
+		}
+	}
+}
+
+// Sweep aborts multipart uploads that were begun before a time and never
+// ended: a crash leaves such, and services charge for their parts. It returns
+// how many there were.
+func (b *Backend) Sweep(ctx context.Context, before time.Time) (n int, err error) {
+	in := &s3.ListMultipartUploadsInput{Bucket: &b.opts.Bucket, Prefix: &b.opts.Prefix}
+	for {
+		var page *s3.ListMultipartUploadsOutput
+		err := b.do(ctx, func() (err error) {
+			page, err = b.client.ListMultipartUploads(ctx, in)
+			return err
+		})
+		if err != nil {
+			return n, wrap("sweep", b.opts.Prefix, err)
+		}
+		for _, u := range page.Uploads {
+			key := aws.ToString(u.Key)
+			if !aws.ToTime(u.Initiated).Before(before) || !strings.HasPrefix(key, b.opts.Prefix) {
+				continue
+			}
+			if err := b.abort(ctx, key, aws.ToString(u.UploadId)); err != nil {
+				return n, wrap("sweep", key, err)
+			}
+			n++
+		}
+		if !aws.ToBool(page.IsTruncated) || aws.ToString(page.NextKeyMarker) == "" {
+			return n, nil
+		}
+		in.KeyMarker, in.UploadIdMarker = page.NextKeyMarker, page.NextUploadIdMarker
+	}
+}
+
+// abort gives a multipart upload up; key has its prefix.
+func (b *Backend) abort(ctx context.Context, key, id string) error {
+	err := b.do(ctx, func() error {
+		_, err := b.client.AbortMultipartUpload(ctx, &s3.AbortMultipartUploadInput{Bucket: &b.opts.Bucket, Key: &key, UploadId: &id})
+		if code, _ := statusOf(err); code == "NoSuchUpload" {
+			return nil
+		}
+		return err
+	})
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}

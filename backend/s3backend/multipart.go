@@ -1,0 +1,105 @@
+package s3backend
+
+import (
+	"context"
+	"sync"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+	"golang.org/x/sync/errgroup"
+)
+
+// A multipart is an object on its way in parts, a few at a time.
+type multipart struct {
+	b   *Backend
+	ctx context.Context // cancelled when a part fails, and by abort
+	top context.Context // of the Writer
+	end context.CancelFunc
+	key string
+	id  string
+	g   *errgroup.Group
+
+	mu    sync.Mutex
+	parts []types.CompletedPart // guarded by mu, in order of numbers
+}
+
+func (b *Backend) startMultipart(ctx context.Context, key, token string) (*multipart, error) {
+	m := &multipart{b: b, top: ctx, key: key}
+	sse, kms := b.opts.encryption()
+	err := b.do(ctx, func() error {
+		out, err := b.client.CreateMultipartUpload(ctx, &s3.CreateMultipartUploadInput{
+			Bucket: &b.opts.Bucket, Key: b.key(key),
+			ContentType: aws.String("application/octet-stream"), Metadata: map[string]string{tokenKey: token},
+			StorageClass: types.StorageClass(b.opts.StorageClass), ServerSideEncryption: sse, SSEKMSKeyId: kms,
+		})
+		if err == nil {
+			m.id = aws.ToString(out.UploadId)
+		}
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	ctx, m.end = context.WithCancel(ctx)
+	m.g, m.ctx = errgroup.WithContext(ctx)
+	m.g.SetLimit(b.opts.Parts)
+	return m, nil
+}
+
+// send takes a part over and sends it beside the caller, who waits for his
+// turn.
+func (m *multipart) send(d body) error {
+	if m.ctx.Err() != nil {
+		d.free()
+		return m.wait()
+	}
+	m.mu.Lock()
+	m.parts = append(m.parts, types.CompletedPart{})
+	n := len(m.parts)
+	m.mu.Unlock()
+	m.g.Go(func() error {
+		defer d.free()
+		return m.b.do(m.ctx, func() error { return m.put(&d, n) })
+	})
+	return nil
+}
+
+// put makes one attempt to send part n.
+func (m *multipart) put(d *body, n int) error {
+	r := d.reader()
+	defer r.stop()
+	out, err := m.b.client.UploadPart(m.ctx, &s3.UploadPartInput{Bucket: &m.b.opts.Bucket, Key: m.b.key(m.key),
+		UploadId: &m.id, PartNumber: aws.Int32(int32(n)), Body: r, ContentLength: &d.size})
+	if err != nil {
+		return err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.parts[n-1] = types.CompletedPart{PartNumber: aws.Int32(int32(n)), ETag: out.ETag, ChecksumCRC32: out.ChecksumCRC32}
+	return nil
+}
+
+// wait returns when all parts have been sent, or why one was not.
+func (m *multipart) wait() error {
+	if err := m.g.Wait(); err != nil {
+		return err
+	}
+	return m.top.Err()
+}
+
+// complete makes one attempt to make an object of the parts.
+func (m *multipart) complete(condition *string) error {
+	_, err := m.b.client.CompleteMultipartUpload(m.top, &s3.CompleteMultipartUploadInput{
+		Bucket: &m.b.opts.Bucket, Key: m.b.key(m.key), UploadId: &m.id, IfNoneMatch: condition,
+		MultipartUpload: &types.CompletedMultipartUpload{Parts: m.parts}})
+	return err
+}
+
+// abort gives the upload up. The Writer may be given up because its context
+// is done, so this needs another.
+func (m *multipart) abort() error {
+	m.end()
+	m.g.Wait() // parts that arrive later would stay
+	return m.b.abort(context.WithoutCancel(m.top), *m.b.key(m.key), m.id)
+}

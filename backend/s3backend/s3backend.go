@@ -1,0 +1,224 @@
+// Package s3backend keeps objects in a bucket of S3, or of a service that
+// speaks its protocol.
+//
+// An object becomes visible as a whole, by one PUT or, beyond Options.PutSize,
+// by a multipart upload. PUTs are conditional, so that nothing is ever
+// overwritten; a service that does not offer that is asked for the key first.
+package s3backend
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+
+	"github.com/cairn-store/cairn/backend"
+)
+
+// Options say where the bucket is and how it is talked to. Bucket must be
+// set; nil and zero values of all else mean the defaults.
+type Options struct {
+	Bucket    string
+	Prefix    string // of all keys, ending in '/' or made to
+	Endpoint  string // URL of the service; default: AWS
+	Region    string // default, also for "auto": with Endpoint us-east-1, else what the environment says
+	PathStyle bool   // the bucket in the path, not in the host name
+
+	// Static keys; without them the default chain applies: environment,
+	// shared files, web identity, the instance's role.
+	AccessKeyID, SecretAccessKey, SessionToken string
+
+	StorageClass string // of new objects; default: the bucket's
+	SSE          string // "AES256", "aws:kms", "aws:kms:dsse"; default: the bucket's
+	KMSKeyID     string // with SSE by KMS
+
+	// Checksums says when the SDK adds checksums of its own to requests:
+	// "when_required" (the default, which every service takes) or
+	// "when_supported". Bodies are signed with their SHA-256 either way.
+	Checksums string
+
+	PutSize  int64 // bytes up to which an object is sent by one PUT; default 64 MiB
+	PartSize int64 // bytes of the parts of larger ones; default 16 MiB
+	Parts    int   // parts of one object under way at a time; default 3
+
+	Attempts int           // of a request; default 8
+	RetryFor time.Duration // after which no further attempt begins; default 1 minute
+	Stall    time.Duration // for which a connection may stand still; default 30 s
+
+	// Wrap, if set, stands around the HTTP client, to watch requests.
+	Wrap func(aws.HTTPClient) aws.HTTPClient
+}
+
+// A Backend is a backend.Backend in S3.
+type Backend struct {
+	opts   Options
+	client *s3.Client
+	creds  aws.CredentialsProvider
+	blocks sync.Pool // of *block
+
+	// unconditional is set once the service has refused a conditional PUT
+	// as something that it does not have.
+	unconditional atomic.Bool
+}
+
+var _ backend.Backend = (*Backend)(nil)
+
+// Open returns the Backend that opts describe. It makes no request to the
+// bucket; Probe does.
+func Open(ctx context.Context, opts *Options) (*Backend, error) {
+	b := &Backend{opts: *opts, blocks: sync.Pool{New: func() any { return new(block) }}}
+	if err := b.opts.fill(); err != nil {
+		return nil, fmt.Errorf("s3backend: %w", err)
+	}
+	o := &b.opts
+	var client aws.HTTPClient = newClient(o.Stall)
+	load := []func(*config.LoadOptions) error{config.WithHTTPClient(client), config.WithRetryer(func() aws.Retryer { return aws.NopRetryer{} })}
+	if o.Region != "" {
+		load = append(load, config.WithRegion(o.Region))
+	}
+	if o.AccessKeyID != "" {
+		load = append(load, config.WithCredentialsProvider(
+			credentials.NewStaticCredentialsProvider(o.AccessKeyID, o.SecretAccessKey, o.SessionToken)))
+	}
+	cfg, err := config.LoadDefaultConfig(ctx, load...)
+	if err != nil {
+		return nil, fmt.Errorf("s3backend: %w", err)
+	}
+	if cfg.Region == "" {
+		return nil, errors.New("s3backend: no region: set region, or AWS_REGION")
+	}
+	if o.Wrap != nil {
+		cfg.HTTPClient = o.Wrap(cfg.HTTPClient)
+	}
+	b.creds = cfg.Credentials
+	b.client = s3.NewFromConfig(cfg, o.client)
+	return b, nil
+}
+
+// fill puts defaults in the place of zero values.
+func (o *Options) fill() error {
+	if o.Bucket == "" {
+		return errors.New("no bucket")
+	}
+	if (o.AccessKeyID == "") != (o.SecretAccessKey == "") {
+		return errors.New("half a key: give access key ID and secret access key, or neither")
+	}
+	if o.Prefix != "" && !strings.HasSuffix(o.Prefix, "/") {
+		o.Prefix += "/"
+	}
+	if o.Region == "auto" {
+		o.Region = ""
+	}
+	if o.Region == "" && o.Endpoint != "" {
+		o.Region = "us-east-1" // what services without regions sign with
+	}
+	if o.Checksums == "" {
+		o.Checksums = "when_required"
+	}
+	setDefault(&o.PutSize, 64<<20)
+	setDefault(&o.PartSize, 16<<20)
+	setDefault(&o.Parts, 3)
+	setDefault(&o.Attempts, 8)
+	setDefault(&o.RetryFor, time.Minute)
+	setDefault(&o.Stall, 30*time.Second)
+	return nil
+}
+
+func setDefault[T int | int64 | time.Duration](p *T, v T) {
+	if *p <= 0 {
+		*p = v
+	}
+}
+
+// client sets the SDK up.
+func (o *Options) client(c *s3.Options) {
+	if o.Endpoint != "" {
+		c.BaseEndpoint = aws.String(o.Endpoint)
+	}
+	c.UsePathStyle = o.PathStyle
+	c.Retryer = aws.NopRetryer{} // Backend.do tries again, also what the SDK does not
+	c.RequestChecksumCalculation = aws.RequestChecksumCalculationWhenRequired
+	c.ResponseChecksumValidation = aws.ResponseChecksumValidationWhenRequired
+	if o.Checksums == "when_supported" {
+		c.RequestChecksumCalculation = aws.RequestChecksumCalculationWhenSupported
+		c.ResponseChecksumValidation = aws.ResponseChecksumValidationWhenSupported
+	}
+	c.DisableLogOutputChecksumValidationSkipped = true
+	c.ContinueHeaderThresholdBytes = -1 // a round trip for each PUT
+}
+
+func (b *Backend) key(key string) *string { return aws.String(b.opts.Prefix + key) }
+
+func check(ctx context.Context, key string) error {
+	if !backend.ValidKey(key) {
+		return fs.ErrInvalid
+	}
+	return ctx.Err()
+}
+
+// Create implements backend.Backend. That the key is taken is found out by
+// Commit.
+func (b *Backend) Create(ctx context.Context, key string) (backend.Writer, error) {
+	if err := check(ctx, key); err != nil {
+		return nil, wrap("create", key, err)
+	}
+	return &writer{b: b, ctx: ctx, key: key, token: newToken()}, nil
+}
+
+// Append implements backend.Backend: objects are published whole.
+func (b *Backend) Append(ctx context.Context, key string) (backend.Writer, int64, error) {
+	return nil, 0, wrap("append", key, errors.ErrUnsupported)
+}
+
+// Stat implements backend.Backend.
+func (b *Backend) Stat(ctx context.Context, key string) (backend.Info, error) {
+	if err := check(ctx, key); err != nil {
+		return backend.Info{}, wrap("stat", key, err)
+	}
+	head, err := b.head(ctx, key)
+	if err != nil {
+		return backend.Info{}, wrap("stat", key, err)
+	}
+	return backend.Info{Key: key, Size: aws.ToInt64(head.ContentLength), ModTime: aws.ToTime(head.LastModified)}, nil
+}
+
+func (b *Backend) head(ctx context.Context, key string) (head *s3.HeadObjectOutput, err error) {
+	err = b.do(ctx, func() error {
+		head, err = b.client.HeadObject(ctx, &s3.HeadObjectInput{Bucket: &b.opts.Bucket, Key: b.key(key)})
+		return err
+	})
+	return head, err
+}
+
+// Delete implements backend.Backend.
+func (b *Backend) Delete(ctx context.Context, key string) error {
+	if err := check(ctx, key); err != nil {
+		return wrap("delete", key, err)
+	}
+	err := b.do(ctx, func() error {
+		_, err := b.client.DeleteObject(ctx, &s3.DeleteObjectInput{Bucket: &b.opts.Bucket, Key: b.key(key)})
+		return err
+	})
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return wrap("delete", key, err)
+}
+
+// encryption is what requests that begin an object say of it.
+func (o *Options) encryption() (types.ServerSideEncryption, *string) {
+	if o.KMSKeyID == "" {
+		return types.ServerSideEncryption(o.SSE), nil
+	}
+	return types.ServerSideEncryption(o.SSE), &o.KMSKeyID
+}

@@ -1,0 +1,102 @@
+package s3backend_test
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"github.com/cairn-store/cairn/backend"
+	"github.com/cairn-store/cairn/backend/backendtest"
+	"github.com/cairn-store/cairn/backend/s3backend"
+	"github.com/cairn-store/cairn/internal/s3test"
+)
+
+func TestConformance(t *testing.T) {
+	s3test.Each(t, func(t *testing.T, s *s3test.Server) {
+		open := func(opts func(*s3backend.Options)) func(*testing.T) backend.Backend {
+			return func(t *testing.T) backend.Backend {
+				o := s.Options(t)
+				opts(o)
+				return s3test.Open(t, o)
+			}
+		}
+		t.Run("whole", func(t *testing.T) { backendtest.Run(t, open(func(*s3backend.Options) {})) })
+		t.Run("checksums", func(t *testing.T) {
+			backendtest.Run(t, open(func(o *s3backend.Options) { o.Checksums = "when_supported" }))
+		})
+	})
+}
+
+// An object beyond PutSize comes in parts, and is the same.
+func TestParts(t *testing.T) {
+	s3test.Each(t, func(t *testing.T, s *s3test.Server) {
+		o := s.Options(t)
+		o.PutSize, o.PartSize = 6<<20, 5<<20
+		b := s3test.Open(t, o)
+		for _, size := range []int{6 << 20, 6<<20 + 1, 16 << 20, 22<<20 + 77} {
+			p := make([]byte, size)
+			rand.NewChaCha8([32]byte{byte(size)}).Read(p)
+			key := fmt.Sprintf("packs/%d", size)
+			w, err := b.Create(t.Context(), key)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for rest := p; len(rest) > 0; {
+				n := min(len(rest), 3<<20+5)
+				if _, err := w.Write(rest[:n]); err != nil {
+					t.Fatal(err)
+				}
+				rest = rest[n:]
+			}
+			if _, err := b.Stat(t.Context(), key); !errors.Is(err, fs.ErrNotExist) {
+				t.Errorf("Stat before Commit: got %v, want fs.ErrNotExist", err)
+			}
+			if err := w.Commit(); err != nil {
+				t.Fatal(err)
+			}
+			got := make([]byte, size)
+			if err := b.ReadAt(t.Context(), key, got, 0); err != nil || !bytes.Equal(got, p) {
+				t.Fatalf("object of %d bytes: other bytes, or %v", size, err)
+			}
+		}
+	})
+}
+
+// A large object that is given up leaves nothing, and Sweep takes away what a
+// crash has left.
+func TestSweep(t *testing.T) {
+	s3test.Each(t, func(t *testing.T, s *s3test.Server) {
+		o := s.Options(t)
+		o.PutSize, o.PartSize = 5<<20, 5<<20
+		b := s3test.Open(t, o)
+		begin := func() backend.Writer {
+			w, err := b.Create(t.Context(), "packs/big")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := w.Write(make([]byte, 12<<20)); err != nil {
+				t.Fatal(err)
+			}
+			return w
+		}
+		sweep := func(before time.Time, want int) {
+			t.Helper()
+			if n, err := b.Sweep(t.Context(), before); err != nil || n != want {
+				t.Errorf("Sweep: got %d, %v, want %d", n, err, want)
+			}
+		}
+		if err := begin().Abort(); err != nil {
+			t.Fatal(err)
+		}
+		later := time.Now().Add(time.Hour)
+		sweep(later, 0)
+		begin() // and the process is killed
+		sweep(time.Now().Add(-time.Hour), 0)
+		sweep(later, 1)
+		sweep(later, 0)
+	})
+}
