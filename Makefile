@@ -10,6 +10,11 @@ LDFLAGS := -X main.version=$(VERSION)
 PLATFORMS := linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
+# What tests need beside Go is kept here from one run to the next.
+TOOLS ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/cairn
+VERSITYGW_VERSION := v1.8.0
+VERSITYGW := $(TOOLS)/versitygw-$(VERSITYGW_VERSION)/versitygw
+
 .PHONY: all build run check test soak vet cross fmt clean
 
 all: build
@@ -31,11 +36,11 @@ check: fmt vet build
 
 # Everything: needs a C compiler for the race detector, and the network for
 # the static checker.
-test: fmt vet cross
-	@echo "make test: uses Go and a C compiler (race detector); fetches $(STATICCHECK) through the Go module proxy"
+test: fmt vet cross $(VERSITYGW)
+	@echo "make test: uses Go and a C compiler (race detector); fetches $(STATICCHECK) and versitygw $(VERSITYGW_VERSION) through the Go module proxy"
 	@command -v cc >/dev/null || { echo "no C compiler: install gcc or clang (Debian: apt-get install gcc)"; exit 1; }
 	$(GO) run $(STATICCHECK) ./...
-	$(GO) test -race ./...
+	CAIRN_VERSITYGW=$(VERSITYGW) $(GO) test -race ./...
 
 # Builds and vets for every supported platform; the tests run on this one.
 cross:
@@ -46,8 +51,12 @@ cross:
 	done
 
 # Long runs: more seeds, more crash points, more kills.
-soak: build
-	CAIRN_SOAK=$${CAIRN_SOAK:-20} $(GO) test -count=1 -timeout 60m ./...
+soak: build $(VERSITYGW)
+	CAIRN_VERSITYGW=$(VERSITYGW) CAIRN_SOAK=$${CAIRN_SOAK:-20} $(GO) test -count=1 -timeout 60m ./...
+
+# An S3 service for the tests, built once.
+$(VERSITYGW):
+	GOBIN=$(@D) CGO_ENABLED=0 $(GO) install github.com/versity/versitygw/cmd/versitygw@$(VERSITYGW_VERSION)
 
 clean:
 	rm -rf bin

@@ -31,7 +31,7 @@ func declared(t *testing.T, text string) *buckets.Store {
 	p, err := buckets.Policies(parse(t, text))
 	must(t, err)
 	dir := t.TempDir()
-	return open(t, &local.Options{Buckets: p, Backends: map[string]string{"one": dir + "/1", "two": dir + "/2"}})
+	return open(t, &local.Options{Buckets: p, Backends: map[string]local.Backend{"one": {Path: dir + "/1"}, "two": {Path: dir + "/2"}}})
 }
 
 const readOnly = `rules: {read: "true"}`
@@ -89,7 +89,7 @@ func TestUndeclaredAtStart(t *testing.T) {
 	opts := func(text string) *local.Options {
 		p, err := buckets.Policies(parse(t, text))
 		must(t, err)
-		return &local.Options{Buckets: p, Backends: map[string]string{"one": dir + "/1", "two": dir + "/2"}}
+		return &local.Options{Buckets: p, Backends: map[string]local.Backend{"one": {Path: dir + "/1"}, "two": {Path: dir + "/2"}}}
 	}
 	s, err := local.Open(t.Context(), dir, opts(`buckets: {a: {backend: one}, b: {backend: two}}`))
 	must(t, err)

@@ -35,6 +35,7 @@ var (
 	ErrInterrupted    = errors.New("another request goes on with the upload")
 	ErrNoSpace        = errors.New("storage is full")
 	ErrClosed         = errors.New("store is closed")
+	ErrUnavailable    = backend.ErrUnavailable // it may be there later
 
 	// ErrChunksGone reports that chunks found stored when the upload began
 	// were found damaged before it ended: it must be sent again.

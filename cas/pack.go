@@ -11,8 +11,6 @@ import (
 	"time"
 
 	"github.com/zeebo/blake3"
-
-	"github.com/cairn-store/cairn/backend"
 )
 
 const (
@@ -118,7 +116,7 @@ var errTail = errors.New("pack footer is damaged")
 
 // readTail reads the footer of the pack of that size. A pack without one,
 // because it was never sealed, gives nil and no error.
-func readTail(ctx context.Context, b backend.Backend, id PackID, size int64) ([]tailFrame, error) {
+func readTail(ctx context.Context, b readerAt, id PackID, size int64) ([]tailFrame, error) {
 	if size < packHeader+tailSize {
 		return nil, nil
 	}

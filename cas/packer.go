@@ -23,14 +23,20 @@ type packer struct {
 	cur    *openPack  // guarded by mu; nil before the first append
 	closed bool       // guarded by mu
 
-	sealing chan struct{} // holds one token while a full pack is being sealed
+	sealing chan struct{} // a token for each full pack that is being sealed
+	early   chan struct{} // one for a pack that is sealed before it is full
 
 	flightMu sync.Mutex
 	flight   map[Digest]place // chunks appended and not yet indexed
 }
 
-func newPacker(b backend.Backend, ix Index, size int64) *packer {
-	return &packer{b: b, ix: ix, size: size, sealing: make(chan struct{}, 1), flight: make(map[Digest]place)}
+// remoteSeals is how many full packs of a remote backend may be on their way
+// at a time. The memory that they take is bounded by it.
+const remoteSeals = 3
+
+func newPacker(b backend.Backend, ix Index, size int64, seals int) *packer {
+	return &packer{b: b, ix: ix, size: size, sealing: make(chan struct{}, seals), early: make(chan struct{}, 1),
+		flight: make(map[Digest]place)}
 }
 
 // An openPack is a pack that frames are appended to.
@@ -314,25 +320,41 @@ func (o *openPack) seal(ctx context.Context) {
 	o.mu.Unlock()
 }
 
-// sealNow seals a pack whose backend publishes whole objects only.
+// sealNow seals a pack whose backend publishes whole objects only. One such
+// pack is on its way at a time: what is appended meanwhile shares the next.
 func (p *packer) sealNow(ctx context.Context, o *openPack) {
-	p.mu.Lock()
-	mine := p.cur == o
-	if mine {
-		p.cur = nil
-		p.sealing <- struct{}{}
-	}
-	p.mu.Unlock()
-	if mine {
-		o.seal(ctx)
-		<-p.sealing
-		return
+	if p.isCurrent(o, false) {
+		select {
+		case p.early <- struct{}{}:
+		case <-ctx.Done():
+			return
+		}
+		mine := p.isCurrent(o, true)
+		if mine {
+			o.seal(ctx)
+		}
+		<-p.early
+		if mine {
+			return
+		}
 	}
 	o.mu.Lock() // somebody else is about to seal it
 	if o.err == nil && o.durable < o.off && !o.busy {
 		o.cond.Wait()
 	}
 	o.mu.Unlock()
+}
+
+// isCurrent reports whether frames are being appended to o. With end nothing
+// is appended to it any more.
+func (p *packer) isCurrent(o *openPack, end bool) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	is := p.cur == o
+	if is && end {
+		p.cur = nil
+	}
+	return is
 }
 
 func (o *openPack) failed() bool {
@@ -392,8 +414,12 @@ func (p *packer) close(ctx context.Context) error {
 	p.closed = true
 	o := p.cur // sealNow still has to find it there
 	p.mu.Unlock()
-	p.sealing <- struct{}{} // waits for a pack being sealed
-	<-p.sealing
+	for range cap(p.sealing) { // waits for the packs being sealed
+		p.sealing <- struct{}{}
+	}
+	for range cap(p.sealing) {
+		<-p.sealing
+	}
 	if o == nil {
 		return nil
 	}

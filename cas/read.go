@@ -106,7 +106,7 @@ func (s *Store) readFrame(ctx context.Context, w *want) error {
 		return s.readRaw(ctx, w)
 	}
 	f, err := s.frames.get(w.frame.ID, int(w.frame.PlainLen), func(buf []byte) ([]byte, error) {
-		return s.decodeFrame(context.WithoutCancel(ctx), &w.frame, buf) // others may wait for it too
+		return s.decodeFrame(context.WithoutCancel(ctx), s.b, &w.frame, buf) // others may wait for it too
 	})
 	defer s.frames.put(f)
 	if err != nil {
@@ -168,7 +168,7 @@ func follows(run, next []byte) bool {
 }
 
 // decodeFrame reads and decodes a frame.
-func (s *Store) decodeFrame(ctx context.Context, fe *FrameEntry, buf []byte) ([]byte, error) {
+func (s *Store) decodeFrame(ctx context.Context, from readerAt, fe *FrameEntry, buf []byte) ([]byte, error) {
 	if fe.StoredLen > maxPlain {
 		return nil, &decodeError{errors.New("stored length is over the limit")}
 	}
@@ -178,7 +178,7 @@ func (s *Store) decodeFrame(ctx context.Context, fe *FrameEntry, buf []byte) ([]
 	}
 	stored = stored[:fe.StoredLen]
 	defer s.putBuf(stored)
-	if err := s.b.ReadAt(ctx, fe.Pack.Key(), stored, fe.Offset+int64(fe.HeaderLen)); err != nil {
+	if err := from.ReadAt(ctx, fe.Pack.Key(), stored, fe.Offset+int64(fe.HeaderLen)); err != nil {
 		return nil, err
 	}
 	s.acquire()

@@ -25,6 +25,7 @@ type Store struct {
 	b      backend.Backend
 	ix     Index
 	log    *slog.Logger
+	remote bool
 	coder  *coder
 	pack   *packer
 	group  group
@@ -38,9 +39,14 @@ type Store struct {
 
 // Options are choices of Open; nil and zero values mean the defaults.
 type Options struct {
-	PackSize   int64        // bytes at which a pack is sealed; default 64 MiB
+	PackSize   int64        // bytes at which a pack is sealed; default 64 MiB, or 32 MiB of a remote backend
 	CacheBytes int64        // decoded frames kept for reading; default 32 MiB
 	Log        *slog.Logger // default: discard
+
+	// Remote says that the backend is far away: each request to it takes
+	// its time and costs. Several packs are then sealed at a time, and what
+	// lies close together is read by one request.
+	Remote bool
 }
 
 // Open returns the Store whose packs lie in b and whose chunks ix knows. It
@@ -50,8 +56,15 @@ func Open(ctx context.Context, b backend.Backend, ix Index, opts *Options) (*Sto
 		opts = &Options{}
 	}
 	size, cache, log := opts.PackSize, opts.CacheBytes, opts.Log
+	seals := 1
+	if opts.Remote {
+		seals = remoteSeals
+	}
 	if size == 0 {
 		size = 64 << 20
+		if opts.Remote {
+			size = 32 << 20
+		}
 	}
 	if cache == 0 {
 		cache = 32 << 20
@@ -66,7 +79,8 @@ func Open(ctx context.Context, b backend.Backend, ix Index, opts *Options) (*Sto
 	}
 	s := &Store{
 		ctx: context.WithoutCancel(ctx), b: b, ix: ix, log: log, coder: coder,
-		pack:   newPacker(b, ix, size),
+		remote: opts.Remote,
+		pack:   newPacker(b, ix, size, seals),
 		frames: newFrameCache(cache),
 		cpu:    make(chan struct{}, n),
 		units:  sync.Pool{New: func() any { return &unit{buf: make([]byte, 0, unitSize)} }},

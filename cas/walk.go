@@ -7,8 +7,6 @@ import (
 	"fmt"
 	"io"
 	"iter"
-
-	"github.com/cairn-store/cairn/backend"
 )
 
 // A Frame is what a walk over a pack finds: a frame, or a stretch of bytes in
@@ -19,6 +17,7 @@ type Frame struct {
 	Slots   []Ref
 	Sources []FrameID
 	crc     uint32
+	from    readerAt // has its bytes
 
 	// Damage says why no frame was recognised from Entry.Offset on, for
 	// Skipped bytes. In a pack that was never sealed this may be what a
@@ -32,7 +31,7 @@ func (f *Frame) tail() tailFrame {
 }
 
 // checkPayload reads the payload and compares its checksum.
-func (f *Frame) checkPayload(ctx context.Context, b backend.Backend) error {
+func (f *Frame) checkPayload(ctx context.Context, b readerAt) error {
 	p := make([]byte, f.Entry.StoredLen)
 	if err := b.ReadAt(ctx, f.Entry.Pack.Key(), p, f.Entry.Offset+int64(f.Entry.HeaderLen)); err != nil {
 		return err
@@ -67,18 +66,22 @@ func (s *Store) Packs(ctx context.Context) iter.Seq2[PackEntry, error] {
 // whole footer; a damaged one is an error satisfying IsDamage after all
 // frames have been seen.
 func (s *Store) Walk(ctx context.Context, p PackEntry, fn func(*Frame) error) (sealed bool, err error) {
-	tail, terr := readTail(ctx, s.b, p.ID, p.Size)
+	var from readerAt = s.b
+	if s.remote {
+		from = &packView{b: s.b, size: p.Size}
+	}
+	tail, terr := readTail(ctx, from, p.ID, p.Size)
 	if terr != nil && terr != errTail {
 		return false, fmt.Errorf("cas: walk %s: %w", p.ID, terr)
 	}
-	if err := walkPack(ctx, s.b, p.ID, p.Size, fn); err != nil {
+	if err := walkPack(ctx, from, p.ID, p.Size, fn); err != nil {
 		return false, fmt.Errorf("cas: walk %s: %w", p.ID, err)
 	}
 	return tail != nil, nil
 }
 
 // walkPack walks the first size bytes of a pack.
-func walkPack(ctx context.Context, b backend.Backend, id PackID, size int64, fn func(*Frame) error) error {
+func walkPack(ctx context.Context, b readerAt, id PackID, size int64, fn func(*Frame) error) error {
 	tail, err := readTail(ctx, b, id, size)
 	if err != nil && err != errTail {
 		return err
@@ -114,7 +117,7 @@ func walkPack(ctx context.Context, b backend.Backend, id PackID, size int64, fn 
 
 type walker struct {
 	ctx  context.Context
-	b    backend.Backend
+	b    readerAt
 	id   PackID
 	size int64
 }
@@ -161,7 +164,7 @@ func (w *walker) frame(off int64) (*Frame, error) {
 	if err != nil {
 		return nil, err
 	}
-	f := &Frame{Slots: h.slots, Sources: h.sources, crc: h.crc, Chunks: slotEntries(h), Entry: FrameEntry{
+	f := &Frame{from: w.b, Slots: h.slots, Sources: h.sources, crc: h.crc, Chunks: slotEntries(h), Entry: FrameEntry{
 		ID: h.id, Pack: w.id, Offset: off, HeaderLen: h.headerLen, StoredLen: h.stored,
 		PlainLen: h.plain, Slots: uint32(len(h.slots)), Kind: h.kind, Codec: h.codec}}
 	if f.Entry.end() > w.size {
@@ -203,7 +206,7 @@ func (w *walker) resync(off int64) (int64, error) {
 // Verify reads a frame and returns which of its slots cannot be had any more,
 // each with its digest and what is wrong.
 func (s *Store) Verify(ctx context.Context, f *Frame) (bad []Ref, plain [][]byte, err error) {
-	buf, err := s.decodeFrame(ctx, &f.Entry, nil)
+	buf, err := s.decodeFrame(ctx, f.from, &f.Entry, nil)
 	var de *decodeError
 	if errors.As(err, &de) || errors.Is(err, io.ErrUnexpectedEOF) {
 		return f.Slots, nil, nil

@@ -82,6 +82,7 @@ func (m *multipart) put(d *body, n int) error {
 
 // wait returns when all parts have been sent, or why one was not.
 func (m *multipart) wait() error {
+	defer m.end()
 	if err := m.g.Wait(); err != nil {
 		return err
 	}

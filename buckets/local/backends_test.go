@@ -16,7 +16,7 @@ import (
 // checked and rebuilt together.
 func TestBackends(t *testing.T) {
 	dir, one, two := t.TempDir(), t.TempDir(), t.TempDir()
-	opts := local.Options{Backends: map[string]string{"one": one, "two": two}, Buckets: map[string]buckets.Policy{
+	opts := local.Options{Backends: map[string]local.Backend{"one": {Path: one}, "two": {Path: two}}, Buckets: map[string]buckets.Policy{
 		"a": {Domain: "one", Compression: cas.Compression{Codec: cas.Zstd}}, "b": {Domain: "two", Compression: cas.Compression{Codec: cas.Zstd}}}}
 	store := func() *buckets.Store {
 		s, err := local.Open(t.Context(), dir, &opts)
@@ -75,10 +75,10 @@ func TestBackends(t *testing.T) {
 	must(t, s.Close())
 
 	// Nothing works on half of a store, least of all a repair.
-	for what, backends := range map[string]map[string]string{
+	for what, backends := range map[string]map[string]local.Backend{
 		"none named":    nil,
-		"one not named": {"one": one},
-		"one elsewhere": {"one": one, "two": t.TempDir()},
+		"one not named": {"one": {Path: one}},
+		"one elsewhere": {"one": {Path: one}, "two": {Path: t.TempDir()}},
 	} {
 		half := local.Options{Backends: backends, Buckets: opts.Buckets}
 		if _, err := local.Open(t.Context(), dir, &half); !errors.Is(err, local.ErrNoBackend) {

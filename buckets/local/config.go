@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 
+	"github.com/cairn-store/cairn/backend/s3backend"
 	"github.com/cairn-store/cairn/buckets"
 	"github.com/cairn-store/cairn/buckets/schema"
 )
@@ -13,26 +14,32 @@ import (
 // Either may be nil: without cfg there is the backend "local", without sc the
 // bucket "demo" in the only backend.
 func Configure(cfg *schema.Config, sc *schema.Schema) (*Options, error) {
-	opts := &Options{Backends: make(map[string]string)}
+	opts := &Options{Backends: make(map[string]Backend)}
 	if cfg == nil {
 		cfg = &schema.Config{}
 	}
 	for name, b := range cfg.Storage.Backends {
-		if b.Filesystem != nil {
-			opts.Backends[name] = b.Filesystem.Path
-		}
+		opts.Backends[name] = backendOf(b)
 	}
 	if sc == nil {
 		return opts, opts.demoIn(slices.Sorted(maps.Keys(opts.Backends)))
 	}
-	for name, b := range sc.Buckets {
-		if be := cfg.Storage.Backends[b.Backend]; be != nil && be.Filesystem == nil {
-			return nil, fmt.Errorf("bucket %q: backend %q is of type %s, which this version cannot use yet; use type filesystem", name, b.Backend, be.Type)
-		}
-	}
 	var err error
 	opts.Buckets, err = buckets.Policies(sc)
 	return opts, err
+}
+
+func backendOf(b *schema.Backend) Backend {
+	out := Backend{PackSize: int64(b.PackSize)}
+	if b.Filesystem != nil {
+		out.Path = b.Filesystem.Path
+	}
+	if s := b.S3; s != nil {
+		out.S3 = &s3backend.Options{Bucket: s.Bucket, Prefix: s.Prefix, Endpoint: s.Endpoint, Region: s.Region, PathStyle: s.ForcePathStyle,
+			AccessKeyID: s.AccessKeyID, SecretAccessKey: s.SecretAccessKey, SessionToken: s.SessionToken,
+			StorageClass: s.StorageClass, SSE: s.SSE, KMSKeyID: s.KMSKeyID, Checksums: s.Checksums}
+	}
+	return out
 }
 
 // demoIn puts the bucket "demo" into the only backend, if that is not the

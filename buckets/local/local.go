@@ -1,16 +1,15 @@
-// Package local opens a store on this machine: metadata in DIR/meta, packs in
-// DIR/packs or in the directories of the backends that Options name.
+// Package local opens a store of this machine: metadata in DIR/meta, packs in
+// DIR/packs or in the backends that Options name, directories or buckets of S3.
 package local
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"log/slog"
-	"maps"
-	"os"
 	"path/filepath"
 	"slices"
 
@@ -28,12 +27,12 @@ type Options struct {
 	// sha256 of every file.
 	Buckets  map[string]buckets.Policy
 	Auth     buckets.Authorizer // decides in place of the buckets' rules
-	PackSize int64              // bytes at which packs are sealed
+	PackSize int64              // bytes at which packs are sealed, where a Backend says nothing
 
-	// Backends are the directories of packs, by name: a policy's Domain is
-	// one of these names. By default there is one, "local", which is the
-	// store's own directory.
-	Backends map[string]string
+	// Backends are where packs lie, by name: a policy's Domain is one of
+	// these names. By default there is one, "local", which is the store's
+	// own directory.
+	Backends map[string]Backend
 
 	Log *slog.Logger // nil discards
 
@@ -96,63 +95,34 @@ type parts struct {
 // A domain is a backend and the chunks in it.
 type domain struct {
 	name   string
-	disk   backend.Backend
+	where  Backend
+	packs  backend.Backend
+	empty  bool // without packs, when it was opened
 	chunks *cas.Store
 }
 
 func open(ctx context.Context, dir string, opts *Options) (*parts, error) {
-	s, err := openDisks(dir, opts)
+	s, err := openBackends(ctx, dir, opts)
 	if err != nil {
 		return nil, err
 	}
 	empty := true
 	for _, d := range s.domains {
-		e, err := isEmpty(ctx, d.disk)
-		if err != nil {
-			return nil, err
+		if d.empty, err = isEmpty(ctx, d.packs); err != nil {
+			return nil, fmt.Errorf("backend %q: %w", d.name, err)
 		}
-		empty = empty && e
+		empty = empty && d.empty
 	}
 	if err := s.openMeta(ctx, metaDir(dir), !empty); err != nil {
 		return nil, err
 	}
-	if err := s.allThere(ctx); err != nil {
+	if err := s.allThere(); err != nil {
 		return nil, errors.Join(err, s.close())
 	}
 	return s, nil
 }
 
 func metaDir(dir string) string { return filepath.Join(dir, "meta") }
-
-// openDisks opens the backends, without their metadata.
-func openDisks(dir string, opts *Options) (*parts, error) {
-	s := &parts{dir: dir}
-	if opts != nil {
-		s.opts = *opts
-	}
-	paths := s.opts.Backends
-	if len(paths) == 0 {
-		paths = map[string]string{defaultDomain: dir}
-	}
-	if s.opts.MetaFS == nil {
-		if err := os.MkdirAll(dir, 0o700); err != nil {
-			return nil, err
-		}
-	}
-	for _, name := range slices.Sorted(maps.Keys(paths)) {
-		if s.opts.DiskFS == nil {
-			if err := os.MkdirAll(paths[name], 0o700); err != nil {
-				return nil, fmt.Errorf("backend %q: %w", name, err)
-			}
-		}
-		disk, err := diskbackend.Open(paths[name], &diskbackend.Options{FS: s.opts.DiskFS})
-		if err != nil {
-			return nil, fmt.Errorf("backend %q: %w", name, err)
-		}
-		s.domains = append(s.domains, &domain{name: name, disk: disk})
-	}
-	return s, nil
-}
 
 // isEmpty reports whether there is no pack.
 func isEmpty(ctx context.Context, b backend.Backend) (bool, error) {
@@ -180,7 +150,8 @@ func (s *parts) openMeta(ctx context.Context, dir string, mustExist bool) error 
 		return err
 	}
 	for _, d := range s.domains {
-		d.chunks, err = cas.Open(ctx, d.disk, s.meta.Index(d.name), &cas.Options{PackSize: s.opts.PackSize, Log: s.opts.Log})
+		d.chunks, err = cas.Open(ctx, d.packs, s.meta.Index(d.name), &cas.Options{
+			PackSize: cmp.Or(d.where.PackSize, s.opts.PackSize), Remote: d.where.S3 != nil, Log: s.opts.Log})
 		if err != nil {
 			return errors.Join(fmt.Errorf("backend %q: %w", d.name, err), s.close())
 		}
@@ -191,7 +162,7 @@ func (s *parts) openMeta(ctx context.Context, dir string, mustExist bool) error 
 // allThere refuses to work where packs are missing as a whole: some backend
 // is not named, or names an empty directory. Whatever was stored then would
 // be stored in the wrong place.
-func (s *parts) allThere(ctx context.Context) error {
+func (s *parts) allThere() error {
 	known, err := s.meta.Domains()
 	if err != nil {
 		return err
@@ -201,12 +172,8 @@ func (s *parts) allThere(ctx context.Context) error {
 		if i < 0 {
 			return fmt.Errorf("%s: packs of backend %q: %w; name the backend in --config", s.dir, name, ErrNoBackend)
 		}
-		empty, err := isEmpty(ctx, s.domains[i].disk)
-		if err != nil {
-			return err
-		}
-		if empty {
-			return fmt.Errorf("%s: backend %q is empty: %w; correct its path in --config, or mount it", s.dir, name, ErrNoBackend)
+		if d := s.domains[i]; d.empty {
+			return fmt.Errorf("%s: backend %q is empty: %w; correct %s in --config", s.dir, name, ErrNoBackend, d.where.place())
 		}
 	}
 	return nil

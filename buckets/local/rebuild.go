@@ -14,7 +14,7 @@ import (
 // rebuild makes the metadata database anew from the packs. It is built beside
 // its place and moved there when it is whole.
 func rebuild(ctx context.Context, dir string, opts *Options) error {
-	s, err := openDisks(dir, opts)
+	s, err := openBackends(ctx, dir, opts)
 	if err != nil {
 		return err
 	}

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/dustin/go-humanize"
 	"go.yaml.in/yaml/v3"
 
 	"github.com/cairn-store/cairn/buckets/rules"
@@ -34,6 +35,7 @@ type Backend struct {
 	Type       string      `key:"type" doc:"filesystem or s3"`
 	Filesystem *Filesystem `key:"filesystem,local" doc:"of type filesystem"`
 	S3         *S3         `key:"s3" doc:"of type s3"`
+	PackSize   Size        `key:"pack_size" doc:"bytes at which a pack is sealed: by default 64 MiB, with s3 32 MiB"`
 }
 
 // Filesystem is a directory.
@@ -45,13 +47,17 @@ type Filesystem struct {
 // default credential chain applies.
 type S3 struct {
 	Bucket          string `key:"bucket" doc:"S3 bucket that holds the backend's packs"`
-	Prefix          string `key:"prefix" doc:"of all keys"`
+	Prefix          string `key:"prefix" doc:"of all keys, so that a bucket can be shared"`
 	Endpoint        string `key:"endpoint" doc:"URL of the service; empty is AWS"`
-	Region          string `key:"region" doc:"AWS region, or auto" default:"auto"`
+	Region          string `key:"region" doc:"of the service; auto is us-east-1 with an endpoint, else what the environment says" default:"auto"`
 	AccessKeyID     string `key:"access_key_id" doc:"static key"`
 	SecretAccessKey string `key:"secret_access_key" doc:"static secret"`
 	SessionToken    string `key:"session_token" doc:"of temporary keys"`
 	ForcePathStyle  bool   `key:"force_path_style" doc:"true for most services that are not AWS" default:"false"`
+	StorageClass    string `key:"storage_class" doc:"of packs, such as STANDARD_IA; classes that must be restored before they are read won't do"`
+	SSE             string `key:"sse" doc:"encryption by the service: AES256, aws:kms or aws:kms:dsse; by default what the bucket says"`
+	KMSKeyID        string `key:"kms_key_id" doc:"key of aws:kms; by default the account's own"`
+	Checksums       string `key:"checksums" doc:"when_supported adds checksums that some services do not know; bodies are signed with their SHA-256 in any case" default:"when_required"`
 }
 
 // Auth says whose tokens are believed.
@@ -217,6 +223,41 @@ func (s *source) oneBackend(at *yaml.Node, name string, b *Backend) {
 		s.problem(get(at, "s3"), "backend %q has half a key: give access_key_id and secret_access_key, or neither", name)
 	case b.Type == "filesystem" && b.S3 != nil, b.Type == "s3" && b.Filesystem != nil:
 		s.problem(at, "backend %q is a %s and has settings of another type", name, b.Type)
+	}
+	if b.PackSize != 0 && (b.PackSize < minPack || b.PackSize > maxPack) {
+		s.problem(get(at, "pack_size"), "packs of %s: want 4MiB to 1GiB", humanize.IBytes(uint64(b.PackSize)))
+	}
+	if b.S3 != nil {
+		s.s3(get(at, "s3"), b.S3)
+	}
+}
+
+const (
+	minPack = 4 << 20
+	maxPack = 1 << 30
+)
+
+func (s *source) s3(at *yaml.Node, b *S3) {
+	words := func(key, value string, all ...string) {
+		if value != "" && !slices.Contains(all, value) {
+			s.problem(get(at, key), "%s %q is not known%s", key, value, nearest(value, all))
+		}
+	}
+	words("checksums", b.Checksums, "when_required", "when_supported")
+	words("sse", b.SSE, "AES256", "aws:kms", "aws:kms:dsse")
+	if b.KMSKeyID != "" && !strings.HasPrefix(b.SSE, "aws:kms") {
+		s.problem(get(at, "kms_key_id"), "kms_key_id goes with sse: aws:kms")
+	}
+	for _, class := range []string{"GLACIER", "DEEP_ARCHIVE"} {
+		if b.StorageClass == class {
+			s.problem(get(at, "storage_class"), "storage class %s: packs must be readable at once", class)
+		}
+	}
+	if strings.HasPrefix(b.Prefix, "/") || strings.Contains(b.Prefix, "//") {
+		s.problem(get(at, "prefix"), "prefix %q: write it as a/b", b.Prefix)
+	}
+	if u, err := url.Parse(b.Endpoint); b.Endpoint != "" && (err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http") {
+		s.problem(get(at, "endpoint"), "endpoint %q: write it as https://host", b.Endpoint)
 	}
 }
 

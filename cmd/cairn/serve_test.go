@@ -42,7 +42,7 @@ func TestServeRefuses(t *testing.T) {
 		"a bad config":       {declared(t, "auth: {jwt: {secret: short}}\n", goodSchema), 1, `alyx.yml:1:22: `},
 		"an unset variable":  {declared(t, "auth: {jwt: {secret: \"${NOT_SET_ANYWHERE}\"}}\n", goodSchema), 1, "NOT_SET_ANYWHERE"},
 		"a missing file":     {[]string{"--config", "/nowhere/alyx.yml"}, 1, "/nowhere/alyx.yml"},
-		"S3, for now":        {declared(t, strings.Replace(goodConfig, "local: {type: filesystem, filesystem: {path: PATH}}", "local: {type: s3, s3: {bucket: b}}", 1), goodSchema), 1, "type filesystem"},
+		"a bad backend":      {declared(t, strings.Replace(goodConfig, "local: {type: filesystem, filesystem: {path: PATH}}", "local: {type: s3, s3: {bucket: b, sse: AES}}", 1), goodSchema), 1, "AES256"},
 		"dev for everybody":  {[]string{"--dev", "--addr", "0.0.0.0:0", "--data", t.TempDir()}, 2, "loopback"},
 		"an address of none": {append(declared(t, goodConfig, goodSchema), "--addr", "nonsense"), 2, "nonsense"},
 	} {

@@ -27,6 +27,7 @@ var allowed = map[string][]string{
 	"backend/backendtest":   {"backend"},
 	"backend/membackend":    {"backend"},
 	"backend/diskbackend":   {"backend"},
+	"backend/s3backend":     {"backend"},
 	"cas":                   {"backend"},
 	"cas/castest":           {"cas"},
 	"manifest":              {"cas", "chunker"},
@@ -44,6 +45,7 @@ var allowed = map[string][]string{
 	"bench":                 {},
 	"internal/arch":         {},
 	"internal/crashfs":      {"backend/diskbackend"},
+	"internal/s3test":       {"backend/s3backend"},
 }
 
 // only lists who may know of what is kept behind one door.
@@ -51,7 +53,9 @@ var only = map[string][]string{
 	"github.com/cockroachdb/pebble": {"manifest/pebblestore", "internal/crashfs"},
 	"cel.dev/cel-go":                {"buckets/rules"},
 	"github.com/go-jose":            {"api/auth"},
-	"net/http":                      {"api", "api/auth", "api/tus", "api/client", "cmd/cairn"},
+	"net/http":                      {"api", "api/auth", "api/tus", "api/client", "cmd/cairn", "backend/s3backend", "internal/s3test"},
+	"github.com/aws":                {"backend/s3backend", "internal/s3test"},
+	"github.com/johannesboyne":      {"internal/s3test"},
 	"github.com/spf13/cobra":        {"cmd/cairn"},
 	"github.com/rs/cors":            {"api"},
 }

@@ -1,0 +1,66 @@
+package local
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+
+	"github.com/cairn-store/cairn/backend"
+	"github.com/cairn-store/cairn/backend/diskbackend"
+	"github.com/cairn-store/cairn/backend/s3backend"
+)
+
+// A Backend says where packs lie: in the directory Path, or in S3.
+type Backend struct {
+	Path     string
+	S3       *s3backend.Options
+	PackSize int64 // bytes at which packs are sealed; default 64 MiB, in S3 32 MiB
+}
+
+// place names what a wrong place would be corrected by.
+func (b *Backend) place() string {
+	if b.S3 != nil {
+		return fmt.Sprintf("its bucket %q or prefix %q", b.S3.Bucket, b.S3.Prefix)
+	}
+	return fmt.Sprintf("its path %q, or mount it,", b.Path)
+}
+
+func (b *Backend) open(ctx context.Context, opts *Options) (backend.Backend, error) {
+	if b.S3 != nil {
+		return s3backend.Open(ctx, b.S3)
+	}
+	if opts.DiskFS == nil {
+		if err := os.MkdirAll(b.Path, 0o700); err != nil {
+			return nil, err
+		}
+	}
+	return diskbackend.Open(b.Path, &diskbackend.Options{FS: opts.DiskFS})
+}
+
+// openBackends opens the backends, without their metadata.
+func openBackends(ctx context.Context, dir string, opts *Options) (*parts, error) {
+	s := &parts{dir: dir}
+	if opts != nil {
+		s.opts = *opts
+	}
+	all := s.opts.Backends
+	if len(all) == 0 {
+		all = map[string]Backend{defaultDomain: {Path: dir}}
+	}
+	if s.opts.MetaFS == nil {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return nil, err
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		where := all[name]
+		packs, err := where.open(ctx, &s.opts)
+		if err != nil {
+			return nil, fmt.Errorf("backend %q: %w", name, err)
+		}
+		s.domains = append(s.domains, &domain{name: name, where: where, packs: packs})
+	}
+	return s, nil
+}

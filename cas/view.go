@@ -1,0 +1,57 @@
+package cas
+
+import (
+	"context"
+
+	"github.com/cairn-store/cairn/backend"
+)
+
+// A readerAt reads packs: a backend.Backend, or a view of one pack.
+type readerAt interface {
+	ReadAt(ctx context.Context, key string, p []byte, off int64) error
+}
+
+// A packView reads one pack of a remote backend in large pieces, for those
+// who walk all of it.
+type packView struct {
+	b    backend.Backend
+	size int64
+
+	off int64 // of buf in the pack
+	buf []byte
+}
+
+// viewSize is at least the pack size that is usual for a remote backend: such
+// a pack is one request.
+const viewSize = 48 << 20
+
+func (v *packView) ReadAt(ctx context.Context, key string, p []byte, off int64) error {
+	if off < 0 || off+int64(len(p)) > v.size || len(p) > viewSize {
+		return v.b.ReadAt(ctx, key, p, off)
+	}
+	if off < v.off || off+int64(len(p)) > v.off+int64(len(v.buf)) {
+		if err := v.load(ctx, key, off); err != nil {
+			return err
+		}
+	}
+	copy(p, v.buf[off-v.off:])
+	return nil
+}
+
+// load takes a piece into memory that begins at off, or all of the pack.
+func (v *packView) load(ctx context.Context, key string, off int64) error {
+	if v.size <= viewSize {
+		off = 0
+	}
+	n := min(v.size-off, viewSize)
+	if int64(cap(v.buf)) < n {
+		v.buf = make([]byte, n)
+	}
+	v.buf = v.buf[:n]
+	v.off = off
+	if err := v.b.ReadAt(ctx, key, v.buf, off); err != nil {
+		v.buf = v.buf[:0]
+		return err
+	}
+	return nil
+}

@@ -1,0 +1,84 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/cairn-store/cairn/internal/s3test"
+)
+
+// s3Config is an alyx.yml of one backend in S3, and its schema.
+func s3Config(t *testing.T, s *s3test.Server, more string) []string {
+	o := s.Options(t)
+	return declared(t, fmt.Sprintf(`
+auth: {jwt: {secret: a secret of at least 32 bytes for sure}}
+storage:
+  backends:
+    far:
+      type: s3
+      s3: {bucket: %q, prefix: %q, endpoint: %q, region: %q, access_key_id: %q, secret_access_key: %q, force_path_style: %v}
+`, o.Bucket, o.Prefix, o.Endpoint, o.Region, o.AccessKeyID, o.SecretAccessKey, o.PathStyle)+more,
+		"buckets:\n  demo: {rules: {create: \"true\", read: \"true\"}}\n")
+}
+
+// The command line works on S3 as it does on disk, and S3 alone is enough.
+func TestS3(t *testing.T) {
+	s3test.Each(t, func(t *testing.T, s *s3test.Server) {
+		sh := &shell{t, s3Config(t, s, "")}
+		dir := t.TempDir()
+		big := make([]byte, 5<<20)
+		rand.NewChaCha8([32]byte{1}).Read(big)
+		for i := range 20 {
+			write(t, filepath.Join(dir, "tree", fmt.Sprintf("f%02d", i)), fmt.Sprintf("file %d", i))
+		}
+		write(t, filepath.Join(dir, "tree", "sub", "big"), string(big))
+		sh.run(0, "", "put", filepath.Join(dir, "tree"))
+		sh.run(0, "second", "put", "--name", "f00", "-")
+		sh.run(0, "", "rm", "demo/f01")
+		same := func(when string) {
+			t.Helper()
+			out := filepath.Join(t.TempDir(), "out")
+			sh.run(0, "", "get", "--recursive", "demo", "-o", out)
+			for name, want := range map[string]string{"f00": "second", "f02": "file 2", "sub/big": string(big)} {
+				if got, err := os.ReadFile(filepath.Join(out, name)); err != nil || string(got) != want {
+					t.Errorf("%s: %s: %d other bytes, %v", when, name, len(got), err)
+				}
+			}
+			if v, _ := sh.run(0, "", "get", "--version", "1", "demo/f00"); v != "file 0" {
+				t.Errorf("%s: the first version is %q", when, v)
+			}
+			if got, err := os.ReadFile(filepath.Join(out, "f01")); err == nil {
+				t.Errorf("%s: what is in the trash is listed: %q", when, got)
+			}
+		}
+		same("stored")
+		sh.run(0, "", "check")
+
+		if err := os.RemoveAll(filepath.Join(sh.target[1], "meta")); err != nil {
+			t.Fatal(err)
+		}
+		sh.run(1, "", "check")
+		out, _ := sh.run(0, "", "check", "--repair", "--json")
+		var report struct {
+			OK, Rebuilt bool
+			Files       int
+		}
+		if err := json.Unmarshal([]byte(out), &report); err != nil || !report.OK || !report.Rebuilt || report.Files != 21 {
+			t.Errorf("rebuild: %v %s", err, out)
+		}
+		same("rebuilt")
+
+		for _, args := range sh.target {
+			if strings.HasSuffix(args, "data") {
+				if packs, _ := filepath.Glob(filepath.Join(args, "packs", "*")); len(packs) > 0 {
+					t.Errorf("packs on disk: %v", packs)
+				}
+			}
+		}
+	})
+}
