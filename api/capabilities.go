@@ -2,10 +2,13 @@ package api
 
 import (
 	"net/http"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/cairn-store/cairn/api/client"
 	"github.com/cairn-store/cairn/buckets"
+	"github.com/cairn-store/cairn/chunker"
 )
 
 // capabilities tells clients what the bucket takes, before they send it. It
@@ -16,7 +19,7 @@ func (s *Server) capabilities(w http.ResponseWriter, r *http.Request, b *buckets
 		return buckets.ErrBucketDisabled
 	}
 	out := client.Capabilities{
-		Hash: "blake3-256", Chunker: b.Chunker(), Protocols: []string{"rest", "tus"},
+		Hash: "blake3-256", Chunker: b.Chunker(), Protocols: protocols(),
 		MaxFileSize: p.Limits.MaxFileSize, AllowedTypes: p.Limits.Types, AllowedExtensions: p.Limits.Extensions,
 		TypeCheck: string(p.Limits.TypeCheck), Digests: p.Digests, DedupScope: string(p.Dedup),
 		UploadExpiry: seconds(p.UploadExpiry), SignedURLTTL: seconds(max(p.SignedURLTTL, 0)), Versioning: !p.Versions.Off, FileRules: p.FileRules,
@@ -25,3 +28,39 @@ func (s *Server) capabilities(w http.ResponseWriter, r *http.Request, b *buckets
 }
 
 func seconds(d time.Duration) int64 { return int64(d / time.Second) }
+
+// serverCapabilities tells what a client by chunk lists needs to know, and
+// cuts to check itself against.
+func (s *Server) serverCapabilities(w http.ResponseWriter, r *http.Request) error {
+	out := client.ServerCapabilities{Hash: "blake3-256", Profiles: make(map[string]string), Golden: golden(), Protocols: protocols(),
+		Limits: client.ServerLimits{MaxListJSON: maxListJSON, MaxListChunks: buckets.MaxListed, MaxBatch: maxBatch, MaxBases: buckets.MaxBases}}
+	for _, name := range chunker.Profiles() {
+		sp, err := chunker.Profile(name)
+		if err != nil {
+			return err
+		}
+		out.Profiles[name] = sp.String()
+	}
+	w.Header().Set("Cache-Control", "private, max-age=300")
+	return writeJSON(w, http.StatusOK, out)
+}
+
+func protocols() []string { return []string{"rest", "sessions", "tus"} }
+
+// golden are the cuts that chunker.Golden has as text.
+func golden() (out []client.GoldenCuts) {
+	for line := range strings.Lines(chunker.Golden()) {
+		f := strings.Fields(line)
+		if len(f) < 4 || f[0] == "#" {
+			continue
+		}
+		g := client.GoldenCuts{Input: f[0], Chunker: f[2]}
+		g.Size, _ = strconv.ParseInt(f[1], 10, 64) // the text is part of the program
+		for _, n := range f[3:] {
+			cut, _ := strconv.Atoi(n)
+			g.Cuts = append(g.Cuts, cut)
+		}
+		out = append(out, g)
+	}
+	return out
+}

@@ -25,6 +25,7 @@ var (
 	errBody          = errors.New("body ended before its declared length")
 	errSlow          = errors.New("nothing was received for too long")
 	errTooLarge      = errors.New("body is too large")
+	errMediaType     = errors.New("Content-Type or Content-Encoding is not taken here")
 	errHeaders       = errors.New("headers are larger than 64 KiB")
 	errForeignHost   = errors.New("with --dev only requests to a loopback address are answered")
 	errForeignOrigin = errors.New("with --dev only requests of the same origin are answered")
@@ -60,6 +61,14 @@ func outcomes() []outcome {
 		{errTooMany, 429, "too-many-requests", "RATE_LIMITED", true},
 		{tus.ErrVersion, 412, "tus-version", "PRECONDITION_FAILED", true},
 		{tus.ErrContentType, 415, "content-type-unsupported", "UNSUPPORTED_MEDIA_TYPE", true},
+		{errMediaType, 415, "content-type-unsupported", "UNSUPPORTED_MEDIA_TYPE", true},
+		{errZstd, 422, "chunk-not-decodable", "INVALID_REQUEST", false},
+		{buckets.ErrMissing, 409, "chunks-missing", "CONFLICT", true},
+		{buckets.ErrListOffset, 409, "list-offset-mismatch", "CONFLICT", true},
+		{buckets.ErrChunkDigest, 422, "chunk-digest-mismatch", "INVALID_REQUEST", true},
+		{buckets.ErrChunkTooLarge, 413, "chunk-too-large", "PAYLOAD_TOO_LARGE", true},
+		{buckets.ErrList, 400, "invalid-chunk-list", "INVALID_REQUEST", true},
+		{buckets.ErrBase, 400, "invalid-base", "INVALID_REQUEST", true},
 		{tus.ErrChecksum, 460, "checksum-mismatch", "CHECKSUM_MISMATCH", true},
 		{buckets.ErrComplete, 403, "modify-final-upload", "FORBIDDEN", true},
 		{tus.ErrHeader, 400, "invalid-request", "INVALID_REQUEST", true},
@@ -141,7 +150,12 @@ func problemOf(err error) *problem {
 			continue
 		}
 		if o.shown {
-			return newProblem(o.status, o.code, err.Error())
+			p := newProblem(o.status, o.code, err.Error())
+			var offset *buckets.ListOffsetError
+			if errors.As(err, &offset) {
+				p.Details["listed_chunks"] = offset.Chunks
+			}
+			return p
 		}
 		return newProblem(o.status, o.code, o.err.Error())
 	}

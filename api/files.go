@@ -187,16 +187,19 @@ func (s *Server) usage(w http.ResponseWriter, r *http.Request, b *buckets.Bucket
 }
 
 // readJSON decodes a body into v; an empty one is io.EOF.
-func readJSON(r *http.Request, v any) error {
+func readJSON(r *http.Request, v any) error { return readJSONUpTo(r, v, maxJSON) }
+
+// readJSONUpTo is readJSON for bodies of another size.
+func readJSONUpTo(r *http.Request, v any, most int64) error {
 	if t, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); r.ContentLength != 0 && (err != nil || t != "application/json" && t != "application/merge-patch+json") {
 		return fmt.Errorf("Content-Type is not application/json: %w", errRequest)
 	}
-	p, err := io.ReadAll(io.LimitReader(&bodyReader{r.Body}, maxJSON+1))
+	p, err := io.ReadAll(io.LimitReader(&bodyReader{r.Body}, most+1))
 	if err != nil {
 		return err
 	}
-	if len(p) > maxJSON {
-		return fmt.Errorf("more than 256 KiB of JSON: %w", errTooLarge)
+	if int64(len(p)) > most {
+		return fmt.Errorf("more than %d KiB of JSON: %w", most>>10, errTooLarge)
 	}
 	if len(p) == 0 {
 		return fmt.Errorf("body is empty: %w: %w", errRequest, io.EOF)

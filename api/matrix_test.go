@@ -55,12 +55,29 @@ func tusCalls() (out []call) {
 	return out
 }
 
+// sessionCalls are those of the routes for uploads by chunk list.
+func sessionCalls() []call {
+	const all, one = "/api/files/{bucket:[^/_][^/]*}/_sessions", "/api/files/{bucket:[^/_][^/]*}/_sessions/{upload}"
+	const path, j = "/api/files/BUCKET/_sessions", "application/json"
+	return []call{
+		{"/api/files/_capabilities", "GET", "/api/files/_capabilities", "none", "", "", 200, nil},
+		{all, "POST", path, buckets.OpCreate, `{"name": "new"}`, j, 201, nil},
+		{one, "GET", path + "/SESSION", "own upload", "", "", 200, nil},
+		{one, "DELETE", path + "/SESSION", "own upload", "", "", 204, nil},
+		{one + "/list", "POST", path + "/SESSION/list?at=1", "own upload", `{"chunks": []}`, j, 200, nil},
+		{one + "/missing", "GET", path + "/SESSION/missing", "own upload", "", "", 200, nil},
+		{one + "/chunks", "POST", path + "/SESSION/chunks", "own upload", "", client.ChunksType, 200, nil},
+		{one + "/chunks/{digest}", "PUT", path + "/SESSION/chunks/CHUNK", "own upload", "x", "application/octet-stream", 201, nil},
+		{one + "/commit", "POST", path + "/SESSION/commit", "own upload", "", "", 409, nil},
+	}
+}
+
 // calls has every method of every route, and of file routes also those by a
 // manifest ID.
 func calls() []call {
 	const b, f = "/api/files/{bucket:[^/_][^/]*}", "/api/files/{bucket:[^/_][^/]*}/{id:[^/_][^/]*}"
 	const j = "application/json"
-	return append(tusCalls(), []call{
+	return slices.Concat(tusCalls(), sessionCalls(), []call{
 		{"/healthz", "GET", "/healthz", "none", "", "", 200, nil},
 		{"/readyz", "GET", "/readyz", "none", "", "", 200, nil},
 		{"/api/openapi.json", "GET", "/api/openapi.json", "none", "", "", 200, nil},
@@ -106,7 +123,7 @@ func calls() []call {
 		{"/api/admin/keys", "POST", "/api/admin/keys", "", `{"operator": true}`, j, 201, nil},
 		{"/api/admin/keys/{key}", "DELETE", "/api/admin/keys/KEY", "", "", "", 204, nil},
 		{"/api/admin/signing-keys", "POST", "/api/admin/signing-keys", "", `{}`, j, 200, nil},
-	}...)
+	})
 }
 
 // A matrix is a server, and what its calls are about.
@@ -119,6 +136,8 @@ type matrix struct {
 	grant  *client.SignedURL // ann's
 	key    string            // ID of an API key
 	upload string            // ann's
+	chunk  []byte            // that ann's session lists
+	listed string            // ann's session
 }
 
 func newMatrix(t *testing.T, bucket string) *matrix {
@@ -151,6 +170,14 @@ func (m *matrix) refresh() {
 		m.t.Fatal(err)
 	}
 	m.upload = up.ID
+	m.chunk = append(m.chunk, 'x') // another one every time: nobody has sent it
+	a = m.want(201, "", "POST", "/api/files/"+m.bucket+"/_sessions", strings.NewReader(fmt.Sprintf(
+		`{"name": "listed", "chunks": [{"digest": "%s", "size": %d}]}`, digestOf(m.chunk), len(m.chunk))), "Authorization", ann, "Content-Type", "application/json")
+	var session client.Session
+	if err := json.Unmarshal(a.body, &session); err != nil {
+		m.t.Fatal(err)
+	}
+	m.listed = session.ID
 }
 
 func (m *matrix) sign(bearer, bucket, id, body string) *client.SignedURL {
@@ -173,13 +200,13 @@ func missing(prefix string) string { return prefix + "0" + strings.Repeat("a", 3
 // path is the call's with what it is about filled in; or with what is not
 // there.
 func (m *matrix) path(c call, there bool) string {
-	file, version, digest, upload := m.f.ID, m.first, m.digest, m.upload
+	file, version, digest, upload, session := m.f.ID, m.first, m.digest, m.upload, m.listed
 	if !there {
-		upload = missing("u_")
+		upload, session = missing("u_"), missing("u_")
 		file, version, digest = missing("f_"), missing("m_"), strings.Repeat("0", 64)
 	}
 	return strings.NewReplacer("BUCKET", m.bucket, "FILE", file, "VERSION", version, "DIGEST", digest,
-		"UPLOAD", upload, "GRANT", m.grant.GrantID, "KEY", m.key).Replace(c.path)
+		"UPLOAD", upload, "SESSION", session, "CHUNK", digestOf(m.chunk), "GRANT", m.grant.GrantID, "KEY", m.key).Replace(c.path)
 }
 
 func (m *matrix) send(c call, path, bearer string) *answer {
@@ -191,7 +218,11 @@ func (m *matrix) send(c call, path, bearer string) *answer {
 	if bearer != "" {
 		h = append(h, "Authorization", bearer)
 	}
-	return m.do(c.method, path, strings.NewReader(c.body), h...)
+	body := c.body
+	if c.method == "PUT" && strings.Contains(path, "_sessions") {
+		body = string(m.chunk)
+	}
+	return m.do(c.method, path, strings.NewReader(body), h...)
 }
 
 // Every method of every route is in the matrix.
@@ -269,6 +300,8 @@ func TestMatrixOwner(t *testing.T) {
 				want, code = 403, "access-denied"
 			case c.op == buckets.OpList && bucket == "private" && strings.Contains(c.path, "_usage"):
 				want, code = 403, "access-denied"
+			case strings.HasSuffix(c.path, "/commit"):
+				code = "chunks-missing"
 			case c.status == 409:
 				code = "not-trashed"
 			case c.status == 501:

@@ -9,10 +9,12 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"slices"
 	"sync/atomic"
 	"time"
 
 	"github.com/gorilla/mux"
+	"github.com/klauspost/compress/zstd"
 
 	"github.com/cairn-store/cairn/api/auth"
 	"github.com/cairn-store/cairn/buckets"
@@ -46,6 +48,7 @@ type Server struct {
 	log      *slog.Logger
 	handler  http.Handler
 	limits   *limiter
+	zstd     *zstd.Decoder // of chunks that come compressed
 	draining atomic.Bool
 }
 
@@ -56,7 +59,7 @@ const (
 
 // New returns a server of store.
 func New(store *buckets.Store, opts *Options) *Server {
-	s := &Server{store: store}
+	s := &Server{store: store, zstd: newZstd()}
 	if opts != nil {
 		s.opts = *opts
 	}
@@ -96,7 +99,7 @@ type route struct {
 func (s *Server) routes() []route {
 	const bucket, file = bucketRoute, fileRoute
 	const version = file + "/versions/{n}"
-	return append(s.resumable(), []route{
+	return slices.Concat(s.resumable(), s.sessionRoutes(), []route{
 		{"/healthz", methods{"GET": s.healthz}},
 		{"/readyz", methods{"GET": s.readyz}},
 		{"/api/openapi.json", methods{"GET": s.openapi}},
@@ -130,7 +133,7 @@ func (s *Server) routes() []route {
 		{"/api/admin/keys", methods{"GET": s.operator(s.keys), "POST": s.operator(s.newKey)}},
 		{"/api/admin/keys/{key}", methods{"DELETE": s.operator(s.dropKey)}},
 		{"/api/admin/signing-keys", methods{"POST": s.operator(s.rotateSigning)}},
-	}...)
+	})
 }
 
 func (s *Server) router() http.Handler {

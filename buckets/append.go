@@ -45,6 +45,9 @@ func (b *Bucket) Append(ctx context.Context, id string, offset int64, r io.Reade
 	if err != nil {
 		return nil, err
 	}
+	if row.Listed {
+		return nil, ErrNoUpload // for this way of sending
+	}
 	if row.Manifest != "" {
 		return b.upload(row), ErrComplete
 	}
@@ -92,7 +95,7 @@ func (b *Bucket) mayAppend(ctx context.Context, row *uploadRow, length int64) er
 // resumed is the upload that a row describes.
 func (b *Bucket) resumed(row *uploadRow) (*upload, error) {
 	opts := &PutOptions{Folder: row.Folder, MIMEType: row.MIMEType, Size: max(row.Length, 0), SizeKnown: row.Length >= 0, Metadata: row.Metadata,
-		Tags: row.Tags, OnConflict: row.OnConflict, IfMatch: row.IfMatch, Digests: row.Digests}
+		Tags: row.Tags, OnConflict: row.OnConflict, SkipUnchanged: row.Skip, IfMatch: row.IfMatch, Digests: row.Digests}
 	u, err := b.newUpload(opts)
 	if err != nil {
 		return nil, err

@@ -36,6 +36,20 @@ func (b *Bucket) Commit(ctx context.Context, id string) (*File, error) {
 	if row.Length >= 0 && row.Offset < row.Length {
 		return nil, fmt.Errorf("%d bytes of %d have arrived: %w", row.Offset, row.Length, ErrSize)
 	}
+	if !row.Listed {
+		return b.commitUpload(ctx, row)
+	}
+	if err := b.nothingLacks(ctx, row); err != nil {
+		return nil, err
+	}
+	f, err := b.commitUpload(ctx, row)
+	if errors.Is(err, ErrChunksGone) { // meanwhile: say which
+		err = errors.Join(b.nothingLacks(ctx, row), err)
+	}
+	return f, err
+}
+
+func (b *Bucket) commitUpload(ctx context.Context, row *uploadRow) (*File, error) {
 	u, err := b.resumed(row)
 	if err != nil {
 		return nil, err
@@ -44,6 +58,15 @@ func (b *Bucket) Commit(ctx context.Context, id string) (*File, error) {
 		return nil, wrapSpace(err)
 	}
 	u.also = func(tx manifest.Tx, m *manifest.Manifest) error {
+		if v, err := tx.Value(ctx, kindUpload, b.uploadKey(row.ID)); row.Listed && err == nil {
+			now, err := parseUpload(row.ID, v)
+			if err != nil {
+				return err
+			}
+			if now.Chunks != row.Chunks {
+				return &ListOffsetError{now.Chunks} // it grew while it was committed
+			}
+		}
 		row.Manifest = string(m.ID)
 		if err := b.putUpload(ctx, tx, row); err != nil {
 			return err
@@ -80,22 +103,14 @@ func (u *upload) assemble(ctx context.Context, row *uploadRow) error {
 // assembled is the content of what has arrived.
 func (b *Bucket) assembled(ctx context.Context, row *uploadRow, rest []byte, s chunker.Splitter, digests []string) (*manifest.Content, cas.BatchStats, error) {
 	refs := func(yield func(cas.Ref) error) error {
-		for n := range row.Parts {
-			v, err := b.s.meta.Value(ctx, kindPart, b.partKey(row.ID, n))
-			if err != nil {
-				return err
-			}
-			list, err := manifest.ParseRefs(v)
-			if err != nil {
-				return err
-			}
-			for _, r := range list {
+		return b.eachPart(ctx, row, 0, func(refs []cas.Ref) error {
+			for _, r := range refs {
 				if err := yield(r); err != nil {
 					return err
 				}
 			}
-		}
-		return nil
+			return nil
+		})
 	}
 	return manifest.Assemble(ctx, b.chunks, refs, rest, s, &manifest.WriteOptions{
 		Compression: b.b.Compression, Digests: digests, Segments: stored{b.s.meta.Segments(b.b.Domain), b.segments()}})

@@ -51,9 +51,12 @@ func (u *upload) commit(ctx context.Context) (*File, error) {
 				out = u.b.file(old, cur)
 				out.Unchanged = true
 				if u.touch {
-					return tx.PutFile(ctx, u.b.b.Domain, old)
+					err = tx.PutFile(ctx, u.b.b.Domain, old)
 				}
-				return nil
+				if err == nil && u.also != nil {
+					err = u.also(tx, cur)
+				}
+				return err
 			}
 		} else if u.opts.IfMatch != "" {
 			return fmt.Errorf("there is no version to match: %w", ErrPrecondition)

@@ -73,6 +73,9 @@ func (s *Store) Sweep(ctx context.Context) (Swept, error) {
 	if err := s.sweepValues(ctx, kindGrant, kindUses); err != nil {
 		return done, fmt.Errorf("sweep grants: %w", err)
 	}
+	if err := s.sweepReceipts(ctx); err != nil {
+		return done, fmt.Errorf("sweep receipts: %w", err)
+	}
 	if err := s.sweepValues(ctx, kindOnce); err != nil {
 		return done, fmt.Errorf("sweep idempotency keys: %w", err)
 	}

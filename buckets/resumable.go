@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"strings"
 	"time"
 
 	"github.com/cairn-store/cairn/manifest"
@@ -25,6 +24,7 @@ type Upload struct {
 	CreatedAt time.Time
 	ExpiresAt time.Time
 	Partial   bool  // it becomes no file, but a part of one, by Concat
+	Listed    *List // of an upload by chunk list, which Offset counts the bytes of
 	File      *File // that it has become, nil before its commit
 }
 
@@ -34,6 +34,12 @@ type UploadOptions struct {
 	Replace    string // file (f_…) that it becomes a version of
 	Header     string // kept for the protocol
 	Partial    bool   // only a part of a file, for Concat; its name is nothing
+
+	// Listed makes an upload whose chunks are listed first and then sent
+	// where they are missing, see AppendList. Bases are files (f_…), versions
+	// (m_…) and own uploads (u_…) whose chunks need not be sent.
+	Listed bool
+	Bases  []string
 }
 
 // An uploadRow is an Upload as it is kept. Its chunk references are in parts
@@ -49,6 +55,7 @@ type uploadRow struct {
 	Metadata   map[string]any `json:"metadata,omitempty"`
 	Tags       []string       `json:"tags,omitempty"`
 	OnConflict OnConflict     `json:"on_conflict"`
+	Skip       bool           `json:"skip_unchanged,omitempty"`
 	IfMatch    string         `json:"if_match,omitempty"`
 	Digests    []string       `json:"digests"`
 	Chunker    string         `json:"chunker"`
@@ -57,7 +64,12 @@ type uploadRow struct {
 	Offset     int64          `json:"offset"`
 	Parts      int            `json:"parts"`
 	Partial    bool           `json:"partial,omitempty"`
-	Manifest   string         `json:"manifest,omitempty"` // that it has become
+	Listed     bool           `json:"listed,omitempty"` // the parts are a list of chunks that are sent by themselves
+	Bases      []string       `json:"bases,omitempty"`
+	Chunks     int64          `json:"chunks,omitempty"`     // listed
+	LastChunk  uint32         `json:"last_chunk,omitempty"` // bytes of the last one listed
+	Received   int64          `json:"received,omitempty"`   // bytes of chunks that were new to the uploader
+	Manifest   string         `json:"manifest,omitempty"`   // that it has become
 	CreatedAt  time.Time      `json:"created_at"`
 	ExpiresAt  time.Time      `json:"expires_at"`
 }
@@ -89,6 +101,11 @@ func (b *Bucket) NewUpload(ctx context.Context, name string, opts *UploadOptions
 		IfMatch: u.opts.IfMatch, Digests: u.opts.Digests, Partial: opts.Partial, Chunker: u.splitter.String(), Domain: b.b.Domain, Length: -1, CreatedAt: now()}
 	if u.opts.SizeKnown {
 		row.Length = u.opts.Size
+	}
+	if row.Listed, row.Skip = opts.Listed, u.opts.SkipUnchanged; row.Listed {
+		if row.Bases, err = b.chooseBases(ctx, u, opts.Bases); err != nil {
+			return nil, err
+		}
 	}
 	row.ExpiresAt = row.CreatedAt.Add(b.b.UploadExpiry)
 	err = b.s.keep(ctx, func(tx manifest.Tx) error { return b.putUpload(ctx, tx, row) })
@@ -126,8 +143,12 @@ const partName = "upload"
 
 // upload describes a row.
 func (b *Bucket) upload(row *uploadRow) *Upload {
-	return &Upload{ID: row.ID, Bucket: b.b.name, Name: row.Name, Folder: row.Folder, Header: row.Header, Length: row.Length,
+	up := &Upload{ID: row.ID, Bucket: b.b.name, Name: row.Name, Folder: row.Folder, Header: row.Header, Length: row.Length,
 		Offset: row.Offset, Partial: row.Partial, CreatedAt: row.CreatedAt, ExpiresAt: row.ExpiresAt}
+	if row.Listed {
+		up.Listed = &List{Chunker: row.Chunker, Chunks: row.Chunks, Received: row.Received}
+	}
+	return up
 }
 
 func (b *Bucket) uploadKey(id string) string { return b.b.name + "/" + id }
@@ -154,11 +175,9 @@ func (b *Bucket) findUpload(ctx context.Context, id string) (*uploadRow, error) 
 	if err != nil {
 		return nil, err
 	}
-	row := new(uploadRow)
-	d := json.NewDecoder(strings.NewReader(string(v)))
-	d.UseNumber() // of metadata
-	if err := d.Decode(row); err != nil {
-		return nil, fmt.Errorf("upload %s: %w", id, err)
+	row, err := parseUpload(id, v)
+	if err != nil {
+		return nil, err
 	}
 	mine := b.who == nil || b.who.Operator || row.Who == b.whoKey()
 	if !mine || now().After(row.ExpiresAt) {

@@ -40,6 +40,7 @@ type Store struct {
 	signer *signer
 
 	uploads handover // of uploads that are sent in pieces
+	bases   *baseSets
 }
 
 // A Policy is what a bucket is set up to do.
@@ -109,7 +110,7 @@ func New(ctx context.Context, meta manifest.Store, chunks map[string]*cas.Store,
 		opts = &Options{}
 	}
 	s := &Store{meta: meta, chunks: chunks, auth: opts.Auth, log: opts.Log, closers: opts.Closers,
-		outbox: newOutbox(meta.LastSeq())}
+		outbox: newOutbox(meta.LastSeq()), bases: newBaseSets()}
 	s.signer = &signer{s: s}
 	env, err := rules.NewEnv()
 	if err != nil {

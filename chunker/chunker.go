@@ -47,7 +47,9 @@ type Splitter interface {
 	// and looks at no more than its first Max bytes.
 	Split(p []byte) int
 
-	// Max returns the length in bytes of the longest possible chunk.
+	// Min and Max return the lengths in bytes of the shortest and the longest
+	// possible chunk; the last one of a stream may be shorter than Min.
+	Min() int
 	Max() int
 
 	// String names algorithm and parameters. Equal names mean equal cuts,

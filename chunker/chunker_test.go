@@ -142,6 +142,7 @@ func TestBadReaders(t *testing.T) {
 type badSplitter struct{ n int }
 
 func (b badSplitter) Split([]byte) int { return b.n }
+func (b badSplitter) Min() int         { return 1 }
 func (b badSplitter) Max() int         { return 10 }
 func (b badSplitter) String() string   { return "bad" }
 

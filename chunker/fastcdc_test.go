@@ -28,6 +28,7 @@ func (f fastCDC) Split(p []byte) int {
 	return len(p)
 }
 
+func (f fastCDC) Min() int       { return f.min }
 func (f fastCDC) Max() int       { return f.max }
 func (f fastCDC) String() string { return "FastCDC" }
 

@@ -58,6 +58,7 @@ func newGear(low, normal, high, strict, loose int) *gear {
 // leading returns a mask of the top n bits.
 func leading(n int) uint64 { return ^(^uint64(0) >> n) }
 
+func (g *gear) Min() int { return g.min }
 func (g *gear) Max() int { return g.max }
 
 func (g *gear) String() string {

@@ -108,5 +108,6 @@ func Fixed(n int) Splitter {
 }
 
 func (f fixed) Split(p []byte) int { return min(len(p), int(f)) }
+func (f fixed) Min() int           { return int(f) }
 func (f fixed) Max() int           { return int(f) }
 func (f fixed) String() string     { return fmt.Sprintf(fixedName, int(f)) }

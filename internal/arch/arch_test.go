@@ -37,7 +37,7 @@ var allowed = map[string][]string{
 	"buckets/rules":         {},
 	"buckets/schema":        {"buckets/rules", "chunker"},
 	"buckets/local":         {"*"},
-	"api":                   {"buckets", "buckets/rules", "buckets/schema", "manifest", "cas", "api/client", "api/auth", "api/tus"},
+	"api":                   {"chunker", "buckets", "buckets/rules", "buckets/schema", "manifest", "cas", "api/client", "api/auth", "api/tus"},
 	"api/tus":               {"buckets"},
 	"api/auth":              {"buckets", "buckets/rules", "buckets/schema"},
 	"api/client":            {},

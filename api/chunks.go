@@ -1,0 +1,147 @@
+package api
+
+import (
+	"bufio"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+
+	"github.com/gorilla/mux"
+	"github.com/klauspost/compress/zstd"
+
+	"github.com/cairn-store/cairn/api/client"
+	"github.com/cairn-store/cairn/buckets"
+	"github.com/cairn-store/cairn/cas"
+)
+
+var errZstd = errors.New("zstd does not decode to a chunk")
+
+// receiveChunk takes one chunk of a session.
+func (s *Server) receiveChunk(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
+	up, err := findSession(r, b)
+	if err != nil {
+		return err
+	}
+	digest, err := cas.ParseDigest(mux.Vars(r)["digest"])
+	if err != nil {
+		return errNoRoute
+	}
+	longest := sessionView(up).Limits.MaxChunk
+	p, err := io.ReadAll(io.LimitReader(r.Body, longest+1))
+	if err != nil {
+		return bodyError(err)
+	}
+	if int64(len(p)) > longest {
+		return fmt.Errorf("more than %d bytes: %w", longest, buckets.ErrChunkTooLarge)
+	}
+	switch enc := r.Header.Get("Content-Encoding"); enc {
+	case "", "identity":
+	case "zstd":
+		if p, err = s.zstd.DecodeAll(p, nil); err != nil {
+			return fmt.Errorf("%w: %w", errZstd, err)
+		}
+	default:
+		return fmt.Errorf("Content-Encoding %.30q: use zstd: %w", enc, errMediaType)
+	}
+	if len(p) == 0 {
+		return fmt.Errorf("no chunk is empty: %w", errRequest)
+	}
+	sent := false
+	got, err := b.ReceiveChunks(r.Context(), up.ID, func() (buckets.SentChunk, error) {
+		if sent {
+			return buckets.SentChunk{}, io.EOF
+		}
+		sent = true
+		return buckets.SentChunk{Digest: digest, Bytes: p}, nil
+	})
+	if err != nil {
+		return err
+	}
+	status := http.StatusOK
+	if got.NewChunks > 0 {
+		status = http.StatusCreated
+	}
+	return writeJSON(w, status, client.Chunk{Digest: digest.String(), Size: int64(len(p))})
+}
+
+// receiveChunks takes a batch of chunks of a session.
+func (s *Server) receiveChunks(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
+	if t, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")); t != client.ChunksType {
+		return fmt.Errorf("send chunks as %s: %w", client.ChunksType, errMediaType)
+	}
+	if r.ContentLength > maxBatch {
+		return fmt.Errorf("%d bytes, at most %d are taken at a time: %w", r.ContentLength, maxBatch, errTooLarge)
+	}
+	up, err := findSession(r, b)
+	if err != nil {
+		return err
+	}
+	batch := &chunkBatch{r: bufio.NewReaderSize(r.Body, 64<<10), left: maxBatch, longest: uint32(sessionView(up).Limits.MaxChunk), zstd: s.zstd}
+	got, err := b.ReceiveChunks(r.Context(), up.ID, batch.next)
+	if err != nil {
+		return err
+	}
+	return writeJSON(w, http.StatusOK, client.ReceivedChunks{Chunks: got.Chunks, Bytes: got.Bytes})
+}
+
+// A chunkBatch reads framed chunks.
+type chunkBatch struct {
+	r       *bufio.Reader
+	left    int64  // bytes that may still come
+	longest uint32 // bytes of a chunk
+	zstd    *zstd.Decoder
+
+	sent, plain []byte
+}
+
+// next returns a chunk, valid until the next call.
+func (c *chunkBatch) next() (out buckets.SentChunk, err error) {
+	var head [chunkHeader]byte
+	if _, err := io.ReadFull(c.r, head[:]); err != nil {
+		return out, bodyError(err)
+	}
+	out.Digest = cas.Digest(head[:32])
+	plain, sent := binary.BigEndian.Uint32(head[32:]), binary.BigEndian.Uint32(head[36:])
+	if plain > c.longest {
+		return out, fmt.Errorf("chunk %s of %d bytes, at most %d are cut: %w", out.Digest, plain, c.longest, buckets.ErrChunkTooLarge)
+	}
+	if plain == 0 || sent == 0 || sent > plain {
+		return out, fmt.Errorf("chunk %s of %d bytes sent as %d: %w", out.Digest, plain, sent, errRequest)
+	}
+	if c.left -= chunkHeader + int64(sent); c.left < 0 {
+		return out, fmt.Errorf("more than %d bytes at a time: %w", maxBatch, errTooLarge)
+	}
+	if cap(c.sent) < int(sent) {
+		c.sent = make([]byte, c.longest)
+	}
+	out.Bytes = c.sent[:sent]
+	if _, err := io.ReadFull(c.r, out.Bytes); err != nil {
+		if err == io.EOF {
+			err = io.ErrUnexpectedEOF
+		}
+		return out, bodyError(err)
+	}
+	if sent == plain {
+		return out, nil
+	}
+	if c.plain == nil {
+		c.plain = make([]byte, 0, c.longest)
+	}
+	if out.Bytes, err = c.zstd.DecodeAll(out.Bytes, c.plain[:0]); err != nil || len(out.Bytes) != int(plain) {
+		return out, fmt.Errorf("chunk %s said to be %d bytes: %w", out.Digest, plain, errors.Join(errZstd, err))
+	}
+	return out, nil
+}
+
+// newZstd returns a decoder that makes no more of anything than a few chunks:
+// the windows of some encoders are larger than what they encode.
+func newZstd() *zstd.Decoder {
+	d, err := zstd.NewReader(nil, zstd.WithDecoderMaxMemory(4*cas.MaxChunk), zstd.WithDecoderConcurrency(0))
+	if err != nil {
+		panic(err) // its options are constant
+	}
+	return d
+}

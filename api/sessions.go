@@ -1,0 +1,317 @@
+package api
+
+import (
+	"bufio"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"strconv"
+
+	"github.com/gorilla/mux"
+
+	"github.com/cairn-store/cairn/api/client"
+	"github.com/cairn-store/cairn/buckets"
+	"github.com/cairn-store/cairn/cas"
+	"github.com/cairn-store/cairn/chunker"
+)
+
+// Uploads by chunk list. SESSIONS.md describes what goes over the wire.
+const (
+	maxListJSON = 8 << 20  // bytes of a list as JSON
+	maxBatch    = 64 << 20 // bytes of a request with chunks
+	maxMissing  = 10_000   // chunks named in an answer
+	listEntry   = 32 + 4   // bytes of a chunk in a list
+	chunkHeader = 32 + 4 + 4
+)
+
+func (s *Server) sessionRoutes() []route {
+	const all, one = bucketRoute + "/_sessions", bucketRoute + "/_sessions/{upload}"
+	in := func(h bucketHandler) handler { return s.speaking("sessions", h) }
+	return []route{
+		{"/api/files/_capabilities", methods{"GET": s.identified(s.serverCapabilities)}},
+		{all, methods{"POST": in(s.newSession)}},
+		{one, methods{"GET": in(s.session), "DELETE": in(s.dropSession)}},
+		{one + "/list", methods{"POST": in(s.appendList)}},
+		{one + "/missing", methods{"GET": in(s.missing)}},
+		{one + "/chunks", methods{"POST": in(s.receiveChunks)}},
+		{one + "/chunks/{digest}", methods{"PUT": in(s.receiveChunk)}},
+		{one + "/commit", methods{"POST": in(s.commitSession)}},
+	}
+}
+
+// newSession opens a session.
+func (s *Server) newSession(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
+	var in client.NewSession
+	if err := readJSONUpTo(r, &in, maxListJSON); err != nil {
+		return err
+	}
+	refs, err := parseChunks(in.Chunks)
+	if err != nil {
+		return err
+	}
+	opts := &buckets.UploadOptions{Listed: true, Bases: in.Bases, Replace: in.FileID, PutOptions: buckets.PutOptions{
+		Folder: in.Folder, MIMEType: in.MIMEType, Metadata: in.Metadata, Tags: in.Tags, OnConflict: buckets.OnConflict(in.OnConflict),
+		IfMatch: in.IfMatch, SkipUnchanged: in.SkipUnchanged, Digests: in.Digests}}
+	if in.Size != nil {
+		if *in.Size < 0 {
+			return fmt.Errorf("size %d: want bytes: %w", *in.Size, errRequest)
+		}
+		opts.Size, opts.SizeKnown = *in.Size, true
+	}
+	if len(in.Digests) == 1 && in.Digests[0] == "none" {
+		opts.Digests = []string{}
+	}
+	if opts.OnConflict == "" {
+		opts.OnConflict = buckets.ConflictNew
+	}
+	if (in.Name == "") == (in.FileID == "") {
+		return fmt.Errorf("want name, for a file, or file_id, for a version: %w", errRequest)
+	}
+	up, err := b.NewUpload(r.Context(), in.Name, opts)
+	if err != nil {
+		return err
+	}
+	out := sessionView(up)
+	if len(refs) > 0 {
+		now, l, err := b.AppendList(r.Context(), up.ID, 0, each(refs))
+		if err != nil {
+			return errors.Join(err, b.Cancel(r.Context(), up.ID))
+		}
+		out = sessionView(now)
+		out.MissingBytes = l.Bytes
+		if out.Missing, err = missingDigests(r, l); err != nil {
+			return err
+		}
+	}
+	w.Header().Set("Location", s.base(r)+"/api/files/"+b.Name()+"/_sessions/"+up.ID)
+	return writeJSON(w, http.StatusCreated, out)
+}
+
+func sessionView(up *buckets.Upload) *client.Session {
+	out := &client.Session{ID: up.ID, Bucket: up.Bucket, Name: up.Name, Folder: up.Folder, Chunker: up.Listed.Chunker,
+		ListedChunks: up.Listed.Chunks, ListedBytes: up.Offset, ReceivedBytes: up.Listed.Received,
+		CreatedAt: client.Time{Time: up.CreatedAt}, ExpiresAt: client.Time{Time: up.ExpiresAt}}
+	if up.Length >= 0 {
+		out.Size = &up.Length
+	}
+	if sp, err := chunker.Parse(out.Chunker); err == nil {
+		out.Limits = client.SessionLimits{MinChunk: int64(sp.Min()), MaxChunk: int64(sp.Max()), MaxBatch: maxBatch}
+	}
+	return out
+}
+
+// findSession finds the session that a path names.
+func findSession(r *http.Request, b *buckets.Bucket) (*buckets.Upload, error) {
+	up, err := b.Upload(r.Context(), mux.Vars(r)["upload"])
+	if err == nil && up.Listed == nil {
+		err = buckets.ErrNoUpload
+	}
+	return up, err
+}
+
+func (s *Server) session(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
+	up, err := findSession(r, b)
+	if err != nil {
+		return err
+	}
+	if up.File != nil {
+		w.Header().Set("X-File-Id", up.File.ID)
+		w.Header().Set("Content-Location", linkOf(up.File))
+	}
+	return writeJSON(w, http.StatusOK, sessionView(up))
+}
+
+func (s *Server) dropSession(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
+	up, err := findSession(r, b)
+	if err != nil {
+		return err
+	}
+	if err := b.Cancel(r.Context(), up.ID); err != nil {
+		return err
+	}
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+// appendList takes a piece of the chunk list.
+func (s *Server) appendList(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
+	at, err := strconv.ParseInt(r.URL.Query().Get("at"), 10, 64)
+	if err != nil || at < 0 {
+		return fmt.Errorf("at %.30q: want the number of chunks listed so far: %w", r.URL.Query().Get("at"), errRequest)
+	}
+	next, err := listBody(r)
+	if err != nil {
+		return err
+	}
+	up, l, err := b.AppendList(r.Context(), mux.Vars(r)["upload"], at, next)
+	if err != nil {
+		return err
+	}
+	w.Header().Set("X-Listed-Chunks", strconv.FormatInt(up.Listed.Chunks, 10))
+	if r.Header.Get("Accept") == client.BitmapType {
+		return writeBitmap(w, l)
+	}
+	out := client.Listed{ListedChunks: up.Listed.Chunks, ListedBytes: up.Offset, MissingBytes: l.Bytes}
+	if out.Missing, err = missingDigests(r, l); err != nil {
+		return err
+	}
+	return writeJSON(w, http.StatusOK, out)
+}
+
+// listBody reads a list in either form.
+func listBody(r *http.Request) (func() (cas.Ref, error), error) {
+	switch t, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")); t {
+	case "application/json":
+		var in struct {
+			Chunks []client.Chunk `json:"chunks"`
+		}
+		if err := readJSONUpTo(r, &in, maxListJSON); err != nil {
+			return nil, err
+		}
+		refs, err := parseChunks(in.Chunks)
+		return each(refs), err
+	case client.ChunkListType:
+		body := bufio.NewReaderSize(r.Body, 64<<10)
+		return func() (ref cas.Ref, err error) {
+			var p [listEntry]byte
+			if _, err := io.ReadFull(body, p[:]); err != nil {
+				return ref, bodyError(err)
+			}
+			return cas.Ref{Digest: cas.Digest(p[:32]), Length: binary.BigEndian.Uint32(p[32:])}, nil
+		}, nil
+	}
+	return nil, fmt.Errorf("send the list as application/json or %s: %w", client.ChunkListType, errMediaType)
+}
+
+// each yields refs.
+func each(refs []cas.Ref) func() (cas.Ref, error) {
+	return func() (cas.Ref, error) {
+		if len(refs) == 0 {
+			return cas.Ref{}, io.EOF
+		}
+		r := refs[0]
+		refs = refs[1:]
+		return r, nil
+	}
+}
+
+func parseChunks(chunks []client.Chunk) ([]cas.Ref, error) {
+	refs := make([]cas.Ref, len(chunks))
+	for i, c := range chunks {
+		d, err := cas.ParseDigest(c.Digest)
+		if err != nil {
+			return nil, fmt.Errorf("chunk %d: digest %.80q: want 64 small hexadecimal digits: %w", i, c.Digest, buckets.ErrList)
+		}
+		if c.Size <= 0 || c.Size > cas.MaxChunk {
+			return nil, fmt.Errorf("chunk %d: size %d: want 1 to %d bytes: %w", i, c.Size, cas.MaxChunk, buckets.ErrList)
+		}
+		refs[i] = cas.Ref{Digest: d, Length: uint32(c.Size)}
+	}
+	return refs, nil
+}
+
+// missingDigests names each chunk that must be sent once.
+func missingDigests(r *http.Request, l *buckets.Lacking) ([]string, error) {
+	out, said := []string{}, make(map[cas.Digest]bool)
+	for c, err := range l.Each(r.Context()) {
+		if err != nil {
+			return nil, err
+		}
+		if said[c.Digest] {
+			continue
+		}
+		if len(out) == maxListJSON/listEntry {
+			return nil, fmt.Errorf("more chunks are missing than fit an answer as JSON: ask with Accept: %s: %w", client.BitmapType, errTooLarge)
+		}
+		said[c.Digest] = true
+		out = append(out, c.Digest.String())
+	}
+	return out, nil
+}
+
+func writeBitmap(w http.ResponseWriter, l *buckets.Lacking) error {
+	h := w.Header()
+	h.Set("Content-Type", client.BitmapType)
+	h.Set("Content-Length", strconv.Itoa(len(l.Bits)))
+	h.Set("Cache-Control", "no-store")
+	w.Write(l.Bits) // a client that is gone needs no answer
+	return nil
+}
+
+// missing tells anew what must be sent.
+func (s *Server) missing(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
+	l, err := b.Lacking(r.Context(), mux.Vars(r)["upload"])
+	if err != nil {
+		return err
+	}
+	if r.Header.Get("Accept") == client.BitmapType {
+		w.Header().Set("X-Listed-Chunks", strconv.FormatInt(l.Count, 10))
+		return writeBitmap(w, l)
+	}
+	after, limit := int64(-1), int64(maxMissing)
+	for name, v := range map[string]*int64{"after": &after, "limit": &limit} {
+		if text := r.URL.Query().Get(name); text != "" {
+			if *v, err = strconv.ParseInt(text, 10, 64); err != nil || *v < 0 {
+				return fmt.Errorf("%s %.30q: want a number: %w", name, text, errRequest)
+			}
+		}
+	}
+	limit = max(1, min(limit, maxMissing))
+	out := &client.MissingPage{Missing: []client.MissingChunk{}}
+	for c, err := range l.Each(r.Context()) {
+		if err != nil {
+			return err
+		}
+		if c.Index <= after {
+			continue
+		}
+		if int64(len(out.Missing)) == limit {
+			out.NextAfter = &out.Missing[limit-1].Index
+			break
+		}
+		out.Missing = append(out.Missing, client.MissingChunk{Digest: c.Digest.String(), Size: c.Size, Index: c.Index})
+	}
+	return writeJSON(w, http.StatusOK, out)
+}
+
+// commitSession makes the file.
+func (s *Server) commitSession(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
+	up, err := findSession(r, b)
+	if err != nil {
+		return err
+	}
+	again := up.File != nil
+	f, err := b.Commit(r.Context(), up.ID)
+	var missing *buckets.MissingError
+	if errors.As(err, &missing) {
+		return s.tellMissing(w, r, missing)
+	}
+	if err != nil {
+		return err
+	}
+	if again || f.Unchanged {
+		return s.writeUploaded(w, r, http.StatusOK, f)
+	}
+	return s.writeUploaded(w, r, http.StatusCreated, f)
+}
+
+// tellMissing refuses a commit with what is missing.
+func (s *Server) tellMissing(w http.ResponseWriter, r *http.Request, e *buckets.MissingError) error {
+	p := problemOf(e)
+	digests := []string{}
+	for c, err := range e.Lacking.Each(r.Context()) {
+		if err != nil {
+			return err
+		}
+		if len(digests) == maxMissing {
+			break
+		}
+		digests = append(digests, c.Digest.String())
+	}
+	p.Details["missing"], p.Details["missing_chunks"], p.Details["missing_bytes"] = digests, e.Lacking.Chunks, e.Lacking.Bytes
+	s.writeProblem(w, r, p, e)
+	return nil
+}

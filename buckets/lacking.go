@@ -1,0 +1,255 @@
+package buckets
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"iter"
+	"time"
+
+	"github.com/cairn-store/cairn/cas"
+	"github.com/cairn-store/cairn/manifest"
+)
+
+// A Lacking tells which chunks of a list must be sent: those that the
+// uploader has not shown to have, whether they are stored or not, and those
+// that are not stored any more.
+type Lacking struct {
+	First  int64  // number of the first chunk that it is about
+	Count  int64  // of them
+	Bits   []byte // one a chunk, most significant first: set where it must be sent
+	Chunks int64  // that must be sent
+	Bytes  int64  // of those
+
+	b    *Bucket
+	row  *uploadRow
+	part int // that First begins
+}
+
+// A ListedChunk is an element of an upload's list.
+type ListedChunk struct {
+	Index  int64
+	Digest cas.Digest
+	Size   int64
+}
+
+func (l *Lacking) has(i int64) bool { return l.Bits[i>>3]&(0x80>>(i&7)) != 0 }
+func (l *Lacking) set(i int64)      { l.Bits[i>>3] |= 0x80 >> (i & 7) }
+func (l *Lacking) clear(i int64)    { l.Bits[i>>3] &^= 0x80 >> (i & 7) }
+
+// Each yields the chunks that must be sent, in order of the list. One that is
+// listed many times may come more than once.
+func (l *Lacking) Each(ctx context.Context) iter.Seq2[ListedChunk, error] {
+	return func(yield func(ListedChunk, error) bool) {
+		err := l.each(ctx, func(i int64, refs []cas.Ref) error {
+			for k, r := range refs {
+				if n := i + int64(k); l.has(n) && !yield(ListedChunk{l.First + n, r.Digest, int64(r.Length)}, nil) {
+					return errFound
+				}
+			}
+			return nil
+		})
+		if err != nil && err != errFound {
+			yield(ListedChunk{}, err)
+		}
+	}
+}
+
+// each calls fn with the chunks of the list, a part at a time, and the bit of
+// the first.
+func (l *Lacking) each(ctx context.Context, fn func(i int64, refs []cas.Ref) error) error {
+	var i int64
+	return l.b.eachPart(ctx, l.row, l.part, func(refs []cas.Ref) error {
+		err := fn(i, refs)
+		i += int64(len(refs))
+		return err
+	})
+}
+
+// Lacking tells anew what of the list of an upload must be sent.
+func (b *Bucket) Lacking(ctx context.Context, id string) (*Lacking, error) {
+	row, err := b.findListed(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	if row.Manifest != "" {
+		return nil, ErrComplete
+	}
+	if err := b.mayAppend(ctx, row, 0); err != nil {
+		return nil, err
+	}
+	return b.lacking(ctx, row, 0, 0)
+}
+
+// lacking finds out what of the list, from a part on, must be sent. What may
+// be told is decided first; only then is the store asked.
+func (b *Bucket) lacking(ctx context.Context, row *uploadRow, part int, first int64) (*Lacking, error) {
+	l := &Lacking{First: first, Count: row.Chunks - first, b: b, row: row, part: part}
+	l.Bits = make([]byte, (l.Count+7)/8) // first: what may be told
+	if b.b.Dedup == DedupGlobal {
+		for i := range l.Count {
+			l.set(i)
+		}
+	} else {
+		for _, id := range row.Bases {
+			if err := l.tellBase(ctx, id); err != nil {
+				return nil, err
+			}
+		}
+		if err := l.tellReceived(ctx); err != nil {
+			return nil, err
+		}
+	}
+	return l, l.askStore(ctx)
+}
+
+// tellBase marks what a base has.
+func (l *Lacking) tellBase(ctx context.Context, id string) error {
+	set, err := l.b.base(ctx, id)
+	if set == nil || err != nil {
+		return err
+	}
+	defer set.release()
+	return l.each(ctx, func(i int64, refs []cas.Ref) error {
+		for k, r := range refs {
+			if set.has(r.Digest) {
+				l.set(i + int64(k))
+			}
+		}
+		return nil
+	})
+}
+
+// tellReceived marks what the principal has sent before.
+func (l *Lacking) tellReceived(ctx context.Context) error {
+	scope, at := l.b.receiptScope(l.row), time.Now()
+	return l.each(ctx, func(i int64, refs []cas.Ref) error {
+		for k, r := range refs {
+			if n := i + int64(k); !l.has(n) {
+				ok, err := hasReceipt(ctx, l.b.s.meta, receiptKey(scope, r.Digest), at)
+				if err != nil {
+					return err
+				}
+				if ok {
+					l.set(n)
+				}
+			}
+		}
+		return nil
+	})
+}
+
+// askStore turns what may be told into what must be sent.
+func (l *Lacking) askStore(ctx context.Context) error {
+	return l.each(ctx, func(i int64, refs []cas.Ref) error {
+		var ask []cas.Digest
+		for k, r := range refs {
+			if l.has(i + int64(k)) {
+				ask = append(ask, r.Digest)
+			}
+		}
+		gone, err := l.b.chunks.Missing(ctx, ask)
+		if err != nil {
+			return err
+		}
+		missing := make(map[cas.Digest]bool)
+		for _, d := range gone {
+			missing[d] = true
+		}
+		said := make(map[cas.Digest]bool)
+		for k, r := range refs {
+			n := i + int64(k)
+			if l.has(n) && !missing[r.Digest] || said[r.Digest] {
+				l.clear(n)
+				continue
+			}
+			said[r.Digest] = true
+			l.set(n)
+			l.Chunks++
+			l.Bytes += int64(r.Length)
+		}
+		return nil
+	})
+}
+
+// A MissingError says what must be sent before an upload can be committed.
+type MissingError struct{ Lacking *Lacking }
+
+func (e *MissingError) Error() string {
+	return fmt.Sprintf("%d chunks of %d bytes are missing: send them and commit again", e.Lacking.Chunks, e.Lacking.Bytes)
+}
+
+// Unwrap implements errors.Is for ErrMissing.
+func (e *MissingError) Unwrap() error { return ErrMissing }
+
+// nothingLacks is nil when the whole list of an upload may be committed.
+func (b *Bucket) nothingLacks(ctx context.Context, row *uploadRow) error {
+	l, err := b.lacking(ctx, row, 0, 0)
+	if err == nil && l.Chunks > 0 {
+		err = &MissingError{l}
+	}
+	return err
+}
+
+// A receipt says until when a principal is known to have had a chunk. Without
+// one, nobody is told that it is stored.
+const (
+	kindReceipt = "receipt"
+	receiptLife = 7 * 24 * time.Hour
+)
+
+// receiptScope is whose receipts count for an upload: its principal's. Who has
+// no name has only those of the upload itself.
+func (b *Bucket) receiptScope(row *uploadRow) string {
+	if b.who != nil && b.who.ID == "" && b.who.Grant == nil {
+		return row.ID
+	}
+	sum := sha256.Sum256([]byte(b.b.Domain + "\x00" + b.whoKey()))
+	return hex.EncodeToString(sum[:])
+}
+
+func receiptKey(scope string, d cas.Digest) string { return scope + "/" + d.String() }
+
+func hasReceipt(ctx context.Context, rows rowsAndValues, key string, at time.Time) (bool, error) {
+	v, err := rows.Value(ctx, kindReceipt, key)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil || len(v) != 8 {
+		return false, err
+	}
+	return at.Unix() < int64(binary.BigEndian.Uint64(v)), nil
+}
+
+func putReceipt(ctx context.Context, tx manifest.Tx, key string, at time.Time) error {
+	return tx.PutValue(ctx, kindReceipt, key, binary.BigEndian.AppendUint64(nil, uint64(at.Add(receiptLife).Unix())))
+}
+
+// sweepReceipts forgets the receipts that are over.
+func (s *Store) sweepReceipts(ctx context.Context) error {
+	var over []string
+	drop := func() error {
+		err := s.dropValues(ctx, over, kindReceipt)
+		over = over[:0]
+		return err
+	}
+	at := uint64(time.Now().Unix())
+	for v, err := range s.meta.Values(ctx, kindReceipt, "") {
+		if err != nil {
+			return err
+		}
+		if len(v.Value) == 8 && binary.BigEndian.Uint64(v.Value) > at {
+			continue
+		}
+		if over = append(over, v.Key); len(over) == 1000 {
+			if err := drop(); err != nil {
+				return err
+			}
+		}
+	}
+	return drop()
+}

@@ -1,0 +1,143 @@
+package buckets
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/cairn-store/cairn/cas"
+	"github.com/cairn-store/cairn/chunker"
+	"github.com/cairn-store/cairn/manifest"
+)
+
+// A SentChunk is a chunk as it arrives, with the digest that it is said to
+// have.
+type SentChunk struct {
+	Digest cas.Digest
+	Bytes  []byte // read until the next one is asked for
+}
+
+// Received counts what ReceiveChunks took.
+type Received struct {
+	Chunks, Bytes int64
+	NewChunks     int64 // that the principal had not sent before
+}
+
+// ReceiveChunks takes chunks for an upload by chunk list, those that next
+// yields until io.EOF, in any order and from several callers at a time. On
+// return those that it counts are durable; where next fails, that is what came
+// before. A chunk that has not the digest it is said to have ends the call
+// with ErrChunkDigest.
+func (b *Bucket) ReceiveChunks(ctx context.Context, id string, next func() (SentChunk, error)) (Received, error) {
+	var got Received
+	row, err := b.findListed(ctx, id)
+	if err != nil {
+		return got, err
+	}
+	if row.Manifest != "" {
+		return got, ErrComplete
+	}
+	if err := b.mayAppend(ctx, row, 0); err != nil {
+		return got, err
+	}
+	if row.Received > row.Offset {
+		return got, fmt.Errorf("%d bytes came for a list of %d: send only what is listed: %w", row.Received, row.Offset, ErrTooLarge)
+	}
+	s, err := chunker.Parse(row.Chunker)
+	if err != nil {
+		return got, err
+	}
+	ctx = context.WithoutCancel(ctx) // what has arrived is kept
+	for {
+		more, err := b.receivePart(ctx, row, s.Max(), next, &got)
+		if err != nil || !more {
+			return got, wrapSpace(err)
+		}
+	}
+}
+
+// receivePart stores chunks for a while, and makes them durable.
+func (b *Bucket) receivePart(ctx context.Context, row *uploadRow, longest int, next func() (SentChunk, error), got *Received) (more bool, err error) {
+	var said []cas.Digest
+	var refs []cas.Ref
+	batch := b.chunks.NewBatch(ctx, &cas.BatchOptions{Compression: b.b.Compression, Emit: func(r cas.Ref) error {
+		refs = append(refs, r)
+		return nil
+	}})
+	defer batch.Close()
+	var size int64
+	var ended error
+	for until := time.Now().Add(partTime); ended == nil && size < partSize && !time.Now().After(until); {
+		c, err := next()
+		if err == nil && len(c.Bytes) > longest {
+			err = fmt.Errorf("chunk %s has more than %d bytes: %w", c.Digest, longest, ErrChunkTooLarge)
+		}
+		if ended = err; err != nil {
+			break
+		}
+		if err := batch.Put(c.Bytes); err != nil {
+			return false, err
+		}
+		said = append(said, c.Digest)
+		size += int64(len(c.Bytes))
+	}
+	if err := batch.Flush(); err != nil {
+		return false, err
+	}
+	if err := b.acknowledge(ctx, row, refs, got); err != nil {
+		return false, err
+	}
+	for i, r := range refs {
+		if r.Digest != said[i] {
+			return false, fmt.Errorf("chunk said to be %s is %s: %w", said[i], r.Digest, ErrChunkDigest)
+		}
+	}
+	if ended == io.EOF {
+		return false, nil
+	}
+	return ended == nil, ended
+}
+
+// acknowledge notes that the principal has had the chunks.
+func (b *Bucket) acknowledge(ctx context.Context, row *uploadRow, refs []cas.Ref, got *Received) error {
+	if len(refs) == 0 {
+		return nil
+	}
+	scope := b.receiptScope(row)
+	var part Received
+	_, err := b.changeListed(ctx, row.ID, func(tx manifest.Tx, row *uploadRow) error {
+		part = Received{}
+		at := time.Now()
+		for _, r := range refs {
+			part.Chunks++
+			part.Bytes += int64(r.Length)
+			key := receiptKey(scope, r.Digest)
+			known, err := hasReceipt(ctx, tx, key, at)
+			if err != nil {
+				return err
+			}
+			if known {
+				continue
+			}
+			part.NewChunks++
+			row.Received += int64(r.Length)
+			if err := putReceipt(ctx, tx, key, at); err != nil {
+				return err
+			}
+		}
+		row.ExpiresAt = later(row.ExpiresAt, at.Add(b.b.UploadExpiry))
+		return nil
+	})
+	if err == nil {
+		got.Chunks, got.Bytes, got.NewChunks = got.Chunks+part.Chunks, got.Bytes+part.Bytes, got.NewChunks+part.NewChunks
+	}
+	return err
+}
+
+func later(a, b time.Time) time.Time {
+	if b = b.UTC().Truncate(time.Millisecond); b.After(a) {
+		return b
+	}
+	return a
+}

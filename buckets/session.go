@@ -1,0 +1,201 @@
+package buckets
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"strings"
+
+	"github.com/cairn-store/cairn/cas"
+	"github.com/cairn-store/cairn/chunker"
+	"github.com/cairn-store/cairn/manifest"
+)
+
+// A List is what is particular to an upload by chunk list.
+type List struct {
+	Chunker  string // by which the content is to be cut
+	Chunks   int64  // listed so far
+	Received int64  // bytes of chunks that were sent and that its principal had not sent before
+}
+
+const (
+	// MaxListed is how many chunks an upload may list.
+	MaxListed = 16 << 20
+
+	listPart = 4096 // chunks of a list that are kept together
+)
+
+// A ListOffsetError says that a list is not as long as who appends to it
+// thinks.
+type ListOffsetError struct{ Chunks int64 }
+
+func (e *ListOffsetError) Error() string {
+	return fmt.Sprintf("%d chunks are listed: append there", e.Chunks)
+}
+
+// Unwrap implements errors.Is for ErrListOffset.
+func (e *ListOffsetError) Unwrap() error { return ErrListOffset }
+
+// AppendList adds the chunks that next yields, until io.EOF, to the list of an
+// upload that has at of them; else it is a *ListOffsetError. When next fails,
+// what was kept before stays listed. It returns which of them, and of what
+// this call listed, must be sent.
+func (b *Bucket) AppendList(ctx context.Context, id string, at int64, next func() (cas.Ref, error)) (*Upload, *Lacking, error) {
+	row, err := b.findListed(ctx, id)
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := b.mayAppend(ctx, row, 0); err != nil {
+		return nil, nil, err
+	}
+	part, first := row.Parts, at
+	for {
+		refs := make([]cas.Ref, 0, listPart)
+		var ended error
+		for len(refs) < listPart && ended == nil {
+			r, err := next()
+			if ended = err; err == nil {
+				refs = append(refs, r)
+			}
+		}
+		if row, err = b.list(ctx, id, at, refs); err != nil {
+			return nil, nil, err
+		}
+		if at += int64(len(refs)); ended == io.EOF {
+			break
+		}
+		if ended != nil {
+			return b.upload(row), nil, ended
+		}
+	}
+	l, err := b.lacking(ctx, row, part, first)
+	return b.upload(row), l, err
+}
+
+// list makes a part of the list durable.
+func (b *Bucket) list(ctx context.Context, id string, at int64, refs []cas.Ref) (*uploadRow, error) {
+	return b.changeListed(ctx, id, func(tx manifest.Tx, row *uploadRow) error {
+		if at != row.Chunks {
+			return &ListOffsetError{row.Chunks}
+		}
+		if len(refs) == 0 {
+			return nil
+		}
+		if row.Manifest != "" {
+			return ErrComplete
+		}
+		if err := b.checkList(row, refs); err != nil {
+			return err
+		}
+		if err := tx.PutValue(ctx, kindPart, b.partKey(id, row.Parts), manifest.AppendRefs(nil, refs)); err != nil {
+			return err
+		}
+		row.Parts++
+		row.Chunks += int64(len(refs))
+		for _, r := range refs {
+			row.Offset += int64(r.Length)
+		}
+		row.LastChunk = refs[len(refs)-1].Length
+		row.ExpiresAt = now().Add(b.b.UploadExpiry)
+		return nil
+	})
+}
+
+// checkList refuses a list that no splitter of the upload's name could have
+// cut, and one that is longer than it may be.
+func (b *Bucket) checkList(row *uploadRow, refs []cas.Ref) error {
+	s, err := chunker.Parse(row.Chunker)
+	if err != nil {
+		return err
+	}
+	if row.Chunks+int64(len(refs)) > MaxListed {
+		return fmt.Errorf("more than %d chunks: %w", MaxListed, ErrTooLarge)
+	}
+	size, last := row.Offset, row.LastChunk
+	for i, r := range refs {
+		if (i > 0 || row.Chunks > 0) && int(last) < s.Min() {
+			return fmt.Errorf("chunk %d of the list is not the last and has %d bytes, at least %d are cut: %w", row.Chunks+int64(i)-1, last, s.Min(), ErrList)
+		}
+		if r.Length == 0 || int64(r.Length) > int64(s.Max()) {
+			return fmt.Errorf("chunk %d of the list has %d bytes: want 1 to %d: %w", row.Chunks+int64(i), r.Length, s.Max(), ErrList)
+		}
+		last = r.Length
+		size += int64(r.Length)
+	}
+	if row.Length >= 0 && size > row.Length {
+		return fmt.Errorf("the list has more than the %d bytes declared: %w", row.Length, ErrSize)
+	}
+	return b.b.Limits.checkSize(size)
+}
+
+// findListed returns the row of an upload by chunk list.
+func (b *Bucket) findListed(ctx context.Context, id string) (*uploadRow, error) {
+	row, err := b.findUpload(ctx, id)
+	if err == nil && !row.Listed {
+		err = ErrNoUpload
+	}
+	return row, err
+}
+
+// changeListed changes the row of an upload by chunk list, of which several
+// requests may be under way.
+func (b *Bucket) changeListed(ctx context.Context, id string, fn func(tx manifest.Tx, row *uploadRow) error) (*uploadRow, error) {
+	var row *uploadRow
+	err := b.s.keep(ctx, func(tx manifest.Tx) error {
+		v, err := tx.Value(ctx, kindUpload, b.uploadKey(id))
+		if errors.Is(err, fs.ErrNotExist) {
+			return ErrNoUpload // cancelled meanwhile
+		}
+		if err != nil {
+			return err
+		}
+		if row, err = parseUpload(id, v); err != nil {
+			return err
+		}
+		if err := fn(tx, row); err != nil {
+			return err
+		}
+		return b.putUpload(ctx, tx, row)
+	})
+	return row, err
+}
+
+func parseUpload(id string, v []byte) (*uploadRow, error) {
+	row := new(uploadRow)
+	d := json.NewDecoder(strings.NewReader(string(v)))
+	d.UseNumber() // of metadata
+	if err := d.Decode(row); err != nil {
+		return nil, fmt.Errorf("upload %s: %w", id, err)
+	}
+	return row, nil
+}
+
+// minChunk is the shortest chunk of an upload's content but its last.
+func minChunk(row *uploadRow) int64 {
+	s, err := chunker.Parse(row.Chunker)
+	if err != nil {
+		return 1
+	}
+	return int64(s.Min())
+}
+
+// eachPart calls fn with the chunks of an upload, a part at a time from one on.
+func (b *Bucket) eachPart(ctx context.Context, row *uploadRow, from int, fn func([]cas.Ref) error) error {
+	for n := from; n < row.Parts; n++ {
+		v, err := b.s.meta.Value(ctx, kindPart, b.partKey(row.ID, n))
+		if err != nil {
+			return err
+		}
+		refs, err := manifest.ParseRefs(v)
+		if err != nil {
+			return err
+		}
+		if err := fn(refs); err != nil {
+			return err
+		}
+	}
+	return nil
+}
