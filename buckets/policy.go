@@ -31,9 +31,12 @@ type ruleBook struct {
 
 	mu       sync.Mutex
 	compiled map[string]*rules.Rule // rules of files, by source; mu
+	size     int                    // bytes of their sources; mu
 }
 
-const maxCompiled = 4096 // rules of files kept compiled
+// maxCompiled bounds the sources of the rules of files that are kept compiled,
+// in bytes: a rule takes about fifty times its source.
+const maxCompiled = 256 << 10
 
 // Authorize implements Authorizer.
 func (a *ruleBook) Authorize(ctx context.Context, req *Request) error {
@@ -161,8 +164,11 @@ func (a *ruleBook) compile(source string) (*rules.Rule, error) {
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if len(a.compiled) >= maxCompiled || a.compiled == nil {
-		a.compiled = make(map[string]*rules.Rule)
+	if a.compiled == nil || a.size+len(source) > maxCompiled {
+		a.compiled, a.size = make(map[string]*rules.Rule), 0
+	}
+	if a.compiled[source] == nil {
+		a.size += len(source)
 	}
 	a.compiled[source] = r
 	return r, nil

@@ -25,6 +25,9 @@ const (
 	// MaxCost bounds the work of one evaluation, in CEL's units: about one
 	// for each step or ten bytes looked at.
 	MaxCost = 20_000
+	// maxDepth bounds how deep expressions nest: finding out the type of
+	// lists in lists takes the cube of their depth.
+	maxDepth = 32
 )
 
 var (
@@ -126,6 +129,7 @@ func NewEnv() (*Env, error) {
 		cel.Variable("request", cel.ObjectType("rules.Request")),
 		cel.CrossTypeNumericComparisons(true),
 		cel.ParserExpressionSizeLimit(MaxSource),
+		cel.ParserRecursionLimit(maxDepth),
 	)
 	if err != nil {
 		return nil, fmt.Errorf("rules: %w", err)
@@ -152,7 +156,7 @@ func (e *Env) Compile(source string) (*Rule, error) {
 	tree, issues := e.cel.Compile(source)
 	if errs := issues.Errors(); len(errs) > 0 {
 		at := errs[0].Location
-		return nil, &SyntaxError{max(at.Line(), 1), at.Column() + 1, errs[0].Message}
+		return nil, &SyntaxError{max(at.Line(), 1), max(at.Column()+1, 1), errs[0].Message}
 	}
 	if t := tree.OutputType(); !t.IsExactType(cel.BoolType) && !t.IsExactType(cel.DynType) {
 		return nil, &SyntaxError{1, 1, fmt.Sprintf("rule is a %s, want a bool", t)}

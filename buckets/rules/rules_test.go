@@ -113,9 +113,33 @@ func TestHostile(t *testing.T) {
 	if !errors.Is(err, ErrFailed) || !strings.Contains(err.Error(), "cost") {
 		t.Errorf("%v, want ErrFailed for its cost", err)
 	}
+	big := input()
+	big.File.Name = strings.Repeat("a", 255)
+	for _, source := range []string{
+		"file.name" + strings.Repeat(".replace('a', 'aaaaaaaaaa')", 6) + " == ''",
+		"file.name" + strings.Repeat(".split('').join(file.name)", 10) + " == ''",
+		"['a', 'a']" + strings.Repeat(".map(x, x + x)", 20) + ".join() == ''",
+	} {
+		if err := compile(t, source).Eval(t.Context(), big); !errors.Is(err, ErrFailed) || !strings.Contains(err.Error(), "cost") {
+			t.Errorf("%.50s: %v, want ErrFailed for its cost", source, err)
+		}
+	}
 	env, _ := NewEnv()
-	if _, err := env.Compile(strings.Repeat("(", 2000) + "true" + strings.Repeat(")", 2000)); err == nil {
-		t.Error("2000 brackets deep compiles")
+	for _, source := range []string{
+		strings.Repeat("(", 2000) + "true" + strings.Repeat(")", 2000),
+		strings.Repeat("[", 100) + strings.Repeat("]", 100) + " == []",
+		strings.Repeat("{1: ", 100) + "1" + strings.Repeat("}", 100) + " == {}",
+		"file.name.matches('((a{1,100}){1,100}){1,100}')",
+		"'%.1000000f'.format([1.0]) == ''",
+	} {
+		_, err := env.Compile(source)
+		var syntax *SyntaxError
+		if !errors.As(err, &syntax) || syntax.Line < 1 || syntax.Column < 1 {
+			t.Errorf("%.50s: %v, want a SyntaxError with its place", source, err)
+		}
+	}
+	if _, err := env.Compile(strings.Repeat("(auth.id == file.owner && ", 20) + "true" + strings.Repeat(")", 20)); err != nil {
+		t.Errorf("what somebody may write: %v", err)
 	}
 }
 
