@@ -1,6 +1,7 @@
 package api
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -186,7 +187,8 @@ func (s *Server) usage(w http.ResponseWriter, r *http.Request, b *buckets.Bucket
 		TrashedFiles: u.TrashedFiles, TrashedBytes: u.TrashedBytes})
 }
 
-// readJSON decodes a body into v; an empty one is io.EOF.
+// readJSON decodes a body into v; an empty one is io.EOF. What v does not have
+// is refused: a misspelt limit that is ignored would be believed to hold.
 func readJSON(r *http.Request, v any) error { return readJSONUpTo(r, v, maxJSON) }
 
 // readJSONUpTo is readJSON for bodies of another size.
@@ -204,7 +206,12 @@ func readJSONUpTo(r *http.Request, v any, most int64) error {
 	if len(p) == 0 {
 		return fmt.Errorf("body is empty: %w: %w", errRequest, io.EOF)
 	}
-	if err := json.Unmarshal(p, v); err != nil {
+	if !json.Valid(p) {
+		return fmt.Errorf("body is not JSON: %w", errRequest)
+	}
+	d := json.NewDecoder(bytes.NewReader(p))
+	d.DisallowUnknownFields()
+	if err := d.Decode(v); err != nil {
 		return fmt.Errorf("body: %w: %w", errRequest, err)
 	}
 	return nil

@@ -3,11 +3,14 @@ package api_test
 import (
 	"bufio"
 	"bytes"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net/url"
 	"strings"
 	"testing"
+
+	"github.com/cairn-store/cairn/api/client"
 )
 
 func newReader(r io.Reader) *bufio.Reader { return bufio.NewReader(r) }
@@ -140,5 +143,31 @@ func TestDisguises(t *testing.T) {
 		if string(v.body) != c.content {
 			t.Errorf("%s: %q", c.name, v.body)
 		}
+	}
+}
+
+// A misspelt member is refused: what it should have limited would not be.
+func TestUnknownMembers(t *testing.T) {
+	w := newWorld(t)
+	f := new(client.File)
+	if err := json.Unmarshal(w.want(201, "", "POST", "/api/files/demo?name=f", strings.NewReader("x")).body, f); err != nil {
+		t.Fatal(err)
+	}
+	for path, bodies := range map[string][]string{
+		"PATCH /api/files/demo/" + f.ID:          {`{"acess": {"read": "false"}}`, `{"name": "g"} {}`, `{"name": "g"`},
+		"POST /api/files/demo/" + f.ID + "/copy": {`{"on_confict": "fail"}`},
+		"POST /api/files/demo/" + f.ID + "/sign": {`{"max_use": 1}`, `{"ips": "10.0.0.1"}`},
+		"POST /api/admin/keys":                   {`{"operator": true, "expires": "1h"}`, `{"operator": true} x`},
+		"POST /api/admin/signing-keys":           {`{"drop": true}`},
+		"POST /api/admin/explain":                {`{"bucket": "demo", "operation": "read", "file": "f"}`},
+	} {
+		method, path, _ := strings.Cut(path, " ")
+		for _, body := range bodies {
+			w.want(400, "invalid-request", method, path, strings.NewReader(body), "Content-Type", "application/json")
+		}
+	}
+	keys := w.want(200, "", "GET", "/api/admin/keys", nil)
+	if strings.Contains(string(keys.body), `"id"`) {
+		t.Errorf("keys were made: %s", keys.body)
 	}
 }

@@ -309,6 +309,11 @@ func SafeURL(u *url.URL) bool {
 	return u.Scheme == "https" || u.Scheme == "http" && (u.Hostname() == "localhost" || ip != nil && ip.IsLoopback())
 }
 
+// origin is a scheme, a host and perhaps a port. A star stands for whole names
+// below a domain: pages that match may send credentials, so it must say whose
+// they are.
+var origin = regexp.MustCompile(`^https?://((\*\.([A-Za-z0-9-]+\.)+)?[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*|\[[0-9a-f:]+\])(:[0-9]+)?$`)
+
 func (s *source) server(n *yaml.Node, sv *Server) {
 	for i, p := range sv.TrustedProxies {
 		if _, err := ParseNetwork(p); err != nil {
@@ -321,8 +326,8 @@ func (s *source) server(n *yaml.Node, sv *Server) {
 		}
 	}
 	for i, o := range sv.CORS.AllowedOrigins {
-		if o != "*" && !strings.HasPrefix(o, "https://") && !strings.HasPrefix(o, "http://") {
-			s.problem(get(n, "cors", "allowed_origins").Content[i], "origin %q: write it as https://host, or *", o)
+		if o != "*" && !origin.MatchString(o) {
+			s.problem(get(n, "cors", "allowed_origins").Content[i], "origin %q: write it as https://host, https://*.example.com, or *", o)
 		}
 	}
 }

@@ -145,7 +145,7 @@ func getenv(name string) (string, bool) { v, ok := env[name]; return v, ok }
 
 func TestConfig(t *testing.T) {
 	cfg, err := ParseConfig("alyx.yml", []byte(`
-server: {port: 8090, max_body_size: 10, trusted_proxies: [10.1.2.3/8, "::1"], cors: {enabled: true, allowed_origins: ["https://a.example"], max_age: 12h}}
+server: {port: 8090, max_body_size: 10, trusted_proxies: [10.1.2.3/8, "::1"], cors: {enabled: true, allowed_origins: ["https://a.example", "http://localhost:3000", "https://*.b.example", "http://[::1]:80"], max_age: 12h}}
 database:
   path: ${UNSET}
 auth:
@@ -198,6 +198,11 @@ func TestWrongConfig(t *testing.T) {
 		{"auth:\n  jwt: {jwks: 'http://x', algorithm: RS256}\n", "2:15", "fetched by https"},
 		{"server:\n  trusted_proxies: [proxy]\n", "2:21", "neither an address"},
 		{"server:\n  cors: {allowed_origins: [example.com]}\n", "2:28", "https://host"},
+		{"server:\n  cors: {allowed_origins: ['https://*']}\n", "2:28", "https://*.example.com"},
+		{"server:\n  cors: {allowed_origins: ['https://a.com', 'https://*.com']}\n", "2:45", "https://*.example.com"},
+		{"server:\n  cors: {allowed_origins: ['https://*example.com']}\n", "2:28", "https://*.example.com"},
+		{"server:\n  cors: {allowed_origins: ['https://a.*']}\n", "2:28", "https://*.example.com"},
+		{"server:\n  cors: {allowed_origins: ['https://a.com/']}\n", "2:28", "https://host"},
 	} {
 		_, err := ParseConfig("a.yml", []byte(c.text), getenv)
 		var ps Problems
