@@ -380,6 +380,30 @@ func TestMatrixDenied(t *testing.T) {
 	}
 }
 
+// Nor do versions that a forbidden file does not have tell that there is a file.
+func TestMissingVersionTellsNothing(t *testing.T) {
+	m := newMatrix(t, "private")
+	const j = "application/json"
+	for _, c := range []call{
+		{"", "GET", "FILE?version=99", "", "", "", 404, nil}, {"", "GET", "FILE/download?version=99", "", "", "", 404, nil},
+		{"", "GET", "FILE/versions/99", "", "", "", 404, nil}, {"", "GET", "FILE/versions/99/view", "", "", "", 404, nil},
+		{"", "GET", "VERSION?version=99", "", "", "", 404, nil}, {"", "GET", "FILE/manifest?version=99", "", "", "", 404, nil},
+		{"", "GET", "FILE/chunks/DIGEST?version=99", "", "", "", 404, nil}, {"", "GET", "FILE/versions/99/diff?from=98", "", "", "", 404, nil},
+		{"", "POST", "FILE/versions/99/restore", "", "", "", 404, nil}, {"", "DELETE", "FILE/versions/99", "", "", "", 404, nil},
+		{"", "POST", "FILE/copy", "", `{"version": 99}`, j, 404, nil}, {"", "POST", "FILE/sign", "", `{"version": 99}`, j, 404, nil},
+	} {
+		c.path = "/api/files/BUCKET/" + c.path
+		for who, code := range map[string]string{"bob": "file-not-found", "ann": "version-not-found"} {
+			bearer := token(t, who, nil)
+			a, gone := m.send(c, m.path(c, true), bearer), m.send(c, m.path(c, false), bearer)
+			if a.code() != code || gone.code() != "file-not-found" || who == "bob" && plain(a) != plain(gone) {
+				t.Errorf("%s: %s %s: %d %s\nmissing: %s", who, c.method, c.path, a.StatusCode, a.body, gone.body)
+			}
+		}
+	}
+	m.unharmed()
+}
+
 func headersOf(a *answer) []string {
 	h := maps.Clone(a.Header)
 	delete(h, "X-Request-Id")

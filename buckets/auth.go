@@ -58,7 +58,8 @@ type Request struct {
 	Upload *rules.Upload // what a create or an update by upload brings
 	Access bool          // an update of the file's own rules: they have no say in it
 
-	patch *Patch // an update without content: Upload is then the file as it would be
+	patch   *Patch // an update without content: Upload is then the file as it would be
+	restore uint64 // the version that it makes current again, 0 for none
 }
 
 // An Authorizer decides whether a request may go on: nil, or an error

@@ -107,6 +107,26 @@ func (b *Bucket) findVersion(ctx context.Context, id manifest.VersionID, opts *G
 		return nil, nil, err
 	}
 	if opts.Version != 0 && opts.Version != m.Version {
+		return f, nil, ErrNoVersion
+	}
+	return f, m, nil
+}
+
+// permitted finds the file or version id, and asks whether the principal may
+// do op to it. That a version is missing is told only to those who may.
+func (b *Bucket) permitted(ctx context.Context, op Op, id string, opts *GetOptions) (*manifest.File, *manifest.Manifest, error) {
+	f, m, err := b.find(ctx, id, opts)
+	missing := errors.Is(err, ErrNoVersion) && f != nil
+	if missing {
+		m, err = b.s.meta.Manifest(ctx, f.Current)
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := b.allow(ctx, op, b.file(f, m)); err != nil {
+		return nil, nil, err
+	}
+	if missing {
 		return nil, nil, ErrNoVersion
 	}
 	return f, m, nil
@@ -155,15 +175,11 @@ func stateName(s manifest.State) State {
 
 // Stat describes the file (f_…) or version (m_…) id.
 func (b *Bucket) Stat(ctx context.Context, id string, opts *GetOptions) (*File, error) {
-	f, m, err := b.find(ctx, id, opts)
+	f, m, err := b.permitted(ctx, OpRead, id, opts)
 	if err != nil {
 		return nil, err
 	}
-	out := b.file(f, m)
-	if err := b.allow(ctx, OpRead, out); err != nil {
-		return nil, err
-	}
-	return out, nil
+	return b.file(f, m), nil
 }
 
 // StatPath describes the active file at a path: folder and name joined by '/'.
@@ -181,18 +197,14 @@ func (b *Bucket) StatPath(ctx context.Context, path string) (*File, error) {
 // Open opens the content of the file (f_…) or version (m_…) id. ctx governs
 // all reads of the object.
 func (b *Bucket) Open(ctx context.Context, id string, opts *GetOptions) (*Object, error) {
-	f, m, err := b.find(ctx, id, opts)
+	f, m, err := b.permitted(ctx, OpDownload, id, opts)
 	if err != nil {
-		return nil, err
-	}
-	file := b.file(f, m)
-	if err := b.allow(ctx, OpDownload, file); err != nil {
 		return nil, err
 	}
 	if err := b.useNow(ctx); err != nil {
 		return nil, err
 	}
-	return &Object{File: *file, Content: manifest.NewReader(ctx, b.chunks, b.segments(), &m.Content)}, nil
+	return &Object{File: *b.file(f, m), Content: manifest.NewReader(ctx, b.chunks, b.segments(), &m.Content)}, nil
 }
 
 // List yields the files that opts choose and the list rule allows. A rule
@@ -200,8 +212,8 @@ func (b *Bucket) Open(ctx context.Context, id string, opts *GetOptions) (*Object
 func (b *Bucket) List(ctx context.Context, opts *ListOptions) iter.Seq2[*File, error] {
 	return func(yield func(*File, error) bool) {
 		err := b.allow(ctx, OpList, nil)
-		perFile := b.b.FileRules || errors.Is(err, ErrPerFile)
-		if err != nil && !errors.Is(err, ErrPerFile) {
+		perFile := errors.Is(err, ErrPerFile)
+		if err != nil && !perFile {
 			yield(nil, err)
 			return
 		}

@@ -48,7 +48,13 @@ func (b *Bucket) row(ctx context.Context, req *Request, id, ifMatch string, opts
 	}
 	req.File = b.file(f, m)
 	if req.patch != nil {
-		req.Upload = req.patch.brings(req.File)
+		after := *req.File
+		if req.restore != 0 {
+			if old, err := b.s.meta.Version(ctx, fid, req.restore); err == nil { // else the transaction will see
+				after.Size, after.MIMEType = old.Size, old.MIMEType
+			}
+		}
+		req.Upload = req.patch.brings(&after)
 	}
 	if err := b.decide(ctx, req); err != nil {
 		return err

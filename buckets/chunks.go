@@ -61,11 +61,8 @@ func (b *Bucket) Chunk(ctx context.Context, id, digest string, opts *GetOptions)
 // eachRef authorises op and calls fn for every element of a chunk list until
 // it fails.
 func (b *Bucket) eachRef(ctx context.Context, op Op, id string, opts *GetOptions, fn func(cas.Ref) error) error {
-	f, m, err := b.find(ctx, id, opts)
+	_, m, err := b.permitted(ctx, op, id, opts)
 	if err != nil {
-		return err
-	}
-	if err := b.allow(ctx, op, b.file(f, m)); err != nil {
 		return err
 	}
 	return m.Content.Refs(ctx, b.segments(), fn)

@@ -78,17 +78,28 @@ func (p *Policy) fill() {
 // lie.
 const bound = "bucket"
 
-// bind ties every bucket to its domain. Commits check the tie, so that no
-// upload that began before a move ends up in the wrong place.
+// bind ties every bucket to its domain, and unties those that are left out.
+// Commits check the tie, so that no upload that began before a move ends up in
+// the wrong place, or in none.
 func (s *Store) bind(ctx context.Context, policies map[string]Policy) error {
-	used, err := s.meta.Buckets(ctx)
+	known, err := s.meta.Buckets(ctx)
 	if err != nil {
 		return err
 	}
+	for v, err := range s.meta.Values(ctx, bound, "") { // an upload may just be making the first file of any
+		if err != nil {
+			return err
+		}
+		known = append(known, v.Key)
+	}
 	return s.keep(ctx, func(tx manifest.Tx) error {
-		for _, name := range used {
+		for _, name := range known {
 			p, ok := policies[name]
-			if err := stays(ctx, tx, name, p.Domain, ok); err != nil {
+			err := stays(ctx, tx, name, p.Domain, ok)
+			if err == nil && !ok {
+				err = tx.DropValue(ctx, bound, name)
+			}
+			if err != nil {
 				return err
 			}
 		}
@@ -132,6 +143,9 @@ var errMoved = fmt.Errorf("the bucket's backend was changed during the upload: %
 // was put.
 func (u *upload) here(ctx context.Context, tx manifest.Tx) error {
 	d, err := tx.Value(ctx, bound, u.b.b.name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return ErrNoBucket
+	}
 	if err == nil && string(d) != u.b.b.Domain {
 		return errMoved
 	}

@@ -83,6 +83,23 @@ func TestMoveDuringUpload(t *testing.T) {
 	put(t, bucket(t, s, "a"), "f", "x", nil)
 }
 
+// A bucket that is left out takes nothing more, not even what it has just
+// been found to allow: nobody would find it.
+func TestLeftOutDuringUpload(t *testing.T) {
+	s := declared(t, `buckets: {a: {backend: one, rules: {create: "true"}}, b: {backend: one}}`)
+	asked := 0
+	ann := bucket(t, s, "a").As(&buckets.Principal{ID: "ann", Explain: func(*buckets.Decision) {
+		if asked++; asked == 2 { // at the commit
+			must(t, s.ApplySchema(t.Context(), parse(t, `buckets: {b: {backend: one}}`)))
+		}
+	}})
+	_, err := ann.Put(t.Context(), "f", strings.NewReader("x"), nil)
+	wantErr(t, "put", err, buckets.ErrNoBucket)
+	must(t, s.ApplySchema(t.Context(), parse(t, `buckets: {b: {backend: one}}`)))
+	must(t, s.ApplySchema(t.Context(), parse(t, `buckets: {a: {backend: two}, b: {backend: one}}`)))
+	put(t, bucket(t, s, "a"), "f", "x", nil)
+}
+
 // A store that was rebuilt still knows where its buckets lie.
 func TestUndeclaredAtStart(t *testing.T) {
 	dir := t.TempDir()

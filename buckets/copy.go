@@ -12,11 +12,8 @@ func (b *Bucket) Copy(ctx context.Context, id string, dst *Bucket, opts *CopyOpt
 	if opts == nil {
 		opts = &CopyOptions{}
 	}
-	src, m, err := b.find(ctx, id, &GetOptions{Version: opts.Version})
+	src, m, err := b.permitted(ctx, OpDownload, id, &GetOptions{Version: opts.Version})
 	if err != nil {
-		return nil, err
-	}
-	if err := b.allow(ctx, OpDownload, b.file(src, m)); err != nil {
 		return nil, err
 	}
 	put := &PutOptions{Folder: src.Folder, MIMEType: m.DeclaredMIMEType, OnConflict: opts.OnConflict, Once: opts.Once}

@@ -156,9 +156,11 @@ func (d *fsDir) ReadDir(n int) ([]fs.DirEntry, error) {
 }
 
 // list returns the entries of a directory, leaping over what lies in its
-// directories.
+// directories where no file has a say of its own.
 func (v *bucketFS) list(name string) ([]fs.DirEntry, error) {
-	if err := v.b.allow(v.ctx, OpList, nil); err != nil {
+	err := v.b.allow(v.ctx, OpList, nil)
+	perFile := errors.Is(err, ErrPerFile)
+	if err != nil && !perFile {
 		return nil, err
 	}
 	prefix := name + "/"
@@ -172,26 +174,43 @@ func (v *bucketFS) list(name string) ([]fs.DirEntry, error) {
 		if f == nil || err != nil {
 			return sortedEntries(entries), err
 		}
-		rest := strings.TrimPrefix(f.Path(), prefix)
+		after = f.Path()
+		rest := strings.TrimPrefix(after, prefix)
 		dir, _, deeper := strings.Cut(rest, "/")
-		if deeper {
+		var file *File
+		if perFile || !deeper {
+			if file, err = v.seen(f, perFile); err != nil {
+				return nil, err
+			}
+			if file == nil {
+				continue
+			}
+		}
+		switch {
+		case deeper:
 			entries[dir] = fs.FileInfoToDirEntry(fsInfo{name: dir})
 			after = prefix + dir + "/\xff" // past all paths, which are UTF-8
-			continue
+		case entries[rest] == nil: // else a directory hides it
+			entries[rest] = fs.FileInfoToDirEntry(fsInfo{file: file})
 		}
-		after = f.Path()
-		if entries[rest] != nil {
-			continue // a directory hides it
-		}
-		m, err := v.b.s.meta.Manifest(v.ctx, f.Current)
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
-		if err != nil {
-			return nil, err
-		}
-		entries[rest] = fs.FileInfoToDirEntry(fsInfo{file: v.b.file(f, m)})
 	}
+}
+
+// seen describes a file of the listing, nil if it has gone or, where each file
+// decides, is not for the view's principal.
+func (v *bucketFS) seen(f *manifest.File, perFile bool) (*File, error) {
+	m, err := v.b.s.meta.Manifest(v.ctx, f.Current)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	file := v.b.file(f, m)
+	if perFile && !v.b.mayList(v.ctx, file) {
+		return nil, v.ctx.Err()
+	}
+	return file, nil
 }
 
 // next returns the first active file under prefix whose path comes after a

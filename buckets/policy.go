@@ -134,6 +134,8 @@ func (a *ruleBook) byRule(ctx context.Context, d *Decision, b *bucket, req *Requ
 		}
 		if err := rule.Eval(ctx, ruleInput(req)); err != nil {
 			d.Err = concept(err.Error(), fs.ErrPermission)
+		} else if req.Op == OpList && req.File == nil && b.FileRules {
+			d.Err = ErrPerFile // some may have a rule of their own
 		}
 		return
 	}

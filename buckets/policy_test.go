@@ -170,6 +170,20 @@ func TestUpdateRulesSeeChanges(t *testing.T) {
 	wantErr(t, "a move by another way", err, fs.ErrPermission)
 	_, err = ann.RestoreVersion(t.Context(), f.ID, 1)
 	must(t, err)
+
+	// A restore brings the size and type of the version that it restores.
+	b, ann, _, _ := ruled(t, buckets.Policy{}, map[buckets.Op]string{
+		buckets.OpUpdate: `upload.size < 10 && upload.mime_type == "text/plain"`, buckets.OpRead: all})
+	f = put(t, b, "f", "short", nil)
+	put(t, b, "f", "larger than 10", nil)
+	put(t, b, "f", "GIF89a", nil)
+	put(t, b, "f", "short too", nil)
+	for n, want := range []error{nil, fs.ErrPermission, fs.ErrPermission} {
+		_, err = ann.RestoreVersion(t.Context(), f.ID, uint64(n+1))
+		wantErr(t, fmt.Sprintf("restore of version %d", n+1), err, want)
+	}
+	_, err = ann.RestoreVersion(t.Context(), f.ID, 99)
+	wantErr(t, "restore of no version", err, buckets.ErrNoVersion)
 }
 
 // A copy has of its original what its maker may see.
@@ -240,6 +254,37 @@ func TestFileRules(t *testing.T) {
 	_, ann, _, _ = ruled(t, buckets.Policy{}, ownersOnly())
 	f = put(t, ann, "f", "x", nil)
 	wantErr(t, "where files have no rules", set(ann, map[string]string{"read": "true"}), buckets.ErrAccess)
+}
+
+// What a file's own rule hides is not seen by way of sums and directories.
+func TestFileRulesHide(t *testing.T) {
+	b, ann, bob, _ := ruled(t, buckets.Policy{FileRules: true}, map[buckets.Op]string{buckets.OpRead: signedIn, buckets.OpUpdate: mine, buckets.OpCreate: signedIn})
+	hide := &buckets.Patch{Access: &map[string]string{"list": mine, "read": mine}}
+	for _, folder := range []string{"", "open", "secret"} {
+		for _, name := range []string{"hidden", "shown"} {
+			f := put(t, ann, name, "x", &buckets.PutOptions{Folder: folder})
+			if name == "hidden" || folder == "secret" {
+				_, err := ann.Update(t.Context(), f.ID, hide)
+				must(t, err)
+			}
+		}
+	}
+	for who, c := range map[*buckets.Bucket]string{bob: "open open/shown shown", b: "hidden open open/hidden open/shown secret secret/hidden secret/shown shown"} {
+		var got []string
+		must(t, fs.WalkDir(who.FS(t.Context()), ".", func(path string, d fs.DirEntry, err error) error {
+			if path != "." {
+				got = append(got, path)
+			}
+			return err
+		}))
+		if strings.Join(got, " ") != c {
+			t.Errorf("%q, want %q", got, c)
+		}
+	}
+	_, err := bob.Usage(t.Context())
+	wantErr(t, "usage", err, fs.ErrPermission)
+	_, err = b.Usage(t.Context())
+	must(t, err)
 }
 
 func TestDisabled(t *testing.T) {

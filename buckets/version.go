@@ -45,7 +45,7 @@ func version(ctx context.Context, tx manifest.Tx, f *manifest.File, n uint64) (*
 // RestoreVersion makes a new version of the file id with the content of
 // version n, moving no data.
 func (b *Bucket) RestoreVersion(ctx context.Context, id string, n uint64) (*File, error) {
-	return b.edit(ctx, &Request{Op: OpUpdate, patch: &Patch{}}, id, "", nil, func(tx manifest.Tx, f *manifest.File, _ *manifest.Manifest) error {
+	return b.edit(ctx, &Request{Op: OpUpdate, patch: &Patch{}, restore: n}, id, "", nil, func(tx manifest.Tx, f *manifest.File, _ *manifest.Manifest) error {
 		m, err := version(ctx, tx, f, n)
 		if err != nil {
 			return err
