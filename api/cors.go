@@ -24,7 +24,7 @@ func (s *Server) withCORS(next http.Handler) http.Handler {
 			"Tus-Resumable", "Upload-Checksum", "Upload-Complete", "Upload-Concat", "Upload-Defer-Length", "Upload-Draft-Interop-Version",
 			"Upload-Length", "Upload-Limit", "Upload-Metadata", "Upload-Offset", "X-HTTP-Method-Override", "Origin", "Repr-Digest", "Want-Repr-Digest", "Content-Digest"},
 		ExposedHeaders: []string{"Accept-Ranges", "Content-Disposition", "Content-Length", "Content-Location", "Content-Range", "ETag", "Last-Modified", "Location",
-			"Repr-Digest", "Retry-After", "X-File-Id", "X-Request-ID", "Idempotent-Replayed",
+			"Repr-Digest", "Retry-After", "X-Chunker", "X-File-Id", "X-Manifest-Id", "X-Request-ID", "Idempotent-Replayed",
 			"Tus-Checksum-Algorithm", "Tus-Extension", "Tus-Max-Size", "Tus-Resumable", "Tus-Version", "Upload-Complete", "Upload-Concat",
 			"Upload-Defer-Length", "Upload-Draft-Interop-Version", "Upload-Expires", "Upload-Length", "Upload-Limit", "Upload-Metadata", "Upload-Offset"},
 		MaxAge: 600, // seconds

@@ -136,30 +136,6 @@ func (s *Server) copy(w http.ResponseWriter, r *http.Request, src *buckets.Bucke
 	return s.writeFile(w, r, http.StatusCreated, f)
 }
 
-// manifest answers with the chunk list, a JSON object a line.
-func (s *Server) manifest(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
-	opts, _, err := getOptions(r)
-	if err != nil {
-		return err
-	}
-	w.Header().Set("Content-Type", "application/x-ndjson")
-	enc := json.NewEncoder(w)
-	started := false
-	for c, err := range b.Chunks(r.Context(), mux.Vars(r)["id"], opts) {
-		if err == nil {
-			started = true
-			err = enc.Encode(client.Chunk{Digest: c.Digest, Size: c.Size})
-		}
-		if err != nil && started {
-			return &brokenError{err}
-		}
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 // references lists the records that hold a file.
 func (s *Server) references(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
 	f, err := b.Stat(r.Context(), mux.Vars(r)["id"], nil)

@@ -151,8 +151,8 @@ func (b *Bucket) file(f *manifest.File, m *manifest.Manifest) *File {
 	out := &File{
 		ID: string(f.ID), ManifestID: string(m.ID), Bucket: f.Bucket, Name: f.Name, Folder: f.Folder,
 		Size: m.Size, MIMEType: m.MIMEType, DeclaredMIMEType: m.DeclaredMIMEType,
-		Checksums: map[string]string{"root": m.Root.String()},
-		Version:   m.Version, VersionsCount: int(f.Versions), State: stateName(f.State), Owner: f.Owner,
+		Chunker: m.Chunker, Checksums: map[string]string{"root": m.Root.String()},
+		Version: m.Version, VersionsCount: int(f.Versions), State: stateName(f.State), Owner: f.Owner,
 		Access: f.Access, Metadata: decodeMetadata(f.Metadata), Tags: f.Tags,
 		CreatedAt: f.CreatedAt, UpdatedAt: f.UpdatedAt, DeletedAt: f.DeletedAt, VersionCreatedAt: m.CreatedAt,
 	}

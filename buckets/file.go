@@ -18,6 +18,7 @@ type File struct {
 	MIMEType         string // found in the content
 	DeclaredMIMEType string // said by the uploader, "" if nothing was said
 
+	Chunker   string            // how this version is cut, see chunker.Parse
 	Checksums map[string]string // "root" always; "sha256", "blake3", "md5" by choice; lower-case hex
 
 	Version       uint64

@@ -11,20 +11,28 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"time"
 )
 
 // A Client talks to one server. Its methods may run concurrently.
 type Client struct {
-	base  *url.URL
-	http  *http.Client
-	token string
+	base     *url.URL
+	http     *http.Client
+	token    string
+	patience time.Duration
 }
 
 // Options are choices of New; nil and zero values mean the defaults.
 type Options struct {
-	HTTP  *http.Client // http.DefaultClient
+	HTTP  *http.Client // one with the settings of http.DefaultClient, that keeps more idle connections
 	Token string       // sent as a bearer token; "" sends none
+
+	// Patience is how long Put and Download try to reach a server that has
+	// answered before, without anything moving; 2 minutes by default.
+	Patience time.Duration
 }
+
+const idleConnections = 64 // to the server
 
 // New returns a client of the server at base, such as "http://127.0.0.1:8090".
 func New(base string, opts *Options) (*Client, error) {
@@ -32,11 +40,19 @@ func New(base string, opts *Options) (*Client, error) {
 	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
 		return nil, fmt.Errorf("server %q: want an address such as http://127.0.0.1:8090: %w", base, fs.ErrInvalid)
 	}
-	c := &Client{base: u, http: http.DefaultClient}
-	if opts != nil {
-		c.token = opts.Token
-		if opts.HTTP != nil {
-			c.http = opts.HTTP
+	if opts == nil {
+		opts = &Options{}
+	}
+	c := &Client{base: u, http: opts.HTTP, token: opts.Token, patience: opts.Patience}
+	if c.patience == 0 {
+		c.patience = 2 * time.Minute
+	}
+	if c.http == nil {
+		c.http = http.DefaultClient
+		if t, ok := http.DefaultTransport.(*http.Transport); ok {
+			t = t.Clone()
+			t.MaxIdleConnsPerHost = idleConnections
+			c.http = &http.Client{Transport: t}
 		}
 	}
 	return c, nil
@@ -49,6 +65,9 @@ type Error struct {
 	Code      string `json:"code"` // as listed in api/ERRORS.md
 	Detail    string `json:"detail"`
 	RequestID string `json:"instance"`
+
+	Details    json.RawMessage `json:"details"` // by code
+	RetryAfter time.Duration   `json:"-"`       // what the server asks to wait, if it does
 }
 
 func (e *Error) Error() string {
@@ -117,15 +136,18 @@ func (c *Client) do(ctx context.Context, q *request) (*http.Response, error) {
 	}
 	defer resp.Body.Close()
 	e := &Error{}
-	p, _ := io.ReadAll(io.LimitReader(resp.Body, 64<<10)) // the status says enough
+	p, _ := io.ReadAll(io.LimitReader(resp.Body, maxRefusal)) // the status says enough
 	if json.Unmarshal(p, e) != nil {
 		e.Detail = strings.TrimSpace(string(p))
 	}
-	e.Status = resp.StatusCode
+	e.Status, e.RetryAfter = resp.StatusCode, retryAfter(resp.Header)
 	return nil, e
 }
 
-const maxAnswer = 64 << 20 // bytes of JSON
+const (
+	maxAnswer  = 64 << 20 // bytes of JSON
+	maxRefusal = 2 << 20  // bytes of an error, which may list 10,000 digests
+)
 
 // call sends a request and decodes the answer into out, unless that is nil.
 func (c *Client) call(ctx context.Context, q *request, out any) error {
@@ -138,7 +160,9 @@ func (c *Client) call(ctx context.Context, q *request, out any) error {
 		return nil
 	}
 	p, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
-	if err == nil {
+	if err != nil {
+		err = &brokenError{err}
+	} else {
 		err = json.Unmarshal(p, out)
 	}
 	if err != nil {

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"math/rand/v2"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
@@ -216,4 +217,49 @@ func TestReportCheckDump(t *testing.T) {
 	if _, stderr := s.run(1, "", "ls"); !strings.Contains(stderr, "in use by another process; talk to that process with --server") {
 		t.Errorf("locked: %s", stderr)
 	}
+}
+
+// What is on this machine is not received again, and a file appears whole.
+func TestGetWithSeeds(t *testing.T) {
+	targets(t, func(t *testing.T, s *shell) {
+		dir := t.TempDir()
+		content := make([]byte, 6<<20)
+		rand.NewChaCha8([32]byte{1}).Read(content)
+		f := write(t, filepath.Join(dir, "f"), string(content))
+		s.run(0, "", "put", f)
+		changed := string(content[:1000]) + strings.Repeat("+", 100) + string(content[1000:])
+		s.run(0, "", "put", write(t, f, changed))
+		get := func(args ...string) (got struct {
+			Size, Version int64
+			Received      int64  `json:"received_bytes"`
+			Reused        int64  `json:"reused_bytes"`
+			ManifestID    string `json:"manifest_id"`
+		}) {
+			t.Helper()
+			out, _ := s.run(0, "", append([]string{"get", "--json", "demo/f"}, args...)...)
+			if err := json.Unmarshal([]byte(out), &got); err != nil {
+				t.Fatalf("%v: %s", err, out)
+			}
+			return got
+		}
+		old := write(t, filepath.Join(dir, "old"), string(content))
+		out := filepath.Join(dir, "out")
+		got := get("--seed", old, "-o", out)
+		if p, err := os.ReadFile(out); err != nil || string(p) != changed {
+			t.Errorf("%d bytes, %v", len(p), err)
+		}
+		if got.Size != int64(len(changed)) || got.Version != 2 || s.target[0] == "--server" && (got.Received > 1<<20 || got.Reused+got.Received != got.Size) {
+			t.Errorf("with a seed: %+v", got)
+		}
+		// What lies there already counts, too.
+		if got := get("--version", "1", "-o", out); s.target[0] == "--server" && got.Received > 1<<20 {
+			t.Errorf("over another version: %+v", got)
+		}
+		if names, err := filepath.Glob(filepath.Join(dir, ".cairn-*")); err != nil || len(names) > 0 {
+			t.Errorf("left: %v, %v", names, err)
+		}
+		s.run(0, "", "get", "demo/f", "-o", os.DevNull)
+		s.run(2, "", "get", "demo/f", "--seed", old)
+		s.run(1, "", "get", "demo/f", "--seed", dir, "-o", out)
+	})
 }

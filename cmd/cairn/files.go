@@ -21,6 +21,7 @@ import (
 type files interface {
 	Upload(ctx context.Context, bucket, name string, r io.Reader, opts *client.UploadOptions) (*client.File, error)
 	Open(ctx context.Context, bucket, id string, opts *client.GetOptions) (io.ReadCloser, int64, error)
+	Download(ctx context.Context, bucket, id string, dst client.Destination, opts *client.DownloadOptions) (*client.Fetched, error)
 	Stat(ctx context.Context, bucket, id string, opts *client.GetOptions) (*client.File, error)
 	List(ctx context.Context, bucket string, opts *client.ListOptions) iter.Seq2[*client.File, error]
 	Versions(ctx context.Context, bucket, id string) iter.Seq2[*client.File, error]
@@ -124,6 +125,25 @@ func (d directory) Open(ctx context.Context, bucket, id string, o *client.GetOpt
 		return nil, 0, err
 	}
 	return c, c.Size, nil
+}
+
+// Download copies the content: nothing is gained by seeds on one machine.
+func (d directory) Download(ctx context.Context, bucket, id string, dst client.Destination, o *client.DownloadOptions) (*client.Fetched, error) {
+	b, err := d.s.Bucket(bucket)
+	if err != nil {
+		return nil, err
+	}
+	c, err := b.Open(ctx, id, getOptions(&o.GetOptions))
+	if err != nil {
+		return nil, err
+	}
+	defer c.Close()
+	if err := dst.Truncate(0); err != nil {
+		return nil, err
+	}
+	p := &client.Progress{Size: c.Size}
+	n, err := io.Copy(&toldWriter{io.NewOffsetWriter(dst, 0), p, o.Progress}, c)
+	return &client.Fetched{File: api.View(&c.File, true), ReceivedBytes: n}, err
 }
 
 func (d directory) Stat(ctx context.Context, bucket, id string, o *client.GetOptions) (*client.File, error) {

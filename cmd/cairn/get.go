@@ -2,9 +2,12 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"io"
+	"io/fs"
 	"os"
 	"path"
 	"path/filepath"
@@ -19,23 +22,31 @@ func newGet(t *target) *cobra.Command {
 	var out string
 	var recursive bool
 	var version uint64
+	var seeds []string
 	cmd := &cobra.Command{
 		Use: "get [flags] BUCKET/ID", Short: "Read a file, or a tree with --recursive",
-		Long: "Read a file by ID, manifest ID or path. With --recursive BUCKET[/FOLDER] read all files there into a directory.",
+		Long: `Read a file by ID, manifest ID or path. With --recursive BUCKET[/FOLDER] read all files there into a directory.
+
+A file appears under its name only when it is whole and verified. What a get that was interrupted has received lies beside it, in a file
+that begins with .cairn-, and the next one goes on from there. From a server only what is missing travels: chunks that FILE held before, or that a
+--seed holds, such as an older copy, are taken from there.`,
 		Args: wants(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if recursive && out == "" {
+			switch {
+			case recursive && out == "":
 				return usageError{errors.New("get --recursive needs -o DIR")}
+			case len(seeds) > 0 && (recursive || out == "" || out == "-"):
+				return usageError{errors.New("--seed needs -o FILE, and goes with a single file")}
 			}
 			fl, done, err := t.open(cmd.Context())
 			if err != nil {
 				return err
 			}
-			g := &getter{files: fl, bar: newBar(cmd.ErrOrStderr(), "read")}
+			g := &getter{t: t, files: fl, out: cmd.OutOrStdout(), bar: newBar(cmd.ErrOrStderr(), "read")}
 			if recursive {
 				err = g.tree(cmd.Context(), args[0], out)
-			} else {
-				err = g.one(cmd.Context(), args[0], version, out, cmd.OutOrStdout())
+			} else if err = g.open(seeds); err == nil {
+				err = g.one(cmd.Context(), args[0], version, out)
 			}
 			g.bar.stop()
 			return errors.Join(err, done())
@@ -45,46 +56,156 @@ func newGet(t *target) *cobra.Command {
 	f.StringVarP(&out, "output", "o", "", "file or directory to write (default: standard output)")
 	f.BoolVarP(&recursive, "recursive", "r", false, "read a bucket or folder with all below it")
 	f.Uint64Var(&version, "version", 0, "number of the version to read (default: the current one)")
+	f.StringArrayVar(&seeds, "seed", nil, "local file that may hold parts of the content (can be repeated)")
 	return cmd
 }
 
 type getter struct {
+	t     *target
 	files files
+	seeds []client.Seed
+	out   io.Writer
 	bar   *bar
 }
 
-func (g *getter) one(ctx context.Context, ref string, version uint64, out string, stdout io.Writer) error {
+// open opens the seeds, to the end of the process.
+func (g *getter) open(names []string) error {
+	for _, name := range names {
+		f, err := os.Open(name)
+		if err != nil {
+			return err
+		}
+		if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
+			return errors.Join(fmt.Errorf("--seed %s: want a file", name), err)
+		}
+		g.seeds = append(g.seeds, f)
+	}
+	return nil
+}
+
+func (g *getter) one(ctx context.Context, ref string, version uint64, out string) error {
 	bucket, id, err := resolve(ctx, g.files, ref)
 	if err != nil {
 		return err
 	}
 	opts := &client.GetOptions{Version: version}
 	if out == "" || out == "-" {
-		return g.copy(ctx, bucket, id, opts, stdout)
+		return g.copy(ctx, bucket, id, opts, g.out)
+	}
+	if info, err := os.Stat(out); err == nil && !info.Mode().IsRegular() {
+		f, err := os.OpenFile(out, os.O_WRONLY, 0)
+		if err != nil {
+			return err
+		}
+		return errors.Join(g.copy(ctx, bucket, id, opts, f), f.Close())
+	}
+	f, err := g.files.Stat(ctx, bucket, id, opts)
+	if err != nil {
+		return err
 	}
 	dir, err := os.OpenRoot(filepath.Dir(out))
 	if err != nil {
 		return err
 	}
 	defer dir.Close()
-	return g.write(ctx, bucket, id, opts, dir, filepath.Base(out))
-}
-
-// write makes a file that appears only when it is whole.
-func (g *getter) write(ctx context.Context, bucket, id string, opts *client.GetOptions, dir *os.Root, name string) error {
-	temp := path.Join(path.Dir(name), ".cairn-"+id)
-	f, err := dir.OpenFile(temp, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o666)
+	part := newPart(dir, filepath.Base(out), f)
+	left, err := part.leftovers()
 	if err != nil {
 		return err
 	}
-	err = errors.Join(g.copy(ctx, bucket, id, opts, f), f.Close())
-	if err == nil {
-		err = dir.Rename(temp, name)
-	}
+	got, err := g.write(ctx, f, f.ManifestID, part, left)
 	if err != nil {
-		dir.Remove(temp) // err is what the caller learns
+		return err
 	}
+	for _, name := range left {
+		dir.Remove(name) // what remains is of use to nobody, and harms nobody
+	}
+	return g.show(got, out)
+}
+
+func (g *getter) show(got *client.Fetched, out string) error {
+	if g.t.json {
+		return json.NewEncoder(g.out).Encode(struct {
+			*client.Fetched
+			Output string `json:"output"`
+		}{got, out})
+	}
+	if got.ReusedBytes == 0 {
+		return nil
+	}
+	_, err := fmt.Fprintf(g.out, "%s/%s  %s  %s (version %d, %s received)\n", got.Bucket, got.ID, out, bytesText(got.Size), got.Version, bytesText(got.ReceivedBytes))
 	return err
+}
+
+// A part is a file that is not whole yet. Its name is the same whenever the
+// same version is read to the same place, so that an interrupted get is
+// gone on with.
+type part struct {
+	dir        *os.Root
+	name, temp string
+	suffix     string // of temp, for the same name and any version
+}
+
+func newPart(dir *os.Root, name string, f *client.File) *part {
+	h := fnv.New32a()
+	io.WriteString(h, path.Base(name))
+	suffix := fmt.Sprintf("-%08x", h.Sum32())
+	return &part{dir, name, path.Join(path.Dir(name), ".cairn-"+f.ManifestID+suffix), suffix}
+}
+
+// leftovers are parts of other versions.
+func (p *part) leftovers() ([]string, error) {
+	names, err := fs.Glob(p.dir.FS(), path.Join(path.Dir(p.name), ".cairn-m_*"+p.suffix))
+	left := names[:0]
+	for _, name := range names {
+		if name != p.temp {
+			left = append(left, name)
+		}
+	}
+	return left, err
+}
+
+// write makes a file that appears only when it is whole. What the file held
+// before, and the files named seeds beside it, may hold parts of it.
+func (g *getter) write(ctx context.Context, f *client.File, id string, p *part, seeds []string) (*client.Fetched, error) {
+	out, err := p.dir.OpenFile(p.temp, os.O_CREATE|os.O_RDWR, 0o666)
+	if err != nil {
+		return nil, err
+	}
+	got, err := g.fetch(ctx, f, id, p, out, append(seeds, p.name))
+	err = errors.Join(err, out.Close())
+	if err == nil {
+		err = p.dir.Rename(p.temp, p.name)
+	}
+	if info, serr := p.dir.Stat(p.temp); err != nil && serr == nil && info.Size() < large {
+		p.dir.Remove(p.temp) // err is what the caller learns
+	}
+	return got, err
+}
+
+// fetch writes the content of f to out. A small file is not worth looking
+// for what is here already.
+func (g *getter) fetch(ctx context.Context, f *client.File, id string, p *part, out *os.File, seeds []string) (*client.Fetched, error) {
+	opts := &client.DownloadOptions{Progress: g.bar.follow()}
+	if f.Size < large && len(g.seeds) == 0 {
+		if err := out.Truncate(0); err != nil {
+			return nil, err
+		}
+		err := g.copy(ctx, f.Bucket, id, nil, out)
+		return &client.Fetched{File: f, ReceivedBytes: f.Size}, err
+	}
+	opts.Seeds = append(opts.Seeds, g.seeds...)
+	for _, name := range seeds {
+		s, err := p.dir.Open(name)
+		if err != nil {
+			continue // nobody asked for it
+		}
+		defer s.Close()
+		if info, err := s.Stat(); err == nil && info.Mode().IsRegular() {
+			opts.Seeds = append(opts.Seeds, s)
+		}
+	}
+	return g.files.Download(ctx, f.Bucket, id, out, opts)
 }
 
 func (g *getter) copy(ctx context.Context, bucket, id string, opts *client.GetOptions, w io.Writer) error {
@@ -93,7 +214,7 @@ func (g *getter) copy(ctx context.Context, bucket, id string, opts *client.GetOp
 		return err
 	}
 	defer r.Close()
-	n, err := io.Copy(g.bar.writer(w), r)
+	n, err := io.Copy(&toldWriter{w, new(client.Progress), g.bar.follow()}, r)
 	if err == nil && n != size {
 		err = io.ErrUnexpectedEOF
 	}
@@ -130,7 +251,8 @@ func (g *getter) tree(ctx context.Context, ref, dir string) error {
 			if err := root.MkdirAll(path.Dir(name), 0o777); err != nil {
 				return err
 			}
-			return g.write(ctx, bucket, f.ID, nil, root, name)
+			_, err := g.write(ctx, f, f.ID, newPart(root, name, f), nil)
+			return err
 		})
 	}
 	if err := work.wait(); err != nil {

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"golang.org/x/term"
+
+	"github.com/cairn-store/cairn/api/client"
 )
 
 // A bar shows on a terminal how many bytes have passed. Elsewhere it is nil
@@ -59,39 +61,45 @@ func (b *bar) stop() {
 	}
 }
 
-func (b *bar) reader(r io.Reader) io.Reader {
+// follow returns what adds the progress of one file to the bar.
+func (b *bar) follow() func(client.Progress) {
 	if b == nil {
-		return r
+		return nil
 	}
-	return &countingReader{r, &b.n}
-}
-
-func (b *bar) writer(w io.Writer) io.Writer {
-	if b == nil {
-		return w
+	var done int64
+	return func(p client.Progress) {
+		b.n.Add(p.Done - done)
+		done = p.Done
 	}
-	return &countingWriter{w, &b.n}
 }
 
-type countingReader struct {
-	r io.Reader
-	n *atomic.Int64
+// A toldReader tells of what is read from it.
+type toldReader struct {
+	io.Reader
+	p    *client.Progress
+	tell func(client.Progress)
 }
 
-func (c *countingReader) Read(p []byte) (int, error) {
-	n, err := c.r.Read(p)
-	c.n.Add(int64(n))
+func (t *toldReader) Read(p []byte) (int, error) {
+	n, err := t.Reader.Read(p)
+	if t.p.Done += int64(n); t.tell != nil {
+		t.tell(*t.p)
+	}
 	return n, err
 }
 
-type countingWriter struct {
-	w io.Writer
-	n *atomic.Int64
+// A toldWriter tells of what is written to it.
+type toldWriter struct {
+	io.Writer
+	p    *client.Progress
+	tell func(client.Progress)
 }
 
-func (c *countingWriter) Write(p []byte) (int, error) {
-	n, err := c.w.Write(p)
-	c.n.Add(int64(n))
+func (t *toldWriter) Write(p []byte) (int, error) {
+	n, err := t.Writer.Write(p)
+	if t.p.Done += int64(n); t.tell != nil {
+		t.tell(*t.p)
+	}
 	return n, err
 }
 

@@ -192,7 +192,7 @@ func (p *putter) upload(ctx context.Context, s source) (*client.File, error) {
 		defer f.Close()
 		in = f
 	}
-	return p.files.Upload(ctx, p.bucket, s.name, p.bar.reader(in), opts)
+	return p.files.Upload(ctx, p.bucket, s.name, in, opts)
 }
 
 func (p *putter) show(s source, f *client.File) error {

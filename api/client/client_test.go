@@ -1,0 +1,92 @@
+package client_test
+
+import (
+	"bytes"
+	"math/rand/v2"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+	"testing"
+
+	"github.com/cairn-store/cairn/api"
+	"github.com/cairn-store/cairn/api/client"
+	"github.com/cairn-store/cairn/buckets/local"
+)
+
+// A world is a server with something between it and its client.
+type world struct {
+	*client.Client
+	t       *testing.T
+	server  http.Handler
+	between atomic.Pointer[http.HandlerFunc]
+}
+
+func newWorld(t *testing.T, opts *local.Options) *world {
+	store, err := local.Open(t.Context(), t.TempDir(), opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &world{t: t, server: api.New(store, &api.Options{Dev: true})}
+	srv := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		if h := w.between.Load(); h != nil {
+			(*h)(rw, r)
+			return
+		}
+		w.server.ServeHTTP(rw, r)
+	}))
+	t.Cleanup(func() { srv.Close(); store.Close() })
+	if w.Client, err = client.New(srv.URL, nil); err != nil {
+		t.Fatal(err)
+	}
+	return w
+}
+
+// through lets h answer in the server's place.
+func (w *world) through(h http.HandlerFunc) { w.between.Store(&h) }
+
+func (w *world) upload(name string, p []byte) *client.File {
+	w.t.Helper()
+	f, err := w.Upload(w.t.Context(), "demo", name, bytes.NewReader(p), &client.UploadOptions{OnConflict: "version"})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return f
+}
+
+// random returns n bytes that are the same in every run.
+func random(seed byte, n int) []byte {
+	p := make([]byte, n)
+	rand.NewChaCha8([32]byte{seed}).Read(p)
+	return p
+}
+
+func join(parts ...[]byte) []byte { return bytes.Join(parts, nil) }
+
+// file makes a file with some content, open for reading and writing.
+func file(t *testing.T, content []byte) *os.File {
+	t.Helper()
+	f, err := os.OpenFile(filepath.Join(t.TempDir(), "f"), os.O_CREATE|os.O_RDWR, 0o666)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { f.Close() })
+	if _, err := f.Write(content); err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
+// A breaker passes an answer or a request on until its bytes are used up.
+type breaker struct {
+	http.ResponseWriter
+	left int
+}
+
+func (b *breaker) Write(p []byte) (int, error) {
+	if b.left -= len(p); b.left < 0 {
+		panic(http.ErrAbortHandler)
+	}
+	return b.ResponseWriter.Write(p)
+}

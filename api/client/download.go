@@ -1,0 +1,320 @@
+package client
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/cairn-store/cairn/chunker"
+)
+
+// A Destination is what Download writes: an *os.File open for reading and
+// writing.
+type Destination interface {
+	Seed
+	io.WriterAt
+	Truncate(size int64) error
+}
+
+// DownloadOptions are choices of Download.
+type DownloadOptions struct {
+	GetOptions
+
+	// Seeds are files that may hold parts of the content, such as an older
+	// version. They are cut as the content is; what they hold is not received.
+	Seeds []Seed
+
+	Parallel int            // requests at a time; 4 by default
+	Progress func(Progress) // called now and then, one call at a time
+}
+
+// A Fetched is what Download has done.
+type Fetched struct {
+	*File
+	ReceivedBytes int64 `json:"received_bytes"` // of the content, what had to be repeated too
+	ReusedBytes   int64 `json:"reused_bytes"`   // of the content, found in the destination and in seeds
+}
+
+const (
+	listWindow  = 64 << 10 // chunks of a list in memory
+	maxRun      = 8 << 20  // bytes asked for by one request, if a chunk is not larger
+	maxParallel = 64
+)
+
+// Download writes the content of the file or version id to dst. Every chunk
+// is verified before it is written, so when it fails, what dst holds is of use
+// to the next Download of it: whatever is there already, at its place, is
+// not received again. Requests that fail are tried again for a while.
+//
+// Memory is bounded: by 64 KiB chunks of the list, by what maxSeedChunks
+// entries take, and by a chunk for each request.
+func (c *Client) Download(ctx context.Context, bucket, id string, dst Destination, opts *DownloadOptions) (*Fetched, error) {
+	if opts == nil {
+		opts = &DownloadOptions{}
+	}
+	d := &download{c: c, bucket: bucket, opts: opts, dst: dst, seeds: newSeeds(), t: c.newTransfer(-1, opts.Progress)}
+	err := d.t.try(ctx, func(ctx context.Context, _ func(), _ int) (err error) {
+		d.f, err = c.Stat(ctx, bucket, id, &opts.GetOptions)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	d.t.know(d.f.Size)
+	if err := d.run(ctx); err != nil {
+		return nil, fmt.Errorf("download of %s/%s: %w", bucket, d.f.ManifestID, err)
+	}
+	return &Fetched{File: d.f, ReceivedBytes: d.t.progress().Moved, ReusedBytes: d.reused}, nil
+}
+
+// A download is one call of Download.
+type download struct {
+	c      *Client
+	t      *transfer
+	bucket string
+	f      *File // the version
+	opts   *DownloadOptions
+	dst    Destination
+	had    int64 // length of dst at first
+	seeds  *seeds
+	self   int // number of dst among them
+	reused int64
+}
+
+func (d *download) run(ctx context.Context) error {
+	info, err := d.dst.Stat()
+	if err != nil {
+		return err
+	}
+	d.had = min(info.Size(), d.f.Size)
+	if err := d.dst.Truncate(d.had); err != nil {
+		return err
+	}
+	d.self = d.seeds.file(d.dst)
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(1 + parallel(d.opts.Parallel))
+	g.Go(func() error { return d.walk(gctx, g) })
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	if err := d.dst.Truncate(d.f.Size); err != nil {
+		return err
+	}
+	return d.verify(ctx)
+}
+
+func parallel(n int) int {
+	if n <= 0 {
+		return 4
+	}
+	return min(n, maxParallel)
+}
+
+// walk goes through the chunk list, keeps or copies what is on this machine,
+// and has g receive the rest.
+func (d *download) walk(ctx context.Context, g *errgroup.Group) error {
+	var off int64
+	for n := 0; off < d.f.Size; {
+		var list []chunk
+		var splitter string
+		err := d.t.try(ctx, func(ctx context.Context, _ func(), _ int) (err error) {
+			list, splitter, err = d.c.listPart(ctx, d.bucket, d.f.ManifestID, n, listWindow, &d.opts.GetOptions)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		if len(list) == 0 {
+			return fmt.Errorf("chunk list ends at %d of %d bytes: %w", off, d.f.Size, errContent)
+		}
+		if n == 0 {
+			if err := d.cutSeeds(ctx, splitter); err != nil {
+				return err
+			}
+		}
+		n += len(list)
+		if off, err = d.window(ctx, g, list, off); err != nil {
+			return err
+		}
+	}
+	if off != d.f.Size {
+		return fmt.Errorf("chunk list of %d bytes for %d: %w", off, d.f.Size, errContent)
+	}
+	return nil
+}
+
+func (d *download) cutSeeds(ctx context.Context, name string) error {
+	if len(d.opts.Seeds) == 0 {
+		return nil
+	}
+	splitter, err := chunker.Parse(name)
+	if err != nil {
+		return nil // of a newer server; without seeds all is received
+	}
+	for _, f := range d.opts.Seeds {
+		if err := d.seeds.cut(ctx, f, splitter); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// window goes through a part of the list that begins at off, and returns
+// where it ends.
+func (d *download) window(ctx context.Context, g *errgroup.Group, list []chunk, off int64) (int64, error) {
+	h, buf := newHasher(), []byte(nil)
+	missing := &run{off: off}
+	fetch := func() {
+		if r := missing; len(r.chunks) > 0 {
+			g.Go(func() error { return d.fetch(ctx, r) })
+		}
+	}
+	for i, c := range list {
+		if ctx.Err() != nil {
+			return 0, ctx.Err()
+		}
+		if cap(buf) < c.size {
+			buf = make([]byte, c.size)
+		}
+		here, err := d.local(c, off, buf[:c.size], h)
+		if err != nil {
+			return 0, err
+		}
+		if here || missing.size+c.size > maxRun {
+			fetch()
+			missing = &run{off: off}
+		}
+		if here {
+			d.reused += int64(c.size)
+			d.t.add(int64(c.size), 0)
+			missing.off += int64(c.size)
+		} else {
+			if missing.chunks == nil {
+				missing.chunks = list[i:i]
+			}
+			missing.chunks = missing.chunks[:len(missing.chunks)+1]
+			missing.size += c.size
+		}
+		off += int64(c.size)
+	}
+	fetch()
+	return off, nil
+}
+
+// local tells whether the chunk at off is in its place, or could be put there
+// from a file of this machine.
+func (d *download) local(c chunk, off int64, p []byte, h hasher) (bool, error) {
+	if off+int64(c.size) <= d.had && readAt(d.dst, p, off) && h.sum(p) == c.digest {
+		d.seeds.note(c.digest, d.self, off)
+		return true, nil
+	}
+	if !d.seeds.read(c.digest, p, h) {
+		return false, nil
+	}
+	_, err := d.dst.WriteAt(p, off)
+	return err == nil, err
+}
+
+// A run is chunks that lie one after another.
+type run struct {
+	off    int64
+	size   int
+	chunks []chunk
+}
+
+// fetch receives a run and writes each chunk that is verified. An attempt
+// goes on where the one before it ended.
+func (d *download) fetch(ctx context.Context, r *run) error {
+	largest := 0
+	for _, c := range r.chunks {
+		largest = max(largest, c.size)
+	}
+	buf, h := make([]byte, largest), newHasher()
+	return d.t.try(ctx, func(ctx context.Context, touch func(), _ int) error {
+		body, err := d.open(ctx, r)
+		if err != nil {
+			return err
+		}
+		defer body.Close()
+		in := touching{body, touch}
+		for len(r.chunks) > 0 {
+			c := r.chunks[0]
+			n, err := io.ReadFull(in, buf[:c.size])
+			d.t.add(0, int64(n))
+			if err != nil {
+				return &brokenError{err}
+			}
+			if h.sum(buf[:c.size]) != c.digest {
+				return fmt.Errorf("bytes from %d on are not chunk %s: %w", r.off, c.digest, errContent)
+			}
+			if _, err := d.dst.WriteAt(buf[:c.size], r.off); err != nil {
+				return err
+			}
+			d.seeds.note(c.digest, d.self, r.off)
+			d.t.add(int64(c.size), 0)
+			r.chunks, r.off, r.size = r.chunks[1:], r.off+int64(c.size), r.size-c.size
+		}
+		return nil
+	})
+}
+
+// errNoRange is an answer of the whole where a part was asked for.
+var errNoRange = errors.New("the server, or a proxy before it, does not answer byte ranges ('cairn doctor' tells more)")
+
+// open asks for the bytes of a run.
+func (d *download) open(ctx context.Context, r *run) (io.ReadCloser, error) {
+	first, last := r.off, r.off+int64(r.size)-1
+	q := &request{method: http.MethodGet, path: []string{d.bucket, d.f.ManifestID, "download"}, header: http.Header{
+		"Range": {fmt.Sprintf("bytes=%d-%d", first, last)}, "Accept-Encoding": {"identity"}}}
+	q.query = (&GetOptions{Trashed: d.opts.Trashed}).query()
+	resp, err := d.c.do(ctx, q)
+	if err != nil {
+		return nil, err
+	}
+	from, ok := strings.CutPrefix(resp.Header.Get("Content-Range"), "bytes ")
+	switch {
+	case resp.StatusCode == http.StatusPartialContent && ok && strings.HasPrefix(from, fmt.Sprintf("%d-", first)):
+	case resp.StatusCode == http.StatusOK && first == 0:
+	default:
+		resp.Body.Close()
+		return nil, errNoRange
+	}
+	return resp.Body, nil
+}
+
+// verify compares the whole with the digest that the server states, if it
+// does. That every chunk was verified and the list is whole is known already.
+func (d *download) verify(ctx context.Context) error {
+	want := d.f.Checksums["sha256"]
+	if want == "" {
+		return nil
+	}
+	h := sha256.New()
+	if _, err := io.CopyBuffer(h, until{ctx, io.NewSectionReader(d.dst, 0, d.f.Size)}, make([]byte, 1<<20)); err != nil {
+		return err
+	}
+	if got := hex.EncodeToString(h.Sum(nil)); got != want {
+		return fmt.Errorf("content has sha256 %s, want %s", got, want)
+	}
+	return nil
+}
+
+// until reads until ctx is done.
+type until struct {
+	ctx context.Context // a Reader has no other way to be told
+	r   io.Reader
+}
+
+func (u until) Read(p []byte) (int, error) {
+	if err := u.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return u.r.Read(p)
+}

@@ -1,0 +1,216 @@
+package client
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"net/url"
+	"strconv"
+	"sync"
+	"time"
+)
+
+// Progress is how far a Put or a Download has come, in bytes.
+type Progress struct {
+	Done  int64 // of the content: sent, received, or found to be there
+	Size  int64 // of the content, -1 while it is not known
+	Moved int64 // sent or received so far, what had to be repeated too
+}
+
+const (
+	firstPatience = 5 * time.Second // with a server that has not answered yet
+	stalled       = time.Minute     // without a byte moving, until a request is given up
+	firstPause    = 100 * time.Millisecond
+	longestPause  = 5 * time.Second
+	badAnswers    = 3 // of a kind that trying again seldom mends
+)
+
+// A transfer is one Put or Download. It knows what has moved, and for how
+// long nothing has.
+type transfer struct {
+	patience time.Duration
+	tell     func(Progress)
+
+	mu       sync.Mutex // guards what follows, and orders calls of tell
+	at       Progress
+	answered bool      // by the server, at least once
+	last     time.Time // that something succeeded
+}
+
+func (c *Client) newTransfer(size int64, tell func(Progress)) *transfer {
+	return &transfer{patience: c.patience, tell: tell, at: Progress{Size: size}, last: time.Now()}
+}
+
+// add notes progress.
+func (t *transfer) add(done, moved int64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.at.Done += done
+	t.at.Moved += moved
+	if done > 0 {
+		t.answered, t.last = true, time.Now()
+	}
+	if t.tell != nil {
+		t.tell(t.at)
+	}
+}
+
+// know notes the size of the content.
+func (t *transfer) know(size int64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.at.Size = size
+}
+
+func (t *transfer) progress() Progress {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.at
+}
+
+// worth tells whether to go on trying after so long without success.
+func (t *transfer) worth() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	limit := t.patience
+	if !t.answered {
+		limit = min(limit, firstPatience)
+	}
+	return time.Since(t.last) < limit
+}
+
+// try calls fn until it succeeds, or fails for good, or patience with the
+// server ends. fn is told how often it has been called before, and gets a
+// context that ends when touch is not called for too long.
+func (t *transfer) try(ctx context.Context, fn func(ctx context.Context, touch func(), attempt int) error) error {
+	bad := 0
+	for attempt := 0; ; attempt++ {
+		err := t.once(ctx, fn, attempt)
+		if err == nil {
+			t.mu.Lock()
+			t.answered, t.last = true, time.Now()
+			t.mu.Unlock()
+			return nil
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		switch transience(err) {
+		case never:
+			return err
+		case perhaps:
+			if bad++; bad == badAnswers {
+				return err
+			}
+		}
+		wait := pause(attempt, err)
+		if !t.worth() || wait > max(t.patience, longestPause) {
+			return fmt.Errorf("given up: %w", err)
+		}
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+var errStalled = errors.New("nothing moved for too long")
+
+func (t *transfer) once(ctx context.Context, fn func(ctx context.Context, touch func(), attempt int) error, attempt int) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	watch := time.AfterFunc(stalled, func() { cancel(errStalled) })
+	defer watch.Stop()
+	err := fn(ctx, func() { watch.Reset(stalled) }, attempt)
+	if err != nil && errors.Is(context.Cause(ctx), errStalled) {
+		return &brokenError{errStalled}
+	}
+	return err
+}
+
+// pause is how long to wait before the next attempt: at random, so that many
+// clients of a server that comes back don't come all at once, and no shorter
+// than the server asks for.
+func pause(attempt int, err error) time.Duration {
+	d := min(firstPause<<min(attempt, 10), longestPause)
+	d = d/2 + rand.N(d/2)
+	var e *Error
+	if errors.As(err, &e) && e.RetryAfter > 0 {
+		d += e.RetryAfter
+	}
+	return d
+}
+
+// A brokenError is an answer or a request that broke off.
+type brokenError struct{ err error }
+
+func (e *brokenError) Error() string { return e.err.Error() }
+func (e *brokenError) Unwrap() error { return e.err }
+
+// errContent is an answer that is not what it should be.
+var errContent = errors.New("the server's answer is wrong")
+
+// transient tells whether trying again may help.
+type transient int
+
+const (
+	never transient = iota
+	perhaps
+	surely
+)
+
+func transience(err error) transient {
+	var e *Error
+	var cert *tls.CertificateVerificationError
+	var broken *brokenError
+	var call *url.Error
+	switch {
+	case errors.As(err, &e):
+		switch e.Status {
+		case http.StatusRequestTimeout, http.StatusTooEarly, http.StatusTooManyRequests, http.StatusLocked,
+			http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+			return surely
+		case http.StatusInternalServerError:
+			return perhaps
+		}
+		return never
+	case errors.As(err, &cert):
+		return never
+	case errors.Is(err, errContent):
+		return perhaps
+	case errors.As(err, &broken), errors.As(err, &call):
+		return surely
+	}
+	return never
+}
+
+// retryAfter reads a header that gives seconds or a date.
+func retryAfter(h http.Header) time.Duration {
+	v := h.Get("Retry-After")
+	if n, err := strconv.Atoi(v); err == nil {
+		return time.Duration(min(max(n, 0), 3600)) * time.Second
+	}
+	if at, err := http.ParseTime(v); err == nil {
+		return min(max(time.Until(at), 0), time.Hour)
+	}
+	return 0
+}
+
+// A touching reader calls touch whenever bytes come.
+type touching struct {
+	r     io.Reader
+	touch func()
+}
+
+func (t touching) Read(p []byte) (int, error) {
+	n, err := t.r.Read(p)
+	if n > 0 {
+		t.touch()
+	}
+	return n, err
+}

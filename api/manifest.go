@@ -1,0 +1,98 @@
+package api
+
+import (
+	"bufio"
+	"encoding/binary"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"math"
+	"net/http"
+	"strings"
+
+	"github.com/gorilla/mux"
+
+	"github.com/cairn-store/cairn/api/client"
+	"github.com/cairn-store/cairn/buckets"
+)
+
+// manifest answers with the chunk list of a version, or of a part of it: a
+// JSON object a line, or 36 bytes a chunk for those who ask for that.
+func (s *Server) manifest(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
+	opts, _, err := getOptions(r)
+	if err != nil {
+		return err
+	}
+	after, err := number(r.URL.Query(), "after", 0, math.MaxInt32)
+	if err != nil {
+		return err
+	}
+	limit, err := number(r.URL.Query(), "limit", math.MaxInt, math.MaxInt32)
+	if err != nil {
+		return err
+	}
+	f, err := b.Stat(r.Context(), mux.Vars(r)["id"], opts)
+	if err != nil {
+		return err
+	}
+	h := w.Header()
+	h.Set("Vary", "Accept")
+	h.Set("X-Chunker", f.Chunker)
+	h.Set("X-Manifest-Id", f.ManifestID)
+	out := bufio.NewWriter(w)
+	write := writeChunkLine
+	h.Set("Content-Type", "application/x-ndjson")
+	if accepts(r, client.ChunkListType) {
+		write = writeChunkRecord
+		h.Set("Content-Type", client.ChunkListType)
+	}
+	// The version that the headers name, whatever becomes of the file.
+	n, started := 0, false
+	for c, err := range b.Chunks(r.Context(), f.ManifestID, &buckets.GetOptions{Trashed: opts.Trashed}) {
+		if n++; err == nil && n <= after {
+			continue
+		}
+		if err == nil {
+			started = true
+			err = write(out, c)
+		}
+		if err != nil && started {
+			return &brokenError{err}
+		}
+		if err != nil {
+			return err
+		}
+		if n-after == limit {
+			break
+		}
+	}
+	out.Flush() // a client that is gone needs no answer
+	return nil
+}
+
+func writeChunkLine(w *bufio.Writer, c buckets.Chunk) error {
+	return json.NewEncoder(w).Encode(client.Chunk{Digest: c.Digest, Size: c.Size})
+}
+
+// writeChunkRecord writes a digest and a size.
+func writeChunkRecord(w *bufio.Writer, c buckets.Chunk) error {
+	p, err := hex.AppendDecode(w.AvailableBuffer(), []byte(c.Digest))
+	if err != nil {
+		return fmt.Errorf("digest %q: %w", c.Digest, err)
+	}
+	_, err = w.Write(binary.BigEndian.AppendUint32(p, uint32(c.Size)))
+	return err
+}
+
+// accepts tells whether a request asks for a media type by its name.
+func accepts(r *http.Request, mediaType string) bool {
+	for _, line := range r.Header.Values("Accept") {
+		for t := range strings.SplitSeq(line, ",") {
+			t, _, _ = strings.Cut(t, ";")
+			if strings.EqualFold(strings.TrimSpace(t), mediaType) {
+				return true
+			}
+		}
+	}
+	return false
+}
