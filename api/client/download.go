@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync"
 
 	"golang.org/x/sync/errgroup"
 
@@ -53,13 +54,13 @@ const (
 // to the next Download of it: whatever is there already, at its place, is
 // not received again. Requests that fail are tried again for a while.
 //
-// Memory is bounded: by 64 KiB chunks of the list, by what maxSeedChunks
-// entries take, and by a chunk for each request.
+// Memory is bounded: by 65,536 chunks of the list, by what maxSeedChunks
+// entries take (a file of 5 GB has 120,000), and by a chunk for each request.
 func (c *Client) Download(ctx context.Context, bucket, id string, dst Destination, opts *DownloadOptions) (*Fetched, error) {
 	if opts == nil {
 		opts = &DownloadOptions{}
 	}
-	d := &download{c: c, bucket: bucket, opts: opts, dst: dst, seeds: newSeeds(), t: c.newTransfer(-1, opts.Progress)}
+	d := &download{c: c, bucket: bucket, opts: opts, dst: dst, seeds: newSeeds(), hasher: newHasher(), t: c.newTransfer(-1, opts.Progress)}
 	err := d.t.try(ctx, func(ctx context.Context, _ func(), _ int) (err error) {
 		d.f, err = c.Stat(ctx, bucket, id, &opts.GetOptions)
 		return err
@@ -85,6 +86,10 @@ type download struct {
 	had    int64 // length of dst at first
 	seeds  *seeds
 	self   int // number of dst among them
+
+	// Of the goroutine that walks the list.
+	hasher hasher
+	buf    []byte
 	reused int64
 }
 
@@ -167,59 +172,79 @@ func (d *download) cutSeeds(ctx context.Context, name string) error {
 }
 
 // window goes through a part of the list that begins at off, and returns
-// where it ends.
+// where it ends. A chunk that comes again is received once.
 func (d *download) window(ctx context.Context, g *errgroup.Group, list []chunk, off int64) (int64, error) {
-	h, buf := newHasher(), []byte(nil)
+	var coming sync.WaitGroup
 	missing := &run{off: off}
 	fetch := func() {
 		if r := missing; len(r.chunks) > 0 {
-			g.Go(func() error { return d.fetch(ctx, r) })
+			coming.Add(1)
+			g.Go(func() error { defer coming.Done(); return d.fetch(ctx, r) })
 		}
+		missing = &run{off: off}
 	}
+	asked := make(map[digest]bool)
+	var again []int // of the list
+	var offsets []int64
 	for i, c := range list {
-		if ctx.Err() != nil {
-			return 0, ctx.Err()
-		}
-		if cap(buf) < c.size {
-			buf = make([]byte, c.size)
-		}
-		here, err := d.local(c, off, buf[:c.size], h)
+		here, err := d.local(ctx, c, off)
 		if err != nil {
 			return 0, err
 		}
-		if here || missing.size+c.size > maxRun {
+		if here || asked[c.digest] || missing.size+c.size > maxRun {
 			fetch()
-			missing = &run{off: off}
 		}
-		if here {
-			d.reused += int64(c.size)
-			d.t.add(int64(c.size), 0)
+		switch {
+		case here:
 			missing.off += int64(c.size)
-		} else {
-			if missing.chunks == nil {
-				missing.chunks = list[i:i]
-			}
-			missing.chunks = missing.chunks[:len(missing.chunks)+1]
-			missing.size += c.size
+		case asked[c.digest]:
+			again, offsets = append(again, i), append(offsets, off)
+			missing.off += int64(c.size)
+		default:
+			asked[c.digest] = true
+			missing.add(list, i)
 		}
 		off += int64(c.size)
 	}
 	fetch()
+	if len(again) > 0 {
+		coming.Wait()
+	}
+	for n, i := range again {
+		here, err := d.local(ctx, list[i], offsets[n])
+		if err == nil && !here { // the seeds are full
+			err = d.fetch(ctx, &run{off: offsets[n], chunks: list[i : i+1], size: list[i].size})
+		}
+		if err != nil {
+			return 0, err
+		}
+	}
 	return off, nil
 }
 
 // local tells whether the chunk at off is in its place, or could be put there
 // from a file of this machine.
-func (d *download) local(c chunk, off int64, p []byte, h hasher) (bool, error) {
-	if off+int64(c.size) <= d.had && readAt(d.dst, p, off) && h.sum(p) == c.digest {
-		d.seeds.note(c.digest, d.self, off)
-		return true, nil
+func (d *download) local(ctx context.Context, c chunk, off int64) (bool, error) {
+	if err := ctx.Err(); err != nil {
+		return false, err
 	}
-	if !d.seeds.read(c.digest, p, h) {
+	if cap(d.buf) < c.size {
+		d.buf = make([]byte, c.size)
+	}
+	p := d.buf[:c.size]
+	switch {
+	case off+int64(c.size) <= d.had && readAt(d.dst, p, off) && d.hasher.sum(p) == c.digest:
+		d.seeds.note(c.digest, d.self, off)
+	case d.seeds.read(c.digest, p, d.hasher):
+		if _, err := d.dst.WriteAt(p, off); err != nil {
+			return false, err
+		}
+	default:
 		return false, nil
 	}
-	_, err := d.dst.WriteAt(p, off)
-	return err == nil, err
+	d.reused += int64(c.size)
+	d.t.add(int64(c.size), 0)
+	return true, nil
 }
 
 // A run is chunks that lie one after another.
@@ -227,6 +252,15 @@ type run struct {
 	off    int64
 	size   int
 	chunks []chunk
+}
+
+// add adds list[i], which follows the last one.
+func (r *run) add(list []chunk, i int) {
+	if r.chunks == nil {
+		r.chunks = list[i:i]
+	}
+	r.chunks = r.chunks[:len(r.chunks)+1]
+	r.size += list[i].size
 }
 
 // fetch receives a run and writes each chunk that is verified. An attempt
