@@ -138,7 +138,14 @@ func (b *Bucket) Sign(ctx context.Context, g Grant, life time.Duration) (*Grant,
 	if err != nil {
 		return nil, "", err
 	}
-	err = b.s.keep(ctx, func(tx manifest.Tx) error { return tx.PutValue(ctx, kindGrant, grantKey(g.Bucket, g.ID), text) })
+	err = b.s.keep(ctx, func(tx manifest.Tx) error {
+		if id, ok := strings.CutPrefix(g.Owner, KeyOwner); ok {
+			if _, err := tx.Value(ctx, kindKey, id); errors.Is(err, fs.ErrNotExist) {
+				return ErrKey // dropped meanwhile
+			}
+		}
+		return tx.PutValue(ctx, kindGrant, grantKey(g.Bucket, g.ID), text)
+	})
 	if err != nil {
 		return nil, "", err
 	}

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"strings"
 	"time"
 
@@ -107,8 +108,35 @@ func (s *Store) Keys(ctx context.Context) (out []APIKey, err error) {
 	return out, nil
 }
 
-// DropKey ends an API key.
+// DropKey ends an API key, and the URLs that it has signed: who has got hold of
+// it may have signed some for later.
 func (s *Store) DropKey(ctx context.Context, id string) error {
+	err := s.dropKey(ctx, id)
+	if err != nil {
+		return err
+	}
+	var signed []string
+	for v, err := range s.meta.Values(ctx, kindGrant, "") {
+		var g Grant
+		if err == nil {
+			err = json.Unmarshal(v.Value, &g)
+		}
+		if err != nil {
+			return err
+		}
+		if g.Owner == KeyOwner+id {
+			signed = append(signed, v.Key)
+		}
+	}
+	for part := range slices.Chunk(signed, 1000) {
+		if err := s.dropValues(ctx, part, kindGrant, kindUses); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *Store) dropKey(ctx context.Context, id string) error {
 	return s.keep(ctx, func(tx manifest.Tx) error {
 		if _, err := tx.Value(ctx, kindKey, id); err != nil {
 			if errors.Is(err, fs.ErrNotExist) {

@@ -169,7 +169,7 @@ func (l *Limits) room(ctx context.Context, sums usages, bucket, owner string) (i
 			return 0, nil, err
 		}
 		left = l.MaxTotalSize - u.Bytes - u.TrashedBytes
-		over = fmt.Errorf("bucket %q holds %d of %d bytes: %w", bucket, u.Bytes+u.TrashedBytes, l.MaxTotalSize, ErrQuota)
+		over = fmt.Errorf("bucket %q takes %d bytes in all: %w", bucket, l.MaxTotalSize, ErrQuota) // what it holds is for those who may list it
 	}
 	if l.MaxOwnerSize > 0 && owner != "" {
 		u, err := sums.OwnerUsage(ctx, bucket, owner)
@@ -178,7 +178,7 @@ func (l *Limits) room(ctx context.Context, sums usages, bucket, owner string) (i
 		}
 		if n := l.MaxOwnerSize - u.Bytes - u.TrashedBytes; n < left {
 			left = n
-			over = fmt.Errorf("the owner's files hold %d of %d bytes: %w", u.Bytes+u.TrashedBytes, l.MaxOwnerSize, ErrQuota)
+			over = fmt.Errorf("the files of one owner may take %d bytes in all: %w", l.MaxOwnerSize, ErrQuota)
 		}
 	}
 	return left, over, nil

@@ -1,6 +1,7 @@
 package buckets_test
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -103,6 +104,30 @@ func TestMaxOwnerSize(t *testing.T) {
 
 // However many uploads race, no more bytes are taken than the quota allows,
 // and no fewer.
+// racingUpload stores p as a new file, in one of the ways that there are.
+func racingUpload(t *testing.T, b *buckets.Bucket, i int, p []byte) error {
+	ctx, name := t.Context(), fmt.Sprint(i)
+	switch i % 3 {
+	case 0:
+		_, err := b.Put(ctx, name, io.MultiReader(bytes.NewReader(p)), nil)
+		return err
+	case 1:
+		_, err := b.Put(ctx, name, bytes.NewReader(p), &buckets.PutOptions{Size: int64(len(p)), SizeKnown: true})
+		return err
+	}
+	up, err := b.NewUpload(ctx, name, nil)
+	if err != nil {
+		return err
+	}
+	for at := 0; at < len(p) && err == nil; at += 3000 {
+		_, err = b.Append(ctx, up.ID, int64(at), bytes.NewReader(p[at:min(at+3000, len(p))]), nil)
+	}
+	if err == nil {
+		_, err = b.Commit(ctx, up.ID)
+	}
+	return err
+}
+
 func TestQuotaIsExact(t *testing.T) {
 	const size, fit, racing = 10_000, 10, 64
 	for name, l := range map[string]buckets.Limits{
@@ -116,8 +141,7 @@ func TestQuotaIsExact(t *testing.T) {
 			for i := range racing {
 				all.Go(func() {
 					<-begin
-					r := strings.NewReader(string(noise(uint64(i), size)))
-					_, err := b.Put(t.Context(), fmt.Sprint(i), io.MultiReader(r), nil)
+					err := racingUpload(t, b, i, noise(uint64(i), size))
 					switch {
 					case err == nil:
 						taken.Add(1)
