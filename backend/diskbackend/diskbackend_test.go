@@ -331,3 +331,32 @@ func (w fakeFile) Write(p []byte) (int, error) {
 	}
 	return n, err
 }
+
+// CVE-2025-54387 IPX: what begins like the directory's name counted as inside.
+func TestNeighbourIsNotInside(t *testing.T) {
+	parent := t.TempDir()
+	for _, d := range []string{"data", "data-evil"} {
+		if err := os.MkdirAll(filepath.Join(parent, d), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	secret := filepath.Join(parent, "data-evil", "secret")
+	if err := os.WriteFile(secret, []byte("secret"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	b := open(t, filepath.Join(parent, "data"), nil)
+	ctx, p := t.Context(), make([]byte, 1)
+	for _, key := range []string{"../data-evil/secret", "../data-evil", "a/../../data-evil/secret", secret, "..", "/", "", ".", "a//b", "a/", `..\data-evil\secret`, "a\x00b"} {
+		if err := b.ReadAt(ctx, key, p, 0); err == nil {
+			t.Errorf("ReadAt(%q) reads %q", key, p)
+		}
+		if w, err := b.Create(ctx, key); err == nil {
+			t.Errorf("Create(%q) is possible", key)
+			w.Abort()
+		}
+		b.Delete(ctx, key)
+	}
+	if got, err := os.ReadFile(secret); string(got) != "secret" {
+		t.Errorf("the neighbour's file: %q, %v", got, err)
+	}
+}
