@@ -96,6 +96,16 @@ func (r *Reader) refsAt(off int64) ([]cas.Ref, int64, error) {
 	return nil, 0, fmt.Errorf("manifest: chunk list ends before offset %d: %w", off, ErrFormat)
 }
 
+// segmentFrom returns the segment that begins at off, nil if there is none or
+// it is the last one.
+func (r *Reader) segmentFrom(off int64) *SegmentRef {
+	i := sort.Search(len(r.starts), func(i int) bool { return r.starts[i] >= off })
+	if i >= len(r.starts)-1 || r.starts[i] != off {
+		return nil
+	}
+	return &r.c.Segments[i]
+}
+
 func (r *Reader) segment(i int) ([]cas.Ref, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

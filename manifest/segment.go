@@ -166,6 +166,14 @@ func (l *listBuilder) cut() error {
 	return err
 }
 
+// take adds a segment of another list, whole, where this list's last one has
+// ended. It must not be that list's last: only a rule may have ended it.
+func (l *listBuilder) take(s *SegmentRef) {
+	l.c.Segments = append(l.c.Segments, *s)
+	l.c.Size += s.Size
+	l.c.Chunks += int64(s.Chunks)
+}
+
 // finish ends the list and computes the root.
 func (l *listBuilder) finish() error {
 	c := l.c

@@ -1,0 +1,414 @@
+package manifest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"sync"
+
+	"github.com/cairn-store/cairn/cas"
+	"github.com/cairn-store/cairn/chunker"
+)
+
+// A Piece is a run of bytes that Compose makes content of: a range of a stored
+// content, or bytes that come.
+type Piece struct {
+	From     string    // what the stored content is called, "" for Data
+	Off, Len int64     // the range, which lies within it
+	Data     io.Reader // is read to its end
+}
+
+// An Opener finds stored contents by the names that pieces give them. A name
+// stands for the same content however often it is asked for.
+type Opener func(ctx context.Context, name string) (*Content, error)
+
+// Compose makes a content of pieces, one after another, cut by s as their
+// bytes would be in one stream. References to chunks and whole segments are
+// taken over from the stored contents; bytes are read only around the seams,
+// and of contents that another splitter has cut. opts.Segments must find
+// segments, too.
+//
+// The length of a chunk depends on nothing but the bytes from its beginning
+// on. So where a chunk of the new content begins at the beginning of a chunk of
+// a stored one, and as long as the bytes that follow are those of the stored
+// one, the new content has its chunks; except for its last one, which may owe
+// its end to the end of the stream.
+//
+// Who commits the content checks that its chunks are still stored.
+func Compose(ctx context.Context, dst *cas.Store, pieces []Piece, open Opener, s chunker.Splitter, opts *WriteOptions) (*Content, cas.BatchStats, error) {
+	segs, ok := opts.Segments.(SegmentGetter)
+	if !ok {
+		return nil, cas.BatchStats{}, errors.New("manifest: pieces need segments that can be read back")
+	}
+	out := &Content{Chunker: s.String()}
+	c := &composer{ctx: ctx, s: s, name: s.String(), max: s.Max(), pieces: pieces, lens: make([]int64, len(pieces)), list: &listBuilder{c: out}}
+	for i := range pieces {
+		if c.lens[i] = pieces[i].Len; pieces[i].From == "" {
+			c.lens[i] = -1
+		}
+	}
+	for _, o := range []*source{&c.compared, &c.read, &c.taken} {
+		*o = source{open: open, chunks: dst, segs: segs}
+		defer o.close()
+	}
+	c.b = dst.NewBatch(ctx, &cas.BatchOptions{Compression: opts.Compression, Emit: c.emit})
+	defer c.b.Close()
+	c.list.put = func(p []byte) (cas.Digest, error) {
+		d, err := c.b.PutSegment(ctx, p)
+		if err == nil {
+			err = opts.Segments.PutSegment(ctx, d, p)
+		}
+		return d, err
+	}
+	if err := c.run(); err != nil {
+		return nil, c.b.Stats(), err
+	}
+	if err := c.b.Drain(); err != nil {
+		return nil, c.b.Stats(), err
+	}
+	if err := c.takeQueued(); err != nil {
+		return nil, c.b.Stats(), err
+	}
+	if err := c.list.finish(); err != nil {
+		return nil, c.b.Stats(), err
+	}
+	if err := c.b.Flush(); err != nil {
+		return nil, c.b.Stats(), err
+	}
+	return out, c.b.Stats(), digestAll(ctx, dst, out, opts)
+}
+
+// A composer cuts the stream that its pieces make.
+type composer struct {
+	ctx      context.Context
+	b        *cas.Batch
+	s        chunker.Splitter
+	name     string
+	max      int
+	pieces   []Piece
+	lens     []int64 // of the pieces; that of Data is -1 until its end has come
+	compared source  // with which the stream may go on
+
+	// The bytes of the stream at hand, from the next chunk's beginning on.
+	next place
+	buf  []byte
+	end  place  // behind buf
+	read source // that buf is filled from
+	back []byte // that buf lies in
+	one  []byte // what was read last
+	step int    // bytes to be read at a time
+
+	mu    sync.Mutex
+	queue []run // guarded by mu; what has been decided and is not yet in the list
+
+	// Owned by the goroutine that emits, and after Drain by Compose.
+	list  *listBuilder
+	taken source // that references are taken from
+}
+
+const (
+	firstStep = 64 << 10
+	lastStep  = 1 << 20
+)
+
+// A place is one in the stream: so many bytes into a piece.
+type place struct {
+	piece int
+	off   int64
+}
+
+// A run is a part of the list: chunks that the batch was given, or those of a
+// stored content from one offset to another, where chunks begin.
+type run struct {
+	put      int
+	of       string
+	from, to int64
+}
+
+func (c *composer) run() error {
+	c.step = firstStep
+	for {
+		if err := c.takeOver(); err != nil {
+			return err
+		}
+		p, err := c.peek()
+		if err != nil || len(p) == 0 {
+			return err
+		}
+		n := c.s.Split(p)
+		if n <= 0 || n > len(p) {
+			return fmt.Errorf("manifest: splitter %s cut %d of %d bytes", c.name, n, len(p))
+		}
+		c.push(run{put: 1})
+		if err := c.b.Put(p[:n]); err != nil {
+			return err
+		}
+		c.skip(int64(n))
+	}
+}
+
+// takeOver takes references of stored contents over, as long as the next
+// chunk is one of theirs.
+func (c *composer) takeOver() error {
+	for c.next.piece < len(c.pieces) {
+		p := &c.pieces[c.next.piece]
+		if c.next.off == c.lens[c.next.piece] {
+			c.next = place{c.next.piece + 1, 0}
+			continue
+		}
+		if p.From == "" && len(c.buf) > 0 {
+			return nil
+		}
+		if p.From == "" { // which may have ended
+			if err := c.fill(); err != nil {
+				return err
+			}
+			continue
+		}
+		r, err := c.compared.of(c.ctx, p)
+		if err != nil || r.c.Chunker != c.name {
+			return err
+		}
+		from := p.Off + c.next.off
+		_, start, err := r.refsAt(from)
+		if err != nil || start != from {
+			return err
+		}
+		// The chunk that holds the last byte of the content is never taken.
+		_, to, err := r.refsAt(min(p.Off+p.Len, r.c.Size-1))
+		if err != nil || to == from {
+			return err
+		}
+		c.push(run{of: p.From, from: from, to: to})
+		c.skip(to - from)
+		c.step = firstStep
+	}
+	return nil
+}
+
+// skip goes on to n bytes further. What of them is not at hand lies in the
+// piece of the next chunk.
+func (c *composer) skip(n int64) {
+	if n <= int64(len(c.buf)) {
+		c.buf = c.buf[n:]
+	} else {
+		c.buf, c.end = c.buf[:0], place{c.next.piece, c.next.off + n}
+	}
+	for n > 0 {
+		k := n
+		if l := c.lens[c.next.piece]; l >= 0 {
+			k = min(n, l-c.next.off)
+		}
+		n -= k
+		if c.next.off += k; c.next.off == c.lens[c.next.piece] {
+			c.next = place{c.next.piece + 1, 0}
+		}
+	}
+}
+
+// peek returns what the next chunk is cut from: so many bytes as the longest
+// chunk has, or all that is left.
+func (c *composer) peek() ([]byte, error) {
+	for len(c.buf) < c.max && c.end.piece < len(c.pieces) {
+		if err := c.fill(); err != nil {
+			return nil, err
+		}
+	}
+	return c.buf[:min(len(c.buf), c.max)], nil
+}
+
+// fill reads on.
+func (c *composer) fill() error {
+	if c.end.off == c.lens[c.end.piece] {
+		c.end = place{c.end.piece + 1, 0}
+		return nil
+	}
+	if c.pieces[c.end.piece].From == "" {
+		return c.fillData()
+	}
+	return c.fillStored()
+}
+
+func (c *composer) fillData() error {
+	c.room(max(c.max-len(c.buf), lastStep))
+	for range 100 { // as bufio: reads without data or error before giving up
+		n, err := c.pieces[c.end.piece].Data.Read(c.buf[len(c.buf):cap(c.buf)])
+		c.buf = c.buf[:len(c.buf)+n]
+		c.end.off += int64(n)
+		if err == io.EOF {
+			c.lens[c.end.piece] = c.end.off
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("manifest: read a piece: %w", err)
+		}
+		if n > 0 {
+			return nil
+		}
+	}
+	return io.ErrNoProgress
+}
+
+// fillStored reads whole chunks: nothing but them can be verified.
+func (c *composer) fillStored() error {
+	p := &c.pieces[c.end.piece]
+	r, err := c.read.of(c.ctx, p)
+	if err != nil {
+		return err
+	}
+	off, end := p.Off+c.end.off, p.Off+p.Len
+	refs, start, err := r.refsAt(off)
+	if err != nil {
+		return err
+	}
+	want := min(end, off+int64(max(c.max-len(c.buf), c.step)))
+	c.step = min(2*c.step, lastStep)
+	k, size := 0, 0
+	for k < len(refs) && (k == 0 || start+int64(size) < want) {
+		size += int(refs[k].Length)
+		k++
+	}
+	if cap(c.one) < size {
+		c.one = make([]byte, size)
+	}
+	c.one = c.one[:size]
+	if err := r.src.Read(c.ctx, refs[:k], c.one); err != nil {
+		return err
+	}
+	got := c.one[off-start : min(int64(size), end-start)]
+	c.room(len(got))
+	c.buf = append(c.buf, got...)
+	c.end.off += int64(len(got))
+	return nil
+}
+
+// room makes room for n more bytes in buf.
+func (c *composer) room(n int) {
+	if cap(c.buf)-len(c.buf) >= n {
+		return
+	}
+	if n += len(c.buf); n > len(c.back) {
+		c.back = make([]byte, 2*n)
+	}
+	c.buf = c.back[:copy(c.back, c.buf)]
+}
+
+// push adds to what the list becomes.
+func (c *composer) push(r run) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if n := len(c.queue); r.put > 0 && n > 0 && c.queue[n-1].put > 0 {
+		c.queue[n-1].put += r.put
+		return
+	}
+	c.queue = append(c.queue, r)
+}
+
+// pop returns what comes next in the list, false if that is nothing yet.
+func (c *composer) pop() (run, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.queue) == 0 {
+		return run{}, false
+	}
+	r := c.queue[0]
+	if r.put > 1 {
+		c.queue[0].put--
+	} else {
+		c.queue = c.queue[1:]
+	}
+	return r, true
+}
+
+// emit adds a chunk that was put, and before it what was taken over before.
+func (c *composer) emit(ref cas.Ref) error {
+	for {
+		r, ok := c.pop()
+		if !ok {
+			return errors.New("manifest: a chunk that was not put")
+		}
+		if r.put > 0 {
+			return c.list.add(ref)
+		}
+		if err := c.take(r); err != nil {
+			return err
+		}
+	}
+}
+
+// takeQueued adds what was taken over after the last chunk that was put.
+func (c *composer) takeQueued() error {
+	for {
+		r, ok := c.pop()
+		if !ok {
+			return nil
+		}
+		if err := c.take(r); err != nil {
+			return err
+		}
+	}
+}
+
+// take adds the references of a run. Where segment begins at segment, whole
+// ones are added without a look into them.
+func (c *composer) take(t run) error {
+	r, err := c.taken.of(c.ctx, &Piece{From: t.of})
+	if err != nil {
+		return err
+	}
+	for off := t.from; off < t.to; {
+		if s := r.segmentFrom(off); s != nil && len(c.list.refs) == 0 && off+s.Size <= t.to {
+			c.list.take(s)
+			off += s.Size
+			continue
+		}
+		refs, _, err := r.refsAt(off)
+		if err != nil {
+			return err
+		}
+		for _, ref := range refs {
+			if off == t.to {
+				break
+			}
+			if err := c.list.add(ref); err != nil {
+				return err
+			}
+			off += int64(ref.Length)
+		}
+	}
+	return nil
+}
+
+// A source is the stored content that pieces were last taken from.
+type source struct {
+	open   Opener
+	chunks Source
+	segs   SegmentGetter
+	name   string
+	r      *Reader
+}
+
+// of returns a reader of the content of p.
+func (s *source) of(ctx context.Context, p *Piece) (*Reader, error) {
+	if s.r == nil || s.name != p.From {
+		s.close()
+		c, err := s.open(ctx, p.From)
+		if err != nil {
+			return nil, err
+		}
+		s.name, s.r = p.From, NewReader(ctx, s.chunks, s.segs, c)
+	}
+	if p.Off < 0 || p.Len < 0 || p.Off > s.r.c.Size || p.Len > s.r.c.Size-p.Off {
+		return nil, fmt.Errorf("manifest: %d bytes at %d of %d: %w", p.Len, p.Off, s.r.c.Size, fs.ErrInvalid)
+	}
+	return s.r, nil
+}
+
+func (s *source) close() {
+	if s.r != nil {
+		s.r.Close()
+		s.r = nil
+	}
+}
