@@ -170,6 +170,26 @@ var guards = map[string][]guarded{
 		_, err := b.Copy(ctx, f.ID, b, nil)
 		return err
 	}}},
+	"Compose": {{buckets.OpCreate, func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {
+		_, err := b.Compose(ctx, "new", []buckets.Piece{{File: f.ID, Length: -1}}, nil)
+		return err
+	}}},
+	"Edit": {{buckets.OpUpdate, func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {
+		_, err := b.Edit(ctx, f.ID, []buckets.Piece{{File: f.ID, Length: 1}}, nil)
+		return err
+	}}},
+	"Extend": {{buckets.OpUpdate, func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {
+		_, err := b.Extend(ctx, f.ID, strings.NewReader("x"), 1, nil)
+		return err
+	}}},
+	"Overwrite": {{buckets.OpUpdate, func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {
+		_, err := b.Overwrite(ctx, f.ID, 1, strings.NewReader("x"), 1, nil)
+		return err
+	}}},
+	"Truncate": {{buckets.OpUpdate, func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {
+		_, err := b.Truncate(ctx, f.ID, 1, nil)
+		return err
+	}}},
 	"Versions": {{buckets.OpRead, func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {
 		return first(b.Versions(ctx, f.ID))
 	}}},

@@ -47,6 +47,9 @@ func (u *upload) commit(ctx context.Context) (*File, error) {
 			if err := matches(u.opts.IfMatch, cur); err != nil {
 				return err
 			}
+			if u.base != "" && cur.ID != u.base {
+				return errStale
+			}
 			if u.unchanged(old, cur) {
 				out = u.b.file(old, cur)
 				out.Unchanged = true

@@ -132,8 +132,10 @@ func (m *model) step() {
 	m.t.Helper()
 	active, trashed := m.file(false), m.file(true)
 	switch n := m.r.IntN(100); {
-	case n < 32 || active == nil:
+	case n < 29 || active == nil:
 		m.put()
+	case n < 32:
+		m.edit(active)
 	case n < 40:
 		m.replace(active)
 	case n < 55:
@@ -297,6 +299,41 @@ func (m *model) replace(f *mfile) {
 	p, o := m.blob(), m.uploadOptions()
 	got, err := m.of(f).Replace(context.Background(), f.id, m.body(p), o)
 	m.want("replace", err, nil)
+	m.addVersion(f, got, p, o)
+}
+
+// edit composes a version of its own ranges, new bytes, and another file's.
+func (m *model) edit(f *mfile) {
+	other := m.file(false)
+	old, v := f.current().content, other.versions[m.r.IntN(len(other.versions))]
+	i, j, k := m.r.IntN(len(old)+1), m.r.IntN(len(old)+1), m.r.IntN(len(v.content)+1)
+	q := noise(m.r.Uint64(), m.r.IntN(300))
+	var got *buckets.File
+	var err error
+	var p []byte
+	o := m.uploadOptions()
+	switch m.r.IntN(4) {
+	case 0:
+		p = slices.Concat(old, q)
+		got, err = m.of(f).Extend(context.Background(), f.id, m.body(q), -1, o)
+	case 1:
+		p = slices.Concat(old[:i], q, old[min(i+len(q), len(old)):])
+		got, err = m.of(f).Overwrite(context.Background(), f.id, int64(i), m.body(q), int64(len(q)), o)
+	case 2:
+		p = old[:i]
+		got, err = m.of(f).Truncate(context.Background(), f.id, int64(i), o)
+	case 3:
+		p = slices.Concat(old[:i], q, v.content[k:], old[j:])
+		got, err = m.of(f).Edit(context.Background(), f.id, []buckets.Piece{{File: f.id, Length: int64(i)}, {Data: q},
+			{File: v.id, Bucket: m.of(other), Offset: int64(k), Length: -1}, {File: f.current().id, Offset: int64(j), Length: -1}}, o)
+	}
+	m.want("edit", err, nil)
+	if len(p) < 5_000_000 {
+		m.blobs = append(m.blobs, p)
+	}
+	if o.MIMEType == "" {
+		o.MIMEType = f.current().declared
+	}
 	m.addVersion(f, got, p, o)
 }
 

@@ -1,0 +1,171 @@
+package buckets
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"math"
+
+	"github.com/cairn-store/cairn/manifest"
+)
+
+// A composition is the pieces of an edit, looked up and authorised.
+type composition struct {
+	u       *upload
+	sources map[string]*File // by bucket and ID: a file stands for one version throughout
+	pieces  []manifest.Piece
+	foreign []*foreign
+	size    int64 // of all pieces whose length is known
+	open    bool  // the body's is not
+
+	body   *body
+	bodyAt int64 // where it begins
+	bodyIn int   // which piece it is
+}
+
+const bodyName = "body" // of the content that holds a body that has come: no ID
+
+func (c *composition) add(ctx context.Context, p *Piece) error {
+	if (p.File != "") == (p.Data != nil || p.body != nil) {
+		return concept("want either a file or data", fs.ErrInvalid)
+	}
+	out, err := manifest.Piece{Off: p.Offset, Len: p.Length}, error(nil)
+	switch {
+	case p.body != nil:
+		out = c.take(p.body)
+	case p.File == "":
+		out = manifest.Piece{Data: bytes.NewReader(p.Data), Len: int64(len(p.Data))}
+	default:
+		err = c.find(ctx, p, &out)
+	}
+	if err != nil {
+		return err
+	}
+	if out.Len > math.MaxInt64-c.size {
+		return fmt.Errorf("all pieces together: %w", ErrTooLarge)
+	}
+	c.pieces, c.size = append(c.pieces, out), c.size+out.Len
+	return nil
+}
+
+// take adds the body, or where it is stored.
+func (c *composition) take(in *body) manifest.Piece {
+	c.body, c.bodyAt, c.bodyIn = in, c.size, len(c.pieces)
+	if in.c != nil {
+		return manifest.Piece{From: bodyName, Off: in.off, Len: in.size}
+	}
+	c.open = in.size < 0
+	return manifest.Piece{Data: in.r, Len: max(in.size, 0)}
+}
+
+// limit makes the body fail when it is not as long as was said, or longer
+// than may be taken.
+func (c *composition) limit() {
+	p := &c.pieces[c.bodyIn]
+	if c.open {
+		p.Data = &limitedReader{r: p.Data, left: c.u.room - c.size, over: c.u.over}
+	} else {
+		p.Data = &exactReader{r: p.Data, left: c.body.size, size: c.body.size}
+	}
+}
+
+// find looks for the version that a piece is of, and whether its bytes may be
+// had.
+func (c *composition) find(ctx context.Context, p *Piece, out *manifest.Piece) error {
+	src := c.u.b
+	if p.Bucket != nil {
+		src = p.Bucket
+	}
+	key := src.b.name + "/" + p.File
+	f := c.sources[key]
+	if f == nil {
+		row, m, err := src.find(ctx, p.File, nil)
+		if err != nil {
+			return err
+		}
+		f = src.file(row, m)
+		if err := src.allow(ctx, OpDownload, f); err != nil {
+			return err
+		}
+		c.sources[key] = &File{ManifestID: f.ManifestID, Size: f.Size}
+	}
+	if p.Offset < 0 || p.Offset > f.Size || p.Length > f.Size-p.Offset {
+		return fmt.Errorf("%d bytes at %d of %d: %w", p.Length, p.Offset, f.Size, ErrRange)
+	}
+	if out.Len < 0 {
+		out.Len = f.Size - p.Offset
+	}
+	if out.From = f.ManifestID; src.s == c.u.b.s && src.b.Domain == c.u.b.b.Domain {
+		return nil
+	}
+	r := &foreign{ctx: ctx, b: src, of: manifest.VersionID(f.ManifestID), off: out.Off, n: out.Len}
+	c.foreign = append(c.foreign, r)
+	out.From, out.Data = "", r
+	return nil
+}
+
+// content finds what pieces are of.
+func (c *composition) content(ctx context.Context, name string) (*manifest.Content, error) {
+	if name == bodyName {
+		return c.body.c, nil
+	}
+	return c.u.b.contentOf(ctx, manifest.VersionID(name))
+}
+
+func (b *Bucket) contentOf(ctx context.Context, id manifest.VersionID) (*manifest.Content, error) {
+	m, err := b.s.meta.Manifest(ctx, id)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, ErrNoFile // removed meanwhile
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &m.Content, nil
+}
+
+func (c *composition) close() {
+	for _, r := range c.foreign {
+		r.close()
+	}
+}
+
+// A foreign is a range of a content in another backend. It is opened when it
+// is read, and closed at its end: there may be many.
+type foreign struct {
+	ctx    context.Context // governs all reads: an io.Reader has no other way to be told
+	b      *Bucket
+	of     manifest.VersionID
+	off, n int64
+
+	r  *manifest.Reader
+	in io.Reader
+}
+
+func (f *foreign) Read(p []byte) (int, error) {
+	if f.n == 0 {
+		return 0, io.EOF
+	}
+	if f.r == nil {
+		c, err := f.b.contentOf(f.ctx, f.of)
+		if err != nil {
+			return 0, err
+		}
+		f.r = manifest.NewReader(f.ctx, f.b.chunks, f.b.segments(), c)
+		f.in = io.NewSectionReader(f.r, f.off, f.n)
+	}
+	n, err := f.in.Read(p)
+	if err == io.EOF {
+		f.close()
+	}
+	return n, err
+}
+
+func (f *foreign) close() {
+	if f.r != nil {
+		f.r.Close()
+		f.r, f.in, f.n = nil, nil, 0
+	}
+}
