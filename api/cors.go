@@ -19,7 +19,7 @@ func (s *Server) withCORS(next http.Handler) http.Handler {
 		AllowedOrigins:   origins,
 		AllowCredentials: !slices.Contains(origins, "*"),
 		AllowedMethods:   []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"},
-		AllowedHeaders: []string{"Accept", "Authorization", "Content-Type", "Content-Encoding", "Idempotency-Key", "If-Match", "If-None-Match",
+		AllowedHeaders: []string{"Accept", "Authorization", "Content-Type", "Content-Encoding", "Content-Range", "Idempotency-Key", "If-Match", "If-None-Match",
 			"If-Modified-Since", "If-Range", "If-Unmodified-Since", "Range", "X-Request-ID", "X-Requested-With",
 			"Tus-Resumable", "Upload-Checksum", "Upload-Complete", "Upload-Concat", "Upload-Defer-Length", "Upload-Draft-Interop-Version",
 			"Upload-Length", "Upload-Limit", "Upload-Metadata", "Upload-Offset", "X-HTTP-Method-Override", "Origin", "Repr-Digest", "Want-Repr-Digest", "Content-Digest"},

@@ -86,6 +86,7 @@ func outcomes() []outcome {
 		{errMultipart, 400, "invalid-multipart", "INVALID_REQUEST", true},
 		{errBody, 400, "incomplete-body", "INVALID_REQUEST", true},
 		{errRequest, 400, "invalid-request", "INVALID_REQUEST", true},
+		{buckets.ErrRange, 416, "range-not-satisfiable", "INVALID_RANGE", true},
 		{errRange, 416, "range-not-satisfiable", "INVALID_RANGE", true},
 		{errPreview, 501, "transform-not-available", "NOT_IMPLEMENTED", true},
 		{errDraining, 503, "draining", "SERVICE_UNAVAILABLE", true},

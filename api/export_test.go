@@ -10,3 +10,5 @@ func (s *Server) Routes() map[string][]string {
 	}
 	return out
 }
+
+func ContentRange(value string) (from, size int64, err error) { return contentRange(value) }

@@ -102,6 +102,11 @@ func calls() []call {
 		{f + "/download", "GET", "/api/files/BUCKET/VERSION/download", buckets.OpDownload, "", "", 200, nil},
 		{f + "/download", "GET", "/api/files/BUCKET/FILE/download?version=1", buckets.OpDownload, "", "", 200, nil},
 		{f + "/view", "GET", "/api/files/BUCKET/FILE/view", buckets.OpDownload, "", "", 200, nil},
+		{b + "/_compose", "POST", "/api/files/BUCKET/_compose", buckets.OpCreate, `{"name": "new", "pieces": [{"data": "aGk="}]}`, j, 201, nil},
+		{b + "/_compose", "POST", "/api/files/BUCKET/_compose?about=FILE", buckets.OpUpdate, `{"file_id": "FILE", "pieces": [{"file": "VERSION", "length": 2}, {"data": "aGk="}]}`, j, 200, nil},
+		{f + "/content", "PATCH", "/api/files/BUCKET/FILE/content", buckets.OpUpdate, "xy", "", 200, []string{"Content-Range", "bytes 1-2/*"}},
+		{f + "/append", "POST", "/api/files/BUCKET/FILE/append", buckets.OpUpdate, "xy", "", 200, nil},
+		{f + "/truncate", "POST", "/api/files/BUCKET/FILE/truncate", buckets.OpUpdate, `{"size": 1}`, j, 200, nil},
 		{f + "/restore", "POST", "/api/files/BUCKET/FILE/restore", buckets.OpDelete, "", "", 409, nil},
 		{f + "/copy", "POST", "/api/files/BUCKET/FILE/copy", buckets.OpDownload, `{}`, j, 201, nil},
 		{f + "/sign", "GET", "/api/files/BUCKET/FILE/sign?expiry=1m&operation=download", buckets.OpDownload, "", "", 200, nil},
@@ -199,14 +204,16 @@ func missing(prefix string) string { return prefix + "0" + strings.Repeat("a", 3
 
 // path is the call's with what it is about filled in; or with what is not
 // there.
-func (m *matrix) path(c call, there bool) string {
+func (m *matrix) path(c call, there bool) string { return m.fill(c.path, there) }
+
+func (m *matrix) fill(text string, there bool) string {
 	file, version, digest, upload, session := m.f.ID, m.first, m.digest, m.upload, m.listed
 	if !there {
 		upload, session = missing("u_"), missing("u_")
 		file, version, digest = missing("f_"), missing("m_"), strings.Repeat("0", 64)
 	}
 	return strings.NewReplacer("BUCKET", m.bucket, "FILE", file, "VERSION", version, "DIGEST", digest,
-		"UPLOAD", upload, "SESSION", session, "CHUNK", digestOf(m.chunk), "GRANT", m.grant.GrantID, "KEY", m.key).Replace(c.path)
+		"UPLOAD", upload, "SESSION", session, "CHUNK", digestOf(m.chunk), "GRANT", m.grant.GrantID, "KEY", m.key).Replace(text)
 }
 
 func (m *matrix) send(c call, path, bearer string) *answer {
@@ -218,7 +225,7 @@ func (m *matrix) send(c call, path, bearer string) *answer {
 	if bearer != "" {
 		h = append(h, "Authorization", bearer)
 	}
-	body := c.body
+	body := m.fill(c.body, !strings.Contains(path, missing("f_"))) // about the same as the path
 	if c.method == "PUT" && strings.Contains(path, "_sessions") {
 		body = string(m.chunk)
 	}

@@ -91,6 +91,9 @@ func once(r *http.Request) *buckets.Once {
 	h := r.Header
 	sum := sha256.Sum256(fmt.Appendf(nil, "%s %s %q %q %q %d", r.Method, r.URL.EscapedPath(), r.URL.RawQuery,
 		h.Get("If-Match"), h.Get("If-None-Match"), r.ContentLength))
+	if span := h.Get("Content-Range"); span != "" {
+		sum = sha256.Sum256(append(sum[:], span...))
+	}
 	return &buckets.Once{Key: key, Request: hex.EncodeToString(sum[:])}
 }
 

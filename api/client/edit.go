@@ -1,0 +1,77 @@
+package client
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+)
+
+// EditOptions are conditions on an edit.
+type EditOptions struct {
+	IfMatch string // root that the current version must have, "*" for any
+
+	// Key makes an edit happen once, however often it is sent with the same
+	// key; "" makes it happen every time.
+	Key string
+}
+
+func (o *EditOptions) header() http.Header {
+	h := make(http.Header)
+	if o != nil && o.IfMatch != "" {
+		h.Set("If-Match", etag(o.IfMatch))
+	}
+	if o != nil && o.Key != "" {
+		h.Set("Idempotency-Key", o.Key)
+	}
+	return h
+}
+
+// Append makes a new version of the file id with the bytes of r at its end;
+// size is how many, -1 if that is not known.
+func (c *Client) Append(ctx context.Context, bucket, id string, r io.Reader, size int64, opts *EditOptions) (*File, error) {
+	return c.file(ctx, &request{method: http.MethodPost, path: []string{bucket, id, "append"}, header: opts.header(), body: r, size: size})
+}
+
+// WriteRange makes a new version of the file id with the size bytes of r in
+// place of those from offset on.
+func (c *Client) WriteRange(ctx context.Context, bucket, id string, offset int64, r io.Reader, size int64, opts *EditOptions) (*File, error) {
+	q := &request{method: http.MethodPatch, path: []string{bucket, id, "content"}, header: opts.header(), body: r, size: size}
+	q.header.Set("Content-Range", fmt.Sprintf("bytes %d-%d/*", offset, offset+size-1))
+	return c.file(ctx, q)
+}
+
+// Truncate makes a new version of the file id of its first size bytes.
+func (c *Client) Truncate(ctx context.Context, bucket, id string, size int64, opts *EditOptions) (*File, error) {
+	q := &request{method: http.MethodPost, path: []string{bucket, id, "truncate"}, header: opts.header()}
+	return c.file(ctx, q.withJSON(map[string]int64{"size": size}))
+}
+
+// A Composition is a new file, or a new version of one, made of pieces.
+type Composition struct {
+	FileID     string         `json:"file_id,omitempty"` // f_…, of which it is a version
+	Name       string         `json:"name,omitempty"`
+	Folder     string         `json:"folder,omitempty"`
+	OnConflict string         `json:"on_conflict,omitempty"` // new (default), version, fail
+	MIMEType   string         `json:"mime_type,omitempty"`
+	Metadata   map[string]any `json:"metadata,omitempty"`
+	Tags       []string       `json:"tags,omitempty"`
+	Digests    []string       `json:"digests,omitempty"`
+	Pieces     []Piece        `json:"pieces"`
+}
+
+// A Piece is a range of a file (f_…, its current version) or version (m_…), or
+// Data, of which all pieces together may have 1 MiB.
+type Piece struct {
+	File   string `json:"file,omitempty"`
+	Bucket string `json:"bucket,omitempty"` // "" for the composition's
+	Offset int64  `json:"offset,omitempty"`
+	Length *int64 `json:"length,omitempty"` // nil for all from Offset on
+	Data   []byte `json:"data,omitzero"`
+}
+
+// Compose makes a file of ranges of others.
+func (c *Client) Compose(ctx context.Context, bucket string, in *Composition, opts *EditOptions) (*File, error) {
+	q := &request{method: http.MethodPost, path: []string{bucket, "_compose"}, header: opts.header()}
+	return c.file(ctx, q.withJSON(in))
+}
