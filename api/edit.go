@@ -188,4 +188,3 @@ func (s *Server) pieces(r *http.Request, in *client.Composition) ([]buckets.Piec
 	}
 	return out, nil
 }
-

@@ -118,6 +118,32 @@ func TestEditsRefused(t *testing.T) {
 	}
 }
 
+// Who may not have a file's bytes cannot compose of them, nor learn whether
+// there is the file.
+func TestComposeOfAnothers(t *testing.T) {
+	for _, bucket := range []string{"private", "listed"} {
+		m := newMatrix(t, bucket)
+		bob := token(t, "bob", nil)
+		theirs := m.putAs("bob", bucket, "bobs", "mine")
+		compose := func(target, file string) *answer {
+			body := `{` + target + `, "pieces": [{"data": "aGk="}, {"file": "` + file + `", "length": 1}]}`
+			return m.do("POST", "/api/files/"+bucket+"/_compose", strings.NewReader(body), "Content-Type", "application/json", "Authorization", bob)
+		}
+		for _, target := range []string{`"name": "new"`, `"file_id": "` + theirs.ID + `"`} {
+			for id, gone := range map[string]string{m.f.ID: missing("f_"), m.first: missing("m_")} {
+				a, b := compose(target, id), compose(target, gone)
+				if bucket == "listed" && a.StatusCode == 403 && b.StatusCode == 404 {
+					continue
+				}
+				if bucket == "listed" || a.StatusCode != 404 || plain(a) != plain(b) {
+					t.Errorf("%s, %s: of ann's %d %s, of none %d %s", bucket, target, a.StatusCode, a.body, b.StatusCode, b.body)
+				}
+			}
+		}
+		m.unharmed()
+	}
+}
+
 // Whatever a header says, a range is one that there can be.
 func FuzzContentRange(f *testing.F) {
 	for _, s := range []string{"bytes 0-1/*", "bytes 5-4/*", "bytes 0-4611686018427387903/*", "Bytes  7-7/*", "bytes 0x1-2/*", ""} {

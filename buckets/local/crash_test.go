@@ -8,6 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"testing"
 
@@ -65,8 +66,14 @@ func crashFile(ctx context.Context, b *buckets.Bucket, r *rand.Rand, name string
 	p := promise{id: file.ID, content: content, state: buckets.Active, version: 1}
 	ack(p)
 	for range r.IntN(3) {
-		content = append(crashContent(r), content...)
-		if file, err = b.Replace(ctx, p.id, bytes.NewReader(content), nil); err != nil {
+		if q, k := crashContent(r), r.IntN(len(content)); r.IntN(2) == 0 {
+			file, err = b.Edit(ctx, p.id, []buckets.Piece{{File: p.id, Length: int64(k)}, {Data: q}, {File: p.id, Offset: int64(k), Length: -1}}, nil)
+			content = slices.Concat(content[:k], q, content[k:])
+		} else {
+			content = append(q, content...)
+			file, err = b.Replace(ctx, p.id, bytes.NewReader(content), nil)
+		}
+		if err != nil {
 			return
 		}
 		p.content, p.version = content, file.Version
