@@ -210,6 +210,11 @@ var buffers = sync.Pool{New: func() any { p := make([]byte, 256<<10); return &p 
 func (d *delivery) ReadFrom(r io.Reader) (int64, error) {
 	buf := buffers.Get().(*[]byte)
 	defer buffers.Put(buf)
+	if part, ok := r.(*io.LimitedReader); ok { // as ServeContent says how much it will send
+		if c, ok := d.src.(interface{ Expect(int64) }); ok {
+			c.Expect(part.N)
+		}
+	}
 	return io.CopyBuffer(struct{ io.Writer }{d}, struct{ io.Reader }{r}, *buf)
 }
 

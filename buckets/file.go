@@ -131,6 +131,9 @@ type Content interface {
 	io.ReadSeekCloser
 	io.ReaderAt
 	io.WriterTo
+	// Expect hints that the next n bytes will be read in order, and nothing
+	// more for now: less is then read ahead in vain.
+	Expect(n int64)
 }
 
 // A Patch changes what is known about a file; nil fields stay as they are.

@@ -34,37 +34,57 @@ func newFrameCache(limit int64) *frameCache {
 // get returns the frame id, loading it into a buffer of at least size bytes
 // if need be. The caller must put it back.
 func (c *frameCache) get(id FrameID, size int, load func(buf []byte) ([]byte, error)) (*cachedFrame, error) {
+	f, buf, mine := c.claim(id, size)
+	if mine {
+		plain, err := load(buf)
+		c.settle(f, plain, err)
+	}
+	<-f.ready
+	return f, f.err
+}
+
+// claim returns the frame id. With mine the caller has to load it, into buf if
+// he likes, and to settle it; otherwise it is ready when its channel is
+// closed. Either way the caller must put it back.
+func (c *frameCache) claim(id FrameID, size int) (f *cachedFrame, buf []byte, mine bool) {
 	c.mu.Lock()
-	f := c.m[id]
-	if f != nil {
+	defer c.mu.Unlock()
+	if f = c.m[id]; f != nil {
 		f.refs++
 		if f.elem != nil {
 			c.lru.MoveToFront(f.elem)
 		}
-		c.mu.Unlock()
-		<-f.ready
-		return f, f.err
+		return f, nil, false
 	}
 	f = &cachedFrame{id: id, ready: make(chan struct{}), refs: 1}
 	c.m[id] = f
-	buf := c.buffer(size)
-	c.mu.Unlock()
+	return f, c.buffer(size), true
+}
 
-	f.plain, f.err = load(buf)
+// settle tells those who wait for f what it holds, or why it cannot be had.
+func (c *frameCache) settle(f *cachedFrame, plain []byte, err error) {
+	f.plain, f.err = plain, err
 	close(f.ready)
-
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if f.err != nil {
-		delete(c.m, id)
-		return f, f.err
+	if err != nil {
+		delete(c.m, f.id)
+		return
 	}
 	f.elem = c.lru.PushFront(f)
 	c.size += int64(cap(f.plain))
 	for c.size > c.limit && c.lru.Len() > 1 {
 		c.evict(c.lru.Back().Value.(*cachedFrame))
 	}
-	return f, nil
+}
+
+// drop takes a loaded frame out, whose bytes have proved wrong.
+func (c *frameCache) drop(id FrameID) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if f := c.m[id]; f != nil && f.elem != nil {
+		c.evict(f)
+	}
 }
 
 // buffer takes a free buffer of that size, or makes one; mu is held.

@@ -34,7 +34,9 @@ func (s *Store) Read(ctx context.Context, refs []Ref, dst []byte) error {
 	if err != nil {
 		return fmt.Errorf("cas: read: %w", err)
 	}
-	if len(wants) == 1 {
+	if s.remote {
+		err = s.readFar(ctx, wants)
+	} else if len(wants) == 1 {
 		err = s.readFrame(ctx, wants[0])
 	} else {
 		g, gctx := errgroup.WithContext(ctx)
@@ -112,20 +114,39 @@ func (s *Store) readFrame(ctx context.Context, w *want) error {
 	if err != nil {
 		return s.damage(ctx, w, w.chunks[0].Digest, err)
 	}
+	var ce *chunkError
+	if err := s.copyOut(w, f.plain); errors.As(err, &ce) {
+		return s.damage(ctx, w, ce.digest, ce.err)
+	}
+	return nil
+}
+
+// copyOut copies the wanted chunks out of a frame's plain bytes, verified. Its
+// error is a *chunkError.
+func (s *Store) copyOut(w *want, plain []byte) error {
 	s.acquire()
 	defer s.release()
 	h := newHasher(w.frame.Kind)
 	for _, c := range w.chunks {
-		if uint64(c.Offset)+uint64(c.Length) > uint64(len(f.plain)) {
-			return s.damage(ctx, w, c.Digest, errOutside)
+		if uint64(c.Offset)+uint64(c.Length) > uint64(len(plain)) {
+			return &chunkError{c.Digest, errOutside}
 		}
-		copy(c.dst, f.plain[c.Offset:])
+		copy(c.dst, plain[c.Offset:])
 		if h.sum(c.dst) != c.Digest {
-			return s.damage(ctx, w, c.Digest, errDigest)
+			return &chunkError{c.Digest, errDigest}
 		}
 	}
 	return nil
 }
+
+// A chunkError says which chunk is not what it should be.
+type chunkError struct {
+	digest Digest
+	err    error
+}
+
+func (e *chunkError) Error() string { return e.err.Error() }
+func (e *chunkError) Unwrap() error { return e.err }
 
 var (
 	errOutside = errors.New("the index places it outside its frame")
@@ -181,6 +202,11 @@ func (s *Store) decodeFrame(ctx context.Context, from readerAt, fe *FrameEntry, 
 	if err := from.ReadAt(ctx, fe.Pack.Key(), stored, fe.Offset+int64(fe.HeaderLen)); err != nil {
 		return nil, err
 	}
+	return s.decode(fe, stored, buf)
+}
+
+// decode decodes the payload of a frame into buf, if that has room.
+func (s *Store) decode(fe *FrameEntry, stored, buf []byte) ([]byte, error) {
 	s.acquire()
 	defer s.release()
 	plain, err := s.coder.decode(fe.Codec, stored, buf, int(fe.PlainLen))

@@ -22,19 +22,23 @@ import (
 // A Store keeps the chunks of one domain: a backend and its index. Exact
 // dedup, frames and packs never cross it. Its methods may run concurrently.
 type Store struct {
-	b      backend.Backend
-	ix     Index
-	log    *slog.Logger
-	remote bool
-	coder  *coder
-	pack   *packer
-	group  group
-	fresh  sync.Mutex // held from asking whether chunks are new to appending them
-	frames *frameCache
-	ctx    context.Context // for what outlives a call; never cancelled
-	cpu    chan struct{}   // one token per core: hashing, encoding and decoding
-	units  sync.Pool       // of *unit
-	bufs   sync.Pool       // of *[]byte with room for a frame
+	b       backend.Backend
+	ix      Index
+	log     *slog.Logger
+	remote  bool
+	coder   *coder
+	pack    *packer
+	group   group
+	fresh   sync.Mutex // held from asking whether chunks are new to appending them
+	frames  *frameCache
+	near    Cache           // nil without one
+	runs    chan struct{}   // a token for each request to a remote backend that reads
+	long    chan struct{}   // one for each reader with long windows
+	ctx     context.Context // for what outlives a call; never cancelled
+	cpu     chan struct{}   // one token per core: hashing, encoding and decoding
+	units   sync.Pool       // of *unit
+	bufs    sync.Pool       // of *[]byte with room for a frame
+	runBufs sync.Pool       // of *[]byte for what a request to a remote backend reads
 }
 
 // Options are choices of Open; nil and zero values mean the defaults.
@@ -47,6 +51,7 @@ type Options struct {
 	// its time and costs. Several packs are then sealed at a time, and what
 	// lies close together is read by one request.
 	Remote bool
+	Cache  Cache // of a remote backend's frames; default: none
 }
 
 // Open returns the Store whose packs lie in b and whose chunks ix knows. It
@@ -79,12 +84,13 @@ func Open(ctx context.Context, b backend.Backend, ix Index, opts *Options) (*Sto
 	}
 	s := &Store{
 		ctx: context.WithoutCancel(ctx), b: b, ix: ix, log: log, coder: coder,
-		remote: opts.Remote,
-		pack:   newPacker(b, ix, size, seals),
-		frames: newFrameCache(cache),
-		cpu:    make(chan struct{}, n),
-		units:  sync.Pool{New: func() any { return &unit{buf: make([]byte, 0, unitSize)} }},
-		bufs:   sync.Pool{New: func() any { b := make([]byte, 0, FrameSize+FrameSize/4); return &b }},
+		remote: opts.Remote, near: opts.Cache, runs: make(chan struct{}, runs), long: make(chan struct{}, longReaders),
+		runBufs: sync.Pool{New: func() any { return new([]byte) }},
+		pack:    newPacker(b, ix, size, seals),
+		frames:  newFrameCache(cache),
+		cpu:     make(chan struct{}, n),
+		units:   sync.Pool{New: func() any { return &unit{buf: make([]byte, 0, unitSize)} }},
+		bufs:    sync.Pool{New: func() any { b := make([]byte, 0, FrameSize+FrameSize/4); return &b }},
 	}
 	s.group.s = s
 	if err := s.recover(ctx, size); err != nil {

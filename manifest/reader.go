@@ -18,10 +18,19 @@ type Source interface {
 	Read(ctx context.Context, refs []cas.Ref, dst []byte) error
 }
 
+// A longSource is a Source far away: a *cas.Store of a remote backend. It
+// gives leave to a few readers to read more at a time than others.
+type longSource interface {
+	LongReader() (release func(), ok bool)
+}
+
 const (
 	firstWindow = 128 << 10 // bytes read ahead at first, doubling up to
 	lastWindow  = 2 << 20
 	windowQueue = 3 // windows being read at a time
+
+	firstLong = 8 << 20 // likewise of a long reader that knows what is wanted
+	lastLong  = cas.WindowSize
 )
 
 // A Reader reads a version's content: an io.ReadSeekCloser, io.ReaderAt and
@@ -43,6 +52,8 @@ type Reader struct {
 	queue []*window // read or being read, the first one at or before pos
 	next  int64     // offset that the window after the queue begins at
 	size  int       // of that window
+	until int64     // where reading in order ends, if that was told; else 0
+	long  func()    // gives back the leave to read long windows; nil without
 	free  [][]byte
 	wg    sync.WaitGroup
 	err   error // after Close
@@ -184,6 +195,7 @@ func (r *Reader) Read(p []byte) (int, error) {
 
 // WriteTo implements io.WriterTo. It is the fastest way to read much.
 func (r *Reader) WriteTo(w io.Writer) (n int64, err error) {
+	r.Expect(r.c.Size - r.pos)
 	for {
 		buf, err := r.ahead()
 		if err == io.EOF {
@@ -218,8 +230,11 @@ func (r *Reader) ahead() ([]byte, error) {
 		if len(r.free) == 0 {
 			r.size = firstWindow
 		}
+		if r.pos < r.until {
+			r.lengthen(r.until - r.pos)
+		}
 	}
-	for len(r.queue) < windowQueue && r.next < r.c.Size {
+	for len(r.queue) < windowQueue && r.next < r.end() {
 		if err := r.fetch(); err != nil {
 			return nil, err
 		}
@@ -230,6 +245,32 @@ func (r *Reader) ahead() ([]byte, error) {
 		return nil, w.err
 	}
 	return w.buf[r.pos-w.off:], nil
+}
+
+// Expect tells that the next n bytes will be read in order, and nothing more:
+// less is then read in vain, and more at a time. It is only a hint.
+func (r *Reader) Expect(n int64) { r.until = r.pos + min(n, r.c.Size-r.pos) }
+
+// end is where reading ahead stops for now.
+func (r *Reader) end() int64 {
+	if r.pos < r.until {
+		return r.until
+	}
+	return r.c.Size
+}
+
+// lengthen makes windows long where n bytes are worth it, if it may.
+func (r *Reader) lengthen(n int64) {
+	s, ok := r.src.(longSource)
+	if !ok || n < lastWindow/2 {
+		return
+	}
+	if r.long == nil {
+		r.long, _ = s.LongReader()
+	}
+	if r.long != nil {
+		r.size = max(r.size, firstLong)
+	}
 }
 
 func (w *window) holds(pos int64) bool { return pos >= w.off && pos < w.off+int64(len(w.buf)) }
@@ -244,25 +285,42 @@ func (r *Reader) drop() {
 
 // fetch begins to read the next window.
 func (r *Reader) fetch() error {
-	refs, off, err := r.refsAt(r.next)
+	refs, off, size, err := r.take(r.next)
 	if err != nil {
 		return err
 	}
-	k, size := 0, 0
-	for k < len(refs) && (k == 0 || size+int(refs[k].Length) <= r.size) {
-		size += int(refs[k].Length)
-		k++
-	}
 	w := &window{off: off, buf: r.buffer(size), ready: make(chan struct{})}
-	refs = refs[:k]
 	r.queue = append(r.queue, w)
 	r.next = off + int64(size)
-	r.size = min(2*r.size, lastWindow)
+	last := lastWindow
+	if r.long != nil {
+		last = lastLong
+	}
+	r.size = min(2*r.size, last)
 	r.wg.Go(func() {
 		w.err = r.src.Read(r.ctx, refs, w.buf)
 		close(w.ready)
 	})
 	return nil
+}
+
+// take returns the chunks of a window that begins with the one at from, its
+// offset and its size. Only long windows span segments.
+func (r *Reader) take(from int64) (refs []cas.Ref, off int64, size int, err error) {
+	rest, off, err := r.refsAt(from)
+	for err == nil {
+		k := 0
+		for k < len(rest) && (size == 0 || size+int(rest[k].Length) <= r.size && off+int64(size) < r.end()) {
+			size += int(rest[k].Length)
+			k++
+		}
+		refs = append(refs, rest[:k]...)
+		if k < len(rest) || r.long == nil || off+int64(size) >= r.end() {
+			return refs, off, size, nil
+		}
+		rest, _, err = r.refsAt(off + int64(size))
+	}
+	return nil, 0, 0, err
 }
 
 func (r *Reader) buffer(size int) []byte {
@@ -276,6 +334,9 @@ func (r *Reader) buffer(size int) []byte {
 	if len(r.free) > 0 {
 		r.free = r.free[1:]
 	}
+	if r.long != nil {
+		return make([]byte, size, max(size, min(r.size, lastLong)))
+	}
 	return make([]byte, size)
 }
 
@@ -285,6 +346,10 @@ var errClosed = errors.New("reader is closed")
 func (r *Reader) Close() error {
 	r.cancel()
 	r.wg.Wait()
+	if r.long != nil {
+		r.long()
+		r.long = nil
+	}
 	r.err, r.queue, r.free = errClosed, nil, nil
 	return nil
 }

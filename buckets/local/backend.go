@@ -1,15 +1,19 @@
 package local
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
 	"os"
+	"path/filepath"
 	"slices"
 
 	"github.com/cairn-store/cairn/backend"
 	"github.com/cairn-store/cairn/backend/diskbackend"
 	"github.com/cairn-store/cairn/backend/s3backend"
+	"github.com/cairn-store/cairn/cas"
+	"github.com/cairn-store/cairn/cas/diskcache"
 )
 
 // A Backend says where packs lie: in the directory Path, or in S3.
@@ -17,6 +21,11 @@ type Backend struct {
 	Path     string
 	S3       *s3backend.Options
 	PackSize int64 // bytes at which packs are sealed; default 64 MiB, in S3 32 MiB
+
+	// CacheDir, if set, is where what was read last of S3 is kept, in a
+	// directory of the backend's name, up to CacheSize bytes.
+	CacheDir  string
+	CacheSize int64
 }
 
 // place names what a wrong place would be corrected by.
@@ -37,6 +46,19 @@ func (b *Backend) open(ctx context.Context, opts *Options) (backend.Backend, err
 		}
 	}
 	return diskbackend.Open(b.Path, &diskbackend.Options{FS: opts.DiskFS})
+}
+
+// openChunks opens the chunk store of d, which knows its chunks by ix.
+func (s *parts) openChunks(ctx context.Context, d *domain, ix cas.Index) (err error) {
+	opts := &cas.Options{PackSize: cmp.Or(d.where.PackSize, s.opts.PackSize), Remote: d.where.S3 != nil, Log: s.opts.Log}
+	if d.where.CacheDir != "" {
+		if d.cache, err = diskcache.Open(filepath.Join(d.where.CacheDir, d.name), d.where.CacheSize, s.opts.Log); err != nil {
+			return err
+		}
+		opts.Cache = d.cache
+	}
+	d.chunks, err = cas.Open(ctx, d.packs, ix, opts)
+	return err
 }
 
 // openBackends opens the backends, without their metadata.

@@ -3,7 +3,6 @@
 package local
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -17,6 +16,7 @@ import (
 	"github.com/cairn-store/cairn/backend/diskbackend"
 	"github.com/cairn-store/cairn/buckets"
 	"github.com/cairn-store/cairn/cas"
+	"github.com/cairn-store/cairn/cas/diskcache"
 	"github.com/cairn-store/cairn/manifest/pebblestore"
 )
 
@@ -67,11 +67,15 @@ func Open(ctx context.Context, dir string, opts *Options) (*buckets.Store, error
 		policies = map[string]buckets.Policy{"demo": demo(defaultDomain)}
 	}
 	chunks := make(map[string]*cas.Store)
+	closers := []io.Closer{s.meta}
 	for _, d := range s.domains {
 		chunks[d.name] = d.chunks
+		if d.cache != nil {
+			closers = append(closers, d.cache)
+		}
 	}
 	store, err := buckets.New(ctx, s.meta, chunks, policies,
-		&buckets.Options{Auth: s.opts.Auth, Log: s.opts.Log, Closers: []io.Closer{s.meta}})
+		&buckets.Options{Auth: s.opts.Auth, Log: s.opts.Log, Closers: closers})
 	if err != nil {
 		return nil, errors.Join(err, s.close())
 	}
@@ -99,6 +103,7 @@ type domain struct {
 	packs  backend.Backend
 	empty  bool // without packs, when it was opened
 	chunks *cas.Store
+	cache  *diskcache.Cache // nil without one
 }
 
 func open(ctx context.Context, dir string, opts *Options) (*parts, error) {
@@ -150,9 +155,7 @@ func (s *parts) openMeta(ctx context.Context, dir string, mustExist bool) error 
 		return err
 	}
 	for _, d := range s.domains {
-		d.chunks, err = cas.Open(ctx, d.packs, s.meta.Index(d.name), &cas.Options{
-			PackSize: cmp.Or(d.where.PackSize, s.opts.PackSize), Remote: d.where.S3 != nil, Log: s.opts.Log})
-		if err != nil {
+		if err = s.openChunks(ctx, d, s.meta.Index(d.name)); err != nil {
 			return errors.Join(fmt.Errorf("backend %q: %w", d.name, err), s.close())
 		}
 	}
@@ -184,6 +187,9 @@ func (s *parts) close() error {
 	for _, d := range s.domains {
 		if d.chunks != nil {
 			errs = append(errs, d.chunks.Close())
+		}
+		if d.cache != nil {
+			errs = append(errs, d.cache.Close())
 		}
 	}
 	return errors.Join(append(errs, s.meta.Close())...)

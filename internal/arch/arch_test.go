@@ -30,6 +30,7 @@ var allowed = map[string][]string{
 	"backend/s3backend":     {"backend"},
 	"cas":                   {"backend"},
 	"cas/castest":           {"cas"},
+	"cas/diskcache":         {"cas"},
 	"manifest":              {"cas", "chunker"},
 	"manifest/pebblestore":  {"manifest", "cas", "backend"},
 	"manifest/manifesttest": {"manifest", "cas"},

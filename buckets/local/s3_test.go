@@ -1,0 +1,96 @@
+package local_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+
+	"github.com/cairn-store/cairn/buckets"
+	"github.com/cairn-store/cairn/buckets/local"
+	"github.com/cairn-store/cairn/cas"
+	"github.com/cairn-store/cairn/internal/s3test"
+)
+
+// inS3 are options of a store whose packs lie in a service.
+func inS3(t *testing.T, s *s3test.Server) (*local.Options, *s3test.Counter) {
+	o := s.Options(t)
+	n := s3test.Watch(o)
+	return &local.Options{Backends: map[string]local.Backend{"far": {S3: o}},
+		Buckets: map[string]buckets.Policy{"b": {Domain: "far", Compression: cas.Compression{Codec: cas.Zstd}}}}, n
+}
+
+// Requests cost money: how many there are is a promise.
+func TestS3Requests(t *testing.T) {
+	opts, n := inS3(t, s3test.Fake(t))
+	dir := t.TempDir()
+	store, err := local.Open(t.Context(), dir, opts)
+	must(t, err)
+	b := bucket(t, store, "b")
+	n.Take()
+
+	const size = 96 << 20
+	content := func() io.Reader { return io.LimitReader(rand.NewChaCha8([32]byte{7}), size) }
+	f, err := b.Put(t.Context(), "big", content(), nil)
+	must(t, err)
+	// 32 MiB a pack, the last bytes, and the file's row.
+	if got := n.Take(); got["PUT"] > size>>25+2 || len(got) > 1 {
+		t.Errorf("to store %d MiB took %v", size>>20, got)
+	}
+
+	read := func(what string, store *buckets.Store, most int) {
+		t.Helper()
+		o, err := bucket(t, store, "b").Open(t.Context(), f.ID, nil)
+		must(t, err)
+		var got bytes.Buffer
+		_, err = o.WriteTo(&got)
+		must(t, err)
+		must(t, o.Close())
+		if want, _ := io.ReadAll(content()); !bytes.Equal(got.Bytes(), want) {
+			t.Fatalf("%s: other bytes", what)
+		}
+		if took := n.Take(); took["GET"] > most || len(took) > 1 {
+			t.Errorf("%s took %v, want at most %d GET", what, took, most)
+		}
+	}
+	read("to read it", store, size>>23*11/10)
+
+	// Small files that come side by side share requests.
+	var wg sync.WaitGroup
+	for i := range 16 {
+		wg.Go(func() {
+			for j := range 8 {
+				_, err := b.Put(context.Background(), fmt.Sprintf("small %d %d", i, j), bytes.NewReader(fmt.Appendf(nil, "%d %d", i, j)), nil)
+				if err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if got := n.Take(); got["PUT"] > 128 || len(got) > 1 {
+		t.Errorf("to store 128 small files took %v", got)
+	}
+	must(t, store.Close())
+
+	// S3 alone is enough, and asks for each pack a few times.
+	must(t, os.RemoveAll(filepath.Join(dir, "meta")))
+	r, err := local.Check(t.Context(), dir, &local.CheckOptions{Options: *opts, Repair: true})
+	must(t, err)
+	if !r.OK || !r.Rebuilt || r.Files != 129 {
+		t.Fatalf("rebuilt: %+v", r)
+	}
+	if got := n.Take(); got["GET"] > 3*int(r.Packs) || got["PUT"] > 0 {
+		t.Errorf("to rebuild and check %d packs took %v", r.Packs, got)
+	}
+	store, err = local.Open(t.Context(), dir, opts)
+	must(t, err)
+	n.Take()
+	read("to read it after the rebuild", store, size>>23*11/10)
+	must(t, store.Close())
+}
