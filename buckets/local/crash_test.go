@@ -33,9 +33,9 @@ type promise struct {
 }
 
 // crashWork does a bit of everything, one file per goroutine at a time.
-func crashWork(t *testing.T, f *crashfs.FS, ack func(promise)) {
+func crashWork(t *testing.T, f *crashfs.FS, opts *local.Options, ack func(promise)) {
 	ctx := t.Context()
-	s, err := local.Open(ctx, "store", crashOptions(f))
+	s, err := local.Open(ctx, "store", opts)
 	if err != nil {
 		return // crashed
 	}
@@ -119,33 +119,40 @@ func TestCrash(t *testing.T) {
 	if testing.Short() {
 		limit = 5
 	}
-	work := func(f *crashfs.FS, ack func(promise)) { crashWork(t, f, ack) }
+	work := func(f *crashfs.FS, ack func(promise)) { crashWork(t, f, crashOptions(f), ack) }
 	crashfs.Run(t, &crashfs.Options{Limit: soak(limit)}, work, func(t *testing.T, f *crashfs.FS, acked []promise) {
-		report, err := local.Check(t.Context(), "store", &local.CheckOptions{Options: *crashOptions(f)})
-		if err != nil || !report.OK {
-			t.Fatalf("check: %v, %+v", err, report)
-		}
-		verifyPromises(t, f, acked)
-		if err := f.VFS().RemoveAll("store/meta"); err != nil {
-			t.Fatal(err)
-		}
-		report, err = local.Check(t.Context(), "store", &local.CheckOptions{Options: *crashOptions(f), Repair: true})
-		if err != nil || !report.OK {
-			t.Fatalf("rebuild: %v, %+v", err, report)
-		}
-		verifyPromises(t, f, acked)
+		verifyCrash(t, crashOptions(f), acked)
 	})
+}
+
+// verifyCrash looks at what a crash has left, and at what a rebuild makes of
+// the packs alone.
+func verifyCrash(t *testing.T, opts *local.Options, acked []promise) {
+	t.Helper()
+	report, err := local.Check(t.Context(), "store", &local.CheckOptions{Options: *opts})
+	if err != nil || !report.OK {
+		t.Fatalf("check: %v, %+v", err, report)
+	}
+	verifyPromises(t, opts, acked)
+	if err := opts.MetaFS.RemoveAll("store/meta"); err != nil {
+		t.Fatal(err)
+	}
+	report, err = local.Check(t.Context(), "store", &local.CheckOptions{Options: *opts, Repair: true})
+	if err != nil || !report.OK {
+		t.Fatalf("rebuild: %v, %+v", err, report)
+	}
+	verifyPromises(t, opts, acked)
 }
 
 // verifyPromises opens the store and compares it with the last promise about
 // every file.
-func verifyPromises(t *testing.T, f *crashfs.FS, acked []promise) {
+func verifyPromises(t *testing.T, opts *local.Options, acked []promise) {
 	t.Helper()
 	last := make(map[string]promise)
 	for _, p := range acked {
 		last[p.id] = p
 	}
-	s, err := local.Open(t.Context(), "store", crashOptions(f))
+	s, err := local.Open(t.Context(), "store", opts)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -8,6 +8,8 @@ import (
 	"io"
 	"maps"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
@@ -16,6 +18,7 @@ import (
 	"time"
 
 	"github.com/cairn-store/cairn/buckets"
+	"github.com/cairn-store/cairn/buckets/local"
 )
 
 // A model is a store in plain memory: what is expected of the real one. IDs,
@@ -25,6 +28,8 @@ type model struct {
 	t     *testing.T
 	r     *rand.Rand
 	dir   string
+	opts  func() *local.Options
+	crash func() // where the machine can crash; nil elsewhere
 	s     *buckets.Store
 	files map[string]*mfile
 	blobs [][]byte // contents used so far
@@ -264,7 +269,7 @@ func (m *model) same(got *buckets.File, f *mfile) {
 	m.t.Helper()
 	want := m.describe(f, f.current())
 	g := *got
-	g.NewBytes, g.StoredBytes, g.Unchanged = 0, 0, false
+	g.NewBytes, g.StoredBytes, g.Unchanged, g.Chunker = 0, 0, false, ""
 	g.Checksums = map[string]string{"root": g.Checksums["root"]}
 	if len(g.Tags) == 0 {
 		g.Tags = nil
@@ -491,8 +496,61 @@ func (l *last) Read([]byte) (int, error) {
 }
 
 func (m *model) reopen() {
-	m.want("close", m.s.Close(), nil)
-	m.s = open(m.t, m.dir)
+	if m.crash != nil && m.r.IntN(2) == 0 {
+		m.crash()
+		m.s.Close() // what it does now reaches nobody
+	} else {
+		m.want("close", m.s.Close(), nil)
+	}
+	m.open()
+}
+
+func (m *model) open() {
+	m.t.Helper()
+	s, err := local.Open(context.Background(), m.dir, m.opts())
+	m.want("open", err, nil)
+	m.s = s
+}
+
+// check fails unless Check finds nothing or, with rebuild, makes the database
+// anew.
+func (m *model) check(when string, rebuild bool) {
+	m.t.Helper()
+	opts := &local.CheckOptions{Options: *m.opts(), Repair: rebuild}
+	if rebuild {
+		if opts.MetaFS != nil {
+			m.want("remove", opts.MetaFS.RemoveAll(filepath.Join(m.dir, "meta")), nil)
+		} else {
+			m.want("remove", os.RemoveAll(filepath.Join(m.dir, "meta")), nil)
+		}
+	}
+	r, err := local.Check(context.Background(), m.dir, opts)
+	m.want("check", err, nil)
+	if !r.OK || len(r.Damaged) > 0 || r.Rebuilt != rebuild || !rebuild && len(r.Problems) > 0 {
+		m.fatalf("%s, check finds %+v, damaged %+v", when, r.Problems, r.Damaged)
+	}
+}
+
+// run does rounds of steps, each ended by a rebuild from nothing but the packs.
+func (m *model) run(rounds, steps, compare int) {
+	m.open()
+	for range rounds {
+		for i := range steps {
+			m.step()
+			if i%compare == compare-1 {
+				m.compare()
+			}
+		}
+		before := dump(m.t, m.s)
+		must(m.t, m.s.Close())
+		m.check("after a round", false)
+		m.check("rebuilt", true)
+		m.check("after the rebuild", false)
+		m.open()
+		sameRows(m.t, dump(m.t, m.s), before)
+		m.compare()
+	}
+	must(m.t, m.s.Close())
 }
 
 // compare looks at everything.
@@ -592,6 +650,10 @@ func (m *model) compareBucket(b *buckets.Bucket) {
 	}
 }
 
+func newModel(t *testing.T, seed uint64, opts func() *local.Options) *model {
+	return &model{t: t, r: rand.New(rand.NewPCG(seed, 0)), opts: opts, files: make(map[string]*mfile)}
+}
+
 // TestModel compares a store with a model of it, over random operations,
 // reopenings and rebuilds from nothing but the packs.
 func TestModel(t *testing.T) {
@@ -599,28 +661,9 @@ func TestModel(t *testing.T) {
 		seed := uint64(i + 1)
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
 			t.Parallel()
-			m := &model{t: t, r: rand.New(rand.NewPCG(seed, 0)), dir: t.TempDir(), files: make(map[string]*mfile)}
-			m.s = open(t, m.dir)
-			for range 3 {
-				for i := range 120 {
-					m.step()
-					if i%40 == 39 {
-						m.compare()
-					}
-				}
-				before := dump(t, m.s)
-				must(t, m.s.Close())
-				wantClean(t, m.dir, "after a round")
-				r := rebuild(t, m.dir)
-				if !r.OK || len(r.Damaged) > 0 {
-					t.Fatalf("rebuilt: %+v, damaged %+v", r.Problems, r.Damaged)
-				}
-				wantClean(t, m.dir, "rebuilt")
-				m.s = open(t, m.dir)
-				sameRows(t, dump(t, m.s), before)
-				m.compare()
-			}
-			must(t, m.s.Close())
+			m := newModel(t, seed, options)
+			m.dir = t.TempDir()
+			m.run(3, 120, 40)
 		})
 	}
 }

@@ -3,17 +3,22 @@ package local_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"net/http"
 	"os"
 	"path/filepath"
 	"sync"
 	"testing"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
+
 	"github.com/cairn-store/cairn/buckets"
 	"github.com/cairn-store/cairn/buckets/local"
 	"github.com/cairn-store/cairn/cas"
+	"github.com/cairn-store/cairn/internal/crashfs"
 	"github.com/cairn-store/cairn/internal/s3test"
 )
 
@@ -93,4 +98,68 @@ func TestS3Requests(t *testing.T) {
 	n.Take()
 	read("to read it after the rebuild", store, size>>23*11/10)
 	must(t, store.Close())
+}
+
+// TestModelS3 is TestModel over S3, with a database on a disk that crashes:
+// what was acknowledged is there after each crash, and S3 alone is enough.
+func TestModelS3(t *testing.T) {
+	s3test.Each(t, func(t *testing.T, s *s3test.Server) {
+		for i := range soak(1) {
+			seed := uint64(i + 1)
+			t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
+				disk := crashfs.New()
+				far := s.Options(t)
+				m := newModel(t, seed, func() *local.Options {
+					o := options()
+					for name, p := range o.Buckets {
+						p.Domain = "far"
+						o.Buckets[name] = p
+					}
+					o.Backends = map[string]local.Backend{"far": {S3: far}}
+					o.MetaFS = disk.VFS()
+					return o
+				})
+				m.dir = "store"
+				m.crash = func() { disk = disk.Crash(m.r.IntN(101), m.r.Uint64()) }
+				if s.Name == "fake" {
+					m.run(2, 500, 100)
+				} else {
+					m.run(1, 250, 100) // a request to another process takes its time
+				}
+			})
+		}
+	})
+}
+
+// TestCrashS3 kills the process at many a write to its database. Requests
+// that it would have made later are not made.
+func TestCrashS3(t *testing.T) {
+	srv := s3test.Fake(t)
+	var opts local.Options // of the store at hand: one is worked on, and verified, before the next
+	work := func(f *crashfs.FS, ack func(promise)) {
+		s3 := srv.Options(t)
+		s3.Attempts = 1
+		s3.Wrap = func(next aws.HTTPClient) aws.HTTPClient { return &mortal{f, next} }
+		opts = local.Options{Backends: map[string]local.Backend{"far": {S3: s3}}, PackSize: 256 << 10, MetaFS: f.VFS(),
+			Buckets: map[string]buckets.Policy{"demo": {Domain: "far", Compression: cas.Compression{Codec: cas.Zstd}}}}
+		crashWork(t, f, &opts, ack)
+	}
+	crashfs.Run(t, &crashfs.Options{Limit: soak(8), Percents: []int{0, 100}}, work, func(t *testing.T, f *crashfs.FS, acked []promise) {
+		opts.Backends["far"].S3.Wrap = nil
+		opts.MetaFS = f.VFS()
+		verifyCrash(t, &opts, acked)
+	})
+}
+
+// A mortal client makes no request after the crash.
+type mortal struct {
+	f    *crashfs.FS
+	next aws.HTTPClient
+}
+
+func (m *mortal) Do(r *http.Request) (*http.Response, error) {
+	if m.f.Crashed() {
+		return nil, errors.New("the process is dead")
+	}
+	return m.next.Do(r)
 }
