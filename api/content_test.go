@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"io"
 	"io/fs"
@@ -211,4 +212,27 @@ func TestDamage(t *testing.T) {
 	if err == nil || len(got) >= len(content) || !bytes.HasPrefix(content, got) {
 		t.Errorf("%d bytes, %v", len(got), err)
 	}
+}
+
+// null in a merge patch takes away; what cannot be without is refused.
+func TestPatchNull(t *testing.T) {
+	w := secured(t, ownersSchema)
+	f := w.putAs("ann", "docs", "f", "x")
+	ann := token(t, "ann", nil)
+	patch := func(status int, code, bearer, body string) *client.File {
+		t.Helper()
+		out := new(client.File)
+		json.Unmarshal(w.want(status, code, "PATCH", "/api/files/docs/"+f.ID, strings.NewReader(body), "Authorization", bearer, "Content-Type", "application/merge-patch+json").body, out)
+		return out
+	}
+	patch(200, "", ann, `{"access": {"read": "true", "update": "true"}, "tags": ["t"], "folder": "in", "metadata": {"a": 1, "b": 2}}`)
+	patch(403, "access-denied", token(t, "bob", nil), `{"access": null}`)
+	for body, code := range map[string]string{`{"name": null}`: "invalid-name", `{"metadata": null}`: "invalid-metadata", `{"tags": "t"}`: "invalid-request", `{"access": {"read": 1}}`: "invalid-request"} {
+		patch(400, code, ann, body)
+	}
+	got := patch(200, "", ann, `{"access": null, "tags": null, "folder": null, "metadata": {"a": null}}`)
+	if len(got.Access) > 0 || len(got.Tags) > 0 || got.Folder != "" || len(got.Metadata) != 1 {
+		t.Errorf("%+v", got)
+	}
+	w.want(404, "file-not-found", "GET", "/api/files/docs/"+f.ID, nil, "Authorization", token(t, "bob", nil))
 }

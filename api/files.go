@@ -37,18 +37,21 @@ func (s *Server) update(w http.ResponseWriter, r *http.Request, b *buckets.Bucke
 		return err
 	}
 	var in struct {
-		Name     *string            `json:"name"`
-		Folder   *string            `json:"folder"`
-		Metadata json.RawMessage    `json:"metadata"`
-		Tags     *[]string          `json:"tags"`
-		Access   *map[string]string `json:"access"`
+		Name     json.RawMessage `json:"name"`
+		Folder   json.RawMessage `json:"folder"`
+		Metadata json.RawMessage `json:"metadata"`
+		Tags     json.RawMessage `json:"tags"`
+		Access   json.RawMessage `json:"access"`
 	}
 	if err := readJSON(r, &in); err != nil {
 		return err
 	}
-	p := &buckets.Patch{Name: in.Name, Folder: in.Folder, Tags: in.Tags, Access: in.Access}
+	p := &buckets.Patch{}
+	if err := errors.Join(member(in.Name, &p.Name), member(in.Folder, &p.Folder), member(in.Tags, &p.Tags), member(in.Access, &p.Access)); err != nil {
+		return err
+	}
 	if len(in.Metadata) > 0 {
-		if err := json.Unmarshal(in.Metadata, &p.Metadata); err != nil {
+		if err := json.Unmarshal(in.Metadata, &p.Metadata); err != nil || p.Metadata == nil {
 			return fmt.Errorf("metadata is not a JSON object: %w", buckets.ErrMetadata)
 		}
 	}
@@ -62,6 +65,19 @@ func (s *Server) update(w http.ResponseWriter, r *http.Request, b *buckets.Bucke
 		return err
 	}
 	return s.writeFile(w, r, http.StatusOK, f)
+}
+
+// member decodes a member of a merge patch that is there. As null removes one,
+// it is nothing: no folder, no tags, no rules of the file's own.
+func member[T any](raw json.RawMessage, into **T) error {
+	if len(raw) == 0 {
+		return nil
+	}
+	*into = new(T)
+	if err := json.Unmarshal(raw, *into); err != nil {
+		return fmt.Errorf("body: %w: %w", errRequest, err)
+	}
+	return nil
 }
 
 // remove moves a file to the trash, purges it, or removes one version.

@@ -215,6 +215,36 @@ func TestKeyFile(t *testing.T) {
 	}
 }
 
+// Keys that are of no use here, or of no known kind, don't harm those beside
+// them.
+func TestMixedKeys(t *testing.T) {
+	key := pairs(t)[2]
+	var set struct {
+		Keys []json.RawMessage `json:"keys"`
+	}
+	if err := json.Unmarshal(jwks(map[string]any{"good": key.private.Public()}), &set); err != nil {
+		t.Fatal(err)
+	}
+	for _, text := range []string{`{"kty": "new", "kid": "n"}`, `{"kty": "EC", "crv": "secp256k1", "kid": "k", "x": "AA", "y": "AA"}`,
+		`{"kty": "OKP", "crv": "X25519", "kid": "x", "x": "AA"}`, `{"kty": "RSA", "kid": "r", "n": "AQ", "e": "AQAB"}`,
+		`{"kty": "oct", "kid": "o", "k": "` + strings.Repeat("eHh4", 11) + `"}`, `{}`, `7`, `null`} {
+		set.Keys = append([]json.RawMessage{json.RawMessage(text)}, set.Keys...)
+	}
+	text, _ := json.Marshal(&set)
+	file := filepath.Join(t.TempDir(), "keys.json")
+	if err := os.WriteFile(file, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	v := newVerifier(t, schema.JWT{JWKS: file})
+	if _, _, err := v.Verify(t.Context(), sign(t, key.alg, key.private, "good", claims(nil))); err != nil {
+		t.Error(err)
+	}
+	// A shared secret in a public place is no key.
+	if _, _, err := v.Verify(t.Context(), sign(t, jose.HS256, []byte(strings.Repeat("xxx", 11)), "o", claims(nil))); err == nil {
+		t.Error("a token signed with a published secret is believed")
+	}
+}
+
 func TestWeakOrMissingKeys(t *testing.T) {
 	weak, err := rsa.GenerateKey(rand.Reader, 1024)
 	if err != nil {

@@ -90,12 +90,18 @@ func (s *keySet) known(id string, alg jose.SignatureAlgorithm) (found []any, age
 // load reads the keys, keeping those of before if it cannot.
 func (s *keySet) load(ctx context.Context) error {
 	text, err := s.text(context.WithoutCancel(ctx)) // others wait for it too
-	var set jose.JSONWebKeySet
+	var set struct {
+		Keys []json.RawMessage `json:"keys"`
+	}
 	if err == nil {
 		err = json.Unmarshal(text, &set)
 	}
 	var fit []jose.JSONWebKey
-	for _, k := range set.Keys {
+	for _, raw := range set.Keys {
+		var k jose.JSONWebKey
+		if k.UnmarshalJSON(raw) != nil {
+			continue // of a kind that is not known here, as RFC 7517 5 has it
+		}
 		if slices.ContainsFunc(s.algs, func(alg jose.SignatureAlgorithm) bool { return suits(&k, alg) }) {
 			fit = append(fit, k)
 		}

@@ -64,6 +64,9 @@ func (t *target) serve(cmd *cobra.Command, ln net.Listener, s settings, dev bool
 	if err != nil {
 		return errors.Join(err, ln.Close())
 	}
+	hup := make(chan os.Signal, 1)
+	signal.Notify(hup, syscall.SIGHUP) // before anybody can know that we are there: without, it ends the process
+	defer signal.Stop(hup)
 	url := "http://" + ln.Addr().String()
 	fmt.Fprintf(cmd.OutOrStdout(), "cairn: listening on %s\n", url)
 	if dev {
@@ -72,7 +75,7 @@ func (t *target) serve(cmd *cobra.Command, ln net.Listener, s settings, dev bool
 	g, ctx := errgroup.WithContext(cmd.Context())
 	g.Go(func() error { return srv.Serve(ctx, ln) })
 	g.Go(func() error { return store.Run(ctx) })
-	g.Go(func() error { return t.reload(ctx, store, log) })
+	g.Go(func() error { return t.reload(ctx, hup, store, log) })
 	return errors.Join(g.Wait(), store.Close())
 }
 
@@ -97,12 +100,9 @@ func (t *target) newServer(ctx context.Context, s settings, dev bool, log *slog.
 	return store, api.New(store, &api.Options{Dev: dev, Auth: who, Server: s.config.Server, Log: log}), nil
 }
 
-// reload applies the schema anew whenever the process is sent SIGHUP. What is
+// reload applies the schema anew at every SIGHUP. What is
 // wrong with it is logged, and changes nothing.
-func (t *target) reload(ctx context.Context, store *buckets.Store, log *slog.Logger) error {
-	hup := make(chan os.Signal, 1)
-	signal.Notify(hup, syscall.SIGHUP)
-	defer signal.Stop(hup)
+func (t *target) reload(ctx context.Context, hup <-chan os.Signal, store *buckets.Store, log *slog.Logger) error {
 	for {
 		select {
 		case <-ctx.Done():
