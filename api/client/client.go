@@ -185,10 +185,14 @@ func (q *request) withJSON(v any) *request {
 	if err != nil {
 		panic(err) // callers pass plain structs and maps
 	}
-	q.body, q.size = bytes.NewReader(p), int64(len(p))
 	if q.header == nil {
 		q.header = make(http.Header)
 	}
 	q.header.Set("Content-Type", "application/json")
+	return q.withBody(p)
+}
+
+func (q *request) withBody(p []byte) *request {
+	q.body, q.size = bytes.NewReader(p), int64(len(p))
 	return q
 }

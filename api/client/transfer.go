@@ -30,7 +30,7 @@ const (
 )
 
 // A transfer is one Put or Download. It knows what has moved, and for how
-// long nothing has.
+// long the server has failed.
 type transfer struct {
 	patience time.Duration
 	tell     func(Progress)
@@ -38,11 +38,11 @@ type transfer struct {
 	mu       sync.Mutex // guards what follows, and orders calls of tell
 	at       Progress
 	answered bool      // by the server, at least once
-	last     time.Time // that something succeeded
+	failing  time.Time // since when; zero while all goes well
 }
 
 func (c *Client) newTransfer(size int64, tell func(Progress)) *transfer {
-	return &transfer{patience: c.patience, tell: tell, at: Progress{Size: size}, last: time.Now()}
+	return &transfer{patience: c.patience, tell: tell, at: Progress{Size: size}}
 }
 
 // add notes progress.
@@ -52,7 +52,7 @@ func (t *transfer) add(done, moved int64) {
 	t.at.Done += done
 	t.at.Moved += moved
 	if done > 0 {
-		t.answered, t.last = true, time.Now()
+		t.answered, t.failing = true, time.Time{}
 	}
 	if t.tell != nil {
 		t.tell(t.at)
@@ -72,28 +72,42 @@ func (t *transfer) progress() Progress {
 	return t.at
 }
 
-// worth tells whether to go on trying after so long without success.
-func (t *transfer) worth() bool {
+// succeeded notes that the server does what it should.
+func (t *transfer) succeeded() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.answered, t.failing = true, time.Time{}
+}
+
+// failed notes a failure, and tells whether to go on trying.
+func (t *transfer) failed() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.failing.IsZero() {
+		t.failing = time.Now()
+	}
 	limit := t.patience
 	if !t.answered {
 		limit = min(limit, firstPatience)
 	}
-	return time.Since(t.last) < limit
+	return time.Since(t.failing) < limit
 }
 
-// try calls fn until it succeeds, or fails for good, or patience with the
-// server ends. fn is told how often it has been called before, and gets a
-// context that ends when touch is not called for too long.
-func (t *transfer) try(ctx context.Context, fn func(ctx context.Context, touch func(), attempt int) error) error {
+// An attempt is a request that may be made again. It is told how often it has
+// been made before, and gets a context that ends when touch is not called for
+// too long.
+type attempt func(ctx context.Context, touch func(), n int) error
+
+// try makes an attempt until it succeeds, or fails for good, or patience with
+// the server ends.
+func (t *transfer) try(ctx context.Context, fn attempt) error { return t.tryWithin(ctx, stalled, fn) }
+
+func (t *transfer) tryWithin(ctx context.Context, idle time.Duration, fn attempt) error {
 	bad := 0
-	for attempt := 0; ; attempt++ {
-		err := t.once(ctx, fn, attempt)
+	for n := 0; ; n++ {
+		err := once(ctx, idle, fn, n)
 		if err == nil {
-			t.mu.Lock()
-			t.answered, t.last = true, time.Now()
-			t.mu.Unlock()
+			t.succeeded()
 			return nil
 		}
 		if ctx.Err() != nil {
@@ -107,8 +121,8 @@ func (t *transfer) try(ctx context.Context, fn func(ctx context.Context, touch f
 				return err
 			}
 		}
-		wait := pause(attempt, err)
-		if !t.worth() || wait > max(t.patience, longestPause) {
+		wait := pause(n, err)
+		if !t.failed() || wait > max(t.patience, longestPause) {
 			return fmt.Errorf("given up: %w", err)
 		}
 		select {
@@ -121,12 +135,12 @@ func (t *transfer) try(ctx context.Context, fn func(ctx context.Context, touch f
 
 var errStalled = errors.New("nothing moved for too long")
 
-func (t *transfer) once(ctx context.Context, fn func(ctx context.Context, touch func(), attempt int) error, attempt int) error {
+func once(ctx context.Context, idle time.Duration, fn attempt, n int) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	watch := time.AfterFunc(stalled, func() { cancel(errStalled) })
+	watch := time.AfterFunc(idle, func() { cancel(errStalled) })
 	defer watch.Stop()
-	err := fn(ctx, func() { watch.Reset(stalled) }, attempt)
+	err := fn(ctx, func() { watch.Reset(idle) }, n)
 	if err != nil && errors.Is(context.Cause(ctx), errStalled) {
 		return &brokenError{errStalled}
 	}
@@ -136,8 +150,8 @@ func (t *transfer) once(ctx context.Context, fn func(ctx context.Context, touch 
 // pause is how long to wait before the next attempt: at random, so that many
 // clients of a server that comes back don't come all at once, and no shorter
 // than the server asks for.
-func pause(attempt int, err error) time.Duration {
-	d := min(firstPause<<min(attempt, 10), longestPause)
+func pause(n int, err error) time.Duration {
+	d := min(firstPause<<min(n, 10), longestPause)
 	d = d/2 + rand.N(d/2)
 	var e *Error
 	if errors.As(err, &e) && e.RetryAfter > 0 {

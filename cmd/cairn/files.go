@@ -19,7 +19,7 @@ import (
 
 // files is what commands do with files, in a directory or on a server.
 type files interface {
-	Upload(ctx context.Context, bucket, name string, r io.Reader, opts *client.UploadOptions) (*client.File, error)
+	Put(ctx context.Context, bucket, name string, r io.Reader, opts *client.PutOptions) (*client.Stored, error)
 	Open(ctx context.Context, bucket, id string, opts *client.GetOptions) (io.ReadCloser, int64, error)
 	Download(ctx context.Context, bucket, id string, dst client.Destination, opts *client.DownloadOptions) (*client.Fetched, error)
 	Stat(ctx context.Context, bucket, id string, opts *client.GetOptions) (*client.File, error)
@@ -92,12 +92,12 @@ func failed(err error) iter.Seq2[*client.File, error] {
 	return func(yield func(*client.File, error) bool) { yield(nil, err) }
 }
 
-func (d directory) Upload(ctx context.Context, bucket, name string, r io.Reader, o *client.UploadOptions) (*client.File, error) {
+func (d directory) Put(ctx context.Context, bucket, name string, r io.Reader, o *client.PutOptions) (*client.Stored, error) {
 	b, err := d.s.Bucket(bucket)
 	if err != nil {
 		return nil, err
 	}
-	f, err := b.Put(ctx, name, r, &buckets.PutOptions{Folder: o.Folder, MIMEType: o.MIMEType, Size: o.Size, SizeKnown: o.SizeKnown,
+	f, err := b.Put(ctx, name, &toldReader{r, new(client.Progress), o.Progress}, &buckets.PutOptions{Folder: o.Folder, MIMEType: o.MIMEType, Size: o.Size, SizeKnown: o.SizeKnown,
 		Metadata: o.Metadata, Tags: o.Tags, OnConflict: buckets.OnConflict(o.OnConflict), SkipUnchanged: o.SkipUnchanged,
 		IfMatch: o.IfMatch, Digests: o.Digests})
 	if err != nil {
@@ -105,7 +105,7 @@ func (d directory) Upload(ctx context.Context, bucket, name string, r io.Reader,
 	}
 	v := api.View(f, true)
 	v.NewBytes, v.StoredBytes = &f.NewBytes, &f.StoredBytes
-	return v, nil
+	return &client.Stored{File: v}, nil
 }
 
 func getOptions(o *client.GetOptions) *buckets.GetOptions {

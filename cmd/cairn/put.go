@@ -40,7 +40,7 @@ func newPut(t *target) *cobra.Command {
 	p := &putter{t: t}
 	cmd := &cobra.Command{
 		Use: "put [flags] PATH...", Short: "Store files, trees, or standard input (-)",
-		Long: "Store files. A directory is stored with all below it; '-' is standard input and needs --name.\nA name that is there becomes a new version, or nothing when the content is the same.",
+		Long: "Store files. A directory is stored with all below it; '-' is standard input and needs --name.\nA name that is there becomes a new version, or nothing when the content is the same.\n\nTo a server only those chunks of a file above 1 MiB travel that it does not have from this user. A put that was interrupted is\ngone on with by the next one of the same file; while the server is away, put tries again for two minutes.",
 		Args: wants(cobra.MinimumNArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var done func() error
@@ -175,8 +175,8 @@ func (p *putter) put(ctx context.Context, s source) error {
 	return p.show(s, f)
 }
 
-func (p *putter) upload(ctx context.Context, s source) (*client.File, error) {
-	opts := &client.UploadOptions{Folder: s.folder, OnConflict: "version", SkipUnchanged: true}
+func (p *putter) upload(ctx context.Context, s source) (*client.Stored, error) {
+	opts := &client.PutOptions{Progress: p.bar.follow(), UploadOptions: client.UploadOptions{Folder: s.folder, OnConflict: "version", SkipUnchanged: true}}
 	if p.digests != "" {
 		opts.Digests = []string{}
 		if p.digests != "none" {
@@ -191,19 +191,28 @@ func (p *putter) upload(ctx context.Context, s source) (*client.File, error) {
 		}
 		defer f.Close()
 		in = f
+		if s.size >= large {
+			// As much as there was at first, should it grow meanwhile.
+			in, opts.Size, opts.SizeKnown = io.NewSectionReader(f, 0, s.size), s.size, true
+		}
 	}
-	return p.files.Upload(ctx, p.bucket, s.name, in, opts)
+	return p.files.Put(ctx, p.bucket, s.name, in, opts)
 }
 
-func (p *putter) show(s source, f *client.File) error {
+func (p *putter) show(s source, f *client.Stored) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	var sent *int64 // to a server
+	if p.t.server != "" {
+		sent = &f.SentBytes
+	}
 	if p.t.json {
 		line, err := json.Marshal(struct {
 			*client.File
 			Unchanged bool   `json:"unchanged"`
+			SentBytes *int64 `json:"sent_bytes,omitempty"`
 			Source    string `json:"source"`
-		}{f, f.Unchanged, s.path})
+		}{f.File, f.Unchanged, sent, s.path})
 		if err != nil {
 			return err
 		}
@@ -215,6 +224,9 @@ func (p *putter) show(s source, f *client.File) error {
 		what += ", unchanged"
 	} else if f.NewBytes != nil {
 		what += fmt.Sprintf(", %s new, %s stored", bytesText(*f.NewBytes), bytesText(*f.StoredBytes))
+	}
+	if sent != nil {
+		what += fmt.Sprintf(", sent %s of %s", bytesText(*sent), bytesText(f.Size))
 	}
 	_, err := fmt.Fprintf(p.out, "%s/%s  %s  %s (%s)\n", f.Bucket, f.ID, f.Path, bytesText(f.Size), what)
 	return err

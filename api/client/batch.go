@@ -1,0 +1,93 @@
+package client
+
+import (
+	"bytes"
+	"encoding/binary"
+	"sync/atomic"
+
+	"github.com/klauspost/compress/zstd"
+)
+
+// A batch is chunks that are sent by one request.
+type batch struct {
+	w      *window // that holds their bytes
+	chunks []chunk
+	data   [][]byte
+	size   int     // plain bytes
+	all    []chunk // that it had at first
+
+	body []byte
+	ends []int // of chunks in body
+}
+
+func newBatch(w *window) *batch { return &batch{w: w} }
+
+func (b *batch) add(c chunk, p []byte) {
+	b.chunks, b.data = append(b.chunks, c), append(b.data, p)
+	b.size += c.size
+}
+
+// keep leaves out what is not missing any more.
+func (b *batch) keep(missing map[string]bool) {
+	chunks, data := b.chunks, b.data
+	b.chunks, b.data, b.size = nil, nil, 0
+	for i, c := range chunks {
+		if missing[c.digest.String()] {
+			b.add(c, data[i])
+		}
+	}
+}
+
+// encode makes the body: for each chunk its digest, its size, how many bytes
+// follow, and those, compressed where that gains anything.
+func (b *batch) encode(enc *zstd.Encoder) {
+	const header = 32 + 4 + 4
+	b.ends = b.ends[:0]
+	b.body = make([]byte, 0, b.size+header*len(b.chunks)+1024) // what does not compress may grow a little
+	for i, c := range b.chunks {
+		b.body = append(b.body, c.digest[:]...)
+		b.body = binary.BigEndian.AppendUint32(b.body, uint32(c.size))
+		at := len(b.body)
+		b.body = enc.EncodeAll(b.data[i], append(b.body, 0, 0, 0, 0))
+		if n := len(b.body) - at - 4; n > c.size-c.size/32 {
+			b.body = append(b.body[:at+4], b.data[i]...)
+		}
+		binary.BigEndian.PutUint32(b.body[at:], uint32(len(b.body)-at-4))
+		b.ends = append(b.ends, len(b.body))
+	}
+}
+
+// plain is how many bytes of the content the first n of the body stand for,
+// chunks that were begun included.
+func (b *batch) plain(n int) (sum int64) {
+	begin := 0
+	for i, end := range b.ends {
+		if begin < n {
+			sum += int64(b.chunks[i].size)
+		}
+		begin = end
+	}
+	return sum
+}
+
+// A batchReader is a body that is being sent.
+type batchReader struct {
+	r     *bytes.Reader
+	touch func()
+	n     atomic.Int64 // taken; the transport may still read when a request has failed
+}
+
+func (b *batch) reader(touch func()) *batchReader {
+	return &batchReader{r: bytes.NewReader(b.body), touch: touch}
+}
+
+func (r *batchReader) Read(p []byte) (int, error) {
+	n, err := r.r.Read(p)
+	r.n.Add(int64(n))
+	if n > 0 {
+		r.touch()
+	}
+	return n, err
+}
+
+func (r *batchReader) taken() int { return int(r.n.Load()) }

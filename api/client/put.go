@@ -1,0 +1,215 @@
+package client
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+
+	"github.com/cairn-store/cairn/chunker"
+)
+
+// PutOptions are choices of Put.
+type PutOptions struct {
+	UploadOptions
+
+	// FileID is a file of which to make a version; it takes the place of a name.
+	FileID string
+	// Bases are files, versions and uploads, besides the version that is
+	// replaced, whose chunks the server may take as there: at most 16.
+	Bases []string
+
+	Parallel int            // requests with chunks at a time; 4 by default
+	Progress func(Progress) // called now and then, one call at a time
+}
+
+// A Stored is what Put has done.
+type Stored struct {
+	*File
+	SentBytes int64 `json:"sent_bytes"` // of the content, what had to be repeated too
+}
+
+const (
+	small    = 1 << 20 // bytes that are sent without asking what is there
+	restarts = 3       // of a Put whose session is gone
+)
+
+// errNoSessions is a server that knows no uploads by chunk list, or cuts in a
+// way that this client does not know.
+var errNoSessions = errors.New("no uploads by chunk list")
+
+// Put stores the content of r in a bucket under name, or as a version of
+// opts.FileID. Of a content above 1 MiB only the chunks travel that the server
+// says it needs; requests that fail are tried again for a while, and a Put of
+// the same content after one that failed sends only the rest. If r is an
+// io.Seeker, what the server has lost meanwhile can be sent again.
+//
+// Memory is bounded: by about 64 MiB, with the longest chunks by 128 MiB more.
+func (c *Client) Put(ctx context.Context, bucket, name string, r io.Reader, opts *PutOptions) (*Stored, error) {
+	if opts == nil {
+		opts = &PutOptions{}
+	}
+	size := int64(-1)
+	if opts.SizeKnown {
+		size = opts.Size
+	}
+	p := &put{c: c, t: c.newTransfer(size, opts.Progress), bucket: bucket, name: name, opts: opts}
+	f, err := p.run(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	return &Stored{File: f, SentBytes: p.t.progress().Moved}, nil
+}
+
+// A put is one call of Put.
+type put struct {
+	c      *Client
+	t      *transfer
+	bucket string
+	name   string
+	opts   *PutOptions
+}
+
+func (p *put) run(ctx context.Context, r io.Reader) (*File, error) {
+	seeker, _ := r.(io.Seeker)
+	start := int64(0)
+	if seeker != nil {
+		var err error
+		if start, err = seeker.Seek(0, io.SeekCurrent); err != nil {
+			seeker = nil // a pipe, for example
+		}
+	}
+	var head bytes.Buffer
+	_, err := io.CopyN(&head, r, small)
+	if err == io.EOF {
+		return p.whole(ctx, head.Bytes())
+	}
+	if err != nil {
+		return nil, err
+	}
+	content := io.MultiReader(&head, r)
+	for n := 0; ; n++ {
+		f, err := p.session(ctx, content, seeker, start)
+		if errors.Is(err, errNoSessions) {
+			return p.stream(ctx, content)
+		}
+		if err == nil || !isGone(err) || seeker == nil || n == restarts {
+			return f, err
+		}
+		if _, err := seeker.Seek(start, io.SeekStart); err != nil {
+			return nil, err
+		}
+		content = r
+	}
+}
+
+// isGone tells of a session that the server does not know any more.
+func isGone(err error) bool {
+	var e *Error
+	return errors.As(err, &e) && e.Code == "upload-not-found"
+}
+
+// request makes a request that uploads all.
+func (p *put) request(r io.Reader, size int64) *request {
+	q := p.opts.UploadOptions.request(http.MethodPost, r)
+	q.path, q.size = []string{p.bucket}, size
+	if p.opts.FileID != "" {
+		q.method, q.path = http.MethodPut, []string{p.bucket, p.opts.FileID}
+	} else {
+		q.query.Set("name", p.name)
+	}
+	return q
+}
+
+// whole sends a small content. Nothing comes of it twice: a key says that it
+// is the same, where the conditions do not.
+func (p *put) whole(ctx context.Context, content []byte) (f *File, err error) {
+	key := ""
+	if o := &p.opts.UploadOptions; !o.SkipUnchanged || o.OnConflict != "version" && p.opts.FileID == "" {
+		key = rand.Text()
+	}
+	p.t.know(int64(len(content)))
+	err = p.t.try(ctx, func(ctx context.Context, touch func(), _ int) (err error) {
+		q := p.request(touching{bytes.NewReader(content), touch}, int64(len(content)))
+		if key != "" {
+			q.header.Set("Idempotency-Key", key)
+		}
+		p.t.add(0, int64(len(content)))
+		f, err = p.c.file(ctx, q)
+		return err
+	})
+	if err == nil {
+		p.t.add(int64(len(content)), 0)
+	}
+	return f, err
+}
+
+// stream sends a content of any size in one request.
+func (p *put) stream(ctx context.Context, r io.Reader) (*File, error) {
+	size := int64(-1)
+	if p.opts.SizeKnown {
+		size = p.opts.Size
+	}
+	return p.c.file(ctx, p.request(&counting{r, p.t}, size))
+}
+
+// A counting reader notes what is sent of it.
+type counting struct {
+	r io.Reader
+	t *transfer
+}
+
+func (c *counting) Read(p []byte) (int, error) {
+	n, err := c.r.Read(p)
+	c.t.add(int64(n), int64(n))
+	return n, err
+}
+
+// session sends a content by chunk list.
+func (p *put) session(ctx context.Context, r io.Reader, again io.Seeker, start int64) (*File, error) {
+	in := &NewSession{Name: p.name, FileID: p.opts.FileID, Folder: p.opts.Folder, MIMEType: p.opts.MIMEType, Metadata: p.opts.Metadata,
+		Tags: p.opts.Tags, OnConflict: p.opts.OnConflict, IfMatch: p.opts.IfMatch, SkipUnchanged: p.opts.SkipUnchanged, Bases: p.opts.Bases, Digests: p.opts.Digests}
+	if p.opts.FileID != "" {
+		in.Name = ""
+	}
+	if p.opts.SizeKnown {
+		in.Size = &p.opts.Size
+	}
+	if in.Digests != nil && len(in.Digests) == 0 {
+		in.Digests = []string{"none"}
+	}
+	var s Session
+	err := p.t.try(ctx, func(ctx context.Context, _ func(), _ int) error {
+		q := &request{method: http.MethodPost, path: []string{p.bucket, "_sessions"}}
+		return p.c.call(ctx, q.withJSON(in), &s)
+	})
+	var e *Error
+	if errors.As(err, &e) && (e.Code == "not-found" || e.Status == http.StatusMethodNotAllowed) {
+		return nil, errNoSessions
+	}
+	if err != nil {
+		return nil, err
+	}
+	splitter, err := chunker.Parse(s.Chunker)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", errNoSessions, err)
+	}
+	u, err := newUploader(p, &s, splitter)
+	if err != nil {
+		return nil, err
+	}
+	defer u.close()
+	if err := u.send(ctx, r); err != nil {
+		return nil, err
+	}
+	return u.commit(ctx, func() (io.Reader, error) {
+		if again == nil {
+			return nil, errors.New("the source cannot be read a second time")
+		}
+		_, err := again.Seek(start, io.SeekStart)
+		return again.(io.Reader), err
+	})
+}

@@ -1,0 +1,346 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/klauspost/compress/zstd"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/cairn-store/cairn/chunker"
+)
+
+const (
+	windowBytes = 16 << 20 // of the content, whose chunks are listed together
+	windows     = 3        // in memory
+	batchBytes  = 4 << 20  // of the content in a request with chunks
+	recommits   = 4        // of a session that still lacks something
+	commitTime  = time.Hour
+)
+
+// An uploader sends one content by one session.
+type uploader struct {
+	*put
+	id       string
+	splitter chunker.Splitter
+	zstd     *zstd.Encoder
+	free     chan *window
+
+	mu     sync.Mutex
+	coming map[digest]bool // on their way, so not to be sent again
+}
+
+func newUploader(p *put, s *Session, splitter chunker.Splitter) (*uploader, error) {
+	n := parallel(p.opts.Parallel)
+	enc, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(n))
+	if err != nil {
+		return nil, err
+	}
+	u := &uploader{put: p, id: s.ID, splitter: splitter, zstd: enc, free: make(chan *window, windows), coming: make(map[digest]bool)}
+	for range windows {
+		u.free <- &window{back: u.free}
+	}
+	return u, nil
+}
+
+func (u *uploader) close() { u.zstd.Close() }
+
+// A window is a run of chunks and their bytes. It goes back to the free ones
+// when nobody uses it any more.
+type window struct {
+	first  int64 // number of its first chunk
+	chunks []chunk
+	data   []byte
+
+	back  chan *window
+	mu    sync.Mutex
+	users int
+}
+
+func (w *window) use(n int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.users += n; w.users == 0 {
+		w.back <- w // has room for all of them
+	}
+}
+
+// send lists the content of r, and sends what the server lacks.
+func (u *uploader) send(ctx context.Context, r io.Reader) error {
+	return u.each(ctx, r, func(ctx context.Context, w *window) ([]bool, error) { return u.list(ctx, w) })
+}
+
+// each cuts r, has choose say which chunks of a window to send, and sends
+// them side by side.
+func (u *uploader) each(ctx context.Context, r io.Reader, choose func(context.Context, *window) ([]bool, error)) error {
+	g, ctx := errgroup.WithContext(ctx)
+	n := parallel(u.opts.Parallel)
+	g.SetLimit(n + 1)
+	g.Go(func() error {
+		c, h := chunker.New(r, u.splitter), newHasher()
+		for first := int64(0); ; {
+			w, err := u.fill(ctx, c, h, first)
+			if err != nil || len(w.chunks) == 0 {
+				w.use(-1)
+				return err
+			}
+			first += int64(len(w.chunks))
+			wanted, err := choose(ctx, w)
+			if err == nil {
+				u.batches(ctx, g, w, wanted)
+			}
+			w.use(-1)
+			if err != nil {
+				return err
+			}
+		}
+	})
+	return g.Wait()
+}
+
+// fill cuts the next window. The caller is its user.
+func (u *uploader) fill(ctx context.Context, c *chunker.Chunker, h hasher, first int64) (*window, error) {
+	var w *window
+	select {
+	case w = <-u.free:
+	case <-ctx.Done():
+		return &window{back: make(chan *window, 1), users: 1}, ctx.Err()
+	}
+	w.first, w.chunks, w.data, w.users = first, w.chunks[:0], w.data[:0], 1
+	for len(w.data) < windowBytes {
+		p, err := c.Next()
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			return w, err
+		}
+		w.chunks = append(w.chunks, chunk{h.sum(p), len(p)})
+		w.data = append(w.data, p...)
+	}
+	return w, ctx.Err()
+}
+
+// list appends a window to the session's list and learns what must be sent.
+func (u *uploader) list(ctx context.Context, w *window) (wanted []bool, err error) {
+	err = u.t.try(ctx, func(ctx context.Context, _ func(), n int) (err error) {
+		wanted = make([]bool, len(w.chunks))
+		listed := 0 // of the window, by an attempt whose answer was lost
+		if n > 0 {
+			if listed, err = u.listed(ctx, w, wanted); err != nil {
+				return err
+			}
+		}
+		if listed == len(w.chunks) {
+			return nil
+		}
+		return u.append(ctx, w, listed, wanted[listed:])
+	})
+	return wanted, err
+}
+
+// path is that of the session or of what is below it.
+func (u *uploader) path(below ...string) []string {
+	return append([]string{u.bucket, "_sessions", u.id}, below...)
+}
+
+// append lists the chunks of w from from on.
+func (u *uploader) append(ctx context.Context, w *window, from int, wanted []bool) error {
+	q := &request{method: http.MethodPost, path: u.path("list"), query: url.Values{"at": {strconv.FormatInt(w.first+int64(from), 10)}},
+		header: http.Header{"Content-Type": {ChunkListType}, "Accept": {BitmapType}}}
+	q.withBody(appendChunks(nil, w.chunks[from:]))
+	resp, err := u.c.do(ctx, q)
+	var e *Error
+	if errors.As(err, &e) && e.Code == "list-offset-mismatch" {
+		return &brokenError{err} // find out, and go on
+	}
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	bits := make(bitmap, (len(wanted)+7)/8)
+	if _, err := io.ReadFull(resp.Body, bits); err != nil {
+		return &brokenError{err}
+	}
+	bits.read(wanted, 0)
+	return nil
+}
+
+// listed tells how many chunks of w the session has listed, and which of
+// those must be sent.
+func (u *uploader) listed(ctx context.Context, w *window, wanted []bool) (int, error) {
+	var s Session
+	if err := u.c.call(ctx, &request{method: http.MethodGet, path: u.path()}, &s); err != nil {
+		return 0, err
+	}
+	n := s.ListedChunks - w.first
+	if n < 0 || n > int64(len(w.chunks)) {
+		return 0, fmt.Errorf("the session lists %d chunks, not %d to %d", s.ListedChunks, w.first, w.first+int64(len(w.chunks)))
+	}
+	return int(n), u.missing(ctx, w, func(i int, _ string) {
+		if i < int(n) {
+			wanted[i] = true
+		}
+	})
+}
+
+// missing calls fn with what of w must still be sent.
+func (u *uploader) missing(ctx context.Context, w *window, fn func(i int, digest string)) error {
+	end := w.first + int64(len(w.chunks))
+	for after := w.first - 1; after < end; {
+		q := &request{method: http.MethodGet, path: u.path("missing"), query: url.Values{}}
+		if after >= 0 {
+			q.query.Set("after", strconv.FormatInt(after, 10))
+		}
+		var page MissingPage
+		if err := u.c.call(ctx, q, &page); err != nil {
+			return err
+		}
+		for _, c := range page.Missing {
+			if c.Index >= w.first && c.Index < end {
+				fn(int(c.Index-w.first), c.Digest)
+			}
+		}
+		if page.NextAfter == nil || *page.NextAfter <= after {
+			break
+		}
+		after = *page.NextAfter
+	}
+	return nil
+}
+
+// batches has g send the wanted chunks of w.
+func (u *uploader) batches(ctx context.Context, g *errgroup.Group, w *window, wanted []bool) {
+	b := newBatch(w)
+	off := 0
+	for i, c := range w.chunks {
+		p := w.data[off : off+c.size]
+		off += c.size
+		if !wanted[i] || !u.claim(c.digest) {
+			u.t.add(int64(c.size), 0)
+			continue
+		}
+		if b.size > 0 && b.size+c.size > batchBytes {
+			u.dispatch(ctx, g, b)
+			b = newBatch(w)
+		}
+		b.add(c, p)
+	}
+	if b.size > 0 {
+		u.dispatch(ctx, g, b)
+	}
+}
+
+// claim takes a chunk on, unless it is on its way already.
+func (u *uploader) claim(d digest) bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.coming[d] {
+		return false
+	}
+	u.coming[d] = true
+	return true
+}
+
+func (u *uploader) dispatch(ctx context.Context, g *errgroup.Group, b *batch) {
+	b.w.use(1)
+	b.all = b.chunks
+	g.Go(func() error {
+		defer b.w.use(-1)
+		err := u.t.try(ctx, func(ctx context.Context, touch func(), n int) error {
+			if n > 0 {
+				// Some of it may have arrived.
+				missing := make(map[string]bool)
+				if err := u.missing(ctx, b.w, func(_ int, digest string) { missing[digest] = true }); err != nil {
+					return err
+				}
+				b.keep(missing)
+			}
+			if len(b.chunks) == 0 {
+				return nil
+			}
+			b.encode(u.zstd)
+			q := &request{method: http.MethodPost, path: u.path("chunks"), header: http.Header{"Content-Type": {ChunksType}}}
+			body := b.reader(touch)
+			q.body, q.size = body, int64(len(b.body))
+			err := u.c.call(ctx, q, nil)
+			u.t.add(0, b.plain(body.taken()))
+			return err
+		})
+		u.mu.Lock()
+		defer u.mu.Unlock()
+		for _, c := range b.all {
+			delete(u.coming, c.digest)
+			if err == nil {
+				u.t.add(int64(c.size), 0)
+			}
+		}
+		return err
+	})
+}
+
+// commit makes the file. What the server turns out to lack is read again and
+// sent.
+func (u *uploader) commit(ctx context.Context, again func() (io.Reader, error)) (*File, error) {
+	for n := 0; ; n++ {
+		var f *File
+		err := u.t.tryWithin(ctx, commitTime, func(ctx context.Context, _ func(), _ int) (err error) {
+			f, err = u.c.file(ctx, &request{method: http.MethodPost, path: u.path("commit")})
+			return err
+		})
+		var e *Error
+		if !errors.As(err, &e) || e.Code != "chunks-missing" || n == recommits {
+			return f, err
+		}
+		r, rerr := again()
+		if rerr != nil {
+			return nil, fmt.Errorf("%w; %w", err, rerr)
+		}
+		bits, err := u.lacking(ctx)
+		if err != nil {
+			return nil, err
+		}
+		err = u.each(ctx, r, func(_ context.Context, w *window) ([]bool, error) {
+			wanted := make([]bool, len(w.chunks))
+			bits.read(wanted, w.first)
+			return wanted, nil
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+}
+
+// lacking asks what of the whole list must be sent.
+func (u *uploader) lacking(ctx context.Context) (bits bitmap, err error) {
+	err = u.t.try(ctx, func(ctx context.Context, _ func(), _ int) error {
+		resp, err := u.c.do(ctx, &request{method: http.MethodGet, path: u.path("missing"), header: http.Header{"Accept": {BitmapType}}})
+		if err != nil {
+			return err
+		}
+		defer resp.Body.Close()
+		if bits, err = io.ReadAll(io.LimitReader(resp.Body, maxAnswer)); err != nil {
+			return &brokenError{err}
+		}
+		return nil
+	})
+	return bits, err
+}
+
+// A bitmap has a bit for each chunk of a list, the most significant first.
+type bitmap []byte
+
+// read reads the bits from first on; beyond the last all are unset.
+func (b bitmap) read(out []bool, first int64) {
+	for i := range out {
+		n := first + int64(i)
+		out[i] = n/8 < int64(len(b)) && b[n/8]&(0x80>>(n%8)) != 0
+	}
+}
