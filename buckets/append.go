@@ -11,6 +11,7 @@ import (
 
 	"github.com/gabriel-vasile/mimetype"
 
+	"github.com/cairn-store/cairn/cas"
 	"github.com/cairn-store/cairn/chunker"
 	"github.com/cairn-store/cairn/manifest"
 )
@@ -116,41 +117,118 @@ func (b *Bucket) appendParts(ctx context.Context, row *uploadRow, r io.Reader, v
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
+	sums, err := row.sums()
+	if err != nil {
+		return err
+	}
 	if r, err = b.fitting(ctx, row, r); err != nil {
 		return err
 	}
-	var held manifest.Part
+	in := &parts{r: r, s: s, rest: rest, opts: &manifest.WriteOptions{Compression: b.b.Compression, Sums: sums}}
+	if verify != nil {
+		return b.appendVerified(ctx, row, in, verify)
+	}
+	var before *keeping
 	for {
-		piece := &pieceReader{r: r, left: partSize, until: time.Now().Add(partTime)}
-		part, _, rerr := manifest.WritePart(ctx, b.chunks, rest, piece, s, &manifest.WriteOptions{Compression: b.b.Compression})
-		if part == nil {
-			return rerr
+		part, more, rerr := in.next(ctx, b.chunks, before)
+		if err := before.wait(); err != nil || part == nil {
+			if part != nil {
+				part.Close()
+			}
+			return errors.Join(err, rerr)
 		}
-		rest = part.Rest
-		last := rerr != nil || !piece.more
-		if verify != nil {
-			held.Refs, held.Rest, held.Size = append(held.Refs, part.Refs...), part.Rest, held.Size+part.Size
-			if held.Size > maxVerified {
-				return fmt.Errorf("%d bytes to be verified at once, at most %d are: %w", held.Size, maxVerified, ErrTooLarge)
-			}
-			if !last {
-				continue
-			}
-			if rerr == nil {
-				rerr = verify()
-			}
-			if rerr != nil {
-				return rerr
-			}
-			part = &held
-		}
-		if err := b.keepPart(ctx, row, part); err != nil {
-			return err
-		}
-		if last {
-			return rerr
+		before = b.keepNext(ctx, row, part)
+		if !more {
+			return errors.Join(before.wait(), rerr)
 		}
 	}
+}
+
+// parts cuts what arrives of an upload.
+type parts struct {
+	r    io.Reader
+	s    chunker.Splitter
+	rest []byte
+	opts *manifest.WriteOptions
+}
+
+// next takes in what comes for a while, and says whether there is more.
+func (p *parts) next(ctx context.Context, dst *cas.Store, before *keeping) (part *manifest.OpenPart, more bool, err error) {
+	var after *manifest.OpenPart
+	if before != nil {
+		after = before.part
+	}
+	piece := &pieceReader{r: p.r, left: partSize, until: time.Now().Add(partTime)}
+	part, err = manifest.BeginPart(ctx, dst, after, p.rest, piece, p.s, p.opts)
+	if part != nil {
+		p.rest = part.Rest
+	}
+	return part, err == nil && piece.more, err
+}
+
+// A keeping is a part that becomes durable while the next one arrives.
+type keeping struct {
+	part *manifest.OpenPart
+	done chan struct{}
+	err  error
+}
+
+// keepNext makes a part durable and moves the upload's offset. Until wait has
+// returned, row is not to be touched.
+func (b *Bucket) keepNext(ctx context.Context, row *uploadRow, open *manifest.OpenPart) *keeping {
+	k := &keeping{part: open, done: make(chan struct{})}
+	go func() {
+		defer close(k.done)
+		part, _, err := open.Flush()
+		if err == nil {
+			err = b.keepPart(ctx, row, part)
+		}
+		k.err = err
+	}()
+	return k
+}
+
+func (k *keeping) wait() error {
+	if k == nil {
+		return nil
+	}
+	<-k.done
+	return k.err
+}
+
+// appendVerified stores all that in gives, or nothing.
+func (b *Bucket) appendVerified(ctx context.Context, row *uploadRow, in *parts, verify func() error) error {
+	var held manifest.Part
+	for {
+		open, more, rerr := in.next(ctx, b.chunks, nil)
+		if open == nil {
+			return rerr
+		}
+		part, _, err := open.Flush()
+		if err = errors.Join(err, rerr); err != nil {
+			return err
+		}
+		held.Refs, held.Rest, held.Sums, held.Size = append(held.Refs, part.Refs...), part.Rest, part.Sums, held.Size+part.Size
+		if held.Size > maxVerified {
+			return fmt.Errorf("%d bytes to be verified at once, at most %d are: %w", held.Size, maxVerified, ErrTooLarge)
+		}
+		if more {
+			continue
+		}
+		if err := verify(); err != nil {
+			return err
+		}
+		return b.keepPart(ctx, row, &held)
+	}
+}
+
+// sums are the digests of the whole as far as the upload has come: nil where
+// they are left to the commit.
+func (row *uploadRow) sums() (*manifest.Sums, error) {
+	if row.Partial || row.Listed || row.Offset > 0 && row.Sums == nil {
+		return nil, nil
+	}
+	return manifest.ResumeSums(row.Digests, row.Sums)
 }
 
 // A pieceReader ends after so many bytes, or so much time.
@@ -224,6 +302,7 @@ func (b *Bucket) keepPart(ctx context.Context, row *uploadRow, part *manifest.Pa
 	next := *row
 	next.Offset += part.Size
 	next.ExpiresAt = now().Add(b.b.UploadExpiry)
+	next.Sums = part.Sums
 	if len(part.Refs) > 0 {
 		next.Parts++
 	}

@@ -112,8 +112,14 @@ func (b *Bucket) assembled(ctx context.Context, row *uploadRow, rest []byte, s c
 			return nil
 		})
 	}
-	return manifest.Assemble(ctx, b.chunks, refs, rest, s, &manifest.WriteOptions{
-		Compression: b.b.Compression, Digests: digests, Segments: stored{b.s.meta.Segments(b.b.Domain), b.segments()}})
+	opts := &manifest.WriteOptions{Compression: b.b.Compression, Digests: digests, Segments: stored{b.s.meta.Segments(b.b.Domain), b.segments()}}
+	if len(digests) > 0 {
+		var err error
+		if opts.Sums, err = row.sums(); err != nil {
+			return nil, cas.BatchStats{}, err
+		}
+	}
+	return manifest.Assemble(ctx, b.chunks, refs, rest, s, opts)
 }
 
 // beginAgain looks, before the commit, at the file that the upload becomes a

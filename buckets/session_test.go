@@ -132,12 +132,12 @@ func TestListOverRestart(t *testing.T) {
 	}
 }
 
-// A list of two million chunks is kept in parts and answered in bits.
+// A long list is kept in parts and answered in bits.
 func TestLongList(t *testing.T) {
 	b := demo(t)
 	up, err := b.NewUpload(t.Context(), "long", &buckets.UploadOptions{Listed: true})
 	must(t, err)
-	const n = 2_000_000
+	const n = 300_000
 	r := rand.NewChaCha8([32]byte{7})
 	i := 0
 	up, l, err := b.AppendList(t.Context(), up.ID, 0, func() (ref cas.Ref, err error) {

@@ -13,6 +13,7 @@ const (
 	unitSize  = 1 << 20   // plain bytes that are hashed and looked up together
 	smallTail = 256 << 10 // plain bytes below which a last frame joins others
 	unitQueue = 3         // units and frames under way in each step of a batch
+	rawRun    = 4         // frames in a row that did not compress, after which a sample of the next is tried first
 	mineLimit = 1 << 16   // new chunks a batch remembers before it waits for the index
 )
 
@@ -58,6 +59,8 @@ type Batch struct {
 	// Owned by the goroutine that looks chunks over, then by Flush.
 	data, segs *frameBuilder
 	mine       map[Digest]bool // new chunks of this batch, not yet known to the index
+
+	rawRun atomic.Int32 // frames in a row that did not compress
 
 	at    places // owned by the goroutine that appends, then by Flush
 	stats struct{ chunks, newBytes, stored atomic.Int64 }

@@ -46,7 +46,16 @@ func (f *frameBuilder) send() error {
 	}
 	b.g.Go(func() error {
 		defer close(p.ready)
-		p.e = b.s.encode(f.kind, f.how, plain, slots)
+		how := f.how
+		if b.rawRun.Load() >= rawRun && !b.s.worthEncoding(how, plain) {
+			how = Compression{}
+		}
+		p.e = b.s.encode(f.kind, how, plain, slots)
+		if p.e.err == nil && p.e.h.codec == Raw {
+			b.rawRun.Add(1)
+		} else {
+			b.rawRun.Store(0)
+		}
 		return nil
 	})
 	return nil

@@ -174,6 +174,27 @@ func (s *Store) writeFrame(ctx context.Context, kind Kind, how Compression, plai
 	return at, e.size(), err
 }
 
+const encodingSample = 32 << 10 // bytes tried at each of two places
+
+// worthEncoding tries samples of plain.
+func (s *Store) worthEncoding(how Compression, plain []byte) bool {
+	if how.Codec == Raw || len(plain) <= 4*encodingSample {
+		return true
+	}
+	s.acquire()
+	defer s.release()
+	dst, scratch := s.getBuf(), s.getBuf()
+	defer s.putBuf(dst)
+	defer s.putBuf(scratch)
+	for _, at := range []int{len(plain) / 4, len(plain) * 3 / 4} {
+		_, used, err := s.coder.encode(how, plain[at:at+encodingSample], dst, scratch)
+		if err != nil || used != Raw {
+			return true // an error comes again, where it is reported
+		}
+	}
+	return false
+}
+
 // An encoded is a frame ready to be appended.
 type encoded struct {
 	h       *header

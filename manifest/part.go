@@ -5,8 +5,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash"
 	"io"
 	"slices"
+	"sync"
 
 	"github.com/cairn-store/cairn/cas"
 	"github.com/cairn-store/cairn/chunker"
@@ -17,6 +19,8 @@ type Part struct {
 	Refs []cas.Ref // whole chunks, durable
 	Rest []byte    // bytes after them that make no chunk yet: fewer than the splitter's Max
 	Size int64     // bytes that came in
+
+	Sums map[string][]byte // State of WriteOptions.Sums, all but Rest seen
 }
 
 // errPause stands at the end of a part: more of the stream may follow.
@@ -41,36 +45,98 @@ func (p *pauseReader) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// WritePart stores the next part of a stream that is cut by s: rest, what the
-// part before has left, and then r to its end. Where r fails, what came before
-// is kept all the same, and returned beside the error of r. On return the
-// part's chunks are durable. Parts of a stream, put together by Assemble, are
-// cut as the whole stream would be.
-func WritePart(ctx context.Context, dst *cas.Store, rest []byte, r io.Reader, s chunker.Splitter, opts *WriteOptions) (*Part, cas.BatchStats, error) {
+// An OpenPart is a part whose bytes have been taken in and are not yet
+// durable. The next part of the stream may begin meanwhile.
+type OpenPart struct {
+	Rest []byte // bytes that make no chunk yet: the next part begins with them
+	Size int64  // bytes that came in
+
+	b    *cas.Batch
+	part *Part
+	sums *Sums
+	seen chan struct{} // closed when sums have seen the part's chunks
+	once sync.Once     // closes seen
+}
+
+// BeginPart takes in the next part of a stream that is cut by s: rest, what
+// the part before has left, and then r to its end. Where r fails, what came
+// before is kept all the same, and returned beside the error of r. after is
+// the part before, if it may not be durable yet, else nil. The part is to be
+// flushed or closed. Parts of a stream, put together by Assemble, are cut as
+// the whole stream would be.
+func BeginPart(ctx context.Context, dst *cas.Store, after *OpenPart, rest []byte, r io.Reader, s chunker.Splitter, opts *WriteOptions) (*OpenPart, error) {
 	if opts == nil {
 		opts = &WriteOptions{}
 	}
-	part := &Part{}
-	b := dst.NewBatch(ctx, &cas.BatchOptions{Compression: opts.Compression, Emit: func(r cas.Ref) error {
-		part.Refs = append(part.Refs, r)
+	o := &OpenPart{part: &Part{}, sums: opts.Sums, seen: make(chan struct{})}
+	tap := opts.Sums.tap()
+	if tap != nil && after != nil {
+		sum := tap
+		tap = func(p []byte) {
+			<-after.seen
+			sum(p)
+		}
+	}
+	o.b = dst.NewBatch(ctx, &cas.BatchOptions{Compression: opts.Compression, Tap: tap, Emit: func(r cas.Ref) error {
+		o.part.Refs = append(o.part.Refs, r)
 		return nil
 	}})
-	defer b.Close()
 	in := &pauseReader{r: r}
 	chunks := newChunker(io.MultiReader(bytes.NewReader(rest), in), s, opts.Chunkers)
-	err := putAll(b, chunks, opts.Progress)
-	if errors.Is(err, errPause) {
-		err = b.Flush()
-	}
-	part.Rest, part.Size = slices.Clone(chunks.Rest()), in.n
+	err := putAll(o.b, chunks, opts.Progress)
+	o.Rest, o.Size = slices.Clone(chunks.Rest()), in.n
+	o.part.Rest, o.part.Size = o.Rest, o.Size
 	if opts.Chunkers != nil {
 		chunks.Reset(nil)
 		opts.Chunkers.Put(chunks)
 	}
-	if err != nil {
-		return nil, b.Stats(), err
+	if !errors.Is(err, errPause) {
+		o.Close()
+		return nil, err
 	}
-	return part, b.Stats(), in.err
+	return o, in.err
+}
+
+// Flush returns the part when its chunks are durable. The part before must
+// have been flushed.
+func (o *OpenPart) Flush() (*Part, cas.BatchStats, error) {
+	defer o.Close()
+	if err := o.b.Drain(); err != nil {
+		return nil, o.b.Stats(), err
+	}
+	if o.sums != nil {
+		var err error
+		if o.part.Sums, err = o.sums.State(); err != nil {
+			return nil, o.b.Stats(), err
+		}
+	}
+	o.passSums()
+	if err := o.b.Flush(); err != nil {
+		return nil, o.b.Stats(), err
+	}
+	return o.part, o.b.Stats(), nil
+}
+
+// Close gives the part up if it has not been flushed.
+func (o *OpenPart) Close() error {
+	o.passSums()
+	return o.b.Close()
+}
+
+// passSums leaves the sums to the part after.
+func (o *OpenPart) passSums() { o.once.Do(func() { close(o.seen) }) }
+
+// WritePart is BeginPart and Flush.
+func WritePart(ctx context.Context, dst *cas.Store, rest []byte, r io.Reader, s chunker.Splitter, opts *WriteOptions) (*Part, cas.BatchStats, error) {
+	o, rerr := BeginPart(ctx, dst, nil, rest, r, s, opts)
+	if o == nil {
+		return nil, cas.BatchStats{}, rerr
+	}
+	part, stats, err := o.Flush()
+	if err != nil {
+		return nil, stats, err
+	}
+	return part, stats, rerr
 }
 
 // Assemble makes a content of the parts of a stream: the references in refs,
@@ -106,12 +172,18 @@ func Assemble(ctx context.Context, dst *cas.Store, refs func(yield func(cas.Ref)
 	if err := b.Flush(); err != nil {
 		return nil, b.Stats(), err
 	}
+	if opts.Sums != nil {
+		opts.Sums.write(rest)
+		c.addDigests(opts.Sums.hashes)
+	}
 	return c, b.Stats(), digestAll(ctx, dst, c, opts)
 }
 
-// digestAll reads an assembled content once for the digests of the whole.
+// digestAll reads an assembled content once for those digests of the whole
+// that are not there yet.
 func digestAll(ctx context.Context, dst *cas.Store, c *Content, opts *WriteOptions) error {
-	digests, tap, err := newDigests(opts.Digests)
+	left := slices.DeleteFunc(slices.Clone(opts.Digests), func(name string) bool { return c.Digests[name] != nil })
+	digests, tap, err := newDigests(left)
 	if err != nil || len(digests) == 0 {
 		return err
 	}
@@ -124,11 +196,17 @@ func digestAll(ctx context.Context, dst *cas.Store, c *Content, opts *WriteOptio
 	if _, err := io.Copy(tapWriter(tap), r); err != nil {
 		return fmt.Errorf("manifest: digests: %w", err)
 	}
-	c.Digests = make(map[string][]byte)
-	for name, h := range digests {
+	c.addDigests(digests)
+	return nil
+}
+
+func (c *Content) addDigests(hashes map[string]hash.Hash) {
+	if c.Digests == nil && len(hashes) > 0 {
+		c.Digests = make(map[string][]byte)
+	}
+	for name, h := range hashes {
 		c.Digests[name] = h.Sum(nil)
 	}
-	return nil
 }
 
 type tapWriter func([]byte)

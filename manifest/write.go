@@ -27,6 +27,10 @@ type WriteOptions struct {
 	Segments    SegmentPutter // where segments go besides the packs; nil for nowhere
 	Progress    func(n int64) // bytes taken in so far
 
+	// Sums are shown the chunks of a part, and are asked for the digests of
+	// the whole by Assemble. Nil has no part in it.
+	Sums *Sums
+
 	// Chunkers is a pool of *chunker.Chunker that all cut by the splitter
 	// of the call, for those who write many small contents; nil for none.
 	Chunkers *sync.Pool
@@ -84,12 +88,7 @@ func Write(ctx context.Context, dst *cas.Store, r io.Reader, s chunker.Splitter,
 	if err := b.Flush(); err != nil {
 		return nil, b.Stats(), err
 	}
-	for name, h := range digests {
-		if c.Digests == nil {
-			c.Digests = make(map[string][]byte)
-		}
-		c.Digests[name] = h.Sum(nil)
-	}
+	c.addDigests(digests)
 	return c, b.Stats(), nil
 }
 

@@ -1,0 +1,67 @@
+package manifest
+
+import (
+	"encoding"
+	"hash"
+)
+
+// Sums are digests of a content that comes in parts: what they have seen can
+// be kept between parts and taken up again.
+type Sums struct{ hashes map[string]hash.Hash }
+
+// keptHash is a hash that can be kept.
+type keptHash interface {
+	hash.Hash
+	encoding.BinaryMarshaler
+	encoding.BinaryUnmarshaler
+}
+
+// ResumeSums returns the digests called names as they were when State was
+// taken; a nil state is the beginning. Those that cannot be kept are left out:
+// they are computed of the whole.
+func ResumeSums(names []string, state map[string][]byte) (*Sums, error) {
+	s := &Sums{make(map[string]hash.Hash)}
+	for _, name := range names {
+		h, ok := NewDigest(name).(keptHash)
+		if !ok {
+			continue
+		}
+		if state != nil {
+			if state[name] == nil {
+				continue
+			}
+			if err := h.UnmarshalBinary(state[name]); err != nil {
+				return nil, err
+			}
+		}
+		s.hashes[name] = h
+	}
+	return s, nil
+}
+
+// State returns what the digests have seen.
+func (s *Sums) State() (map[string][]byte, error) {
+	state := make(map[string][]byte)
+	for name, h := range s.hashes {
+		p, err := h.(keptHash).MarshalBinary()
+		if err != nil {
+			return nil, err
+		}
+		state[name] = p
+	}
+	return state, nil
+}
+
+func (s *Sums) write(p []byte) {
+	for _, h := range s.hashes {
+		h.Write(p)
+	}
+}
+
+// tap is write, or nil where there is nothing to do.
+func (s *Sums) tap() func([]byte) {
+	if s == nil || len(s.hashes) == 0 {
+		return nil
+	}
+	return s.write
+}
