@@ -22,6 +22,9 @@ var ErrNoSpace = errors.New("no space left in backend")
 // may succeed later, though a failed write may have come through.
 var ErrUnavailable = errors.New("backend is not available")
 
+// ErrOwned reports a backend that another store writes to: this one must not.
+var ErrOwned = errors.New("backend belongs to another data directory")
+
 // A Backend stores immutable objects by key. Implementations are safe for
 // concurrent use and retry transient failures themselves: an error they
 // return is final, but the outcome of a failed write is unknown. A missing

@@ -42,6 +42,7 @@ var (
 	ErrNoSpace        = errors.New("storage is full")
 	ErrClosed         = errors.New("store is closed")
 	ErrUnavailable    = backend.ErrUnavailable // it may be there later
+	ErrOwned          = backend.ErrOwned       // until an operator takes it back
 
 	// ErrChunksGone reports that chunks found stored when the upload began
 	// were found damaged before it ended: it must be sent again.

@@ -157,6 +157,10 @@ func (o *Options) client(c *s3.Options) {
 	c.ContinueHeaderThresholdBytes = -1 // a round trip for each PUT
 }
 
+// Conditional reports whether the service has conditional PUT, as far as is
+// known: it is taken for granted until the first PUT.
+func (b *Backend) Conditional() bool { return !b.unconditional.Load() }
+
 func (b *Backend) key(key string) *string { return aws.String(b.opts.Prefix + key) }
 
 func check(ctx context.Context, key string) error {

@@ -26,6 +26,9 @@ type Backend struct {
 	// directory of the backend's name, up to CacheSize bytes.
 	CacheDir  string
 	CacheSize int64
+	// SingleWriter says, of a service in S3 without conditional PUT, that
+	// no other store will ever write there.
+	SingleWriter bool
 }
 
 // place names what a wrong place would be corrected by.

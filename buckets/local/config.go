@@ -36,6 +36,7 @@ func backendOf(b *schema.Backend) Backend {
 	}
 	if s := b.S3; s != nil {
 		out.CacheDir, out.CacheSize = s.CacheDir, int64(s.CacheSize)
+		out.SingleWriter = s.SingleWriter
 		out.S3 = &s3backend.Options{Bucket: s.Bucket, Prefix: s.Prefix, Endpoint: s.Endpoint, Region: s.Region, PathStyle: s.ForcePathStyle,
 			AccessKeyID: s.AccessKeyID, SecretAccessKey: s.SecretAccessKey, SessionToken: s.SessionToken,
 			StorageClass: s.StorageClass, SSE: s.SSE, KMSKeyID: s.KMSKeyID, Checksums: s.Checksums}

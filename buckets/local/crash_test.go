@@ -137,6 +137,7 @@ func verifyCrash(t *testing.T, opts *local.Options, acked []promise) {
 	if err := opts.MetaFS.RemoveAll("store/meta"); err != nil {
 		t.Fatal(err)
 	}
+	opts.TakeOwnership = true // it is another database
 	report, err = local.Check(t.Context(), "store", &local.CheckOptions{Options: *opts, Repair: true})
 	if err != nil || !report.OK {
 		t.Fatalf("rebuild: %v, %+v", err, report)

@@ -34,6 +34,10 @@ type Options struct {
 	// own directory.
 	Backends map[string]Backend
 
+	// TakeOwnership takes backends in S3 from the store that has written to
+	// them so far, which takes no more changes from then on.
+	TakeOwnership bool
+
 	Log *slog.Logger // nil discards
 
 	// DiskFS and MetaFS replace the operating system's files, for tests.
@@ -56,7 +60,8 @@ const defaultDomain = "local"
 
 // Open opens the store in dir, making it if there is none. A second process
 // on one dir is refused with ErrLocked; packs without their metadata
-// database with ErrNoMetadata.
+// database with ErrNoMetadata; packs in S3 that another directory's store
+// writes, with backend.ErrOwned.
 func Open(ctx context.Context, dir string, opts *Options) (*buckets.Store, error) {
 	s, err := open(ctx, dir, opts)
 	if err != nil {
@@ -150,9 +155,15 @@ func (s *parts) openMeta(ctx context.Context, dir string, mustExist bool) error 
 	case errors.Is(err, pebblestore.ErrLocked):
 		return fmt.Errorf("%s: %w", s.dir, ErrLocked)
 	case errors.Is(err, fs.ErrNotExist):
+		if err := s.refuse(ctx, ""); err != nil {
+			return err
+		}
 		return fmt.Errorf("%s: %w", s.dir, ErrNoMetadata)
 	case err != nil:
 		return err
+	}
+	if err := s.own(ctx); err != nil {
+		return errors.Join(err, s.close())
 	}
 	for _, d := range s.domains {
 		if err = s.openChunks(ctx, d, s.meta.Index(d.name)); err != nil {

@@ -518,6 +518,7 @@ func (m *model) check(when string, rebuild bool) {
 	m.t.Helper()
 	opts := &local.CheckOptions{Options: *m.opts(), Repair: rebuild}
 	if rebuild {
+		opts.TakeOwnership = true // it is another database
 		if opts.MetaFS != nil {
 			m.want("remove", opts.MetaFS.RemoveAll(filepath.Join(m.dir, "meta")), nil)
 		} else {

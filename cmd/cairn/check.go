@@ -56,7 +56,7 @@ func (t *target) checkOptions() (*local.Options, error) {
 	if s.schema == nil {
 		s.schema = &schema.Schema{}
 	}
-	o, err := local.Configure(s.config, s.schema)
+	o, err := t.configure(s)
 	if err == nil && len(o.Buckets) == 0 {
 		o.Buckets = nil
 	}

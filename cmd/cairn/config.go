@@ -48,7 +48,15 @@ func (t *target) options() (*local.Options, error) {
 	if err != nil {
 		return nil, err
 	}
-	return local.Configure(s.config, s.schema)
+	return t.configure(s)
+}
+
+func (t *target) configure(s settings) (*local.Options, error) {
+	o, err := local.Configure(s.config, s.schema)
+	if err == nil {
+		o.TakeOwnership = t.take
+	}
+	return o, err
 }
 
 func newSchema(t *target) *cobra.Command {

@@ -65,6 +65,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 type target struct {
 	data, server, token string
 	config, schema      string
+	take                bool // ownership of backends
 	json                bool
 }
 
@@ -91,6 +92,7 @@ func newRoot() *cobra.Command {
 	f.StringVar(&t.token, "token", "", "token for the server (CAIRN_TOKEN)")
 	f.StringVar(&t.config, "config", os.Getenv("CAIRN_CONFIG"), "alyx.yml: backends, tokens, server (CAIRN_CONFIG)")
 	f.StringVar(&t.schema, "schema", os.Getenv("CAIRN_SCHEMA"), "schema.yaml: buckets and their rules (CAIRN_SCHEMA)")
+	f.BoolVar(&t.take, "take-ownership", false, "take backends in S3 over from the data directory that has written to them so far")
 	f.BoolVar(&t.json, "json", false, "write JSON, an object a line")
 	root.AddCommand(
 		newServe(t), newPut(t), newGet(t), newLs(t), newStat(t), newVersions(t), newCp(t), newRm(t), newRestore(t),

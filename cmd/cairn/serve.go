@@ -81,7 +81,7 @@ func (t *target) serve(cmd *cobra.Command, ln net.Listener, s settings, dev bool
 
 // newServer opens the store and makes a server of it.
 func (t *target) newServer(ctx context.Context, s settings, dev bool, log *slog.Logger) (*buckets.Store, *api.Server, error) {
-	opts, err := local.Configure(s.config, s.schema)
+	opts, err := t.configure(s)
 	if err != nil {
 		return nil, nil, err
 	}

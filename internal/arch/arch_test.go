@@ -28,6 +28,7 @@ var allowed = map[string][]string{
 	"backend/membackend":    {"backend"},
 	"backend/diskbackend":   {"backend"},
 	"backend/s3backend":     {"backend"},
+	"backend/owner":         {"backend"},
 	"cas":                   {"backend"},
 	"cas/castest":           {"cas"},
 	"cas/diskcache":         {"cas"},

@@ -1,0 +1,133 @@
+package owner
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"iter"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/cairn-store/cairn/backend"
+)
+
+// fresh is how long an owner may have looked at its claim before it writes or
+// deletes something. A process that was paused for longer looks again first.
+const fresh = 5 * time.Second
+
+// A Backend is a backend that is written to by its owner alone.
+//
+// An object counts as stored once its owner was seen to be the owner after
+// that: whoever takes the backend over finds all that was ever answered for.
+// Reads are not guarded.
+type Backend struct {
+	backend.Backend
+	claim   Claim
+	checked atomic.Int64 // wall clock of the last look, in ms
+	lost    atomic.Pointer[Claim]
+}
+
+var _ backend.Backend = (*Backend)(nil)
+
+func (b *Backend) seen() { b.checked.Store(time.Now().UnixMilli()) }
+
+// Check asks whether the claim still holds: one request. Once it does not it
+// never does again.
+func (b *Backend) Check(ctx context.Context) error {
+	if c := b.lost.Load(); c != nil {
+		return owned(c)
+	}
+	_, err := b.Backend.Stat(ctx, key(b.claim.number+1))
+	if errors.Is(err, fs.ErrNotExist) {
+		b.seen()
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	c, err := Current(ctx, b.Backend)
+	if err == nil && c != nil {
+		b.lost.Store(c)
+		err = owned(c)
+	}
+	return err
+}
+
+// checkStale is Check if the last look was too long ago.
+func (b *Backend) checkStale(ctx context.Context) error {
+	if c := b.lost.Load(); c != nil {
+		return owned(c)
+	}
+	// By the wall clock: others may stand still with the machine.
+	if d := time.Now().UnixMilli() - b.checked.Load(); d >= 0 && d < fresh.Milliseconds() {
+		return nil
+	}
+	return b.Check(ctx)
+}
+
+// Create implements backend.Backend.
+func (b *Backend) Create(ctx context.Context, key string) (backend.Writer, error) {
+	if c := b.lost.Load(); c != nil {
+		return nil, owned(c)
+	}
+	w, err := b.Backend.Create(ctx, key)
+	if err != nil {
+		return nil, err
+	}
+	return &writer{w, b, ctx}, nil
+}
+
+// Append implements backend.Backend.
+func (b *Backend) Append(ctx context.Context, key string) (backend.Writer, int64, error) {
+	w, size, err := b.Backend.Append(ctx, key)
+	if err != nil {
+		return nil, 0, err
+	}
+	return &writer{w, b, ctx}, size, nil
+}
+
+// Delete implements backend.Backend.
+func (b *Backend) Delete(ctx context.Context, key string) error {
+	if err := b.checkStale(ctx); err != nil {
+		return err
+	}
+	return b.Backend.Delete(ctx, key)
+}
+
+// List implements backend.Backend. Claims are not among what it yields.
+func (b *Backend) List(ctx context.Context, from string) iter.Seq2[backend.Info, error] {
+	return func(yield func(backend.Info, error) bool) {
+		for info, err := range b.Backend.List(ctx, from) {
+			if err == nil && strings.HasPrefix(info.Key, prefix) {
+				continue
+			}
+			if !yield(info, err) {
+				return
+			}
+		}
+	}
+}
+
+type writer struct {
+	backend.Writer
+	b   *Backend
+	ctx context.Context // of Create or Append
+}
+
+func (w *writer) Sync() error {
+	if err := w.Writer.Sync(); err != nil {
+		return err
+	}
+	return w.b.Check(w.ctx)
+}
+
+func (w *writer) Commit() error {
+	if err := w.b.checkStale(w.ctx); err != nil {
+		return err
+	}
+	if err := w.Writer.Commit(); err != nil {
+		return err
+	}
+	return w.b.Check(w.ctx)
+}

@@ -1,0 +1,184 @@
+// Package owner sees to it that one store at a time writes to a backend that
+// several machines can reach.
+//
+// Claims are objects owner/0000000001, owner/0000000002, …; whoever made the
+// one with the highest number owns the backend. They are never deleted, so an
+// owner learns by one Stat, of the next number, that it is none any more.
+package owner
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+	"time"
+
+	"github.com/cairn-store/cairn/backend"
+)
+
+// A Claim says whose a backend is.
+type Claim struct {
+	Owner string    `json:"owner"` // a store's ID
+	Place string    `json:"place"` // for people: where that store is
+	Since time.Time `json:"since"`
+
+	// Exclusive says that the service was seen to keep what it was asked:
+	// of two PUTs of one new key, one fails.
+	Exclusive bool `json:"exclusive"`
+
+	number uint64
+}
+
+func (c *Claim) String() string {
+	return fmt.Sprintf("%s (store %s), since %s", c.Place, c.Owner, c.Since.UTC().Format(time.RFC3339))
+}
+
+// Options are choices of Open.
+type Options struct {
+	Place        string // of this store, for people
+	Take         bool   // take the backend from whoever has it
+	SingleWriter bool   // the operator sees to it that nobody else writes, where the service cannot
+}
+
+// ErrNotExclusive reports a service on which two stores would not notice each
+// other.
+var ErrNotExclusive = errors.New("the service has no conditional PUT, so two servers would not notice each other; " +
+	"set single_writer: true if no other server will ever use this bucket and prefix")
+
+const prefix = "owner/"
+
+func key(n uint64) string { return fmt.Sprintf("%s%010d", prefix, n) }
+
+// Current returns the claim that holds, nil if there is none.
+func Current(ctx context.Context, b backend.Backend) (*Claim, error) {
+	var last uint64
+	var size int64
+	for info, err := range b.List(ctx, prefix) {
+		if err != nil {
+			return nil, fmt.Errorf("owner: %w", err)
+		}
+		var n uint64
+		if _, err := fmt.Sscanf(info.Key, prefix+"%d", &n); err == nil && info.Key == key(n) && n > last {
+			last, size = n, info.Size
+		}
+	}
+	if last == 0 {
+		return nil, nil
+	}
+	if size > 64<<10 {
+		return nil, fmt.Errorf("owner: %s has %d bytes, which no claim has", key(last), size)
+	}
+	p := make([]byte, size)
+	if err := b.ReadAt(ctx, key(last), p, 0); err != nil {
+		return nil, fmt.Errorf("owner: %w", err)
+	}
+	c := &Claim{number: last}
+	if err := json.Unmarshal(p, c); err != nil {
+		return nil, fmt.Errorf("owner: %s is no claim: %w", key(last), err)
+	}
+	return c, nil
+}
+
+// Refuse returns nil if the store id may open b, or why not. It changes
+// nothing.
+func Refuse(ctx context.Context, b backend.Backend, id string, opts *Options) error {
+	c, err := Current(ctx, b)
+	if err == nil && c != nil && c.Owner != id && !opts.Take {
+		err = owned(c)
+	}
+	return err
+}
+
+func owned(c *Claim) error { return fmt.Errorf("%w: %s", backend.ErrOwned, c) }
+
+// Open makes b the store id's, if it is nobody's or the options say so, and
+// returns b guarded. It fails with backend.ErrOwned where it is another's.
+func Open(ctx context.Context, b backend.Backend, id string, opts *Options) (*Backend, error) {
+	c, err := Current(ctx, b)
+	if err == nil && (c == nil || c.Owner != id) {
+		if c != nil && !opts.Take {
+			return nil, owned(c)
+		}
+		c, err = claim(ctx, b, c, id, opts)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if !c.Exclusive && !opts.SingleWriter {
+		return nil, fmt.Errorf("owner: %w", ErrNotExclusive)
+	}
+	out := &Backend{Backend: b, claim: *c}
+	out.seen()
+	return out, nil
+}
+
+// claim makes the claim that comes after last.
+func claim(ctx context.Context, b backend.Backend, last *Claim, id string, opts *Options) (*Claim, error) {
+	c := &Claim{Owner: id, Place: opts.Place, Since: time.Now().UTC().Truncate(time.Second), number: 1}
+	if last != nil {
+		c.number = last.number + 1
+	}
+	var err error
+	if c.Exclusive, err = exclusive(ctx, b); err != nil {
+		return nil, err
+	}
+	if !c.Exclusive && !opts.SingleWriter {
+		return nil, fmt.Errorf("owner: %w", ErrNotExclusive)
+	}
+	p, err := json.Marshal(c)
+	if err != nil {
+		return nil, err
+	}
+	err = put(ctx, b, key(c.number), p)
+	if errors.Is(err, fs.ErrExist) { // somebody else was faster
+		now, err := Current(ctx, b)
+		if err == nil && now != nil && now.Owner == id {
+			return now, nil
+		}
+		if err == nil && now != nil {
+			err = owned(now)
+		}
+		return nil, err
+	}
+	if err != nil {
+		return nil, fmt.Errorf("owner: %w", err)
+	}
+	return c, nil
+}
+
+// exclusive finds out whether a second PUT of a key fails.
+func exclusive(ctx context.Context, b backend.Backend) (bool, error) {
+	probe := prefix + "probe-" + strings.ToLower(rand.Text())
+	if err := put(ctx, b, probe, []byte("a")); err != nil {
+		return false, fmt.Errorf("owner: %w", err)
+	}
+	err := put(ctx, b, probe, []byte("b"))
+	held := errors.Is(err, fs.ErrExist)
+	if err != nil && !held {
+		return false, fmt.Errorf("owner: %w", errors.Join(err, b.Delete(ctx, probe)))
+	}
+	if c, ok := b.(interface{ Conditional() bool }); ok && !c.Conditional() {
+		held = false // it was asked first, which two can do at a time
+	}
+	if err := b.Delete(ctx, probe); err != nil {
+		return false, fmt.Errorf("owner: %w", err)
+	}
+	return held, nil
+}
+
+func put(ctx context.Context, b backend.Backend, key string, p []byte) error {
+	w, err := b.Create(ctx, key)
+	if err != nil {
+		return err
+	}
+	if _, err = w.Write(p); err == nil {
+		err = w.Commit()
+	}
+	if err != nil {
+		return errors.Join(err, w.Abort())
+	}
+	return nil
+}

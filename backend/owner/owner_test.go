@@ -1,0 +1,113 @@
+package owner_test
+
+import (
+	"errors"
+	"testing"
+
+	"github.com/cairn-store/cairn/backend"
+	"github.com/cairn-store/cairn/backend/backendtest"
+	"github.com/cairn-store/cairn/backend/membackend"
+	"github.com/cairn-store/cairn/backend/owner"
+)
+
+func open(t *testing.T, b backend.Backend, id string, take bool) *owner.Backend {
+	t.Helper()
+	o, err := owner.Open(t.Context(), b, id, &owner.Options{Place: "here", Take: take})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return o
+}
+
+func put(t *testing.T, b backend.Backend, key string) error {
+	t.Helper()
+	w, err := b.Create(t.Context(), key)
+	if err != nil {
+		return err
+	}
+	if _, err := w.Write([]byte(key)); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Commit(); err != nil {
+		return errors.Join(err, w.Abort())
+	}
+	return nil
+}
+
+// Under the guard a backend is what it was. The claim is no object of it.
+func TestConformance(t *testing.T) {
+	backendtest.Run(t, func(t *testing.T) backend.Backend {
+		return open(t, membackend.New(nil), "a", false)
+	})
+}
+
+// One store has the backend at a time, and keeps it over restarts.
+func TestOneOwner(t *testing.T) {
+	b := membackend.New(nil)
+	a := open(t, b, "a", false)
+	if err := put(t, a, "packs/1"); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if _, err := owner.Open(t.Context(), b, "b", &owner.Options{Place: "there"}); !errors.Is(err, backend.ErrOwned) {
+			t.Fatalf("a second store: %v", err)
+		}
+	}
+	a = open(t, b, "a", false)
+	begun, err := a.Create(t.Context(), "packs/2")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := begun.Write([]byte("x")); err != nil {
+		t.Fatal(err)
+	}
+
+	other := open(t, b, "b", true)
+	// The first has not looked since: it may store an object yet, but it must
+	// not say that it has.
+	if err := begun.Commit(); !errors.Is(err, backend.ErrOwned) {
+		t.Errorf("commit of who lost the backend: %v", err)
+	}
+	for what, err := range map[string]error{"create": put(t, a, "packs/3"), "delete": a.Delete(t.Context(), "packs/1"), "check": a.Check(t.Context())} {
+		if !errors.Is(err, backend.ErrOwned) {
+			t.Errorf("%s by who lost the backend: %v", what, err)
+		}
+	}
+	if _, err := b.Stat(t.Context(), "packs/3"); err == nil {
+		t.Error("who lost the backend stored something")
+	}
+	if err := a.ReadAt(t.Context(), "packs/1", make([]byte, 3), 0); err != nil {
+		t.Errorf("read by who lost the backend: %v", err)
+	}
+	if err := put(t, other, "packs/4"); err != nil {
+		t.Error(err)
+	}
+	if _, err := owner.Open(t.Context(), b, "a", &owner.Options{}); !errors.Is(err, backend.ErrOwned) {
+		t.Errorf("the first comes back: %v", err)
+	}
+	open(t, b, "a", true)
+	if err := put(t, other, "packs/5"); !errors.Is(err, backend.ErrOwned) {
+		t.Errorf("the second, after it lost the backend again: %v", err)
+	}
+}
+
+// A service whose conditions mean nothing is for one writer only.
+func TestNotExclusive(t *testing.T) {
+	b := careless{membackend.New(nil)}
+	if _, err := owner.Open(t.Context(), b, "a", &owner.Options{}); !errors.Is(err, owner.ErrNotExclusive) {
+		t.Fatalf("opened: %v", err)
+	}
+	for range 2 {
+		if _, err := owner.Open(t.Context(), b, "a", &owner.Options{SingleWriter: true}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := owner.Open(t.Context(), b, "a", &owner.Options{}); !errors.Is(err, owner.ErrNotExclusive) {
+		t.Fatalf("opened, once it had an owner: %v", err)
+	}
+}
+
+// careless has no conditional PUT.
+type careless struct{ backend.Backend }
+
+func (careless) Conditional() bool { return false }
