@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/cairn-store/cairn/api/auth"
+	"github.com/cairn-store/cairn/api/rufh"
 	"github.com/cairn-store/cairn/api/tus"
 	"github.com/cairn-store/cairn/buckets"
 	"github.com/cairn-store/cairn/cas"
@@ -23,7 +24,7 @@ var (
 	errRequest       = errors.New("request is not valid")
 	errMultipart     = errors.New("multipart body is not valid")
 	errBody          = errors.New("body ended before its declared length")
-	errSlow          = errors.New("nothing was received for too long")
+	errSlow          = errors.New("too little was received for too long")
 	errTooLarge      = errors.New("body is too large")
 	errMediaType     = errors.New("Content-Type or Content-Encoding is not taken here")
 	errHeaders       = errors.New("headers are larger than 64 KiB")
@@ -70,6 +71,14 @@ func outcomes() []outcome {
 		{buckets.ErrList, 400, "invalid-chunk-list", "INVALID_REQUEST", true},
 		{buckets.ErrBase, 400, "invalid-base", "INVALID_REQUEST", true},
 		{tus.ErrChecksum, 460, "checksum-mismatch", "CHECKSUM_MISMATCH", true},
+		{rufh.ErrContentType, 415, "content-type-unsupported", "UNSUPPORTED_MEDIA_TYPE", true},
+		{rufh.ErrHeader, 400, "invalid-request", "INVALID_REQUEST", true},
+		{rufh.ErrComplete, 400, "completed-upload", "INVALID_REQUEST", true},
+		{rufh.ErrContentDigest, 400, "digest-mismatch", "CHECKSUM_MISMATCH", true},
+		{rufh.ErrAppendLarge, 413, "append-too-large", "PAYLOAD_TOO_LARGE", true},
+		{rufh.ErrAppendSmall, 400, "append-too-small", "INVALID_REQUEST", true},
+		{buckets.ErrDigest, 400, "digest-mismatch", "CHECKSUM_MISMATCH", true},
+		{buckets.ErrLength, 400, "inconsistent-upload-length", "INVALID_REQUEST", true},
 		{buckets.ErrComplete, 403, "modify-final-upload", "FORBIDDEN", true},
 		{tus.ErrHeader, 400, "invalid-request", "INVALID_REQUEST", true},
 		{buckets.ErrNoUpload, 404, "upload-not-found", "UPLOAD_NOT_FOUND", true},
@@ -135,6 +144,9 @@ type problem struct {
 	Error     string         `json:"error"`
 	Timestamp string         `json:"timestamp"`
 	Details   map[string]any `json:"details"`
+
+	Expected *int64 `json:"expected-offset,omitempty"` // of an upload
+	Provided *int64 `json:"provided-offset,omitempty"`
 }
 
 const problemType = "https://github.com/cairn-store/cairn/blob/main/api/ERRORS.md#"
@@ -151,17 +163,25 @@ func problemOf(err error) *problem {
 		if !errors.Is(err, o.err) {
 			continue
 		}
+		p := newProblem(o.status, o.code, o.err.Error())
 		if o.shown {
-			p := newProblem(o.status, o.code, err.Error())
-			var offset *buckets.ListOffsetError
-			if errors.As(err, &offset) {
-				p.Details["listed_chunks"] = offset.Chunks
-			}
-			return p
+			p.Detail, p.Error = err.Error(), err.Error()
 		}
-		return newProblem(o.status, o.code, o.err.Error())
+		if at := (*buckets.ListOffsetError)(nil); errors.As(err, &at) {
+			p.Details["listed_chunks"] = at.Chunks
+		}
+		if at := (*buckets.OffsetError)(nil); errors.As(err, &at) {
+			p.Expected, p.Provided = &at.Stands, &at.Given
+		}
+		return p
 	}
 	return newProblem(500, "internal", errPanic.Error())
+}
+
+// registered are the codes of problems that have a type known to all.
+func registered() map[string]string {
+	return map[string]string{"upload-offset-mismatch": "mismatching-upload-offset", "completed-upload": "completed-upload",
+		"inconsistent-upload-length": "inconsistent-upload-length"}
 }
 
 func newProblem(status int, code, detail string) *problem {
@@ -169,7 +189,11 @@ func newProblem(status int, code, detail string) *problem {
 	if title == "" {
 		title = "Refused" // 460 has no name of its own
 	}
-	return &problem{Type: problemType + code, Title: title, Status: status, Detail: detail,
+	uri := problemType + code
+	if word := registered()[code]; word != "" {
+		uri = "https://iana.org/assignments/http-problem-types#" + word
+	}
+	return &problem{Type: uri, Title: title, Status: status, Detail: detail,
 		Code: code, Error: detail, Details: map[string]any{}}
 }
 

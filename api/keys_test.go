@@ -92,6 +92,15 @@ func TestEveryKeyOfABucket(t *testing.T) {
 			w.want(404, "file-not-found", "POST", "/api/files/b/"+id+"/restore", nil)
 		}},
 		"upload_expiry": {"upload_expiry: 90s", capability("upload_expiry", 90)},
+		"upload_limits": {"upload_limits: {max_append_size: 4, min_append_size: 2, min_size: 3}", func(t *testing.T, w *world) {
+			if got := w.want(204, "", "OPTIONS", "/api/files/b", nil).Header.Get("Upload-Limit"); !strings.Contains(got, "min-size=3, max-append-size=4, min-append-size=2") {
+				t.Errorf("Upload-Limit: %s", got)
+			}
+			post(w, 413, "append-too-large", "", "12345", "Upload-Complete", "?0")
+			post(w, 400, "append-too-small", "", "1", "Upload-Complete", "?0")
+			post(w, 400, "append-too-small", "", "12", "Upload-Complete", "?0", "Upload-Length", "2")
+			post(w, 201, "", "", "1", "Upload-Complete", "?1")
+		}},
 		"signed_url_ttl": {"signed_url_ttl: 1h", func(t *testing.T, w *world) {
 			id := post(w, 201, "", "name=f", "1")["id"].(string)
 			w.want(200, "", "GET", "/api/files/b/"+id+"/sign?expiry=1h", nil)

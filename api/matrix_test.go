@@ -72,12 +72,35 @@ func sessionCalls() []call {
 	}
 }
 
+// rufhCalls are those of the routes for uploads by the IETF's protocol.
+func rufhCalls() []call {
+	const one, path = "/api/uploads/{bucket:[^/_][^/]*}/{upload}", "/api/uploads/BUCKET/RESUMABLE"
+	const bytes, b, f = "application/partial-upload", "/api/files/{bucket:[^/_][^/]*}", "/api/files/{bucket:[^/_][^/]*}/{id:[^/_][^/]*}"
+	at := []string{"Upload-Offset", "0", "Upload-Complete", "?0"}
+	return []call{
+		{b, "OPTIONS", "/api/files/BUCKET", "none", "", "", 204, nil},
+		{b + "/", "OPTIONS", "/api/files/BUCKET/", "none", "", "", 204, nil},
+		{b + "/", "GET", "/api/files/BUCKET/", buckets.OpList, "", "", 200, nil},
+		{b + "/", "POST", "/api/files/BUCKET/?name=new", buckets.OpCreate, "x", "text/plain", 201, nil},
+		{b + "/", "POST", "/api/files/BUCKET/", buckets.OpCreate, "x", "text/plain", 201, []string{"Upload-Complete", "?1"}},
+		{b, "POST", "/api/files/BUCKET?name=new", buckets.OpCreate, "x", "text/plain", 201, []string{"Upload-Complete", "?1"}},
+		{f, "OPTIONS", "/api/files/BUCKET/FILE", "none", "", "", 204, nil},
+		{f, "PUT", "/api/files/BUCKET/FILE", buckets.OpUpdate, "xy", "text/plain", 200, []string{"Upload-Complete", "?1"}},
+		{one, "OPTIONS", path, "none", "", "", 204, nil},
+		{one, "HEAD", path, "own upload", "", "", 204, nil},
+		{one, "GET", path, "own upload", "", "", 204, nil},
+		{one, "PATCH", path, "own upload", "x", bytes, 204, at},
+		{one, "POST", path, "own upload", "x", bytes, 204, append([]string{"X-HTTP-Method-Override", "PATCH"}, at...)},
+		{one, "DELETE", path, "own upload", "", "", 204, nil},
+	}
+}
+
 // calls has every method of every route, and of file routes also those by a
 // manifest ID.
 func calls() []call {
 	const b, f = "/api/files/{bucket:[^/_][^/]*}", "/api/files/{bucket:[^/_][^/]*}/{id:[^/_][^/]*}"
 	const j = "application/json"
-	return slices.Concat(tusCalls(), sessionCalls(), []call{
+	return slices.Concat(tusCalls(), sessionCalls(), rufhCalls(), []call{
 		{"/healthz", "GET", "/healthz", "none", "", "", 200, nil},
 		{"/readyz", "GET", "/readyz", "none", "", "", 200, nil},
 		{"/api/openapi.json", "GET", "/api/openapi.json", "none", "", "", 200, nil},
@@ -140,9 +163,10 @@ type matrix struct {
 	digest string
 	grant  *client.SignedURL // ann's
 	key    string            // ID of an API key
-	upload string            // ann's
+	upload string            // ann's, by tus
 	chunk  []byte            // that ann's session lists
 	listed string            // ann's session
+	pieces string            // ann's, by the IETF's protocol
 }
 
 func newMatrix(t *testing.T, bucket string) *matrix {
@@ -183,6 +207,10 @@ func (m *matrix) refresh() {
 		m.t.Fatal(err)
 	}
 	m.listed = session.ID
+	if up, err = m.world.bucket(m.bucket).As(&buckets.Principal{ID: "ann"}).NewUpload(m.t.Context(), "up", &buckets.UploadOptions{Header: "rufh"}); err != nil {
+		m.t.Fatal(err)
+	}
+	m.pieces = up.ID
 }
 
 func (m *matrix) sign(bearer, bucket, id, body string) *client.SignedURL {
@@ -207,13 +235,13 @@ func missing(prefix string) string { return prefix + "0" + strings.Repeat("a", 3
 func (m *matrix) path(c call, there bool) string { return m.fill(c.path, there) }
 
 func (m *matrix) fill(text string, there bool) string {
-	file, version, digest, upload, session := m.f.ID, m.first, m.digest, m.upload, m.listed
+	file, version, digest, upload, session, pieces := m.f.ID, m.first, m.digest, m.upload, m.listed, m.pieces
 	if !there {
-		upload, session = missing("u_"), missing("u_")
+		upload, session, pieces = missing("u_"), missing("u_"), missing("u_")
 		file, version, digest = missing("f_"), missing("m_"), strings.Repeat("0", 64)
 	}
 	return strings.NewReplacer("BUCKET", m.bucket, "FILE", file, "VERSION", version, "DIGEST", digest,
-		"UPLOAD", upload, "SESSION", session, "CHUNK", digestOf(m.chunk), "GRANT", m.grant.GrantID, "KEY", m.key).Replace(text)
+		"UPLOAD", upload, "SESSION", session, "RESUMABLE", pieces, "CHUNK", digestOf(m.chunk), "GRANT", m.grant.GrantID, "KEY", m.key).Replace(text)
 }
 
 func (m *matrix) send(c call, path, bearer string) *answer {
@@ -468,8 +496,9 @@ func TestMatrixSigned(t *testing.T) {
 				t.Errorf("%s, with bob's token: %s %s: %d", what, cl.method, path, a.StatusCode)
 			}
 			if want != 403 && cl.method == "PUT" {
-				m.want(204, "", "DELETE", file+"/versions/3", nil, "Authorization", ann)
-				m.do("DELETE", file+"/versions/4", nil, "Authorization", ann)
+				for n := 3; n < 9; n++ { // those that it has made
+					m.do("DELETE", fmt.Sprint(file, "/versions/", n), nil, "Authorization", ann)
+				}
 			}
 		}
 	}

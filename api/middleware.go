@@ -25,8 +25,9 @@ func (s *Server) wrap(next http.Handler) http.Handler {
 		id := requestID(r)
 		r = r.WithContext(context.WithValue(r.Context(), requestIDKey{}, id))
 		control := http.NewResponseController(w)
-		r.Body = &deadlineBody{ReadCloser: r.Body, control: control, timeout: s.opts.IdleTimeout}
-		rec := &recorder{ResponseWriter: w, control: control, timeout: s.opts.IdleTimeout}
+		body := &deadlineBody{ReadCloser: r.Body, control: control, window: s.opts.IdleTimeout, least: s.opts.MinBytes, ended: r.Body == http.NoBody}
+		r.Body = body
+		rec := &recorder{ResponseWriter: w, control: control, timeout: s.opts.IdleTimeout, body: body}
 		rec.Header().Set("X-Request-ID", id)
 		rec.Header().Set("X-Content-Type-Options", "nosniff")
 		start := time.Now()
@@ -72,17 +73,44 @@ func requestID(r *http.Request) string {
 	return hex.EncodeToString(p[:])
 }
 
-// A deadlineBody gives every read of a body a deadline of its own: a slow
-// upload may take hours, one that stands still may not.
+// A deadlineBody bounds the time that a body is waited for: a slow upload may
+// take hours, one that stands still or drips may not. Every so much waiting
+// must bring so many bytes; only time spent in Read counts.
 type deadlineBody struct {
 	io.ReadCloser
 	control *http.ResponseController
-	timeout time.Duration
+	window  time.Duration
+	least   int64 // bytes that a window of waiting must bring
+
+	waited time.Duration // in this window
+	got    int64
+	ended  bool // there is no more, or the answer has begun
 }
 
 func (b *deadlineBody) Read(p []byte) (int, error) {
-	b.control.SetReadDeadline(time.Now().Add(b.timeout)) // unsupported only by test recorders
-	return b.ReadCloser.Read(p)
+	start := time.Now()
+	b.control.SetReadDeadline(start.Add(b.window - b.waited)) // unsupported only by test recorders
+	n, err := b.ReadCloser.Read(p)
+	b.waited += time.Since(start)
+	if b.got += int64(n); b.got >= b.least {
+		b.waited, b.got = 0, 0
+	}
+	if err == io.EOF {
+		b.ended = true
+		b.control.SetReadDeadline(time.Time{}) // or the server takes its end for that of the connection
+	}
+	return n, err
+}
+
+const lingerTime = time.Second // for the rest of a body that nobody wants
+
+// linger bounds how long net/http, before it answers, waits for a body that was
+// not read to its end.
+func (b *deadlineBody) linger() {
+	if !b.ended {
+		b.ended = true
+		b.control.SetReadDeadline(time.Now().Add(min(b.window, lingerTime)))
+	}
 }
 
 // A recorder notes what was answered, and gives every write a deadline.
@@ -90,6 +118,7 @@ type recorder struct {
 	http.ResponseWriter
 	control *http.ResponseController
 	timeout time.Duration
+	body    *deadlineBody // of the request
 	status  int
 	bytes   int64
 }
@@ -97,13 +126,14 @@ type recorder struct {
 func (w *recorder) WriteHeader(status int) {
 	if w.status == 0 && status >= 200 {
 		w.status = status
+		w.body.linger()
 	}
 	w.ResponseWriter.WriteHeader(status)
 }
 
 func (w *recorder) Write(p []byte) (int, error) {
 	if w.status == 0 {
-		w.status = http.StatusOK
+		w.WriteHeader(http.StatusOK)
 	}
 	w.control.SetWriteDeadline(time.Now().Add(w.timeout)) // unsupported only by test recorders
 	n, err := w.ResponseWriter.Write(p)

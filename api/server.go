@@ -33,9 +33,11 @@ type Options struct {
 	Server schema.Server
 	Log    *slog.Logger // nil discards
 
-	// IdleTimeout is how long a read of a request's body or a write of an
-	// answer may take without any progress; 60 seconds by default.
+	// IdleTimeout is how long a write of an answer may take without any
+	// progress, and in how much time of waiting a request's body must bring
+	// MinBytes more; 60 seconds and 16 KiB by default.
 	IdleTimeout time.Duration
+	MinBytes    int64
 	// ShutdownTimeout is how long Serve waits for requests under way before
 	// it cuts them off; 30 seconds by default.
 	ShutdownTimeout time.Duration
@@ -65,6 +67,9 @@ func New(store *buckets.Store, opts *Options) *Server {
 	}
 	if s.opts.IdleTimeout == 0 {
 		s.opts.IdleTimeout = time.Minute
+	}
+	if s.opts.MinBytes == 0 {
+		s.opts.MinBytes = 16 << 10
 	}
 	if s.opts.ShutdownTimeout == 0 {
 		s.opts.ShutdownTimeout = 30 * time.Second
@@ -99,12 +104,15 @@ type route struct {
 func (s *Server) routes() []route {
 	const bucket, file = bucketRoute, fileRoute
 	const version = file + "/versions/{n}"
+	limits := s.speaking("rufh", s.rufh().Options)
+	all := methods{"GET": s.in(s.list), "POST": s.orRUFH(s.create), "OPTIONS": limits}
 	return slices.Concat(s.resumable(), s.sessionRoutes(), []route{
 		{"/healthz", methods{"GET": s.healthz}},
 		{"/readyz", methods{"GET": s.readyz}},
 		{"/api/openapi.json", methods{"GET": s.openapi}},
 
-		{bucket, methods{"GET": s.in(s.list), "POST": s.in(s.create)}},
+		{bucket, all},
+		{bucket + "/", all},
 		{bucket + "/_capabilities", methods{"GET": s.in(s.capabilities)}},
 		{bucket + "/_usage", methods{"GET": s.in(s.usage)}},
 		{bucket + "/_compose", methods{"POST": s.in(s.compose)}},
@@ -112,7 +120,7 @@ func (s *Server) routes() []route {
 		{bucket + "/_grants", methods{"GET": s.in(s.grants)}},
 		{bucket + "/_grants/{grant}", methods{"GET": s.in(s.grant), "DELETE": s.in(s.revoke)}},
 
-		{file, methods{"GET": s.in(s.stat), "PUT": s.in(s.replace), "PATCH": s.in(s.update), "DELETE": s.in(s.remove)}},
+		{file, methods{"GET": s.in(s.stat), "PUT": s.orRUFH(s.replace), "PATCH": s.in(s.update), "DELETE": s.in(s.remove), "OPTIONS": limits}},
 		{file + "/download", methods{"GET": s.in(s.download)}},
 		{file + "/view", methods{"GET": s.in(s.view)}},
 		{file + "/content", methods{"PATCH": s.in(s.overwrite)}},
@@ -157,10 +165,12 @@ func (s *Server) dispatch(on methods) http.Handler {
 		if h == nil && r.Method == http.MethodHead {
 			h = on[http.MethodGet]
 		}
+		if h == nil || r.Method == http.MethodOptions {
+			w.Header().Set("Allow", allow)
+		}
 		if h != nil {
 			return h(w, r)
 		}
-		w.Header().Set("Allow", allow)
 		if r.Method == http.MethodOptions {
 			w.WriteHeader(http.StatusNoContent)
 			return nil

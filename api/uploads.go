@@ -1,11 +1,15 @@
 package api
 
 import (
+	"fmt"
 	"io"
+	"mime"
 	"net/http"
+	"net/url"
 
 	"github.com/gorilla/mux"
 
+	"github.com/cairn-store/cairn/api/rufh"
 	"github.com/cairn-store/cairn/api/tus"
 	"github.com/cairn-store/cairn/buckets"
 )
@@ -14,13 +18,17 @@ import (
 func (s *Server) resumable() (out []route) {
 	t := &tus.Handler{Base: s.base}
 	all := methods{"OPTIONS": s.speaking("tus", t.Options), "POST": s.speaking("tus", t.Create)}
-	one := methods{"HEAD": s.ofUpload(t.Head), "PATCH": s.ofUpload(t.Patch), "DELETE": s.ofUpload(t.Delete), "POST": s.ofUpload(t.Post),
+	one := methods{"HEAD": s.ofUpload("tus", t.Head), "PATCH": s.ofUpload("tus", t.Patch), "DELETE": s.ofUpload("tus", t.Delete), "POST": s.ofUpload("tus", t.Post),
 		"OPTIONS": s.speaking("tus", t.Options)}
 	const bucket = "/{bucket:[^/_][^/]*}"
 	for _, base := range []string{"/api/tus" + bucket, "/api/files" + bucket + "/tus"} { // the second is where Alyx's SDK looks
 		out = append(out, route{base, all}, route{base + "/", all}, route{base + "/{upload}", one})
 	}
-	return out
+	const own = "/api/uploads" + bucket + "/{upload}"
+	h := s.rufh()
+	head := s.ofUpload("rufh", h.Head)
+	return append(out, route{own, methods{"HEAD": head, "GET": head, "PATCH": s.ofUpload("rufh", h.Patch), "DELETE": s.ofUpload("rufh", h.Delete),
+		"POST": s.ofUpload("rufh", h.Post), "OPTIONS": s.speaking("rufh", h.Options)}})
 }
 
 // speaking is in for a protocol that rules may ask for.
@@ -42,8 +50,79 @@ func (s *Server) speaking(protocol string, h bucketHandler) handler {
 	}
 }
 
-func (s *Server) ofUpload(h func(w http.ResponseWriter, r *http.Request, b *buckets.Bucket, id string) error) handler {
-	return s.speaking("tus", func(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
+func (s *Server) rufh() *rufh.Handler {
+	return &rufh.Handler{Base: s.base, Answer: s.writeUploaded, Final: func(err error) bool { return problemOf(err).Status < 500 }}
+}
+
+// orRUFH answers a request that makes a file with plain, unless it asks for a
+// resumable upload.
+func (s *Server) orRUFH(plain bucketHandler) handler {
+	h, simple := s.rufh(), s.in(plain)
+	resumable := s.speaking("rufh", func(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
+		c, err := resumableCreation(w, r, b)
+		if err != nil {
+			return err
+		}
+		return h.Create(w, r, b, c)
+	})
+	return func(w http.ResponseWriter, r *http.Request) error {
+		if rufh.Wanted(r) {
+			return resumable(w, r)
+		}
+		return simple(w, r)
+	}
+}
+
+// resumableCreation reads what a request says of the file that is to come: in
+// its query as any upload does, in Content-Disposition, or as tus does.
+func resumableCreation(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) (*rufh.Creation, error) {
+	opts, name, err := tus.ParseMetadata(r.Header.Get("Upload-Metadata"))
+	if err != nil {
+		return nil, err
+	}
+	if _, params, err := mime.ParseMediaType(r.Header.Get("Content-Disposition")); err == nil && params["filename"] != "" {
+		name = params["filename"]
+	}
+	query, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
+		return nil, fmt.Errorf("query: %w: %w", errRequest, err)
+	}
+	u := &upload{name: name, opts: opts.PutOptions}
+	for k, v := range query {
+		if err := u.field(k, v[len(v)-1]); err != nil {
+			return nil, err
+		}
+	}
+	switch t, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); {
+	case err != nil, t == "application/partial-upload", t == "application/x-www-form-urlencoded": // they say nothing of the file
+	case t == "multipart/form-data":
+		return nil, fmt.Errorf("%w: a form is no resumable upload: send the bytes of the file, and its name as ?name=", tus.ErrContentType)
+	default:
+		u.opts.MIMEType = t
+	}
+	c := &rufh.Creation{Name: u.name, UploadOptions: *opts}
+	c.PutOptions = u.opts
+	return c, condition(w, r, b, c)
+}
+
+// condition takes the target and the conditions of a creation.
+func condition(w http.ResponseWriter, r *http.Request, b *buckets.Bucket, c *rufh.Creation) (err error) {
+	c.Replace = mux.Vars(r)["id"] // fileId among the metadata is tus's own way
+	if c.Replace == "" {
+		if r.Header.Get("If-None-Match") == "*" {
+			c.OnConflict = buckets.ConflictFail
+		}
+		return nil
+	}
+	if err := onlyFile(w, r); err != nil {
+		return err
+	}
+	c.IfMatch, err = ifMatch(r, b, c.Replace)
+	return err
+}
+
+func (s *Server) ofUpload(protocol string, h func(w http.ResponseWriter, r *http.Request, b *buckets.Bucket, id string) error) handler {
+	return s.speaking(protocol, func(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
 		return h(w, r, b, mux.Vars(r)["upload"])
 	})
 }

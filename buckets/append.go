@@ -19,6 +19,10 @@ import (
 // AppendOptions are choices of Append.
 type AppendOptions struct {
 	Length int64 // of the whole, where it was not known before; 0 says nothing
+	Size   int64 // that r is to have, so that too much is refused at once; 0 says nothing
+
+	// Progress is called when what has come up to an offset is durable.
+	Progress func(offset int64)
 
 	// Interrupt is called, perhaps more than once, when another request goes
 	// on with the upload: the reader is to end soon, with any error.
@@ -37,47 +41,57 @@ func (b *Bucket) Append(ctx context.Context, id string, offset int64, r io.Reade
 	if opts == nil {
 		opts = &AppendOptions{}
 	}
-	release, err := b.s.takeOver(ctx, b.uploadKey(id), opts.Interrupt)
+	row, release, err := b.holdUpload(ctx, id, opts.Interrupt)
 	if err != nil {
 		return nil, err
 	}
 	defer release()
-	row, err := b.findUpload(ctx, id)
-	if err != nil {
-		return nil, err
-	}
 	if row.Listed {
 		return nil, ErrNoUpload // for this way of sending
 	}
 	if row.Manifest != "" {
 		return b.upload(row), ErrComplete
 	}
-	if err := b.mayAppend(ctx, row, opts.Length); err != nil {
+	if err := b.mayAppend(ctx, row); err != nil {
 		return b.upload(row), err
 	}
 	if offset != row.Offset {
-		return b.upload(row), fmt.Errorf("offset %d, it stands at %d: %w", offset, row.Offset, ErrOffset)
+		return b.upload(row), &OffsetError{row.Offset, offset}
 	}
-	err = b.appendParts(context.WithoutCancel(ctx), row, r, opts.Verify) // what has arrived is kept
+	if err := b.told(row, opts); err != nil {
+		return b.upload(row), err
+	}
+	err = b.appendParts(context.WithoutCancel(ctx), row, r, opts) // what has arrived is kept
 	return b.upload(row), wrapSpace(err)
 }
 
-// mayAppend asks again, and sets the length if it is told only now.
-func (b *Bucket) mayAppend(ctx context.Context, row *uploadRow, length int64) error {
-	u, err := b.resumed(row)
-	if err != nil {
-		return err
-	}
-	if length > 0 && row.Length < 0 {
+// told looks at the sizes that a request tells, and sets the length if it is
+// told only now.
+func (b *Bucket) told(row *uploadRow, opts *AppendOptions) error {
+	length := opts.Length
+	switch {
+	case length <= 0:
+	case row.Length >= 0 && length != row.Length:
+		return fmt.Errorf("length %d, it was %d: %w", length, row.Length, ErrLength)
+	case length < row.Offset:
+		return fmt.Errorf("length %d, %d bytes have arrived: %w", length, row.Offset, ErrLength)
+	default:
 		if err := b.b.Limits.checkSize(length); err != nil {
 			return err
 		}
-		if length < row.Offset {
-			return fmt.Errorf("length %d, %d bytes have arrived: %w", length, row.Offset, ErrSize)
-		}
 		row.Length = length
-	} else if length > 0 && length != row.Length {
-		return fmt.Errorf("length %d, it was %d: %w", length, row.Length, ErrSize)
+	}
+	if row.Length >= 0 && opts.Size > row.Length-row.Offset {
+		return fmt.Errorf("%d bytes at %d of %d: %w", opts.Size, row.Offset, row.Length, ErrOverrun)
+	}
+	return nil
+}
+
+// mayAppend asks again.
+func (b *Bucket) mayAppend(ctx context.Context, row *uploadRow) error {
+	u, err := b.resumed(row)
+	if err != nil {
+		return err
 	}
 	if row.Domain != b.b.Domain {
 		return errMoved
@@ -108,7 +122,7 @@ func (b *Bucket) resumed(row *uploadRow) (*upload, error) {
 
 // appendParts stores what r gives, a part at a time; or all or nothing, if it
 // is to be verified.
-func (b *Bucket) appendParts(ctx context.Context, row *uploadRow, r io.Reader, verify func() error) error {
+func (b *Bucket) appendParts(ctx context.Context, row *uploadRow, r io.Reader, opts *AppendOptions) error {
 	s, err := chunker.Parse(row.Chunker)
 	if err != nil {
 		return err
@@ -125,8 +139,8 @@ func (b *Bucket) appendParts(ctx context.Context, row *uploadRow, r io.Reader, v
 		return err
 	}
 	in := &parts{r: r, s: s, rest: rest, opts: &manifest.WriteOptions{Compression: b.b.Compression, Sums: sums}}
-	if verify != nil {
-		return b.appendVerified(ctx, row, in, verify)
+	if opts.Verify != nil {
+		return b.appendVerified(ctx, row, in, opts.Verify)
 	}
 	var before *keeping
 	for {
@@ -136,6 +150,9 @@ func (b *Bucket) appendParts(ctx context.Context, row *uploadRow, r io.Reader, v
 				part.Close()
 			}
 			return errors.Join(err, rerr)
+		}
+		if before != nil && opts.Progress != nil {
+			opts.Progress(row.Offset)
 		}
 		before = b.keepNext(ctx, row, part)
 		if !more {
@@ -260,7 +277,7 @@ func (b *Bucket) fitting(ctx context.Context, row *uploadRow, r io.Reader) (io.R
 		most, over = l, fmt.Errorf("more than %d bytes: %w", l, ErrTooLarge)
 	}
 	if row.Length >= 0 {
-		most, over = row.Length, fmt.Errorf("more than the %d bytes declared: %w", row.Length, ErrTooLarge)
+		most, over = row.Length, fmt.Errorf("more than the %d bytes declared: %w", row.Length, ErrOverrun)
 	}
 	r = &stoppingReader{r: r, left: max(most-row.Offset, 0), over: over}
 	if row.Offset > 0 || row.Partial {

@@ -1,9 +1,13 @@
 package buckets
 
 import (
+	"bytes"
 	"context"
+	"crypto/sha256"
+	"crypto/sha512"
 	"errors"
 	"fmt"
+	"hash"
 	"io"
 	"io/fs"
 	"strings"
@@ -18,15 +22,11 @@ import (
 // Commit makes a file of an upload that has arrived whole. Repeated, it
 // returns the same file.
 func (b *Bucket) Commit(ctx context.Context, id string) (*File, error) {
-	release, err := b.s.takeOver(ctx, b.uploadKey(id), nil)
+	row, release, err := b.holdUpload(ctx, id, nil)
 	if err != nil {
 		return nil, err
 	}
 	defer release()
-	row, err := b.findUpload(ctx, id)
-	if err != nil {
-		return nil, err
-	}
 	if row.Manifest != "" {
 		return b.made(ctx, row)
 	}
@@ -54,7 +54,11 @@ func (b *Bucket) commitUpload(ctx context.Context, row *uploadRow) (*File, error
 	if err != nil {
 		return nil, err
 	}
-	if err := u.assemble(ctx, row); err != nil {
+	err = u.assemble(ctx, row)
+	if errors.Is(err, ErrDigest) {
+		return nil, errors.Join(err, b.dropUpload(ctx, row)) // it cannot become right any more
+	}
+	if err != nil {
 		return nil, wrapSpace(err)
 	}
 	u.also = func(tx manifest.Tx, m *manifest.Manifest) error {
@@ -92,6 +96,9 @@ func (u *upload) assemble(ctx context.Context, row *uploadRow) error {
 	u.splitter = splitter
 	u.c, u.stats, err = b.assembled(ctx, row, rest, u.splitter, row.Digests)
 	if err != nil {
+		return err
+	}
+	if err := u.expected(ctx, row.Expect); err != nil {
 		return err
 	}
 	if err := u.sniffStored(ctx); err != nil {
@@ -144,6 +151,38 @@ func (u *upload) beginAgain(ctx context.Context) error {
 type stored struct {
 	manifest.SegmentPutter
 	manifest.SegmentGetter
+}
+
+// expected checks the content against the digests that it is to have. Those
+// that are not kept anyway are found by reading it.
+func (u *upload) expected(ctx context.Context, want map[string][]byte) error {
+	for name, d := range want {
+		got := u.c.Digests[name]
+		if got == nil {
+			h := map[string]func() hash.Hash{"sha256": sha256.New, "sha512": sha512.New}[name]()
+			r := manifest.NewReader(ctx, u.b.chunks, u.b.segments(), u.c)
+			_, err := io.Copy(h, r)
+			r.Close() // of a reader
+			if err != nil {
+				return err
+			}
+			got = h.Sum(nil)
+		}
+		if !bytes.Equal(got, d) {
+			return fmt.Errorf("%s is %x, want %x: %w", name, got, d, ErrDigest)
+		}
+	}
+	return nil
+}
+
+// checkExpect refuses digests that expected could not find.
+func checkExpect(want map[string][]byte) error {
+	for name := range want {
+		if name != "sha256" && name != "sha512" {
+			return fmt.Errorf("digest %q: %w: use sha256 or sha512", name, ErrDigestName)
+		}
+	}
+	return nil
 }
 
 // sniffStored finds the type of content that is stored, and judges it.

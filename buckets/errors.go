@@ -30,6 +30,9 @@ var (
 	ErrBucketDisabled = concept("bucket is disabled", fs.ErrPermission)
 	ErrNoUpload       = concept("no such upload", fs.ErrNotExist)
 	ErrOffset         = errors.New("upload stands at another offset")
+	ErrLength         = concept("length of the upload is not what it was said to be", ErrSize)
+	ErrOverrun        = concept("more than the length of the upload", ErrTooLarge)
+	ErrDigest         = errors.New("content does not have the digest that it was said to have")
 	ErrComplete       = errors.New("upload is complete")
 	ErrPart           = errors.New("upload is not a whole part")
 	ErrBase           = errors.New("file cannot be a base of the upload")
@@ -60,6 +63,14 @@ func concept(text string, of error) error { return &conceptError{text, of} }
 
 func (e *conceptError) Error() string { return e.text }
 func (e *conceptError) Unwrap() error { return e.of }
+
+// An OffsetError is an ErrOffset that says where the upload stands.
+type OffsetError struct{ Stands, Given int64 }
+
+func (e *OffsetError) Error() string {
+	return fmt.Sprintf("offset %d, it stands at %d: %v", e.Given, e.Stands, ErrOffset)
+}
+func (e *OffsetError) Unwrap() error { return ErrOffset }
 
 // wrapSpace gives every layer's want of space one name.
 func wrapSpace(err error) error {

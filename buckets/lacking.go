@@ -79,7 +79,7 @@ func (b *Bucket) Lacking(ctx context.Context, id string) (*Lacking, error) {
 	if row.Manifest != "" {
 		return nil, ErrComplete
 	}
-	if err := b.mayAppend(ctx, row, 0); err != nil {
+	if err := b.mayAppend(ctx, row); err != nil {
 		return nil, err
 	}
 	return b.lacking(ctx, row, 0, 0)

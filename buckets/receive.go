@@ -38,7 +38,7 @@ func (b *Bucket) ReceiveChunks(ctx context.Context, id string, next func() (Sent
 	if row.Manifest != "" {
 		return got, ErrComplete
 	}
-	if err := b.mayAppend(ctx, row, 0); err != nil {
+	if err := b.mayAppend(ctx, row); err != nil {
 		return got, err
 	}
 	if row.Received > row.Offset {

@@ -40,6 +40,10 @@ type UploadOptions struct {
 	// (m_…) and own uploads (u_…) whose chunks need not be sent.
 	Listed bool
 	Bases  []string
+
+	// Expect are digests (sha256, sha512) that the content of the whole must
+	// have: if it has not, the upload fails for good with ErrDigest.
+	Expect map[string][]byte
 }
 
 // An uploadRow is an Upload as it is kept. Its chunk references are in parts
@@ -59,6 +63,7 @@ type uploadRow struct {
 	IfMatch    string            `json:"if_match,omitempty"`
 	Digests    []string          `json:"digests"`
 	Sums       map[string][]byte `json:"sums,omitempty"` // of what has arrived, but for the rest
+	Expect     map[string][]byte `json:"expect,omitempty"`
 	Chunker    string            `json:"chunker"`
 	Domain     string            `json:"domain"`
 	Length     int64             `json:"length"`
@@ -93,13 +98,16 @@ func (b *Bucket) NewUpload(ctx context.Context, name string, opts *UploadOptions
 	if opts == nil {
 		opts = &UploadOptions{}
 	}
+	if err := checkExpect(opts.Expect); err != nil {
+		return nil, err
+	}
 	u, err := b.newPieces(ctx, name, opts)
 	if err != nil {
 		return nil, err
 	}
 	row := &uploadRow{ID: string(manifest.NewUploadID()), Who: b.whoKey(), Header: opts.Header, Name: u.name, Folder: u.folder,
 		Target: string(u.target), MIMEType: u.opts.MIMEType, Metadata: u.opts.Metadata, Tags: u.opts.Tags, OnConflict: u.opts.OnConflict,
-		IfMatch: u.opts.IfMatch, Digests: u.opts.Digests, Partial: opts.Partial, Chunker: u.splitter.String(), Domain: b.b.Domain, Length: -1, CreatedAt: now()}
+		IfMatch: u.opts.IfMatch, Digests: u.opts.Digests, Expect: opts.Expect, Partial: opts.Partial, Chunker: u.splitter.String(), Domain: b.b.Domain, Length: -1, CreatedAt: now()}
 	if u.opts.SizeKnown {
 		row.Length = u.opts.Size
 	}
@@ -201,6 +209,35 @@ func (b *Bucket) Upload(ctx context.Context, id string) (*Upload, error) {
 	return out, err
 }
 
+// holdUpload finds an upload and waits until nobody else works on it: who
+// does is asked to stop. What it returns gives the upload free.
+func (b *Bucket) holdUpload(ctx context.Context, id string, interrupt func()) (*uploadRow, func(), error) {
+	if _, err := b.findUpload(ctx, id); err != nil {
+		return nil, nil, err // nobody's work ends because of those whose it is not
+	}
+	release, err := b.s.takeOver(ctx, b.uploadKey(id), interrupt)
+	if err != nil {
+		return nil, nil, err
+	}
+	row, err := b.findUpload(ctx, id)
+	if err != nil {
+		release()
+		return nil, nil, err
+	}
+	return row, release, nil
+}
+
+// Settle ends what is under way on an upload and then describes it, so that
+// the offset it tells is where the next Append is to begin.
+func (b *Bucket) Settle(ctx context.Context, id string) (*Upload, error) {
+	_, release, err := b.holdUpload(ctx, id, nil)
+	if err != nil {
+		return nil, err
+	}
+	defer release()
+	return b.Upload(ctx, id)
+}
+
 // made describes the file that an upload has become.
 func (b *Bucket) made(ctx context.Context, row *uploadRow) (*File, error) {
 	m, err := b.s.meta.Manifest(ctx, manifest.VersionID(row.Manifest))
@@ -228,15 +265,11 @@ func (b *Bucket) dropParts(ctx context.Context, tx manifest.Tx, row *uploadRow) 
 
 // Cancel gives an upload up. A file that it has become stays.
 func (b *Bucket) Cancel(ctx context.Context, id string) error {
-	release, err := b.s.takeOver(ctx, b.uploadKey(id), nil)
+	row, release, err := b.holdUpload(ctx, id, nil)
 	if err != nil {
 		return err
 	}
 	defer release()
-	row, err := b.findUpload(ctx, id)
-	if err != nil {
-		return err
-	}
 	return b.dropUpload(ctx, row)
 }
 

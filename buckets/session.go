@@ -48,7 +48,7 @@ func (b *Bucket) AppendList(ctx context.Context, id string, at int64, next func(
 	if err != nil {
 		return nil, nil, err
 	}
-	if err := b.mayAppend(ctx, row, 0); err != nil {
+	if err := b.mayAppend(ctx, row); err != nil {
 		return nil, nil, err
 	}
 	part, first := row.Parts, at

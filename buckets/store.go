@@ -50,6 +50,7 @@ type Policy struct {
 	Compression cas.Compression // of frames
 	Digests     []string        // whole-file digests computed for every upload
 	Limits      Limits          // on what is taken
+	Pieces      Pieces          // in which uploads come
 
 	Rules     map[Op]*rules.Rule // who may do what; a missing one denies
 	FileRules bool               // files may have rules that replace these
@@ -62,6 +63,14 @@ type Policy struct {
 	SignedURLTTL time.Duration // the longest life of a signed URL, at most a year; 0 is 7 days, less is none
 	UploadExpiry time.Duration // of an unfinished upload; 0 is 24 hours
 	Dedup        Dedup         // among whose files an upload may be told of bytes; "" is principal
+}
+
+// Pieces are limits on the requests of uploads in pieces, for protocols that
+// can tell them; zero values don't limit.
+type Pieces struct {
+	MinSize   int64 // of a file that is sent in pieces
+	MaxAppend int64 // of one request
+	MinAppend int64 // of one request that is not the last
 }
 
 // Versions says which versions of a file are kept beside the newest; the zero

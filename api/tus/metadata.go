@@ -15,10 +15,10 @@ const (
 	defaultName = "upload"
 )
 
-// parseMetadata reads Upload-Metadata: keys with base64 values. filename and
+// ParseMetadata reads Upload-Metadata: keys with base64 values. filename and
 // filetype, and what clients send for them, name and type the file; folder
 // and fileId are ours; whatever else there is becomes the file's metadata.
-func parseMetadata(header string) (*buckets.UploadOptions, string, error) {
+func ParseMetadata(header string) (*buckets.UploadOptions, string, error) {
 	opts, name := &buckets.UploadOptions{}, ""
 	if len(header) > maxMetadata {
 		return nil, "", fmt.Errorf("%w: Upload-Metadata of %d bytes, at most %d are taken", ErrHeader, len(header), maxMetadata)

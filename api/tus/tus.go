@@ -128,7 +128,7 @@ func (t *Handler) concat(w http.ResponseWriter, r *http.Request, b *buckets.Buck
 // creation reads what a request for an upload says.
 func creation(r *http.Request) (*buckets.UploadOptions, string, error) {
 	meta := r.Header.Get("Upload-Metadata")
-	opts, name, err := parseMetadata(meta)
+	opts, name, err := ParseMetadata(meta)
 	if err != nil {
 		return nil, "", err
 	}
@@ -185,7 +185,7 @@ func (t *Handler) Head(w http.ResponseWriter, r *http.Request, b *buckets.Bucket
 	if err := begin(w, r); err != nil {
 		return err
 	}
-	up, err := b.Upload(r.Context(), id)
+	up, err := b.Settle(r.Context(), id) // who still sends has been given up by the client
 	if err != nil {
 		return err
 	}

@@ -90,7 +90,8 @@ func Open(ctx context.Context, dir string, opts *Options) (*buckets.Store, error
 // demo is the policy of the bucket that is there without a schema: operators
 // use it.
 func demo(domain string) buckets.Policy {
-	return buckets.Policy{Domain: domain, Compression: cas.Compression{Codec: cas.Zstd}, Digests: []string{"sha256"}}
+	return buckets.Policy{Domain: domain, Compression: cas.Compression{Codec: cas.Zstd}, Digests: []string{"sha256"},
+		Limits: buckets.Limits{MaxFileSize: 1 << 40}, Pieces: buckets.Pieces{MaxAppend: 10 << 20, MinAppend: 1}}
 }
 
 // parts are what a store consists of.

@@ -32,6 +32,7 @@ type Bucket struct {
 	Versioning        Versioning  `key:"versioning" doc:"true, false, or {enabled, keep, keep_for}"`
 	Trash             Duration    `key:"trash" doc:"how long deleted files can be brought back; off purges at once" default:"30d"`
 	UploadExpiry      Duration    `key:"upload_expiry" doc:"how long an unfinished upload is kept" default:"24h"`
+	UploadLimits      Pieces      `key:"upload_limits" doc:"limits on the requests of resumable uploads by the IETF's protocol, told in Upload-Limit beside max_file_size and upload_expiry"`
 	SignedURLTTL      Duration    `key:"signed_url_ttl" doc:"the longest life of a signed URL; off signs none" default:"7d"`
 	InlineTypes       []string    `key:"inline_types" doc:"media types that /view shows in place; by default harmless images, audio, video and text"`
 	FileRules         bool        `key:"file_rules" doc:"true lets a file's access member replace the bucket's rules for it" default:"false"`
@@ -39,6 +40,13 @@ type Bucket struct {
 	Transforms        Reserved    `key:"transforms" doc:"reserved"`
 	Encryption        Reserved    `key:"encryption" doc:"reserved"`
 	Antivirus         Reserved    `key:"antivirus" doc:"reserved"`
+}
+
+// Pieces are limits on requests that bring a part of an upload.
+type Pieces struct {
+	MinSize   Size `key:"min_size" doc:"bytes of the smallest file that is taken in pieces"`
+	MaxAppend Size `key:"max_append_size" doc:"bytes of one request"`
+	MinAppend Size `key:"min_append_size" doc:"bytes of one request that is not the last"`
 }
 
 // Rules are the sources of a bucket's rules; "" is a missing one.
@@ -156,6 +164,9 @@ func (c *checker) bucket(k, n *yaml.Node, b *Bucket) {
 	}
 	if b.UploadExpiry == 0 {
 		c.problem(get(n, "upload_expiry"), "upload_expiry 0: uploads need some time; write 24h")
+	}
+	if p := b.UploadLimits; p.MaxAppend > 0 && p.MinAppend > p.MaxAppend {
+		c.problem(get(n, "upload_limits", "min_append_size"), "min_append_size is more than max_append_size: no request could be right")
 	}
 	if b.MaxTotalSize > 0 && b.MaxFileSize > b.MaxTotalSize {
 		c.problem(get(n, "max_file_size"), "max_file_size is more than max_total_size: no file may be larger than its bucket")

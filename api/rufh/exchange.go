@@ -1,0 +1,235 @@
+package rufh
+
+import (
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"net/http"
+	"slices"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"github.com/cairn-store/cairn/buckets"
+)
+
+// An exchange is a request and its answers.
+type exchange struct {
+	*Handler
+	w  http.ResponseWriter
+	r  *http.Request
+	b  *buckets.Bucket
+	up *buckets.Upload
+
+	version        int64 // of the draft that the client speaks, -1 if it does not say
+	complete, told bool  // the end of the request is that of the file
+	offset, length int64 // -1 where they are not told
+	progress       time.Time
+}
+
+// begin reads a request and sets what its answers have.
+func (t *Handler) begin(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) (*exchange, error) {
+	x := &exchange{Handler: t, w: w, r: r, b: b, version: number(r.Header, "Upload-Draft-Interop-Version"),
+		offset: number(r.Header, "Upload-Offset"), length: number(r.Header, "Upload-Length")}
+	x.complete, x.told = boolean(r.Header, "Upload-Complete")
+	if old := x.version == 5 || x.version == 6; old && !x.told && x.offset >= 0 && x.offset == x.length && r.ContentLength == 0 {
+		x.complete, x.told = true, true // tus-js-client, when a stream has ended just where the last request did
+	}
+	w.Header().Set("Cache-Control", "no-store")
+	w.Header().Set("Upload-Complete", "?0")
+	x.limits(nil)
+	return x, x.fits()
+}
+
+// find finds the upload that the request is about.
+func (x *exchange) find(id string) error {
+	up, err := x.b.Upload(x.r.Context(), id)
+	if err != nil {
+		return err
+	}
+	if up.Header != ofFile && up.Header != ofVersion {
+		return buckets.ErrNoUpload // another protocol's
+	}
+	x.up = up
+	x.limits(up)
+	return nil
+}
+
+// total is the length of the whole, if the request tells it.
+func (x *exchange) total() (n int64, known bool, err error) {
+	n = x.length
+	if last := x.r.ContentLength; x.complete && last >= 0 && x.offset >= 0 {
+		if n >= 0 && n != x.offset+last {
+			return 0, false, fmt.Errorf("Upload-Length %d, the content ends at %d: %w", n, x.offset+last, buckets.ErrLength)
+		}
+		n = x.offset + last
+	}
+	return max(n, 0), n >= 0, nil
+}
+
+// fits checks the content against what one request may bring.
+func (x *exchange) fits() error {
+	p, n := x.b.Policy().Pieces, x.r.ContentLength
+	switch {
+	case p.MaxAppend > 0 && n > p.MaxAppend:
+		return fmt.Errorf("%d bytes, at most %d: %w", n, p.MaxAppend, ErrAppendLarge)
+	case !x.told || x.complete:
+	case x.offset < 0 && n == 0: // a creation without content
+	case n >= 0 && n < p.MinAppend:
+		return fmt.Errorf("%d bytes, at least %d: %w", n, p.MinAppend, ErrAppendSmall)
+	}
+	if x.offset < 0 && x.told && !x.complete && x.length >= 0 && x.length < p.MinSize {
+		return fmt.Errorf("a file of %d bytes, those in pieces have at least %d: %w", x.length, p.MinSize, ErrAppendSmall)
+	}
+	return nil
+}
+
+// describe sets the headers that tell how the upload stands.
+func (x *exchange) describe() {
+	h := x.w.Header()
+	h.Set("Upload-Offset", strconv.FormatInt(x.up.Offset, 10))
+	h.Set("Upload-Complete", flag(x.up.File != nil))
+	x.limits(x.up)
+	if f := x.up.File; f != nil {
+		h.Set("X-File-Id", f.ID)
+		h.Set("Content-Location", "/api/files/"+f.Bucket+"/"+f.ID)
+	}
+}
+
+// append adds the content of the request to the upload.
+func (x *exchange) append() error {
+	total, known, err := x.total()
+	if err != nil {
+		return err
+	}
+	body := &content{r: x.r.Body, left: x.b.Policy().Pieces.MaxAppend}
+	opts := &buckets.AppendOptions{Size: max(x.r.ContentLength, 0), Progress: x.report, Interrupt: func() {
+		body.stopped.Store(true)
+		http.NewResponseController(x.w).SetReadDeadline(time.Now()) // where that cannot be set, the body ends when the client sends or goes
+	}}
+	if known {
+		opts.Length = total
+	}
+	if sums := stated(x.r.Header, "Content-Digest"); sums != nil {
+		body.sum(sums)
+		opts.Verify = body.verify
+	}
+	now, err := x.b.Append(x.r.Context(), x.up.ID, x.offset, body, opts)
+	if now != nil {
+		x.up = now
+		x.describe()
+	}
+	if errors.Is(err, buckets.ErrOverrun) {
+		return errors.Join(err, x.b.Cancel(x.r.Context(), x.up.ID)) // nobody knows any more what the file was to be
+	}
+	if err == nil && x.complete && x.up.Length >= 0 && x.up.Offset < x.up.Length {
+		return fmt.Errorf("the content ends at %d of %d: %w", x.up.Offset, x.up.Length, buckets.ErrLength)
+	}
+	return err
+}
+
+// end makes a file of the upload and answers for it.
+func (x *exchange) end() error {
+	f, err := x.b.Commit(x.r.Context(), x.up.ID)
+	if err != nil {
+		x.w.Header().Set("Upload-Complete", flag(x.Final(err)))
+		return err
+	}
+	x.up.File = f
+	x.describe()
+	return x.answer(f)
+}
+
+func (x *exchange) answer(f *buckets.File) error {
+	if text := reprDigest(f); text != "" {
+		x.w.Header().Set("Repr-Digest", text)
+	}
+	status := http.StatusCreated
+	if x.up.Header == ofVersion {
+		status = http.StatusOK
+	}
+	return x.Answer(x.w, x.r, status, f)
+}
+
+const progressTime = time.Second // between two interim answers
+
+// report tells a client of this draft how much of its content is durable.
+func (x *exchange) report(offset int64) {
+	if x.version != interop || time.Since(x.progress) < progressTime {
+		return
+	}
+	x.progress = time.Now()
+	h := x.w.Header()
+	location, limit := h["Location"], h["Upload-Limit"]
+	h.Del("Location")
+	h.Del("Upload-Limit")
+	h.Set("Upload-Offset", strconv.FormatInt(offset, 10))
+	x.interim()
+	h.Del("Upload-Offset")
+	if location != nil {
+		h["Location"] = location
+	}
+	h["Upload-Limit"] = limit
+}
+
+// interim sends the headers that are set as an interim answer.
+func (x *exchange) interim() {
+	if !x.r.ProtoAtLeast(1, 1) {
+		return
+	}
+	h := x.w.Header()
+	complete := h["Upload-Complete"]
+	h.Del("Upload-Complete")
+	h.Set("Upload-Draft-Interop-Version", strconv.Itoa(interop))
+	x.w.WriteHeader(statusUpload)
+	h.Del("Upload-Draft-Interop-Version")
+	h["Upload-Complete"] = complete
+}
+
+// content is the body of a request: bounded, summed, and it may be told to
+// end.
+type content struct {
+	r       io.Reader
+	left    int64 // that may come, 0 for any number
+	stopped atomic.Bool
+	sums    map[string][]byte // that it is to have
+	hashes  map[string]hash.Hash
+	read    int64
+}
+
+func (c *content) Read(p []byte) (int, error) {
+	if c.stopped.Load() {
+		return 0, buckets.ErrInterrupted
+	}
+	n, err := c.r.Read(p)
+	c.read += int64(n)
+	if c.left > 0 && c.read > c.left {
+		return 0, fmt.Errorf("more than %d bytes: %w", c.left, ErrAppendLarge)
+	}
+	for _, h := range c.hashes {
+		h.Write(p[:n])
+	}
+	if err != nil && err != io.EOF && c.stopped.Load() {
+		err = buckets.ErrInterrupted
+	}
+	return n, err
+}
+
+func (c *content) sum(want map[string][]byte) {
+	c.sums, c.hashes = want, make(map[string]hash.Hash)
+	for _, d := range digests() {
+		if want[d.name] != nil {
+			c.hashes[d.name] = d.new()
+		}
+	}
+}
+
+func (c *content) verify() error {
+	for name, h := range c.hashes {
+		if !slices.Equal(h.Sum(nil), c.sums[name]) {
+			return fmt.Errorf("%s: %w", name, ErrContentDigest)
+		}
+	}
+	return nil
+}

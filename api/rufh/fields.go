@@ -1,0 +1,153 @@
+package rufh
+
+import (
+	"crypto/sha256"
+	"crypto/sha512"
+	"encoding/hex"
+	"hash"
+	"mime"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/dunglas/httpsfv"
+
+	"github.com/cairn-store/cairn/buckets"
+)
+
+// Fields that are not what they should be count as not there.
+
+func item(h http.Header, name string) any {
+	if len(h.Values(name)) == 0 {
+		return nil
+	}
+	it, err := httpsfv.UnmarshalItem(h.Values(name))
+	if err != nil {
+		return nil
+	}
+	return it.Value
+}
+
+func boolean(h http.Header, name string) (value, ok bool) {
+	value, ok = item(h, name).(bool)
+	return value, ok
+}
+
+// number is that of a field, -1 if there is none.
+func number(h http.Header, name string) int64 {
+	if n, ok := item(h, name).(int64); ok && n >= 0 {
+		return n
+	}
+	return -1
+}
+
+// A digest is one of the algorithms that fields on digests name.
+type digest struct {
+	field, name string // there, and here
+	new         func() hash.Hash
+}
+
+func digests() []digest {
+	return []digest{{"sha-512", "sha512", sha512.New}, {"sha-256", "sha256", sha256.New}}
+}
+
+// stated are the digests that a field states, by our names. Algorithms that
+// are not known are passed over.
+func stated(h http.Header, field string) map[string][]byte {
+	dict, err := httpsfv.UnmarshalDictionary(h.Values(field))
+	if err != nil {
+		return nil
+	}
+	var out map[string][]byte
+	for _, d := range digests() {
+		m, _ := dict.Get(d.field)
+		it, _ := m.(httpsfv.Item)
+		if sum, ok := it.Value.([]byte); ok {
+			if out == nil {
+				out = make(map[string][]byte)
+			}
+			out[d.name] = sum
+		}
+	}
+	return out
+}
+
+// wants reports whether Want-Repr-Digest asks for an algorithm.
+func wants(h http.Header, field string) bool {
+	dict, err := httpsfv.UnmarshalDictionary(h.Values("Want-Repr-Digest"))
+	if err != nil {
+		return false
+	}
+	m, _ := dict.Get(field)
+	it, _ := m.(httpsfv.Item)
+	weight, _ := it.Value.(int64)
+	return weight > 0
+}
+
+// reprDigest is the field that states the digests of a file.
+func reprDigest(f *buckets.File) string {
+	dict := httpsfv.NewDictionary()
+	for _, d := range digests() {
+		if sum, err := hex.DecodeString(f.Checksums[d.name]); err == nil && len(sum) > 0 {
+			dict.Add(d.field, httpsfv.NewItem(sum))
+		}
+	}
+	if len(dict.Names()) == 0 {
+		return ""
+	}
+	return marshal(dict)
+}
+
+func flag(v bool) string {
+	if v {
+		return "?1"
+	}
+	return "?0"
+}
+
+// limits is Upload-Limit of a policy whose uploads live so long.
+func limits(p *buckets.Policy, age time.Duration) string {
+	dict := httpsfv.NewDictionary()
+	if n := p.Limits.MaxFileSize; n > 0 {
+		dict.Add("max-size", httpsfv.NewItem(n))
+	}
+	if n := p.Pieces.MinSize; n > 0 || p.Limits.MaxFileSize+p.Pieces.MaxAppend+p.Pieces.MinAppend == 0 {
+		dict.Add("min-size", httpsfv.NewItem(n))
+	}
+	if n := p.Pieces.MaxAppend; n > 0 {
+		dict.Add("max-append-size", httpsfv.NewItem(n))
+	}
+	if n := p.Pieces.MinAppend; n > 0 {
+		dict.Add("min-append-size", httpsfv.NewItem(n))
+	}
+	dict.Add("max-age", httpsfv.NewItem(int64(max(age.Seconds(), 0))))
+	return marshal(dict)
+}
+
+func marshal(v httpsfv.StructuredFieldValue) string {
+	text, err := httpsfv.Marshal(v)
+	if err != nil {
+		panic(err) // of whole numbers and bytes
+	}
+	return text
+}
+
+func isPartial(r *http.Request) bool {
+	t, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	return err == nil && t == contentType
+}
+
+// expect takes what a creation says of the digests of the whole.
+func (x *exchange) expect(opts *buckets.UploadOptions) error {
+	opts.Expect = stated(x.r.Header, "Repr-Digest")
+	if opts.Expect["sha256"] == nil && !wants(x.r.Header, "sha-256") {
+		return nil
+	}
+	if opts.Digests == nil {
+		opts.Digests = slices.Clone(x.b.Policy().Digests)
+	}
+	if !slices.Contains(opts.Digests, "sha256") {
+		opts.Digests = append(opts.Digests, "sha256")
+	}
+	return nil
+}
