@@ -81,6 +81,8 @@ func outcomes() []outcome {
 		{buckets.ErrLength, 400, "inconsistent-upload-length", "INVALID_REQUEST", true},
 		{buckets.ErrComplete, 403, "modify-final-upload", "FORBIDDEN", true},
 		{tus.ErrHeader, 400, "invalid-request", "INVALID_REQUEST", true},
+		{buckets.ErrUploadExpired, 410, "upload-expired", "UPLOAD_NOT_FOUND", true},
+		{buckets.ErrTooManyUploads, 429, "too-many-uploads", "RATE_LIMITED", true},
 		{buckets.ErrNoUpload, 404, "upload-not-found", "UPLOAD_NOT_FOUND", true},
 		{buckets.ErrOffset, 409, "upload-offset-mismatch", "CONFLICT", true},
 		{buckets.ErrPart, 400, "incomplete-part", "INVALID_REQUEST", true},
@@ -230,6 +232,9 @@ func (s *Server) writeProblem(w http.ResponseWriter, r *http.Request, p *problem
 	}
 	h.Set("Content-Type", "application/problem+json")
 	h.Set("Cache-Control", "no-store")
+	if p.Status == http.StatusTooManyRequests {
+		h.Set("Retry-After", "60") // a limit that knows better says so below
+	}
 	if p.Status == http.StatusServiceUnavailable || p.Status == http.StatusInsufficientStorage {
 		h.Set("Retry-After", "10")
 	}

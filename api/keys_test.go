@@ -92,6 +92,22 @@ func TestEveryKeyOfABucket(t *testing.T) {
 			w.want(404, "file-not-found", "POST", "/api/files/b/"+id+"/restore", nil)
 		}},
 		"upload_expiry": {"upload_expiry: 90s", capability("upload_expiry", 90)},
+		"max_uploads": {"max_uploads: 2", func(t *testing.T, w *world) {
+			ann, bob := token(t, "ann", nil), token(t, "bob", nil)
+			var first string
+			for range 2 {
+				first = w.want(201, "", "POST", "/api/files/b", nil, "Upload-Complete", "?0", "Authorization", ann).Header.Get("Location")
+			}
+			a := w.want(429, "too-many-uploads", "POST", "/api/tus/b", nil, "Tus-Resumable", "1.0.0", "Upload-Length", "1", "Authorization", ann)
+			if a.Header.Get("Retry-After") == "" {
+				t.Error("no Retry-After")
+			}
+			w.want(201, "", "POST", "/api/files/b", nil, "Upload-Complete", "?0", "Authorization", bob)
+			w.want(204, "", "DELETE", strings.TrimPrefix(first, w.url), nil, "Authorization", ann)
+			done := w.want(201, "", "POST", "/api/files/b", nil, "Upload-Complete", "?1", "Authorization", ann) // ends at once
+			w.want(201, "", "POST", "/api/files/b", nil, "Upload-Complete", "?0", "Authorization", ann)
+			w.want(200, "", "GET", done.Header.Get("Content-Location"), nil, "Authorization", ann)
+		}},
 		"upload_limits": {"upload_limits: {max_append_size: 4, min_append_size: 2, min_size: 3}", func(t *testing.T, w *world) {
 			if got := w.want(204, "", "OPTIONS", "/api/files/b", nil).Header.Get("Upload-Limit"); !strings.Contains(got, "min-size=3, max-append-size=4, min-append-size=2") {
 				t.Errorf("Upload-Limit: %s", got)

@@ -8,8 +8,10 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -72,6 +74,9 @@ func TestTus(t *testing.T) {
 	w := newWorld(t)
 	u := &tusUpload{world: w}
 	o := w.do("OPTIONS", "/api/tus/demo", nil)
+	if got := o.Header.Get("Tus-Extension"); got != "creation,creation-with-upload,creation-defer-length,checksum,checksum-trailer,expiration,termination,concatenation,concatenation-unfinished" {
+		t.Errorf("extensions %s", got)
+	}
 	if o.StatusCode != 200 || o.Header.Get("Tus-Version") != "1.0.0" || !strings.Contains(o.Header.Get("Tus-Extension"), "creation-with-upload") || !strings.Contains(o.Header.Get("Tus-Checksum-Algorithm"), "sha1") {
 		t.Errorf("OPTIONS: %d %v", o.StatusCode, o.Header)
 	}
@@ -187,13 +192,21 @@ func TestTusConcatenation(t *testing.T) {
 	u := &tusUpload{world: w}
 	content := noise(700_000)
 	var urls []string
+	var early string // a whole that waits for its parts
 	for _, p := range [][]byte{content[:250_000], content[250_000:]} {
 		u.create(201, "Upload-Length", strconv.Itoa(len(p)), "Upload-Concat", "partial")
 		urls = append(urls, u.url)
 		if len(urls) == 2 { // an unfinished part
 			a := u.send("POST", "/api/tus/demo", nil, "Upload-Concat", "final;"+strings.Join(urls, " "))
-			if a.StatusCode != 400 || a.code() != "incomplete-part" {
-				t.Errorf("joined early: %d %s", a.StatusCode, a.body)
+			if a.StatusCode != 201 || a.Header.Get("Upload-Offset") != "" || a.Header.Get("X-File-Id") != "" {
+				t.Errorf("joined early: %d %v", a.StatusCode, a.Header)
+			}
+			early = a.Header.Get("Location")[len(w.url):]
+			if a := u.send("HEAD", early, nil); a.StatusCode != 200 || a.Header.Get("Upload-Offset") != "" || a.Header.Get("Upload-Length") != "700000" {
+				t.Errorf("HEAD of a whole that waits: %d %v", a.StatusCode, a.Header)
+			}
+			if a := u.send("PATCH", early, strings.NewReader("x"), "Upload-Offset", "0", "Content-Type", "application/offset+octet-stream"); a.StatusCode != 403 {
+				t.Errorf("PATCH of a whole that waits: %d %s", a.StatusCode, a.body)
 			}
 		}
 		if a := u.patch(204, 0, bytes.NewReader(p)); a.Header.Get("X-File-Id") != "" {
@@ -202,6 +215,20 @@ func TestTusConcatenation(t *testing.T) {
 		if h := u.wantOffset(len(p)); h.Header.Get("Upload-Concat") != "partial" {
 			t.Errorf("HEAD of a part: %v", h.Header)
 		}
+	}
+	for range 2 { // the last part has made it a file, of which there is one
+		a := u.send("HEAD", early, nil)
+		if id := a.Header.Get("X-File-Id"); id == "" || a.Header.Get("Upload-Offset") != "700000" {
+			t.Errorf("HEAD of a whole that has waited: %d %v", a.StatusCode, a.Header)
+		} else if got := w.want(200, "", "GET", "/api/files/demo/"+id+"/download", nil); !bytes.Equal(got.body, content) {
+			t.Error("other bytes of what has waited")
+		}
+	}
+	if n := strings.Count(string(w.want(200, "", "GET", "/api/files/demo", nil).body), `"manifest_id"`); n != 1 {
+		t.Errorf("%d files of one whole", n)
+	}
+	if a := u.send("DELETE", early, nil); a.StatusCode != 204 {
+		t.Errorf("DELETE of a whole: %d", a.StatusCode)
 	}
 	concat := "final;" + w.url + urls[0] + " " + urls[1] // absolute and relative
 	a := u.create(201, "Upload-Concat", concat, "Upload-Metadata", "filename "+b64("whole.bin"))
@@ -240,7 +267,24 @@ func TestTusChecksum(t *testing.T) {
 	u.patch(400, 0, strings.NewReader("hello"), "Upload-Checksum", "rot13 YQ==")
 	u.patch(400, 0, strings.NewReader("hello"), "Upload-Checksum", "sha1 YQ==")
 	u.patch(204, 0, strings.NewReader("hello"), "Upload-Checksum", sum("hello"))
-	a := u.patch(204, 5, strings.NewReader("world"), "Upload-Checksum", sum("world"))
+	// After the bytes, in the trailer.
+	late := func(status int, body, value string) {
+		t.Helper()
+		a := w.raw(fmt.Sprintf("PATCH %s HTTP/1.1\r\nHost: %s\r\nTus-Resumable: 1.0.0\r\nUpload-Offset: 5\r\nContent-Type: application/offset+octet-stream\r\n"+
+			"Trailer: Upload-Checksum\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n%s\r\n", u.url, w.url[len("http://"):], len(body), body, value), false)
+		if a.StatusCode != status {
+			t.Errorf("trailer %q: %d %s", value, a.StatusCode, a.body)
+		}
+	}
+	late(460, "wor", "Upload-Checksum: "+sum("other")+"\r\n")
+	late(400, "wor", "")
+	late(400, "wor", "Upload-Checksum: rot13 YQ==\r\n")
+	u.wantOffset(5)
+	late(204, "wor", "Upload-Checksum: "+sum("wor")+"\r\n")
+	for name, sum := range map[string]string{"sha256": "GKxPFFs0eLbmp9hcOyDGQZ4Bv1Bt7ATWJpjuEMd9qv4=", "md5": "AAAA"} {
+		u.patch(map[bool]int{true: 460, false: 400}[len(sum) > 5], 8, strings.NewReader("ld"), "Upload-Checksum", name+" "+sum)
+	}
+	a := u.patch(204, 8, strings.NewReader("ld"), "Upload-Checksum", sum("ld"))
 	if got := w.want(200, "", "GET", "/api/files/demo/"+a.Header.Get("X-File-Id")+"/download", nil); string(got.body) != "helloworld" {
 		t.Errorf("read %q", got.body)
 	}
@@ -276,4 +320,100 @@ func TestTusIsOnesOwn(t *testing.T) {
 	if got := w.contentAs("ann", "demo", f.ID); got != "ann's" {
 		t.Errorf("ann's file holds %q", got)
 	}
+}
+
+// An upload that was not ended in time is told from one that never was.
+func TestTusExpires(t *testing.T) {
+	w := secured(t, `buckets: {demo: {upload_expiry: 50ms, rules: {create: "true", read: "true"}}}`)
+	ann := &tusUpload{world: w, bearer: token(t, "ann", nil)}
+	ann.create(201, "Upload-Length", "5")
+	if a := ann.patch(204, 0, strings.NewReader("he")); a.Header.Get("Upload-Expires") == "" {
+		t.Errorf("PATCH: %v", a.Header)
+	}
+	time.Sleep(60 * time.Millisecond)
+	for range 2 { // before it was swept, and after
+		if a := ann.patch(410, 2, strings.NewReader("llo")); a.code() != "upload-expired" || a.Header.Get("Upload-Offset") != "" {
+			t.Errorf("%v %s", a.Header, a.body)
+		}
+		if a := ann.send("HEAD", ann.url, nil); a.StatusCode != 410 {
+			t.Errorf("HEAD: %d", a.StatusCode)
+		}
+		bob := &tusUpload{world: w, bearer: token(t, "bob", nil)}
+		if a := bob.send("HEAD", ann.url, nil); a.StatusCode != 404 {
+			t.Errorf("HEAD by bob: %d", a.StatusCode)
+		}
+		if _, err := w.store.Sweep(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	time.Sleep(60 * time.Millisecond)
+	w.store.Sweep(t.Context())
+	if a := ann.send("HEAD", ann.url, nil); a.StatusCode != 404 {
+		t.Errorf("HEAD of what is forgotten: %d", a.StatusCode)
+	}
+}
+
+// A PATCH that hangs does not keep the next one out.
+func TestTusHandover(t *testing.T) {
+	w := newWorld(t)
+	u := &tusUpload{world: w}
+	u.create(201, "Upload-Length", "10")
+	conn, err := net.Dial("tcp", w.url[len("http://"):])
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	fmt.Fprintf(conn, "PATCH %s HTTP/1.1\r\nHost: %s\r\nTus-Resumable: 1.0.0\r\nUpload-Offset: 0\r\nContent-Type: application/offset+octet-stream\r\nContent-Length: 10\r\n\r\nhello",
+		u.url, w.url[len("http://"):])
+	at, id := 0, ""
+	for range 100 { // until the first request is there
+		a := u.send("PATCH", u.url, strings.NewReader("helloworld"[at:]), "Upload-Offset", strconv.Itoa(at), "Content-Type", "application/offset+octet-stream")
+		if id = a.Header.Get("X-File-Id"); id != "" {
+			break
+		}
+		at, _ = strconv.Atoi(a.Header.Get("Upload-Offset"))
+	}
+	if got := w.want(200, "", "GET", "/api/files/demo/"+id+"/download", nil); string(got.body) != "helloworld" {
+		t.Errorf("read %q", got.body)
+	}
+	if resp, err := http.ReadResponse(newReader(conn), nil); err != nil || resp.StatusCode < 400 {
+		t.Errorf("the request that hung: %v %v", resp, err)
+	}
+}
+
+// Who sends a few bytes now and then is dropped, and what has come is kept.
+func TestDrip(t *testing.T) {
+	w := newWorld(t)
+	u := &tusUpload{world: w}
+	u.create(201, "Upload-Length", "100000")
+	conn, err := net.Dial("tcp", w.url[len("http://"):])
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	fmt.Fprintf(conn, "PATCH %s HTTP/1.1\r\nHost: %s\r\nTus-Resumable: 1.0.0\r\nUpload-Offset: 0\r\nContent-Type: application/offset+octet-stream\r\nContent-Length: 100000\r\n\r\n",
+		u.url, w.url[len("http://"):])
+	stop := make(chan struct{})
+	var all sync.WaitGroup
+	all.Go(func() { // never silent, and never done
+		for {
+			select {
+			case <-stop:
+				return
+			case <-time.After(100 * time.Millisecond):
+				conn.Write([]byte("x"))
+			}
+		}
+	})
+	resp, err := http.ReadResponse(newReader(conn), nil)
+	close(stop)
+	all.Wait()
+	if err != nil || resp.StatusCode != 408 {
+		t.Fatalf("%v %v", resp, err)
+	}
+	at, _ := strconv.Atoi(resp.Header.Get("Upload-Offset"))
+	if at == 0 {
+		t.Error("nothing is kept")
+	}
+	u.wantOffset(at)
 }

@@ -33,6 +33,9 @@ func (b *Bucket) Commit(ctx context.Context, id string) (*File, error) {
 	if row.Partial {
 		return nil, fmt.Errorf("upload %s is a part: %w", id, ErrPart)
 	}
+	if row.Length < 0 && len(row.Joins) > 0 {
+		return nil, fmt.Errorf("upload %s waits for its parts: %w", id, ErrPart)
+	}
 	if row.Length >= 0 && row.Offset < row.Length {
 		return nil, fmt.Errorf("%d bytes of %d have arrived: %w", row.Offset, row.Length, ErrSize)
 	}
@@ -75,7 +78,7 @@ func (b *Bucket) commitUpload(ctx context.Context, row *uploadRow) (*File, error
 		if err := b.putUpload(ctx, tx, row); err != nil {
 			return err
 		}
-		return b.dropParts(ctx, tx, row)
+		return b.endUpload(ctx, tx, row)
 	}
 	return u.commitRetry(ctx)
 }

@@ -215,7 +215,7 @@ var guards = map[string][]guarded{
 }
 
 var unguarded = []string{"As", "Name", "Cursor", "Policy", "Chunker", "Redeem", "Grant", "Grants", "Revoke",
-	"Append", "Commit", "Upload", "Settle", "Cancel", "Concat", "AppendList", "Lacking", "ReceiveChunks"}
+	"Append", "Commit", "Upload", "Settle", "Cancel", "Concat", "Join", "JoinAll", "AppendList", "Lacking", "ReceiveChunks"}
 
 // newGuarded returns a bucket with an active file of two versions and a
 // trashed one, as seen by alice.

@@ -6,72 +6,145 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"strings"
 
 	"github.com/cairn-store/cairn/chunker"
 	"github.com/cairn-store/cairn/manifest"
 )
 
-const maxConcat = 10_000 // uploads joined
+const (
+	maxConcat = 10_000       // uploads joined
+	kindJoin  = "uploadjoin" // values by a part, and an upload that waits for it
+)
 
-// Concat makes an upload of whole partial ones, in their order, and of it a
-// file. The parts stay, and may be joined again. Their bytes are cut anew, so
-// that the file is what it would be sent in one piece; what is stored already
-// is not stored again.
+func (b *Bucket) joinKey(part, whole string) string { return b.b.name + "/" + part + "/" + whole }
+
+// Concat makes an upload of partial ones, in their order, and of it a file
+// when they have all arrived: now, or when Join finds them whole. The parts
+// stay, and may be joined again. Their bytes are cut anew, so that the file is
+// what it would be sent in one piece; what is stored already is not stored
+// again.
 func (b *Bucket) Concat(ctx context.Context, name string, ids []string, opts *UploadOptions) (*Upload, error) {
 	if len(ids) == 0 || len(ids) > maxConcat {
 		return nil, fmt.Errorf("%d uploads to join: want 1 to %d: %w", len(ids), maxConcat, ErrPart)
 	}
 	o := *opts
-	o.Size, o.SizeKnown = 0, true
-	rows := make([]*uploadRow, len(ids))
-	for i, id := range ids {
-		row, err := b.findUpload(ctx, id)
-		if err != nil {
-			return nil, err
-		}
-		if !row.Partial || row.Length < 0 || row.Offset < row.Length || row.Domain != b.b.Domain {
-			return nil, fmt.Errorf("upload %s: %w", id, ErrPart)
-		}
-		rows[i] = row
-		o.Size += row.Length
-	}
-	up, err := b.NewUpload(ctx, name, &o)
+	o.joins = ids
+	length, whole, err := b.joinable(ctx, ids)
 	if err != nil {
 		return nil, err
 	}
-	whole := &joined{open: func(row *uploadRow) (Content, error) { return b.content(ctx, row) }, rows: rows}
-	_, err = b.Append(ctx, up.ID, 0, whole, nil)
-	if whole.r != nil {
-		whole.r.Close()
+	if o.Size, o.SizeKnown = max(length, 0), length >= 0; !o.SizeKnown && !whole {
+		o.Size = 0
 	}
-	if err == nil {
-		up.File, err = b.Commit(ctx, up.ID)
+	up, err := b.NewUpload(ctx, name, &o)
+	if err != nil || !whole {
+		return up, err
 	}
+	done, err := b.Join(ctx, up.ID)
 	if err != nil {
 		return nil, errors.Join(err, b.Cancel(context.WithoutCancel(ctx), up.ID))
 	}
-	up.Offset = up.Length
-	return up, nil
+	return done, nil
+}
+
+// joinable sums up the lengths of partial uploads, -1 if one is not known, and
+// reports whether they have all arrived.
+func (b *Bucket) joinable(ctx context.Context, ids []string) (length int64, whole bool, err error) {
+	whole = true
+	for _, id := range ids {
+		row, err := b.findUpload(ctx, id)
+		if err != nil {
+			return 0, false, err
+		}
+		if !row.Partial || row.Domain != b.b.Domain {
+			return 0, false, fmt.Errorf("upload %s: %w", id, ErrPart)
+		}
+		whole = whole && row.Length >= 0 && row.Offset == row.Length
+		if length >= 0 && row.Length >= 0 {
+			length += row.Length
+		} else {
+			length = -1
+		}
+	}
+	return length, whole, nil
+}
+
+// Join makes a file of an upload that waits for its parts, if they are whole,
+// and describes it.
+func (b *Bucket) Join(ctx context.Context, id string) (*Upload, error) {
+	row, err := b.findUpload(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	if row.Manifest != "" || len(row.Joins) == 0 {
+		return b.Upload(ctx, id)
+	}
+	length, whole, err := b.joinable(ctx, row.Joins)
+	if err != nil || !whole {
+		return b.upload(row), err
+	}
+	all := &joined{open: func(id string) (Content, error) { return b.content(ctx, id) }, ids: row.Joins}
+	defer all.close()
+	if _, err := io.CopyN(io.Discard, all, row.Offset); err != nil { // an earlier try came so far
+		return nil, err
+	}
+	_, err = b.append(ctx, id, row.Offset, all, &AppendOptions{Length: length})
+	if err != nil && !errors.Is(err, ErrOffset) && !errors.Is(err, ErrComplete) { // else another has joined them
+		return nil, err
+	}
+	if _, err := b.Commit(ctx, id); err != nil {
+		return nil, err
+	}
+	return b.Upload(ctx, id)
+}
+
+// JoinAll makes files of the uploads that wait for a part, if it was the last.
+// Those that fail stay, and say why when they are joined themselves.
+func (b *Bucket) JoinAll(ctx context.Context, part string) error {
+	var waiting []string
+	prefix := b.joinKey(part, "")
+	if _, err := b.findUpload(ctx, part); err != nil {
+		return err
+	}
+	for v, err := range b.s.meta.Values(ctx, kindJoin, prefix) {
+		if err != nil {
+			return err
+		}
+		waiting = append(waiting, strings.TrimPrefix(v.Key, prefix))
+	}
+	for _, id := range waiting {
+		if _, err := b.Join(ctx, id); err != nil {
+			b.s.log.Info("uploads could not be joined", "upload", id, "error", err)
+		}
+	}
+	return nil
 }
 
 // joined reads uploads one after another, one open at a time.
 type joined struct {
-	open func(*uploadRow) (Content, error)
-	rows []*uploadRow
+	open func(id string) (Content, error)
+	ids  []string
 	r    Content
+}
+
+func (j *joined) close() {
+	if j.r != nil {
+		j.r.Close() // of a reader
+	}
 }
 
 func (j *joined) Read(p []byte) (int, error) {
 	for {
 		if j.r == nil {
-			if len(j.rows) == 0 {
+			if len(j.ids) == 0 {
 				return 0, io.EOF
 			}
-			r, err := j.open(j.rows[0])
+			r, err := j.open(j.ids[0])
 			if err != nil {
 				return 0, err
 			}
-			j.r, j.rows = r, j.rows[1:]
+			j.r, j.ids = r, j.ids[1:]
 		}
 		n, err := j.r.Read(p)
 		if err == io.EOF {
@@ -85,7 +158,11 @@ func (j *joined) Read(p []byte) (int, error) {
 }
 
 // content reads what has arrived of an upload.
-func (b *Bucket) content(ctx context.Context, row *uploadRow) (Content, error) {
+func (b *Bucket) content(ctx context.Context, id string) (Content, error) {
+	row, err := b.findUpload(ctx, id)
+	if err != nil {
+		return nil, err
+	}
 	rest, err := b.s.meta.Value(ctx, kindRest, b.uploadKey(row.ID))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err

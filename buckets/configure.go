@@ -69,6 +69,9 @@ func (p *Policy) fill() {
 	if p.UploadExpiry == 0 {
 		p.UploadExpiry = 24 * time.Hour
 	}
+	if p.MaxUploads == 0 {
+		p.MaxUploads = defaultMaxUploads
+	}
 	if p.Dedup == "" {
 		p.Dedup = DedupPrincipal
 	}
@@ -202,7 +205,7 @@ func policyOf(b *schema.Bucket) Policy {
 		Versions:    Versions{Off: !b.Versioning.Enabled, Keep: b.Versioning.Keep, KeepFor: time.Duration(b.Versioning.KeepFor)},
 		Trash:       Trash{Off: b.Trash == 0, KeepFor: time.Duration(b.Trash)},
 		InlineTypes: b.InlineTypes, SignedURLTTL: time.Duration(b.SignedURLTTL),
-		UploadExpiry: time.Duration(b.UploadExpiry), Dedup: Dedup(b.Dedup),
+		UploadExpiry: time.Duration(b.UploadExpiry), MaxUploads: b.MaxUploads, Dedup: Dedup(b.Dedup),
 	}
 	if p.SignedURLTTL == 0 {
 		p.SignedURLTTL = -1

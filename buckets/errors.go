@@ -29,6 +29,7 @@ var (
 	ErrTypeMismatch   = errors.New("content is not what the upload says it is")
 	ErrBucketDisabled = concept("bucket is disabled", fs.ErrPermission)
 	ErrNoUpload       = concept("no such upload", fs.ErrNotExist)
+	ErrUploadExpired  = concept("upload has expired", ErrNoUpload)
 	ErrOffset         = errors.New("upload stands at another offset")
 	ErrLength         = concept("length of the upload is not what it was said to be", ErrSize)
 	ErrOverrun        = concept("more than the length of the upload", ErrTooLarge)

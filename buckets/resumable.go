@@ -23,6 +23,7 @@ type Upload struct {
 	Offset    int64  // bytes that have arrived
 	CreatedAt time.Time
 	ExpiresAt time.Time
+	Waiting   bool  // for the parts that Join makes it of
 	Partial   bool  // it becomes no file, but a part of one, by Concat
 	Listed    *List // of an upload by chunk list, which Offset counts the bytes of
 	File      *File // that it has become, nil before its commit
@@ -44,6 +45,8 @@ type UploadOptions struct {
 	// Expect are digests (sha256, sha512) that the content of the whole must
 	// have: if it has not, the upload fails for good with ErrDigest.
 	Expect map[string][]byte
+
+	joins []string // of Concat
 }
 
 // An uploadRow is an Upload as it is kept. Its chunk references are in parts
@@ -70,12 +73,14 @@ type uploadRow struct {
 	Offset     int64             `json:"offset"`
 	Parts      int               `json:"parts"`
 	Partial    bool              `json:"partial,omitempty"`
+	Joins      []string          `json:"joins,omitempty"`  // the parts that it is made of
 	Listed     bool              `json:"listed,omitempty"` // the parts are a list of chunks that are sent by themselves
 	Bases      []string          `json:"bases,omitempty"`
 	Chunks     int64             `json:"chunks,omitempty"`     // listed
 	LastChunk  uint32            `json:"last_chunk,omitempty"` // bytes of the last one listed
 	Received   int64             `json:"received,omitempty"`   // bytes of chunks that were new to the uploader
 	Manifest   string            `json:"manifest,omitempty"`   // that it has become
+	Expired    bool              `json:"expired,omitempty"`    // only remembered
 	CreatedAt  time.Time         `json:"created_at"`
 	ExpiresAt  time.Time         `json:"expires_at"`
 }
@@ -101,13 +106,16 @@ func (b *Bucket) NewUpload(ctx context.Context, name string, opts *UploadOptions
 	if err := checkExpect(opts.Expect); err != nil {
 		return nil, err
 	}
+	if err := b.roomForUpload(ctx); err != nil {
+		return nil, err
+	}
 	u, err := b.newPieces(ctx, name, opts)
 	if err != nil {
 		return nil, err
 	}
 	row := &uploadRow{ID: string(manifest.NewUploadID()), Who: b.whoKey(), Header: opts.Header, Name: u.name, Folder: u.folder,
 		Target: string(u.target), MIMEType: u.opts.MIMEType, Metadata: u.opts.Metadata, Tags: u.opts.Tags, OnConflict: u.opts.OnConflict,
-		IfMatch: u.opts.IfMatch, Digests: u.opts.Digests, Expect: opts.Expect, Partial: opts.Partial, Chunker: u.splitter.String(), Domain: b.b.Domain, Length: -1, CreatedAt: now()}
+		IfMatch: u.opts.IfMatch, Digests: u.opts.Digests, Expect: opts.Expect, Joins: opts.joins, Partial: opts.Partial, Chunker: u.splitter.String(), Domain: b.b.Domain, Length: -1, CreatedAt: now()}
 	if u.opts.SizeKnown {
 		row.Length = u.opts.Size
 	}
@@ -117,7 +125,7 @@ func (b *Bucket) NewUpload(ctx context.Context, name string, opts *UploadOptions
 		}
 	}
 	row.ExpiresAt = row.CreatedAt.Add(b.b.UploadExpiry)
-	err = b.s.keep(ctx, func(tx manifest.Tx) error { return b.putUpload(ctx, tx, row) })
+	err = b.s.keep(ctx, func(tx manifest.Tx) error { return b.beginUpload(ctx, tx, row) })
 	if err != nil {
 		return nil, err
 	}
@@ -153,7 +161,7 @@ const partName = "upload"
 // upload describes a row.
 func (b *Bucket) upload(row *uploadRow) *Upload {
 	up := &Upload{ID: row.ID, Bucket: b.b.name, Name: row.Name, Folder: row.Folder, Header: row.Header, Length: row.Length,
-		Offset: row.Offset, Partial: row.Partial, CreatedAt: row.CreatedAt, ExpiresAt: row.ExpiresAt}
+		Offset: row.Offset, Partial: row.Partial, Waiting: len(row.Joins) > 0 && row.Manifest == "", CreatedAt: row.CreatedAt, ExpiresAt: row.ExpiresAt}
 	if row.Listed {
 		up.Listed = &List{Chunker: row.Chunker, Chunks: row.Chunks, Received: row.Received}
 	}
@@ -188,9 +196,11 @@ func (b *Bucket) findUpload(ctx context.Context, id string) (*uploadRow, error) 
 	if err != nil {
 		return nil, err
 	}
-	mine := b.who == nil || b.who.Operator || row.Who == b.whoKey()
-	if !mine || now().After(row.ExpiresAt) {
+	if mine := b.who == nil || b.who.Operator || row.Who == b.whoKey(); !mine {
 		return nil, ErrNoUpload
+	}
+	if now().After(row.ExpiresAt) {
+		return nil, ErrUploadExpired
 	}
 	return row, nil
 }
@@ -254,15 +264,6 @@ func (b *Bucket) made(ctx context.Context, row *uploadRow) (*File, error) {
 	return b.file(f, m), nil
 }
 
-func (b *Bucket) dropParts(ctx context.Context, tx manifest.Tx, row *uploadRow) error {
-	for n := range row.Parts {
-		if err := tx.DropValue(ctx, kindPart, b.partKey(row.ID, n)); err != nil {
-			return err
-		}
-	}
-	return tx.DropValue(ctx, kindRest, b.uploadKey(row.ID))
-}
-
 // Cancel gives an upload up. A file that it has become stays.
 func (b *Bucket) Cancel(ctx context.Context, id string) error {
 	row, release, err := b.holdUpload(ctx, id, nil)
@@ -273,16 +274,36 @@ func (b *Bucket) Cancel(ctx context.Context, id string) error {
 	return b.dropUpload(ctx, row)
 }
 
+// expireUpload keeps no more of an upload than that there was one.
+func (b *Bucket) expireUpload(ctx context.Context, row *uploadRow) error {
+	return b.s.keep(ctx, func(tx manifest.Tx) error {
+		v, err := tx.Value(ctx, kindUpload, b.uploadKey(row.ID))
+		if err != nil {
+			return notGone(err)
+		}
+		row, err := parseUpload(row.ID, v)
+		if err != nil || !now().After(row.ExpiresAt) { // it went on meanwhile
+			return err
+		}
+		if err := b.endUpload(ctx, tx, row); err != nil {
+			return err
+		}
+		row.Expired, row.Parts, row.Joins, row.Sums = true, 0, nil, nil
+		return b.putUpload(ctx, tx, row)
+	})
+}
+
 func (b *Bucket) dropUpload(ctx context.Context, row *uploadRow) error {
 	return b.s.keep(ctx, func(tx manifest.Tx) error {
-		if err := b.dropParts(ctx, tx, row); err != nil {
+		if err := b.endUpload(ctx, tx, row); err != nil {
 			return err
 		}
 		return tx.DropValue(ctx, kindUpload, b.uploadKey(row.ID))
 	})
 }
 
-// sweepUploads forgets the bucket's uploads whose time is over.
+// sweepUploads gives up the bucket's uploads whose time is over, and forgets
+// them when as much time has passed again.
 func (b *Bucket) sweepUploads(ctx context.Context, done *Swept) error {
 	for v, err := range b.s.meta.Values(ctx, kindUpload, b.b.name+"/") {
 		row := new(uploadRow)
@@ -292,13 +313,17 @@ func (b *Bucket) sweepUploads(ctx context.Context, done *Swept) error {
 		if err != nil {
 			return err
 		}
-		if !now().After(row.ExpiresAt) {
-			continue
+		switch over := now().Sub(row.ExpiresAt); {
+		case over <= 0, row.Expired && over <= b.b.UploadExpiry:
+		case row.Expired:
+			err = b.dropUpload(ctx, row)
+		default:
+			done.Uploads++
+			err = b.expireUpload(ctx, row)
 		}
-		if err := b.dropUpload(ctx, row); err != nil {
+		if err != nil {
 			return err
 		}
-		done.Uploads++
 	}
 	return nil
 }

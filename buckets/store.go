@@ -61,6 +61,7 @@ type Policy struct {
 
 	InlineTypes  []string      // media types shown in place; nil is harmless ones
 	SignedURLTTL time.Duration // the longest life of a signed URL, at most a year; 0 is 7 days, less is none
+	MaxUploads   int           // under way, of one principal; 0 is 1000
 	UploadExpiry time.Duration // of an unfinished upload; 0 is 24 hours
 	Dedup        Dedup         // among whose files an upload may be told of bytes; "" is principal
 }

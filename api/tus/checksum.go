@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"hash"
 	"hash/crc32"
+	"io"
 	"net/http"
 	"strings"
 
@@ -37,33 +38,60 @@ func newHash(name string) hash.Hash {
 	return nil
 }
 
-// A sum is a checksum that a body must have.
+// A sum is a checksum that a body must have: said before it, or after it in
+// its trailer, and then by an algorithm that is not known before.
 type sum struct {
-	hash hash.Hash
-	want []byte
+	io.Writer
+	hashes  map[string]hash.Hash
+	want    string      // Upload-Checksum
+	trailer http.Header // has it, if want does not
 }
 
-// checksum reads Upload-Checksum, nil if there is none.
+// checksum reads Upload-Checksum, nil if there is none and none will come.
 func checksum(r *http.Request) (*sum, error) {
 	text := r.Header.Get("Upload-Checksum")
-	if text == "" {
+	_, late := r.Trailer["Upload-Checksum"]
+	if text == "" && !late {
 		return nil, nil
 	}
+	s := &sum{hashes: make(map[string]hash.Hash), want: text, trailer: r.Trailer}
+	var all []io.Writer
+	for name := range strings.SplitSeq(algorithms, ",") {
+		if said, _, _ := strings.Cut(text, " "); text == "" || name == said {
+			s.hashes[name] = newHash(name)
+			all = append(all, s.hashes[name])
+		}
+	}
+	s.Writer = io.MultiWriter(all...)
+	if text == "" {
+		return s, nil
+	}
+	_, _, err := s.parse(text)
+	return s, err
+}
+
+// parse finds the hash that a checksum is to be compared with.
+func (s *sum) parse(text string) (hash.Hash, []byte, error) {
 	name, coded, _ := strings.Cut(text, " ")
-	h := newHash(name)
+	h := s.hashes[name]
 	if h == nil {
-		return nil, fmt.Errorf("%w: Upload-Checksum: %.30q is none of %s", ErrHeader, name, algorithms)
+		return nil, nil, fmt.Errorf("%w: Upload-Checksum: %.30q is none of %s", ErrHeader, name, algorithms)
 	}
 	want, err := base64.StdEncoding.DecodeString(strings.TrimSpace(coded))
 	if err != nil || len(want) != h.Size() {
-		return nil, fmt.Errorf("%w: Upload-Checksum: %.100q is no base64 of %d bytes", ErrHeader, coded, h.Size())
+		return nil, nil, fmt.Errorf("%w: Upload-Checksum: %.100q is no base64 of %d bytes", ErrHeader, coded, h.Size())
 	}
-	return &sum{h, want}, nil
+	return h, want, nil
 }
 
 func (s *sum) verify() error {
-	if !bytes.Equal(s.hash.Sum(nil), s.want) {
-		return ErrChecksum
+	text := s.want
+	if text == "" {
+		text = s.trailer.Get("Upload-Checksum")
 	}
-	return nil
+	h, want, err := s.parse(text)
+	if err == nil && !bytes.Equal(h.Sum(nil), want) {
+		err = ErrChecksum
+	}
+	return err
 }

@@ -1,7 +1,6 @@
 // Package tus speaks the tus protocol 1.0.0 (https://tus.io) for resumable
-// uploads: core, creation, creation-with-upload, creation-defer-length,
-// checksum, expiration, termination and concatenation. It keeps nothing itself: uploads are
-// those of package buckets.
+// uploads, with all the extensions that it has. It keeps nothing itself:
+// uploads are those of package buckets.
 package tus
 
 import (
@@ -24,7 +23,7 @@ import (
 const Version = "1.0.0"
 
 const (
-	extensions  = "creation,creation-with-upload,creation-defer-length,checksum,expiration,termination,concatenation"
+	extensions  = "creation,creation-with-upload,creation-defer-length,checksum,checksum-trailer,expiration,termination,concatenation,concatenation-unfinished"
 	contentType = "application/offset+octet-stream"
 )
 
@@ -170,7 +169,9 @@ func isOffsetStream(r *http.Request) bool {
 // describe sets the headers that tell how an upload stands.
 func describe(w http.ResponseWriter, up *buckets.Upload) {
 	h := w.Header()
-	h.Set("Upload-Offset", strconv.FormatInt(up.Offset, 10))
+	if !up.Waiting {
+		h.Set("Upload-Offset", strconv.FormatInt(up.Offset, 10))
+	}
 	h.Del("Upload-Expires")
 	if up.File == nil {
 		h.Set("Upload-Expires", up.ExpiresAt.UTC().Format(http.TimeFormat))
@@ -186,6 +187,9 @@ func (t *Handler) Head(w http.ResponseWriter, r *http.Request, b *buckets.Bucket
 		return err
 	}
 	up, err := b.Settle(r.Context(), id) // who still sends has been given up by the client
+	if err == nil && up.Waiting {
+		up, err = b.Join(r.Context(), id)
+	}
 	if err != nil {
 		return err
 	}
@@ -193,7 +197,7 @@ func (t *Handler) Head(w http.ResponseWriter, r *http.Request, b *buckets.Bucket
 	h := w.Header()
 	if up.Length >= 0 {
 		h.Set("Upload-Length", strconv.FormatInt(up.Length, 10))
-	} else {
+	} else if !up.Waiting {
 		h.Set("Upload-Defer-Length", "1")
 	}
 	k := keptOf(up.Header)
@@ -264,7 +268,7 @@ func (t *Handler) append(w http.ResponseWriter, r *http.Request, b *buckets.Buck
 	}
 	var in io.Reader = body
 	if sum != nil {
-		in = io.TeeReader(body, sum.hash)
+		in = io.TeeReader(body, sum)
 		opts.Verify = sum.verify
 	}
 	now, err := b.Append(r.Context(), up.ID, offset, in, opts)
@@ -294,8 +298,11 @@ func (s *stoppable) Read(p []byte) (int, error) {
 
 // end makes a file of an upload that has arrived whole.
 func (t *Handler) end(w http.ResponseWriter, r *http.Request, b *buckets.Bucket, up *buckets.Upload) error {
-	if up.Length < 0 || up.Offset < up.Length || up.Partial {
+	if up.Length < 0 || up.Offset < up.Length {
 		return nil
+	}
+	if up.Partial {
+		return b.JoinAll(r.Context(), up.ID)
 	}
 	f, err := b.Commit(r.Context(), up.ID)
 	if err != nil {

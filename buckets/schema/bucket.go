@@ -32,6 +32,7 @@ type Bucket struct {
 	Versioning        Versioning  `key:"versioning" doc:"true, false, or {enabled, keep, keep_for}"`
 	Trash             Duration    `key:"trash" doc:"how long deleted files can be brought back; off purges at once" default:"30d"`
 	UploadExpiry      Duration    `key:"upload_expiry" doc:"how long an unfinished upload is kept" default:"24h"`
+	MaxUploads        int         `key:"max_uploads" doc:"uploads in pieces that one principal may have under way" default:"1000"`
 	UploadLimits      Pieces      `key:"upload_limits" doc:"limits on the requests of resumable uploads by the IETF's protocol, told in Upload-Limit beside max_file_size and upload_expiry"`
 	SignedURLTTL      Duration    `key:"signed_url_ttl" doc:"the longest life of a signed URL; off signs none" default:"7d"`
 	InlineTypes       []string    `key:"inline_types" doc:"media types that /view shows in place; by default harmless images, audio, video and text"`
@@ -164,6 +165,9 @@ func (c *checker) bucket(k, n *yaml.Node, b *Bucket) {
 	}
 	if b.UploadExpiry == 0 {
 		c.problem(get(n, "upload_expiry"), "upload_expiry 0: uploads need some time; write 24h")
+	}
+	if b.MaxUploads < 1 {
+		c.problem(get(n, "max_uploads"), "max_uploads %d: want at least 1", b.MaxUploads)
 	}
 	if p := b.UploadLimits; p.MaxAppend > 0 && p.MinAppend > p.MaxAppend {
 		c.problem(get(n, "upload_limits", "min_append_size"), "min_append_size is more than max_append_size: no request could be right")
