@@ -19,17 +19,18 @@ func main() {
 	dir := flag.String("dir", "", "directory to work in (default: /dev/shm where there is one)")
 	cairn := flag.String("cairn", "", "cairn binary (default: built from this clone)")
 	peers := flag.String("peers", "restic,borg,kopia,desync,casync", "peers to look for on PATH")
+	overHTTP := flag.Bool("http", false, "compare uploads by the tus protocol with tusd's instead")
 	rounds := flag.Int("rounds", 3, "rounds; the table shows medians")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	if err := run(ctx, *corpus, *dir, *cairn, strings.Split(*peers, ","), *rounds); err != nil {
+	if err := run(ctx, *corpus, *dir, *cairn, strings.Split(*peers, ","), *rounds, *overHTTP); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, corpus, dir, cairn string, peers []string, rounds int) error {
+func run(ctx context.Context, corpus, dir, cairn string, peers []string, rounds int, overHTTP bool) error {
 	if dir == "" {
 		if info, err := os.Stat("/dev/shm"); err == nil && info.IsDir() {
 			dir = "/dev/shm"
@@ -40,6 +41,15 @@ func run(ctx context.Context, corpus, dir, cairn string, peers []string, rounds 
 		return err
 	}
 	defer os.RemoveAll(work)
+	if cairn == "" {
+		cairn = filepath.Join(work, "cairn")
+		if out, err := exec.CommandContext(ctx, "go", "build", "-o", cairn, "./cmd/cairn").CombinedOutput(); err != nil {
+			return fmt.Errorf("build cairn: %w\n%s", err, out)
+		}
+	}
+	if overHTTP {
+		return runHTTP(ctx, work, cairn, rounds)
+	}
 	if corpus == "" {
 		corpus = filepath.Join(work, "corpus")
 		if err := makeCorpus(corpus); err != nil {
@@ -48,12 +58,6 @@ func run(ctx context.Context, corpus, dir, cairn string, peers []string, rounds 
 	}
 	if corpus, err = filepath.Abs(corpus); err != nil {
 		return err
-	}
-	if cairn == "" {
-		cairn = filepath.Join(work, "cairn")
-		if out, err := exec.CommandContext(ctx, "go", "build", "-o", cairn, "./cmd/cairn").CombinedOutput(); err != nil {
-			return fmt.Errorf("build cairn: %w\n%s", err, out)
-		}
 	}
 	size, err := treeSize(corpus)
 	if err != nil {

@@ -146,6 +146,9 @@ func (b *Bucket) appendParts(ctx context.Context, row *uploadRow, r io.Reader, o
 		return err
 	}
 	in := &parts{r: r, s: s, rest: rest, opts: &manifest.WriteOptions{Compression: b.b.Compression, Sums: sums}}
+	if row.Chunker == b.Chunker() {
+		in.opts.Chunkers = &b.b.chunkers
+	}
 	if opts.Verify != nil {
 		return b.appendVerified(ctx, row, in, opts.Verify)
 	}

@@ -9,27 +9,32 @@ type appended struct {
 	stored int64 // bytes in the pack
 }
 
-// appendNew appends e, a frame that holds plain. Chunks that other uploads
-// have brought since they were looked up are left out: nothing is stored
-// twice, however close two uploads of it are.
-func (s *Store) appendNew(ctx context.Context, how Compression, e *encoded, plain []byte) (out appended, err error) {
+// appendNew appends a frame. Chunks that other uploads have brought since they
+// were looked up are left out: nothing is stored twice, however close two
+// uploads of it are.
+func (b *Batch) appendNew(p *pending) (out appended, err error) {
+	s, e := b.s, p.e
 	if e.err != nil {
 		return out, e.err
 	}
 	s.fresh.Lock()
 	defer s.fresh.Unlock()
-	rest, slots, err := s.stillNew(ctx, plain, e.h.slots, &out.at)
-	if err != nil || len(slots) == 0 {
-		return out, err
+	rest, slots := p.plain, e.h.slots
+	if b.others() != p.since {
+		if rest, slots, err = s.stillNew(b.ctx, p.plain, e.h.slots, &out.at); err != nil || len(slots) == 0 {
+			return out, err
+		}
 	}
 	if len(slots) < len(e.h.slots) {
-		e = s.encode(e.h.kind, how, rest, slots)
+		e = s.encode(e.h.kind, p.how, rest, slots)
 		defer e.free(s)
 		if e.err != nil {
 			return out, e.err
 		}
 	}
-	at, err := s.pack.append(ctx, e.h, e.payload)
+	at, err := s.pack.append(b.ctx, e.h, e.payload)
+	s.appended.Add(1)
+	b.appended.Add(1)
 	out.at.add(at)
 	out.added, out.stored = int64(len(rest)), int64(e.size())
 	return out, err

@@ -28,6 +28,10 @@ type BatchOptions struct {
 	// Tap is shown the bytes of all chunks, in order, from a goroutine
 	// beside those that hash and store. It must not keep or change them.
 	Tap func([]byte)
+
+	// After is the batch before of the same stream, if there is one: what
+	// did not compress there is not expected to here.
+	After *Batch
 }
 
 // BatchStats tell what a batch has added to the store.
@@ -60,7 +64,10 @@ type Batch struct {
 	data, segs *frameBuilder
 	mine       map[Digest]bool // new chunks of this batch, not yet known to the index
 
-	rawRun atomic.Int32 // frames in a row that did not compress
+	rawRun   atomic.Int32  // frames in a row that did not compress
+	appended atomic.Uint64 // frames of this batch; changed under Store.fresh
+
+	unitsHeld, framesHeld atomic.Int32 // that take room
 
 	at    places // owned by the goroutine that appends, then by Flush
 	stats struct{ chunks, newBytes, stored atomic.Int64 }
@@ -68,13 +75,15 @@ type Batch struct {
 
 // A unit is a run of chunks that are hashed and looked up together.
 type unit struct {
-	buf   []byte
-	ends  []int // of each chunk in buf
-	ds    []Digest
-	found []found
-	err   error
-	ready chan struct{}
-	users atomic.Int32 // that still read buf
+	buf     []byte
+	ends    []int // of each chunk in buf
+	ds      []Digest
+	found   []found
+	since   uint64 // frames of others when it was looked up
+	counted bool   // it has taken room
+	err     error
+	ready   chan struct{}
+	users   atomic.Int32 // that still read buf
 }
 
 // found is the answer to: is this chunk stored?
@@ -90,6 +99,7 @@ type pending struct {
 	kind  Kind
 	how   Compression
 	plain []byte
+	since uint64 // frames of others when the first of its chunks was looked up
 	ready chan struct{}
 	at    places        // nothing but these, if e is nil
 	sync  chan struct{} // closed when all before it is indexed
@@ -104,6 +114,10 @@ func (s *Store) NewBatch(ctx context.Context, opts *BatchOptions) *Batch {
 	b.ctx, b.stop = context.WithCancelCause(ctx)
 	b.data = &frameBuilder{b: b, kind: KindData, how: b.opts.Compression}
 	b.segs = &frameBuilder{b: b, kind: KindSegment}
+	if a := b.opts.After; a != nil {
+		b.rawRun.Store(a.rawRun.Load())
+		b.opts.After = nil
+	}
 	return b
 }
 
@@ -128,8 +142,19 @@ func (b *Batch) Put(chunk []byte) error {
 	return nil
 }
 
-// dispatch sends the unit on its way and starts the steps if need be.
+// dispatch sends the unit on its way, when there is room, and starts the steps
+// if need be.
 func (b *Batch) dispatch() error {
+	if err := b.s.unitRoom.take(b.ctx, &b.unitsHeld); err != nil {
+		return b.cause()
+	}
+	b.unit.counted = true
+	return b.dispatchNow()
+}
+
+// dispatchNow does not wait for room: the last unit of a batch must get
+// through, since others may wait for the batch to end.
+func (b *Batch) dispatchNow() error {
 	if !b.started {
 		b.start()
 	}
@@ -153,7 +178,7 @@ func (b *Batch) dispatch() error {
 	b.g.Go(func() error {
 		b.s.acquire()
 		defer b.s.release()
-		b.s.lookUp(b.ctx, u)
+		b.lookUp(u)
 		close(u.ready)
 		return nil
 	})
@@ -183,7 +208,19 @@ func (b *Batch) step(run func() error) (err error) {
 
 func (b *Batch) cause() error { return context.Cause(b.ctx) }
 
+// others counts the frames that others than b have appended: none is missed
+// that was appended before the call.
+func (b *Batch) others() uint64 {
+	all := b.s.appended.Load()
+	return all - b.appended.Load()
+}
+
 // lookUp hashes the chunks of u and asks the index for them.
+func (b *Batch) lookUp(u *unit) {
+	u.since = b.others()
+	b.s.lookUp(b.ctx, u)
+}
+
 func (s *Store) lookUp(ctx context.Context, u *unit) {
 	h := newHasher(KindData)
 	u.ds = u.ds[:0]
@@ -256,7 +293,7 @@ func (b *Batch) take(u *unit) error {
 			}
 		}
 		if !u.found[i].known && !b.mine[r.Digest] {
-			if err := b.data.add(r, chunk); err != nil {
+			if err := b.data.add(r, chunk, u.since); err != nil {
 				return err
 			}
 		}
@@ -291,6 +328,10 @@ func (b *Batch) send(p *pending) error {
 func (b *Batch) done(u *unit) {
 	if u.users.Add(-1) > 0 {
 		return
+	}
+	if u.counted {
+		u.counted = false
+		b.s.unitRoom.give(&b.unitsHeld)
 	}
 	if cap(u.buf) <= 2*unitSize {
 		u.buf, u.ends, u.err = u.buf[:0], u.ends[:0], nil
@@ -344,6 +385,7 @@ func (b *Batch) appendOne(p *pending) error {
 		return nil
 	}
 	<-p.ready
+	defer b.s.frameRoom.give(&b.framesHeld)
 	defer b.s.putBuf(p.plain)
 	defer p.e.free(b.s)
 	return b.append(p)
@@ -351,7 +393,7 @@ func (b *Batch) appendOne(p *pending) error {
 
 // append appends an encoded frame.
 func (b *Batch) append(p *pending) error {
-	a, err := b.s.appendNew(b.ctx, p.how, p.e, p.plain)
+	a, err := b.appendNew(p)
 	for _, at := range a.at {
 		b.at.add(at)
 	}
@@ -369,7 +411,7 @@ func (b *Batch) PutSegment(ctx context.Context, p []byte) (Digest, error) {
 	if b.mine[d] {
 		return d, nil
 	}
-	f := make([]found, 1)
+	f, since := make([]found, 1), b.others()
 	if err := b.s.find(ctx, []Digest{d}, f); err != nil {
 		return d, fmt.Errorf("cas: put segment: %w", err)
 	}
@@ -381,7 +423,7 @@ func (b *Batch) PutSegment(ctx context.Context, p []byte) (Digest, error) {
 	if f[0].known {
 		return d, nil
 	}
-	return d, b.segs.add(Ref{d, uint32(len(p))}, p)
+	return d, b.segs.add(Ref{d, uint32(len(p))}, p, since)
 }
 
 // Drain returns when every chunk put has been emitted. After it, only
@@ -399,7 +441,7 @@ func (b *Batch) drain() error {
 		return b.drainSmall()
 	}
 	if b.unit != nil && len(b.unit.buf) > 0 {
-		if err := b.dispatch(); err != nil {
+		if err := b.dispatchNow(); err != nil {
 			return b.wait(err)
 		}
 	}
@@ -416,7 +458,7 @@ func (b *Batch) wait(err error) error {
 	if werr := b.g.Wait(); err == nil {
 		err = werr
 	}
-	b.started = false
+	b.ended()
 	if err == nil && b.ctx.Err() != nil {
 		err = b.cause()
 	}
@@ -436,7 +478,7 @@ func (b *Batch) drainSmall() error {
 	if b.opts.Tap != nil {
 		b.opts.Tap(u.buf)
 	}
-	b.s.lookUp(b.ctx, u)
+	b.lookUp(u)
 	u.users.Store(1)
 	err := b.take(u)
 	b.done(u)
@@ -468,6 +510,13 @@ func (b *Batch) Stats() BatchStats {
 	return BatchStats{b.stats.chunks.Load(), b.stats.newBytes.Load(), b.stats.stored.Load()}
 }
 
+// ended gives back the room of what failed on its way.
+func (b *Batch) ended() {
+	b.started = false
+	b.s.unitRoom.giveAll(&b.unitsHeld)
+	b.s.frameRoom.giveAll(&b.framesHeld)
+}
+
 var errClosed = errors.New("batch is closed")
 
 // Close gives the batch up if it has not been flushed, and frees what it
@@ -476,7 +525,7 @@ func (b *Batch) Close() error {
 	b.stop(errClosed)
 	if b.started {
 		b.g.Wait()
-		b.started = false
+		b.ended()
 	}
 	return nil
 }

@@ -7,10 +7,11 @@ type frameBuilder struct {
 	how   Compression
 	plain []byte
 	slots []Ref
+	since uint64 // frames of others when the first of slots was looked up
 }
 
 // add takes a chunk over, sending the frame on its way when it is full.
-func (f *frameBuilder) add(r Ref, chunk []byte) error {
+func (f *frameBuilder) add(r Ref, chunk []byte, since uint64) error {
 	if len(f.plain) > 0 && len(f.plain)+len(chunk) > FrameSize {
 		if err := f.send(); err != nil {
 			return err
@@ -18,6 +19,9 @@ func (f *frameBuilder) add(r Ref, chunk []byte) error {
 	}
 	if f.plain == nil {
 		f.plain = f.b.s.getBuf()
+	}
+	if len(f.slots) == 0 {
+		f.since = since
 	}
 	f.plain = append(f.plain, chunk...)
 	f.slots = append(f.slots, r)
@@ -34,12 +38,15 @@ func (f *frameBuilder) send() error {
 	plain, slots := f.plain, f.slots
 	f.plain, f.slots = nil, nil
 	b := f.b
-	p := &pending{kind: f.kind, how: f.how, plain: plain, ready: make(chan struct{})}
+	p := &pending{kind: f.kind, how: f.how, plain: plain, since: f.since, ready: make(chan struct{})}
 	if !b.started {
 		defer b.s.putBuf(plain)
 		p.e = b.s.encode(f.kind, f.how, plain, slots)
 		defer p.e.free(b.s)
 		return b.append(p)
+	}
+	if err := b.s.frameRoom.take(b.ctx, &b.framesHeld); err != nil {
+		return b.cause()
 	}
 	if err := b.send(p); err != nil {
 		return err

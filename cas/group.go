@@ -171,6 +171,7 @@ func (s *Store) writeFrame(ctx context.Context, kind Kind, how Compression, plai
 		return place{}, 0, e.err
 	}
 	at, err := s.pack.append(ctx, e.h, e.payload)
+	s.appended.Add(1)
 	return at, e.size(), err
 }
 
@@ -221,6 +222,12 @@ func (s *Store) encode(kind Kind, how Compression, plain []byte, slots []Ref) *e
 	defer s.release()
 	e := &encoded{bufs: [2][]byte{s.getBuf(), s.getBuf()}}
 	payload, used, err := s.coder.encode(how, plain, e.bufs[0], e.bufs[1])
+	s.putBuf(e.bufs[1]) // it was decoded into, to be compared
+	e.bufs[1] = nil
+	if used == Raw {
+		s.putBuf(e.bufs[0])
+		e.bufs[0] = nil
+	}
 	e.payload, e.err = payload, err
 	e.h = &header{id: FrameID(newID()), kind: kind, codec: used, stored: uint32(len(payload)),
 		plain: uint32(len(plain)), crc: castagnoli(payload), slots: slots}

@@ -15,6 +15,7 @@ import (
 	"log/slog"
 	"runtime"
 	"sync"
+	"sync/atomic"
 
 	"github.com/cairn-store/cairn/backend"
 )
@@ -22,23 +23,25 @@ import (
 // A Store keeps the chunks of one domain: a backend and its index. Exact
 // dedup, frames and packs never cross it. Its methods may run concurrently.
 type Store struct {
-	b       backend.Backend
-	ix      Index
-	log     *slog.Logger
-	remote  bool
-	coder   *coder
-	pack    *packer
-	group   group
-	fresh   sync.Mutex // held from asking whether chunks are new to appending them
-	frames  *frameCache
-	near    Cache           // nil without one
-	runs    chan struct{}   // a token for each request to a remote backend that reads
-	long    chan struct{}   // one for each reader with long windows
-	ctx     context.Context // for what outlives a call; never cancelled
-	cpu     chan struct{}   // one token per core: hashing, encoding and decoding
-	units   sync.Pool       // of *unit
-	bufs    sync.Pool       // of *[]byte with room for a frame
-	runBufs sync.Pool       // of *[]byte for what a request to a remote backend reads
+	b                   backend.Backend
+	ix                  Index
+	log                 *slog.Logger
+	remote              bool
+	coder               *coder
+	pack                *packer
+	group               group
+	appended            atomic.Uint64 // frames; changed under fresh
+	fresh               sync.Mutex    // held from asking whether chunks are new to appending them
+	frames              *frameCache
+	near                Cache           // nil without one
+	runs                chan struct{}   // a token for each request to a remote backend that reads
+	long                chan struct{}   // one for each reader with long windows
+	ctx                 context.Context // for what outlives a call; never cancelled
+	unitRoom, frameRoom room            // what all batches have under way
+	cpu                 chan struct{}   // one token per core: hashing, encoding and decoding
+	units               sync.Pool       // of *unit
+	bufs                sync.Pool       // of *[]byte with room for a frame
+	runBufs             sync.Pool       // of *[]byte for what a request to a remote backend reads
 }
 
 // Options are choices of Open; nil and zero values mean the defaults.
@@ -85,12 +88,13 @@ func Open(ctx context.Context, b backend.Backend, ix Index, opts *Options) (*Sto
 	s := &Store{
 		ctx: context.WithoutCancel(ctx), b: b, ix: ix, log: log, coder: coder,
 		remote: opts.Remote, near: opts.Cache, runs: make(chan struct{}, runs), long: make(chan struct{}, longReaders),
-		runBufs: sync.Pool{New: func() any { return new([]byte) }},
-		pack:    newPacker(b, ix, size, seals),
-		frames:  newFrameCache(cache),
-		cpu:     make(chan struct{}, n),
-		units:   sync.Pool{New: func() any { return &unit{buf: make([]byte, 0, unitSize)} }},
-		bufs:    sync.Pool{New: func() any { b := make([]byte, 0, FrameSize+FrameSize/4); return &b }},
+		runBufs:  sync.Pool{New: func() any { return new([]byte) }},
+		pack:     newPacker(b, ix, size, seals),
+		frames:   newFrameCache(cache),
+		unitRoom: make(room, 8+4*n), frameRoom: make(room, 8+4*n),
+		cpu:   make(chan struct{}, n),
+		units: sync.Pool{New: func() any { return &unit{buf: make([]byte, 0, unitSize)} }},
+		bufs:  sync.Pool{New: func() any { b := make([]byte, 0, FrameSize+FrameSize/4); return &b }},
 	}
 	s.group.s = s
 	if err := s.recover(ctx, size); err != nil {

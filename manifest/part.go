@@ -77,7 +77,11 @@ func BeginPart(ctx context.Context, dst *cas.Store, after *OpenPart, rest []byte
 			sum(p)
 		}
 	}
-	o.b = dst.NewBatch(ctx, &cas.BatchOptions{Compression: opts.Compression, Tap: tap, Emit: func(r cas.Ref) error {
+	var before *cas.Batch
+	if after != nil {
+		before = after.b
+	}
+	o.b = dst.NewBatch(ctx, &cas.BatchOptions{Compression: opts.Compression, Tap: tap, After: before, Emit: func(r cas.Ref) error {
 		o.part.Refs = append(o.part.Refs, r)
 		return nil
 	}})

@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -36,6 +37,9 @@ func newServe(t *target) *cobra.Command {
 			ln, err := listen(addr, dev)
 			if err != nil {
 				return err
+			}
+			if os.Getenv("GOGC") == "" {
+				debug.SetGCPercent(50) // most of the heap is buffers in use: as much again, unused, is too much
 			}
 			return t.serve(cmd, ln, s, dev)
 		},
