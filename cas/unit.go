@@ -83,4 +83,3 @@ func (b *Batch) done(u *unit) {
 		b.s.units.Put(u)
 	}
 }
-

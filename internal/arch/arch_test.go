@@ -56,7 +56,7 @@ var only = map[string][]string{
 	"github.com/cockroachdb/pebble": {"manifest/pebblestore", "internal/crashfs"},
 	"cel.dev/cel-go":                {"buckets/rules"},
 	"github.com/go-jose":            {"api/auth"},
-	"net/http":                      {"api", "api/auth", "api/tus", "api/rufh", "api/client", "cmd/cairn", "backend/s3backend", "internal/s3test"},
+	"net/http":                      {"api", "api/auth", "api/tus", "api/rufh", "api/client", "cmd/cairn", "backend/s3backend", "internal/s3test", "bench"},
 	"github.com/aws":                {"backend/s3backend", "internal/s3test"},
 	"github.com/johannesboyne":      {"internal/s3test"},
 	"github.com/dunglas/httpsfv":    {"api/rufh"},
