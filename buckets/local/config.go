@@ -14,19 +14,25 @@ import (
 // Either may be nil: without cfg there is the backend "local", without sc the
 // bucket "demo" in the only backend.
 func Configure(cfg *schema.Config, sc *schema.Schema) (*Options, error) {
-	opts := &Options{Backends: make(map[string]Backend)}
 	if cfg == nil {
 		cfg = &schema.Config{}
 	}
-	for name, b := range cfg.Storage.Backends {
-		opts.Backends[name] = backendOf(b)
-	}
+	opts := ConfigureBackends(cfg)
 	if sc == nil {
 		return opts, opts.demoIn(slices.Sorted(maps.Keys(opts.Backends)))
 	}
 	var err error
 	opts.Buckets, err = buckets.Policies(sc)
 	return opts, err
+}
+
+// ConfigureBackends returns Options of the backends of cfg alone.
+func ConfigureBackends(cfg *schema.Config) *Options {
+	opts := &Options{Backends: make(map[string]Backend)}
+	for name, b := range cfg.Storage.Backends {
+		opts.Backends[name] = backendOf(b)
+	}
+	return opts
 }
 
 func backendOf(b *schema.Backend) Backend {

@@ -13,7 +13,7 @@ import (
 )
 
 // s3Config is an alyx.yml of one backend in S3, and its schema.
-func s3Config(t *testing.T, s *s3test.Server, more string) []string {
+func s3Config(t *testing.T, s *s3test.Server) []string {
 	o := s.Options(t)
 	return declared(t, fmt.Sprintf(`
 auth: {jwt: {secret: a secret of at least 32 bytes for sure}}
@@ -22,14 +22,18 @@ storage:
     far:
       type: s3
       s3: {bucket: %q, prefix: %q, endpoint: %q, region: %q, access_key_id: %q, secret_access_key: %q, force_path_style: %v}
-`, o.Bucket, o.Prefix, o.Endpoint, o.Region, o.AccessKeyID, o.SecretAccessKey, o.PathStyle)+more,
+`, o.Bucket, o.Prefix, o.Endpoint, o.Region, o.AccessKeyID, o.SecretAccessKey, o.PathStyle),
 		"buckets:\n  demo: {rules: {create: \"true\", read: \"true\"}}\n")
 }
 
 // The command line works on S3 as it does on disk, and S3 alone is enough.
 func TestS3(t *testing.T) {
 	s3test.Each(t, func(t *testing.T, s *s3test.Server) {
-		sh := &shell{t, s3Config(t, s, "")}
+		sh := &shell{t, s3Config(t, s)}
+		if out, _ := sh.run(0, "", "backend", "probe", "far"); strings.Count(out, " good ") < 10 {
+			t.Errorf("probe: %s", out)
+		}
+		sh.run(1, "", "backend", "probe", "near")
 		dir := t.TempDir()
 		big := make([]byte, 5<<20)
 		rand.NewChaCha8([32]byte{1}).Read(big)

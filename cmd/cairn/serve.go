@@ -64,7 +64,12 @@ func listen(addr string, dev bool) (net.Listener, error) {
 
 func (t *target) serve(cmd *cobra.Command, ln net.Listener, s settings, dev bool) error {
 	log := slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), nil))
-	store, srv, err := t.newServer(cmd.Context(), s, dev, log)
+	opts, err := t.configure(s)
+	if err != nil {
+		return errors.Join(err, ln.Close())
+	}
+	opts.Log = log
+	store, srv, err := t.newServer(cmd.Context(), opts, s, dev)
 	if err != nil {
 		return errors.Join(err, ln.Close())
 	}
@@ -79,17 +84,17 @@ func (t *target) serve(cmd *cobra.Command, ln net.Listener, s settings, dev bool
 	g, ctx := errgroup.WithContext(cmd.Context())
 	g.Go(func() error { return srv.Serve(ctx, ln) })
 	g.Go(func() error { return store.Run(ctx) })
+	g.Go(func() error { return local.Sweep(ctx, opts) })
 	g.Go(func() error { return t.reload(ctx, hup, store, log) })
 	return errors.Join(g.Wait(), store.Close())
 }
 
-// newServer opens the store and makes a server of it.
-func (t *target) newServer(ctx context.Context, s settings, dev bool, log *slog.Logger) (*buckets.Store, *api.Server, error) {
-	opts, err := t.configure(s)
-	if err != nil {
+// newServer opens the store and makes a server of it. Services that do not
+// keep what Cairn relies on are refused.
+func (t *target) newServer(ctx context.Context, opts *local.Options, s settings, dev bool) (*buckets.Store, *api.Server, error) {
+	if err := local.ProbeAll(ctx, opts); err != nil {
 		return nil, nil, err
 	}
-	opts.Log = log
 	store, err := local.Open(ctx, t.data, opts)
 	if err != nil {
 		return nil, nil, err
@@ -97,11 +102,11 @@ func (t *target) newServer(ctx context.Context, s settings, dev bool, log *slog.
 	if s.config == nil {
 		s.config = &schema.Config{}
 	}
-	who, err := auth.New(s.config, store, log)
+	who, err := auth.New(s.config, store, opts.Log)
 	if err != nil {
 		return nil, nil, errors.Join(err, store.Close())
 	}
-	return store, api.New(store, &api.Options{Dev: dev, Auth: who, Server: s.config.Server, Log: log}), nil
+	return store, api.New(store, &api.Options{Dev: dev, Auth: who, Server: s.config.Server, Log: opts.Log}), nil
 }
 
 // reload applies the schema anew at every SIGHUP. What is

@@ -1,0 +1,333 @@
+package s3backend
+
+import (
+	"bytes"
+	"context"
+	"crypto/md5"
+	"crypto/rand"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	awsmiddleware "github.com/aws/aws-sdk-go-v2/aws/middleware"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+
+	"github.com/cairn-store/cairn/backend"
+)
+
+// A Finding is what a probe found out about a service.
+type Finding struct {
+	Name   string `json:"name"`
+	OK     bool   `json:"ok"`
+	Needed bool   `json:"needed"` // without it the backend cannot be used
+	Detail string `json:"detail,omitempty"`
+}
+
+// A prober tries what Cairn relies on, under a prefix that it cleans up.
+type prober struct {
+	*Backend
+	prefix string
+	keys   []string
+	out    []Finding
+}
+
+// Probe tries, under a scratch prefix of the backend's own, whether the
+// service keeps what Cairn relies on. thorough adds what takes longer, some 10
+// MiB of uploads. Its error is that of a probe that could not be cleaned up.
+func (b *Backend) Probe(ctx context.Context, thorough bool) (out []Finding, err error) {
+	p := &prober{Backend: b, prefix: "probe/" + strings.ToLower(rand.Text()) + "/"}
+	defer func() {
+		err = p.clean(context.WithoutCancel(ctx))
+		out = p.out
+	}()
+	if !p.try(ctx, "read after write", true, p.readAfterWrite) {
+		return // nothing else would tell anything
+	}
+	p.try(ctx, "ranges", true, p.ranges)
+	p.try(ctx, "list", true, p.list)
+	p.try(ctx, "delete", true, p.delete)
+	p.try(ctx, "clock", false, p.clock)
+	p.try(ctx, "metadata", true, p.metadata)
+	p.try(ctx, "conditional put", false, p.conditional)
+	if thorough {
+		p.try(ctx, "checksums", false, p.checksums)
+		p.try(ctx, "concurrent put", true, p.concurrent)
+		p.try(ctx, "multipart", false, p.multipart)
+	}
+	return
+}
+
+// try notes what a step finds; its text is shown also when all is well.
+func (p *prober) try(ctx context.Context, name string, needed bool, step func(context.Context) (string, error)) bool {
+	detail, err := step(ctx)
+	if err != nil {
+		detail = err.Error()
+	}
+	p.out = append(p.out, Finding{name, err == nil, needed, detail})
+	return err == nil
+}
+
+func (p *prober) clean(ctx context.Context) error {
+	var errs []error
+	for _, key := range p.keys {
+		errs = append(errs, p.Delete(ctx, key))
+	}
+	return errors.Join(errs...)
+}
+
+func (p *prober) key(name string) string {
+	p.keys = append(p.keys, p.prefix+name)
+	return p.prefix + name
+}
+
+func (p *prober) store(ctx context.Context, key string, content []byte) error {
+	w, err := p.Create(ctx, key)
+	if err != nil {
+		return err
+	}
+	if _, err := w.Write(content); err != nil {
+		return errors.Join(err, w.Abort())
+	}
+	if err := w.Commit(); err != nil {
+		return errors.Join(err, w.Abort())
+	}
+	return nil
+}
+
+func sample(n int) []byte {
+	content := make([]byte, n)
+	rand.Read(content)
+	return content
+}
+
+func (p *prober) readAfterWrite(ctx context.Context) (string, error) {
+	for i := range 3 {
+		key, content := p.key(fmt.Sprintf("whole%d", i)), sample(64<<10)
+		if _, err := p.Stat(ctx, key); !errors.Is(err, fs.ErrNotExist) {
+			return "", fmt.Errorf("a key that was never written: %v, want %v", err, fs.ErrNotExist)
+		}
+		if err := p.store(ctx, key, content); err != nil {
+			return "", err
+		}
+		got := make([]byte, len(content))
+		if err := p.ReadAt(ctx, key, got, 0); err != nil || !bytes.Equal(got, content) {
+			return "", fmt.Errorf("an object that was just written does not read back: %v", err)
+		}
+	}
+	return "", nil
+}
+
+func (p *prober) ranges(ctx context.Context) (string, error) {
+	key, content := p.key("ranges"), sample(10_000)
+	if err := p.store(ctx, key, content); err != nil {
+		return "", err
+	}
+	for _, c := range []struct {
+		off, n int64
+		want   error
+	}{{0, 1, nil}, {4000, 3000, nil}, {9_999, 1, nil}, {9_000, 2_000, io.ErrUnexpectedEOF}, {20_000, 1, io.ErrUnexpectedEOF}} {
+		got := make([]byte, c.n)
+		err := p.ReadAt(ctx, key, got, c.off)
+		if !errors.Is(err, c.want) || err == nil && !bytes.Equal(got, content[c.off:c.off+c.n]) {
+			return "", fmt.Errorf("%d bytes at %d of %d: other bytes, or %v", c.n, c.off, len(content), err)
+		}
+	}
+	return "", nil
+}
+
+func (p *prober) list(ctx context.Context) (string, error) {
+	var want []string
+	for _, name := range []string{"a-b", "a.c", "a/b", "a0"} {
+		key := p.key("list/" + name)
+		want = append(want, key)
+		if err := p.store(ctx, key, []byte(name)); err != nil {
+			return "", err
+		}
+	}
+	got, err := p.listed(ctx, "list/")
+	if err == nil && !slices.Equal(got, want) {
+		err = fmt.Errorf("listed %q, want %q", got, want)
+	}
+	return "", err
+}
+
+func (p *prober) listed(ctx context.Context, below string) (keys []string, err error) {
+	for info, err := range p.List(ctx, p.prefix+below) {
+		if err != nil {
+			return nil, err
+		}
+		keys = append(keys, info.Key)
+	}
+	return keys, nil
+}
+
+func (p *prober) delete(ctx context.Context) (string, error) {
+	key := p.key("gone/x")
+	if err := p.store(ctx, key, []byte("x")); err != nil {
+		return "", err
+	}
+	for range 2 { // again, since requests are repeated
+		if err := p.Delete(ctx, key); err != nil {
+			return "", err
+		}
+	}
+	if _, err := p.Stat(ctx, key); !errors.Is(err, fs.ErrNotExist) {
+		return "", fmt.Errorf("an object that was deleted: %v, want %v", err, fs.ErrNotExist)
+	}
+	got, err := p.listed(ctx, "gone/")
+	if err == nil && len(got) > 0 {
+		err = errors.New("an object that was deleted is listed")
+	}
+	return "", err
+}
+
+// mostSkew is what services accept between two clocks. Requests are signed
+// with the service's time once they differ by more, but expiries are wrong.
+const mostSkew = 5 * time.Minute
+
+func (p *prober) clock(ctx context.Context) (string, error) {
+	begun := time.Now()
+	out, err := p.client.ListObjectsV2(ctx, &s3.ListObjectsV2Input{Bucket: &p.opts.Bucket, Prefix: p.Backend.key(p.prefix), MaxKeys: aws.Int32(1)})
+	if err != nil {
+		return "", err
+	}
+	at, ok := awsmiddleware.GetServerTime(out.ResultMetadata)
+	if !ok {
+		return "the service tells no time", nil
+	}
+	skew := at.Sub(begun.Add(time.Since(begun) / 2)).Round(time.Second)
+	if skew.Abs() > mostSkew {
+		return "", fmt.Errorf("clocks differ by %s: set this machine's", skew.Abs())
+	}
+	return fmt.Sprintf("clocks differ by %s", skew.Abs()), nil
+}
+
+// metadata tries what an answer that was lost is made up for by.
+func (p *prober) metadata(ctx context.Context) (string, error) {
+	key := p.key("metadata")
+	content := &body{pool: &p.blocks}
+	content.write([]byte("x"))
+	defer content.free()
+	token := newToken()
+	if err := p.do(ctx, func() error { return p.put(ctx, key, token, content, nil) }); err != nil {
+		return "", err
+	}
+	return "", p.mine(ctx, key, token, errors.New("user metadata does not come back"))
+}
+
+// conditional finds out whether PUTs may be conditional. If not, the key is
+// asked for before each, which two writers can race.
+func (p *prober) conditional(ctx context.Context) (string, error) {
+	key := p.key("conditional")
+	if err := p.store(ctx, key, []byte("first")); err != nil {
+		return "", err
+	}
+	if p.unconditional.Load() {
+		return "", errors.New("not offered; each PUT is preceded by a HEAD, and one server at a time may use the backend")
+	}
+	err := p.store(ctx, key, []byte("second"))
+	if err == nil {
+		p.unconditional.Store(true)
+		return "", errors.New("If-None-Match is passed over; one server at a time may use the backend")
+	}
+	if !errors.Is(err, fs.ErrExist) {
+		return "", err
+	}
+	return "", nil
+}
+
+// checksums finds out whether the service notices bytes that were hurt on
+// their way.
+func (p *prober) checksums(ctx context.Context) (string, error) {
+	sum := md5.Sum([]byte("other bytes"))
+	_, err := p.client.PutObject(ctx, &s3.PutObjectInput{Bucket: &p.opts.Bucket, Key: p.Backend.key(p.key("checksum")), Body: bytes.NewReader([]byte("bytes")),
+		ContentMD5: aws.String(base64.StdEncoding.EncodeToString(sum[:]))})
+	if err == nil {
+		return "", errors.New("a body that does not have its Content-MD5 was taken")
+	}
+	if code, status := statusOf(err); status != 400 {
+		return "", fmt.Errorf("a body that does not have its Content-MD5: %s %d, want 400", code, status)
+	}
+	return "", nil
+}
+
+// concurrent has several write one key at a time.
+func (p *prober) concurrent(ctx context.Context) (string, error) {
+	key := p.key("concurrent")
+	contents := make([][]byte, 4)
+	errs := make([]error, len(contents))
+	var wg sync.WaitGroup
+	for i := range contents {
+		contents[i] = bytes.Repeat([]byte{byte(i)}, 256<<10)
+		wg.Go(func() { errs[i] = p.store(ctx, key, contents[i]) })
+	}
+	wg.Wait()
+	wins := 0
+	for _, err := range errs {
+		if err == nil {
+			wins++
+		} else if !errors.Is(err, fs.ErrExist) {
+			return "", err
+		}
+	}
+	got := make([]byte, 256<<10)
+	if err := p.ReadAt(ctx, key, got, 0); err != nil {
+		return "", err
+	}
+	if i := int(got[0]); i >= len(contents) || !bytes.Equal(got, contents[i]) {
+		return "", errors.New("writers of one key left a mixture of their bytes")
+	} else if !p.unconditional.Load() && (wins != 1 || errs[i] != nil) {
+		return "", fmt.Errorf("of %d writers of one key %d were told that they had won", len(contents), wins)
+	}
+	return "", nil
+}
+
+// multipart sends an object in parts, and gives another one up.
+func (p *prober) multipart(ctx context.Context) (string, error) {
+	small := &Backend{opts: p.opts, client: p.client, creds: p.creds, blocks: sync.Pool{New: func() any { return new(block) }}}
+	small.unconditional.Store(p.unconditional.Load())
+	small.opts.PutSize, small.opts.PartSize = 5<<20, 5<<20
+	q := &prober{Backend: small, prefix: p.prefix}
+	key, content := p.key("parts"), sample(5<<20+1000)
+	if err := q.store(ctx, key, content); err != nil {
+		return "", err
+	}
+	got := make([]byte, len(content))
+	if err := p.ReadAt(ctx, key, got, 0); err != nil || !bytes.Equal(got, content) {
+		return "", fmt.Errorf("an object of two parts does not read back: %v", err)
+	}
+	w, err := small.Create(ctx, p.key("given-up"))
+	if err != nil {
+		return "", err
+	}
+	_, err = w.Write(content)
+	if err = errors.Join(err, w.Abort()); err != nil {
+		return "", err
+	}
+	if _, err := p.Stat(ctx, p.prefix+"given-up"); !errors.Is(err, fs.ErrNotExist) {
+		return "", fmt.Errorf("an upload that was given up: %v, want %v", err, fs.ErrNotExist)
+	}
+	return "", nil
+}
+
+// Refuse returns an error that names what a service lacks that is needed, or
+// nil.
+func Refuse(found []Finding) error {
+	var errs []error
+	for _, f := range found {
+		if f.Needed && !f.OK {
+			errs = append(errs, fmt.Errorf("%s: %s", f.Name, f.Detail))
+		}
+	}
+	if len(errs) == 0 {
+		return nil
+	}
+	return fmt.Errorf("%w: the service does not keep what Cairn relies on: %w", backend.ErrUnavailable, errors.Join(errs...))
+}

@@ -1,0 +1,59 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/cairn-store/cairn/backend/s3backend"
+	"github.com/cairn-store/cairn/buckets/local"
+)
+
+func newBackend(t *target) *cobra.Command {
+	cmd := &cobra.Command{Use: "backend", Short: "Look at the backends that --config names", Args: wants(cobra.NoArgs),
+		RunE: func(*cobra.Command, []string) error { return usageError{errors.New("backend: want probe NAME")} }}
+	cmd.AddCommand(&cobra.Command{
+		Use: "probe NAME --config alyx.yml", Short: "Try whether the service of an s3 backend keeps what Cairn relies on", Args: wants(cobra.ExactArgs(1)),
+		Long: "Try, under a scratch prefix of the backend's own that is cleaned up, whether its service keeps what Cairn relies on.",
+		RunE: func(cmd *cobra.Command, args []string) error { return t.probe(cmd, args[0]) },
+	})
+	return cmd
+}
+
+func (t *target) probe(cmd *cobra.Command, name string) error {
+	s, err := t.settings()
+	if err != nil {
+		return err
+	}
+	if s.config == nil {
+		return usageError{errors.New("backend probe: want --config")}
+	}
+	opts := local.ConfigureBackends(s.config)
+	found, err := local.Probe(cmd.Context(), opts, name, true)
+	for _, f := range found {
+		if err := t.showFinding(cmd, f); err != nil {
+			return err
+		}
+	}
+	if err == nil && s3backend.Refuse(found) != nil {
+		err = errReported
+	}
+	return err
+}
+
+func (t *target) showFinding(cmd *cobra.Command, f s3backend.Finding) error {
+	if t.json {
+		return json.NewEncoder(cmd.OutOrStdout()).Encode(f)
+	}
+	state := "good"
+	switch {
+	case !f.OK && f.Needed:
+		state = "FAILS"
+	case !f.OK:
+		state = "lacks"
+	}
+	_, err := fmt.Fprintf(cmd.OutOrStdout(), "%-17s %-6s %s\n", f.Name, state, f.Detail)
+	return err
+}
