@@ -96,7 +96,7 @@ func final(err error) bool {
 // error is a failure, or ctx's.
 func (b *Backend) do(ctx context.Context, request func() error) error {
 	begun := time.Now()
-	backoff := retry.NewExponentialJitterBackoff(5 * time.Second)
+	backoff := retry.NewExponentialJitterBackoff(b.opts.Backoff)
 	renewed := false
 	for n := 0; ; n++ {
 		err := request()

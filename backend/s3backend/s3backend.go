@@ -21,6 +21,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+	"github.com/aws/smithy-go/logging"
 
 	"github.com/cairn-store/cairn/backend"
 )
@@ -53,6 +54,7 @@ type Options struct {
 
 	Attempts int           // of a request; default 8
 	RetryFor time.Duration // after which no further attempt begins; default 1 minute
+	Backoff  time.Duration // at most so long between two attempts; default 5 s
 	Stall    time.Duration // for which a connection may stand still; default 30 s
 
 	// Wrap, if set, stands around the HTTP client, to watch requests.
@@ -82,7 +84,8 @@ func Open(ctx context.Context, opts *Options) (*Backend, error) {
 	}
 	o := &b.opts
 	var client aws.HTTPClient = newClient(o.Stall)
-	load := []func(*config.LoadOptions) error{config.WithHTTPClient(client), config.WithRetryer(func() aws.Retryer { return aws.NopRetryer{} })}
+	load := []func(*config.LoadOptions) error{config.WithHTTPClient(client), config.WithLogger(logging.Nop{}),
+		config.WithRetryer(func() aws.Retryer { return aws.NopRetryer{} })}
 	if o.Region != "" {
 		load = append(load, config.WithRegion(o.Region))
 	}
@@ -130,6 +133,7 @@ func (o *Options) fill() error {
 	setDefault(&o.Parts, 3)
 	setDefault(&o.Attempts, 8)
 	setDefault(&o.RetryFor, time.Minute)
+	setDefault(&o.Backoff, 5*time.Second)
 	setDefault(&o.Stall, 30*time.Second)
 	return nil
 }
@@ -204,7 +208,9 @@ func (b *Backend) head(ctx context.Context, key string) (head *s3.HeadObjectOutp
 	return head, err
 }
 
-// Delete implements backend.Backend.
+// Delete implements backend.Backend. A PUT that was given up and repeated may
+// still arrive after it: who must not meet a deleted object again, as those who
+// rebuild an index from all there are, remembers which were.
 func (b *Backend) Delete(ctx context.Context, key string) error {
 	if err := check(ctx, key); err != nil {
 		return wrap("delete", key, err)

@@ -1,0 +1,274 @@
+package s3test
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+)
+
+// A Fault is what befalls a request.
+type Fault string
+
+// The faults that a Proxy knows.
+const (
+	None          Fault = ""
+	Status500     Fault = "500"
+	SlowDown      Fault = "503 SlowDown"
+	Expired       Fault = "expired credentials"
+	ResetRequest  Fault = "reset while the request is sent" // it does not arrive
+	ResetAnswer   Fault = "reset in the middle of the answer"
+	LostAnswer    Fault = "answer lost" // the request was served
+	FailedAnswer  Fault = "500 after the request was served"
+	ShortAnswer   Fault = "answer of half the length, that says so"
+	LongAnswer    Fault = "answer that promises more than it holds"
+	WrongBytes    Fault = "wrong bytes in the answer"
+	WrongRequest  Fault = "wrong bytes in the request"
+	Stall         Fault = "stall"
+	StalledAnswer Fault = "stall in the middle of the answer"
+	Duplicate     Fault = "request served twice"
+	Late          Fault = "request served after it has failed"
+	OneByOne      Fault = "list in pages of one" // of services that check no signatures
+)
+
+// A Proxy stands between a backend and its service and does harm.
+type Proxy struct {
+	target *url.URL
+	client *http.Transport
+	late   sync.WaitGroup
+	closed chan struct{}
+
+	mu     sync.Mutex
+	choose func(r *http.Request) Fault // guarded by mu
+	n      int                         // faults done, guarded by mu
+	delay  time.Duration               // of every request, guarded by mu
+}
+
+// Behind returns s as it is seen through a new proxy.
+func (s *Server) Behind(t testing.TB) (*Server, *Proxy) {
+	t.Helper()
+	target, err := url.Parse(s.Endpoint)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &Proxy{target: target, client: &http.Transport{DisableCompression: true, MaxIdleConnsPerHost: 32}, closed: make(chan struct{})}
+	srv := httptest.NewServer(p)
+	t.Cleanup(func() {
+		p.late.Wait()
+		close(p.closed)
+		srv.CloseClientConnections()
+		srv.Close()
+		p.client.CloseIdleConnections()
+	})
+	through := *s
+	through.Endpoint = srv.URL
+	return &through, p
+}
+
+// Harm has choose decide what befalls each request; nil is nothing.
+func (p *Proxy) Harm(choose func(r *http.Request) Fault) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.choose = choose
+}
+
+// Delay holds every request up for a time before it is served.
+func (p *Proxy) Delay(d time.Duration) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.delay = d
+}
+
+// Done returns how many faults were done, when all that is late has arrived.
+func (p *Proxy) Done() int {
+	p.late.Wait()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.n
+}
+
+// Sometimes chooses among faults for a share of the requests.
+func Sometimes(seed uint64, share float64, faults ...Fault) func(*http.Request) Fault {
+	var mu sync.Mutex
+	r := rand.New(rand.NewPCG(seed, 0)) // guarded by mu
+	return func(*http.Request) Fault {
+		mu.Lock()
+		defer mu.Unlock()
+		if r.Float64() >= share {
+			return None
+		}
+		return faults[r.IntN(len(faults))]
+	}
+}
+
+func (p *Proxy) fault(r *http.Request) Fault {
+	p.mu.Lock()
+	choose, delay := p.choose, p.delay
+	p.mu.Unlock()
+	time.Sleep(delay)
+	if choose == nil {
+		return None
+	}
+	f := choose(r)
+	if f != None {
+		p.mu.Lock()
+		p.n++
+		p.mu.Unlock()
+	}
+	return f
+}
+
+// An exchange is a request that was read whole, and its answer.
+type exchange struct {
+	r      *http.Request
+	body   []byte
+	answer *http.Response
+	out    []byte
+}
+
+func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	fault := p.fault(r)
+	switch fault {
+	case Status500:
+		refuse(w, r, 500, "InternalError")
+		return
+	case SlowDown:
+		refuse(w, r, 503, "SlowDown")
+		return
+	case Expired:
+		refuse(w, r, 403, "ExpiredToken")
+		return
+	case ResetRequest:
+		io.CopyN(io.Discard, r.Body, r.ContentLength/2)
+		cut(w)
+		return
+	case OneByOne:
+		if q := r.URL.Query(); q.Has("list-type") {
+			q.Set("max-keys", "1")
+			r.URL.RawQuery = q.Encode()
+		}
+	}
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		cut(w)
+		return
+	}
+	x := &exchange{r: r, body: body}
+	switch fault {
+	case Stall:
+		p.stall(r)
+		return
+	case WrongRequest:
+		spoil(x.body)
+	case Late:
+		p.late.Go(func() {
+			time.Sleep(50 * time.Millisecond)
+			p.serve(x)
+		})
+		refuse(w, r, 500, "InternalError")
+		return
+	case Duplicate:
+		p.serve(x)
+	}
+	if err := p.serve(x); err != nil {
+		cut(w)
+		return
+	}
+	p.reply(w, x, fault)
+}
+
+// serve passes the request on and reads its answer.
+func (p *Proxy) serve(x *exchange) error {
+	out, err := http.NewRequest(x.r.Method, p.target.String(), bytes.NewReader(x.body))
+	if err != nil {
+		return err
+	}
+	out.URL.Path, out.URL.RawPath, out.URL.RawQuery = x.r.URL.Path, x.r.URL.RawPath, x.r.URL.RawQuery
+	out.Header, out.Host = x.r.Header.Clone(), x.r.Host // as they were signed
+	out.ContentLength = int64(len(x.body))
+	answer, err := p.client.RoundTrip(out)
+	if err != nil {
+		return err
+	}
+	defer answer.Body.Close()
+	if x.out, err = io.ReadAll(answer.Body); err != nil {
+		return err
+	}
+	x.answer = answer
+	return nil
+}
+
+func (p *Proxy) reply(w http.ResponseWriter, x *exchange, fault Fault) {
+	n := len(x.out)
+	switch fault {
+	case LostAnswer:
+		cut(w)
+		return
+	case FailedAnswer:
+		refuse(w, x.r, 500, "InternalError")
+		return
+	case WrongBytes:
+		spoil(x.out)
+	case ShortAnswer:
+		n /= 2
+	case LongAnswer:
+		n += 10
+	}
+	for k, v := range x.answer.Header {
+		w.Header()[k] = v
+	}
+	if x.r.Method != http.MethodHead && x.answer.StatusCode != http.StatusNoContent {
+		w.Header().Set("Content-Length", strconv.Itoa(n))
+	}
+	w.WriteHeader(x.answer.StatusCode)
+	half := x.out[:min(n, len(x.out))]
+	if fault == ResetAnswer || fault == StalledAnswer {
+		half = x.out[:len(x.out)/2]
+	}
+	w.Write(half)
+	switch fault {
+	case ResetAnswer, LongAnswer:
+		http.NewResponseController(w).Flush()
+		cut(w)
+	case StalledAnswer:
+		http.NewResponseController(w).Flush()
+		p.stall(x.r)
+	}
+}
+
+// stall stands still until the client has had enough.
+func (p *Proxy) stall(r *http.Request) {
+	select {
+	case <-r.Context().Done():
+	case <-p.closed:
+	}
+}
+
+func spoil(p []byte) {
+	for i := len(p) / 2; i < len(p); i += 100_000 {
+		p[i] ^= 0x55
+	}
+}
+
+// cut ends the connection, whatever was promised.
+func cut(w http.ResponseWriter) {
+	if c, _, err := http.NewResponseController(w).Hijack(); err == nil {
+		c.Close()
+		return
+	}
+	panic(http.ErrAbortHandler)
+}
+
+func refuse(w http.ResponseWriter, r *http.Request, status int, code string) {
+	io.Copy(io.Discard, r.Body)
+	w.Header().Set("Content-Type", "application/xml")
+	w.WriteHeader(status)
+	fmt.Fprintf(w, "<Error><Code>%s</Code><Message>as the test wants</Message></Error>", code)
+}
