@@ -14,8 +14,9 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 TOOLS ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/cairn
 VERSITYGW_VERSION := v1.8.0
 VERSITYGW := $(TOOLS)/versitygw-$(VERSITYGW_VERSION)/versitygw
+NGINX = $(shell PATH=$$PATH:/usr/sbin command -v nginx)
 
-.PHONY: all build run check test soak vet cross fmt clean
+.PHONY: all build run check test soak vet cross fmt nginx clean
 
 all: build
 
@@ -36,11 +37,11 @@ check: fmt vet build
 
 # Everything: needs a C compiler for the race detector, and the network for
 # the static checker.
-test: fmt vet cross $(VERSITYGW)
+test: fmt vet cross nginx $(VERSITYGW)
 	@echo "make test: uses Go and a C compiler (race detector); fetches $(STATICCHECK) and versitygw $(VERSITYGW_VERSION) through the Go module proxy"
 	@command -v cc >/dev/null || { echo "no C compiler: install gcc or clang (Debian: apt-get install gcc)"; exit 1; }
 	$(GO) run $(STATICCHECK) ./...
-	CAIRN_VERSITYGW=$(VERSITYGW) $(GO) test -race ./...
+	CAIRN_NGINX=$(NGINX) CAIRN_VERSITYGW=$(VERSITYGW) $(GO) test -race ./...
 
 # Builds and vets for every supported platform; the tests run on this one.
 cross:
@@ -51,12 +52,17 @@ cross:
 	done
 
 # Long runs: more seeds, more crash points, more kills.
-soak: build $(VERSITYGW)
-	CAIRN_VERSITYGW=$(VERSITYGW) CAIRN_SOAK=$${CAIRN_SOAK:-20} $(GO) test -count=1 -timeout 60m ./...
+soak: build nginx $(VERSITYGW)
+	CAIRN_NGINX=$(NGINX) CAIRN_VERSITYGW=$(VERSITYGW) CAIRN_SOAK=$${CAIRN_SOAK:-20} $(GO) test -count=1 -timeout 60m ./...
 
 # An S3 service for the tests, built once.
 $(VERSITYGW):
 	GOBIN=$(@D) CGO_ENABLED=0 $(GO) install github.com/versity/versitygw/cmd/versitygw@$(VERSITYGW_VERSION)
+
+# A proxy for the tests of doctor; where there is none they are left out.
+nginx:
+	@test -n "$(NGINX)" || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends nginx-light >/dev/null; } || \
+		echo "no nginx, and no apt-get that could install it: the tests with it are left out"
 
 clean:
 	rm -rf bin

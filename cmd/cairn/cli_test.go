@@ -263,3 +263,27 @@ func TestGetWithSeeds(t *testing.T) {
 		s.run(1, "", "get", "demo/f", "--seed", dir, "-o", out)
 	})
 }
+
+func TestDoctor(t *testing.T) {
+	store, err := local.Open(t.Context(), t.TempDir(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv := httptest.NewServer(api.New(store, &api.Options{Dev: true}))
+	t.Cleanup(func() { srv.Close(); store.Close() })
+	s := &shell{t, nil}
+	if out, _ := s.run(0, "", "doctor", "--url", srv.URL, "--slow", "100ms"); !strings.Contains(out, "nothing is wrong") {
+		t.Errorf("%s", out)
+	}
+	// A page of another origin may not use a server that has no origins.
+	out, _ := s.run(1, "", "doctor", "--url", srv.URL, "--slow", "100ms", "--origin", "https://app.example.com", "--json")
+	var r struct {
+		Good   bool
+		Checks []struct{ Check, Status string }
+	}
+	if err := json.Unmarshal([]byte(out), &r); err != nil || r.Good || len(r.Checks) < 9 {
+		t.Errorf("%v: %s", err, out)
+	}
+	s.run(1, "", "doctor", "--url", srv.URL, "--bucket", "nope")
+	s.run(2, "", "doctor")
+}

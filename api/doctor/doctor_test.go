@@ -1,0 +1,236 @@
+package doctor_test
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cairn-store/cairn/api"
+	"github.com/cairn-store/cairn/api/doctor"
+	"github.com/cairn-store/cairn/buckets"
+	"github.com/cairn-store/cairn/buckets/local"
+)
+
+func serve(t *testing.T) (*httptest.Server, *buckets.Store) {
+	store, err := local.Open(t.Context(), t.TempDir(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv := httptest.NewServer(api.New(store, &api.Options{Dev: true}))
+	t.Cleanup(func() { srv.Close(); store.Close() })
+	return srv, store
+}
+
+func examine(t *testing.T, url string) *doctor.Report {
+	t.Helper()
+	r, err := doctor.Examine(t.Context(), url, &doctor.Options{Slow: 800 * time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range r.Checks {
+		t.Logf("%s %s: %s", c.Status, c.Name, c.Detail)
+	}
+	return r
+}
+
+// faults names the checks that found one.
+func faults(r *doctor.Report) (names []string) {
+	for _, c := range r.Checks {
+		if c.Status == doctor.Fault {
+			names = append(names, c.Name)
+		}
+	}
+	return names
+}
+
+func TestNothingWrong(t *testing.T) {
+	srv, store := serve(t)
+	if r := examine(t, srv.URL); !r.Good || len(faults(r)) > 0 {
+		t.Errorf("faults: %v", faults(r))
+	}
+	b, err := store.Bucket("demo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if u, err := b.Usage(t.Context()); err != nil || u.Versions != 0 {
+		t.Errorf("left behind: %+v, %v", u, err)
+	}
+	if _, err := doctor.Examine(t.Context(), srv.URL, &doctor.Options{Bucket: "nope"}); err == nil {
+		t.Error("no bucket, no error")
+	}
+}
+
+var errLength = errors.New("no length")
+
+// Each thing that a proxy may do wrong is found, and nothing else.
+func TestFaults(t *testing.T) {
+	proxies := map[string]struct {
+		request func(r *http.Request) error
+		answer  func(r *http.Response) error
+		host    bool // is not passed on
+		want    []string
+	}{
+		"keeps bodies": {request: func(r *http.Request) error {
+			p, err := io.ReadAll(r.Body)
+			r.Body = io.NopCloser(bytes.NewReader(p))
+			return err
+		}, want: []string{"request-buffering"}},
+		"another host": {host: true, want: []string{"location"}},
+		"strips Tus-Resumable": {request: func(r *http.Request) error {
+			r.Header.Del("Tus-Resumable")
+			return nil
+		}, want: []string{"headers"}},
+		"strips Upload-Offset": {answer: func(r *http.Response) error {
+			r.Header.Del("Upload-Offset")
+			return nil
+		}, want: []string{"headers", "resume"}},
+		"ignores ranges": {request: func(r *http.Request) error {
+			r.Header.Del("Range")
+			return nil
+		}, want: []string{"ranges"}},
+		"weak tags": {answer: func(r *http.Response) error {
+			if tag := r.Header.Get("ETag"); tag != "" {
+				r.Header.Set("ETag", "W/"+tag)
+			}
+			return nil
+		}, want: []string{"etag"}},
+		"wants lengths": {request: func(r *http.Request) error {
+			if r.ContentLength < 0 {
+				return errLength
+			}
+			return nil
+		}, want: []string{"chunked-body"}},
+	}
+	for name, p := range proxies {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			srv, _ := serve(t)
+			to, err := url.Parse(srv.URL)
+			if err != nil {
+				t.Fatal(err)
+			}
+			rp := &httputil.ReverseProxy{ModifyResponse: p.answer, ErrorLog: log.New(io.Discard, "", 0), Rewrite: func(r *httputil.ProxyRequest) {
+				r.SetURL(to)
+				if !p.host {
+					r.Out.Host = r.In.Host
+				}
+			}}
+			proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if p.request != nil {
+					if err := p.request(r); err != nil {
+						w.WriteHeader(http.StatusLengthRequired)
+						return
+					}
+				}
+				rp.ServeHTTP(w, r)
+			}))
+			defer proxy.Close()
+			r := examine(t, proxy.URL)
+			if got := faults(r); !slices.Equal(got, p.want) || r.Good {
+				t.Errorf("faults %v, want %v", got, p.want)
+			}
+		})
+	}
+}
+
+// nginxOn runs nginx with a server block, and returns its URL.
+func nginxOn(t *testing.T, block string) string {
+	bin := os.Getenv("CAIRN_NGINX")
+	if bin == "" {
+		t.Skip("CAIRN_NGINX names no nginx")
+	}
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := ln.Addr().String()
+	ln.Close()
+	dir := t.TempDir()
+	var paths strings.Builder
+	for _, name := range []string{"client_body", "proxy", "fastcgi", "uwsgi", "scgi"} {
+		fmt.Fprintf(&paths, "%s_temp_path %s;\n", name, filepath.Join(dir, name))
+	}
+	user := ""
+	if os.Geteuid() == 0 {
+		user = "user root;\n"
+	}
+	conf := fmt.Sprintf("%sdaemon off;\npid %s/pid;\nerror_log %[2]s/error.log;\nevents {}\nhttp {\naccess_log off;\n%s%s}\n",
+		user, dir, &paths, strings.NewReplacer("listen 80;", "listen "+addr+";").Replace(block))
+	name := filepath.Join(dir, "nginx.conf")
+	if err := os.WriteFile(name, []byte(conf), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(bin, "-c", name, "-e", filepath.Join(dir, "error.log"))
+	cmd.Stderr = os.Stderr
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { cmd.Process.Signal(os.Interrupt); cmd.Wait() })
+	for range 200 {
+		if c, err := net.Dial("tcp", addr); err == nil {
+			c.Close()
+			return "http://" + addr
+		}
+		time.Sleep(25 * time.Millisecond)
+	}
+	t.Fatal("nginx did not start")
+	return ""
+}
+
+func TestNginxAsRecommended(t *testing.T) {
+	srv, _ := serve(t)
+	url := nginxOn(t, strings.Replace(doctor.Nginx(), "127.0.0.1:8090", srv.Listener.Addr().String(), 1))
+	if r := examine(t, url); !r.Good {
+		t.Errorf("faults: %v", faults(r))
+	}
+}
+
+func TestNginxByDefault(t *testing.T) {
+	srv, _ := serve(t)
+	block := "server { listen 80; %s location / { proxy_pass " + srv.URL + "; %s } }"
+	r := examine(t, nginxOn(t, fmt.Sprintf(block, "", "")))
+	if got, want := faults(r), []string{"body-size", "request-buffering"}; !slices.Equal(got, want) {
+		t.Errorf("faults %v, want %v", got, want)
+	}
+	for _, c := range r.Checks {
+		if c.Status != doctor.Fault {
+			continue
+		}
+		for line := range strings.SplitSeq(c.Nginx, "\n") {
+			if line == "" || !strings.Contains(doctor.Nginx(), line) {
+				t.Errorf("%s: %q is not among the recommended settings", c.Name, line)
+			}
+		}
+	}
+	r = examine(t, nginxOn(t, fmt.Sprintf(block, "client_max_body_size 0;", "proxy_set_header Host $http_host;")))
+	if got, want := faults(r), []string{"request-buffering"}; !slices.Equal(got, want) {
+		t.Errorf("faults %v, want %v", got, want)
+	}
+}
+
+// The settings stand in the README as they are tested.
+func TestREADME(t *testing.T) {
+	p, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{doctor.Nginx(), doctor.Caddy()} {
+		if !strings.Contains(string(p), want) {
+			t.Errorf("README.md lacks\n%s", want)
+		}
+	}
+}

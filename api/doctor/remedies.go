@@ -1,0 +1,36 @@
+package doctor
+
+import _ "embed"
+
+//go:embed nginx.conf
+var nginx string // never changed
+
+//go:embed Caddyfile
+var caddy string // never changed
+
+// Nginx returns settings for nginx in front of a server, in whole.
+func Nginx() string { return nginx }
+
+// Caddy returns the same for Caddy.
+func Caddy() string { return caddy }
+
+// remedy is what mends a fault, of the settings that Nginx and Caddy return.
+func remedy(check string) (nginx, caddy string) {
+	switch check {
+	case "body-size":
+		return "client_max_body_size 0;", "no request_body max_size"
+	case "request-buffering":
+		return "proxy_request_buffering off;\nproxy_http_version 1.1;", "no request_buffers in reverse_proxy"
+	case "location":
+		return "proxy_set_header Host $http_host;\nproxy_set_header X-Forwarded-Proto $scheme;", "no header_up Host in reverse_proxy"
+	case "headers":
+		return "no proxy_set_header or proxy_hide_header of Tus-* and Upload-*;", "no header_up or header_down of Tus-* and Upload-*"
+	case "chunked-body":
+		return "proxy_http_version 1.1;\nproxy_request_buffering off;", "no request_buffers in reverse_proxy"
+	case "ranges", "etag":
+		return "gzip off;\nproxy_buffering off;", "no encode for /api/files/*"
+	case "slow-body":
+		return "client_body_timeout 120s;\nproxy_request_buffering off;", "no read_body or write timeouts in servers"
+	}
+	return "", ""
+}

@@ -1,0 +1,328 @@
+package doctor
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptrace"
+	"net/textproto"
+	"net/url"
+	"slices"
+	"strconv"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	wholeUpload = 48 << 20 // of which all but the last sixth is sent before the kill
+	smallUpload = 768 << 10
+	hugeUpload  = 5 << 30 // told, never sent
+	settle      = 5 * time.Second
+)
+
+// tus sends a request of the tus protocol.
+func (p *patient) tus(ctx context.Context, method, path string, body io.Reader, size int64, header ...string) (*answer, error) {
+	return p.do(ctx, method, path, body, size, append([]string{"Tus-Resumable", "1.0.0"}, header...)...)
+}
+
+func (p *patient) patch(ctx context.Context, path string, offset int64, body io.Reader, size int64, header ...string) (*answer, error) {
+	return p.tus(ctx, "PATCH", path, body, size, append([]string{"Upload-Offset", strconv.FormatInt(offset, 10),
+		"Content-Type", "application/offset+octet-stream"}, header...)...)
+}
+
+var metadata = "filename " + base64.StdEncoding.EncodeToString([]byte("cairn-doctor.bin"))
+
+// begin makes an upload and returns its path. A negative size is not told.
+func (p *patient) begin(ctx context.Context, size int64) (string, *answer, error) {
+	length := []string{"Upload-Length", strconv.FormatInt(size, 10)}
+	if size < 0 {
+		length = []string{"Upload-Defer-Length", "1"}
+	}
+	a, err := p.tus(ctx, "POST", "/api/tus/"+url.PathEscape(p.opts.Bucket), nil, 0, append(length, "Upload-Metadata", metadata)...)
+	if err != nil {
+		return "", nil, err
+	}
+	u, err := url.Parse(a.header.Get("Location"))
+	if a.status != http.StatusCreated || err != nil || u.Path == "" {
+		return "", a, fmt.Errorf("an upload cannot begin: %s", a)
+	}
+	return u.Path, a, nil
+}
+
+// end gives an upload up.
+func (p *patient) end(ctx context.Context, path string) {
+	p.tus(context.WithoutCancel(ctx), "DELETE", path, nil, 0) // what stays expires
+}
+
+// headers checks that those of requests arrive and those of answers come
+// back.
+func (p *patient) headers(ctx context.Context) []Check {
+	path, a, err := p.begin(ctx, smallUpload)
+	if a != nil && a.status == http.StatusPreconditionFailed && a.own() {
+		return fault("headers", "Tus-Resumable does not reach the server")
+	}
+	if err != nil {
+		return fault("headers", "%v", err)
+	}
+	defer p.end(ctx, path)
+	out := p.location(a)
+	a, err = p.tus(ctx, "HEAD", path, nil, 0)
+	if err != nil {
+		return append(out, fault("headers", "%v", err)...)
+	}
+	for name, want := range map[string]string{"Upload-Offset": "0", "Upload-Length": strconv.Itoa(smallUpload), "Upload-Metadata": metadata, "Tus-Resumable": "1.0.0"} {
+		if got := a.header.Get(name); got != want {
+			return append(out, fault("headers", "HEAD of an upload: %s, with %s %q for %q", a, name, got, want)...)
+		}
+	}
+	return append(out, good("headers", "Upload-* and Tus-* pass in both directions")...)
+}
+
+// location checks that the URL of an upload is one that clients can use.
+func (p *patient) location(a *answer) []Check {
+	u, err := p.base.Parse(a.header.Get("Location"))
+	if err != nil || u.Scheme != p.base.Scheme || u.Host != p.base.Host {
+		return fault("location", "uploads are told to go on at %q, where clients of %s may not get: let the proxy pass Host and X-Forwarded-Proto and list it in server.trusted_proxies, or set server.public_url",
+			a.header.Get("Location"), p.base)
+	}
+	return good("location", "the server names URLs as clients see them")
+}
+
+// A dribble is a body that ends in silence: it gives some bytes, and no more
+// until it is closed.
+type dribble struct {
+	r     io.Reader
+	empty chan struct{} // closed when all bytes are taken
+	quit  <-chan struct{}
+	done  atomic.Bool
+}
+
+func (d *dribble) Read(b []byte) (int, error) {
+	n, err := d.r.Read(b)
+	if err != io.EOF {
+		return n, err
+	}
+	if !d.done.Swap(true) {
+		close(d.empty)
+	}
+	<-d.quit
+	return 0, io.ErrUnexpectedEOF
+}
+
+// kill sends the first bytes of a PATCH and breaks off. It returns an answer
+// if one came before.
+func (p *patient) kill(ctx context.Context, path string, size, send int64) (*answer, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	body := &dribble{r: bytes.NewReader(random(send)), empty: make(chan struct{}), quit: ctx.Done()}
+	type result struct {
+		a   *answer
+		err error
+	}
+	done := make(chan result, 1)
+	go func() {
+		a, err := p.patch(ctx, path, 0, body, size)
+		done <- result{a, err}
+	}()
+	select {
+	case r := <-done:
+		return r.a, r.err
+	case <-body.empty:
+	}
+	select {
+	case r := <-done:
+		return r.a, r.err
+	case <-time.After(time.Second): // what is on its way arrives
+	}
+	cancel()
+	<-done
+	return nil, ctx.Err()
+}
+
+// resume kills an upload, looks how much of it is there, and goes on.
+func (p *patient) resume(ctx context.Context) []Check {
+	size := int64(wholeUpload)
+	if p.caps.MaxFileSize > 0 {
+		size = min(size, p.caps.MaxFileSize)
+	}
+	var out []Check
+	for {
+		checks, refused := p.resumeOf(ctx, size)
+		out = append(out, checks...)
+		if !refused || size <= smallUpload {
+			return out
+		}
+		size = smallUpload // buffering shows with little, too
+	}
+}
+
+func (p *patient) resumeOf(ctx context.Context, size int64) (out []Check, refused bool) {
+	path, _, err := p.begin(ctx, size)
+	if err != nil {
+		return note("resume", "not tried: %v", err), false
+	}
+	defer p.end(ctx, path)
+	send := size * 5 / 6
+	a, err := p.kill(ctx, path, size, send)
+	if ctx.Err() != nil {
+		return nil, false
+	}
+	if a != nil && a.status == http.StatusRequestEntityTooLarge && !a.own() {
+		return fault("body-size", "a body of %d MiB was refused: %s", size>>20, a), true
+	}
+	if a != nil {
+		return fault("resume", "a PATCH was answered before its end: %s", a), true
+	}
+	if err != nil && !errors.Is(err, context.Canceled) {
+		// Some proxies refuse by closing; to clients it is the same.
+		return fault("body-size", "a body of %d MiB was cut off: %v", size>>20, err), true
+	}
+	at, err := p.offset(ctx, path, send)
+	switch {
+	case err != nil:
+		return fault("resume", "%v", err), false
+	case at == 0:
+		return fault("request-buffering", "of an upload killed after %s nothing had reached the server: a proxy keeps bodies until they are whole, so every resume begins at 0", bytesText(send)), false
+	case at < send/2:
+		out = fault("request-buffering", "of an upload killed after %s only %s had reached the server", bytesText(send), bytesText(at))
+	}
+	rest := min(size-at-1, 1<<20) // never all of it: no file is made
+	a, err = p.patch(ctx, path, at, bytes.NewReader(random(rest)), rest)
+	if err != nil || a.status != http.StatusNoContent || a.header.Get("Upload-Offset") != strconv.FormatInt(at+rest, 10) {
+		return append(out, fault("resume", "an upload does not go on where it was: %v", errors.Join(err, fmt.Errorf("%v", a)))...), false
+	}
+	if out == nil {
+		out = good("resume", "an upload killed after %s went on at %s", bytesText(send), bytesText(at))
+	}
+	return out, false
+}
+
+// offset waits until the offset of an upload stands, or nearly all is there.
+func (p *patient) offset(ctx context.Context, path string, most int64) (at int64, err error) {
+	for begin := time.Now(); time.Since(begin) < settle; {
+		a, err := p.tus(ctx, "HEAD", path, nil, 0)
+		if err != nil {
+			return 0, err
+		}
+		if at, err = strconv.ParseInt(a.header.Get("Upload-Offset"), 10, 64); err != nil {
+			return 0, fmt.Errorf("HEAD of an upload: %s, without a good Upload-Offset", a)
+		}
+		if at == most {
+			break
+		}
+		select {
+		case <-time.After(settle / 20):
+		case <-ctx.Done():
+			return 0, ctx.Err()
+		}
+	}
+	return at, nil
+}
+
+// bodyLimit announces a huge body and sends none of it.
+func (p *patient) bodyLimit(ctx context.Context) []Check {
+	path, _, err := p.begin(ctx, -1)
+	if err != nil {
+		return note("body-limit", "not tried: %v", err)
+	}
+	defer p.end(ctx, path)
+	cctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	body := &dribble{r: bytes.NewReader(random(1)), empty: make(chan struct{}), quit: cctx.Done()}
+	watch := time.AfterFunc(time.Second, cancel) // a refusal comes sooner
+	defer watch.Stop()
+	a, err := p.patch(cctx, path, 0, body, hugeUpload)
+	if err == nil && a.status == http.StatusRequestEntityTooLarge && !a.own() {
+		return note("body-limit", "a body of 5 GiB would be refused: %s; chunked uploads and cairn put get along", a)
+	}
+	return good("body-limit", "a body of 5 GiB would be taken")
+}
+
+// chunkedBody sends a body whose length is not told.
+func (p *patient) chunkedBody(ctx context.Context) []Check {
+	path, _, err := p.begin(ctx, smallUpload)
+	if err != nil {
+		return note("chunked-body", "not tried: %v", err)
+	}
+	defer p.end(ctx, path)
+	a, err := p.patch(ctx, path, 0, io.MultiReader(bytes.NewReader(random(64<<10))), -1)
+	if err != nil || a.status != http.StatusNoContent {
+		return fault("chunked-body", "a body of untold length was refused: %v", errors.Join(err, fmt.Errorf("%v", a)))
+	}
+	return good("chunked-body", "bodies of untold length pass")
+}
+
+// A trickle gives a byte now and then.
+type trickle struct {
+	ctx  context.Context // a Reader has no other way to be told
+	gap  time.Duration
+	left int64
+}
+
+func (t *trickle) Read(b []byte) (int, error) {
+	if t.left == 0 {
+		return 0, io.EOF
+	}
+	select {
+	case <-time.After(t.gap):
+	case <-t.ctx.Done():
+		return 0, t.ctx.Err()
+	}
+	t.left--
+	b[0] = 'x'
+	return 1, nil
+}
+
+// slowBody sends a body slowly.
+func (p *patient) slowBody(ctx context.Context) []Check {
+	const pieces = 16
+	path, _, err := p.begin(ctx, smallUpload)
+	if err != nil {
+		return note("slow-body", "not tried: %v", err)
+	}
+	defer p.end(ctx, path)
+	begun := time.Now()
+	a, err := p.patch(ctx, path, 0, &trickle{ctx, p.opts.Slow / pieces, pieces}, pieces)
+	if err != nil || a.status != http.StatusNoContent {
+		return fault("slow-body", "a body that was sent slowly was cut off after %s: %v", time.Since(begun).Round(time.Second), errors.Join(err, fmt.Errorf("%v", a)))
+	}
+	return good("slow-body", "a body may take %s", p.opts.Slow)
+}
+
+// interim looks for the answers before the answer that the IETF's resumable
+// uploads use.
+func (p *patient) interim(ctx context.Context) []Check {
+	if !slices.Contains(p.caps.Protocols, "rufh") {
+		return nil
+	}
+	var seen atomic.Bool
+	tctx := httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{Got1xxResponse: func(code int, _ textproto.MIMEHeader) error {
+		if code == 104 {
+			seen.Store(true)
+		}
+		return nil
+	}})
+	a, err := p.do(tctx, "POST", "/api/files/"+url.PathEscape(p.opts.Bucket)+"?name=cairn-doctor.bin", bytes.NewReader(random(1000)), 1000,
+		"Upload-Complete", "?0", "Upload-Draft-Interop-Version", "8", "Content-Type", "application/octet-stream")
+	if err != nil {
+		return fault("interim", "%v", err)
+	}
+	if u, err := url.Parse(a.header.Get("Location")); err == nil && u.Path != "" {
+		p.do(context.WithoutCancel(ctx), "DELETE", u.Path, nil, 0, "Upload-Draft-Interop-Version", "8") // what stays expires
+	}
+	if !seen.Load() {
+		return note("interim", "answers 104 do not pass: clients of the IETF protocol cannot resume an upload whose first request broke off")
+	}
+	return good("interim", "answers 104 pass")
+}
+
+func bytesText(n int64) string {
+	if n < 1<<20 {
+		return fmt.Sprintf("%d KiB", n>>10)
+	}
+	return fmt.Sprintf("%d MiB", n>>20)
+}
