@@ -45,7 +45,7 @@ func (s *Server) serverCapabilities(w http.ResponseWriter, r *http.Request) erro
 	return writeJSON(w, http.StatusOK, out)
 }
 
-func protocols() []string { return []string{"rest", "sessions", "tus"} }
+func protocols() []string { return []string{"rest", "sessions", "tus", "rufh"} }
 
 // golden are the cuts that chunker.Golden has as text.
 func golden() (out []client.GoldenCuts) {

@@ -53,6 +53,9 @@ type Report struct {
 	Checks []Check `json:"checks"`
 }
 
+// longest is how long a check may take, with 40 MiB over a slow line.
+const longest = 15 * time.Minute
+
 // A patient is a server that is being examined.
 type patient struct {
 	base *url.URL
@@ -93,7 +96,9 @@ func Examine(ctx context.Context, base string, opts *Options) (*Report, error) {
 	slow := make(chan []Check, 1)
 	go func() { slow <- p.slowBody(ctx) }()
 	for _, probe := range []func(context.Context) []Check{p.headers, p.resume, p.bodyLimit, p.chunkedBody, p.content, p.interim, p.cors} {
-		r.Checks = append(r.Checks, probe(ctx)...)
+		cctx, cancel := context.WithTimeout(ctx, longest)
+		r.Checks = append(r.Checks, probe(cctx)...)
+		cancel()
 	}
 	r.Checks = append(r.Checks, <-slow...)
 	for i := range r.Checks {

@@ -23,6 +23,8 @@ func remedy(check string) (nginx, caddy string) {
 		return "proxy_request_buffering off;\nproxy_http_version 1.1;", "no request_buffers in reverse_proxy"
 	case "location":
 		return "proxy_set_header Host $http_host;\nproxy_set_header X-Forwarded-Proto $scheme;", "no header_up Host in reverse_proxy"
+	case "interim":
+		return "proxy_set_header Upload-Draft-Interop-Version $interop;", "a newer version"
 	case "headers":
 		return "no proxy_set_header or proxy_hide_header of Tus-* and Upload-*;", "no header_up or header_down of Tus-* and Upload-*"
 	case "chunked-body":
