@@ -217,7 +217,7 @@ func TestNginxByDefault(t *testing.T) {
 		}
 	}
 	// Newer ones than Debian's may know of interim answers.
-	r = examine(t, nginxOn(t, fmt.Sprintf(block, "client_max_body_size 0;", "proxy_http_version 1.1; proxy_request_buffering off; proxy_set_header Host $http_host;")))
+	r = examine(t, nginxOn(t, fmt.Sprintf(block, "client_max_body_size 0;", "proxy_http_version 1.1; proxy_set_header Connection \"\"; proxy_buffering off; proxy_request_buffering off; proxy_set_header Host $http_host;")))
 	if got := faults(r); len(got) > 0 && !slices.Equal(got, []string{"interim"}) {
 		t.Errorf("faults %v, want [interim] or none", got)
 	}

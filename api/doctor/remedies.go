@@ -24,7 +24,7 @@ func remedy(check string) (nginx, caddy string) {
 	case "location":
 		return "proxy_set_header Host $http_host;\nproxy_set_header X-Forwarded-Proto $scheme;", "no header_up Host in reverse_proxy"
 	case "interim":
-		return "proxy_set_header Upload-Draft-Interop-Version $interop;", "a newer version"
+		return "no proxy_set_header Connection in front of Cairn", "a newer version"
 	case "headers":
 		return "no proxy_set_header or proxy_hide_header of Tus-* and Upload-*;", "no header_up or header_down of Tus-* and Upload-*"
 	case "chunked-body":
