@@ -2,11 +2,14 @@ package buckets
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
+	"slices"
+	"sync"
 	"time"
 
 	"github.com/gabriel-vasile/mimetype"
@@ -48,7 +51,8 @@ func (b *Bucket) Append(ctx context.Context, id string, offset int64, r io.Reade
 }
 
 func (b *Bucket) append(ctx context.Context, id string, offset int64, r io.Reader, opts *AppendOptions) (*Upload, error) {
-	row, release, err := b.holdUpload(ctx, id, opts.Interrupt)
+	in := &interruptible{r: r, interrupt: opts.Interrupt}
+	row, release, err := b.holdUpload(ctx, id, in.stop)
 	if err != nil {
 		return nil, err
 	}
@@ -68,7 +72,7 @@ func (b *Bucket) append(ctx context.Context, id string, offset int64, r io.Reade
 	if err := b.told(row, opts); err != nil {
 		return b.upload(row), err
 	}
-	err = b.appendParts(context.WithoutCancel(ctx), row, r, opts) // what has arrived is kept
+	err = b.appendParts(context.WithoutCancel(ctx), row, in, opts) // what has arrived is kept
 	return b.upload(row), wrapSpace(err)
 }
 
@@ -295,12 +299,51 @@ func (b *Bucket) fitting(ctx context.Context, row *uploadRow, r io.Reader) (io.R
 	}
 	buffered := bufio.NewReaderSize(r, sniffBytes)
 	head, err := buffered.Peek(sniffBytes)
-	if err == nil || int64(len(head)) == row.Length { // enough has come to tell
+	whole := err == nil || int64(len(head)) == row.Length
+	if err != nil && err != io.EOF { // Peek has kept it from those who read on
+		r = io.MultiReader(bytes.NewReader(slices.Clone(head)), failedReader{err})
+	} else {
+		r = buffered
+	}
+	if whole { // enough has come to tell
 		if err := b.b.Limits.checkType(row.Name, row.MIMEType, mimetype.Detect(head)); err != nil {
 			return nil, err
 		}
 	}
-	return buffered, nil
+	return r, nil
+}
+
+// A failedReader has failed.
+type failedReader struct{ err error }
+
+func (f failedReader) Read([]byte) (int, error) { return 0, f.err }
+
+// An interruptible is a reader that may be told to end until it has: what a
+// request does after its body is not to be broken off.
+type interruptible struct {
+	r         io.Reader
+	interrupt func()
+
+	mu    sync.Mutex
+	ended bool // mu
+}
+
+func (i *interruptible) Read(p []byte) (int, error) {
+	n, err := i.r.Read(p)
+	if err != nil {
+		i.mu.Lock()
+		defer i.mu.Unlock()
+		i.ended = true
+	}
+	return n, err
+}
+
+func (i *interruptible) stop() {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if !i.ended && i.interrupt != nil {
+		i.interrupt()
+	}
 }
 
 // A stoppingReader gives so many bytes, and fails where there are more.

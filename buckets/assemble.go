@@ -20,8 +20,10 @@ import (
 )
 
 // Commit makes a file of an upload that has arrived whole. Repeated, it
-// returns the same file.
+// returns the same file. It goes on when ctx is done: what has arrived is there
+// to become a file, and who has lost the answer asks again.
 func (b *Bucket) Commit(ctx context.Context, id string) (*File, error) {
+	ctx = context.WithoutCancel(ctx)
 	row, release, err := b.holdUpload(ctx, id, nil)
 	if err != nil {
 		return nil, err

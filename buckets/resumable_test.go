@@ -215,3 +215,55 @@ func TestPiecesExpire(t *testing.T) {
 	_, err = long.Upload(t.Context(), kept.ID)
 	must(t, err)
 }
+
+// More bytes than the length declared are refused, also where nothing says how
+// many will come.
+func TestOverrun(t *testing.T) {
+	b := bucket(t, open(t, twoBuckets()), "a")
+	for _, n := range []int{3, 5000} {
+		up, err := b.NewUpload(t.Context(), "f", &buckets.UploadOptions{PutOptions: buckets.PutOptions{Size: int64(n), SizeKnown: true}})
+		must(t, err)
+		_, err = b.Append(t.Context(), up.ID, 0, io.MultiReader(strings.NewReader(strings.Repeat("x", n+1))), nil)
+		wantErr(t, "a byte too many", err, buckets.ErrTooLarge)
+	}
+}
+
+// Somebody else cannot interrupt an upload, and nobody can once all its bytes
+// are read.
+func TestWhoInterrupts(t *testing.T) {
+	s := declared(t, `buckets: {b: {backend: one, rules: {create: auth.id != null}}}`)
+	ann, bob := bucket(t, s, "b").As(&buckets.Principal{ID: "ann"}), bucket(t, s, "b").As(&buckets.Principal{ID: "bob"})
+	up, err := ann.NewUpload(t.Context(), "f", nil)
+	must(t, err)
+	r, w := io.Pipe()
+	var all sync.WaitGroup
+	var mu sync.Mutex
+	asked := 0
+	all.Go(func() {
+		_, err := ann.Append(t.Context(), up.ID, 0, r, &buckets.AppendOptions{Interrupt: func() {
+			mu.Lock()
+			defer mu.Unlock()
+			asked++
+		}, Verify: func() error {
+			var other sync.WaitGroup
+			other.Go(func() {
+				if _, err := ann.Append(t.Context(), up.ID, 1, strings.NewReader("y"), nil); err != nil {
+					t.Error(err)
+				}
+			})
+			all.Go(other.Wait)
+			time.Sleep(150 * time.Millisecond) // the other asks meanwhile
+			return nil
+		}})
+		if err != nil {
+			t.Error(err)
+		}
+	})
+	w.Write([]byte("x"))
+	wantErr(t, "bob's cancel", bob.Cancel(t.Context(), up.ID), buckets.ErrNoUpload)
+	w.Close()
+	all.Wait()
+	if asked > 0 {
+		t.Errorf("interrupted %d times", asked)
+	}
+}
