@@ -91,7 +91,7 @@ func Open(ctx context.Context, b backend.Backend, ix Index, opts *Options) (*Sto
 		runBufs:  sync.Pool{New: func() any { return new([]byte) }},
 		pack:     newPacker(b, ix, size, seals),
 		frames:   newFrameCache(cache),
-		unitRoom: make(room, 8+4*n), frameRoom: make(room, 8+4*n),
+		unitRoom: make(room, 4+3*n), frameRoom: make(room, 4+3*n),
 		cpu:   make(chan struct{}, n),
 		units: sync.Pool{New: func() any { return &unit{buf: make([]byte, 0, unitSize)} }},
 		bufs:  sync.Pool{New: func() any { b := make([]byte, 0, FrameSize+FrameSize/4); return &b }},
