@@ -53,6 +53,13 @@ func TestEveryKeyOfABucket(t *testing.T) {
 				t.Error("packs elsewhere")
 			}
 		}},
+		"acknowledge": {"acknowledge: remote", func(t *testing.T, w *world) {
+			post(w, 201, "", "name=f", "x")
+			cfg, _ := schema.ParseConfig("alyx.yml", nil, nil) // of a directory; cmd/cairn kills servers that answer early for S3
+			if _, err := schema.Parse("schema.yaml", []byte("buckets: {b: {acknowledge: journal}}"), cfg); err == nil {
+				t.Error("a directory is answered for before it is written")
+			}
+		}},
 		"enabled":        {"enabled: false", func(t *testing.T, w *world) { post(w, 403, "bucket-disabled", "name=f", "x") }},
 		"max_file_size":  {"max_file_size: 3", func(t *testing.T, w *world) { post(w, 413, "file-too-large", "name=f", "1234") }},
 		"max_total_size": {"max_total_size: 3", func(t *testing.T, w *world) { post(w, 403, "quota-exceeded", "name=f", "1234") }},

@@ -59,7 +59,7 @@ func (b *Bucket) row(ctx context.Context, req *Request, id, ifMatch string, opts
 	if err := b.decide(ctx, req); err != nil {
 		return err
 	}
-	return b.s.update(ctx, func(tx manifest.Tx) error {
+	return b.update(ctx, func(tx manifest.Tx) error {
 		f, err := tx.File(ctx, fid)
 		if err := b.visible(f, err, opts); err != nil {
 			return err

@@ -24,7 +24,7 @@ var errOther = errors.New("another file has the name")
 // commit makes the content a version, in one transaction.
 func (u *upload) commit(ctx context.Context) (*File, error) {
 	var out *File
-	err := u.b.s.update(ctx, func(tx manifest.Tx) (err error) {
+	err := u.b.update(ctx, func(tx manifest.Tx) (err error) {
 		if tx.Epoch() != u.epoch {
 			return errEpoch
 		}

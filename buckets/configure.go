@@ -37,6 +37,9 @@ func (s *Store) SetPolicies(ctx context.Context, policies map[string]Policy) err
 			return fmt.Errorf("buckets: bucket %q: no backend is called %q", name, p.Domain)
 		}
 		p.fill()
+		if p.Acknowledge == AckJournal && !s.chunks[p.Domain].Behind() {
+			return fmt.Errorf("buckets: bucket %q: acknowledge: journal begins with the next start", name)
+		}
 		if p.SignedURLTTL > maxSignedLife {
 			return fmt.Errorf("buckets: bucket %q: URLs signed for %s: at most %s", name, p.SignedURLTTL, maxSignedLife)
 		}
@@ -74,6 +77,9 @@ func (p *Policy) fill() {
 	}
 	if p.Dedup == "" {
 		p.Dedup = DedupPrincipal
+	}
+	if p.Acknowledge == "" {
+		p.Acknowledge = AckRemote
 	}
 }
 
@@ -205,7 +211,7 @@ func policyOf(b *schema.Bucket) Policy {
 		Versions:    Versions{Off: !b.Versioning.Enabled, Keep: b.Versioning.Keep, KeepFor: time.Duration(b.Versioning.KeepFor)},
 		Trash:       Trash{Off: b.Trash == 0, KeepFor: time.Duration(b.Trash)},
 		InlineTypes: b.InlineTypes, SignedURLTTL: time.Duration(b.SignedURLTTL),
-		UploadExpiry: time.Duration(b.UploadExpiry), MaxUploads: b.MaxUploads, Dedup: Dedup(b.Dedup),
+		UploadExpiry: time.Duration(b.UploadExpiry), MaxUploads: b.MaxUploads, Dedup: Dedup(b.Dedup), Acknowledge: Acknowledge(b.Acknowledge),
 	}
 	if p.SignedURLTTL == 0 {
 		p.SignedURLTTL = -1

@@ -7,6 +7,8 @@ import (
 	"io/fs"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/cairn-store/cairn/manifest"
 )
 
@@ -161,6 +163,13 @@ const sweepInterval = 10 * time.Minute
 
 // Run does what the store has to do by itself, until ctx is done.
 func (s *Store) Run(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return s.runSend(ctx) })
+	g.Go(func() error { return s.runSweep(ctx) })
+	return g.Wait()
+}
+
+func (s *Store) runSweep(ctx context.Context) error {
 	tick := time.NewTicker(sweepInterval)
 	defer tick.Stop()
 	for {

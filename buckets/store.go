@@ -64,6 +64,7 @@ type Policy struct {
 	MaxUploads   int           // under way, of one principal; 0 is 1000
 	UploadExpiry time.Duration // of an unfinished upload; 0 is 24 hours
 	Dedup        Dedup         // among whose files an upload may be told of bytes; "" is principal
+	Acknowledge  Acknowledge   // where a change is durable when it is answered; "" is remote
 }
 
 // Pieces are limits on the requests of uploads in pieces, for protocols that
@@ -95,6 +96,15 @@ const (
 	DedupPrincipal Dedup = "principal" // the uploader's own, and bases that it may read
 	DedupBucket    Dedup = "bucket"
 	DedupGlobal    Dedup = "global" // tells anybody what is stored
+)
+
+// An Acknowledge says where a change, and all that it rests on, is durable
+// when it is answered. The two differ where packs are sent behind.
+type Acknowledge string
+
+const (
+	AckRemote  Acknowledge = "remote"  // in the backend
+	AckJournal Acknowledge = "journal" // on this machine
 )
 
 type bucket struct {

@@ -60,6 +60,11 @@ func (s *parts) openChunks(ctx context.Context, d *domain, ix cas.Index) (err er
 		}
 		opts.Cache = d.cache
 	}
+	if d.journal {
+		if err := s.openJournal(d); err != nil {
+			return err
+		}
+	}
 	d.chunks, err = cas.Open(ctx, d.packs, ix, opts)
 	return err
 }
@@ -85,7 +90,11 @@ func openBackends(ctx context.Context, dir string, opts *Options) (*parts, error
 		if err != nil {
 			return nil, fmt.Errorf("backend %q: %w", name, err)
 		}
-		s.domains = append(s.domains, &domain{name: name, where: where, packs: packs})
+		d := &domain{name: name, where: where, packs: packs}
+		if d.journal, err = s.hasJournal(d); err != nil {
+			return nil, fmt.Errorf("backend %q: %w", name, err)
+		}
+		s.domains = append(s.domains, d)
 	}
 	return s, nil
 }

@@ -46,6 +46,13 @@ func crashWork(t *testing.T, f *crashfs.FS, opts *local.Options, ack func(promis
 		return
 	}
 	var wg sync.WaitGroup
+	if behind := opts.Buckets["demo"].Acknowledge == buckets.AckJournal; behind {
+		wg.Go(func() {
+			for n := 0; n < 20 && !f.Crashed(); n++ {
+				s.Send(ctx) // it may fail: the machine dies
+			}
+		})
+	}
 	for w := range uint64(3) {
 		wg.Go(func() {
 			r := rand.New(rand.NewPCG(7, w))

@@ -104,12 +104,13 @@ type parts struct {
 
 // A domain is a backend and the chunks in it.
 type domain struct {
-	name   string
-	where  Backend
-	packs  backend.Backend
-	empty  bool // without packs, when it was opened
-	chunks *cas.Store
-	cache  *diskcache.Cache // nil without one
+	name    string
+	where   Backend
+	packs   backend.Backend
+	empty   bool // without packs, when it was opened
+	journal bool // packs are sent behind
+	chunks  *cas.Store
+	cache   *diskcache.Cache // nil without one
 }
 
 func open(ctx context.Context, dir string, opts *Options) (*parts, error) {
@@ -121,6 +122,13 @@ func open(ctx context.Context, dir string, opts *Options) (*parts, error) {
 	for _, d := range s.domains {
 		if d.empty, err = isEmpty(ctx, d.packs); err != nil {
 			return nil, fmt.Errorf("backend %q: %w", d.name, err)
+		}
+		if d.empty && d.journal {
+			unsent, err := s.hasUnsent(d)
+			if err != nil {
+				return nil, fmt.Errorf("backend %q: %w", d.name, err)
+			}
+			d.empty = !unsent
 		}
 		empty = empty && d.empty
 	}

@@ -47,7 +47,7 @@ func TestOwnership(t *testing.T) {
 		if err := put(first, "late"); !errors.Is(err, backend.ErrOwned) {
 			t.Errorf("upload to who lost the packs: %v", err)
 		}
-		o, err := bucket(t, first, "a").Open(t.Context(), fileID(t, first, "before"), nil)
+		o, err := bucket(t, first, "a").Open(t.Context(), fileID(t, first, "a", "before"), nil)
 		must(t, err)
 		_, err = o.WriteTo(&bytes.Buffer{})
 		must(t, errors.Join(err, o.Close()))
@@ -62,8 +62,8 @@ func TestOwnership(t *testing.T) {
 		must(t, second.Close())
 		second, err = local.Open(t.Context(), two, options(false))
 		must(t, err)
-		fileID(t, second, "before")
-		fileID(t, second, "still")
+		fileID(t, second, "a", "before")
+		fileID(t, second, "a", "still")
 		if _, err := bucket(t, second, "a").StatPath(t.Context(), "late"); err == nil {
 			t.Error("what was refused is there")
 		}
@@ -71,9 +71,9 @@ func TestOwnership(t *testing.T) {
 	})
 }
 
-func fileID(t *testing.T, s *buckets.Store, path string) string {
+func fileID(t *testing.T, s *buckets.Store, in, path string) string {
 	t.Helper()
-	f, err := bucket(t, s, "a").StatPath(t.Context(), path)
+	f, err := bucket(t, s, in).StatPath(t.Context(), path)
 	must(t, err)
 	return f.ID
 }

@@ -136,19 +136,32 @@ func TestModelS3(t *testing.T) {
 // TestCrashS3 kills the process at many a write to its database. Requests
 // that it would have made later are not made.
 func TestCrashS3(t *testing.T) {
+	testCrashS3(t, buckets.AckRemote)
+}
+
+// TestCrashJournal is TestCrashS3 with packs that are sent behind.
+func TestCrashJournal(t *testing.T) {
+	testCrashS3(t, buckets.AckJournal)
+}
+
+func testCrashS3(t *testing.T, level buckets.Acknowledge) {
 	srv := s3test.Fake(t)
 	var opts local.Options // of the store at hand: one is worked on, and verified, before the next
+	on := func(f *crashfs.FS) {
+		opts.MetaFS, opts.DiskFS = f.VFS(), f.Disk("store/journal/far")
+	}
 	work := func(f *crashfs.FS, ack func(promise)) {
 		s3 := srv.Options(t)
 		s3.Attempts = 1
 		s3.Wrap = func(next aws.HTTPClient) aws.HTTPClient { return &mortal{f, next} }
-		opts = local.Options{Backends: map[string]local.Backend{"far": {S3: s3}}, PackSize: 256 << 10, MetaFS: f.VFS(),
-			Buckets: map[string]buckets.Policy{"demo": {Domain: "far", Compression: cas.Compression{Codec: cas.Zstd}}}}
+		opts = local.Options{Backends: map[string]local.Backend{"far": {S3: s3}}, PackSize: 256 << 10,
+			Buckets: map[string]buckets.Policy{"demo": {Domain: "far", Compression: cas.Compression{Codec: cas.Zstd}, Acknowledge: level}}}
+		on(f)
 		crashWork(t, f, &opts, ack)
 	}
 	crashfs.Run(t, &crashfs.Options{Limit: soak(8), Percents: []int{0, 100}}, work, func(t *testing.T, f *crashfs.FS, acked []promise) {
 		opts.Backends["far"].S3.Wrap = nil
-		opts.MetaFS = f.VFS()
+		on(f)
 		verifyCrash(t, &opts, acked)
 	})
 }

@@ -29,6 +29,7 @@ type Bucket struct {
 	Chunking          Chunking    `key:"chunking" doc:"how content is cut: a profile, or {profile: NAME}" default:"balanced"`
 	Digests           []string    `key:"digests" doc:"whole-file digests kept beside the root: sha256, blake3, md5"`
 	Dedup             Dedup       `key:"dedup" doc:"among whose files an upload may be told that bytes are there: principal, bucket, global" default:"principal"`
+	Acknowledge       Acknowledge `key:"acknowledge" doc:"of a backend in S3: where a change is durable when it is answered: remote (in S3) or journal (on this machine, sent behind)" default:"remote"`
 	Versioning        Versioning  `key:"versioning" doc:"true, false, or {enabled, keep, keep_for}"`
 	Trash             Duration    `key:"trash" doc:"how long deleted files can be brought back; off purges at once" default:"30d"`
 	UploadExpiry      Duration    `key:"upload_expiry" doc:"how long an unfinished upload is kept" default:"24h"`
@@ -188,6 +189,9 @@ func (c *checker) backend(k, n *yaml.Node, b *Bucket) {
 		c.problem(k, "bucket %q names no backend%s", k.Value, nearest("", names))
 	case !slices.Contains(names, b.Backend):
 		c.problem(get(n, "backend"), "there is no backend %q in storage.backends%s", b.Backend, nearest(b.Backend, names))
+	}
+	if of := c.cfg.backend(b.Backend); b.Acknowledge == "journal" && (of == nil || of.Type != "s3") {
+		c.problem(get(n, "acknowledge"), "acknowledge: journal is for backends in S3; backend %q is a directory, which answers no later", b.Backend)
 	}
 }
 

@@ -111,6 +111,14 @@ func (c *Config) backendNames() []string {
 	return slices.Sorted(maps.Keys(c.Storage.Backends))
 }
 
+// backend returns what is said of a backend, nil if nothing is.
+func (c *Config) backend(name string) *Backend {
+	if c == nil {
+		return nil
+	}
+	return c.Storage.Backends[name]
+}
+
 // ParseConfig reads alyx.yml: storage and auth.jwt are Cairn's and strict;
 // of server only Cairn's own keys are looked at, the rest is passed over.
 // ${NAME} in a value is what getenv returns for it. The error is Problems.

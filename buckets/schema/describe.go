@@ -26,8 +26,9 @@ func (*Duration) shape() (string, shape) {
 	return "duration", shape{"type": []string{"integer", "string", "boolean"}, "pattern": `^(0|off|([0-9]+(\.[0-9]+)?(ns|us|µs|ms|s|m|h|d|w))+)$`}
 }
 
-func (*TypeCheck) shape() (string, shape) { return "word", enum("strict", "sniff", "declared") }
-func (*Dedup) shape() (string, shape)     { return "word", enum("principal", "bucket", "global") }
+func (*TypeCheck) shape() (string, shape)   { return "word", enum("strict", "sniff", "declared") }
+func (*Acknowledge) shape() (string, shape) { return "word", enum("remote", "journal") }
+func (*Dedup) shape() (string, shape)       { return "word", enum("principal", "bucket", "global") }
 
 func (*Compression) shape() (string, shape) {
 	return "word or keys", shape{"enum": []any{"none", "gzip", "zstd", true, false}}

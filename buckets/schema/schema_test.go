@@ -24,8 +24,8 @@ func TestParse(t *testing.T) {
 		Backend: "local", Enabled: true, MaxFileSize: 5e9, MaxTotalSize: 200e9, MaxOwnerSize: 10e9,
 		AllowedTypes: []string{"application/pdf", "image/*"}, AllowedExtensions: []string{"pdf", "png", "jpg"},
 		TypeCheck: TypeStrict, Compression: Compression{"zstd", 9}, Chunking: "balanced", Digests: []string{"sha256", "md5"},
-		Dedup: DedupBucket, Versioning: Versioning{true, 20, Duration(90 * 24 * time.Hour)}, Trash: Duration(30 * 24 * time.Hour),
-		UploadExpiry: Duration(24 * time.Hour), SignedURLTTL: Duration(time.Hour),
+		Dedup: DedupBucket, Acknowledge: "remote", Versioning: Versioning{true, 20, Duration(90 * 24 * time.Hour)}, Trash: Duration(30 * 24 * time.Hour),
+		UploadExpiry: Duration(24 * time.Hour), MaxUploads: 1000, SignedURLTTL: Duration(time.Hour),
 		InlineTypes: []string{"image/png", "image/jpeg", "application/pdf"}, FileRules: true,
 		Rules: Rules{"auth.id != null", "file.owner == auth.id ||\n\"team\" in file.tags\n", "file.owner == auth.id", "file.owner == auth.id", "file.owner == auth.id", "auth.id != null"},
 	}

@@ -105,6 +105,15 @@ func (t *TypeCheck) parse(n *yaml.Node) error {
 	return err
 }
 
+// Acknowledge says where a change is durable when it is answered.
+type Acknowledge string
+
+func (a *Acknowledge) parse(n *yaml.Node) error {
+	word, err := oneOf(n, "remote", "journal")
+	*a = Acknowledge(word)
+	return err
+}
+
 // Dedup says among whose files an upload may be told that bytes are there.
 type Dedup string
 

@@ -53,7 +53,16 @@ func (t *target) open(ctx context.Context) (files, func() error, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	return directory{s}, s.Close, nil
+	return directory{s}, func() error { return t.leave(ctx, s) }, nil
+}
+
+// leave closes the store, once what is to be sent behind has been sent. If it
+// cannot be, it stays for the next command or server.
+func (t *target) leave(ctx context.Context, s *buckets.Store) error {
+	if err := s.Send(ctx); err != nil {
+		fmt.Fprintf(t.stderr, "cairn: what was stored is on this machine and will be sent later: %v\n", err)
+	}
+	return s.Close()
 }
 
 // store opens the target's directory, for what only works there.

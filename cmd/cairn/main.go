@@ -67,17 +67,19 @@ type target struct {
 	config, schema      string
 	take                bool // ownership of backends
 	json                bool
+	stderr              io.Writer
 }
 
 func newRoot() *cobra.Command {
 	t := &target{}
 	root := &cobra.Command{
-		Use:           "cairn",
-		Short:         "A file store that keeps the same bytes once",
-		SilenceErrors: true,
-		SilenceUsage:  true,
-		Version:       version,
-		Args:          cobra.ArbitraryArgs,
+		Use:              "cairn",
+		Short:            "A file store that keeps the same bytes once",
+		SilenceErrors:    true,
+		SilenceUsage:     true,
+		Version:          version,
+		Args:             cobra.ArbitraryArgs,
+		PersistentPreRun: func(cmd *cobra.Command, _ []string) { t.stderr = cmd.ErrOrStderr() },
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 {
 				return usageError{fmt.Errorf("there is no command %q", args[0])}

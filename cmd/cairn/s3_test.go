@@ -12,8 +12,10 @@ import (
 	"github.com/cairn-store/cairn/internal/s3test"
 )
 
-// s3Config is an alyx.yml of one backend in S3, and its schema.
-func s3Config(t *testing.T, s *s3test.Server) []string {
+const demoRules = "buckets:\n  demo: {rules: {create: \"true\", read: \"true\"}}\n"
+
+// s3Config is an alyx.yml of one backend in S3 with a schema.
+func s3Config(t *testing.T, s *s3test.Server, schema string) []string {
 	o := s.Options(t)
 	return declared(t, fmt.Sprintf(`
 auth: {jwt: {secret: a secret of at least 32 bytes for sure}}
@@ -22,14 +24,13 @@ storage:
     far:
       type: s3
       s3: {bucket: %q, prefix: %q, endpoint: %q, region: %q, access_key_id: %q, secret_access_key: %q, force_path_style: %v}
-`, o.Bucket, o.Prefix, o.Endpoint, o.Region, o.AccessKeyID, o.SecretAccessKey, o.PathStyle),
-		"buckets:\n  demo: {rules: {create: \"true\", read: \"true\"}}\n")
+`, o.Bucket, o.Prefix, o.Endpoint, o.Region, o.AccessKeyID, o.SecretAccessKey, o.PathStyle), schema)
 }
 
 // The command line works on S3 as it does on disk, and S3 alone is enough.
 func TestS3(t *testing.T) {
 	s3test.Each(t, func(t *testing.T, s *s3test.Server) {
-		sh := &shell{t, s3Config(t, s)}
+		sh := &shell{t, s3Config(t, s, demoRules)}
 		if out, _ := sh.run(0, "", "backend", "probe", "far"); strings.Count(out, " good ") < 10 {
 			t.Errorf("probe: %s", out)
 		}

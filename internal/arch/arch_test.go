@@ -29,6 +29,7 @@ var allowed = map[string][]string{
 	"backend/diskbackend":   {"backend"},
 	"backend/s3backend":     {"backend"},
 	"backend/owner":         {"backend"},
+	"backend/journal":       {"backend"},
 	"cas":                   {"backend"},
 	"cas/castest":           {"cas"},
 	"cas/diskcache":         {"cas"},

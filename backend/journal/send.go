@@ -1,0 +1,193 @@
+package journal
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"math"
+	"path"
+	"slices"
+	"time"
+
+	"github.com/cairn-store/cairn/backend"
+)
+
+// Send returns when every object that was begun before the call, and stayed,
+// is stored in the far backend. seal has those ended that still grow. Those
+// who call meanwhile share the next round.
+func (b *Backend) Send(ctx context.Context, seal func() error) error {
+	b.mu.Lock()
+	arrived := b.rounds
+	b.mu.Unlock()
+	select {
+	case b.turn <- struct{}{}:
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	defer func() { <-b.turn }()
+	b.mu.Lock()
+	if b.sent > arrived { // a round that began after this call has sent all
+		b.mu.Unlock()
+		return nil
+	}
+	b.rounds++
+	round := b.rounds
+	var open []*growing
+	for _, g := range b.growing {
+		open = append(open, g)
+	}
+	b.mu.Unlock()
+
+	if err := seal(); err != nil {
+		return err
+	}
+	for _, g := range open {
+		select {
+		case <-g.over:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	if err := b.sendWhole(ctx); err != nil {
+		return err
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.sent = round
+	return nil
+}
+
+// Run sends objects as they become whole, and has those that grow ended by
+// seal every now and then, until ctx is done.
+func (b *Backend) Run(ctx context.Context, every time.Duration, seal func() error) error {
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	told := ""
+	for {
+		var err error
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+			err = b.Send(ctx, seal)
+		case <-b.ended:
+			err = b.flush(ctx)
+		}
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case err == nil:
+			told = ""
+		case err.Error() != told:
+			told = err.Error()
+			b.log.Error("packs wait to be sent", "error", err)
+		}
+	}
+}
+
+// flush sends what is whole, unless somebody does already.
+func (b *Backend) flush(ctx context.Context) error {
+	select {
+	case b.turn <- struct{}{}:
+	default:
+		return nil
+	}
+	defer func() { <-b.turn }()
+	return b.sendWhole(ctx)
+}
+
+// sendWhole sends near objects in the order in which they were begun, up to
+// the first that still grows: what is far is what was stored up to some
+// moment. The caller has the turn.
+func (b *Backend) sendWhole(ctx context.Context) error {
+	all, err := b.nearby(ctx, "")
+	if err != nil {
+		return err
+	}
+	b.mu.Lock()
+	order := make(map[string]uint64)
+	for _, info := range all {
+		order[info.Key] = b.order[info.Key] // 0: of an earlier process
+	}
+	first := uint64(math.MaxUint64)
+	for _, g := range b.growing {
+		first = min(first, g.at)
+	}
+	b.mu.Unlock()
+	slices.SortFunc(all, func(x, y backend.Info) int {
+		// Those of earlier processes come first. Names of packs begin with
+		// the time at which they were begun.
+		return cmp.Or(cmp.Compare(order[x.Key], order[y.Key]), cmp.Compare(path.Base(x.Key), path.Base(y.Key)))
+	})
+	for _, info := range all {
+		if order[info.Key] >= first {
+			break
+		}
+		err := b.sendOne(ctx, info.Key)
+		if errors.Is(err, backend.ErrOwned) {
+			b.mu.Lock()
+			b.refused = err
+			b.mu.Unlock()
+		}
+		if err != nil {
+			return fmt.Errorf("journal: send %s: %w", info.Key, err)
+		}
+	}
+	return nil
+}
+
+// sendOne copies a near object that does not change any more.
+func (b *Backend) sendOne(ctx context.Context, key string) error {
+	info, err := b.near.Stat(ctx, key)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // deleted
+	}
+	if err == nil {
+		err = b.copy(ctx, info)
+	}
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil // deleted meanwhile
+	case errors.Is(err, fs.ErrExist): // sent by a process that got no further
+		there, serr := b.far.Stat(ctx, key)
+		if serr != nil {
+			return serr
+		}
+		if there.Size != info.Size {
+			return fmt.Errorf("%d bytes are stored of an object of %d: %w", there.Size, info.Size, err)
+		}
+	case err != nil:
+		return err
+	}
+	if _, err := b.near.Stat(ctx, key); errors.Is(err, fs.ErrNotExist) {
+		return b.far.Delete(ctx, key)
+	}
+	if err := b.near.Delete(ctx, key); err != nil {
+		return err
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	delete(b.order, key)
+	return nil
+}
+
+func (b *Backend) copy(ctx context.Context, info backend.Info) error {
+	w, err := b.far.Create(ctx, info.Key)
+	if err != nil {
+		return err
+	}
+	defer w.Abort() // after Commit it does nothing
+	buf := make([]byte, min(info.Size, 1<<20))
+	for off := int64(0); off < info.Size; off += int64(len(buf)) {
+		buf = buf[:min(int64(len(buf)), info.Size-off)]
+		if err := b.near.ReadAt(ctx, info.Key, buf, off); err != nil {
+			return err
+		}
+		if _, err := w.Write(buf); err != nil {
+			return err
+		}
+	}
+	return w.Commit()
+}

@@ -1,0 +1,39 @@
+package buckets
+
+import (
+	"context"
+	"errors"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/cairn-store/cairn/manifest"
+)
+
+// update runs a transaction as Store.update does, and returns when the change
+// is as durable as the bucket's answers are. Where packs are sent behind, all
+// of the domain's that there are by then must have arrived: so have the
+// chunks that were found stored, whoever stored them.
+func (b *Bucket) update(ctx context.Context, fn func(tx manifest.Tx) error) error {
+	if err := b.s.update(ctx, fn); err != nil || b.b.Acknowledge == AckJournal {
+		return err
+	}
+	return b.chunks.Send(ctx)
+}
+
+// Send returns when all that is durable on this machine is in the backends.
+func (s *Store) Send(ctx context.Context) error {
+	var errs []error
+	for _, c := range s.chunks {
+		errs = append(errs, c.Send(ctx))
+	}
+	return errors.Join(errs...)
+}
+
+// runSend sends packs behind until ctx is done.
+func (s *Store) runSend(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	for _, c := range s.chunks {
+		g.Go(func() error { return c.RunSend(ctx) })
+	}
+	return g.Wait()
+}

@@ -1,0 +1,75 @@
+package local
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+
+	"github.com/cairn-store/cairn/backend/diskbackend"
+	"github.com/cairn-store/cairn/backend/journal"
+	"github.com/cairn-store/cairn/buckets"
+)
+
+// A backend in S3 has a journal, DIR/journal/NAME, if a bucket is answered
+// for what is in it, or if packs were left there.
+
+func (s *parts) journalDir(d *domain) string { return filepath.Join(s.dir, "journal", d.name) }
+
+// hasJournal reports whether d needs one. It changes nothing.
+func (s *parts) hasJournal(d *domain) (bool, error) {
+	if d.where.S3 == nil {
+		return false, nil
+	}
+	for _, p := range s.opts.Buckets {
+		if p.Domain == d.name && p.Acknowledge == buckets.AckJournal {
+			return true, nil
+		}
+	}
+	return s.hasUnsent(d)
+}
+
+// hasUnsent reports whether packs wait in the journal of d.
+func (s *parts) hasUnsent(d *domain) (bool, error) {
+	dirs, err := s.readJournal(d, "packs")
+	for _, name := range dirs {
+		packs, err := s.readJournal(d, path.Join("packs", name))
+		if err != nil || len(packs) > 0 {
+			return err == nil, err
+		}
+	}
+	return false, err
+}
+
+func (s *parts) readJournal(d *domain, dir string) (names []string, err error) {
+	if s.opts.DiskFS != nil {
+		names, err = s.opts.DiskFS.ReadDir(dir)
+	} else {
+		var entries []os.DirEntry
+		entries, err = os.ReadDir(filepath.Join(s.journalDir(d), filepath.FromSlash(dir)))
+		for _, e := range entries {
+			names = append(names, e.Name())
+		}
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		err = nil
+	}
+	return names, err
+}
+
+// openJournal puts the journal before the packs of d.
+func (s *parts) openJournal(d *domain) error {
+	dir := s.journalDir(d)
+	if s.opts.DiskFS == nil {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return err
+		}
+	}
+	near, err := diskbackend.Open(dir, &diskbackend.Options{FS: s.opts.DiskFS})
+	if err != nil {
+		return err
+	}
+	d.packs = journal.New(near, d.packs, s.opts.Log)
+	return nil
+}

@@ -1,0 +1,67 @@
+package cas
+
+import (
+	"context"
+	"io/fs"
+	"time"
+
+	"github.com/cairn-store/cairn/backend"
+)
+
+// A sender is a backend that is durable near and sends packs far away behind.
+type sender interface {
+	backend.Backend
+
+	// Send returns when all packs that were begun before it are far away;
+	// seal ends the one that is being appended to.
+	Send(ctx context.Context, seal func() error) error
+	Run(ctx context.Context, every time.Duration, seal func() error) error
+}
+
+// sealEvery is how long what was appended stays in an open pack that could be
+// sent.
+const sealEvery = 5 * time.Second
+
+// Behind reports whether packs are sent behind: durable is then not yet as
+// durable as the backend makes it.
+func (s *Store) Behind() bool {
+	_, ok := s.b.(sender)
+	return ok
+}
+
+// Send returns when all that is durable is where the backend keeps it for
+// good.
+func (s *Store) Send(ctx context.Context) error {
+	if b, ok := s.b.(sender); ok {
+		return b.Send(ctx, func() error { return s.pack.sealCurrent(s.ctx) })
+	}
+	return nil
+}
+
+// RunSend sends packs behind until ctx is done, if the backend does so.
+func (s *Store) RunSend(ctx context.Context) error {
+	if b, ok := s.b.(sender); ok {
+		return b.Run(ctx, sealEvery, func() error { return s.pack.sealCurrent(s.ctx) })
+	}
+	return nil
+}
+
+// sealCurrent seals the pack that is being appended to, if there is one.
+func (p *packer) sealCurrent(ctx context.Context) error {
+	p.mu.Lock()
+	o, closed := p.cur, p.closed
+	if !closed {
+		p.cur = nil
+	}
+	p.mu.Unlock()
+	if closed {
+		return fs.ErrClosed
+	}
+	if o == nil {
+		return nil
+	}
+	o.seal(ctx)
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.err
+}
