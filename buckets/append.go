@@ -240,6 +240,7 @@ func (b *Bucket) appendVerified(ctx context.Context, row *uploadRow, in *parts, 
 			return err
 		}
 		held.Refs, held.Rest, held.Sums, held.Size = append(held.Refs, part.Refs...), part.Rest, part.Sums, held.Size+part.Size
+		held.Stats.NewBytes, held.Stats.StoredBytes = held.Stats.NewBytes+part.Stats.NewBytes, held.Stats.StoredBytes+part.Stats.StoredBytes
 		if held.Size > maxVerified {
 			return fmt.Errorf("%d bytes to be verified at once, at most %d are: %w", held.Size, maxVerified, ErrTooLarge)
 		}
@@ -373,6 +374,7 @@ func (b *Bucket) keepPart(ctx context.Context, row *uploadRow, part *manifest.Pa
 	next.Offset += part.Size
 	next.ExpiresAt = now().Add(b.b.UploadExpiry)
 	next.Sums = part.Sums
+	next.NewBytes, next.StoredBytes = row.NewBytes+part.Stats.NewBytes, row.StoredBytes+part.Stats.StoredBytes
 	if len(part.Refs) > 0 {
 		next.Parts++
 	}

@@ -66,6 +66,7 @@ func (b *Bucket) commitUpload(ctx context.Context, row *uploadRow) (*File, error
 	if err != nil {
 		return nil, wrapSpace(err)
 	}
+	u.stats.NewBytes, u.stats.StoredBytes = u.stats.NewBytes+row.NewBytes, u.stats.StoredBytes+row.StoredBytes
 	u.also = func(tx manifest.Tx, m *manifest.Manifest) error {
 		if v, err := tx.Value(ctx, kindUpload, b.uploadKey(row.ID)); row.Listed && err == nil {
 			now, err := parseUpload(row.ID, v)

@@ -85,7 +85,7 @@ func (b *Bucket) receivePart(ctx context.Context, row *uploadRow, longest int, n
 	if err := batch.Flush(); err != nil {
 		return false, err
 	}
-	if err := b.acknowledge(ctx, row, refs, got); err != nil {
+	if err := b.acknowledge(ctx, row, refs, batch.Stats(), got); err != nil {
 		return false, err
 	}
 	for i, r := range refs {
@@ -100,7 +100,7 @@ func (b *Bucket) receivePart(ctx context.Context, row *uploadRow, longest int, n
 }
 
 // acknowledge notes that the principal has had the chunks.
-func (b *Bucket) acknowledge(ctx context.Context, row *uploadRow, refs []cas.Ref, got *Received) error {
+func (b *Bucket) acknowledge(ctx context.Context, row *uploadRow, refs []cas.Ref, stats cas.BatchStats, got *Received) error {
 	if len(refs) == 0 {
 		return nil
 	}
@@ -126,6 +126,7 @@ func (b *Bucket) acknowledge(ctx context.Context, row *uploadRow, refs []cas.Ref
 				return err
 			}
 		}
+		row.NewBytes, row.StoredBytes = row.NewBytes+stats.NewBytes, row.StoredBytes+stats.StoredBytes
 		row.ExpiresAt = later(row.ExpiresAt, at.Add(b.b.UploadExpiry))
 		return nil
 	})

@@ -52,37 +52,39 @@ type UploadOptions struct {
 // An uploadRow is an Upload as it is kept. Its chunk references are in parts
 // beside it, as are the bytes after the last whole chunk.
 type uploadRow struct {
-	ID         string            `json:"id"`
-	Who        string            `json:"who"`
-	Header     string            `json:"header,omitempty"`
-	Name       string            `json:"name"`
-	Folder     string            `json:"folder,omitempty"`
-	Target     string            `json:"target,omitempty"`
-	MIMEType   string            `json:"mime_type,omitempty"` // declared
-	Metadata   map[string]any    `json:"metadata,omitempty"`
-	Tags       []string          `json:"tags,omitempty"`
-	OnConflict OnConflict        `json:"on_conflict"`
-	Skip       bool              `json:"skip_unchanged,omitempty"`
-	IfMatch    string            `json:"if_match,omitempty"`
-	Digests    []string          `json:"digests"`
-	Sums       map[string][]byte `json:"sums,omitempty"` // of what has arrived, but for the rest
-	Expect     map[string][]byte `json:"expect,omitempty"`
-	Chunker    string            `json:"chunker"`
-	Domain     string            `json:"domain"`
-	Length     int64             `json:"length"`
-	Offset     int64             `json:"offset"`
-	Parts      int               `json:"parts"`
-	Partial    bool              `json:"partial,omitempty"`
-	Joins      []string          `json:"joins,omitempty"`  // the parts that it is made of
-	Listed     bool              `json:"listed,omitempty"` // the parts are a list of chunks that are sent by themselves
-	Bases      []string          `json:"bases,omitempty"`
-	Chunks     int64             `json:"chunks,omitempty"`     // listed
-	LastChunk  uint32            `json:"last_chunk,omitempty"` // bytes of the last one listed
-	Received   int64             `json:"received,omitempty"`   // bytes of chunks that were new to the uploader
-	Manifest   string            `json:"manifest,omitempty"`   // that it has become
-	Expired    bool              `json:"expired,omitempty"`    // only remembered
-	CreatedAt  time.Time         `json:"created_at"`
-	ExpiresAt  time.Time         `json:"expires_at"`
+	ID          string            `json:"id"`
+	Who         string            `json:"who"`
+	Header      string            `json:"header,omitempty"`
+	Name        string            `json:"name"`
+	Folder      string            `json:"folder,omitempty"`
+	Target      string            `json:"target,omitempty"`
+	MIMEType    string            `json:"mime_type,omitempty"` // declared
+	Metadata    map[string]any    `json:"metadata,omitempty"`
+	Tags        []string          `json:"tags,omitempty"`
+	OnConflict  OnConflict        `json:"on_conflict"`
+	Skip        bool              `json:"skip_unchanged,omitempty"`
+	IfMatch     string            `json:"if_match,omitempty"`
+	Digests     []string          `json:"digests"`
+	Sums        map[string][]byte `json:"sums,omitempty"` // of what has arrived, but for the rest
+	Expect      map[string][]byte `json:"expect,omitempty"`
+	Chunker     string            `json:"chunker"`
+	Domain      string            `json:"domain"`
+	Length      int64             `json:"length"`
+	Offset      int64             `json:"offset"`
+	Parts       int               `json:"parts"`
+	Partial     bool              `json:"partial,omitempty"`
+	Joins       []string          `json:"joins,omitempty"`  // the parts that it is made of
+	Listed      bool              `json:"listed,omitempty"` // the parts are a list of chunks that are sent by themselves
+	Bases       []string          `json:"bases,omitempty"`
+	Chunks      int64             `json:"chunks,omitempty"`       // listed
+	LastChunk   uint32            `json:"last_chunk,omitempty"`   // bytes of the last one listed
+	NewBytes    int64             `json:"new_bytes,omitempty"`    // of chunks that were not stored before
+	StoredBytes int64             `json:"stored_bytes,omitempty"` // what they take
+	Received    int64             `json:"received,omitempty"`     // bytes of chunks that were new to the uploader
+	Manifest    string            `json:"manifest,omitempty"`     // that it has become
+	Expired     bool              `json:"expired,omitempty"`      // only remembered
+	CreatedAt   time.Time         `json:"created_at"`
+	ExpiresAt   time.Time         `json:"expires_at"`
 }
 
 const (

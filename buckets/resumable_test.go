@@ -56,6 +56,9 @@ func TestPieces(t *testing.T) {
 		}
 		f, err := b.Commit(t.Context(), up.ID)
 		must(t, err)
+		if f.NewBytes != int64(n) {
+			t.Errorf("%d bytes were new, want %d", f.NewBytes, n)
+		}
 		whole := put(t, b, "whole", string(content), &buckets.PutOptions{Digests: []string{"sha256"}})
 		if f.Checksums["root"] != whole.Checksums["root"] || f.Checksums["sha256"] != whole.Checksums["sha256"] || whole.NewBytes != 0 || f.Path() != "d/f.bin" || len(f.Tags) != 1 {
 			t.Errorf("%d bytes: %+v, whole %+v", n, f, whole)

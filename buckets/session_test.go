@@ -123,6 +123,9 @@ func TestListOverRestart(t *testing.T) {
 	must(t, err)
 	f, err := nobody().Commit(t.Context(), up.ID)
 	must(t, err)
+	if f.NewBytes != int64(len(content)) || f.StoredBytes < f.NewBytes {
+		t.Errorf("%d bytes were new, %d are stored", f.NewBytes, f.StoredBytes)
+	}
 	if got := read(t, nobody(), f.ID, nil); got != string(content) {
 		t.Error("it reads back otherwise")
 	}

@@ -20,6 +20,8 @@ type Part struct {
 	Rest []byte    // bytes after them that make no chunk yet: fewer than the splitter's Max
 	Size int64     // bytes that came in
 
+	Stats cas.BatchStats // what it has added to the store
+
 	Sums map[string][]byte // State of WriteOptions.Sums, all but Rest seen
 }
 
@@ -118,7 +120,8 @@ func (o *OpenPart) Flush() (*Part, cas.BatchStats, error) {
 	if err := o.b.Flush(); err != nil {
 		return nil, o.b.Stats(), err
 	}
-	return o.part, o.b.Stats(), nil
+	o.part.Stats = o.b.Stats()
+	return o.part, o.part.Stats, nil
 }
 
 // Close gives the part up if it has not been flushed.
