@@ -14,9 +14,9 @@ import (
 
 // Limits of reading from a remote backend.
 const (
-	runSize = 12 << 20  // bytes read by one request, unless one frame is longer
+	runSize = 16 << 20  // bytes read by one request, unless one frame is longer
 	runGap  = 128 << 10 // bytes between two pieces that are read in vain rather than asking twice
-	runs    = 8         // requests under way at a time, of all readers
+	runs    = 6         // requests under way at a time, of all readers
 )
 
 // WindowSize is how many plain bytes a reader that goes through a file in
@@ -24,8 +24,8 @@ const (
 // the same time. A window of it may take two requests, where a pack ends in
 // it; on the whole there are fewer than one for every 8 MiB.
 const (
-	WindowSize  = 12 << 20
-	longReaders = 3
+	WindowSize  = 16 << 20
+	longReaders = 2
 )
 
 // A Cache keeps the stored bytes of frames near. What it gives need not be
