@@ -203,6 +203,22 @@ func (s *Store) Missing(ctx context.Context, ds []Digest) ([]Digest, error) {
 	return missing, nil
 }
 
+// Lengths returns the plain bytes of each of ds, 0 for those that Missing
+// would return.
+func (s *Store) Lengths(ctx context.Context, ds []Digest) ([]uint32, error) {
+	entries := make([]ChunkEntry, len(ds))
+	if err := s.ix.Chunks(ctx, ds, entries); err != nil {
+		return nil, fmt.Errorf("cas: %w", err)
+	}
+	out := make([]uint32, len(ds))
+	for i := range entries {
+		if entries[i].Usable() {
+			out[i] = entries[i].Length
+		}
+	}
+	return out, nil
+}
+
 // AppendRecord makes a change to metadata durable in the packs, for Rebuild
 // to find. Records appended side by side share a frame and a Sync.
 func (s *Store) AppendRecord(ctx context.Context, record []byte) error {
