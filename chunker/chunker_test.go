@@ -248,6 +248,9 @@ func FuzzSplit(f *testing.F) {
 			if r := ref.split(g, q); n != r || steps > n {
 				t.Fatalf("%s: cut %d in %d steps, reference %d", s, n, steps, r)
 			}
+			if loop, loopSteps := inGo(g).cut(q); loop != n || loopSteps != steps {
+				t.Fatalf("%s: cut %d in %d steps, in Go %d in %d", s, n, steps, loop, loopSteps)
+			}
 			q = q[n:]
 		}
 		// Behind an insertion, a cut that both streams have is one from

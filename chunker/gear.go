@@ -29,7 +29,7 @@ const (
 //	C(n) = H(n) + 0x9e37*H(n-16)                                      mod 2^16
 //	F(n) = G64[p[n-1]] + G64[p[n-2]]<<1 + … + G64[p[n-64]]<<63        mod 2^64
 //
-// C is the filter, simple enough to be computed for 32 places at once with
+// C is the filter, simple enough to be computed for 64 places at once with
 // vector instructions; F is computed only where C lets a place pass. The chunk
 // ends at the first such n from min on, where strict bits must be zero below
 // normal and loose bits from there on, and at max at the latest.
@@ -42,6 +42,8 @@ type gear struct {
 	// loose has. The masks are for F.
 	limit                 uint32
 	strictMask, looseMask uint64
+
+	blocks bool // whether C may come from scanBlocks
 }
 
 func newGear(low, normal, high, strict, loose int) *gear {
@@ -52,6 +54,7 @@ func newGear(low, normal, high, strict, loose int) *gear {
 		limit:      1 << (32 - filter),
 		strictMask: leading(strict - filter),
 		looseMask:  leading(loose - filter),
+		blocks:     hasBlocks(),
 	}
 }
 
@@ -79,10 +82,9 @@ func (g *gear) cut(p []byte) (n, steps int) {
 		return len(p), 0
 	}
 	f := roller{p: p}
-	n = g.min - 1
-	c := warm(p, n)
+	s := newSieve(p, g.min-1, g.limit, g.blocks)
 	for {
-		if n, c = scan(p, n, c, g.limit); n == len(p) {
+		if n = s.next(); n == len(p) {
 			return n, f.steps
 		}
 		mask := g.strictMask
@@ -93,65 +95,6 @@ func (g *gear) cut(p []byte) (n, steps int) {
 			return n, f.steps
 		}
 	}
-}
-
-// warm returns C(n)<<16, for n of at least two halves.
-func warm(p []byte, n int) uint32 {
-	var c uint32
-	for i := n - half; i < n; i++ {
-		c = c<<1 + gearIn[p[i]] + gearOut[p[i-half]]
-	}
-	return c
-}
-
-// scan takes C(n)<<16 and returns the first m > n with C(m)<<16 < limit, and
-// that hash. Without one it returns len(p).
-//
-// Since H(n) = H(n-1)<<1 + G[p[n-1]] and shifts lose nothing but what mod 2^16
-// drops anyway, C has the same recurrence with one more term,
-//
-//	C(n) = C(n-1)<<1 + G[p[n-1]] + 0x9e37*G[p[n-17]]
-//
-// which costs one shift and two table look-ups a byte. The eight steps are
-// written out with a branch each because that is what compiles best: one test
-// for all eight takes half as long again.
-func scan(p []byte, n int, c, limit uint32) (int, uint32) {
-	in, out := p[n:], p[n-half:len(p)-half]
-	g, m := &gearIn, &gearOut
-	for len(in) >= 8 && len(out) >= 8 {
-		a, b := (*[8]byte)(in), (*[8]byte)(out)
-		if c = c<<1 + (g[a[0]] + m[b[0]]); c < limit {
-			return len(p) - len(in) + 1, c
-		}
-		if c = c<<1 + (g[a[1]] + m[b[1]]); c < limit {
-			return len(p) - len(in) + 2, c
-		}
-		if c = c<<1 + (g[a[2]] + m[b[2]]); c < limit {
-			return len(p) - len(in) + 3, c
-		}
-		if c = c<<1 + (g[a[3]] + m[b[3]]); c < limit {
-			return len(p) - len(in) + 4, c
-		}
-		if c = c<<1 + (g[a[4]] + m[b[4]]); c < limit {
-			return len(p) - len(in) + 5, c
-		}
-		if c = c<<1 + (g[a[5]] + m[b[5]]); c < limit {
-			return len(p) - len(in) + 6, c
-		}
-		if c = c<<1 + (g[a[6]] + m[b[6]]); c < limit {
-			return len(p) - len(in) + 7, c
-		}
-		if c = c<<1 + (g[a[7]] + m[b[7]]); c < limit {
-			return len(p) - len(in) + 8, c
-		}
-		in, out = in[8:], out[8:]
-	}
-	for i, b := range in {
-		if c = c<<1 + (g[b] + m[out[i]]); c < limit {
-			return len(p) - len(in) + i + 1, c
-		}
-	}
-	return len(p), c
 }
 
 // A roller computes F at rising places. Near the last place it rolls on from

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"testing"
 )
 
@@ -161,12 +162,13 @@ func TestShortPeriods(t *testing.T) {
 	}
 }
 
-// flood returns n bytes that pass g's filter as often as a two-byte period can
-// and never the strict or the loose rule.
-func flood(t testing.TB, g *gear, n int) []byte {
+// flood returns n bytes that pass g's filter once in a period and never the
+// strict or the loose rule.
+func flood(t testing.TB, g *gear, period, n int) []byte {
 	t.Helper()
 	for u := range 1 << 16 {
-		p := bytes.Repeat([]byte{byte(u), byte(u >> 8)}, 128)
+		unit := stream(strconv.Itoa(u), period)
+		p := bytes.Repeat(unit, 1+256/period)
 		passed, refused := 0, 0
 		candidates(p, min(g.loose, filterBits), func(_, _, zeros int) {
 			if passed++; zeros < g.loose-filterBits {
@@ -174,10 +176,10 @@ func flood(t testing.TB, g *gear, n int) []byte {
 			}
 		})
 		if passed > 0 && passed == refused {
-			return bytes.Repeat(p[:2], n/2)
+			return bytes.Repeat(unit, 1+n/period)[:n]
 		}
 	}
-	t.Fatalf("no period of two bytes floods %s", g)
+	t.Fatalf("no period of %d bytes floods %s", period, g)
 	return nil
 }
 
@@ -187,7 +189,7 @@ func TestWorkIsBoundedWhenTheFilterIsFlooded(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{"bulk", "media"} {
 		g := profile(t, name).(*gear)
-		p := flood(t, g, g.max)
+		p := flood(t, g, 2, g.max)
 		n, steps := g.cut(p)
 		if n != g.max || steps < n/4 || steps > n {
 			t.Errorf("%s: chunk of %d bytes took %d steps, want max and at most a step a byte", name, n, steps)

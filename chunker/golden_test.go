@@ -74,9 +74,15 @@ func checkGolden(line string, inputs map[string][]byte) (name string, err error)
 	if err != nil {
 		return "", err
 	}
-	got := strings.Trim(fmt.Sprint(cuts(s, p[:size])), "[]")
-	if want := strings.Join(fields[3:], " "); got != want {
-		return fields[2], fmt.Errorf("cuts moved:\n got %s\nwant %s", got, want)
+	ways := []Splitter{s}
+	if g, ok := s.(*gear); ok && g.blocks {
+		ways = append(ways, inGo(g))
+	}
+	for _, s := range ways {
+		got := strings.Trim(fmt.Sprint(cuts(s, p[:size])), "[]")
+		if want := strings.Join(fields[3:], " "); got != want {
+			return fields[2], fmt.Errorf("cuts moved:\n got %s\nwant %s", got, want)
+		}
 	}
 	return fields[2], nil
 }

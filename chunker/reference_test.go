@@ -94,8 +94,8 @@ func TestSplitAgreesWithReference(t *testing.T) {
 		for name, p := range inputs {
 			for at := 0; len(p) > 0; {
 				got, want := g.Split(p), r.split(g, p)
-				if got != want {
-					t.Fatalf("%s of %s at %d: cut %d, reference %d", g, name, at, got, want)
+				if loop := inGo(g).Split(p); got != want || loop != want {
+					t.Fatalf("%s of %s at %d: cut %d, in Go %d, reference %d", g, name, at, got, loop, want)
 				}
 				at, p = at+got, p[got:]
 			}

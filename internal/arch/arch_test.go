@@ -64,6 +64,7 @@ var only = map[string][]string{
 	"github.com/dunglas/httpsfv":    {"api/rufh"},
 	"github.com/spf13/cobra":        {"cmd/cairn"},
 	"github.com/rs/cors":            {"api"},
+	"golang.org/x/sys/cpu":          {"chunker"},
 }
 
 type pkg struct {
