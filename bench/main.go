@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 )
 
 func main() {
@@ -20,17 +21,22 @@ func main() {
 	cairn := flag.String("cairn", "", "cairn binary (default: built from this clone)")
 	peers := flag.String("peers", "restic,borg,kopia,desync,casync", "peers to look for on PATH")
 	overHTTP := flag.Bool("http", false, "compare uploads by the tus protocol with tusd's instead")
+	var far s3Options
+	flag.StringVar(&far.versitygw, "s3", "", "path of versitygw: measure Cairn over S3, beside rclone where there is one, instead")
+	flag.Int64Var(&far.size, "s3-size", 1<<30, "bytes of the file that -s3 stores")
+	flag.IntVar(&far.small, "s3-files", 20_000, "small files that -s3 stores")
+	flag.DurationVar(&far.delay, "s3-delay", 50*time.Millisecond, "what -s3 adds to every request in its second round")
 	rounds := flag.Int("rounds", 3, "rounds; the table shows medians")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	if err := run(ctx, *corpus, *dir, *cairn, strings.Split(*peers, ","), *rounds, *overHTTP); err != nil {
+	if err := run(ctx, *corpus, *dir, *cairn, strings.Split(*peers, ","), *rounds, *overHTTP, &far); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, corpus, dir, cairn string, peers []string, rounds int, overHTTP bool) error {
+func run(ctx context.Context, corpus, dir, cairn string, peers []string, rounds int, overHTTP bool, far *s3Options) error {
 	if dir == "" {
 		if info, err := os.Stat("/dev/shm"); err == nil && info.IsDir() {
 			dir = "/dev/shm"
@@ -46,6 +52,9 @@ func run(ctx context.Context, corpus, dir, cairn string, peers []string, rounds 
 		if out, err := exec.CommandContext(ctx, "go", "build", "-o", cairn, "./cmd/cairn").CombinedOutput(); err != nil {
 			return fmt.Errorf("build cairn: %w\n%s", err, out)
 		}
+	}
+	if far.versitygw != "" {
+		return runS3(ctx, work, cairn, far)
 	}
 	if overHTTP {
 		return runHTTP(ctx, work, cairn, rounds)

@@ -379,8 +379,19 @@ func (b *Bucket) keepPart(ctx context.Context, row *uploadRow, part *manifest.Pa
 		next.Parts++
 	}
 	err := b.s.keep(ctx, func(tx manifest.Tx) error {
-		if _, err := tx.Value(ctx, kindUpload, b.uploadKey(row.ID)); errors.Is(err, fs.ErrNotExist) {
+		v, err := tx.Value(ctx, kindUpload, b.uploadKey(row.ID))
+		if errors.Is(err, fs.ErrNotExist) {
 			return ErrNoUpload // cancelled meanwhile
+		}
+		if err != nil {
+			return err
+		}
+		now, err := parseUpload(row.ID, v)
+		if err != nil {
+			return err
+		}
+		if now.Expired { // meanwhile, and what came before is gone
+			return ErrUploadExpired
 		}
 		if len(part.Refs) > 0 {
 			if err := tx.PutValue(ctx, kindPart, b.partKey(row.ID, row.Parts), manifest.AppendRefs(nil, part.Refs)); err != nil {

@@ -95,6 +95,9 @@ func (b *Bucket) base(ctx context.Context, id string) (*baseSet, error) {
 		if err != nil {
 			return nil, withdrawn(err)
 		}
+		if row.Manifest != "" { // it has become a file
+			return b.base(ctx, row.Manifest)
+		}
 		key := fmt.Sprintf("%s %d", id, row.Parts)
 		return b.s.bases.acquire(ctx, key, row.Offset/minChunk(row)+1, func(add func(cas.Ref) error) error {
 			return b.eachPart(ctx, row, 0, func(refs []cas.Ref) error {

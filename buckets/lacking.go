@@ -100,15 +100,19 @@ func (b *Bucket) lacking(ctx context.Context, row *uploadRow, part int, first in
 				return nil, err
 			}
 		}
-		if err := l.tellReceived(ctx); err != nil {
+		if err := l.tellReceived(ctx, row); err != nil {
 			return nil, err
 		}
 	}
 	return l, l.askStore(ctx)
 }
 
-// tellBase marks what a base has.
+// tellBase marks what a base has. That of an upload by chunk list is what was
+// sent to it: anybody can list what he does not have.
 func (l *Lacking) tellBase(ctx context.Context, id string) error {
+	if row, err := l.b.findListed(ctx, id); err == nil && row.Manifest == "" {
+		return l.tellReceived(ctx, row)
+	}
 	set, err := l.b.base(ctx, id)
 	if set == nil || err != nil {
 		return err
@@ -124,9 +128,9 @@ func (l *Lacking) tellBase(ctx context.Context, id string) error {
 	})
 }
 
-// tellReceived marks what the principal has sent before.
-func (l *Lacking) tellReceived(ctx context.Context) error {
-	scope, at := l.b.receiptScope(l.row), time.Now()
+// tellReceived marks what the principal of an upload has sent before.
+func (l *Lacking) tellReceived(ctx context.Context, of *uploadRow) error {
+	scope, at := l.b.receiptScope(of), time.Now()
 	return l.each(ctx, func(i int64, refs []cas.Ref) error {
 		for k, r := range refs {
 			if n := i + int64(k); !l.has(n) {
@@ -143,7 +147,8 @@ func (l *Lacking) tellReceived(ctx context.Context) error {
 	})
 }
 
-// askStore turns what may be told into what must be sent.
+// askStore turns what may be told into what must be sent. A chunk that may be
+// told of and is listed with a length that it has not fails it.
 func (l *Lacking) askStore(ctx context.Context) error {
 	return l.each(ctx, func(i int64, refs []cas.Ref) error {
 		var ask []cas.Digest
@@ -152,18 +157,20 @@ func (l *Lacking) askStore(ctx context.Context) error {
 				ask = append(ask, r.Digest)
 			}
 		}
-		gone, err := l.b.chunks.Missing(ctx, ask)
+		lengths, err := l.b.chunks.Lengths(ctx, ask)
 		if err != nil {
 			return err
 		}
-		missing := make(map[cas.Digest]bool)
-		for _, d := range gone {
-			missing[d] = true
-		}
 		said := make(map[cas.Digest]bool)
 		for k, r := range refs {
-			n := i + int64(k)
-			if l.has(n) && !missing[r.Digest] || said[r.Digest] {
+			n, stored := i+int64(k), uint32(0)
+			if l.has(n) {
+				stored, lengths = lengths[0], lengths[1:]
+			}
+			if stored > 0 && stored != r.Length {
+				return fmt.Errorf("chunk %d of the list, %s, is listed with %d bytes and has %d: %w", l.First+n, r.Digest, r.Length, stored, ErrList)
+			}
+			if stored > 0 || said[r.Digest] {
 				l.clear(n)
 				continue
 			}

@@ -68,7 +68,7 @@ func (b *Bucket) receivePart(ctx context.Context, row *uploadRow, longest int, n
 	defer batch.Close()
 	var size int64
 	var ended error
-	for until := time.Now().Add(partTime); ended == nil && size < partSize && !time.Now().After(until); {
+	for until := time.Now().Add(partTime); ended == nil && size < partSize && len(said) < listPart && !time.Now().After(until); {
 		c, err := next()
 		if err == nil && len(c.Bytes) > longest {
 			err = fmt.Errorf("chunk %s has more than %d bytes: %w", c.Digest, longest, ErrChunkTooLarge)

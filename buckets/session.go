@@ -48,10 +48,13 @@ func (b *Bucket) AppendList(ctx context.Context, id string, at int64, next func(
 	if err != nil {
 		return nil, nil, err
 	}
+	if row.Manifest != "" {
+		return nil, nil, ErrComplete
+	}
 	if err := b.mayAppend(ctx, row); err != nil {
 		return nil, nil, err
 	}
-	part, first := row.Parts, at
+	part, first := -1, at // of what this call lists
 	for {
 		refs := make([]cas.Ref, 0, listPart)
 		var ended error
@@ -63,6 +66,9 @@ func (b *Bucket) AppendList(ctx context.Context, id string, at int64, next func(
 		}
 		if row, err = b.list(ctx, id, at, refs); err != nil {
 			return nil, nil, err
+		}
+		if part < 0 { // others may have listed since the row was looked at
+			part = row.Parts - min(1, len(refs))
 		}
 		if at += int64(len(refs)); ended == io.EOF {
 			break
@@ -154,6 +160,9 @@ func (b *Bucket) changeListed(ctx context.Context, id string, fn func(tx manifes
 		}
 		if row, err = parseUpload(id, v); err != nil {
 			return err
+		}
+		if row.Expired { // meanwhile, and its list with it
+			return ErrUploadExpired
 		}
 		if err := fn(tx, row); err != nil {
 			return err

@@ -14,9 +14,9 @@ import (
 
 // Limits of reading from a remote backend.
 const (
-	runSize = 12 << 20  // bytes read by one request, unless one frame is longer
+	runSize = 13 << 20  // bytes read by one request, unless one frame is longer: a window and its frames' headers
 	runGap  = 128 << 10 // bytes between two pieces that are read in vain rather than asking twice
-	runs    = 8         // requests under way at a time, of all readers
+	runs    = 6         // requests under way at a time, of all readers
 )
 
 // WindowSize is how many plain bytes a reader that goes through a file in
@@ -25,7 +25,7 @@ const (
 // it; on the whole there are fewer than one for every 8 MiB.
 const (
 	WindowSize  = 12 << 20
-	longReaders = 3
+	longReaders = 2
 )
 
 // A Cache keeps the stored bytes of frames near. What it gives need not be
@@ -201,12 +201,8 @@ func (s *Store) readRun(ctx context.Context, run []*piece) error {
 	}
 	defer func() { <-s.runs }()
 	n := int(run[len(run)-1].end() - run[0].off)
-	buf := *s.runBufs.Get().(*[]byte)
-	if cap(buf) < n {
-		buf = make([]byte, max(n, min(runSize, 4*n)))
-	}
-	buf = buf[:n]
-	defer s.runBufs.Put(&buf)
+	buf := s.runBuffer(n)
+	defer s.keepRunBuffer(buf)
 	if err := s.b.ReadAt(ctx, run[0].want.frame.Pack.Key(), buf, run[0].off); err != nil {
 		return s.giveUp(ctx, run, err)
 	}
@@ -222,6 +218,33 @@ func (s *Store) readRun(ctx context.Context, run []*piece) error {
 		})
 	}
 	return g.Wait()
+}
+
+// runBuffer returns a buffer of n bytes. Long ones are kept for good: garbage
+// of their size would double what the process takes.
+func (s *Store) runBuffer(n int) []byte {
+	if n <= FrameSize {
+		return s.sized(n)
+	}
+	select {
+	case buf := <-s.runBufs:
+		if cap(buf) >= n {
+			return buf[:n]
+		}
+	default:
+	}
+	return make([]byte, n, max(n, runSize))
+}
+
+func (s *Store) keepRunBuffer(buf []byte) {
+	if cap(buf) < runSize {
+		s.putBuf(buf)
+		return
+	}
+	select {
+	case s.runBufs <- buf:
+	default:
+	}
 }
 
 // giveUp settles the frames of a run that cannot be read. Where the pack ends

@@ -41,7 +41,7 @@ type Store struct {
 	cpu                 chan struct{}   // one token per core: hashing, encoding and decoding
 	units               sync.Pool       // of *unit
 	bufs                sync.Pool       // of *[]byte with room for a frame
-	runBufs             sync.Pool       // of *[]byte for what a request to a remote backend reads
+	runBufs             chan []byte     // free, for what a request to a remote backend reads
 }
 
 // Options are choices of Open; nil and zero values mean the defaults.
@@ -88,7 +88,7 @@ func Open(ctx context.Context, b backend.Backend, ix Index, opts *Options) (*Sto
 	s := &Store{
 		ctx: context.WithoutCancel(ctx), b: b, ix: ix, log: log, coder: coder,
 		remote: opts.Remote, near: opts.Cache, runs: make(chan struct{}, runs), long: make(chan struct{}, longReaders),
-		runBufs:  sync.Pool{New: func() any { return new([]byte) }},
+		runBufs:  make(chan []byte, runs),
 		pack:     newPacker(b, ix, size, seals),
 		frames:   newFrameCache(cache),
 		unitRoom: make(room, 4+3*n), frameRoom: make(room, 4+3*n),
@@ -201,6 +201,22 @@ func (s *Store) Missing(ctx context.Context, ds []Digest) ([]Digest, error) {
 		}
 	}
 	return missing, nil
+}
+
+// Lengths returns the plain bytes of each of ds, 0 for those that Missing
+// would return.
+func (s *Store) Lengths(ctx context.Context, ds []Digest) ([]uint32, error) {
+	entries := make([]ChunkEntry, len(ds))
+	if err := s.ix.Chunks(ctx, ds, entries); err != nil {
+		return nil, fmt.Errorf("cas: %w", err)
+	}
+	out := make([]uint32, len(ds))
+	for i := range entries {
+		if entries[i].Usable() {
+			out[i] = entries[i].Length
+		}
+	}
+	return out, nil
 }
 
 // AppendRecord makes a change to metadata durable in the packs, for Rebuild

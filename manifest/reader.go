@@ -31,6 +31,7 @@ const (
 
 	firstLong = 8 << 20 // likewise of a long reader that knows what is wanted
 	lastLong  = cas.WindowSize
+	longQueue = 5
 )
 
 // A Reader reads a version's content: an io.ReadSeekCloser, io.ReaderAt and
@@ -234,7 +235,11 @@ func (r *Reader) ahead() ([]byte, error) {
 			r.lengthen(r.until - r.pos)
 		}
 	}
-	for len(r.queue) < windowQueue && r.next < r.end() {
+	most := windowQueue
+	if r.long != nil {
+		most = longQueue // while one waits for its answer, the others come
+	}
+	for len(r.queue) < most && r.next < r.end() {
 		if err := r.fetch(); err != nil {
 			return nil, err
 		}
