@@ -145,7 +145,7 @@ func TestPutThroughFailures(t *testing.T) {
 
 // Where the server forgets what it had, a file that can be read again is.
 func TestPutOfWhatIsLost(t *testing.T) {
-	const size = 18 << 20
+	const size = 10 << 20
 	content := random(1, size)
 	forget := func(w *world) {
 		var n atomic.Int64
