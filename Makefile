@@ -37,11 +37,12 @@ check: fmt vet build
 
 # Everything: needs a C compiler for the race detector, and the network for
 # the static checker.
-test: fmt vet cross nginx $(VERSITYGW)
-	@echo "make test: uses Go and a C compiler (race detector); fetches $(STATICCHECK) and versitygw $(VERSITYGW_VERSION) through the Go module proxy"
+test: fmt vet cross build nginx $(VERSITYGW)
+	@echo "make test: uses Go and a C compiler (race detector); fetches $(STATICCHECK) and versitygw $(VERSITYGW_VERSION) through the Go module proxy; Node and npm for the TypeScript client"
 	@command -v cc >/dev/null || { echo "no C compiler: install gcc or clang (Debian: apt-get install gcc)"; exit 1; }
 	$(GO) run $(STATICCHECK) ./...
 	CAIRN_NGINX=$(NGINX) CAIRN_VERSITYGW=$(VERSITYGW) $(GO) test -race ./...
+	api/client/js/check.sh test
 
 # Builds and vets for every supported platform; the tests run on this one.
 cross:

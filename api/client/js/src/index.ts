@@ -1,0 +1,16 @@
+export {Client} from './client.js';
+export type {Capabilities, ClientOptions, Condition, CopyOptions, FileList, ListOptions, Patch, Signal, SignedURL, SignOptions, SignUploadOptions, UploadOptions} from './client.js';
+export type {Download, DownloadOptions} from './download.js';
+export {CairnError, IntegrityError, SourceChangedError} from './errors.js';
+export type {Problem} from './errors.js';
+export type {Progress, StoredFile} from './session.js';
+export type {Content, Source} from './source.js';
+export type {GetToken, TransportOptions} from './transport.js';
+export {cut} from './run.js';
+export {hex, newHasher} from './digest.js';
+export type {Hasher} from './digest.js';
+export {parseSplitter} from './splitter.js';
+export type {Splitter} from './splitter.js';
+export {ChunkList} from './wire.js';
+export type {Ref} from './wire.js';
+export type {components, operations, paths} from './openapi.js';

@@ -1,0 +1,172 @@
+import {CairnError, SourceChangedError} from './errors.js';
+import type {Source} from './source.js';
+import type {Transport} from './transport.js';
+import {chunksType, frame, frameHeader, type Ref} from './wire.js';
+
+export interface SenderOptions {
+  /** Requests under way at a time. */
+  concurrency?: number;
+  /** Bytes that the server takes in a request. */
+  maxBatch: number;
+  signal: AbortSignal;
+  onSent: (bytes: number) => void;
+}
+
+const smallestBatch = 256 * 1024;
+const firstBatch = 1024 * 1024;
+const largestBatch = 8 * 1024 * 1024;
+const quick = 1000; // milliseconds: batches that take less may grow
+const slow = 8000; // batches that take more shrink, so that little is lost with a request
+
+const queued = 32 * 1024; // chunks that wait to be sent, before cutting waits
+const remembered = 512 * 1024; // chunks that were queued, so that none is sent twice
+
+/**
+ * Sends chunks in batches, a few side by side. It holds places of chunks and
+ * reads the bytes when their turn comes, so memory does not grow with what waits.
+ */
+export class Sender {
+  private readonly queue: Ref[] = [];
+  private head = 0;
+  private readonly seen = new Set<number>();
+  private batch = firstBatch;
+  private active = 0;
+  private stopped = false;
+  private failure?: {err: unknown};
+  private readonly waiting: (() => void)[] = [];
+  private readonly abort = new AbortController();
+  private readonly onAbort = () => this.fail(this.options.signal.reason);
+
+  constructor(private readonly transport: Transport, private readonly source: Source, private readonly path: string, private readonly options: SenderOptions) {
+    options.signal.addEventListener('abort', this.onAbort, {once: true});
+  }
+
+  /** Queues a chunk and returns its size, or 0 when it was queued before. */
+  add(ref: Ref): number {
+    const view = new DataView(ref.digest.buffer, ref.digest.byteOffset);
+    const key = view.getUint32(0) * 2 ** 21 + (view.getUint32(4) >>> 11); // 53 bits, which a number holds exactly
+    if (this.seen.has(key)) return 0;
+    if (this.seen.size >= remembered) this.seen.clear();
+    this.seen.add(key);
+    this.queue.push(ref);
+    this.start();
+    return ref.size;
+  }
+
+  /** Forgets what was queued, for a server that misses it. */
+  forget(): void {
+    this.seen.clear();
+  }
+
+  /** Waits until there is room in the queue. */
+  async room(): Promise<void> {
+    while (!this.failure && this.length > queued) await this.change();
+    this.check();
+  }
+
+  /** Waits until everything is sent. */
+  async drain(): Promise<void> {
+    while (!this.failure && (this.length > 0 || this.active > 0)) await this.change();
+    this.check();
+  }
+
+  /** Ends what is under way. */
+  stop(): void {
+    this.stopped = true;
+    this.options.signal.removeEventListener('abort', this.onAbort);
+    this.abort.abort();
+  }
+
+  private get length(): number {
+    return this.queue.length - this.head;
+  }
+
+  private check(): void {
+    if (this.failure) throw this.failure.err;
+  }
+
+  private change(): Promise<void> {
+    return new Promise((resolve) => this.waiting.push(resolve));
+  }
+
+  private changed(): void {
+    for (const resolve of this.waiting.splice(0)) resolve();
+  }
+
+  private fail(err: unknown): void {
+    this.failure ??= {err};
+    this.abort.abort(err);
+    this.changed();
+  }
+
+  private start(): void {
+    // Full batches start at once, others when nothing is under way.
+    while (!this.failure && !this.stopped && this.active < (this.options.concurrency ?? 4) && this.length > 0) {
+      this.active++;
+      // A turn of its own lets the rest of a list be queued before the batch is taken.
+      void Promise.resolve()
+        .then(() => this.send(this.take()))
+        .catch((err) => this.fail(err))
+        .finally(() => {
+          this.active--;
+          this.start();
+          this.changed();
+        });
+    }
+  }
+
+  // take returns the chunks of the next batch.
+  private take(): Ref[] {
+    const limit = Math.min(this.batch, this.options.maxBatch);
+    const refs: Ref[] = [];
+    let bytes = 0;
+    while (this.length > 0) {
+      const next = this.queue[this.head];
+      if (refs.length > 0 && bytes + frameHeader + next.size > limit) break;
+      bytes += frameHeader + next.size;
+      refs.push(next);
+      this.head++;
+    }
+    if (this.head > 4096 && this.head * 2 > this.queue.length) {
+      this.queue.splice(0, this.head);
+      this.head = 0;
+    }
+    return refs;
+  }
+
+  private async send(refs: Ref[]): Promise<void> {
+    if (refs.length === 0) return;
+    const body = await this.read(refs);
+    const began = Date.now();
+    try {
+      await this.transport.send('POST', this.path + '/chunks', {
+        headers: {'Content-Type': chunksType},
+        body,
+        signal: this.abort.signal,
+        read: (res) => res.text(),
+      });
+    } catch (err) {
+      if (err instanceof CairnError && err.code === 'chunk-digest-mismatch') throw new SourceChangedError({cause: err});
+      throw err;
+    }
+    const took = Date.now() - began;
+    if (took < quick && body.length * 2 > this.batch) this.batch = Math.min(largestBatch, this.batch * 2);
+    if (took > slow) this.batch = Math.max(smallestBatch, this.batch / 2);
+    this.options.onSent(refs.reduce((n, r) => n + r.size, 0));
+  }
+
+  // read makes the body of a batch. Chunks that lie side by side are read at once.
+  private async read(refs: Ref[]): Promise<Uint8Array> {
+    const body = new Uint8Array(refs.reduce((n, r) => n + frameHeader + r.size, 0));
+    let at = 0;
+    for (let i = 0; i < refs.length; ) {
+      const begin = refs[i].offset;
+      let end = begin;
+      let j = i;
+      while (j < refs.length && refs[j].offset === end) end += refs[j++].size;
+      const bytes = await this.source.read(begin, end - begin);
+      for (; i < j; i++) at = frame(body, at, refs[i].digest, bytes.subarray(refs[i].offset - begin, refs[i].offset - begin + refs[i].size));
+    }
+    return body;
+  }
+}
