@@ -33,13 +33,24 @@ func (t *Handler) begin(w http.ResponseWriter, r *http.Request, b *buckets.Bucke
 	x := &exchange{Handler: t, w: w, r: r, b: b, version: number(r.Header, "Upload-Draft-Interop-Version"),
 		offset: number(r.Header, "Upload-Offset"), length: number(r.Header, "Upload-Length")}
 	x.complete, x.told = boolean(r.Header, "Upload-Complete")
-	if old := x.version == 5 || x.version == 6; old && !x.told && x.offset >= 0 && x.offset == x.length && r.ContentLength == 0 {
-		x.complete, x.told = true, true // tus-js-client, when a stream has ended just where the last request did
+	if x.version == 5 || x.version == 6 {
+		x.understand()
 	}
 	w.Header().Set("Cache-Control", "no-store")
 	w.Header().Set("Upload-Complete", "?0")
 	x.limits(nil)
 	return x, x.fits()
+}
+
+// understand reads requests as tus-js-client means them, which speaks the
+// versions 5 and 6: of an empty file it says nothing more than its length, and
+// where a stream ends just where the last request did, no more than that.
+func (x *exchange) understand() {
+	empty := x.offset < 0 && x.length == 0 && x.told
+	ended := x.offset >= 0 && x.offset == x.length && !x.told
+	if x.r.ContentLength == 0 && (empty || ended) {
+		x.complete, x.told = true, true
+	}
 }
 
 // find finds the upload that the request is about.

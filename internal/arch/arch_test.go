@@ -42,6 +42,7 @@ var allowed = map[string][]string{
 	"buckets/local":         {"*"},
 	"api":                   {"chunker", "buckets", "buckets/rules", "buckets/schema", "manifest", "cas", "api/client", "api/auth", "api/tus", "api/rufh"},
 	"api/tus":               {"buckets"},
+	"api/clienttest":        {},
 	"api/rufh":              {"buckets"},
 	"api/doctor":            {},
 	"api/auth":              {"buckets", "buckets/rules", "buckets/schema"},
