@@ -13,6 +13,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 # What tests need beside Go is kept here from one run to the next.
 TOOLS ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/cairn
 VERSITYGW_VERSION := v1.8.0
+CLIENTS := api/clienttest/node_modules/.package-lock.json
 VERSITYGW := $(TOOLS)/versitygw-$(VERSITYGW_VERSION)/versitygw
 NGINX = $(shell PATH=$$PATH:/usr/sbin command -v nginx)
 
@@ -37,11 +38,11 @@ check: fmt vet build
 
 # Everything: needs a C compiler for the race detector, and the network for
 # the static checker.
-test: fmt vet cross build nginx $(VERSITYGW)
-	@echo "make test: uses Go and a C compiler (race detector); fetches $(STATICCHECK) and versitygw $(VERSITYGW_VERSION) through the Go module proxy; Node and npm for the TypeScript client"
+test: fmt vet cross build nginx $(VERSITYGW) $(CLIENTS)
+	@echo "make test: uses Go and a C compiler (race detector); fetches $(STATICCHECK) and versitygw $(VERSITYGW_VERSION) through the Go module proxy; Node, with upload clients and the TypeScript client's tools from npm"
 	@command -v cc >/dev/null || { echo "no C compiler: install gcc or clang (Debian: apt-get install gcc)"; exit 1; }
 	$(GO) run $(STATICCHECK) ./...
-	CAIRN_NGINX=$(NGINX) CAIRN_VERSITYGW=$(VERSITYGW) $(GO) test -race ./...
+	CAIRN_CLIENTS=1 CAIRN_NGINX=$(NGINX) CAIRN_VERSITYGW=$(VERSITYGW) $(GO) test -race ./...
 	api/client/js/check.sh test
 
 # Builds and vets for every supported platform; the tests run on this one.
@@ -53,8 +54,9 @@ cross:
 	done
 
 # Long runs: more seeds, more crash points, more kills.
-soak: build nginx $(VERSITYGW)
-	CAIRN_NGINX=$(NGINX) CAIRN_VERSITYGW=$(VERSITYGW) CAIRN_SOAK=$${CAIRN_SOAK:-20} $(GO) test -count=1 -timeout 60m ./...
+soak: build nginx $(VERSITYGW) $(CLIENTS)
+	@command -v chromium >/dev/null || { apt-get update && apt-get install -y --no-install-recommends chromium; }
+	CAIRN_CLIENTS=1 CAIRN_NGINX=$(NGINX) CAIRN_BROWSER=$$(command -v chromium) CAIRN_VERSITYGW=$(VERSITYGW) CAIRN_SOAK=$${CAIRN_SOAK:-20} $(GO) test -count=1 -timeout 60m ./...
 
 # An S3 service for the tests, built once.
 $(VERSITYGW):
@@ -64,6 +66,12 @@ $(VERSITYGW):
 nginx:
 	@test -n "$(NGINX)" || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends nginx-light >/dev/null; } || \
 		echo "no nginx, and no apt-get that could install it: the tests with it are left out"
+
+# Upload clients of others, as their lock file names them.
+$(CLIENTS): api/clienttest/package-lock.json
+	@command -v npm >/dev/null || { apt-get update && apt-get install -y --no-install-recommends nodejs npm; }
+	cd api/clienttest && npm ci --ignore-scripts --no-audit --no-fund
+	@touch $@
 
 clean:
 	rm -rf bin
