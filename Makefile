@@ -57,6 +57,7 @@ cross:
 soak: build nginx $(VERSITYGW) $(CLIENTS)
 	@command -v chromium >/dev/null || { apt-get update && apt-get install -y --no-install-recommends chromium; }
 	CAIRN_CLIENTS=1 CAIRN_NGINX=$(NGINX) CAIRN_BROWSER=$$(command -v chromium) CAIRN_VERSITYGW=$(VERSITYGW) CAIRN_SOAK=$${CAIRN_SOAK:-20} $(GO) test -count=1 -timeout 60m ./...
+	api/client/js/check.sh soak
 
 # An S3 service for the tests, built once.
 $(VERSITYGW):
