@@ -33,8 +33,8 @@ func (b *Batch) appendNew(p *pending) (out appended, err error) {
 		}
 	}
 	at, err := s.pack.append(b.ctx, e.h, e.payload)
+	b.appended.Add(1) // first: others never takes it for another's
 	s.appended.Add(1)
-	b.appended.Add(1)
 	out.at.add(at)
 	out.added, out.stored = int64(len(rest)), int64(e.size())
 	return out, err

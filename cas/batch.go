@@ -64,8 +64,8 @@ type Batch struct {
 	data, segs *frameBuilder
 	mine       map[Digest]bool // new chunks of this batch, not yet known to the index
 
-	rawRun   atomic.Int32  // frames in a row that did not compress
-	appended atomic.Uint64 // frames of this batch; changed under Store.fresh
+	rawRun   atomic.Int32 // frames in a row that did not compress
+	appended atomic.Int64 // frames of this batch since it last forgot its chunks
 
 	unitsHeld, framesHeld atomic.Int32 // that take room
 
@@ -80,7 +80,7 @@ type pending struct {
 	kind  Kind
 	how   Compression
 	plain []byte
-	since uint64 // frames of others when the first of its chunks was looked up
+	since int64 // frames of others when its chunks were looked up, the earliest
 	ready chan struct{}
 	at    places        // nothing but these, if e is nil
 	sync  chan struct{} // closed when all before it is indexed

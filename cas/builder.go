@@ -7,11 +7,11 @@ type frameBuilder struct {
 	how   Compression
 	plain []byte
 	slots []Ref
-	since uint64 // frames of others when the first of slots was looked up
+	since int64 // frames of others when slots were looked up, the earliest
 }
 
 // add takes a chunk over, sending the frame on its way when it is full.
-func (f *frameBuilder) add(r Ref, chunk []byte, since uint64) error {
+func (f *frameBuilder) add(r Ref, chunk []byte, since int64) error {
 	if len(f.plain) > 0 && len(f.plain)+len(chunk) > FrameSize {
 		if err := f.send(); err != nil {
 			return err
@@ -20,7 +20,7 @@ func (f *frameBuilder) add(r Ref, chunk []byte, since uint64) error {
 	if f.plain == nil {
 		f.plain = f.b.s.getBuf()
 	}
-	if len(f.slots) == 0 {
+	if len(f.slots) == 0 || since < f.since { // units are looked up side by side
 		f.since = since
 	}
 	f.plain = append(f.plain, chunk...)
@@ -92,6 +92,7 @@ func (f *frameBuilder) forget() error {
 		return b.cause()
 	}
 	clear(b.mine)
+	b.appended.Store(0) // as others' from now on: some units were looked up before the index knew them
 	return nil
 }
 

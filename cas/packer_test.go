@@ -566,3 +566,19 @@ func TestSameBytesSideBySide(t *testing.T) {
 	}
 	checkStored(t, s, chunks...)
 }
+
+// What a batch has brought and need not remember any more is not stored again.
+func TestRepeatsBeyondMemory(t *testing.T) {
+	w := newWorld(t)
+	s := w.store(t, nil)
+	all := noise(seeded(t), 1<<20)
+	var chunks [][]byte
+	for range 4 {
+		for p := all; len(p) > 0; p = p[16:] {
+			chunks = append(chunks, p[:16])
+		}
+	}
+	if _, st := put(t, s, cas.Raw, chunks...); st.NewBytes != int64(len(all)) {
+		t.Errorf("%d bytes are said to be new, %d are", st.NewBytes, len(all))
+	}
+}

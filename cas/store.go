@@ -30,8 +30,8 @@ type Store struct {
 	coder               *coder
 	pack                *packer
 	group               group
-	appended            atomic.Uint64 // frames; changed under fresh
-	fresh               sync.Mutex    // held from asking whether chunks are new to appending them
+	appended            atomic.Int64 // frames; changed under fresh
+	fresh               sync.Mutex   // held from asking whether chunks are new to appending them
 	frames              *frameCache
 	near                Cache           // nil without one
 	runs                chan struct{}   // a token for each request to a remote backend that reads

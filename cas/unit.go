@@ -11,8 +11,8 @@ type unit struct {
 	ends    []int // of each chunk in buf
 	ds      []Digest
 	found   []found
-	since   uint64 // frames of others when it was looked up
-	counted bool   // it has taken room
+	since   int64 // frames of others when it was looked up
+	counted bool  // it has taken room
 	err     error
 	ready   chan struct{}
 	users   atomic.Int32 // that still read buf
@@ -24,9 +24,9 @@ type found struct {
 	at    place // to wait for, when it is on its way
 }
 
-// others counts the frames that others than b have appended: none is missed
-// that was appended before the call.
-func (b *Batch) others() uint64 {
+// others counts the frames that others than b have appended. It never counts
+// one that is appended after the call; b's own, just under way, may lower it.
+func (b *Batch) others() int64 {
 	all := b.s.appended.Load()
 	return all - b.appended.Load()
 }
