@@ -18,3 +18,6 @@ func CacheSize(s *Store) (kept, free int64) {
 	}
 	return c.size, free
 }
+
+// RoomTaken returns how much room units and frames under way take.
+func RoomTaken(s *Store) (units, frames int) { return len(s.unitRoom), len(s.frameRoom) }
