@@ -8,7 +8,6 @@ import (
 	"io"
 	"math/rand/v2"
 	"os"
-	"path/filepath"
 	"reflect"
 	"strconv"
 	"testing"
@@ -30,15 +29,6 @@ func options() *local.Options {
 	}
 }
 
-func open(t *testing.T, dir string) *buckets.Store {
-	t.Helper()
-	s, err := local.Open(context.Background(), dir, options())
-	if err != nil {
-		t.Fatal(err)
-	}
-	return s
-}
-
 func bucket(t *testing.T, s *buckets.Store, name string) *buckets.Bucket {
 	t.Helper()
 	b, err := s.Bucket(name)
@@ -51,34 +41,6 @@ func must(t *testing.T, err error) {
 	if err != nil {
 		t.Fatal(err)
 	}
-}
-
-func check(t *testing.T, dir string, repair bool) *local.Report {
-	t.Helper()
-	r, err := local.Check(context.Background(), dir, &local.CheckOptions{Options: *options(), Repair: repair})
-	if err != nil {
-		t.Fatalf("check: %v", err)
-	}
-	return r
-}
-
-// wantClean fails unless Check finds nothing.
-func wantClean(t *testing.T, dir, when string) {
-	t.Helper()
-	if r := check(t, dir, false); !r.OK || len(r.Problems) > 0 || len(r.Damaged) > 0 {
-		t.Fatalf("%s, check finds %+v, damaged %+v", when, r.Problems, r.Damaged)
-	}
-}
-
-// rebuild deletes the metadata database and makes it anew from the packs.
-func rebuild(t *testing.T, dir string) *local.Report {
-	t.Helper()
-	must(t, os.RemoveAll(filepath.Join(dir, "meta")))
-	r := check(t, dir, true)
-	if !r.Rebuilt {
-		t.Fatalf("nothing was rebuilt: %+v", r)
-	}
-	return r
 }
 
 // dump is all rows of a store by manifest ID.
