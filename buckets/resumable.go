@@ -297,6 +297,14 @@ func (b *Bucket) expireUpload(ctx context.Context, row *uploadRow) error {
 
 func (b *Bucket) dropUpload(ctx context.Context, row *uploadRow) error {
 	return b.s.keep(ctx, func(tx manifest.Tx) error {
+		v, err := tx.Value(ctx, kindUpload, b.uploadKey(row.ID))
+		if err != nil {
+			return notGone(err)
+		}
+		row, err := parseUpload(row.ID, v) // its list may have grown
+		if err != nil {
+			return err
+		}
 		if err := b.endUpload(ctx, tx, row); err != nil {
 			return err
 		}
