@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -33,7 +34,16 @@ type world struct {
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	w := &world{t: t, dir: t.TempDir()}
+	w := &world{t: t, dir: t.TempDir(), log: &safeBuffer{}}
+	t.Cleanup(func() {
+		if t.Failed() {
+			for l := range strings.SplitSeq(w.logged(), "\n") {
+				if strings.Contains(l, "level=ERROR") {
+					t.Log(l)
+				}
+			}
+		}
+	})
 	w.start()
 	return w
 }
@@ -48,7 +58,7 @@ func (w *world) start() {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	srv := httptest.NewServer(api.New(w.store, &api.Options{Dev: true, IdleTimeout: 2 * time.Second}))
+	srv := httptest.NewServer(api.New(w.store, &api.Options{Dev: true, IdleTimeout: 2 * time.Second, Log: logTo(w.log)}))
 	w.url = srv.URL
 	w.t.Cleanup(func() {
 		srv.Close()

@@ -15,7 +15,7 @@ type handover struct {
 }
 
 type holder struct {
-	interrupt func()        // asks it to stop, perhaps more than once; nil where it ends by itself soon
+	interrupt func()        // asks it to stop, perhaps more than once, and does not wait; nil where it ends by itself soon
 	done      chan struct{} // closed when it has
 }
 
@@ -40,10 +40,10 @@ func (s *Store) takeOver(ctx context.Context, key string, interrupt func()) (rel
 				close(me.done)
 			}, nil
 		}
-		h.mu.Unlock()
 		if other.interrupt != nil {
-			other.interrupt()
+			other.interrupt() // under the lock: never after it has given key back, when its connection may serve others
 		}
+		h.mu.Unlock()
 		select {
 		case <-other.done:
 		case <-time.After(100 * time.Millisecond): // ask again: it may have missed it

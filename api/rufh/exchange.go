@@ -1,6 +1,7 @@
 package rufh
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"hash"
@@ -127,12 +128,15 @@ func (x *exchange) append() error {
 		opts.Verify = body.verify
 	}
 	now, err := x.b.Append(x.r.Context(), x.up.ID, x.offset, body, opts)
+	if body.stopped.Load() { // its connection may take the deadline for its own end, and ends all requests with it
+		x.w.Header().Set("Connection", "close")
+	}
 	if now != nil {
 		x.up = now
 		x.describe()
 	}
 	if errors.Is(err, buckets.ErrOverrun) {
-		return errors.Join(err, x.b.Cancel(x.r.Context(), x.up.ID)) // nobody knows any more what the file was to be
+		return errors.Join(err, x.b.Cancel(context.WithoutCancel(x.r.Context()), x.up.ID)) // nobody knows any more what the file was to be
 	}
 	if err == nil && x.complete && x.up.Length >= 0 && x.up.Offset < x.up.Length {
 		return fmt.Errorf("the content ends at %d of %d: %w", x.up.Offset, x.up.Length, buckets.ErrLength)

@@ -4,6 +4,7 @@
 package tus
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -272,6 +273,9 @@ func (t *Handler) append(w http.ResponseWriter, r *http.Request, b *buckets.Buck
 		opts.Verify = sum.verify
 	}
 	now, err := b.Append(r.Context(), up.ID, offset, in, opts)
+	if body.stopped.Load() { // its connection may take the deadline for its own end, and ends all requests with it
+		w.Header().Set("Connection", "close")
+	}
 	if now != nil {
 		describe(w, now)
 		up = now
@@ -302,7 +306,7 @@ func (t *Handler) end(w http.ResponseWriter, r *http.Request, b *buckets.Bucket,
 		return nil
 	}
 	if up.Partial {
-		return b.JoinAll(r.Context(), up.ID)
+		return b.JoinAll(context.WithoutCancel(r.Context()), up.ID)
 	}
 	f, err := b.Commit(r.Context(), up.ID)
 	if err != nil {
