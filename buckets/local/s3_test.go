@@ -39,7 +39,7 @@ func TestS3Requests(t *testing.T) {
 	b := bucket(t, store, "b")
 	n.Take()
 
-	const size = 96 << 20
+	const size = 64 << 20
 	content := func() io.Reader { return io.LimitReader(rand.NewChaCha8([32]byte{7}), size) }
 	f, err := b.Put(t.Context(), "big", content(), nil)
 	must(t, err)
@@ -124,7 +124,7 @@ func TestModelS3(t *testing.T) {
 				m.dir = "store"
 				m.crash = func() { disk = disk.Crash(m.r.IntN(101), m.r.Uint64()) }
 				if s.Name == "fake" {
-					m.run(2, 500, 100)
+					m.run(2, 500, 250)
 				} else {
 					m.run(1, 250, 100) // a request to another process takes its time
 				}
