@@ -2,6 +2,7 @@ package client_test
 
 import (
 	"bytes"
+	"io"
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
@@ -89,4 +90,24 @@ func (b *breaker) Write(p []byte) (int, error) {
 		panic(http.ErrAbortHandler)
 	}
 	return b.ResponseWriter.Write(p)
+}
+
+// A server that dies under the first request of a client, and comes back, is
+// asked again.
+func TestStatSurvivesRestart(t *testing.T) {
+	asked := 0
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if asked++; asked == 1 {
+			panic(http.ErrAbortHandler)
+		}
+		io.WriteString(w, `{"id": "f_1", "size": 5}`)
+	}))
+	defer srv.Close()
+	c, err := client.New(srv.URL, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if f, err := c.Stat(t.Context(), "demo", "f_1", nil); err != nil || f.Size != 5 || asked != 2 {
+		t.Errorf("%+v, %v after %d requests", f, err, asked)
+	}
 }

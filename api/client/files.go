@@ -122,7 +122,12 @@ func (o *GetOptions) query() url.Values {
 
 // Stat describes the file (f_…) or version (m_…) id.
 func (c *Client) Stat(ctx context.Context, bucket, id string, opts *GetOptions) (*File, error) {
-	return c.file(ctx, &request{method: http.MethodGet, path: []string{bucket, id}, query: opts.query()})
+	var f *File
+	err := c.newTransfer(-1, nil).try(ctx, func(ctx context.Context, _ func(), _ int) (err error) {
+		f, err = c.file(ctx, &request{method: http.MethodGet, path: []string{bucket, id}, query: opts.query()})
+		return err
+	})
+	return f, err
 }
 
 // Open returns the content of the file or version id and its length. The
