@@ -158,6 +158,7 @@ func TestUnknownMembers(t *testing.T) {
 		"POST /api/files/demo/" + f.ID + "/copy": {`{"on_confict": "fail"}`},
 		"POST /api/files/demo/" + f.ID + "/sign": {`{"max_use": 1}`, `{"ips": "10.0.0.1"}`},
 		"POST /api/admin/keys":                   {`{"operator": true, "expires": "1h"}`, `{"operator": true} x`},
+		"POST /api/admin/migrate":                {`{"bucket": "demo"}`, `{"to": "local"}`, `{"bucket": "demo", "to": "local", "fast": true}`},
 		"POST /api/admin/signing-keys":           {`{"drop": true}`},
 		"POST /api/admin/explain":                {`{"bucket": "demo", "operation": "read", "file": "f"}`},
 	} {

@@ -150,6 +150,7 @@ func calls() []call {
 		{"/api/admin/keys", "GET", "/api/admin/keys", "", "", "", 200, nil},
 		{"/api/admin/keys", "POST", "/api/admin/keys", "", `{"operator": true}`, j, 201, nil},
 		{"/api/admin/keys/{key}", "DELETE", "/api/admin/keys/KEY", "", "", "", 204, nil},
+		{"/api/admin/migrate", "POST", "/api/admin/migrate", "", `{"bucket": "private", "to": "local"}`, j, 200, nil},
 		{"/api/admin/signing-keys", "POST", "/api/admin/signing-keys", "", `{}`, j, 200, nil},
 	})
 }

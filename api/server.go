@@ -144,6 +144,7 @@ func (s *Server) routes() []route {
 		{"/api/admin/explain", methods{"POST": s.operator(s.explain)}},
 		{"/api/admin/keys", methods{"GET": s.operator(s.keys), "POST": s.operator(s.newKey)}},
 		{"/api/admin/keys/{key}", methods{"DELETE": s.operator(s.dropKey)}},
+		{"/api/admin/migrate", methods{"POST": s.operator(s.migrate)}},
 		{"/api/admin/signing-keys", methods{"POST": s.operator(s.rotateSigning)}},
 	})
 }

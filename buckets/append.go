@@ -51,6 +51,7 @@ func (b *Bucket) Append(ctx context.Context, id string, offset int64, r io.Reade
 }
 
 func (b *Bucket) append(ctx context.Context, id string, offset int64, r io.Reader, opts *AppendOptions) (*Upload, error) {
+	b = b.pinned()
 	in := &interruptible{r: r, interrupt: opts.Interrupt}
 	row, release, err := b.holdUpload(ctx, id, in.stop)
 	if err != nil {
@@ -104,8 +105,8 @@ func (b *Bucket) mayAppend(ctx context.Context, row *uploadRow) error {
 	if err != nil {
 		return err
 	}
-	if row.Domain != b.b.Domain {
-		return errMoved
+	if row.Domain != b.domain() {
+		return ErrMoved
 	}
 	if row.Target == "" {
 		return u.mayCreate(ctx)
@@ -158,7 +159,7 @@ func (b *Bucket) appendParts(ctx context.Context, row *uploadRow, r io.Reader, o
 	}
 	var before *keeping
 	for {
-		part, more, rerr := in.next(ctx, b.chunks, before)
+		part, more, rerr := in.next(ctx, b.chunks(), before)
 		if err := before.wait(); err != nil || part == nil {
 			if part != nil {
 				part.Close()
@@ -231,7 +232,7 @@ func (k *keeping) wait() error {
 func (b *Bucket) appendVerified(ctx context.Context, row *uploadRow, in *parts, verify func() error) error {
 	var held manifest.Part
 	for {
-		open, more, rerr := in.next(ctx, b.chunks, nil)
+		open, more, rerr := in.next(ctx, b.chunks(), nil)
 		if open == nil {
 			return rerr
 		}
@@ -389,6 +390,9 @@ func (b *Bucket) keepPart(ctx context.Context, row *uploadRow, part *manifest.Pa
 		now, err := parseUpload(row.ID, v)
 		if err != nil {
 			return err
+		}
+		if b.moved(b.domain()) { // and what came lies where it was
+			return ErrMoved
 		}
 		if now.Expired { // meanwhile, and what came before is gone
 			return ErrUploadExpired

@@ -125,14 +125,14 @@ func (b *Bucket) assembled(ctx context.Context, row *uploadRow, rest []byte, s c
 			return nil
 		})
 	}
-	opts := &manifest.WriteOptions{Compression: b.b.Compression, Digests: digests, Segments: stored{b.s.meta.Segments(b.b.Domain), b.segments()}}
+	opts := &manifest.WriteOptions{Compression: b.b.Compression, Digests: digests, Segments: stored{b.s.meta.Segments(b.domain()), b.segments()}}
 	if len(digests) > 0 {
 		var err error
 		if opts.Sums, err = row.sums(); err != nil {
 			return nil, cas.BatchStats{}, err
 		}
 	}
-	return manifest.Assemble(ctx, b.chunks, refs, rest, s, opts)
+	return manifest.Assemble(ctx, b.chunks(), refs, rest, s, opts)
 }
 
 // beginAgain looks, before the commit, at the file that the upload becomes a
@@ -166,7 +166,7 @@ func (u *upload) expected(ctx context.Context, want map[string][]byte) error {
 		got := u.c.Digests[name]
 		if got == nil {
 			h := map[string]func() hash.Hash{"sha256": sha256.New, "sha512": sha512.New}[name]()
-			r := manifest.NewReader(ctx, u.b.chunks, u.b.segments(), u.c)
+			r := manifest.NewReader(ctx, u.b.chunks(), u.b.segments(), u.c)
 			_, err := io.Copy(h, r)
 			r.Close() // of a reader
 			if err != nil {
@@ -193,7 +193,7 @@ func checkExpect(want map[string][]byte) error {
 
 // sniffStored finds the type of content that is stored, and judges it.
 func (u *upload) sniffStored(ctx context.Context) error {
-	r := manifest.NewReader(ctx, u.b.chunks, u.b.segments(), u.c)
+	r := manifest.NewReader(ctx, u.b.chunks(), u.b.segments(), u.c)
 	defer r.Close()
 	head := make([]byte, min(u.c.Size, sniffBytes))
 	if _, err := io.ReadFull(r, head); err != nil {

@@ -17,7 +17,7 @@ func (b *Bucket) update(ctx context.Context, fn func(tx manifest.Tx) error) erro
 	if err := b.s.update(ctx, fn); err != nil || b.b.Acknowledge == AckJournal {
 		return err
 	}
-	return b.chunks.Send(ctx)
+	return b.chunks().Send(ctx)
 }
 
 // Send returns when all that is durable on this machine is in the backends.

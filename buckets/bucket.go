@@ -17,10 +17,10 @@ import (
 // A Bucket is a named policy over files, as one principal sees it: every
 // method first asks the store's authoriser. Its methods may run concurrently.
 type Bucket struct {
-	s      *Store
-	b      *bucket
-	chunks *cas.Store
-	who    *Principal
+	s   *Store
+	b   *bucket
+	pin string // the domain that an upload stores into; "" is the bucket's own at the time
+	who *Principal
 }
 
 // As returns the bucket as seen by who.
@@ -33,7 +33,8 @@ func (b *Bucket) As(who *Principal) *Bucket {
 // Name returns the bucket's name.
 func (b *Bucket) Name() string { return b.b.name }
 
-// Policy is what the bucket is set up to do, with defaults filled in.
+// Policy is what the bucket was set up to do when it was got, with defaults
+// filled in.
 func (b *Bucket) Policy() Policy { return b.b.Policy }
 
 // Chunker names how the bucket's new files are cut, with all parameters.
@@ -49,7 +50,7 @@ func (b *Bucket) whoID() string {
 // segments finds the segments of the bucket's files: in the metadata store
 // or, if it has lost one, in the packs.
 func (b *Bucket) segments() manifest.SegmentGetter {
-	return segments{b.s.meta.Segments(b.b.Domain), b.chunks}
+	return segments{b.s.meta.Segments(b.domain()), b.chunks()}
 }
 
 type segments struct {
@@ -204,7 +205,7 @@ func (b *Bucket) Open(ctx context.Context, id string, opts *GetOptions) (*Object
 	if err := b.useNow(ctx); err != nil {
 		return nil, err
 	}
-	return &Object{File: *b.file(f, m), Content: manifest.NewReader(ctx, b.chunks, b.segments(), &m.Content)}, nil
+	return &Object{File: *b.file(f, m), Content: manifest.NewReader(ctx, b.chunks(), b.segments(), &m.Content)}, nil
 }
 
 // List yields the files that opts choose and the list rule allows. A rule

@@ -19,7 +19,7 @@ func (b *Bucket) edit(ctx context.Context, req *Request, id, ifMatch string, opt
 		if err := change(tx, f, m); err != nil {
 			return err
 		}
-		if err := tx.PutFile(ctx, b.b.Domain, f); err != nil {
+		if err := tx.PutFile(ctx, b.domain(), f); err != nil {
 			return conflict(err)
 		}
 		cur, err := tx.Manifest(ctx, f.Current)
@@ -215,7 +215,7 @@ func (b *Bucket) purge(ctx context.Context, id, ifMatch string, opts *GetOptions
 	err = b.row(ctx, &Request{Op: OpDelete}, id, ifMatch, opts, func(tx manifest.Tx, f *manifest.File, m *manifest.Manifest) error {
 		out = b.file(f, m)
 		out.State = Purged
-		return tx.Purge(ctx, b.b.Domain, f.ID)
+		return tx.Purge(ctx, b.domain(), f.ID)
 	})
 	if err != nil {
 		return nil, err

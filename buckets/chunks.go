@@ -53,7 +53,7 @@ func (b *Bucket) Chunk(ctx context.Context, id, digest string, opts *GetOptions)
 	case nil:
 		return nil, ErrNoChunk
 	case errFound:
-		return b.chunks.Get(ctx, want, nil)
+		return b.chunks().Get(ctx, want, nil)
 	}
 	return nil, err
 }

@@ -31,6 +31,9 @@ func (u *upload) commit(ctx context.Context) (*File, error) {
 		if out, err = u.replay(ctx, tx); out != nil || err != nil {
 			return err
 		}
+		if err := u.here(ctx, tx); err != nil {
+			return err
+		}
 		old, err := u.current(ctx, tx)
 		if err != nil {
 			return err
@@ -54,7 +57,7 @@ func (u *upload) commit(ctx context.Context) (*File, error) {
 				out = u.b.file(old, cur)
 				out.Unchanged = true
 				if u.touch {
-					err = tx.PutFile(ctx, u.b.b.Domain, old)
+					err = tx.PutFile(ctx, u.b.domain(), old)
 				}
 				if err == nil && u.also != nil {
 					err = u.also(tx, cur)
@@ -70,7 +73,7 @@ func (u *upload) commit(ctx context.Context) (*File, error) {
 				return err
 			}
 		}
-		if err := errors.Join(u.here(ctx, tx), u.b.use(ctx, tx)); err != nil {
+		if err := u.b.use(ctx, tx); err != nil {
 			return err
 		}
 		if err := u.b.addVersion(ctx, tx, f, m); err != nil {
@@ -85,7 +88,7 @@ func (u *upload) commit(ctx context.Context) (*File, error) {
 			}
 		}
 		out = u.b.file(f, m)
-		return tx.PutFile(ctx, u.b.b.Domain, f)
+		return tx.PutFile(ctx, u.b.domain(), f)
 	})
 	if err != nil {
 		return nil, err
@@ -244,7 +247,7 @@ func (u *upload) recheck(ctx context.Context) error {
 	u.epoch = u.b.s.meta.Epoch()
 	var ds []cas.Digest
 	check := func() error {
-		missing, err := u.b.chunks.Missing(ctx, ds)
+		missing, err := u.b.chunks().Missing(ctx, ds)
 		if err == nil && len(missing) > 0 {
 			err = fmt.Errorf("%d chunks, %s among them: %w", len(missing), missing[0], ErrChunksGone)
 		}
@@ -264,6 +267,29 @@ func (u *upload) recheck(ctx context.Context) error {
 		return err
 	}
 	return check()
+}
+
+// follow brings the content to where the bucket was moved meanwhile.
+func (u *upload) follow(ctx context.Context) error {
+	there := *u.b
+	there.pin = ""
+	to := there.pinned()
+	c := u.b.copier(to)
+	defer c.Close()
+	if err := c.Content(ctx, u.c); err != nil {
+		return err
+	}
+	if err := c.Flush(ctx); err != nil {
+		return err
+	}
+	u.b = to
+	return u.recheck(ctx)
+}
+
+// copier copies from the bucket's domain to that of to.
+func (b *Bucket) copier(to *Bucket) *manifest.Copier {
+	return &manifest.Copier{From: b.chunks(), To: to.chunks(), Segments: b.segments(),
+		Keep: b.s.meta.Segments(to.domain()), How: b.b.Compression}
 }
 
 // now is the time as rows keep it.

@@ -98,7 +98,7 @@ func (c *composition) find(ctx context.Context, p *Piece, out *manifest.Piece) e
 	if out.Len < 0 {
 		out.Len = f.Size - p.Offset
 	}
-	if out.From = f.ManifestID; src.s == c.u.b.s && src.b.Domain == c.u.b.b.Domain {
+	if out.From = f.ManifestID; src.s == c.u.b.s && src.domain() == c.u.b.domain() {
 		return nil
 	}
 	r := &foreign{ctx: ctx, b: src, of: manifest.VersionID(f.ManifestID), off: out.Off, n: out.Len}
@@ -153,7 +153,7 @@ func (f *foreign) Read(p []byte) (int, error) {
 		if err != nil {
 			return 0, err
 		}
-		f.r = manifest.NewReader(f.ctx, f.b.chunks, f.b.segments(), c)
+		f.r = manifest.NewReader(f.ctx, f.b.chunks(), f.b.segments(), c)
 		f.in = io.NewSectionReader(f.r, f.off, f.n)
 	}
 	n, err := f.in.Read(p)

@@ -57,7 +57,7 @@ func (b *Bucket) joinable(ctx context.Context, ids []string) (length int64, whol
 		if err != nil {
 			return 0, false, err
 		}
-		if !row.Partial || row.Domain != b.b.Domain {
+		if !row.Partial || row.Domain != b.domain() {
 			return 0, false, fmt.Errorf("upload %s: %w", id, ErrPart)
 		}
 		whole = whole && row.Length >= 0 && row.Offset == row.Length
@@ -175,5 +175,5 @@ func (b *Bucket) content(ctx context.Context, id string) (Content, error) {
 	if err != nil {
 		return nil, err
 	}
-	return manifest.NewReader(ctx, b.chunks, b.segments(), c), nil
+	return manifest.NewReader(ctx, b.chunks(), b.segments(), c), nil
 }

@@ -4,14 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
+	"maps"
 	"time"
 
 	"github.com/cairn-store/cairn/buckets/rules"
 	"github.com/cairn-store/cairn/buckets/schema"
 	"github.com/cairn-store/cairn/cas"
 	"github.com/cairn-store/cairn/chunker"
-	"github.com/cairn-store/cairn/manifest"
 )
 
 // ErrBucketInUse reports a bucket that holds files and would be left out, or
@@ -31,6 +30,12 @@ func (s *Store) ApplySchema(ctx context.Context, sc *schema.Schema) error {
 
 // SetPolicies is ApplySchema for policies that no schema declares.
 func (s *Store) SetPolicies(ctx context.Context, policies map[string]Policy) error {
+	s.binding.Lock()
+	defer s.binding.Unlock()
+	policies = maps.Clone(policies)
+	if err := s.follow(ctx, policies); err != nil {
+		return fmt.Errorf("buckets: %w", err)
+	}
 	all := make(map[string]*bucket)
 	for name, p := range policies {
 		if s.chunks[p.Domain] == nil {
@@ -49,8 +54,6 @@ func (s *Store) SetPolicies(ctx context.Context, policies map[string]Policy) err
 		}
 		all[name] = &bucket{Policy: p, name: name, splitter: splitter}
 	}
-	s.binding.Lock()
-	defer s.binding.Unlock()
 	if err := s.bind(ctx, policies); err != nil {
 		return fmt.Errorf("buckets: %w", err)
 	}
@@ -81,98 +84,6 @@ func (p *Policy) fill() {
 	if p.Acknowledge == "" {
 		p.Acknowledge = AckRemote
 	}
-}
-
-// bound is the kind of values that name the domain in which a bucket's files
-// lie.
-const bound = "bucket"
-
-// bind ties every bucket to its domain, and unties those that are left out.
-// Commits check the tie, so that no upload that began before a move ends up in
-// the wrong place, or in none.
-func (s *Store) bind(ctx context.Context, policies map[string]Policy) error {
-	known, err := s.meta.Buckets(ctx)
-	if err != nil {
-		return err
-	}
-	for v, err := range s.meta.Values(ctx, bound, "") { // an upload may just be making the first file of any
-		if err != nil {
-			return err
-		}
-		known = append(known, v.Key)
-	}
-	return s.keep(ctx, func(tx manifest.Tx) error {
-		for _, name := range known {
-			p, ok := policies[name]
-			err := stays(ctx, tx, name, p.Domain, ok)
-			if err == nil && !ok {
-				err = tx.DropValue(ctx, bound, name)
-			}
-			if err != nil {
-				return err
-			}
-		}
-		for name, p := range policies {
-			if d, err := tx.Value(ctx, bound, name); err == nil && string(d) == p.Domain {
-				continue
-			}
-			if err := tx.PutValue(ctx, bound, name, []byte(p.Domain)); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-}
-
-// stays checks that the files of a bucket can still be found.
-func stays(ctx context.Context, tx manifest.Tx, name, domain string, declared bool) error {
-	u, err := tx.Usage(ctx, name)
-	if err != nil || u.Files+u.TrashedFiles == 0 {
-		return err
-	}
-	if !declared {
-		return fmt.Errorf("bucket %q is not declared, and holds %d files and %d in the trash: %w; declare it in --schema, or purge them",
-			name, u.Files, u.TrashedFiles, ErrBucketInUse)
-	}
-	was, err := tx.Value(ctx, bound, name)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err == nil && string(was) != domain {
-		return fmt.Errorf("bucket %q is moved from backend %q to %q, and holds %d files and %d in the trash: %w; copy them to a new bucket",
-			name, was, domain, u.Files, u.TrashedFiles, ErrBucketInUse)
-	}
-	return err
-}
-
-// errMoved says that the bucket moved while an upload was on its way.
-var errMoved = fmt.Errorf("the bucket's backend was changed during the upload: %w", ErrChunksGone)
-
-// here checks in a transaction that the bucket's files lie where u's content
-// was put.
-func (u *upload) here(ctx context.Context, tx manifest.Tx) error {
-	d, err := tx.Value(ctx, bound, u.b.b.name)
-	if errors.Is(err, fs.ErrNotExist) {
-		return ErrNoBucket
-	}
-	if err == nil && string(d) != u.b.b.Domain {
-		return errMoved
-	}
-	return err
-}
-
-// RestoreDomains notes in a database made anew in which domain the files of
-// each bucket lie.
-func RestoreDomains(ctx context.Context, meta manifest.Store, domains map[string]string) error {
-	_, err := meta.Update(ctx, func(tx manifest.Tx) error {
-		for bucket, d := range domains {
-			if err := tx.PutValue(ctx, bound, bucket, []byte(d)); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-	return err
 }
 
 // Policies are what the buckets of a schema are set up to do.

@@ -30,8 +30,8 @@ func (b *Bucket) Copy(ctx context.Context, id string, dst *Bucket, opts *CopyOpt
 	if put.OnConflict == "" {
 		put.OnConflict = ConflictNew
 	}
-	if b.b.Domain != dst.b.Domain {
-		r := manifest.NewReader(ctx, b.chunks, b.segments(), &m.Content)
+	if b.domain() != dst.domain() {
+		r := manifest.NewReader(ctx, b.chunks(), b.segments(), &m.Content)
 		defer r.Close()
 		return dst.Put(ctx, name, r, put)
 	}

@@ -176,8 +176,8 @@ func (u *upload) compose(ctx context.Context, pieces []Piece) error {
 		c.limit()
 	}
 	var err error
-	u.c, u.stats, err = manifest.Compose(ctx, u.b.chunks, c.pieces, c.content, u.splitter, &manifest.WriteOptions{
-		Compression: u.b.b.Compression, Digests: u.opts.Digests, Segments: stored{u.b.s.meta.Segments(u.b.b.Domain), u.b.segments()}})
+	u.c, u.stats, err = manifest.Compose(ctx, u.b.chunks(), c.pieces, c.content, u.splitter, &manifest.WriteOptions{
+		Compression: u.b.b.Compression, Digests: u.opts.Digests, Segments: stored{u.b.s.meta.Segments(u.b.domain()), u.b.segments()}})
 	if err != nil {
 		return err
 	}

@@ -157,7 +157,7 @@ func (l *Lacking) askStore(ctx context.Context) error {
 				ask = append(ask, r.Digest)
 			}
 		}
-		lengths, err := l.b.chunks.Lengths(ctx, ask)
+		lengths, err := l.b.chunks().Lengths(ctx, ask)
 		if err != nil {
 			return err
 		}
@@ -215,7 +215,7 @@ func (b *Bucket) receiptScope(row *uploadRow) string {
 	if b.who != nil && b.who.ID == "" && b.who.Grant == nil {
 		return row.ID
 	}
-	sum := sha256.Sum256([]byte(b.b.Domain + "\x00" + b.whoKey()))
+	sum := sha256.Sum256([]byte(b.domain() + "\x00" + b.whoKey()))
 	return hex.EncodeToString(sum[:])
 }
 

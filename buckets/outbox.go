@@ -81,14 +81,22 @@ var errBehind = errors.New("earlier changes are still to be made durable")
 // update runs a transaction and makes its records durable in the packs: the
 // metadata store decides, then the packs learn, then the caller may answer.
 func (s *Store) update(ctx context.Context, fn func(tx manifest.Tx) error) error {
-	settled := false
+	s.moving.RLock()
 	c, err := s.meta.Update(ctx, fn)
+	s.feed.note(c, err)
+	s.moving.RUnlock()
 	if c == nil {
 		if err == nil && !s.outbox.settled(s.meta.LastSeq()) {
 			err = errBehind // what fn saw may be lost yet
 		}
 		return wrapSpace(err)
 	}
+	return s.told(ctx, c, err)
+}
+
+// told brings a commit, which may have failed with err, to the packs.
+func (s *Store) told(ctx context.Context, c *manifest.Commit, err error) error {
+	settled := false
 	defer func() {
 		if !settled {
 			s.outbox.fail(c.Seq)
@@ -113,6 +121,8 @@ func (s *Store) update(ctx context.Context, fn func(tx manifest.Tx) error) error
 // keep runs a transaction that writes values and no rows. It says nothing of
 // rows, so it need not wait for what others have still to bring to the packs.
 func (s *Store) keep(ctx context.Context, fn func(tx manifest.Tx) error) error {
+	s.moving.RLock()
+	defer s.moving.RUnlock()
 	_, err := s.meta.Update(ctx, fn)
 	return wrapSpace(err)
 }

@@ -105,7 +105,7 @@ func (b *Bucket) sweepTrash(ctx context.Context, done *Swept) error {
 			if purged = err == nil && due(f); !purged {
 				return notGone(err)
 			}
-			return tx.Purge(ctx, b.b.Domain, f.ID)
+			return tx.Purge(ctx, b.domain(), f.ID)
 		})
 		if err != nil {
 			return err
@@ -142,7 +142,7 @@ func (b *Bucket) sweepVersions(ctx context.Context, done *Swept) error {
 			if dropped = before - f.Versions; dropped == 0 {
 				return nil
 			}
-			return tx.PutFile(ctx, b.b.Domain, f)
+			return tx.PutFile(ctx, b.domain(), f)
 		})
 		if err != nil {
 			return err

@@ -118,7 +118,7 @@ type upload struct {
 }
 
 func (b *Bucket) newUpload(opts *PutOptions) (*upload, error) {
-	u := &upload{b: b, splitter: b.b.splitter}
+	u := &upload{b: b.pinned(), splitter: b.b.splitter}
 	if opts != nil {
 		u.opts = *opts
 	}
@@ -314,6 +314,8 @@ func (u *upload) commitRetry(ctx context.Context) (*File, error) {
 			err = u.recheck(ctx)
 		case errOther:
 			_, err = u.mayUpdate(ctx, u.other)
+		case ErrMoved:
+			err = u.follow(ctx)
 		case errBehind:
 			u.touch, err = true, nil
 		default:
@@ -346,11 +348,11 @@ func (u *upload) take(ctx context.Context, r io.Reader) error {
 	if u.splitter == u.b.b.splitter {
 		pool = &u.b.b.chunkers
 	}
-	u.c, u.stats, err = manifest.Write(ctx, u.b.chunks, whole, u.splitter, &manifest.WriteOptions{
+	u.c, u.stats, err = manifest.Write(ctx, u.b.chunks(), whole, u.splitter, &manifest.WriteOptions{
 		Chunkers:    pool,
 		Compression: u.b.b.Compression,
 		Digests:     u.opts.Digests,
-		Segments:    u.b.s.meta.Segments(u.b.b.Domain),
+		Segments:    u.b.s.meta.Segments(u.b.domain()),
 		Progress:    u.opts.Progress,
 	})
 	return err

@@ -61,7 +61,7 @@ func (b *Bucket) ReceiveChunks(ctx context.Context, id string, next func() (Sent
 func (b *Bucket) receivePart(ctx context.Context, row *uploadRow, longest int, next func() (SentChunk, error), got *Received) (more bool, err error) {
 	var said []cas.Digest
 	var refs []cas.Ref
-	batch := b.chunks.NewBatch(ctx, &cas.BatchOptions{Compression: b.b.Compression, Emit: func(r cas.Ref) error {
+	batch := b.chunks().NewBatch(ctx, &cas.BatchOptions{Compression: b.b.Compression, Emit: func(r cas.Ref) error {
 		refs = append(refs, r)
 		return nil
 	}})

@@ -117,7 +117,7 @@ func (b *Bucket) NewUpload(ctx context.Context, name string, opts *UploadOptions
 	}
 	row := &uploadRow{ID: string(manifest.NewUploadID()), Who: b.whoKey(), Header: opts.Header, Name: u.name, Folder: u.folder,
 		Target: string(u.target), MIMEType: u.opts.MIMEType, Metadata: u.opts.Metadata, Tags: u.opts.Tags, OnConflict: u.opts.OnConflict,
-		IfMatch: u.opts.IfMatch, Digests: u.opts.Digests, Expect: opts.Expect, Joins: opts.joins, Partial: opts.Partial, Chunker: u.splitter.String(), Domain: b.b.Domain, Length: -1, CreatedAt: now()}
+		IfMatch: u.opts.IfMatch, Digests: u.opts.Digests, Expect: opts.Expect, Joins: opts.joins, Partial: opts.Partial, Chunker: u.splitter.String(), Length: -1, CreatedAt: now()}
 	if u.opts.SizeKnown {
 		row.Length = u.opts.Size
 	}
@@ -127,7 +127,10 @@ func (b *Bucket) NewUpload(ctx context.Context, name string, opts *UploadOptions
 		}
 	}
 	row.ExpiresAt = row.CreatedAt.Add(b.b.UploadExpiry)
-	err = b.s.keep(ctx, func(tx manifest.Tx) error { return b.beginUpload(ctx, tx, row) })
+	err = b.s.keep(ctx, func(tx manifest.Tx) error {
+		row.Domain = b.domain()
+		return b.beginUpload(ctx, tx, row)
+	})
 	if err != nil {
 		return nil, err
 	}

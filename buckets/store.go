@@ -31,6 +31,11 @@ type Store struct {
 	chunks  map[string]*cas.Store              // by domain
 	buckets atomic.Pointer[map[string]*bucket] // never changed, only replaced
 	binding sync.Mutex                         // held while buckets is replaced
+	moving  sync.RWMutex                       // held by every change; for writing by the end of a move, after binding
+	feed    *feed                              // under moving; of the move that is under way, else nil
+
+	migrating sync.Mutex // held by the move
+
 	rules   *ruleBook
 	auth    Authorizer
 	log     *slog.Logger
@@ -156,13 +161,14 @@ func (s *Store) lookup(name string) *bucket { return (*s.buckets.Load())[name] }
 
 // Bucket returns the bucket of that name, for trusted callers; Bucket.As
 // narrows it to a principal. An unknown name is ErrNoBucket. It keeps the
-// policy of this moment, except that access is always decided by the newest.
+// policy of this moment, except that access is always decided by the newest,
+// and that files are where they are.
 func (s *Store) Bucket(name string) (*Bucket, error) {
 	b := s.lookup(name)
 	if b == nil {
 		return nil, fmt.Errorf("bucket %q: %w", name, ErrNoBucket)
 	}
-	return &Bucket{s: s, b: b, chunks: s.chunks[b.Domain]}, nil
+	return &Bucket{s: s, b: b}, nil
 }
 
 // Buckets returns the names of all buckets, sorted.

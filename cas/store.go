@@ -233,6 +233,9 @@ func (s *Store) AppendRecord(ctx context.Context, record []byte) error {
 	return nil
 }
 
+// Remote reports whether the backend is far away: see Options.
+func (s *Store) Remote() bool { return s.remote }
+
 // acquire takes a core, release gives it back.
 func (s *Store) acquire() { s.cpu <- struct{}{} }
 func (s *Store) release() { <-s.cpu }

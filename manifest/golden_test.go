@@ -82,6 +82,7 @@ func fixedRecords(t testing.TB) []manifest.Record {
 		{Purged: fixedFile},
 		{Dropped: fixedVersion},
 		{Doomed: &cas.PackID{1, 2, 3, 15: 16}},
+		{Home: &manifest.Home{Bucket: "archive", Move: 2, From: "disk"}},
 	}
 }
 

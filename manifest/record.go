@@ -17,6 +17,7 @@ type Record struct {
 	Purged   FileID      // the file and all its versions are gone
 	Dropped  VersionID   // the version is gone
 	Doomed   *cas.PackID // the pack's deletion has begun: its chunks don't count
+	Home     *Home       // where a bucket's files lie from now on
 }
 
 // Types of records. They are part of the format.
@@ -26,6 +27,7 @@ const (
 	recordPurged   = 3
 	recordDropped  = 4
 	recordDoomed   = 5
+	recordHome     = 6
 
 	recordsVersion = 1
 )
@@ -59,6 +61,9 @@ func (r *Record) encode() (typ byte, body []byte, err error) {
 		return recordDropped, []byte(r.Dropped), checkID(string(r.Dropped), versionPrefix)
 	case r.Doomed != nil:
 		return recordDoomed, r.Doomed[:], nil
+	case r.Home != nil:
+		body, err = r.Home.AppendBinary(nil)
+		return recordHome, body, err
 	}
 	return 0, nil, fmt.Errorf("manifest: empty record")
 }
@@ -113,6 +118,9 @@ func decodeRecord(typ byte, body []byte) (r Record, err error) {
 			id := cas.PackID(body)
 			r.Doomed = &id
 		}
+	case recordHome:
+		r.Home = new(Home)
+		err = r.Home.UnmarshalBinary(body)
 	default:
 		ok = false
 	}

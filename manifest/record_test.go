@@ -57,6 +57,8 @@ func TestAppendRecordsRefuses(t *testing.T) {
 		{Dropped: manifest.VersionID(fixedFile)},
 		{File: &manifest.File{TotalSize: -1}},
 		{Manifest: &manifest.Manifest{Content: manifest.Content{Size: 1}}},
+		{Home: &manifest.Home{Bucket: "b"}},
+		{Home: &manifest.Home{Move: 1}},
 	} {
 		if p, err := manifest.AppendRecords(nil, []manifest.Record{r}); err == nil {
 			t.Errorf("%+v is encoded as %x", r, p)
@@ -75,7 +77,7 @@ func TestDecodeRecordsRefuses(t *testing.T) {
 	tests := map[string][]byte{
 		"nothing":              {},
 		"another version":      {2},
-		"unknown type":         record(6, 1),
+		"unknown type":         record(7, 1),
 		"type 0":               record(0),
 		"type alone":           {1, 3},
 		"longer than the rest": {1, 3, 38, 'f', '_'},
@@ -84,6 +86,7 @@ func TestDecodeRecordsRefuses(t *testing.T) {
 		"short ID":             record(3, id[:37]...),
 		"short pack ID":        record(5, make([]byte, 15)...),
 		"damaged row":          record(1, 1, 1),
+		"home of no bucket":    record(6, 1, 2, 1, 1),
 		"manifest of no root":  record(2, 1),
 	}
 	for name, p := range tests {

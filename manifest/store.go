@@ -74,6 +74,10 @@ type Store interface {
 	// some.
 	Buckets(ctx context.Context) ([]string, error)
 
+	// Marks yields, in any order, the marks of all files and versions that are
+	// gone for good.
+	Marks(ctx context.Context) iter.Seq2[Record, error]
+
 	// Ready returns nil, or why nothing can be changed now.
 	Ready() error
 
@@ -119,6 +123,9 @@ type Tx interface {
 
 	// DropManifest removes a version's row for good.
 	DropManifest(ctx context.Context, id VersionID) error
+
+	// PutHome writes the record of h to the packs of domain. It is no row.
+	PutHome(ctx context.Context, domain string, h *Home) error
 
 	// Purge removes a file and all its versions for good.
 	Purge(ctx context.Context, domain string, id FileID) error

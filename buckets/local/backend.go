@@ -29,6 +29,8 @@ type Backend struct {
 	// SingleWriter says, of a service in S3 without conditional PUT, that
 	// no other store will ever write there.
 	SingleWriter bool
+
+	FS diskbackend.FS // replaces the operating system's files, for tests
 }
 
 // place names what a wrong place would be corrected by.
@@ -43,12 +45,16 @@ func (b *Backend) open(ctx context.Context, opts *Options) (backend.Backend, err
 	if b.S3 != nil {
 		return s3backend.Open(ctx, b.S3)
 	}
-	if opts.DiskFS == nil {
+	fs := b.FS
+	if fs == nil {
+		fs = opts.DiskFS
+	}
+	if fs == nil {
 		if err := os.MkdirAll(b.Path, 0o700); err != nil {
 			return nil, err
 		}
 	}
-	return diskbackend.Open(b.Path, &diskbackend.Options{FS: opts.DiskFS})
+	return diskbackend.Open(b.Path, &diskbackend.Options{FS: fs})
 }
 
 // openChunks opens the chunk store of d, which knows its chunks by ix.

@@ -54,7 +54,7 @@ func rename(from, to string, opts *Options) error {
 func (s *parts) replay(ctx context.Context) error {
 	packs := make(map[*domain][]cas.PackEntry)
 	doomed := make(map[cas.PackID]bool)
-	homes := make(map[string]string) // of buckets
+	found := make(homes)
 	for _, d := range s.domains {
 		for p, err := range d.chunks.Packs(ctx) {
 			if err != nil {
@@ -63,7 +63,7 @@ func (s *parts) replay(ctx context.Context) error {
 			packs[d] = append(packs[d], p)
 		}
 		for _, p := range packs[d] {
-			if err := s.replayRecords(ctx, d, p, doomed, homes); err != nil {
+			if err := s.replayRecords(ctx, d, p, doomed, found); err != nil {
 				return err
 			}
 		}
@@ -81,11 +81,11 @@ func (s *parts) replay(ctx context.Context) error {
 	if err := s.meta.Reindex(ctx); err != nil {
 		return err
 	}
-	return buckets.RestoreDomains(ctx, s.meta, homes)
+	return buckets.RestoreHomes(ctx, s.meta, found.all())
 }
 
 // replayRecords restores the rows that the records of a pack describe.
-func (s *parts) replayRecords(ctx context.Context, d *domain, p cas.PackEntry, doomed map[cas.PackID]bool, homes map[string]string) error {
+func (s *parts) replayRecords(ctx context.Context, d *domain, p cas.PackEntry, doomed map[cas.PackID]bool, found homes) error {
 	_, err := d.chunks.Walk(ctx, p, func(f *cas.Frame) error {
 		if f.Damage != nil || f.Entry.Kind != cas.KindRecord {
 			return nil
@@ -103,9 +103,7 @@ func (s *parts) replayRecords(ctx context.Context, d *domain, p cas.PackEntry, d
 				return fmt.Errorf("record in pack %s at %d: %w", p.ID, f.Entry.Offset, err)
 			}
 			for _, r := range rs {
-				if r.File != nil {
-					homes[r.File.Bucket] = d.name
-				}
+				found.note(d.name, &r)
 				if r.Doomed != nil {
 					doomed[*r.Doomed] = true
 				}

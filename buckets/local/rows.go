@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 
+	"github.com/cairn-store/cairn/buckets"
 	"github.com/cairn-store/cairn/cas"
 	"github.com/cairn-store/cairn/manifest"
 )
@@ -46,7 +47,10 @@ func (l *recordLog) add(domain string, rs []manifest.Record) {
 
 // rows checks every file and version: that its chunks can be read, that its
 // row is what the packs say, and mends the packs where they lag behind.
-func (c *checker) rows(ctx context.Context) error {
+func (c *checker) rows(ctx context.Context) (err error) {
+	if c.homes, err = buckets.Homes(ctx, c.s.meta); err != nil {
+		return err
+	}
 	for f, err := range c.s.meta.All(ctx) {
 		if err != nil {
 			return err
@@ -84,9 +88,13 @@ func (c *checker) rows(ctx context.Context) error {
 	return nil
 }
 
-// domainOf finds where a file's content lies: where the policy of its bucket
-// says or, without one, where its record was found.
+// domainOf finds where a file's content lies: where the database says or, if
+// it has never been told, where the policy of its bucket does or, without one,
+// where its record was found.
 func (c *checker) domainOf(f *manifest.File) *domainChecker {
+	if h, ok := c.homes[f.Bucket]; ok && h.Domain != "" {
+		return c.domains[h.Domain]
+	}
 	if p, ok := c.opts.Buckets[f.Bucket]; ok {
 		return c.domains[p.Domain]
 	}

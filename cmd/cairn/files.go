@@ -37,6 +37,7 @@ type files interface {
 	Keys(ctx context.Context) ([]client.Key, error)
 	DropKey(ctx context.Context, id string) error
 	RotateSigningKey(ctx context.Context, dropOld bool) (string, error)
+	Migrate(ctx context.Context, bucket, to string, progress func(*client.Migrated)) (*client.Migrated, error)
 }
 
 // open returns the target's files and what to call when done.

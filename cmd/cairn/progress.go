@@ -61,6 +61,13 @@ func (b *bar) stop() {
 	}
 }
 
+// set says how many bytes have passed.
+func (b *bar) set(n int64) {
+	if b != nil {
+		b.n.Store(n)
+	}
+}
+
 // follow returns what adds the progress of one file to the bar.
 func (b *bar) follow() func(client.Progress) {
 	if b == nil {

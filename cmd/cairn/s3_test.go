@@ -90,3 +90,60 @@ func TestS3(t *testing.T) {
 		}
 	})
 }
+
+// A bucket moves from a directory to S3, whoever holds the store: this
+// process, or a server that goes on serving it. After that S3 is enough.
+func TestMigrate(t *testing.T) {
+	s3test.Each(t, func(t *testing.T, s *s3test.Server) {
+		sh := &shell{t, s3Config(t, s, "buckets:\n  demo: {backend: near, rules: {create: \"true\", read: \"true\", download: \"true\"}}\n")}
+		data, config := sh.target[1], sh.target[3]
+		near := filepath.Join(t.TempDir(), "near")
+		text, err := os.ReadFile(config)
+		if err != nil {
+			t.Fatal(err)
+		}
+		write(t, config, string(text)+fmt.Sprintf("    near: {type: filesystem, filesystem: {path: %q}}\n", near))
+		big := make([]byte, 5<<20)
+		rand.NewChaCha8([32]byte{2}).Read(big)
+		dir := t.TempDir()
+		write(t, filepath.Join(dir, "big"), string(big))
+		sh.run(0, "", "put", filepath.Join(dir, "big"))
+		sh.run(0, "first", "put", "--name", "f", "-")
+		sh.run(0, "second", "put", "--name", "f", "-")
+
+		for _, bad := range [][]string{{"--bucket", "demo"}, {"--to", "far"}} {
+			sh.run(2, "", append([]string{"migrate"}, bad...)...)
+		}
+		if _, why := sh.run(1, "", "migrate", "--bucket", "demo", "--to", "fra"); !strings.Contains(why, `"fra"`) {
+			t.Errorf("to no backend: %s", why)
+		}
+		out, _ := sh.run(0, "", "migrate", "--bucket", "demo", "--to", "far")
+		if !strings.Contains(out, "2 files, 3 versions") || !strings.Contains(out, "say backend: far") {
+			t.Errorf("migrate says %q", out)
+		}
+		same := func(when string) {
+			t.Helper()
+			if got, _ := sh.run(0, "", "get", "demo/big"); got != string(big) {
+				t.Errorf("%s: other bytes", when)
+			}
+			for _, v := range []string{"first", "second"} {
+				if got, _ := sh.run(0, "", "get", "--version", fmt.Sprint(strings.Index("first second", v)/6+1), "demo/f"); got != v {
+					t.Errorf("%s: %q for %q", when, got, v)
+				}
+			}
+			sh.run(0, "", "check")
+		}
+		same("moved, by the schema of before")
+		schema := sh.target[5]
+		write(t, schema, strings.Replace(demoRules, "demo: {", "demo: {backend: far, ", 1))
+		same("moved, by the schema of after")
+
+		for _, lost := range []string{near, filepath.Join(data, "meta")} {
+			if err := os.RemoveAll(lost); err != nil {
+				t.Fatal(err)
+			}
+		}
+		sh.run(0, "", "check", "--repair", "--take-ownership")
+		same("rebuilt from S3 alone")
+	})
+}

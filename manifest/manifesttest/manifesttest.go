@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"maps"
 	"slices"
 	"sync"
 	"testing"
@@ -22,7 +23,7 @@ func Run(t *testing.T, open func(t *testing.T) manifest.Store, reopen func(t *te
 	for name, test := range map[string]func(*suite){
 		"Rows": (*suite).rows, "Conflict": (*suite).conflict, "Rollback": (*suite).rollback, "Listing": (*suite).listing,
 		"Outbox": (*suite).outbox, "Counter": (*suite).counter, "Restore": (*suite).restore, "Segments": (*suite).segments,
-		"Values": (*suite).values,
+		"Values": (*suite).values, "Homes": (*suite).homes, "Marks": (*suite).marks,
 	} {
 		t.Run(name, func(t *testing.T) { test(&suite{t, t.Context(), open(t), reopen}) })
 	}
@@ -312,6 +313,52 @@ func (s *suite) restore() {
 	_, err = s.s.Manifest(s.ctx, pm.ID)
 	s.gone("a version of what was purged", err)
 	s.usage(manifest.Usage{Files: 1, Versions: 1, Bytes: 5, Chunks: 1})
+}
+
+// homes are records alone, and survive as such.
+func (s *suite) homes() {
+	want := &manifest.Home{Bucket: "b", Move: 3, From: "x"}
+	c := s.update(func(tx manifest.Tx) error { return tx.PutHome(s.ctx, domain, want) })
+	s.restart()
+	for got, err := range s.s.Unwritten(s.ctx) {
+		if err != nil || c == nil || got.Seq != c.Seq || got.Domain != domain {
+			s.t.Fatalf("%+v, %v, want %+v", got, err, c)
+		}
+		rs, err := manifest.DecodeRecords(got.Records)
+		if err != nil || len(rs) != 1 || rs[0].Home == nil || *rs[0].Home != *want {
+			s.t.Errorf("records %+v, %v", rs, err)
+		}
+		return
+	}
+	s.t.Error("the record is not to be written")
+}
+
+// marks tell what is gone for good, also what was replayed.
+func (s *suite) marks() {
+	f, g := s.add("", "f", 1), s.add("", "g", 1)
+	s.update(func(tx manifest.Tx) error {
+		return errors.Join(tx.DropManifest(s.ctx, f.Current), tx.PutFile(s.ctx, domain, f))
+	})
+	s.update(func(tx manifest.Tx) error { return tx.Purge(s.ctx, domain, g.ID) })
+	other := manifest.NewFileID()
+	if err := s.s.Restore(s.ctx, []manifest.Record{{Purged: other}}); err != nil {
+		s.t.Fatal(err)
+	}
+	if err := s.s.Reindex(s.ctx); err != nil {
+		s.t.Fatal(err)
+	}
+	s.restart()
+	got := make(map[string]bool)
+	for r, err := range s.s.Marks(s.ctx) {
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		got[string(r.Purged)+"/"+string(r.Dropped)] = true
+	}
+	want := map[string]bool{"/" + string(f.Current): true, string(g.ID) + "/": true, string(other) + "/": true}
+	if !maps.Equal(got, want) {
+		s.t.Errorf("marks %v, want %v", got, want)
+	}
 }
 
 func (s *suite) segments() {

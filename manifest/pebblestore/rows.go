@@ -182,6 +182,21 @@ func (d *DB) All(ctx context.Context) iter.Seq2[*manifest.File, error] {
 	})
 }
 
+// Marks implements manifest.Store.
+func (d *DB) Marks(ctx context.Context) iter.Seq2[manifest.Record, error] {
+	prefix := []byte{keyGone}
+	return scan(ctx, d, prefix, prefix, func(k, _ []byte) (manifest.Record, error) {
+		if id, ok := manifest.ParseFileID(string(k[1:])); ok {
+			return manifest.Record{Purged: id}, nil
+		}
+		id, ok := manifest.ParseVersionID(string(k[1:]))
+		if !ok {
+			return manifest.Record{}, fmt.Errorf("pebblestore: mark %q: %w", k[1:], manifest.ErrFormat)
+		}
+		return manifest.Record{Dropped: id}, nil
+	})
+}
+
 // Unwritten implements manifest.Store.
 func (d *DB) Unwritten(ctx context.Context) iter.Seq2[*manifest.Commit, error] {
 	prefix := []byte{keyOutbox}

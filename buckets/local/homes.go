@@ -1,0 +1,56 @@
+package local
+
+import (
+	"maps"
+	"slices"
+
+	"github.com/cairn-store/cairn/buckets"
+	"github.com/cairn-store/cairn/manifest"
+)
+
+// homes is what the packs say of where the files of buckets lie: where the
+// latest move has brought them or, of a bucket that was never moved, where its
+// rows are.
+type homes map[string]*foundHome
+
+type foundHome struct {
+	buckets.Home
+	rows map[string]bool // the domains whose packs hold rows of the bucket
+}
+
+// note learns from a record in the packs of domain.
+func (hs homes) note(domain string, r *manifest.Record) {
+	switch {
+	case r.Home != nil:
+		h := hs.of(r.Home.Bucket)
+		h.rows[domain] = true
+		if r.Home.Move > h.Move {
+			h.Domain, h.Move, h.From = domain, r.Home.Move, r.Home.From
+		}
+	case r.File != nil:
+		h := hs.of(r.File.Bucket)
+		h.rows[domain] = true
+		if h.Move == 0 {
+			h.Domain = domain
+		}
+	}
+}
+
+func (hs homes) of(bucket string) *foundHome {
+	h := hs[bucket]
+	if h == nil {
+		h = &foundHome{rows: make(map[string]bool)}
+		hs[bucket] = h
+	}
+	return h
+}
+
+func (hs homes) all() map[string]buckets.Home {
+	out := make(map[string]buckets.Home)
+	for name, h := range hs {
+		delete(h.rows, h.Domain)
+		h.Been = slices.Sorted(maps.Keys(h.rows))
+		out[name] = h.Home
+	}
+	return out
+}

@@ -1,0 +1,63 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+
+	"github.com/cairn-store/cairn/api"
+	"github.com/cairn-store/cairn/api/client"
+	"github.com/cairn-store/cairn/buckets"
+)
+
+func newMigrate(t *target) *cobra.Command {
+	var bucket, to string
+	cmd := &cobra.Command{
+		Use: "migrate --bucket BUCKET --to BACKEND", Short: "Move a bucket to another backend, while it is in use", Args: wants(cobra.NoArgs),
+		Long: `Move a bucket to another backend: copy what that has not, follow what is
+changed meanwhile, and switch. With --server the bucket stays in use; without,
+--data must not be served. What is interrupted leaves the bucket where it was,
+and goes on when it is given again. Then name the new backend in the schema.`,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if bucket == "" || to == "" {
+				return usageError{errors.New("migrate: want --bucket and --to")}
+			}
+			return t.with(cmd, func(ctx context.Context, fl files) error {
+				b := newBar(cmd.ErrOrStderr(), "copied")
+				m, err := fl.Migrate(ctx, bucket, to, func(m *client.Migrated) { b.set(m.CopiedBytes) })
+				b.stop()
+				if err != nil {
+					return err
+				}
+				return t.showMigrated(cmd.OutOrStdout(), bucket, to, m)
+			})
+		},
+	}
+	cmd.Flags().StringVar(&bucket, "bucket", "", "the bucket to move")
+	cmd.Flags().StringVar(&to, "to", "", "the backend to move it to, a name under storage.backends in --config")
+	return cmd
+}
+
+func (t *target) showMigrated(w io.Writer, bucket, to string, m *client.Migrated) error {
+	if t.json {
+		return json.NewEncoder(w).Encode(m)
+	}
+	if m.From == to {
+		_, err := fmt.Fprintf(w, "%s is in %s\n", bucket, to)
+		return err
+	}
+	_, err := fmt.Fprintf(w, "%s: %d files, %d versions, %s moved from %s to %s; %s copied\nsay backend: %s of bucket %s in the schema\n",
+		bucket, m.Files, m.Versions, bytesText(m.Bytes), m.From, to, bytesText(m.CopiedBytes), to, bucket)
+	return err
+}
+
+func (d directory) Migrate(ctx context.Context, bucket, to string, progress func(*client.Migrated)) (*client.Migrated, error) {
+	m, err := d.s.Migrate(ctx, bucket, to, func(m buckets.Migrated) { progress(api.MigratedView(m)) })
+	v := api.MigratedView(m)
+	v.Done = err == nil
+	return v, err
+}

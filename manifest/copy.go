@@ -1,0 +1,183 @@
+package manifest
+
+import (
+	"context"
+
+	"github.com/cairn-store/cairn/cas"
+)
+
+const (
+	copyLook    = 4096     // chunks looked up at a time
+	copyWindow  = 4 << 20  // bytes read at a time; of a remote store cas.WindowSize
+	copyFlush   = 64 << 20 // bytes after which what was copied is made durable
+	copySeen    = 1 << 16  // chunks after which it is, if they are small
+	copySegment = 256      // segments after which it is
+)
+
+// A Copier copies contents from one domain to another: only what the other
+// has not. One goroutine at a time may call its methods.
+type Copier struct {
+	From     *cas.Store
+	To       *cas.Store
+	Segments SegmentGetter // of From
+	Keep     SegmentPutter // of To
+	How      cas.Compression
+
+	Bytes int64 // plain bytes of chunks that were copied
+
+	b    *cas.Batch
+	held int64 // bytes put since the last Flush
+	seen map[cas.Digest]bool
+	segs [][]byte
+	buf  []byte
+}
+
+// Content copies the chunks and segments of c. They are durable when Flush has
+// returned.
+func (k *Copier) Content(ctx context.Context, c *Content) error {
+	if err := k.Refs(ctx, c.Inline); err != nil {
+		return err
+	}
+	for _, s := range c.Segments {
+		p, err := k.Segments.Segment(ctx, s.Digest)
+		if err != nil {
+			return err
+		}
+		refs, err := DecodeSegment(p)
+		if err != nil {
+			return err
+		}
+		if err := k.Refs(ctx, refs); err != nil {
+			return err
+		}
+		if k.segs = append(k.segs, p); len(k.segs) >= copySegment {
+			if err := k.Flush(ctx); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// Refs copies chunks.
+func (k *Copier) Refs(ctx context.Context, refs []cas.Ref) error {
+	for len(refs) > 0 {
+		n := min(len(refs), copyLook)
+		lacking, err := k.lacking(ctx, refs[:n])
+		if err != nil {
+			return err
+		}
+		refs = refs[n:]
+		for len(lacking) > 0 {
+			m, size := k.window(lacking)
+			if err := k.copy(ctx, lacking[:m], size); err != nil {
+				return err
+			}
+			lacking = lacking[m:]
+		}
+	}
+	return nil
+}
+
+// lacking returns those of refs that are neither there nor on their way.
+func (k *Copier) lacking(ctx context.Context, refs []cas.Ref) (out []cas.Ref, err error) {
+	ds := make([]cas.Digest, len(refs))
+	for i, r := range refs {
+		ds[i] = r.Digest
+	}
+	missing, err := k.To.Missing(ctx, ds)
+	if err != nil || len(missing) == 0 {
+		return nil, err
+	}
+	if k.seen == nil {
+		k.seen = make(map[cas.Digest]bool)
+	}
+	for _, r := range refs {
+		if len(missing) == 0 {
+			break
+		}
+		if r.Digest != missing[0] { // which keeps the order of ds
+			continue
+		}
+		missing = missing[1:]
+		if !k.seen[r.Digest] {
+			k.seen[r.Digest] = true
+			out = append(out, r)
+		}
+	}
+	return out, nil
+}
+
+// window returns how many of refs are read at a time, and their size.
+func (k *Copier) window(refs []cas.Ref) (n, size int) {
+	most := copyWindow
+	if k.From.Remote() {
+		most = cas.WindowSize
+	}
+	for n < len(refs) && (n == 0 || size+int(refs[n].Length) <= most) {
+		size += int(refs[n].Length)
+		n++
+	}
+	return n, size
+}
+
+func (k *Copier) copy(ctx context.Context, refs []cas.Ref, size int) error {
+	if cap(k.buf) < size {
+		k.buf = make([]byte, size)
+	}
+	p := k.buf[:size]
+	if err := k.From.Read(ctx, refs, p); err != nil {
+		return err
+	}
+	if k.b == nil {
+		k.b = k.To.NewBatch(ctx, &cas.BatchOptions{Compression: k.How})
+	}
+	for _, r := range refs {
+		if err := k.b.Put(p[:r.Length]); err != nil {
+			return err
+		}
+		p = p[r.Length:]
+	}
+	k.Bytes += int64(size)
+	if k.held += int64(size); k.held >= copyFlush || len(k.seen) >= copySeen {
+		return k.Flush(ctx)
+	}
+	return nil
+}
+
+// Flush returns when all that was copied is durable.
+func (k *Copier) Flush(ctx context.Context) error {
+	if k.b == nil && len(k.segs) > 0 {
+		k.b = k.To.NewBatch(ctx, &cas.BatchOptions{Compression: k.How})
+	}
+	if k.b == nil {
+		return nil
+	}
+	if err := k.b.Drain(); err != nil {
+		return err
+	}
+	for _, p := range k.segs {
+		d, err := k.b.PutSegment(ctx, p)
+		if err == nil {
+			err = k.Keep.PutSegment(ctx, d, p)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if err := k.b.Flush(); err != nil {
+		return err
+	}
+	err := k.b.Close()
+	k.b, k.held, k.segs = nil, 0, nil
+	clear(k.seen)
+	return err
+}
+
+// Close gives up what was not flushed.
+func (k *Copier) Close() error {
+	if k.b == nil {
+		return nil
+	}
+	return k.b.Close()
+}
