@@ -58,6 +58,27 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/admin/migrate": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Move a bucket to another backend
+         * @description The bucket stays in use. The answer comes while the move goes on: a line of JSON about each second, and a last one with `done`, or with
+         *     `error`. A request that ends before gives the move up; begun again, it copies what is left.
+         */
+        post: operations["migrate"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/admin/signing-keys": {
         parameters: {
             query?: never;
@@ -1105,6 +1126,24 @@ export interface components {
         };
         /** @description seconds */
         Lifetime: string | number;
+        Migrated: {
+            /** @description of the versions */
+            bytes: number;
+            /** @description of what the other backend had not */
+            copied_bytes: number;
+            done: boolean;
+            error?: {
+                code: string;
+                detail: string;
+                details?: null;
+                instance: string;
+                status: number;
+            };
+            files: number;
+            /** @description the backend that the bucket is moved from */
+            from: string;
+            versions: number;
+        };
         /** @enum {unknown} */
         Operation: "create" | "read" | "update" | "delete" | "download" | "list";
         Patch: {
@@ -1404,6 +1443,35 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content?: never;
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    migrate: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": {
+                    bucket: string;
+                    /** @description a backend */
+                    to: string;
+                };
+            };
+        };
+        responses: {
+            /** @description how far it is */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/x-ndjson": components["schemas"]["Migrated"];
+                };
             };
             default: components["responses"]["Problem"];
         };
