@@ -81,6 +81,7 @@ type pending struct {
 	how   Compression
 	plain []byte
 	since int64 // frames of others when its chunks were looked up, the earliest
+	unit  *unit // that plain is the bytes of, nil if plain is the frame's own
 	ready chan struct{}
 	at    places        // nothing but these, if e is nil
 	sync  chan struct{} // closed when all before it is indexed
@@ -107,17 +108,15 @@ func (b *Batch) Put(chunk []byte) error {
 	if len(chunk) == 0 || len(chunk) > MaxChunk {
 		return fmt.Errorf("cas: put: chunk of %d bytes", len(chunk))
 	}
+	if b.unit != nil && !b.unit.fits(chunk) {
+		if err := b.dispatch(); err != nil {
+			return err
+		}
+	}
 	if b.unit == nil {
 		b.unit = b.s.units.Get().(*unit)
 	}
 	u := b.unit
-	if len(u.buf)+len(chunk) > unitSize && len(u.buf) > 0 {
-		if err := b.dispatch(); err != nil {
-			return err
-		}
-		b.unit = b.s.units.Get().(*unit)
-		u = b.unit
-	}
 	u.buf = append(u.buf, chunk...)
 	u.ends = append(u.ends, len(u.buf))
 	return nil
@@ -217,18 +216,17 @@ func (b *Batch) take(u *unit) error {
 	if u.err != nil {
 		return u.err
 	}
-	start := 0
-	for i, end := range u.ends {
-		chunk := u.buf[start:end]
-		start = end
+	whole := b.data.takesWhole(u)
+	b.stats.chunks.Add(int64(len(u.ends)))
+	for i := range u.ends {
+		chunk := u.chunk(i)
 		r := Ref{u.ds[i], uint32(len(chunk))}
-		b.stats.chunks.Add(1)
 		if u.found[i].at.pack != nil {
 			if err := b.hold(u.found[i].at); err != nil {
 				return err
 			}
 		}
-		if !u.found[i].known && !b.mine[r.Digest] {
+		if !whole && !u.found[i].known && !b.mine[r.Digest] {
 			if err := b.data.add(r, chunk, u.since); err != nil {
 				return err
 			}
@@ -238,6 +236,9 @@ func (b *Batch) take(u *unit) error {
 				return err
 			}
 		}
+	}
+	if whole {
+		return b.data.sendUnit(u)
 	}
 	return nil
 }
@@ -307,9 +308,18 @@ func (b *Batch) appendOne(p *pending) error {
 	}
 	<-p.ready
 	defer b.s.frameRoom.give(&b.framesHeld)
-	defer b.s.putBuf(p.plain)
+	defer b.freePlain(p)
 	defer p.e.free(b.s)
 	return b.append(p)
+}
+
+// freePlain gives back the plain bytes of a frame that has been appended.
+func (b *Batch) freePlain(p *pending) {
+	if p.unit != nil {
+		b.done(p.unit)
+		return
+	}
+	b.s.putBuf(p.plain)
 }
 
 // append appends an encoded frame.

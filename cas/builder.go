@@ -1,11 +1,14 @@
 package cas
 
+import "slices"
+
 // A frameBuilder gathers the new chunks of a batch into frames.
 type frameBuilder struct {
 	b     *Batch
 	kind  Kind
 	how   Compression
 	plain []byte
+	unit  *unit // that plain is the bytes of, nil if it is gathered
 	slots []Ref
 	since int64 // frames of others when slots were looked up, the earliest
 }
@@ -32,15 +35,51 @@ func (f *frameBuilder) add(r Ref, chunk []byte, since int64) error {
 	return nil
 }
 
+// takesWhole reports whether all chunks of u are new and many enough to be a
+// frame as they lie: they are not copied then.
+func (f *frameBuilder) takesWhole(u *unit) bool {
+	if len(u.buf) < FrameSize/2 || len(u.buf) > FrameSize || len(f.plain) > 0 && len(f.plain) < FrameSize/2 {
+		return false
+	}
+	for i, d := range u.ds {
+		if u.found[i].known || f.b.mine[d] || slices.Contains(u.ds[:i], d) {
+			return false
+		}
+	}
+	return true
+}
+
+// sendUnit sends u on its way as a frame, behind what has been gathered.
+func (f *frameBuilder) sendUnit(u *unit) error {
+	if len(f.plain) > 0 {
+		if err := f.send(); err != nil {
+			return err
+		}
+	}
+	for i, d := range u.ds {
+		f.slots = append(f.slots, Ref{d, uint32(len(u.chunk(i)))})
+		f.b.mine[d] = true
+	}
+	f.plain, f.unit, f.since = u.buf, u, u.since
+	u.users.Add(1)
+	if err := f.send(); err != nil {
+		return err
+	}
+	if len(f.b.mine) >= mineLimit {
+		return f.forget()
+	}
+	return nil
+}
+
 // send hands the frame to the encoder, or writes it at once when the steps of
 // the batch do not run.
 func (f *frameBuilder) send() error {
 	plain, slots := f.plain, f.slots
-	f.plain, f.slots = nil, nil
 	b := f.b
-	p := &pending{kind: f.kind, how: f.how, plain: plain, since: f.since, ready: make(chan struct{})}
+	p := &pending{kind: f.kind, how: f.how, plain: plain, unit: f.unit, since: f.since, ready: make(chan struct{})}
+	f.plain, f.unit, f.slots = nil, nil, nil
 	if !b.started {
-		defer b.s.putBuf(plain)
+		defer b.freePlain(p)
 		p.e = b.s.encode(f.kind, f.how, plain, slots)
 		defer p.e.free(b.s)
 		return b.append(p)

@@ -93,7 +93,7 @@ func Open(ctx context.Context, b backend.Backend, ix Index, opts *Options) (*Sto
 		frames:   newFrameCache(cache),
 		unitRoom: make(room, 4+3*n), frameRoom: make(room, 4+3*n),
 		cpu:   make(chan struct{}, n),
-		units: sync.Pool{New: func() any { return &unit{buf: make([]byte, 0, unitSize)} }},
+		units: sync.Pool{New: func() any { return &unit{buf: make([]byte, 0, unitSize+inPlace)} }},
 		bufs:  sync.Pool{New: func() any { b := make([]byte, 0, FrameSize+FrameSize/4); return &b }},
 	}
 	s.group.s = s

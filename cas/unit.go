@@ -18,6 +18,24 @@ type unit struct {
 	users   atomic.Int32 // that still read buf
 }
 
+// fits reports whether the unit has room for one more chunk. An empty one has
+// for any.
+func (u *unit) fits(chunk []byte) bool {
+	return len(u.buf) == 0 || len(u.buf)+len(chunk) <= unitSize
+}
+
+// space is the room behind the chunks.
+func (u *unit) space() []byte { return u.buf[len(u.buf):cap(u.buf)] }
+
+// chunk returns the bytes of the chunk number i.
+func (u *unit) chunk(i int) []byte {
+	start := 0
+	if i > 0 {
+		start = u.ends[i-1]
+	}
+	return u.buf[start:u.ends[i]]
+}
+
 // found is the answer to: is this chunk stored?
 type found struct {
 	known bool
@@ -40,10 +58,8 @@ func (b *Batch) lookUp(u *unit) {
 func (s *Store) lookUp(ctx context.Context, u *unit) {
 	h := newHasher(KindData)
 	u.ds = u.ds[:0]
-	start := 0
-	for _, end := range u.ends {
-		u.ds = append(u.ds, h.sum(u.buf[start:end]))
-		start = end
+	for i := range u.ends {
+		u.ds = append(u.ds, h.sum(u.chunk(i)))
 	}
 	u.found = append(u.found[:0], make([]found, len(u.ds))...)
 	u.err = s.find(ctx, u.ds, u.found)

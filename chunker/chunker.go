@@ -116,6 +116,21 @@ func (c *Chunker) Next() ([]byte, error) {
 // follows goes on as if nothing had happened.
 func (c *Chunker) Rest() []byte { return c.buf[c.start:c.end] }
 
+// Max returns the length in bytes of the longest possible chunk.
+func (c *Chunker) Max() int { return c.max }
+
+// Swap makes the Chunker go on in buf, whatever that holds, and returns the
+// buffer that it had, nil before the first call of Next. Rest is copied over
+// and must fit. Chunks lie in buf one behind the other, each where Next has
+// left it, as long as there is room for Max bytes behind the last one: a
+// caller who swaps in time has them there without copying.
+func (c *Chunker) Swap(buf []byte) (old []byte) {
+	old = c.buf
+	c.start, c.end = 0, copy(buf, c.Rest())
+	c.buf = buf
+	return old
+}
+
 // fill reads until the longest chunk is in the buffer or reading has ended.
 func (c *Chunker) fill() {
 	for idle := 0; c.end-c.start < c.max && c.err == nil; {

@@ -291,3 +291,47 @@ func ends(s Splitter, p []byte) (ends []int) {
 	}
 	return ends
 }
+
+// Cuts are the same in buffers that are swapped, and chunks stay where they
+// were read as long as the buffer has room for the longest one behind them.
+func TestSwap(t *testing.T) {
+	t.Parallel()
+	s := profile(t, "fine")
+	p := stream("swap", 3<<20)
+	want := cuts(s, p)
+	r := rand.New(rand.NewPCG(3, 4))
+	c := New(oddReader{bytes.NewReader(p), r}, s)
+	var got []int
+	var buf []byte // that c has been given
+	var joined []byte
+	at := 0 // where the next chunk is to lie in buf
+	for {
+		chunk, err := c.Next()
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		got = append(got, len(chunk))
+		joined = append(joined, chunk...)
+		if buf != nil && &chunk[0] != &buf[at] {
+			t.Fatalf("chunk %d does not lie behind the one before", len(got))
+		}
+		if at += len(chunk); buf != nil && at+c.Max() <= len(buf) && r.IntN(10) > 0 {
+			continue
+		}
+		rest := bytes.Clone(c.Rest())
+		next := make([]byte, len(rest)+c.Max()+r.IntN(300<<10))
+		if old := c.Swap(next); buf != nil && &old[0] != &buf[0] {
+			t.Fatal("Swap returned another buffer than it was given")
+		}
+		if !bytes.Equal(c.Rest(), rest) {
+			t.Fatal("Swap changed what is left")
+		}
+		buf, at = next, 0
+	}
+	if !slices.Equal(got, want) || !bytes.Equal(joined, p) {
+		t.Errorf("%d chunks of %d bytes, want %d of %d, the same", len(got), len(joined), len(want), len(p))
+	}
+}

@@ -89,7 +89,7 @@ func BeginPart(ctx context.Context, dst *cas.Store, after *OpenPart, rest []byte
 	}})
 	in := &pauseReader{r: r}
 	chunks := newChunker(io.MultiReader(bytes.NewReader(rest), in), s, opts.Chunkers)
-	err := putAll(o.b, chunks, opts.Progress)
+	err := o.b.PutAll(chunks, opts.Progress)
 	o.Rest, o.Size = slices.Clone(chunks.Rest()), in.n
 	o.part.Rest, o.part.Size = o.Rest, o.Size
 	if opts.Chunkers != nil {
@@ -167,7 +167,7 @@ func Assemble(ctx context.Context, dst *cas.Store, refs func(yield func(cas.Ref)
 	if err := refs(list.add); err != nil {
 		return nil, b.Stats(), err
 	}
-	if err := putAll(b, chunker.New(bytes.NewReader(rest), s), nil); err != nil {
+	if err := b.PutAll(chunker.New(bytes.NewReader(rest), s), nil); err != nil {
 		return nil, b.Stats(), err
 	}
 	if err := b.Drain(); err != nil {

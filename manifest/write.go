@@ -71,7 +71,7 @@ func Write(ctx context.Context, dst *cas.Store, r io.Reader, s chunker.Splitter,
 		return d, err
 	}
 	chunks := newChunker(r, s, opts.Chunkers)
-	err = putAll(b, chunks, opts.Progress)
+	err = b.PutAll(chunks, opts.Progress)
 	if opts.Chunkers != nil {
 		chunks.Reset(nil)
 		opts.Chunkers.Put(chunks)
@@ -100,25 +100,6 @@ func newChunker(r io.Reader, s chunker.Splitter, pool *sync.Pool) *chunker.Chunk
 		}
 	}
 	return chunker.New(r, s)
-}
-
-func putAll(b *cas.Batch, chunks *chunker.Chunker, progress func(int64)) error {
-	var n int64
-	for {
-		p, err := chunks.Next()
-		if err == io.EOF {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		if err := b.Put(p); err != nil {
-			return err
-		}
-		if n += int64(len(p)); progress != nil {
-			progress(n)
-		}
-	}
 }
 
 // newDigests returns the hashes asked for and what feeds them all.
