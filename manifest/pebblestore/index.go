@@ -1,10 +1,11 @@
 package pebblestore
 
 import (
+	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"iter"
+	"slices"
 
 	"github.com/cockroachdb/pebble/v2"
 
@@ -35,29 +36,38 @@ func (d *DB) Domains() (names []string, err error) {
 func (d *DB) Index(domain string) cas.Index { return &index{d, domain} }
 
 func (x *index) Chunks(ctx context.Context, ds []cas.Digest, out []cas.ChunkEntry) error {
-	return x.d.chunks(ctx, x.d.db, x.domain, ds, out)
-}
-
-// chunks looks up ds as r sees them.
-func (d *DB) chunks(ctx context.Context, r pebble.Reader, domain string, ds []cas.Digest, out []cas.ChunkEntry) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	key := domainKey(keyChunk, domain, make([]byte, len(cas.Digest{})))
-	for i := range ds {
-		copy(key[2+len(domain):], ds[i][:])
-		v, closer, err := r.Get(key)
-		if errors.Is(err, pebble.ErrNotFound) {
+	// One iterator for all, which asks the filters of all levels: most look-ups
+	// of new content are misses. It is at its best with rising keys.
+	prefix := domainKey(keyChunk, x.domain, nil)
+	it, err := x.d.db.NewIter(&pebble.IterOptions{LowerBound: prefix, UpperBound: after(prefix), UseL6Filters: true})
+	if err != nil {
+		return fmt.Errorf("pebblestore: chunks: %w", err)
+	}
+	defer it.Close()
+	order := make([]int, len(ds))
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortFunc(order, func(i, j int) int { return bytes.Compare(ds[i][:], ds[j][:]) })
+	key := append(prefix, make([]byte, len(cas.Digest{}))...)
+	for _, i := range order {
+		copy(key[len(prefix):], ds[i][:])
+		if !it.SeekPrefixGE(key) {
+			if err := it.Error(); err != nil {
+				return fmt.Errorf("pebblestore: chunk %s: %w", ds[i], err)
+			}
 			out[i] = cas.ChunkEntry{}
 			continue
 		}
+		v, err := it.ValueAndErr()
+		if err == nil {
+			out[i], err = parseChunk(ds[i], v)
+		}
 		if err != nil {
 			return fmt.Errorf("pebblestore: chunk %s: %w", ds[i], err)
-		}
-		out[i], err = parseChunk(ds[i], v)
-		closer.Close()
-		if err != nil {
-			return err
 		}
 	}
 	return nil
@@ -81,7 +91,7 @@ func (x *index) Apply(ctx context.Context, c *cas.Change) error {
 		return fmt.Errorf("pebblestore: apply: %w", err)
 	}
 	defer x.d.release()
-	b := x.d.db.NewIndexedBatch()
+	b := x.d.db.NewBatch()
 	defer b.Close()
 	if err := x.apply(ctx, b, c); err != nil {
 		return fmt.Errorf("pebblestore: apply: %w", err)
@@ -92,16 +102,30 @@ func (x *index) Apply(ctx context.Context, c *cas.Change) error {
 	return nil
 }
 
+// apply writes c to b. The caller holds the lock, so that what the database
+// says stays true meanwhile.
 func (x *index) apply(ctx context.Context, b *pebble.Batch, c *cas.Change) error {
-	old := make([]cas.ChunkEntry, 1)
-	for _, d := range c.Bad {
-		if err := x.d.chunks(ctx, b, x.domain, []cas.Digest{d}, old); err != nil {
-			return err
+	ds := slices.Clone(c.Bad)
+	for i := range c.Chunks {
+		ds = append(ds, c.Chunks[i].Digest)
+	}
+	old := make([]cas.ChunkEntry, len(ds))
+	if err := x.Chunks(ctx, ds, old); err != nil {
+		return err
+	}
+	said := make(map[cas.Digest]bool) // by c: is it usable
+	usable := func(i int) bool {
+		if ok, told := said[ds[i]]; told {
+			return ok
 		}
-		if old[0].Usable() {
-			old[0].State = cas.Bad
-			b.Set(domainKey(keyChunk, x.domain, d[:]), appendChunk(nil, &old[0]), nil)
+		return old[i].Usable()
+	}
+	for i, d := range c.Bad {
+		if usable(i) {
+			old[i].State = cas.Bad
+			b.Set(domainKey(keyChunk, x.domain, d[:]), appendChunk(nil, &old[i]), nil)
 			x.d.epoch.Add(1)
+			said[d] = false
 		}
 	}
 	for i := range c.Packs {
@@ -112,11 +136,9 @@ func (x *index) apply(ctx context.Context, b *pebble.Batch, c *cas.Change) error
 	}
 	for i := range c.Chunks {
 		e := &c.Chunks[i]
-		if err := x.d.chunks(ctx, b, x.domain, []cas.Digest{e.Digest}, old); err != nil {
-			return err
-		}
-		if !old[0].Usable() {
+		if !usable(len(c.Bad) + i) {
 			b.Set(domainKey(keyChunk, x.domain, e.Digest[:]), appendChunk(nil, e), nil)
+			said[e.Digest] = e.Usable()
 		}
 	}
 	return nil
