@@ -175,11 +175,14 @@ func (s *Store) writeFrame(ctx context.Context, kind Kind, how Compression, plai
 	return at, e.size(), err
 }
 
-const encodingSample = 32 << 10 // bytes tried at each of two places
+const (
+	encodingSample  = 8 << 10 // bytes tried at each place
+	encodingSamples = 4       // places
+)
 
 // worthEncoding tries samples of plain.
 func (s *Store) worthEncoding(how Compression, plain []byte) bool {
-	if how.Codec == Raw || len(plain) <= 4*encodingSample {
+	if how.Codec == Raw || len(plain) <= 4*encodingSample*encodingSamples {
 		return true
 	}
 	s.acquire()
@@ -187,7 +190,8 @@ func (s *Store) worthEncoding(how Compression, plain []byte) bool {
 	dst, scratch := s.getBuf(), s.getBuf()
 	defer s.putBuf(dst)
 	defer s.putBuf(scratch)
-	for _, at := range []int{len(plain) / 4, len(plain) * 3 / 4} {
+	for i := range encodingSamples {
+		at := len(plain) * (2*i + 1) / (2 * encodingSamples)
 		_, used, err := s.coder.encode(how, plain[at:at+encodingSample], dst, scratch)
 		if err != nil || used != Raw {
 			return true // an error comes again, where it is reported
