@@ -169,7 +169,8 @@ func (b *Bucket) appendParts(ctx context.Context, row *uploadRow, r io.Reader, o
 		if before != nil && opts.Progress != nil {
 			opts.Progress(row.Offset)
 		}
-		before = b.keepNext(ctx, row, part)
+		size, rest := in.counted(part, more)
+		before = b.keepNext(ctx, row, part, size, rest)
 		if !more {
 			return errors.Join(before.wait(), rerr)
 		}
@@ -181,6 +182,7 @@ type parts struct {
 	r    io.Reader
 	s    chunker.Splitter
 	rest []byte
+	late int64 // bytes of rest that no part has counted yet
 	opts *manifest.WriteOptions
 }
 
@@ -198,6 +200,18 @@ func (p *parts) next(ctx context.Context, dst *cas.Store, before *keeping) (part
 	return part, err == nil && piece.more, err
 }
 
+// counted returns by how much a part moves the upload's offset, and the rest to
+// keep with it. A rest that is little beside what came, where more comes, is
+// left to the next part: it is not kept, and not counted yet.
+func (p *parts) counted(part *manifest.OpenPart, more bool) (size int64, rest []byte) {
+	size, p.late = p.late+part.Size, 0
+	if n := int64(len(part.Rest)); more && n <= size/8 {
+		p.late = n
+		return size - n, nil
+	}
+	return size, part.Rest
+}
+
 // A keeping is a part that becomes durable while the next one arrives.
 type keeping struct {
 	part *manifest.OpenPart
@@ -205,14 +219,15 @@ type keeping struct {
 	err  error
 }
 
-// keepNext makes a part durable and moves the upload's offset. Until wait has
-// returned, row is not to be touched.
-func (b *Bucket) keepNext(ctx context.Context, row *uploadRow, open *manifest.OpenPart) *keeping {
+// keepNext makes a part durable, with size and rest as counted, and moves the
+// upload's offset. Until wait has returned, row is not to be touched.
+func (b *Bucket) keepNext(ctx context.Context, row *uploadRow, open *manifest.OpenPart, size int64, rest []byte) *keeping {
 	k := &keeping{part: open, done: make(chan struct{})}
 	go func() {
 		defer close(k.done)
 		part, _, err := open.Flush()
 		if err == nil {
+			part.Size, part.Rest = size, rest
 			err = b.keepPart(ctx, row, part)
 		}
 		k.err = err
