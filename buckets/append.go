@@ -150,7 +150,7 @@ func (b *Bucket) appendParts(ctx context.Context, row *uploadRow, r io.Reader, o
 	if r, err = b.fitting(ctx, row, r); err != nil {
 		return err
 	}
-	in := &parts{r: r, s: s, rest: rest, opts: &manifest.WriteOptions{Compression: b.b.Compression, Sums: sums}}
+	in := &parts{r: r, s: s, rest: rest, opts: &manifest.WriteOptions{Compression: b.b.Compression, Sums: sums, Memory: b.s.sums[b.domain()]}}
 	if row.Chunker == b.Chunker() {
 		in.opts.Chunkers = &b.b.chunkers
 	}

@@ -353,6 +353,7 @@ func (u *upload) take(ctx context.Context, r io.Reader) error {
 		Compression: u.b.b.Compression,
 		Digests:     u.opts.Digests,
 		Segments:    u.b.s.meta.Segments(u.b.domain()),
+		Memory:      u.b.s.sums[u.b.domain()],
 		Progress:    u.opts.Progress,
 	})
 	return err

@@ -29,6 +29,7 @@ import (
 type Store struct {
 	meta    manifest.Store
 	chunks  map[string]*cas.Store              // by domain
+	sums    map[string]*manifest.SumMemory     // by domain: what is stored in one tells nothing of another
 	buckets atomic.Pointer[map[string]*bucket] // never changed, only replaced
 	binding sync.Mutex                         // held while buckets is replaced
 	moving  sync.RWMutex                       // held by every change; for writing by the end of a move, after binding
@@ -135,7 +136,10 @@ func New(ctx context.Context, meta manifest.Store, chunks map[string]*cas.Store,
 		opts = &Options{}
 	}
 	s := &Store{meta: meta, chunks: chunks, auth: opts.Auth, log: opts.Log, closers: opts.Closers,
-		outbox: newOutbox(meta.LastSeq()), bases: newBaseSets()}
+		outbox: newOutbox(meta.LastSeq()), bases: newBaseSets(), sums: make(map[string]*manifest.SumMemory)}
+	for domain := range chunks {
+		s.sums[domain] = &manifest.SumMemory{}
+	}
 	s.signer = &signer{s: s}
 	env, err := rules.NewEnv()
 	if err != nil {

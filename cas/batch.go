@@ -25,9 +25,10 @@ type BatchOptions struct {
 	// goroutine at a time, and of all of them before Drain returns.
 	Emit func(Ref) error
 
-	// Tap is shown the bytes of all chunks, in order, from a goroutine
+	// Tap is shown the bytes and the digests of all chunks, in order, some at
+	// a time, from a goroutine
 	// beside those that hash and store. It must not keep or change them.
-	Tap func([]byte)
+	Tap func(p []byte, ds []Digest)
 
 	// After is the batch before of the same stream, if there is one: what
 	// did not compress there is not expected to here.
@@ -268,7 +269,12 @@ func (b *Batch) tapAll() error {
 			if !ok {
 				return nil
 			}
-			b.opts.Tap(u.buf)
+			select {
+			case <-u.ready:
+			case <-b.ctx.Done(): // perhaps before u was to be hashed
+				return b.cause()
+			}
+			b.opts.Tap(u.buf, u.ds)
 			b.done(u)
 		case <-b.ctx.Done():
 			return b.cause()
@@ -406,10 +412,10 @@ func (b *Batch) drainSmall() error {
 	if u == nil {
 		return nil
 	}
-	if b.opts.Tap != nil {
-		b.opts.Tap(u.buf)
-	}
 	b.lookUp(u)
+	if b.opts.Tap != nil {
+		b.opts.Tap(u.buf, u.ds)
+	}
 	u.users.Store(1)
 	err := b.take(u)
 	b.done(u)

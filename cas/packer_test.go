@@ -322,7 +322,7 @@ func TestCancelPut(t *testing.T) {
 			return nil
 		})
 		ctx, cancel := context.WithCancel(t.Context())
-		b := s.NewBatch(ctx, &cas.BatchOptions{Compression: cas.Compression{Codec: cas.Zstd}, Tap: func([]byte) {}})
+		b := s.NewBatch(ctx, &cas.BatchOptions{Compression: cas.Compression{Codec: cas.Zstd}, Tap: func([]byte, []cas.Digest) {}})
 		r := seeded(t)
 		ended := make(chan error, 1)
 		go func() {

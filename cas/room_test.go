@@ -30,7 +30,7 @@ func TestAbortsLeaveRoom(t *testing.T) {
 				defer stop.Stop()
 			}
 			emitted, fails := 0, r.IntN(60)
-			b := s.NewBatch(ctx, &cas.BatchOptions{Compression: cas.Compression{Codec: cas.Zstd}, Tap: func([]byte) {}, Emit: func(cas.Ref) error {
+			b := s.NewBatch(ctx, &cas.BatchOptions{Compression: cas.Compression{Codec: cas.Zstd}, Tap: func([]byte, []cas.Digest) {}, Emit: func(cas.Ref) error {
 				if emitted++; emitted == fails {
 					return errBroken
 				}

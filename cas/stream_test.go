@@ -73,10 +73,14 @@ func TestPutAll(t *testing.T) {
 func putStream(t *testing.T, s *cas.Store, splitter chunker.Splitter, in lossy, data []byte) {
 	var refs []cas.Ref
 	var seen bytes.Buffer
+	var tapped []cas.Digest
 	b := s.NewBatch(t.Context(), &cas.BatchOptions{
 		Compression: cas.Compression{Codec: cas.Zstd},
 		Emit:        func(r cas.Ref) error { refs = append(refs, r); return nil },
-		Tap:         func(p []byte) { seen.Write(p) },
+		Tap: func(p []byte, ds []cas.Digest) {
+			seen.Write(p)
+			tapped = append(tapped, ds...)
+		},
 	})
 	defer b.Close()
 	c := chunker.New(in, splitter)
@@ -106,6 +110,9 @@ func putStream(t *testing.T, s *cas.Store, splitter chunker.Splitter, in lossy, 
 		p = p[n:]
 	}
 	checkRefs(t, refs, want)
+	if !slices.EqualFunc(tapped, refs, func(d cas.Digest, r cas.Ref) bool { return d == r.Digest }) {
+		t.Errorf("the tap was told %d digests, not those of the %d chunks", len(tapped), len(refs))
+	}
 	checkStored(t, s, want...)
 }
 

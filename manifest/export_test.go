@@ -19,3 +19,10 @@ const (
 	SegmentMax   = segmentMax
 	InlineChunks = inlineChunks
 )
+
+// Remembered is how many steps of digests m remembers of late.
+func Remembered(m *SumMemory) int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return len(m.now)
+}

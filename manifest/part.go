@@ -71,12 +71,12 @@ func BeginPart(ctx context.Context, dst *cas.Store, after *OpenPart, rest []byte
 		opts = &WriteOptions{}
 	}
 	o := &OpenPart{part: &Part{}, sums: opts.Sums, seen: make(chan struct{})}
-	tap := opts.Sums.tap()
+	tap := opts.Sums.tap(opts.Memory)
 	if tap != nil && after != nil {
 		sum := tap
-		tap = func(p []byte) {
+		tap = func(p []byte, ds []cas.Digest) {
 			<-after.seen
-			sum(p)
+			sum(p, ds)
 		}
 	}
 	var before *cas.Batch
@@ -180,7 +180,7 @@ func Assemble(ctx context.Context, dst *cas.Store, refs func(yield func(cas.Ref)
 		return nil, b.Stats(), err
 	}
 	if opts.Sums != nil {
-		opts.Sums.write(rest)
+		opts.Sums.Write(rest)
 		c.addDigests(opts.Sums.hashes)
 	}
 	return c, b.Stats(), digestAll(ctx, dst, c, opts)
@@ -190,8 +190,8 @@ func Assemble(ctx context.Context, dst *cas.Store, refs func(yield func(cas.Ref)
 // that are not there yet.
 func digestAll(ctx context.Context, dst *cas.Store, c *Content, opts *WriteOptions) error {
 	left := slices.DeleteFunc(slices.Clone(opts.Digests), func(name string) bool { return c.Digests[name] != nil })
-	digests, tap, err := newDigests(left)
-	if err != nil || len(digests) == 0 {
+	digests, err := newDigests(left)
+	if err != nil || len(digests.hashes) == 0 {
 		return err
 	}
 	g, ok := opts.Segments.(SegmentGetter)
@@ -200,10 +200,10 @@ func digestAll(ctx context.Context, dst *cas.Store, c *Content, opts *WriteOptio
 	}
 	r := NewReader(ctx, dst, g, c)
 	defer r.Close()
-	if _, err := io.Copy(tapWriter(tap), r); err != nil {
+	if _, err := io.Copy(digests, r); err != nil {
 		return fmt.Errorf("manifest: digests: %w", err)
 	}
-	c.addDigests(digests)
+	c.addDigests(digests.hashes)
 	return nil
 }
 
@@ -214,13 +214,6 @@ func (c *Content) addDigests(hashes map[string]hash.Hash) {
 	for name, h := range hashes {
 		c.Digests[name] = h.Sum(nil)
 	}
-}
-
-type tapWriter func([]byte)
-
-func (t tapWriter) Write(p []byte) (int, error) {
-	t(p)
-	return len(p), nil
 }
 
 // AppendRefs appends the encoding of chunk references to b, ParseRefs reads

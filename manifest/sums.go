@@ -3,6 +3,8 @@ package manifest
 import (
 	"encoding"
 	"hash"
+
+	"github.com/cairn-store/cairn/cas"
 )
 
 // Sums are digests of a content that comes in parts: what they have seen can
@@ -52,16 +54,23 @@ func (s *Sums) State() (map[string][]byte, error) {
 	return state, nil
 }
 
-func (s *Sums) write(p []byte) {
-	for _, h := range s.hashes {
-		h.Write(p)
-	}
-}
-
-// tap is write, or nil where there is nothing to do.
-func (s *Sums) tap() func([]byte) {
+// tap returns what goes on by the bytes of chunks and their digests, or nil
+// where there is nothing to do.
+func (s *Sums) tap(m *SumMemory) func([]byte, []cas.Digest) {
 	if s == nil || len(s.hashes) == 0 {
 		return nil
 	}
-	return s.write
+	return func(p []byte, ds []cas.Digest) {
+		for name, h := range s.hashes {
+			m.write(name, h, p, ds)
+		}
+	}
+}
+
+// Write implements io.Writer, for contents whose chunks are not at hand.
+func (s *Sums) Write(p []byte) (int, error) {
+	for _, h := range s.hashes {
+		h.Write(p)
+	}
+	return len(p), nil
 }

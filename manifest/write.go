@@ -31,6 +31,10 @@ type WriteOptions struct {
 	// the whole by Assemble. Nil has no part in it.
 	Sums *Sums
 
+	// Memory spares those who send the same content again the digests of the
+	// whole; nil for none.
+	Memory *SumMemory
+
 	// Chunkers is a pool of *chunker.Chunker that all cut by the splitter
 	// of the call, for those who write many small contents; nil for none.
 	Chunkers *sync.Pool
@@ -57,11 +61,11 @@ func Write(ctx context.Context, dst *cas.Store, r io.Reader, s chunker.Splitter,
 	}
 	c := &Content{Chunker: s.String()}
 	list := &listBuilder{c: c}
-	digests, tap, err := newDigests(opts.Digests)
+	digests, err := newDigests(opts.Digests)
 	if err != nil {
 		return nil, cas.BatchStats{}, err
 	}
-	b := dst.NewBatch(ctx, &cas.BatchOptions{Compression: opts.Compression, Emit: list.add, Tap: tap})
+	b := dst.NewBatch(ctx, &cas.BatchOptions{Compression: opts.Compression, Emit: list.add, Tap: digests.tap(opts.Memory)})
 	defer b.Close()
 	list.put = func(p []byte) (cas.Digest, error) {
 		d, err := b.PutSegment(ctx, p)
@@ -88,7 +92,7 @@ func Write(ctx context.Context, dst *cas.Store, r io.Reader, s chunker.Splitter,
 	if err := b.Flush(); err != nil {
 		return nil, b.Stats(), err
 	}
-	c.addDigests(digests)
+	c.addDigests(digests.hashes)
 	return c, b.Stats(), nil
 }
 
@@ -102,22 +106,15 @@ func newChunker(r io.Reader, s chunker.Splitter, pool *sync.Pool) *chunker.Chunk
 	return chunker.New(r, s)
 }
 
-// newDigests returns the hashes asked for and what feeds them all.
-func newDigests(names []string) (map[string]hash.Hash, func([]byte), error) {
-	if len(names) == 0 {
-		return nil, nil, nil
-	}
-	m := make(map[string]hash.Hash)
+// newDigests returns the digests of a content that are asked for.
+func newDigests(names []string) (*Sums, error) {
+	s := &Sums{make(map[string]hash.Hash)}
 	for _, name := range names {
 		h := NewDigest(name)
 		if h == nil {
-			return nil, nil, fmt.Errorf("manifest: no digest is called %q: use sha256, blake3 or md5", name)
+			return nil, fmt.Errorf("manifest: no digest is called %q: use sha256, blake3 or md5", name)
 		}
-		m[name] = h
+		s.hashes[name] = h
 	}
-	return m, func(p []byte) {
-		for _, h := range m {
-			h.Write(p)
-		}
-	}, nil
+	return s, nil
 }
