@@ -35,10 +35,14 @@ func (f *frameBuilder) add(r Ref, chunk []byte, since int64) error {
 	return nil
 }
 
+// wholeLimit is how many chunks a unit may have to become a frame as it lies:
+// to compare more of them with each other costs more than to copy them.
+const wholeLimit = 256
+
 // takesWhole reports whether all chunks of u are new and many enough to be a
 // frame as they lie: they are not copied then.
 func (f *frameBuilder) takesWhole(u *unit) bool {
-	if len(u.buf) < FrameSize/2 || len(u.buf) > FrameSize || len(f.plain) > 0 && len(f.plain) < FrameSize/2 {
+	if len(u.buf) < FrameSize/2 || len(u.buf) > FrameSize || len(u.ds) > wholeLimit || len(f.plain) > 0 && len(f.plain) < FrameSize/2 {
 		return false
 	}
 	for i, d := range u.ds {

@@ -288,7 +288,7 @@ func flip(t *testing.T, dir string) {
 // TestMigrateCrash lets the machine die at every k-th write of a move and of
 // the work beside it.
 func TestMigrateCrash(t *testing.T) {
-	limit := 15
+	limit := 6
 	if testing.Short() {
 		limit = 3
 	}
