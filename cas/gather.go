@@ -16,7 +16,7 @@ import (
 const (
 	runSize = 13 << 20  // bytes read by one request, unless one frame is longer: a window and its frames' headers
 	runGap  = 128 << 10 // bytes between two pieces that are read in vain rather than asking twice
-	runs    = 6         // requests under way at a time, of all readers
+	runs    = 7         // requests under way at a time, of all readers
 )
 
 // WindowSize is how many plain bytes a reader that goes through a file in
