@@ -30,7 +30,7 @@ type Backend struct {
 
 var _ backend.Backend = (*Backend)(nil)
 
-func (b *Backend) seen() { b.checked.Store(time.Now().UnixMilli()) }
+func (b *Backend) seen(at time.Time) { b.checked.Store(at.UnixMilli()) }
 
 // Check asks whether the claim still holds: one request. Once it does not it
 // never does again.
@@ -38,9 +38,10 @@ func (b *Backend) Check(ctx context.Context) error {
 	if c := b.lost.Load(); c != nil {
 		return owned(c)
 	}
+	begun := time.Now()
 	_, err := b.Backend.Stat(ctx, key(b.claim.number+1))
 	if errors.Is(err, fs.ErrNotExist) {
-		b.seen()
+		b.seen(begun)
 		return nil
 	}
 	if err != nil {

@@ -30,6 +30,7 @@ type Claim struct {
 	Exclusive bool `json:"exclusive"`
 
 	number uint64
+	seen   time.Time // it held at least until then
 }
 
 func (c *Claim) String() string {
@@ -54,6 +55,7 @@ func key(n uint64) string { return fmt.Sprintf("%s%010d", prefix, n) }
 
 // Current returns the claim that holds, nil if there is none.
 func Current(ctx context.Context, b backend.Backend) (*Claim, error) {
+	begun := time.Now()
 	var last uint64
 	var size int64
 	for info, err := range b.List(ctx, prefix) {
@@ -75,43 +77,43 @@ func Current(ctx context.Context, b backend.Backend) (*Claim, error) {
 	if err := b.ReadAt(ctx, key(last), p, 0); err != nil {
 		return nil, fmt.Errorf("owner: %w", err)
 	}
-	c := &Claim{number: last}
+	c := &Claim{number: last, seen: begun}
 	if err := json.Unmarshal(p, c); err != nil {
 		return nil, fmt.Errorf("owner: %s is no claim: %w", key(last), err)
 	}
 	return c, nil
 }
 
-// Refuse returns nil if the store id may open b, or why not. It changes
-// nothing.
-func Refuse(ctx context.Context, b backend.Backend, id string, opts *Options) error {
-	c, err := Current(ctx, b)
-	if err == nil && c != nil && c.Owner != id && !opts.Take {
-		err = owned(c)
+// Refuse returns nil if the store id may open a backend whose claim is c, nil
+// if it has none, or why not.
+func (c *Claim) Refuse(id string, opts *Options) error {
+	if c != nil && c.Owner != id && !opts.Take {
+		return owned(c)
 	}
-	return err
+	return nil
 }
 
 func owned(c *Claim) error { return fmt.Errorf("%w: %s", backend.ErrOwned, c) }
 
 // Open makes b the store id's, if it is nobody's or the options say so, and
-// returns b guarded. It fails with backend.ErrOwned where it is another's.
-func Open(ctx context.Context, b backend.Backend, id string, opts *Options) (*Backend, error) {
-	c, err := Current(ctx, b)
-	if err == nil && (c == nil || c.Owner != id) {
-		if c != nil && !opts.Take {
-			return nil, owned(c)
-		}
-		c, err = claim(ctx, b, c, id, opts)
-	}
-	if err != nil {
+// returns b guarded. It fails with backend.ErrOwned where it is another's. c
+// is the Current claim of b: whoever claims b after that is not overruled, but
+// noticed by the guard.
+func Open(ctx context.Context, b backend.Backend, c *Claim, id string, opts *Options) (*Backend, error) {
+	if err := c.Refuse(id, opts); err != nil {
 		return nil, err
+	}
+	if c == nil || c.Owner != id {
+		var err error
+		if c, err = claim(ctx, b, c, id, opts); err != nil {
+			return nil, err
+		}
 	}
 	if !c.Exclusive && !opts.SingleWriter {
 		return nil, fmt.Errorf("owner: %w", ErrNotExclusive)
 	}
 	out := &Backend{Backend: b, claim: *c}
-	out.seen()
+	out.seen(c.seen)
 	return out, nil
 }
 
@@ -132,6 +134,7 @@ func claim(ctx context.Context, b backend.Backend, last *Claim, id string, opts 
 	if err != nil {
 		return nil, err
 	}
+	c.seen = time.Now()
 	err = put(ctx, b, key(c.number), p)
 	if errors.Is(err, fs.ErrExist) { // somebody else was faster
 		now, err := Current(ctx, b)

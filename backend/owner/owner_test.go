@@ -12,11 +12,20 @@ import (
 
 func open(t *testing.T, b backend.Backend, id string, take bool) *owner.Backend {
 	t.Helper()
-	o, err := owner.Open(t.Context(), b, id, &owner.Options{Place: "here", Take: take})
+	o, err := try(t, b, id, &owner.Options{Place: "here", Take: take})
 	if err != nil {
 		t.Fatal(err)
 	}
 	return o
+}
+
+func try(t *testing.T, b backend.Backend, id string, opts *owner.Options) (*owner.Backend, error) {
+	t.Helper()
+	c, err := owner.Current(t.Context(), b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return owner.Open(t.Context(), b, c, id, opts)
 }
 
 func put(t *testing.T, b backend.Backend, key string) error {
@@ -49,7 +58,7 @@ func TestOneOwner(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 2 {
-		if _, err := owner.Open(t.Context(), b, "b", &owner.Options{Place: "there"}); !errors.Is(err, backend.ErrOwned) {
+		if _, err := try(t, b, "b", &owner.Options{Place: "there"}); !errors.Is(err, backend.ErrOwned) {
 			t.Fatalf("a second store: %v", err)
 		}
 	}
@@ -82,7 +91,7 @@ func TestOneOwner(t *testing.T) {
 	if err := put(t, other, "packs/4"); err != nil {
 		t.Error(err)
 	}
-	if _, err := owner.Open(t.Context(), b, "a", &owner.Options{}); !errors.Is(err, backend.ErrOwned) {
+	if _, err := try(t, b, "a", &owner.Options{}); !errors.Is(err, backend.ErrOwned) {
 		t.Errorf("the first comes back: %v", err)
 	}
 	open(t, b, "a", true)
@@ -91,18 +100,51 @@ func TestOneOwner(t *testing.T) {
 	}
 }
 
+// Of two that saw the backend free one gets it, and of two that take it from a
+// third; who saw it as its own before another took it cannot answer for what
+// it stores.
+func TestSeenBefore(t *testing.T) {
+	b := membackend.New(nil)
+	at := func(c *owner.Claim, id string) (*owner.Backend, error) {
+		return owner.Open(t.Context(), b, c, id, &owner.Options{Take: true})
+	}
+	if _, err := at(nil, "a"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := at(nil, "b"); !errors.Is(err, backend.ErrOwned) {
+		t.Errorf("who saw it free: %v", err)
+	}
+	c, err := owner.Current(t.Context(), b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := at(c, "b"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := at(c, "c"); !errors.Is(err, backend.ErrOwned) {
+		t.Errorf("who was slower to take it: %v", err)
+	}
+	a, err := at(c, "a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := put(t, a, "packs/1"); !errors.Is(err, backend.ErrOwned) {
+		t.Errorf("who had it before: %v", err)
+	}
+}
+
 // A service whose conditions mean nothing is for one writer only.
 func TestNotExclusive(t *testing.T) {
 	b := careless{membackend.New(nil)}
-	if _, err := owner.Open(t.Context(), b, "a", &owner.Options{}); !errors.Is(err, owner.ErrNotExclusive) {
+	if _, err := try(t, b, "a", &owner.Options{}); !errors.Is(err, owner.ErrNotExclusive) {
 		t.Fatalf("opened: %v", err)
 	}
 	for range 2 {
-		if _, err := owner.Open(t.Context(), b, "a", &owner.Options{SingleWriter: true}); err != nil {
+		if _, err := try(t, b, "a", &owner.Options{SingleWriter: true}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if _, err := owner.Open(t.Context(), b, "a", &owner.Options{}); !errors.Is(err, owner.ErrNotExclusive) {
+	if _, err := try(t, b, "a", &owner.Options{}); !errors.Is(err, owner.ErrNotExclusive) {
 		t.Fatalf("opened, once it had an owner: %v", err)
 	}
 }

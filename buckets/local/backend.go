@@ -11,9 +11,11 @@ import (
 
 	"github.com/cairn-store/cairn/backend"
 	"github.com/cairn-store/cairn/backend/diskbackend"
+	"github.com/cairn-store/cairn/backend/owner"
 	"github.com/cairn-store/cairn/backend/s3backend"
 	"github.com/cairn-store/cairn/cas"
 	"github.com/cairn-store/cairn/cas/diskcache"
+	"golang.org/x/sync/errgroup"
 )
 
 // A Backend says where packs lie: in the directory Path, or in S3.
@@ -102,5 +104,42 @@ func openBackends(ctx context.Context, dir string, opts *Options) (*parts, error
 		}
 		s.domains = append(s.domains, d)
 	}
-	return s, nil
+	return s, s.look(ctx)
+}
+
+// look finds out which backends hold packs, and whose they are, side by side:
+// some are far away.
+func (s *parts) look(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	for _, d := range s.domains {
+		g.Go(func() (err error) {
+			if d.empty, err = isEmpty(ctx, d.packs); err != nil {
+				err = fmt.Errorf("backend %q: %w", d.name, err)
+			}
+			return err
+		})
+		if d.where.S3 == nil {
+			continue
+		}
+		g.Go(func() (err error) {
+			if d.claim, err = owner.Current(ctx, d.packs); err != nil {
+				err = fmt.Errorf("backend %q: %w", d.name, err)
+			}
+			return err
+		})
+	}
+	return g.Wait()
+}
+
+// isEmpty reports whether there is no pack.
+func isEmpty(ctx context.Context, b backend.Backend) (bool, error) {
+	for info, err := range b.List(ctx, "packs/") {
+		if err != nil {
+			return false, err
+		}
+		if _, ok := cas.ParsePackKey(info.Key); ok {
+			return false, nil
+		}
+	}
+	return true, nil
 }

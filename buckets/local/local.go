@@ -14,6 +14,7 @@ import (
 
 	"github.com/cairn-store/cairn/backend"
 	"github.com/cairn-store/cairn/backend/diskbackend"
+	"github.com/cairn-store/cairn/backend/owner"
 	"github.com/cairn-store/cairn/buckets"
 	"github.com/cairn-store/cairn/cas"
 	"github.com/cairn-store/cairn/cas/diskcache"
@@ -107,8 +108,9 @@ type domain struct {
 	name    string
 	where   Backend
 	packs   backend.Backend
-	empty   bool // without packs, when it was opened
-	journal bool // packs are sent behind
+	empty   bool         // without packs, when it was looked at
+	claim   *owner.Claim // that held then; only of S3
+	journal bool         // packs are sent behind
 	chunks  *cas.Store
 	cache   *diskcache.Cache // nil without one
 }
@@ -120,9 +122,6 @@ func open(ctx context.Context, dir string, opts *Options) (*parts, error) {
 	}
 	empty := true
 	for _, d := range s.domains {
-		if d.empty, err = isEmpty(ctx, d.packs); err != nil {
-			return nil, fmt.Errorf("backend %q: %w", d.name, err)
-		}
 		if d.empty && d.journal {
 			unsent, err := s.hasUnsent(d)
 			if err != nil {
@@ -143,19 +142,6 @@ func open(ctx context.Context, dir string, opts *Options) (*parts, error) {
 
 func metaDir(dir string) string { return filepath.Join(dir, "meta") }
 
-// isEmpty reports whether there is no pack.
-func isEmpty(ctx context.Context, b backend.Backend) (bool, error) {
-	for info, err := range b.List(ctx, "packs/") {
-		if err != nil {
-			return false, err
-		}
-		if _, ok := cas.ParsePackKey(info.Key); ok {
-			return false, nil
-		}
-	}
-	return true, nil
-}
-
 // openMeta opens the database in dir and the chunk stores over it.
 func (s *parts) openMeta(ctx context.Context, dir string, mustExist bool) error {
 	var err error
@@ -164,7 +150,7 @@ func (s *parts) openMeta(ctx context.Context, dir string, mustExist bool) error 
 	case errors.Is(err, pebblestore.ErrLocked):
 		return fmt.Errorf("%s: %w", s.dir, ErrLocked)
 	case errors.Is(err, fs.ErrNotExist):
-		if err := s.refuse(ctx, ""); err != nil {
+		if err := s.refuse(""); err != nil {
 			return err
 		}
 		return fmt.Errorf("%s: %w", s.dir, ErrNoMetadata)

@@ -24,7 +24,7 @@ import (
 func (s *parts) own(ctx context.Context) error {
 	id, err := s.identity(ctx)
 	if err == nil {
-		err = s.refuse(ctx, id)
+		err = s.refuse(id)
 	}
 	if err != nil {
 		return err
@@ -33,7 +33,7 @@ func (s *parts) own(ctx context.Context) error {
 		if d.where.S3 == nil {
 			continue
 		}
-		o, err := owner.Open(ctx, d.packs, id, s.ownership(d))
+		o, err := owner.Open(ctx, d.packs, d.claim, id, s.ownership(d))
 		if err != nil {
 			return d.explain(err)
 		}
@@ -42,14 +42,13 @@ func (s *parts) own(ctx context.Context) error {
 	return nil
 }
 
-// refuse returns nil, or which backend the store id must not open. It changes
-// nothing.
-func (s *parts) refuse(ctx context.Context, id string) error {
+// refuse returns nil, or which backend the store id must not open.
+func (s *parts) refuse(id string) error {
 	for _, d := range s.domains {
 		if d.where.S3 == nil {
 			continue
 		}
-		if err := owner.Refuse(ctx, d.packs, id, s.ownership(d)); err != nil {
+		if err := d.claim.Refuse(id, s.ownership(d)); err != nil {
 			return d.explain(err)
 		}
 	}
