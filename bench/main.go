@@ -25,7 +25,7 @@ func main() {
 	flag.StringVar(&far.versitygw, "s3", "", "path of versitygw: measure Cairn over S3, beside rclone where there is one, instead")
 	flag.Int64Var(&far.size, "s3-size", 1<<30, "bytes of the file that -s3 stores")
 	flag.IntVar(&far.small, "s3-files", 20_000, "small files that -s3 stores")
-	flag.DurationVar(&far.delay, "s3-delay", 50*time.Millisecond, "what -s3 adds to every request in its second round")
+	flag.DurationVar(&far.delay, "s3-delay", 50*time.Millisecond, "what -s3 adds to every request in every second round")
 	rounds := flag.Int("rounds", 3, "rounds; the table shows medians")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
@@ -54,6 +54,7 @@ func run(ctx context.Context, corpus, dir, cairn string, peers []string, rounds 
 		}
 	}
 	if far.versitygw != "" {
+		far.rounds = rounds
 		return runS3(ctx, work, cairn, far)
 	}
 	if overHTTP {

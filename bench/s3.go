@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -13,6 +14,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"text/tabwriter"
@@ -26,6 +28,7 @@ type s3Options struct {
 	size      int64
 	small     int
 	delay     time.Duration
+	rounds    int
 }
 
 // An s3Bench stores and restores a file, and many small ones, in versitygw
@@ -35,13 +38,27 @@ type s3Bench struct {
 	work, cairn string
 	endpoint    string
 	proxy       *slowProxy
-	out         *tabwriter.Writer
+	results     map[s3Step][]s3Result
+	steps       []s3Step // in order
+	begun       int      // rounds
+}
+
+type s3Step struct {
+	delay time.Duration
+	tool  string
+	name  string
+	bytes int64
+}
+
+type s3Result struct {
+	result
+	requests map[string]int // by method, LIST apart
 }
 
 // runS3 measures Cairn, and rclone where there is one, without a delay and
-// with it.
+// with it, by turns.
 func runS3(ctx context.Context, work, cairn string, opts *s3Options) error {
-	b := &s3Bench{s3Options: opts, work: work, cairn: cairn, out: tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', tabwriter.AlignRight)}
+	b := &s3Bench{s3Options: opts, work: work, cairn: cairn, results: make(map[s3Step][]s3Result)}
 	stop, err := b.serve(ctx)
 	if err != nil {
 		return err
@@ -50,15 +67,15 @@ func runS3(ctx context.Context, work, cairn string, opts *s3Options) error {
 	if err := b.corpus(); err != nil {
 		return err
 	}
-	fmt.Fprintln(b.out, "tool\tdelay\tstep\twall s\tMB/s\tpeak MB\tPUT\tGET\tother\tspeed kept\t")
-	base := make(map[string]time.Duration)
-	for _, d := range []time.Duration{0, opts.delay} {
-		b.proxy.set(d)
-		if err := b.round(ctx, d, base); err != nil {
-			return err
+	for range opts.rounds {
+		for _, d := range []time.Duration{0, opts.delay} {
+			b.proxy.set(d)
+			if err := b.round(ctx, d); err != nil {
+				return err
+			}
 		}
 	}
-	return b.out.Flush()
+	return b.print()
 }
 
 // serve starts versitygw, and the proxy before it.
@@ -128,15 +145,20 @@ func (b *s3Bench) corpus() error {
 	return nil
 }
 
-// round measures every step with one delay.
-func (b *s3Bench) round(ctx context.Context, delay time.Duration, base map[string]time.Duration) error {
-	dir := filepath.Join(b.work, fmt.Sprint("delay-", delay))
+// round measures every step with one delay. It leaves nothing: memory that is
+// used for the first time is slow on a virtual machine.
+func (b *s3Bench) round(ctx context.Context, delay time.Duration) error {
+	b.begun++
+	prefix := fmt.Sprint("round", b.begun)
+	dir := filepath.Join(b.work, prefix)
+	defer os.RemoveAll(dir)
+	defer os.RemoveAll(filepath.Join(b.work, "s3", s3Bucket, prefix))
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
 	config := filepath.Join(dir, "alyx.yml")
 	text := fmt.Sprintf("storage:\n  backends:\n    far: {type: s3, s3: {bucket: %s, prefix: %q, endpoint: %q, access_key_id: benchkey, secret_access_key: benchsecret, force_path_style: true}}\n",
-		s3Bucket, fmt.Sprint("d", delay.Milliseconds()), b.endpoint)
+		s3Bucket, prefix+"/cairn", b.endpoint)
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		return err
 	}
@@ -157,7 +179,7 @@ func (b *s3Bench) round(ctx context.Context, delay time.Duration, base map[strin
 	if path, err := exec.LookPath("rclone"); err == nil {
 		rclone := tool{name: "rclone", env: []string{"RCLONE_CONFIG=" + filepath.Join(dir, "rclone.conf"), "RCLONE_CONFIG_S_TYPE=s3", "RCLONE_CONFIG_S_PROVIDER=Other",
 			"RCLONE_CONFIG_S_ENDPOINT=" + b.endpoint, "RCLONE_CONFIG_S_ACCESS_KEY_ID=benchkey", "RCLONE_CONFIG_S_SECRET_ACCESS_KEY=benchsecret", "AWS_CA_BUNDLE="}}
-		plain := fmt.Sprintf("s:%s/plain-%d", s3Bucket, delay.Milliseconds())
+		plain := fmt.Sprintf("s:%s/%s/plain", s3Bucket, prefix)
 		steps = append(steps, []struct {
 			t     tool
 			name  string
@@ -172,15 +194,31 @@ func (b *s3Bench) round(ctx context.Context, delay time.Duration, base map[strin
 		if err != nil {
 			return err
 		}
-		n := b.proxy.take()
-		key := s.t.name + s.name
-		if delay == 0 {
-			base[key] = r.wall
+		step := s3Step{delay, s.t.name, s.name, s.bytes}
+		if !slices.Contains(b.steps, step) {
+			b.steps = append(b.steps, step)
 		}
-		fmt.Fprintf(b.out, "%s\t%s\t%s\t%.2f\t%.0f\t%.0f\t%d\t%d\t%d\t%.0f%%\t\n", s.t.name, delay, s.name, r.wall.Seconds(), float64(s.bytes)/1e6/r.wall.Seconds(),
-			float64(r.peak)/1e6, n["PUT"], n["GET"], n["HEAD"]+n["POST"]+n["DELETE"]+n["LIST"], 100*base[key].Seconds()/r.wall.Seconds())
+		b.results[step] = append(b.results[step], s3Result{r, b.proxy.take()})
 	}
 	return nil
+}
+
+// print writes medians.
+func (b *s3Bench) print() error {
+	middle := func(s s3Step) s3Result {
+		rs := slices.SortedFunc(slices.Values(b.results[s]), func(x, y s3Result) int { return cmp.Compare(x.wall, y.wall) })
+		return rs[len(rs)/2]
+	}
+	tw := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintln(tw, "tool\tdelay\tstep\twall s\tMB/s\tpeak MB\tPUT\tGET\tother\tspeed kept\t")
+	for _, s := range b.steps {
+		r, base := middle(s), s
+		base.delay = 0
+		n := r.requests
+		fmt.Fprintf(tw, "%s\t%s\t%s\t%.2f\t%.0f\t%.0f\t%d\t%d\t%d\t%.0f%%\t\n", s.tool, s.delay, s.name, r.wall.Seconds(), float64(s.bytes)/1e6/r.wall.Seconds(),
+			float64(r.peak)/1e6, n["PUT"], n["GET"], n["HEAD"]+n["POST"]+n["DELETE"]+n["LIST"], 100*middle(base).wall.Seconds()/r.wall.Seconds())
+	}
+	return tw.Flush()
 }
 
 // A slowProxy counts requests and holds each up.

@@ -5,18 +5,21 @@ import (
 	"context"
 	"errors"
 	"io"
-	"runtime"
 	"slices"
 	"sync"
 
 	"golang.org/x/sync/errgroup"
+
+	"github.com/cairn-store/cairn/backend"
 )
 
 // Limits of reading from a remote backend.
 const (
 	runSize = 13 << 20  // bytes read by one request, unless one frame is longer: a window and its frames' headers
 	runGap  = 128 << 10 // bytes between two pieces that are read in vain rather than asking twice
-	runs    = 7         // requests under way at a time, of all readers
+	runs    = 10        // requests under way at a time, of all readers
+
+	delivered = 2 // pieces of a run at a time; with the one that comes, the buffers that it takes
 )
 
 // WindowSize is how many plain bytes a reader that goes through a file in
@@ -111,19 +114,21 @@ func (s *Store) readFar(ctx context.Context, wants []*want) error {
 	return err
 }
 
-// rawPieces are the runs of chunks wanted of a frame that is stored as it is;
-// with a cache all of it, to be kept.
+// rawPieces are the stretches of a frame that is stored as it is in which all
+// that is wanted of it lies, none overlapping another; with a cache all of it,
+// to be kept.
 func (s *Store) rawPieces(w *want) (out []*piece) {
 	if s.near != nil {
 		return []*piece{{want: w, off: w.payload(), n: int(w.frame.StoredLen), part: w.chunks}}
 	}
+	slices.SortFunc(w.chunks, func(a, b wantChunk) int { return cmp.Compare(a.Offset, b.Offset) })
 	for i := 0; i < len(w.chunks); {
-		j, end := i+1, w.chunks[i].Offset+w.chunks[i].Length
-		for j < len(w.chunks) && w.chunks[j].Offset == end {
-			end += w.chunks[j].Length
+		from, end := w.chunks[i].Offset, w.chunks[i].Offset+w.chunks[i].Length
+		j := i + 1
+		for j < len(w.chunks) && w.chunks[j].Offset <= end {
+			end = max(end, w.chunks[j].Offset+w.chunks[j].Length)
 			j++
 		}
-		from := w.chunks[i].Offset
 		out = append(out, &piece{want: w, off: w.payload() + int64(from), n: int(end - from), part: w.chunks[i:j]})
 		i = j
 	}
@@ -183,7 +188,7 @@ func runLength(pieces []*piece) int {
 	n := 1
 	for n < len(pieces) {
 		a, b := pieces[n-1], pieces[n]
-		if a.want.frame.Pack != b.want.frame.Pack || b.off-a.end() > runGap || b.end()-pieces[0].off > runSize {
+		if a.want.frame.Pack != b.want.frame.Pack || b.off < a.end() || b.off-a.end() > runGap || b.end()-pieces[0].off > runSize {
 			break
 		}
 		n++
@@ -191,8 +196,8 @@ func runLength(pieces []*piece) int {
 	return n
 }
 
-// readRun reads the pieces of a run by one request. The memory that all runs
-// take is bounded by how many there may be.
+// readRun reads the pieces of a run by one request, and delivers each while
+// the next ones come.
 func (s *Store) readRun(ctx context.Context, run []*piece) error {
 	select {
 	case s.runs <- struct{}{}:
@@ -200,17 +205,20 @@ func (s *Store) readRun(ctx context.Context, run []*piece) error {
 		return s.giveUp(ctx, run, context.Cause(ctx))
 	}
 	defer func() { <-s.runs }()
-	n := int(run[len(run)-1].end() - run[0].off)
-	buf := s.runBuffer(n)
-	defer s.keepRunBuffer(buf)
-	if err := s.b.ReadAt(ctx, run[0].want.frame.Pack.Key(), buf, run[0].off); err != nil {
-		return s.giveUp(ctx, run, err)
-	}
-	g := errgroup.Group{}
-	g.SetLimit(runtime.GOMAXPROCS(0))
-	for _, p := range run {
+	var g errgroup.Group
+	g.SetLimit(delivered)
+	at, end := run[0].off, run[len(run)-1].end()
+	r := backend.NewReader(ctx, s.b, run[0].want.frame.Pack.Key(), at, end-at)
+	defer r.Close()
+	for i, p := range run {
+		stored := s.sized(p.n)
+		if err := readPiece(r, p.off-at, stored); err != nil {
+			s.putBuf(stored)
+			return errors.Join(s.giveUp(ctx, run[i:], err), g.Wait())
+		}
+		at = p.end()
 		g.Go(func() error {
-			stored := buf[p.off-run[0].off:][:p.n]
+			defer s.putBuf(stored)
 			if s.near != nil && p.whole() {
 				s.near.Put(p.want.frame.ID, stored)
 			}
@@ -220,31 +228,16 @@ func (s *Store) readRun(ctx context.Context, run []*piece) error {
 	return g.Wait()
 }
 
-// runBuffer returns a buffer of n bytes. Long ones are kept for good: garbage
-// of their size would double what the process takes.
-func (s *Store) runBuffer(n int) []byte {
-	if n <= FrameSize {
-		return s.sized(n)
+// readPiece fills stored with what comes after a gap.
+func readPiece(r io.Reader, gap int64, stored []byte) error {
+	_, err := io.CopyN(io.Discard, r, gap)
+	if err == nil {
+		_, err = io.ReadFull(r, stored)
 	}
-	select {
-	case buf := <-s.runBufs:
-		if cap(buf) >= n {
-			return buf[:n]
-		}
-	default:
+	if err == io.EOF {
+		err = io.ErrUnexpectedEOF
 	}
-	return make([]byte, n, max(n, runSize))
-}
-
-func (s *Store) keepRunBuffer(buf []byte) {
-	if cap(buf) < runSize {
-		s.putBuf(buf)
-		return
-	}
-	select {
-	case s.runBufs <- buf:
-	default:
-	}
+	return err
 }
 
 // giveUp settles the frames of a run that cannot be read. Where the pack ends

@@ -41,7 +41,6 @@ type Store struct {
 	cpu                 chan struct{}   // one token per core: hashing, encoding and decoding
 	units               sync.Pool       // of *unit
 	bufs                sync.Pool       // of *[]byte with room for a frame
-	runBufs             chan []byte     // free, for what a request to a remote backend reads
 }
 
 // Options are choices of Open; nil and zero values mean the defaults.
@@ -88,7 +87,6 @@ func Open(ctx context.Context, b backend.Backend, ix Index, opts *Options) (*Sto
 	s := &Store{
 		ctx: context.WithoutCancel(ctx), b: b, ix: ix, log: log, coder: coder,
 		remote: opts.Remote, near: opts.Cache, runs: make(chan struct{}, runs), long: make(chan struct{}, longReaders),
-		runBufs:  make(chan []byte, runs),
 		pack:     newPacker(b, ix, size, seals),
 		frames:   newFrameCache(cache),
 		unitRoom: make(room, 4+3*n), frameRoom: make(room, 4+3*n),

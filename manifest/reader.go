@@ -31,7 +31,7 @@ const (
 
 	firstLong = 8 << 20 // likewise of a long reader that knows what is wanted
 	lastLong  = cas.WindowSize
-	longQueue = 6
+	longQueue = 9
 )
 
 // A Reader reads a version's content: an io.ReadSeekCloser, io.ReaderAt and

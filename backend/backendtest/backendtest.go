@@ -15,6 +15,7 @@ import (
 	"math/rand/v2"
 	"strings"
 	"testing"
+	"testing/iotest"
 
 	"github.com/cairn-store/cairn/backend"
 )
@@ -102,6 +103,19 @@ func holds(t *testing.T, b backend.Backend, key string, want []byte) {
 	if !bytes.Equal(got, want) {
 		t.Fatalf("ReadAt(%q): the bytes differ from those written", key)
 	}
+	if got, err := stream(t.Context(), b, key, 0, int64(len(want))); err != nil || !bytes.Equal(got, want) {
+		t.Fatalf("NewReader(%q): %d bytes, %v, want the %d written", key, len(got), err, len(want))
+	}
+}
+
+// stream reads what lies in a range by a reader.
+func stream(ctx context.Context, b backend.Backend, key string, off, n int64) ([]byte, error) {
+	if n == 0 {
+		return nil, nil
+	}
+	r := backend.NewReader(ctx, b, key, off, n)
+	defer r.Close()
+	return io.ReadAll(iotest.HalfReader(r))
 }
 
 func absent(t *testing.T, b backend.Backend, key string) {
@@ -112,6 +126,9 @@ func absent(t *testing.T, b backend.Backend, key string) {
 	}
 	if err := b.ReadAt(ctx, key, make([]byte, 1), 0); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("ReadAt(%q): got %v, want fs.ErrNotExist", key, err)
+	}
+	if _, err := stream(ctx, b, key, 0, 1); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("NewReader(%q): got %v, want fs.ErrNotExist", key, err)
 	}
 	for _, got := range list(t, b, key) {
 		if got == key {
@@ -180,6 +197,16 @@ func testRanges(t *testing.T, b backend.Backend) {
 		if err == nil && c.n > 0 && !bytes.Equal(p, all[c.off:c.off+c.n]) {
 			t.Errorf("ReadAt of %d bytes at %d: the bytes differ", c.n, c.off)
 		}
+		if c.n == 0 {
+			continue
+		}
+		got, err := stream(t.Context(), b, "a", c.off, c.n)
+		if !errors.Is(err, c.want) {
+			t.Errorf("NewReader of %d bytes at %d: got %v, want %v", c.n, c.off, err, c.want)
+		}
+		if c.off >= 0 && !bytes.HasPrefix(all[min(c.off, size):], got) {
+			t.Errorf("NewReader of %d bytes at %d: the bytes differ", c.n, c.off)
+		}
 	}
 }
 
@@ -239,9 +266,10 @@ func testOddKeys(t *testing.T, b backend.Backend) {
 		_, err2 := b.Stat(ctx, key)
 		err3 := b.ReadAt(ctx, key, nil, 0)
 		err4 := b.Delete(ctx, key)
-		for i, err := range []error{err1, err2, err3, err4} {
+		_, err5 := stream(ctx, b, key, 0, 1)
+		for i, err := range []error{err1, err2, err3, err4, err5} {
 			if !errors.Is(err, fs.ErrInvalid) {
-				t.Errorf("%s of key %q: got %v, want fs.ErrInvalid", []string{"Create", "Stat", "ReadAt", "Delete"}[i], key, err)
+				t.Errorf("%s of key %q: got %v, want fs.ErrInvalid", []string{"Create", "Stat", "ReadAt", "Delete", "NewReader"}[i], key, err)
 			}
 		}
 		_, _, err := b.Append(ctx, key)
@@ -286,10 +314,11 @@ func testCancelled(t *testing.T, b backend.Backend) {
 	_, err = b.Create(ctx, "never")
 	errs := map[string]error{"Create": err, "ReadAt": b.ReadAt(ctx, "whole", make([]byte, 5), 0), "Delete": b.Delete(ctx, "whole")}
 	_, errs["Stat"] = b.Stat(ctx, "whole")
+	_, errs["NewReader"] = stream(ctx, b, "whole", 0, 5)
 	for _, err := range b.List(ctx, "") {
 		errs["List"] = err
 	}
-	for _, op := range []string{"Create", "ReadAt", "Delete", "Stat", "List"} {
+	for _, op := range []string{"Create", "ReadAt", "NewReader", "Delete", "Stat", "List"} {
 		if !errors.Is(errs[op], context.Canceled) {
 			t.Errorf("%s: got %v, want context.Canceled", op, errs[op])
 		}

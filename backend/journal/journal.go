@@ -37,7 +37,7 @@ type Backend struct {
 	ended  chan struct{} // told when an object has become whole
 }
 
-var _ backend.Backend = (*Backend)(nil)
+var _ backend.Streamer = (*Backend)(nil)
 
 // A growing is an object that is being written.
 type growing struct {

@@ -104,6 +104,26 @@ func TestSend(t *testing.T) {
 	want(t, "deleted", append(keys(t, b), keys(t, far)...))
 }
 
+// A reader goes on where it is when its object is sent.
+func TestReadOn(t *testing.T) {
+	b := journal.New(membackend.New(nil), far(), nil)
+	const key = "0123456789"
+	put(t, b, key)
+	r := b.NewReader(t.Context(), key, 1, 8)
+	defer r.Close()
+	head := make([]byte, 3)
+	if _, err := io.ReadFull(r, head); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.Send(t.Context(), nothing); err != nil {
+		t.Fatal(err)
+	}
+	rest, err := io.ReadAll(r)
+	if got := string(head) + string(rest); err != nil || got != key[1:9] {
+		t.Errorf("read %q, %v", got, err)
+	}
+}
+
 // What a process leaves is sent by the next, also what it had sent and not
 // noted, and what it never finished.
 func TestLeft(t *testing.T) {

@@ -3,6 +3,7 @@ package owner
 import (
 	"context"
 	"errors"
+	"io"
 	"io/fs"
 	"iter"
 	"strings"
@@ -28,7 +29,7 @@ type Backend struct {
 	lost    atomic.Pointer[Claim]
 }
 
-var _ backend.Backend = (*Backend)(nil)
+var _ backend.Streamer = (*Backend)(nil)
 
 func (b *Backend) seen(at time.Time) { b.checked.Store(at.UnixMilli()) }
 
@@ -94,6 +95,11 @@ func (b *Backend) Delete(ctx context.Context, key string) error {
 		return err
 	}
 	return b.Backend.Delete(ctx, key)
+}
+
+// NewReader implements backend.Streamer.
+func (b *Backend) NewReader(ctx context.Context, key string, off, n int64) io.ReadCloser {
+	return backend.NewReader(ctx, b.Backend, key, off, n)
 }
 
 // List implements backend.Backend. Claims are not among what it yields.

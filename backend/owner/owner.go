@@ -138,13 +138,15 @@ func claim(ctx context.Context, b backend.Backend, last *Claim, id string, opts 
 	err = put(ctx, b, key(c.number), p)
 	if errors.Is(err, fs.ErrExist) { // somebody else was faster
 		now, err := Current(ctx, b)
-		if err == nil && now != nil && now.Owner == id {
-			return now, nil
+		switch {
+		case err != nil:
+			return nil, err
+		case now == nil:
+			return nil, fmt.Errorf("owner: the service says that %s exists, and does not list it", key(c.number))
+		case now.Owner != id:
+			return nil, owned(now)
 		}
-		if err == nil && now != nil {
-			err = owned(now)
-		}
-		return nil, err
+		return now, nil
 	}
 	if err != nil {
 		return nil, fmt.Errorf("owner: %w", err)

@@ -1,7 +1,9 @@
 package owner_test
 
 import (
+	"context"
 	"errors"
+	"iter"
 	"testing"
 
 	"github.com/cairn-store/cairn/backend"
@@ -131,6 +133,24 @@ func TestSeenBefore(t *testing.T) {
 	if err := put(t, a, "packs/1"); !errors.Is(err, backend.ErrOwned) {
 		t.Errorf("who had it before: %v", err)
 	}
+}
+
+// A claim that exists and is not listed stops the store; it is not overlooked.
+func TestUnlisted(t *testing.T) {
+	b := membackend.New(nil)
+	open(t, b, "a", false)
+	for _, id := range []string{"a", "b"} {
+		if o, err := try(t, blind{b}, id, &owner.Options{Take: true}); err == nil {
+			t.Errorf("%s opened %v", id, o)
+		}
+	}
+}
+
+// blind lists nothing.
+type blind struct{ backend.Backend }
+
+func (blind) List(context.Context, string) iter.Seq2[backend.Info, error] {
+	return func(func(backend.Info, error) bool) {}
 }
 
 // A service whose conditions mean nothing is for one writer only.

@@ -36,6 +36,9 @@ func wrap(op, key string, err error) error {
 // errShort says that an answer ended early or holds other bytes than asked for.
 var errShort = errors.New("the answer is not what was asked for")
 
+// errBroken says that too many answers to one reader broke off.
+var errBroken = errors.New("answers broke off again and again")
+
 // statusOf returns the code and HTTP status that the service answered with.
 func statusOf(err error) (code string, status int) {
 	var api smithy.APIError
@@ -76,6 +79,9 @@ func kindOf(err error) error {
 // final reports whether asking again cannot help: the service has understood
 // the request and refused it.
 func final(err error) bool {
+	if errors.Is(err, errBroken) {
+		return true
+	}
 	code, status := statusOf(err)
 	switch code {
 	case "SlowDown", "Throttling", "ThrottlingException", "RequestLimitExceeded", "TooManyRequests",

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"math/rand/v2"
 	"slices"
@@ -70,6 +71,12 @@ func testFault(t *testing.T, s *s3test.Server, share float64, faults ...s3test.F
 			mu.Unlock()
 			if got := make([]byte, len(p)); unavailable(t, "read "+key, b.ReadAt(t.Context(), key, got, 0)) && !bytes.Equal(got, p) {
 				t.Errorf("read %s: other bytes", key)
+			}
+			if len(p) > 0 {
+				r := b.NewReader(t.Context(), key, 0, int64(len(p)))
+				if got, err := io.ReadAll(r); unavailable(t, "stream "+key, errors.Join(err, r.Close())) && !bytes.Equal(got, p) {
+					t.Errorf("stream %s: other bytes", key)
+				}
 			}
 			if i%4 == 3 && unavailable(t, "delete "+key, b.Delete(t.Context(), key)) {
 				mu.Lock()

@@ -35,25 +35,38 @@ func (b *Backend) ReadAt(ctx context.Context, key string, p []byte, off int64) e
 
 // get makes one attempt to fill p. short says that the object ends too early.
 func (b *Backend) get(ctx context.Context, key string, p []byte, off int64) (short bool, err error) {
-	last := off + int64(len(p)) - 1
-	out, err := b.client.GetObject(ctx, &s3.GetObjectInput{Bucket: &b.opts.Bucket, Key: b.key(key),
-		Range: aws.String(fmt.Sprintf("bytes=%d-%d", off, last))})
+	body, n, err := b.open(ctx, key, off, int64(len(p)))
 	if err != nil {
 		return false, err
 	}
-	defer out.Body.Close()
-	var from, to, size int64
-	if _, err := fmt.Sscanf(aws.ToString(out.ContentRange), "bytes %d-%d/%d", &from, &to, &size); err != nil {
-		return false, fmt.Errorf("%w: no range of it: Content-Range %q", errShort, aws.ToString(out.ContentRange))
-	}
-	if from == off && to == size-1 && to < last {
+	defer body.Close()
+	if n < int64(len(p)) {
 		return true, nil
 	}
-	if from != off || to != last || aws.ToInt64(out.ContentLength) != int64(len(p)) {
-		return false, fmt.Errorf("%w: %d bytes, %s, want %d-%d", errShort, aws.ToInt64(out.ContentLength), aws.ToString(out.ContentRange), off, last)
-	}
-	if _, err := io.ReadFull(out.Body, p); err != nil {
+	if _, err := io.ReadFull(body, p); err != nil {
 		return false, fmt.Errorf("%w: %v", errShort, err)
 	}
 	return false, nil
+}
+
+// open makes one attempt to ask for n bytes, and returns how many there will
+// be: fewer where the object ends too early.
+func (b *Backend) open(ctx context.Context, key string, off, n int64) (io.ReadCloser, int64, error) {
+	last := off + n - 1
+	out, err := b.client.GetObject(ctx, &s3.GetObjectInput{Bucket: &b.opts.Bucket, Key: b.key(key),
+		Range: aws.String(fmt.Sprintf("bytes=%d-%d", off, last))})
+	if err != nil {
+		return nil, 0, err
+	}
+	var from, to, size int64
+	if _, err := fmt.Sscanf(aws.ToString(out.ContentRange), "bytes %d-%d/%d", &from, &to, &size); err != nil {
+		out.Body.Close()
+		return nil, 0, fmt.Errorf("%w: no range of it: Content-Range %q", errShort, aws.ToString(out.ContentRange))
+	}
+	ends := to == last || to == size-1 && to < last
+	if from != off || !ends || aws.ToInt64(out.ContentLength) != to-from+1 {
+		out.Body.Close()
+		return nil, 0, fmt.Errorf("%w: %d bytes, %s, want %d-%d", errShort, aws.ToInt64(out.ContentLength), aws.ToString(out.ContentRange), off, last)
+	}
+	return out.Body, to - from + 1, nil
 }

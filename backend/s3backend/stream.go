@@ -1,0 +1,87 @@
+package s3backend
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"io/fs"
+
+	"github.com/cairn-store/cairn/backend"
+)
+
+var _ backend.Streamer = (*Backend)(nil)
+
+// NewReader implements backend.Streamer. Where an answer breaks off, the rest
+// is asked for; the Attempts are those of all the reader's requests together.
+func (b *Backend) NewReader(ctx context.Context, key string, off, n int64) io.ReadCloser {
+	r := &reader{b: b, ctx: ctx, key: key, off: off, end: off + n, eof: io.EOF}
+	if r.err = check(ctx, key); r.err == nil && (off < 0 || n < 1) {
+		r.err = fs.ErrInvalid
+	}
+	return r
+}
+
+type reader struct {
+	b        *Backend
+	ctx      context.Context
+	key      string
+	off, end int64 // what is to be read yet
+	asked    int   // requests
+	body     io.ReadCloser
+	eof      error // at end
+	err      error
+}
+
+// Read implements io.Reader.
+func (r *reader) Read(p []byte) (n int, err error) {
+	if r.err == nil && r.off == r.end {
+		r.err = r.eof
+	}
+	if r.err == nil && len(p) > 0 {
+		r.err = r.b.do(r.ctx, func() error {
+			n, err = r.attempt(p)
+			return err
+		})
+		r.off += int64(n)
+	}
+	if r.err == nil || r.err == io.EOF {
+		return n, r.err
+	}
+	return n, wrap("read", r.key, r.err)
+}
+
+// attempt reads some bytes, from a new answer if there is none.
+func (r *reader) attempt(p []byte) (n int, err error) {
+	if r.body == nil {
+		if r.asked++; r.asked > r.b.opts.Attempts {
+			return 0, errBroken
+		}
+		var size int64
+		if r.body, size, err = r.b.open(r.ctx, r.key, r.off, r.end-r.off); err != nil {
+			return 0, err
+		}
+		if r.off+size < r.end {
+			r.end, r.eof = r.off+size, io.ErrUnexpectedEOF
+		}
+	}
+	for n == 0 && err == nil {
+		n, err = r.body.Read(p[:min(int64(len(p)), r.end-r.off)])
+	}
+	if n > 0 {
+		return n, nil // an error comes again
+	}
+	r.body.Close()
+	r.body = nil
+	return 0, fmt.Errorf("%w: %v", errShort, err)
+}
+
+// Close implements io.Closer.
+func (r *reader) Close() error {
+	if r.err == nil {
+		r.err = fs.ErrClosed
+	}
+	if r.body == nil {
+		return nil
+	}
+	return r.body.Close()
+}
