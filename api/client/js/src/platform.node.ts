@@ -29,6 +29,8 @@ export function parent(): Port {
   };
 }
 
+export const blobBodies = false;
+
 export async function openPath(path: string): Promise<Source> {
   const file = await open(path);
   const before = await file.stat();

@@ -38,6 +38,9 @@ export function parent(): Port {
   };
 }
 
+/** Whether a request's body had better be made of parts of a File, which the browser reads then: no byte of it passes through the page. */
+export const blobBodies = true;
+
 export async function openPath(path: string): Promise<Source> {
   throw new TypeError(`${path}: paths can be read in Node only`);
 }

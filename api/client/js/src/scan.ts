@@ -1,5 +1,6 @@
 import {newHasher} from './digest.js';
-import type {Source} from './source.js';
+import {SourceChangedError} from './errors.js';
+import {windows, type Source} from './source.js';
 import type {Splitter} from './splitter.js';
 import {ChunkList, entrySize} from './wire.js';
 
@@ -13,49 +14,52 @@ export interface ScanOptions {
 }
 
 const firstSpan = 2 * 1024 * 1024;
+const room = 2 * 1024 * 1024; // beside the longest chunk: what is not cut yet is rarely moved
 
 /**
  * Cuts and hashes content, and yields the list of its chunks piece by piece. It
- * holds one window and the longest chunk in memory, and reads a window ahead.
+ * holds a few MiB in memory, and two windows of a source that has no pieces.
  */
 export async function* scan(source: Source, splitter: Splitter, options: ScanOptions = {}): AsyncGenerator<ChunkList> {
   const {window = 8 * 1024 * 1024, span = 32 * 1024 * 1024, signal, onScanned} = options;
   const hasher = await newHasher();
-  const buffer = new Uint8Array(Math.min(source.size, window + splitter.max));
-  const read = (at: number) => {
-    const bytes = source.read(at, Math.min(window, source.size - at));
-    bytes.catch(() => {}); // it is told when the bytes are waited for
-    return bytes;
-  };
+  const buffer = new Uint8Array(Math.min(source.size, room + splitter.max));
 
   let list = new ListBuilder(0, 0);
   let wanted = Math.min(span, firstSpan);
-  let held = 0; // bytes in the buffer that are not cut yet
+  let start = 0, held = 0; // of what lies in the buffer and is not cut yet
   let at = 0; // bytes read
-  for (let next = source.size > 0 ? read(0) : undefined; next; ) {
-    const bytes = await next;
+  for await (let piece of source.pieces?.() ?? windows(source, window)) {
     signal?.throwIfAborted();
-    buffer.set(bytes, held);
-    held += bytes.length;
-    at += bytes.length;
-    next = at < source.size ? read(at) : undefined;
+    at += piece.length;
+    if (at > source.size) throw new SourceChangedError();
+    while (piece.length > 0) {
+      if (held + piece.length > buffer.length) {
+        buffer.copyWithin(0, start, held);
+        held -= start;
+        start = 0;
+      }
+      const part = piece.subarray(0, buffer.length - held);
+      buffer.set(part, held);
+      held += part.length;
+      piece = piece.subarray(part.length);
 
-    let start = 0;
-    while (next ? held - start >= splitter.max : start < held) {
-      const end = splitter.split(buffer, start, held);
-      list.add(hasher.sum(buffer.subarray(start, end)), end - start);
-      start = end;
-      if (list.span >= wanted) {
-        yield list.done();
-        signal?.throwIfAborted();
-        list = list.next();
-        wanted = Math.min(span, wanted * 2);
+      const last = at === source.size && piece.length === 0;
+      while (last ? start < held : held - start >= splitter.max) {
+        const end = splitter.split(buffer, start, held);
+        list.add(hasher.sum(buffer.subarray(start, end)), end - start);
+        start = end;
+        if (list.span >= wanted) {
+          yield list.done();
+          signal?.throwIfAborted();
+          list = list.next();
+          wanted = Math.min(span, wanted * 2);
+        }
       }
     }
-    buffer.copyWithin(0, start, held);
-    held -= start;
-    onScanned?.(at - held);
+    onScanned?.(at - (held - start));
   }
+  if (at < source.size) throw new SourceChangedError();
   if (list.span > 0) yield list.done();
 }
 

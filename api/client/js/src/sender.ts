@@ -1,7 +1,7 @@
 import {CairnError, SourceChangedError} from './errors.js';
 import type {Source} from './source.js';
 import type {Transport} from './transport.js';
-import {chunksType, frame, frameHeader, type Ref} from './wire.js';
+import {chunksType, frame, frameHeader, header, type Ref} from './wire.js';
 
 export interface SenderOptions {
   /** Requests under way at a time. */
@@ -18,7 +18,7 @@ const largestBatch = 8 * 1024 * 1024;
 const quick = 1000; // milliseconds: batches that take less may grow
 const slow = 8000; // batches that take more shrink, so that little is lost with a request
 
-const queued = 32 * 1024; // chunks that wait to be sent, before cutting waits
+const queued = 4 * 1024; // chunks that wait to be sent, before cutting waits
 const remembered = 512 * 1024; // chunks that were queued, so that none is sent twice
 
 /**
@@ -136,13 +136,16 @@ export class Sender {
 
   private async send(refs: Ref[]): Promise<void> {
     if (refs.length === 0) return;
-    const body = await this.read(refs);
+    const body = this.source.slice ? this.compose(refs, this.source.slice) : await this.read(refs);
+    const bytes = body instanceof Blob ? body.size : body.length;
     const began = Date.now();
     try {
       await this.transport.send('POST', this.path + '/chunks', {
         headers: {'Content-Type': chunksType},
         body,
         signal: this.abort.signal,
+        // What a body is made of may have changed, which looks like a broken connection.
+        again: () => this.source.read(refs[0].offset, 1),
         read: (res) => res.text(),
       });
     } catch (err) {
@@ -150,9 +153,14 @@ export class Sender {
       throw err;
     }
     const took = Date.now() - began;
-    if (took < quick && body.length * 2 > this.batch) this.batch = Math.min(largestBatch, this.batch * 2);
+    if (took < quick && bytes * 2 > this.batch) this.batch = Math.min(largestBatch, this.batch * 2);
     if (took > slow) this.batch = Math.max(smallestBatch, this.batch / 2);
     this.options.onSent(refs.reduce((n, r) => n + r.size, 0));
+  }
+
+  // compose makes the body of a batch of parts of the source.
+  private compose(refs: Ref[], slice: (offset: number, length: number) => Blob): Blob {
+    return new Blob(refs.flatMap((r) => [header(r.digest, r.size), slice(r.offset, r.size)]));
   }
 
   // read makes the body of a batch. Chunks that lie side by side are read at once.

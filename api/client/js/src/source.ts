@@ -1,5 +1,5 @@
 import {SourceChangedError} from './errors.js';
-import {openPath} from '#platform';
+import {blobBodies, openPath} from '#platform';
 
 /** Content that can be read at any place, again and again. A custom one is read in the calling thread. */
 export interface Source {
@@ -7,6 +7,10 @@ export interface Source {
   readonly size: number;
   /** Returns exactly the bytes [offset, offset+length), in memory that is the caller's. */
   read(offset: number, length: number): Promise<Uint8Array>;
+  /** Yields all bytes in order. Those of a piece may change once the next is asked for. */
+  pieces?(): AsyncIterable<Uint8Array>;
+  /** Returns bytes for the body of a request, which are read as it is sent. */
+  slice?(offset: number, length: number): Blob;
   close?(): Promise<void>;
 }
 
@@ -29,24 +33,78 @@ export async function openSource(content: Content): Promise<Source> {
   return content;
 }
 
+const pieceSize = 512 * 1024;
+
 class BlobSource implements Source {
-  constructor(private readonly blob: Blob) {}
+  readonly slice?: (offset: number, length: number) => Blob;
+
+  constructor(private readonly blob: Blob) {
+    if (blobBodies) this.slice = (offset, length) => blob.slice(offset, offset + length);
+  }
 
   get size(): number {
     return this.blob.size;
   }
 
   async read(offset: number, length: number): Promise<Uint8Array> {
-    let bytes: Uint8Array;
     try {
-      bytes = new Uint8Array(await this.blob.slice(offset, offset + length).arrayBuffer());
+      const bytes = new Uint8Array(await this.blob.slice(offset, offset + length).arrayBuffer());
+      if (bytes.length === length) return bytes;
     } catch (err) {
-      // Browsers refuse to read a File that is no longer what was chosen.
-      if ((err as Error)?.name === 'NotReadableError') throw new SourceChangedError({cause: err});
-      throw err;
+      throw changed(err);
     }
-    if (bytes.length !== length) throw new SourceChangedError();
+    throw new SourceChangedError();
+  }
+
+  // Memory for the bytes is lent to the stream and comes back: what is thrown
+  // away is freed late by browsers.
+  async *pieces(): AsyncGenerator<Uint8Array> {
+    const reader = byob(this.blob.stream());
+    if (!reader) {
+      yield* windows(this, pieceSize);
+      return;
+    }
+    try {
+      for (let buffer = new ArrayBuffer(pieceSize); ; ) {
+        const {done, value} = await reader.read(new Uint8Array(buffer));
+        if (done) return;
+        yield value;
+        buffer = value.buffer;
+      }
+    } catch (err) {
+      throw changed(err);
+    } finally {
+      void reader.cancel().catch(() => {});
+    }
+  }
+}
+
+function byob(stream: ReadableStream<Uint8Array<ArrayBuffer>>): ReadableStreamBYOBReader | undefined {
+  try {
+    return stream.getReader({mode: 'byob'});
+  } catch {
+    return undefined; // not every browser has them
+  }
+}
+
+// Browsers refuse to read a File that is no longer what was chosen.
+function changed(err: unknown): unknown {
+  return (err as Error)?.name === 'NotReadableError' ? new SourceChangedError({cause: err}) : err;
+}
+
+/** Yields the bytes of a source in windows, and reads one ahead. */
+export async function* windows(source: Source, size: number): AsyncGenerator<Uint8Array> {
+  const read = (at: number) => {
+    if (at >= source.size) return undefined;
+    const bytes = source.read(at, Math.min(size, source.size - at));
+    bytes.catch(() => {}); // it is told when the bytes are waited for
     return bytes;
+  };
+  for (let at = 0, next = read(at); next; ) {
+    const bytes = await next;
+    at += bytes.length;
+    next = read(at);
+    yield bytes;
   }
 }
 

@@ -22,12 +22,14 @@ export interface TransportOptions {
 export interface Call<T> {
   query?: Record<string, string | number | boolean | undefined>;
   headers?: Record<string, string | undefined>;
-  body?: Uint8Array | string;
+  body?: Uint8Array | Blob | string;
   /** A body that becomes JSON. */
   json?: unknown;
   signal?: AbortSignal;
   /** The request must not happen twice, so it is sent again only where the server refused to begin with it. */
   once?: boolean;
+  /** Called before another attempt, which it prevents by failing. */
+  again?: () => Promise<unknown>;
   /** Reads the answer; a failure to do so counts as one of the request. */
   read: (res: Response) => T | Promise<T>;
 }
@@ -71,6 +73,7 @@ export class Transport {
         if (!(err instanceof Retryable)) throw err;
         if (failures++ >= (this.options.retries ?? 10) || (call.once && !err.untouched)) throw err.cause;
         await sleep(Math.max(err.after, backoff(failures)), call.signal);
+        await call.again?.();
       }
     }
   }

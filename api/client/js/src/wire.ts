@@ -50,12 +50,19 @@ export function bit(bitmap: Uint8Array, i: number): boolean {
   return (bitmap[i >> 3] & (0x80 >> (i & 7))) !== 0;
 }
 
+/** What comes before a chunk that is sent as it is. */
+export function header(digest: Uint8Array, size: number): Uint8Array<ArrayBuffer> {
+  const out = new Uint8Array(frameHeader);
+  out.set(digest);
+  const view = new DataView(out.buffer, digestSize);
+  view.setUint32(0, size);
+  view.setUint32(4, size);
+  return out;
+}
+
 /** Puts the chunk at place at of a batch, raw, and returns the place behind it. */
 export function frame(batch: Uint8Array, at: number, digest: Uint8Array, chunk: Uint8Array): number {
-  batch.set(digest, at);
-  const view = new DataView(batch.buffer, batch.byteOffset + at + digestSize, 8);
-  view.setUint32(0, chunk.length);
-  view.setUint32(4, chunk.length);
+  batch.set(header(digest, chunk.length), at);
   batch.set(chunk, at + frameHeader);
   return at + frameHeader + chunk.length;
 }
