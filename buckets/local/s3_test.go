@@ -159,7 +159,7 @@ func testCrashS3(t *testing.T, level buckets.Acknowledge) {
 		on(f)
 		crashWork(t, f, &opts, ack)
 	}
-	crashfs.Run(t, &crashfs.Options{Limit: soak(5), Percents: []int{0, 100}}, work, func(t *testing.T, f *crashfs.FS, acked []promise) {
+	crashfs.Run(t, &crashfs.Options{Limit: soak(8), Percents: []int{0, 100}}, work, func(t *testing.T, f *crashfs.FS, acked []promise) {
 		opts.Backends["far"].S3.Wrap = nil
 		on(f)
 		verifyCrash(t, &opts, acked)
