@@ -9,10 +9,10 @@ import (
 type Streamer interface {
 	Backend
 
-	// NewReader returns a reader of n bytes of the object, at least one, from off on. It
-	// asks for nothing before the first Read, and for all by one request if
-	// nothing goes wrong. Its errors are those of ReadAt, but what lies
-	// before them is handed on. A reader is for one goroutine at a time;
+	// NewReader returns a reader of n bytes of the object, at least one, from
+	// off on. It asks for nothing before the first Read, and for all by one
+	// request if nothing goes wrong. Its errors are those of ReadAt, but what
+	// lies before them is handed on. A reader is for one goroutine at a time;
 	// Close ends its request.
 	NewReader(ctx context.Context, key string, off, n int64) io.ReadCloser
 }

@@ -12,7 +12,7 @@ import (
 var _ backend.Streamer = (*Backend)(nil)
 
 // NewReader implements backend.Streamer. Where an answer breaks off, the rest
-// is asked for; the Attempts are those of all the reader's requests together.
+// is asked for; no more than Attempts answers may break off.
 func (b *Backend) NewReader(ctx context.Context, key string, off, n int64) io.ReadCloser {
 	r := &reader{b: b, ctx: ctx, key: key, off: off, end: off + n, eof: io.EOF}
 	if r.err = check(ctx, key); r.err == nil && (off < 0 || n < 1) {
@@ -26,7 +26,7 @@ type reader struct {
 	ctx      context.Context
 	key      string
 	off, end int64 // what is to be read yet
-	asked    int   // requests
+	answers  int   // that came so far
 	body     io.ReadCloser
 	eof      error // at end
 	err      error
@@ -53,13 +53,14 @@ func (r *reader) Read(p []byte) (n int, err error) {
 // attempt reads some bytes, from a new answer if there is none.
 func (r *reader) attempt(p []byte) (n int, err error) {
 	if r.body == nil {
-		if r.asked++; r.asked > r.b.opts.Attempts {
+		if r.answers == r.b.opts.Attempts {
 			return 0, errBroken
 		}
 		var size int64
 		if r.body, size, err = r.b.open(r.ctx, r.key, r.off, r.end-r.off); err != nil {
 			return 0, err
 		}
+		r.answers++
 		if r.off+size < r.end {
 			r.end, r.eof = r.off+size, io.ErrUnexpectedEOF
 		}

@@ -9,13 +9,14 @@ import (
 	"path/filepath"
 	"slices"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/cairn-store/cairn/backend"
 	"github.com/cairn-store/cairn/backend/diskbackend"
 	"github.com/cairn-store/cairn/backend/owner"
 	"github.com/cairn-store/cairn/backend/s3backend"
 	"github.com/cairn-store/cairn/cas"
 	"github.com/cairn-store/cairn/cas/diskcache"
-	"golang.org/x/sync/errgroup"
 )
 
 // A Backend says where packs lie: in the directory Path, or in S3.

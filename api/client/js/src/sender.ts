@@ -136,7 +136,7 @@ export class Sender {
 
   private async send(refs: Ref[]): Promise<void> {
     if (refs.length === 0) return;
-    const body = this.source.slice ? this.compose(refs, this.source.slice) : await this.read(refs);
+    const body = this.source.slice ? this.compose(refs) : await this.read(refs);
     const bytes = body instanceof Blob ? body.size : body.length;
     const began = Date.now();
     try {
@@ -159,8 +159,8 @@ export class Sender {
   }
 
   // compose makes the body of a batch of parts of the source.
-  private compose(refs: Ref[], slice: (offset: number, length: number) => Blob): Blob {
-    return new Blob(refs.flatMap((r) => [header(r.digest, r.size), slice(r.offset, r.size)]));
+  private compose(refs: Ref[]): Blob {
+    return new Blob(refs.flatMap((r) => [header(r.digest, r.size), this.source.slice!(r.offset, r.size)]));
   }
 
   // read makes the body of a batch. Chunks that lie side by side are read at once.
