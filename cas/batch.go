@@ -12,7 +12,7 @@ import (
 const (
 	unitSize  = 1 << 20   // plain bytes that are hashed and looked up together
 	smallTail = 256 << 10 // plain bytes below which a last frame joins others
-	unitQueue = 3         // units and frames under way in each step of a batch
+	unitQueue = 2         // units and frames under way in each step of a batch
 	rawRun    = 4         // frames in a row that did not compress, after which a sample of the next is tried first
 	mineLimit = 1 << 16   // new chunks a batch remembers before it waits for the index
 )

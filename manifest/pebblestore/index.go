@@ -35,12 +35,17 @@ func (d *DB) Domains() (names []string, err error) {
 // Index returns the chunk index of a domain, whose name is at most 255 bytes.
 func (d *DB) Index(domain string) cas.Index { return &index{d, domain} }
 
+// fewKeys are so few that they lie far apart. With rising keys an iterator looks
+// at the next entries before it seeks, which is at its best where the keys lie
+// close together, and in vain here: few keys are asked for in falling order.
+const fewKeys = 200
+
 func (x *index) Chunks(ctx context.Context, ds []cas.Digest, out []cas.ChunkEntry) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
 	// One iterator for all, which asks the filters of all levels: most look-ups
-	// of new content are misses. It is at its best with rising keys.
+	// of new content are misses.
 	prefix := domainKey(keyChunk, x.domain, nil)
 	it, err := x.d.db.NewIter(&pebble.IterOptions{LowerBound: prefix, UpperBound: after(prefix), UseL6Filters: true})
 	if err != nil {
@@ -52,6 +57,9 @@ func (x *index) Chunks(ctx context.Context, ds []cas.Digest, out []cas.ChunkEntr
 		order[i] = i
 	}
 	slices.SortFunc(order, func(i, j int) int { return bytes.Compare(ds[i][:], ds[j][:]) })
+	if len(ds) < fewKeys {
+		slices.Reverse(order)
+	}
 	key := append(prefix, make([]byte, len(cas.Digest{}))...)
 	for _, i := range order {
 		copy(key[len(prefix):], ds[i][:])
