@@ -420,6 +420,9 @@ func (b *Bucket) keepPart(ctx context.Context, row *uploadRow, part *manifest.Pa
 		if err := tx.PutValue(ctx, kindRest, b.uploadKey(row.ID), part.Rest); err != nil {
 			return err
 		}
+		if err := b.holdMore(ctx, tx, &next); err != nil {
+			return err
+		}
 		return b.putUpload(ctx, tx, &next)
 	})
 	if err == nil {

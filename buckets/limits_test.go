@@ -102,8 +102,90 @@ func TestMaxOwnerSize(t *testing.T) {
 	put(t, b, "nobody's", strings.Repeat("x", 100), nil)
 }
 
-// However many uploads race, no more bytes are taken than the quota allows,
-// and no fewer.
+// Uploads that do not end hold no more, all together, than an owner's files
+// may, however many there are and however they race.
+func TestUploadsUnderWayAreBounded(t *testing.T) {
+	const size, most = 60_000, 300_000
+	b, _ := limited(t, buckets.Limits{MaxOwnerSize: most})
+	ann, bob := b.As(&buckets.Principal{ID: "ann", Operator: true}), b.As(&buckets.Principal{ID: "bob", Operator: true})
+	put(t, ann, "finished", string(noise(99, 200_000)), nil) // counts for itself
+	var mu sync.Mutex
+	var begun []string // that hold something
+	var held int64
+	var all sync.WaitGroup
+	for i := range 20 {
+		all.Go(func() {
+			n, id, err := unended(t, ann, i, noise(uint64(i), size))
+			mu.Lock()
+			defer mu.Unlock()
+			held += n
+			if n > 0 {
+				begun = append(begun, id)
+			}
+			if err != nil && !errors.Is(err, buckets.ErrQuota) || err == nil && n != size {
+				t.Errorf("%d bytes are held: %v", n, err)
+			}
+		})
+	}
+	all.Wait()
+	if held != most {
+		t.Errorf("%d bytes are held, want %d", held, most)
+	}
+	if n, _, err := unended(t, bob, 0, noise(7, size)); err != nil || n != size {
+		t.Errorf("another's: %d, %v", n, err)
+	}
+	must(t, ann.Cancel(t.Context(), begun[0]))
+	for i := range 2 { // one by each way of sending
+		n, id, err := unended(t, ann, i, noise(uint64(100+i), size))
+		if err != nil || n != size {
+			t.Errorf("after one was cancelled: %d, %v", n, err)
+		}
+		must(t, ann.Cancel(t.Context(), id))
+	}
+}
+
+// A file of parts may be as large as the owner's files may.
+func TestPartsOfAllThatIsLeft(t *testing.T) {
+	b, _ := limited(t, buckets.Limits{MaxOwnerSize: 200_000})
+	ann := b.As(&buckets.Principal{ID: "ann", Operator: true})
+	var ids []string
+	for i := range 2 {
+		up, err := ann.NewUpload(t.Context(), "", &buckets.UploadOptions{Partial: true, PutOptions: *sized(100_000)})
+		must(t, err)
+		_, err = ann.Append(t.Context(), up.ID, 0, bytes.NewReader(noise(uint64(i), 100_000)), nil)
+		must(t, err)
+		ids = append(ids, up.ID)
+	}
+	up, err := ann.Concat(t.Context(), "whole", ids, &buckets.UploadOptions{})
+	must(t, err)
+	if up.File == nil || up.File.Size != 200_000 {
+		t.Errorf("%+v", up)
+	}
+}
+
+// unended sends p in an upload that stays open, by list if i is odd, and
+// returns how many of its bytes are kept.
+func unended(t *testing.T, b *buckets.Bucket, i int, p []byte) (held int64, id string, err error) {
+	ctx := t.Context()
+	up, err := b.NewUpload(ctx, fmt.Sprint("unended ", i), &buckets.UploadOptions{Listed: i%2 == 1})
+	if err != nil {
+		return 0, "", err
+	}
+	if i%2 == 0 {
+		got, err := b.Append(ctx, up.ID, 0, bytes.NewReader(p), nil)
+		return got.Offset, up.ID, err
+	}
+	chunks := cut(t, up.Listed.Chunker, p)
+	if _, _, err = b.AppendList(ctx, up.ID, 0, listing(chunks)); err == nil {
+		_, err = b.ReceiveChunks(ctx, up.ID, sending(chunks))
+	}
+	got, serr := b.Upload(ctx, up.ID)
+	if serr != nil {
+		return 0, up.ID, serr
+	}
+	return got.Listed.Received, up.ID, err
+}
+
 // racingUpload stores p as a new file, in one of the ways that there are.
 func racingUpload(t *testing.T, b *buckets.Bucket, i int, p []byte) error {
 	ctx, name := t.Context(), fmt.Sprint(i)
@@ -128,6 +210,8 @@ func racingUpload(t *testing.T, b *buckets.Bucket, i int, p []byte) error {
 	return err
 }
 
+// However many uploads race, no more bytes are taken than the quota allows,
+// and no fewer.
 func TestQuotaIsExact(t *testing.T) {
 	const size, fit, racing = 10_000, 10, 64
 	for name, l := range map[string]buckets.Limits{

@@ -128,7 +128,7 @@ func (b *Bucket) acknowledge(ctx context.Context, row *uploadRow, refs []cas.Ref
 		}
 		row.NewBytes, row.StoredBytes = row.NewBytes+stats.NewBytes, row.StoredBytes+stats.StoredBytes
 		row.ExpiresAt = later(row.ExpiresAt, at.Add(b.b.UploadExpiry))
-		return nil
+		return b.holdMore(ctx, tx, row)
 	})
 	if err == nil {
 		got.Chunks, got.Bytes, got.NewChunks = got.Chunks+part.Chunks, got.Bytes+part.Bytes, got.NewChunks+part.NewChunks

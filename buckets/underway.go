@@ -3,6 +3,7 @@ package buckets
 import (
 	"context"
 	"crypto/sha256"
+	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -15,7 +16,7 @@ import (
 var ErrTooManyUploads = errors.New("too many uploads under way: end or cancel some")
 
 const (
-	kindUnderWay = "uploading" // values beside uploads that have neither ended nor expired, by whose they are
+	kindUnderWay = "uploading" // bytes held by uploads that have neither ended nor expired, by whose they are
 
 	defaultMaxUploads = 1000
 )
@@ -55,6 +56,43 @@ func (b *Bucket) beginUpload(ctx context.Context, tx manifest.Tx, row *uploadRow
 		return err
 	}
 	return b.putUpload(ctx, tx, row)
+}
+
+// held is how many bytes the upload has brought and keeps. What is joined of
+// others is theirs.
+func (row *uploadRow) held() int64 {
+	switch {
+	case row.Listed:
+		return row.Received
+	case len(row.Joins) > 0:
+		return 0
+	}
+	return row.Offset
+}
+
+// holdMore notes what an upload under way has come to hold. All those of an
+// owner may hold as much as the files of one may take, beside them: who begins
+// again and again, and ends nothing, fills no more of the store than that.
+func (b *Bucket) holdMore(ctx context.Context, tx manifest.Tx, row *uploadRow) error {
+	if row.Manifest != "" || row.Expired {
+		return nil // and holds nothing
+	}
+	key := b.underWayKey(row.Who, row.ID)
+	if most := b.b.Limits.MaxOwnerSize; most > 0 && b.whoID() != "" {
+		left := most - row.held()
+		for v, err := range b.s.meta.Values(ctx, kindUnderWay, b.underWayKey(row.Who, "")) {
+			if err != nil {
+				return err
+			}
+			if n, _ := binary.Uvarint(v.Value); v.Key != key {
+				left -= int64(n)
+			}
+		}
+		if left < 0 {
+			return fmt.Errorf("the uploads under way of one owner may hold %d bytes in all, end or cancel some: %w", most, ErrQuota)
+		}
+	}
+	return tx.PutValue(ctx, kindUnderWay, key, binary.AppendUvarint(nil, uint64(row.held())))
 }
 
 // endUpload takes out of the transaction's store what only an upload under way
