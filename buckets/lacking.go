@@ -5,9 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
-	"errors"
 	"fmt"
-	"io/fs"
 	"iter"
 	"time"
 
@@ -132,18 +130,20 @@ func (l *Lacking) tellBase(ctx context.Context, id string) error {
 func (l *Lacking) tellReceived(ctx context.Context, of *uploadRow) error {
 	scope, at := l.b.receiptScope(of), time.Now()
 	return l.each(ctx, func(i int64, refs []cas.Ref) error {
+		var keys []string
+		var ns []int64
 		for k, r := range refs {
 			if n := i + int64(k); !l.has(n) {
-				ok, err := hasReceipt(ctx, l.b.s.meta, receiptKey(scope, r.Digest), at)
-				if err != nil {
-					return err
-				}
-				if ok {
-					l.set(n)
-				}
+				keys, ns = append(keys, receiptKey(scope, r.Digest)), append(ns, n)
 			}
 		}
-		return nil
+		has, err := haveReceipts(ctx, l.b.s.meta, keys, at)
+		for k, ok := range has {
+			if ok {
+				l.set(ns[k])
+			}
+		}
+		return err
 	})
 }
 
@@ -221,15 +221,22 @@ func (b *Bucket) receiptScope(row *uploadRow) string {
 
 func receiptKey(scope string, d cas.Digest) string { return scope + "/" + d.String() }
 
-func hasReceipt(ctx context.Context, rows rowsAndValues, key string, at time.Time) (bool, error) {
-	v, err := rows.Value(ctx, kindReceipt, key)
-	if errors.Is(err, fs.ErrNotExist) {
-		return false, nil
+// valuesAt is a store, or a transaction.
+type valuesAt interface {
+	ValuesAt(ctx context.Context, kind string, keys []string) ([][]byte, error)
+}
+
+// haveReceipts tells which of the receipts there are at a time.
+func haveReceipts(ctx context.Context, store valuesAt, keys []string, at time.Time) ([]bool, error) {
+	values, err := store.ValuesAt(ctx, kindReceipt, keys)
+	if err != nil {
+		return nil, err
 	}
-	if err != nil || len(v) != 8 {
-		return false, err
+	has := make([]bool, len(keys))
+	for i, v := range values {
+		has[i] = len(v) == 8 && at.Unix() < int64(binary.BigEndian.Uint64(v))
 	}
-	return at.Unix() < int64(binary.BigEndian.Uint64(v)), nil
+	return has, nil
 }
 
 func putReceipt(ctx context.Context, tx manifest.Tx, key string, at time.Time) error {

@@ -105,24 +105,29 @@ func (b *Bucket) acknowledge(ctx context.Context, row *uploadRow, refs []cas.Ref
 		return nil
 	}
 	scope := b.receiptScope(row)
+	keys := make([]string, len(refs))
+	for i, r := range refs {
+		keys[i] = receiptKey(scope, r.Digest)
+	}
 	var part Received
 	_, err := b.changeListed(ctx, row.ID, func(tx manifest.Tx, row *uploadRow) error {
 		part = Received{}
 		at := time.Now()
-		for _, r := range refs {
+		known, err := haveReceipts(ctx, tx, keys, at)
+		if err != nil {
+			return err
+		}
+		fresh := make(map[cas.Digest]bool)
+		for i, r := range refs {
 			part.Chunks++
 			part.Bytes += int64(r.Length)
-			key := receiptKey(scope, r.Digest)
-			known, err := hasReceipt(ctx, tx, key, at)
-			if err != nil {
-				return err
-			}
-			if known {
+			if known[i] || fresh[r.Digest] {
 				continue
 			}
+			fresh[r.Digest] = true
 			part.NewChunks++
 			row.Received += int64(r.Length)
-			if err := putReceipt(ctx, tx, key, at); err != nil {
+			if err := putReceipt(ctx, tx, keys[i], at); err != nil {
 				return err
 			}
 		}

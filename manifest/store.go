@@ -65,9 +65,11 @@ type Store interface {
 	OwnerUsage(ctx context.Context, bucket, owner string) (Usage, error)
 
 	// Value returns a small thing that the layers above keep, by kind and
-	// key; Values yields those whose keys begin with prefix, in order of keys.
+	// key; ValuesAt those of many keys at once, nil for keys that have none;
+	// Values yields those whose keys begin with prefix, in order of keys.
 	// They are no records: packs don't hold them, and a rebuild loses them.
 	Value(ctx context.Context, kind, key string) ([]byte, error)
+	ValuesAt(ctx context.Context, kind string, keys []string) ([][]byte, error)
 	Values(ctx context.Context, kind, prefix string) iter.Seq2[Value, error]
 
 	// Buckets returns the names of the buckets that hold files or have held
@@ -103,9 +105,10 @@ type Tx interface {
 	Usage(ctx context.Context, bucket string) (Usage, error)
 	OwnerUsage(ctx context.Context, bucket, owner string) (Usage, error)
 
-	// Value is the store's; PutValue and DropValue change it. Kinds are words
-	// without a zero byte.
+	// Value and ValuesAt are the store's; PutValue and DropValue change them.
+	// Kinds are words without a zero byte.
 	Value(ctx context.Context, kind, key string) ([]byte, error)
+	ValuesAt(ctx context.Context, kind string, keys []string) ([][]byte, error)
 	PutValue(ctx context.Context, kind, key string, value []byte) error
 	DropValue(ctx context.Context, kind, key string) error
 

@@ -4,6 +4,7 @@ package manifesttest
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"maps"
 	"slices"
@@ -403,7 +404,14 @@ func (s *suite) values() {
 		if v, err := tx.Value(s.ctx, "k", "a"); err != nil || string(v) != "3" {
 			s.t.Errorf("in a transaction: %q, %v", v, err)
 		}
-		return tx.DropValue(s.ctx, "k", "c")
+		if err := errors.Join(tx.PutValue(s.ctx, "k", "new", nil), tx.DropValue(s.ctx, "k", "b2")); err != nil {
+			return err
+		}
+		at, err := tx.ValuesAt(s.ctx, "k", []string{"new", "b1", "b2", "a", "aa", "", "a"})
+		if got := fmt.Sprintf("%q", at); err != nil || got != `["" "1" "" "3" "" "" "3"]` || at[0] == nil || at[2] != nil || at[5] != nil {
+			s.t.Errorf("at keys, in a transaction: %s, %v", got, err)
+		}
+		return errors.Join(tx.PutValue(s.ctx, "k", "b2", []byte("1")), tx.DropValue(s.ctx, "k", "new"), tx.DropValue(s.ctx, "k", "c"))
 	})
 	failed := errors.New("failed")
 	_, err := s.s.Update(s.ctx, func(tx manifest.Tx) error {
@@ -413,6 +421,15 @@ func (s *suite) values() {
 		s.t.Errorf("%v", err)
 	}
 	s.restart()
+	many := []string{"b", "a"}
+	for i := range 1000 {
+		many = append(many, fmt.Sprint("none ", i))
+	}
+	for _, keys := range [][]string{{"b", "a", "none"}, many} { // few are looked up in another way
+		if at, err := s.s.ValuesAt(s.ctx, "k", append(keys, "b2")); err != nil || len(at) != len(keys)+1 || at[0] != nil || string(at[1]) != "3" || at[2] != nil || string(at[len(keys)]) != "1" {
+			s.t.Errorf("at %d keys: %q, %v", len(keys), at, err)
+		}
+	}
 	if got := keys("k", ""); !slices.Equal(got, []string{"a=3", "b1=1", "b2=1"}) {
 		s.t.Errorf("values %q", got)
 	}

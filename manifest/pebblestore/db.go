@@ -5,12 +5,14 @@
 package pebblestore
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -222,6 +224,48 @@ var (
 	_ manifest.Store = (*DB)(nil)
 	_ cas.Index      = (*index)(nil)
 )
+
+// fewKeys are so few that they lie far apart. With rising keys an iterator looks
+// at the next entries before it seeks, which is at its best where the keys lie
+// close together, and in vain here: few keys are looked up in falling order.
+const fewKeys = 200
+
+// find looks up what prefix and each of ids are the key of, and calls found
+// with the number and the value of those that are there. One iterator does for
+// all; it asks the filters of all levels, since most look-ups of chunks miss.
+func find(r pebble.Reader, prefix []byte, ids [][]byte, found func(i int, v []byte) error) error {
+	it, err := r.NewIter(&pebble.IterOptions{LowerBound: prefix, UpperBound: after(prefix), UseL6Filters: true})
+	if err != nil {
+		return err
+	}
+	defer it.Close()
+	order := make([]int, len(ids))
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortFunc(order, func(i, j int) int { return bytes.Compare(ids[i], ids[j]) })
+	if len(ids) < fewKeys {
+		slices.Reverse(order)
+	}
+	key := slices.Clone(prefix)
+	for _, i := range order {
+		key = append(key[:len(prefix)], ids[i]...)
+		if !it.SeekPrefixGE(key) {
+			if err := it.Error(); err != nil {
+				return err
+			}
+			continue
+		}
+		v, err := it.ValueAndErr()
+		if err == nil {
+			err = found(i, v)
+		}
+		if err != nil {
+			return fmt.Errorf("%x: %w", ids[i], err)
+		}
+	}
+	return nil
+}
 
 // FS is the filesystem that a database lies in.
 type FS = vfs.FS

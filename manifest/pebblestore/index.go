@@ -1,7 +1,6 @@
 package pebblestore
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"iter"
@@ -35,48 +34,21 @@ func (d *DB) Domains() (names []string, err error) {
 // Index returns the chunk index of a domain, whose name is at most 255 bytes.
 func (d *DB) Index(domain string) cas.Index { return &index{d, domain} }
 
-// fewKeys are so few that they lie far apart. With rising keys an iterator looks
-// at the next entries before it seeks, which is at its best where the keys lie
-// close together, and in vain here: few keys are asked for in falling order.
-const fewKeys = 200
-
 func (x *index) Chunks(ctx context.Context, ds []cas.Digest, out []cas.ChunkEntry) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	// One iterator for all, which asks the filters of all levels: most look-ups
-	// of new content are misses.
-	prefix := domainKey(keyChunk, x.domain, nil)
-	it, err := x.d.db.NewIter(&pebble.IterOptions{LowerBound: prefix, UpperBound: after(prefix), UseL6Filters: true})
+	ids := make([][]byte, len(ds))
+	for i := range ds {
+		ids[i] = ds[i][:]
+	}
+	clear(out)
+	err := find(x.d.db, domainKey(keyChunk, x.domain, nil), ids, func(i int, v []byte) (err error) {
+		out[i], err = parseChunk(ds[i], v)
+		return err
+	})
 	if err != nil {
 		return fmt.Errorf("pebblestore: chunks: %w", err)
-	}
-	defer it.Close()
-	order := make([]int, len(ds))
-	for i := range order {
-		order[i] = i
-	}
-	slices.SortFunc(order, func(i, j int) int { return bytes.Compare(ds[i][:], ds[j][:]) })
-	if len(ds) < fewKeys {
-		slices.Reverse(order)
-	}
-	key := append(prefix, make([]byte, len(cas.Digest{}))...)
-	for _, i := range order {
-		copy(key[len(prefix):], ds[i][:])
-		if !it.SeekPrefixGE(key) {
-			if err := it.Error(); err != nil {
-				return fmt.Errorf("pebblestore: chunk %s: %w", ds[i], err)
-			}
-			out[i] = cas.ChunkEntry{}
-			continue
-		}
-		v, err := it.ValueAndErr()
-		if err == nil {
-			out[i], err = parseChunk(ds[i], v)
-		}
-		if err != nil {
-			return fmt.Errorf("pebblestore: chunk %s: %w", ds[i], err)
-		}
 	}
 	return nil
 }

@@ -17,6 +17,29 @@ func (s rows) Value(ctx context.Context, kind, key string) ([]byte, error) {
 	return v, ctx.Err()
 }
 
+func (s rows) ValuesAt(ctx context.Context, kind string, keys []string) ([][]byte, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	ids, out := make([][]byte, len(keys)), make([][]byte, len(keys))
+	for i, k := range keys {
+		ids[i] = []byte(k)
+	}
+	err := find(s.r, bucketKey(keyValue, kind, ""), ids, func(i int, v []byte) error {
+		out[i] = append([]byte{}, v...)
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("pebblestore: values: %w", err)
+	}
+	return out, nil
+}
+
+// ValuesAt implements manifest.Store.
+func (d *DB) ValuesAt(ctx context.Context, kind string, keys []string) ([][]byte, error) {
+	return d.rows().ValuesAt(ctx, kind, keys)
+}
+
 // Value implements manifest.Store.
 func (d *DB) Value(ctx context.Context, kind, key string) ([]byte, error) {
 	return d.rows().Value(ctx, kind, key)
