@@ -94,46 +94,95 @@ type chunkBatch struct {
 	longest uint32 // bytes of a chunk
 	zstd    *zstd.Decoder
 
+	run         []chunkHead // whose bytes come next, in order
 	sent, plain []byte
+}
+
+// A chunkHead comes before the bytes of a chunk.
+type chunkHead struct {
+	digest      cas.Digest
+	plain, sent uint32 // bytes of it, and of what travels
 }
 
 // next returns a chunk, valid until the next call.
 func (c *chunkBatch) next() (out buckets.SentChunk, err error) {
-	var head [chunkHeader]byte
-	if _, err := io.ReadFull(c.r, head[:]); err != nil {
-		return out, bodyError(err)
+	if len(c.run) == 0 {
+		if err := c.heads(); err != nil {
+			return out, err
+		}
 	}
-	out.Digest = cas.Digest(head[:32])
-	plain, sent := binary.BigEndian.Uint32(head[32:]), binary.BigEndian.Uint32(head[36:])
-	if plain > c.longest {
-		return out, fmt.Errorf("chunk %s of %d bytes, at most %d are cut: %w", out.Digest, plain, c.longest, buckets.ErrChunkTooLarge)
-	}
-	if plain == 0 || sent == 0 || sent > plain {
-		return out, fmt.Errorf("chunk %s of %d bytes sent as %d: %w", out.Digest, plain, sent, errRequest)
-	}
-	if c.left -= chunkHeader + int64(sent); c.left < 0 {
-		return out, fmt.Errorf("more than %d bytes at a time: %w", maxBatch, errTooLarge)
-	}
-	if cap(c.sent) < int(sent) {
+	h := c.run[0]
+	c.run = c.run[1:]
+	if cap(c.sent) < int(h.sent) {
 		c.sent = make([]byte, c.longest)
 	}
-	out.Bytes = c.sent[:sent]
+	out.Digest, out.Bytes = h.digest, c.sent[:h.sent]
 	if _, err := io.ReadFull(c.r, out.Bytes); err != nil {
-		if err == io.EOF {
-			err = io.ErrUnexpectedEOF
-		}
-		return out, bodyError(err)
+		return out, bodyError(midway(err))
 	}
-	if sent == plain {
+	if h.sent == h.plain {
 		return out, nil
 	}
 	if c.plain == nil {
 		c.plain = make([]byte, 0, c.longest)
 	}
-	if out.Bytes, err = c.zstd.DecodeAll(out.Bytes, c.plain[:0]); err != nil || len(out.Bytes) != int(plain) {
-		return out, fmt.Errorf("chunk %s said to be %d bytes: %w", out.Digest, plain, errors.Join(errZstd, err))
+	if out.Bytes, err = c.zstd.DecodeAll(out.Bytes, c.plain[:0]); err != nil || len(out.Bytes) != int(h.plain) {
+		return out, fmt.Errorf("chunk %s said to be %d bytes: %w", out.Digest, h.plain, errors.Join(errZstd, err))
 	}
 	return out, nil
+}
+
+// heads reads the heads of the next chunks whose bytes come together, mostly
+// of one.
+func (c *chunkBatch) heads() error {
+	c.run = c.run[:0]
+	for {
+		h, err := c.head()
+		if len(c.run) > 0 {
+			err = midway(err)
+		}
+		if err != nil {
+			return bodyError(err)
+		}
+		later := h.sent == 0
+		if later {
+			h.sent = h.plain
+		} else if len(c.run) > 0 && h.sent != h.plain {
+			return fmt.Errorf("chunk %s is compressed and its bytes come with those of others: send them raw: %w", h.digest, errRequest)
+		}
+		if c.left -= chunkHeader + int64(h.sent); c.left < 0 {
+			return fmt.Errorf("more than %d bytes at a time: %w", maxBatch, errTooLarge)
+		}
+		if c.run = append(c.run, h); !later {
+			return nil
+		}
+		if len(c.run) == maxRun {
+			return fmt.Errorf("the bytes of more than %d chunks come together: %w", maxRun, errTooLarge)
+		}
+	}
+}
+
+func (c *chunkBatch) head() (h chunkHead, err error) {
+	var p [chunkHeader]byte
+	if _, err := io.ReadFull(c.r, p[:]); err != nil {
+		return h, err
+	}
+	h = chunkHead{cas.Digest(p[:32]), binary.BigEndian.Uint32(p[32:]), binary.BigEndian.Uint32(p[36:])}
+	if h.plain > c.longest {
+		return h, fmt.Errorf("chunk %s of %d bytes, at most %d are cut: %w", h.digest, h.plain, c.longest, buckets.ErrChunkTooLarge)
+	}
+	if h.plain == 0 || h.sent > h.plain {
+		return h, fmt.Errorf("chunk %s of %d bytes sent as %d: %w", h.digest, h.plain, h.sent, errRequest)
+	}
+	return h, nil
+}
+
+// midway is the error of a reader that more was to come of.
+func midway(err error) error {
+	if err == io.EOF {
+		return io.ErrUnexpectedEOF
+	}
+	return err
 }
 
 // newZstd returns a decoder that makes no more of anything than a few chunks:

@@ -25,6 +25,7 @@ const (
 	maxMissing  = 10_000   // chunks named in an answer
 	listEntry   = 32 + 4   // bytes of a chunk in a list
 	chunkHeader = 32 + 4 + 4
+	maxRun      = 4096 // chunks of a batch whose bytes come together
 )
 
 func (s *Server) sessionRoutes() []route {

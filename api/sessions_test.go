@@ -156,7 +156,11 @@ func TestSession(t *testing.T) {
 	r.Shuffle(len(missing), func(i, j int) { missing[i], missing[j] = missing[j], missing[i] })
 	var g sync.WaitGroup
 	for part := range slices.Chunk(missing[1:], 10) {
-		g.Go(func() { s.send(se.ID, func() bool { return len(part)%2 == 0 }, part...) })
+		g.Go(func() {
+			n := (len(part) + 1) / 2
+			s.want(200, "", "POST", s.path+"/_sessions/"+se.ID+"/chunks", bytes.NewReader(together(part[:n]...)), "Content-Type", client.ChunksType)
+			s.send(se.ID, func() bool { return len(part)%2 == 0 }, part[n:]...)
+		})
 	}
 	g.Wait()
 	var told struct{ Details struct{ Missing []string } }
@@ -366,6 +370,11 @@ func TestSessionAttacks(t *testing.T) {
 		"batch: too long":       {413, "chunk-too-large", "POST", at + "/chunks", frame(1<<31, "x"), []string{"Content-Type", client.ChunksType}},
 		"batch: sent more":      {400, "invalid-request", "POST", at + "/chunks", frame(1, "xx"), []string{"Content-Type", client.ChunksType}},
 		"batch: wrong digest":   {422, "chunk-digest-mismatch", "POST", at + "/chunks", frame(2, "xx"), []string{"Content-Type", client.ChunksType}},
+		"batch: bytes together": {422, "chunk-digest-mismatch", "POST", at + "/chunks", frame(2, "") + frame(2, "xx") + "yy", []string{"Content-Type", client.ChunksType}},
+		"batch: none together":  {400, "incomplete-body", "POST", at + "/chunks", frame(2, "") + frame(2, ""), []string{"Content-Type", client.ChunksType}},
+		"batch: too many":       {413, "body-too-large", "POST", at + "/chunks", strings.Repeat(frame(1, ""), 5000), []string{"Content-Type", client.ChunksType}},
+		"batch: too much":       {413, "body-too-large", "POST", at + "/chunks", strings.Repeat(frame(262144, ""), 300), []string{"Content-Type", client.ChunksType}},
+		"batch: bomb together":  {400, "invalid-request", "POST", at + "/chunks", frame(2, "") + frame(200_000, bomb(200_000)), []string{"Content-Type", client.ChunksType}},
 		"no session":            {404, "upload-not-found", "POST", s.path + "/_sessions/" + missing("u_") + "/commit", "", nil},
 		"other bucket":          {404, "upload-not-found", "GET", "/api/files/other/_sessions/" + se.ID, "", nil},
 	} {
@@ -387,6 +396,19 @@ func TestSessionAttacks(t *testing.T) {
 	if last.code() != "file-too-large" {
 		t.Errorf("chunks that are not listed: %d %s", last.StatusCode, last.body)
 	}
+}
+
+// together is a batch of raw chunks whose bytes come behind all their heads.
+func together(chunks ...[]byte) (p []byte) {
+	for i, c := range chunks {
+		d, sent := blake3.Sum256(c), 0
+		if i == len(chunks)-1 {
+			sent = len(c)
+		}
+		p = binary.BigEndian.AppendUint32(append(p, d[:]...), uint32(len(c)))
+		p = binary.BigEndian.AppendUint32(p, uint32(sent))
+	}
+	return append(p, bytes.Join(chunks, nil)...)
 }
 
 // frame is a chunk with a wrong digest.

@@ -1,7 +1,7 @@
 import {CairnError, SourceChangedError} from './errors.js';
 import type {Source} from './source.js';
 import type {Transport} from './transport.js';
-import {chunksType, frame, frameHeader, header, type Ref} from './wire.js';
+import {chunksType, frameHeader, headers, runs, type Ref} from './wire.js';
 
 export interface SenderOptions {
   /** Requests under way at a time. */
@@ -155,26 +155,31 @@ export class Sender {
     const took = Date.now() - began;
     if (took < quick && bytes * 2 > this.batch) this.batch = Math.min(largestBatch, this.batch * 2);
     if (took > slow) this.batch = Math.max(smallestBatch, this.batch / 2);
-    this.options.onSent(refs.reduce((n, r) => n + r.size, 0));
+    this.options.onSent(sum(refs));
   }
 
-  // compose makes the body of a batch of parts of the source.
+  // compose makes the body of a batch of parts of the source, as few as may be:
+  // browsers take long over each.
   private compose(refs: Ref[]): Blob {
-    return new Blob(refs.flatMap((r) => [header(r.digest, r.size), this.source.slice!(r.offset, r.size)]));
+    return new Blob([...runs(refs)].flatMap((run) => [headers(run), this.source.slice!(run[0].offset, sum(run))]));
   }
 
-  // read makes the body of a batch. Chunks that lie side by side are read at once.
+  // read makes the body of a batch.
   private async read(refs: Ref[]): Promise<Uint8Array> {
-    const body = new Uint8Array(refs.reduce((n, r) => n + frameHeader + r.size, 0));
+    const body = new Uint8Array(refs.length * frameHeader + sum(refs));
     let at = 0;
-    for (let i = 0; i < refs.length; ) {
-      const begin = refs[i].offset;
-      let end = begin;
-      let j = i;
-      while (j < refs.length && refs[j].offset === end) end += refs[j++].size;
-      const bytes = await this.source.read(begin, end - begin);
-      for (; i < j; i++) at = frame(body, at, refs[i].digest, bytes.subarray(refs[i].offset - begin, refs[i].offset - begin + refs[i].size));
+    for (const run of runs(refs)) {
+      const head = headers(run);
+      body.set(head, at);
+      at += head.length;
+      const bytes = await this.source.read(run[0].offset, sum(run));
+      body.set(bytes, at);
+      at += bytes.length;
     }
     return body;
   }
+}
+
+function sum(refs: Ref[]): number {
+  return refs.reduce((n, r) => n + r.size, 0);
 }

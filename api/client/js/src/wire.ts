@@ -50,19 +50,27 @@ export function bit(bitmap: Uint8Array, i: number): boolean {
   return (bitmap[i >> 3] & (0x80 >> (i & 7))) !== 0;
 }
 
-/** What comes before a chunk that is sent as it is. */
-export function header(digest: Uint8Array, size: number): Uint8Array<ArrayBuffer> {
-  const out = new Uint8Array(frameHeader);
-  out.set(digest);
-  const view = new DataView(out.buffer, digestSize);
-  view.setUint32(0, size);
-  view.setUint32(4, size);
-  return out;
+const longestRun = 4096; // chunks whose bytes may come together
+
+/** Splits a batch into runs of chunks that lie side by side in the content. */
+export function* runs(refs: Ref[]): Generator<Ref[]> {
+  let begin = 0;
+  for (let i = 1; i <= refs.length; i++) {
+    if (i < refs.length && i - begin < longestRun && refs[i].offset === refs[i - 1].offset + refs[i - 1].size) continue;
+    yield refs.slice(begin, i);
+    begin = i;
+  }
 }
 
-/** Puts the chunk at place at of a batch, raw, and returns the place behind it. */
-export function frame(batch: Uint8Array, at: number, digest: Uint8Array, chunk: Uint8Array): number {
-  batch.set(header(digest, chunk.length), at);
-  batch.set(chunk, at + frameHeader);
-  return at + frameHeader + chunk.length;
+/** What comes before the bytes of a run of chunks, which are sent as they lie. */
+export function headers(run: Ref[]): Uint8Array<ArrayBuffer> {
+  const out = new Uint8Array(run.length * frameHeader);
+  const view = new DataView(out.buffer);
+  run.forEach((ref, i) => {
+    const at = i * frameHeader;
+    out.set(ref.digest, at);
+    view.setUint32(at + digestSize, ref.size);
+    view.setUint32(at + digestSize + 4, i === run.length - 1 ? ref.size : 0); // 0: the bytes come later
+  });
+  return out;
 }
