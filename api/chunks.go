@@ -94,7 +94,8 @@ type chunkBatch struct {
 	longest uint32 // bytes of a chunk
 	zstd    *zstd.Decoder
 
-	run         []chunkHead // whose bytes come next, in order
+	run         []chunkHead // whose bytes come together, in order
+	done        int         // of run
 	sent, plain []byte
 }
 
@@ -106,13 +107,13 @@ type chunkHead struct {
 
 // next returns a chunk, valid until the next call.
 func (c *chunkBatch) next() (out buckets.SentChunk, err error) {
-	if len(c.run) == 0 {
+	if c.done == len(c.run) {
 		if err := c.heads(); err != nil {
 			return out, err
 		}
 	}
-	h := c.run[0]
-	c.run = c.run[1:]
+	h := c.run[c.done]
+	c.done++
 	if cap(c.sent) < int(h.sent) {
 		c.sent = make([]byte, c.longest)
 	}
@@ -135,7 +136,7 @@ func (c *chunkBatch) next() (out buckets.SentChunk, err error) {
 // heads reads the heads of the next chunks whose bytes come together, mostly
 // of one.
 func (c *chunkBatch) heads() error {
-	c.run = c.run[:0]
+	c.run, c.done = c.run[:0], 0
 	for {
 		h, err := c.head()
 		if len(c.run) > 0 {

@@ -94,7 +94,7 @@ func httpRound(ctx context.Context, dir string, servers []*server, round uint64,
 	return nil
 }
 
-// touch writes and removes as much as a step writes, so that whoever comes
+// touch writes and removes twice what a step writes, so that whoever comes
 // first meets the same memory: what a virtual machine has not written to of
 // late takes it several times as long.
 func touch(dir string) error {

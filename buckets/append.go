@@ -410,7 +410,7 @@ func (b *Bucket) keepPart(ctx context.Context, row *uploadRow, part *manifest.Pa
 			return ErrMoved
 		}
 		if now.Expired { // meanwhile, and what came before is gone
-			return ErrUploadExpired
+			return now.gone()
 		}
 		if len(part.Refs) > 0 {
 			if err := tx.PutValue(ctx, kindPart, b.partKey(row.ID, row.Parts), manifest.AppendRefs(nil, part.Refs)); err != nil {

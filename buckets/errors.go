@@ -30,6 +30,7 @@ var (
 	ErrBucketDisabled = concept("bucket is disabled", fs.ErrPermission)
 	ErrNoUpload       = concept("no such upload", fs.ErrNotExist)
 	ErrUploadExpired  = concept("upload has expired", ErrNoUpload)
+	ErrEvicted        = concept("upload was given up for later ones: unfinished uploads hold no more than the files of one owner may", ErrQuota)
 	ErrOffset         = errors.New("upload stands at another offset")
 	ErrLength         = concept("length of the upload is not what it was said to be", ErrSize)
 	ErrOverrun        = concept("more than the length of the upload", ErrTooLarge)

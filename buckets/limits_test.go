@@ -9,6 +9,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/cairn-store/cairn/buckets"
 	"github.com/cairn-store/cairn/buckets/local"
@@ -103,93 +104,136 @@ func TestMaxOwnerSize(t *testing.T) {
 }
 
 // Uploads that do not end hold no more, all together, than an owner's files
-// may, however many there are and however they race.
+// may: the oldest expire for those that go on. Nobody is locked out by what he
+// has begun, and nobody by others.
 func TestUploadsUnderWayAreBounded(t *testing.T) {
-	const size, most = 60_000, 300_000
-	b, _ := limited(t, buckets.Limits{MaxOwnerSize: most})
+	const size, fit = 60_000, 5
+	b, _ := limited(t, buckets.Limits{MaxOwnerSize: size * fit})
 	ann, bob := b.As(&buckets.Principal{ID: "ann", Operator: true}), b.As(&buckets.Principal{ID: "bob", Operator: true})
 	put(t, ann, "finished", string(noise(99, 200_000)), nil) // counts for itself
-	var mu sync.Mutex
-	var begun []string // that hold something
-	var held int64
-	var all sync.WaitGroup
+	his, err := unended(t, bob, 0, noise(7, size))
+	must(t, err)
+	var ids []string
 	for i := range 20 {
-		all.Go(func() {
-			n, id, err := unended(t, ann, i, noise(uint64(i), size))
-			mu.Lock()
-			defer mu.Unlock()
-			held += n
-			if n > 0 {
-				begun = append(begun, id)
+		id, err := unended(t, ann, i, noise(uint64(i), size))
+		must(t, err)
+		ids = append(ids, id)
+		time.Sleep(2 * time.Millisecond) // times are kept by the millisecond
+		for k, id := range ids {
+			up, err := ann.Upload(t.Context(), id)
+			if left := k > i-fit; left && (err != nil || up.Offset != size) || !left && !errors.Is(err, buckets.ErrEvicted) {
+				t.Fatalf("upload %d after %d: %+v, %v", k, i, up, err)
 			}
-			if err != nil && !errors.Is(err, buckets.ErrQuota) || err == nil && n != size {
-				t.Errorf("%d bytes are held: %v", n, err)
+		}
+	}
+	if up, err := bob.Upload(t.Context(), his); err != nil || up.Offset != size {
+		t.Errorf("another's: %+v, %v", up, err)
+	}
+	// One that lists more than ever fits takes nobody's place.
+	_, err = unended(t, ann, 1, noise(5, size*fit+1))
+	wantErr(t, "more than fits", err, buckets.ErrQuota)
+	_, err = ann.Upload(t.Context(), ids[len(ids)-fit])
+	must(t, err)
+}
+
+// However they race, they keep to the bound.
+func TestUploadsUnderWayRace(t *testing.T) {
+	const size, most = 60_000, 300_000
+	b, _ := limited(t, buckets.Limits{MaxOwnerSize: most})
+	ann := b.As(&buckets.Principal{ID: "ann", Operator: true})
+	ids := make([]string, 20)
+	var all sync.WaitGroup
+	for i := range ids {
+		all.Go(func() {
+			var err error
+			if ids[i], err = unended(t, ann, i, noise(uint64(i), size)); err != nil && !errors.Is(err, buckets.ErrEvicted) && !errors.Is(err, buckets.ErrNoUpload) {
+				t.Error(err)
 			}
 		})
 	}
 	all.Wait()
-	if held != most {
-		t.Errorf("%d bytes are held, want %d", held, most)
-	}
-	if n, _, err := unended(t, bob, 0, noise(7, size)); err != nil || n != size {
-		t.Errorf("another's: %d, %v", n, err)
-	}
-	must(t, ann.Cancel(t.Context(), begun[0]))
-	for i := range 2 { // one by each way of sending
-		n, id, err := unended(t, ann, i, noise(uint64(100+i), size))
-		if err != nil || n != size {
-			t.Errorf("after one was cancelled: %d, %v", n, err)
+	var held int64
+	for _, id := range ids {
+		up, err := ann.Upload(t.Context(), id)
+		if err == nil {
+			held += up.Offset
+		} else if !errors.Is(err, buckets.ErrEvicted) {
+			t.Error(err)
 		}
-		must(t, ann.Cancel(t.Context(), id))
+	}
+	if held > most || held < most-size {
+		t.Errorf("%d bytes are held of %d", held, most)
 	}
 }
 
-// A file of parts may be as large as the owner's files may.
-func TestPartsOfAllThatIsLeft(t *testing.T) {
-	b, _ := limited(t, buckets.Limits{MaxOwnerSize: 200_000})
-	ann := b.As(&buckets.Principal{ID: "ann", Operator: true})
-	var ids []string
-	for i := range 2 {
-		up, err := ann.NewUpload(t.Context(), "", &buckets.UploadOptions{Partial: true, PutOptions: *sized(100_000)})
-		must(t, err)
-		_, err = ann.Append(t.Context(), up.ID, 0, bytes.NewReader(noise(uint64(i), 100_000)), nil)
-		must(t, err)
-		ids = append(ids, up.ID)
-	}
-	up, err := ann.Concat(t.Context(), "whole", ids, &buckets.UploadOptions{})
-	must(t, err)
-	if up.File == nil || up.File.Size != 200_000 {
-		t.Errorf("%+v", up)
-	}
-}
-
-// unended sends p in an upload that stays open, by list if i is odd, and
-// returns how many of its bytes are kept.
-func unended(t *testing.T, b *buckets.Bucket, i int, p []byte) (held int64, id string, err error) {
+// unended sends p in an upload that stays open, by list if i is odd.
+func unended(t *testing.T, b *buckets.Bucket, i int, p []byte) (id string, err error) {
 	ctx := t.Context()
 	up, err := b.NewUpload(ctx, fmt.Sprint("unended ", i), &buckets.UploadOptions{Listed: i%2 == 1})
 	if err != nil {
-		return 0, "", err
+		return "", err
 	}
 	if i%2 == 0 {
-		got, err := b.Append(ctx, up.ID, 0, bytes.NewReader(p), nil)
-		return got.Offset, up.ID, err
+		_, err = b.Append(ctx, up.ID, 0, bytes.NewReader(p), nil)
+		return up.ID, err
 	}
 	chunks := cut(t, up.Listed.Chunker, p)
 	if _, _, err = b.AppendList(ctx, up.ID, 0, listing(chunks)); err == nil {
 		_, err = b.ReceiveChunks(ctx, up.ID, sending(chunks))
 	}
-	got, serr := b.Upload(ctx, up.ID)
-	if serr != nil {
-		return 0, up.ID, serr
-	}
-	return got.Listed.Received, up.ID, err
+	return up.ID, err
 }
 
+// A file of parts may be as large as the owner's files may, again and again:
+// parts that were joined go when there is no room for them beside others.
+func TestPartsOfAllThatIsLeft(t *testing.T) {
+	b, _ := limited(t, buckets.Limits{MaxOwnerSize: 200_000})
+	ann := b.As(&buckets.Principal{ID: "ann", Operator: true})
+	for i := range 3 {
+		up, err := ann.Concat(t.Context(), "whole", partials(t, ann, 2*i, 2), &buckets.UploadOptions{})
+		must(t, err)
+		if up.File == nil || up.File.Size != 200_000 {
+			t.Fatalf("%+v", up)
+		}
+		must(t, ann.Purge(t.Context(), up.File.ID, nil))
+	}
+}
+
+// partials are uploads of 100,000 bytes each that are parts of another.
+func partials(t *testing.T, b *buckets.Bucket, seed, n int) (ids []string) {
+	t.Helper()
+	for i := range n {
+		up, err := b.NewUpload(t.Context(), "", &buckets.UploadOptions{Partial: true, PutOptions: *sized(100_000)})
+		must(t, err)
+		_, err = b.Append(t.Context(), up.ID, 0, bytes.NewReader(noise(uint64(seed+i), 100_000)), nil)
+		must(t, err)
+		ids = append(ids, up.ID)
+	}
+	return ids
+}
+
+// An upload that waits for parts goes with the first of them that does.
+func TestWaitingGoesWithItsParts(t *testing.T) {
+	b, _ := limited(t, buckets.Limits{})
+	ann := b.As(&buckets.Principal{ID: "ann", Operator: true})
+	ids := partials(t, ann, 0, 1)
+	open, err := ann.NewUpload(t.Context(), "", &buckets.UploadOptions{Partial: true})
+	must(t, err)
+	whole, err := ann.Concat(t.Context(), "whole", append(ids, open.ID), &buckets.UploadOptions{})
+	must(t, err)
+	must(t, ann.Cancel(t.Context(), ids[0]))
+	_, err = ann.Upload(t.Context(), whole.ID)
+	wantErr(t, "the whole", err, buckets.ErrUploadExpired)
+	_, err = ann.Upload(t.Context(), open.ID)
+	must(t, err)
+}
+
+const inPieces = 2 // a way of racingUpload
+
 // racingUpload stores p as a new file, in one of the ways that there are.
-func racingUpload(t *testing.T, b *buckets.Bucket, i int, p []byte) error {
-	ctx, name := t.Context(), fmt.Sprint(i)
-	switch i % 3 {
+func racingUpload(t *testing.T, b *buckets.Bucket, way int, name string, p []byte) error {
+	ctx := t.Context()
+	switch way % 3 {
 	case 0:
 		_, err := b.Put(ctx, name, io.MultiReader(bytes.NewReader(p)), nil)
 		return err
@@ -214,9 +258,17 @@ func racingUpload(t *testing.T, b *buckets.Bucket, i int, p []byte) error {
 // and no fewer.
 func TestQuotaIsExact(t *testing.T) {
 	const size, fit, racing = 10_000, 10, 64
-	for name, l := range map[string]buckets.Limits{
-		"total": {MaxTotalSize: size*fit + size/2}, "owner": {MaxOwnerSize: size*fit + size/2}} {
+	total, owner := buckets.Limits{MaxTotalSize: size*fit + size/2}, buckets.Limits{MaxOwnerSize: size*fit + size/2}
+	for name, c := range map[string]struct {
+		buckets.Limits
+		way func(i int) int
+	}{
+		"total":           {total, func(i int) int { return i }},
+		"owner":           {owner, func(i int) int { return i }},
+		"owner in pieces": {owner, func(int) int { return inPieces }},
+	} {
 		t.Run(name, func(t *testing.T) {
+			l := c.Limits
 			b, _ := limited(t, l)
 			b = b.As(&buckets.Principal{ID: "ann", Operator: true})
 			var taken atomic.Int64
@@ -225,7 +277,7 @@ func TestQuotaIsExact(t *testing.T) {
 			for i := range racing {
 				all.Go(func() {
 					<-begin
-					err := racingUpload(t, b, i, noise(uint64(i), size))
+					err := racingUpload(t, b, c.way(i), fmt.Sprint(i), noise(uint64(i), size))
 					switch {
 					case err == nil:
 						taken.Add(1)

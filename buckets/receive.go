@@ -133,7 +133,7 @@ func (b *Bucket) acknowledge(ctx context.Context, row *uploadRow, refs []cas.Ref
 		}
 		row.NewBytes, row.StoredBytes = row.NewBytes+stats.NewBytes, row.StoredBytes+stats.StoredBytes
 		row.ExpiresAt = later(row.ExpiresAt, at.Add(b.b.UploadExpiry))
-		return b.holdMore(ctx, tx, row)
+		return nil
 	})
 	if err == nil {
 		got.Chunks, got.Bytes, got.NewChunks = got.Chunks+part.Chunks, got.Bytes+part.Bytes, got.NewChunks+part.NewChunks

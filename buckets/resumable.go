@@ -83,6 +83,7 @@ type uploadRow struct {
 	Received    int64             `json:"received,omitempty"`     // bytes of chunks that were new to the uploader
 	Manifest    string            `json:"manifest,omitempty"`     // that it has become
 	Expired     bool              `json:"expired,omitempty"`      // only remembered
+	Evicted     bool              `json:"evicted,omitempty"`      // before its time, for others of its principal
 	CreatedAt   time.Time         `json:"created_at"`
 	ExpiresAt   time.Time         `json:"expires_at"`
 }
@@ -204,8 +205,8 @@ func (b *Bucket) findUpload(ctx context.Context, id string) (*uploadRow, error) 
 	if mine := b.who == nil || b.who.Operator || row.Who == b.whoKey(); !mine {
 		return nil, ErrNoUpload
 	}
-	if now().After(row.ExpiresAt) {
-		return nil, ErrUploadExpired
+	if row.Expired || now().After(row.ExpiresAt) {
+		return nil, row.gone()
 	}
 	return row, nil
 }
@@ -279,7 +280,7 @@ func (b *Bucket) Cancel(ctx context.Context, id string) error {
 	return b.dropUpload(ctx, row)
 }
 
-// expireUpload keeps no more of an upload than that there was one.
+// expireUpload ends an upload whose time is over.
 func (b *Bucket) expireUpload(ctx context.Context, row *uploadRow) error {
 	return b.s.keep(ctx, func(tx manifest.Tx) error {
 		v, err := tx.Value(ctx, kindUpload, b.uploadKey(row.ID))
@@ -290,11 +291,7 @@ func (b *Bucket) expireUpload(ctx context.Context, row *uploadRow) error {
 		if err != nil || !now().After(row.ExpiresAt) { // it went on meanwhile
 			return err
 		}
-		if err := b.endUpload(ctx, tx, row); err != nil {
-			return err
-		}
-		row.Expired, row.Parts, row.Joins, row.Sums = true, 0, nil, nil
-		return b.putUpload(ctx, tx, row)
+		return b.expireNow(ctx, tx, row)
 	})
 }
 

@@ -1,6 +1,7 @@
 package buckets
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -106,7 +107,7 @@ func (b *Bucket) list(ctx context.Context, id string, at int64, refs []cas.Ref) 
 		}
 		row.LastChunk = refs[len(refs)-1].Length
 		row.ExpiresAt = now().Add(b.b.UploadExpiry)
-		return nil
+		return b.holdMore(ctx, tx, row)
 	})
 }
 
@@ -162,7 +163,7 @@ func (b *Bucket) changeListed(ctx context.Context, id string, fn func(tx manifes
 			return err
 		}
 		if row.Expired { // meanwhile, and its list with it
-			return ErrUploadExpired
+			return row.gone()
 		}
 		if err := fn(tx, row); err != nil {
 			return err
@@ -195,6 +196,10 @@ func minChunk(row *uploadRow) int64 {
 func (b *Bucket) eachPart(ctx context.Context, row *uploadRow, from int, fn func([]cas.Ref) error) error {
 	for n := from; n < row.Parts; n++ {
 		v, err := b.s.meta.Value(ctx, kindPart, b.partKey(row.ID, n))
+		if errors.Is(err, fs.ErrNotExist) {
+			_, err = b.findUpload(ctx, row.ID) // it has ended meanwhile
+			return cmp.Or(err, ErrNoUpload)
+		}
 		if err != nil {
 			return err
 		}

@@ -7,6 +7,8 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/cairn-store/cairn/manifest"
 )
@@ -58,46 +60,132 @@ func (b *Bucket) beginUpload(ctx context.Context, tx manifest.Tx, row *uploadRow
 	return b.putUpload(ctx, tx, row)
 }
 
-// held is how many bytes the upload has brought and keeps. What is joined of
-// others is theirs.
+// held is how many bytes the upload keeps: that came, or that it lists. What is
+// joined of others is theirs.
 func (row *uploadRow) held() int64 {
-	switch {
-	case row.Listed:
-		return row.Received
-	case len(row.Joins) > 0:
+	if len(row.Joins) > 0 {
 		return 0
 	}
 	return row.Offset
 }
 
-// holdMore notes what an upload under way has come to hold. All those of an
-// owner may hold as much as the files of one may take, beside them: who begins
-// again and again, and ends nothing, fills no more of the store than that.
+// holdMore notes what an upload under way has come to hold. All those of a
+// principal hold no more than the files of an owner may take, beside them: who
+// begins again and again, and ends nothing, fills no more of the store than
+// that. For one that goes on, those that were idle longest are given up.
 func (b *Bucket) holdMore(ctx context.Context, tx manifest.Tx, row *uploadRow) error {
 	if row.Manifest != "" || row.Expired {
 		return nil // and holds nothing
 	}
-	key := b.underWayKey(row.Who, row.ID)
 	if most := b.b.Limits.MaxOwnerSize; most > 0 && b.whoID() != "" {
-		left := most - row.held()
-		for v, err := range b.s.meta.Values(ctx, kindUnderWay, b.underWayKey(row.Who, "")) {
-			if err != nil {
-				return err
-			}
-			if n, _ := binary.Uvarint(v.Value); v.Key != key {
-				left -= int64(n)
-			}
+		if row.held() > most {
+			return fmt.Errorf("the files of one owner may take %d bytes in all: %w", most, ErrQuota)
 		}
-		if left < 0 {
-			return fmt.Errorf("the uploads under way of one owner may hold %d bytes in all, end or cancel some: %w", most, ErrQuota)
+		if err := b.evictIdle(ctx, tx, row, most-row.held()); err != nil {
+			return err
 		}
 	}
-	return tx.PutValue(ctx, kindUnderWay, key, binary.AppendUvarint(nil, uint64(row.held())))
+	return tx.PutValue(ctx, kindUnderWay, b.underWayKey(row.Who, row.ID), binary.AppendUvarint(nil, uint64(row.held())))
+}
+
+// evictIdle makes the other uploads of row's principal hold at most that many
+// bytes.
+func (b *Bucket) evictIdle(ctx context.Context, tx manifest.Tx, row *uploadRow, most int64) error {
+	var held int64
+	var ids []string
+	prefix := b.underWayKey(row.Who, "")
+	for v, err := range tx.Values(ctx, kindUnderWay, prefix) {
+		if err != nil {
+			return err
+		}
+		id := strings.TrimPrefix(v.Key, prefix)
+		if n, _ := binary.Uvarint(v.Value); n > 0 && id != row.ID {
+			held, ids = held+int64(n), append(ids, id)
+		}
+	}
+	if held <= most {
+		return nil
+	}
+	var others []*uploadRow
+	for _, id := range ids {
+		v, err := tx.Value(ctx, kindUpload, b.uploadKey(id))
+		if err != nil {
+			return err
+		}
+		other, err := parseUpload(id, v)
+		if err != nil {
+			return err
+		}
+		others = append(others, other)
+	}
+	slices.SortFunc(others, func(x, y *uploadRow) int { return x.ExpiresAt.Compare(y.ExpiresAt) })
+	for _, other := range others {
+		if held <= most {
+			break
+		}
+		held -= other.held()
+		other.Evicted = true
+		if err := b.expireNow(ctx, tx, other); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// gone is why there is no such upload any more.
+func (row *uploadRow) gone() error {
+	if row.Evicted {
+		return ErrEvicted
+	}
+	return ErrUploadExpired
+}
+
+// expireNow keeps no more of an upload than that there was one.
+func (b *Bucket) expireNow(ctx context.Context, tx manifest.Tx, row *uploadRow) error {
+	if err := b.endUpload(ctx, tx, row); err != nil {
+		return err
+	}
+	row.Expired, row.Parts, row.Joins, row.Sums = true, 0, nil, nil
+	if at := now(); row.ExpiresAt.After(at) {
+		row.ExpiresAt = at
+	}
+	return b.putUpload(ctx, tx, row)
+}
+
+// expireWaiting ends the uploads that wait for a part, which is gone.
+func (b *Bucket) expireWaiting(ctx context.Context, tx manifest.Tx, part string) error {
+	var waiting []string
+	prefix := b.joinKey(part, "")
+	for v, err := range tx.Values(ctx, kindJoin, prefix) {
+		if err != nil {
+			return err
+		}
+		waiting = append(waiting, strings.TrimPrefix(v.Key, prefix))
+	}
+	for _, id := range waiting {
+		v, err := tx.Value(ctx, kindUpload, b.uploadKey(id))
+		if err != nil {
+			return err
+		}
+		row, err := parseUpload(id, v)
+		if err == nil {
+			err = b.expireNow(ctx, tx, row)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // endUpload takes out of the transaction's store what only an upload under way
 // needs: its parts, and its place among those of its principal.
 func (b *Bucket) endUpload(ctx context.Context, tx manifest.Tx, row *uploadRow) error {
+	if row.Partial {
+		if err := b.expireWaiting(ctx, tx, row.ID); err != nil {
+			return err
+		}
+	}
 	for n := range row.Parts {
 		if err := tx.DropValue(ctx, kindPart, b.partKey(row.ID, n)); err != nil {
 			return err

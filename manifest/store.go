@@ -105,10 +105,11 @@ type Tx interface {
 	Usage(ctx context.Context, bucket string) (Usage, error)
 	OwnerUsage(ctx context.Context, bucket, owner string) (Usage, error)
 
-	// Value and ValuesAt are the store's; PutValue and DropValue change them.
-	// Kinds are words without a zero byte.
+	// Value, ValuesAt and Values are the store's; PutValue and DropValue change
+	// them, but not while Values yields. Kinds are words without a zero byte.
 	Value(ctx context.Context, kind, key string) ([]byte, error)
 	ValuesAt(ctx context.Context, kind string, keys []string) ([][]byte, error)
+	Values(ctx context.Context, kind, prefix string) iter.Seq2[Value, error]
 	PutValue(ctx context.Context, kind, key string, value []byte) error
 	DropValue(ctx context.Context, kind, key string) error
 

@@ -21,7 +21,7 @@ type Bucket struct {
 	Enabled           bool        `key:"enabled" doc:"false refuses everybody but operators" default:"true"`
 	MaxFileSize       Size        `key:"max_file_size" doc:"bytes of one file"`
 	MaxTotalSize      Size        `key:"max_total_size" doc:"logical bytes of all versions in the bucket, the trash included"`
-	MaxOwnerSize      Size        `key:"max_owner_size" doc:"the same, of the files of one owner; unfinished uploads may hold as much beside them"`
+	MaxOwnerSize      Size        `key:"max_owner_size" doc:"the same, of the files of one owner; unfinished uploads of one uploader may hold as much beside them, the oldest are given up for others"`
 	AllowedTypes      []string    `key:"allowed_types" doc:"media types taken: image/png, image/*, */*"`
 	AllowedExtensions []string    `key:"allowed_extensions" doc:"ends of names taken, without the dot, in lower case"`
 	TypeCheck         TypeCheck   `key:"type_check" doc:"what types are checked against: strict (content, name and declaration agree), sniff (content), declared" default:"sniff"`

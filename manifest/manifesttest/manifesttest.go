@@ -411,6 +411,16 @@ func (s *suite) values() {
 		if got := fmt.Sprintf("%q", at); err != nil || got != `["" "1" "" "3" "" "" "3"]` || at[0] == nil || at[2] != nil || at[5] != nil {
 			s.t.Errorf("at keys, in a transaction: %s, %v", got, err)
 		}
+		var inside []string
+		for v, err := range tx.Values(s.ctx, "k", "") {
+			if err != nil {
+				return err
+			}
+			inside = append(inside, v.Key)
+		}
+		if !slices.Equal(inside, []string{"a", "b1", "c", "new"}) {
+			s.t.Errorf("values in a transaction: %q", inside)
+		}
 		return errors.Join(tx.PutValue(s.ctx, "k", "b2", []byte("1")), tx.DropValue(s.ctx, "k", "new"), tx.DropValue(s.ctx, "k", "c"))
 	})
 	failed := errors.New("failed")

@@ -261,7 +261,7 @@ func find(r pebble.Reader, prefix []byte, ids [][]byte, found func(i int, v []by
 			err = found(i, v)
 		}
 		if err != nil {
-			return fmt.Errorf("%x: %w", ids[i], err)
+			return err
 		}
 	}
 	return nil

@@ -44,8 +44,10 @@ func (x *index) Chunks(ctx context.Context, ds []cas.Digest, out []cas.ChunkEntr
 	}
 	clear(out)
 	err := find(x.d.db, domainKey(keyChunk, x.domain, nil), ids, func(i int, v []byte) (err error) {
-		out[i], err = parseChunk(ds[i], v)
-		return err
+		if out[i], err = parseChunk(ds[i], v); err != nil {
+			return fmt.Errorf("%s: %w", ds[i], err)
+		}
+		return nil
 	})
 	if err != nil {
 		return fmt.Errorf("pebblestore: chunks: %w", err)

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"iter"
 
+	"github.com/cockroachdb/pebble/v2"
+
 	"github.com/cairn-store/cairn/manifest"
 )
 
@@ -47,8 +49,13 @@ func (d *DB) Value(ctx context.Context, kind, key string) ([]byte, error) {
 
 // Values implements manifest.Store.
 func (d *DB) Values(ctx context.Context, kind, prefix string) iter.Seq2[manifest.Value, error] {
+	return d.rows().Values(ctx, kind, prefix)
+}
+
+func (s rows) Values(ctx context.Context, kind, prefix string) iter.Seq2[manifest.Value, error] {
 	return func(yield func(manifest.Value, error) bool) {
-		it, err := d.iter(bucketKey(keyValue, kind, prefix))
+		from := bucketKey(keyValue, kind, prefix)
+		it, err := s.r.NewIter(&pebble.IterOptions{LowerBound: from, UpperBound: after(from)})
 		if err != nil {
 			yield(manifest.Value{}, fmt.Errorf("pebblestore: %w", err))
 			return

@@ -173,6 +173,7 @@ export class Sender {
       body.set(head, at);
       at += head.length;
       const bytes = await this.source.read(run[0].offset, sum(run));
+      if (bytes.length !== sum(run)) throw new SourceChangedError();
       body.set(bytes, at);
       at += bytes.length;
     }
