@@ -122,6 +122,7 @@ func crashContent(r *rand.Rand) []byte {
 // a plain restart every promise holds, or has been overtaken by a later call
 // that got further than its answer.
 func TestCrash(t *testing.T) {
+	t.Parallel()
 	limit := 25
 	if testing.Short() {
 		limit = 5

@@ -39,6 +39,7 @@ func openAt(t *testing.T, dir string, opts *local.Options) *buckets.Store {
 // an upload that is under way. A schema that has not learned of the move does
 // no harm, and the packs there are enough to rebuild all of it.
 func TestMigrate(t *testing.T) {
+	t.Parallel()
 	dir, opts := t.TempDir(), moveOptions(t)
 	s := openAt(t, dir, &opts)
 	a, b := bucket(t, s, "a"), bucket(t, s, "b")
@@ -136,6 +137,7 @@ func TestMigrate(t *testing.T) {
 // that was answered is lost or wrong, no read fails, and no upload either but
 // one in pieces that the switch has met.
 func TestMigrateUnderLoad(t *testing.T) {
+	t.Parallel()
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	dir, opts := t.TempDir(), moveOptions(t)
@@ -288,6 +290,7 @@ func flip(t *testing.T, dir string) {
 // TestMigrateCrash lets the machine die at every k-th write of a move and of
 // the work beside it.
 func TestMigrateCrash(t *testing.T) {
+	t.Parallel()
 	limit := 6
 	if testing.Short() {
 		limit = 3

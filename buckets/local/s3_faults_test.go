@@ -17,6 +17,7 @@ import (
 // Whatever befalls requests, uploads succeed or say that they may be tried
 // again, nothing that was acknowledged is lost, and nothing wrong is served.
 func TestFaultsS3(t *testing.T) {
+	t.Parallel()
 	s3test.Each(t, func(t *testing.T, s *s3test.Server) {
 		through, proxy := s.Behind(t)
 		o := through.Options(t)

@@ -32,6 +32,7 @@ func inS3(t *testing.T, s *s3test.Server) (*local.Options, *s3test.Counter) {
 
 // Requests cost money: how many there are is a promise.
 func TestS3Requests(t *testing.T) {
+	t.Parallel()
 	opts, n := inS3(t, s3test.Fake(t))
 	dir := t.TempDir()
 	store, err := local.Open(t.Context(), dir, opts)
@@ -105,6 +106,7 @@ func TestS3Requests(t *testing.T) {
 // TestModelS3 is TestModel over S3, with a database on a disk that crashes:
 // what was acknowledged is there after each crash, and S3 alone is enough.
 func TestModelS3(t *testing.T) {
+	t.Parallel()
 	s3test.Each(t, func(t *testing.T, s *s3test.Server) {
 		for i := range soak(1) {
 			seed := uint64(i + 1)
@@ -136,11 +138,13 @@ func TestModelS3(t *testing.T) {
 // TestCrashS3 kills the process at many a write to its database. Requests
 // that it would have made later are not made.
 func TestCrashS3(t *testing.T) {
+	t.Parallel()
 	testCrashS3(t, buckets.AckRemote)
 }
 
 // TestCrashJournal is TestCrashS3 with packs that are sent behind.
 func TestCrashJournal(t *testing.T) {
+	t.Parallel()
 	testCrashS3(t, buckets.AckJournal)
 }
 
