@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
 	"strings"
 
@@ -106,17 +107,9 @@ func (b *Bucket) evictIdle(ctx context.Context, tx manifest.Tx, row *uploadRow, 
 	if held <= most {
 		return nil
 	}
-	var others []*uploadRow
-	for _, id := range ids {
-		v, err := tx.Value(ctx, kindUpload, b.uploadKey(id))
-		if err != nil {
-			return err
-		}
-		other, err := parseUpload(id, v)
-		if err != nil {
-			return err
-		}
-		others = append(others, other)
+	others, err := b.underWay(ctx, tx, ids)
+	if err != nil {
+		return err
 	}
 	slices.SortFunc(others, func(x, y *uploadRow) int { return x.ExpiresAt.Compare(y.ExpiresAt) })
 	for _, other := range others {
@@ -162,20 +155,37 @@ func (b *Bucket) expireWaiting(ctx context.Context, tx manifest.Tx, part string)
 		}
 		waiting = append(waiting, strings.TrimPrefix(v.Key, prefix))
 	}
-	for _, id := range waiting {
-		v, err := tx.Value(ctx, kindUpload, b.uploadKey(id))
-		if err != nil {
-			return err
-		}
-		row, err := parseUpload(id, v)
-		if err == nil {
-			err = b.expireNow(ctx, tx, row)
-		}
-		if err != nil {
+	rows, err := b.underWay(ctx, tx, waiting)
+	if err != nil {
+		return err
+	}
+	for _, row := range rows {
+		if err := b.expireNow(ctx, tx, row); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// underWay returns the rows of those uploads that have not ended.
+func (b *Bucket) underWay(ctx context.Context, tx manifest.Tx, ids []string) (rows []*uploadRow, err error) {
+	for _, id := range ids {
+		v, err := tx.Value(ctx, kindUpload, b.uploadKey(id))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		row, err := parseUpload(id, v)
+		if err != nil {
+			return nil, err
+		}
+		if row.Manifest == "" && !row.Expired {
+			rows = append(rows, row)
+		}
+	}
+	return rows, nil
 }
 
 // endUpload takes out of the transaction's store what only an upload under way
