@@ -180,8 +180,8 @@ const (
 	encodingSamples = 4       // places
 )
 
-// worthEncoding tries samples of plain, at the fastest level: its smaller tables
-// take a fifth of the time where there is nothing to be found.
+// worthEncoding tries samples of plain, at the fastest level: its tables are
+// small, so they are near, and most of the time went to waiting for them.
 func (s *Store) worthEncoding(how Compression, plain []byte) bool {
 	if how.Codec == Raw || len(plain) <= 4*encodingSample*encodingSamples {
 		return true
