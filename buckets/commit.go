@@ -199,49 +199,6 @@ func (u *upload) chooseName(ctx context.Context, tx manifest.Tx, f *manifest.Fil
 	return nil
 }
 
-// freeName returns name, or a numbered form of it, that no active file has.
-// It finds the end of "x (2)", "x (3)" … by doubling and halving.
-func freeName(ctx context.Context, tx manifest.Tx, bucket, folder, name string) (string, error) {
-	taken := func(n int) (bool, error) {
-		try := name
-		if n > 1 {
-			try = numbered(name, n)
-		}
-		_, err := tx.FileByPath(ctx, bucket, join(folder, try))
-		if errors.Is(err, fs.ErrNotExist) {
-			return false, nil
-		}
-		return true, err
-	}
-	free := 1
-	for {
-		t, err := taken(free)
-		if err != nil {
-			return "", err
-		}
-		if !t {
-			break
-		}
-		free *= 2
-	}
-	for low := free / 2; low+1 < free; { // low is taken, free is free
-		mid := (low + free) / 2
-		t, err := taken(mid)
-		if err != nil {
-			return "", err
-		}
-		if t {
-			low = mid
-		} else {
-			free = mid
-		}
-	}
-	if free == 1 {
-		return name, nil
-	}
-	return numbered(name, free), nil
-}
-
 // recheck looks all chunks of the upload up again.
 func (u *upload) recheck(ctx context.Context) error {
 	u.epoch = u.b.s.meta.Epoch()
