@@ -1,12 +1,51 @@
 package manifest
 
-// A Home says in which domain the files of a bucket lie: the one whose packs
-// hold the record. A bucket that was never moved needs none. Of the homes of a
-// bucket the one of the highest Move counts.
+import (
+	"context"
+	"slices"
+)
+
+// A Home says in which domain the files of a bucket lie: of a record, the one
+// whose packs hold it. A bucket that was never moved needs no record. Of the
+// homes of a bucket the one of the highest Move counts.
 type Home struct {
 	Bucket string
-	Move   uint64 // counts from 1
-	From   string // the domain that the files were moved from; "" at first
+	Move   uint64   // how often it was moved, from 1; 0 if never
+	From   string   // the domain that the files were moved from last
+	Domain string   // where they lie; "" if the bucket is not declared any more
+	Been   []string // other domains whose packs hold rows of it
+	To     string   // the domain that a move under way copies to
+}
+
+// In reports whether the bucket's files may lie in a domain.
+func (h *Home) In(domain string) bool { return domain == h.Domain || h.To != "" && domain == h.To }
+
+// Leave notes that the files lie in another domain from now on.
+func (h *Home) Leave(to string) {
+	if h.Domain != "" && !slices.Contains(h.Been, h.Domain) {
+		h.Been = append(h.Been, h.Domain)
+	}
+	h.From, h.Domain, h.To = h.Domain, to, ""
+}
+
+// Homes are the ways to find homes, of a Store and of a Tx.
+type Homes interface {
+	// Home returns the home of a bucket; of one that has none, one that says
+	// nothing.
+	Home(ctx context.Context, bucket string) (*Home, error)
+
+	// Homes returns all homes, in order of buckets.
+	Homes(ctx context.Context) ([]*Home, error)
+}
+
+// HomeChanges are what a Tx does to homes.
+type HomeChanges interface {
+	// PutHome writes a home. Where it raises Move, that is a record too.
+	PutHome(ctx context.Context, h *Home) error
+
+	// DropHome removes the home of a bucket. One that is not there is not an
+	// error.
+	DropHome(ctx context.Context, bucket string) error
 }
 
 // Tags of a home.

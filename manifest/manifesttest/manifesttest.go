@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
+	"reflect"
 	"slices"
 	"sync"
 	"testing"
@@ -326,7 +327,7 @@ func (s *suite) homes() {
 			s.t.Fatalf("%+v, %v, want %+v", got, err, c)
 		}
 		rs, err := manifest.DecodeRecords(got.Records)
-		if err != nil || len(rs) != 1 || rs[0].Home == nil || *rs[0].Home != *want {
+		if err != nil || len(rs) != 1 || !reflect.DeepEqual(rs[0].Home, want) {
 			s.t.Errorf("records %+v, %v", rs, err)
 		}
 		return

@@ -1,0 +1,64 @@
+package manifest
+
+import (
+	"context"
+	"iter"
+	"time"
+)
+
+// A Grant is what a signed URL stands for. Its encoding is what is signed, so
+// it never changes. How often it was used is counted beside it.
+type Grant struct {
+	ID       GrantID
+	Bucket   string
+	Op       string
+	File     FileID    // "" for an upload that makes a new file
+	Manifest VersionID // if only that version is meant
+
+	Folder  string
+	Name    string
+	MaxSize int64
+	Types   []string
+
+	Disposition string
+	Filename    string
+	IP          string
+	MaxUses     int64
+
+	Owner     string
+	Ruled     bool   // the rules decide about its signer, who had Claims
+	Claims    []byte // a JSON object, "" for none
+	CreatedAt time.Time
+	ExpiresAt time.Time
+}
+
+// Grants are the ways to find grants, of a Store and of a Tx.
+type Grants interface {
+	// Grant returns a grant of a bucket, or fs.ErrNotExist.
+	Grant(ctx context.Context, bucket string, id GrantID) (*Grant, error)
+
+	// Grants yields the grants of a bucket that owner has signed, in order of
+	// IDs; "" is everybody.
+	Grants(ctx context.Context, bucket, owner string) iter.Seq2[*Grant, error]
+}
+
+// GrantChanges are what a Tx does to grants.
+type GrantChanges interface {
+	// PutGrant writes a new grant, which has not been used.
+	PutGrant(ctx context.Context, g *Grant) error
+
+	// UseGrant counts a use of a grant and returns how many there are now. A
+	// grant that is not there is fs.ErrNotExist.
+	UseGrant(ctx context.Context, bucket string, id GrantID) (int64, error)
+
+	// DropGrant removes a grant. One that is not there is not an error.
+	DropGrant(ctx context.Context, bucket string, id GrantID) error
+
+	// DropGrantsOf removes grants that owner has signed, of all buckets, at
+	// most limit, and returns how many.
+	DropGrantsOf(ctx context.Context, owner string, limit int) (int, error)
+
+	// SweepGrants removes the grants of all buckets that have expired before a
+	// moment, at most limit, and returns how many.
+	SweepGrants(ctx context.Context, before time.Time, limit int) (int, error)
+}

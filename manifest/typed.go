@@ -1,0 +1,131 @@
+package manifest
+
+import (
+	"context"
+	"iter"
+)
+
+// Files are the ways to find files and versions, and sums of them, of a Store
+// and of a Tx. A missing row is fs.ErrNotExist.
+type Files interface {
+	File(ctx context.Context, id FileID) (*File, error)
+	// FileByPath finds the active file of a bucket by folder and name.
+	FileByPath(ctx context.Context, bucket, path string) (*File, error)
+	Manifest(ctx context.Context, id VersionID) (*Manifest, error)
+	Version(ctx context.Context, file FileID, n uint64) (*Manifest, error)
+	// Versions yields the versions of a file, newest first.
+	Versions(ctx context.Context, file FileID) iter.Seq2[*Manifest, error]
+
+	// Usage sums up a bucket, exactly; OwnerUsage, the files in it of one
+	// owner.
+	Usage(ctx context.Context, bucket string) (Usage, error)
+	OwnerUsage(ctx context.Context, bucket, owner string) (Usage, error)
+}
+
+// FileChanges are what a Tx does to files and versions. Their records go to
+// the packs of its domain.
+type FileChanges interface {
+	// PutFile writes f's row, raising f.Revision, and with it the index of
+	// names and the usage. It fails with ErrConflict when f is active and
+	// another active file has its path.
+	PutFile(ctx context.Context, f *File) error
+
+	// PutManifest writes the row of a new version.
+	PutManifest(ctx context.Context, m *Manifest) error
+
+	// DropManifests removes the rows of versions for good. One that is missing
+	// is fs.ErrNotExist.
+	DropManifests(ctx context.Context, ids []VersionID) error
+
+	// Purge removes a file and all its versions for good.
+	Purge(ctx context.Context, id FileID) error
+}
+
+// Found are all ways to find one thing, and what belongs together, of a Store
+// and of a Tx.
+type Found interface {
+	Files
+	Uploads
+	Grants
+	Keys
+	Receipts
+	Onces
+	Homes
+}
+
+// A TypedTx is a transaction of a TypedStore: it becomes Tx when the last user
+// of values has gone. It sees its own writes. While one of its iterators
+// yields, rows may be read and changed: what is changed may or may not be
+// yielded as it was. Its methods are not for concurrent use, and not for use
+// after fn has returned.
+type TypedTx interface {
+	Found
+	FileChanges
+	UploadChanges
+	GrantChanges
+	KeyChanges
+	ReceiptChanges
+	OnceChanges
+	HomeChanges
+
+	// Removals is the store's for the transaction's domain: a commit whose
+	// chunks were found stored while it was the same needs no other proof that
+	// they still are.
+	Removals(ctx context.Context) (uint64, error)
+}
+
+// A TypedStore holds rows and segments: it becomes Store when the last user of
+// values has gone. It is safe for concurrent use. The rows it returns are the
+// caller's, and times in them are kept in milliseconds.
+// manifesttest.Run checks an implementation.
+type TypedStore interface {
+	Found
+	Listings
+	Roots
+	Epochs
+	Identities
+
+	// Segments are kept per domain.
+	Segments(domain string) Segments
+
+	// Update runs fn in a transaction: all that fn reads and writes through
+	// tx is as if no other Update ran meanwhile. When fn returns nil, its
+	// writes are made together and durable on return; an error of fn makes
+	// none and is returned as it is. fn may be run more than once, the last
+	// run counts: it must set what it tells its caller anew each time. After
+	// any other error the outcome is unknown, and the commit that may have been
+	// made is returned beside the error.
+	//
+	// The records of what fn changed go to the packs of domain. A transaction
+	// that makes none needs no domain, and is told nothing of removals.
+	Update(ctx context.Context, domain string, fn func(tx TypedTx) error) (*Commit, error)
+
+	// LastCommit returns the number of the latest commit. Numbers rise with
+	// commits, are visible in order and never given twice; there may be gaps.
+	LastCommit(ctx context.Context) (uint64, error)
+
+	// TakeNumber returns a number, higher than all before, for records that are
+	// written beside Update.
+	TakeNumber(ctx context.Context) (uint64, error)
+
+	// Unwritten yields the commits, oldest first, whose records may not be
+	// durable in the packs yet. Written forgets some. It may be lost in a crash.
+	Unwritten(ctx context.Context) iter.Seq2[*Commit, error]
+	Written(ctx context.Context, seqs ...uint64) error
+
+	// Restore replays records: a row of a higher revision replaces one of a
+	// lower, marks remove rows and keep later replays from bringing them
+	// back. Any order of calls ends in the same rows. Names and usage follow
+	// with Reindex.
+	Restore(ctx context.Context, rs []Record) error
+
+	// Reindex makes the index of names and the usage anew from the rows, and
+	// makes all that Restore did durable.
+	Reindex(ctx context.Context) error
+
+	// Ready returns nil, or why nothing can be changed now.
+	Ready() error
+
+	// DiskSize returns the bytes that the store and its indexes take.
+	DiskSize() int64
+}
