@@ -10,11 +10,9 @@ import (
 	"github.com/cairn-store/cairn/cas"
 )
 
-// Rows are a version byte and fields in ascending order of their tags, each a
-// tag byte, a length and that many bytes. Empty fields are left out, so that
-// every row has one encoding; unknown tags are refused.
-
-const rowVersion = 1
+// Rows are envelopes of fields in ascending order of their tags, each a tag
+// byte, a length and that many bytes. Empty fields are left out, so that every
+// row has one encoding; unknown tags are refused.
 
 // Tags of a manifest row.
 const (
@@ -32,6 +30,8 @@ const (
 	mDeclared
 	mCreatedAt
 	mCreatedBy
+
+	mLast = mCreatedBy
 )
 
 // Tags of a file row.
@@ -54,13 +54,15 @@ const (
 	fCreatedAt
 	fUpdatedAt
 	fDeletedAt
+
+	fLast = fDeletedAt
 )
 
 // AppendBinary appends the row's canonical encoding.
 func (m *Manifest) AppendBinary(b []byte) ([]byte, error) {
-	e := encoder{b: append(b, rowVersion), bad: !m.Content.whole()}
-	e.str(mID, string(m.ID))
-	e.str(mFile, string(m.File))
+	e := encoder{bad: !m.Content.whole()}
+	e.id(mID, string(m.ID), versionPrefix)
+	e.id(mFile, string(m.File), filePrefix)
 	e.num(mVersion, m.Version)
 	e.size(mSize, m.Size)
 	e.bytes(mRoot, m.Root[:])
@@ -73,15 +75,15 @@ func (m *Manifest) AppendBinary(b []byte) ([]byte, error) {
 	e.str(mDeclared, m.DeclaredMIMEType)
 	e.time(mCreatedAt, m.CreatedAt)
 	e.str(mCreatedBy, m.CreatedBy)
-	return e.end("manifest")
+	return e.end(b, tagManifest, "manifest")
 }
 
 // UnmarshalBinary reads what AppendBinary wrote.
 func (m *Manifest) UnmarshalBinary(p []byte) error {
-	d := newDecoder(p)
+	d := newDecoder(p, tagManifest, "manifest row", mLast)
 	*m = Manifest{}
-	m.ID = VersionID(d.str(mID))
-	m.File = FileID(d.str(mFile))
+	m.ID = VersionID(d.id(mID, versionPrefix))
+	m.File = FileID(d.id(mFile, filePrefix))
 	m.Version = d.num(mVersion)
 	m.Size = d.size(mSize)
 	d.digest(mRoot, &m.Root)
@@ -102,13 +104,13 @@ func (m *Manifest) UnmarshalBinary(p []byte) error {
 	if !m.Content.whole() {
 		d.fail()
 	}
-	return d.end("manifest")
+	return d.end()
 }
 
 // AppendBinary appends the row's canonical encoding.
 func (f *File) AppendBinary(b []byte) ([]byte, error) {
-	e := encoder{b: append(b, rowVersion), bad: f.State > Quarantined}
-	e.str(fID, string(f.ID))
+	e := encoder{bad: f.State > Quarantined}
+	e.id(fID, string(f.ID), filePrefix)
 	e.num(fRevision, f.Revision)
 	e.str(fBucket, f.Bucket)
 	e.str(fFolder, f.Folder)
@@ -118,7 +120,7 @@ func (f *File) AppendBinary(b []byte) ([]byte, error) {
 	e.pairs(fAccess, sortedPairs(f.Access))
 	e.bytes(fMetadata, f.Metadata)
 	e.list(fTags, f.Tags)
-	e.str(fCurrent, string(f.Current))
+	e.id(fCurrent, string(f.Current), versionPrefix)
 	e.num(fLastVersion, f.LastVersion)
 	e.num(fVersions, f.Versions)
 	e.size(fTotalSize, f.TotalSize)
@@ -126,22 +128,19 @@ func (f *File) AppendBinary(b []byte) ([]byte, error) {
 	e.time(fCreatedAt, f.CreatedAt)
 	e.time(fUpdatedAt, f.UpdatedAt)
 	e.time(fDeletedAt, f.DeletedAt)
-	return e.end("file")
+	return e.end(b, tagFile, "file")
 }
 
 // UnmarshalBinary reads what AppendBinary wrote.
 func (f *File) UnmarshalBinary(p []byte) error {
-	d := newDecoder(p)
+	d := newDecoder(p, tagFile, "file row", fLast)
 	*f = File{}
-	f.ID = FileID(d.str(fID))
+	f.ID = FileID(d.id(fID, filePrefix))
 	f.Revision = d.num(fRevision)
 	f.Bucket = d.str(fBucket)
 	f.Folder = d.str(fFolder)
 	f.Name = d.str(fName)
-	state := d.num(fState)
-	if f.State = State(state); state > uint64(Quarantined) {
-		d.fail()
-	}
+	f.State = State(d.enum(fState, uint64(Quarantined), "state"))
 	f.Owner = d.str(fOwner)
 	for _, kv := range d.pairs(fAccess) {
 		if f.Access == nil {
@@ -151,7 +150,7 @@ func (f *File) UnmarshalBinary(p []byte) error {
 	}
 	f.Metadata = d.bytes(fMetadata)
 	f.Tags = d.list(fTags)
-	f.Current = VersionID(d.str(fCurrent))
+	f.Current = VersionID(d.id(fCurrent, versionPrefix))
 	f.LastVersion = d.num(fLastVersion)
 	f.Versions = d.num(fVersions)
 	f.TotalSize = d.size(fTotalSize)
@@ -159,7 +158,7 @@ func (f *File) UnmarshalBinary(p []byte) error {
 	f.CreatedAt = d.time(fCreatedAt)
 	f.UpdatedAt = d.time(fUpdatedAt)
 	f.DeletedAt = d.time(fDeletedAt)
-	return d.end("file")
+	return d.end()
 }
 
 // An encoder appends fields. It refuses what a decoder would: a row that can
@@ -169,11 +168,12 @@ type encoder struct {
 	bad bool
 }
 
-func (e *encoder) end(what string) ([]byte, error) {
+// end appends what was encoded to b, in an envelope.
+func (e *encoder) end(b []byte, tag byte, what string) ([]byte, error) {
 	if e.bad {
 		return nil, fmt.Errorf("manifest: encode %s: a field is out of its range", what)
 	}
-	return e.b, nil
+	return appendEnvelope(b, tag, e.b), nil
 }
 
 func (e *encoder) bytes(tag byte, p []byte) {
@@ -186,6 +186,18 @@ func (e *encoder) bytes(tag byte, p []byte) {
 }
 
 func (e *encoder) str(tag byte, s string) { e.bytes(tag, []byte(s)) }
+
+// id appends an ID, which may be empty, in its binary form.
+func (e *encoder) id(tag byte, id, prefix string) {
+	if id == "" {
+		return
+	}
+	p, ok := appendID(nil, id, prefix)
+	if !ok {
+		e.bad = true
+	}
+	e.bytes(tag, p)
+}
 
 func (e *encoder) num(tag byte, n uint64) {
 	if n != 0 {
@@ -250,22 +262,32 @@ func digestPairs(m map[string][]byte) [][2]string {
 // A decoder takes fields off in order of tags. After a failure every method
 // returns zero and end reports it.
 type decoder struct {
+	in  string // what is decoded
 	p   []byte
 	bad bool
+	err error // why, if it is not ErrFormat
 }
 
-func newDecoder(p []byte) *decoder {
-	if len(p) == 0 || p[0] != rowVersion {
-		return &decoder{bad: true}
+// newDecoder decodes the fields of an envelope, whose tags are known up to last.
+func newDecoder(p []byte, tag byte, in string, last byte) *decoder {
+	body, err := openEnvelope(p, tag, in)
+	if err == nil {
+		err = checkFields(body, in, last)
 	}
-	return &decoder{p: p[1:]}
+	if err != nil {
+		return &decoder{in: in, bad: true, err: err}
+	}
+	return &decoder{in: in, p: body}
 }
 
 func (d *decoder) fail() { d.bad, d.p = true, nil }
 
-func (d *decoder) end(what string) error {
-	if d.bad || len(d.p) > 0 {
-		return fmt.Errorf("manifest: decode %s: %w", what, ErrFormat)
+func (d *decoder) end() error {
+	switch {
+	case d.err != nil:
+		return fmt.Errorf("manifest: decode %s: %w", d.in, d.err)
+	case d.bad || len(d.p) > 0:
+		return fmt.Errorf("manifest: decode %s: %w", d.in, ErrFormat)
 	}
 	return nil
 }
@@ -300,6 +322,28 @@ func (d *decoder) raw(tag byte) []byte {
 func (d *decoder) bytes(tag byte) []byte { return append([]byte(nil), d.raw(tag)...) }
 
 func (d *decoder) str(tag byte) string { return string(d.raw(tag)) }
+
+func (d *decoder) id(tag byte, prefix string) string {
+	v := d.raw(tag)
+	if v == nil {
+		return ""
+	}
+	id, ok := idText(v, prefix)
+	if !ok {
+		d.fail()
+	}
+	return id
+}
+
+// enum takes a number of which those beyond last are unknown.
+func (d *decoder) enum(tag byte, last uint64, what string) uint64 {
+	n := d.num(tag)
+	if n > last {
+		d.err = &UnknownError{d.in, what, n}
+		d.fail()
+	}
+	return n
+}
 
 func (d *decoder) num(tag byte) uint64 {
 	v := d.raw(tag)

@@ -34,6 +34,9 @@ func randomFile(r *rand.Rand) *manifest.File {
 		Current: manifest.NewVersionID(), LastVersion: r.Uint64() >> r.IntN(64), Versions: r.Uint64() >> r.IntN(64),
 		TotalSize: r.Int64() >> r.IntN(63), TotalChunks: r.Int64() >> r.IntN(63),
 		CreatedAt: randomTime(r), UpdatedAt: randomTime(r), DeletedAt: randomTime(r)}
+	if r.IntN(3) == 0 {
+		f.ID = fixedUUID
+	}
 	for range r.IntN(3) {
 		f.Tags = append(f.Tags, randomString(r))
 	}
@@ -111,16 +114,20 @@ func TestTimesKeepMilliseconds(t *testing.T) {
 func TestEncodeRefuses(t *testing.T) {
 	ref := cas.Ref{Length: 5}
 	tests := map[string]encoding.BinaryAppender{
-		"negative size":     &manifest.File{TotalSize: -1},
-		"negative chunks":   &manifest.File{TotalChunks: -1},
-		"unknown state":     &manifest.File{State: 3},
-		"time before 1970":  &manifest.File{CreatedAt: time.Unix(-1, 0)},
-		"the year 1970":     &manifest.Manifest{CreatedAt: time.Unix(0, 0)},
-		"key not UTF-8":     &manifest.File{Access: map[string]string{"\xff": "true"}},
-		"size without list": &manifest.Manifest{Content: manifest.Content{Size: 5, Chunks: 1}},
-		"wrong size":        &manifest.Manifest{Content: manifest.Content{Size: 6, Chunks: 1, Inline: []cas.Ref{ref}}},
-		"wrong chunks":      &manifest.Manifest{Content: manifest.Content{Size: 5, Chunks: 2, Inline: []cas.Ref{ref}}},
-		"chunk of nothing":  &manifest.Manifest{Content: manifest.Content{Chunks: 1, Inline: []cas.Ref{{}}}},
+		"negative size":      &manifest.File{TotalSize: -1},
+		"negative chunks":    &manifest.File{TotalChunks: -1},
+		"unknown state":      &manifest.File{State: 3},
+		"time before 1970":   &manifest.File{CreatedAt: time.Unix(-1, 0)},
+		"the year 1970":      &manifest.Manifest{CreatedAt: time.Unix(0, 0)},
+		"not an ID":          &manifest.File{ID: "f_short"},
+		"ID of a version":    &manifest.File{ID: manifest.FileID(fixedVersion)},
+		"UUID of a version":  &manifest.File{Current: "00000000-0000-4000-8000-000000000000"},
+		"UUID in upper case": &manifest.File{ID: "ABCDEF00-0000-4000-8000-000000000000"},
+		"key not UTF-8":      &manifest.File{Access: map[string]string{"\xff": "true"}},
+		"size without list":  &manifest.Manifest{Content: manifest.Content{Size: 5, Chunks: 1}},
+		"wrong size":         &manifest.Manifest{Content: manifest.Content{Size: 6, Chunks: 1, Inline: []cas.Ref{ref}}},
+		"wrong chunks":       &manifest.Manifest{Content: manifest.Content{Size: 5, Chunks: 2, Inline: []cas.Ref{ref}}},
+		"chunk of nothing":   &manifest.Manifest{Content: manifest.Content{Chunks: 1, Inline: []cas.Ref{{}}}},
 		"segment of nothing": &manifest.Manifest{Content: manifest.Content{
 			Segments: []manifest.SegmentRef{{}}}},
 		"too many in the row": &manifest.Manifest{Content: manifest.Content{Size: 33 * 5, Chunks: 33,
@@ -140,20 +147,32 @@ func field(tag byte, value ...byte) []byte {
 	return append([]byte{tag, byte(len(value))}, value...)
 }
 
-func fileRow(fields ...[]byte) []byte { return append([]byte{1}, bytes.Join(fields, nil)...) }
+// envelope is what FORMAT.md calls so, of a body of under 16 KiB.
+func envelope(tag, version byte, parts ...[]byte) []byte {
+	body := bytes.Join(parts, nil)
+	b := []byte{tag, version, byte(len(body))}
+	if len(body) > 127 {
+		b = []byte{tag, version, byte(len(body)) | 0x80, byte(len(body) >> 7)}
+	}
+	return append(b, body...)
+}
+
+func fileRow(fields ...[]byte) []byte { return envelope('F', 1, fields...) }
 
 func manifestRow(fields ...[]byte) []byte {
-	return fileRow(append([][]byte{field(5, make([]byte, 32)...)}, fields...)...)
+	return envelope('M', 1, append([][]byte{field(5, make([]byte, 32)...)}, fields...)...)
 }
 
 // Tags of FORMAT.md.
 const (
+	tagID       = 1
 	tagRevision = 2
 	tagBucket   = 3
 	tagFolder   = 4
 	tagState    = 6
 	tagAccess   = 8
 	tagTags     = 10
+	tagCurrent  = 11
 	tagSize     = 14
 	tagCreated  = 16
 
@@ -172,10 +191,17 @@ func TestDecodeFileRefuses(t *testing.T) {
 	}
 	tests := map[string][]byte{
 		"nothing":                 {},
-		"version 0":               {0},
-		"version 2":               {2},
+		"tag and version alone":   {'F', 1},
+		"version 0":               {'F', 0, 0},
+		"a manifest":              {'M', 1, 0},
+		"bytes after it":          {'F', 1, 0, 0},
+		"length not its shortest": {'F', 1, 0x80, 0},
+		"ID of 21 bytes":          fileRow(field(tagID, make([]byte, 21)...)),
+		"ID of 15 bytes":          fileRow(field(tagID, make([]byte, 15)...)),
+		"version of 16 bytes":     fileRow(field(tagCurrent, make([]byte, 16)...)),
+		"unknown tag twice":       fileRow(field(19, 1), field(19, 1)),
+		"unknown tag cut off":     fileRow([]byte{19, 2, 1}),
 		"tag 0":                   fileRow(field(0, 1)),
-		"unknown tag":             fileRow(field(19, 1)),
 		"fields out of order":     fileRow(field(tagFolder, 'f'), field(tagBucket, 'b')),
 		"field twice":             fileRow(field(tagBucket, 'b'), field(tagBucket, 'b')),
 		"empty field":             fileRow(field(tagBucket)),
@@ -188,8 +214,6 @@ func TestDecodeFileRefuses(t *testing.T) {
 		"number not shortest":     fileRow(field(tagRevision, 0x81, 0)),
 		"two numbers":             fileRow(field(tagRevision, 1, 1)),
 		"half a number":           fileRow(field(tagRevision, 0x81)),
-		"unknown state":           fileRow(field(tagState, 3)),
-		"state 256":               fileRow(field(tagState, 0x80, 2)),
 		"negative size":           fileRow(field(tagSize, 255, 255, 255, 255, 255, 255, 255, 255, 255, 1)),
 		"negative time":           fileRow(field(tagCreated, 255, 255, 255, 255, 255, 255, 255, 255, 255, 1)),
 		"list ends early":         fileRow(field(tagTags, 2, 'a')),
@@ -213,7 +237,7 @@ func TestDecodeManifestRefuses(t *testing.T) {
 	size, chunks := field(4, 5), field(tagChunks, 1)
 	row := func(fields ...[]byte) []byte {
 		head := [][]byte{size, field(tagRoot, digest...), chunks}
-		return fileRow(append(head, fields...)...)
+		return envelope('M', 1, append(head, fields...)...)
 	}
 	var m manifest.Manifest
 	for _, p := range [][]byte{manifestRow(), row(field(tagInline, ref...)), row(field(tagSegments, segment...))} {
@@ -222,9 +246,9 @@ func TestDecodeManifestRefuses(t *testing.T) {
 		}
 	}
 	tests := map[string][]byte{
-		"no root":               fileRow(),
-		"short root":            fileRow(field(tagRoot, digest[:31]...)),
-		"unknown tag":           manifestRow(field(15, 1)),
+		"no root":               envelope('M', 1),
+		"short root":            envelope('M', 1, field(tagRoot, digest[:31]...)),
+		"ID in UUID form":       manifestRow(field(1, make([]byte, 16)...)),
 		"half a reference":      row(field(tagInline, ref[:20]...)),
 		"reference to nothing":  row(field(tagInline, append(slices.Clone(digest), 0)...)),
 		"no list":               row(),
@@ -242,6 +266,33 @@ func TestDecodeManifestRefuses(t *testing.T) {
 	for name, p := range tests {
 		if err := m.UnmarshalBinary(p); !errors.Is(err, manifest.ErrFormat) {
 			t.Errorf("%s: %x decodes to %+v, %v", name, p, m, err)
+		}
+	}
+}
+
+// What is whole and unknown is named, and is no damage.
+func TestDecodeRowNamesTheUnknown(t *testing.T) {
+	tests := map[string]struct {
+		row  encoding.BinaryUnmarshaler
+		p    []byte
+		want manifest.UnknownError
+	}{
+		"version of a file":     {new(manifest.File), envelope('F', 2, []byte{99}), manifest.UnknownError{In: "file row", What: "version", Value: 2}},
+		"version of a manifest": {new(manifest.Manifest), envelope('M', 9), manifest.UnknownError{In: "manifest row", What: "version", Value: 9}},
+		"version of a home":     {new(manifest.Home), envelope('H', 2), manifest.UnknownError{In: "home", What: "version", Value: 2}},
+		"tag":                   {new(manifest.File), envelope('Q', 1), manifest.UnknownError{In: "file row", What: "tag", Value: 'Q'}},
+		"field of a file":       {new(manifest.File), fileRow(field(tagBucket, 'b'), field(19, 1)), manifest.UnknownError{In: "file row", What: "field", Value: 19}},
+		// The unknown field may stand for one that is missing.
+		"field of a manifest": {new(manifest.Manifest), envelope('M', 1, field(15, 1), field(200, 1)), manifest.UnknownError{In: "manifest row", What: "field", Value: 200}},
+		"field of a home":     {new(manifest.Home), envelope('H', 1, field(4, 1)), manifest.UnknownError{In: "home", What: "field", Value: 4}},
+		"state":               {new(manifest.File), fileRow(field(tagState, 3)), manifest.UnknownError{In: "file row", What: "state", Value: 3}},
+		"state 256":           {new(manifest.File), fileRow(field(tagState, 0x80, 2)), manifest.UnknownError{In: "file row", What: "state", Value: 256}},
+	}
+	for name, test := range tests {
+		err := test.row.UnmarshalBinary(test.p)
+		var u *manifest.UnknownError
+		if !errors.Is(err, manifest.ErrUnknown) || errors.Is(err, manifest.ErrFormat) || !errors.As(err, &u) || *u != test.want {
+			t.Errorf("%s: %x decodes to %+v, %v", name, test.p, test.row, err)
 		}
 	}
 }

@@ -4,13 +4,19 @@ import (
 	"bytes"
 	"encoding"
 	"errors"
+	"strings"
 	"testing"
 
 	"github.com/cairn-store/cairn/manifest"
 )
 
-// checkRow fails unless row refuses p with ErrFormat, or takes it and encodes
-// to it again: nothing has two encodings.
+// refused reports whether err is one of those that a decoder refuses with.
+func refused(err error) bool {
+	return errors.Is(err, manifest.ErrFormat) != errors.Is(err, manifest.ErrUnknown)
+}
+
+// checkRow fails unless row refuses p, or takes it and encodes to it again:
+// nothing has two encodings.
 func checkRow(t *testing.T, p []byte, row interface {
 	encoding.BinaryAppender
 	encoding.BinaryUnmarshaler
@@ -18,7 +24,7 @@ func checkRow(t *testing.T, p []byte, row interface {
 	t.Helper()
 	err := row.UnmarshalBinary(p)
 	if err != nil {
-		if !errors.Is(err, manifest.ErrFormat) {
+		if !refused(err) {
 			t.Errorf("%x: %v", p, err)
 		}
 		return
@@ -66,11 +72,11 @@ func FuzzRecords(f *testing.F) {
 	}
 	f.Add(p)
 	f.Add([]byte{1})
-	f.Add([]byte{1, 5, 16, 15: 1, 18: 0})
+	f.Add(append([]byte{1, 5, 33}, append(make([]byte, 32), 1)...))
 	f.Fuzz(func(t *testing.T, p []byte) {
 		rs, err := manifest.DecodeRecords(p)
 		if err != nil {
-			if !errors.Is(err, manifest.ErrFormat) {
+			if !refused(err) {
 				t.Errorf("%x: %v", p, err)
 			}
 			return
@@ -88,7 +94,7 @@ func FuzzSegment(f *testing.F) {
 	f.Fuzz(func(t *testing.T, p []byte) {
 		refs, err := manifest.DecodeSegment(p)
 		if err != nil {
-			if !errors.Is(err, manifest.ErrFormat) {
+			if !refused(err) {
 				t.Errorf("%x: %v", p, err)
 			}
 			return
@@ -102,17 +108,23 @@ func FuzzSegment(f *testing.F) {
 func FuzzID(f *testing.F) {
 	for _, s := range []string{string(fixedFile), string(fixedVersion), string(manifest.NewFileID()),
 		string(manifest.NewVersionID()), "", "f_", "x_" + string(fixedFile[2:]), string(fixedFile[:37]) + "1",
+		string(fixedUUID), string(fixedUUID[:35]), string(fixedUUID) + "0", "0123ABCD-4567-4ef0-89ab-cdef00112233",
 		string(fixedFile[:37]) + "\n", string(fixedFile[:36]) + "\n\n", string(fixedFile) + "\n"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
 		_, file := manifest.ParseFileID(s)
 		_, version := manifest.ParseVersionID(s)
-		if (file || version) && len(s) != 38 || file && s[:2] != "f_" || version && s[:2] != "m_" {
+		uuid := file && len(s) == 36 && s[8] == '-' && s[13] == '-' && s[18] == '-' && s[23] == '-'
+		if (file || version) && len(s) != 38 && !uuid || file && !uuid && s[:2] != "f_" || version && s[:2] != "m_" {
 			t.Errorf("%q is taken for an ID", s)
 		}
-		for _, c := range []byte(s[min(2, len(s)):]) {
-			if (file || version) && (c < '0' || c > '9') && (c < 'a' || c > 'v') {
+		last := byte('v')
+		if s = s[min(2, len(s)):]; uuid {
+			s, last = strings.ReplaceAll(s, "-", ""), 'f'
+		}
+		for _, c := range []byte(s) {
+			if (file || version) && (c < '0' || c > '9') && (c < 'a' || c > last) {
 				t.Errorf("%q is taken for an ID", s)
 			}
 		}

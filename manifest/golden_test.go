@@ -81,7 +81,8 @@ func fixedRecords(t testing.TB) []manifest.Record {
 		{File: files["file-full"]},
 		{Purged: fixedFile},
 		{Dropped: fixedVersion},
-		{Doomed: &cas.PackID{1, 2, 3, 15: 16}},
+		{Doomed: &manifest.Doom{Pack: cas.PackID{1, 2, 3, 15: 16}, Writer: [16]byte{15: 9}, Serial: 300}},
+		{Purged: fixedUUID},
 		{Home: &manifest.Home{Bucket: "archive", Move: 2, From: "disk"}},
 	}
 }

@@ -87,6 +87,7 @@ func (s *segments) list(t testing.TB, refs []cas.Ref) *manifest.Content {
 
 const (
 	fixedFile    = manifest.FileID("f_00000000000000000000000000000000000g")
+	fixedUUID    = manifest.FileID("0123abcd-4567-4ef0-89ab-cdef00112233")
 	fixedVersion = manifest.VersionID("m_0000000000000000000000000000000000h0")
 )
 
@@ -101,6 +102,9 @@ func fixedRows(t testing.TB) (files map[string]*manifest.File, manifests map[str
 			Versions: 3, TotalSize: 1 << 40, TotalChunks: 1 << 20, CreatedAt: at, UpdatedAt: at.Add(time.Hour),
 			DeletedAt: at.Add(2 * time.Hour)},
 	}
+	uuid := *files["file-full"]
+	uuid.ID = fixedUUID
+	files["file-uuid"] = &uuid
 	full := &manifest.Manifest{ID: fixedVersion, File: fixedFile, Version: 3, MIMEType: "text/plain",
 		DeclaredMIMEType: "text/html", CreatedAt: at, CreatedBy: "u_1"}
 	segmented := *full

@@ -53,23 +53,25 @@ const (
 	hBucket = 1 + iota
 	hMove
 	hFrom
+
+	hLast = hFrom
 )
 
 // AppendBinary appends the canonical encoding.
 func (h *Home) AppendBinary(b []byte) ([]byte, error) {
-	e := encoder{b: append(b, rowVersion), bad: h.Bucket == "" || h.Move == 0}
+	e := encoder{bad: h.Bucket == "" || h.Move == 0}
 	e.str(hBucket, h.Bucket)
 	e.num(hMove, h.Move)
 	e.str(hFrom, h.From)
-	return e.end("home")
+	return e.end(b, tagHome, "home")
 }
 
 // UnmarshalBinary reads what AppendBinary wrote.
 func (h *Home) UnmarshalBinary(p []byte) error {
-	d := newDecoder(p)
+	d := newDecoder(p, tagHome, "home", hLast)
 	*h = Home{Bucket: d.str(hBucket), Move: d.num(hMove), From: d.str(hFrom)}
 	if h.Bucket == "" || h.Move == 0 {
 		d.fail()
 	}
-	return d.end("home")
+	return d.end()
 }

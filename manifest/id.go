@@ -4,14 +4,18 @@ import (
 	"crypto/rand"
 	"encoding/base32"
 	"encoding/binary"
+	"encoding/hex"
+	"fmt"
+	"strings"
 	"time"
 )
 
 // A FileID names a file over all its versions, a VersionID one manifest for
 // ever, a GrantID what a signed URL carries, an UploadID content on its way. IDs sort by the time they were
-// made and end in 128 random bits.
+// made and end in 128 random bits. A file that comes from elsewhere may keep its
+// UUID as its ID, in the canonical form of lower case.
 type (
-	FileID    string // f_…
+	FileID    string // f_… or a UUID
 	VersionID string // m_…
 	GrantID   string // g_…
 	UploadID  string // u_…
@@ -61,10 +65,40 @@ func ParseUploadID(s string) (UploadID, bool) { return UploadID(s), wellFormed(s
 // ParseGrantID reports whether s is a grant's ID, well formed.
 func ParseGrantID(s string) (GrantID, bool) { return GrantID(s), wellFormed(s, grantPrefix) }
 
-func wellFormed(s, prefix string) bool {
-	if len(s) != idLength || s[:2] != prefix {
-		return false
+func wellFormed(id, prefix string) bool {
+	_, ok := appendID(nil, id, prefix)
+	return ok
+}
+
+const (
+	idBytes   = 22
+	uuidBytes = 16
+	uuidText  = 36
+)
+
+// appendID appends the binary form of an ID: 22 bytes, or the 16 of a file's
+// UUID. It reports whether the ID is well formed.
+func appendID(b []byte, id, prefix string) ([]byte, bool) {
+	var p []byte
+	switch {
+	case len(id) == idLength && id[:2] == prefix:
+		p, _ = idEncoding().DecodeString(id[2:])
+	case len(id) == uuidText && prefix == filePrefix:
+		p, _ = hex.DecodeString(strings.ReplaceAll(id, "-", ""))
 	}
-	b, err := idEncoding().DecodeString(s[2:])
-	return err == nil && idEncoding().EncodeToString(b) == s[2:]
+	if text, ok := idText(p, prefix); !ok || text != id {
+		return b, false
+	}
+	return append(b, p...), true
+}
+
+// idText is the text of an ID in binary form, whatever its bits.
+func idText(p []byte, prefix string) (string, bool) {
+	switch {
+	case len(p) == idBytes:
+		return prefix + idEncoding().EncodeToString(p), true
+	case len(p) == uuidBytes && prefix == filePrefix:
+		return fmt.Sprintf("%x-%x-%x-%x-%x", p[:4], p[4:6], p[6:8], p[8:10], p[10:]), true
+	}
+	return "", false
 }

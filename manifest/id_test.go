@@ -48,3 +48,23 @@ func TestParseIDRefuses(t *testing.T) {
 		t.Errorf("%q is taken for a version's ID", id)
 	}
 }
+
+// A file may keep the UUID that it had elsewhere, in one form only.
+func TestParseUUID(t *testing.T) {
+	id := string(fixedUUID)
+	if _, ok := manifest.ParseFileID(id); !ok {
+		t.Errorf("%q is not taken", id)
+	}
+	for _, s := range []string{id[:35], id + "0", "0123ABCD" + id[8:], "0123abcd4-567" + id[13:], "{" + id[1:35] + "}",
+		"0123abcg" + id[8:], id[:35] + "-", "-" + id[1:], "f_" + id} {
+		if _, ok := manifest.ParseFileID(s); ok {
+			t.Errorf("%q is taken for a file's ID", s)
+		}
+	}
+	_, version := manifest.ParseVersionID(id)
+	_, upload := manifest.ParseUploadID(id)
+	_, grant := manifest.ParseGrantID(id)
+	if version || upload || grant {
+		t.Errorf("%q is taken for another ID", id)
+	}
+}

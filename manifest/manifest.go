@@ -7,7 +7,6 @@
 package manifest
 
 import (
-	"errors"
 	"time"
 
 	"github.com/cairn-store/cairn/cas"
@@ -83,6 +82,3 @@ const (
 	Trashed     State = 1
 	Quarantined State = 2
 )
-
-// ErrFormat reports an encoding that is damaged or not canonical.
-var ErrFormat = errors.New("encoding is damaged or not known to this program")

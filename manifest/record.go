@@ -12,12 +12,20 @@ import (
 // Replay keeps the file row of the highest revision, whatever the order of
 // packs; a mark beats every row.
 type Record struct {
-	File     *File       // a file's row
-	Manifest *Manifest   // a version's row
-	Purged   FileID      // the file and all its versions are gone
-	Dropped  VersionID   // the version is gone
-	Doomed   *cas.PackID // the pack's deletion has begun: its chunks don't count
-	Home     *Home       // where a bucket's files lie from now on
+	File     *File     // a file's row
+	Manifest *Manifest // a version's row
+	Purged   FileID    // the file and all its versions are gone
+	Dropped  VersionID // the version is gone
+	Doomed   *Doom     // the pack's deletion has begun: its chunks don't count
+	Home     *Home     // where a bucket's files lie from now on
+}
+
+// A Doom names a pack whose deletion has begun, and its place among those of
+// its writer, so that nobody misses it.
+type Doom struct {
+	Pack   cas.PackID
+	Writer [16]byte
+	Serial uint64 // from 1
 }
 
 // Types of records. They are part of the format.
@@ -49,31 +57,35 @@ func AppendRecords(b []byte, rs []Record) ([]byte, error) {
 
 func (r *Record) encode() (typ byte, body []byte, err error) {
 	switch {
-	case r.File != nil:
+	case r.File != nil && r.File.ID != "":
 		body, err = r.File.AppendBinary(nil)
 		return recordFile, body, err
-	case r.Manifest != nil:
+	case r.Manifest != nil && r.Manifest.ID != "" && r.Manifest.File != "":
 		body, err = r.Manifest.AppendBinary(nil)
 		return recordManifest, body, err
 	case r.Purged != "":
-		return recordPurged, []byte(r.Purged), checkID(string(r.Purged), filePrefix)
+		body, err = encodeID(string(r.Purged), filePrefix)
+		return recordPurged, body, err
 	case r.Dropped != "":
-		return recordDropped, []byte(r.Dropped), checkID(string(r.Dropped), versionPrefix)
-	case r.Doomed != nil:
-		return recordDoomed, r.Doomed[:], nil
+		body, err = encodeID(string(r.Dropped), versionPrefix)
+		return recordDropped, body, err
+	case r.Doomed != nil && r.Doomed.Serial > 0:
+		body = append(body, r.Doomed.Pack[:]...)
+		body = append(body, r.Doomed.Writer[:]...)
+		return recordDoomed, binary.AppendUvarint(body, r.Doomed.Serial), nil
 	case r.Home != nil:
 		body, err = r.Home.AppendBinary(nil)
 		return recordHome, body, err
 	}
-	return 0, nil, fmt.Errorf("manifest: empty record")
+	return 0, nil, fmt.Errorf("manifest: encode record: it is empty, or of nothing")
 }
 
-// checkID refuses what DecodeRecords would.
-func checkID(id, prefix string) error {
-	if !wellFormed(id, prefix) {
-		return fmt.Errorf("manifest: encode record: %q is not an ID", id)
+func encodeID(id, prefix string) ([]byte, error) {
+	p, ok := appendID(nil, id, prefix)
+	if !ok {
+		return nil, fmt.Errorf("manifest: encode record: %q is not an ID", id)
 	}
-	return nil
+	return p, nil
 }
 
 // DecodeRecords reads what AppendRecords wrote.
@@ -106,26 +118,41 @@ func decodeRecord(typ byte, body []byte) (r Record, err error) {
 	case recordFile:
 		r.File = new(File)
 		err = r.File.UnmarshalBinary(body)
+		ok = r.File.ID != ""
 	case recordManifest:
 		r.Manifest = new(Manifest)
 		err = r.Manifest.UnmarshalBinary(body)
+		ok = r.Manifest.ID != "" && r.Manifest.File != ""
 	case recordPurged:
-		r.Purged, ok = ParseFileID(string(body))
+		var id string
+		id, ok = idText(body, filePrefix)
+		r.Purged = FileID(id)
 	case recordDropped:
-		r.Dropped, ok = ParseVersionID(string(body))
+		var id string
+		id, ok = idText(body, versionPrefix)
+		r.Dropped = VersionID(id)
 	case recordDoomed:
-		if ok = len(body) == len(cas.PackID{}); ok {
-			id := cas.PackID(body)
-			r.Doomed = &id
-		}
+		r.Doomed, ok = decodeDoom(body)
 	case recordHome:
 		r.Home = new(Home)
 		err = r.Home.UnmarshalBinary(body)
-	default:
+	case 0:
 		ok = false
+	default:
+		err = fmt.Errorf("manifest: decode record: %w", &UnknownError{"record", "type", uint64(typ)})
 	}
 	if err == nil && !ok {
 		err = fmt.Errorf("manifest: decode record: %w", ErrFormat)
 	}
 	return r, err
+}
+
+func decodeDoom(body []byte) (*Doom, bool) {
+	if len(body) < 32 {
+		return nil, false
+	}
+	doom := &Doom{Pack: cas.PackID(body[:16]), Writer: [16]byte(body[16:32])}
+	d := &decoder{p: body[32:]}
+	doom.Serial = d.uvarint()
+	return doom, !d.bad && len(d.p) == 0 && doom.Serial > 0
 }

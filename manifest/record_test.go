@@ -52,11 +52,16 @@ func TestDecodedRecordsAreCopies(t *testing.T) {
 func TestAppendRecordsRefuses(t *testing.T) {
 	for _, r := range []manifest.Record{
 		{},
+		{File: &manifest.File{}},
+		{Manifest: &manifest.Manifest{}},
+		{Manifest: &manifest.Manifest{ID: fixedVersion}},
+		{Doomed: &manifest.Doom{}},
+		{Dropped: manifest.VersionID(fixedUUID)},
 		{Purged: "f_short"},
 		{Purged: manifest.FileID(fixedVersion)},
 		{Dropped: manifest.VersionID(fixedFile)},
-		{File: &manifest.File{TotalSize: -1}},
-		{Manifest: &manifest.Manifest{Content: manifest.Content{Size: 1}}},
+		{File: &manifest.File{ID: fixedFile, TotalSize: -1}},
+		{Manifest: &manifest.Manifest{ID: fixedVersion, File: fixedFile, Content: manifest.Content{Size: 1}}},
 		{Home: &manifest.Home{Bucket: "b"}},
 		{Home: &manifest.Home{Move: 1}},
 	} {
@@ -67,7 +72,7 @@ func TestAppendRecordsRefuses(t *testing.T) {
 }
 
 func TestDecodeRecordsRefuses(t *testing.T) {
-	id := []byte(fixedFile)
+	id := make([]byte, 22)
 	record := func(typ byte, body ...byte) []byte {
 		return append([]byte{1, typ, byte(len(body))}, body...)
 	}
@@ -77,21 +82,41 @@ func TestDecodeRecordsRefuses(t *testing.T) {
 	tests := map[string][]byte{
 		"nothing":              {},
 		"another version":      {2},
-		"unknown type":         record(7, 1),
 		"type 0":               record(0),
 		"type alone":           {1, 3},
-		"longer than the rest": {1, 3, 38, 'f', '_'},
-		"length not shortest":  append([]byte{1, 3, 0x80 | 38, 0}, id...),
-		"ID of another kind":   record(4, id...),
-		"short ID":             record(3, id[:37]...),
-		"short pack ID":        record(5, make([]byte, 15)...),
-		"damaged row":          record(1, 1, 1),
-		"home of no bucket":    record(6, 1, 2, 1, 1),
-		"manifest of no root":  record(2, 1),
+		"longer than the rest": {1, 3, 22, 'f', '_'},
+		"length not shortest":  append([]byte{1, 3, 0x80 | 22, 0}, id...),
+		"UUID of a version":    record(4, id[:16]...),
+		"short ID":             record(3, id[:21]...),
+		"doom of no serial":    record(5, make([]byte, 33)...),
+		"doom of two serials":  record(5, append(make([]byte, 32), 1, 1)...),
+		"doom of no writer":    record(5, make([]byte, 16)...),
+		"damaged row":          record(1, 'F', 1, 1),
+		"row of no file":       record(1, 'F', 1, 0),
+		"home of no bucket":    record(6, envelope('H', 1, field(2, 1))...),
+		"manifest of no root":  record(2, envelope('M', 1, field(1, id...), field(2, id...))...),
+		"manifest of no file":  record(2, manifestRow()...),
 	}
 	for name, p := range tests {
 		if rs, err := manifest.DecodeRecords(p); !errors.Is(err, manifest.ErrFormat) {
 			t.Errorf("%s: %x decodes to %+v, %v", name, p, rs, err)
+		}
+	}
+}
+
+// A record of a type to come stops whoever would pass over it.
+func TestDecodeRecordsNamesTheUnknown(t *testing.T) {
+	for _, test := range []struct {
+		p    []byte
+		want manifest.UnknownError
+	}{
+		{[]byte{1, 7, 1, 0}, manifest.UnknownError{In: "record", What: "type", Value: 7}},
+		{append([]byte{1, 1, 3}, envelope('F', 2)...), manifest.UnknownError{In: "file row", What: "version", Value: 2}},
+	} {
+		rs, err := manifest.DecodeRecords(test.p)
+		var u *manifest.UnknownError
+		if !errors.Is(err, manifest.ErrUnknown) || errors.Is(err, manifest.ErrFormat) || !errors.As(err, &u) || *u != test.want {
+			t.Errorf("%x decodes to %+v, %v", test.p, rs, err)
 		}
 	}
 }

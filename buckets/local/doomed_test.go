@@ -92,7 +92,7 @@ func doom(t *testing.T, dir string, opts *Options) {
 	if n < 2 {
 		t.Fatalf("%d packs", n)
 	}
-	text, err := manifest.AppendRecords(nil, []manifest.Record{{Doomed: oldest}})
+	text, err := manifest.AppendRecords(nil, []manifest.Record{{Doomed: &manifest.Doom{Pack: *oldest, Serial: 1}}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -105,7 +105,7 @@ func (s *parts) replayRecords(ctx context.Context, d *domain, p cas.PackEntry, d
 			for _, r := range rs {
 				found.note(d.name, &r)
 				if r.Doomed != nil {
-					doomed[*r.Doomed] = true
+					doomed[r.Doomed.Pack] = true
 				}
 			}
 			if err := s.meta.Restore(ctx, rs); err != nil {
