@@ -102,7 +102,10 @@ func indexOf(t *testing.T, b backend.Backend, p cas.PackEntry) *castest.MemIndex
 		if f.Damage != nil {
 			t.Errorf("at %d: %v", f.Entry.Offset, f.Damage)
 		}
-		c.Frames, c.Chunks = append(c.Frames, f.Entry), append(c.Chunks, f.Chunks...)
+		if f.Entry.Kind != cas.KindRecord {
+			c.Frames = append(c.Frames, f.Entry)
+		}
+		c.Chunks = append(c.Chunks, f.Chunks...)
 		return nil
 	})
 	if err != nil {

@@ -173,15 +173,17 @@ func (o *openPack) write(h *header, payload []byte) (place, error) {
 	}
 	o.off = at.end
 	o.tail = append(o.tail, tailFrame{h.id, off, at.end - off, h.crc, h.kind})
-	o.pending.Frames = append(o.pending.Frames, f)
+	if h.kind != KindRecord {
+		o.pending.Frames = append(o.pending.Frames, f)
+	}
 	chunks := slotEntries(h)
 	o.pending.Chunks = append(o.pending.Chunks, chunks...)
 	o.p.fly(chunks, at)
 	return at, nil
 }
 
-// slotEntries are the index entries of a frame's chunks. Records are found
-// by reading packs, not through the index.
+// slotEntries are the index entries of a frame's chunks. Records and their
+// frames are found by reading packs, not through the index.
 func slotEntries(h *header) []ChunkEntry {
 	if h.kind == KindRecord {
 		return nil

@@ -73,6 +73,10 @@ func (s *Store) plan(ctx context.Context, refs []Ref, dst []byte) ([]*want, erro
 	if err := s.ix.Chunks(ctx, ds, entries); err != nil {
 		return nil, err
 	}
+	frames, err := s.framesOf(ctx, entries)
+	if err != nil {
+		return nil, err
+	}
 	var wants []*want
 	byFrame := make(map[FrameID]*want)
 	for i, e := range entries {
@@ -85,12 +89,9 @@ func (s *Store) plan(ctx context.Context, refs []Ref, dst []byte) ([]*want, erro
 		}
 		w := byFrame[e.Frame]
 		if w == nil {
-			fe, err := s.ix.Frame(ctx, e.Frame)
-			if errors.Is(err, fs.ErrNotExist) {
+			fe, ok := frames[e.Frame]
+			if !ok {
 				return nil, &CorruptError{Digest: ds[i], Err: errors.New("the index does not know its frame")}
-			}
-			if err != nil {
-				return nil, err
 			}
 			w = &want{frame: fe}
 			byFrame[e.Frame] = w
@@ -100,6 +101,30 @@ func (s *Store) plan(ctx context.Context, refs []Ref, dst []byte) ([]*want, erro
 		dst = dst[n:]
 	}
 	return wants, nil
+}
+
+// framesOf looks up the frames that chunks lie in, those that are known.
+func (s *Store) framesOf(ctx context.Context, chunks []ChunkEntry) (map[FrameID]FrameEntry, error) {
+	found := make(map[FrameID]FrameEntry)
+	var ids []FrameID
+	for _, e := range chunks {
+		if _, asked := found[e.Frame]; !asked && e.Frame != (FrameID{}) {
+			found[e.Frame] = FrameEntry{}
+			ids = append(ids, e.Frame)
+		}
+	}
+	out := make([]FrameEntry, len(ids))
+	if err := s.ix.Frames(ctx, ids, out); err != nil {
+		return nil, err
+	}
+	for i, id := range ids {
+		if out[i].Known() {
+			found[id] = out[i]
+		} else {
+			delete(found, id)
+		}
+	}
+	return found, nil
 }
 
 // readFrame delivers what is wanted of one frame.
@@ -216,6 +241,16 @@ func (s *Store) decode(fe *FrameEntry, stored, buf []byte) ([]byte, error) {
 	return plain, nil
 }
 
+// entries returns the chunk d as the index had it when the read was planned.
+func (w *want) entries(d Digest) []ChunkEntry {
+	for i := range w.chunks {
+		if w.chunks[i].Digest == d {
+			return []ChunkEntry{w.chunks[i].ChunkEntry}
+		}
+	}
+	return nil
+}
+
 // A decodeError says that bytes were read but make no sense.
 type decodeError struct{ err error }
 
@@ -233,7 +268,7 @@ func (s *Store) damage(ctx context.Context, w *want, d Digest, err error) error 
 	case errors.Is(err, io.ErrUnexpectedEOF):
 		ce.Err = errors.New("the pack ends before it")
 	case errors.As(err, &de), err == errDigest, err == errOutside:
-		if merr := s.ix.Apply(ctx, &Change{Bad: []Digest{d}}); merr != nil {
+		if merr := s.ix.Apply(ctx, &Change{Bad: w.entries(d)}); merr != nil {
 			s.log.Error("a damaged chunk could not be marked", "digest", d, "err", merr)
 		}
 	default:

@@ -158,7 +158,9 @@ func (s *Store) adopt(ctx context.Context, p PackEntry, size int64) ([]tailFrame
 				torn = true
 				return nil
 			}
-			change.Frames = append(change.Frames, f.Entry)
+			if f.Entry.Kind != KindRecord {
+				change.Frames = append(change.Frames, f.Entry)
+			}
 			change.Chunks = append(change.Chunks, f.Chunks...)
 		}
 		tail = append(tail, f.tail())
@@ -169,7 +171,7 @@ func (s *Store) adopt(ctx context.Context, p PackEntry, size int64) ([]tailFrame
 		s.log.Warn("an unsealed pack cannot be walked", "pack", p.ID, "err", err)
 		return nil, nil
 	}
-	if len(change.Frames) > 0 {
+	if change.Packs[0].Size > p.Size {
 		err = s.ix.Apply(ctx, change)
 	}
 	if torn {

@@ -201,7 +201,7 @@ func (c *domainChecker) pack(ctx context.Context, p cas.PackEntry) error {
 		if f.Damage != nil {
 			return c.stretch(f, known, p)
 		}
-		return c.frame(ctx, f)
+		return c.frame(ctx, f, known)
 	})
 	if err != nil {
 		return err
@@ -212,12 +212,10 @@ func (c *domainChecker) pack(ctx context.Context, p cas.PackEntry) error {
 	return nil
 }
 
-// stretch is told of bytes in which no frame was recognised. At the end of a
-// pack that was not sealed they are what a crash left: frames that the index
-// has there are missed by unmet.
+// stretch is told of bytes in which no frame was recognised. Beyond what is
+// known to be durable they are what a crash left.
 func (c *domainChecker) stretch(f *cas.Frame, known cas.PackEntry, p cas.PackEntry) error {
-	torn := !known.Sealed && f.Entry.Offset+f.Skipped >= p.Size
-	if f.Entry.Offset < known.Size && !torn {
+	if f.Entry.Offset < known.Size {
 		c.problem(Problem{Kind: "pack", Pack: p.ID.String(),
 			Detail: fmt.Sprintf("%d bytes at %d: %v", f.Skipped, f.Entry.Offset, f.Damage)})
 	}
@@ -226,16 +224,19 @@ func (c *domainChecker) stretch(f *cas.Frame, known cas.PackEntry, p cas.PackEnt
 
 // frame verifies the slots of a frame. A chunk is damaged if this is the
 // place that the index names for it.
-func (c *domainChecker) frame(ctx context.Context, f *cas.Frame) error {
+func (c *domainChecker) frame(ctx context.Context, f *cas.Frame, known cas.PackEntry) error {
 	entry, indexed := c.frames[f.Entry.ID]
-	if indexed && entry == f.Entry {
+	if indexed && entry.Equal(&f.Entry) {
 		delete(c.frames, f.Entry.ID)
 	}
 	bad, plain, err := c.chunks.Verify(ctx, f)
 	if err != nil {
 		return err
 	}
-	if f.Entry.Kind == cas.KindRecord && (indexed || len(bad) == 0) {
+	if f.Entry.Kind == cas.KindRecord {
+		if len(bad) > 0 && f.Entry.Offset >= known.Size {
+			return nil // never acknowledged: what a crash left
+		}
 		return c.recordFrame(f, bad, plain)
 	}
 	if !indexed || len(bad) == 0 {

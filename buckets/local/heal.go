@@ -3,6 +3,8 @@ package local
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 
 	"github.com/cairn-store/cairn/cas"
 )
@@ -13,9 +15,10 @@ func (c *domainChecker) heal(ctx context.Context) error {
 	if !c.repairs() || len(c.bad) == 0 {
 		return nil
 	}
-	change := &cas.Change{}
-	for d := range c.bad {
-		change.Bad = append(change.Bad, d)
+	ds := slices.Collect(maps.Keys(c.bad))
+	change := &cas.Change{Bad: make([]cas.ChunkEntry, len(ds))}
+	if err := c.chunks.Index().Chunks(ctx, ds, change.Bad); err != nil {
+		return err
 	}
 	if err := c.chunks.Apply(ctx, change); err != nil {
 		return err

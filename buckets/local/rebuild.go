@@ -120,6 +120,7 @@ func (s *parts) replayRecords(ctx context.Context, d *domain, p cas.PackEntry, d
 // replayFrames indexes the frames of a pack.
 func (s *parts) replayFrames(ctx context.Context, d *domain, p cas.PackEntry) error {
 	change := &cas.Change{}
+	end := int64(0) // of the last frame of which something can be read
 	sealed, err := d.chunks.Walk(ctx, p, func(f *cas.Frame) error {
 		if f.Damage != nil {
 			return nil
@@ -131,10 +132,13 @@ func (s *parts) replayFrames(ctx context.Context, d *domain, p cas.PackEntry) er
 		if len(bad) == len(f.Slots) && len(bad) > 0 {
 			return nil // nothing of it can be read: the torn end of a crash, or damage
 		}
+		end = f.Entry.Offset + int64(f.Entry.HeaderLen) + int64(f.Entry.StoredLen)
 		if err := s.keepSegments(ctx, d, f, plain); err != nil {
 			return err
 		}
-		change.Frames = append(change.Frames, f.Entry)
+		if f.Entry.Kind != cas.KindRecord {
+			change.Frames = append(change.Frames, f.Entry)
+		}
 		for i, e := range f.Chunks {
 			if plain[i] != nil {
 				change.Chunks = append(change.Chunks, e)
@@ -150,7 +154,10 @@ func (s *parts) replayFrames(ctx context.Context, d *domain, p cas.PackEntry) er
 	if err != nil {
 		return err
 	}
-	change.Packs = []cas.PackEntry{{ID: p.ID, Size: p.Size, Sealed: sealed}}
+	if sealed {
+		end = p.Size
+	}
+	change.Packs = []cas.PackEntry{{ID: p.ID, Size: end, Sealed: sealed}}
 	return d.chunks.Apply(ctx, change)
 }
 

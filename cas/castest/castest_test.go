@@ -8,5 +8,8 @@ import (
 )
 
 func TestMemIndex(t *testing.T) {
-	castest.RunIndex(t, func(*testing.T) cas.Index { return castest.NewMemIndex() }, nil)
+	castest.RunIndex(t, castest.Maker{
+		Open:      func(*testing.T) cas.Index { return castest.NewMemIndex() },
+		NextEpoch: func(_ *testing.T, ix cas.Index) { ix.(*castest.MemIndex).NextEpoch() },
+	})
 }

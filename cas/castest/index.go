@@ -1,10 +1,7 @@
 package castest
 
 import (
-	"errors"
-	"io/fs"
 	"iter"
-	"math/rand/v2"
 	"slices"
 	"sync"
 	"testing"
@@ -12,34 +9,107 @@ import (
 	"github.com/cairn-store/cairn/cas"
 )
 
-// RunIndex checks an implementation of cas.Index. open returns an empty
-// index; reopen, if not nil, returns the same one after a restart.
-func RunIndex(t *testing.T, open func(t *testing.T) cas.Index, reopen func(t *testing.T, ix cas.Index) cas.Index) {
-	for name, test := range map[string]func(*testing.T, cas.Index){
+// A Maker makes the indexes that RunIndex checks.
+type Maker struct {
+	// Open returns an empty index.
+	Open func(t *testing.T) cas.Index
+	// Reopen returns the same index after a restart. Nil for one that does
+	// not outlive its process.
+	Reopen func(t *testing.T, ix cas.Index) cas.Index
+	// NextEpoch raises the epoch of the index's domain by one.
+	NextEpoch func(t *testing.T, ix cas.Index)
+}
+
+// RunIndex checks an implementation of cas.Index.
+func RunIndex(t *testing.T, m Maker) {
+	for name, test := range map[string]func(*testing.T, *suite){
 		"Empty": testEmpty, "FirstCopyStays": testFirstCopyStays, "Bad": testBad, "Packs": testPacks,
-		"Concurrent": testConcurrent,
+		"Frames": testFrames, "Drop": testDrop, "DropFrames": testDropFrames, "DropSource": testDropSource,
+		"Sources": testSources, "Stamps": testStamps, "Removals": testRemovals, "Again": testAgain,
+		"Concurrent": testConcurrent, "RemovalsAreVisibleWithTheChange": testRemovalsVisible, "Restart": testRestart,
+		"Model": testModel,
 	} {
-		t.Run(name, func(t *testing.T) { test(t, open(t)) })
+		t.Run(name, func(t *testing.T) { test(t, &suite{Index: m.Open(t), m: m}) })
 	}
-	t.Run("Model", func(t *testing.T) { testModel(t, open(t), reopen) })
+}
+
+// A suite is an index under test.
+type suite struct {
+	cas.Index
+	m Maker
 }
 
 func digest(n byte) cas.Digest { return cas.Sum([]byte{n}) }
 
-func apply(t *testing.T, ix cas.Index, c *cas.Change) {
+// entry is a chunk in a frame.
+func entry(n, frame byte) cas.ChunkEntry {
+	return cas.ChunkEntry{Digest: digest(n), Frame: cas.FrameID{frame}, Slot: uint32(n), Offset: 2, Length: 3}
+}
+
+// frame is a frame in the pack 9, of chunks or of copies from sources.
+func frame(id byte, sources ...byte) cas.FrameEntry {
+	f := cas.FrameEntry{ID: cas.FrameID{id}, Pack: cas.PackID{9}, Offset: int64(id) << 33, HeaderLen: 5, StoredLen: 6,
+		PlainLen: 7, Slots: 8, Kind: cas.KindData, Codec: cas.Zstd}
+	for i, n := range sources {
+		f.Sources = append(f.Sources, cas.Source{Digest: digest(n), Offset: uint32(i), Length: 9})
+	}
+	return f
+}
+
+func (s *suite) apply(t *testing.T, c *cas.Change) {
 	t.Helper()
-	if err := ix.Apply(t.Context(), c); err != nil {
+	if err := s.Apply(t.Context(), c); err != nil {
 		t.Fatal(err)
 	}
 }
 
-func chunk(t *testing.T, ix cas.Index, d cas.Digest) cas.ChunkEntry {
+func (s *suite) chunk(t *testing.T, n byte) cas.ChunkEntry {
 	t.Helper()
 	out := make([]cas.ChunkEntry, 1)
-	if err := ix.Chunks(t.Context(), []cas.Digest{d}, out); err != nil {
+	if err := s.Chunks(t.Context(), []cas.Digest{digest(n)}, out); err != nil {
 		t.Fatal(err)
 	}
 	return out[0]
+}
+
+func (s *suite) frame(t *testing.T, id byte) cas.FrameEntry {
+	t.Helper()
+	out := make([]cas.FrameEntry, 1)
+	if err := s.Frames(t.Context(), []cas.FrameID{{id}}, out); err != nil {
+		t.Fatal(err)
+	}
+	return out[0]
+}
+
+func (s *suite) removals(t *testing.T) uint64 {
+	t.Helper()
+	n, err := s.Removals(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+func (s *suite) epoch(t *testing.T) uint64 {
+	t.Helper()
+	n, err := s.Epoch(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+func (s *suite) dependants(t *testing.T, ns ...byte) []cas.FrameID {
+	t.Helper()
+	var ds []cas.Digest
+	for _, n := range ns {
+		ds = append(ds, digest(n))
+	}
+	ids, err := s.Dependants(t.Context(), ds)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ids
 }
 
 func list[T any](t *testing.T, seq iter.Seq2[T, error]) (out []T) {
@@ -53,114 +123,107 @@ func list[T any](t *testing.T, seq iter.Seq2[T, error]) (out []T) {
 	return out
 }
 
-func testEmpty(t *testing.T, ix cas.Index) {
+func equalFrames(a, b []cas.FrameEntry) bool {
+	return slices.EqualFunc(a, b, func(a, b cas.FrameEntry) bool { return a.Equal(&b) })
+}
+
+func testEmpty(t *testing.T, s *suite) {
 	// A slot of the answer that held something else must be cleared.
 	out := []cas.ChunkEntry{{Length: 7}, {Length: 8}}
-	if err := ix.Chunks(t.Context(), []cas.Digest{digest(1), digest(2)}, out); err != nil || out[0] != (cas.ChunkEntry{}) || out[1] != (cas.ChunkEntry{}) {
+	err := s.Chunks(t.Context(), []cas.Digest{digest(1), digest(2)}, out)
+	if err != nil || out[0] != (cas.ChunkEntry{}) || out[1] != (cas.ChunkEntry{}) {
 		t.Errorf("unknown chunks: %+v, %v", out, err)
 	}
-	if _, err := ix.Frame(t.Context(), cas.FrameID{1}); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("unknown frame: %v", err)
+	frames := []cas.FrameEntry{frame(7, 7), frame(8)}
+	if err := s.Frames(t.Context(), []cas.FrameID{{1}, {2}}, frames); err != nil || !equalFrames(frames, make([]cas.FrameEntry, 2)) {
+		t.Errorf("unknown frames: %+v, %v", frames, err)
 	}
-	apply(t, ix, &cas.Change{Bad: []cas.Digest{digest(1)}})
-	if got := list(t, ix.AllChunks(t.Context())); len(got) != 0 {
-		t.Errorf("marking what is unknown added %+v", got)
+	s.apply(t, &cas.Change{Bad: []cas.ChunkEntry{entry(1, 1)}, Drop: []cas.ChunkEntry{entry(2, 1)}, Stamp: []cas.Digest{digest(3)},
+		DropFrames: []cas.FrameID{{1}}, DropPacks: []cas.PackID{{1}}})
+	if got := list(t, s.AllChunks(t.Context())); len(got) != 0 {
+		t.Errorf("changes of what is unknown added %+v", got)
+	}
+	if got := list(t, s.PackFrames(t.Context(), cas.PackID{1})); len(got) != 0 {
+		t.Errorf("frames of an unknown pack: %+v", got)
+	}
+	if got := s.dependants(t, 1); len(got) != 0 {
+		t.Errorf("dependants of nothing: %v", got)
+	}
+	if s.removals(t) != 0 || s.epoch(t) != 0 {
+		t.Errorf("%d removals, epoch %d", s.removals(t), s.epoch(t))
 	}
 }
 
-func testFirstCopyStays(t *testing.T, ix cas.Index) {
-	first := cas.ChunkEntry{Digest: digest(1), Frame: cas.FrameID{1}, Slot: 2, Offset: 3, Length: 4}
-	second := cas.ChunkEntry{Digest: digest(1), Frame: cas.FrameID{2}, Length: 4}
-	f := cas.FrameEntry{ID: cas.FrameID{1}, Pack: cas.PackID{9}, Offset: 1 << 40, HeaderLen: 5, StoredLen: 6, PlainLen: 7, Slots: 8,
-		Kind: cas.KindSegment, Codec: cas.Gzip}
-	apply(t, ix, &cas.Change{Frames: []cas.FrameEntry{f}, Chunks: []cas.ChunkEntry{first, second}})
-	apply(t, ix, &cas.Change{Chunks: []cas.ChunkEntry{second}})
-	if got := chunk(t, ix, digest(1)); got != first {
+func testFirstCopyStays(t *testing.T, s *suite) {
+	first, second := entry(1, 1), entry(1, 2)
+	f := frame(1)
+	f.Kind, f.Codec, f.Key = cas.KindSegment, cas.Gzip, 1<<63
+	s.apply(t, &cas.Change{Frames: []cas.FrameEntry{f}, Chunks: []cas.ChunkEntry{first, second}})
+	s.apply(t, &cas.Change{Chunks: []cas.ChunkEntry{second}})
+	if got := s.chunk(t, 1); got != first {
 		t.Errorf("%+v, want %+v", got, first)
 	}
-	if got, err := ix.Frame(t.Context(), f.ID); err != nil || got != f {
-		t.Errorf("%+v, %v, want %+v", got, err, f)
+	if got := s.frame(t, 1); !got.Equal(&f) {
+		t.Errorf("%+v, want %+v", got, f)
 	}
 }
 
-func testBad(t *testing.T, ix cas.Index) {
-	old := cas.ChunkEntry{Digest: digest(1), Frame: cas.FrameID{1}, Length: 4}
-	healed := cas.ChunkEntry{Digest: digest(1), Frame: cas.FrameID{2}, Length: 4}
-	apply(t, ix, &cas.Change{Chunks: []cas.ChunkEntry{old}})
-	apply(t, ix, &cas.Change{Bad: []cas.Digest{digest(1)}})
-	if got := chunk(t, ix, digest(1)); got.State != cas.Bad || got.Usable() {
+func testBad(t *testing.T, s *suite) {
+	old := entry(1, 1)
+	otherFrame, otherSlot, otherDigest := old, old, old
+	otherFrame.Frame, otherSlot.Slot, otherDigest.Digest = cas.FrameID{2}, 7, digest(2)
+	s.apply(t, &cas.Change{Chunks: []cas.ChunkEntry{old}})
+	s.apply(t, &cas.Change{Bad: []cas.ChunkEntry{otherFrame, otherSlot, otherDigest}})
+	if got := s.chunk(t, 1); got != old {
+		t.Errorf("marked by what somebody read elsewhere: %+v", got)
+	}
+	stale := old
+	stale.Stamp, stale.Offset = 99, 99 // whoever read it need not know these
+	s.apply(t, &cas.Change{Bad: []cas.ChunkEntry{stale}})
+	if got := s.chunk(t, 1); got.State != cas.Bad || got.Usable() || got.Frame != old.Frame {
 		t.Errorf("marked: %+v", got)
 	}
-	apply(t, ix, &cas.Change{Chunks: []cas.ChunkEntry{healed}})
-	if got := chunk(t, ix, digest(1)); got != healed {
+	healed, again := entry(1, 2), entry(1, 3)
+	s.apply(t, &cas.Change{Chunks: []cas.ChunkEntry{healed}})
+	s.apply(t, &cas.Change{Bad: []cas.ChunkEntry{old}})
+	if got := s.chunk(t, 1); got != healed {
 		t.Errorf("healed: %+v", got)
 	}
-	again := cas.ChunkEntry{Digest: digest(1), Frame: cas.FrameID{3}, Length: 4}
-	apply(t, ix, &cas.Change{Bad: []cas.Digest{digest(1)}, Chunks: []cas.ChunkEntry{again}})
-	if got := chunk(t, ix, digest(1)); got != again {
+	s.apply(t, &cas.Change{Bad: []cas.ChunkEntry{healed}, Chunks: []cas.ChunkEntry{again}})
+	if got := s.chunk(t, 1); got != again {
 		t.Errorf("marked and healed at once: %+v", got)
 	}
 }
 
-func testPacks(t *testing.T, ix cas.Index) {
-	a, b := cas.PackEntry{ID: cas.PackID{2}, Size: 10}, cas.PackEntry{ID: cas.PackID{1}, Size: 20, Sealed: true}
-	apply(t, ix, &cas.Change{Packs: []cas.PackEntry{a, b}})
-	a.Size, a.Sealed = 30, true
-	apply(t, ix, &cas.Change{Packs: []cas.PackEntry{a}})
-	if got := list(t, ix.AllPacks(t.Context())); !slices.Equal(got, []cas.PackEntry{b, a}) {
+func testPacks(t *testing.T, s *suite) {
+	a := cas.PackEntry{ID: cas.PackID{2}, Size: 10, Writer: [16]byte{1, 15: 2}, Serial: 1 << 40, LastCommit: 1 << 50}
+	b := cas.PackEntry{ID: cas.PackID{1}, Size: 20, Sealed: true}
+	s.apply(t, &cas.Change{Packs: []cas.PackEntry{a, b}})
+	a.Size, a.Sealed, a.LastCommit = 30, true, 1<<50+1
+	s.apply(t, &cas.Change{Packs: []cas.PackEntry{a}})
+	if got := list(t, s.AllPacks(t.Context())); !slices.Equal(got, []cas.PackEntry{b, a}) {
+		t.Errorf("%+v", got)
+	}
+	s.apply(t, &cas.Change{DropPacks: []cas.PackID{a.ID, {7}}})
+	if got := list(t, s.AllPacks(t.Context())); !slices.Equal(got, []cas.PackEntry{b}) {
 		t.Errorf("%+v", got)
 	}
 }
 
 // testConcurrent: of many who add the same chunks, one wins each.
-func testConcurrent(t *testing.T, ix cas.Index) {
+func testConcurrent(t *testing.T, s *suite) {
 	var wg sync.WaitGroup
 	for w := range byte(8) {
 		wg.Go(func() {
 			for n := range byte(50) {
-				e := cas.ChunkEntry{Digest: digest(n), Frame: cas.FrameID{w + 1}, Length: 1}
-				if err := ix.Apply(t.Context(), &cas.Change{Chunks: []cas.ChunkEntry{e}}); err != nil {
+				if err := s.Apply(t.Context(), &cas.Change{Chunks: []cas.ChunkEntry{entry(n, w+1)}}); err != nil {
 					t.Error(err)
 				}
 			}
 		})
 	}
 	wg.Wait()
-	if got := list(t, ix.AllChunks(t.Context())); len(got) != 50 {
+	if got := list(t, s.AllChunks(t.Context())); len(got) != 50 {
 		t.Errorf("%d chunks", len(got))
-	}
-}
-
-// testModel compares random changes with a MemIndex.
-func testModel(t *testing.T, ix cas.Index, reopen func(*testing.T, cas.Index) cas.Index) {
-	seed := rand.Uint64()
-	t.Logf("seed %d", seed)
-	r := rand.New(rand.NewPCG(seed, 0))
-	want := NewMemIndex()
-	for n := range 300 {
-		c := &cas.Change{}
-		for range r.IntN(5) {
-			c.Chunks = append(c.Chunks, cas.ChunkEntry{Digest: digest(byte(r.IntN(60))), Frame: cas.FrameID{byte(1 + r.IntN(9))}, Slot: r.Uint32(), Length: r.Uint32()})
-			c.Frames = append(c.Frames, cas.FrameEntry{ID: cas.FrameID{byte(r.IntN(9))}, Offset: r.Int64(), Kind: cas.KindData})
-		}
-		if r.IntN(4) == 0 {
-			c.Bad = append(c.Bad, digest(byte(r.IntN(60))))
-			c.Packs = append(c.Packs, cas.PackEntry{ID: cas.PackID{byte(r.IntN(9))}, Size: r.Int64(), Sealed: r.IntN(2) == 0})
-		}
-		apply(t, ix, c)
-		apply(t, want, c)
-		if n%100 == 99 && reopen != nil {
-			ix = reopen(t, ix)
-		}
-	}
-	ctx := t.Context()
-	if got, want := list(t, ix.AllChunks(ctx)), list(t, want.AllChunks(ctx)); !slices.Equal(got, want) {
-		t.Errorf("chunks\n%+v\nwant\n%+v", got, want)
-	}
-	if got, want := list(t, ix.AllFrames(ctx)), list(t, want.AllFrames(ctx)); !slices.Equal(got, want) {
-		t.Errorf("frames\n%+v\nwant\n%+v", got, want)
-	}
-	if got, want := list(t, ix.AllPacks(ctx)), list(t, want.AllPacks(ctx)); !slices.Equal(got, want) {
-		t.Errorf("packs\n%+v\nwant\n%+v", got, want)
 	}
 }

@@ -4,8 +4,9 @@ package castest
 
 import (
 	"bytes"
+	"cmp"
 	"context"
-	"io/fs"
+	"fmt"
 	"iter"
 	"maps"
 	"slices"
@@ -16,10 +17,12 @@ import (
 
 // A MemIndex is an Index in memory, for tests.
 type MemIndex struct {
-	mu     sync.RWMutex
-	chunks map[cas.Digest]cas.ChunkEntry
-	frames map[cas.FrameID]cas.FrameEntry
-	packs  map[cas.PackID]cas.PackEntry
+	mu       sync.RWMutex
+	chunks   map[cas.Digest]cas.ChunkEntry
+	frames   map[cas.FrameID]cas.FrameEntry
+	packs    map[cas.PackID]cas.PackEntry
+	epoch    uint64
+	removals uint64
 }
 
 // NewMemIndex returns an empty index.
@@ -42,56 +45,177 @@ func (x *MemIndex) Chunks(ctx context.Context, ds []cas.Digest, out []cas.ChunkE
 	return ctx.Err()
 }
 
-func (x *MemIndex) Frame(ctx context.Context, id cas.FrameID) (cas.FrameEntry, error) {
+func (x *MemIndex) Frames(ctx context.Context, ids []cas.FrameID, out []cas.FrameEntry) error {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
-	f, ok := x.frames[id]
-	if !ok {
-		return f, fs.ErrNotExist
+	for i, id := range ids {
+		out[i] = x.frames[id]
 	}
-	return f, ctx.Err()
+	return ctx.Err()
+}
+
+func (x *MemIndex) PackFrames(ctx context.Context, id cas.PackID) iter.Seq2[cas.FrameEntry, error] {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	var in []cas.FrameEntry
+	for _, f := range x.frames {
+		if f.Pack == id {
+			in = append(in, f)
+		}
+	}
+	slices.SortFunc(in, func(a, b cas.FrameEntry) int {
+		return cmp.Or(cmp.Compare(a.Offset, b.Offset), bytes.Compare(a.ID[:], b.ID[:]))
+	})
+	return func(yield func(cas.FrameEntry, error) bool) {
+		for _, f := range in {
+			if !yield(f, nil) {
+				return
+			}
+		}
+	}
+}
+
+func (x *MemIndex) Dependants(ctx context.Context, ds []cas.Digest) ([]cas.FrameID, error) {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	return x.dependants(ds), ctx.Err()
+}
+
+func (x *MemIndex) dependants(ds []cas.Digest) (ids []cas.FrameID) {
+	for id, f := range x.frames {
+		if slices.ContainsFunc(f.Sources, func(s cas.Source) bool { return slices.Contains(ds, s.Digest) }) {
+			ids = append(ids, id)
+		}
+	}
+	slices.SortFunc(ids, compareFrames)
+	return ids
+}
+
+func (x *MemIndex) Removals(ctx context.Context) (uint64, error) {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	return x.removals, ctx.Err()
+}
+
+func (x *MemIndex) Epoch(ctx context.Context) (uint64, error) {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	return x.epoch, ctx.Err()
+}
+
+// NextEpoch raises the epoch by one.
+func (x *MemIndex) NextEpoch() {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.epoch++
 }
 
 func (x *MemIndex) Apply(ctx context.Context, c *cas.Change) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	for _, d := range c.Bad {
-		if e, ok := x.chunks[d]; ok {
-			e.State = cas.Bad
-			x.chunks[d] = e
+	y := x
+	if slices.ContainsFunc(c.Frames, func(f cas.FrameEntry) bool { return len(f.Sources) > 0 }) {
+		// It may fail, and then changes nothing.
+		y = &MemIndex{chunks: maps.Clone(x.chunks), frames: maps.Clone(x.frames), packs: maps.Clone(x.packs), epoch: x.epoch}
+	}
+	removed := y.remove(c)
+	y.add(c)
+	if err := y.checkSources(c.Frames); err != nil {
+		return err
+	}
+	x.chunks, x.frames, x.packs = y.chunks, y.frames, y.packs
+	if removed {
+		x.removals++
+	}
+	return nil
+}
+
+// remove drops and marks, and reports whether a usable chunk was among that.
+func (x *MemIndex) remove(c *cas.Change) (removed bool) {
+	for _, id := range c.DropFrames {
+		delete(x.frames, id)
+	}
+	for _, id := range c.DropPacks {
+		delete(x.packs, id)
+	}
+	for _, e := range c.Bad {
+		if old := x.chunks[e.Digest]; old.Usable() && old.Frame == e.Frame && old.Slot == e.Slot {
+			old.State = cas.Bad
+			x.chunks[e.Digest] = old
+			removed = true
 		}
+	}
+	for _, e := range c.Drop {
+		if old, ok := x.chunks[e.Digest]; ok && old == e && len(x.dependants([]cas.Digest{e.Digest})) == 0 {
+			delete(x.chunks, e.Digest)
+			removed = removed || old.Usable()
+		}
+	}
+	return removed
+}
+
+func (x *MemIndex) add(c *cas.Change) {
+	for _, d := range c.Stamp {
+		x.stamp(d)
 	}
 	for _, p := range c.Packs {
 		x.packs[p.ID] = p
 	}
 	for _, f := range c.Frames {
+		f.Sources = slices.Clone(f.Sources)
 		x.frames[f.ID] = f
 	}
 	for _, e := range c.Chunks {
-		if old, ok := x.chunks[e.Digest]; !ok || old.State == cas.Bad {
+		if old := x.chunks[e.Digest]; !old.Usable() {
 			x.chunks[e.Digest] = e
+		}
+		x.stamp(e.Digest)
+	}
+}
+
+func (x *MemIndex) stamp(d cas.Digest) {
+	if e, ok := x.chunks[d]; ok {
+		e.Stamp = x.epoch
+		x.chunks[d] = e
+	}
+}
+
+func (x *MemIndex) checkSources(frames []cas.FrameEntry) error {
+	for _, f := range frames {
+		for _, s := range f.Sources {
+			e := x.chunks[s.Digest]
+			in, ok := x.frames[e.Frame]
+			if !e.Usable() || !ok || len(in.Sources) > 0 {
+				return fmt.Errorf("frame %s, source %s: %w", f.ID, s.Digest, cas.ErrSource)
+			}
+			x.stamp(s.Digest)
 		}
 	}
 	return nil
 }
 
+func compareFrames(a, b cas.FrameID) int { return bytes.Compare(a[:], b[:]) }
+
 func (x *MemIndex) AllChunks(ctx context.Context) iter.Seq2[cas.ChunkEntry, error] {
-	return all(&x.mu, x.chunks, func(a, b cas.Digest) int { return bytes.Compare(a[:], b[:]) })
+	return all(x, func() map[cas.Digest]cas.ChunkEntry { return x.chunks }, func(a, b cas.Digest) int { return bytes.Compare(a[:], b[:]) })
 }
 
 func (x *MemIndex) AllFrames(ctx context.Context) iter.Seq2[cas.FrameEntry, error] {
-	return all(&x.mu, x.frames, func(a, b cas.FrameID) int { return bytes.Compare(a[:], b[:]) })
+	return all(x, func() map[cas.FrameID]cas.FrameEntry { return x.frames }, compareFrames)
 }
 
 func (x *MemIndex) AllPacks(ctx context.Context) iter.Seq2[cas.PackEntry, error] {
-	return all(&x.mu, x.packs, func(a, b cas.PackID) int { return bytes.Compare(a[:], b[:]) })
+	return all(x, func() map[cas.PackID]cas.PackEntry { return x.packs }, func(a, b cas.PackID) int { return bytes.Compare(a[:], b[:]) })
 }
 
-func all[K comparable, V any](mu *sync.RWMutex, m map[K]V, compare func(a, b K) int) iter.Seq2[V, error] {
+func all[K comparable, V any](x *MemIndex, m func() map[K]V, compare func(a, b K) int) iter.Seq2[V, error] {
 	return func(yield func(V, error) bool) {
-		mu.RLock()
-		m := maps.Clone(m)
-		mu.RUnlock()
+		x.mu.RLock()
+		m := maps.Clone(m())
+		x.mu.RUnlock()
 		for _, k := range slices.SortedFunc(maps.Keys(m), compare) {
 			if !yield(m[k], nil) {
 				return

@@ -33,7 +33,7 @@ type DB struct {
 	log  *slog.Logger
 	lock chan struct{} // holds one token while somebody changes rows or the index
 
-	epoch atomic.Uint64 // raised with lock held
+	removed atomic.Uint64 // changes of the index that removed something; raised with lock held
 
 	seqMu sync.Mutex
 	seq   uint64 // of the latest commit, guarded by seqMu
@@ -50,6 +50,9 @@ type Options struct {
 var (
 	// ErrLocked reports that another process has the database open.
 	ErrLocked = errors.New("database is in use by another process")
+	// ErrFormat reports a database of another version of the program. There is
+	// no conversion.
+	ErrFormat = errors.New("metadata database has a format that this program does not know")
 	// ErrNoSpace reports that the volume of the database is full.
 	ErrNoSpace = fmt.Errorf("metadata database: %w", backend.ErrNoSpace)
 )
@@ -126,8 +129,8 @@ func openError(err error) error {
 	return err
 }
 
-// Format 1 had no sums by owner.
-const formatVersion = 2
+// Format 2 had no stamps, sources and counters of domains.
+const formatVersion = 3
 
 // start checks the format version and finds the latest commit.
 func (d *DB) start() error {
@@ -135,12 +138,8 @@ func (d *DB) start() error {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		err = d.db.Set([]byte{keyFormat}, []byte{formatVersion}, pebble.Sync)
-	case err == nil && len(v) == 1 && v[0] == 1:
-		if err = d.Reindex(context.Background()); err == nil {
-			err = d.db.Set([]byte{keyFormat}, []byte{formatVersion}, pebble.Sync)
-		}
 	case err == nil && (len(v) != 1 || v[0] != formatVersion):
-		err = fmt.Errorf("database has format %x, this program knows %d", v, formatVersion)
+		err = fmt.Errorf("%w: it has format %x, this program knows %d", ErrFormat, v, formatVersion)
 	}
 	if err != nil {
 		return err

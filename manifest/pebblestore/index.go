@@ -2,7 +2,9 @@ package pebblestore
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"iter"
 	"slices"
 
@@ -34,6 +36,35 @@ func (d *DB) Domains() (names []string, err error) {
 // Index returns the chunk index of a domain, whose name is at most 255 bytes.
 func (d *DB) Index(domain string) cas.Index { return &index{d, domain} }
 
+// named adds to an error which entry it is about.
+func (x *index) named(what string, id fmt.Stringer, err error) error {
+	return fmt.Errorf("%s %s of domain %q: %w", what, id, x.domain, err)
+}
+
+func (x *index) chunk(d cas.Digest, v []byte) (cas.ChunkEntry, error) {
+	e, err := parseChunk(d, v)
+	if err != nil {
+		return cas.ChunkEntry{}, x.named("chunk", d, err)
+	}
+	return e, nil
+}
+
+func (x *index) frame(id cas.FrameID, v []byte) (cas.FrameEntry, error) {
+	e, err := parseFrame(id, v)
+	if err != nil {
+		return cas.FrameEntry{}, x.named("frame", id, err)
+	}
+	return e, nil
+}
+
+func (x *index) pack(id cas.PackID, v []byte) (cas.PackEntry, error) {
+	e, err := parsePack(id, v)
+	if err != nil {
+		return cas.PackEntry{}, x.named("pack", id, err)
+	}
+	return e, nil
+}
+
 func (x *index) Chunks(ctx context.Context, ds []cas.Digest, out []cas.ChunkEntry) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -44,10 +75,8 @@ func (x *index) Chunks(ctx context.Context, ds []cas.Digest, out []cas.ChunkEntr
 	}
 	clear(out)
 	err := find(x.d.db, domainKey(keyChunk, x.domain, nil), ids, func(i int, v []byte) (err error) {
-		if out[i], err = parseChunk(ds[i], v); err != nil {
-			return fmt.Errorf("%s: %w", ds[i], err)
-		}
-		return nil
+		out[i], err = x.chunk(ds[i], v)
+		return err
 	})
 	if err != nil {
 		return fmt.Errorf("pebblestore: chunks: %w", err)
@@ -55,93 +84,129 @@ func (x *index) Chunks(ctx context.Context, ds []cas.Digest, out []cas.ChunkEntr
 	return nil
 }
 
-func (x *index) Frame(ctx context.Context, id cas.FrameID) (cas.FrameEntry, error) {
-	v, err := x.d.get(x.d.db, domainKey(keyFrame, x.domain, id[:]))
-	if err != nil {
-		return cas.FrameEntry{}, fmt.Errorf("pebblestore: frame %s: %w", id, err)
-	}
-	return parseFrame(id, v)
-}
-
-// Epoch implements manifest.Store.
-func (d *DB) Epoch() uint64 { return d.epoch.Load() }
-
-// Apply is written to the log without waiting for it: a later commit of rows
-// is behind it in the same log.
-func (x *index) Apply(ctx context.Context, c *cas.Change) error {
-	if err := x.d.acquire(ctx); err != nil {
-		return fmt.Errorf("pebblestore: apply: %w", err)
-	}
-	defer x.d.release()
-	b := x.d.db.NewBatch()
-	defer b.Close()
-	if err := x.apply(ctx, b, c); err != nil {
-		return fmt.Errorf("pebblestore: apply: %w", err)
-	}
-	if err := b.Commit(pebble.NoSync); err != nil {
-		return fmt.Errorf("pebblestore: apply: %w", err)
-	}
-	return nil
-}
-
-// apply writes c to b. The caller holds the lock, so that what the database
-// says stays true meanwhile.
-func (x *index) apply(ctx context.Context, b *pebble.Batch, c *cas.Change) error {
-	ds := slices.Clone(c.Bad)
-	for i := range c.Chunks {
-		ds = append(ds, c.Chunks[i].Digest)
-	}
-	old := make([]cas.ChunkEntry, len(ds))
-	if err := x.Chunks(ctx, ds, old); err != nil {
+func (x *index) Frames(ctx context.Context, ids []cas.FrameID, out []cas.FrameEntry) error {
+	if err := ctx.Err(); err != nil {
 		return err
 	}
-	said := make(map[cas.Digest]bool) // by c: is it usable
-	usable := func(i int) bool {
-		if ok, told := said[ds[i]]; told {
-			return ok
-		}
-		return old[i].Usable()
+	keys := make([][]byte, len(ids))
+	for i := range ids {
+		keys[i] = ids[i][:]
 	}
-	for i, d := range c.Bad {
-		if usable(i) {
-			old[i].State = cas.Bad
-			b.Set(domainKey(keyChunk, x.domain, d[:]), appendChunk(nil, &old[i]), nil)
-			x.d.epoch.Add(1)
-			said[d] = false
-		}
-	}
-	for i := range c.Packs {
-		b.Set(domainKey(keyPack, x.domain, c.Packs[i].ID[:]), appendPack(nil, &c.Packs[i]), nil)
-	}
-	for i := range c.Frames {
-		b.Set(domainKey(keyFrame, x.domain, c.Frames[i].ID[:]), appendFrame(nil, &c.Frames[i]), nil)
-	}
-	for i := range c.Chunks {
-		e := &c.Chunks[i]
-		if !usable(len(c.Bad) + i) {
-			b.Set(domainKey(keyChunk, x.domain, e.Digest[:]), appendChunk(nil, e), nil)
-			said[e.Digest] = e.Usable()
-		}
+	clear(out)
+	err := find(x.d.db, domainKey(keyFrame, x.domain, nil), keys, func(i int, v []byte) (err error) {
+		out[i], err = x.frame(ids[i], v)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("pebblestore: frames: %w", err)
 	}
 	return nil
+}
+
+// PackFrames reads places and frames of one moment.
+func (x *index) PackFrames(ctx context.Context, id cas.PackID) iter.Seq2[cas.FrameEntry, error] {
+	return func(yield func(cas.FrameEntry, error) bool) {
+		s := x.d.db.NewSnapshot()
+		defer s.Close()
+		prefix := domainKey(keyPlace, x.domain, id[:])
+		for f, err := range scanOf(ctx, s, prefix, prefix, func(k, _ []byte) (cas.FrameEntry, error) {
+			id := cas.FrameID(k[len(k)-16:])
+			v, err := x.d.get(s, frameKey(x.domain, id))
+			if err != nil {
+				return cas.FrameEntry{}, x.named("frame", id, err)
+			}
+			return x.frame(id, v)
+		}) {
+			if !yield(f, err) {
+				return
+			}
+		}
+	}
+}
+
+func (x *index) Dependants(ctx context.Context, ds []cas.Digest) ([]cas.FrameID, error) {
+	var ids []cas.FrameID
+	it, err := x.d.iter(domainKey(keySource, x.domain, nil))
+	if err != nil {
+		return nil, fmt.Errorf("pebblestore: dependants: %w", err)
+	}
+	defer it.Close()
+	for _, d := range ds {
+		ids = appendDependants(ids, it, sourcePrefix(x.domain, d))
+	}
+	if err := errors.Join(it.Error(), ctx.Err()); err != nil {
+		return nil, fmt.Errorf("pebblestore: dependants: %w", err)
+	}
+	slices.SortFunc(ids, func(a, b cas.FrameID) int { return slices.Compare(a[:], b[:]) })
+	return slices.Compact(ids), nil
+}
+
+// appendDependants appends the frames whose keys begin with sourcePrefix.
+func appendDependants(ids []cas.FrameID, it *pebble.Iterator, prefix []byte) []cas.FrameID {
+	for ok := it.SeekGE(prefix); ok && slices.Equal(it.Key()[:len(prefix)], prefix); ok = it.Next() {
+		ids = append(ids, cas.FrameID(it.Key()[len(prefix):]))
+	}
+	return ids
+}
+
+// Epoch implements manifest.Store: it sums up what all domains have removed.
+func (d *DB) Epoch() uint64 { return d.removed.Load() }
+
+func (x *index) Removals(ctx context.Context) (uint64, error) { return x.d.Removals(ctx, x.domain) }
+
+func (x *index) Epoch(ctx context.Context) (uint64, error) {
+	c, err := x.d.counters(x.domain)
+	return c.epoch, errors.Join(err, ctx.Err())
+}
+
+// Removals counts the changes that made stored chunks of a domain unusable.
+func (d *DB) Removals(ctx context.Context, domain string) (uint64, error) {
+	c, err := d.counters(domain)
+	return c.removals, errors.Join(err, ctx.Err())
+}
+
+// NextEpoch raises the epoch of a domain, durably, and returns it.
+func (d *DB) NextEpoch(ctx context.Context, domain string) (uint64, error) {
+	if err := d.acquire(ctx); err != nil {
+		return 0, fmt.Errorf("pebblestore: next epoch: %w", err)
+	}
+	defer d.release()
+	c, err := d.counters(domain)
+	if err != nil {
+		return 0, err
+	}
+	c.epoch++
+	if err := d.db.Set(domainKey(keyDomain, domain, nil), c.append(nil), pebble.Sync); err != nil {
+		return 0, fmt.Errorf("pebblestore: next epoch: %w", err)
+	}
+	return c.epoch, nil
+}
+
+// counters returns those of a domain; of one that was never changed, zeros.
+func (d *DB) counters(domain string) (c counters, err error) {
+	v, err := d.get(d.db, domainKey(keyDomain, domain, nil))
+	if errors.Is(err, fs.ErrNotExist) {
+		return c, nil
+	}
+	if err == nil {
+		c, err = parseCounters(v)
+	}
+	if err != nil {
+		return c, fmt.Errorf("pebblestore: counters of domain %q: %w", domain, err)
+	}
+	return c, nil
 }
 
 func (x *index) AllChunks(ctx context.Context) iter.Seq2[cas.ChunkEntry, error] {
-	return entries(ctx, x, keyChunk, func(id, v []byte) (cas.ChunkEntry, error) {
-		return parseChunk(cas.Digest(id), v)
-	})
+	return entries(ctx, x, keyChunk, func(id, v []byte) (cas.ChunkEntry, error) { return x.chunk(cas.Digest(id), v) })
 }
 
 func (x *index) AllFrames(ctx context.Context) iter.Seq2[cas.FrameEntry, error] {
-	return entries(ctx, x, keyFrame, func(id, v []byte) (cas.FrameEntry, error) {
-		return parseFrame(cas.FrameID(id), v)
-	})
+	return entries(ctx, x, keyFrame, func(id, v []byte) (cas.FrameEntry, error) { return x.frame(cas.FrameID(id), v) })
 }
 
 func (x *index) AllPacks(ctx context.Context) iter.Seq2[cas.PackEntry, error] {
-	return entries(ctx, x, keyPack, func(id, v []byte) (cas.PackEntry, error) {
-		return parsePack(cas.PackID(id), v)
-	})
+	return entries(ctx, x, keyPack, func(id, v []byte) (cas.PackEntry, error) { return x.pack(cas.PackID(id), v) })
 }
 
 // entries yields what parse makes of every value under a letter of the domain.
@@ -152,9 +217,14 @@ func entries[E any](ctx context.Context, x *index, letter byte, parse func(id, v
 
 // scan yields what parse makes of every value from a key on, within a prefix.
 func scan[E any](ctx context.Context, d *DB, prefix, from []byte, parse func(k, v []byte) (E, error)) iter.Seq2[E, error] {
+	return scanOf(ctx, d.db, prefix, from, parse)
+}
+
+// scanOf is scan of a snapshot.
+func scanOf[E any](ctx context.Context, r pebble.Reader, prefix, from []byte, parse func(k, v []byte) (E, error)) iter.Seq2[E, error] {
 	return func(yield func(E, error) bool) {
 		var zero E
-		it, err := d.iter(prefix)
+		it, err := r.NewIter(&pebble.IterOptions{LowerBound: prefix, UpperBound: after(prefix)})
 		if err != nil {
 			yield(zero, fmt.Errorf("pebblestore: %w", err))
 			return

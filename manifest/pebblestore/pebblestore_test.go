@@ -3,7 +3,6 @@ package pebblestore_test
 import (
 	"errors"
 	"testing"
-	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 
@@ -51,10 +50,18 @@ func (d *dbs) reopen(t *testing.T) *pebblestore.DB {
 
 func TestIndex(t *testing.T) {
 	var last *dbs
-	castest.RunIndex(t, func(t *testing.T) cas.Index {
-		last = newDBs(t)
-		return last.db.Index("x")
-	}, func(t *testing.T, _ cas.Index) cas.Index { return last.reopen(t).Index("x") })
+	castest.RunIndex(t, castest.Maker{
+		Open: func(t *testing.T) cas.Index {
+			last = newDBs(t)
+			return last.db.Index("x")
+		},
+		Reopen: func(t *testing.T, _ cas.Index) cas.Index { return last.reopen(t).Index("x") },
+		NextEpoch: func(t *testing.T, _ cas.Index) {
+			if _, err := last.db.NextEpoch(t.Context(), "x"); err != nil {
+				t.Fatal(err)
+			}
+		},
+	})
 }
 
 // Domains share nothing.
@@ -80,38 +87,25 @@ func TestStore(t *testing.T) {
 	}, func(t *testing.T, _ manifest.Store) manifest.Store { return last.reopen(t) })
 }
 
-// A database of before there were sums by owner gets them when it is opened.
-func TestFormat1(t *testing.T) {
-	dir := t.TempDir()
-	d := open(t, dir)
-	now := time.Unix(1, 0).UTC()
-	m := &manifest.Manifest{ID: manifest.NewVersionID(), File: manifest.NewFileID(), Version: 1, CreatedAt: now,
-		Content: manifest.Content{Size: 7, Chunker: "c", Chunks: 1, Inline: []cas.Ref{{Digest: cas.Sum(nil), Length: 7}}}}
-	f := &manifest.File{ID: m.File, Bucket: "b", Name: "n", Owner: "ann", Current: m.ID, Versions: 1, TotalSize: 7,
-		TotalChunks: 1, LastVersion: 1, CreatedAt: now, UpdatedAt: now}
-	_, err := d.Update(t.Context(), func(tx manifest.Tx) error {
-		if err := tx.PutManifest(t.Context(), m); err != nil {
-			return err
+// A database of another format is refused and left as it is.
+func TestFormat(t *testing.T) {
+	for _, format := range []string{"\x00", "\x01", "\x02", "\x04", "\xff", "", "\x03\x03"} {
+		dir := t.TempDir()
+		if err := open(t, dir).Close(); err != nil {
+			t.Fatal(err)
 		}
-		return tx.PutFile(t.Context(), "x", f)
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := d.Close(); err != nil {
-		t.Fatal(err)
-	}
-	old, err := pebble.Open(dir, &pebble.Options{FormatMajorVersion: pebble.FormatNewest})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := errors.Join(old.DeleteRange([]byte{'W'}, []byte{'X'}, nil), old.Set([]byte{'v'}, []byte{1}, nil), old.Close()); err != nil {
-		t.Fatal(err)
-	}
-	d = open(t, dir)
-	defer d.Close()
-	if u, err := d.OwnerUsage(t.Context(), "b", "ann"); err != nil || u.Bytes != 7 || u.Files != 1 {
-		t.Errorf("usage of the owner after the upgrade: %+v, %v", u, err)
+		other, err := pebble.Open(dir, &pebble.Options{FormatMajorVersion: pebble.FormatNewest})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(other.Set([]byte{'v'}, []byte(format), nil), other.Close()); err != nil {
+			t.Fatal(err)
+		}
+		for range 2 {
+			if _, err := pebblestore.Open(dir, nil); !errors.Is(err, pebblestore.ErrFormat) {
+				t.Errorf("format %q: %v", format, err)
+			}
+		}
 	}
 }
 

@@ -1,0 +1,158 @@
+package castest
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"reflect"
+	"slices"
+	"testing"
+
+	"github.com/cairn-store/cairn/cas"
+)
+
+// contents are all that an index knows.
+type contents struct {
+	chunks          []cas.ChunkEntry
+	frames          []cas.FrameEntry
+	packs           []cas.PackEntry
+	inPacks         [256][]cas.FrameEntry // by the first byte of the pack's ID
+	dependants      [256][]cas.FrameID    // by the number of the digest
+	removals, epoch uint64
+}
+
+func (s *suite) all(t *testing.T) *contents {
+	t.Helper()
+	ctx := t.Context()
+	c := &contents{chunks: list(t, s.AllChunks(ctx)), frames: list(t, s.AllFrames(ctx)), packs: list(t, s.AllPacks(ctx)),
+		removals: s.removals(t), epoch: s.epoch(t)}
+	for n := range numbers {
+		c.inPacks[n] = list(t, s.PackFrames(ctx, cas.PackID{byte(n)}))
+		c.dependants[n] = s.dependants(t, byte(n))
+	}
+	return c
+}
+
+// numbers of packs and digests that tests use begin with these.
+const numbers = 40
+
+// diff returns "", or what of c and d differs.
+func (c *contents) diff(d *contents) string {
+	switch {
+	case !slices.Equal(c.chunks, d.chunks):
+		return fmt.Sprintf("chunks from\n%+v\nto\n%+v", c.chunks, d.chunks)
+	case !equalFrames(c.frames, d.frames):
+		return fmt.Sprintf("frames from\n%+v\nto\n%+v", c.frames, d.frames)
+	case !slices.Equal(c.packs, d.packs):
+		return fmt.Sprintf("packs from\n%+v\nto\n%+v", c.packs, d.packs)
+	case c.removals != d.removals || c.epoch != d.epoch:
+		return fmt.Sprintf("removals from %d to %d, epoch from %d to %d", c.removals, d.removals, c.epoch, d.epoch)
+	}
+	for n := range numbers {
+		if !equalFrames(c.inPacks[n], d.inPacks[n]) {
+			return fmt.Sprintf("frames of pack %d from\n%+v\nto\n%+v", n, c.inPacks[n], d.inPacks[n])
+		}
+		if !slices.Equal(c.dependants[n], d.dependants[n]) {
+			return fmt.Sprintf("dependants of %d from %v to %v", n, c.dependants[n], d.dependants[n])
+		}
+	}
+	return ""
+}
+
+// testModel compares random changes with a MemIndex.
+func testModel(t *testing.T, s *suite) {
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	r := &random{rand.New(rand.NewPCG(seed, 0))}
+	mem := NewMemIndex()
+	want := &suite{Index: mem}
+	for n := range 400 {
+		if r.IntN(10) == 0 {
+			s.m.NextEpoch(t, s.Index)
+			mem.NextEpoch()
+		}
+		c := r.change(mem)
+		got, err := s.Apply(t.Context(), c), want.Apply(t.Context(), c)
+		if got != err && (!errors.Is(err, cas.ErrSource) || !errors.Is(got, cas.ErrSource)) {
+			t.Fatalf("change %d: %v, want %v: %+v", n, got, err, c)
+		}
+		if n%100 == 99 && s.m.Reopen != nil {
+			s.Index = s.m.Reopen(t, s.Index)
+		}
+		if n%20 == 19 {
+			if diff := want.all(t).diff(s.all(t)); diff != "" {
+				t.Fatalf("change %d: the model differs in %s\n%+v", n, diff, c)
+			}
+		}
+	}
+	if reflect.DeepEqual(want.all(t), &contents{}) {
+		t.Error("the random changes left nothing")
+	}
+}
+
+// A random makes changes over few digests, frames and packs.
+type random struct{ *rand.Rand }
+
+func (r *random) digest() cas.Digest { return digest(byte(r.IntN(numbers))) }
+func (r *random) frame() cas.FrameID { return cas.FrameID{byte(1 + r.IntN(12))} }
+func (r *random) pack() cas.PackID   { return cas.PackID{byte(r.IntN(6))} }
+
+// few is how many of something a change has: mostly none.
+func (r *random) few() int { return max(0, r.IntN(6)-3) }
+
+func (r *random) change(mem *MemIndex) *cas.Change {
+	c := &cas.Change{}
+	for range r.few() {
+		c.DropFrames = append(c.DropFrames, r.frame())
+	}
+	for range r.few() {
+		c.DropPacks = append(c.DropPacks, r.pack())
+	}
+	for range r.few() {
+		c.Bad = append(c.Bad, r.known(mem))
+	}
+	for range r.few() {
+		c.Drop = append(c.Drop, r.known(mem))
+	}
+	for range r.few() {
+		c.Stamp = append(c.Stamp, r.digest())
+	}
+	for range r.few() {
+		c.Packs = append(c.Packs, cas.PackEntry{ID: r.pack(), Size: r.Int64(), Sealed: r.IntN(2) == 0,
+			Writer: [16]byte{byte(r.IntN(3))}, Serial: r.Uint64(), LastCommit: r.Uint64N(99)})
+	}
+	for range r.few() {
+		c.Frames = append(c.Frames, r.frameEntry())
+	}
+	for range 2 * r.few() {
+		e := cas.ChunkEntry{Digest: r.digest(), Frame: r.frame(), Slot: r.Uint32N(2), Offset: r.Uint32(), Length: r.Uint32()}
+		c.Chunks = append(c.Chunks, e)
+	}
+	return c
+}
+
+// known returns the entry of some digest, sometimes as it is not any more.
+func (r *random) known(mem *MemIndex) cas.ChunkEntry {
+	e := mem.chunks[r.digest()]
+	switch r.IntN(4) {
+	case 0:
+		e.Slot++
+	case 1:
+		e.Stamp--
+	}
+	return e
+}
+
+func (r *random) frameEntry() cas.FrameEntry {
+	f := cas.FrameEntry{ID: r.frame(), Pack: r.pack(), Offset: r.Int64(), HeaderLen: r.Uint32(), StoredLen: r.Uint32(),
+		PlainLen: r.Uint32(), Slots: r.Uint32(), Kind: cas.KindData, Codec: cas.Codec(r.IntN(3))}
+	if r.IntN(3) == 0 {
+		f.Key = r.Uint64()
+	}
+	if r.IntN(3) == 0 {
+		for range 1 + r.IntN(2) {
+			f.Sources = append(f.Sources, cas.Source{Digest: r.digest(), Offset: r.Uint32(), Length: r.Uint32()})
+		}
+	}
+	return f
+}

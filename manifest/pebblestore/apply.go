@@ -1,0 +1,272 @@
+package pebblestore
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"github.com/cairn-store/cairn/cas"
+)
+
+// Apply is written to the log without waiting for it: a later commit of rows
+// is behind it in the same log.
+func (x *index) Apply(ctx context.Context, c *cas.Change) error {
+	if err := x.d.acquire(ctx); err != nil {
+		return fmt.Errorf("pebblestore: apply: %w", err)
+	}
+	defer x.d.release()
+	b := x.d.db.NewBatch()
+	defer b.Close()
+	removed, err := x.apply(ctx, b, c)
+	if err == nil {
+		err = b.Commit(pebble.NoSync)
+		// Whoever has the lock next finds both the change and the count of it,
+		// whatever became of the commit.
+		if removed {
+			x.d.removed.Add(1)
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("pebblestore: apply: %w", err)
+	}
+	return nil
+}
+
+// A changing is a change that is being made: what the index knows of all that
+// it touches, and what is to be known of it. The lock is held, so that what
+// the database says stays true meanwhile.
+type changing struct {
+	*index
+	ctx      context.Context
+	counters counters
+	removed  bool // some usable chunk
+
+	ds     []cas.Digest // of chunks, each once
+	at     map[cas.Digest]int
+	chunks []touchedChunk
+	ids    []cas.FrameID // of frames, each once
+	frames map[cas.FrameID]*touchedFrame
+}
+
+// A touchedChunk is zero in old or now where the chunk is not known.
+type touchedChunk struct{ old, now cas.ChunkEntry }
+
+type touchedFrame struct{ old, now cas.FrameEntry }
+
+// apply writes c to b and reports whether a usable chunk is removed.
+func (x *index) apply(ctx context.Context, b *pebble.Batch, c *cas.Change) (removed bool, err error) {
+	w := &changing{index: x, ctx: ctx}
+	if w.counters, err = x.d.counters(x.domain); err != nil {
+		return false, err
+	}
+	if err := w.load(c); err != nil {
+		return false, err
+	}
+	for _, id := range c.DropFrames {
+		w.frames[id].now = cas.FrameEntry{}
+	}
+	w.mark(c.Bad)
+	if err := w.drop(c.Drop); err != nil {
+		return false, err
+	}
+	for _, d := range c.Stamp {
+		w.stamp(d)
+	}
+	for i := range c.Frames {
+		w.frames[c.Frames[i].ID].now = c.Frames[i]
+	}
+	w.add(c.Chunks)
+	if err := w.checkSources(c.Frames); err != nil {
+		return false, err
+	}
+	return w.removed, w.write(b, c)
+}
+
+// load looks up all that c is about.
+func (w *changing) load(c *cas.Change) error {
+	n := len(c.Bad) + len(c.Drop) + len(c.Stamp) + len(c.Chunks)
+	w.at = make(map[cas.Digest]int, n)
+	w.ds = make([]cas.Digest, 0, n)
+	want := func(d cas.Digest) {
+		if _, ok := w.at[d]; !ok {
+			w.at[d] = len(w.ds)
+			w.ds = append(w.ds, d)
+		}
+	}
+	for _, es := range [][]cas.ChunkEntry{c.Bad, c.Drop, c.Chunks} {
+		for i := range es {
+			want(es[i].Digest)
+		}
+	}
+	for _, d := range c.Stamp {
+		want(d)
+	}
+	ids := slices.Clone(c.DropFrames)
+	for i := range c.Frames {
+		ids = append(ids, c.Frames[i].ID)
+		for _, s := range c.Frames[i].Sources {
+			want(s.Digest)
+		}
+	}
+	old := make([]cas.ChunkEntry, len(w.ds))
+	if err := w.Chunks(w.ctx, w.ds, old); err != nil {
+		return err
+	}
+	w.chunks = make([]touchedChunk, len(w.ds))
+	for i := range old {
+		w.chunks[i] = touchedChunk{old[i], old[i]}
+	}
+	w.frames = make(map[cas.FrameID]*touchedFrame, len(ids))
+	return w.loadFrames(ids)
+}
+
+func (w *changing) loadFrames(ids []cas.FrameID) error {
+	if len(ids) == 0 {
+		return nil
+	}
+	old := make([]cas.FrameEntry, len(ids))
+	if err := w.Frames(w.ctx, ids, old); err != nil {
+		return err
+	}
+	for i, id := range ids {
+		if w.frames[id] == nil {
+			w.ids = append(w.ids, id)
+			w.frames[id] = &touchedFrame{old[i], old[i]}
+		}
+	}
+	return nil
+}
+
+func (w *changing) chunk(d cas.Digest) *cas.ChunkEntry { return &w.chunks[w.at[d]].now }
+
+func (w *changing) mark(bad []cas.ChunkEntry) {
+	for i := range bad {
+		e := w.chunk(bad[i].Digest)
+		if e.Usable() && e.Frame == bad[i].Frame && e.Slot == bad[i].Slot {
+			e.State = cas.Bad
+			w.removed = true
+		}
+	}
+}
+
+func (w *changing) drop(gone []cas.ChunkEntry) error {
+	if len(gone) == 0 {
+		return nil
+	}
+	it, err := w.d.iter(domainKey(keySource, w.domain, nil))
+	if err != nil {
+		return err
+	}
+	defer it.Close()
+	for i := range gone {
+		e := w.chunk(gone[i].Digest)
+		if *e != gone[i] || slices.ContainsFunc(appendDependants(nil, it, sourcePrefix(w.domain, e.Digest)), w.stays) {
+			continue
+		}
+		w.removed = w.removed || e.Usable()
+		*e = cas.ChunkEntry{}
+	}
+	return it.Error()
+}
+
+// stays reports whether the frame id, which the index knows, is not dropped.
+func (w *changing) stays(id cas.FrameID) bool {
+	f := w.frames[id]
+	return f == nil || f.now.Known()
+}
+
+func (w *changing) add(chunks []cas.ChunkEntry) {
+	for i := range chunks {
+		if e := w.chunk(chunks[i].Digest); !e.Usable() {
+			*e = chunks[i]
+		}
+		w.stamp(chunks[i].Digest)
+	}
+}
+
+func (w *changing) stamp(d cas.Digest) {
+	if e := w.chunk(d); e.Frame != (cas.FrameID{}) {
+		e.Stamp = w.counters.epoch
+	}
+}
+
+// checkSources demands of the sources of frames what cas.Change says.
+func (w *changing) checkSources(frames []cas.FrameEntry) error {
+	var ids []cas.FrameID
+	for i := range frames {
+		for _, s := range frames[i].Sources {
+			if id := w.chunk(s.Digest).Frame; w.frames[id] == nil {
+				ids = append(ids, id)
+			}
+		}
+	}
+	if err := w.loadFrames(ids); err != nil {
+		return err
+	}
+	for i := range frames {
+		for _, s := range frames[i].Sources {
+			e := w.chunk(s.Digest)
+			if in := w.frames[e.Frame]; !e.Usable() || !in.now.Known() || len(in.now.Sources) > 0 {
+				return fmt.Errorf("frame %s, source %s: %w", frames[i].ID, s.Digest, cas.ErrSource)
+			}
+			w.stamp(s.Digest)
+		}
+	}
+	return nil
+}
+
+// write writes what has changed to b. A batch takes whatever is put into it.
+func (w *changing) write(b *pebble.Batch, c *cas.Change) error {
+	for _, id := range c.DropPacks {
+		b.Delete(packKey(w.domain, id), nil)
+	}
+	for i := range c.Packs {
+		b.Set(packKey(w.domain, c.Packs[i].ID), appendPack(nil, &c.Packs[i]), nil)
+	}
+	for _, id := range w.ids {
+		w.writeFrame(b, id, w.frames[id])
+	}
+	key, value := domainKey(keyChunk, w.domain, nil), []byte(nil)
+	prefix := len(key)
+	for i, d := range w.ds {
+		e := &w.chunks[i]
+		key = append(key[:prefix], d[:]...)
+		switch {
+		case e.old == e.now:
+		case e.now.Frame == cas.FrameID{}:
+			b.Delete(key, nil)
+		default:
+			value = appendChunk(value[:0], &e.now)
+			b.Set(key, value, nil)
+		}
+	}
+	if !w.removed {
+		return nil
+	}
+	w.counters.removals++
+	return b.Set(domainKey(keyDomain, w.domain, nil), w.counters.append(nil), nil)
+}
+
+// writeFrame writes a frame's entry, and what finds it by place and source.
+func (w *changing) writeFrame(b *pebble.Batch, id cas.FrameID, f *touchedFrame) {
+	if f.old.Equal(&f.now) {
+		return
+	}
+	if f.old.Known() {
+		b.Delete(placeKey(w.domain, &f.old), nil)
+		for _, s := range f.old.Sources {
+			b.Delete(sourceKey(w.domain, s.Digest, id), nil)
+		}
+	}
+	if !f.now.Known() {
+		b.Delete(frameKey(w.domain, id), nil)
+		return
+	}
+	b.Set(frameKey(w.domain, id), appendFrame(nil, &f.now), nil)
+	b.Set(placeKey(w.domain, &f.now), nil, nil)
+	for _, s := range f.now.Sources {
+		b.Set(sourceKey(w.domain, s.Digest, id), nil, nil)
+	}
+}

@@ -1,0 +1,188 @@
+package pebblestore
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math"
+
+	"github.com/cairn-store/cairn/cas"
+)
+
+// Values of the index begin with a version byte.
+const entryVersion = 1
+
+func chunkKey(domain string, d cas.Digest) []byte   { return domainKey(keyChunk, domain, d[:]) }
+func frameKey(domain string, id cas.FrameID) []byte { return domainKey(keyFrame, domain, id[:]) }
+func packKey(domain string, id cas.PackID) []byte   { return domainKey(keyPack, domain, id[:]) }
+
+// placeKey says where a frame lies, so that those of a pack are found.
+func placeKey(domain string, f *cas.FrameEntry) []byte {
+	k := binary.BigEndian.AppendUint64(domainKey(keyPlace, domain, f.Pack[:]), uint64(f.Offset))
+	return append(k, f.ID[:]...)
+}
+
+// sourceKey says that a frame has a source, so that those that have one are
+// found by sourcePrefix.
+func sourceKey(domain string, source cas.Digest, id cas.FrameID) []byte {
+	return append(sourcePrefix(domain, source), id[:]...)
+}
+
+func sourcePrefix(domain string, source cas.Digest) []byte {
+	return domainKey(keySource, domain, source[:])
+}
+
+func appendChunk(b []byte, e *cas.ChunkEntry) []byte {
+	b = append(b, entryVersion, byte(e.State))
+	b = append(b, e.Frame[:]...)
+	b = binary.AppendUvarint(b, uint64(e.Slot))
+	b = binary.AppendUvarint(b, uint64(e.Offset))
+	b = binary.AppendUvarint(b, uint64(e.Length))
+	return binary.AppendUvarint(b, e.Stamp)
+}
+
+func parseChunk(d cas.Digest, p []byte) (e cas.ChunkEntry, err error) {
+	r := entryReader{p: p}
+	r.version()
+	e = cas.ChunkEntry{Digest: d, State: cas.ChunkState(r.byte(byte(cas.Bad)))}
+	copy(e.Frame[:], r.bytes(16))
+	e.Slot, e.Offset, e.Length, e.Stamp = r.uint32(), r.uint32(), r.uint32(), r.uvarint()
+	return e, r.end()
+}
+
+func appendFrame(b []byte, e *cas.FrameEntry) []byte {
+	b = append(b, entryVersion, byte(e.Kind), byte(e.Codec))
+	b = append(b, e.Pack[:]...)
+	b = binary.AppendUvarint(b, uint64(e.Offset))
+	for _, n := range []uint32{e.HeaderLen, e.StoredLen, e.PlainLen, e.Slots} {
+		b = binary.AppendUvarint(b, uint64(n))
+	}
+	b = binary.AppendUvarint(b, e.Key)
+	for _, s := range e.Sources {
+		b = append(b, s.Digest[:]...)
+		b = binary.AppendUvarint(b, uint64(s.Offset))
+		b = binary.AppendUvarint(b, uint64(s.Length))
+	}
+	return b
+}
+
+func parseFrame(id cas.FrameID, p []byte) (e cas.FrameEntry, err error) {
+	r := entryReader{p: p}
+	r.version()
+	e = cas.FrameEntry{ID: id, Kind: cas.Kind(r.byte(math.MaxUint8)), Codec: cas.Codec(r.byte(math.MaxUint8))}
+	copy(e.Pack[:], r.bytes(16))
+	e.Offset = int64(r.uvarint())
+	e.HeaderLen, e.StoredLen, e.PlainLen, e.Slots, e.Key = r.uint32(), r.uint32(), r.uint32(), r.uint32(), r.uvarint()
+	for len(r.p) > 0 && r.err == nil {
+		e.Sources = append(e.Sources, cas.Source{Digest: cas.Digest(r.bytes(32)), Offset: r.uint32(), Length: r.uint32()})
+	}
+	return e, r.end()
+}
+
+func appendPack(b []byte, e *cas.PackEntry) []byte {
+	sealed := byte(0)
+	if e.Sealed {
+		sealed = 1
+	}
+	b = append(b, entryVersion, sealed)
+	b = append(b, e.Writer[:]...)
+	b = binary.AppendUvarint(b, uint64(e.Size))
+	b = binary.AppendUvarint(b, e.Serial)
+	return binary.AppendUvarint(b, e.LastCommit)
+}
+
+func parsePack(id cas.PackID, p []byte) (e cas.PackEntry, err error) {
+	r := entryReader{p: p}
+	r.version()
+	e = cas.PackEntry{ID: id, Sealed: r.byte(1) == 1}
+	copy(e.Writer[:], r.bytes(16))
+	e.Size, e.Serial, e.LastCommit = int64(r.uvarint()), r.uvarint(), r.uvarint()
+	return e, r.end()
+}
+
+// counters are what is kept of a domain as a whole.
+type counters struct {
+	epoch    uint64
+	removals uint64
+}
+
+func (c *counters) append(b []byte) []byte {
+	return binary.AppendUvarint(binary.AppendUvarint(append(b, entryVersion), c.epoch), c.removals)
+}
+
+func parseCounters(p []byte) (c counters, err error) {
+	r := entryReader{p: p}
+	r.version()
+	c = counters{r.uvarint(), r.uvarint()}
+	return c, r.end()
+}
+
+// An entryReader reads the fields of a value of the index. The first that is
+// wrong ends it; what it yields from then on is zero.
+type entryReader struct {
+	p   []byte
+	err error
+}
+
+func (r *entryReader) fail(err error) {
+	if r.err == nil {
+		r.err = err
+	}
+	r.p = nil
+}
+
+var errEntry = errors.New("entry is malformed")
+
+func (r *entryReader) version() {
+	if v := r.byte(math.MaxUint8); r.err == nil && v != entryVersion {
+		r.fail(fmt.Errorf("entry has version %d, this program knows %d", v, entryVersion))
+	}
+}
+
+// bytes returns the next n bytes, zero ones if there are fewer.
+func (r *entryReader) bytes(n int) []byte {
+	if len(r.p) < n {
+		r.fail(errEntry)
+		return make([]byte, n)
+	}
+	v := r.p[:n]
+	r.p = r.p[n:]
+	return v
+}
+
+// byte returns the next byte, which is at most the highest.
+func (r *entryReader) byte(highest byte) byte {
+	v := r.bytes(1)[0]
+	if v > highest {
+		r.fail(errEntry)
+		return 0
+	}
+	return v
+}
+
+func (r *entryReader) uvarint() uint64 {
+	v, n := binary.Uvarint(r.p)
+	if n <= 0 {
+		r.fail(errEntry)
+		return 0
+	}
+	r.p = r.p[n:]
+	return v
+}
+
+func (r *entryReader) uint32() uint32 {
+	v := r.uvarint()
+	if v > math.MaxUint32 {
+		r.fail(errEntry)
+		return 0
+	}
+	return uint32(v)
+}
+
+// end reports what was wrong; nothing may be left.
+func (r *entryReader) end() error {
+	if len(r.p) > 0 {
+		r.fail(errEntry)
+	}
+	return r.err
+}
