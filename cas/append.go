@@ -19,14 +19,14 @@ func (b *Batch) appendNew(p *pending) (out appended, err error) {
 	}
 	s.fresh.Lock()
 	defer s.fresh.Unlock()
-	rest, slots := p.plain, e.h.slots
+	rest, slots := p.plain, e.h.Slots
 	if b.others() != p.since {
-		if rest, slots, err = s.stillNew(b.ctx, p.plain, e.h.slots, &out.at); err != nil || len(slots) == 0 {
+		if rest, slots, err = s.stillNew(b.ctx, p.plain, e.h.Slots, &out.at); err != nil || len(slots) == 0 {
 			return out, err
 		}
 	}
-	if len(slots) < len(e.h.slots) {
-		e = s.encode(e.h.kind, p.how, rest, slots)
+	if len(slots) < len(e.h.Slots) {
+		e = s.encode(e.h.Kind, p.how, rest, slots)
 		defer e.free(s)
 		if e.err != nil {
 			return out, e.err

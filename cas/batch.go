@@ -221,7 +221,7 @@ func (b *Batch) take(u *unit) error {
 	b.stats.chunks.Add(int64(len(u.ends)))
 	for i := range u.ends {
 		chunk := u.chunk(i)
-		r := Ref{u.ds[i], uint32(len(chunk))}
+		r := Ref{Digest: u.ds[i], Length: uint32(len(chunk))}
 		if u.found[i].at.pack != nil {
 			if err := b.hold(u.found[i].at); err != nil {
 				return err
@@ -344,7 +344,7 @@ func (b *Batch) append(p *pending) error {
 // PutSegment stores an encoded segment and returns its digest. It may be
 // called from Emit, or between Drain and Flush.
 func (b *Batch) PutSegment(ctx context.Context, p []byte) (Digest, error) {
-	d := newHasher(KindSegment).sum(p)
+	d := SumSegment(p)
 	if b.mine[d] {
 		return d, nil
 	}
@@ -360,7 +360,7 @@ func (b *Batch) PutSegment(ctx context.Context, p []byte) (Digest, error) {
 	if f[0].known {
 		return d, nil
 	}
-	return d, b.segs.add(Ref{d, uint32(len(p))}, p, since)
+	return d, b.segs.add(Ref{Digest: d, Length: uint32(len(p))}, p, since)
 }
 
 // Drain returns when every chunk put has been emitted. After it, only

@@ -61,7 +61,7 @@ func (f *frameBuilder) sendUnit(u *unit) error {
 		}
 	}
 	for i, d := range u.ds {
-		f.slots = append(f.slots, Ref{d, uint32(len(u.chunk(i)))})
+		f.slots = append(f.slots, Ref{Digest: d, Length: uint32(len(u.chunk(i)))})
 		f.b.mine[d] = true
 	}
 	f.plain, f.unit, f.since = u.buf, u, u.since
@@ -101,7 +101,7 @@ func (f *frameBuilder) send() error {
 			how = Compression{}
 		}
 		p.e = b.s.encode(f.kind, how, plain, slots)
-		if p.e.err == nil && p.e.h.codec == Raw {
+		if p.e.err == nil && p.e.h.Codec == Raw {
 			b.rawRun.Add(1)
 		} else {
 			b.rawRun.Store(0)

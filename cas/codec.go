@@ -9,29 +9,9 @@ import (
 
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
+
+	"github.com/cairn-store/cairn/cas/pack"
 )
-
-// A Codec says how the payload of a frame is encoded. Its values are part of
-// the format.
-type Codec uint8
-
-const (
-	Raw  Codec = 0
-	Zstd Codec = 1
-	Gzip Codec = 2
-)
-
-func (c Codec) String() string {
-	switch c {
-	case Raw:
-		return "none"
-	case Zstd:
-		return "zstd"
-	case Gzip:
-		return "gzip"
-	}
-	return fmt.Sprintf("codec %d", uint8(c))
-}
 
 var errCodec = errors.New("unknown codec")
 
@@ -67,7 +47,7 @@ type coder struct {
 
 func newCoder(workers int) (*coder, error) {
 	dec, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(workers),
-		zstd.WithDecoderMaxMemory(maxPlain), zstd.WithDecoderLowmem(true))
+		zstd.WithDecoderMaxMemory(pack.MaxPlain), zstd.WithDecoderLowmem(true))
 	if err != nil {
 		return nil, err
 	}
@@ -83,7 +63,7 @@ func (c *coder) encoder(level zstd.EncoderLevel) (*zstd.Encoder, error) {
 	}
 	enc, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(level),
 		zstd.WithEncoderConcurrency(c.workers), zstd.WithEncoderCRC(false),
-		zstd.WithLowerEncoderMem(true), zstd.WithWindowSize(maxPlain/2),
+		zstd.WithLowerEncoderMem(true), zstd.WithWindowSize(pack.MaxPlain/2),
 		zstd.WithAllLitEntropyCompression(true)) // for base64, digits and the like, which have no matches
 	if err != nil {
 		return nil, err
@@ -146,8 +126,8 @@ func (c *coder) encode(how Compression, plain, dst, scratch []byte) (encoded []b
 // never makes more than size bytes, whatever the payload says.
 func (c *coder) decode(codec Codec, stored, dst []byte, size int) (plain []byte, err error) {
 	defer contain(&err)
-	if size > maxPlain {
-		return nil, fmt.Errorf("plain size %d is over the limit of %d", size, maxPlain)
+	if size > pack.MaxPlain {
+		return nil, fmt.Errorf("plain size %d is over the limit of %d", size, pack.MaxPlain)
 	}
 	if cap(dst) < size {
 		dst = make([]byte, 0, size)

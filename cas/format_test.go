@@ -75,7 +75,7 @@ func golden(t *testing.T, sealed bool) []byte {
 func packOf(t *testing.T, p []byte) (*membackend.Backend, cas.PackEntry) {
 	t.Helper()
 	b := membackend.New(nil)
-	id := cas.PackID(p[8:24])
+	id := cas.PackID(p[16:32])
 	w, err := b.Create(t.Context(), id.Key())
 	if err != nil {
 		t.Fatal(err)
@@ -123,7 +123,7 @@ func indexOf(t *testing.T, b backend.Backend, p cas.PackEntry) *castest.MemIndex
 // TestGolden reads packs that were written once and for all.
 func TestGolden(t *testing.T) {
 	for _, name := range []string{"sealed", "unsealed"} {
-		file := filepath.Join("testdata", name+".pack")
+		file := filepath.Join("pack", "testdata", name+".pack")
 		if *update {
 			if err := os.WriteFile(file, golden(t, name == "sealed"), 0o644); err != nil {
 				t.Fatal(err)

@@ -16,20 +16,20 @@ import (
 // in bounded memory, with frames and stretches that cover the pack in order.
 func FuzzPack(f *testing.F) {
 	for _, name := range []string{"sealed", "unsealed"} {
-		p, err := os.ReadFile(filepath.Join("testdata", name+".pack"))
+		p, err := os.ReadFile(filepath.Join("pack", "testdata", name+".pack"))
 		if err != nil {
 			f.Fatal(err)
 		}
 		f.Add(p)
 		f.Add(p[:len(p)-1])
-		f.Add(append(p[:36:36], p[100:]...))
+		f.Add(append(p[:128:128], p[200:]...))
 	}
 	f.Add([]byte{})
 	f.Add(bytes.Repeat([]byte("CrnF"), 100))
 	f.Fuzz(func(t *testing.T, p []byte) {
 		var id cas.PackID
-		if len(p) >= 24 {
-			id = cas.PackID(p[8:24])
+		if len(p) >= 32 {
+			id = cas.PackID(p[16:32])
 		}
 		b := membackend.New(nil)
 		w, err := b.Create(t.Context(), id.Key())
@@ -63,25 +63,13 @@ func FuzzPack(f *testing.F) {
 	})
 }
 
-// FuzzDigest: what parses is the text of a digest, and nothing else.
-func FuzzDigest(f *testing.F) {
-	f.Add(cas.Sum(nil).String())
-	f.Add("")
-	f.Add("zz")
-	f.Fuzz(func(t *testing.T, s string) {
-		if d, err := cas.ParseDigest(s); err == nil && d.String() != s {
-			t.Errorf("%q is read as %s", s, d)
-		}
-	})
-}
-
 // A header that promises more than the limits is no frame, however much
 // memory it asks for.
 func TestHeaderPromises(t *testing.T) {
 	text := golden(t, false)
-	for _, at := range []int{8, 12, 16, 24, 28} {
+	for _, at := range []int{8, 12, 16, 36, 40} {
 		p := bytes.Clone(text)
-		binary.LittleEndian.PutUint32(p[36+at:], 1<<31)
+		binary.LittleEndian.PutUint32(p[128+at:], 1<<31)
 		b, e := packOf(t, p)
 		s, err := cas.Open(t.Context(), b, castest.NewMemIndex(), nil)
 		if err != nil {

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/cairn-store/cairn/backend"
+	"github.com/cairn-store/cairn/cas/pack"
 )
 
 // Limits of reading from a remote backend.
@@ -82,7 +83,7 @@ func (s *Store) readFar(ctx context.Context, wants []*want) error {
 	var others []*want // frames that another reader is loading, or has loaded
 	var loaded []*cachedFrame
 	for _, w := range wants {
-		if w.frame.StoredLen > maxPlain || w.frame.PlainLen > maxPlain {
+		if w.frame.StoredLen > pack.MaxPlain || w.frame.PlainLen > pack.MaxPlain {
 			return s.damage(ctx, w, w.chunks[0].Digest, errOutside)
 		}
 	}
@@ -284,7 +285,7 @@ func (s *Store) deliver(ctx context.Context, p *piece, stored []byte) error {
 func (s *Store) copyRaw(p *piece, stored []byte) error {
 	s.acquire()
 	defer s.release()
-	h := newHasher(p.want.frame.Kind)
+	h := pack.NewHasher(p.want.frame.Kind)
 	base := p.off - p.payload()
 	for _, c := range p.part {
 		from := int64(c.Offset) - base
@@ -292,7 +293,7 @@ func (s *Store) copyRaw(p *piece, stored []byte) error {
 			return &chunkError{c.Digest, errOutside}
 		}
 		copy(c.dst, stored[from:])
-		if h.sum(c.dst) != c.Digest {
+		if h.Sum(c.dst) != c.Digest {
 			return &chunkError{c.Digest, errDigest}
 		}
 	}

@@ -3,6 +3,8 @@ package cas
 import (
 	"context"
 	"sync"
+
+	"github.com/cairn-store/cairn/cas/pack"
 )
 
 // A group merges what small uploads finish at the same time: their last
@@ -204,15 +206,14 @@ func (s *Store) worthEncoding(how Compression, plain []byte) bool {
 
 // An encoded is a frame ready to be appended.
 type encoded struct {
-	h       *header
+	h       *pack.Frame
 	payload []byte
 	bufs    [2][]byte // to be given back
 	err     error
 }
 
-func (e *encoded) size() int {
-	return frameFixed + headerSum + slotSize*len(e.h.slots) + len(e.payload)
-}
+// size is how much of a pack the frame takes, once it has been appended.
+func (e *encoded) size() int { return int(e.h.HeaderLen) + len(e.payload) }
 
 func (e *encoded) free(s *Store) {
 	for _, b := range e.bufs {
@@ -235,7 +236,7 @@ func (s *Store) encode(kind Kind, how Compression, plain []byte, slots []Ref) *e
 		e.bufs[0] = nil
 	}
 	e.payload, e.err = payload, err
-	e.h = &header{id: FrameID(newID()), kind: kind, codec: used, stored: uint32(len(payload)),
-		plain: uint32(len(plain)), crc: castagnoli(payload), slots: slots}
+	e.h = &pack.Frame{ID: pack.NewID(), Kind: kind, Codec: used, StoredLen: uint32(len(payload)),
+		CRC: pack.Checksum(payload), Slots: slots}
 	return e
 }

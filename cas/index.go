@@ -85,14 +85,6 @@ const (
 	Bad ChunkState = 1
 )
 
-// A Source is a range of a stored chunk's plain bytes that a frame copies
-// from.
-type Source struct {
-	Digest Digest
-	Offset uint32
-	Length uint32
-}
-
 // A FrameEntry says where a frame lies.
 type FrameEntry struct {
 	ID        FrameID

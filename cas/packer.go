@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"io/fs"
 	"sync"
+	"time"
 
 	"github.com/cairn-store/cairn/backend"
+	"github.com/cairn-store/cairn/cas/pack"
 )
 
 // A packer appends frames to packs: one pack at a time, for all batches. A
@@ -51,7 +53,7 @@ type openPack struct {
 	durable int64      // bytes synced whose frames are indexed
 	busy    bool       // somebody syncs or seals
 	err     error      // why nothing more becomes durable
-	tail    []tailFrame
+	lines   pack.Lines
 	pending Change // what is written but not indexed
 }
 
@@ -89,7 +91,7 @@ func (ps places) wait(ctx context.Context) error {
 
 // append writes a frame, fixing its place. It is durable when a wait on the
 // place it returns has succeeded.
-func (p *packer) append(ctx context.Context, h *header, payload []byte) (place, error) {
+func (p *packer) append(ctx context.Context, h *pack.Frame, payload []byte) (place, error) {
 	ctx = context.WithoutCancel(ctx) // the pack belongs to all batches
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -114,7 +116,7 @@ func (p *packer) append(ctx context.Context, h *header, payload []byte) (place, 
 		o.fail(err)
 		return place{}, err
 	}
-	if at.end >= p.size {
+	if at.end >= p.size || o.lines.Full() {
 		p.cur = nil
 		p.sealing <- struct{}{}
 		go func() {
@@ -126,15 +128,15 @@ func (p *packer) append(ctx context.Context, h *header, payload []byte) (place, 
 }
 
 func (p *packer) create(ctx context.Context) (*openPack, error) {
-	id := PackID(newID())
+	id := PackID(pack.NewID())
 	w, err := p.b.Create(ctx, id.Key())
 	if err != nil {
 		return nil, err
 	}
-	if _, err := w.Write(appendPackHeader(nil, id)); err != nil {
+	if _, err := w.Write(pack.AppendHeader(nil, &pack.Header{Pack: id, Time: time.Now().UnixMilli()})); err != nil {
 		return nil, errors.Join(err, w.Abort())
 	}
-	return p.open(id, w, packHeader), nil
+	return p.open(id, w, pack.HeaderSize), nil
 }
 
 func (p *packer) open(id PackID, w backend.Writer, off int64) *openPack {
@@ -144,14 +146,16 @@ func (p *packer) open(id PackID, w backend.Writer, off int64) *openPack {
 }
 
 // write appends one frame. Only the holder of packer.mu calls it.
-func (o *openPack) write(h *header, payload []byte) (place, error) {
+func (o *openPack) write(h *pack.Frame, payload []byte) (place, error) {
 	o.mu.Lock()
 	off, err := o.off, o.err
 	o.mu.Unlock()
 	if err != nil {
 		return place{}, err
 	}
-	head := appendHeader(make([]byte, 0, 4096), h, o.id, off)
+	h.Pack, h.Offset = o.id, off
+	head := pack.AppendFrame(make([]byte, 0, 4096), h)
+	line := head
 	if len(payload) <= 64<<10 {
 		head, payload = append(head, payload...), nil
 	}
@@ -163,35 +167,40 @@ func (o *openPack) write(h *header, payload []byte) (place, error) {
 			return place{}, err
 		}
 	}
-	f := FrameEntry{ID: h.id, Pack: o.id, Offset: off, HeaderLen: h.headerLen, StoredLen: h.stored,
-		PlainLen: h.plain, Slots: uint32(len(h.slots)), Kind: h.kind, Codec: h.codec}
-	at := place{o, f.end()}
+	at := place{o, h.End()}
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.err != nil { // meanwhile; nobody would take this frame out of the flight again
 		return place{}, o.err
 	}
 	o.off = at.end
-	o.tail = append(o.tail, tailFrame{h.id, off, at.end - off, h.crc, h.kind})
-	if h.kind != KindRecord {
-		o.pending.Frames = append(o.pending.Frames, f)
+	o.lines.Add(h, line)
+	if h.Kind.Indexed() {
+		chunks := slotEntries(h)
+		o.pending.Frames = append(o.pending.Frames, frameEntry(h))
+		o.pending.Chunks = append(o.pending.Chunks, chunks...)
+		o.p.fly(chunks, at)
 	}
-	chunks := slotEntries(h)
-	o.pending.Chunks = append(o.pending.Chunks, chunks...)
-	o.p.fly(chunks, at)
 	return at, nil
 }
 
-// slotEntries are the index entries of a frame's chunks. Records and their
-// frames are found by reading packs, not through the index.
-func slotEntries(h *header) []ChunkEntry {
-	if h.kind == KindRecord {
+// frameEntry is the index entry of a frame.
+func frameEntry(h *pack.Frame) FrameEntry {
+	return FrameEntry{ID: h.ID, Pack: h.Pack, Offset: h.Offset, HeaderLen: h.HeaderLen, StoredLen: h.StoredLen,
+		PlainLen: h.PlainLen(), Slots: uint32(len(h.Slots)), Kind: h.Kind, Codec: h.Codec,
+		Key: h.Key, Sources: h.Sources}
+}
+
+// slotEntries are the index entries of a frame's chunks. Records are found
+// by reading packs, not through the index.
+func slotEntries(h *pack.Frame) []ChunkEntry {
+	if !h.Kind.Indexed() {
 		return nil
 	}
-	out := make([]ChunkEntry, len(h.slots))
+	out := make([]ChunkEntry, len(h.Slots))
 	var off uint32
-	for i, s := range h.slots {
-		out[i] = ChunkEntry{Digest: s.Digest, Frame: h.id, Slot: uint32(i), Offset: off, Length: s.Length}
+	for i, s := range h.Slots {
+		out[i] = ChunkEntry{Digest: s.Digest, Frame: h.ID, Slot: uint32(i), Offset: off, Length: s.Length}
 		off += s.Length
 	}
 	return out
@@ -294,7 +303,7 @@ func (o *openPack) seal(ctx context.Context) {
 		return
 	}
 	o.busy = true
-	foot := appendTail(nil, o.id, o.tail)
+	foot := pack.AppendFooter(nil, o.id, &o.lines)
 	o.mu.Unlock()
 
 	err := o.w.Sync()

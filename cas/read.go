@@ -9,6 +9,8 @@ import (
 	"runtime"
 
 	"golang.org/x/sync/errgroup"
+
+	"github.com/cairn-store/cairn/cas/pack"
 )
 
 // Get appends the chunk d to dst and returns the extended slice. What it
@@ -20,7 +22,7 @@ func (s *Store) Get(ctx context.Context, d Digest, dst []byte) ([]byte, error) {
 	}
 	n := len(dst)
 	dst = append(dst, make([]byte, e[0].Length)...)
-	if err := s.Read(ctx, []Ref{{d, e[0].Length}}, dst[n:]); err != nil {
+	if err := s.Read(ctx, []Ref{{Digest: d, Length: e[0].Length}}, dst[n:]); err != nil {
 		return dst[:n], err
 	}
 	return dst, nil
@@ -93,6 +95,9 @@ func (s *Store) plan(ctx context.Context, refs []Ref, dst []byte) ([]*want, erro
 			if !ok {
 				return nil, &CorruptError{Digest: ds[i], Err: errors.New("the index does not know its frame")}
 			}
+			if err := knownCodec(&fe); err != nil {
+				return nil, err
+			}
 			w = &want{frame: fe}
 			byFrame[e.Frame] = w
 			wants = append(wants, w)
@@ -133,7 +138,7 @@ func (s *Store) readFrame(ctx context.Context, w *want) error {
 		return s.readRaw(ctx, w)
 	}
 	f, err := s.frames.get(w.frame.ID, int(w.frame.PlainLen), func(buf []byte) ([]byte, error) {
-		return s.decodeFrame(context.WithoutCancel(ctx), s.b, &w.frame, buf) // others may wait for it too
+		return s.decodeFrame(context.WithoutCancel(ctx), s.reader(w.frame.Pack), &w.frame, buf) // others may wait for it too
 	})
 	defer s.frames.put(f)
 	if err != nil {
@@ -151,13 +156,13 @@ func (s *Store) readFrame(ctx context.Context, w *want) error {
 func (s *Store) copyOut(w *want, plain []byte) error {
 	s.acquire()
 	defer s.release()
-	h := newHasher(w.frame.Kind)
+	h := pack.NewHasher(w.frame.Kind)
 	for _, c := range w.chunks {
 		if uint64(c.Offset)+uint64(c.Length) > uint64(len(plain)) {
 			return &chunkError{c.Digest, errOutside}
 		}
 		copy(c.dst, plain[c.Offset:])
-		if h.sum(c.dst) != c.Digest {
+		if h.Sum(c.dst) != c.Digest {
 			return &chunkError{c.Digest, errDigest}
 		}
 	}
@@ -180,7 +185,7 @@ var (
 
 // readRaw reads chunks that are stored as they are, neighbours together.
 func (s *Store) readRaw(ctx context.Context, w *want) error {
-	h := newHasher(w.frame.Kind)
+	h := pack.NewHasher(w.frame.Kind)
 	base := w.frame.Offset + int64(w.frame.HeaderLen)
 	for i := 0; i < len(w.chunks); {
 		run, j := w.chunks[i].dst, i+1
@@ -198,7 +203,7 @@ func (s *Store) readRaw(ctx context.Context, w *want) error {
 		}
 		s.acquire()
 		for ; i < j; i++ {
-			if c := w.chunks[i]; h.sum(c.dst) != c.Digest {
+			if c := w.chunks[i]; h.Sum(c.dst) != c.Digest {
 				s.release()
 				return s.damage(ctx, w, c.Digest, errDigest)
 			}
@@ -214,8 +219,8 @@ func follows(run, next []byte) bool {
 }
 
 // decodeFrame reads and decodes a frame.
-func (s *Store) decodeFrame(ctx context.Context, from readerAt, fe *FrameEntry, buf []byte) ([]byte, error) {
-	if fe.StoredLen > maxPlain {
+func (s *Store) decodeFrame(ctx context.Context, from pack.Reader, fe *FrameEntry, buf []byte) ([]byte, error) {
+	if fe.StoredLen > pack.MaxPlain {
 		return nil, &decodeError{errors.New("stored length is over the limit")}
 	}
 	stored := s.getBuf()
@@ -224,10 +229,22 @@ func (s *Store) decodeFrame(ctx context.Context, from readerAt, fe *FrameEntry, 
 	}
 	stored = stored[:fe.StoredLen]
 	defer s.putBuf(stored)
-	if err := from.ReadAt(ctx, fe.Pack.Key(), stored, fe.Offset+int64(fe.HeaderLen)); err != nil {
+	if err := from.ReadAt(ctx, stored, fe.Offset+int64(fe.HeaderLen)); err != nil {
 		return nil, err
 	}
 	return s.decode(fe, stored, buf)
+}
+
+// knownCodec fails where frames are encoded in a way that this program does
+// not know. That is no damage.
+func knownCodec(fe *FrameEntry) error {
+	if !fe.Kind.Indexed() && fe.Kind != KindRecord && fe.Kind != pack.KindNote {
+		return &UnknownError{What: "frame kind", Value: uint64(fe.Kind), Pack: fe.Pack, Offset: fe.Offset}
+	}
+	if fe.Codec > Gzip {
+		return &UnknownError{What: "codec", Value: uint64(fe.Codec), Pack: fe.Pack, Offset: fe.Offset}
+	}
+	return nil
 }
 
 // decode decodes the payload of a frame into buf, if that has room.

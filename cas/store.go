@@ -3,7 +3,7 @@
 // New chunks of an upload, in order, are compressed together as a frame;
 // frames are appended to packs, immutable objects of a backend; an index
 // remembers where each chunk lies and can be rebuilt from the packs alone.
-// FORMAT.md describes the bytes. Read store.go for the parts, batch.go for
+// Package pack describes the bytes. Read store.go for the parts, batch.go for
 // the way in, packer.go for durability and read.go for the way out.
 package cas
 
@@ -18,6 +18,7 @@ import (
 	"sync/atomic"
 
 	"github.com/cairn-store/cairn/backend"
+	"github.com/cairn-store/cairn/cas/pack"
 )
 
 // A Store keeps the chunks of one domain: a backend and its index. Exact
@@ -122,11 +123,15 @@ func (s *Store) recover(ctx context.Context, size int64) error {
 		s.log.Warn("an unsealed pack cannot be read", "pack", last.ID, "err", err)
 		return nil
 	}
-	if t, err := readTail(ctx, s.b, last.ID, info.Size); t != nil && err == nil {
+	foot, err := pack.ReadFooter(ctx, s.reader(last.ID), last.ID, info.Size)
+	if errors.Is(err, ErrUnknown) {
+		return err
+	}
+	if foot != nil && err == nil {
 		return s.ix.Apply(ctx, &Change{Packs: []PackEntry{{ID: last.ID, Size: info.Size, Sealed: true}}})
 	}
-	tail, err := s.adopt(ctx, last, info.Size)
-	if err != nil || tail == nil || info.Size >= size {
+	lines, err := s.adopt(ctx, last, info.Size)
+	if err != nil || lines == nil || info.Size >= size {
 		return err
 	}
 	w, end, err := s.b.Append(ctx, last.ID.Key())
@@ -138,7 +143,7 @@ func (s *Store) recover(ctx context.Context, size int64) error {
 		return nil
 	}
 	o := s.pack.open(last.ID, w, end)
-	o.durable, o.tail = end, tail
+	o.durable, o.lines = end, *lines
 	s.pack.cur = o
 	return nil
 }
@@ -146,27 +151,30 @@ func (s *Store) recover(ctx context.Context, size int64) error {
 // adopt indexes the frames of an unsealed pack beyond its known size and
 // returns the footer lines of all its frames, or nil when the pack does not
 // end in a whole frame: nothing may follow the torn end of a crash.
-func (s *Store) adopt(ctx context.Context, p PackEntry, size int64) ([]tailFrame, error) {
+func (s *Store) adopt(ctx context.Context, p PackEntry, size int64) (*pack.Lines, error) {
 	change := &Change{Packs: []PackEntry{{ID: p.ID, Size: p.Size}}}
-	tail, torn := []tailFrame{}, false
-	err := walkPack(ctx, s.b, p.ID, size, func(f *Frame) error {
+	lines, torn := &pack.Lines{}, false
+	_, err := s.walk(ctx, s.reader(p.ID), PackEntry{ID: p.ID, Size: size}, func(f *Frame) error {
 		if torn = torn || f.Damage != nil; torn {
 			return nil
 		}
 		if f.Entry.Offset >= p.Size {
-			if err := f.checkPayload(ctx, s.b); err != nil {
+			if err := f.checkPayload(ctx); err != nil {
 				torn = true
 				return nil
 			}
-			if f.Entry.Kind != KindRecord {
+			if f.Entry.Kind.Indexed() {
 				change.Frames = append(change.Frames, f.Entry)
+				change.Chunks = append(change.Chunks, f.Chunks...)
 			}
-			change.Chunks = append(change.Chunks, f.Chunks...)
 		}
-		tail = append(tail, f.tail())
+		lines.Add(f.header, pack.AppendFrame(nil, f.header))
 		change.Packs[0].Size = f.Entry.end()
 		return nil
 	})
+	if errors.Is(err, ErrUnknown) {
+		return nil, err
+	}
 	if err != nil {
 		s.log.Warn("an unsealed pack cannot be walked", "pack", p.ID, "err", err)
 		return nil, nil
@@ -177,7 +185,7 @@ func (s *Store) adopt(ctx context.Context, p PackEntry, size int64) ([]tailFrame
 	if torn {
 		return nil, err
 	}
-	return tail, err
+	return lines, err
 }
 
 // Close waits until what batches have written is durable and closes the
@@ -223,7 +231,7 @@ func (s *Store) Lengths(ctx context.Context, ds []Digest) ([]uint32, error) {
 // to find. Records appended side by side share a frame and a Sync.
 func (s *Store) AppendRecord(ctx context.Context, record []byte) error {
 	it := &groupItem{kind: KindRecord, how: Compression{Codec: Zstd}, plain: record,
-		slots: []Ref{{newHasher(KindRecord).sum(record), uint32(len(record))}}}
+		slots: []Ref{{Digest: pack.NewHasher(KindRecord).Sum(record), Length: uint32(len(record))}}}
 	if err := s.group.submit(ctx, it); err != nil {
 		return fmt.Errorf("cas: append record: %w", err)
 	}

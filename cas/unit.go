@@ -3,6 +3,8 @@ package cas
 import (
 	"context"
 	"sync/atomic"
+
+	"github.com/cairn-store/cairn/cas/pack"
 )
 
 // A unit is a run of chunks that are hashed and looked up together.
@@ -56,10 +58,10 @@ func (b *Batch) lookUp(u *unit) {
 }
 
 func (s *Store) lookUp(ctx context.Context, u *unit) {
-	h := newHasher(KindData)
+	h := pack.NewHasher(KindData)
 	u.ds = u.ds[:0]
 	for i := range u.ends {
-		u.ds = append(u.ds, h.sum(u.chunk(i)))
+		u.ds = append(u.ds, h.Sum(u.chunk(i)))
 	}
 	u.found = append(u.found[:0], make([]found, len(u.ds))...)
 	u.err = s.find(ctx, u.ds, u.found)

@@ -1,20 +1,11 @@
 package cas
 
-import (
-	"context"
-
-	"github.com/cairn-store/cairn/backend"
-)
-
-// A readerAt reads packs: a backend.Backend, or a view of one pack.
-type readerAt interface {
-	ReadAt(ctx context.Context, key string, p []byte, off int64) error
-}
+import "context"
 
 // A packView reads one pack of a remote backend in large pieces, for those
 // who walk all of it.
 type packView struct {
-	b    backend.Backend
+	r    packReader
 	size int64
 
 	off int64 // of buf in the pack
@@ -25,12 +16,12 @@ type packView struct {
 // a pack is one request.
 const viewSize = 48 << 20
 
-func (v *packView) ReadAt(ctx context.Context, key string, p []byte, off int64) error {
+func (v *packView) ReadAt(ctx context.Context, p []byte, off int64) error {
 	if off < 0 || off+int64(len(p)) > v.size || len(p) > viewSize {
-		return v.b.ReadAt(ctx, key, p, off)
+		return v.r.ReadAt(ctx, p, off)
 	}
 	if off < v.off || off+int64(len(p)) > v.off+int64(len(v.buf)) {
-		if err := v.load(ctx, key, off); err != nil {
+		if err := v.load(ctx, off); err != nil {
 			return err
 		}
 	}
@@ -39,7 +30,7 @@ func (v *packView) ReadAt(ctx context.Context, key string, p []byte, off int64) 
 }
 
 // load takes a piece into memory that begins at off, or all of the pack.
-func (v *packView) load(ctx context.Context, key string, off int64) error {
+func (v *packView) load(ctx context.Context, off int64) error {
 	if v.size <= viewSize {
 		off = 0
 	}
@@ -49,7 +40,7 @@ func (v *packView) load(ctx context.Context, key string, off int64) error {
 	}
 	v.buf = v.buf[:n]
 	v.off = off
-	if err := v.b.ReadAt(ctx, key, v.buf, off); err != nil {
+	if err := v.r.ReadAt(ctx, v.buf, off); err != nil {
 		v.buf = v.buf[:0]
 		return err
 	}

@@ -1,0 +1,29 @@
+package cas
+
+import (
+	"errors"
+	"fmt"
+)
+
+// A CorruptError reports stored bytes that are not what they were.
+type CorruptError struct {
+	Digest Digest // of the chunk that cannot be read
+	Pack   PackID
+	Offset int64 // of its frame in the pack
+	Err    error // what was found
+}
+
+func (e *CorruptError) Error() string {
+	return fmt.Sprintf("chunk %s in pack %s at %d is damaged: %v", e.Digest, e.Pack, e.Offset, e.Err)
+}
+
+func (e *CorruptError) Unwrap() error { return e.Err }
+
+// CorruptChunk names the chunk and the pack, for those who report the damage.
+func (e *CorruptError) CorruptChunk() (digest, pack string) {
+	return e.Digest.String(), e.Pack.String()
+}
+
+// ErrMissing reports chunks that a manifest names and that are not stored. It
+// is damage, not absence: no fs.ErrNotExist.
+var ErrMissing = errors.New("chunk is not stored")

@@ -1,0 +1,77 @@
+package cas
+
+import (
+	"context"
+	"hash"
+
+	"github.com/cairn-store/cairn/backend"
+	"github.com/cairn-store/cairn/cas/pack"
+)
+
+// The names of package pack, for those who use a Store.
+type (
+	Digest       = pack.Digest
+	Ref          = pack.Ref
+	Source       = pack.Source
+	Kind         = pack.Kind
+	Codec        = pack.Codec
+	FrameID      = pack.FrameID
+	PackID       = pack.ID
+	UnknownError = pack.UnknownError
+)
+
+const (
+	KindData    = pack.KindData
+	KindSegment = pack.KindSegment
+	KindRecord  = pack.KindRecord
+
+	Raw  = pack.Raw
+	Zstd = pack.Zstd
+	Gzip = pack.Gzip
+)
+
+const (
+	// FrameSize is about how many plain bytes share a frame.
+	FrameSize = 1 << 20
+	// MaxChunk is the longest chunk that a Batch takes.
+	MaxChunk = 4 << 20
+)
+
+// The errors of package pack.
+var (
+	ErrDigest  = pack.ErrDigest
+	ErrUnknown = pack.ErrUnknown
+)
+
+// ParseDigest reads what Digest.String wrote.
+func ParseDigest(s string) (Digest, error) { return pack.ParseDigest(s) }
+
+// Sum returns the digest of a chunk of a blob: BLAKE3-256 of its bytes.
+func Sum(p []byte) Digest { return pack.Sum(p) }
+
+// SumSegment returns the digest of an encoded segment.
+func SumSegment(p []byte) Digest { return pack.SumSegment(p) }
+
+// NewHash returns BLAKE3-256 as a hash.Hash, for whole-file digests.
+func NewHash() hash.Hash { return pack.NewHash() }
+
+// NewDerivedHash returns BLAKE3-256 in derive-key mode, for digests that must
+// not be confused with those of user bytes.
+func NewDerivedHash(context string) hash.Hash { return pack.NewDerivedHash(context) }
+
+// A packReader reads one pack of a backend.
+type packReader struct {
+	b   backend.Backend
+	key string
+}
+
+func (r packReader) ReadAt(ctx context.Context, p []byte, off int64) error {
+	return r.b.ReadAt(ctx, r.key, p, off)
+}
+
+// reader returns the reader of a pack.
+func (s *Store) reader(id PackID) packReader { return packReader{s.b, id.Key()} }
+
+// ParsePackKey returns the ID of the pack that a backend key belongs to; ok is
+// false for the key of anything else.
+func ParsePackKey(key string) (id PackID, ok bool) { return pack.ParseKey(key) }
