@@ -115,7 +115,14 @@ func (b *Bucket) base(ctx context.Context, id string) (*baseSet, error) {
 		return nil, withdrawn(err)
 	}
 	return b.s.bases.acquire(ctx, id, m.Chunks, func(add func(cas.Ref) error) error {
-		return m.Content.Refs(ctx, b.segments(), add)
+		return m.Content.Walk(ctx, b.segments(), passOver, func(refs []cas.Ref) error {
+			for _, r := range refs {
+				if err := add(r); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
 	})
 }
 

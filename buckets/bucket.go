@@ -54,16 +54,25 @@ func (b *Bucket) segments() manifest.SegmentGetter {
 }
 
 type segments struct {
-	manifest.Segments
+	kept   manifest.SegmentGetter
 	chunks *cas.Store
 }
 
-func (s segments) Segment(ctx context.Context, d cas.Digest) ([]byte, error) {
-	p, err := s.Segments.Segment(ctx, d)
-	if errors.Is(err, fs.ErrNotExist) {
-		return s.chunks.Get(ctx, d, nil)
+// Segments implements manifest.SegmentGetter.
+func (s segments) Segments(ctx context.Context, ds []cas.Digest) ([][]byte, error) {
+	out, err := s.kept.Segments(ctx, ds)
+	if err != nil {
+		return nil, err
 	}
-	return p, err
+	for i, p := range out {
+		if p != nil {
+			continue
+		}
+		if out[i], err = s.chunks.Get(ctx, ds[i], nil); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
 }
 
 // find returns the rows of the file or version id. What is in the trash is
@@ -152,7 +161,7 @@ func (b *Bucket) file(f *manifest.File, m *manifest.Manifest) *File {
 	out := &File{
 		ID: string(f.ID), ManifestID: string(m.ID), Bucket: f.Bucket, Name: f.Name, Folder: f.Folder,
 		Size: m.Size, MIMEType: m.MIMEType, DeclaredMIMEType: m.DeclaredMIMEType,
-		Chunker: m.Chunker, Checksums: map[string]string{"root": m.Root.String()},
+		Chunker: m.Chunker, Checksums: map[string]string{"root": m.Root().String()},
 		Version: m.Version, VersionsCount: int(f.Versions), State: stateName(f.State), Owner: f.Owner,
 		Access: f.Access, Metadata: decodeMetadata(f.Metadata), Tags: f.Tags,
 		CreatedAt: f.CreatedAt, UpdatedAt: f.UpdatedAt, DeletedAt: f.DeletedAt, VersionCreatedAt: m.CreatedAt,

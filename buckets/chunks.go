@@ -7,6 +7,7 @@ import (
 	"iter"
 
 	"github.com/cairn-store/cairn/cas"
+	"github.com/cairn-store/cairn/manifest"
 )
 
 // A Chunk is an element of a version's chunk list.
@@ -36,6 +37,9 @@ func (b *Bucket) Chunks(ctx context.Context, id string, opts *GetOptions) iter.S
 	}
 }
 
+// passOver does nothing with a segment.
+func passOver(manifest.Segment) error { return nil }
+
 // Chunk returns the bytes of a chunk of the file or version id, verified.
 // Chunks of other files cannot be had this way.
 func (b *Bucket) Chunk(ctx context.Context, id, digest string, opts *GetOptions) ([]byte, error) {
@@ -43,9 +47,15 @@ func (b *Bucket) Chunk(ctx context.Context, id, digest string, opts *GetOptions)
 	if err != nil {
 		return nil, ErrNoChunk
 	}
-	err = b.eachRef(ctx, OpDownload, id, opts, func(r cas.Ref) error {
-		if r.Digest == want {
-			return errFound
+	_, m, err := b.permitted(ctx, OpDownload, id, opts)
+	if err != nil {
+		return nil, err
+	}
+	err = m.Content.Walk(ctx, b.segments(), passOver, func(refs []cas.Ref) error {
+		for _, r := range refs {
+			if r.Digest == want {
+				return errFound
+			}
 		}
 		return nil
 	})

@@ -142,7 +142,7 @@ func (u *upload) current(ctx context.Context, tx manifest.Tx) (*manifest.File, e
 }
 
 func (u *upload) unchanged(f *manifest.File, m *manifest.Manifest) bool {
-	return u.opts.SkipUnchanged && m.Root == u.c.Root && m.Size == u.c.Size &&
+	return u.opts.SkipUnchanged && m.Root() == u.c.Root() && m.Size == u.c.Size &&
 		(u.metadata == nil || bytes.Equal(u.metadata, f.Metadata)) &&
 		(u.opts.Tags == nil || slices.Equal(u.opts.Tags, f.Tags))
 }
@@ -199,7 +199,10 @@ func (u *upload) chooseName(ctx context.Context, tx manifest.Tx, f *manifest.Fil
 	return nil
 }
 
-// recheck looks all chunks of the upload up again.
+// recheckDigests is how many digests are looked up at a time.
+const recheckDigests = 4096
+
+// recheck looks all chunks and segments of the upload up again.
 func (u *upload) recheck(ctx context.Context) error {
 	u.epoch = u.b.s.meta.Epoch()
 	var ds []cas.Digest
@@ -211,14 +214,20 @@ func (u *upload) recheck(ctx context.Context) error {
 		ds = ds[:0]
 		return err
 	}
-	for _, s := range u.c.Segments {
-		ds = append(ds, s.Digest)
-	}
-	err := u.c.Refs(ctx, u.b.segments(), func(r cas.Ref) error {
-		if ds = append(ds, r.Digest); len(ds) < 4096 {
+	checkFull := func() error {
+		if len(ds) < recheckDigests {
 			return nil
 		}
 		return check()
+	}
+	err := u.c.Walk(ctx, u.b.segments(), func(s manifest.Segment) error {
+		ds = append(ds, s.Digest)
+		return checkFull()
+	}, func(refs []cas.Ref) error {
+		for _, r := range refs {
+			ds = append(ds, r.Digest)
+		}
+		return checkFull()
 	})
 	if err != nil {
 		return err

@@ -231,7 +231,7 @@ func (m *migration) flushFull(ctx context.Context) error {
 	size := 0
 	for _, r := range m.rows {
 		if size += 1 << 10; r.Manifest != nil {
-			size += 64 * len(r.Manifest.Segments)
+			size += 40 * len(r.Manifest.Inline)
 		}
 	}
 	if size < 1<<20 {

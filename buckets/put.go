@@ -263,10 +263,10 @@ func (u *upload) mayUpdate(ctx context.Context, f *manifest.File) (*manifest.Man
 
 // matches checks a condition on the current version.
 func matches(ifMatch string, m *manifest.Manifest) error {
-	if ifMatch == "" || ifMatch == "*" || ifMatch == m.Root.String() {
+	if ifMatch == "" || ifMatch == "*" || ifMatch == m.Root().String() {
 		return nil
 	}
-	return fmt.Errorf("the current version has root %s: %w", m.Root, ErrPrecondition)
+	return fmt.Errorf("the current version has root %s: %w", m.Root(), ErrPrecondition)
 }
 
 // run takes the content in and commits it.

@@ -2,7 +2,6 @@ package buckets
 
 import (
 	"context"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"io/fs"
@@ -50,7 +49,7 @@ type Row struct {
 	Size             int64             `json:"size"`
 	Root             string            `json:"root"`
 	Digests          map[string]string `json:"digests"`
-	Segments         []RowSegment      `json:"segments"`
+	Segments         *RowSegments      `json:"segments"`
 	Chunker          string            `json:"chunker"`
 	Metadata         json.RawMessage   `json:"metadata"`
 	Tags             []string          `json:"tags"`
@@ -62,12 +61,11 @@ type Row struct {
 	DeletedAt        *time.Time        `json:"deleted_at"`
 }
 
-// A RowSegment is a segment of a version's chunk list. A list short enough to
-// stand in the row itself has none.
-type RowSegment struct {
-	Digest string `json:"digest"`
-	Chunks uint32 `json:"chunks"`
-	Size   int64  `json:"size"`
+// RowSegments say where the tree of a version's chunk list begins. A list short
+// enough to stand in the row itself has none.
+type RowSegments struct {
+	Top    string `json:"top"`    // digest of its top
+	Height int    `json:"height"` // levels under the top
 }
 
 // Dump yields every row of _alyx_files, for operators.
@@ -92,11 +90,10 @@ func (s *Store) Dump(ctx context.Context) iter.Seq2[Row, error] {
 				if len(r.Metadata) == 0 {
 					r.Metadata = json.RawMessage("{}")
 				}
-				r.Chunker, r.Segments = m.Chunker, []RowSegment{}
-				for _, g := range m.Segments {
-					r.Segments = append(r.Segments, RowSegment{g.Digest.String(), g.Chunks, g.Size})
+				if r.Chunker = m.Chunker; !m.Top.IsZero() {
+					r.Segments = &RowSegments{m.Top.String(), m.Height}
 				}
-				r.Root = hex.EncodeToString(m.Root[:])
+				r.Root = m.Root().String()
 				if !yield(r, nil) {
 					return
 				}

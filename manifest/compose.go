@@ -25,7 +25,7 @@ type Piece struct {
 type Opener func(ctx context.Context, name string) (*Content, error)
 
 // Compose makes a content of pieces, one after another, cut by s as their
-// bytes would be in one stream. References to chunks and whole segments are
+// bytes would be in one stream. References to chunks and whole subtrees of segments are
 // taken over from the stored contents; bytes are read only around the seams,
 // and of contents that another splitter has cut. opts.Segments must find
 // segments, too.
@@ -43,7 +43,7 @@ func Compose(ctx context.Context, dst *cas.Store, pieces []Piece, open Opener, s
 		return nil, cas.BatchStats{}, errors.New("manifest: pieces need segments that can be read back")
 	}
 	out := &Content{Chunker: s.String()}
-	c := &composer{ctx: ctx, s: s, name: s.String(), max: s.Max(), pieces: pieces, lens: make([]int64, len(pieces)), list: &listBuilder{c: out}}
+	c := &composer{ctx: ctx, s: s, name: s.String(), max: s.Max(), pieces: pieces, lens: make([]int64, len(pieces)), list: &treeBuilder{c: out}}
 	for i := range pieces {
 		if c.lens[i] = pieces[i].Len; pieces[i].From == "" {
 			c.lens[i] = -1
@@ -55,13 +55,8 @@ func Compose(ctx context.Context, dst *cas.Store, pieces []Piece, open Opener, s
 	}
 	c.b = dst.NewBatch(ctx, &cas.BatchOptions{Compression: opts.Compression, Emit: c.emit})
 	defer c.b.Close()
-	c.list.put = func(p []byte) (cas.Digest, error) {
-		d, err := c.b.PutSegment(ctx, p)
-		if err == nil {
-			err = opts.Segments.PutSegment(ctx, d, p)
-		}
-		return d, err
-	}
+	keep := &segmentKeeper{ctx: ctx, b: c.b, to: opts.Segments}
+	c.list.put = keep.put
 	if err := c.run(); err != nil {
 		return nil, c.b.Stats(), err
 	}
@@ -71,10 +66,7 @@ func Compose(ctx context.Context, dst *cas.Store, pieces []Piece, open Opener, s
 	if err := c.takeQueued(); err != nil {
 		return nil, c.b.Stats(), err
 	}
-	if err := c.list.finish(); err != nil {
-		return nil, c.b.Stats(), err
-	}
-	if err := c.b.Flush(); err != nil {
+	if err := c.list.end(keep); err != nil {
 		return nil, c.b.Stats(), err
 	}
 	return out, c.b.Stats(), digestAll(ctx, dst, out, opts)
@@ -104,7 +96,7 @@ type composer struct {
 	queue []run // guarded by mu; what has been decided and is not yet in the list
 
 	// Owned by the goroutine that emits, and after Drain by Compose.
-	list  *listBuilder
+	list  *treeBuilder
 	taken source // that references are taken from
 }
 
@@ -172,17 +164,17 @@ func (c *composer) takeOver() error {
 			return err
 		}
 		from := p.Off + c.next.off
-		_, start, err := r.refsAt(from)
-		if err != nil || start != from {
+		first, err := r.list.at(from)
+		if err != nil || first.off != from {
 			return err
 		}
 		// The chunk that holds the last byte of the content is never taken.
-		_, to, err := r.refsAt(min(p.Off+p.Len, r.c.Size-1))
-		if err != nil || to == from {
+		end, err := r.list.at(min(p.Off+p.Len, r.c.Size-1))
+		if err != nil || end.off == from {
 			return err
 		}
-		c.push(run{of: p.From, from: from, to: to})
-		c.skip(to - from)
+		c.push(run{of: p.From, from: from, to: end.off})
+		c.skip(end.off - from)
 		c.step = firstStep
 	}
 	return nil
@@ -259,11 +251,11 @@ func (c *composer) fillStored() error {
 		return err
 	}
 	off, end := p.Off+c.end.off, p.Off+p.Len
-	refs, start, err := r.refsAt(off)
+	want := min(end, off+int64(max(c.max-len(c.buf), c.step)))
+	refs, start, err := r.list.refsAt(off, want-off+cas.MaxChunk)
 	if err != nil {
 		return err
 	}
-	want := min(end, off+int64(max(c.max-len(c.buf), c.step)))
 	c.step = min(2*c.step, lastStep)
 	k, size := 0, 0
 	for k < len(refs) && (k == 0 || start+int64(size) < want) {
@@ -351,32 +343,18 @@ func (c *composer) takeQueued() error {
 	}
 }
 
-// take adds the references of a run. Where segment begins at segment, whole
-// ones are added without a look into them.
+// take adds the references of a run.
 func (c *composer) take(t run) error {
 	r, err := c.taken.of(c.ctx, &Piece{From: t.of})
 	if err != nil {
 		return err
 	}
 	for off := t.from; off < t.to; {
-		if s := r.segmentFrom(off); s != nil && len(c.list.refs) == 0 && off+s.Size <= t.to {
-			c.list.take(s)
-			off += s.Size
-			continue
-		}
-		refs, _, err := r.refsAt(off)
+		n, err := c.list.graft(r.list, off, t.to)
 		if err != nil {
 			return err
 		}
-		for _, ref := range refs {
-			if off == t.to {
-				break
-			}
-			if err := c.list.add(ref); err != nil {
-				return err
-			}
-			off += int64(ref.Length)
-		}
+		off += n
 	}
 	return nil
 }

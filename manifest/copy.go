@@ -28,35 +28,19 @@ type Copier struct {
 	b    *cas.Batch
 	held int64 // bytes put since the last Flush
 	seen map[cas.Digest]bool
-	segs [][]byte
+	segs []Segment
 	buf  []byte
 }
 
 // Content copies the chunks and segments of c. They are durable when Flush has
 // returned.
 func (k *Copier) Content(ctx context.Context, c *Content) error {
-	if err := k.Refs(ctx, c.Inline); err != nil {
-		return err
-	}
-	for _, s := range c.Segments {
-		p, err := k.Segments.Segment(ctx, s.Digest)
-		if err != nil {
-			return err
+	return c.Walk(ctx, k.Segments, func(s Segment) error {
+		if k.segs = append(k.segs, s); len(k.segs) < copySegment {
+			return nil
 		}
-		refs, err := DecodeSegment(p)
-		if err != nil {
-			return err
-		}
-		if err := k.Refs(ctx, refs); err != nil {
-			return err
-		}
-		if k.segs = append(k.segs, p); len(k.segs) >= copySegment {
-			if err := k.Flush(ctx); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
+		return k.Flush(ctx)
+	}, func(refs []cas.Ref) error { return k.Refs(ctx, refs) })
 }
 
 // Refs copies chunks.
@@ -156,12 +140,13 @@ func (k *Copier) Flush(ctx context.Context) error {
 	if err := k.b.Drain(); err != nil {
 		return err
 	}
-	for _, p := range k.segs {
-		d, err := k.b.PutSegment(ctx, p)
-		if err == nil {
-			err = k.Keep.PutSegment(ctx, d, p)
+	for _, s := range k.segs {
+		if _, err := k.b.PutSegment(ctx, s.Data); err != nil {
+			return err
 		}
-		if err != nil {
+	}
+	if len(k.segs) > 0 {
+		if err := k.Keep.PutSegments(ctx, k.segs); err != nil {
 			return err
 		}
 	}

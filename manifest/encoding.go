@@ -20,11 +20,11 @@ const (
 	mFile
 	mVersion
 	mSize
-	mRoot
+	_ // was the root, which follows from the list
 	mChunker
 	mChunks
 	mInline
-	mSegments
+	mTop
 	mDigests
 	mMIME
 	mDeclared
@@ -65,11 +65,10 @@ func (m *Manifest) AppendBinary(b []byte) ([]byte, error) {
 	e.id(mFile, string(m.File), filePrefix)
 	e.num(mVersion, m.Version)
 	e.size(mSize, m.Size)
-	e.bytes(mRoot, m.Root[:])
 	e.str(mChunker, m.Chunker)
 	e.size(mChunks, m.Chunks)
 	e.bytes(mInline, appendRefs(nil, m.Inline))
-	e.bytes(mSegments, appendSegmentRefs(nil, m.Segments))
+	e.top(mTop, &m.Content)
 	e.pairs(mDigests, digestPairs(m.Digests))
 	e.str(mMIME, m.MIMEType)
 	e.str(mDeclared, m.DeclaredMIMEType)
@@ -86,11 +85,10 @@ func (m *Manifest) UnmarshalBinary(p []byte) error {
 	m.File = FileID(d.id(mFile, filePrefix))
 	m.Version = d.num(mVersion)
 	m.Size = d.size(mSize)
-	d.digest(mRoot, &m.Root)
 	m.Chunker = d.str(mChunker)
 	m.Chunks = d.size(mChunks)
 	m.Inline = d.refs(mInline)
-	m.Segments = d.segmentRefs(mSegments)
+	d.top(mTop, &m.Content)
 	for _, kv := range d.pairs(mDigests) {
 		if m.Digests == nil {
 			m.Digests = make(map[string][]byte)
@@ -376,15 +374,6 @@ func (d *decoder) time(tag byte) time.Time {
 	return time.UnixMilli(n).UTC()
 }
 
-func (d *decoder) digest(tag byte, out *cas.Digest) {
-	v := d.raw(tag)
-	if len(v) != len(out) {
-		d.fail()
-		return
-	}
-	copy(out[:], v)
-}
-
 func (d *decoder) list(tag byte) (ss []string) {
 	in := &decoder{p: d.raw(tag)}
 	for len(in.p) > 0 {
@@ -430,14 +419,21 @@ func (d *decoder) refs(tag byte) []cas.Ref {
 	return refs
 }
 
-func (d *decoder) segmentRefs(tag byte) []SegmentRef {
+// top is the digest of a tree's top and its height.
+func (e *encoder) top(tag byte, c *Content) {
+	if !c.Top.IsZero() {
+		e.bytes(tag, binary.AppendUvarint(c.Top[:], uint64(c.Height)))
+	}
+}
+
+func (d *decoder) top(tag byte, c *Content) {
 	v := d.raw(tag)
 	if v == nil {
-		return nil
+		return
 	}
-	refs, err := parseSegmentRefs(v)
-	if err != nil {
+	in := &decoder{p: v[min(len(v), copy(c.Top[:], v)):]}
+	height := in.uvarint()
+	if c.Height = int(height); in.bad || len(in.p) > 0 || height > maxHeight || c.Top.IsZero() {
 		d.fail()
 	}
-	return refs
 }

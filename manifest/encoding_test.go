@@ -128,12 +128,17 @@ func TestEncodeRefuses(t *testing.T) {
 		"wrong size":         &manifest.Manifest{Content: manifest.Content{Size: 6, Chunks: 1, Inline: []cas.Ref{ref}}},
 		"wrong chunks":       &manifest.Manifest{Content: manifest.Content{Size: 5, Chunks: 2, Inline: []cas.Ref{ref}}},
 		"chunk of nothing":   &manifest.Manifest{Content: manifest.Content{Chunks: 1, Inline: []cas.Ref{{}}}},
-		"segment of nothing": &manifest.Manifest{Content: manifest.Content{
-			Segments: []manifest.SegmentRef{{}}}},
+		"tree of nothing":    &manifest.Manifest{Content: manifest.Content{Top: cas.Digest{1}}},
+		"tree in vain":       &manifest.Manifest{Content: manifest.Content{Top: cas.Digest{1}, Chunks: 32, Size: 32}},
+		"tree too high":      &manifest.Manifest{Content: manifest.Content{Top: cas.Digest{1}, Chunks: 64, Size: 64, Height: 1}},
+		"height below zero":  &manifest.Manifest{Content: manifest.Content{Top: cas.Digest{1}, Chunks: 64, Size: 64, Height: -1}},
+		"height eleven":      &manifest.Manifest{Content: manifest.Content{Top: cas.Digest{1}, Chunks: 1 << 62, Size: 1 << 62, Height: 11}},
+		"height of nothing":  &manifest.Manifest{Content: manifest.Content{Height: 1}},
+		"chunks too small":   &manifest.Manifest{Content: manifest.Content{Top: cas.Digest{1}, Chunks: 64, Size: 63}},
+		"chunks too large":   &manifest.Manifest{Content: manifest.Content{Top: cas.Digest{1}, Chunks: 64, Size: 64<<22 + 1}},
 		"too many in the row": &manifest.Manifest{Content: manifest.Content{Size: 33 * 5, Chunks: 33,
 			Inline: slices.Repeat([]cas.Ref{ref}, 33)}},
-		"two lists": &manifest.Manifest{Content: manifest.Content{Size: 10, Chunks: 2, Inline: []cas.Ref{ref},
-			Segments: []manifest.SegmentRef{{Chunks: 1, Size: 5}}}},
+		"two lists": &manifest.Manifest{Content: manifest.Content{Size: 5, Chunks: 1, Inline: []cas.Ref{ref}, Top: cas.Digest{1}}},
 	}
 	for name, row := range tests {
 		if p, err := row.AppendBinary(nil); err == nil {
@@ -160,7 +165,7 @@ func envelope(tag, version byte, parts ...[]byte) []byte {
 func fileRow(fields ...[]byte) []byte { return envelope('F', 1, fields...) }
 
 func manifestRow(fields ...[]byte) []byte {
-	return envelope('M', 1, append([][]byte{field(5, make([]byte, 32)...)}, fields...)...)
+	return envelope('M', 1, fields...)
 }
 
 // Tags of FORMAT.md.
@@ -176,11 +181,10 @@ const (
 	tagSize     = 14
 	tagCreated  = 16
 
-	tagRoot     = 5
-	tagChunks   = 7
-	tagInline   = 8
-	tagSegments = 9
-	tagDigests  = 10
+	tagChunks  = 7
+	tagInline  = 8
+	tagTop     = 9
+	tagDigests = 10
 )
 
 func TestDecodeFileRefuses(t *testing.T) {
@@ -233,33 +237,37 @@ func TestDecodeFileRefuses(t *testing.T) {
 func TestDecodeManifestRefuses(t *testing.T) {
 	digest := make([]byte, 32)
 	ref := append(slices.Clone(digest), 5)
-	segment := append(slices.Clone(digest), 1, 5)
+	top := append(slices.Repeat([]byte{7}, 32), 1)
 	size, chunks := field(4, 5), field(tagChunks, 1)
 	row := func(fields ...[]byte) []byte {
-		head := [][]byte{size, field(tagRoot, digest...), chunks}
-		return envelope('M', 1, append(head, fields...)...)
+		return envelope('M', 1, append([][]byte{size, chunks}, fields...)...)
+	}
+	tree := func(fields ...[]byte) []byte {
+		return envelope('M', 1, append([][]byte{field(4, 0xff, 0xff, 1), field(tagChunks, 65)}, fields...)...)
 	}
 	var m manifest.Manifest
-	for _, p := range [][]byte{manifestRow(), row(field(tagInline, ref...)), row(field(tagSegments, segment...))} {
+	for _, p := range [][]byte{manifestRow(), row(field(tagInline, ref...)), tree(field(tagTop, top...))} {
 		if err := m.UnmarshalBinary(p); err != nil {
 			t.Fatalf("%x: %v", p, err)
 		}
 	}
 	tests := map[string][]byte{
-		"no root":               envelope('M', 1),
-		"short root":            envelope('M', 1, field(tagRoot, digest[:31]...)),
 		"ID in UUID form":       manifestRow(field(1, make([]byte, 16)...)),
 		"half a reference":      row(field(tagInline, ref[:20]...)),
 		"reference to nothing":  row(field(tagInline, append(slices.Clone(digest), 0)...)),
 		"no list":               row(),
-		"two lists":             row(field(tagInline, ref...), field(tagSegments, segment...)),
+		"a root":                fileRow(field(5, digest...)),
+		"two lists":             row(field(tagInline, ref...), field(tagTop, top...)),
 		"wrong size":            row(field(tagInline, append(slices.Clone(digest), 6)...)),
 		"wrong chunks":          manifestRow(field(tagInline, ref...)),
-		"segment without size":  row(field(tagSegments, segment[:33]...)),
-		"segment of no chunks":  row(field(tagSegments, append(slices.Clone(digest), 0, 5)...)),
-		"segment too short":     row(field(tagSegments, append(slices.Clone(digest), 6, 5)...)),
-		"segment of 2049":       row(field(tagSegments, append(slices.Clone(digest), 0x81, 0x10, 0x81, 0x20)...)),
-		"segment too long":      row(field(tagSegments, append(slices.Clone(digest), 1, 0x81, 0x80, 0x80, 2)...)),
+		"half a top":            tree(field(tagTop, top[:31]...)),
+		"top without height":    tree(field(tagTop, top[:32]...)),
+		"top of zeros":          tree(field(tagTop, make([]byte, 33)...)),
+		"a byte behind the top": tree(field(tagTop, append(slices.Clone(top), 0)...)),
+		"top too high":          tree(field(tagTop, append(slices.Clone(top[:32]), 2)...)),
+		"height over 64 bits":   tree(field(tagTop, append(slices.Clone(top[:32]), 255, 255, 255, 255, 255, 255, 255, 255, 255, 2)...)),
+		"height not shortest":   tree(field(tagTop, append(slices.Clone(top[:32]), 0x81, 0)...)),
+		"top of few chunks":     row(field(tagTop, top...)),
 		"digests out of order":  manifestRow(field(tagDigests, 1, 'b', 1, 'x', 1, 'a', 1, 'x')),
 		"digest without a name": manifestRow(field(tagDigests, 1)),
 	}

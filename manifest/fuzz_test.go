@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"encoding"
 	"errors"
+	"io/fs"
 	"strings"
 	"testing"
 
+	"github.com/cairn-store/cairn/cas"
 	"github.com/cairn-store/cairn/manifest"
 )
 
@@ -88,19 +90,55 @@ func FuzzRecords(f *testing.F) {
 }
 
 func FuzzSegment(f *testing.F) {
-	f.Add(manifest.EncodeSegment(fixedRefs(1)))
-	f.Add(manifest.EncodeSegment(fixedRefs(20)))
-	f.Add([]byte{1})
+	f.Add(manifest.EncodeLeaf(fixedRefs(1)))
+	f.Add(manifest.EncodeLeaf(fixedRefs(20)))
+	f.Add([]byte{'S', 1, 0})
+	f.Add([]byte{'S', 2, 0})
+	n := &naive{}
+	n.build(fixedRefs(20_000))
+	for _, p := range n.nodes {
+		f.Add(p)
+	}
 	f.Fuzz(func(t *testing.T, p []byte) {
-		refs, err := manifest.DecodeSegment(p)
+		again, err := manifest.CheckNode(p)
 		if err != nil {
 			if !refused(err) {
 				t.Errorf("%x: %v", p, err)
 			}
 			return
 		}
-		if again := manifest.EncodeSegment(refs); !bytes.Equal(again, p) {
-			t.Errorf("%x decodes to %v, which encodes to %x", p, refs, again)
+		if !bytes.Equal(again, p) {
+			t.Errorf("%x decodes to what encodes to %x", p, again)
+		}
+	})
+}
+
+// Whatever a tree is made of, walking it ends with an error or its list.
+func FuzzTree(f *testing.F) {
+	n := &naive{}
+	n.build(fixedRefs(600))
+	top := n.nodes[n.top]
+	f.Add(top, byte(n.height), uint64(600), uint64(1<<30))
+	f.Add([]byte{'S', 1, 1, 0}, byte(10), uint64(1<<62), uint64(1<<62))
+	f.Fuzz(func(t *testing.T, p []byte, height byte, chunks, size uint64) {
+		s := &segments{m: map[cas.Digest][]byte{cas.SumSegment(p): p}}
+		for d, p := range n.nodes {
+			s.m[d] = p
+		}
+		c := &manifest.Content{Top: cas.SumSegment(p), Height: int(height % 11), Chunks: int64(chunks >> 1), Size: int64(size >> 1)}
+		calls := 0
+		stop := errors.New("stop")
+		err := c.Refs(t.Context(), s, func(cas.Ref) error {
+			if calls++; calls > 10_000 {
+				return stop
+			}
+			return nil
+		})
+		if err == nil && int64(calls) != c.Chunks {
+			t.Errorf("%d chunks of %d", calls, c.Chunks)
+		}
+		if err != nil && err != stop && !errors.Is(err, manifest.ErrFormat) && !errors.Is(err, manifest.ErrUnknown) && !errors.Is(err, fs.ErrNotExist) {
+			t.Error(err)
 		}
 	})
 }

@@ -2,12 +2,12 @@ package manifest_test
 
 import (
 	"bytes"
-	"encoding/hex"
 	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -101,22 +101,40 @@ func TestGoldenRecords(t *testing.T) {
 }
 
 func TestGoldenSegment(t *testing.T) {
-	want := fixedRefs(5)
-	p := manifest.EncodeSegment(want)
-	golden(t, "segment", p)
-	got, err := manifest.DecodeSegment(p)
-	if err != nil || !reflect.DeepEqual(got, want) {
-		t.Errorf("segment decodes to %+v, %v", got, err)
+	s := newSegments()
+	c := s.list(t, slices.Concat(fixedRefs(300), slices.Repeat(fixedRefs(1), 300)))
+	names := map[byte]string{0: "segment-leaf", 1: "segment-top"}
+	for d, p := range s.m {
+		level := p[4]
+		if d != c.Top && level == 1 || names[level] == "" || level == 0 && d != lastLeaf(t, s, c) {
+			continue
+		}
+		golden(t, names[level], p)
+		if again, err := manifest.CheckNode(p); err != nil || !bytes.Equal(again, p) {
+			t.Errorf("segment encodes to %x, %v", again, err)
+		}
 	}
+}
+
+func lastLeaf(t *testing.T, s *segments, c *manifest.Content) (last cas.Digest) {
+	err := c.Walk(t.Context(), s, func(g manifest.Segment) error {
+		last = g.Digest
+		return nil
+	}, func([]cas.Ref) error { return nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	return last
 }
 
 // Roots are strong ETags and what equal contents are found by: they must stay
 // the same for ever.
 func TestGoldenRoots(t *testing.T) {
 	var b strings.Builder
-	for _, n := range []int{0, 1, 32, 33, 128, 2048, 10000} {
-		c := newSegments().list(t, fixedRefs(n))
-		fmt.Fprintf(&b, "%d chunks in %d segments: %s\n", n, len(c.Segments), hex.EncodeToString(c.Root[:]))
+	for _, n := range []int{0, 1, 32, 33, 128, 2048, 50000} {
+		s := newSegments()
+		c := s.list(t, fixedRefs(n))
+		fmt.Fprintf(&b, "%d chunks in %d segments: %s\n", n, len(s.m), c.Root())
 	}
 	path := filepath.Join("testdata", "roots.txt")
 	if *update {

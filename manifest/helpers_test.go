@@ -3,7 +3,6 @@ package manifest_test
 import (
 	"context"
 	"encoding/binary"
-	"io/fs"
 	"math/rand/v2"
 	"os"
 	"slices"
@@ -47,38 +46,49 @@ func fixedRefs(n int) []cas.Ref {
 	return refs
 }
 
-// segments keeps segments in memory.
+// segments keeps segments in memory, and counts what is asked for.
 type segments struct {
-	mu sync.Mutex
-	m  map[cas.Digest][]byte // guarded by mu
+	mu    sync.Mutex
+	m     map[cas.Digest][]byte // guarded by mu
+	asked int                   // guarded by mu; segments
+	calls int                   // guarded by mu
+	bytes int64                 // guarded by mu; of what was put and not there
 }
 
 func newSegments() *segments { return &segments{m: make(map[cas.Digest][]byte)} }
 
-func (s *segments) PutSegment(ctx context.Context, d cas.Digest, p []byte) error {
+func (s *segments) PutSegments(ctx context.Context, segs []manifest.Segment) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.m[d] = slices.Clone(p)
+	for _, g := range segs {
+		if s.m[g.Digest] == nil {
+			s.m[g.Digest] = slices.Clone(g.Data)
+			s.bytes += int64(len(g.Data))
+		}
+	}
 	return ctx.Err()
 }
 
-func (s *segments) Segment(ctx context.Context, d cas.Digest) ([]byte, error) {
+func (s *segments) Segments(ctx context.Context, ds []cas.Digest) ([][]byte, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	p, ok := s.m[d]
-	if !ok {
-		return nil, fs.ErrNotExist
+	s.calls, s.asked = s.calls+1, s.asked+len(ds)
+	out := make([][]byte, len(ds))
+	for i, d := range ds {
+		out[i] = s.m[d]
 	}
-	return slices.Clone(p), ctx.Err()
+	return out, ctx.Err()
+}
+
+func (s *segments) put(p []byte) (cas.Digest, error) {
+	d := cas.SumSegment(p)
+	return d, s.PutSegments(context.Background(), []manifest.Segment{{Digest: d, Data: p}})
 }
 
 // list makes a content of refs, keeping its segments in s.
 func (s *segments) list(t testing.TB, refs []cas.Ref) *manifest.Content {
 	t.Helper()
-	c, err := manifest.BuildList(refs, func(p []byte) (cas.Digest, error) {
-		d := cas.SumSegment(p)
-		return d, s.PutSegment(context.Background(), d, p)
-	})
+	c, err := manifest.BuildList(refs, s.put)
 	if err != nil {
 		t.Fatal(err)
 	}

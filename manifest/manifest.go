@@ -1,8 +1,8 @@
 // Package manifest describes files: their versions, each a list of chunks,
 // and what is known about them. FORMAT.md describes the bytes.
 //
-// A version's chunk list is cut into segments by content, so that a new
-// version of a huge file writes only the segments that changed. Write makes a
+// A version's chunk list is a tree of segments, cut by content, so that a new
+// version of a huge file writes only the path to what changed. Write makes a
 // version's content from a stream, Reader gives it back, Store holds the rows.
 package manifest
 
@@ -29,14 +29,14 @@ type Manifest struct {
 // A Content is what Write makes of a stream.
 type Content struct {
 	Size    int64
-	Root    cas.Digest // Merkle root over the segments: equal roots mean equal bytes
-	Chunker string     // name of the splitter, see chunker.Parse
-	Chunks  int64      // references to chunks
+	Chunker string // name of the splitter, see chunker.Parse
+	Chunks  int64  // references to chunks
 
-	// The chunk list: whole if it is at most inlineChunks long, else as
-	// references to segments.
-	Inline   []cas.Ref
-	Segments []SegmentRef
+	// The chunk list: whole if it is at most inlineChunks long, else the top
+	// of the tree of its segments, which lies so many levels above the leaves.
+	Inline []cas.Ref
+	Top    cas.Digest
+	Height int
 
 	// Digests of the whole content, by name: "sha256", "blake3", "md5".
 	Digests map[string][]byte

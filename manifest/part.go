@@ -154,16 +154,11 @@ func Assemble(ctx context.Context, dst *cas.Store, refs func(yield func(cas.Ref)
 		opts = &WriteOptions{}
 	}
 	c := &Content{Chunker: s.String()}
-	list := &listBuilder{c: c}
+	list := &treeBuilder{c: c}
 	b := dst.NewBatch(ctx, &cas.BatchOptions{Compression: opts.Compression, Emit: list.add})
 	defer b.Close()
-	list.put = func(p []byte) (cas.Digest, error) {
-		d, err := b.PutSegment(ctx, p)
-		if err == nil && opts.Segments != nil {
-			err = opts.Segments.PutSegment(ctx, d, p)
-		}
-		return d, err
-	}
+	keep := &segmentKeeper{ctx: ctx, b: b, to: opts.Segments}
+	list.put = keep.put
 	if err := refs(list.add); err != nil {
 		return nil, b.Stats(), err
 	}
@@ -173,10 +168,7 @@ func Assemble(ctx context.Context, dst *cas.Store, refs func(yield func(cas.Ref)
 	if err := b.Drain(); err != nil {
 		return nil, b.Stats(), err
 	}
-	if err := list.finish(); err != nil {
-		return nil, b.Stats(), err
-	}
-	if err := b.Flush(); err != nil {
+	if err := list.end(keep); err != nil {
 		return nil, b.Stats(), err
 	}
 	if opts.Sums != nil {

@@ -72,7 +72,7 @@ func TestPartsAreTheWhole(t *testing.T) {
 				}
 				return nil
 			}, rest, s, opts)
-			if err != nil || got.Root != want.Root || got.Size != want.Size || got.Chunks != want.Chunks || !bytes.Equal(got.Digests["sha256"], want.Digests["sha256"]) {
+			if err != nil || got.Root() != want.Root() || got.Size != want.Size || got.Chunks != want.Chunks || !bytes.Equal(got.Digests["sha256"], want.Digests["sha256"]) {
 				t.Errorf("%d bytes, %s: %+v, %v, want %+v", n, profile, got, err, want)
 			}
 			again, err := manifest.ParseRefs(manifest.AppendRefs(nil, refs))

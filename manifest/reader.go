@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"sort"
 	"sync"
 
 	"github.com/cairn-store/cairn/cas"
@@ -41,13 +40,8 @@ type Reader struct {
 	ctx    context.Context // governs all reads: an io.Reader has no other way to be told
 	cancel context.CancelFunc
 	src    Source
-	segs   SegmentGetter
 	c      *Content
-	starts []int64 // offset of each segment
-
-	mu     sync.Mutex // guards the segment looked at last
-	last   int
-	lastRf []cas.Ref
+	list   *list
 
 	pos   int64
 	queue []*window // read or being read, the first one at or before pos
@@ -70,67 +64,14 @@ type window struct {
 
 // NewReader returns a reader of c. ctx governs all its reads.
 func NewReader(ctx context.Context, src Source, segs SegmentGetter, c *Content) *Reader {
-	r := &Reader{src: src, segs: segs, c: c, last: -1, size: firstWindow}
+	r := &Reader{src: src, c: c, size: firstWindow}
 	r.ctx, r.cancel = context.WithCancel(ctx)
-	if len(c.Segments) > 0 {
-		r.starts = make([]int64, len(c.Segments))
-		var off int64
-		for i, s := range c.Segments {
-			r.starts[i] = off
-			off += s.Size
-		}
-	}
+	r.list = newList(r.ctx, segs, c)
 	return r
 }
 
 // Size returns the length of the content in bytes.
 func (r *Reader) Size() int64 { return r.c.Size }
-
-// refsAt returns the chunks from the one that holds off on, up to the end of
-// its segment, and the offset of the first.
-func (r *Reader) refsAt(off int64) ([]cas.Ref, int64, error) {
-	refs, start := r.c.Inline, int64(0)
-	if r.starts != nil {
-		i := sort.Search(len(r.starts), func(i int) bool { return r.starts[i] > off }) - 1
-		start = r.starts[i]
-		var err error
-		if refs, err = r.segment(i); err != nil {
-			return nil, 0, err
-		}
-	}
-	for i := range refs {
-		n := int64(refs[i].Length)
-		if off < start+n {
-			return refs[i:], start, nil
-		}
-		start += n
-	}
-	return nil, 0, fmt.Errorf("manifest: chunk list ends before offset %d: %w", off, ErrFormat)
-}
-
-// segmentFrom returns the segment that begins at off, nil if there is none or
-// it is the last one.
-func (r *Reader) segmentFrom(off int64) *SegmentRef {
-	i := sort.Search(len(r.starts), func(i int) bool { return r.starts[i] >= off })
-	if i >= len(r.starts)-1 || r.starts[i] != off {
-		return nil
-	}
-	return &r.c.Segments[i]
-}
-
-func (r *Reader) segment(i int) ([]cas.Ref, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.last == i {
-		return r.lastRf, nil
-	}
-	refs, err := segmentRefs(r.ctx, r.segs, r.c.Segments[i])
-	if err != nil {
-		return nil, err
-	}
-	r.last, r.lastRf = i, refs
-	return refs, nil
-}
 
 // ReadAt implements io.ReaderAt.
 func (r *Reader) ReadAt(p []byte, off int64) (n int, err error) {
@@ -142,7 +83,7 @@ func (r *Reader) ReadAt(p []byte, off int64) (n int, err error) {
 		if off >= r.c.Size {
 			return n, io.EOF
 		}
-		refs, start, err := r.refsAt(off)
+		refs, start, err := r.list.refsAt(off, lastWindow)
 		if err != nil {
 			return n, err
 		}
@@ -310,9 +251,9 @@ func (r *Reader) fetch() error {
 }
 
 // take returns the chunks of a window that begins with the one at from, its
-// offset and its size. Only long windows span segments.
+// offset and its size.
 func (r *Reader) take(from int64) (refs []cas.Ref, off int64, size int, err error) {
-	rest, off, err := r.refsAt(from)
+	rest, off, err := r.list.refsAt(from, int64(r.size)+1)
 	for err == nil {
 		k := 0
 		for k < len(rest) && (size == 0 || size+int(rest[k].Length) <= r.size && off+int64(size) < r.end()) {
@@ -320,10 +261,10 @@ func (r *Reader) take(from int64) (refs []cas.Ref, off int64, size int, err erro
 			k++
 		}
 		refs = append(refs, rest[:k]...)
-		if k < len(rest) || r.long == nil || off+int64(size) >= r.end() {
+		if k < len(rest) || len(refs) >= listedRefs || off+int64(size) >= r.end() {
 			return refs, off, size, nil
 		}
-		rest, _, err = r.refsAt(off + int64(size))
+		rest, _, err = r.list.refsAt(off+int64(size), int64(r.size)+1)
 	}
 	return nil, 0, 0, err
 }

@@ -276,8 +276,7 @@ func TestReadOfLostSegment(t *testing.T) {
 	store, segs := openStore(t), newSegments()
 	p := noise(seeded(t), 500000)
 	c := write(t, store, segs, p, 100)
-	last := c.Segments[len(c.Segments)-1]
-	delete(segs.m, last.Digest)
+	delete(segs.m, lastLeaf(t, segs, c))
 	rd := manifest.NewReader(t.Context(), store, segs, c)
 	defer rd.Close()
 	if n, err := io.Copy(io.Discard, rd); !errors.Is(err, fs.ErrNotExist) {

@@ -94,7 +94,7 @@ func TestDecodeRecordsRefuses(t *testing.T) {
 		"damaged row":          record(1, 'F', 1, 1),
 		"row of no file":       record(1, 'F', 1, 0),
 		"home of no bucket":    record(6, envelope('H', 1, field(2, 1))...),
-		"manifest of no root":  record(2, envelope('M', 1, field(1, id...), field(2, id...))...),
+		"manifest of a root":   record(2, envelope('M', 1, field(1, id...), field(2, id...), field(5, make([]byte, 32)...))...),
 		"manifest of no file":  record(2, manifestRow()...),
 	}
 	for name, p := range tests {

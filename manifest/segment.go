@@ -4,50 +4,169 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"io/fs"
+	"math"
 
 	"github.com/cairn-store/cairn/cas"
 )
 
-// A segment is a run of chunk references, cut by content: after a reference
-// whose digest's last two bytes, little-endian, are under segmentBound, from
-// segmentMin references on, and always at segmentMax. That makes 512 the mean.
+// A chunk list that does not stand in its row is a tree of segments, its
+// nodes. Those of level 0, the leaves, list references to chunks, those of a
+// level above the nodes of the level below. Neighbours that are equal are one
+// entry with a count. A node ends after an entry whose digest's last two
+// bytes, little-endian, are under nodeBound, from nodeMin entries on, and
+// always at nodeMax.
 const (
-	segmentMin   = 128
-	segmentMax   = 2048
-	segmentBound = 171
+	nodeMin   = 64
+	nodeMax   = 512
+	nodeBound = 512
 
-	segmentVersion = 1
-	inlineChunks   = 32 // chunk lists up to here stand in the row itself
+	// maxHeight is the level of the highest top that there can be: all nodes
+	// of a level but its last have nodeMin entries, and a list has less than
+	// 2^63 chunks.
+	maxHeight = 10
 
-	rootContext = "cairn-store/cairn 2026 manifest root v1"
+	tagSegment = 'S'
+
+	inlineChunks = 32 // chunk lists up to here stand in the row itself
+
+	rootContext = "cairn-store/cairn 2026 manifest root v2"
 )
 
-// A SegmentRef is a manifest's reference to a segment.
-type SegmentRef struct {
-	Digest cas.Digest
-	Chunks uint32 // references in it
-	Size   int64  // plain bytes they stand for
+// An entry is count equal references, one after another, to a chunk or node.
+type entry struct {
+	digest cas.Digest
+	chunks int64 // in one: 1 at level 0
+	size   int64 // plain bytes of one
+	count  int64
 }
 
-// EncodeSegment returns the canonical encoding of a segment.
-func EncodeSegment(refs []cas.Ref) []byte {
-	b := make([]byte, 0, 1+len(refs)*35)
-	return appendRefs(append(b, segmentVersion), refs)
+// same reports whether e and o refer to the same chunk or node.
+func (e *entry) same(o *entry) bool {
+	return e.digest == o.digest && e.size == o.size && e.chunks == o.chunks
 }
 
-// DecodeSegment reads what EncodeSegment wrote.
-func DecodeSegment(p []byte) ([]cas.Ref, error) {
-	if len(p) == 0 || p[0] != segmentVersion {
-		return nil, fmt.Errorf("manifest: decode segment: %w", ErrFormat)
+// ref is the reference of an entry of level 0.
+func (e *entry) ref() cas.Ref { return cas.Ref{Digest: e.digest, Length: uint32(e.size)} }
+
+// possible reports whether there can be such an entry at a level.
+func (e *entry) possible(level int) bool {
+	if level == 0 && e.chunks != 1 {
+		return false
 	}
-	refs, err := parseRefs(p[1:])
-	if err == nil && (len(refs) == 0 || len(refs) > segmentMax) {
-		err = ErrFormat
+	return e.count > 0 && possibleSums(e.chunks, e.size)
+}
+
+// possibleSums reports whether that many chunks can have that size.
+func possibleSums(chunks, size int64) bool {
+	return chunks > 0 && size >= chunks && (size-1)/cas.MaxChunk < chunks
+}
+
+// ends reports whether a node ends with an entry of digest d, its n-th.
+func ends(d *cas.Digest, n int) bool {
+	return n == nodeMax || n >= nodeMin && binary.LittleEndian.Uint16(d[30:]) < nodeBound
+}
+
+// A node is a decoded segment.
+type node struct {
+	digest       cas.Digest
+	level        int
+	entries      []entry
+	chunks, size int64 // sums over entries
+}
+
+// encodeNode returns the canonical encoding of a node.
+func encodeNode(level int, entries []entry) []byte {
+	body := make([]byte, 0, 1+len(entries)*44)
+	body = append(body, byte(level))
+	for i := range entries {
+		e := &entries[i]
+		body = append(body, e.digest[:]...)
+		if level > 0 {
+			body = binary.AppendUvarint(body, uint64(e.chunks))
+		}
+		body = binary.AppendUvarint(body, uint64(e.size))
+		body = binary.AppendUvarint(body, uint64(e.count))
 	}
+	return appendEnvelope(make([]byte, 0, len(body)+5), tagSegment, body)
+}
+
+// decodeNode reads what encodeNode wrote. Nothing but that is taken for a node.
+func decodeNode(p []byte) (*node, error) {
+	n, err := parseNode(p)
 	if err != nil {
 		return nil, fmt.Errorf("manifest: decode segment: %w", err)
 	}
-	return refs, nil
+	return n, nil
+}
+
+func parseNode(p []byte) (*node, error) {
+	body, err := openEnvelope(p, tagSegment, "segment")
+	if err != nil {
+		return nil, err
+	}
+	if len(body) == 0 || body[0] > maxHeight {
+		return nil, ErrFormat
+	}
+	n := &node{level: int(body[0]), entries: make([]entry, 0, min(nodeMax, len(body)/34))}
+	d := &decoder{p: body[1:]}
+	for len(d.p) > 0 {
+		var e entry
+		if len(d.p) < len(e.digest) || len(n.entries) == nodeMax {
+			return nil, ErrFormat
+		}
+		d.p = d.p[copy(e.digest[:], d.p):]
+		e.chunks = 1
+		if n.level > 0 {
+			e.chunks = d.int()
+		}
+		e.size, e.count = d.int(), d.int()
+		if d.bad || !n.take(e) {
+			return nil, ErrFormat
+		}
+	}
+	if len(n.entries) == 0 {
+		return nil, ErrFormat
+	}
+	return n, nil
+}
+
+// take adds an entry if it can follow those that are there.
+func (n *node) take(e entry) bool {
+	if k := len(n.entries); k > 0 {
+		if last := &n.entries[k-1]; last.same(&e) || ends(&last.digest, k) {
+			return false
+		}
+	}
+	if !e.possible(n.level) || e.count > (math.MaxInt64-n.size)/e.size {
+		return false
+	}
+	n.entries = append(n.entries, e)
+	n.chunks += e.count * e.chunks // which is not above the size
+	n.size += e.count * e.size
+	return true
+}
+
+// find returns the entry of n that holds offset off, and where it begins.
+func (n *node) find(off int64) (i int, first int64) {
+	for i = range n.entries {
+		run := n.entries[i].size * n.entries[i].count
+		if off < first+run {
+			break
+		}
+		first += run
+	}
+	return i, first
+}
+
+// int takes a number that is not above math.MaxInt64.
+func (d *decoder) int() int64 {
+	n := d.uvarint()
+	if n > math.MaxInt64 {
+		d.fail()
+		return 0
+	}
+	return int64(n)
 }
 
 func appendRefs(b []byte, refs []cas.Ref) []byte {
@@ -76,180 +195,116 @@ func parseRefs(p []byte) (refs []cas.Ref, err error) {
 	return refs, nil
 }
 
-func appendSegmentRefs(b []byte, refs []SegmentRef) []byte {
-	for _, r := range refs {
-		b = append(b, r.Digest[:]...)
-		b = binary.AppendUvarint(b, uint64(r.Chunks))
-		b = binary.AppendUvarint(b, uint64(r.Size))
-	}
-	return b
-}
-
-func parseSegmentRefs(p []byte) (refs []SegmentRef, err error) {
-	d := &decoder{p: p}
-	for len(d.p) > 0 {
-		var r SegmentRef
-		if len(d.p) < len(r.Digest) {
-			return nil, ErrFormat
-		}
-		d.p = d.p[copy(r.Digest[:], d.p):]
-		chunks, size := d.uvarint(), d.uvarint()
-		if d.bad || chunks > segmentMax || size > segmentMax*cas.MaxChunk {
-			return nil, ErrFormat
-		}
-		if r.Chunks, r.Size = uint32(chunks), int64(size); !r.possible() {
-			return nil, ErrFormat
-		}
-		refs = append(refs, r)
-	}
-	return refs, nil
-}
-
-// whole reports whether the sums of c are those of its chunk list, and every
-// reference is one that can be read back.
+// whole reports whether the sums of c can be those of its chunk list, and all
+// that it refers to can be read back.
 func (c *Content) whole() bool {
-	if len(c.Inline) > inlineChunks || len(c.Inline) > 0 && len(c.Segments) > 0 {
+	if !c.Top.IsZero() {
+		return len(c.Inline) == 0 && c.Chunks > inlineChunks && possibleSums(c.Chunks, c.Size) &&
+			c.Height >= 0 && c.Height <= maxHeight && c.Chunks > 1<<(6*c.Height)
+	}
+	if len(c.Inline) > inlineChunks || c.Height != 0 {
 		return false
 	}
-	var chunks, size int64
+	var size int64
 	for _, r := range c.Inline {
 		if r.Length == 0 || r.Length > cas.MaxChunk {
 			return false
 		}
-		chunks++
 		size += int64(r.Length)
 	}
-	for _, s := range c.Segments {
-		if !s.possible() {
-			return false
-		}
-		chunks += int64(s.Chunks)
-		size += s.Size
+	return int64(len(c.Inline)) == c.Chunks && size == c.Size
+}
+
+// Root is the Merkle root over the chunk list. Equal roots mean equal bytes;
+// equal bytes cut by different splitters have different roots.
+func (c *Content) Root() (root cas.Digest) {
+	top := c.Top
+	if len(c.Inline) > 0 {
+		top = cas.SumSegment(encodeNode(0, inlineNode(c).entries))
 	}
-	return chunks == c.Chunks && size == c.Size
-}
-
-// possible reports whether there can be such a segment.
-func (s *SegmentRef) possible() bool {
-	n := int64(s.Chunks)
-	return n > 0 && n <= segmentMax && s.Size >= n && s.Size <= n*cas.MaxChunk
-}
-
-// A listBuilder makes the chunk list of a content from its references.
-type listBuilder struct {
-	// put stores an encoded segment. It is called in order.
-	put  func([]byte) (cas.Digest, error)
-	refs []cas.Ref // of the segment that is growing
-	c    *Content
-}
-
-func (l *listBuilder) add(r cas.Ref) error {
-	l.refs = append(l.refs, r)
-	l.c.Size += int64(r.Length)
-	l.c.Chunks++
-	n := len(l.refs)
-	if n == segmentMax || n >= segmentMin && binary.LittleEndian.Uint16(r.Digest[30:]) < segmentBound {
-		return l.cut()
-	}
-	return nil
-}
-
-func (l *listBuilder) cut() error {
-	ref := SegmentRef{Chunks: uint32(len(l.refs))}
-	for _, r := range l.refs {
-		ref.Size += int64(r.Length)
-	}
-	var err error
-	ref.Digest, err = l.put(EncodeSegment(l.refs))
-	l.c.Segments = append(l.c.Segments, ref)
-	l.refs = l.refs[:0]
-	return err
-}
-
-// take adds a segment of another list, whole, where this list's last one has
-// ended. It must not be that list's last: only a rule may have ended it.
-func (l *listBuilder) take(s *SegmentRef) {
-	l.c.Segments = append(l.c.Segments, *s)
-	l.c.Size += s.Size
-	l.c.Chunks += int64(s.Chunks)
-}
-
-// finish ends the list and computes the root.
-func (l *listBuilder) finish() error {
-	c := l.c
-	if c.Chunks <= inlineChunks {
-		c.Inline = append([]cas.Ref(nil), l.refs...)
-		c.Root = inlineRoot(c.Inline)
-		return nil
-	}
-	if len(l.refs) > 0 {
-		if err := l.cut(); err != nil {
-			return err
-		}
-	}
-	c.Root = rootOf(c.Segments)
-	return nil
-}
-
-func inlineRoot(refs []cas.Ref) cas.Digest {
-	if len(refs) == 0 {
-		return rootOf(nil)
-	}
-	return rootOf([]SegmentRef{{Digest: cas.SumSegment(EncodeSegment(refs))}})
-}
-
-func rootOf(segments []SegmentRef) (root cas.Digest) {
 	h := cas.NewDerivedHash(rootContext)
-	for i := range segments {
-		h.Write(segments[i].Digest[:])
+	if c.Chunks > 0 {
+		h.Write([]byte{byte(c.Height)})
+		h.Write(top[:])
 	}
 	h.Sum(root[:0])
 	return root
 }
 
+// inlineNode is the list that stands in the row of c, as a leaf.
+func inlineNode(c *Content) *node {
+	n := &node{entries: make([]entry, 0, len(c.Inline)), chunks: c.Chunks, size: c.Size}
+	for _, r := range c.Inline {
+		e := entry{r.Digest, 1, int64(r.Length), 1}
+		if k := len(n.entries); k > 0 && n.entries[k-1].same(&e) {
+			n.entries[k-1].count++
+			continue
+		}
+		n.entries = append(n.entries, e)
+	}
+	return n
+}
+
+// top describes the top of the tree of c.
+func (c *Content) top() entry { return entry{c.Top, c.Chunks, c.Size, 1} }
+
+// A Segment is a node of a chunk list, encoded.
+type Segment struct {
+	Digest cas.Digest
+	Data   []byte
+}
+
 // A SegmentGetter finds encoded segments.
 type SegmentGetter interface {
-	// Segment returns the encoded segment d. The caller may keep it.
-	Segment(ctx context.Context, d cas.Digest) ([]byte, error)
+	// Segments returns the encoded segments ds, in their order, nil for one
+	// that there is not. The caller may keep them.
+	Segments(ctx context.Context, ds []cas.Digest) ([][]byte, error)
 }
 
-// Refs calls fn with the chunk references of c, in order.
-func (c *Content) Refs(ctx context.Context, src SegmentGetter, fn func(cas.Ref) error) error {
-	for _, r := range c.Inline {
-		if err := fn(r); err != nil {
-			return err
-		}
-	}
-	for _, s := range c.Segments {
-		refs, err := segmentRefs(ctx, src, s)
-		if err != nil {
-			return err
-		}
-		for _, r := range refs {
-			if err := fn(r); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
+// A SegmentPutter keeps encoded segments in the metadata store.
+type SegmentPutter interface {
+	// PutSegments keeps segments. They are durable no later than a commit that
+	// follows. It does not keep their bytes, and may be given what it has.
+	PutSegments(ctx context.Context, segs []Segment) error
 }
 
-// segmentRefs gets and checks the segment s.
-func segmentRefs(ctx context.Context, src SegmentGetter, s SegmentRef) ([]cas.Ref, error) {
-	p, err := src.Segment(ctx, s.Digest)
+// getNodes gets the nodes of a level that es refer to, and checks that they
+// are those. Counts of es don't matter.
+func getNodes(ctx context.Context, src SegmentGetter, level int, es []entry) ([]*node, [][]byte, error) {
+	ds := make([]cas.Digest, len(es))
+	for i := range es {
+		ds[i] = es[i].digest
+	}
+	ps, err := src.Segments(ctx, ds)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	refs, err := DecodeSegment(p)
+	nodes := make([]*node, len(es))
+	for i := range es {
+		if ps[i] == nil {
+			return nil, nil, fmt.Errorf("manifest: segment %s: %w", ds[i], fs.ErrNotExist)
+		}
+		if nodes[i], err = checkNode(level, &es[i], ps[i]); err != nil {
+			return nil, nil, err
+		}
+	}
+	return nodes, ps, nil
+}
+
+// checkNode decodes p, which must be what e describes at a level.
+func checkNode(level int, e *entry, p []byte) (*node, error) {
+	n, err := decodeNode(p)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("segment %s: %w", e.digest, err)
 	}
-	var size int64
-	for _, r := range refs {
-		size += int64(r.Length)
+	if cas.SumSegment(p) != e.digest || !n.is(level, e) {
+		return nil, fmt.Errorf("manifest: segment %s is not the one that was referred to: %w", e.digest, ErrFormat)
 	}
-	if len(refs) != int(s.Chunks) || size != s.Size {
-		return nil, fmt.Errorf("manifest: segment %s is not the one that the manifest describes: %w", s.Digest, ErrFormat)
-	}
-	return refs, nil
+	n.digest = e.digest
+	return n, nil
+}
+
+// is reports whether n is what e describes at a level.
+func (n *node) is(level int, e *entry) bool {
+	return n.level == level && n.chunks == e.chunks && n.size == e.size
 }

@@ -13,13 +13,6 @@ import (
 	"github.com/cairn-store/cairn/chunker"
 )
 
-// A SegmentPutter keeps encoded segments in the metadata store.
-type SegmentPutter interface {
-	// PutSegment keeps segment d. It is durable no later than a commit that
-	// follows. It does not keep p.
-	PutSegment(ctx context.Context, d cas.Digest, p []byte) error
-}
-
 // WriteOptions are choices of Write.
 type WriteOptions struct {
 	Compression cas.Compression
@@ -60,20 +53,15 @@ func Write(ctx context.Context, dst *cas.Store, r io.Reader, s chunker.Splitter,
 		opts = &WriteOptions{}
 	}
 	c := &Content{Chunker: s.String()}
-	list := &listBuilder{c: c}
+	list := &treeBuilder{c: c}
 	digests, err := newDigests(opts.Digests)
 	if err != nil {
 		return nil, cas.BatchStats{}, err
 	}
 	b := dst.NewBatch(ctx, &cas.BatchOptions{Compression: opts.Compression, Emit: list.add, Tap: digests.tap(opts.Memory)})
 	defer b.Close()
-	list.put = func(p []byte) (cas.Digest, error) {
-		d, err := b.PutSegment(ctx, p)
-		if err == nil && opts.Segments != nil {
-			err = opts.Segments.PutSegment(ctx, d, p)
-		}
-		return d, err
-	}
+	keep := &segmentKeeper{ctx: ctx, b: b, to: opts.Segments}
+	list.put = keep.put
 	chunks := newChunker(r, s, opts.Chunkers)
 	err = b.PutAll(chunks, opts.Progress)
 	if opts.Chunkers != nil {
@@ -86,10 +74,7 @@ func Write(ctx context.Context, dst *cas.Store, r io.Reader, s chunker.Splitter,
 	if err := b.Drain(); err != nil {
 		return nil, b.Stats(), err
 	}
-	if err := list.finish(); err != nil {
-		return nil, b.Stats(), err
-	}
-	if err := b.Flush(); err != nil {
+	if err := list.end(keep); err != nil {
 		return nil, b.Stats(), err
 	}
 	c.addDigests(digests.hashes)

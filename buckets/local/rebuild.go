@@ -165,13 +165,11 @@ func (s *parts) keepSegments(ctx context.Context, d *domain, f *cas.Frame, plain
 	if f.Entry.Kind != cas.KindSegment {
 		return nil
 	}
+	var segs []manifest.Segment
 	for i, p := range plain {
-		if p == nil {
-			continue
-		}
-		if err := s.meta.Segments(d.name).PutSegment(ctx, f.Slots[i].Digest, p); err != nil {
-			return err
+		if p != nil {
+			segs = append(segs, manifest.Segment{Digest: f.Slots[i].Digest, Data: p})
 		}
 	}
-	return nil
+	return s.meta.Segments(d.name).PutSegments(ctx, segs)
 }

@@ -151,7 +151,7 @@ func (c *domainChecker) readable(ctx context.Context, m *manifest.Manifest) (*Pr
 	stop := errors.New("stop")
 	ds := make([]cas.Digest, 1)
 	out := make([]cas.ChunkEntry, 1)
-	err := m.Refs(ctx, getSegments{c}, func(r cas.Ref) error {
+	err := m.Runs(ctx, getSegments{c}, func(r cas.Ref, _ int64) error {
 		if pack, ok := c.bad[r.Digest]; ok {
 			why = &Problem{Digest: r.Digest.String(), Pack: pack.String(), Detail: "a chunk is damaged"}
 			return stop
@@ -181,12 +181,14 @@ func (c *domainChecker) readable(ctx context.Context, m *manifest.Manifest) (*Pr
 // getSegments finds segments in the database or else in the packs.
 type getSegments struct{ c *domainChecker }
 
-func (g getSegments) Segment(ctx context.Context, d cas.Digest) ([]byte, error) {
-	p, err := g.c.s.meta.Segments(g.c.name).Segment(ctx, d)
-	if errors.Is(err, fs.ErrNotExist) {
-		return g.c.chunks.Get(ctx, d, nil)
+func (g getSegments) Segments(ctx context.Context, ds []cas.Digest) ([][]byte, error) {
+	out, err := g.c.s.meta.Segments(g.c.name).Segments(ctx, ds)
+	for i := 0; err == nil && i < len(out); i++ {
+		if out[i] == nil {
+			out[i], err = g.c.chunks.Get(ctx, ds[i], nil)
+		}
 	}
-	return p, err
+	return out, err
 }
 
 // sums compares the usage of every bucket, and of every owner in it, with the

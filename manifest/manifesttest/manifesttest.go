@@ -364,20 +364,38 @@ func (s *suite) marks() {
 }
 
 func (s *suite) segments() {
-	p := []byte("segment")
-	d := cas.SumSegment(p)
-	_, err := s.s.Segments(domain).Segment(s.ctx, d)
-	s.gone("unknown segment", err)
-	if err := s.s.Segments(domain).PutSegment(s.ctx, d, p); err != nil {
-		s.t.Fatal(err)
+	var segs []manifest.Segment
+	var ds []cas.Digest
+	for i := range 50 {
+		p := fmt.Appendf(nil, "segment %d", i)
+		segs = append(segs, manifest.Segment{Digest: cas.SumSegment(p), Data: p})
+		ds = append(ds, segs[i].Digest)
 	}
-	s.add("", "f", 1) // whose commit makes it durable
+	have := func(domain string, want func(i int) bool) {
+		s.t.Helper()
+		got, err := s.s.Segments(domain).Segments(s.ctx, ds)
+		if err != nil || len(got) != len(ds) {
+			s.t.Fatalf("%d segments of %d, %v", len(got), len(ds), err)
+		}
+		for i, p := range got {
+			if want(i) && string(p) != string(segs[i].Data) || !want(i) && p != nil {
+				s.t.Errorf("domain %s: segment %d is %q", domain, i, p)
+			}
+		}
+	}
+	have(domain, func(int) bool { return false })
+	for _, part := range [][]manifest.Segment{nil, segs[:20], segs[10:40]} { // some of them again
+		if err := s.s.Segments(domain).PutSegments(s.ctx, part); err != nil {
+			s.t.Fatal(err)
+		}
+	}
+	s.add("", "f", 1) // whose commit makes them durable
 	s.restart()
-	if got, err := s.s.Segments(domain).Segment(s.ctx, d); err != nil || string(got) != string(p) {
-		s.t.Errorf("%q, %v", got, err)
+	have(domain, func(i int) bool { return i < 40 })
+	have("y", func(int) bool { return false })
+	if got, err := s.s.Segments(domain).Segments(s.ctx, nil); err != nil || len(got) != 0 {
+		s.t.Errorf("no segments: %q, %v", got, err)
 	}
-	_, err = s.s.Segments("y").Segment(s.ctx, d)
-	s.gone("a segment of another domain", err)
 }
 
 func (s *suite) values() {

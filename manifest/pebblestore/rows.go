@@ -225,18 +225,46 @@ type segments struct {
 // Segments implements manifest.Store.
 func (d *DB) Segments(domain string) manifest.Segments { return segments{d, domain} }
 
-func (s segments) Segment(ctx context.Context, id cas.Digest) ([]byte, error) {
-	v, err := s.d.get(s.d.db, domainKey(keySegment, s.domain, id[:]))
-	if err != nil {
-		return nil, fmt.Errorf("segment %s: %w", id, err)
+func (s segments) Segments(ctx context.Context, ds []cas.Digest) ([][]byte, error) {
+	out := make([][]byte, len(ds))
+	ids := make([][]byte, len(ds))
+	for i := range ds {
+		ids[i] = ds[i][:]
 	}
-	return v, ctx.Err()
+	err := find(s.d.db, domainKey(keySegment, s.domain, nil), ids, func(i int, v []byte) error {
+		out[i] = append([]byte{}, v...)
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("pebblestore: segments: %w", err)
+	}
+	return out, ctx.Err()
 }
 
-func (s segments) PutSegment(ctx context.Context, id cas.Digest, p []byte) error {
+// PutSegments writes only what is not there: an edit makes again some of the
+// segments around it as they are.
+func (s segments) PutSegments(ctx context.Context, segs []manifest.Segment) error {
 	if err := s.d.acquire(ctx); err != nil {
-		return fmt.Errorf("pebblestore: put segment: %w", err)
+		return fmt.Errorf("pebblestore: put segments: %w", err)
 	}
 	defer s.d.release()
-	return s.d.db.Set(domainKey(keySegment, s.domain, id[:]), p, pebble.NoSync)
+	b := s.d.db.NewBatch()
+	defer b.Close()
+	for _, g := range segs {
+		key := domainKey(keySegment, s.domain, g.Digest[:])
+		switch _, closer, err := s.d.db.Get(key); {
+		case err == nil:
+			closer.Close() // of a value that was not looked at
+		case errors.Is(err, pebble.ErrNotFound):
+			if err := b.Set(key, g.Data, nil); err != nil {
+				return fmt.Errorf("pebblestore: put segments: %w", err)
+			}
+		default:
+			return fmt.Errorf("pebblestore: put segments: %w", err)
+		}
+	}
+	if err := b.Commit(pebble.NoSync); err != nil {
+		return fmt.Errorf("pebblestore: put segments: %w", err)
+	}
+	return nil
 }

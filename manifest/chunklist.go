@@ -1,0 +1,409 @@
+package manifest
+
+import (
+	"context"
+	"fmt"
+	"sync"
+
+	"github.com/cairn-store/cairn/cas"
+)
+
+const (
+	cachedNodes = 32 // nodes that a list remembers
+	leavesAhead = 16 // leaves got at a time where they are looked at in order
+	walkNodes   = 16 // nodes of a level got at a time by Walk
+	walkSeen    = 1 << 16
+	listedRefs  = 4096 // references returned at a time
+)
+
+// A list finds its way in the chunk list of a content, and remembers the
+// nodes that it looked at of late. It may be used concurrently.
+type list struct {
+	ctx    context.Context // of the reader that it belongs to
+	c      *Content
+	segs   SegmentGetter
+	inline *node // the whole list, if it stands in the row
+
+	mu     sync.Mutex
+	nodes  []*node // guarded by mu; used latest first
+	ahead  int     // guarded by mu; leaves got at a time
+	behind int64   // guarded by mu; where the leaves that were got last end
+}
+
+func newList(ctx context.Context, segs SegmentGetter, c *Content) *list {
+	l := &list{ctx: ctx, c: c, segs: segs}
+	if c.Top.IsZero() {
+		l.inline = inlineNode(c)
+	}
+	return l
+}
+
+// A position is that of a chunk in a leaf: the k-th of the run that is the
+// entry i. It begins at offset off.
+type position struct {
+	n   *node
+	i   int
+	k   int64
+	off int64
+}
+
+// next goes on to the next run.
+func (p *position) next() {
+	p.off += (p.n.entries[p.i].count - p.k) * p.n.entries[p.i].size
+	p.i, p.k = p.i+1, 0
+}
+
+// at returns the position of the chunk that holds offset off.
+func (l *list) at(off int64) (position, error) {
+	n, start, _, err := l.nodeAt(0, off)
+	if err != nil {
+		return position{}, err
+	}
+	i, first := n.find(off - start)
+	k := (off - start - first) / n.entries[i].size
+	return position{n, i, k, start + first + k*n.entries[i].size}, nil
+}
+
+// entryAt returns the entry of the chunk that begins at off.
+func (l *list) entryAt(off int64) (entry, error) {
+	p, err := l.at(off)
+	if err != nil {
+		return entry{}, err
+	}
+	return p.n.entries[p.i], nil
+}
+
+// refsAt returns the chunks from the one that holds off on, and where that
+// begins: at least one, and no more than hold size bytes and one chunk, lie in
+// one leaf, and are worth returning at a time.
+func (l *list) refsAt(off, size int64) ([]cas.Ref, int64, error) {
+	p, err := l.at(off)
+	if err != nil {
+		return nil, 0, err
+	}
+	start, end := p.off, p.off+size
+	var refs []cas.Ref
+	for ; p.i < len(p.n.entries); p.next() {
+		e := &p.n.entries[p.i]
+		for k := int64(0); k < e.count-p.k; k++ {
+			if at := p.off + k*e.size; len(refs) > 0 && at >= end || len(refs) == listedRefs {
+				return refs, start, nil
+			}
+			refs = append(refs, e.ref())
+		}
+	}
+	return refs, start, nil
+}
+
+// nodeAt returns the node of a level that holds offset off, where it begins,
+// and whether it is the last of its level.
+func (l *list) nodeAt(level int, off int64) (n *node, start int64, last bool, err error) {
+	if off < 0 || off >= l.c.Size {
+		return nil, 0, false, fmt.Errorf("manifest: chunk list ends before offset %d: %w", off, ErrFormat)
+	}
+	if l.inline != nil {
+		return l.inline, 0, true, nil
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if n, err = l.top(); err != nil {
+		return nil, 0, false, err
+	}
+	for last = true; n.level > level; {
+		i, first := n.find(off - start)
+		e := &n.entries[i]
+		k := (off - start - first) / e.size
+		last = last && i == len(n.entries)-1 && k == e.count-1
+		start += first + k*e.size
+		if n, err = l.child(n, i, start); err != nil {
+			return nil, 0, false, err
+		}
+	}
+	return n, start, last, nil
+}
+
+// top returns the top. The caller holds mu.
+func (l *list) top() (*node, error) {
+	top := l.c.top()
+	if n := l.recall(&top); n != nil {
+		return n, nil
+	}
+	ns, _, err := getNodes(l.ctx, l.segs, l.c.Height, []entry{top})
+	if err != nil {
+		return nil, err
+	}
+	if n := ns[0]; n.level > 0 && len(n.entries) == 1 && n.entries[0].count == 1 {
+		return nil, fmt.Errorf("manifest: segment %s is no top: %w", n.digest, ErrFormat)
+	}
+	l.remember(ns[0])
+	return ns[0], nil
+}
+
+// child returns the child of n that its entry i refers to, and that begins at
+// start. Leaves that are looked at in order are got some at a time. The
+// caller holds mu.
+func (l *list) child(n *node, i int, start int64) (*node, error) {
+	if c := l.recall(&n.entries[i]); c != nil {
+		if !c.is(n.level-1, &n.entries[i]) {
+			return nil, fmt.Errorf("manifest: segment %s is referred to as two: %w", c.digest, ErrFormat)
+		}
+		return c, nil
+	}
+	most := 1
+	if n.level == 1 {
+		if l.ahead = min(2*l.ahead, leavesAhead); l.ahead == 0 || start != l.behind {
+			l.ahead = 1
+		}
+		most = l.ahead
+	}
+	es := n.entries[i:min(i+most, len(n.entries))]
+	ns, _, err := getNodes(l.ctx, l.segs, n.level-1, es)
+	if err != nil && len(es) > 1 { // what comes later need not be wanted
+		es = es[:1]
+		ns, _, err = getNodes(l.ctx, l.segs, n.level-1, es)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if n.level == 1 {
+		l.behind = start
+		for j := range es {
+			l.behind += es[j].size * es[j].count
+		}
+	}
+	for j := len(ns) - 1; j >= 0; j-- {
+		l.remember(ns[j])
+	}
+	return ns[0], nil
+}
+
+// recall returns the node that e refers to, if it was looked at of late. The
+// caller holds mu.
+func (l *list) recall(e *entry) *node {
+	for i, n := range l.nodes {
+		if n.digest == e.digest {
+			copy(l.nodes[1:], l.nodes[:i])
+			l.nodes[0] = n
+			return n
+		}
+	}
+	return nil
+}
+
+// remember keeps n and forgets what was not used for longest. The caller
+// holds mu.
+func (l *list) remember(n *node) {
+	if len(l.nodes) < cachedNodes {
+		l.nodes = append(l.nodes, nil)
+	}
+	copy(l.nodes[1:], l.nodes)
+	l.nodes[0] = n
+}
+
+// whole returns the entry of the node of a level that begins at off, and how
+// many times in a row it can be taken whole by a list that takes all from off
+// up to the offset to; false if that is not at all.
+//
+// It can be where the next node of its level lies before to and is not the
+// last one, which the end of the list has cut. For then that node has nodeMin
+// entries, if it is no leaf, and likewise those below it. So of every level
+// below the next node is the same in both lists, and differs from the last one
+// here: the runs end where they ended.
+func (l *list) whole(level int, off, to int64) (entry, bool, error) {
+	if level >= l.c.Height {
+		return entry{}, false, nil
+	}
+	up, start, last, err := l.nodeAt(level+1, off)
+	if err != nil {
+		return entry{}, false, err
+	}
+	i, first := up.find(off - start)
+	e := up.entries[i]
+	into := off - start - first
+	if into%e.size != 0 {
+		return e, false, nil
+	}
+	e.count -= into / e.size
+	end := off + e.count*e.size
+	last = last && i == len(up.entries)-1
+	switch fit := (to - off) / e.size; {
+	case fit < e.count:
+		e.count = fit - 1
+	case last:
+		e.count -= 2
+	default:
+		ok, err := l.goesOn(level, end, to)
+		if err != nil {
+			return e, false, err
+		}
+		if !ok {
+			e.count--
+		}
+	}
+	return e, e.count > 0, nil
+}
+
+// goesOn reports whether the node of a level that begins at off ends before
+// the offset to, and is not the last one.
+func (l *list) goesOn(level int, off, to int64) (bool, error) {
+	if off >= to {
+		return false, nil
+	}
+	up, start, last, err := l.nodeAt(level+1, off)
+	if err != nil {
+		return false, err
+	}
+	i, _ := up.find(off - start)
+	e := &up.entries[i]
+	last = last && i == len(up.entries)-1 && e.count == 1
+	return !last && e.size <= to-off, nil
+}
+
+// Runs calls fn with the chunk references of c, in order: of equal ones that
+// follow each other, as many as there are at once.
+func (c *Content) Runs(ctx context.Context, src SegmentGetter, fn func(r cas.Ref, n int64) error) error {
+	l := newList(ctx, src, c)
+	for off := int64(0); off < c.Size; {
+		n, _, _, err := l.nodeAt(0, off)
+		if err != nil {
+			return err
+		}
+		for i := range n.entries {
+			if err := fn(n.entries[i].ref(), n.entries[i].count); err != nil {
+				return err
+			}
+		}
+		off += n.size
+	}
+	return nil
+}
+
+// Refs calls fn with the chunk references of c, in order.
+func (c *Content) Refs(ctx context.Context, src SegmentGetter, fn func(cas.Ref) error) error {
+	return c.RefsFrom(ctx, src, 0, fn)
+}
+
+// RefsFrom calls fn with the chunk references of c but the first n, in order.
+func (c *Content) RefsFrom(ctx context.Context, src SegmentGetter, n int64, fn func(cas.Ref) error) error {
+	if n >= c.Chunks {
+		return nil
+	}
+	l := newList(ctx, src, c)
+	p, err := l.chunk(n)
+	for err == nil {
+		for ; p.i < len(p.n.entries); p.next() {
+			for range p.n.entries[p.i].count - p.k {
+				if err := fn(p.n.entries[p.i].ref()); err != nil {
+					return err
+				}
+			}
+		}
+		if p.off >= c.Size {
+			return nil
+		}
+		p, err = l.at(p.off)
+	}
+	return err
+}
+
+// chunk returns the position of the chunk number n.
+func (l *list) chunk(n int64) (position, error) {
+	leaf, start := l.inline, int64(0)
+	if leaf == nil {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		var err error
+		for leaf, err = l.top(); err == nil && leaf.level > 0; {
+			i, k, off := leaf.skip(&n)
+			start += off
+			n -= k * leaf.entries[i].chunks
+			start += k * leaf.entries[i].size
+			leaf, err = l.child(leaf, i, start)
+		}
+		if err != nil {
+			return position{}, err
+		}
+	}
+	i, k, off := leaf.skip(&n)
+	return position{leaf, i, k, start + off + k*leaf.entries[i].size}, nil
+}
+
+// skip returns the entry that holds the chunk number *n, in the how manieth of
+// its run, and where the entry begins. It takes what comes before the entry
+// off *n.
+func (nd *node) skip(n *int64) (i int, k, off int64) {
+	for i = range nd.entries {
+		e := &nd.entries[i]
+		if *n < e.count*e.chunks {
+			return i, *n / e.chunks, off
+		}
+		if i < len(nd.entries)-1 {
+			*n -= e.count * e.chunks
+			off += e.count * e.size
+		}
+	}
+	return i, 0, off
+}
+
+// Walk calls node with every segment of the chunk list of c, and refs with all
+// references, some at a time. What is there repeatedly may come once.
+func (c *Content) Walk(ctx context.Context, src SegmentGetter, node func(Segment) error, refs func([]cas.Ref) error) error {
+	w := &walker{ctx: ctx, src: src, node: node, refs: refs, seen: make(map[cas.Digest]bool)}
+	if c.Top.IsZero() {
+		return refs(c.Inline)
+	}
+	return w.walk(c.Height, []entry{c.top()})
+}
+
+// A walker walks over trees.
+type walker struct {
+	ctx  context.Context
+	src  SegmentGetter
+	node func(Segment) error
+	refs func([]cas.Ref) error
+	seen map[cas.Digest]bool // nodes, while they are not too many
+}
+
+// walk visits the nodes of a level that es refer to.
+func (w *walker) walk(level int, es []entry) error {
+	for len(es) > 0 {
+		var batch []entry
+		for ; len(es) > 0 && len(batch) < walkNodes; es = es[1:] {
+			d := es[0].digest
+			if w.seen[d] {
+				continue
+			}
+			if len(w.seen) < walkSeen {
+				w.seen[d] = true
+			}
+			batch = append(batch, es[0])
+		}
+		if len(batch) == 0 {
+			return nil
+		}
+		nodes, ps, err := getNodes(w.ctx, w.src, level, batch)
+		if err != nil {
+			return err
+		}
+		for i, n := range nodes {
+			if err := w.visit(n, ps[i]); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (w *walker) visit(n *node, p []byte) error {
+	if err := w.node(Segment{n.digest, p}); err != nil {
+		return err
+	}
+	if n.level > 0 {
+		return w.walk(n.level-1, n.entries)
+	}
+	refs := make([]cas.Ref, len(n.entries))
+	for i := range n.entries {
+		refs[i] = n.entries[i].ref()
+	}
+	return w.refs(refs)
+}
