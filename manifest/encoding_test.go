@@ -292,7 +292,7 @@ func TestDecodeRowNamesTheUnknown(t *testing.T) {
 		"field of a file":       {new(manifest.File), fileRow(field(tagBucket, 'b'), field(19, 1)), manifest.UnknownError{In: "file row", What: "field", Value: 19}},
 		// The unknown field may stand for one that is missing.
 		"field of a manifest": {new(manifest.Manifest), envelope('M', 1, field(15, 1), field(200, 1)), manifest.UnknownError{In: "manifest row", What: "field", Value: 200}},
-		"field of a home":     {new(manifest.Home), envelope('H', 1, field(4, 1)), manifest.UnknownError{In: "home", What: "field", Value: 4}},
+		"field of a home":     {new(manifest.Home), envelope('H', 1, field(7, 1)), manifest.UnknownError{In: "home", What: "field", Value: 7}},
 		"state":               {new(manifest.File), fileRow(field(tagState, 3)), manifest.UnknownError{In: "file row", What: "state", Value: 3}},
 		"state 256":           {new(manifest.File), fileRow(field(tagState, 0x80, 2)), manifest.UnknownError{In: "file row", What: "state", Value: 256}},
 	}

@@ -15,6 +15,11 @@ const (
 	tagFile     = 'F'
 	tagHome     = 'H'
 	tagSlot     = 'R'
+	tagUpload   = 'U'
+	tagGrant    = 'G'
+	tagAPIKey   = 'K'
+	tagSignKey  = 'Y'
+	tagOnce     = 'O'
 
 	// knownTags are those of all envelopes, whoever reads them.
 	knownTags = "MFHRSUGKYO"

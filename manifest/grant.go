@@ -62,3 +62,79 @@ type GrantChanges interface {
 	// moment, at most limit, and returns how many.
 	SweepGrants(ctx context.Context, before time.Time, limit int) (int, error)
 }
+
+// Tags of a grant.
+const (
+	gID = 1 + iota
+	gBucket
+	gOp
+	gFile
+	gManifest
+	gFolder
+	gName
+	gMaxSize
+	gTypes
+	gDisposition
+	gFilename
+	gIP
+	gMaxUses
+	gOwner
+	gRuled
+	gClaims
+	gCreatedAt
+	gExpiresAt
+
+	gLast = gExpiresAt
+)
+
+// AppendBinary appends the row's canonical encoding.
+func (g *Grant) AppendBinary(b []byte) ([]byte, error) {
+	e := encoder{bad: g.ID == ""}
+	e.id(gID, string(g.ID), grantPrefix)
+	e.str(gBucket, g.Bucket)
+	e.str(gOp, g.Op)
+	e.id(gFile, string(g.File), filePrefix)
+	e.id(gManifest, string(g.Manifest), versionPrefix)
+	e.str(gFolder, g.Folder)
+	e.str(gName, g.Name)
+	e.size(gMaxSize, g.MaxSize)
+	e.list(gTypes, g.Types)
+	e.str(gDisposition, g.Disposition)
+	e.str(gFilename, g.Filename)
+	e.str(gIP, g.IP)
+	e.size(gMaxUses, g.MaxUses)
+	e.str(gOwner, g.Owner)
+	e.flag(gRuled, g.Ruled)
+	e.bytes(gClaims, g.Claims)
+	e.time(gCreatedAt, g.CreatedAt)
+	e.time(gExpiresAt, g.ExpiresAt)
+	return e.end(b, tagGrant, "grant")
+}
+
+// UnmarshalBinary reads what AppendBinary wrote.
+func (g *Grant) UnmarshalBinary(p []byte) error {
+	d := newDecoder(p, tagGrant, "grant", gLast)
+	*g = Grant{}
+	g.ID = GrantID(d.id(gID, grantPrefix))
+	g.Bucket = d.str(gBucket)
+	g.Op = d.str(gOp)
+	g.File = FileID(d.id(gFile, filePrefix))
+	g.Manifest = VersionID(d.id(gManifest, versionPrefix))
+	g.Folder = d.str(gFolder)
+	g.Name = d.str(gName)
+	g.MaxSize = d.size(gMaxSize)
+	g.Types = d.list(gTypes)
+	g.Disposition = d.str(gDisposition)
+	g.Filename = d.str(gFilename)
+	g.IP = d.str(gIP)
+	g.MaxUses = d.size(gMaxUses)
+	g.Owner = d.str(gOwner)
+	g.Ruled = d.flag(gRuled)
+	g.Claims = d.bytes(gClaims)
+	g.CreatedAt = d.time(gCreatedAt)
+	g.ExpiresAt = d.time(gExpiresAt)
+	if g.ID == "" {
+		d.fail()
+	}
+	return d.end()
+}

@@ -53,24 +53,31 @@ const (
 	hBucket = 1 + iota
 	hMove
 	hFrom
+	hDomain
+	hBeen
+	hTo
 
-	hLast = hFrom
+	hLast = hTo
 )
 
 // AppendBinary appends the canonical encoding.
 func (h *Home) AppendBinary(b []byte) ([]byte, error) {
-	e := encoder{bad: h.Bucket == "" || h.Move == 0}
+	e := encoder{bad: h.Bucket == ""}
 	e.str(hBucket, h.Bucket)
 	e.num(hMove, h.Move)
 	e.str(hFrom, h.From)
+	e.str(hDomain, h.Domain)
+	e.list(hBeen, h.Been)
+	e.str(hTo, h.To)
 	return e.end(b, tagHome, "home")
 }
 
 // UnmarshalBinary reads what AppendBinary wrote.
 func (h *Home) UnmarshalBinary(p []byte) error {
 	d := newDecoder(p, tagHome, "home", hLast)
-	*h = Home{Bucket: d.str(hBucket), Move: d.num(hMove), From: d.str(hFrom)}
-	if h.Bucket == "" || h.Move == 0 {
+	*h = Home{Bucket: d.str(hBucket), Move: d.num(hMove), From: d.str(hFrom), Domain: d.str(hDomain),
+		Been: d.list(hBeen), To: d.str(hTo)}
+	if h.Bucket == "" {
 		d.fail()
 	}
 	return d.end()

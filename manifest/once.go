@@ -28,3 +28,33 @@ type OnceChanges interface {
 	// limit, and returns how many.
 	SweepOnces(ctx context.Context, before time.Time, limit int) (int, error)
 }
+
+// Tags of a Once.
+const (
+	oBucket = 1 + iota
+	oKey
+	oRequest
+	oManifest
+	oExpiresAt
+
+	oLast = oExpiresAt
+)
+
+// AppendBinary appends the row's canonical encoding.
+func (o *Once) AppendBinary(b []byte) ([]byte, error) {
+	e := encoder{}
+	e.str(oBucket, o.Bucket)
+	e.bytes(oKey, o.Key[:])
+	e.str(oRequest, o.Request)
+	e.id(oManifest, string(o.Manifest), versionPrefix)
+	e.time(oExpiresAt, o.ExpiresAt)
+	return e.end(b, tagOnce, "idempotency key")
+}
+
+// UnmarshalBinary reads what AppendBinary wrote.
+func (o *Once) UnmarshalBinary(p []byte) error {
+	d := newDecoder(p, tagOnce, "idempotency key", oLast)
+	*o = Once{Bucket: d.str(oBucket), Key: d.sum32(oKey), Request: d.str(oRequest),
+		Manifest: VersionID(d.id(oManifest, versionPrefix)), ExpiresAt: d.time(oExpiresAt)}
+	return d.end()
+}

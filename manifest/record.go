@@ -73,7 +73,7 @@ func (r *Record) encode() (typ byte, body []byte, err error) {
 		body = append(body, r.Doomed.Pack[:]...)
 		body = append(body, r.Doomed.Writer[:]...)
 		return recordDoomed, binary.AppendUvarint(body, r.Doomed.Serial), nil
-	case r.Home != nil:
+	case r.Home != nil && r.Home.Move > 0:
 		body, err = r.Home.AppendBinary(nil)
 		return recordHome, body, err
 	}
@@ -136,6 +136,7 @@ func decodeRecord(typ byte, body []byte) (r Record, err error) {
 	case recordHome:
 		r.Home = new(Home)
 		err = r.Home.UnmarshalBinary(body)
+		ok = r.Home.Move > 0
 	case 0:
 		ok = false
 	default:

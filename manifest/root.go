@@ -7,13 +7,13 @@ import (
 	"github.com/cairn-store/cairn/cas"
 )
 
-// A Root is what a row keeps alive: these segments, all that they lead to, and
-// these chunks.
+// A Root is what a row keeps alive: a segment with all that it leads to, or
+// chunks.
 type Root struct {
-	Version  VersionID // whose row it is, or
-	Upload   UploadID  // whose part
-	Segments []cas.Digest
-	Chunks   []cas.Ref
+	Version VersionID  // whose row it is, or
+	Upload  UploadID   // whose part
+	Top     cas.Digest // of a tree; zero for none
+	Chunks  []cas.Ref
 }
 
 // Roots are found by who collects what nobody needs any more.
@@ -26,10 +26,10 @@ type Roots interface {
 	Roots(ctx context.Context, domain string) iter.Seq2[*Root, error]
 }
 
-// Epochs are the counters of domains. All are durable.
+// Epochs are the counters of domains, and who relies on them.
 type Epochs interface {
 	// Epoch returns a domain's epoch, which begins with 0; NextEpoch raises it
-	// by one and returns it. Stamps of the chunk index are taken from it.
+	// by one, durably, and returns it. Stamps of the chunk index are taken from it.
 	Epoch(ctx context.Context, domain string) (uint64, error)
 	NextEpoch(ctx context.Context, domain string) (uint64, error)
 

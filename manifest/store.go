@@ -11,6 +11,10 @@ import (
 // the caller's. manifesttest.Run checks an implementation.
 type Store interface {
 	Rows
+	Found
+	Listings
+	Roots
+	Identities
 
 	// Files yields the files of a bucket that r chooses, of one moment.
 	Files(ctx context.Context, bucket string, r *Range) iter.Seq2[*File, error]
@@ -101,6 +105,13 @@ type Rows interface {
 // A Tx is a transaction of a Store; see Store.Update.
 type Tx interface {
 	Rows
+	Found
+	UploadChanges
+	GrantChanges
+	KeyChanges
+	ReceiptChanges
+	OnceChanges
+	DropHome(ctx context.Context, bucket string) error
 
 	Usage(ctx context.Context, bucket string) (Usage, error)
 	OwnerUsage(ctx context.Context, bucket, owner string) (Usage, error)
@@ -150,6 +161,8 @@ type Range struct {
 	State  State
 	Prefix string // of the path; only for active files
 	After  string // begin after this path, or ID
+
+	Versioned bool // only files of more than one version
 }
 
 // A Commit is what one Update changed.

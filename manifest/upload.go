@@ -3,6 +3,7 @@ package manifest
 import (
 	"context"
 	"iter"
+	"math"
 	"time"
 
 	"github.com/cairn-store/cairn/cas"
@@ -113,4 +114,136 @@ type UploadChanges interface {
 	// SweepUploads removes the expired uploads of a bucket whose time was over
 	// before a moment, at most limit, and returns how many.
 	SweepUploads(ctx context.Context, bucket string, before time.Time, limit int) (int, error)
+}
+
+// Tags of an upload.
+const (
+	uID = 1 + iota
+	uBucket
+	uWho
+	uDomain
+	uHeader
+	uName
+	uFolder
+	uTarget
+	uMIME
+	uMetadata
+	uTags
+	uOnConflict
+	uSkipUnchanged
+	uIfMatch
+	uDigests
+	uSums
+	uExpect
+	uChunker
+	uLength
+	uOffset
+	uHeld
+	uParts
+	uPartial
+	uJoins
+	uListed
+	uBases
+	uChunks
+	uLastChunk
+	uNewBytes
+	uStoredBytes
+	uReceived
+	uManifest
+	uExpired
+	uEvicted
+	uCreatedAt
+	uExpiresAt
+
+	uLast = uExpiresAt
+)
+
+// AppendBinary appends the row's canonical encoding. A length is kept one
+// higher, so that the one that is not known is left out.
+func (u *Upload) AppendBinary(b []byte) ([]byte, error) {
+	e := encoder{bad: u.ID == "" || u.Length < -1 || u.Length == math.MaxInt64}
+	e.id(uID, string(u.ID), uploadPrefix)
+	e.str(uBucket, u.Bucket)
+	e.str(uWho, u.Who)
+	e.str(uDomain, u.Domain)
+	e.str(uHeader, u.Header)
+	e.str(uName, u.Name)
+	e.str(uFolder, u.Folder)
+	e.id(uTarget, string(u.Target), filePrefix)
+	e.str(uMIME, u.MIMEType)
+	e.bytes(uMetadata, u.Metadata)
+	e.list(uTags, u.Tags)
+	e.str(uOnConflict, u.OnConflict)
+	e.flag(uSkipUnchanged, u.SkipUnchanged)
+	e.str(uIfMatch, u.IfMatch)
+	e.list(uDigests, u.Digests)
+	e.pairs(uSums, digestPairs(u.Sums))
+	e.pairs(uExpect, digestPairs(u.Expect))
+	e.str(uChunker, u.Chunker)
+	e.size(uLength, u.Length+1)
+	e.size(uOffset, u.Offset)
+	e.size(uHeld, u.Held)
+	e.num(uParts, u.Parts)
+	e.flag(uPartial, u.Partial)
+	e.uploadIDs(uJoins, u.Joins)
+	e.flag(uListed, u.Listed)
+	e.list(uBases, u.Bases)
+	e.size(uChunks, u.Chunks)
+	e.num(uLastChunk, uint64(u.LastChunk))
+	e.size(uNewBytes, u.NewBytes)
+	e.size(uStoredBytes, u.StoredBytes)
+	e.size(uReceived, u.Received)
+	e.id(uManifest, string(u.Manifest), versionPrefix)
+	e.flag(uExpired, u.Expired)
+	e.flag(uEvicted, u.Evicted)
+	e.time(uCreatedAt, u.CreatedAt)
+	e.time(uExpiresAt, u.ExpiresAt)
+	return e.end(b, tagUpload, "upload")
+}
+
+// UnmarshalBinary reads what AppendBinary wrote.
+func (u *Upload) UnmarshalBinary(p []byte) error {
+	d := newDecoder(p, tagUpload, "upload", uLast)
+	*u = Upload{}
+	u.ID = UploadID(d.id(uID, uploadPrefix))
+	u.Bucket = d.str(uBucket)
+	u.Who = d.str(uWho)
+	u.Domain = d.str(uDomain)
+	u.Header = d.str(uHeader)
+	u.Name = d.str(uName)
+	u.Folder = d.str(uFolder)
+	u.Target = FileID(d.id(uTarget, filePrefix))
+	u.MIMEType = d.str(uMIME)
+	u.Metadata = d.bytes(uMetadata)
+	u.Tags = d.list(uTags)
+	u.OnConflict = d.str(uOnConflict)
+	u.SkipUnchanged = d.flag(uSkipUnchanged)
+	u.IfMatch = d.str(uIfMatch)
+	u.Digests = d.list(uDigests)
+	u.Sums = d.digests(uSums)
+	u.Expect = d.digests(uExpect)
+	u.Chunker = d.str(uChunker)
+	u.Length = d.size(uLength) - 1
+	u.Offset = d.size(uOffset)
+	u.Held = d.size(uHeld)
+	u.Parts = d.num(uParts)
+	u.Partial = d.flag(uPartial)
+	u.Joins = d.uploadIDs(uJoins)
+	u.Listed = d.flag(uListed)
+	u.Bases = d.list(uBases)
+	u.Chunks = d.size(uChunks)
+	last := d.num(uLastChunk)
+	u.LastChunk = uint32(last)
+	u.NewBytes = d.size(uNewBytes)
+	u.StoredBytes = d.size(uStoredBytes)
+	u.Received = d.size(uReceived)
+	u.Manifest = VersionID(d.id(uManifest, versionPrefix))
+	u.Expired = d.flag(uExpired)
+	u.Evicted = d.flag(uEvicted)
+	u.CreatedAt = d.time(uCreatedAt)
+	u.ExpiresAt = d.time(uExpiresAt)
+	if u.ID == "" || last > math.MaxUint32 {
+		d.fail()
+	}
+	return d.end()
 }

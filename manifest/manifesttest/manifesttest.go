@@ -26,8 +26,12 @@ func Run(t *testing.T, open func(t *testing.T) manifest.Store, reopen func(t *te
 		"Rows": (*suite).rows, "Conflict": (*suite).conflict, "Rollback": (*suite).rollback, "Listing": (*suite).listing,
 		"Outbox": (*suite).outbox, "Counter": (*suite).counter, "Restore": (*suite).restore, "Segments": (*suite).segments,
 		"Values": (*suite).values, "Homes": (*suite).homes, "Marks": (*suite).marks,
+		"Uploads": (*suite).uploads, "UploadEnds": (*suite).uploadEnds, "UploadLists": (*suite).uploadLists,
+		"UploadSweep": (*suite).uploadSweep, "WhileYielding": (*suite).whileYielding, "Grants": (*suite).grants,
+		"GrantUses": (*suite).grantUses, "GrantSweeps": (*suite).grantSweeps, "Keys": (*suite).keys,
+		"Receipts": (*suite).receipts, "Onces": (*suite).onces, "Identity": (*suite).identity,
 	} {
-		t.Run(name, func(t *testing.T) { test(&suite{t, t.Context(), open(t), reopen}) })
+		t.Run(name, func(t *testing.T) { test(&suite{t, t.Context(), Twice(open(t)), reopen}) })
 	}
 }
 
@@ -38,7 +42,7 @@ type suite struct {
 	reopen func(t *testing.T, s manifest.Store) manifest.Store
 }
 
-func (s *suite) restart() { s.s = s.reopen(s.t, s.s) }
+func (s *suite) restart() { s.s = Twice(s.reopen(s.t, s.s)) }
 
 func (s *suite) update(fn func(tx manifest.Tx) error) *manifest.Commit {
 	s.t.Helper()

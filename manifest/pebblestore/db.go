@@ -28,6 +28,8 @@ import (
 // A DB is an open database: a manifest.Store, and a cas.Index for every
 // domain.
 type DB struct {
+	rows // of the database
+
 	db   *pebble.DB
 	fs   *waitFS
 	log  *slog.Logger
@@ -80,7 +82,7 @@ func Open(dir string, opts *Options) (*DB, error) {
 	if err != nil {
 		return nil, fmt.Errorf("pebblestore: open %s: %w", dir, openError(err))
 	}
-	d.db = db
+	d.db, d.rows = db, rows{d, db}
 	if err := d.start(); err != nil {
 		return nil, errors.Join(fmt.Errorf("pebblestore: open %s: %w", dir, err), db.Close())
 	}

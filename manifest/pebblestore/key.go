@@ -3,6 +3,7 @@ package pebblestore
 import (
 	"encoding/binary"
 	"fmt"
+	"strings"
 
 	"github.com/cairn-store/cairn/manifest"
 )
@@ -27,6 +28,23 @@ const (
 	keyValue   = 'Z' // kind, key → value
 	keyOutbox  = 'O' // number → commit whose records may not be in packs yet
 	keyGone    = 'X' // file or manifest → "" for those gone for good
+
+	keyUpload   = 'u' // bucket, upload → row
+	keyPart     = 'P' // upload, part number → references
+	keyRest     = 'R' // upload → bytes after its last whole chunk
+	keyHeld     = 'H' // bucket, hash of whose it is, upload → bytes held, of uploads under way
+	keyJoin     = 'J' // bucket, part, whole → "" for uploads under way that wait for parts
+	keyGrant    = 'g' // bucket, grant → row
+	keyUses     = 'n' // bucket, grant → uses
+	keySigned   = 'o' // hash of the signer, bucket, grant → ""
+	keyAPIKey   = 'k' // key → row
+	keySignKey  = 'y' // key → row
+	keyReceipt  = 'r' // scope, digest → time
+	keyOnce     = 'i' // bucket, key → row
+	keyHome     = 'h' // bucket → row
+	keyIdentity = 'I' // name → ID
+	keyWriter   = 'w' // domain, writer → its begin
+	keyExpiry   = 'E' // see expiry.go
 )
 
 // after returns the first key that does not begin with prefix.
@@ -62,6 +80,11 @@ func bucketKey(letter byte, bucket, rest string) []byte {
 	k := append([]byte{letter}, bucket...)
 	k = append(k, 0)
 	return append(k, rest...)
+}
+
+// splitBucket reads what bucketKey wrote after the letter.
+func splitBucket(k []byte) (bucket, rest string, ok bool) {
+	return strings.Cut(string(k), "\x00")
 }
 
 func outboxKey(seq uint64) []byte {

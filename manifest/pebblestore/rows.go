@@ -21,8 +21,6 @@ type rows struct {
 	r pebble.Reader
 }
 
-func (d *DB) rows() rows { return rows{d, d.db} }
-
 // decode reads the row under key.
 func (s rows) decode(key []byte, row encoding.BinaryUnmarshaler) error {
 	v, err := s.d.get(s.r, key)
@@ -102,37 +100,6 @@ func (s rows) usage(ctx context.Context, key []byte) (manifest.Usage, error) {
 		return manifest.Usage{}, err
 	}
 	return parseUsage(v)
-}
-
-// File implements manifest.Rows, and so do the methods below.
-func (d *DB) File(ctx context.Context, id manifest.FileID) (*manifest.File, error) {
-	return d.rows().File(ctx, id)
-}
-
-func (d *DB) FileByPath(ctx context.Context, bucket, path string) (*manifest.File, error) {
-	return d.rows().FileByPath(ctx, bucket, path)
-}
-
-func (d *DB) Manifest(ctx context.Context, id manifest.VersionID) (*manifest.Manifest, error) {
-	return d.rows().Manifest(ctx, id)
-}
-
-func (d *DB) Version(ctx context.Context, file manifest.FileID, n uint64) (*manifest.Manifest, error) {
-	return d.rows().Version(ctx, file, n)
-}
-
-func (d *DB) Versions(ctx context.Context, file manifest.FileID) iter.Seq2[*manifest.Manifest, error] {
-	return d.rows().Versions(ctx, file)
-}
-
-// Usage implements manifest.Store.
-func (d *DB) Usage(ctx context.Context, bucket string) (manifest.Usage, error) {
-	return d.rows().Usage(ctx, bucket)
-}
-
-// OwnerUsage implements manifest.Store.
-func (d *DB) OwnerUsage(ctx context.Context, bucket, owner string) (manifest.Usage, error) {
-	return d.rows().OwnerUsage(ctx, bucket, owner)
 }
 
 // Files implements manifest.Store.

@@ -37,21 +37,6 @@ func (s rows) ValuesAt(ctx context.Context, kind string, keys []string) ([][]byt
 	return out, nil
 }
 
-// ValuesAt implements manifest.Store.
-func (d *DB) ValuesAt(ctx context.Context, kind string, keys []string) ([][]byte, error) {
-	return d.rows().ValuesAt(ctx, kind, keys)
-}
-
-// Value implements manifest.Store.
-func (d *DB) Value(ctx context.Context, kind, key string) ([]byte, error) {
-	return d.rows().Value(ctx, kind, key)
-}
-
-// Values implements manifest.Store.
-func (d *DB) Values(ctx context.Context, kind, prefix string) iter.Seq2[manifest.Value, error] {
-	return d.rows().Values(ctx, kind, prefix)
-}
-
 func (s rows) Values(ctx context.Context, kind, prefix string) iter.Seq2[manifest.Value, error] {
 	return func(yield func(manifest.Value, error) bool) {
 		from := bucketKey(keyValue, kind, prefix)

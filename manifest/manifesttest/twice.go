@@ -1,0 +1,28 @@
+package manifesttest
+
+import (
+	"context"
+	"errors"
+
+	"github.com/cairn-store/cairn/manifest"
+)
+
+// Twice returns s with every function of Update run twice: the first time its
+// writes are given up, as a store does that finds a conflict with another
+// transaction at its end.
+func Twice(s manifest.Store) manifest.Store { return twice{s} }
+
+type twice struct{ manifest.Store }
+
+var errGivenUp = errors.New("given up, to be run again")
+
+func (t twice) Update(ctx context.Context, fn func(manifest.Tx) error) (*manifest.Commit, error) {
+	_, err := t.Store.Update(ctx, func(tx manifest.Tx) error {
+		fn(tx) // what it returns now does not count
+		return errGivenUp
+	})
+	if !errors.Is(err, errGivenUp) {
+		return nil, err
+	}
+	return t.Store.Update(ctx, fn)
+}

@@ -1,0 +1,69 @@
+package pebblestore
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+)
+
+// Rows that expire are listed by their time under keyExpiry: a letter, what
+// the rows that are swept together have in common, the time, and the rest of
+// the row's key. Who writes a row in place of another drops the entry of that.
+
+// expiryKey is the key of an entry.
+func expiryKey(list byte, scope []byte, at time.Time, rest []byte) []byte {
+	k := expiryPrefix(list, scope)
+	k = binary.BigEndian.AppendUint64(k, millis(at))
+	return append(k, rest...)
+}
+
+func expiryPrefix(list byte, scope []byte) []byte {
+	return append([]byte{keyExpiry, list}, scope...)
+}
+
+// millis is a time in milliseconds, 0 for those before 1970.
+func millis(t time.Time) uint64 { return uint64(max(t.UnixMilli(), 0)) }
+
+// over returns the times and the rests of the keys of a list whose time was over before a
+// moment, those over longest first, at most limit.
+func (s rows) over(list byte, scope []byte, before time.Time, limit int) (rests [][]byte, err error) {
+	prefix := expiryPrefix(list, scope)
+	end := binary.BigEndian.AppendUint64(bytes.Clone(prefix), millis(before))
+	it, err := s.r.NewIter(&pebble.IterOptions{LowerBound: prefix, UpperBound: end})
+	if err != nil {
+		return nil, fmt.Errorf("pebblestore: %w", err)
+	}
+	defer it.Close()
+	for ok := it.First(); ok && len(rests) < limit; ok = it.Next() {
+		k := it.Key()[len(prefix):]
+		if len(k) < 8 {
+			return nil, fmt.Errorf("pebblestore: damaged expiry entry %x", it.Key())
+		}
+		rests = append(rests, bytes.Clone(k))
+	}
+	if err := it.Error(); err != nil {
+		return nil, fmt.Errorf("pebblestore: %w", err)
+	}
+	return rests, nil
+}
+
+// sweep drops the rows of a list whose time was over before a moment, at most
+// limit, and returns how many.
+func (t *tx) sweep(list byte, scope []byte, before time.Time, limit int, drop func(rest []byte) error) (int, error) {
+	over, err := t.over(list, scope, before, limit)
+	if err != nil {
+		return 0, err
+	}
+	for _, k := range over {
+		if err := t.b.Delete(append(expiryPrefix(list, scope), k...), nil); err != nil {
+			return 0, err
+		}
+		if err := drop(k[8:]); err != nil {
+			return 0, err
+		}
+	}
+	return len(over), nil
+}

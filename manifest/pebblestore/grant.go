@@ -1,0 +1,124 @@
+package pebblestore
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io/fs"
+	"iter"
+	"time"
+
+	"github.com/cairn-store/cairn/manifest"
+)
+
+func grantKey(letter byte, bucket string, id manifest.GrantID) []byte {
+	return bucketKey(letter, bucket, string(id))
+}
+
+// signedKey leads to a grant from who has signed it.
+func signedKey(owner string, rest []byte) []byte {
+	sum := sha256.Sum256([]byte(owner))
+	return append(append([]byte{keySigned}, sum[:16]...), rest...)
+}
+
+// Grant implements manifest.Grants, and so does Grants.
+func (s rows) Grant(ctx context.Context, bucket string, id manifest.GrantID) (*manifest.Grant, error) {
+	g := new(manifest.Grant)
+	if err := s.decode(grantKey(keyGrant, bucket, id), g); err != nil {
+		return nil, fmt.Errorf("grant %s: %w", id, err)
+	}
+	return g, ctx.Err()
+}
+
+func (s rows) Grants(ctx context.Context, bucket, owner string) iter.Seq2[*manifest.Grant, error] {
+	prefix := bucketKey(keyGrant, bucket, "")
+	if owner != "" {
+		prefix = signedKey(owner, bucketScope(bucket))
+	}
+	return scanOf(ctx, s.r, prefix, prefix, func(k, v []byte) (*manifest.Grant, error) {
+		if owner != "" {
+			return s.Grant(ctx, bucket, manifest.GrantID(k[len(prefix):]))
+		}
+		g := new(manifest.Grant)
+		if err := g.UnmarshalBinary(v); err != nil {
+			return nil, fmt.Errorf("grant %s: %w", k[len(prefix):], err)
+		}
+		return g, nil
+	})
+}
+
+// PutGrant implements manifest.GrantChanges, and so do the methods below.
+func (t *tx) PutGrant(ctx context.Context, g *manifest.Grant) error {
+	key := grantKey(keyGrant, g.Bucket, g.ID)
+	t.b.Set(expiryKey(keyGrant, nil, g.ExpiresAt, key[1:]), nil, nil)
+	t.b.Set(signedKey(g.Owner, key[1:]), nil, nil)
+	return t.put(key, g)
+}
+
+func (t *tx) UseGrant(ctx context.Context, bucket string, id manifest.GrantID) (int64, error) {
+	if _, err := t.d.get(t.b, grantKey(keyGrant, bucket, id)); err != nil {
+		return 0, fmt.Errorf("grant %s: %w", id, err)
+	}
+	var n uint64
+	key := grantKey(keyUses, bucket, id)
+	v, err := t.d.get(t.b, key)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+	case err != nil:
+		return 0, err
+	default:
+		ns, ok := uvarints(v, 1)
+		if !ok {
+			return 0, fmt.Errorf("pebblestore: damaged uses of grant %s: %x", id, v)
+		}
+		n = ns[0]
+	}
+	n++
+	return int64(n), t.b.Set(key, binary.AppendUvarint(nil, n), nil)
+}
+
+func (t *tx) DropGrant(ctx context.Context, bucket string, id manifest.GrantID) error {
+	g, err := t.Grant(ctx, bucket, id)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	key := grantKey(keyGrant, bucket, id)
+	t.b.Delete(expiryKey(keyGrant, nil, g.ExpiresAt, key[1:]), nil)
+	t.b.Delete(signedKey(g.Owner, key[1:]), nil)
+	t.b.Delete(grantKey(keyUses, bucket, id), nil)
+	return t.b.Delete(key, nil)
+}
+
+// dropGrantAt drops the grant whose key, but for the letter, is rest.
+func (t *tx) dropGrantAt(ctx context.Context, rest []byte) error {
+	bucket, id, ok := splitBucket(rest)
+	if !ok {
+		return fmt.Errorf("pebblestore: damaged entry of a grant %x", rest)
+	}
+	return t.DropGrant(ctx, bucket, manifest.GrantID(id))
+}
+
+func (t *tx) DropGrantsOf(ctx context.Context, owner string, limit int) (n int, err error) {
+	prefix := signedKey(owner, nil)
+	for rest, err := range scanOf(ctx, t.b, prefix, prefix, func(k, _ []byte) ([]byte, error) {
+		return append([]byte(nil), k[len(prefix):]...), nil
+	}) {
+		if err != nil || n == limit {
+			return n, err
+		}
+		if err := t.dropGrantAt(ctx, rest); err != nil {
+			return n, err
+		}
+		n++
+	}
+	return n, nil
+}
+
+func (t *tx) SweepGrants(ctx context.Context, before time.Time, limit int) (int, error) {
+	return t.sweep(keyGrant, nil, before, limit, func(rest []byte) error { return t.dropGrantAt(ctx, rest) })
+}

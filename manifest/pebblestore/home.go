@@ -1,0 +1,35 @@
+package pebblestore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+
+	"github.com/cairn-store/cairn/manifest"
+)
+
+func homeKey(bucket string) []byte { return append([]byte{keyHome}, bucket...) }
+
+// Home implements manifest.Homes.
+func (s rows) Home(ctx context.Context, bucket string) (*manifest.Home, error) {
+	h := new(manifest.Home)
+	err := s.decode(homeKey(bucket), h)
+	if errors.Is(err, fs.ErrNotExist) {
+		return &manifest.Home{Bucket: bucket}, ctx.Err()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("home of bucket %q: %w", bucket, err)
+	}
+	return h, ctx.Err()
+}
+
+// Homes implements manifest.Homes.
+func (s rows) Homes(ctx context.Context) ([]*manifest.Home, error) {
+	return all(ctx, s, keyHome, func() *manifest.Home { return new(manifest.Home) })
+}
+
+// DropHome implements manifest.HomeChanges.
+func (t *tx) DropHome(ctx context.Context, bucket string) error {
+	return t.b.Delete(homeKey(bucket), nil)
+}

@@ -1,0 +1,162 @@
+package pebblestore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"iter"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"github.com/cairn-store/cairn/manifest"
+)
+
+// moment yields what seq makes of the rows of one moment: the one in which
+// iteration begins.
+func moment[E any](d *DB, seq func(s rows) iter.Seq2[E, error]) iter.Seq2[E, error] {
+	return func(yield func(E, error) bool) {
+		snap := d.db.NewSnapshot()
+		defer snap.Close()
+		for e, err := range seq(rows{d, snap}) {
+			if !yield(e, err) || err != nil {
+				return
+			}
+		}
+	}
+}
+
+// List implements manifest.Listings, and so do the methods below.
+func (d *DB) List(ctx context.Context, bucket string, r *manifest.Range) iter.Seq2[*manifest.Listed, error] {
+	if r == nil {
+		r = &manifest.Range{}
+	}
+	return moment(d, func(s rows) iter.Seq2[*manifest.Listed, error] { return s.list(ctx, bucket, r) })
+}
+
+func (s rows) list(ctx context.Context, bucket string, r *manifest.Range) iter.Seq2[*manifest.Listed, error] {
+	letter, prefix := byte(keyName), r.Prefix
+	if r.State != manifest.Active {
+		letter, prefix = keyHidden, ""
+	}
+	base, from := bucketKey(letter, bucket, prefix), bucketKey(letter, bucket, prefix)
+	if r.After != "" && r.After >= prefix {
+		from = append(bucketKey(letter, bucket, r.After), 0)
+	}
+	bare := len(bucketKey(letter, bucket, ""))
+	found := scanOf(ctx, s.r, base, from, func(k, v []byte) (*manifest.Listed, error) {
+		l := &manifest.Listed{Key: string(k[bare:])}
+		id := manifest.FileID(v)
+		if letter == keyHidden {
+			id = manifest.FileID(l.Key)
+		}
+		f, err := s.File(ctx, id)
+		if err != nil || f.State != r.State || r.Versioned && f.Versions < 2 {
+			return nil, err
+		}
+		l.File = f
+		if l.Current, err = s.Manifest(ctx, f.Current); errors.Is(err, fs.ErrNotExist) {
+			l.Current, err = nil, nil
+		}
+		return l, err
+	})
+	return func(yield func(*manifest.Listed, error) bool) {
+		for l, err := range found {
+			if l == nil && err == nil {
+				continue
+			}
+			if !yield(l, err) {
+				return
+			}
+		}
+	}
+}
+
+func (d *DB) AllFiles(ctx context.Context) iter.Seq2[*manifest.File, error] {
+	return d.allFiles(ctx) // one iterator is of one moment
+}
+
+func (s rows) allFiles(ctx context.Context) iter.Seq2[*manifest.File, error] {
+	prefix := []byte{keyFile}
+	return scanOf(ctx, s.r, prefix, prefix, func(k, v []byte) (*manifest.File, error) {
+		f := new(manifest.File)
+		if err := f.UnmarshalBinary(v); err != nil {
+			return nil, fmt.Errorf("file %s: %w", k[1:], err)
+		}
+		return f, nil
+	})
+}
+
+func (d *DB) AllRows(ctx context.Context, bucket string) iter.Seq2[*manifest.Row, error] {
+	return moment(d, func(s rows) iter.Seq2[*manifest.Row, error] { return s.allRows(ctx, bucket) })
+}
+
+func (s rows) allRows(ctx context.Context, bucket string) iter.Seq2[*manifest.Row, error] {
+	return func(yield func(*manifest.Row, error) bool) {
+		it, err := s.r.NewIter(&pebble.IterOptions{LowerBound: []byte{keyVersion}, UpperBound: []byte{keyVersion + 1}})
+		if err != nil {
+			yield(nil, fmt.Errorf("pebblestore: %w", err))
+			return
+		}
+		defer it.Close()
+		for f, err := range s.allFiles(ctx) {
+			if err != nil {
+				yield(nil, err)
+				return
+			}
+			if bucket != "" && f.Bucket != bucket {
+				continue
+			}
+			if !s.versionsOf(ctx, it, f, yield) {
+				return
+			}
+		}
+	}
+}
+
+// versionsOf yields the versions of a file that it, which is over all of them,
+// finds. It reports whether more is asked for.
+func (s rows) versionsOf(ctx context.Context, it *pebble.Iterator, f *manifest.File, yield func(*manifest.Row, error) bool) bool {
+	prefix := append([]byte{keyVersion}, f.ID...)
+	any := false
+	for ok := it.SeekLT(after(prefix)); ok && len(it.Key()) == len(prefix)+8 && string(it.Key()[:len(prefix)]) == string(prefix); ok = it.Prev() {
+		any = true
+		m, err := s.Manifest(ctx, manifest.VersionID(it.Value()))
+		if err != nil {
+			yield(nil, err)
+			return false
+		}
+		if !yield(&manifest.Row{File: f, Manifest: m}, nil) {
+			return false
+		}
+	}
+	if err := it.Error(); err != nil {
+		yield(nil, fmt.Errorf("pebblestore: %w", err))
+		return false
+	}
+	return any || yield(&manifest.Row{File: f}, nil)
+}
+
+func (d *DB) TrashedBefore(ctx context.Context, bucket string, before time.Time, limit int) ([]*manifest.File, error) {
+	prefix := bucketKey(keyHidden, bucket, "")
+	var out []*manifest.File
+	for id, err := range scanOf(ctx, d.r, prefix, prefix, func(k, _ []byte) (manifest.FileID, error) {
+		return manifest.FileID(k[len(prefix):]), nil
+	}) {
+		if err != nil || len(out) == limit {
+			return out, err
+		}
+		f, err := d.File(ctx, id)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // purged meanwhile
+		}
+		if err != nil {
+			return nil, err
+		}
+		if f.State == manifest.Trashed && f.DeletedAt.Before(before) {
+			out = append(out, f)
+		}
+	}
+	return out, nil
+}

@@ -1,0 +1,285 @@
+package pebblestore
+
+import (
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io/fs"
+	"iter"
+	"slices"
+	"time"
+
+	"github.com/cairn-store/cairn/cas"
+	"github.com/cairn-store/cairn/manifest"
+)
+
+// Lists of uploads by their time, under keyExpiry.
+const (
+	listUploads = keyUpload // that have not expired
+	listExpired = 'x'       // that have
+)
+
+func uploadKey(bucket string, id manifest.UploadID) []byte {
+	return bucketKey(keyUpload, bucket, string(id))
+}
+
+func partsKey(id manifest.UploadID) []byte { return append([]byte{keyPart}, id...) }
+
+func partKey(id manifest.UploadID, n uint64) []byte {
+	return binary.BigEndian.AppendUint64(partsKey(id), n)
+}
+
+func restKey(id manifest.UploadID) []byte { return append([]byte{keyRest}, id...) }
+
+// heldKey leads to an upload under way from whose it is.
+func heldKey(bucket, who string, id manifest.UploadID) []byte {
+	sum := sha256.Sum256([]byte(who))
+	return append(append(bucketKey(keyHeld, bucket, ""), sum[:16]...), id...)
+}
+
+// joinKey leads to an upload under way from a part that it waits for.
+func joinKey(bucket string, part, whole manifest.UploadID) []byte {
+	return bucketKey(keyJoin, bucket, string(part)+string(whole))
+}
+
+// expiryOf is the entry of an upload in the lists by time.
+func expiryOf(u *manifest.Upload) []byte {
+	list := byte(listUploads)
+	if u.Expired {
+		list = listExpired
+	}
+	return expiryKey(list, bucketScope(u.Bucket), u.ExpiresAt, []byte(u.ID))
+}
+
+func bucketScope(bucket string) []byte { return append([]byte(bucket), 0) }
+
+// Upload implements manifest.Uploads, and so do the methods below.
+func (s rows) Upload(ctx context.Context, bucket string, id manifest.UploadID) (*manifest.Upload, error) {
+	u := new(manifest.Upload)
+	if err := s.decode(uploadKey(bucket, id), u); err != nil {
+		return nil, fmt.Errorf("upload %s: %w", id, err)
+	}
+	return u, ctx.Err()
+}
+
+func (s rows) UploadParts(ctx context.Context, id manifest.UploadID, from uint64) iter.Seq2[[]cas.Ref, error] {
+	return scanOf(ctx, s.r, partsKey(id), partKey(id, from), func(_, v []byte) ([]cas.Ref, error) {
+		refs, err := manifest.ParseRefs(v)
+		if err != nil {
+			return nil, fmt.Errorf("part of upload %s: %w", id, err)
+		}
+		return refs, nil
+	})
+}
+
+func (s rows) UploadRest(ctx context.Context, id manifest.UploadID) ([]byte, error) {
+	v, err := s.d.get(s.r, restKey(id))
+	if errors.Is(err, fs.ErrNotExist) {
+		err = nil
+	}
+	return v, cmp.Or(err, ctx.Err())
+}
+
+func (s rows) UploadsUnderWay(ctx context.Context, bucket string) iter.Seq2[*manifest.Upload, error] {
+	prefix := bucketKey(keyUpload, bucket, "")
+	all := scanOf(ctx, s.r, prefix, prefix, func(k, v []byte) (*manifest.Upload, error) {
+		u := new(manifest.Upload)
+		if err := u.UnmarshalBinary(v); err != nil {
+			return nil, fmt.Errorf("upload %s: %w", k[len(prefix):], err)
+		}
+		return u, nil
+	})
+	return func(yield func(*manifest.Upload, error) bool) {
+		for u, err := range all {
+			if err == nil && !u.UnderWay() {
+				continue
+			}
+			if !yield(u, err) {
+				return
+			}
+		}
+	}
+}
+
+func (s rows) UploadsHeld(ctx context.Context, bucket, who string) (h manifest.Holding, err error) {
+	err = s.eachHeld(ctx, bucket, who, func(_ manifest.UploadID, held int64) error {
+		h.Uploads++
+		h.Bytes += held
+		return nil
+	})
+	return h, err
+}
+
+// eachHeld calls fn with the uploads under way of a principal.
+func (s rows) eachHeld(ctx context.Context, bucket, who string, fn func(id manifest.UploadID, held int64) error) error {
+	prefix := heldKey(bucket, who, "")
+	type entry struct {
+		id   manifest.UploadID
+		held int64
+	}
+	for e, err := range scanOf(ctx, s.r, prefix, prefix, func(k, v []byte) (entry, error) {
+		n, ok := uvarints(v, 1)
+		if !ok {
+			return entry{}, fmt.Errorf("pebblestore: damaged entry of an upload %x", k)
+		}
+		return entry{manifest.UploadID(k[len(prefix):]), int64(n[0])}, nil
+	}) {
+		if err == nil {
+			err = fn(e.id, e.held)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s rows) UploadsOf(ctx context.Context, bucket, who string, limit int) ([]*manifest.Upload, error) {
+	var us []*manifest.Upload
+	err := s.eachHeld(ctx, bucket, who, func(id manifest.UploadID, held int64) error {
+		if held == 0 {
+			return nil
+		}
+		u, err := s.Upload(ctx, bucket, id)
+		us = append(us, u)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	slices.SortFunc(us, func(a, b *manifest.Upload) int {
+		return cmp.Or(a.ExpiresAt.Compare(b.ExpiresAt), cmp.Compare(a.ID, b.ID))
+	})
+	return us[:min(len(us), limit)], nil
+}
+
+func (s rows) UploadsWaiting(ctx context.Context, bucket string, part, after manifest.UploadID, limit int) ([]*manifest.Upload, error) {
+	prefix := joinKey(bucket, part, "")
+	var us []*manifest.Upload
+	for id, err := range scanOf(ctx, s.r, prefix, append(joinKey(bucket, part, after), 0), func(k, _ []byte) (manifest.UploadID, error) {
+		return manifest.UploadID(k[len(prefix):]), nil
+	}) {
+		if err != nil {
+			return nil, err
+		}
+		if len(us) == limit {
+			break
+		}
+		u, err := s.Upload(ctx, bucket, id)
+		if err != nil {
+			return nil, err
+		}
+		us = append(us, u)
+	}
+	return us, nil
+}
+
+func (s rows) UploadsOver(ctx context.Context, bucket string, before time.Time, limit int) ([]*manifest.Upload, error) {
+	over, err := s.over(listUploads, bucketScope(bucket), before, limit)
+	if err != nil {
+		return nil, err
+	}
+	us := make([]*manifest.Upload, len(over))
+	for i, k := range over {
+		if us[i], err = s.Upload(ctx, bucket, manifest.UploadID(k[8:])); err != nil {
+			return nil, err
+		}
+	}
+	return us, nil
+}
+
+// PutUpload implements manifest.UploadChanges, and so do the methods below.
+func (t *tx) PutUpload(ctx context.Context, u *manifest.Upload) error {
+	old, err := t.Upload(ctx, u.Bucket, u.ID)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if old != nil {
+		if err := t.unlistUpload(old, u); err != nil {
+			return err
+		}
+	}
+	if err := t.b.Set(expiryOf(u), nil, nil); err != nil {
+		return err
+	}
+	if err := t.put(uploadKey(u.Bucket, u.ID), u); err != nil {
+		return err
+	}
+	if !u.UnderWay() {
+		return t.dropParts(u.ID)
+	}
+	if old == nil || !old.UnderWay() || !slices.Equal(old.Joins, u.Joins) {
+		for _, part := range u.Joins {
+			if err := t.b.Set(joinKey(u.Bucket, part, u.ID), nil, nil); err != nil {
+				return err
+			}
+		}
+	}
+	return t.b.Set(heldKey(u.Bucket, u.Who, u.ID), binary.AppendUvarint(nil, uint64(u.Held)), nil)
+}
+
+// unlistUpload takes an upload out of the lists that lead to it, but for those
+// that now, if it is not nil, stands in at the same places.
+func (t *tx) unlistUpload(old, now *manifest.Upload) error {
+	err := t.b.Delete(expiryOf(old), nil)
+	if err != nil || !old.UnderWay() {
+		return err
+	}
+	if err := t.b.Delete(heldKey(old.Bucket, old.Who, old.ID), nil); err != nil {
+		return err
+	}
+	if now != nil && now.UnderWay() && slices.Equal(old.Joins, now.Joins) {
+		return nil
+	}
+	for _, part := range old.Joins {
+		if err := t.b.Delete(joinKey(old.Bucket, part, old.ID), nil); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (t *tx) dropParts(id manifest.UploadID) error {
+	prefix := partsKey(id)
+	if err := t.b.DeleteRange(prefix, after(prefix), nil); err != nil {
+		return err
+	}
+	return t.b.Delete(restKey(id), nil)
+}
+
+func (t *tx) PutPart(ctx context.Context, id manifest.UploadID, n uint64, refs []cas.Ref) error {
+	return t.b.Set(partKey(id, n), manifest.AppendRefs(nil, refs), nil)
+}
+
+func (t *tx) PutRest(ctx context.Context, id manifest.UploadID, rest []byte) error {
+	if len(rest) == 0 {
+		return t.b.Delete(restKey(id), nil)
+	}
+	return t.b.Set(restKey(id), rest, nil)
+}
+
+func (t *tx) DropUpload(ctx context.Context, bucket string, id manifest.UploadID) error {
+	old, err := t.Upload(ctx, bucket, id)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if err := t.unlistUpload(old, nil); err != nil {
+		return err
+	}
+	if err := t.b.Delete(uploadKey(bucket, id), nil); err != nil {
+		return err
+	}
+	return t.dropParts(id)
+}
+
+func (t *tx) SweepUploads(ctx context.Context, bucket string, before time.Time, limit int) (int, error) {
+	return t.sweep(listExpired, bucketScope(bucket), before, limit, func(id []byte) error {
+		return t.DropUpload(ctx, bucket, manifest.UploadID(id))
+	})
+}
