@@ -15,9 +15,10 @@ TOOLS ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/cairn
 VERSITYGW_VERSION := v1.8.0
 CLIENTS := api/clienttest/node_modules/.package-lock.json
 VERSITYGW := $(TOOLS)/versitygw-$(VERSITYGW_VERSION)/versitygw
+POSTGRES = $(or $(CAIRN_POSTGRES),$(shell dirname $$(readlink -f $$(command -v postgres || ls -v /usr/lib/postgresql/*/bin/postgres 2>/dev/null | tail -n 1) /dev/null | head -n 1)))
 NGINX = $(shell PATH=$$PATH:/usr/sbin command -v nginx)
 
-.PHONY: all build run check test soak vet cross fmt nginx clean
+.PHONY: all build run check test soak vet cross fmt nginx postgres clean
 
 all: build
 
@@ -34,15 +35,16 @@ vet:
 	$(GO) vet ./...
 
 check: fmt vet build
+	@test -x $(POSTGRES)/postgres || echo "no PostgreSQL (Debian: apt-get install postgresql): the tests with it are left out"
 	$(GO) test ./...
 
 # Everything: needs a C compiler for the race detector, and the network for
 # the static checker.
-test: fmt vet cross build nginx $(VERSITYGW) $(CLIENTS)
-	@echo "make test: uses Go and a C compiler (race detector); fetches $(STATICCHECK) and versitygw $(VERSITYGW_VERSION) through the Go module proxy; Node, with upload clients and the TypeScript client's tools from npm"
+test: fmt vet cross build nginx postgres $(VERSITYGW) $(CLIENTS)
+	@echo "make test: uses Go and a C compiler (race detector); fetches $(STATICCHECK) and versitygw $(VERSITYGW_VERSION) through the Go module proxy; PostgreSQL (Debian's packages); Node, with upload clients and the TypeScript client's tools from npm"
 	@command -v cc >/dev/null || { echo "no C compiler: install gcc or clang (Debian: apt-get install gcc)"; exit 1; }
 	$(GO) run $(STATICCHECK) ./...
-	CAIRN_CLIENTS=1 CAIRN_NGINX=$(NGINX) CAIRN_VERSITYGW=$(VERSITYGW) $(GO) test -race ./...
+	CAIRN_CLIENTS=1 CAIRN_NGINX=$(NGINX) CAIRN_POSTGRES=$(POSTGRES) CAIRN_VERSITYGW=$(VERSITYGW) $(GO) test -race ./...
 	api/client/js/check.sh test
 
 # Builds and vets for every supported platform; the tests run on this one.
@@ -54,9 +56,9 @@ cross:
 	done
 
 # Long runs: more seeds, more crash points, more kills.
-soak: build nginx $(VERSITYGW) $(CLIENTS)
+soak: build nginx postgres $(VERSITYGW) $(CLIENTS)
 	@command -v chromium >/dev/null || { apt-get update && apt-get install -y --no-install-recommends chromium; }
-	CAIRN_CLIENTS=1 CAIRN_NGINX=$(NGINX) CAIRN_BROWSER=$$(command -v chromium) CAIRN_VERSITYGW=$(VERSITYGW) CAIRN_SOAK=$${CAIRN_SOAK:-20} $(GO) test -count=1 -timeout 60m ./...
+	CAIRN_CLIENTS=1 CAIRN_NGINX=$(NGINX) CAIRN_POSTGRES=$(POSTGRES) CAIRN_BROWSER=$$(command -v chromium) CAIRN_VERSITYGW=$(VERSITYGW) CAIRN_SOAK=$${CAIRN_SOAK:-20} $(GO) test -count=1 -timeout 60m ./...
 	api/client/js/check.sh soak
 
 # An S3 service for the tests, built once.
@@ -67,6 +69,11 @@ $(VERSITYGW):
 nginx:
 	@test -n "$(NGINX)" || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends nginx-light >/dev/null; } || \
 		echo "no nginx, and no apt-get that could install it: the tests with it are left out"
+
+# A server for the tests of pgstore, which start one of their own.
+postgres:
+	@test -x $(POSTGRES)/postgres || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends postgresql >/dev/null; } || \
+		{ echo "no PostgreSQL, and no apt-get that could install it: set CAIRN_POSTGRES to the directory of its binaries"; exit 1; }
 
 # Upload clients of others, as their lock file names them.
 $(CLIENTS): api/clienttest/package-lock.json

@@ -36,6 +36,7 @@ var allowed = map[string][]string{
 	"cas/diskcache":         {"cas"},
 	"manifest":              {"cas", "chunker"},
 	"manifest/pebblestore":  {"manifest", "cas", "backend"},
+	"manifest/pgstore":      {"manifest", "cas"},
 	"manifest/manifesttest": {"manifest", "cas"},
 	"buckets":               {"manifest", "cas", "chunker", "backend", "buckets/rules", "buckets/schema"},
 	"buckets/rules":         {},
@@ -52,12 +53,14 @@ var allowed = map[string][]string{
 	"bench":                 {},
 	"internal/arch":         {},
 	"internal/crashfs":      {"backend/diskbackend"},
+	"internal/pgtest":       {},
 	"internal/s3test":       {"backend/s3backend"},
 }
 
 // only lists who may know of what is kept behind one door.
 var only = map[string][]string{
 	"github.com/cockroachdb/pebble": {"manifest/pebblestore", "internal/crashfs"},
+	"github.com/jackc/pgx":          {"manifest/pgstore", "internal/pgtest"},
 	"cel.dev/cel-go":                {"buckets/rules"},
 	"github.com/go-jose":            {"api/auth"},
 	"net/http":                      {"api", "api/auth", "api/tus", "api/rufh", "api/client", "api/doctor", "cmd/cairn", "backend/s3backend", "internal/s3test", "bench"},

@@ -1,0 +1,205 @@
+// Package pgtest gives tests databases of a PostgreSQL server: of one that it
+// starts for the test binary, or of one that the environment names.
+//
+//	CAIRN_POSTGRES      directory of the binaries, where they are neither in PATH nor where Debian has them
+//	CAIRN_POSTGRES_URL  a running server, which may be one that speaks PostgreSQL's protocol
+package pgtest
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"net/url"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+const urlVariable = "CAIRN_POSTGRES_URL"
+
+// Main runs the tests of m beside a server, which ends with them: it is to be
+// called by TestMain, which exits with what it returns. Without binaries of
+// PostgreSQL the tests that ask for a Database are skipped, unless
+// CAIRN_POSTGRES names some.
+func Main(m *testing.M) int {
+	if os.Getenv(urlVariable) != "" {
+		return m.Run()
+	}
+	bin, err := binaries()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "pgtest:", err)
+		return 1
+	}
+	if bin == "" {
+		fmt.Fprintln(os.Stderr, "pgtest: PostgreSQL is not installed: the tests with it are left out")
+		return m.Run()
+	}
+	s, err := start(bin)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "pgtest: start PostgreSQL:", err)
+		return 1
+	}
+	defer s.stop()
+	os.Setenv(urlVariable, s.url)
+	return m.Run()
+}
+
+// Database makes a database that is empty, and returns the URL that opens it.
+// It goes with the test.
+func Database(t testing.TB) string {
+	t.Helper()
+	server := os.Getenv(urlVariable)
+	if server == "" {
+		t.Skip("PostgreSQL is not installed")
+	}
+	name := "t" + strings.ToLower(rand.Text()[:12])
+	if err := execute(t.Context(), server, "CREATE DATABASE "+name); err != nil {
+		t.Fatalf("make a database: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := execute(context.Background(), server, "DROP DATABASE "+name); err != nil {
+			t.Errorf("drop a database: %v", err)
+		}
+	})
+	u, err := url.Parse(server)
+	if err != nil {
+		t.Fatal(err)
+	}
+	u.Path = "/" + name
+	return u.String()
+}
+
+func execute(ctx context.Context, server, statement string) error {
+	c, err := pgx.Connect(ctx, server)
+	if err != nil {
+		return err
+	}
+	_, err = c.Exec(ctx, statement)
+	return errors.Join(err, c.Close(ctx))
+}
+
+// binaries returns the directory of the server's binaries, "" if there is
+// none.
+func binaries() (string, error) {
+	if dir := os.Getenv("CAIRN_POSTGRES"); dir != "" {
+		_, err := os.Stat(filepath.Join(dir, "postgres"))
+		return dir, err
+	}
+	if p, err := exec.LookPath("postgres"); err == nil {
+		p, err = filepath.EvalSymlinks(p)
+		return filepath.Dir(p), err
+	}
+	found, err := filepath.Glob("/usr/lib/postgresql/*/bin/postgres")
+	if err != nil || len(found) == 0 {
+		return "", err
+	}
+	version := func(p string) int {
+		n, _ := strconv.Atoi(strings.Split(p, "/")[4])
+		return n
+	}
+	return filepath.Dir(slices.MaxFunc(found, func(a, b string) int { return version(a) - version(b) })), nil
+}
+
+type server struct {
+	url   string
+	cmd   *exec.Cmd
+	hold  io.Closer // the server runs until this is closed
+	log   bytes.Buffer
+	ended chan error
+}
+
+// script makes a cluster in the directory $1 with the binaries in $2, and runs
+// a server on it until standard input ends: also when this process is killed.
+// Nothing but the socket in the directory leads to it. What is stored is gone
+// with a crash of the machine, so nothing is synced. Its collation is not the
+// order of bytes, so that a statement that should ask for that one has to.
+const script = `
+dir=$1 bin=$2
+trap 'rm -rf "$dir"' EXIT
+trap '' INT
+"$bin/initdb" --pgdata="$dir/data" --username=cairn --auth=trust --no-sync --encoding=UTF8 \
+	--locale=C.UTF-8 --locale-provider=icu --icu-locale=en >/dev/null || exit
+"$bin/postgres" -D "$dir/data" -k "$dir" -p 5432 -c listen_addresses= -c fsync=off -c full_page_writes=off \
+	-c synchronous_commit=off -c max_connections=200 </dev/null &
+while read -r line; do :; done
+kill -INT $! && wait $!
+`
+
+func start(bin string) (*server, error) {
+	dir, err := os.MkdirTemp("", "cairn-pg-")
+	if err != nil {
+		return nil, err
+	}
+	s := &server{ended: make(chan error, 1)}
+	s.url = "postgres://cairn@/postgres?host=" + url.QueryEscape(dir) + "&port=5432"
+	args := []string{"sh", "-c", script, "sh", dir, bin}
+	if os.Geteuid() == 0 {
+		// The server refuses to run as root.
+		u, err := give(dir)
+		if err != nil {
+			return nil, errors.Join(err, os.RemoveAll(dir))
+		}
+		args = slices.Concat([]string{"setpriv", "--reuid", u.Uid, "--regid", u.Gid, "--clear-groups", "--"}, args)
+	}
+	s.cmd = exec.Command(args[0], args[1:]...)
+	s.cmd.Dir = "/"
+	s.cmd.Stdout, s.cmd.Stderr = &s.log, &s.log
+	if s.hold, err = s.cmd.StdinPipe(); err != nil {
+		return nil, errors.Join(err, os.RemoveAll(dir))
+	}
+	if err := s.cmd.Start(); err != nil {
+		return nil, errors.Join(err, os.RemoveAll(dir))
+	}
+	go func() { s.ended <- errors.Join(s.cmd.Wait(), os.RemoveAll(dir)) }()
+	return s, s.wait()
+}
+
+// give makes dir that of a user who may do little, and returns the user.
+func give(dir string) (*user.User, error) {
+	u, err := user.Lookup("postgres")
+	if err != nil {
+		u, err = user.Lookup("nobody")
+	}
+	if err != nil {
+		return nil, err
+	}
+	id, err := strconv.Atoi(u.Uid)
+	if err != nil {
+		return nil, err
+	}
+	return u, os.Chown(dir, id, -1)
+}
+
+// wait returns when the server answers.
+func (s *server) wait() error {
+	for range 600 {
+		select {
+		case err := <-s.ended:
+			return fmt.Errorf("it ended: %w\n%s", err, s.log.String())
+		case <-time.After(50 * time.Millisecond):
+		}
+		if execute(context.Background(), s.url, "SELECT 1") == nil {
+			return nil
+		}
+	}
+	s.stop()
+	return fmt.Errorf("it does not answer\n%s", s.log.String())
+}
+
+func (s *server) stop() {
+	s.hold.Close()
+	if err := <-s.ended; err != nil {
+		fmt.Fprintln(os.Stderr, "pgtest: stop PostgreSQL:", err)
+	}
+}

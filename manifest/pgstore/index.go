@@ -1,0 +1,296 @@
+package pgstore
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"iter"
+	"math"
+	"slices"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/cairn-store/cairn/cas"
+)
+
+// An index is the chunk index of one domain.
+type index struct {
+	d      *DB
+	domain string
+}
+
+var _ cas.Index = (*index)(nil)
+
+// Index returns the chunk index of a domain.
+func (d *DB) Index(domain string) cas.Index { return &index{d, domain} }
+
+// bytesOf returns ids as the database takes them. They share the memory of
+// ids.
+func bytesOf[T ~[16]byte](ids []T) [][]byte {
+	out := make([][]byte, len(ids))
+	for i := range ids {
+		id := [16]byte(ids[i])
+		out[i] = id[:]
+	}
+	return out
+}
+
+func digestBytes(ds []cas.Digest) [][]byte {
+	out := make([][]byte, len(ds))
+	for i := range ds {
+		out[i] = ds[i][:]
+	}
+	return out
+}
+
+// The columns that parseChunk, parseFrame and parsePack take.
+const (
+	chunkColumns = `digest, frame, slot, start, size, state, stamp`
+	frameColumns = `id, pack, start, header, stored, plain, slots, kind, codec, key, sources`
+	packColumns  = `id, size, sealed, writer, serial, last_commit`
+)
+
+var errEntry = errors.New("entry is malformed")
+
+// lookUp calls found with every row of the answer.
+func lookUp[E any](ctx context.Context, q querier, parse func(pgx.CollectableRow) (E, error), found func(E), sql string, args ...any) error {
+	rows, err := q.Query(ctx, sql, args...)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		e, err := parse(rows)
+		if err != nil {
+			return err
+		}
+		found(e)
+	}
+	return rows.Err()
+}
+
+func (x *index) Chunks(ctx context.Context, ds []cas.Digest, out []cas.ChunkEntry) error {
+	if len(ds) == 0 {
+		return nil
+	}
+	known := make(map[cas.Digest]cas.ChunkEntry, len(ds))
+	err := retry(ctx, func() error {
+		return lookUp(ctx, x.d.pool, x.parseChunk, func(e cas.ChunkEntry) { known[e.Digest] = e },
+			`SELECT `+chunkColumns+` FROM cairn_chunks WHERE domain = $1 AND digest = ANY($2)`, x.domain, digestBytes(ds))
+	})
+	if err != nil {
+		return fmt.Errorf("pgstore: chunks: %w", err)
+	}
+	for i, d := range ds {
+		out[i] = known[d]
+	}
+	return nil
+}
+
+func (x *index) Frames(ctx context.Context, ids []cas.FrameID, out []cas.FrameEntry) error {
+	if len(ids) == 0 {
+		return nil
+	}
+	known := make(map[cas.FrameID]cas.FrameEntry, len(ids))
+	err := retry(ctx, func() error {
+		return lookUp(ctx, x.d.pool, x.parseFrame, func(e cas.FrameEntry) { known[e.ID] = e },
+			`SELECT `+frameColumns+` FROM cairn_frames WHERE domain = $1 AND id = ANY($2)`, x.domain, bytesOf(ids))
+	})
+	if err != nil {
+		return fmt.Errorf("pgstore: frames: %w", err)
+	}
+	for i, id := range ids {
+		out[i] = known[id]
+	}
+	return nil
+}
+
+// entryPage is how many entries of the index are read at once.
+const entryPage = 4096
+
+func (x *index) PackFrames(ctx context.Context, id cas.PackID) iter.Seq2[cas.FrameEntry, error] {
+	l := &list[cas.FrameEntry]{
+		query: `SELECT ` + frameColumns + ` FROM cairn_frames WHERE domain = $1 AND pack = $2 AND (start, id) > ($3, $4) ORDER BY start, id LIMIT $5`,
+		args:  []any{x.domain, id[:]},
+		first: []any{int64(math.MinInt64), []byte{}},
+		most:  entryPage,
+		key:   func(e cas.FrameEntry) []any { return []any{e.Offset, e.ID[:]} },
+		parse: x.parseFrame,
+	}
+	return named("frames of a pack", l.eachAtOnce(ctx, x.d))
+}
+
+func (x *index) AllChunks(ctx context.Context) iter.Seq2[cas.ChunkEntry, error] {
+	l := &list[cas.ChunkEntry]{
+		query: `SELECT ` + chunkColumns + ` FROM cairn_chunks WHERE domain = $1 AND digest > $2 ORDER BY digest LIMIT $3`,
+		args:  []any{x.domain},
+		first: []any{[]byte{}},
+		most:  entryPage,
+		key:   func(e cas.ChunkEntry) []any { return []any{e.Digest[:]} },
+		parse: x.parseChunk,
+	}
+	return named("all chunks", l.eachAtOnce(ctx, x.d))
+}
+
+func (x *index) AllFrames(ctx context.Context) iter.Seq2[cas.FrameEntry, error] {
+	l := &list[cas.FrameEntry]{
+		query: `SELECT ` + frameColumns + ` FROM cairn_frames WHERE domain = $1 AND id > $2 ORDER BY id LIMIT $3`,
+		args:  []any{x.domain},
+		first: []any{[]byte{}},
+		most:  entryPage,
+		key:   func(e cas.FrameEntry) []any { return []any{e.ID[:]} },
+		parse: x.parseFrame,
+	}
+	return named("all frames", l.eachAtOnce(ctx, x.d))
+}
+
+func (x *index) AllPacks(ctx context.Context) iter.Seq2[cas.PackEntry, error] {
+	l := &list[cas.PackEntry]{
+		query: `SELECT ` + packColumns + ` FROM cairn_packs WHERE domain = $1 AND id > $2 ORDER BY id LIMIT $3`,
+		args:  []any{x.domain},
+		first: []any{[]byte{}},
+		most:  entryPage,
+		key:   func(e cas.PackEntry) []any { return []any{e.ID[:]} },
+		parse: x.parsePack,
+	}
+	return named("all packs", l.eachAtOnce(ctx, x.d))
+}
+
+func (x *index) Dependants(ctx context.Context, ds []cas.Digest) ([]cas.FrameID, error) {
+	var ids []cas.FrameID
+	err := retry(ctx, func() error {
+		ids = nil
+		return lookUp(ctx, x.d.pool, pgx.RowTo[[]byte], func(id []byte) { ids = append(ids, cas.FrameID(fill(16, id))) },
+			`SELECT DISTINCT frame FROM cairn_sources WHERE domain = $1 AND digest = ANY($2) ORDER BY frame`, x.domain, digestBytes(ds))
+	})
+	if err != nil {
+		return nil, fmt.Errorf("pgstore: dependants: %w", err)
+	}
+	return ids, nil
+}
+
+func (x *index) Removals(ctx context.Context) (uint64, error) {
+	_, n, err := x.d.counters(ctx, x.domain)
+	return n, err
+}
+
+func (x *index) Epoch(ctx context.Context) (uint64, error) {
+	n, _, err := x.d.counters(ctx, x.domain)
+	return n, err
+}
+
+// counters returns those of a domain; of one that was never changed, zeros.
+func (d *DB) counters(ctx context.Context, domain string) (epoch, removals uint64, err error) {
+	var e, r int64
+	err = retry(ctx, func() error {
+		return d.pool.QueryRow(ctx, `SELECT epoch, removals FROM cairn_domains WHERE domain = $1`, domain).Scan(&e, &r)
+	})
+	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
+		return 0, 0, fmt.Errorf("pgstore: counters of domain %q: %w", domain, err)
+	}
+	return uint64(e), uint64(r), nil
+}
+
+// NextEpoch raises the epoch of a domain, durably, and returns it.
+func (d *DB) NextEpoch(ctx context.Context, domain string) (uint64, error) {
+	var epoch int64
+	err := retry(ctx, func() error {
+		return d.pool.QueryRow(ctx, `INSERT INTO cairn_domains AS d VALUES ($1, 1, 0)
+			ON CONFLICT (domain) DO UPDATE SET epoch = d.epoch + 1 RETURNING epoch`, domain).Scan(&epoch)
+	})
+	if err != nil {
+		return 0, fmt.Errorf("pgstore: next epoch of domain %q: %w", domain, err)
+	}
+	return uint64(epoch), nil
+}
+
+// fill returns p, or n zero bytes if p has another length.
+func fill(n int, p []byte) []byte {
+	if len(p) != n {
+		return make([]byte, n)
+	}
+	return p
+}
+
+// A column checks what columns hold.
+type column struct{ bad bool }
+
+func (c *column) bytes(n int, p []byte) []byte {
+	c.bad = c.bad || len(p) != n
+	return fill(n, p)
+}
+
+func (c *column) number(v, most int64) int64 {
+	if v < 0 || v > most {
+		c.bad = true
+		return 0
+	}
+	return v
+}
+
+func (c *column) uint32(v int64) uint32 { return uint32(c.number(v, math.MaxUint32)) }
+
+// end adds to what is wrong which entry it is about.
+func (x *index) end(c *column, what string, id []byte) error {
+	if !c.bad {
+		return nil
+	}
+	return fmt.Errorf("%s %x of domain %q: %w", what, id, x.domain, errEntry)
+}
+
+func (x *index) parseChunk(row pgx.CollectableRow) (e cas.ChunkEntry, err error) {
+	var digest, frame []byte
+	var slot, start, size, stamp int64
+	var state int32
+	if err := row.Scan(&digest, &frame, &slot, &start, &size, &state, &stamp); err != nil {
+		return e, err
+	}
+	c := &column{}
+	e = cas.ChunkEntry{Digest: cas.Digest(c.bytes(32, digest)), Frame: cas.FrameID(c.bytes(16, frame)), Slot: c.uint32(slot), Offset: c.uint32(start),
+		Length: c.uint32(size), State: cas.ChunkState(c.number(int64(state), int64(cas.Bad))), Stamp: uint64(stamp)}
+	return e, x.end(c, "chunk", digest)
+}
+
+func (x *index) parseFrame(row pgx.CollectableRow) (e cas.FrameEntry, err error) {
+	var id, pack, sources []byte
+	var start, header, stored, plain, slots, key int64
+	var kind, codec int32
+	if err := row.Scan(&id, &pack, &start, &header, &stored, &plain, &slots, &kind, &codec, &key, &sources); err != nil {
+		return e, err
+	}
+	c := &column{}
+	e = cas.FrameEntry{ID: cas.FrameID(c.bytes(16, id)), Pack: cas.PackID(c.bytes(16, pack)), Offset: c.number(start, math.MaxInt64),
+		HeaderLen: c.uint32(header), StoredLen: c.uint32(stored), PlainLen: c.uint32(plain), Slots: c.uint32(slots),
+		Kind: cas.Kind(c.number(int64(kind), math.MaxUint8)), Codec: cas.Codec(c.number(int64(codec), math.MaxUint8)), Key: uint64(key)}
+	c.bad = c.bad || len(sources)%sourceBytes != 0
+	for p := range slices.Chunk(sources, sourceBytes) {
+		if len(p) == sourceBytes {
+			e.Sources = append(e.Sources, cas.Source{Digest: cas.Digest(p[:32]),
+				Offset: binary.LittleEndian.Uint32(p[32:]), Length: binary.LittleEndian.Uint32(p[36:])})
+		}
+	}
+	return e, x.end(c, "frame", id)
+}
+
+// sourceBytes is what a source takes in the column of a frame's sources: a
+// digest and two numbers.
+const sourceBytes = 40
+
+func appendSource(b []byte, s *cas.Source) []byte {
+	b = append(b, s.Digest[:]...)
+	b = binary.LittleEndian.AppendUint32(b, s.Offset)
+	return binary.LittleEndian.AppendUint32(b, s.Length)
+}
+
+func (x *index) parsePack(row pgx.CollectableRow) (e cas.PackEntry, err error) {
+	var id, writer []byte
+	var size, serial, lastCommit int64
+	if err := row.Scan(&id, &size, &e.Sealed, &writer, &serial, &lastCommit); err != nil {
+		return e, err
+	}
+	c := &column{}
+	e.ID, e.Size, e.Writer = cas.PackID(c.bytes(16, id)), c.number(size, math.MaxInt64), [16]byte(c.bytes(16, writer))
+	e.Serial, e.LastCommit = uint64(serial), uint64(lastCommit)
+	return e, x.end(c, "pack", id)
+}

@@ -1,0 +1,45 @@
+package pgstore_test
+
+import (
+	"os"
+	"testing"
+
+	"github.com/cairn-store/cairn/cas"
+	"github.com/cairn-store/cairn/cas/castest"
+	"github.com/cairn-store/cairn/internal/pgtest"
+	"github.com/cairn-store/cairn/manifest/pgstore"
+)
+
+func TestMain(m *testing.M) { os.Exit(pgtest.Main(m)) }
+
+func open(t *testing.T, url string) *pgstore.DB {
+	t.Helper()
+	d, err := pgstore.Open(t.Context(), url, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { d.Close() })
+	return d
+}
+
+func TestIndex(t *testing.T) {
+	var d *pgstore.DB
+	var url string
+	castest.RunIndex(t, castest.Maker{
+		Open: func(t *testing.T) cas.Index {
+			url = pgtest.Database(t)
+			d = open(t, url)
+			return d.Index("x")
+		},
+		Reopen: func(t *testing.T, _ cas.Index) cas.Index {
+			d.Close()
+			d = open(t, url)
+			return d.Index("x")
+		},
+		NextEpoch: func(t *testing.T, _ cas.Index) {
+			if _, err := d.NextEpoch(t.Context(), "x"); err != nil {
+				t.Fatal(err)
+			}
+		},
+	})
+}
