@@ -20,10 +20,11 @@ type group struct {
 
 // A groupItem is what one caller wants written.
 type groupItem struct {
-	kind  Kind
-	how   Compression
-	plain []byte
-	slots []Ref
+	kind         Kind
+	how          Compression
+	plain        []byte
+	slots        []Ref
+	commit, base uint64 // of records
 
 	at     places // where it lies, valid once submit has returned
 	added  int64  // plain bytes that were new
@@ -82,12 +83,13 @@ func (g *group) write(ctx context.Context, round []*groupItem) {
 	type class struct {
 		kind Kind
 		how  Compression
+		base uint64
 	}
 	open := make(map[class]*groupFrame)
 	for _, it := range round {
-		c := class{it.kind, it.how}
+		c := class{it.kind, it.how, it.base}
 		f := open[c]
-		if f != nil && len(f.plain)+len(it.plain) > FrameSize {
+		if f != nil && (len(f.plain)+len(it.plain) > FrameSize || len(f.slots)+len(it.slots) > pack.MaxSlots) {
 			g.writeFrame(ctx, f)
 			f = nil
 		}
@@ -113,10 +115,18 @@ type groupFrame struct {
 	slots []Ref
 	have  map[Digest]bool
 	items []*groupItem
+
+	first, last, base uint64 // of records
 }
 
 // add takes over the chunks of it that are still new.
 func (f *groupFrame) add(ctx context.Context, s *Store, it *groupItem) {
+	if it.kind == KindRecord {
+		if len(f.items) == 0 {
+			f.first = it.commit
+		}
+		f.first, f.last, f.base = min(f.first, it.commit), max(f.last, it.commit), it.base
+	}
 	f.items = append(f.items, it)
 	found := make([]found, len(it.slots))
 	if it.kind != KindRecord {
@@ -151,7 +161,7 @@ func (g *group) writeFrame(ctx context.Context, f *groupFrame) {
 	var stored int
 	var err error
 	if len(f.slots) > 0 {
-		at, stored, err = g.s.writeFrame(ctx, f.kind, f.how, f.plain, f.slots)
+		at, stored, err = g.s.writeFrame(ctx, f)
 	}
 	for _, it := range f.items {
 		it.at.add(at)
@@ -166,12 +176,13 @@ func (g *group) writeFrame(ctx context.Context, f *groupFrame) {
 
 // writeFrame encodes a frame and appends it, returning its place and the
 // bytes it takes.
-func (s *Store) writeFrame(ctx context.Context, kind Kind, how Compression, plain []byte, slots []Ref) (place, int, error) {
-	e := s.encode(kind, how, plain, slots)
+func (s *Store) writeFrame(ctx context.Context, f *groupFrame) (place, int, error) {
+	e := s.encode(f.kind, f.how, f.plain, f.slots)
 	defer e.free(s)
 	if e.err != nil {
 		return place{}, 0, e.err
 	}
+	e.h.First, e.h.Last, e.h.Base = f.first, f.last, f.base
 	at, err := s.pack.append(ctx, e.h, e.payload)
 	s.appended.Add(1)
 	return at, e.size(), err

@@ -71,10 +71,15 @@ func newWholeWorld(t testing.TB) *world {
 	return &world{mem: mem, ix: castest.NewMemIndex(), b: mem}
 }
 
-// open opens a store; closing it is the caller's.
+// open opens a store that has the world to itself; closing it is the caller's.
 func (w *world) open(t testing.TB, opts *cas.Options) *cas.Store {
 	t.Helper()
-	s, err := cas.Open(t.Context(), w.b, w.ix, opts)
+	var own cas.Options
+	if opts != nil {
+		own = *opts
+	}
+	own.Exclusive = true
+	s, err := cas.Open(t.Context(), w.b, w.ix, &own)
 	if err != nil {
 		t.Fatalf("open: %v", err)
 	}

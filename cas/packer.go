@@ -2,6 +2,7 @@ package cas
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -21,6 +22,9 @@ type packer struct {
 	ix   Index
 	size int64 // at which a pack is sealed
 
+	store, domain [16]byte
+	serials       serials
+
 	mu     sync.Mutex // serialises appends
 	cur    *openPack  // guarded by mu; nil before the first append
 	closed bool       // guarded by mu
@@ -36,9 +40,12 @@ type packer struct {
 // at a time. The memory that they take is bounded by it.
 const remoteSeals = 3
 
-func newPacker(b backend.Backend, ix Index, size int64, seals int) *packer {
-	return &packer{b: b, ix: ix, size: size, sealing: make(chan struct{}, seals), early: make(chan struct{}, 1),
+func newPacker(b backend.Backend, ix Index, opts *Options, size int64, seals int) *packer {
+	p := &packer{b: b, ix: ix, size: size, store: opts.Store, domain: opts.Domain, sealing: make(chan struct{}, seals), early: make(chan struct{}, 1),
 		flight: make(map[Digest]place)}
+	p.serials.open = make(map[uint64]bool)
+	rand.Read(p.serials.writer[:])
+	return p
 }
 
 // An openPack is a pack that frames are appended to.
@@ -47,6 +54,9 @@ type openPack struct {
 	id PackID
 	w  backend.Writer
 
+	serial uint64
+	voids  []uint64 // serials that it notes as void
+
 	mu      sync.Mutex // guards what follows
 	cond    sync.Cond  // told when durable or err changes
 	off     int64      // bytes written
@@ -54,7 +64,9 @@ type openPack struct {
 	busy    bool       // somebody syncs or seals
 	err     error      // why nothing more becomes durable
 	lines   pack.Lines
-	pending Change // what is written but not indexed
+	entry   PackEntry // of the index, but for size and seal
+	counted bool      // its serial is settled or given up
+	pending Change    // what is written but not indexed
 }
 
 // A place is a point in an open pack: all frames up to end.
@@ -133,16 +145,56 @@ func (p *packer) create(ctx context.Context) (*openPack, error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, err := w.Write(pack.AppendHeader(nil, &pack.Header{Pack: id, Time: time.Now().UnixMilli()})); err != nil {
-		return nil, errors.Join(err, w.Abort())
+	o := p.open(id, w, pack.HeaderSize)
+	h := &pack.Header{Pack: id, Store: p.store, Domain: p.domain, Writer: p.serials.writer, Time: time.Now().UnixMilli()}
+	h.Serial, h.Settled, h.Previous, o.voids = p.serials.next(id)
+	o.serial = h.Serial
+	o.entry.Writer, o.entry.Serial = h.Writer, h.Serial
+	if _, err = w.Write(pack.AppendHeader(nil, h)); err == nil {
+		err = o.writeVoids(h.Writer)
 	}
-	return p.open(id, w, pack.HeaderSize), nil
+	if err != nil {
+		o.fail(err)
+		return nil, err
+	}
+	return o, nil
 }
 
 func (p *packer) open(id PackID, w backend.Writer, off int64) *openPack {
-	o := &openPack{p: p, id: id, w: w, off: off}
+	o := &openPack{p: p, id: id, w: w, off: off, entry: PackEntry{ID: id}}
 	o.cond.L = &o.mu
 	return o
+}
+
+// writeVoids notes which serials of the writer were given up.
+func (o *openPack) writeVoids(writer [16]byte) error {
+	if len(o.voids) == 0 {
+		return nil
+	}
+	f := &pack.Frame{ID: pack.NewID(), Kind: pack.KindNote}
+	h := pack.NewHasher(f.Kind)
+	var payload []byte
+	for _, n := range o.voids {
+		note := pack.AppendVoid(nil, pack.Void{Writer: writer, Serial: n})
+		payload = append(payload, note...)
+		f.Slots = append(f.Slots, Ref{Digest: h.Sum(note), Length: uint32(len(note))})
+	}
+	f.StoredLen, f.CRC = uint32(len(payload)), pack.Checksum(payload)
+	_, err := o.write(f, payload)
+	return err
+}
+
+// count tells once what has become of the pack's serial; the caller holds mu.
+func (o *openPack) count(durable bool) {
+	if o.counted {
+		return
+	}
+	o.counted = true
+	if durable {
+		o.p.serials.settle(o.serial, o.voids)
+	} else {
+		o.p.serials.giveUp(o.serial, o.voids)
+	}
 }
 
 // write appends one frame. Only the holder of packer.mu calls it.
@@ -175,6 +227,7 @@ func (o *openPack) write(h *pack.Frame, payload []byte) (place, error) {
 	}
 	o.off = at.end
 	o.lines.Add(h, line)
+	o.entry.LastCommit = max(o.entry.LastCommit, h.Last)
 	if h.Kind.Indexed() {
 		chunks := slotEntries(h)
 		o.pending.Frames = append(o.pending.Frames, frameEntry(h))
@@ -257,7 +310,9 @@ func (o *openPack) waitDurable(ctx context.Context, end int64) error {
 func (o *openPack) take() (off int64, c *Change) {
 	pending := o.pending
 	o.pending = Change{}
-	pending.Packs = []PackEntry{{ID: o.id, Size: o.off}}
+	entry := o.entry
+	entry.Size = o.off
+	pending.Packs = []PackEntry{entry}
 	return o.off, &pending
 }
 
@@ -267,6 +322,7 @@ func (o *openPack) untake(c *Change) {
 }
 
 func (o *openPack) settle(off int64, err error) {
+	o.count(err == nil)
 	if err == nil {
 		o.durable = max(o.durable, off)
 	} else {
@@ -386,6 +442,7 @@ func (o *openPack) fail(err error) {
 	if o.err == nil {
 		o.err = err
 	}
+	o.count(false)
 	o.cond.Broadcast()
 	o.mu.Unlock()
 	o.p.land(lost)

@@ -9,7 +9,6 @@ package cas
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -18,7 +17,6 @@ import (
 	"sync/atomic"
 
 	"github.com/cairn-store/cairn/backend"
-	"github.com/cairn-store/cairn/cas/pack"
 )
 
 // A Store keeps the chunks of one domain: a backend and its index. Exact
@@ -55,13 +53,25 @@ type Options struct {
 	// lies close together is read by one request.
 	Remote bool
 	Cache  Cache // of a remote backend's frames; default: none
+
+	// Store and Domain stand in the headers of packs: random IDs, made once.
+	// Survey tells packs of others by them; zero tells none.
+	Store, Domain [16]byte
+
+	// Exclusive says that nobody else can have the backend open for writing:
+	// the store goes on with the pack that the last process left open.
+	Exclusive bool
 }
 
-// Open returns the Store whose packs lie in b and whose chunks ix knows. It
-// adopts what a crash left written but not indexed.
+// Open returns the Store whose packs lie in b and whose chunks ix knows. If
+// nobody else can be appending to it, it adopts what a crash left written but
+// not indexed.
 func Open(ctx context.Context, b backend.Backend, ix Index, opts *Options) (*Store, error) {
 	if opts == nil {
 		opts = &Options{}
+	}
+	if opts.PackSize < 0 {
+		return nil, fmt.Errorf("cas: open: pack size of %d bytes", opts.PackSize)
 	}
 	size, cache, log := opts.PackSize, opts.CacheBytes, opts.Log
 	seals := 1
@@ -88,7 +98,7 @@ func Open(ctx context.Context, b backend.Backend, ix Index, opts *Options) (*Sto
 	s := &Store{
 		ctx: context.WithoutCancel(ctx), b: b, ix: ix, log: log, coder: coder,
 		remote: opts.Remote, near: opts.Cache, runs: make(chan struct{}, runs), long: make(chan struct{}, longReaders),
-		pack:     newPacker(b, ix, size, seals),
+		pack:     newPacker(b, ix, opts, size, seals),
 		frames:   newFrameCache(cache),
 		unitRoom: make(room, 4+3*n), frameRoom: make(room, 4+3*n),
 		cpu:   make(chan struct{}, n),
@@ -96,96 +106,11 @@ func Open(ctx context.Context, b backend.Backend, ix Index, opts *Options) (*Sto
 		bufs:  sync.Pool{New: func() any { b := make([]byte, 0, FrameSize+FrameSize/4); return &b }},
 	}
 	s.group.s = s
-	if err := s.recover(ctx, size); err != nil {
+	if err := s.recover(ctx, opts, size); err != nil {
 		coder.close()
 		return nil, fmt.Errorf("cas: open: %w", err)
 	}
 	return s, nil
-}
-
-// recover finds the pack that the last process was appending to, indexes the
-// whole frames beyond what the index knows of, and goes on appending to it.
-func (s *Store) recover(ctx context.Context, size int64) error {
-	var last PackEntry
-	for p, err := range s.ix.AllPacks(ctx) {
-		if err != nil {
-			return err
-		}
-		if !p.Sealed {
-			last = p
-		}
-	}
-	if last.ID == (PackID{}) {
-		return nil
-	}
-	info, err := s.b.Stat(ctx, last.ID.Key())
-	if err != nil {
-		s.log.Warn("an unsealed pack cannot be read", "pack", last.ID, "err", err)
-		return nil
-	}
-	foot, err := pack.ReadFooter(ctx, s.reader(last.ID), last.ID, info.Size)
-	if errors.Is(err, ErrUnknown) {
-		return err
-	}
-	if foot != nil && err == nil {
-		return s.ix.Apply(ctx, &Change{Packs: []PackEntry{{ID: last.ID, Size: info.Size, Sealed: true}}})
-	}
-	lines, err := s.adopt(ctx, last, info.Size)
-	if err != nil || lines == nil || info.Size >= size {
-		return err
-	}
-	w, end, err := s.b.Append(ctx, last.ID.Key())
-	if errors.Is(err, errors.ErrUnsupported) {
-		return nil
-	}
-	if err != nil {
-		s.log.Warn("an unsealed pack cannot be continued", "pack", last.ID, "err", err)
-		return nil
-	}
-	o := s.pack.open(last.ID, w, end)
-	o.durable, o.lines = end, *lines
-	s.pack.cur = o
-	return nil
-}
-
-// adopt indexes the frames of an unsealed pack beyond its known size and
-// returns the footer lines of all its frames, or nil when the pack does not
-// end in a whole frame: nothing may follow the torn end of a crash.
-func (s *Store) adopt(ctx context.Context, p PackEntry, size int64) (*pack.Lines, error) {
-	change := &Change{Packs: []PackEntry{{ID: p.ID, Size: p.Size}}}
-	lines, torn := &pack.Lines{}, false
-	_, err := s.walk(ctx, s.reader(p.ID), PackEntry{ID: p.ID, Size: size}, func(f *Frame) error {
-		if torn = torn || f.Damage != nil; torn {
-			return nil
-		}
-		if f.Entry.Offset >= p.Size {
-			if err := f.checkPayload(ctx); err != nil {
-				torn = true
-				return nil
-			}
-			if f.Entry.Kind.Indexed() {
-				change.Frames = append(change.Frames, f.Entry)
-				change.Chunks = append(change.Chunks, f.Chunks...)
-			}
-		}
-		lines.Add(f.header, pack.AppendFrame(nil, f.header))
-		change.Packs[0].Size = f.Entry.end()
-		return nil
-	})
-	if errors.Is(err, ErrUnknown) {
-		return nil, err
-	}
-	if err != nil {
-		s.log.Warn("an unsealed pack cannot be walked", "pack", p.ID, "err", err)
-		return nil, nil
-	}
-	if change.Packs[0].Size > p.Size {
-		err = s.ix.Apply(ctx, change)
-	}
-	if torn {
-		return nil, err
-	}
-	return lines, err
 }
 
 // Close waits until what batches have written is durable and closes the
@@ -225,20 +150,6 @@ func (s *Store) Lengths(ctx context.Context, ds []Digest) ([]uint32, error) {
 		}
 	}
 	return out, nil
-}
-
-// AppendRecord makes a change to metadata durable in the packs, for Rebuild
-// to find. Records appended side by side share a frame and a Sync.
-func (s *Store) AppendRecord(ctx context.Context, record []byte) error {
-	it := &groupItem{kind: KindRecord, how: Compression{Codec: Zstd}, plain: record,
-		slots: []Ref{{Digest: pack.NewHasher(KindRecord).Sum(record), Length: uint32(len(record))}}}
-	if err := s.group.submit(ctx, it); err != nil {
-		return fmt.Errorf("cas: append record: %w", err)
-	}
-	if err := it.at.wait(ctx); err != nil {
-		return fmt.Errorf("cas: append record: %w", err)
-	}
-	return nil
 }
 
 // Remote reports whether the backend is far away: see Options.

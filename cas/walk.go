@@ -19,6 +19,7 @@ type Frame struct {
 	Sources []Source
 	header  *pack.Frame
 	from    pack.Reader // has its bytes
+	bare    bool        // it is a frame of records of which the footer has no slots
 
 	// Damage says why no frame was recognised from Entry.Offset on, for
 	// Skipped bytes. In a pack that was never sealed this may be what a
@@ -76,23 +77,70 @@ func (s *Store) Walk(ctx context.Context, p PackEntry, fn func(*Frame) error) (s
 
 func (s *Store) walk(ctx context.Context, from pack.Reader, p PackEntry, fn func(*Frame) error) (*pack.Footer, error) {
 	return pack.Walk(ctx, from, p.ID, p.Size, func(w *pack.Found) error {
-		f := &Frame{from: from, header: w.Frame, Damage: w.Damage, Entry: FrameEntry{Pack: p.ID, Offset: w.Offset}}
-		if h := w.Frame; h != nil {
-			f.Entry, f.Slots, f.Sources, f.Chunks = frameEntry(h), h.Slots, h.Sources, slotEntries(h)
-			if err := knownCodec(&f.Entry); err != nil {
-				return err
-			}
-		}
-		if w.Damage != nil {
-			f.Skipped = w.Length
+		f, err := s.found(from, p.ID, w)
+		if err != nil {
+			return err
 		}
 		return fn(f)
 	})
 }
 
+// found makes of what a walk met what callers are told.
+func (s *Store) found(from pack.Reader, id PackID, w *pack.Found) (*Frame, error) {
+	f := &Frame{from: from, Damage: w.Damage, Entry: FrameEntry{Pack: id, Offset: w.Offset}}
+	if w.Damage != nil {
+		f.Skipped = w.Length
+	}
+	if w.Frame == nil {
+		return f, nil
+	}
+	return f, f.describe(w.Frame)
+}
+
+// describe fills f from a header.
+func (f *Frame) describe(h *pack.Frame) error {
+	f.header, f.Entry = h, frameEntry(h)
+	f.Slots, f.Sources, f.Chunks = h.Slots, h.Sources, slotEntries(h)
+	return knownCodec(&f.Entry)
+}
+
+// Commits are the numbers of the first and of the last commit whose records
+// the frame holds, and the base of the checkpoint that it is a part of.
+func (f *Frame) Commits() (first, last, base uint64) {
+	if f.header == nil {
+		return 0, 0, 0
+	}
+	return f.header.First, f.header.Last, f.header.Base
+}
+
+// readSlots reads the header of a frame of records.
+func (f *Frame) readSlots(ctx context.Context) error {
+	p := make([]byte, f.header.HeaderLen)
+	if err := f.from.ReadAt(ctx, p, f.Entry.Offset); err != nil {
+		return err
+	}
+	h, err := pack.ParseFrame(p, f.Entry.Pack, f.Entry.Offset)
+	if err != nil {
+		return err
+	}
+	f.bare = false
+	return f.describe(h)
+}
+
 // Verify reads a frame and returns which of its slots cannot be had any more,
-// each with its digest and what is wrong.
+// and the plain bytes of all, nil of those; plain is nil if none can be had.
+// Of a frame of records that only a footer describes, whose header is damaged,
+// nothing can be had, and the error is a *CorruptError.
 func (s *Store) Verify(ctx context.Context, f *Frame) (bad []Ref, plain [][]byte, err error) {
+	if f.bare {
+		err := f.readSlots(ctx)
+		if errors.Is(err, pack.ErrHeader) || errors.Is(err, io.ErrUnexpectedEOF) {
+			err = &CorruptError{Pack: f.Entry.Pack, Offset: f.Entry.Offset, Err: err}
+		}
+		if err != nil {
+			return nil, nil, fmt.Errorf("cas: verify frame %s: %w", f.Entry.ID, err)
+		}
+	}
 	buf, err := s.decodeFrame(ctx, f.from, &f.Entry, nil)
 	var de *decodeError
 	if errors.As(err, &de) || errors.Is(err, io.ErrUnexpectedEOF) {

@@ -168,3 +168,14 @@ func FuzzKey(f *testing.F) {
 		}
 	})
 }
+
+// FuzzNote: a note that is read is written the same.
+func FuzzNote(f *testing.F) {
+	f.Add(AppendVoid(nil, Void{[16]byte{1}, 1 << 40}))
+	f.Add([]byte{2})
+	f.Fuzz(func(t *testing.T, p []byte) {
+		if v, err := ParseNote(p, testPack, 128); err == nil && !bytes.Equal(AppendVoid(nil, v), p) {
+			t.Errorf("%x is read as %+v", p, v)
+		}
+	})
+}

@@ -30,17 +30,23 @@ func Walk(ctx context.Context, r Reader, id ID, size int64, fn func(*Found) erro
 	if err != nil && err != ErrFooter {
 		return nil, err
 	}
+	return foot, WalkFrames(ctx, r, id, size, foot, fn)
+}
+
+// WalkFrames is Walk for those who have read the footer; it is nil of a pack
+// without a whole one.
+func WalkFrames(ctx context.Context, r Reader, id ID, size int64, foot *Footer, fn func(*Found) error) error {
 	w := &walker{ctx: ctx, r: r, id: id, size: size, fn: fn, spare: size + maxHeader}
 	if foot != nil {
 		w.size = foot.Begin
 	}
 	if err := w.packHeader(); err != nil {
-		return nil, err
+		return err
 	}
 	if foot != nil {
-		return foot, w.byFooter(foot)
+		return w.byFooter(foot)
 	}
-	return nil, w.byFrames()
+	return w.byFrames()
 }
 
 // windowSize is how much a walk reads at least: a pack of many small frames is

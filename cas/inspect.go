@@ -1,0 +1,273 @@
+package cas
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"slices"
+
+	"github.com/cairn-store/cairn/cas/pack"
+)
+
+// PackHeader is what a pack says of itself.
+type PackHeader = pack.Header
+
+// A PackInfo is what a pack holds.
+type PackInfo struct {
+	PackEntry             // as the pack has it: size, seal, writer, serial, highest commit
+	Header    *PackHeader // nil if it is damaged
+	Damage    error       // of the footer; frames were found without it
+
+	// Frames are the frames in order of offsets, and the stretches in which
+	// none is recognised. Frames of records that the footer describes come
+	// without slots, which Verify reads.
+	Frames []*Frame
+}
+
+// Inspect reads what a pack says of itself and of its frames: from its footer if
+// it is sealed, else from frame to frame. It reads no payload that it need not.
+// A version, kind, codec or flag that is not known is an error satisfying
+// ErrUnknown.
+func (s *Store) Inspect(ctx context.Context, p PackEntry) (*PackInfo, error) {
+	info, err := s.inspect(ctx, p)
+	if err != nil {
+		return nil, fmt.Errorf("cas: inspect %s: %w", p.ID, err)
+	}
+	return info, nil
+}
+
+func (s *Store) inspect(ctx context.Context, p PackEntry) (*PackInfo, error) {
+	info := &PackInfo{PackEntry: PackEntry{ID: p.ID, Size: p.Size}}
+	from := s.reader(p.ID)
+	h, err := pack.ReadHeader(ctx, from, p.ID, p.Size)
+	if err != nil && err != pack.ErrPack {
+		return nil, err
+	}
+	if h != nil {
+		info.Header, info.Writer, info.Serial = h, h.Writer, h.Serial
+	}
+	foot, err := pack.ReadFooter(ctx, from, p.ID, p.Size)
+	if err == pack.ErrFooter {
+		info.Damage = err
+	} else if err != nil {
+		return nil, err
+	}
+	add := func(w *pack.Found) error {
+		f, err := s.found(from, p.ID, w)
+		if err != nil {
+			return err
+		}
+		_, last, _ := f.Commits()
+		info.LastCommit = max(info.LastCommit, last)
+		info.Frames = append(info.Frames, f)
+		return nil
+	}
+	if foot == nil {
+		return info, s.walkFar(ctx, p, add)
+	}
+	info.Sealed = true
+	for line, err := range foot.Frames() {
+		if err != nil {
+			return nil, err
+		}
+		if err := add(&pack.Found{Offset: line.Offset, Length: line.End() - line.Offset, Frame: line}); err != nil {
+			return nil, err
+		}
+		if line.Kind == KindRecord {
+			info.Frames[len(info.Frames)-1].bare = true
+		}
+	}
+	return info, nil
+}
+
+// walkFar walks a pack without a footer, in large pieces if it is far away.
+func (s *Store) walkFar(ctx context.Context, p PackEntry, fn func(*pack.Found) error) error {
+	var from pack.Reader = s.reader(p.ID)
+	if s.remote {
+		from = &packView{r: s.reader(p.ID), size: p.Size}
+	}
+	return pack.WalkFrames(ctx, from, p.ID, p.Size, nil, fn)
+}
+
+// A Survey compares the packs that are there with those that the index knows.
+type Survey struct {
+	Packs   int64       // that are there, of others too
+	Bytes   int64       // that they take
+	Missing []PackEntry // the index knows them, and they are not there
+	Short   []PackEntry // they are shorter than the index knows
+	Unknown []*PackInfo // the index does not know them, or not all of them; without Frames
+	Foreign []*PackInfo // they belong to another store or domain; without Frames
+	Lost    []LostPack  // they should be there and are not: 10,000 are listed at most
+}
+
+const maxLost = 10_000
+
+// A LostPack is a serial that a pack calls settled, of which there is no pack and
+// no note that it is void. A record may say that it was doomed: then it is not
+// lost.
+type LostPack struct {
+	Writer [16]byte
+	Serial uint64
+	Named  PackID // the pack that calls it settled
+}
+
+// Survey lists the packs and compares them with the index. It reads only
+// those that the index does not know, and, where a serial is missing, what
+// notes its writer has left.
+func (s *Store) Survey(ctx context.Context) (*Survey, error) {
+	v := &surveyor{s: s, known: make(map[PackID]PackEntry), present: make(map[pack.Void]bool), settled: make(map[[16]byte]settledBy)}
+	if err := v.run(ctx); err != nil {
+		return nil, fmt.Errorf("cas: survey: %w", err)
+	}
+	return &v.out, nil
+}
+
+// A settledBy is the highest serial that is settled, and who says so.
+type settledBy struct {
+	serial uint64
+	pack   PackID
+}
+
+type surveyor struct {
+	s       *Store
+	out     Survey
+	known   map[PackID]PackEntry // of the index; in the end those that were not met
+	met     []PackEntry          // of the index
+	present map[pack.Void]bool   // serials of packs that are there, or void
+	settled map[[16]byte]settledBy
+}
+
+func (v *surveyor) run(ctx context.Context) error {
+	for e, err := range v.s.ix.AllPacks(ctx) {
+		if err != nil {
+			return err
+		}
+		v.known[e.ID] = e
+		v.present[pack.Void{Writer: e.Writer, Serial: e.Serial}] = true // missing is not lost
+	}
+	for p, err := range v.s.Packs(ctx) {
+		if err != nil {
+			return err
+		}
+		if err := v.meet(ctx, p); err != nil {
+			return err
+		}
+	}
+	for e, err := range v.s.ix.AllPacks(ctx) { // in order
+		if err != nil {
+			return err
+		}
+		if _, unmet := v.known[e.ID]; unmet {
+			v.out.Missing = append(v.out.Missing, e)
+		}
+	}
+	return v.lost(ctx)
+}
+
+func (v *surveyor) meet(ctx context.Context, p PackEntry) error {
+	v.out.Packs++
+	v.out.Bytes += p.Size
+	e, ok := v.known[p.ID]
+	if ok {
+		delete(v.known, p.ID)
+		v.met = append(v.met, e)
+		if p.Size < e.Size {
+			v.out.Short = append(v.out.Short, e)
+			return nil
+		}
+		if p.Size == e.Size || e.Sealed {
+			return nil
+		}
+	}
+	info, err := v.s.inspect(ctx, p)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // it has gone meanwhile
+	}
+	if err != nil {
+		return fmt.Errorf("pack %s: %w", p.ID, err)
+	}
+	h, frames := info.Header, info.Frames
+	info.Frames = nil
+	if h != nil && v.s.pack.store != [16]byte{} && (h.Store != v.s.pack.store || h.Domain != v.s.pack.domain) {
+		v.out.Foreign = append(v.out.Foreign, info)
+		return nil
+	}
+	v.out.Unknown = append(v.out.Unknown, info)
+	if h == nil {
+		return nil
+	}
+	v.present[pack.Void{Writer: h.Writer, Serial: h.Serial}] = true
+	if h.Settled < h.Serial && h.Settled > v.settled[h.Writer].serial {
+		v.settled[h.Writer] = settledBy{h.Settled, p.ID}
+	}
+	return v.notes(ctx, frames)
+}
+
+// notes takes the notes that a pack holds.
+func (v *surveyor) notes(ctx context.Context, frames []*Frame) error {
+	for _, f := range frames {
+		if f.Damage != nil || f.Entry.Kind != pack.KindNote {
+			continue
+		}
+		_, plain, err := v.s.Verify(ctx, f)
+		if err != nil {
+			return err
+		}
+		for _, p := range plain {
+			if p == nil {
+				continue
+			}
+			void, err := pack.ParseNote(p, f.Entry.Pack, f.Entry.Offset)
+			if err != nil {
+				return err
+			}
+			v.present[void] = true
+		}
+	}
+	return nil
+}
+
+// lost names the serials that are settled and absent.
+func (v *surveyor) lost(ctx context.Context) error {
+	read := make(map[[16]byte]bool) // notes of known packs of this writer
+	writers := slices.SortedFunc(maps.Keys(v.settled), func(a, b [16]byte) int { return bytes.Compare(a[:], b[:]) })
+	for _, writer := range writers {
+		by := v.settled[writer]
+		for n := uint64(1); n <= by.serial && len(v.out.Lost) < maxLost; n++ {
+			key := pack.Void{Writer: writer, Serial: n}
+			if v.present[key] {
+				continue
+			}
+			if !read[writer] {
+				read[writer] = true
+				if err := v.knownNotes(ctx, writer); err != nil {
+					return err
+				}
+			}
+			if !v.present[key] {
+				v.out.Lost = append(v.out.Lost, LostPack{writer, n, by.pack})
+			}
+		}
+	}
+	return nil
+}
+
+// knownNotes takes the notes of the packs of a writer that the index knows.
+func (v *surveyor) knownNotes(ctx context.Context, writer [16]byte) error {
+	for _, e := range v.met {
+		if e.Writer != writer {
+			continue
+		}
+		info, err := v.s.inspect(ctx, e)
+		if err != nil {
+			return fmt.Errorf("pack %s: %w", e.ID, err)
+		}
+		if err := v.notes(ctx, info.Frames); err != nil {
+			return err
+		}
+	}
+	return nil
+}

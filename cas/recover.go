@@ -1,0 +1,94 @@
+package cas
+
+import (
+	"context"
+	"errors"
+
+	"github.com/cairn-store/cairn/cas/pack"
+)
+
+// recover finds the pack that the last process was appending to, indexes the
+// whole frames beyond what the index knows of, and goes on appending to it: if
+// nobody else can be doing so.
+func (s *Store) recover(ctx context.Context, opts *Options, size int64) error {
+	var last PackEntry
+	for p, err := range s.ix.AllPacks(ctx) {
+		if err != nil {
+			return err
+		}
+		if !p.Sealed {
+			last = p
+		}
+		s.pack.serials.previous = p.ID // the newest is the last
+	}
+	if last.ID == (PackID{}) || !opts.Exclusive {
+		return nil
+	}
+	info, err := s.b.Stat(ctx, last.ID.Key())
+	if err != nil {
+		s.log.Warn("an unsealed pack cannot be read", "pack", last.ID, "err", err)
+		return nil
+	}
+	o, err := s.adopt(ctx, last, info.Size)
+	if err != nil || o == nil || info.Size >= size || o.lines.Full() {
+		return err
+	}
+	w, end, err := s.b.Append(ctx, last.ID.Key())
+	if errors.Is(err, errors.ErrUnsupported) {
+		return nil
+	}
+	if err != nil {
+		s.log.Warn("an unsealed pack cannot be continued", "pack", last.ID, "err", err)
+		return nil
+	}
+	o.w, o.off, o.durable = w, end, end
+	s.pack.cur = o
+	return nil
+}
+
+// adopt indexes the frames of a pack beyond its known size and returns the pack
+// to be gone on with, or nil when it is sealed or does not end in a whole frame:
+// nothing may follow the torn end of a crash.
+func (s *Store) adopt(ctx context.Context, p PackEntry, size int64) (*openPack, error) {
+	change := &Change{Packs: []PackEntry{p}}
+	entry := &change.Packs[0]
+	o := s.pack.open(p.ID, nil, 0)
+	o.counted = true // by its own writer
+	torn := false
+	foot, err := s.walk(ctx, s.reader(p.ID), PackEntry{ID: p.ID, Size: size}, func(f *Frame) error {
+		if torn = torn || f.Damage != nil; torn {
+			return nil
+		}
+		if f.Entry.Offset >= p.Size {
+			if err := f.checkPayload(ctx); err != nil {
+				torn = true
+				return nil
+			}
+			if f.Entry.Kind.Indexed() {
+				change.Frames = append(change.Frames, f.Entry)
+				change.Chunks = append(change.Chunks, f.Chunks...)
+			}
+		}
+		o.lines.Add(f.header, pack.AppendFrame(nil, f.header))
+		entry.Size, entry.LastCommit = f.Entry.end(), max(entry.LastCommit, f.header.Last)
+		return nil
+	})
+	if errors.Is(err, ErrUnknown) {
+		return nil, err
+	}
+	if err != nil {
+		s.log.Warn("an unsealed pack cannot be walked", "pack", p.ID, "err", err)
+		return nil, nil
+	}
+	if foot != nil && !torn {
+		entry.Size, entry.Sealed = size, true
+	}
+	o.entry = *entry
+	if entry.Size > p.Size || entry.Sealed {
+		err = s.ix.Apply(ctx, change)
+	}
+	if torn || entry.Sealed {
+		return nil, err
+	}
+	return o, err
+}

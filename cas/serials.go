@@ -1,0 +1,51 @@
+package cas
+
+import "sync"
+
+// Serials count the packs of one writer, so that one that is lost is missed.
+type serials struct {
+	writer [16]byte
+
+	mu       sync.Mutex
+	last     uint64          // given out
+	open     map[uint64]bool // neither durable nor noted as void
+	void     []uint64        // given up, to be noted in a pack
+	previous PackID          // the pack before
+}
+
+// voidsInPack is how many serials are noted as void in one pack at most.
+const voidsInPack = 4096
+
+// next gives out the serial of a new pack, with what its header says of those
+// before, and the serials that it has to note as void.
+func (c *serials) next(id PackID) (serial, settled uint64, previous PackID, voids []uint64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.last++
+	settled = c.last - 1
+	for n := range c.open {
+		settled = min(settled, n-1)
+	}
+	c.open[c.last] = true
+	previous, c.previous = c.previous, id
+	n := min(len(c.void), voidsInPack)
+	voids, c.void = c.void[:n:n], c.void[n:]
+	return c.last, settled, previous, voids
+}
+
+// settle notes that a pack is durable, and the voids that it tells of.
+func (c *serials) settle(serial uint64, voids []uint64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.open, serial)
+	for _, n := range voids {
+		delete(c.open, n)
+	}
+}
+
+// giveUp notes that a pack has failed before anything of it was durable.
+func (c *serials) giveUp(serial uint64, voids []uint64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.void = append(append(c.void, voids...), serial)
+}
