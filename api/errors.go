@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"net/http"
 	"os"
+	"syscall"
 	"time"
 
 	"github.com/cairn-store/cairn/api/auth"
@@ -51,6 +52,8 @@ type outcome struct {
 // answers. api/ERRORS.md lists them.
 func outcomes() []outcome {
 	return []outcome{
+		{buckets.ErrUndecided, 503, "authorization-unavailable", "SERVICE_UNAVAILABLE", false}, // whatever its cause says
+		{auth.ErrKeysUnavailable, 503, "authorization-unavailable", "SERVICE_UNAVAILABLE", false},
 		{buckets.ErrNoBucket, 404, "bucket-not-found", "BUCKET_NOT_FOUND", true},
 		{buckets.ErrNoVersion, 404, "version-not-found", "FILE_NOT_FOUND", true},
 		{buckets.ErrNoFile, 404, "file-not-found", "FILE_NOT_FOUND", false},
@@ -158,15 +161,19 @@ const problemType = "https://github.com/cairn-store/cairn/blob/main/api/ERRORS.m
 
 func problemOf(err error) *problem {
 	var corrupt *cas.CorruptError
-	if errors.As(err, &corrupt) {
+	if !errors.Is(err, buckets.ErrUndecided) && errors.As(err, &corrupt) {
 		digest, pack := corrupt.CorruptChunk()
 		p := newProblem(500, "content-damaged", "stored content is damaged: chunk "+digest+" in pack "+pack)
 		p.Details["digest"], p.Details["pack"] = digest, pack
 		return p
 	}
+	var system syscall.Errno
 	for _, o := range outcomes() {
 		if !errors.Is(err, o.err) {
 			continue
+		}
+		if (o.err == fs.ErrPermission || o.err == fs.ErrNotExist) && errors.As(err, &system) {
+			continue // what the system refuses to this process is no answer to its clients
 		}
 		p := newProblem(o.status, o.code, o.err.Error())
 		if o.shown {

@@ -31,7 +31,8 @@ func secured(t *testing.T, schemaText string) *world {
 	return securedBy(t, testConfig, schemaText)
 }
 
-func securedBy(t *testing.T, configText, schemaText string) *world {
+// securedBy is secured with another configuration, and options changed.
+func securedBy(t *testing.T, configText, schemaText string, change ...func(*local.Options)) *world {
 	t.Helper()
 	w := &world{t: t, dir: t.TempDir()}
 	cfg, err := schema.ParseConfig("alyx.yml", []byte(strings.Replace(configText, "PATH", w.dir+"/backend", 1)), nil)
@@ -45,6 +46,9 @@ func securedBy(t *testing.T, configText, schemaText string) *world {
 	opts, err := local.Configure(cfg, sc)
 	if err != nil {
 		t.Fatal(err)
+	}
+	for _, c := range change {
+		c(opts)
 	}
 	if w.store, err = local.Open(context.Background(), w.dir, opts); err != nil {
 		t.Fatal(err)

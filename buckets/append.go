@@ -44,7 +44,11 @@ func (b *Bucket) Append(ctx context.Context, id string, offset int64, r io.Reade
 	if opts == nil {
 		opts = &AppendOptions{}
 	}
-	if row, err := b.findUpload(ctx, id); err == nil && len(row.Joins) > 0 {
+	row, err := b.findUpload(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	if len(row.Joins) > 0 {
 		return b.upload(row), ErrComplete // its content is that of its parts
 	}
 	return b.append(ctx, id, offset, r, opts)

@@ -68,7 +68,11 @@ func (b *Bucket) commitUpload(ctx context.Context, row *uploadRow) (*File, error
 	}
 	u.stats.NewBytes, u.stats.StoredBytes = u.stats.NewBytes+row.NewBytes, u.stats.StoredBytes+row.StoredBytes
 	u.also = func(tx manifest.Tx, m *manifest.Manifest) error {
-		if v, err := tx.Value(ctx, kindUpload, b.uploadKey(row.ID)); row.Listed && err == nil {
+		v, err := tx.Value(ctx, kindUpload, b.uploadKey(row.ID))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		if row.Listed && err == nil {
 			now, err := parseUpload(row.ID, v)
 			if err != nil {
 				return err

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"runtime/debug"
 	"slices"
+	"syscall"
 
 	"github.com/cairn-store/cairn/buckets/rules"
 )
@@ -62,10 +64,20 @@ type Request struct {
 	restore uint64 // the version that it makes current again, 0 for none
 }
 
-// An Authorizer decides whether a request may go on: nil, or an error
-// satisfying errors.Is(err, fs.ErrPermission). A list that depends on the
-// file is ErrPerFile; the files are then asked about one by one. It is the
-// one place where access is decided, whatever the protocol.
+// An Authorizer decides whether a request may go on. It is the one place where
+// access is decided, whatever the protocol.
+//
+// Authorize returns nil where the request is allowed, and a denial where it is
+// not: an error satisfying errors.Is(err, fs.ErrPermission). A list that depends
+// on the file is denied with ErrPerFile; the files are then asked about one by
+// one. A bucket that there is not is ErrNoBucket.
+//
+// Every other error says that nothing could be decided: a database that is
+// down, a context that is over. So does a panic, and so does an error that
+// holds one of the operating system (syscall.Errno) or of a context, whatever
+// it satisfies besides: a socket that may not be opened denies nobody anything.
+// The call then fails with an *AuthorizerError. It is neither a denial nor
+// absence, so nobody concludes from it that a file is gone.
 type Authorizer interface {
 	Authorize(ctx context.Context, req *Request) error
 }
@@ -88,20 +100,49 @@ func (b *Bucket) decide(ctx context.Context, req *Request) error {
 	switch {
 	case err == nil:
 		return nil
-	case ctx.Err() != nil:
-		return ctx.Err()
-	case errors.Is(err, ErrBucketDisabled), errors.Is(err, ErrNoBucket):
+	case !isAnswer(err), errors.Is(err, ErrBucketDisabled), errors.Is(err, ErrNoBucket):
 		return err
-	case req.File != nil && !b.mayList(ctx, req.File):
-		return ErrNoFile
+	case req.File != nil:
+		listed, lerr := b.mayList(ctx, req.File)
+		if lerr != nil {
+			return lerr
+		}
+		if !listed {
+			return ErrNoFile
+		}
 	}
 	return fmt.Errorf("%s in bucket %q: %w: %w", req.Op, b.b.name, fs.ErrPermission, err)
 }
 
-// authorize is where everything is decided that anybody may do.
+// mayList asks whether the principal may see f in a listing.
+func (b *Bucket) mayList(ctx context.Context, f *File) (bool, error) {
+	err := b.s.authorize(ctx, &Request{Op: OpList, Bucket: b.b.name, Who: b.who, File: f})
+	if err != nil && !isAnswer(err) {
+		return false, err
+	}
+	return err == nil, nil
+}
+
+// authorize is where everything is decided that anybody may do. Its error is
+// an answer, the context's, or an *AuthorizerError.
 func (s *Store) authorize(ctx context.Context, req *Request) error {
+	err := s.verdict(ctx, req)
+	switch {
+	case err == nil:
+		return nil
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case !isAnswer(err):
+		return &AuthorizerError{Op: req.Op, Bucket: req.Bucket, Err: err}
+	}
+	return err
+}
+
+// verdict is what the bearer's grant says, and the authoriser where that
+// leaves it a say.
+func (s *Store) verdict(ctx context.Context, req *Request) error {
 	if req.Who == nil || req.Who.Grant == nil {
-		return s.auth.Authorize(ctx, req)
+		return s.ask(ctx, req)
 	}
 	d := &Decision{Op: req.Op, Bucket: req.Bucket, By: "grant", Err: req.Who.Grant.allows(req)}
 	if b := s.lookup(req.Bucket); b == nil {
@@ -115,11 +156,69 @@ func (s *Store) authorize(ctx context.Context, req *Request) error {
 	if signer := req.Who.Grant.signer; d.Err == nil && req.Who.Grant.Op == GrantUpload && signer != nil {
 		own, who := *req, *signer
 		who.Request, own.Who = req.Who.Request, &who
-		return s.auth.Authorize(ctx, &own)
+		return s.ask(ctx, &own)
 	}
 	return d.Err
 }
 
-func (b *Bucket) mayList(ctx context.Context, f *File) bool {
-	return b.s.authorize(ctx, &Request{Op: OpList, Bucket: b.b.name, Who: b.who, File: f}) == nil
+// ask asks the authoriser. A panic of it is an error.
+func (s *Store) ask(ctx context.Context, req *Request) (err error) {
+	defer func() {
+		switch p := recover().(type) {
+		case nil:
+		case error:
+			err = fmt.Errorf("panic: %w\n%s", p, debug.Stack())
+		default:
+			err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
+		}
+	}()
+	return s.auth.Authorize(ctx, req)
+}
+
+// isAnswer reports an error by which an authoriser has decided, as opposed to
+// one that kept it from deciding.
+func isAnswer(err error) bool {
+	var errno syscall.Errno
+	switch {
+	case errors.As(err, &errno), errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded), errors.Is(err, ErrUndecided):
+		return false
+	}
+	return errors.Is(err, fs.ErrPermission) || errors.Is(err, ErrNoBucket)
+}
+
+// ErrUndecided reports that an authoriser failed, so that nobody knows whether
+// the request is allowed. It was not carried out.
+var ErrUndecided = errors.New("it could not be found out whether this is allowed")
+
+// An AuthorizerError is an ErrUndecided with the authoriser's own error. It
+// satisfies errors.Is and errors.As as that one does, but is never absence,
+// denial or existence: fs.ErrNotExist, fs.ErrPermission, fs.ErrExist and the
+// kinds of them that this package has.
+type AuthorizerError struct {
+	Op     Op
+	Bucket string
+	Err    error
+}
+
+func (e *AuthorizerError) Error() string {
+	return fmt.Sprintf("%s in bucket %q: %v: %v", e.Op, e.Bucket, ErrUndecided, e.Err)
+}
+
+// Is implements errors.Is.
+func (e *AuthorizerError) Is(target error) bool {
+	switch target {
+	case ErrUndecided:
+		return true
+	case fs.ErrNotExist, fs.ErrPermission, fs.ErrExist:
+		return false
+	}
+	if _, ok := target.(*conceptError); ok {
+		return false
+	}
+	return errors.Is(e.Err, target)
+}
+
+// As implements errors.As.
+func (e *AuthorizerError) As(target any) bool {
+	return errors.As(e.Err, target)
 }

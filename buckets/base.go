@@ -45,7 +45,11 @@ func (b *Bucket) chooseBases(ctx context.Context, u *upload, ids []string) ([]st
 		if err != nil {
 			return nil, err
 		}
-		if base, err := b.resolveBase(ctx, string(f.Current)); err == nil {
+		base, err := b.resolveBase(ctx, string(f.Current))
+		if err := withdrawn(err); err != nil {
+			return nil, err
+		}
+		if base != "" {
 			out = append(out, base)
 		}
 	}

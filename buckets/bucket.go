@@ -250,12 +250,15 @@ func (b *Bucket) List(ctx context.Context, opts *ListOptions) iter.Seq2[*File, e
 				return
 			}
 			file := b.file(f, m)
-			if perFile && !b.mayList(ctx, file) {
-				if err := ctx.Err(); err != nil {
+			if perFile {
+				listed, err := b.mayList(ctx, file)
+				if err != nil {
 					yield(nil, err)
 					return
 				}
-				continue
+				if !listed {
+					continue
+				}
 			}
 			if !yield(file, nil) {
 				return

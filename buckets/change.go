@@ -3,6 +3,7 @@ package buckets
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"time"
 
 	"github.com/cairn-store/cairn/buckets/rules"
@@ -50,8 +51,11 @@ func (b *Bucket) row(ctx context.Context, req *Request, id, ifMatch string, opts
 	if req.patch != nil {
 		after := *req.File
 		if req.restore != 0 {
-			if old, err := b.s.meta.Version(ctx, fid, req.restore); err == nil { // else the transaction will see
+			switch old, err := b.s.meta.Version(ctx, fid, req.restore); {
+			case err == nil:
 				after.Size, after.MIMEType = old.Size, old.MIMEType
+			case !errors.Is(err, fs.ErrNotExist): // else the transaction will see
+				return err
 			}
 		}
 		req.Upload = req.patch.brings(&after)

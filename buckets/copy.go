@@ -17,8 +17,11 @@ func (b *Bucket) Copy(ctx context.Context, id string, dst *Bucket, opts *CopyOpt
 		return nil, err
 	}
 	put := &PutOptions{Folder: src.Folder, MIMEType: m.DeclaredMIMEType, OnConflict: opts.OnConflict, Once: opts.Once}
-	if b.allow(ctx, OpRead, b.file(src, m)) == nil { // a copy tells no more than its maker may see
+	switch err := b.allow(ctx, OpRead, b.file(src, m)); {
+	case err == nil:
 		put.Metadata, put.Tags = decodeExact(src.Metadata), src.Tags
+	case withdrawn(err) != nil: // else a copy tells no more than its maker may see
+		return nil, err
 	}
 	name := src.Name
 	if opts.Name != "" {

@@ -207,8 +207,10 @@ func (v *bucketFS) seen(f *manifest.File, perFile bool) (*File, error) {
 		return nil, err
 	}
 	file := v.b.file(f, m)
-	if perFile && !v.b.mayList(v.ctx, file) {
-		return nil, v.ctx.Err()
+	if perFile {
+		if listed, err := v.b.mayList(v.ctx, file); !listed || err != nil {
+			return nil, err
+		}
 	}
 	return file, nil
 }

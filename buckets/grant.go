@@ -142,6 +142,8 @@ func (b *Bucket) Sign(ctx context.Context, g Grant, life time.Duration) (*Grant,
 		if id, ok := strings.CutPrefix(g.Owner, KeyOwner); ok {
 			if _, err := tx.Value(ctx, kindKey, id); errors.Is(err, fs.ErrNotExist) {
 				return ErrKey // dropped meanwhile
+			} else if err != nil {
+				return err
 			}
 		}
 		return tx.PutValue(ctx, kindGrant, grantKey(g.Bucket, g.ID), text)

@@ -108,8 +108,12 @@ func (b *Bucket) lacking(ctx context.Context, row *uploadRow, part int, first in
 // tellBase marks what a base has. That of an upload by chunk list is what was
 // sent to it: anybody can list what he does not have.
 func (l *Lacking) tellBase(ctx context.Context, id string) error {
-	if row, err := l.b.findListed(ctx, id); err == nil && row.Manifest == "" {
+	row, err := l.b.findListed(ctx, id)
+	if err == nil && row.Manifest == "" {
 		return l.tellReceived(ctx, row)
+	}
+	if err := withdrawn(err); err != nil {
+		return err
 	}
 	set, err := l.b.base(ctx, id)
 	if set == nil || err != nil {

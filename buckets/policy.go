@@ -132,7 +132,9 @@ func (a *ruleBook) byRule(ctx context.Context, d *Decision, b *bucket, req *Requ
 			d.Err = ErrPerFile
 			return
 		}
-		if err := rule.Eval(ctx, ruleInput(req)); err != nil {
+		if err := rule.Eval(ctx, ruleInput(req)); err != nil && ctx.Err() != nil {
+			d.Err = ctx.Err() // it was broken off, which decides nothing
+		} else if err != nil {
 			d.Err = concept(err.Error(), fs.ErrPermission)
 		} else if req.Op == OpList && req.File == nil && b.FileRules {
 			d.Err = ErrPerFile // some may have a rule of their own

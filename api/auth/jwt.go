@@ -17,6 +17,10 @@ import (
 // ErrToken reports a token that is not believed; the text says why.
 var ErrToken = errors.New("token is not valid")
 
+// ErrKeysUnavailable reports that the keys to check tokens with could not be
+// read: whether a token is valid is not known.
+var ErrKeysUnavailable = errors.New("the keys to check tokens with cannot be had now")
+
 const maxToken = 16 << 10 // bytes
 
 // A Verifier believes the tokens of one issuer: JSON Web Tokens (RFC 7519)
@@ -59,7 +63,8 @@ func (v *Verifier) keys(ctx context.Context, h jose.Header) ([]any, error) {
 	return nil, nil
 }
 
-// Verify returns the subject and the claims of a token, or ErrToken.
+// Verify returns the subject and the claims of a token, or
+// ErrToken or ErrKeysUnavailable.
 func (v *Verifier) Verify(ctx context.Context, token string) (sub string, claims map[string]any, err error) {
 	if len(token) > maxToken {
 		return "", nil, fmt.Errorf("%w: it is larger than 16 KiB", ErrToken)

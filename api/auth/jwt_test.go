@@ -321,6 +321,22 @@ func TestRotation(t *testing.T) {
 	}
 }
 
+// Where keys cannot be had, nobody is told that his token is wrong: neither when
+// they are asked for, nor before they are asked for again.
+func TestKeysUnavailable(t *testing.T) {
+	key := pairs(t)[2]
+	srv := httptest.NewTLSServer(http.NotFoundHandler())
+	defer srv.Close()
+	v := newVerifier(t, schema.JWT{JWKS: srv.URL, Algorithm: "EdDSA"})
+	v.public.http = srv.Client()
+	for range 2 {
+		_, _, err := v.Verify(t.Context(), sign(t, key.alg, key.private, "k", claims(nil)))
+		if !errors.Is(err, ErrKeysUnavailable) || errors.Is(err, ErrToken) {
+			t.Errorf("%v, want ErrKeysUnavailable", err)
+		}
+	}
+}
+
 // Keys do not come by way of a redirect that anybody could answer.
 func TestKeysByRedirect(t *testing.T) {
 	key := pairs(t)[2]

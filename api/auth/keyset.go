@@ -43,6 +43,7 @@ type keySet struct {
 	mu   sync.Mutex
 	keys []jose.JSONWebKey // mu
 	read time.Time         // when it was last tried; mu
+	err  error             // of that; mu
 }
 
 func newKeySet(from string, algs []jose.SignatureAlgorithm) *keySet {
@@ -67,13 +68,25 @@ func (s *keySet) find(ctx context.Context, id string, alg jose.SignatureAlgorith
 		s.reading.Lock()
 		defer s.reading.Unlock()
 		if found, age = s.known(id, alg); age > keySetAge || len(found) == 0 && age > keySetPause {
-			err := s.load(ctx)
-			if found, _ = s.known(id, alg); err != nil && len(found) == 0 {
-				return nil, fmt.Errorf("%w: the keys to check it cannot be had now", ErrToken)
-			}
+			s.load(ctx)
+			found, _ = s.known(id, alg)
 		}
 	}
+	if len(found) == 0 {
+		return nil, s.failed()
+	}
 	return found, nil
+}
+
+// failed is why a key that is not there may be one that could not be read: nil
+// if it is none.
+func (s *keySet) failed() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.err != nil {
+		return fmt.Errorf("%w: %w", ErrKeysUnavailable, s.err)
+	}
+	return nil
 }
 
 func (s *keySet) known(id string, alg jose.SignatureAlgorithm) (found []any, age time.Duration) {
@@ -111,9 +124,10 @@ func (s *keySet) load(ctx context.Context) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.read = time.Now()
+	s.read, s.err = time.Now(), nil
 	if err != nil {
-		return fmt.Errorf("jwks %s: %w", s.from, err)
+		s.err = fmt.Errorf("jwks %s: %w", s.from, err)
+		return s.err
 	}
 	s.keys = fit
 	return nil
