@@ -117,6 +117,7 @@ func outcomes() []outcome {
 		{buckets.ErrLastVersion, 409, "last-version", "CONFLICT", true},
 		{buckets.ErrNotTrashed, 409, "not-trashed", "CONFLICT", true},
 		{buckets.ErrChunksGone, 503, "chunks-damaged", "SERVICE_UNAVAILABLE", true},
+		{buckets.ErrChangeTooLarge, 413, "change-too-large", "PAYLOAD_TOO_LARGE", true},
 		{buckets.ErrTooLarge, 413, "file-too-large", "PAYLOAD_TOO_LARGE", true},
 		{buckets.ErrOnce, 409, "idempotency-conflict", "CONFLICT", true},
 		{buckets.ErrNoGrant, 404, "grant-not-found", "NOT_FOUND", true},

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 
 	"github.com/cairn-store/cairn/backend"
+	"github.com/cairn-store/cairn/manifest"
 )
 
 // Errors of the store. Absence is fs.ErrNotExist and denial fs.ErrPermission,
@@ -24,6 +25,7 @@ var (
 	ErrLastVersion    = errors.New("the only version of a file cannot be deleted; delete the file")
 	ErrNotTrashed     = errors.New("file is not in the trash")
 	ErrTooLarge       = errors.New("file is larger than its bucket takes")
+	ErrChangeTooLarge = manifest.ErrTooLarge // nothing was changed
 	ErrQuota          = concept("quota is used up", fs.ErrPermission)
 	ErrType           = errors.New("files of this type are not taken")
 	ErrTypeMismatch   = errors.New("content is not what the upload says it is")

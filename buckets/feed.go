@@ -13,7 +13,7 @@ const feedLimit = 64 << 20 // bytes of records that wait to be copied
 // A feed tells who moves a bucket what is changed meanwhile.
 type feed struct {
 	mu      sync.Mutex
-	commits [][]byte // records, in the order in which they were decided
+	commits []*manifest.Commit // in the order in which they were decided
 	size    int
 	err     error // the feed is not whole
 }
@@ -32,13 +32,13 @@ func (f *feed) note(c *manifest.Commit, err error) {
 	case f.size > feedLimit:
 		f.err = errors.New("changes come faster than they can be copied")
 	default:
-		f.commits = append(f.commits, c.Records)
-		f.size += len(c.Records)
+		f.commits = append(f.commits, c)
+		f.size += c.Size()
 	}
 }
 
 // take returns what has come since it was called last.
-func (f *feed) take() ([][]byte, error) {
+func (f *feed) take() ([]*manifest.Commit, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	out := f.commits

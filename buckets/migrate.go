@@ -252,12 +252,9 @@ func (m *migration) flush(ctx context.Context) error {
 	if len(m.rows) == 0 {
 		return nil
 	}
-	p, err := manifest.AppendRecords(nil, m.rows)
-	if err != nil {
-		return err
-	}
+	err := m.s.appendRecords(ctx, m.to, m.rows)
 	m.rows = m.rows[:0]
-	return m.s.chunks[m.to].AppendRecord(ctx, p)
+	return err
 }
 
 // uploads copies what has arrived of uploads under way. What is listed only
@@ -306,34 +303,27 @@ func (m *migration) follow(ctx context.Context) (n int, err error) {
 	if err != nil {
 		return 0, err
 	}
-	var mine [][]byte
 	for _, c := range commits {
-		rs, err := manifest.DecodeRecords(c)
+		rs, err := c.Records()
 		if err != nil {
 			return 0, err
 		}
 		if !m.concerns(rs) {
 			continue
 		}
-		mine = append(mine, c)
+		n++
 		for _, r := range rs {
 			if r.Manifest == nil {
-				continue
-			}
-			if err := m.version(ctx, r.Manifest); err != nil {
+				m.rows = append(m.rows, r) // marks too
+			} else if err := m.version(ctx, r.Manifest); err != nil {
 				return 0, err
 			}
 		}
-	}
-	if err := m.flush(ctx); err != nil {
-		return 0, err
-	}
-	for _, c := range mine { // as they are: marks too
-		if err := m.s.chunks[m.to].AppendRecord(ctx, c); err != nil {
+		if err := m.flushFull(ctx); err != nil {
 			return 0, err
 		}
 	}
-	return len(mine), nil
+	return n, m.flush(ctx)
 }
 
 // concerns reports whether a commit changed the bucket, or may have: marks do

@@ -7,7 +7,9 @@ import (
 	"sync"
 
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sync/semaphore"
 
+	"github.com/cairn-store/cairn/cas"
 	"github.com/cairn-store/cairn/manifest"
 )
 
@@ -17,42 +19,53 @@ import (
 // is always all up to some moment.
 type outbox struct {
 	mu     sync.Mutex
-	cond   sync.Cond       // told when low or failed rises
-	low    uint64          // every commit up to here is in the packs
-	done   map[uint64]bool // commits beyond low that are
-	failed uint64          // the highest that did not get there: until low is there too, catchUp must bring some
+	cond   sync.Cond         // told when low or failed rises
+	low    uint64            // every commit up to here is in the packs
+	done   map[uint64]uint64 // commits beyond low that are, by the number of the commit before
+	failed uint64            // the highest that did not get there: until low is there too, catchUp must bring some
 
 	catching sync.Mutex // held by who catches up
 }
 
 func newOutbox(low uint64) *outbox {
-	o := &outbox{low: low, done: make(map[uint64]bool)}
+	o := &outbox{low: low, done: make(map[uint64]uint64)}
 	o.cond.L = &o.mu
 	return o
 }
 
 // mark notes that a commit is in the packs.
-func (o *outbox) mark(seq uint64) {
+func (o *outbox) mark(c *manifest.Commit) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if seq > o.low {
-		o.done[seq] = true
+	if c.Prev > o.low {
+		o.done[c.Prev] = c.Seq
+		return
 	}
-	for o.done[o.low+1] {
-		o.low++
-		delete(o.done, o.low)
-	}
-	o.cond.Broadcast()
+	o.raise(c.Seq)
 }
 
 // markAll notes that all commits up to seq that there are are in the packs.
 func (o *outbox) markAll(seq uint64) {
 	o.mu.Lock()
-	for ; o.low < seq; o.low++ {
-		delete(o.done, o.low+1)
+	defer o.mu.Unlock()
+	o.raise(seq)
+}
+
+// raise raises low to seq, and beyond where the commits that follow are done.
+// Not every number is a commit's. It is called with mu held.
+func (o *outbox) raise(seq uint64) {
+	o.low = max(o.low, seq)
+	for more := true; more; {
+		more = false
+		for prev, seq := range o.done {
+			if prev <= o.low {
+				delete(o.done, prev)
+				o.low = max(o.low, seq)
+				more = true
+			}
+		}
 	}
-	o.mu.Unlock()
-	o.mark(seq) // and what is done beyond
+	o.cond.Broadcast()
 }
 
 // fail notes that a commit did not get to the packs.
@@ -133,15 +146,50 @@ func (s *Store) write(ctx context.Context, c *manifest.Commit) error {
 	if chunks == nil {
 		return fmt.Errorf("no backend is called %q any more, and it has not been told of all changes", c.Domain)
 	}
-	if err := chunks.AppendRecord(ctx, c.Records); err != nil {
+	if err := appendSlots(ctx, chunks, c.Slots); err != nil {
 		return err
 	}
 	if err := s.meta.Written(ctx, c); err != nil {
 		return err
 	}
-	s.outbox.mark(c.Seq)
+	s.outbox.mark(c)
 	return nil
 }
+
+// appendSlots makes the slots of a commit durable in the packs.
+func appendSlots(ctx context.Context, chunks *cas.Store, slots [][]byte) error {
+	for _, p := range slots {
+		if err := chunks.AppendRecord(ctx, p); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// appendRecords makes records that no transaction has decided durable in the
+// packs of a domain, under numbers of their own.
+func (s *Store) appendRecords(ctx context.Context, domain string, rs []manifest.Record) error {
+	for len(rs) > 0 {
+		seq, err := s.meta.TakeNumber(ctx)
+		if err != nil {
+			return err
+		}
+		slots, n, err := manifest.EncodeSome(seq, rs)
+		if err != nil {
+			return err
+		}
+		if err := appendSlots(ctx, s.chunks[domain], slots); err != nil {
+			return err
+		}
+		rs = rs[n:]
+	}
+	return nil
+}
+
+const (
+	catchUpCommits = 64                     // brought to the packs side by side
+	catchUpBytes   = 2 * manifest.MaxCommit // that they have together
+)
 
 // catchUp brings the records of the unwritten commits up to a number to the
 // packs. Those on their way already may be brought twice, which changes
@@ -150,8 +198,9 @@ func (s *Store) catchUp(ctx context.Context, seq uint64) error {
 	o := s.outbox
 	o.catching.Lock()
 	defer o.catching.Unlock()
+	size := semaphore.NewWeighted(catchUpBytes)
 	g, gctx := errgroup.WithContext(ctx)
-	g.SetLimit(64)
+	g.SetLimit(catchUpCommits)
 	for c, err := range s.meta.Unwritten(ctx) {
 		if err != nil {
 			return errors.Join(err, g.Wait())
@@ -159,11 +208,18 @@ func (s *Store) catchUp(ctx context.Context, seq uint64) error {
 		if c.Seq > seq {
 			break
 		}
-		g.Go(func() error { return s.write(gctx, c) })
+		n := min(int64(c.Size()), catchUpBytes)
+		if size.Acquire(gctx, n) != nil {
+			break // one has failed
+		}
+		g.Go(func() error {
+			defer size.Release(n)
+			return s.write(gctx, c)
+		})
 	}
 	if err := g.Wait(); err != nil {
 		return err
 	}
 	o.markAll(seq)
-	return nil
+	return ctx.Err()
 }

@@ -28,7 +28,8 @@ func TestOutboxAfterFailure(t *testing.T) {
 			return false
 		}
 	}
-	o.mark(6)
+	commit := func(prev, seq uint64) *manifest.Commit { return &manifest.Commit{Prev: prev, Seq: seq} }
+	o.mark(commit(5, 6))
 	o.fail(7)
 	if answer(waits(5)) || answer(waits(9)) {
 		t.Error("commits are settled that are not")
@@ -48,9 +49,9 @@ func TestOutboxAfterFailure(t *testing.T) {
 	if !answer(waits(9)) {
 		t.Error("what was caught up is not settled")
 	}
-	later := waits(11)
-	o.mark(11)
-	o.mark(10)
+	later := waits(15)
+	o.mark(commit(12, 15)) // 13 and 14 are no commits
+	o.mark(commit(8, 12))  // nor is what was caught up to
 	if !answer(later) || len(o.done) > 0 {
 		t.Errorf("later commits are not settled; %v is left", o.done)
 	}

@@ -18,6 +18,26 @@ func BuildList(refs []cas.Ref, put func([]byte) (cas.Digest, error)) (*Content, 
 	return l.c, l.finish()
 }
 
+// EncodeSlot encodes any slot, also one of a checkpoint.
+func EncodeSlot(s *Slot) ([]byte, error) {
+	var records []byte
+	var err error
+	for i := range s.Records {
+		if records, err = s.Records[i].append(records); err != nil {
+			return nil, err
+		}
+	}
+	return s.encode(records), nil
+}
+
+// SetLimit bounds the bytes of the parts that r keeps.
+func (r *Replayer) SetLimit(n int) { r.limit = n }
+
+// Held is how many bytes r keeps.
+func (r *Replayer) Held() int { return r.held }
+
+const MaxParts = maxParts
+
 const (
 	NodeMin      = nodeMin
 	NodeMax      = nodeMax

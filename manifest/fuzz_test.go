@@ -67,24 +67,25 @@ func FuzzManifest(f *testing.F) {
 	f.Fuzz(func(t *testing.T, p []byte) { checkRow(t, p, new(manifest.Manifest)) })
 }
 
-func FuzzRecords(f *testing.F) {
-	p, err := manifest.AppendRecords(nil, fixedRecords(f))
-	if err != nil {
-		f.Fatal(err)
+func FuzzSlot(f *testing.F) {
+	for _, s := range fixedSlots(f) {
+		p, err := manifest.EncodeSlot(s)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(p)
 	}
-	f.Add(p)
-	f.Add([]byte{1})
-	f.Add(append([]byte{1, 5, 33}, append(make([]byte, 32), 1)...))
+	f.Add(envelope('R', 1, []byte{1, 1, 1, 1, 5, 33}, make([]byte, 32), []byte{1}))
 	f.Fuzz(func(t *testing.T, p []byte) {
-		rs, err := manifest.DecodeRecords(p)
+		s, err := manifest.DecodeSlot(p)
 		if err != nil {
 			if !refused(err) {
 				t.Errorf("%x: %v", p, err)
 			}
 			return
 		}
-		if again, err := manifest.AppendRecords(nil, rs); err != nil || !bytes.Equal(again, p) {
-			t.Errorf("%x decodes to %+v, which encodes to %x, %v", p, rs, again, err)
+		if again, err := manifest.EncodeSlot(s); err != nil || !bytes.Equal(again, p) {
+			t.Errorf("%x decodes to %+v, which encodes to %x, %v", p, s, again, err)
 		}
 	})
 }

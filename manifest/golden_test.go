@@ -87,16 +87,28 @@ func fixedRecords(t testing.TB) []manifest.Record {
 	}
 }
 
-func TestGoldenRecords(t *testing.T) {
-	want := fixedRecords(t)
-	p, err := manifest.AppendRecords(nil, want)
-	if err != nil {
-		t.Fatal(err)
+// fixedSlots holds every type of slot.
+func fixedSlots(t testing.TB) map[string]*manifest.Slot {
+	id := [16]byte{1, 15: 2}
+	return map[string]*manifest.Slot{
+		"slot-commit":     {Commit: 300, Part: 1, Parts: 1, Records: fixedRecords(t)},
+		"slot-part":       {Commit: 301, Part: 2, Parts: 3, Records: []manifest.Record{{Purged: fixedFile}}},
+		"slot-checkpoint": {Checkpoint: id, Base: 298, Part: 200, Records: []manifest.Record{{Home: &manifest.Home{Bucket: "b", Move: 1}}}},
+		"slot-end":        {Checkpoint: id, Base: 298, Parts: 200, Digest: cas.Sum([]byte("parts"))},
 	}
-	golden(t, "records", p)
-	got, err := manifest.DecodeRecords(p)
-	if err != nil || !reflect.DeepEqual(got, want) {
-		t.Errorf("records decode to %+v, %v", got, err)
+}
+
+func TestGoldenSlots(t *testing.T) {
+	for name, want := range fixedSlots(t) {
+		p, err := manifest.EncodeSlot(want)
+		if err != nil {
+			t.Fatal(err)
+		}
+		golden(t, name, p)
+		got, err := manifest.DecodeSlot(p)
+		if err != nil || !reflect.DeepEqual(got, want) {
+			t.Errorf("%s decodes to %+v, %v", name, got, err)
+		}
 	}
 }
 

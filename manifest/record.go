@@ -36,23 +36,17 @@ const (
 	recordDropped  = 4
 	recordDoomed   = 5
 	recordHome     = 6
-
-	recordsVersion = 1
 )
 
-// AppendRecords appends the encoding of what one commit changed.
-func AppendRecords(b []byte, rs []Record) ([]byte, error) {
-	b = append(b, recordsVersion)
-	for i := range rs {
-		typ, body, err := rs[i].encode()
-		if err != nil {
-			return nil, err
-		}
-		b = append(b, typ)
-		b = binary.AppendUvarint(b, uint64(len(body)))
-		b = append(b, body...)
+// append appends the record's type, the length of its body and the body.
+func (r *Record) append(b []byte) ([]byte, error) {
+	typ, body, err := r.encode()
+	if err != nil {
+		return nil, err
 	}
-	return b, nil
+	b = append(b, typ)
+	b = binary.AppendUvarint(b, uint64(len(body)))
+	return append(b, body...), nil
 }
 
 func (r *Record) encode() (typ byte, body []byte, err error) {
@@ -88,28 +82,18 @@ func encodeID(id, prefix string) ([]byte, error) {
 	return p, nil
 }
 
-// DecodeRecords reads what AppendRecords wrote.
-func DecodeRecords(p []byte) ([]Record, error) {
-	if len(p) == 0 || p[0] != recordsVersion {
-		return nil, fmt.Errorf("manifest: decode records: %w", ErrFormat)
+// record takes a record.
+func (d *decoder) record() (Record, error) {
+	before := len(d.p)
+	typ := d.p[0]
+	d.p = d.p[1:]
+	n := d.uvarint()
+	if d.bad || n > uint64(len(d.p)) || before-len(d.p)+int(n) > MaxRecord {
+		return Record{}, fmt.Errorf("manifest: decode record: %w", ErrFormat)
 	}
-	var rs []Record
-	d := &decoder{p: p[1:]}
-	for len(d.p) > 0 {
-		typ := d.p[0]
-		d.p = d.p[1:]
-		n := d.uvarint()
-		if d.bad || n > uint64(len(d.p)) {
-			return nil, fmt.Errorf("manifest: decode records: %w", ErrFormat)
-		}
-		r, err := decodeRecord(typ, d.p[:n])
-		if err != nil {
-			return nil, err
-		}
-		rs = append(rs, r)
-		d.p = d.p[n:]
-	}
-	return rs, nil
+	body := d.p[:n]
+	d.p = d.p[n:]
+	return decodeRecord(typ, body)
 }
 
 func decodeRecord(typ byte, body []byte) (r Record, err error) {

@@ -28,8 +28,9 @@ type Store interface {
 	// Update runs fn in a transaction: all that fn reads and writes through
 	// tx is as if no other Update ran meanwhile. When fn returns nil, its
 	// writes are made together and durable on return; an error of fn makes
-	// none and is returned as it is. fn may be run more than once. After any
-	// other error the outcome is unknown, and the commit that may have been
+	// none and is returned as it is. So does ErrTooLarge, if fn has changed
+	// more than MaxCommit takes. fn may be run more than once. After any other
+	// error the outcome is unknown, and the commit that may have been
 	// made is returned beside the error.
 	//
 	// The commit it returns stays unwritten, across crashes, until Written
@@ -37,9 +38,15 @@ type Store interface {
 	// packs first. Nil means that fn wrote nothing.
 	Update(ctx context.Context, fn func(tx Tx) error) (*Commit, error)
 
-	// LastSeq returns the number of the latest commit. The next one's is
-	// higher by one.
+	// LastSeq returns the number of the latest commit or, if there was none
+	// since the store was opened, one that no later commit is below. Numbers
+	// rise with commits and are never given twice, whatever crashes; there may
+	// be gaps.
 	LastSeq() uint64
+
+	// TakeNumber returns a number, higher than all before, for records that
+	// are written beside Update. It is durable on return.
+	TakeNumber(ctx context.Context) (uint64, error)
 
 	// Unwritten yields the commits, oldest first, whose records may not be
 	// durable in the packs yet.
@@ -48,11 +55,12 @@ type Store interface {
 	// Written forgets c. It may be lost in a crash.
 	Written(ctx context.Context, c *Commit) error
 
-	// Restore replays records: a row of a higher revision replaces one of a
-	// lower, marks remove rows and keep later replays from bringing them
-	// back. Any order of calls ends in the same rows. Names and usage follow
-	// with Reindex.
-	Restore(ctx context.Context, rs []Record) error
+	// Restore replays records, which may be none, of the commit of a number: a
+	// row of a higher revision replaces one of a lower, marks remove rows and
+	// keep later replays from bringing them back. Any order of calls ends in
+	// the same rows. Names and usage follow with Reindex. Numbers are given
+	// above seq from then on.
+	Restore(ctx context.Context, seq uint64, rs []Record) error
 
 	// Reindex makes the index of names and the usage anew from the rows, and
 	// makes all that Restore did durable.
@@ -167,9 +175,30 @@ type Range struct {
 
 // A Commit is what one Update changed.
 type Commit struct {
-	Seq     uint64
-	Domain  string // whose packs the records go to
-	Records []byte // encoded by AppendRecords
+	Seq    uint64   // its number
+	Prev   uint64   // that of the commit before it; numbers between are no commits
+	Domain string   // whose packs the records go to
+	Slots  [][]byte // encoded by EncodeCommit
+}
+
+// Size is the bytes of the slots.
+func (c *Commit) Size() (n int) {
+	for _, p := range c.Slots {
+		n += len(p)
+	}
+	return n
+}
+
+// Records decodes what the commit changed.
+func (c *Commit) Records() (rs []Record, err error) {
+	for _, p := range c.Slots {
+		s, err := DecodeSlot(p)
+		if err != nil {
+			return nil, err
+		}
+		rs = append(rs, s.Records...)
+	}
+	return rs, nil
 }
 
 // A Value is what Store.Values yields.

@@ -93,19 +93,21 @@ type TypedStore interface {
 	// writes are made together and durable on return; an error of fn makes
 	// none and is returned as it is. fn may be run more than once, the last
 	// run counts: it must set what it tells its caller anew each time. After
-	// any other error the outcome is unknown, and the commit that may have been
+	// any other error but ErrTooLarge the outcome is unknown, and the commit that may have been
 	// made is returned beside the error.
 	//
 	// The records of what fn changed go to the packs of domain. A transaction
 	// that makes none needs no domain, and is told nothing of removals.
 	Update(ctx context.Context, domain string, fn func(tx TypedTx) error) (*Commit, error)
 
-	// LastCommit returns the number of the latest commit. Numbers rise with
-	// commits, are visible in order and never given twice; there may be gaps.
+	// LastCommit returns the number of the latest commit or, if there was none
+	// since the store was opened, one that no later commit is below. Numbers
+	// rise with commits, are visible in order and never given twice, whatever
+	// crashes; there may be gaps.
 	LastCommit(ctx context.Context) (uint64, error)
 
 	// TakeNumber returns a number, higher than all before, for records that are
-	// written beside Update.
+	// written beside Update. It is durable on return.
 	TakeNumber(ctx context.Context) (uint64, error)
 
 	// Unwritten yields the commits, oldest first, whose records may not be
@@ -113,11 +115,12 @@ type TypedStore interface {
 	Unwritten(ctx context.Context) iter.Seq2[*Commit, error]
 	Written(ctx context.Context, seqs ...uint64) error
 
-	// Restore replays records: a row of a higher revision replaces one of a
-	// lower, marks remove rows and keep later replays from bringing them
-	// back. Any order of calls ends in the same rows. Names and usage follow
-	// with Reindex.
-	Restore(ctx context.Context, rs []Record) error
+	// Restore replays records, which may be none, of the commit of a number: a
+	// row of a higher revision replaces one of a lower, marks remove rows and
+	// keep later replays from bringing them back. Any order of calls ends in
+	// the same rows. Names and usage follow with Reindex. Numbers are given
+	// above seq from then on.
+	Restore(ctx context.Context, seq uint64, rs []Record) error
 
 	// Reindex makes the index of names and the usage anew from the rows, and
 	// makes all that Restore did durable.

@@ -94,7 +94,8 @@ type domainChecker struct {
 	known  map[cas.PackID]cas.PackEntry   // of the index
 	bad    map[cas.Digest]cas.PackID      // chunks that cannot be read
 
-	missing []manifest.Record // of rows that the packs lack
+	replayer *manifest.Replayer // tells records what the packs say
+	missing  []manifest.Record  // of rows that the packs lack
 }
 
 func (c *checker) repairs() bool { return c.opts.Repair && !c.opts.DryRun }
@@ -114,6 +115,10 @@ func (c *checker) run(ctx context.Context) error {
 	c.domains = make(map[string]*domainChecker)
 	for _, d := range c.s.domains {
 		dc := &domainChecker{checker: c, domain: d, bad: make(map[cas.Digest]cas.PackID)}
+		dc.replayer = manifest.NewReplayer(func(_ context.Context, _ uint64, rs []manifest.Record) error {
+			c.records.add(d.name, rs)
+			return nil
+		})
 		c.domains[d.name] = dc
 		if err := dc.load(ctx); err != nil {
 			return err
@@ -121,7 +126,7 @@ func (c *checker) run(ctx context.Context) error {
 	}
 	for _, d := range c.s.domains {
 		dc := c.domains[d.name]
-		for _, step := range []func(context.Context) error{dc.packs, dc.unmet, dc.index, dc.heal} {
+		for _, step := range []func(context.Context) error{dc.packs, dc.replay, dc.unmet, dc.index, dc.heal} {
 			if err := step(ctx); err != nil {
 				return err
 			}
@@ -140,7 +145,7 @@ func (c *checker) outbox(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		rs, err := manifest.DecodeRecords(commit.Records)
+		rs, err := commit.Records()
 		if err != nil {
 			return err
 		}
@@ -237,7 +242,11 @@ func (c *domainChecker) frame(ctx context.Context, f *cas.Frame, known cas.PackE
 		if len(bad) > 0 && f.Entry.Offset >= known.Size {
 			return nil // never acknowledged: what a crash left
 		}
-		return c.recordFrame(f, bad, plain)
+		if len(bad) > 0 {
+			c.problem(Problem{Kind: "pack", Pack: f.Entry.Pack.String(), Repaired: c.repairs(),
+				Detail: fmt.Sprintf("metadata records at %d are damaged", f.Entry.Offset)})
+		}
+		return replayFrame(ctx, c.replayer, f, plain)
 	}
 	if !indexed || len(bad) == 0 {
 		return nil
@@ -245,22 +254,18 @@ func (c *domainChecker) frame(ctx context.Context, f *cas.Frame, known cas.PackE
 	return c.damagedSlots(ctx, f.Entry, bad)
 }
 
-func (c *domainChecker) recordFrame(f *cas.Frame, bad []cas.Ref, plain [][]byte) error {
-	if len(bad) > 0 {
-		c.problem(Problem{Kind: "pack", Pack: f.Entry.Pack.String(), Repaired: c.repairs(),
-			Detail: fmt.Sprintf("metadata records at %d are damaged", f.Entry.Offset)})
-	}
-	for _, p := range plain {
-		if p == nil {
-			continue
-		}
-		rs, err := manifest.DecodeRecords(p)
-		if err != nil {
+// replay learns the rest of what the packs say of rows. A commit that is not
+// whole counts as none: rows lacks what it had.
+func (c *domainChecker) replay(ctx context.Context) error {
+	for {
+		again, err := c.replayer.EndPass(ctx)
+		if err != nil || !again {
 			return err
 		}
-		c.records.add(c.name, rs)
+		if err := c.replayPacks(ctx, c.listed, c.replayer); err != nil {
+			return err
+		}
 	}
-	return nil
 }
 
 // damagedSlots notes which of the chunks bad have no other place than the

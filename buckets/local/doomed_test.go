@@ -92,11 +92,15 @@ func doom(t *testing.T, dir string, opts *Options) {
 	if n < 2 {
 		t.Fatalf("%d packs", n)
 	}
-	text, err := manifest.AppendRecords(nil, []manifest.Record{{Doomed: &manifest.Doom{Pack: *oldest, Serial: 1}}})
+	seq, err := p.meta.TakeNumber(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := p.domains[0].chunks.AppendRecord(t.Context(), text); err != nil {
+	slots, err := manifest.EncodeCommit(seq, []manifest.Record{{Doomed: &manifest.Doom{Pack: *oldest, Serial: 1}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.domains[0].chunks.AppendRecord(t.Context(), slots[0]); err != nil {
 		t.Fatal(err)
 	}
 }

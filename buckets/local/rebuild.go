@@ -62,10 +62,21 @@ func (s *parts) replay(ctx context.Context) error {
 			}
 			packs[d] = append(packs[d], p)
 		}
-		for _, p := range packs[d] {
-			if err := s.replayRecords(ctx, d, p, doomed, found); err != nil {
-				return err
+		lacking, err := d.replay(ctx, packs[d], func(ctx context.Context, seq uint64, rs []manifest.Record) error {
+			for _, r := range rs {
+				found.note(d.name, &r)
+				if r.Doomed != nil {
+					doomed[r.Doomed.Pack] = true
+				}
 			}
+			return s.meta.Restore(ctx, seq, rs)
+		})
+		if err != nil {
+			return err
+		}
+		if len(lacking) > 0 && s.opts.Log != nil {
+			s.opts.Log.Warn("commits are not whole and do not count; a crash leaves such, and so does a pack that is lost",
+				"backend", d.name, "commits", len(lacking), "first", lacking[0])
 		}
 	}
 	for _, d := range s.domains {
@@ -84,37 +95,54 @@ func (s *parts) replay(ctx context.Context) error {
 	return buckets.RestoreHomes(ctx, s.meta, found.all())
 }
 
-// replayRecords restores the rows that the records of a pack describe.
-func (s *parts) replayRecords(ctx context.Context, d *domain, p cas.PackEntry, doomed map[cas.PackID]bool, found homes) error {
-	_, err := d.chunks.Walk(ctx, p, func(f *cas.Frame) error {
-		if f.Damage != nil || f.Entry.Kind != cas.KindRecord {
-			return nil
+// replay hands what counts of the records in packs to apply, and returns the
+// commits that are not whole.
+func (d *domain) replay(ctx context.Context, packs []cas.PackEntry, apply func(context.Context, uint64, []manifest.Record) error) ([]uint64, error) {
+	r := manifest.NewReplayer(apply)
+	for again := true; again; {
+		err := d.replayPacks(ctx, packs, r)
+		if err != nil {
+			return nil, err
 		}
-		_, plain, err := d.chunks.Verify(ctx, f)
+		if again, err = r.EndPass(ctx); err != nil {
+			return nil, err
+		}
+	}
+	return r.Lacking(), nil
+}
+
+// replayPacks gives r the records of packs.
+func (d *domain) replayPacks(ctx context.Context, packs []cas.PackEntry, r *manifest.Replayer) error {
+	for _, p := range packs {
+		_, err := d.chunks.Walk(ctx, p, func(f *cas.Frame) error {
+			if f.Damage != nil || f.Entry.Kind != cas.KindRecord {
+				return nil
+			}
+			_, plain, err := d.chunks.Verify(ctx, f)
+			if err != nil {
+				return err
+			}
+			return replayFrame(ctx, r, f, plain)
+		})
 		if err != nil {
 			return err
 		}
-		for _, slot := range plain {
-			if slot == nil {
-				continue // check will tell
-			}
-			rs, err := manifest.DecodeRecords(slot)
-			if err != nil {
-				return fmt.Errorf("record in pack %s at %d: %w", p.ID, f.Entry.Offset, err)
-			}
-			for _, r := range rs {
-				found.note(d.name, &r)
-				if r.Doomed != nil {
-					doomed[r.Doomed.Pack] = true
-				}
-			}
-			if err := s.meta.Restore(ctx, rs); err != nil {
-				return err
-			}
+	}
+	return nil
+}
+
+// replayFrame gives r the slots of a frame of records. Damaged ones are left
+// out: check tells of them.
+func replayFrame(ctx context.Context, r *manifest.Replayer, f *cas.Frame, plain [][]byte) error {
+	for _, slot := range plain {
+		if slot == nil {
+			continue
 		}
-		return nil
-	})
-	return err
+		if err := r.Replay(ctx, slot); err != nil {
+			return fmt.Errorf("record in pack %s at %d: %w", f.Entry.Pack, f.Entry.Offset, err)
+		}
+	}
+	return nil
 }
 
 // replayFrames indexes the frames of a pack.

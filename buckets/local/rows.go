@@ -110,13 +110,18 @@ func (c *checker) domainOf(f *manifest.File) *domainChecker {
 // append brings the records that are missing there to the packs.
 func (c *domainChecker) append(ctx context.Context) error {
 	for c.repairs() && len(c.missing) > 0 {
-		n := min(len(c.missing), 1000)
-		p, err := manifest.AppendRecords(nil, c.missing[:n])
+		seq, err := c.s.meta.TakeNumber(ctx)
 		if err != nil {
 			return err
 		}
-		if err := c.chunks.AppendRecord(ctx, p); err != nil {
+		slots, n, err := manifest.EncodeSome(seq, c.missing)
+		if err != nil {
 			return err
+		}
+		for _, p := range slots {
+			if err := c.chunks.AppendRecord(ctx, p); err != nil {
+				return err
+			}
 		}
 		c.missing = c.missing[n:]
 	}

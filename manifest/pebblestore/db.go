@@ -7,7 +7,6 @@ package pebblestore
 import (
 	"bytes"
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -37,8 +36,9 @@ type DB struct {
 
 	removed atomic.Uint64 // changes of the index that removed something; raised with lock held
 
+	seq   uint64 // the highest number given, changed with lock held
 	seqMu sync.Mutex
-	seq   uint64 // of the latest commit, guarded by seqMu
+	last  uint64 // of the latest commit, changed with lock held, guarded by seqMu
 }
 
 // Options are choices of Open; nil and zero values mean the defaults.
@@ -146,15 +146,7 @@ func (d *DB) start() error {
 	if err != nil {
 		return err
 	}
-	it, err := d.iter([]byte{keyOutbox})
-	if err != nil {
-		return err
-	}
-	defer it.Close()
-	if it.Last() {
-		d.seq = binary.BigEndian.Uint64(it.Key()[1:])
-	}
-	return it.Error()
+	return d.startNumbers()
 }
 
 // Close closes the database. What it holds is durable.

@@ -27,6 +27,7 @@ const (
 	keyOwner   = 'W' // bucket, owner → usage
 	keyValue   = 'Z' // kind, key → value
 	keyOutbox  = 'O' // number → commit whose records may not be in packs yet
+	keyNumber  = 'Q' // "" → the highest number that was given to a commit
 	keyGone    = 'X' // file or manifest → "" for those gone for good
 
 	keyUpload   = 'u' // bucket, upload → row

@@ -13,7 +13,7 @@ import (
 
 // Restore implements manifest.Store. Names and usage are what rows say
 // together, so Reindex makes them once all rows are in.
-func (d *DB) Restore(ctx context.Context, rs []manifest.Record) error {
+func (d *DB) Restore(ctx context.Context, seq uint64, rs []manifest.Record) error {
 	if err := d.acquire(ctx); err != nil {
 		return fmt.Errorf("pebblestore: restore: %w", err)
 	}
@@ -25,6 +25,14 @@ func (d *DB) Restore(ctx context.Context, rs []manifest.Record) error {
 		if err := t.replay(ctx, &rs[i]); err != nil {
 			return fmt.Errorf("pebblestore: restore: %w", err)
 		}
+	}
+	if seq > d.seq {
+		if err := setNumber(b, seq); err != nil {
+			return fmt.Errorf("pebblestore: restore: %w", err)
+		}
+		d.seqMu.Lock()
+		d.seq, d.last = seq, seq
+		d.seqMu.Unlock()
 	}
 	return b.Commit(pebble.NoSync)
 }

@@ -3,7 +3,6 @@ package pebblestore
 import (
 	"context"
 	"encoding"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -162,25 +161,6 @@ func (d *DB) Marks(ctx context.Context) iter.Seq2[manifest.Record, error] {
 		}
 		return manifest.Record{Dropped: id}, nil
 	})
-}
-
-// Unwritten implements manifest.Store.
-func (d *DB) Unwritten(ctx context.Context) iter.Seq2[*manifest.Commit, error] {
-	prefix := []byte{keyOutbox}
-	return scan(ctx, d, prefix, prefix, func(k, v []byte) (*manifest.Commit, error) {
-		n := 1 + int(v[0])
-		return &manifest.Commit{Seq: binary.BigEndian.Uint64(k[1:]), Domain: string(v[1:n]),
-			Records: append([]byte(nil), v[n:]...)}, nil
-	})
-}
-
-// Written implements manifest.Store.
-func (d *DB) Written(ctx context.Context, c *manifest.Commit) error {
-	if err := d.acquire(ctx); err != nil {
-		return fmt.Errorf("pebblestore: written: %w", err)
-	}
-	defer d.release()
-	return d.db.Delete(outboxKey(c.Seq), pebble.NoSync)
 }
 
 // segments are the segments of a domain.

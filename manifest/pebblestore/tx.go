@@ -56,13 +56,6 @@ func (d *DB) decide(ctx context.Context, b *pebble.Batch, fn func(manifest.Tx) e
 	return c, true, d.db.ApplyNoSyncWait(b, pebble.Sync)
 }
 
-// LastSeq implements manifest.Store.
-func (d *DB) LastSeq() uint64 {
-	d.seqMu.Lock()
-	defer d.seqMu.Unlock()
-	return d.seq
-}
-
 // run runs fn on b and adds its records to what waits for the packs.
 func (d *DB) run(b *pebble.Batch, fn func(manifest.Tx) error) (*manifest.Commit, error) {
 	t := &tx{rows: rows{d, b}, b: b}
@@ -72,16 +65,21 @@ func (d *DB) run(b *pebble.Batch, fn func(manifest.Tx) error) (*manifest.Commit,
 	if len(t.records) == 0 {
 		return nil, nil
 	}
-	records, err := manifest.AppendRecords(nil, t.records)
-	if err != nil {
+	c := &manifest.Commit{Seq: d.seq + 1, Prev: d.last, Domain: t.domain}
+	var err error
+	if c.Slots, err = manifest.EncodeCommit(c.Seq, t.records); err != nil {
+		return nil, err
+	}
+	if err := b.Set(outboxKey(c.Seq), appendCommit(nil, c), nil); err != nil {
+		return nil, err
+	}
+	if err := setNumber(b, c.Seq); err != nil {
 		return nil, err
 	}
 	d.seqMu.Lock()
-	d.seq++
-	c := &manifest.Commit{Seq: d.seq, Domain: t.domain, Records: records}
+	d.seq, d.last = c.Seq, c.Seq
 	d.seqMu.Unlock()
-	v := append([]byte{byte(len(c.Domain))}, c.Domain...)
-	return c, b.Set(outboxKey(c.Seq), append(v, records...), nil)
+	return c, nil
 }
 
 // syncWait returns when b is durable, or when there is no space to make it so.

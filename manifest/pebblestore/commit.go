@@ -1,0 +1,117 @@
+package pebblestore
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io/fs"
+	"iter"
+	"math"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"github.com/cairn-store/cairn/manifest"
+)
+
+// startNumbers finds the highest number that was given.
+func (d *DB) startNumbers() error {
+	v, err := d.get(d.db, []byte{keyNumber})
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	r := entryReader{p: v}
+	d.seq = r.uvarint()
+	d.last = d.seq
+	return r.end()
+}
+
+// LastSeq implements manifest.Store.
+func (d *DB) LastSeq() uint64 {
+	d.seqMu.Lock()
+	defer d.seqMu.Unlock()
+	return d.last
+}
+
+// TakeNumber implements manifest.Store.
+func (d *DB) TakeNumber(ctx context.Context) (uint64, error) {
+	b := d.db.NewBatch()
+	seq, err := d.take(ctx, b)
+	if err != nil {
+		return 0, fmt.Errorf("pebblestore: take a number: %w", closeBatch(err, b))
+	}
+	if err := d.syncWait(b); err != nil {
+		return 0, fmt.Errorf("pebblestore: take a number: %w", err)
+	}
+	return seq, nil
+}
+
+// take puts the next number into b, and b into the log.
+func (d *DB) take(ctx context.Context, b *pebble.Batch) (uint64, error) {
+	if err := d.acquire(ctx); err != nil {
+		return 0, err
+	}
+	defer d.release()
+	seq := d.seq + 1
+	if err := setNumber(b, seq); err != nil {
+		return 0, err
+	}
+	d.seq = seq
+	return seq, d.db.ApplyNoSyncWait(b, pebble.Sync)
+}
+
+// setNumber notes, in the batch that uses it, that a number was given.
+func setNumber(b *pebble.Batch, seq uint64) error {
+	return b.Set([]byte{keyNumber}, binary.AppendUvarint(nil, seq), nil)
+}
+
+// Unwritten implements manifest.Store.
+func (d *DB) Unwritten(ctx context.Context) iter.Seq2[*manifest.Commit, error] {
+	prefix := []byte{keyOutbox}
+	return scan(ctx, d, prefix, prefix, func(k, v []byte) (*manifest.Commit, error) {
+		return parseCommit(binary.BigEndian.Uint64(k[1:]), v)
+	})
+}
+
+// Written implements manifest.Store.
+func (d *DB) Written(ctx context.Context, c *manifest.Commit) error {
+	if err := d.acquire(ctx); err != nil {
+		return fmt.Errorf("pebblestore: written: %w", err)
+	}
+	defer d.release()
+	return d.db.Delete(outboxKey(c.Seq), pebble.NoSync)
+}
+
+// appendCommit appends what the outbox keeps of a commit.
+func appendCommit(b []byte, c *manifest.Commit) []byte {
+	b = append(b, byte(len(c.Domain)))
+	b = append(b, c.Domain...)
+	b = binary.AppendUvarint(b, c.Prev)
+	for _, p := range c.Slots {
+		b = binary.AppendUvarint(b, uint64(len(p)))
+		b = append(b, p...)
+	}
+	return b
+}
+
+func parseCommit(seq uint64, p []byte) (*manifest.Commit, error) {
+	r := entryReader{p: p}
+	c := &manifest.Commit{Seq: seq}
+	c.Domain = string(r.bytes(int(r.byte(math.MaxUint8))))
+	c.Prev = r.uvarint()
+	for len(r.p) > 0 {
+		n := r.uvarint()
+		if n > manifest.MaxSlot {
+			r.fail(errEntry)
+		}
+		c.Slots = append(c.Slots, bytes.Clone(r.bytes(int(min(n, manifest.MaxSlot)))))
+	}
+	if err := r.end(); err != nil {
+		return nil, fmt.Errorf("pebblestore: commit %d: %w", seq, err)
+	}
+	return c, nil
+}

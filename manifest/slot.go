@@ -1,0 +1,200 @@
+package manifest
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+
+	"github.com/cairn-store/cairn/cas"
+)
+
+// What one commit may cost.
+const (
+	MaxRecord = 512 << 10 // encoded bytes of a record
+	MaxSlot   = 1 << 20   // bytes of a slot
+	MaxCommit = 32 << 20  // bytes of all slots of a commit
+
+	// maxParts is more than a commit has slots: two that follow each other
+	// hold more than one can.
+	maxParts = 128
+	// slotHead is more than a slot takes beside its records.
+	slotHead = 64
+)
+
+// ErrTooLarge reports a change that is larger than one commit may be. Nothing
+// was changed.
+var ErrTooLarge = errors.New("change is larger than one commit may be")
+
+// Types of slots. They are part of the format.
+const (
+	slotCommit     = 1
+	slotCheckpoint = 2
+	slotEnd        = 3
+)
+
+// A Slot is what one slot of a frame of records holds: a part of a commit, a
+// part of a checkpoint, or the end of a checkpoint.
+type Slot struct {
+	Commit uint64 // number of the commit, 0 in a checkpoint
+
+	Checkpoint [16]byte // which checkpoint
+	Base       uint64   // the last commit that it stands for, 0 in a commit
+
+	Part    uint64     // from 1; 0 at the end of a checkpoint
+	Parts   uint64     // how many the commit has, or at its end the checkpoint
+	Digest  cas.Digest // of the checkpoint's parts, at its end
+	Records []Record   // none at the end of a checkpoint
+}
+
+// EncodeCommit encodes what the commit of a number changed, as slots of at
+// most MaxSlot bytes. It refuses what is larger than a commit may be with
+// ErrTooLarge.
+func EncodeCommit(seq uint64, rs []Record) ([][]byte, error) {
+	slots, n, err := EncodeSome(seq, rs)
+	if err == nil && n < len(rs) {
+		err = fmt.Errorf("manifest: encode commit: %d records: %w", len(rs), ErrTooLarge)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return slots, nil
+}
+
+// EncodeSome encodes as many of rs as fit into one commit, and returns how many
+// those are: at least one.
+func EncodeSome(seq uint64, rs []Record) (slots [][]byte, n int, err error) {
+	if seq == 0 || len(rs) == 0 {
+		return nil, 0, fmt.Errorf("manifest: encode commit %d of %d records", seq, len(rs))
+	}
+	var parts [][]byte
+	var part []byte
+	size := 0
+	for ; n < len(rs); n++ {
+		r, err := rs[n].append(nil)
+		if err != nil {
+			return nil, 0, err
+		}
+		if len(r) > MaxRecord {
+			return nil, 0, fmt.Errorf("manifest: encode commit: a record of %d bytes: %w", len(r), ErrTooLarge)
+		}
+		full := len(part)+len(r) > MaxSlot-slotHead
+		more := len(r)
+		if full || n == 0 {
+			more += slotHead
+		}
+		if size+more > MaxCommit {
+			break
+		}
+		size += more
+		if full {
+			parts, part = append(parts, part), nil
+		}
+		part = append(part, r...)
+	}
+	parts = append(parts, part)
+	for i, p := range parts {
+		s := &Slot{Commit: seq, Part: uint64(i + 1), Parts: uint64(len(parts))}
+		slots = append(slots, s.encode(p))
+	}
+	return slots, n, nil
+}
+
+// encode encodes a slot whose records are encoded already.
+func (s *Slot) encode(records []byte) []byte {
+	var b []byte
+	switch {
+	case s.Commit > 0:
+		b = appendNumbers([]byte{slotCommit}, s.Commit, s.Part, s.Parts)
+	case s.Part > 0:
+		b = append([]byte{slotCheckpoint}, s.Checkpoint[:]...)
+		b = appendNumbers(b, s.Base, s.Part)
+	default:
+		b = append([]byte{slotEnd}, s.Checkpoint[:]...)
+		b = appendNumbers(b, s.Base, s.Parts)
+		b = append(b, s.Digest[:]...)
+	}
+	return appendEnvelope(nil, tagSlot, append(b, records...))
+}
+
+func appendNumbers(b []byte, ns ...uint64) []byte {
+	for _, n := range ns {
+		b = binary.AppendUvarint(b, n)
+	}
+	return b
+}
+
+// DecodeSlot reads a slot. The slot does not refer to p.
+func DecodeSlot(p []byte) (*Slot, error) {
+	s, records, err := decodeHead(p)
+	if err != nil {
+		return nil, err
+	}
+	s.Records, err = decodeRecords(records)
+	if err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// decodeHead reads what a slot is, and returns its records as they are.
+func decodeHead(p []byte) (s *Slot, records []byte, err error) {
+	const in = "record slot"
+	body, err := openEnvelope(p, tagSlot, in)
+	if err == nil && (len(body) == 0 || len(p) > MaxSlot) {
+		err = ErrFormat
+	}
+	if err != nil {
+		return nil, nil, fmt.Errorf("manifest: decode %s: %w", in, err)
+	}
+	s = &Slot{}
+	d := &decoder{p: body[1:]}
+	switch body[0] {
+	case slotCommit:
+		s.Commit, s.Part, s.Parts = d.uvarint(), d.uvarint(), d.uvarint()
+		d.must(s.Commit > 0 && s.Part > 0 && s.Part <= s.Parts && s.Parts <= maxParts)
+	case slotCheckpoint:
+		d.fixed(s.Checkpoint[:])
+		s.Base, s.Part = d.uvarint(), d.uvarint()
+		d.must(s.Base > 0 && s.Part > 0)
+	case slotEnd:
+		d.fixed(s.Checkpoint[:])
+		s.Base, s.Parts = d.uvarint(), d.uvarint()
+		d.fixed(s.Digest[:])
+		d.must(s.Base > 0)
+	case 0:
+		d.fail()
+	default:
+		return nil, nil, fmt.Errorf("manifest: decode %s: %w", in, &UnknownError{in, "type", uint64(body[0])})
+	}
+	if d.bad || (s.Part > 0) != (len(d.p) > 0) {
+		return nil, nil, fmt.Errorf("manifest: decode %s: %w", in, ErrFormat)
+	}
+	return s, d.p, nil
+}
+
+func decodeRecords(p []byte) (rs []Record, err error) {
+	for d := (&decoder{p: p}); len(d.p) > 0; {
+		r, err := d.record()
+		if err != nil {
+			return nil, err
+		}
+		rs = append(rs, r)
+	}
+	return rs, nil
+}
+
+// must fails unless ok.
+func (d *decoder) must(ok bool) {
+	if !ok {
+		d.fail()
+	}
+}
+
+// fixed takes as many bytes as out has.
+func (d *decoder) fixed(out []byte) {
+	if len(d.p) < len(out) {
+		d.fail()
+		return
+	}
+	d.p = d.p[copy(out, d.p):]
+}
