@@ -48,11 +48,8 @@ func (s *Server) manifest(w http.ResponseWriter, r *http.Request, b *buckets.Buc
 	}
 	// The version that the headers name, whatever becomes of the file.
 	n, started := 0, false
-	for c, err := range b.Chunks(r.Context(), f.ManifestID, &buckets.GetOptions{Trashed: opts.Trashed}) {
-		if n++; err == nil && n <= after {
-			continue
-		}
-		if err == nil {
+	for c, err := range b.Chunks(r.Context(), f.ManifestID, int64(after), &buckets.GetOptions{Trashed: opts.Trashed}) {
+		if n++; err == nil {
 			started = true
 			err = write(out, c)
 		}
@@ -62,7 +59,7 @@ func (s *Server) manifest(w http.ResponseWriter, r *http.Request, b *buckets.Buc
 		if err != nil {
 			return err
 		}
-		if n-after == limit {
+		if n == limit {
 			break
 		}
 	}

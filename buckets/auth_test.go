@@ -198,7 +198,7 @@ var guards = map[string][]guarded{
 		return err
 	}}},
 	"Chunks": {{buckets.OpRead, func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {
-		return first(b.Chunks(ctx, f.ID, nil))
+		return first(b.Chunks(ctx, f.ID, 0, nil))
 	}}},
 	"Chunk": {{buckets.OpDownload, func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {
 		sum := blake3.Sum256([]byte("two"))

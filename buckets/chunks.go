@@ -22,10 +22,11 @@ var ErrNoChunk = fmt.Errorf("no such chunk in this file: %w", ErrNoFile)
 
 var errFound = errors.New("found")
 
-// Chunks yields the chunk list of the file or version id, in order.
-func (b *Bucket) Chunks(ctx context.Context, id string, opts *GetOptions) iter.Seq2[Chunk, error] {
+// Chunks yields the chunk list of the file or version id, in order, but for
+// its first chunks, as many as after says.
+func (b *Bucket) Chunks(ctx context.Context, id string, after int64, opts *GetOptions) iter.Seq2[Chunk, error] {
 	return func(yield func(Chunk, error) bool) {
-		err := b.eachRef(ctx, OpRead, id, opts, func(r cas.Ref) error {
+		err := b.eachRef(ctx, id, after, opts, func(r cas.Ref) error {
 			if !yield(Chunk{r.Digest.String(), int64(r.Length)}, nil) {
 				return errFound
 			}
@@ -68,14 +69,14 @@ func (b *Bucket) Chunk(ctx context.Context, id, digest string, opts *GetOptions)
 	return nil, err
 }
 
-// eachRef authorises op and calls fn for every element of a chunk list until
-// it fails.
-func (b *Bucket) eachRef(ctx context.Context, op Op, id string, opts *GetOptions, fn func(cas.Ref) error) error {
-	_, m, err := b.permitted(ctx, op, id, opts)
+// eachRef authorises reading and calls fn for every element of a chunk list,
+// but for so many, until it fails.
+func (b *Bucket) eachRef(ctx context.Context, id string, after int64, opts *GetOptions, fn func(cas.Ref) error) error {
+	_, m, err := b.permitted(ctx, OpRead, id, opts)
 	if err != nil {
 		return err
 	}
-	return m.Content.Refs(ctx, b.segments(), fn)
+	return m.Content.RefsFrom(ctx, b.segments(), after, fn)
 }
 
 // A Diff compares the chunk lists of two versions.
@@ -89,14 +90,14 @@ type Diff struct {
 func (b *Bucket) Diff(ctx context.Context, id string, from, to uint64) (Diff, error) {
 	var d Diff
 	old := make(map[cas.Digest]bool) // whether the later version has it
-	err := b.eachRef(ctx, OpRead, id, &GetOptions{Version: from}, func(r cas.Ref) error {
+	err := b.eachRef(ctx, id, 0, &GetOptions{Version: from}, func(r cas.Ref) error {
 		old[r.Digest] = false
 		return nil
 	})
 	if err != nil {
 		return d, err
 	}
-	err = b.eachRef(ctx, OpRead, id, &GetOptions{Version: to}, func(r cas.Ref) error {
+	err = b.eachRef(ctx, id, 0, &GetOptions{Version: to}, func(r cas.Ref) error {
 		if _, ok := old[r.Digest]; !ok {
 			d.NewBytes += int64(r.Length)
 			return nil
@@ -108,7 +109,7 @@ func (b *Bucket) Diff(ctx context.Context, id string, from, to uint64) (Diff, er
 	if err != nil {
 		return d, err
 	}
-	err = b.eachRef(ctx, OpRead, id, &GetOptions{Version: from}, func(r cas.Ref) error {
+	err = b.eachRef(ctx, id, 0, &GetOptions{Version: from}, func(r cas.Ref) error {
 		if !old[r.Digest] {
 			d.GoneBytes += int64(r.Length)
 		}

@@ -28,6 +28,9 @@ func (u *upload) commit(ctx context.Context) (*File, error) {
 		if tx.Epoch() != u.epoch {
 			return errEpoch
 		}
+		if err := u.sources(ctx, tx); err != nil {
+			return err
+		}
 		if out, err = u.replay(ctx, tx); out != nil || err != nil {
 			return err
 		}
@@ -98,6 +101,21 @@ func (u *upload) commit(ctx context.Context) (*File, error) {
 	}
 	out.NewBytes, out.StoredBytes = u.stats.NewBytes, u.stats.StoredBytes
 	return out, nil
+}
+
+// sources finds the versions that the content was taken from. While their rows
+// are there, so is what they refer to: it need not be looked up.
+func (u *upload) sources(ctx context.Context, tx manifest.Tx) error {
+	for _, id := range u.taken {
+		_, err := tx.Manifest(ctx, id)
+		if errors.Is(err, fs.ErrNotExist) {
+			return errEpoch // purged meanwhile
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // addVersion makes m the current version of f, which the caller writes, and
@@ -204,7 +222,7 @@ const recheckDigests = 4096
 
 // recheck looks all chunks and segments of the upload up again.
 func (u *upload) recheck(ctx context.Context) error {
-	u.epoch = u.b.s.meta.Epoch()
+	u.epoch, u.taken = u.b.s.meta.Epoch(), nil
 	var ds []cas.Digest
 	check := func() error {
 		missing, err := u.b.chunks().Missing(ctx, ds)

@@ -15,7 +15,8 @@ import (
 // A composition is the pieces of an edit, looked up and authorised.
 type composition struct {
 	u       *upload
-	sources map[string]*File // by bucket and ID: a file stands for one version throughout
+	sources map[string]*File            // by bucket and ID: a file stands for one version throughout
+	taken   map[manifest.VersionID]bool // whose chunks and segments the new content may have
 	pieces  []manifest.Piece
 	foreign []*foreign
 	size    int64 // of all pieces whose length is known
@@ -99,6 +100,7 @@ func (c *composition) find(ctx context.Context, p *Piece, out *manifest.Piece) e
 		out.Len = f.Size - p.Offset
 	}
 	if out.From = f.ManifestID; src.s == c.u.b.s && src.domain() == c.u.b.domain() {
+		c.taken[manifest.VersionID(f.ManifestID)] = true
 		return nil
 	}
 	r := &foreign{ctx: ctx, b: src, of: manifest.VersionID(f.ManifestID), off: out.Off, n: out.Len}

@@ -282,7 +282,7 @@ buckets:
 		b := bucket(t, s, name)
 		f := put(t, b, "f", p, nil)
 		n := 0
-		for _, err := range b.Chunks(t.Context(), f.ID, nil) {
+		for _, err := range b.Chunks(t.Context(), f.ID, 0, nil) {
 			must(t, err)
 			n++
 		}

@@ -57,8 +57,6 @@ func (b *Bucket) link(ctx context.Context, name string, m *manifest.Manifest, op
 	if err := b.b.Limits.checkRow(u.name, m); err != nil {
 		return nil, err
 	}
-	if err := u.recheck(ctx); err != nil {
-		return nil, err
-	}
+	u.taken = []manifest.VersionID{m.ID}
 	return u.commitRetry(ctx)
 }

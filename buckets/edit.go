@@ -6,12 +6,15 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
+	"slices"
 
 	"github.com/cairn-store/cairn/manifest"
 )
 
 const (
 	maxPieces = 10_000
+	maxTaken  = 64  // versions whose rows a commit looks at, rather than look up all chunks
 	editTries = 100 // to edit a file that others change meanwhile
 )
 
@@ -40,9 +43,10 @@ type body struct {
 	r    io.Reader
 	size int64 // negative if it is not known
 
-	// Once it has come: where it is stored.
-	c   *manifest.Content
-	off int64
+	// Once it has come: where it is stored, and since when.
+	c     *manifest.Content
+	off   int64
+	epoch uint64
 }
 
 // Compose makes a file of pieces, as Put makes one of a stream. Within a
@@ -157,7 +161,7 @@ func (u *upload) compose(ctx context.Context, pieces []Piece) error {
 	if len(pieces) == 0 || len(pieces) > maxPieces {
 		return fmt.Errorf("%d pieces: want 1 to %d: %w", len(pieces), maxPieces, fs.ErrInvalid)
 	}
-	c := &composition{u: u, sources: make(map[string]*File), pieces: make([]manifest.Piece, 0, len(pieces))}
+	c := &composition{u: u, sources: make(map[string]*File), taken: make(map[manifest.VersionID]bool), pieces: make([]manifest.Piece, 0, len(pieces))}
 	defer c.close()
 	for i := range pieces {
 		if err := c.add(ctx, &pieces[i]); err != nil {
@@ -185,10 +189,17 @@ func (u *upload) compose(ctx context.Context, pieces []Piece) error {
 		if c.open {
 			c.body.size = u.c.Size - c.size
 		}
-		c.body.c, c.body.off = u.c, c.bodyAt
+		if c.body.c != nil { // no row holds it: what was found stored must still be since then
+			u.epoch = c.body.epoch
+		}
+		c.body.c, c.body.off, c.body.epoch = u.c, c.bodyAt, u.epoch
 	}
 	if err := u.sniffStored(ctx); err != nil {
 		return err
 	}
-	return u.recheck(ctx)
+	if len(c.taken) > maxTaken {
+		return u.recheck(ctx)
+	}
+	u.taken = slices.Collect(maps.Keys(c.taken))
+	return nil
 }

@@ -103,11 +103,12 @@ type upload struct {
 	room     int64  // how many bytes are taken
 	over     error  // of more
 	epoch    uint64
-	allowed  manifest.FileID    // that may be updated
-	other    *manifest.File     // found at the commit in place of allowed
-	touch    bool               // write the row of an unchanged file
-	base     manifest.VersionID // that must still be the current one, "" for any
-	earlier  *File              // that the same upload, sent before, has made
+	allowed  manifest.FileID      // that may be updated
+	other    *manifest.File       // found at the commit in place of allowed
+	touch    bool                 // write the row of an unchanged file
+	base     manifest.VersionID   // that must still be the current one, "" for any
+	taken    []manifest.VersionID // whose chunks and segments were taken without a look at them
+	earlier  *File                // that the same upload, sent before, has made
 
 	part bool                                             // of a file only: it has no name or type that limits could judge
 	also func(tx manifest.Tx, m *manifest.Manifest) error // to be done in the commit

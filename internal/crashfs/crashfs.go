@@ -17,6 +17,7 @@ package crashfs
 import (
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
@@ -34,6 +35,8 @@ type FS struct {
 	percent int   // guarded by mu
 	seed    uint64
 	clone   *FS // set by the crash; guarded by mu
+
+	written, read atomic.Int64 // bytes of files
 }
 
 // New returns an empty file system.
@@ -78,6 +81,9 @@ func (f *FS) Writes() int64 {
 	defer f.mu.Unlock()
 	return f.writes
 }
+
+// Bytes returns how many bytes were written to files and read from them.
+func (f *FS) Bytes() (written, read int64) { return f.written.Load(), f.read.Load() }
 
 // Crashed reports whether the crash has happened. As long as it has not, all
 // that was done before the call is done in a later clone too.

@@ -86,11 +86,25 @@ type countingFile struct {
 
 func (c *countingFile) Write(p []byte) (int, error) {
 	defer c.f.begin()()
+	c.f.written.Add(int64(len(p)))
 	return c.File.Write(p)
+}
+
+func (c *countingFile) Read(p []byte) (int, error) {
+	n, err := c.File.Read(p)
+	c.f.read.Add(int64(n))
+	return n, err
+}
+
+func (c *countingFile) ReadAt(p []byte, off int64) (int, error) {
+	n, err := c.File.ReadAt(p, off)
+	c.f.read.Add(int64(n))
+	return n, err
 }
 
 func (c *countingFile) WriteAt(p []byte, off int64) (int, error) {
 	defer c.f.begin()()
+	c.f.written.Add(int64(len(p)))
 	return c.File.WriteAt(p, off)
 }
 
