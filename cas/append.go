@@ -17,8 +17,10 @@ func (b *Batch) appendNew(p *pending) (out appended, err error) {
 	if e.err != nil {
 		return out, e.err
 	}
-	s.fresh.Lock()
-	defer s.fresh.Unlock()
+	if err := s.fresh.enter(b.ctx); err != nil {
+		return out, err
+	}
+	defer s.fresh.leave()
 	rest, slots := p.plain, e.h.Slots
 	if b.others() != p.since {
 		if rest, slots, err = s.stillNew(b.ctx, p.plain, e.h.Slots, &out.at); err != nil || len(slots) == 0 {

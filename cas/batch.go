@@ -314,8 +314,6 @@ func (b *Batch) appendOne(p *pending) error {
 	}
 	<-p.ready
 	defer b.s.frameRoom.give(&b.framesHeld)
-	defer b.freePlain(p)
-	defer p.e.free(b.s)
 	return b.append(p)
 }
 
@@ -328,9 +326,18 @@ func (b *Batch) freePlain(p *pending) {
 	b.s.putBuf(p.plain)
 }
 
-// append appends an encoded frame.
+// append appends an encoded frame and gives back what it takes.
 func (b *Batch) append(p *pending) error {
-	a, err := b.appendNew(p)
+	var a appended
+	left, err := await(b.ctx, func() (err error) {
+		a, err = b.appendNew(p)
+		return err
+	})
+	if left {
+		return err
+	}
+	p.e.free(b.s)
+	b.freePlain(p)
 	for _, at := range a.at {
 		b.at.add(at)
 	}

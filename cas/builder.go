@@ -83,9 +83,7 @@ func (f *frameBuilder) send() error {
 	p := &pending{kind: f.kind, how: f.how, plain: plain, unit: f.unit, since: f.since, ready: make(chan struct{})}
 	f.plain, f.unit, f.slots = nil, nil, nil
 	if !b.started {
-		defer b.freePlain(p)
 		p.e = b.s.encode(f.kind, f.how, plain, slots)
-		defer p.e.free(b.s)
 		return b.append(p)
 	}
 	if err := b.s.frameRoom.take(b.ctx, &b.framesHeld); err != nil {
@@ -149,9 +147,12 @@ func (f *frameBuilder) finish() error {
 	}
 	it := &groupItem{kind: f.kind, how: f.how, plain: f.plain, slots: f.slots}
 	f.slots = nil
-	err := f.b.s.group.submit(f.b.ctx, it)
-	f.b.s.putBuf(f.plain)
+	plain := f.plain
 	f.plain = nil
+	if err := f.b.s.group.submit(f.b.ctx, it); err != nil {
+		return err // the group may still be at it
+	}
+	f.b.s.putBuf(plain)
 	for _, at := range it.at {
 		f.b.at.add(at)
 	}
@@ -159,5 +160,5 @@ func (f *frameBuilder) finish() error {
 		f.b.stats.newBytes.Add(it.added)
 	}
 	f.b.stats.stored.Add(it.stored)
-	return err
+	return nil
 }

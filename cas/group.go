@@ -2,20 +2,21 @@ package cas
 
 import (
 	"context"
+	"slices"
 	"sync"
 
 	"github.com/cairn-store/cairn/cas/pack"
 )
 
 // A group merges what small uploads finish at the same time: their last
-// chunks share frames, one write and, later, one Sync. Whoever finds nobody
-// at work serves all that wait; those who come meanwhile form the next round.
+// chunks share frames, one write and, later, one Sync. Those who come while a
+// round is written form the next.
 type group struct {
 	s  *Store
 	mu sync.Mutex
 	// queue holds items that wait, guarded by mu.
 	queue []*groupItem
-	busy  bool // guarded by mu
+	busy  bool // rounds are written; guarded by mu
 }
 
 // A groupItem is what one caller wants written.
@@ -26,45 +27,53 @@ type groupItem struct {
 	slots        []Ref
 	commit, base uint64 // of records
 
-	at     places // where it lies, valid once submit has returned
+	// Valid once submit has returned without an error.
+	at     places // where it lies
 	added  int64  // plain bytes that were new
 	stored int64  // its share of the bytes written
 	err    error
-	done   chan struct{} // closed when written, or sent to: lead the next round
-	lead   chan struct{}
+	done   chan struct{} // closed when written
 }
 
 const groupRound = 4 << 20 // plain bytes served in a round
 
-// submit returns when the item is appended to a pack, not yet durable.
+// submit returns when the item is appended to a pack, not yet durable, or ctx
+// is done. After an error it may still be written: nobody may touch it.
 func (g *group) submit(ctx context.Context, it *groupItem) error {
-	it.done, it.lead = make(chan struct{}), make(chan struct{}, 1)
+	it.done = make(chan struct{})
 	g.mu.Lock()
 	g.queue = append(g.queue, it)
-	if g.busy {
-		g.mu.Unlock()
-		select {
-		case <-it.done:
-			return it.err
-		case <-it.lead:
-		}
-		g.mu.Lock()
+	if !g.busy {
+		g.busy = true
+		go g.run()
 	}
-	g.busy = true
-	round := g.takeRound()
 	g.mu.Unlock()
-	g.write(context.WithoutCancel(ctx), round)
+	select {
+	case <-it.done:
+		return it.err
+	case <-ctx.Done():
+	}
 	g.mu.Lock()
-	if len(g.queue) > 0 {
-		g.queue[0].lead <- struct{}{}
-	} else {
-		g.busy = false
-	}
-	g.mu.Unlock()
-	return it.err
+	defer g.mu.Unlock()
+	g.queue = slices.DeleteFunc(g.queue, func(q *groupItem) bool { return q == it })
+	return context.Cause(ctx)
 }
 
-// takeRound takes items off the queue; the leader's is the first.
+// run writes rounds as long as somebody waits.
+func (g *group) run() {
+	for {
+		g.mu.Lock()
+		round := g.takeRound()
+		g.busy = len(round) > 0
+		g.mu.Unlock()
+		if len(round) == 0 {
+			return
+		}
+		g.write(g.s.ctx, round)
+	}
+}
+
+// takeRound takes items off the queue; the caller holds mu.
 func (g *group) takeRound() []*groupItem {
 	size, n := 0, 0
 	for n < len(g.queue) && (size < groupRound || n == 0) {
@@ -78,8 +87,8 @@ func (g *group) takeRound() []*groupItem {
 
 // write serves a round: items of one kind and compression go into common frames.
 func (g *group) write(ctx context.Context, round []*groupItem) {
-	g.s.fresh.Lock()
-	defer g.s.fresh.Unlock()
+	g.s.fresh.enter(ctx) // cannot fail
+	defer g.s.fresh.leave()
 	type class struct {
 		kind Kind
 		how  Compression

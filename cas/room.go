@@ -32,3 +32,31 @@ func (r room) giveAll(held *atomic.Int32) {
 		<-r
 	}
 }
+
+// A gate is a lock that is made with room for one, and that may be waited for
+// with a context: those who hold one may hang in the backend.
+type gate chan struct{}
+
+func (g gate) enter(ctx context.Context) error {
+	select {
+	case g <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+func (g gate) leave() { <-g }
+
+// await runs fn, which may hang in the backend, and returns its error, or
+// that of ctx once it is done. With left, fn goes on with all that it was given.
+func await(ctx context.Context, fn func() error) (left bool, err error) {
+	done := make(chan error, 1)
+	go func() { done <- fn() }()
+	select {
+	case err = <-done:
+		return false, err
+	case <-ctx.Done():
+		return true, context.Cause(ctx)
+	}
+}

@@ -48,19 +48,21 @@ func (s *Store) RunSend(ctx context.Context) error {
 
 // sealCurrent seals the pack that is being appended to, if there is one.
 func (p *packer) sealCurrent(ctx context.Context) error {
-	p.mu.Lock()
+	if err := p.mu.enter(ctx); err != nil {
+		return err
+	}
 	o, closed := p.cur, p.closed
 	if !closed {
 		p.cur = nil
 	}
-	p.mu.Unlock()
+	p.mu.leave()
 	if closed {
 		return fs.ErrClosed
 	}
 	if o == nil {
 		return nil
 	}
-	o.seal(ctx)
+	o.seal()
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return o.err

@@ -30,7 +30,7 @@ type Store struct {
 	pack                *packer
 	group               group
 	appended            atomic.Int64 // frames; changed under fresh
-	fresh               sync.Mutex   // held from asking whether chunks are new to appending them
+	fresh               gate         // held from asking whether chunks are new to appending them
 	frames              *frameCache
 	near                Cache           // nil without one
 	runs                chan struct{}   // a token for each request to a remote backend that reads
@@ -98,14 +98,14 @@ func Open(ctx context.Context, b backend.Backend, ix Index, opts *Options) (*Sto
 	s := &Store{
 		ctx: context.WithoutCancel(ctx), b: b, ix: ix, log: log, coder: coder,
 		remote: opts.Remote, near: opts.Cache, runs: make(chan struct{}, runs), long: make(chan struct{}, longReaders),
-		pack:     newPacker(b, ix, opts, size, seals),
+		pack:     newPacker(context.WithoutCancel(ctx), b, ix, opts, size, seals),
 		frames:   newFrameCache(cache),
 		unitRoom: make(room, 4+3*n), frameRoom: make(room, 4+3*n),
 		cpu:   make(chan struct{}, n),
 		units: sync.Pool{New: func() any { return &unit{buf: make([]byte, 0, unitSize+inPlace)} }},
 		bufs:  sync.Pool{New: func() any { b := make([]byte, 0, FrameSize+FrameSize/4); return &b }},
 	}
-	s.group.s = s
+	s.group.s, s.fresh = s, make(gate, 1)
 	if err := s.recover(ctx, opts, size); err != nil {
 		coder.close()
 		return nil, fmt.Errorf("cas: open: %w", err)
@@ -118,7 +118,7 @@ func Open(ctx context.Context, b backend.Backend, ix Index, opts *Options) (*Sto
 func (s *Store) Close() error {
 	// The coder is left to the garbage collector: closed under a read, it
 	// would make good bytes look damaged.
-	return s.pack.close(s.ctx)
+	return s.pack.close()
 }
 
 // Missing returns those of ds that are not stored, or only damaged, in order.

@@ -1,0 +1,315 @@
+package cas
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/cairn-store/cairn/backend"
+	"github.com/cairn-store/cairn/cas/pack"
+)
+
+// An openPack is a pack that frames are appended to.
+type openPack struct {
+	p  *packer
+	id PackID
+	w  backend.Writer
+
+	serial uint64
+	voids  []uint64 // serials that it notes as void
+
+	mu      sync.Mutex // guards what follows
+	cond    sync.Cond  // told when durable or err changes
+	off     int64      // bytes written
+	durable int64      // bytes synced whose frames are indexed
+	busy    bool       // somebody syncs or seals
+	ending  bool       // it will be sealed, and only that makes it durable
+	err     error      // why nothing more becomes durable
+	lines   pack.Lines
+	entry   PackEntry // of the index, but for size and seal
+	counted bool      // its serial is settled or given up
+	pending Change    // what is written but not indexed
+}
+
+// A place is a point in an open pack: all frames up to end.
+type place struct {
+	pack *openPack
+	end  int64
+}
+
+// places is what a batch has to wait for.
+type places []place
+
+func (ps *places) add(p place) {
+	if p.pack == nil {
+		return
+	}
+	for i := range *ps {
+		if (*ps)[i].pack == p.pack {
+			(*ps)[i].end = max((*ps)[i].end, p.end)
+			return
+		}
+	}
+	*ps = append(*ps, p)
+}
+
+// wait returns when everything in ps is durable and indexed.
+func (ps places) wait(ctx context.Context) error {
+	for _, p := range ps {
+		if err := p.pack.waitDurable(ctx, p.end); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// writeVoids notes which serials of the writer were given up.
+func (o *openPack) writeVoids(writer [16]byte) error {
+	if len(o.voids) == 0 {
+		return nil
+	}
+	f := &pack.Frame{ID: pack.NewID(), Kind: pack.KindNote}
+	h := pack.NewHasher(f.Kind)
+	var payload []byte
+	for _, n := range o.voids {
+		note := pack.AppendVoid(nil, pack.Void{Writer: writer, Serial: n})
+		payload = append(payload, note...)
+		f.Slots = append(f.Slots, Ref{Digest: h.Sum(note), Length: uint32(len(note))})
+	}
+	f.StoredLen, f.CRC = uint32(len(payload)), pack.Checksum(payload)
+	_, err := o.write(f, payload)
+	return err
+}
+
+// count tells once what has become of the pack's serial; the caller holds mu.
+func (o *openPack) count(durable bool) {
+	if o.counted {
+		return
+	}
+	o.counted = true
+	if durable {
+		o.p.serials.settle(o.serial, o.voids)
+	} else {
+		o.p.serials.giveUp(o.serial, o.voids)
+	}
+}
+
+// write appends one frame. Only the holder of packer.mu calls it.
+func (o *openPack) write(h *pack.Frame, payload []byte) (place, error) {
+	o.mu.Lock()
+	off, err := o.off, o.err
+	o.mu.Unlock()
+	if err != nil {
+		return place{}, err
+	}
+	h.Pack, h.Offset = o.id, off
+	head := pack.AppendFrame(make([]byte, 0, 4096), h)
+	line := head
+	if len(payload) <= 64<<10 {
+		head, payload = append(head, payload...), nil
+	}
+	if _, err := o.w.Write(head); err != nil {
+		return place{}, err
+	}
+	if len(payload) > 0 {
+		if _, err := o.w.Write(payload); err != nil {
+			return place{}, err
+		}
+	}
+	at := place{o, h.End()}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.err != nil { // meanwhile; nobody would take this frame out of the flight again
+		return place{}, o.err
+	}
+	o.off = at.end
+	o.lines.Add(h, line)
+	o.entry.LastCommit = max(o.entry.LastCommit, h.Last)
+	if h.Kind.Indexed() {
+		chunks := slotEntries(h)
+		o.pending.Frames = append(o.pending.Frames, frameEntry(h))
+		o.pending.Chunks = append(o.pending.Chunks, chunks...)
+		o.p.fly(chunks, at)
+	}
+	return at, nil
+}
+
+// frameEntry is the index entry of a frame.
+func frameEntry(h *pack.Frame) FrameEntry {
+	return FrameEntry{ID: h.ID, Pack: h.Pack, Offset: h.Offset, HeaderLen: h.HeaderLen, StoredLen: h.StoredLen,
+		PlainLen: h.PlainLen(), Slots: uint32(len(h.Slots)), Kind: h.Kind, Codec: h.Codec,
+		Key: h.Key, Sources: h.Sources}
+}
+
+// slotEntries are the index entries of a frame's chunks. Records are found
+// by reading packs, not through the index.
+func slotEntries(h *pack.Frame) []ChunkEntry {
+	if !h.Kind.Indexed() {
+		return nil
+	}
+	out := make([]ChunkEntry, len(h.Slots))
+	var off uint32
+	for i, s := range h.Slots {
+		out[i] = ChunkEntry{Digest: s.Digest, Frame: h.ID, Slot: uint32(i), Offset: off, Length: s.Length}
+		off += s.Length
+	}
+	return out
+}
+
+// waitDurable returns when all frames before end are durable and indexed, or
+// ctx is done. One Sync serves all who wait.
+func (o *openPack) waitDurable(ctx context.Context, end int64) error {
+	stop := context.AfterFunc(ctx, func() {
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		o.cond.Broadcast()
+	})
+	defer stop()
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for o.durable < end && o.err == nil {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		if !o.busy && !o.ending {
+			o.busy = true
+			off, change := o.take()
+			go o.sync(off, change) // it may hang longer than anybody waits
+		}
+		o.cond.Wait()
+	}
+	if o.durable >= end {
+		return nil
+	}
+	return o.err
+}
+
+// sync makes what was taken durable, and then findable.
+func (o *openPack) sync(off int64, change *Change) {
+	err := o.w.Sync()
+	if err == nil {
+		err = o.index(change, false)
+	}
+	o.mu.Lock()
+	o.busy = false
+	if errors.Is(err, errors.ErrUnsupported) {
+		o.untake(change)
+		o.ending = true
+		o.cond.Broadcast() // seal and fail wait until nobody is busy
+		o.mu.Unlock()
+		o.p.sealNow(o)
+		return
+	}
+	o.settle(off, err)
+	if err != nil {
+		o.p.land(change.Chunks) // before those who wait learn of it
+	}
+	o.mu.Unlock()
+}
+
+// take hands out what is pending; the caller holds mu and has set busy.
+func (o *openPack) take() (off int64, c *Change) {
+	pending := o.pending
+	o.pending = Change{}
+	entry := o.entry
+	entry.Size = o.off
+	pending.Packs = []PackEntry{entry}
+	return o.off, &pending
+}
+
+func (o *openPack) untake(c *Change) {
+	o.pending.Frames = append(c.Frames, o.pending.Frames...)
+	o.pending.Chunks = append(c.Chunks, o.pending.Chunks...)
+}
+
+func (o *openPack) settle(off int64, err error) {
+	o.count(err == nil)
+	if err == nil {
+		o.durable = max(o.durable, off)
+	} else {
+		if o.err == nil {
+			o.err = err
+		}
+		o.p.land(o.pending.Chunks) // they will not become durable here
+		o.pending = Change{}
+	}
+	o.cond.Broadcast()
+}
+
+// index makes the chunks of durable frames findable.
+func (o *openPack) index(c *Change, sealed bool) error {
+	c.Packs[0].Sealed = sealed
+	if err := o.p.ix.Apply(o.p.ctx, c); err != nil {
+		return fmt.Errorf("index pack %s: %w", o.id, err)
+	}
+	o.p.land(c.Chunks)
+	return nil
+}
+
+// seal ends the pack with a footer. Nobody appends to it any more. The footer
+// is written when all before it is durable: a crash cannot leave a whole
+// footer behind frames with holes.
+func (o *openPack) seal() {
+	o.mu.Lock()
+	for o.busy {
+		o.cond.Wait()
+	}
+	if o.err != nil {
+		o.mu.Unlock()
+		o.w.Abort() // err is what callers learn
+		return
+	}
+	o.busy = true
+	foot := pack.AppendFooter(nil, o.id, &o.lines)
+	o.mu.Unlock()
+
+	err := o.w.Sync()
+	if err == nil || errors.Is(err, errors.ErrUnsupported) {
+		_, err = o.w.Write(foot)
+	}
+	if err == nil {
+		err = o.w.Commit()
+	}
+	o.mu.Lock()
+	o.off += int64(len(foot))
+	off, change := o.take()
+	o.mu.Unlock()
+	if err == nil {
+		err = o.index(change, true)
+	} else {
+		err = errors.Join(err, o.w.Abort())
+	}
+	if err != nil {
+		o.p.land(change.Chunks)
+	}
+	o.mu.Lock()
+	o.busy = false
+	o.settle(off, err)
+	o.mu.Unlock()
+}
+
+func (o *openPack) failed() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.err != nil
+}
+
+// fail gives the pack up. What was synced stays good, the rest is lost with
+// the batches that wait for it.
+func (o *openPack) fail(err error) {
+	o.mu.Lock()
+	for o.busy {
+		o.cond.Wait()
+	}
+	lost := o.pending.Chunks
+	o.pending = Change{}
+	if o.err == nil {
+		o.err = err
+	}
+	o.count(false)
+	o.cond.Broadcast()
+	o.mu.Unlock()
+	o.p.land(lost)
+	o.w.Abort() // err is what callers learn
+}
