@@ -131,6 +131,7 @@ func outcomes() []outcome {
 		{buckets.ErrType, 415, "type-not-allowed", "UNSUPPORTED_MEDIA_TYPE", true},
 		{buckets.ErrTypeMismatch, 422, "type-mismatch", "INVALID_REQUEST", true},
 		{buckets.ErrNoSpace, 507, "backend-full", "STORAGE_FULL", false},
+		{buckets.ErrReadOnly, 503, "store-read-only", "SERVICE_UNAVAILABLE", false},
 		{buckets.ErrOwned, 503, "backend-owned", "SERVICE_UNAVAILABLE", false},
 		{buckets.ErrUnavailable, 503, "backend-unavailable", "SERVICE_UNAVAILABLE", false},
 		{buckets.ErrClosed, 503, "draining", "SERVICE_UNAVAILABLE", true},

@@ -71,6 +71,9 @@ func (b *Bucket) append(ctx context.Context, id string, offset int64, r io.Reade
 	if err := b.mayAppend(ctx, row); err != nil {
 		return b.upload(row), err
 	}
+	if err := b.s.writable(ctx); err != nil {
+		return b.upload(row), err
+	}
 	if offset != row.Offset {
 		return b.upload(row), &OffsetError{row.Offset, offset}
 	}

@@ -1,6 +1,7 @@
 package buckets
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -110,8 +111,26 @@ func (s *Store) follow(ctx context.Context, policies map[string]Policy) error {
 
 // bind ties every bucket to its domain, and unties those that are left out.
 // Commits check the tie, so that no upload that began before a move ends up in
-// the wrong place, or in none.
+// the wrong place, or in none. While the store takes no changes this only
+// checks, and the ties are made before the first change.
 func (s *Store) bind(ctx context.Context, policies map[string]Policy) error {
+	if s.writable(ctx) == nil || !s.gate.postpone(policies) {
+		return s.tie(ctx, policies, s.applyValues)
+	}
+	err := s.tie(ctx, policies, func(ctx context.Context, fn func(tx manifest.Tx) error) error {
+		return s.applyValues(ctx, func(tx manifest.Tx) error { return cmp.Or(fn(tx), errNotNow) })
+	})
+	if errors.Is(err, errNotNow) {
+		return nil
+	}
+	return err
+}
+
+// errNotNow ends a transaction that is only to check.
+var errNotNow = errors.New("no change is made now")
+
+// tie is bind. It keeps the ties by keep.
+func (s *Store) tie(ctx context.Context, policies map[string]Policy, keep func(context.Context, func(tx manifest.Tx) error) error) error {
 	known, err := s.meta.Buckets(ctx)
 	if err != nil {
 		return err
@@ -124,7 +143,7 @@ func (s *Store) bind(ctx context.Context, policies map[string]Policy) error {
 		known = append(known, name)
 	}
 	var moved []string // that were moved before: packs are told of their homes
-	err = s.keep(ctx, func(tx manifest.Tx) error {
+	err = keep(ctx, func(tx manifest.Tx) error {
 		moved = nil
 		for _, name := range known {
 			if p, ok := policies[name]; !ok {
@@ -195,7 +214,7 @@ func stays(ctx context.Context, tx manifest.Tx, name, domain string) error {
 
 // rebind ties an empty bucket to another domain.
 func (s *Store) rebind(ctx context.Context, name, domain string) error {
-	return s.update(ctx, func(tx manifest.Tx) error {
+	return s.apply(ctx, func(tx manifest.Tx) error {
 		if err := stays(ctx, tx, name, domain); err != nil {
 			return err
 		}

@@ -37,6 +37,9 @@ type Migrated struct {
 // left to copy. Everything read has been verified. What is left behind waits
 // for collection. progress, if not nil, is told now and then how far it is.
 func (s *Store) Migrate(ctx context.Context, bucket, to string, progress func(Migrated)) (Migrated, error) {
+	if err := s.writable(ctx); err != nil {
+		return Migrated{}, err
+	}
 	if !s.migrating.TryLock() {
 		return Migrated{}, ErrMigrating
 	}

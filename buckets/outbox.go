@@ -94,6 +94,14 @@ var errBehind = errors.New("earlier changes are still to be made durable")
 // update runs a transaction and makes its records durable in the packs: the
 // metadata store decides, then the packs learn, then the caller may answer.
 func (s *Store) update(ctx context.Context, fn func(tx manifest.Tx) error) error {
+	if err := s.writable(ctx); err != nil {
+		return err
+	}
+	return s.apply(ctx, fn)
+}
+
+// apply is update without a look at the gate.
+func (s *Store) apply(ctx context.Context, fn func(tx manifest.Tx) error) error {
 	s.moving.RLock()
 	c, err := s.meta.Update(ctx, fn)
 	s.feed.note(c, err)
@@ -134,6 +142,14 @@ func (s *Store) told(ctx context.Context, c *manifest.Commit, err error) error {
 // keep runs a transaction that writes values and no rows. It says nothing of
 // rows, so it need not wait for what others have still to bring to the packs.
 func (s *Store) keep(ctx context.Context, fn func(tx manifest.Tx) error) error {
+	if err := s.writable(ctx); err != nil {
+		return err
+	}
+	return s.applyValues(ctx, fn)
+}
+
+// applyValues is keep without a look at the gate.
+func (s *Store) applyValues(ctx context.Context, fn func(tx manifest.Tx) error) error {
 	s.moving.RLock()
 	defer s.moving.RUnlock()
 	_, err := s.meta.Update(ctx, fn)

@@ -54,6 +54,9 @@ type Swept struct {
 // grants and keys.
 func (s *Store) Sweep(ctx context.Context) (Swept, error) {
 	var done Swept
+	if err := s.writable(ctx); err != nil {
+		return done, err
+	}
 	for _, name := range s.Buckets() {
 		b, err := s.Bucket(name)
 		if errors.Is(err, fs.ErrNotExist) {

@@ -148,6 +148,9 @@ func (b *Bucket) newUpload(opts *PutOptions) (*upload, error) {
 // begin looks at the file that the upload may become a version of, so that
 // what cannot succeed fails before the first byte.
 func (u *upload) begin(ctx context.Context, old *manifest.File) error {
+	if err := u.b.s.writable(ctx); err != nil {
+		return err
+	}
 	if err := u.b.s.meta.Ready(); err != nil {
 		return wrapSpace(err)
 	}

@@ -41,6 +41,9 @@ func (b *Bucket) ReceiveChunks(ctx context.Context, id string, next func() (Sent
 	if err := b.mayAppend(ctx, row); err != nil {
 		return got, err
 	}
+	if err := b.s.writable(ctx); err != nil {
+		return got, err
+	}
 	if row.Received > row.Offset {
 		return got, fmt.Errorf("%d bytes came for a list of %d: send only what is listed: %w", row.Received, row.Offset, ErrTooLarge)
 	}

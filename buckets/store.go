@@ -42,6 +42,7 @@ type Store struct {
 	log     *slog.Logger
 	closers []io.Closer
 
+	gate   gate
 	outbox *outbox
 	signer *signer
 
@@ -125,12 +126,17 @@ type Options struct {
 	// Auth decides about every call in place of the buckets' own rules.
 	Auth Authorizer
 	Log  *slog.Logger // nil discards
+	// ReadOnly, if set, makes every change fail with ErrReadOnly and this
+	// reason, while reads go on.
+	ReadOnly error
 	// Closers are closed after the chunk stores when the Store is.
 	Closers []io.Closer
 }
 
 // New returns a Store of the buckets in policies. It first brings to the
-// packs what a crash may have left undone. The Store closes chunks.
+// packs what a crash may have left undone; while a backend is too full for that,
+// the Store refuses changes with ErrNoSpace and can be read. The Store closes
+// chunks.
 func New(ctx context.Context, meta manifest.Store, chunks map[string]*cas.Store, policies map[string]Policy, opts *Options) (*Store, error) {
 	if opts == nil {
 		opts = &Options{}
@@ -152,7 +158,8 @@ func New(ctx context.Context, meta manifest.Store, chunks map[string]*cas.Store,
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
-	if err := s.catchUp(ctx, meta.LastSeq()); err != nil {
+	s.gate.reason = opts.ReadOnly
+	if err := s.finish(ctx, meta.LastSeq()); err != nil {
 		return nil, fmt.Errorf("buckets: finish what the last process left: %w", err)
 	}
 	if err := s.SetPolicies(ctx, policies); err != nil {
@@ -178,12 +185,16 @@ func (s *Store) Bucket(name string) (*Bucket, error) {
 // Buckets returns the names of all buckets, sorted.
 func (s *Store) Buckets() []string { return slices.Sorted(maps.Keys(*s.buckets.Load())) }
 
-// Ready reports whether the store can take writes now: nil, or why not.
+// Ready reports whether the store can take changes now: nil, or why not. Reads
+// may go on where it cannot.
 func (s *Store) Ready(ctx context.Context) error {
 	if _, err := s.meta.Usage(ctx, "_"); err != nil {
 		return err
 	}
-	return s.meta.Ready()
+	if err := s.writable(ctx); err != nil {
+		return err
+	}
+	return wrapSpace(s.meta.Ready())
 }
 
 // Close waits for what is being written and closes the store.

@@ -111,6 +111,13 @@ func (f *FaultyBackend) Add(script ...Rule) {
 	}
 }
 
+// Reset ends the script: no call fails any more.
+func (f *FaultyBackend) Reset() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.rules = nil
+}
+
 // Fired returns how many calls rule i, counted from 0 in the order of Faulty
 // and Add, has struck.
 func (f *FaultyBackend) Fired(i int) int {

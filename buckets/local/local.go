@@ -39,6 +39,9 @@ type Options struct {
 	// them so far, which takes no more changes from then on.
 	TakeOwnership bool
 
+	// ReadOnly, if set, makes the store refuse every change with this reason.
+	ReadOnly error
+
 	Log *slog.Logger // nil discards
 
 	// DiskFS and MetaFS replace the operating system's files, for tests.
@@ -81,7 +84,7 @@ func Open(ctx context.Context, dir string, opts *Options) (*buckets.Store, error
 		}
 	}
 	store, err := buckets.New(ctx, s.meta, chunks, policies,
-		&buckets.Options{Auth: s.opts.Auth, Log: s.opts.Log, Closers: closers})
+		&buckets.Options{Auth: s.opts.Auth, Log: s.opts.Log, ReadOnly: s.opts.ReadOnly, Closers: closers})
 	if err != nil {
 		return nil, errors.Join(err, s.close())
 	}
