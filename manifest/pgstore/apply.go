@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 
 	"github.com/jackc/pgx/v5"
 
@@ -19,34 +20,17 @@ import (
 // SERIALIZABLE would give transactions up that are not in each other's way.
 func (x *index) Apply(ctx context.Context, c *cas.Change) error {
 	a := newApplication(c)
-	err := x.d.transact(ctx, pgx.ReadCommitted, func(tx pgx.Tx) error {
-		epoch, err := x.lock(ctx, tx, a.alone)
+	err := x.d.transact(ctx, pgx.ReadCommitted, func(tx conn) error {
+		c, err := lockDomain(ctx, tx, x.domain, a.alone)
 		if err != nil {
 			return err
 		}
-		return a.make(ctx, tx, x.domain, epoch)
+		return a.make(ctx, tx, x.domain, c.epoch)
 	})
 	if err != nil {
 		return fmt.Errorf("pgstore: apply: %w", err)
 	}
 	return nil
-}
-
-// lock locks the domain's row and returns its epoch.
-func (x *index) lock(ctx context.Context, tx pgx.Tx, alone bool) (epoch int64, err error) {
-	mode := `SHARE`
-	if alone {
-		mode = `UPDATE`
-	}
-	for {
-		err = tx.QueryRow(ctx, `SELECT epoch FROM cairn_domains WHERE domain = $1 FOR `+mode, x.domain).Scan(&epoch)
-		if !errors.Is(err, pgx.ErrNoRows) {
-			return epoch, err
-		}
-		if _, err := tx.Exec(ctx, `INSERT INTO cairn_domains VALUES ($1, 0, 0) ON CONFLICT DO NOTHING`, x.domain); err != nil {
-			return 0, err
-		}
-	}
 }
 
 // An application is a change as statements take it: each row once, as columns.
@@ -115,7 +99,7 @@ func lastOf[E any, ID comparable](es []E, id func(*E) ID) (out []*E) {
 }
 
 // make makes the change in the order that cas.Change demands.
-func (a *application) make(ctx context.Context, tx pgx.Tx, domain string, epoch int64) error {
+func (a *application) make(ctx context.Context, tx conn, domain string, epoch int64) error {
 	removed := int64(0)
 	b := &pgx.Batch{}
 	a.dropFrames(b, domain)
@@ -127,10 +111,8 @@ func (a *application) make(ctx context.Context, tx pgx.Tx, domain string, epoch 
 	if len(a.stamped) > 0 {
 		b.Queue(`UPDATE cairn_chunks SET stamp = $3 WHERE domain = $1 AND digest = ANY($2) AND stamp < $3`, domain, digestBytes(a.stamped), epoch)
 	}
-	if b.Len() > 0 {
-		if err := tx.SendBatch(ctx, b).Close(); err != nil {
-			return err
-		}
+	if err := tx.send(ctx, b); err != nil {
+		return err
 	}
 	if err := a.checkSources(ctx, tx, domain); err != nil {
 		return err
@@ -138,7 +120,7 @@ func (a *application) make(ctx context.Context, tx pgx.Tx, domain string, epoch 
 	if removed == 0 {
 		return nil
 	}
-	_, err := tx.Exec(ctx, `UPDATE cairn_domains SET removals = removals + 1 WHERE domain = $1`, domain)
+	_, err := tx.exec(ctx, `UPDATE cairn_domains SET removals = removals + 1 WHERE domain = $1`, domain)
 	return err
 }
 
@@ -252,17 +234,16 @@ func (a *application) putChunks(b *pgx.Batch, domain string, epoch int64) {
 
 // checkSources fails unless every source is usable and lies in a frame without
 // sources.
-func (a *application) checkSources(ctx context.Context, tx pgx.Tx, domain string) error {
+func (a *application) checkSources(ctx context.Context, tx conn, domain string) error {
 	if len(a.sources) == 0 {
 		return nil
 	}
-	var lacks []byte
-	err := tx.QueryRow(ctx, `SELECT want.digest FROM unnest($2::bytea[]) AS want(digest)
+	lacks, err := one(ctx, tx, pgx.RowTo[[]byte], `SELECT want.digest FROM unnest($2::bytea[]) AS want(digest)
 		WHERE NOT EXISTS (SELECT 1 FROM cairn_chunks AS c JOIN cairn_frames AS f ON f.domain = c.domain AND f.id = c.frame
 			WHERE c.domain = $1 AND c.digest = want.digest AND c.state = $3 AND length(f.sources) = 0)
-		LIMIT 1`, domain, digestBytes(a.sources), int32(cas.Live)).Scan(&lacks)
+		LIMIT 1`, domain, digestBytes(a.sources), int32(cas.Live))
 	switch {
-	case errors.Is(err, pgx.ErrNoRows):
+	case errors.Is(err, fs.ErrNotExist):
 		return nil
 	case err != nil:
 		return err

@@ -1,9 +1,11 @@
 package pgstore
 
 import (
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/cairn-store/cairn/cas"
+	"github.com/cairn-store/cairn/manifest"
 )
 
 type commandTag = pgconn.CommandTag
@@ -50,4 +52,71 @@ func newFrameColumns(es []*cas.FrameEntry) *frameArrays {
 		c.sources = append(c.sources, sources)
 	}
 	return c
+}
+
+// fileArrays are rows of files column by column.
+type fileArrays struct {
+	id, bucket, path, owner, current, row     [][]byte
+	state                                     []int32
+	deleted, revision, versions, size, chunks []int64
+}
+
+func (c *fileArrays) add(f *manifest.File) error {
+	row, err := f.AppendBinary(nil)
+	if err != nil {
+		return err
+	}
+	c.id, c.bucket, c.path = append(c.id, raw(f.ID)), append(c.bucket, raw(f.Bucket)), append(c.path, raw(f.Path()))
+	c.owner, c.current, c.row = append(c.owner, raw(f.Owner)), append(c.current, raw(f.Current)), append(c.row, row)
+	c.state, c.deleted = append(c.state, int32(f.State)), append(c.deleted, millis(f.DeletedAt))
+	c.revision, c.versions = append(c.revision, int64(f.Revision)), append(c.versions, int64(f.Versions))
+	c.size, c.chunks = append(c.size, f.TotalSize), append(c.chunks, f.TotalChunks)
+	return nil
+}
+
+// put writes the rows; where replay is set, but for those that are gone for
+// good, and not in place of one of the same or a higher revision.
+func (c *fileArrays) put(b *pgx.Batch, replay bool) {
+	unmarked, newer := ``, ``
+	if replay {
+		unmarked = `WHERE NOT EXISTS (SELECT 1 FROM cairn_marks AS m WHERE m.id = n.id)`
+		newer = `WHERE f.revision < excluded.revision`
+	}
+	b.Queue(`INSERT INTO cairn_files AS f (id, bucket, path, owner, current, row, state, deleted, revision, versions, size, chunks)
+		SELECT n.* FROM unnest($1::bytea[], $2::bytea[], $3::bytea[], $4::bytea[], $5::bytea[], $6::bytea[],
+			$7::int4[], $8::int8[], $9::int8[], $10::int8[], $11::int8[], $12::int8[])
+			AS n(id, bucket, path, owner, current, row, state, deleted, revision, versions, size, chunks) `+unmarked+`
+		ON CONFLICT (id) DO UPDATE SET bucket = excluded.bucket, path = excluded.path, owner = excluded.owner, current = excluded.current,
+			row = excluded.row, state = excluded.state, deleted = excluded.deleted, revision = excluded.revision,
+			versions = excluded.versions, size = excluded.size, chunks = excluded.chunks `+newer,
+		c.id, c.bucket, c.path, c.owner, c.current, c.row, c.state, c.deleted, c.revision, c.versions, c.size, c.chunks)
+}
+
+// versionArrays are rows of versions column by column.
+type versionArrays struct {
+	id, file, row [][]byte
+	version       []int64
+}
+
+func (c *versionArrays) add(m *manifest.Manifest) error {
+	row, err := m.AppendBinary(nil)
+	if err != nil {
+		return err
+	}
+	c.id, c.file, c.row = append(c.id, raw(m.ID)), append(c.file, raw(m.File)), append(c.row, row)
+	c.version = append(c.version, int64(m.Version))
+	return nil
+}
+
+// put writes the rows; where replay is set, but for those that are gone for
+// good or whose files are.
+func (c *versionArrays) put(b *pgx.Batch, replay bool) {
+	unmarked := ``
+	if replay {
+		unmarked = `WHERE NOT EXISTS (SELECT 1 FROM cairn_marks AS m WHERE m.id = n.id OR m.id = n.file)`
+	}
+	b.Queue(`INSERT INTO cairn_versions (id, file, version, row)
+		SELECT n.* FROM unnest($1::bytea[], $2::bytea[], $3::int8[], $4::bytea[]) AS n(id, file, version, row) `+unmarked+`
+		ON CONFLICT (id) DO UPDATE SET file = excluded.file, version = excluded.version, row = excluded.row`,
+		c.id, c.file, c.version, c.row)
 }

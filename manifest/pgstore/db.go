@@ -9,22 +9,25 @@ package pgstore
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"math/rand/v2"
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/cairn-store/cairn/manifest"
 )
 
-// A DB is an open database: a cas.Index for every domain.
+// A DB is an open database: a manifest.Store, and a cas.Index for every domain.
 type DB struct {
+	rows
 	pool *pgxpool.Pool
 	// scans are the connections of iterators of one moment, which are held
 	// while they yield: what their callers do meanwhile needs others.
 	scans *pgxpool.Pool
+
+	turn   chan struct{} // holds one token while somebody makes a commit
+	opened uint64        // the highest number when it was opened
 }
 
 // Options are choices of Open; nil and zero values mean the defaults.
@@ -53,16 +56,17 @@ func open(ctx context.Context, config *pgxpool.Config, opts *Options) (*DB, erro
 		c.MaxConns = int32(conns)
 		return pgxpool.NewWithConfig(ctx, c)
 	}
-	d := &DB{}
+	d := &DB{turn: make(chan struct{}, 1)}
 	err := error(nil)
 	if d.pool, err = pool(orDefault(opts.Conns, 16)); err != nil {
 		return nil, fmt.Errorf("pgstore: open: %w", err)
 	}
+	d.rows = rows{conn{q: d.pool}}
 	if d.scans, err = pool(orDefault(opts.Scans, 16)); err != nil {
 		d.pool.Close()
 		return nil, fmt.Errorf("pgstore: open: %w", err)
 	}
-	if err := d.migrate(ctx); err != nil {
+	if err := d.start(ctx); err != nil {
 		d.Close()
 		return nil, fmt.Errorf("pgstore: open: %w", err)
 	}
@@ -76,6 +80,31 @@ func orDefault(n, or int) int {
 	return n
 }
 
+func (d *DB) start(ctx context.Context) error {
+	if err := d.migrate(ctx); err != nil {
+		return err
+	}
+	n, err := one(ctx, d.alone(), d.parseNumbers, selectNumbers)
+	d.opened = n.number
+	return err
+}
+
+// Ready implements manifest.Store. What keeps the database from being changed
+// shows when it is.
+func (d *DB) Ready() error { return nil }
+
+// DiskSize implements manifest.Store: the bytes of the whole database, 0 where
+// it cannot tell.
+func (d *DB) DiskSize() int64 {
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	n, err := one(ctx, d.alone(), pgx.RowTo[int64], `SELECT pg_database_size(current_database())`)
+	if err != nil {
+		return 0
+	}
+	return n
+}
+
 // Close closes the connections. What was acknowledged is durable.
 func (d *DB) Close() error {
 	d.scans.Close()
@@ -83,58 +112,7 @@ func (d *DB) Close() error {
 	return nil
 }
 
-// A querier is a connection of its own, or the one of a transaction.
-type querier interface {
-	Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error)
-	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
-	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
-}
-
-// SQLSTATEs of transactions that the database has given up and that may be
-// tried again. A unique violation is one where what was looked for before was
-// written by another transaction meanwhile.
-const (
-	serializationFailure = "40001"
-	deadlockDetected     = "40P01"
-	uniqueViolation      = "23505"
+var (
+	_ manifest.TypedStore = (*DB)(nil)
+	_ manifest.TypedTx    = (*tx)(nil)
 )
-
-// mayRetry reports whether a transaction that failed with err has changed
-// nothing and may succeed when it is tried again.
-func mayRetry(err error) bool {
-	var e *pgconn.PgError
-	if !errors.As(err, &e) {
-		return false
-	}
-	return e.Code == serializationFailure || e.Code == deadlockDetected || e.Code == uniqueViolation
-}
-
-// retry calls fn until it fails with nothing that may be tried again. A unique
-// violation that stays is no accident.
-func retry(ctx context.Context, fn func() error) error {
-	for n := 0; ; n++ {
-		err := fn()
-		if !mayRetry(err) {
-			return err
-		}
-		var e *pgconn.PgError
-		if n > 20 && errors.As(err, &e) && e.Code == uniqueViolation {
-			return err
-		}
-		// Those who got into each other's way should not meet again.
-		most := min(time.Millisecond<<min(n, 10), 100*time.Millisecond)
-		select {
-		case <-time.After(rand.N(most)):
-		case <-ctx.Done():
-			return errors.Join(ctx.Err(), err)
-		}
-	}
-}
-
-// transact calls fn in transactions until one is committed, or fails with what
-// may not be tried again.
-func (d *DB) transact(ctx context.Context, level pgx.TxIsoLevel, fn func(tx pgx.Tx) error) error {
-	return retry(ctx, func() error {
-		return pgx.BeginTxFunc(ctx, d.pool, pgx.TxOptions{IsoLevel: level}, fn)
-	})
-}

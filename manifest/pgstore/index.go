@@ -53,34 +53,18 @@ const (
 
 var errEntry = errors.New("entry is malformed")
 
-// lookUp calls found with every row of the answer.
-func lookUp[E any](ctx context.Context, q querier, parse func(pgx.CollectableRow) (E, error), found func(E), sql string, args ...any) error {
-	rows, err := q.Query(ctx, sql, args...)
-	if err != nil {
-		return err
-	}
-	defer rows.Close()
-	for rows.Next() {
-		e, err := parse(rows)
-		if err != nil {
-			return err
-		}
-		found(e)
-	}
-	return rows.Err()
-}
-
 func (x *index) Chunks(ctx context.Context, ds []cas.Digest, out []cas.ChunkEntry) error {
 	if len(ds) == 0 {
 		return nil
 	}
 	known := make(map[cas.Digest]cas.ChunkEntry, len(ds))
-	err := retry(ctx, func() error {
-		return lookUp(ctx, x.d.pool, x.parseChunk, func(e cas.ChunkEntry) { known[e.Digest] = e },
-			`SELECT `+chunkColumns+` FROM cairn_chunks WHERE domain = $1 AND digest = ANY($2)`, x.domain, digestBytes(ds))
-	})
+	es, err := collect(ctx, x.d.alone(), x.parseChunk,
+		`SELECT `+chunkColumns+` FROM cairn_chunks WHERE domain = $1 AND digest = ANY($2)`, x.domain, digestBytes(ds))
 	if err != nil {
 		return fmt.Errorf("pgstore: chunks: %w", err)
+	}
+	for _, e := range es {
+		known[e.Digest] = e
 	}
 	for i, d := range ds {
 		out[i] = known[d]
@@ -93,12 +77,13 @@ func (x *index) Frames(ctx context.Context, ids []cas.FrameID, out []cas.FrameEn
 		return nil
 	}
 	known := make(map[cas.FrameID]cas.FrameEntry, len(ids))
-	err := retry(ctx, func() error {
-		return lookUp(ctx, x.d.pool, x.parseFrame, func(e cas.FrameEntry) { known[e.ID] = e },
-			`SELECT `+frameColumns+` FROM cairn_frames WHERE domain = $1 AND id = ANY($2)`, x.domain, bytesOf(ids))
-	})
+	es, err := collect(ctx, x.d.alone(), x.parseFrame,
+		`SELECT `+frameColumns+` FROM cairn_frames WHERE domain = $1 AND id = ANY($2)`, x.domain, bytesOf(ids))
 	if err != nil {
 		return fmt.Errorf("pgstore: frames: %w", err)
+	}
+	for _, e := range es {
+		known[e.ID] = e
 	}
 	for i, id := range ids {
 		out[i] = known[id]
@@ -158,52 +143,20 @@ func (x *index) AllPacks(ctx context.Context) iter.Seq2[cas.PackEntry, error] {
 }
 
 func (x *index) Dependants(ctx context.Context, ds []cas.Digest) ([]cas.FrameID, error) {
-	var ids []cas.FrameID
-	err := retry(ctx, func() error {
-		ids = nil
-		return lookUp(ctx, x.d.pool, pgx.RowTo[[]byte], func(id []byte) { ids = append(ids, cas.FrameID(fill(16, id))) },
-			`SELECT DISTINCT frame FROM cairn_sources WHERE domain = $1 AND digest = ANY($2) ORDER BY frame`, x.domain, digestBytes(ds))
-	})
+	ids, err := collect(ctx, x.d.alone(), func(row pgx.CollectableRow) (cas.FrameID, error) {
+		id, err := pgx.RowTo[[]byte](row)
+		c := &column{}
+		return cas.FrameID(c.bytes(16, id)), errors.Join(err, x.end(c, "frame", id))
+	}, `SELECT DISTINCT frame FROM cairn_sources WHERE domain = $1 AND digest = ANY($2) ORDER BY frame`, x.domain, digestBytes(ds))
 	if err != nil {
 		return nil, fmt.Errorf("pgstore: dependants: %w", err)
 	}
 	return ids, nil
 }
 
-func (x *index) Removals(ctx context.Context) (uint64, error) {
-	_, n, err := x.d.counters(ctx, x.domain)
-	return n, err
-}
+func (x *index) Removals(ctx context.Context) (uint64, error) { return x.d.Removals(ctx, x.domain) }
 
-func (x *index) Epoch(ctx context.Context) (uint64, error) {
-	n, _, err := x.d.counters(ctx, x.domain)
-	return n, err
-}
-
-// counters returns those of a domain; of one that was never changed, zeros.
-func (d *DB) counters(ctx context.Context, domain string) (epoch, removals uint64, err error) {
-	var e, r int64
-	err = retry(ctx, func() error {
-		return d.pool.QueryRow(ctx, `SELECT epoch, removals FROM cairn_domains WHERE domain = $1`, domain).Scan(&e, &r)
-	})
-	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
-		return 0, 0, fmt.Errorf("pgstore: counters of domain %q: %w", domain, err)
-	}
-	return uint64(e), uint64(r), nil
-}
-
-// NextEpoch raises the epoch of a domain, durably, and returns it.
-func (d *DB) NextEpoch(ctx context.Context, domain string) (uint64, error) {
-	var epoch int64
-	err := retry(ctx, func() error {
-		return d.pool.QueryRow(ctx, `INSERT INTO cairn_domains AS d VALUES ($1, 1, 0)
-			ON CONFLICT (domain) DO UPDATE SET epoch = d.epoch + 1 RETURNING epoch`, domain).Scan(&epoch)
-	})
-	if err != nil {
-		return 0, fmt.Errorf("pgstore: next epoch of domain %q: %w", domain, err)
-	}
-	return uint64(epoch), nil
-}
+func (x *index) Epoch(ctx context.Context) (uint64, error) { return x.d.Epoch(ctx, x.domain) }
 
 // fill returns p, or n zero bytes if p has another length.
 func fill(n int, p []byte) []byte {
@@ -231,12 +184,20 @@ func (c *column) number(v, most int64) int64 {
 
 func (c *column) uint32(v int64) uint32 { return uint32(c.number(v, math.MaxUint32)) }
 
-// end adds to what is wrong which entry it is about.
-func (x *index) end(c *column, what string, id []byte) error {
+// end reports what was wrong.
+func (c *column) end(what string, id []byte) error {
 	if !c.bad {
 		return nil
 	}
-	return fmt.Errorf("%s %x of domain %q: %w", what, id, x.domain, errEntry)
+	return fmt.Errorf("%s %x: %w", what, id, errEntry)
+}
+
+// end adds to what was wrong which index it is about.
+func (x *index) end(c *column, what string, id []byte) error {
+	if err := c.end(what, id); err != nil {
+		return fmt.Errorf("domain %q: %w", x.domain, err)
+	}
+	return nil
 }
 
 func (x *index) parseChunk(row pgx.CollectableRow) (e cas.ChunkEntry, err error) {

@@ -97,7 +97,7 @@ func TestMalformed(t *testing.T) {
 				t.Fatal(err)
 			}
 			execute(t, url, c.damage)
-			if err := read(); err == nil || !strings.Contains(err.Error(), "malformed") || !strings.Contains(err.Error(), `of domain "x"`) {
+			if err := read(); err == nil || !strings.Contains(err.Error(), "malformed") || !strings.Contains(err.Error(), `domain "x"`) {
 				t.Errorf("%v", err)
 			}
 		})

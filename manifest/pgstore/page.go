@@ -21,27 +21,25 @@ type list[E any] struct {
 	args  []any // the parameters before these
 	first []any // a key before all others
 	most  int   // rows of a page, which are held in memory
+	short bool  // a page may have fewer than it may though more follow
 	key   func(e E) []any
-	parse func(row pgx.CollectableRow) (E, error)
+	parse pgx.RowToFunc[E]
 }
 
-// page reads the page behind a key.
-func (l *list[E]) page(ctx context.Context, q querier, after []any, limit int) ([]E, error) {
-	rows, err := q.Query(ctx, l.query, slices.Concat(l.args, after, []any{limit})...)
-	if err != nil {
-		return nil, err
-	}
-	return pgx.CollectRows(rows, l.parse)
-}
-
-// each yields all rows. Between pages other statements may be made on q, and
+// each yields all rows. Between pages other statements may be made on c, and
 // what they change may or may not be seen.
-func (l *list[E]) each(ctx context.Context, q querier) iter.Seq2[E, error] {
-	return func(yield func(E, error) bool) { l.yield(ctx, q, func() {}, yield) }
+func (l *list[E]) each(ctx context.Context, c conn) iter.Seq2[E, error] {
+	return func(yield func(E, error) bool) { l.yield(ctx, c, func() {}, yield) }
 }
 
 // eachAtOnce yields all rows of one moment.
 func (l *list[E]) eachAtOnce(ctx context.Context, d *DB) iter.Seq2[E, error] {
+	return moment(ctx, d, func(c conn, end func(), yield func(E, error) bool) { l.yield(ctx, c, end, yield) })
+}
+
+// moment yields what seq yields of the rows of one moment. seq may call end
+// when it has read all it needs.
+func moment[E any](ctx context.Context, d *DB, seq func(c conn, end func(), yield func(E, error) bool)) iter.Seq2[E, error] {
 	return func(yield func(E, error) bool) {
 		tx, err := d.scans.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly})
 		if err != nil {
@@ -52,31 +50,32 @@ func (l *list[E]) eachAtOnce(ctx context.Context, d *DB) iter.Seq2[E, error] {
 		// Nothing is written: there is nothing that could fail to be undone.
 		end := func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }
 		defer end()
-		l.yield(ctx, tx, end, yield)
+		seq(conn{tx, &outcome{}}, end, yield)
 	}
 }
 
-// yield yields all rows, and calls end when it has read the last page.
-func (l *list[E]) yield(ctx context.Context, q querier, end func(), yield func(E, error) bool) {
+// yield yields all rows, calls end when it has read the last page, and reports
+// whether more would be asked for.
+func (l *list[E]) yield(ctx context.Context, c conn, end func(), yield func(E, error) bool) bool {
 	after, limit := l.first, min(firstPage, l.most)
 	for {
-		page, err := l.page(ctx, q, after, limit)
+		page, err := collect(ctx, c, l.parse, l.query, slices.Concat(l.args, after, []any{limit})...)
 		if err != nil {
 			var zero E
 			yield(zero, err)
-			return
+			return false
 		}
-		whole := len(page) < limit
-		if whole {
+		last := len(page) == 0 || len(page) < limit && !l.short
+		if last {
 			end()
 		}
 		for _, e := range page {
 			if !yield(e, nil) {
-				return
+				return false
 			}
 		}
-		if whole {
-			return
+		if last {
+			return true
 		}
 		after, limit = l.key(page[len(page)-1]), l.most
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -14,10 +15,9 @@ var ErrFormat = errors.New("metadata database has a format that this program doe
 
 const schemaVersion = 1
 
-// schema makes what there is not. Text that is ordered or compared is ordered
-// by its bytes. Names that others choose freely are bytes, since text can't
-// hold every one.
-const schema = `
+// indexSchema makes the tables of domains that there are not. The names of
+// domains are ordered and compared by their bytes.
+const indexSchema = `
 CREATE TABLE IF NOT EXISTS cairn_schema (
 	id      int4 PRIMARY KEY,
 	version int4 NOT NULL
@@ -26,6 +26,18 @@ CREATE TABLE IF NOT EXISTS cairn_domains (
 	domain   text COLLATE "C" PRIMARY KEY,
 	epoch    int8 NOT NULL,
 	removals int8 NOT NULL
+);
+CREATE TABLE IF NOT EXISTS cairn_writers (
+	domain text COLLATE "C" NOT NULL,
+	id     bytea NOT NULL,
+	begun  int8 NOT NULL,
+	PRIMARY KEY (domain, id)
+);
+CREATE TABLE IF NOT EXISTS cairn_segments (
+	domain text COLLATE "C" NOT NULL,
+	digest bytea NOT NULL,
+	data   bytea NOT NULL,
+	PRIMARY KEY (domain, digest)
 );
 CREATE TABLE IF NOT EXISTS cairn_chunks (
 	domain text COLLATE "C" NOT NULL,
@@ -73,6 +85,148 @@ CREATE TABLE IF NOT EXISTS cairn_packs (
 );
 `
 
+// rowSchema makes the tables of rows that there are not. IDs, names, paths and
+// whose something is are bytes: text can't hold every string, and what a
+// client asks for should be no error of the database. They are ordered by
+// their bytes.
+const rowSchema = `
+CREATE TABLE IF NOT EXISTS cairn_numbers (
+	id          int4 PRIMARY KEY,
+	number      int8 NOT NULL,
+	last_commit int8 NOT NULL
+);
+CREATE TABLE IF NOT EXISTS cairn_outbox (
+	number int8 PRIMARY KEY,
+	prev   int8 NOT NULL,
+	domain text COLLATE "C" NOT NULL,
+	size   int8 NOT NULL,
+	slots  bytea[] NOT NULL
+);
+CREATE TABLE IF NOT EXISTS cairn_identities (
+	name bytea PRIMARY KEY,
+	id   bytea NOT NULL
+);
+CREATE TABLE IF NOT EXISTS cairn_files (
+	id       bytea PRIMARY KEY,
+	bucket   bytea NOT NULL,
+	path     bytea NOT NULL,
+	owner    bytea NOT NULL,
+	state    int4 NOT NULL,
+	deleted  int8 NOT NULL,
+	revision int8 NOT NULL,
+	current  bytea NOT NULL,
+	versions int8 NOT NULL,
+	size     int8 NOT NULL,
+	chunks   int8 NOT NULL,
+	row      bytea NOT NULL
+);
+CREATE INDEX IF NOT EXISTS cairn_files_bucket ON cairn_files (bucket, state, id);
+CREATE INDEX IF NOT EXISTS cairn_files_deleted ON cairn_files (bucket, state, deleted);
+CREATE TABLE IF NOT EXISTS cairn_names (
+	bucket bytea NOT NULL,
+	path   bytea NOT NULL,
+	file   bytea NOT NULL,
+	PRIMARY KEY (bucket, path)
+);
+CREATE TABLE IF NOT EXISTS cairn_versions (
+	id      bytea PRIMARY KEY,
+	file    bytea NOT NULL,
+	version int8 NOT NULL,
+	row     bytea NOT NULL
+);
+CREATE INDEX IF NOT EXISTS cairn_versions_file ON cairn_versions (file, version DESC);
+CREATE TABLE IF NOT EXISTS cairn_marks (
+	id   bytea PRIMARY KEY,
+	file bool NOT NULL
+);
+CREATE TABLE IF NOT EXISTS cairn_usage (
+	bucket           bytea NOT NULL,
+	whole            bool NOT NULL,
+	owner            bytea NOT NULL,
+	files            int8 NOT NULL,
+	versions         int8 NOT NULL,
+	bytes            int8 NOT NULL,
+	chunks           int8 NOT NULL,
+	trashed_files    int8 NOT NULL,
+	trashed_versions int8 NOT NULL,
+	trashed_bytes    int8 NOT NULL,
+	trashed_chunks   int8 NOT NULL,
+	PRIMARY KEY (bucket, whole, owner)
+);
+CREATE TABLE IF NOT EXISTS cairn_homes (
+	bucket bytea PRIMARY KEY,
+	row    bytea NOT NULL
+);
+CREATE TABLE IF NOT EXISTS cairn_uploads (
+	bucket    bytea NOT NULL,
+	id        bytea NOT NULL,
+	who       bytea NOT NULL,
+	domain    bytea NOT NULL,
+	under_way bool NOT NULL,
+	listed    bool NOT NULL,
+	expired   bool NOT NULL,
+	expires   int8 NOT NULL,
+	held      int8 NOT NULL,
+	row       bytea NOT NULL,
+	PRIMARY KEY (bucket, id)
+);
+CREATE INDEX IF NOT EXISTS cairn_uploads_id ON cairn_uploads (id);
+CREATE INDEX IF NOT EXISTS cairn_uploads_who ON cairn_uploads (bucket, who, under_way);
+CREATE INDEX IF NOT EXISTS cairn_uploads_expires ON cairn_uploads (bucket, expired, expires);
+CREATE TABLE IF NOT EXISTS cairn_parts (
+	upload bytea NOT NULL,
+	part   int8 NOT NULL,
+	refs   bytea NOT NULL,
+	PRIMARY KEY (upload, part)
+);
+CREATE TABLE IF NOT EXISTS cairn_rests (
+	upload bytea PRIMARY KEY,
+	rest   bytea NOT NULL
+);
+CREATE TABLE IF NOT EXISTS cairn_joins (
+	bucket bytea NOT NULL,
+	part   bytea NOT NULL,
+	whole  bytea NOT NULL,
+	PRIMARY KEY (bucket, part, whole)
+);
+CREATE INDEX IF NOT EXISTS cairn_joins_whole ON cairn_joins (whole);
+CREATE TABLE IF NOT EXISTS cairn_grants (
+	bucket  bytea NOT NULL,
+	id      bytea NOT NULL,
+	owner   bytea NOT NULL,
+	expires int8 NOT NULL,
+	uses    int8 NOT NULL,
+	row     bytea NOT NULL,
+	PRIMARY KEY (bucket, id)
+);
+CREATE INDEX IF NOT EXISTS cairn_grants_owner ON cairn_grants (owner, bucket, id);
+CREATE INDEX IF NOT EXISTS cairn_grants_expires ON cairn_grants (expires);
+CREATE TABLE IF NOT EXISTS cairn_api_keys (
+	id  bytea PRIMARY KEY,
+	row bytea NOT NULL
+);
+CREATE TABLE IF NOT EXISTS cairn_sign_keys (
+	id  bytea PRIMARY KEY,
+	row bytea NOT NULL
+);
+CREATE TABLE IF NOT EXISTS cairn_receipts (
+	scope   bytea NOT NULL,
+	digest  bytea NOT NULL,
+	expires int8 NOT NULL,
+	PRIMARY KEY (scope, digest)
+);
+CREATE INDEX IF NOT EXISTS cairn_receipts_expires ON cairn_receipts (expires);
+CREATE TABLE IF NOT EXISTS cairn_onces (
+	bucket  bytea NOT NULL,
+	key     bytea NOT NULL,
+	expires int8 NOT NULL,
+	row     bytea NOT NULL,
+	PRIMARY KEY (bucket, key)
+);
+CREATE INDEX IF NOT EXISTS cairn_onces_expires ON cairn_onces (expires);
+INSERT INTO cairn_numbers VALUES (1, 0, 0) ON CONFLICT DO NOTHING;
+`
+
 // undefinedTable is the SQLSTATE of a statement about a table there is not.
 const undefinedTable = "42P01"
 
@@ -93,7 +247,7 @@ func (d *DB) migrate(ctx context.Context) error {
 	// Of two who make a table at once, one may fail though it is to be made
 	// only if there is none.
 	return retry(ctx, func() error {
-		if _, err := d.pool.Exec(ctx, schema); err != nil {
+		if _, err := d.pool.Exec(ctx, indexSchema+rowSchema); err != nil {
 			return fmt.Errorf("make tables: %w", err)
 		}
 		_, err := d.pool.Exec(ctx, `INSERT INTO cairn_schema VALUES (1, $1) ON CONFLICT DO NOTHING`, schemaVersion)
@@ -103,9 +257,9 @@ func (d *DB) migrate(ctx context.Context) error {
 
 // schemaVersion returns 0 for a database without tables.
 func (d *DB) schemaVersion(ctx context.Context) (version int, err error) {
-	err = d.pool.QueryRow(ctx, `SELECT version FROM cairn_schema`).Scan(&version)
+	version, err = one(ctx, d.alone(), pgx.RowTo[int], `SELECT version FROM cairn_schema`)
 	var e *pgconn.PgError
-	if errors.Is(err, pgx.ErrNoRows) || errors.As(err, &e) && e.Code == undefinedTable {
+	if errors.Is(err, fs.ErrNotExist) || errors.As(err, &e) && e.Code == undefinedTable {
 		return 0, nil
 	}
 	return version, err

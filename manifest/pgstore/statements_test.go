@@ -3,14 +3,19 @@ package pgstore_test
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
 	"github.com/cairn-store/cairn/cas"
 	"github.com/cairn-store/cairn/internal/pgtest"
+	"github.com/cairn-store/cairn/manifest"
 	"github.com/cairn-store/cairn/manifest/pgstore"
 )
 
@@ -70,6 +75,12 @@ func openCounted(t *testing.T) (*pgstore.DB, *counter) {
 // that begin and end a transaction.
 const mostStatements = 16
 
+// A call is one whose statements are counted.
+type call struct {
+	name string
+	fn   func() error
+}
+
 // TestIndexStatements: a call makes as many statements for few rows as for
 // many.
 func TestIndexStatements(t *testing.T) {
@@ -103,10 +114,7 @@ func TestIndexStatements(t *testing.T) {
 			drops.DropFrames, drops.DropPacks = append(drops.DropFrames, from.ID), append(drops.DropPacks, id(3, n))
 		}
 		add.Stamp = ds
-		for _, call := range []struct {
-			name string
-			fn   func() error
-		}{
+		for _, c := range []call{
 			{"add", func() error { return ix.Apply(ctx, &add) }},
 			{"chunks", func() error { return ix.Chunks(ctx, ds, make([]cas.ChunkEntry, rows)) }},
 			{"frames", func() error { return ix.Frames(ctx, ids, make([]cas.FrameEntry, rows)) }},
@@ -125,11 +133,177 @@ func TestIndexStatements(t *testing.T) {
 				return ix.Apply(ctx, &drops)
 			}},
 		} {
-			got := counter.of(t, call.fn)
-			if before, ok := made[call.name]; ok && len(got) != before || len(got) > mostStatements {
-				t.Errorf("%s: %d statements for few rows, %d for many: %q", call.name, before, len(got), got)
+			got := counter.of(t, c.fn)
+			if before, ok := made[c.name]; ok && len(got) != before || len(got) > mostStatements {
+				t.Errorf("%s: %d statements for few rows, %d for many: %q", c.name, before, len(got), got)
 			}
-			made[call.name] = len(got)
+			made[c.name] = len(got)
 		}
+	}
+}
+
+// A world is what the calls of TestStoreStatements are about: as many rows of
+// everything as it has, in a bucket of their own.
+type world struct {
+	rows     int
+	bucket   string
+	file     *manifest.File // of as many versions
+	versions []*manifest.Manifest
+	upload   *manifest.Upload // of as many parts, joined of as many others
+	uploads  []*manifest.Upload
+	scope    manifest.Scope
+	ds       []cas.Digest
+	segments []manifest.Segment
+	seqs     []uint64
+}
+
+var day = time.UnixMilli(1_700_000_000_000).UTC()
+
+func newWorld(rows int) *world {
+	w := &world{rows: rows, bucket: fmt.Sprint("bucket ", rows), scope: manifest.Scope{byte(rows)}}
+	w.file = &manifest.File{ID: manifest.NewFileID(), Bucket: w.bucket, Name: "a", Owner: "ann", LastVersion: uint64(rows), Versions: uint64(rows)}
+	w.upload = &manifest.Upload{ID: manifest.NewUploadID(), Bucket: w.bucket, Who: "ann", Domain: "x", Held: 1, ExpiresAt: day}
+	for n := range rows {
+		p := fmt.Append(nil, w.bucket, n)
+		w.ds = append(w.ds, cas.Sum(p))
+		w.segments = append(w.segments, manifest.Segment{Digest: cas.SumSegment(p), Data: p})
+		w.versions = append(w.versions, &manifest.Manifest{ID: manifest.NewVersionID(), File: w.file.ID, Version: uint64(n + 1)})
+		u := &manifest.Upload{ID: manifest.NewUploadID(), Bucket: w.bucket, Who: "ann", Held: 1, ExpiresAt: day}
+		w.upload.Joins = append(w.upload.Joins, u.ID)
+		w.uploads = append(w.uploads, u)
+	}
+	w.file.Current = w.versions[rows-1].ID
+	return w
+}
+
+// fill writes the rows that calls are about, but for the file and the upload.
+func (w *world) fill(ctx context.Context, d *pgstore.DB) error {
+	for n := range w.rows {
+		c, err := d.Update(ctx, "x", func(tx manifest.TypedTx) error {
+			f, m := *w.file, *w.versions[n]
+			f.ID, f.Name, f.Versions, f.Revision = manifest.NewFileID(), fmt.Sprint("other ", n), 1, 0
+			f.State, f.DeletedAt = manifest.State(n%2), day
+			m.ID, m.File, m.Version = manifest.NewVersionID(), f.ID, 1
+			f.Current = m.ID
+			g := &manifest.Grant{ID: manifest.NewGrantID(), Bucket: w.bucket, Owner: w.bucket, ExpiresAt: day.Add(time.Duration(w.rows))}
+			key := &manifest.APIKey{ID: fmt.Sprint(w.bucket, n)}
+			sign := &manifest.SignKey{ID: key.ID, Secret: []byte{1}}
+			o := &manifest.Once{Bucket: w.bucket, Key: w.ds[n], Manifest: m.ID, ExpiresAt: day}
+			return errors.Join(tx.PutManifest(ctx, &m), tx.PutManifest(ctx, w.versions[n]), tx.PutFile(ctx, &f), tx.PutUpload(ctx, w.uploads[n]),
+				tx.PutPart(ctx, w.upload.ID, uint64(n), []cas.Ref{{Digest: w.ds[n], Length: 1}}), tx.PutGrant(ctx, g),
+				tx.PutAPIKey(ctx, key), tx.PutSignKey(ctx, sign), tx.PutOnce(ctx, o))
+		})
+		if err != nil {
+			return err
+		}
+		w.seqs = append(w.seqs, c.Seq)
+	}
+	_, err := d.Update(ctx, "", func(tx manifest.TypedTx) error { return tx.PutUpload(ctx, w.upload) })
+	return err
+}
+
+// inTx makes a call in a transaction.
+func inTx(ctx context.Context, d *pgstore.DB, fn func(tx manifest.TypedTx) error) func() error {
+	return func() error {
+		_, err := d.Update(ctx, "x", fn)
+		return err
+	}
+}
+
+func without[E any](_ E, err error) error { return err }
+
+// changes are the calls of a transaction that change rows.
+func (w *world) changes(ctx context.Context, d *pgstore.DB) []call {
+	ended := *w.upload
+	ended.Expired = true
+	limit := 2 * w.rows
+	return []call{
+		{"nothing", inTx(ctx, d, func(manifest.TypedTx) error { return nil })},
+		{"put file", inTx(ctx, d, func(tx manifest.TypedTx) error { return tx.PutFile(ctx, w.file) })},
+		{"put version", inTx(ctx, d, func(tx manifest.TypedTx) error { return tx.PutManifest(ctx, w.versions[0]) })},
+		{"drop versions", inTx(ctx, d, func(tx manifest.TypedTx) error {
+			var ids []manifest.VersionID
+			for _, m := range w.versions[:w.rows/2] {
+				ids = append(ids, m.ID)
+			}
+			return tx.DropManifests(ctx, ids)
+		})},
+		{"removals", inTx(ctx, d, func(tx manifest.TypedTx) error { return without(tx.Removals(ctx)) })},
+		{"put upload", inTx(ctx, d, func(tx manifest.TypedTx) error { return tx.PutUpload(ctx, w.upload) })},
+		{"end upload", inTx(ctx, d, func(tx manifest.TypedTx) error { return tx.PutUpload(ctx, &ended) })},
+		{"sweep uploads", inTx(ctx, d, func(tx manifest.TypedTx) error {
+			return without(tx.SweepUploads(ctx, w.bucket, day.Add(time.Hour), limit))
+		})},
+		{"put receipts", inTx(ctx, d, func(tx manifest.TypedTx) error { return tx.PutReceipts(ctx, w.scope, w.ds, day) })},
+		{"sweep receipts", inTx(ctx, d, func(tx manifest.TypedTx) error { return without(tx.SweepReceipts(ctx, day.Add(time.Hour), limit)) })},
+		{"sweep onces", inTx(ctx, d, func(tx manifest.TypedTx) error { return without(tx.SweepOnces(ctx, day.Add(time.Hour), limit)) })},
+		{"drop grants", inTx(ctx, d, func(tx manifest.TypedTx) error { return without(tx.DropGrantsOf(ctx, w.bucket, w.rows/2)) })},
+		{"sweep grants", inTx(ctx, d, func(tx manifest.TypedTx) error { return without(tx.SweepGrants(ctx, day.Add(time.Hour), limit)) })},
+		{"purge", inTx(ctx, d, func(tx manifest.TypedTx) error { return tx.Purge(ctx, w.file.ID) })},
+		{"written", func() error { return d.Written(ctx, w.seqs...) }},
+		{"put segments", func() error { return d.Segments("x").PutSegments(ctx, w.segments) }},
+		{"restore", func() error {
+			var rs []manifest.Record
+			for n := range w.rows {
+				rs = append(rs, manifest.Record{File: w.file}, manifest.Record{Manifest: w.versions[n]},
+					manifest.Record{Purged: manifest.NewFileID()}, manifest.Record{Dropped: manifest.NewVersionID()})
+			}
+			return d.Restore(ctx, 1, rs)
+		}},
+		{"reindex", func() error { return d.Reindex(ctx) }},
+	}
+}
+
+// reads are the calls that find rows.
+func (w *world) reads(ctx context.Context, d *pgstore.DB) []call {
+	return []call{
+		{"versions", func() error { return drain(d.Versions(ctx, w.file.ID)) }},
+		{"list", func() error { return drain(d.List(ctx, w.bucket, &manifest.Range{Prefix: "o"})) }},
+		{"trash", func() error { return drain(d.List(ctx, w.bucket, &manifest.Range{State: manifest.Trashed})) }},
+		{"all rows", func() error { return drain(d.AllRows(ctx, w.bucket)) }},
+		{"parts", func() error { return drain(d.UploadParts(ctx, w.upload.ID, 0)) }},
+		{"under way", func() error { return drain(d.UploadsUnderWay(ctx, w.bucket)) }},
+		{"grants", func() error { return drain(d.Grants(ctx, w.bucket, "")) }},
+		{"held", func() error { return without(d.UploadsHeld(ctx, w.bucket, "ann")) }},
+		{"uploads of", func() error { return without(d.UploadsOf(ctx, w.bucket, "ann", w.rows)) }},
+		{"waiting", func() error { return without(d.UploadsWaiting(ctx, w.bucket, w.uploads[0].ID, "", w.rows)) }},
+		{"over", func() error { return without(d.UploadsOver(ctx, w.bucket, day.Add(time.Hour), w.rows)) }},
+		{"trashed", func() error { return without(d.TrashedBefore(ctx, w.bucket, day.Add(time.Hour), w.rows)) }},
+		{"have receipts", func() error { return without(d.HaveReceipts(ctx, w.scope, w.ds, day)) }},
+		{"API keys", func() error { return without(d.APIKeys(ctx)) }},
+		{"sign keys", func() error { return without(d.SignKeys(ctx)) }},
+		{"homes", func() error { return without(d.Homes(ctx)) }},
+		{"buckets", func() error { return without(d.Buckets(ctx)) }},
+		{"writers", func() error { return without(d.Writers(ctx, "x")) }},
+		{"usage", func() error { return without(d.Usage(ctx, w.bucket)) }},
+		{"segments", func() error { return without(d.Segments("x").Segments(ctx, w.ds)) }},
+	}
+}
+
+// TestStoreStatements: a call makes as many statements for few rows as for
+// many.
+func TestStoreStatements(t *testing.T) {
+	d, counter := openCounted(t)
+	if _, err := d.Register(t.Context(), "x"); err != nil {
+		t.Fatal(err)
+	}
+	made := make(map[string]int)
+	for _, rows := range []int{4, 20} {
+		w := newWorld(rows)
+		if err := w.fill(t.Context(), d); err != nil {
+			t.Fatal(err)
+		}
+		for _, calls := range [][]call{w.reads(t.Context(), d), w.changes(t.Context(), d)} {
+			for _, c := range calls {
+				got := counter.of(t, c.fn)
+				if before, ok := made[c.name]; ok && len(got) != before || len(got) > mostStatements {
+					t.Errorf("%s: %d statements for few rows, %d for many: %q", c.name, before, len(got), got)
+				}
+				made[c.name] = len(got)
+			}
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(made)) {
+		t.Logf("%-14s %2d", name, made[name])
 	}
 }

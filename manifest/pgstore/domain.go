@@ -1,0 +1,108 @@
+package pgstore
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io/fs"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/cairn-store/cairn/manifest"
+)
+
+// counters are what is kept of a domain as a whole; zeros of one that was
+// never changed.
+type counters struct{ epoch, removals int64 }
+
+func parseCounters(row pgx.CollectableRow) (c counters, err error) {
+	return c, row.Scan(&c.epoch, &c.removals)
+}
+
+func (d *DB) counters(ctx context.Context, domain string) (counters, error) {
+	c, err := one(ctx, d.alone(), parseCounters, `SELECT epoch, removals FROM cairn_domains WHERE domain = $1`, domain)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return c, fmt.Errorf("pgstore: counters of domain %q: %w", domain, err)
+	}
+	return c, nil
+}
+
+// lockDomain locks the row of a domain until the transaction ends, which it
+// makes if there is none: for sharing, or alone.
+func lockDomain(ctx context.Context, tx conn, domain string, alone bool) (counters, error) {
+	mode := `SHARE`
+	if alone {
+		mode = `UPDATE`
+	}
+	for {
+		c, err := one(ctx, tx, parseCounters, `SELECT epoch, removals FROM cairn_domains WHERE domain = $1 FOR `+mode, domain)
+		if !errors.Is(err, fs.ErrNotExist) {
+			return c, err
+		}
+		if _, err := tx.exec(ctx, `INSERT INTO cairn_domains VALUES ($1, 0, 0) ON CONFLICT DO NOTHING`, domain); err != nil {
+			return c, err
+		}
+	}
+}
+
+// Epoch implements manifest.Epochs, and so do the methods below.
+func (d *DB) Epoch(ctx context.Context, domain string) (uint64, error) {
+	c, err := d.counters(ctx, domain)
+	return uint64(c.epoch), err
+}
+
+func (d *DB) Removals(ctx context.Context, domain string) (uint64, error) {
+	c, err := d.counters(ctx, domain)
+	return uint64(c.removals), err
+}
+
+func (d *DB) NextEpoch(ctx context.Context, domain string) (uint64, error) {
+	epoch, err := one(ctx, d.alone(), pgx.RowTo[int64], `INSERT INTO cairn_domains AS d VALUES ($1, 1, 0)
+		ON CONFLICT (domain) DO UPDATE SET epoch = d.epoch + 1 RETURNING epoch`, domain)
+	if err != nil {
+		return 0, fmt.Errorf("pgstore: next epoch of domain %q: %w", domain, err)
+	}
+	return uint64(epoch), nil
+}
+
+// Register locks the domain's row, so that an epoch that is raised later finds
+// the writer.
+func (d *DB) Register(ctx context.Context, domain string) (w manifest.Writer, err error) {
+	rand.Read(w.ID[:])
+	err = d.transact(ctx, pgx.ReadCommitted, func(tx conn) error {
+		c, err := lockDomain(ctx, tx, domain, false)
+		if err != nil {
+			return err
+		}
+		w.Begin = uint64(c.epoch)
+		_, err = tx.exec(ctx, `INSERT INTO cairn_writers VALUES ($1, $2, $3)`, domain, w.ID[:], c.epoch)
+		return err
+	})
+	if err != nil {
+		return manifest.Writer{}, fmt.Errorf("pgstore: register: %w", err)
+	}
+	return w, nil
+}
+
+func (d *DB) Unregister(ctx context.Context, domain string, id manifest.WriterID) error {
+	if _, err := d.alone().exec(ctx, `DELETE FROM cairn_writers WHERE domain = $1 AND id = $2`, domain, id[:]); err != nil {
+		return fmt.Errorf("pgstore: unregister: %w", err)
+	}
+	return nil
+}
+
+func (d *DB) Writers(ctx context.Context, domain string) ([]manifest.Writer, error) {
+	ws, err := collect(ctx, d.alone(), func(row pgx.CollectableRow) (w manifest.Writer, err error) {
+		var id []byte
+		var begin int64
+		err = row.Scan(&id, &begin)
+		c := column{}
+		w = manifest.Writer{ID: manifest.WriterID(c.bytes(16, id)), Begin: uint64(begin)}
+		return w, errors.Join(err, c.end("writer", id))
+	}, `SELECT id, begun FROM cairn_writers WHERE domain = $1 ORDER BY begun, id`, domain)
+	if err != nil {
+		return nil, fmt.Errorf("pgstore: writers of domain %q: %w", domain, err)
+	}
+	return ws, nil
+}

@@ -1,0 +1,51 @@
+package pgstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+
+	"github.com/cairn-store/cairn/manifest"
+)
+
+// Home implements manifest.Homes.
+func (s rows) Home(ctx context.Context, bucket string) (*manifest.Home, error) {
+	h, err := one(ctx, s.c, decode[manifest.Home], `SELECT row FROM cairn_homes WHERE bucket = $1`, raw(bucket))
+	if errors.Is(err, fs.ErrNotExist) {
+		return &manifest.Home{Bucket: bucket}, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("home of bucket %q: %w", bucket, err)
+	}
+	return h, nil
+}
+
+// Homes implements manifest.Homes.
+func (s rows) Homes(ctx context.Context) ([]*manifest.Home, error) {
+	return collect(ctx, s.c, decode[manifest.Home], `SELECT row FROM cairn_homes ORDER BY bucket`)
+}
+
+// PutHome implements manifest.HomeChanges.
+func (t *tx) PutHome(ctx context.Context, h *manifest.Home) error {
+	old, err := t.Home(ctx, h.Bucket)
+	if err != nil {
+		return err
+	}
+	p, err := h.AppendBinary(nil)
+	if err != nil {
+		return err
+	}
+	if h.Move > old.Move {
+		row := *h
+		t.records = append(t.records, manifest.Record{Home: &row})
+	}
+	_, err = t.c.exec(ctx, `INSERT INTO cairn_homes VALUES ($1, $2) ON CONFLICT (bucket) DO UPDATE SET row = excluded.row`, raw(h.Bucket), p)
+	return err
+}
+
+// DropHome implements manifest.HomeChanges.
+func (t *tx) DropHome(ctx context.Context, bucket string) error {
+	_, err := t.c.exec(ctx, `DELETE FROM cairn_homes WHERE bucket = $1`, raw(bucket))
+	return err
+}

@@ -1,0 +1,176 @@
+package pgstore
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"iter"
+	"math"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/cairn-store/cairn/manifest"
+)
+
+// List implements manifest.Listings, and so do the methods below.
+func (d *DB) List(ctx context.Context, bucket string, r *manifest.Range) iter.Seq2[*manifest.Listed, error] {
+	if r == nil {
+		r = &manifest.Range{}
+	}
+	l := &list[*manifest.Listed]{
+		most:  rowPage,
+		key:   func(l *manifest.Listed) []any { return []any{raw(l.Key)} },
+		parse: parseListed,
+	}
+	versions := int64(0)
+	if r.Versioned {
+		versions = 2
+	}
+	if r.State != manifest.Active {
+		l.query = `SELECT f.id, f.row, v.row FROM cairn_files AS f LEFT JOIN cairn_versions AS v ON v.id = f.current
+			WHERE f.bucket = $1 AND f.state = $2 AND f.versions >= $3 AND f.id > $4 ORDER BY f.id LIMIT $5`
+		l.args = []any{raw(bucket), int32(r.State), versions}
+		l.first = []any{raw(r.After)}
+		return named("list", l.eachAtOnce(ctx, d))
+	}
+	l.args, l.first = []any{raw(bucket), versions, raw(r.Prefix)}, []any{raw(r.After)}
+	below, key, limit := ``, `$4`, `$5`
+	if end := after(raw(r.Prefix)); end != nil {
+		l.args = append(l.args, end)
+		below, key, limit = ` AND n.path < $4`, `$5`, `$6`
+	}
+	l.query = `SELECT n.path, f.row, v.row FROM cairn_names AS n JOIN cairn_files AS f ON f.id = n.file
+		LEFT JOIN cairn_versions AS v ON v.id = f.current
+		WHERE n.bucket = $1 AND f.versions >= $2 AND n.path >= $3` + below + ` AND n.path > ` + key + ` ORDER BY n.path LIMIT ` + limit
+	return named("list", l.eachAtOnce(ctx, d))
+}
+
+// after returns the first key that does not begin with prefix, nil if there is
+// none.
+func after(prefix []byte) []byte {
+	end := bytes.Clone(prefix)
+	for i := len(end) - 1; i >= 0; i-- {
+		if end[i]++; end[i] != 0 {
+			return end[:i+1]
+		}
+	}
+	return nil
+}
+
+func parseListed(row pgx.CollectableRow) (*manifest.Listed, error) {
+	var key, file, current []byte
+	if err := row.Scan(&key, &file, &current); err != nil {
+		return nil, err
+	}
+	l := &manifest.Listed{File: new(manifest.File), Key: string(key)}
+	if err := l.File.UnmarshalBinary(file); err != nil {
+		return nil, fmt.Errorf("file %q: %w", key, err)
+	}
+	if current == nil {
+		return l, nil
+	}
+	l.Current = new(manifest.Manifest)
+	if err := l.Current.UnmarshalBinary(current); err != nil {
+		return nil, fmt.Errorf("manifest %s: %w", l.File.Current, err)
+	}
+	return l, nil
+}
+
+func (d *DB) AllFiles(ctx context.Context) iter.Seq2[*manifest.File, error] {
+	l := &list[*manifest.File]{
+		query: `SELECT row FROM cairn_files WHERE id > $1 ORDER BY id LIMIT $2`,
+		first: []any{[]byte{}},
+		most:  rowPage,
+		key:   func(f *manifest.File) []any { return []any{raw(f.ID)} },
+		parse: decode[manifest.File],
+	}
+	return named("all files", l.eachAtOnce(ctx, d))
+}
+
+func (d *DB) AllRows(ctx context.Context, bucket string) iter.Seq2[*manifest.Row, error] {
+	l := &list[*manifest.Row]{
+		query: `SELECT f.row, v.row FROM cairn_files AS f LEFT JOIN cairn_versions AS v ON v.file = f.id
+			WHERE ($1 OR f.bucket = $2) AND f.id >= $3 AND (f.id > $3 OR v.version < $4)
+			ORDER BY f.id, v.version DESC LIMIT $5`,
+		args:  []any{bucket == "", raw(bucket)},
+		first: []any{[]byte{}, int64(math.MaxInt64)},
+		most:  rowPage,
+		key: func(r *manifest.Row) []any {
+			if r.Manifest == nil {
+				return []any{raw(r.File.ID), int64(0)}
+			}
+			return []any{raw(r.File.ID), int64(r.Manifest.Version)}
+		},
+		parse: rowParser(),
+	}
+	return named("all rows", l.eachAtOnce(ctx, d))
+}
+
+// rowParser makes rows of a file and one of its versions, of which those that
+// follow each other share the file.
+func rowParser() pgx.RowToFunc[*manifest.Row] {
+	var file []byte
+	var shared *manifest.File
+	return func(row pgx.CollectableRow) (*manifest.Row, error) {
+		var f, v []byte
+		if err := row.Scan(&f, &v); err != nil {
+			return nil, err
+		}
+		if shared == nil || !bytes.Equal(f, file) {
+			file, shared = f, new(manifest.File)
+			if err := shared.UnmarshalBinary(f); err != nil {
+				return nil, fmt.Errorf("file: %w", err)
+			}
+		}
+		r := &manifest.Row{File: shared}
+		if v == nil {
+			return r, nil
+		}
+		r.Manifest = new(manifest.Manifest)
+		if err := r.Manifest.UnmarshalBinary(v); err != nil {
+			return nil, fmt.Errorf("version of %s: %w", shared.ID, err)
+		}
+		return r, nil
+	}
+}
+
+func (d *DB) TrashedBefore(ctx context.Context, bucket string, before time.Time, limit int) ([]*manifest.File, error) {
+	fs, err := collect(ctx, d.alone(), decode[manifest.File], `SELECT row FROM cairn_files
+		WHERE bucket = $1 AND state = $2 AND deleted < $3 ORDER BY deleted LIMIT $4`,
+		raw(bucket), int32(manifest.Trashed), millis(before), limit)
+	if err != nil {
+		return nil, fmt.Errorf("pgstore: trash of %q: %w", bucket, err)
+	}
+	return fs, nil
+}
+
+func (d *DB) Marks(ctx context.Context) iter.Seq2[manifest.Record, error] {
+	l := &list[manifest.Record]{
+		query: `SELECT id, file FROM cairn_marks WHERE id > $1 ORDER BY id LIMIT $2`,
+		first: []any{[]byte{}},
+		most:  entryPage,
+		key:   func(r manifest.Record) []any { return []any{raw(string(r.Purged) + string(r.Dropped))} },
+		parse: func(row pgx.CollectableRow) (r manifest.Record, err error) {
+			var id []byte
+			var file bool
+			err = row.Scan(&id, &file)
+			if file {
+				return manifest.Record{Purged: manifest.FileID(id)}, err
+			}
+			return manifest.Record{Dropped: manifest.VersionID(id)}, err
+		},
+	}
+	return named("marks", l.eachAtOnce(ctx, d))
+}
+
+func (d *DB) Buckets(ctx context.Context) ([]string, error) {
+	names, err := collect(ctx, d.alone(), func(row pgx.CollectableRow) (string, error) {
+		name, err := pgx.RowTo[[]byte](row)
+		return string(name), err
+	}, `SELECT bucket FROM cairn_usage WHERE whole ORDER BY bucket`)
+	if err != nil {
+		return nil, fmt.Errorf("pgstore: buckets: %w", err)
+	}
+	return names, nil
+}

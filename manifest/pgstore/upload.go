@@ -1,0 +1,192 @@
+package pgstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"iter"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/cairn-store/cairn/cas"
+	"github.com/cairn-store/cairn/manifest"
+)
+
+// Upload implements manifest.Uploads, and so do the methods below.
+func (s rows) Upload(ctx context.Context, bucket string, id manifest.UploadID) (*manifest.Upload, error) {
+	u, err := one(ctx, s.c, decode[manifest.Upload], `SELECT row FROM cairn_uploads WHERE bucket = $1 AND id = $2`, raw(bucket), raw(id))
+	if err != nil {
+		return nil, fmt.Errorf("upload %s: %w", id, err)
+	}
+	return u, nil
+}
+
+// partPage is how many parts are read at once: each may have the references of
+// some thousand chunks.
+const partPage = 32
+
+// A part is a part of an upload.
+type part struct {
+	upload manifest.UploadID
+	n      int64
+	refs   []cas.Ref
+}
+
+func parsePart(row pgx.CollectableRow) (p part, err error) {
+	var id, refs []byte
+	if err := row.Scan(&id, &p.n, &refs); err != nil {
+		return p, err
+	}
+	p.upload = manifest.UploadID(id)
+	if p.refs, err = manifest.ParseRefs(refs); err != nil {
+		return p, fmt.Errorf("part of upload %s: %w", id, err)
+	}
+	return p, nil
+}
+
+func (s rows) UploadParts(ctx context.Context, id manifest.UploadID, from uint64) iter.Seq2[[]cas.Ref, error] {
+	l := &list[part]{
+		query: `SELECT upload, part, refs FROM cairn_parts WHERE upload = $1 AND part > $2 ORDER BY part LIMIT $3`,
+		args:  []any{raw(id)},
+		first: []any{int64(from) - 1},
+		most:  partPage,
+		key:   func(p part) []any { return []any{p.n} },
+		parse: parsePart,
+	}
+	return func(yield func([]cas.Ref, error) bool) {
+		for p, err := range named("parts", l.each(ctx, s.c)) {
+			if !yield(p.refs, err) {
+				return
+			}
+		}
+	}
+}
+
+func (s rows) UploadRest(ctx context.Context, id manifest.UploadID) ([]byte, error) {
+	p, err := one(ctx, s.c, pgx.RowTo[[]byte], `SELECT rest FROM cairn_rests WHERE upload = $1`, raw(id))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("rest of upload %s: %w", id, err)
+	}
+	return p, nil
+}
+
+func (s rows) UploadsUnderWay(ctx context.Context, bucket string) iter.Seq2[*manifest.Upload, error] {
+	l := &list[*manifest.Upload]{
+		query: `SELECT row FROM cairn_uploads WHERE bucket = $1 AND under_way AND id > $2 ORDER BY id LIMIT $3`,
+		args:  []any{raw(bucket)},
+		first: []any{[]byte{}},
+		most:  rowPage,
+		key:   func(u *manifest.Upload) []any { return []any{raw(u.ID)} },
+		parse: decode[manifest.Upload],
+	}
+	return named("uploads under way", l.each(ctx, s.c))
+}
+
+func (s rows) UploadsHeld(ctx context.Context, bucket, who string) (manifest.Holding, error) {
+	h, err := one(ctx, s.c, func(row pgx.CollectableRow) (h manifest.Holding, err error) {
+		return h, row.Scan(&h.Uploads, &h.Bytes)
+	}, `SELECT count(*), coalesce(sum(held), 0)::int8 FROM cairn_uploads WHERE bucket = $1 AND who = $2 AND under_way`, raw(bucket), raw(who))
+	if err != nil {
+		return h, fmt.Errorf("pgstore: uploads held: %w", err)
+	}
+	return h, nil
+}
+
+// uploads returns those that a statement finds.
+func (s rows) uploads(ctx context.Context, sql string, args ...any) ([]*manifest.Upload, error) {
+	us, err := collect(ctx, s.c, decode[manifest.Upload], sql, args...)
+	if err != nil {
+		return nil, fmt.Errorf("pgstore: uploads: %w", err)
+	}
+	return us, nil
+}
+
+func (s rows) UploadsOf(ctx context.Context, bucket, who string, limit int) ([]*manifest.Upload, error) {
+	return s.uploads(ctx, `SELECT row FROM cairn_uploads WHERE bucket = $1 AND who = $2 AND under_way AND held > 0
+		ORDER BY expires, id LIMIT $3`, raw(bucket), raw(who), limit)
+}
+
+func (s rows) UploadsWaiting(ctx context.Context, bucket string, part, after manifest.UploadID, limit int) ([]*manifest.Upload, error) {
+	return s.uploads(ctx, `SELECT u.row FROM cairn_joins AS j JOIN cairn_uploads AS u ON u.bucket = j.bucket AND u.id = j.whole
+		WHERE j.bucket = $1 AND j.part = $2 AND j.whole > $3 ORDER BY j.whole LIMIT $4`, raw(bucket), raw(part), raw(after), limit)
+}
+
+func (s rows) UploadsOver(ctx context.Context, bucket string, before time.Time, limit int) ([]*manifest.Upload, error) {
+	return s.uploads(ctx, `SELECT row FROM cairn_uploads WHERE bucket = $1 AND NOT expired AND expires < $2
+		ORDER BY expires, id LIMIT $3`, raw(bucket), millis(before), limit)
+}
+
+// PutUpload implements manifest.UploadChanges, and so do the methods below.
+func (t *tx) PutUpload(ctx context.Context, u *manifest.Upload) error {
+	row, err := u.AppendBinary(nil)
+	if err != nil {
+		return err
+	}
+	b := &pgx.Batch{}
+	b.Queue(`INSERT INTO cairn_uploads (bucket, id, who, domain, under_way, listed, expired, expires, held, row)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+		ON CONFLICT (bucket, id) DO UPDATE SET who = excluded.who, domain = excluded.domain,
+			under_way = excluded.under_way, listed = excluded.listed, expired = excluded.expired,
+			expires = excluded.expires, held = excluded.held, row = excluded.row`,
+		raw(u.Bucket), raw(u.ID), raw(u.Who), raw(u.Domain), u.UnderWay(), u.Listed, u.Expired, millis(u.ExpiresAt), u.Held, row)
+	if !u.UnderWay() {
+		queueDropParts(b, raws([]manifest.UploadID{u.ID}))
+		return t.c.send(ctx, b)
+	}
+	parts := raws(u.Joins)
+	b.Queue(`DELETE FROM cairn_joins WHERE whole = $1 AND NOT part = ANY($2)`, raw(u.ID), parts)
+	if len(parts) > 0 {
+		b.Queue(`INSERT INTO cairn_joins SELECT $1::bytea, j.part, $2::bytea FROM unnest($3::bytea[]) AS j(part) ON CONFLICT DO NOTHING`,
+			raw(u.Bucket), raw(u.ID), parts)
+	}
+	return t.c.send(ctx, b)
+}
+
+// queueDropParts drops all that uploads keep beside their rows.
+func queueDropParts(b *pgx.Batch, ids [][]byte) {
+	b.Queue(`DELETE FROM cairn_joins WHERE whole = ANY($1)`, ids)
+	b.Queue(`DELETE FROM cairn_parts WHERE upload = ANY($1)`, ids)
+	b.Queue(`DELETE FROM cairn_rests WHERE upload = ANY($1)`, ids)
+}
+
+func (t *tx) PutPart(ctx context.Context, id manifest.UploadID, n uint64, refs []cas.Ref) error {
+	_, err := t.c.exec(ctx, `INSERT INTO cairn_parts VALUES ($1, $2, $3) ON CONFLICT (upload, part) DO UPDATE SET refs = excluded.refs`,
+		raw(id), int64(n), manifest.AppendRefs([]byte{}, refs))
+	return err
+}
+
+func (t *tx) PutRest(ctx context.Context, id manifest.UploadID, rest []byte) error {
+	if len(rest) == 0 {
+		_, err := t.c.exec(ctx, `DELETE FROM cairn_rests WHERE upload = $1`, raw(id))
+		return err
+	}
+	_, err := t.c.exec(ctx, `INSERT INTO cairn_rests VALUES ($1, $2) ON CONFLICT (upload) DO UPDATE SET rest = excluded.rest`, raw(id), rest)
+	return err
+}
+
+func (t *tx) DropUpload(ctx context.Context, bucket string, id manifest.UploadID) error {
+	n, err := t.c.exec(ctx, `DELETE FROM cairn_uploads WHERE bucket = $1 AND id = $2`, raw(bucket), raw(id))
+	if err != nil || n == 0 {
+		return err
+	}
+	b := &pgx.Batch{}
+	queueDropParts(b, raws([]manifest.UploadID{id}))
+	return t.c.send(ctx, b)
+}
+
+func (t *tx) SweepUploads(ctx context.Context, bucket string, before time.Time, limit int) (int, error) {
+	ids, err := collect(ctx, t.c, pgx.RowTo[[]byte], `DELETE FROM cairn_uploads WHERE bucket = $1 AND id IN (
+		SELECT id FROM cairn_uploads WHERE bucket = $1 AND expired AND expires < $2 ORDER BY expires, id LIMIT $3) RETURNING id`,
+		raw(bucket), millis(before), limit)
+	if err != nil || len(ids) == 0 {
+		return 0, err
+	}
+	b := &pgx.Batch{}
+	queueDropParts(b, ids)
+	return len(ids), t.c.send(ctx, b)
+}
