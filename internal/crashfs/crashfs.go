@@ -82,7 +82,8 @@ func (f *FS) Writes() int64 {
 	return f.writes
 }
 
-// Bytes returns how many bytes were written to files and read from them.
+// Bytes returns how many bytes were written to files and read from them. What
+// is written to tables of the database is not counted: it was in its log before.
 func (f *FS) Bytes() (written, read int64) { return f.written.Load(), f.read.Load() }
 
 // Crashed reports whether the crash has happened. As long as it has not, all

@@ -3,6 +3,7 @@ package crashfs
 import (
 	"io"
 	"os"
+	"strings"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
@@ -20,33 +21,35 @@ type countingFS struct {
 // not be counted.
 func (c *countingFS) Unwrap() vfs.FS { return nil }
 
-func (c *countingFS) file(f vfs.File, err error) (vfs.File, error) {
-	if err != nil {
-		return nil, err
+func (c *countingFS) file(name string) func(vfs.File, error) (vfs.File, error) {
+	return func(f vfs.File, err error) (vfs.File, error) {
+		if err != nil {
+			return nil, err
+		}
+		return &countingFile{f, c.f, strings.HasSuffix(name, ".sst")}, nil
 	}
-	return &countingFile{f, c.f}, nil
 }
 
 func (c *countingFS) Create(name string, cat vfs.DiskWriteCategory) (vfs.File, error) {
 	defer c.f.begin()()
-	return c.file(c.FS.Create(name, cat))
+	return c.file(name)(c.FS.Create(name, cat))
 }
 
 func (c *countingFS) OpenReadWrite(name string, cat vfs.DiskWriteCategory, opts ...vfs.OpenOption) (vfs.File, error) {
 	defer c.f.begin()()
-	return c.file(c.FS.OpenReadWrite(name, cat, opts...))
+	return c.file(name)(c.FS.OpenReadWrite(name, cat, opts...))
 }
 
 func (c *countingFS) ReuseForWrite(from, to string, cat vfs.DiskWriteCategory) (vfs.File, error) {
 	defer c.f.begin()()
-	return c.file(c.FS.ReuseForWrite(from, to, cat))
+	return c.file(to)(c.FS.ReuseForWrite(from, to, cat))
 }
 
 // OpenDir implements vfs.FS. Directories are opened to be synced.
-func (c *countingFS) OpenDir(name string) (vfs.File, error) { return c.file(c.FS.OpenDir(name)) }
+func (c *countingFS) OpenDir(name string) (vfs.File, error) { return c.file(name)(c.FS.OpenDir(name)) }
 
 func (c *countingFS) Open(name string, opts ...vfs.OpenOption) (vfs.File, error) {
-	return c.file(c.FS.Open(name, opts...))
+	return c.file(name)(c.FS.Open(name, opts...))
 }
 
 func (c *countingFS) Link(from, to string) error {
@@ -81,13 +84,20 @@ func (c *countingFS) Lock(name string) (io.Closer, error) {
 
 type countingFile struct {
 	vfs.File
-	f *FS
+	f     *FS
+	table bool // what is written to it was written before
 }
 
 func (c *countingFile) Write(p []byte) (int, error) {
 	defer c.f.begin()()
-	c.f.written.Add(int64(len(p)))
+	c.wrote(p)
 	return c.File.Write(p)
+}
+
+func (c *countingFile) wrote(p []byte) {
+	if !c.table {
+		c.f.written.Add(int64(len(p)))
+	}
 }
 
 func (c *countingFile) Read(p []byte) (int, error) {
@@ -104,7 +114,7 @@ func (c *countingFile) ReadAt(p []byte, off int64) (int, error) {
 
 func (c *countingFile) WriteAt(p []byte, off int64) (int, error) {
 	defer c.f.begin()()
-	c.f.written.Add(int64(len(p)))
+	c.wrote(p)
 	return c.File.WriteAt(p, off)
 }
 
