@@ -216,7 +216,11 @@ func (s *Server) readyz(w http.ResponseWriter, r *http.Request) error {
 	if err := s.store.Ready(r.Context()); err != nil {
 		return err
 	}
-	return writeJSON(w, http.StatusOK, map[string]string{"status": "ready"})
+	ready := map[string]string{"status": "ready"}
+	if s.store.ClockError() != nil {
+		ready["warning"] = "clock-jumped" // nothing that has expired is removed
+	}
+	return writeJSON(w, http.StatusOK, ready)
 }
 
 // Serve answers connections of ln until ctx is done. It then takes no more,

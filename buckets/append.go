@@ -395,7 +395,7 @@ func (s *stoppingReader) Read(p []byte) (int, error) {
 func (b *Bucket) keepPart(ctx context.Context, row *uploadRow, part *manifest.Part) error {
 	next := *row
 	next.Offset += part.Size
-	next.ExpiresAt = now().Add(b.b.UploadExpiry)
+	next.ExpiresAt = b.s.now().Add(b.b.UploadExpiry)
 	next.Sums = part.Sums
 	next.NewBytes, next.StoredBytes = row.NewBytes+part.Stats.NewBytes, row.StoredBytes+part.Stats.StoredBytes
 	if len(part.Refs) > 0 {

@@ -137,7 +137,7 @@ func (b *Bucket) Update(ctx context.Context, id string, p *Patch) (*File, error)
 				return err
 			}
 		}
-		f.UpdatedAt = now()
+		f.UpdatedAt = b.s.now()
 		return nil
 	})
 }
@@ -178,7 +178,7 @@ func (b *Bucket) Delete(ctx context.Context, id string, opts *DeleteOptions) (*F
 	}
 	return b.edit(ctx, &Request{Op: OpDelete}, id, opts.ifMatch(), nil, func(tx manifest.Tx, f *manifest.File, m *manifest.Manifest) error {
 		f.State = manifest.Trashed
-		f.DeletedAt = now()
+		f.DeletedAt = b.s.now()
 		f.UpdatedAt = f.DeletedAt
 		return nil
 	})
@@ -202,7 +202,7 @@ func (b *Bucket) Undelete(ctx context.Context, id string) (*File, error) {
 		if f.Name, err = freeName(ctx, tx, f.Bucket, f.Folder, f.Name); err != nil {
 			return err
 		}
-		f.State, f.UpdatedAt = manifest.Active, now()
+		f.State, f.UpdatedAt = manifest.Active, b.s.now()
 		f.DeletedAt = time.Time{}
 		return nil
 	})

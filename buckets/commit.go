@@ -123,11 +123,11 @@ func (u *upload) sources(ctx context.Context, tx manifest.Tx) error {
 // fit the quotas.
 func (b *Bucket) addVersion(ctx context.Context, tx manifest.Tx, f *manifest.File, m *manifest.Manifest) error {
 	before := f.TotalSize
-	linkVersion(f, m, now())
+	linkVersion(f, m, b.s.now())
 	if err := tx.PutManifest(ctx, m); err != nil {
 		return err
 	}
-	if err := b.b.Versions.prune(ctx, tx, f, f.UpdatedAt); err != nil {
+	if err := b.b.Versions.prune(ctx, tx, f, b.s.removalTime()); err != nil {
 		return err
 	}
 	return b.b.Limits.checkQuota(ctx, tx, f.Bucket, f.Owner, f.TotalSize-before)
@@ -168,7 +168,7 @@ func (u *upload) unchanged(f *manifest.File, m *manifest.Manifest) bool {
 // rows are the file and the version that the upload makes, old being the file
 // as it was, or nil.
 func (u *upload) rows(old *manifest.File) (*manifest.File, *manifest.Manifest) {
-	now := now()
+	now := u.b.s.now()
 	f := &manifest.File{ID: manifest.NewFileID(), Bucket: u.b.b.name, Folder: u.folder, Name: u.name,
 		Owner: u.b.whoID(), CreatedAt: now}
 	if old != nil {

@@ -24,7 +24,7 @@ func (s *Store) sweepValues(ctx context.Context, kind string, with ...string) er
 		if err != nil {
 			return err
 		}
-		if now().After(entry.ExpiresAt) {
+		if s.removalTime().After(entry.ExpiresAt) {
 			over = append(over, v.Key)
 		}
 	}

@@ -124,7 +124,7 @@ func (b *Bucket) Sign(ctx context.Context, g Grant, life time.Duration) (*Grant,
 	if err := b.maySign(ctx, &g); err != nil {
 		return nil, "", err
 	}
-	g.ID, g.CreatedAt = string(manifest.NewGrantID()), now()
+	g.ID, g.CreatedAt = string(manifest.NewGrantID()), b.s.now()
 	g.ExpiresAt = g.CreatedAt.Add(life)
 	kept := storedGrant{Grant: &g}
 	if w := b.who; w != nil && !w.Operator && w.Scope == nil {
@@ -285,7 +285,7 @@ func (b *Bucket) Redeem(ctx context.Context, token, ip string) (*Principal, erro
 	if kept.Ruled {
 		g.signer = &Principal{ID: g.Owner, Claims: kept.Claims}
 	}
-	if !now().Before(g.ExpiresAt) {
+	if !b.s.now().Before(g.ExpiresAt) {
 		return nil, ErrGrantExpired
 	}
 	if g.IP != "" {
@@ -320,7 +320,7 @@ func (b *Bucket) use(ctx context.Context, tx manifest.Tx) error {
 		}
 		return err
 	}
-	if !now().Before(g.ExpiresAt) {
+	if !b.s.now().Before(g.ExpiresAt) {
 		return ErrGrantExpired
 	}
 	if g.MaxUses == 0 {

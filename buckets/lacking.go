@@ -132,7 +132,7 @@ func (l *Lacking) tellBase(ctx context.Context, id string) error {
 
 // tellReceived marks what the principal of an upload has sent before.
 func (l *Lacking) tellReceived(ctx context.Context, of *uploadRow) error {
-	scope, at := l.b.receiptScope(of), time.Now()
+	scope, at := l.b.receiptScope(of), l.b.s.now()
 	return l.each(ctx, func(i int64, refs []cas.Ref) error {
 		var keys []string
 		var ns []int64
@@ -255,7 +255,7 @@ func (s *Store) sweepReceipts(ctx context.Context) error {
 		over = over[:0]
 		return err
 	}
-	at := uint64(time.Now().Unix())
+	at := uint64(s.removalTime().Unix())
 	for v, err := range s.meta.Values(ctx, kindReceipt, "") {
 		if err != nil {
 			return err

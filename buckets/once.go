@@ -80,7 +80,7 @@ func (u *upload) replay(ctx context.Context, rows rowsAndValues) (*File, error) 
 	if err == nil {
 		err = json.Unmarshal(v, &o)
 	}
-	if err != nil || now().After(o.ExpiresAt) {
+	if err != nil || u.b.s.now().After(o.ExpiresAt) {
 		return nil, err
 	}
 	if o.Request != u.opts.Once.Request {
@@ -107,7 +107,7 @@ func (u *upload) remember(ctx context.Context, tx manifest.Tx, m *manifest.Manif
 	if u.opts.Once == nil {
 		return nil
 	}
-	v, err := json.Marshal(&once{u.opts.Once.Request, string(m.ID), now().Add(onceLife)})
+	v, err := json.Marshal(&once{u.opts.Once.Request, string(m.ID), u.b.s.now().Add(onceLife)})
 	if err != nil {
 		return err
 	}

@@ -51,10 +51,14 @@ type Swept struct {
 
 // Sweep removes what is kept no longer: files in the trash and old versions
 // whose time is over by their buckets' policies, and what has expired of
-// grants and keys.
+// grants and keys. It removes nothing, and fails with ErrClock, while the clock
+// stands far beyond the latest time that the store has seen: see TrustClock.
 func (s *Store) Sweep(ctx context.Context) (Swept, error) {
 	var done Swept
 	if err := s.writable(ctx); err != nil {
+		return done, err
+	}
+	if err := s.seeTime(ctx); err != nil {
 		return done, err
 	}
 	for _, name := range s.Buckets() {
@@ -93,7 +97,7 @@ func (b *Bucket) sweepTrash(ctx context.Context, done *Swept) error {
 		return nil
 	}
 	due := func(f *manifest.File) bool {
-		return f.State == manifest.Trashed && now().Sub(f.DeletedAt) > t.KeepFor
+		return f.State == manifest.Trashed && b.s.removalTime().Sub(f.DeletedAt) > t.KeepFor
 	}
 	for f, err := range b.s.meta.Files(ctx, b.b.name, &manifest.Range{State: manifest.Trashed}) {
 		if err != nil {
@@ -139,7 +143,7 @@ func (b *Bucket) sweepVersions(ctx context.Context, done *Swept) error {
 				return notGone(err)
 			}
 			before := f.Versions
-			if err := v.prune(ctx, tx, f, now()); err != nil {
+			if err := v.prune(ctx, tx, f, b.s.removalTime()); err != nil {
 				return err
 			}
 			if dropped = before - f.Versions; dropped == 0 {
@@ -180,6 +184,7 @@ func (s *Store) runSweep(ctx context.Context) error {
 		switch {
 		case ctx.Err() != nil:
 			return nil
+		case errors.Is(err, ErrClock), errors.Is(err, ErrReadOnly): // which was logged
 		case err != nil:
 			s.log.Error("sweep failed", "error", err)
 		case done != Swept{}:

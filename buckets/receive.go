@@ -115,7 +115,7 @@ func (b *Bucket) acknowledge(ctx context.Context, row *uploadRow, refs []cas.Ref
 	var part Received
 	_, err := b.changeListed(ctx, row.ID, func(tx manifest.Tx, row *uploadRow) error {
 		part = Received{}
-		at := time.Now()
+		at := b.s.now()
 		known, err := haveReceipts(ctx, tx, keys, at)
 		if err != nil {
 			return err

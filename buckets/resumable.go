@@ -118,7 +118,7 @@ func (b *Bucket) NewUpload(ctx context.Context, name string, opts *UploadOptions
 	}
 	row := &uploadRow{ID: string(manifest.NewUploadID()), Who: b.whoKey(), Header: opts.Header, Name: u.name, Folder: u.folder,
 		Target: string(u.target), MIMEType: u.opts.MIMEType, Metadata: u.opts.Metadata, Tags: u.opts.Tags, OnConflict: u.opts.OnConflict,
-		IfMatch: u.opts.IfMatch, Digests: u.opts.Digests, Expect: opts.Expect, Joins: opts.joins, Partial: opts.Partial, Chunker: u.splitter.String(), Length: -1, CreatedAt: now()}
+		IfMatch: u.opts.IfMatch, Digests: u.opts.Digests, Expect: opts.Expect, Joins: opts.joins, Partial: opts.Partial, Chunker: u.splitter.String(), Length: -1, CreatedAt: b.s.now()}
 	if u.opts.SizeKnown {
 		row.Length = u.opts.Size
 	}
@@ -205,7 +205,7 @@ func (b *Bucket) findUpload(ctx context.Context, id string) (*uploadRow, error) 
 	if mine := b.who == nil || b.who.Operator || row.Who == b.whoKey(); !mine {
 		return nil, ErrNoUpload
 	}
-	if row.Expired || now().After(row.ExpiresAt) {
+	if row.Expired || b.s.now().After(row.ExpiresAt) {
 		return nil, row.gone()
 	}
 	return row, nil
@@ -288,7 +288,7 @@ func (b *Bucket) expireUpload(ctx context.Context, row *uploadRow) error {
 			return notGone(err)
 		}
 		row, err := parseUpload(row.ID, v)
-		if err != nil || !now().After(row.ExpiresAt) { // it went on meanwhile
+		if err != nil || !b.s.removalTime().After(row.ExpiresAt) { // it went on meanwhile
 			return err
 		}
 		return b.expireNow(ctx, tx, row)
@@ -323,7 +323,7 @@ func (b *Bucket) sweepUploads(ctx context.Context, done *Swept) error {
 		if err != nil {
 			return err
 		}
-		switch over := now().Sub(row.ExpiresAt); {
+		switch over := b.s.removalTime().Sub(row.ExpiresAt); {
 		case over <= 0, row.Expired && over <= b.b.UploadExpiry:
 		case row.Expired:
 			err = b.dropUpload(ctx, row)

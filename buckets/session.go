@@ -106,7 +106,7 @@ func (b *Bucket) list(ctx context.Context, id string, at int64, refs []cas.Ref) 
 			row.Offset += int64(r.Length)
 		}
 		row.LastChunk = refs[len(refs)-1].Length
-		row.ExpiresAt = now().Add(b.b.UploadExpiry)
+		row.ExpiresAt = b.s.now().Add(b.b.UploadExpiry)
 		return b.holdMore(ctx, tx, row)
 	})
 }

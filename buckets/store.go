@@ -42,6 +42,7 @@ type Store struct {
 	log     *slog.Logger
 	closers []io.Closer
 
+	clock  clock
 	gate   gate
 	outbox *outbox
 	signer *signer
@@ -129,6 +130,8 @@ type Options struct {
 	// ReadOnly, if set, makes every change fail with ErrReadOnly and this
 	// reason, while reads go on.
 	ReadOnly error
+	// Now is the machine's clock; nil is time.Now.
+	Now func() time.Time
 	// Closers are closed after the chunk stores when the Store is.
 	Closers []io.Closer
 }
@@ -158,6 +161,9 @@ func New(ctx context.Context, meta manifest.Store, chunks map[string]*cas.Store,
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
+	if s.clock.machine = opts.Now; s.clock.machine == nil {
+		s.clock.machine = time.Now
+	}
 	s.gate.reason = opts.ReadOnly
 	if err := s.finish(ctx, meta.LastSeq()); err != nil {
 		return nil, fmt.Errorf("buckets: finish what the last process left: %w", err)
@@ -165,7 +171,7 @@ func New(ctx context.Context, meta manifest.Store, chunks map[string]*cas.Store,
 	if err := s.SetPolicies(ctx, policies); err != nil {
 		return nil, err
 	}
-	return s, nil
+	return s, s.loadClock(ctx)
 }
 
 func (s *Store) lookup(name string) *bucket { return (*s.buckets.Load())[name] }

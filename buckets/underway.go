@@ -139,7 +139,7 @@ func (b *Bucket) expireNow(ctx context.Context, tx manifest.Tx, row *uploadRow) 
 		return err
 	}
 	row.Expired, row.Parts, row.Joins, row.Sums = true, 0, nil, nil
-	if at := now(); row.ExpiresAt.After(at) {
+	if at := b.s.now(); row.ExpiresAt.After(at) {
 		row.ExpiresAt = at
 	}
 	return b.putUpload(ctx, tx, row)

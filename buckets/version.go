@@ -71,7 +71,7 @@ func (b *Bucket) DeleteVersion(ctx context.Context, id string, n uint64) error {
 			return err
 		}
 		dropVersion(f, m)
-		f.UpdatedAt = now()
+		f.UpdatedAt = b.s.now()
 		if f.Current != m.ID {
 			return nil
 		}

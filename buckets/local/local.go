@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"path/filepath"
 	"slices"
+	"time"
 
 	"github.com/cairn-store/cairn/backend"
 	"github.com/cairn-store/cairn/backend/diskbackend"
@@ -41,6 +42,8 @@ type Options struct {
 
 	// ReadOnly, if set, makes the store refuse every change with this reason.
 	ReadOnly error
+
+	Now func() time.Time // the machine's clock; nil is time.Now
 
 	Log *slog.Logger // nil discards
 
@@ -84,7 +87,7 @@ func Open(ctx context.Context, dir string, opts *Options) (*buckets.Store, error
 		}
 	}
 	store, err := buckets.New(ctx, s.meta, chunks, policies,
-		&buckets.Options{Auth: s.opts.Auth, Log: s.opts.Log, ReadOnly: s.opts.ReadOnly, Closers: closers})
+		&buckets.Options{Auth: s.opts.Auth, Log: s.opts.Log, ReadOnly: s.opts.ReadOnly, Now: s.opts.Now, Closers: closers})
 	if err != nil {
 		return nil, errors.Join(err, s.close())
 	}

@@ -23,7 +23,7 @@ import (
 
 func newServe(t *target) *cobra.Command {
 	var addr string
-	var dev bool
+	var dev, trustClock bool
 	cmd := &cobra.Command{
 		Use: "serve (--dev | --config alyx.yml --schema schema.yaml) [flags]", Short: "Serve the store over HTTP", Args: wants(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -41,10 +41,11 @@ func newServe(t *target) *cobra.Command {
 			if os.Getenv("GOGC") == "" {
 				debug.SetGCPercent(50) // most of the heap is buffers in use: as much again, unused, is too much
 			}
-			return t.serve(cmd, ln, s, dev)
+			return t.serve(cmd, ln, s, dev, trustClock)
 		},
 	}
 	cmd.Flags().StringVar(&addr, "addr", "127.0.0.1:8090", "address to listen on; with --dev a loopback one")
+	cmd.Flags().BoolVar(&trustClock, "trust-clock", false, "believe this machine's clock, however long the store was not served: what has expired by it is removed")
 	cmd.Flags().BoolVar(&dev, "dev", false, "serve whoever is on this machine, as an operator")
 	return cmd
 }
@@ -62,7 +63,7 @@ func listen(addr string, dev bool) (net.Listener, error) {
 	return net.ListenTCP("tcp", a)
 }
 
-func (t *target) serve(cmd *cobra.Command, ln net.Listener, s settings, dev bool) error {
+func (t *target) serve(cmd *cobra.Command, ln net.Listener, s settings, dev, trustClock bool) error {
 	log := slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), nil))
 	opts, err := t.configure(s)
 	if err != nil {
@@ -72,6 +73,11 @@ func (t *target) serve(cmd *cobra.Command, ln net.Listener, s settings, dev bool
 	store, srv, err := t.newServer(cmd.Context(), opts, s, dev)
 	if err != nil {
 		return errors.Join(err, ln.Close())
+	}
+	if trustClock {
+		if err := store.TrustClock(cmd.Context()); err != nil {
+			return errors.Join(err, store.Close(), ln.Close())
+		}
 	}
 	hup := make(chan os.Signal, 1)
 	signal.Notify(hup, syscall.SIGHUP) // before anybody can know that we are there: without, it ends the process

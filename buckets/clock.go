@@ -1,0 +1,166 @@
+package buckets
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io/fs"
+	"sync"
+	"time"
+
+	"github.com/cairn-store/cairn/manifest"
+)
+
+// ErrClock reports that the clock stands far beyond the latest time that the
+// store has seen. Until an operator says that it is right, nothing is swept.
+var ErrClock = errors.New("the clock has jumped ahead: nothing is removed until an operator confirms the time (serve --trust-clock), or the clock goes back")
+
+// maxClockGap is how far the clock may stand beyond the latest time seen. A
+// store that was closed longer waits for an operator's word before it removes
+// what has expired; all else goes on.
+const maxClockGap = 7 * 24 * time.Hour
+
+const kindClock, keySeen = "clock", "seen"
+
+// A clock tells the time to what stamps rows, and to what removes them by their
+// stamps. The two differ where the clock of the machine is not to be believed:
+// what is stamped is never older than what was seen before, and what is removed
+// is never removed by a time that has jumped ahead.
+type clock struct {
+	machine func() time.Time
+
+	mu   sync.Mutex
+	seen time.Time // the latest time believed, durable but for a minute; zero while unknown; mu
+	kept time.Time // as it is durable; mu
+	held bool      // the machine's clock is beyond seen by more than maxClockGap; mu
+}
+
+func (c *clock) read() time.Time { return c.machine().UTC().Truncate(time.Millisecond) }
+
+// now is the time that rows are stamped with, as rows keep it. It does not go
+// back behind what was seen, so that rows made under a clock that is slow are
+// not taken for old ones later.
+func (s *Store) now() time.Time {
+	t := s.clock.read()
+	s.clock.mu.Lock()
+	defer s.clock.mu.Unlock()
+	if t.Before(s.clock.seen) {
+		return s.clock.seen
+	}
+	return t
+}
+
+// removalTime is the time by which rows are removed: the machine's where it is
+// believed, else the latest that was seen.
+func (s *Store) removalTime() time.Time {
+	t, c := s.clock.read(), &s.clock
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if t.Before(c.seen) || c.seen.IsZero() || t.Sub(c.seen) > maxClockGap {
+		return c.seen
+	}
+	return t
+}
+
+// seeTime looks at the clock and notes durably what it tells, or fails with
+// ErrClock.
+func (s *Store) seeTime(ctx context.Context) error {
+	c := &s.clock
+	c.mu.Lock()
+	seen, kept := c.seen, c.kept
+	c.mu.Unlock()
+	if seen.IsZero() {
+		var err error
+		if seen, err = s.newestRow(ctx); err != nil {
+			return err
+		}
+	}
+	t := c.read()
+	if !seen.IsZero() && t.Sub(seen) > maxClockGap {
+		c.mu.Lock()
+		first := !c.held
+		c.held, c.seen = true, seen
+		c.mu.Unlock()
+		err := fmt.Errorf("it is %s, and the latest time seen is %s: %w", t.Format(time.RFC3339), seen.Format(time.RFC3339), ErrClock)
+		if first {
+			s.log.Error("nothing is swept", "error", err)
+		}
+		return err
+	}
+	if t.Before(seen) {
+		t = seen
+	}
+	return s.believe(ctx, t, kept)
+}
+
+// believe notes a time as the latest seen. It is made durable once a minute.
+func (s *Store) believe(ctx context.Context, t, kept time.Time) error {
+	if t.Sub(kept) >= time.Minute {
+		err := s.keep(ctx, func(tx manifest.Tx) error {
+			return tx.PutValue(ctx, kindClock, keySeen, binary.BigEndian.AppendUint64(nil, uint64(t.UnixMilli())))
+		})
+		if err != nil {
+			return err
+		}
+		kept = t
+	}
+	s.clock.mu.Lock()
+	defer s.clock.mu.Unlock()
+	s.clock.seen, s.clock.kept, s.clock.held = t, kept, false
+	return nil
+}
+
+// loadClock reads the latest time seen. It writes nothing: a store on a full disk
+// is to open. What runs the store sees the time with each sweep.
+func (s *Store) loadClock(ctx context.Context) error {
+	c := &s.clock
+	v, err := s.meta.Value(ctx, kindClock, keySeen)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		known, err := s.meta.Buckets(ctx)
+		if err == nil && len(known) == 0 {
+			c.seen = c.read() // a new store
+		}
+		return err // else one made anew from its packs: the first sweep looks at its rows
+	case err != nil:
+		return err
+	case len(v) != 8:
+		return fmt.Errorf("buckets: the time seen last has %d bytes, want 8", len(v))
+	}
+	c.kept = time.UnixMilli(int64(binary.BigEndian.Uint64(v))).UTC()
+	c.seen = c.kept
+	if c.held = c.read().Sub(c.seen) > maxClockGap; c.held {
+		s.log.Error("nothing is swept", "seen", c.seen, "error", ErrClock)
+	}
+	return nil
+}
+
+// newestRow is when the latest change to a file was made, zero without files.
+func (s *Store) newestRow(ctx context.Context) (newest time.Time, err error) {
+	for f, err := range s.meta.All(ctx) {
+		if err != nil {
+			return newest, err
+		}
+		if f.UpdatedAt.After(newest) {
+			newest = f.UpdatedAt
+		}
+	}
+	return newest, nil
+}
+
+// TrustClock says that the clock is right, however far it stands beyond the
+// latest time seen: what has expired by it is removed from now on.
+func (s *Store) TrustClock(ctx context.Context) error {
+	return s.believe(ctx, s.now(), time.Time{})
+}
+
+// ClockError is ErrClock while nothing is removed because of the clock.
+func (s *Store) ClockError() error {
+	s.clock.mu.Lock()
+	defer s.clock.mu.Unlock()
+	if s.clock.held {
+		return ErrClock
+	}
+	return nil
+}
