@@ -45,6 +45,12 @@ type Options struct {
 
 	Now func() time.Time // the machine's clock; nil is time.Now
 
+	// Failed, if not nil, is called when the metadata database begins to
+	// refuse all changes because a write may not have reached the disk. Reads
+	// go on; only opening the store anew makes it take changes again. It must
+	// not block.
+	Failed func(error)
+
 	Log *slog.Logger // nil discards
 
 	// DiskFS and MetaFS replace the operating system's files, for tests.
@@ -151,7 +157,7 @@ func metaDir(dir string) string { return filepath.Join(dir, "meta") }
 // openMeta opens the database in dir and the chunk stores over it.
 func (s *parts) openMeta(ctx context.Context, dir string, mustExist bool) error {
 	var err error
-	s.meta, err = pebblestore.Open(dir, &pebblestore.Options{FS: s.opts.MetaFS, MustExist: mustExist, Log: s.opts.Log})
+	s.meta, err = pebblestore.Open(dir, &pebblestore.Options{FS: s.opts.MetaFS, MustExist: mustExist, Log: s.opts.Log, Failed: s.opts.Failed})
 	switch {
 	case errors.Is(err, pebblestore.ErrLocked):
 		return fmt.Errorf("%s: %w", s.dir, ErrLocked)

@@ -70,6 +70,8 @@ func (t *target) serve(cmd *cobra.Command, ln net.Listener, s settings, dev, tru
 		return errors.Join(err, ln.Close())
 	}
 	opts.Log = log
+	failed := make(chan error, 1)
+	opts.Failed = func(err error) { failed <- err }
 	store, srv, err := t.newServer(cmd.Context(), opts, s, dev)
 	if err != nil {
 		return errors.Join(err, ln.Close())
@@ -92,7 +94,19 @@ func (t *target) serve(cmd *cobra.Command, ln net.Listener, s settings, dev, tru
 	g.Go(func() error { return store.Run(ctx) })
 	g.Go(func() error { return local.Sweep(ctx, opts) })
 	g.Go(func() error { return t.reload(ctx, hup, store, log) })
+	g.Go(func() error { return failure(ctx, failed) })
 	return errors.Join(g.Wait(), store.Close())
+}
+
+// failure returns when the store can take no more changes before it is opened
+// anew: to begin again is for whoever started the process.
+func failure(ctx context.Context, failed <-chan error) error {
+	select {
+	case err := <-failed:
+		return err
+	case <-ctx.Done():
+		return nil
+	}
 }
 
 // newServer opens the store and makes a server of it. Services that do not

@@ -2,6 +2,7 @@ package pebblestore
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -16,19 +17,20 @@ func (x *index) Apply(ctx context.Context, c *cas.Change) error {
 	if err := x.d.acquire(ctx); err != nil {
 		return fmt.Errorf("pebblestore: apply: %w", err)
 	}
-	defer x.d.release()
 	b := x.d.db.NewBatch()
-	defer b.Close()
 	removed, err := x.apply(ctx, b, c)
-	if err == nil {
-		err = b.Commit(pebble.NoSync)
-		// Whoever has the lock next finds both the change and the count of it,
-		// whatever became of the commit.
+	if err != nil {
+		x.d.release()
+		return fmt.Errorf("pebblestore: apply: %w", errors.Join(err, b.Close()))
+	}
+	// Whoever has the lock next finds both the change and the count of it,
+	// whatever became of the commit.
+	visible := func() {
 		if removed {
 			x.d.removed.Add(1)
 		}
 	}
-	if err != nil {
+	if err := x.d.commit(b, false, visible); err != nil {
 		return fmt.Errorf("pebblestore: apply: %w", err)
 	}
 	return nil

@@ -39,29 +39,20 @@ func (d *DB) LastSeq() uint64 {
 
 // TakeNumber implements manifest.Store.
 func (d *DB) TakeNumber(ctx context.Context) (uint64, error) {
+	if err := d.acquire(ctx); err != nil {
+		return 0, fmt.Errorf("pebblestore: take a number: %w", err)
+	}
 	b := d.db.NewBatch()
-	seq, err := d.take(ctx, b)
-	if err != nil {
+	seq := d.seq + 1
+	if err := setNumber(b, seq); err != nil {
+		d.release()
 		return 0, fmt.Errorf("pebblestore: take a number: %w", closeBatch(err, b))
 	}
-	if err := d.syncWait(b); err != nil {
+	d.seq = seq
+	if err := d.commit(b, true, nil); err != nil {
 		return 0, fmt.Errorf("pebblestore: take a number: %w", err)
 	}
 	return seq, nil
-}
-
-// take puts the next number into b, and b into the log.
-func (d *DB) take(ctx context.Context, b *pebble.Batch) (uint64, error) {
-	if err := d.acquire(ctx); err != nil {
-		return 0, err
-	}
-	defer d.release()
-	seq := d.seq + 1
-	if err := setNumber(b, seq); err != nil {
-		return 0, err
-	}
-	d.seq = seq
-	return seq, d.db.ApplyNoSyncWait(b, pebble.Sync)
 }
 
 // setNumber notes, in the batch that uses it, that a number was given.

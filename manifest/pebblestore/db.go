@@ -6,7 +6,6 @@ package pebblestore
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -34,6 +33,11 @@ type DB struct {
 	log  *slog.Logger
 	lock chan struct{} // holds one token while somebody changes rows or the index
 
+	readOnly bool // the volume was full when it was opened
+	closing  sync.Once
+	closed   chan struct{}
+	closeErr error // valid once closed is
+
 	removed atomic.Uint64 // changes of the index that removed something; raised with lock held
 
 	seq   uint64 // the highest number given, changed with lock held
@@ -47,6 +51,9 @@ type Options struct {
 	FS         vfs.FS       // default: the operating system's
 	MustExist  bool         // fail with fs.ErrNotExist rather than make a database
 	Log        *slog.Logger // default: discard
+	// Failed, if not nil, is called when the database begins to refuse all
+	// changes with ErrSync. It must not block.
+	Failed func(error)
 }
 
 var (
@@ -55,16 +62,25 @@ var (
 	// ErrFormat reports a database of another version of the program. There is
 	// no conversion.
 	ErrFormat = errors.New("metadata database has a format that this program does not know")
-	// ErrNoSpace reports that the volume of the database is full.
+	// ErrDamaged reports files of the database that are not what was written.
+	ErrDamaged = errors.New("metadata database is damaged")
+	// ErrNoSpace reports that the volume of the database is full. A database
+	// that was opened on a full volume takes changes when it is opened anew.
 	ErrNoSpace = fmt.Errorf("metadata database: %w", backend.ErrNoSpace)
+	// ErrSync reports that something which was written may not have reached the
+	// disk. The outcome of what waited for it is unknown. The database serves
+	// reads and refuses changes until it is closed and opened anew, which takes
+	// up what is on the disk.
+	ErrSync = errors.New("metadata database takes no more changes: what it wrote may not be on the disk")
 )
 
-// Open opens the database in dir, making it if there is none.
+// Open opens the database in dir, making it if there is none. Where there is
+// no space to do so, the DB serves reads and refuses changes with ErrNoSpace.
 func Open(dir string, opts *Options) (*DB, error) {
 	if opts == nil {
 		opts = &Options{}
 	}
-	d := &DB{log: opts.Log, lock: make(chan struct{}, 1)}
+	d := &DB{log: opts.Log, lock: make(chan struct{}, 1), closed: make(chan struct{})}
 	if d.log == nil {
 		d.log = slog.New(slog.DiscardHandler)
 	}
@@ -72,19 +88,17 @@ func Open(dir string, opts *Options) (*DB, error) {
 	if inner == nil {
 		inner = vfs.Default
 	}
-	d.fs = newWaitFS(inner, d.log)
-	if opts.MustExist {
-		if ok, err := Exists(dir, inner); err != nil || !ok {
-			return nil, fmt.Errorf("pebblestore: open %s: %w", dir, errors.Join(err, fs.ErrNotExist))
-		}
+	d.fs = newWaitFS(inner, d.log, opts.Failed)
+	err := d.open(dir, inner, opts)
+	if err == nil {
+		d.rows = rows{d, d.db}
+		err = d.start()
 	}
-	db, err := pebble.Open(dir, d.pebbleOptions(opts))
 	if err != nil {
-		return nil, fmt.Errorf("pebblestore: open %s: %w", dir, openError(err))
-	}
-	d.db, d.rows = db, rows{d, db}
-	if err := d.start(); err != nil {
-		return nil, errors.Join(fmt.Errorf("pebblestore: open %s: %w", dir, err), db.Close())
+		if d.db != nil {
+			err = errors.Join(err, d.Close())
+		}
+		return nil, fmt.Errorf("pebblestore: open %s: %w", dir, err)
 	}
 	return d, nil
 }
@@ -99,86 +113,20 @@ func (d *DB) pebbleOptions(opts *Options) *pebble.Options {
 		CacheSize:          cache,
 		MemTableSize:       8 << 20,
 		FormatMajorVersion: pebble.FormatNewest,
-		Logger:             pebbleLog{d.log},
+		Logger:             pebbleLog{d},
 		MaxOpenFiles:       512,
 	}
+	o.EventListener = &pebble.EventListener{DataCorruption: func(c pebble.DataCorruptionInfo) {
+		d.log.Error("the metadata database is damaged", "what", c.String())
+	}}
 	for i := range o.Levels {
 		o.Levels[i].FilterPolicy = bloom.FilterPolicy(10) // most look-ups of an ingest are misses
 	}
 	return o
 }
 
-// Exists reports whether there is a database in dir, leaving no trace. A nil
-// filesystem is the operating system's.
-func Exists(dir string, f FS) (bool, error) {
-	if f == nil {
-		f = vfs.Default
-	}
-	if _, err := f.Stat(dir); errors.Is(err, fs.ErrNotExist) {
-		return false, nil
-	}
-	desc, err := pebble.Peek(dir, f)
-	if err != nil {
-		return false, err
-	}
-	return desc.Exists, nil
-}
-
-func openError(err error) error {
-	if isLocked(err) {
-		return fmt.Errorf("%w (%w)", ErrLocked, err)
-	}
-	return err
-}
-
-// Format 2 had no stamps, sources and counters of domains.
-const formatVersion = 3
-
-// start checks the format version and finds the latest commit.
-func (d *DB) start() error {
-	v, err := d.get(d.db, []byte{keyFormat})
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		err = d.db.Set([]byte{keyFormat}, []byte{formatVersion}, pebble.Sync)
-	case err == nil && (len(v) != 1 || v[0] != formatVersion):
-		err = fmt.Errorf("%w: it has format %x, this program knows %d", ErrFormat, v, formatVersion)
-	}
-	if err != nil {
-		return err
-	}
-	return d.startNumbers()
-}
-
-// Close closes the database. What it holds is durable.
-func (d *DB) Close() error {
-	d.fs.close()
-	return d.db.Close()
-}
-
-// acquire waits for the right to change, unless there is no space to do so.
-func (d *DB) acquire(ctx context.Context) error {
-	if d.fs.full() != nil {
-		return ErrNoSpace
-	}
-	select {
-	case d.lock <- struct{}{}:
-		return nil
-	default:
-	}
-	select {
-	case d.lock <- struct{}{}:
-		return nil
-	case <-d.fs.fullSignal():
-		return ErrNoSpace
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
-func (d *DB) release() { <-d.lock }
-
 // Ready implements manifest.Store.
-func (d *DB) Ready() error { return d.fs.full() }
+func (d *DB) Ready() error { return d.fs.state() }
 
 // DiskSize returns the bytes that the database takes.
 func (d *DB) DiskSize() int64 { return int64(d.db.Metrics().DiskSpaceUsage()) }
@@ -202,15 +150,15 @@ func (d *DB) iter(prefix []byte) (*pebble.Iterator, error) {
 }
 
 // pebbleLog sends Pebble's messages to slog. Pebble calls Fatalf when it
-// cannot keep its promises any more; the process must not go on then.
-type pebbleLog struct{ log *slog.Logger }
+// cannot keep its promises any more: it changes no file from then on.
+type pebbleLog struct{ d *DB }
 
-func (l pebbleLog) Infof(format string, args ...any) { l.log.Debug(fmt.Sprintf(format, args...)) }
+func (l pebbleLog) Infof(format string, args ...any) { l.d.log.Debug(fmt.Sprintf(format, args...)) }
 
-func (l pebbleLog) Errorf(format string, args ...any) { l.log.Error(fmt.Sprintf(format, args...)) }
+func (l pebbleLog) Errorf(format string, args ...any) { l.d.log.Error(fmt.Sprintf(format, args...)) }
 
 func (l pebbleLog) Fatalf(format string, args ...any) {
-	panic("pebblestore: the metadata database cannot go on: " + fmt.Sprintf(format, args...))
+	l.d.fs.fail("pebble", fmt.Errorf("%w: "+format, append([]any{ErrDamaged}, args...)...))
 }
 
 var (

@@ -170,13 +170,15 @@ func (d *DB) NextEpoch(ctx context.Context, domain string) (uint64, error) {
 	if err := d.acquire(ctx); err != nil {
 		return 0, fmt.Errorf("pebblestore: next epoch: %w", err)
 	}
-	defer d.release()
 	c, err := d.counters(domain)
 	if err != nil {
+		d.release()
 		return 0, err
 	}
 	c.epoch++
-	if err := d.db.Set(domainKey(keyDomain, domain, nil), c.append(nil), pebble.Sync); err != nil {
+	b := d.db.NewBatch()
+	b.Set(domainKey(keyDomain, domain, nil), c.append(nil), nil)
+	if err := d.commit(b, true, nil); err != nil {
 		return 0, fmt.Errorf("pebblestore: next epoch: %w", err)
 	}
 	return c.epoch, nil

@@ -24,12 +24,15 @@ type tx struct {
 // Update implements manifest.Store. Updates follow one another, but share the
 // wait for the log: the next one runs while this one's bytes are on their way.
 func (d *DB) Update(ctx context.Context, fn func(manifest.Tx) error) (*manifest.Commit, error) {
-	b := d.db.NewIndexedBatch()
-	c, wrote, err := d.decide(ctx, b, fn)
-	if err != nil || !wrote {
-		return c, closeBatch(err, b)
+	if err := d.acquire(ctx); err != nil {
+		return nil, fmt.Errorf("pebblestore: update: %w", err)
 	}
-	if err := d.syncWait(b); err != nil {
+	b := d.db.NewIndexedBatch()
+	c, err := d.decide(b, fn)
+	if err != nil || b.Empty() {
+		return nil, closeBatch(err, b)
+	}
+	if err := d.commit(b, true, nil); err != nil {
 		return c, fmt.Errorf("pebblestore: update: %w", err)
 	}
 	return c, nil
@@ -43,17 +46,17 @@ func closeBatch(err error, b *pebble.Batch) error {
 	return err
 }
 
-// decide runs fn on b and puts b into the log, if fn wrote.
-func (d *DB) decide(ctx context.Context, b *pebble.Batch, fn func(manifest.Tx) error) (c *manifest.Commit, wrote bool, err error) {
-	if err := d.acquire(ctx); err != nil {
-		return nil, false, fmt.Errorf("pebblestore: update: %w", err)
-	}
-	defer d.release()
+// decide runs fn on b. It keeps the lock if there is something to commit.
+func (d *DB) decide(b *pebble.Batch, fn func(manifest.Tx) error) (c *manifest.Commit, err error) {
+	commits := false
+	defer func() { // fn may panic
+		if !commits {
+			d.release()
+		}
+	}()
 	c, err = d.run(b, fn)
-	if err != nil || b.Empty() {
-		return nil, false, err
-	}
-	return c, true, d.db.ApplyNoSyncWait(b, pebble.Sync)
+	commits = err == nil && !b.Empty()
+	return c, err
 }
 
 // run runs fn on b and adds its records to what waits for the packs.
@@ -80,26 +83,6 @@ func (d *DB) run(b *pebble.Batch, fn func(manifest.Tx) error) (*manifest.Commit,
 	d.seq, d.last = c.Seq, c.Seq
 	d.seqMu.Unlock()
 	return c, nil
-}
-
-// syncWait returns when b is durable, or when there is no space to make it so.
-func (d *DB) syncWait(b *pebble.Batch) error {
-	done := make(chan error, 1)
-	go func() {
-		err := b.SyncWait()
-		done <- errors.Join(err, b.Close())
-	}()
-	select {
-	case err := <-done:
-		return err
-	case <-d.fs.fullSignal():
-	}
-	select {
-	case err := <-done:
-		return err
-	default:
-		return ErrNoSpace
-	}
 }
 
 func (t *tx) Epoch() uint64 { return t.d.Epoch() }

@@ -1,0 +1,162 @@
+package pebblestore
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"syscall"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
+)
+
+// open opens the database for changes; for reading if there is no space.
+func (d *DB) open(dir string, inner vfs.FS, opts *Options) error {
+	if opts.MustExist {
+		if ok, err := Exists(dir, inner); err != nil || !ok {
+			return errors.Join(err, fs.ErrNotExist)
+		}
+	}
+	type opened struct {
+		db  *pebble.DB
+		err error
+	}
+	done := make(chan opened, 1)
+	go func() {
+		db, err := openPebble(dir, d.pebbleOptions(opts))
+		done <- opened{db, err}
+	}()
+	var o opened
+	for d.fs.state() == nil {
+		if o != (opened{}) {
+			d.db = o.db
+			d.fs.opened()
+			return o.err
+		}
+		select {
+		case o = <-done:
+		case <-d.fs.fullSignal():
+		case <-d.fs.failed:
+		}
+	}
+	d.fs.detach()
+	if o == (opened{}) {
+		o = <-done
+	}
+	if o.db != nil {
+		closePebble(o.db) // it has nothing that is not on the disk
+	}
+	if err := d.fs.unlock(); err != nil {
+		return err
+	}
+	if err := d.fs.lost(); err != ErrNoSpace {
+		return err
+	}
+	return d.openFull(dir, inner, opts)
+}
+
+// openFull opens a database that there is no space for changes of.
+func (d *DB) openFull(dir string, inner vfs.FS, opts *Options) (err error) {
+	o := d.pebbleOptions(opts)
+	o.FS, o.ReadOnly = inner, true
+	if d.db, err = openPebble(dir, o); errors.Is(err, pebble.ErrDBDoesNotExist) {
+		return ErrNoSpace
+	}
+	d.readOnly = true
+	d.log.Error("no space left for the metadata database: it takes no changes until it is opened anew")
+	return err
+}
+
+// openPebble is pebble.Open, with errors that say what they are.
+func openPebble(dir string, o *pebble.Options) (db *pebble.DB, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("%w: %v", ErrDamaged, p)
+		}
+	}()
+	db, err = pebble.Open(dir, o)
+	if err != nil {
+		return nil, openError(err)
+	}
+	return db, nil
+}
+
+func openError(err error) error {
+	var errno syscall.Errno
+	switch {
+	case isLocked(err):
+		return fmt.Errorf("%w (%w)", ErrLocked, err)
+	case errors.Is(err, pebble.ErrDBDoesNotExist):
+		return err
+	case errors.As(err, &errno) && !errors.Is(err, fs.ErrNotExist):
+		return err // the disk's trouble, or the operator's
+	}
+	return fmt.Errorf("%w: %w", ErrDamaged, err)
+}
+
+// damaged makes an error of reading say so if it is damage.
+func damaged(err error) error {
+	if err != nil && pebble.IsCorruptionError(err) {
+		return fmt.Errorf("%w: %w", ErrDamaged, err)
+	}
+	return err
+}
+
+// Exists reports whether there is a database in dir, leaving no trace. A nil
+// filesystem is the operating system's.
+func Exists(dir string, f FS) (bool, error) {
+	if f == nil {
+		f = vfs.Default
+	}
+	if _, err := f.Stat(dir); errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	desc, err := pebble.Peek(dir, f)
+	if err != nil {
+		return false, err
+	}
+	return desc.Exists, nil
+}
+
+// Format 2 had no stamps, sources and counters of domains.
+const formatVersion = 3
+
+// start checks the format version and finds the latest commit.
+func (d *DB) start() error {
+	v, err := d.get(d.db, []byte{keyFormat})
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		err = d.put([]byte{keyFormat}, []byte{formatVersion})
+	case err == nil && (len(v) != 1 || v[0] != formatVersion):
+		err = fmt.Errorf("%w: it has format %x, this program knows %d", ErrFormat, v, formatVersion)
+	}
+	if err != nil {
+		return err
+	}
+	return d.startNumbers()
+}
+
+// Close waits for the change under way and closes the database. What it held
+// is durable, or the error says why it may not be.
+func (d *DB) Close() error {
+	d.closing.Do(func() {
+		d.fs.close()
+		d.lock <- struct{}{} // and never given back
+		close(d.closed)
+		err := closePebble(d.db)
+		if !d.readOnly {
+			err = errors.Join(d.fs.lost(), err)
+		}
+		d.closeErr = errors.Join(err, d.fs.unlock())
+	})
+	return d.closeErr
+}
+
+func closePebble(db *pebble.DB) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("pebblestore: close: %v", p)
+		}
+	}()
+	return db.Close()
+}
