@@ -170,7 +170,7 @@ func (w *changing) drop(gone []cas.ChunkEntry) error {
 		w.removed = w.removed || e.Usable()
 		*e = cas.ChunkEntry{}
 	}
-	return it.Error()
+	return damaged(it.Error())
 }
 
 // stays reports whether the frame id, which the index knows, is not dropped.

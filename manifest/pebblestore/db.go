@@ -138,7 +138,7 @@ func (d *DB) get(r pebble.Reader, key []byte) ([]byte, error) {
 		return nil, fs.ErrNotExist
 	}
 	if err != nil {
-		return nil, err
+		return nil, damaged(err)
 	}
 	defer closer.Close()
 	return append([]byte(nil), v...), nil
@@ -177,7 +177,7 @@ const fewKeys = 200
 func find(r pebble.Reader, prefix []byte, ids [][]byte, found func(i int, v []byte) error) error {
 	it, err := r.NewIter(&pebble.IterOptions{LowerBound: prefix, UpperBound: after(prefix), UseL6Filters: true})
 	if err != nil {
-		return err
+		return damaged(err)
 	}
 	defer it.Close()
 	order := make([]int, len(ids))
@@ -193,15 +193,15 @@ func find(r pebble.Reader, prefix []byte, ids [][]byte, found func(i int, v []by
 		key = append(key[:len(prefix)], ids[i]...)
 		if !it.SeekPrefixGE(key) {
 			if err := it.Error(); err != nil {
-				return err
+				return damaged(err)
 			}
 			continue
 		}
 		v, err := it.ValueAndErr()
-		if err == nil {
-			err = found(i, v)
-		}
 		if err != nil {
+			return damaged(err)
+		}
+		if err := found(i, v); err != nil {
 			return err
 		}
 	}

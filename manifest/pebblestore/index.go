@@ -134,7 +134,7 @@ func (x *index) Dependants(ctx context.Context, ds []cas.Digest) ([]cas.FrameID,
 	for _, d := range ds {
 		ids = appendDependants(ids, it, sourcePrefix(x.domain, d))
 	}
-	if err := errors.Join(it.Error(), ctx.Err()); err != nil {
+	if err := errors.Join(damaged(it.Error()), ctx.Err()); err != nil {
 		return nil, fmt.Errorf("pebblestore: dependants: %w", err)
 	}
 	slices.SortFunc(ids, func(a, b cas.FrameID) int { return slices.Compare(a[:], b[:]) })
@@ -228,7 +228,7 @@ func scanOf[E any](ctx context.Context, r pebble.Reader, prefix, from []byte, pa
 		var zero E
 		it, err := r.NewIter(&pebble.IterOptions{LowerBound: prefix, UpperBound: after(prefix)})
 		if err != nil {
-			yield(zero, fmt.Errorf("pebblestore: %w", err))
+			yield(zero, fmt.Errorf("pebblestore: %w", damaged(err)))
 			return
 		}
 		defer it.Close()
@@ -237,13 +237,18 @@ func scanOf[E any](ctx context.Context, r pebble.Reader, prefix, from []byte, pa
 				yield(zero, err)
 				return
 			}
-			e, err := parse(it.Key(), it.Value())
+			v, err := it.ValueAndErr()
+			if err != nil {
+				yield(zero, fmt.Errorf("pebblestore: %w", damaged(err)))
+				return
+			}
+			e, err := parse(it.Key(), v)
 			if !yield(e, err) || err != nil {
 				return
 			}
 		}
 		if err := it.Error(); err != nil {
-			yield(zero, fmt.Errorf("pebblestore: %w", err))
+			yield(zero, fmt.Errorf("pebblestore: %w", damaged(err)))
 		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"strings"
 	"syscall"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -12,10 +13,11 @@ import (
 
 // open opens the database for changes; for reading if there is no space.
 func (d *DB) open(dir string, inner vfs.FS, opts *Options) error {
-	if opts.MustExist {
-		if ok, err := Exists(dir, inner); err != nil || !ok {
-			return errors.Join(err, fs.ErrNotExist)
-		}
+	switch ok, err := Exists(dir, inner); {
+	case err != nil:
+		return err
+	case !ok && opts.MustExist:
+		return fs.ErrNotExist
 	}
 	type opened struct {
 		db  *pebble.DB
@@ -91,15 +93,22 @@ func openError(err error) error {
 	case errors.As(err, &errno) && !errors.Is(err, fs.ErrNotExist):
 		return err // the disk's trouble, or the operator's
 	}
-	return fmt.Errorf("%w: %w", ErrDamaged, err)
+	return asDamage(err)
 }
 
 // damaged makes an error of reading say so if it is damage.
 func damaged(err error) error {
-	if err != nil && pebble.IsCorruptionError(err) {
-		return fmt.Errorf("%w: %w", ErrDamaged, err)
+	if err != nil && (pebble.IsCorruptionError(err) || errors.Is(err, fs.ErrNotExist)) {
+		return asDamage(err)
 	}
 	return err
+}
+
+// asDamage keeps of an error of Pebble what it says: a missing file must not
+// pass for a missing row.
+func asDamage(err error) error {
+	what, _, _ := strings.Cut(err.Error(), "\n")
+	return fmt.Errorf("%w: %s", ErrDamaged, what)
 }
 
 // Exists reports whether there is a database in dir, leaving no trace. A nil
@@ -113,9 +122,23 @@ func Exists(dir string, f FS) (bool, error) {
 	}
 	desc, err := pebble.Peek(dir, f)
 	if err != nil {
+		return false, openError(err)
+	}
+	if desc.Exists {
+		return true, nil
+	}
+	// Pebble would make a new database over the tables of one that has lost
+	// what names its MANIFEST.
+	names, err := f.List(dir)
+	if err != nil {
 		return false, err
 	}
-	return desc.Exists, nil
+	for _, name := range names {
+		if strings.HasSuffix(name, ".sst") {
+			return false, fmt.Errorf("%w: nothing in %s names its MANIFEST", ErrDamaged, dir)
+		}
+	}
+	return false, nil
 }
 
 // Format 2 had no stamps, sources and counters of domains.
