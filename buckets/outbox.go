@@ -162,23 +162,13 @@ func (s *Store) write(ctx context.Context, c *manifest.Commit) error {
 	if chunks == nil {
 		return fmt.Errorf("no backend is called %q any more, and it has not been told of all changes", c.Domain)
 	}
-	if err := appendSlots(ctx, chunks, c.Slots); err != nil {
+	if err := chunks.AppendRecords(ctx, &cas.Records{Commit: c.Seq, Slots: c.Slots}); err != nil {
 		return err
 	}
 	if err := s.meta.Written(ctx, c); err != nil {
 		return err
 	}
 	s.outbox.mark(c)
-	return nil
-}
-
-// appendSlots makes the slots of a commit durable in the packs.
-func appendSlots(ctx context.Context, chunks *cas.Store, slots [][]byte) error {
-	for _, p := range slots {
-		if err := chunks.AppendRecord(ctx, p); err != nil {
-			return err
-		}
-	}
 	return nil
 }
 
@@ -194,7 +184,7 @@ func (s *Store) appendRecords(ctx context.Context, domain string, rs []manifest.
 		if err != nil {
 			return err
 		}
-		if err := appendSlots(ctx, s.chunks[domain], slots); err != nil {
+		if err := s.chunks[domain].AppendRecords(ctx, &cas.Records{Commit: seq, Slots: slots}); err != nil {
 			return err
 		}
 		rs = rs[n:]

@@ -37,7 +37,7 @@ var goldenSegment = []byte("a segment")
 func golden(t *testing.T, sealed bool) []byte {
 	t.Helper()
 	w := newWorld(t)
-	opts := &cas.Options{}
+	opts := &cas.Options{Store: [16]byte{'s'}, Domain: [16]byte{'d'}}
 	if sealed {
 		opts.PackSize = 3000
 	}
@@ -54,7 +54,7 @@ func golden(t *testing.T, sealed bool) []byte {
 		t.Fatal(err)
 	}
 	b.Close()
-	if err := s.AppendRecord(t.Context(), []byte(goldenRecord)); err != nil {
+	if err := s.AppendRecords(t.Context(), &cas.Records{Commit: 7, Slots: [][]byte{[]byte(goldenRecord)}}); err != nil {
 		t.Fatal(err)
 	}
 	if sealed {

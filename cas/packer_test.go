@@ -229,7 +229,7 @@ func TestGroupSharesFrames(t *testing.T) {
 		}
 		for i := range 10 {
 			wg.Go(func() {
-				if err := s.AppendRecord(t.Context(), fmt.Appendf(nil, "record %d", i)); err != nil {
+				if err := s.AppendRecords(t.Context(), &cas.Records{Commit: uint64(i), Slots: [][]byte{fmt.Appendf(nil, "record %d", i)}}); err != nil {
 					t.Error(err)
 				}
 			})

@@ -53,8 +53,3 @@ func (s *Store) AppendRecords(ctx context.Context, r *Records) error {
 	}
 	return nil
 }
-
-// AppendRecord appends the records of a commit whose number is not known.
-func (s *Store) AppendRecord(ctx context.Context, record []byte) error {
-	return s.AppendRecords(ctx, &Records{Slots: [][]byte{record}})
-}

@@ -100,7 +100,7 @@ func doom(t *testing.T, dir string, opts *Options) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := p.domains[0].chunks.AppendRecord(t.Context(), slots[0]); err != nil {
+	if err := p.domains[0].chunks.AppendRecords(t.Context(), &cas.Records{Commit: seq, Slots: slots}); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -118,10 +118,8 @@ func (c *domainChecker) append(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		for _, p := range slots {
-			if err := c.chunks.AppendRecord(ctx, p); err != nil {
-				return err
-			}
+		if err := c.chunks.AppendRecords(ctx, &cas.Records{Commit: seq, Slots: slots}); err != nil {
+			return err
 		}
 		c.missing = c.missing[n:]
 	}
