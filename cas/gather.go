@@ -88,7 +88,7 @@ func (s *Store) readFar(ctx context.Context, wants []*want) error {
 		}
 	}
 	for _, w := range wants {
-		if w.frame.Codec == Raw {
+		if lies(&w.frame) {
 			mine = append(mine, s.rawPieces(w)...)
 			continue
 		}
@@ -270,7 +270,7 @@ func (s *Store) deliver(ctx context.Context, p *piece, stored []byte) error {
 		}
 		return nil
 	}
-	plain, err := s.decode(&p.want.frame, stored, p.buf)
+	plain, err := s.decode(ctx, &p.want.frame, stored, p.buf)
 	s.frames.settle(p.frame, plain, err)
 	if err == nil {
 		err = s.copyOut(p.want, plain)
@@ -317,8 +317,8 @@ func (s *Store) readAgain(ctx context.Context, w *want, err error) error {
 		return s.damage(ctx, w, w.chunks[0].Digest, rerr)
 	}
 	plain := stored
-	if w.frame.Codec != Raw {
-		plain, rerr = s.decode(&w.frame, stored, nil)
+	if !lies(&w.frame) {
+		plain, rerr = s.decode(ctx, &w.frame, stored, nil)
 	}
 	if rerr == nil {
 		rerr = s.copyOut(w, plain)

@@ -258,5 +258,8 @@ func (s *Store) encode(kind Kind, how Compression, plain []byte, slots []Ref) *e
 	e.payload, e.err = payload, err
 	e.h = &pack.Frame{ID: pack.NewID(), Kind: kind, Codec: used, StoredLen: uint32(len(payload)),
 		CRC: pack.Checksum(payload), Slots: slots}
+	if e.err == nil {
+		e.err = s.seal(e)
+	}
 	return e
 }

@@ -95,7 +95,7 @@ func (s *Store) plan(ctx context.Context, refs []Ref, dst []byte) ([]*want, erro
 			if !ok {
 				return nil, &CorruptError{Digest: ds[i], Err: errors.New("the index does not know its frame")}
 			}
-			if err := knownCodec(&fe); err != nil {
+			if err := s.known(&fe); err != nil {
 				return nil, err
 			}
 			w = &want{frame: fe}
@@ -134,7 +134,7 @@ func (s *Store) framesOf(ctx context.Context, chunks []ChunkEntry) (map[FrameID]
 
 // readFrame delivers what is wanted of one frame.
 func (s *Store) readFrame(ctx context.Context, w *want) error {
-	if w.frame.Codec == Raw {
+	if lies(&w.frame) {
 		return s.readRaw(ctx, w)
 	}
 	f, err := s.frames.get(w.frame.ID, int(w.frame.PlainLen), func(buf []byte) ([]byte, error) {
@@ -232,30 +232,44 @@ func (s *Store) decodeFrame(ctx context.Context, from pack.Reader, fe *FrameEntr
 	if err := from.ReadAt(ctx, stored, fe.Offset+int64(fe.HeaderLen)); err != nil {
 		return nil, err
 	}
-	return s.decode(fe, stored, buf)
-}
-
-// knownCodec fails where frames are encoded in a way that this program does
-// not know. That is no damage.
-func knownCodec(fe *FrameEntry) error {
-	if !fe.Kind.Indexed() && fe.Kind != KindRecord && fe.Kind != pack.KindNote {
-		return &UnknownError{What: "frame kind", Value: uint64(fe.Kind), Pack: fe.Pack, Offset: fe.Offset}
-	}
-	if fe.Codec > Gzip {
-		return &UnknownError{What: "codec", Value: uint64(fe.Codec), Pack: fe.Pack, Offset: fe.Offset}
-	}
-	return nil
+	return s.decode(ctx, fe, stored, buf)
 }
 
 // decode decodes the payload of a frame into buf, if that has room.
-func (s *Store) decode(fe *FrameEntry, stored, buf []byte) ([]byte, error) {
+func (s *Store) decode(ctx context.Context, fe *FrameEntry, stored, buf []byte) (plain []byte, err error) {
+	if fe.PlainLen > pack.MaxPlain {
+		return nil, &decodeError{errors.New("plain length is over the limit")}
+	}
+	sources, err := s.sources(ctx, fe)
+	if err != nil {
+		return nil, err
+	}
 	s.acquire()
 	defer s.release()
-	plain, err := s.coder.decode(fe.Codec, stored, buf, int(fe.PlainLen))
+	if fe.Key != 0 {
+		stored, err = s.unseal(fe.ID, fe.Kind, fe.Key, partPayload, stored)
+		if errors.Is(err, ErrKey) {
+			return nil, err
+		}
+	}
+	if c := s.codecs[fe.Codec]; err == nil && c != nil {
+		plain, err = decodeBy(c, buf, stored, sources, int(fe.PlainLen))
+	} else if err == nil {
+		plain, err = s.coder.decode(fe.Codec, stored, buf, int(fe.PlainLen))
+	}
 	if err != nil {
 		return nil, &decodeError{err}
 	}
 	return plain, nil
+}
+
+func decodeBy(c FrameCodec, buf, stored []byte, sources [][]byte, size int) (plain []byte, err error) {
+	defer contain(&err)
+	plain, err = c.Decode(buf[:0], stored, sources, size)
+	if err == nil && len(plain) != size {
+		err = fmt.Errorf("decodes to %d bytes, want %d", len(plain), size)
+	}
+	return plain, err
 }
 
 // entries returns the chunk d as the index had it when the read was planned.

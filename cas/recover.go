@@ -3,6 +3,7 @@ package cas
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"github.com/cairn-store/cairn/cas/pack"
 )
@@ -64,6 +65,9 @@ func (s *Store) adopt(ctx context.Context, p PackEntry, size int64) (*openPack, 
 				torn = true
 				return nil
 			}
+			if f.sealed {
+				return fmt.Errorf("pack %s at %d: key %d: %w", p.ID, f.Entry.Offset, f.Entry.Key, ErrKey)
+			}
 			if f.Entry.Kind.Indexed() {
 				change.Frames = append(change.Frames, f.Entry)
 				change.Chunks = append(change.Chunks, f.Chunks...)
@@ -73,7 +77,7 @@ func (s *Store) adopt(ctx context.Context, p PackEntry, size int64) (*openPack, 
 		entry.Size, entry.LastCommit = f.Entry.end(), max(entry.LastCommit, f.header.Last)
 		return nil
 	})
-	if errors.Is(err, ErrUnknown) {
+	if errors.Is(err, ErrUnknown) || errors.Is(err, ErrKey) {
 		return nil, err
 	}
 	if err != nil {

@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -27,6 +28,8 @@ type Store struct {
 	log                 *slog.Logger
 	remote              bool
 	coder               *coder
+	codecs              map[Codec]FrameCodec
+	sealer              Sealer // nil without one
 	pack                *packer
 	group               group
 	appended            atomic.Int64 // frames; changed under fresh
@@ -61,6 +64,9 @@ type Options struct {
 	// Exclusive says that nobody else can have the backend open for writing:
 	// the store goes on with the pack that the last process left open.
 	Exclusive bool
+
+	Sealer Sealer               // seals frames; default: none
+	Codecs map[Codec]FrameCodec // beside those of the format, for reading; their numbers are 3 and more
 }
 
 // Open returns the Store whose packs lie in b and whose chunks ix knows. If
@@ -69,6 +75,11 @@ type Options struct {
 func Open(ctx context.Context, b backend.Backend, ix Index, opts *Options) (*Store, error) {
 	if opts == nil {
 		opts = &Options{}
+	}
+	for c := range opts.Codecs {
+		if c <= Gzip {
+			return nil, fmt.Errorf("cas: open: codec %d is the format's own", c)
+		}
 	}
 	if opts.PackSize < 0 {
 		return nil, fmt.Errorf("cas: open: pack size of %d bytes", opts.PackSize)
@@ -96,7 +107,7 @@ func Open(ctx context.Context, b backend.Backend, ix Index, opts *Options) (*Sto
 		return nil, fmt.Errorf("cas: %w", err)
 	}
 	s := &Store{
-		ctx: context.WithoutCancel(ctx), b: b, ix: ix, log: log, coder: coder,
+		ctx: context.WithoutCancel(ctx), b: b, ix: ix, log: log, coder: coder, codecs: maps.Clone(opts.Codecs), sealer: opts.Sealer,
 		remote: opts.Remote, near: opts.Cache, runs: make(chan struct{}, runs), long: make(chan struct{}, longReaders),
 		pack:     newPacker(context.WithoutCancel(ctx), b, ix, opts, size, seals),
 		frames:   newFrameCache(cache),

@@ -19,6 +19,7 @@ type Frame struct {
 	Sources []Source
 	header  *pack.Frame
 	from    pack.Reader // has its bytes
+	sealed  bool        // its key is not at hand, so neither are its slots
 	bare    bool        // it is a frame of records of which the footer has no slots
 
 	// Damage says why no frame was recognised from Entry.Offset on, for
@@ -94,14 +95,27 @@ func (s *Store) found(from pack.Reader, id PackID, w *pack.Found) (*Frame, error
 	if w.Frame == nil {
 		return f, nil
 	}
-	return f, f.describe(w.Frame)
+	return f, s.describe(f, w.Frame)
 }
 
-// describe fills f from a header.
-func (f *Frame) describe(h *pack.Frame) error {
+// describe fills f from a header. Of a sealed frame whose key is not at hand
+// the slots are not known.
+func (s *Store) describe(f *Frame, h *pack.Frame) error {
+	if h.Block != nil {
+		block, err := s.unseal(h.ID, h.Kind, h.Key, partBlock, h.Block)
+		if err == nil {
+			err = h.ParseBlock(block)
+		}
+		switch f.sealed = errors.Is(err, ErrKey); {
+		case errors.Is(err, ErrUnknown):
+			return err
+		case err != nil && !f.sealed:
+			f.Damage, f.Skipped = err, h.End()-h.Offset
+		}
+	}
 	f.header, f.Entry = h, frameEntry(h)
 	f.Slots, f.Sources, f.Chunks = h.Slots, h.Sources, slotEntries(h)
-	return knownCodec(&f.Entry)
+	return s.known(&f.Entry)
 }
 
 // Commits are the numbers of the first and of the last commit whose records
@@ -114,7 +128,7 @@ func (f *Frame) Commits() (first, last, base uint64) {
 }
 
 // readSlots reads the header of a frame of records.
-func (f *Frame) readSlots(ctx context.Context) error {
+func (s *Store) readSlots(ctx context.Context, f *Frame) error {
 	p := make([]byte, f.header.HeaderLen)
 	if err := f.from.ReadAt(ctx, p, f.Entry.Offset); err != nil {
 		return err
@@ -124,7 +138,10 @@ func (f *Frame) readSlots(ctx context.Context) error {
 		return err
 	}
 	f.bare = false
-	return f.describe(h)
+	if err := s.describe(f, h); err != nil || f.Damage == nil {
+		return err
+	}
+	return pack.ErrHeader
 }
 
 // Verify reads a frame and returns which of its slots cannot be had any more,
@@ -133,13 +150,16 @@ func (f *Frame) readSlots(ctx context.Context) error {
 // nothing can be had, and the error is a *CorruptError.
 func (s *Store) Verify(ctx context.Context, f *Frame) (bad []Ref, plain [][]byte, err error) {
 	if f.bare {
-		err := f.readSlots(ctx)
+		err := s.readSlots(ctx, f)
 		if errors.Is(err, pack.ErrHeader) || errors.Is(err, io.ErrUnexpectedEOF) {
 			err = &CorruptError{Pack: f.Entry.Pack, Offset: f.Entry.Offset, Err: err}
 		}
 		if err != nil {
 			return nil, nil, fmt.Errorf("cas: verify frame %s: %w", f.Entry.ID, err)
 		}
+	}
+	if f.sealed {
+		return nil, nil, fmt.Errorf("cas: verify frame %s: key %d: %w", f.Entry.ID, f.Entry.Key, ErrKey)
 	}
 	buf, err := s.decodeFrame(ctx, f.from, &f.Entry, nil)
 	var de *decodeError

@@ -67,7 +67,8 @@ func (k Kind) String() string {
 // an index can find by their digests.
 func (k Kind) Indexed() bool { return k == KindData || k == KindSegment }
 
-func (k Kind) known() bool { return k >= KindData && k <= KindNote }
+// Known reports whether this program knows the kind.
+func (k Kind) Known() bool { return k >= KindData && k <= KindNote }
 
 // Contexts of BLAKE3's derive-key mode. They are part of the format.
 const (

@@ -184,7 +184,7 @@ func parseFixed(p []byte, pack ID, off int64, withBlock bool) (*Frame, []byte, e
 	if p[4] != frameVersion {
 		return nil, nil, unknown(frameVersionName, uint64(p[4]))
 	}
-	if k := Kind(p[5]); !k.known() {
+	if k := Kind(p[5]); !k.Known() {
 		return nil, nil, unknown("frame kind", uint64(k))
 	}
 	if flags := p[7]; flags&^flagSealed != 0 {
