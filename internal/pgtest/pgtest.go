@@ -80,6 +80,14 @@ func Database(t testing.TB) string {
 	return u.String()
 }
 
+// Execute makes a statement on a database.
+func Execute(t testing.TB, database, statement string) {
+	t.Helper()
+	if err := execute(t.Context(), database, statement); err != nil {
+		t.Fatalf("%s: %v", statement, err)
+	}
+}
+
 func execute(ctx context.Context, server, statement string) error {
 	c, err := pgx.Connect(ctx, server)
 	if err != nil {

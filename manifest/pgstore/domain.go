@@ -28,6 +28,15 @@ func (d *DB) counters(ctx context.Context, domain string) (counters, error) {
 	return c, nil
 }
 
+// Domains returns the names of the domains that packs are known of.
+func (d *DB) Domains() ([]string, error) {
+	names, err := collect(context.Background(), d.c, pgx.RowTo[string], `SELECT DISTINCT domain FROM cairn_packs ORDER BY domain`)
+	if err != nil {
+		return nil, fmt.Errorf("pgstore: domains: %w", err)
+	}
+	return names, nil
+}
+
 // lockDomain locks the row of a domain until the transaction ends, which it
 // makes if there is none: for sharing, or alone.
 func lockDomain(ctx context.Context, tx conn, domain string, alone bool) (counters, error) {

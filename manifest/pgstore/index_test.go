@@ -7,8 +7,6 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/jackc/pgx/v5"
-
 	"github.com/cairn-store/cairn/cas"
 	"github.com/cairn-store/cairn/internal/pgtest"
 	"github.com/cairn-store/cairn/manifest/pgstore"
@@ -22,18 +20,6 @@ func drain[E any](seq iter.Seq2[E, error]) error {
 		}
 	}
 	return nil
-}
-
-func execute(t *testing.T, url, statement string) {
-	t.Helper()
-	c, err := pgx.Connect(t.Context(), url)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close(t.Context())
-	if _, err := c.Exec(t.Context(), statement); err != nil {
-		t.Fatal(err)
-	}
 }
 
 // TestOpenAtOnce: many processes may make the tables of one database.
@@ -59,7 +45,7 @@ func TestOpenAtOnce(t *testing.T) {
 func TestFormat(t *testing.T) {
 	url := pgtest.Database(t)
 	open(t, url).Close()
-	execute(t, url, "UPDATE cairn_schema SET version = version + 1")
+	pgtest.Execute(t, url, "UPDATE cairn_schema SET version = version + 1")
 	if d, err := pgstore.Open(t.Context(), url, nil); !errors.Is(err, pgstore.ErrFormat) {
 		t.Errorf("another format: %v, %v", d, err)
 	}
@@ -90,13 +76,13 @@ func TestMalformed(t *testing.T) {
 		{"writer", "UPDATE cairn_packs SET writer = ''"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			execute(t, url, "TRUNCATE cairn_chunks, cairn_frames, cairn_packs")
+			pgtest.Execute(t, url, "TRUNCATE cairn_chunks, cairn_frames, cairn_packs")
 			err := ix.Apply(ctx, &cas.Change{Packs: []cas.PackEntry{{ID: cas.PackID{1}}}, Frames: []cas.FrameEntry{{ID: cas.FrameID{1}}},
 				Chunks: []cas.ChunkEntry{{Digest: cas.Sum(nil), Frame: cas.FrameID{1}}}})
 			if err := errors.Join(err, read()); err != nil {
 				t.Fatal(err)
 			}
-			execute(t, url, c.damage)
+			pgtest.Execute(t, url, c.damage)
 			if err := read(); err == nil || !strings.Contains(err.Error(), "malformed") || !strings.Contains(err.Error(), `domain "x"`) {
 				t.Errorf("%v", err)
 			}
