@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"slices"
 	"sync"
 	"time"
@@ -118,7 +117,7 @@ func (b *Bucket) mayAppend(ctx context.Context, row *uploadRow) error {
 	if row.Target == "" {
 		return u.mayCreate(ctx)
 	}
-	f, _, err := b.find(ctx, row.Target, nil)
+	f, _, err := b.find(ctx, string(row.Target), nil)
 	if err != nil {
 		return err
 	}
@@ -128,13 +127,19 @@ func (b *Bucket) mayAppend(ctx context.Context, row *uploadRow) error {
 
 // resumed is the upload that a row describes.
 func (b *Bucket) resumed(row *uploadRow) (*upload, error) {
-	opts := &PutOptions{Folder: row.Folder, MIMEType: row.MIMEType, Size: max(row.Length, 0), SizeKnown: row.Length >= 0, Metadata: row.Metadata,
-		Tags: row.Tags, OnConflict: row.OnConflict, SkipUnchanged: row.Skip, IfMatch: row.IfMatch, Digests: row.Digests}
+	opts := &PutOptions{Folder: row.Folder, MIMEType: row.MIMEType, Size: max(row.Length, 0), SizeKnown: row.Length >= 0,
+		Tags: row.Tags, OnConflict: OnConflict(row.OnConflict), SkipUnchanged: row.SkipUnchanged, IfMatch: row.IfMatch, Digests: row.Digests}
+	if opts.Digests == nil {
+		opts.Digests = []string{} // not the bucket's of today
+	}
+	if len(row.Metadata) > 0 {
+		opts.Metadata = decodeExact(row.Metadata)
+	}
 	u, err := b.newUpload(opts)
 	if err != nil {
 		return nil, err
 	}
-	u.name, u.folder, u.target = row.Name, row.Folder, manifest.FileID(row.Target)
+	u.name, u.folder, u.target = row.Name, row.Folder, row.Target
 	u.splitter, err = chunker.Parse(row.Chunker)
 	return u, err
 }
@@ -146,8 +151,8 @@ func (b *Bucket) appendParts(ctx context.Context, row *uploadRow, r io.Reader, o
 	if err != nil {
 		return err
 	}
-	rest, err := b.s.meta.Value(ctx, kindRest, b.uploadKey(row.ID))
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	rest, err := b.s.meta.UploadRest(ctx, row.ID)
+	if err != nil {
 		return err
 	}
 	sums, err := row.sums()
@@ -402,16 +407,9 @@ func (b *Bucket) keepPart(ctx context.Context, row *uploadRow, part *manifest.Pa
 		next.Parts++
 	}
 	err := b.s.keep(ctx, func(tx manifest.Tx) error {
-		v, err := tx.Value(ctx, kindUpload, b.uploadKey(row.ID))
-		if errors.Is(err, fs.ErrNotExist) {
-			return ErrNoUpload // cancelled meanwhile
-		}
+		now, err := b.getUpload(ctx, tx, row.ID)
 		if err != nil {
-			return err
-		}
-		now, err := parseUpload(row.ID, v)
-		if err != nil {
-			return err
+			return err // ErrNoUpload if it was cancelled meanwhile
 		}
 		if b.moved(b.domain()) { // and what came lies where it was
 			return ErrMoved
@@ -420,11 +418,11 @@ func (b *Bucket) keepPart(ctx context.Context, row *uploadRow, part *manifest.Pa
 			return now.gone()
 		}
 		if len(part.Refs) > 0 {
-			if err := tx.PutValue(ctx, kindPart, b.partKey(row.ID, row.Parts), manifest.AppendRefs(nil, part.Refs)); err != nil {
+			if err := tx.PutPart(ctx, row.ID, row.Parts, part.Refs); err != nil {
 				return err
 			}
 		}
-		if err := tx.PutValue(ctx, kindRest, b.uploadKey(row.ID), part.Rest); err != nil {
+		if err := tx.PutRest(ctx, row.ID, part.Rest); err != nil {
 			return err
 		}
 		if err := b.holdMore(ctx, tx, &next); err != nil {

@@ -68,24 +68,16 @@ func (b *Bucket) commitUpload(ctx context.Context, row *uploadRow) (*File, error
 	}
 	u.stats.NewBytes, u.stats.StoredBytes = u.stats.NewBytes+row.NewBytes, u.stats.StoredBytes+row.StoredBytes
 	u.also = func(tx manifest.Tx, m *manifest.Manifest) error {
-		v, err := tx.Value(ctx, kindUpload, b.uploadKey(row.ID))
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		now, err := b.getUpload(ctx, tx, row.ID)
+		if err != nil && !errors.Is(err, ErrNoUpload) {
 			return err
 		}
-		if row.Listed && err == nil {
-			now, err := parseUpload(row.ID, v)
-			if err != nil {
-				return err
-			}
-			if now.Chunks != row.Chunks {
-				return &ListOffsetError{now.Chunks} // it grew while it was committed
-			}
+		if row.Listed && err == nil && now.Chunks != row.Chunks {
+			return &ListOffsetError{now.Chunks} // it grew while it was committed
 		}
-		row.Manifest = string(m.ID)
-		if err := b.putUpload(ctx, tx, row); err != nil {
-			return err
-		}
-		return b.endUpload(ctx, tx, row)
+		done := *row
+		done.Manifest = m.ID
+		return b.putUpload(ctx, tx, &done)
 	}
 	return u.commitRetry(ctx)
 }
@@ -94,8 +86,8 @@ func (b *Bucket) commitUpload(ctx context.Context, row *uploadRow) (*File, error
 // commit as any upload begins.
 func (u *upload) assemble(ctx context.Context, row *uploadRow) error {
 	b := u.b
-	rest, err := b.s.meta.Value(ctx, kindRest, b.uploadKey(row.ID))
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	rest, err := b.s.meta.UploadRest(ctx, row.ID)
+	if err != nil {
 		return err
 	}
 	splitter := u.splitter

@@ -100,7 +100,7 @@ func (b *Bucket) base(ctx context.Context, id string) (*baseSet, error) {
 			return nil, withdrawn(err)
 		}
 		if row.Manifest != "" { // it has become a file
-			return b.base(ctx, row.Manifest)
+			return b.base(ctx, string(row.Manifest))
 		}
 		key := fmt.Sprintf("%s %d", id, row.Parts)
 		return b.s.bases.acquire(ctx, key, row.Offset/minChunk(row)+1, func(add func(cas.Ref) error) error {

@@ -217,8 +217,10 @@ func (b *Bucket) Open(ctx context.Context, id string, opts *GetOptions) (*Object
 	return &Object{File: *b.file(f, m), Content: manifest.NewReader(ctx, b.chunks(), b.segments(), &m.Content)}, nil
 }
 
-// List yields the files that opts choose and the list rule allows. A rule
-// that looks at the file is asked about each.
+// List yields the files that opts choose and the list rule allows, of the
+// moment in which iteration begins. A rule that looks at the file is asked
+// about each. Where listings go on from cursors, a file that keeps its path and
+// its state is yielded once, whatever happens to others meanwhile.
 func (b *Bucket) List(ctx context.Context, opts *ListOptions) iter.Seq2[*File, error] {
 	return func(yield func(*File, error) bool) {
 		err := b.allow(ctx, OpList, nil)
@@ -233,23 +235,20 @@ func (b *Bucket) List(ctx context.Context, opts *ListOptions) iter.Seq2[*File, e
 			return
 		}
 		n := 0
-		for f, err := range b.s.meta.Files(ctx, b.b.name, r) {
+		for l, err := range b.s.meta.List(ctx, b.b.name, r) {
 			if err != nil {
 				yield(nil, err)
 				return
+			}
+			f, m := l.File, l.Current
+			if m == nil {
+				continue // its row is lost, as check tells
 			}
 			if folder != nil && f.Folder != *folder || opts != nil && !strings.HasPrefix(f.Path(), opts.Prefix) {
 				continue
 			}
-			m, err := b.s.meta.Manifest(ctx, f.Current)
-			if errors.Is(err, fs.ErrNotExist) {
-				continue // changed since the listing began
-			}
-			if err != nil {
-				yield(nil, err)
-				return
-			}
 			file := b.file(f, m)
+			file.key = l.Key
 			if perFile {
 				listed, err := b.mayList(ctx, file)
 				if err != nil {
@@ -306,10 +305,15 @@ func (b *Bucket) listRange(opts *ListOptions) (*manifest.Range, *string, error) 
 	return r, &folder, nil
 }
 
-// Cursor returns the value of ListOptions.After that continues after f.
+// Cursor returns the value of ListOptions.After that continues after f, which
+// a listing has yielded.
 func (b *Bucket) Cursor(f *File) string {
-	key := f.Path()
-	if f.State != Active {
+	key := f.key
+	switch {
+	case key != "":
+	case f.State == Active:
+		key = f.Path()
+	default:
 		key = f.ID
 	}
 	return base64.RawURLEncoding.EncodeToString([]byte(key))

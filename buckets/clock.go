@@ -2,14 +2,10 @@ package buckets
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"io/fs"
 	"sync"
 	"time"
-
-	"github.com/cairn-store/cairn/manifest"
 )
 
 // ErrClock reports that the clock stands far beyond the latest time that the
@@ -20,8 +16,6 @@ var ErrClock = errors.New("the clock has jumped ahead: nothing is removed until 
 // store that was closed longer waits for an operator's word before it removes
 // what has expired; all else goes on.
 const maxClockGap = 7 * 24 * time.Hour
-
-const kindClock, keySeen = "clock", "seen"
 
 // A clock tells the time to what stamps rows, and to what removes them by their
 // stamps. The two differ where the clock of the machine is not to be believed:
@@ -97,11 +91,8 @@ func (s *Store) seeTime(ctx context.Context) error {
 // believe notes a time as the latest seen. It is made durable once a minute.
 func (s *Store) believe(ctx context.Context, t, kept time.Time) error {
 	if t.Sub(kept) >= time.Minute {
-		err := s.keep(ctx, func(tx manifest.Tx) error {
-			return tx.PutValue(ctx, kindClock, keySeen, binary.BigEndian.AppendUint64(nil, uint64(t.UnixMilli())))
-		})
-		if err != nil {
-			return err
+		if err := s.meta.SetLatestTime(ctx, t); err != nil {
+			return wrapSpace(err)
 		}
 		kept = t
 	}
@@ -115,21 +106,18 @@ func (s *Store) believe(ctx context.Context, t, kept time.Time) error {
 // is to open. What runs the store sees the time with each sweep.
 func (s *Store) loadClock(ctx context.Context) error {
 	c := &s.clock
-	v, err := s.meta.Value(ctx, kindClock, keySeen)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
+	seen, err := s.meta.LatestTime(ctx)
+	if err != nil {
+		return err
+	}
+	if seen.IsZero() {
 		known, err := s.meta.Buckets(ctx)
 		if err == nil && len(known) == 0 {
 			c.seen = c.read() // a new store
 		}
 		return err // else one made anew from its packs: the first sweep looks at its rows
-	case err != nil:
-		return err
-	case len(v) != 8:
-		return fmt.Errorf("buckets: the time seen last has %d bytes, want 8", len(v))
 	}
-	c.kept = time.UnixMilli(int64(binary.BigEndian.Uint64(v))).UTC()
-	c.seen = c.kept
+	c.seen, c.kept = seen, seen
 	if c.held = c.read().Sub(c.seen) > maxClockGap; c.held {
 		s.log.Error("nothing is swept", "seen", c.seen, "error", ErrClock)
 	}
@@ -138,7 +126,7 @@ func (s *Store) loadClock(ctx context.Context) error {
 
 // newestRow is when the latest change to a file was made, zero without files.
 func (s *Store) newestRow(ctx context.Context) (newest time.Time, err error) {
-	for f, err := range s.meta.All(ctx) {
+	for f, err := range s.meta.AllFiles(ctx) {
 		if err != nil {
 			return newest, err
 		}

@@ -5,19 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
-	"strings"
 
 	"github.com/cairn-store/cairn/chunker"
 	"github.com/cairn-store/cairn/manifest"
 )
 
-const (
-	maxConcat = 10_000       // uploads joined
-	kindJoin  = "uploadjoin" // values by a part, and an upload that waits for it
-)
-
-func (b *Bucket) joinKey(part, whole string) string { return b.b.name + "/" + part + "/" + whole }
+const maxConcat = 10_000 // uploads joined
 
 // Concat makes an upload of partial ones, in their order, and of it a file
 // when they have all arrived: now, or when Join finds them whole. The parts
@@ -80,11 +73,15 @@ func (b *Bucket) Join(ctx context.Context, id string) (*Upload, error) {
 	if row.Manifest != "" || len(row.Joins) == 0 {
 		return b.Upload(ctx, id)
 	}
-	length, whole, err := b.joinable(ctx, row.Joins)
+	ids := make([]string, len(row.Joins))
+	for i, part := range row.Joins {
+		ids[i] = string(part)
+	}
+	length, whole, err := b.joinable(ctx, ids)
 	if err != nil || !whole {
 		return b.upload(row), err
 	}
-	all := &joined{open: func(id string) (Content, error) { return b.content(ctx, id) }, ids: row.Joins}
+	all := &joined{open: func(id string) (Content, error) { return b.content(ctx, id) }, ids: ids}
 	defer all.close()
 	if _, err := io.CopyN(io.Discard, all, row.Offset); err != nil { // an earlier try came so far
 		return nil, err
@@ -102,21 +99,23 @@ func (b *Bucket) Join(ctx context.Context, id string) (*Upload, error) {
 // JoinAll makes files of the uploads that wait for a part, if it was the last.
 // Those that fail stay, and say why when they are joined themselves.
 func (b *Bucket) JoinAll(ctx context.Context, part string) error {
-	var waiting []string
-	prefix := b.joinKey(part, "")
-	if _, err := b.findUpload(ctx, part); err != nil {
+	row, err := b.findUpload(ctx, part)
+	if err != nil {
 		return err
 	}
-	for v, err := range b.s.meta.Values(ctx, kindJoin, prefix) {
+	after := manifest.UploadID("")
+	for n := maxSwept; n == maxSwept; {
+		waiting, err := b.s.meta.UploadsWaiting(ctx, b.b.name, row.ID, after, maxSwept)
 		if err != nil {
 			return err
 		}
-		waiting = append(waiting, strings.TrimPrefix(v.Key, prefix))
-	}
-	for _, id := range waiting {
-		if _, err := b.Join(ctx, id); err != nil {
-			b.s.log.Info("uploads could not be joined", "upload", id, "error", err)
+		for _, u := range waiting {
+			after = u.ID
+			if _, err := b.Join(ctx, string(u.ID)); err != nil {
+				b.s.log.Info("uploads could not be joined", "upload", u.ID, "error", err)
+			}
 		}
+		n = len(waiting)
 	}
 	return nil
 }
@@ -163,8 +162,8 @@ func (b *Bucket) content(ctx context.Context, id string) (Content, error) {
 	if err != nil {
 		return nil, err
 	}
-	rest, err := b.s.meta.Value(ctx, kindRest, b.uploadKey(row.ID))
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	rest, err := b.s.meta.UploadRest(ctx, row.ID)
+	if err != nil {
 		return nil, err
 	}
 	s, err := chunker.Parse(row.Chunker)

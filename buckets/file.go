@@ -50,6 +50,8 @@ type File struct {
 	// Unchanged says that a Put found the current version to have the same
 	// content and made no new one.
 	Unchanged bool
+
+	key string // that a listing found it by
 }
 
 // Path is the folder and name of the file, joined by '/'.

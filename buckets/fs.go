@@ -170,16 +170,16 @@ func (v *bucketFS) list(name string) ([]fs.DirEntry, error) {
 	entries := make(map[string]fs.DirEntry)
 	after := ""
 	for {
-		f, err := v.next(prefix, after)
-		if f == nil || err != nil {
+		l, err := v.next(prefix, after)
+		if l == nil || err != nil {
 			return sortedEntries(entries), err
 		}
-		after = f.Path()
+		after = l.Key
 		rest := strings.TrimPrefix(after, prefix)
 		dir, _, deeper := strings.Cut(rest, "/")
 		var file *File
 		if perFile || !deeper {
-			if file, err = v.seen(f, perFile); err != nil {
+			if file, err = v.seen(l, perFile); err != nil {
 				return nil, err
 			}
 			if file == nil {
@@ -198,15 +198,11 @@ func (v *bucketFS) list(name string) ([]fs.DirEntry, error) {
 
 // seen describes a file of the listing, nil if it has gone or, where each file
 // decides, is not for the view's principal.
-func (v *bucketFS) seen(f *manifest.File, perFile bool) (*File, error) {
-	m, err := v.b.s.meta.Manifest(v.ctx, f.Current)
-	if errors.Is(err, fs.ErrNotExist) {
+func (v *bucketFS) seen(l *manifest.Listed, perFile bool) (*File, error) {
+	if l.Current == nil {
 		return nil, nil
 	}
-	if err != nil {
-		return nil, err
-	}
-	file := v.b.file(f, m)
+	file := v.b.file(l.File, l.Current)
 	if perFile {
 		if listed, err := v.b.mayList(v.ctx, file); !listed || err != nil {
 			return nil, err
@@ -217,9 +213,9 @@ func (v *bucketFS) seen(f *manifest.File, perFile bool) (*File, error) {
 
 // next returns the first active file under prefix whose path comes after a
 // path, nil at the end.
-func (v *bucketFS) next(prefix, after string) (*manifest.File, error) {
-	for f, err := range v.b.s.meta.Files(v.ctx, v.b.b.name, &manifest.Range{Prefix: prefix, After: after}) {
-		return f, err
+func (v *bucketFS) next(prefix, after string) (*manifest.Listed, error) {
+	for l, err := range v.b.s.meta.List(v.ctx, v.b.b.name, &manifest.Range{Prefix: prefix, After: after}) {
+		return l, err
 	}
 	return nil, nil
 }

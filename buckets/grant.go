@@ -61,17 +61,7 @@ type Grant struct {
 	signer *Principal // whom the rules decide about; nil where they did not
 }
 
-// A storedGrant is a Grant as it is kept, with its signer's claims.
-type storedGrant struct {
-	*Grant
-	Ruled  bool           `json:"ruled,omitempty"`
-	Claims map[string]any `json:"claims,omitempty"`
-}
-
 const (
-	kindGrant = "grant"
-	kindUses  = "grantuse"
-
 	defaultGrantLife = 15 * time.Minute
 	maxGrantLife     = 7 * 24 * time.Hour
 )
@@ -126,11 +116,11 @@ func (b *Bucket) Sign(ctx context.Context, g Grant, life time.Duration) (*Grant,
 	}
 	g.ID, g.CreatedAt = string(manifest.NewGrantID()), b.s.now()
 	g.ExpiresAt = g.CreatedAt.Add(life)
-	kept := storedGrant{Grant: &g}
-	if w := b.who; w != nil && !w.Operator && w.Scope == nil {
-		kept.Ruled, kept.Claims = true, w.Claims
+	row, err := g.row(b.who)
+	if err != nil {
+		return nil, "", err
 	}
-	text, err := json.Marshal(&kept)
+	text, err := row.AppendBinary(nil)
 	if err != nil {
 		return nil, "", err
 	}
@@ -140,21 +130,57 @@ func (b *Bucket) Sign(ctx context.Context, g Grant, life time.Duration) (*Grant,
 	}
 	err = b.s.keep(ctx, func(tx manifest.Tx) error {
 		if id, ok := strings.CutPrefix(g.Owner, KeyOwner); ok {
-			if _, err := tx.Value(ctx, kindKey, id); errors.Is(err, fs.ErrNotExist) {
+			if _, err := tx.APIKey(ctx, id); errors.Is(err, fs.ErrNotExist) {
 				return ErrKey // dropped meanwhile
 			} else if err != nil {
 				return err
 			}
 		}
-		return tx.PutValue(ctx, kindGrant, grantKey(g.Bucket, g.ID), text)
+		return tx.PutGrant(ctx, row)
 	})
 	if err != nil {
 		return nil, "", err
 	}
-	return &g, g.ID + "." + key.sign(text), nil
+	return &g, g.ID + "." + sign(key, text), nil
 }
 
-func grantKey(bucket, id string) string { return bucket + "/" + id }
+// row is the grant as it is kept and signed, with the claims of its signer if
+// the rules decide about them.
+func (g *Grant) row(signer *Principal) (*manifest.Grant, error) {
+	row := &manifest.Grant{ID: manifest.GrantID(g.ID), Bucket: g.Bucket, Op: string(g.Op), File: manifest.FileID(g.File),
+		Manifest: manifest.VersionID(g.Manifest), Folder: g.Folder, Name: g.Name, MaxSize: g.MaxSize, Types: g.Types,
+		Disposition: g.Disposition, Filename: g.Filename, IP: g.IP, MaxUses: g.MaxUses, Owner: g.Owner,
+		CreatedAt: g.CreatedAt, ExpiresAt: g.ExpiresAt}
+	if signer == nil || signer.Operator || signer.Scope != nil {
+		return row, nil
+	}
+	row.Ruled = true
+	if len(signer.Claims) == 0 {
+		return row, nil
+	}
+	var err error
+	row.Claims, err = json.Marshal(signer.Claims)
+	return row, err
+}
+
+// grantOf reads what row made.
+func grantOf(row *manifest.Grant) (*Grant, error) {
+	g := &Grant{ID: string(row.ID), Op: GrantOp(row.Op), Bucket: row.Bucket, File: string(row.File),
+		Manifest: string(row.Manifest), Folder: row.Folder, Name: row.Name, MaxSize: row.MaxSize, Types: row.Types,
+		Disposition: row.Disposition, Filename: row.Filename, IP: row.IP, MaxUses: row.MaxUses, Owner: row.Owner,
+		CreatedAt: row.CreatedAt, ExpiresAt: row.ExpiresAt}
+	if !row.Ruled {
+		return g, nil
+	}
+	g.signer = &Principal{ID: g.Owner}
+	if len(row.Claims) == 0 {
+		return g, nil
+	}
+	if err := json.Unmarshal(row.Claims, &g.signer.Claims); err != nil {
+		return nil, fmt.Errorf("grant %s: %w", g.ID, err)
+	}
+	return g, nil
+}
 
 // check checks what the caller chose.
 func (g *Grant) check() error {
@@ -264,26 +290,27 @@ func (b *Bucket) Redeem(ctx context.Context, token, ip string) (*Principal, erro
 		return nil, ErrGrant
 	}
 	id, mac, _ := strings.Cut(token, ".")
-	if _, ok := manifest.ParseGrantID(id); !ok {
+	gid, ok := manifest.ParseGrantID(id)
+	if !ok {
 		return nil, ErrGrant
 	}
-	text, err := b.s.meta.Value(ctx, kindGrant, grantKey(b.b.name, id))
+	row, err := b.s.meta.Grant(ctx, b.b.name, gid)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, ErrGrant
 	}
 	if err != nil {
 		return nil, err
 	}
+	text, err := row.AppendBinary(nil)
+	if err != nil {
+		return nil, err
+	}
 	if err := b.s.signer.verify(ctx, text, mac); err != nil {
 		return nil, err
 	}
-	kept := storedGrant{Grant: new(Grant)}
-	if err := json.Unmarshal(text, &kept); err != nil {
-		return nil, fmt.Errorf("grant %s: %w", id, err)
-	}
-	g := kept.Grant
-	if kept.Ruled {
-		g.signer = &Principal{ID: g.Owner, Claims: kept.Claims}
+	g, err := grantOf(row)
+	if err != nil {
+		return nil, err
 	}
 	if !b.s.now().Before(g.ExpiresAt) {
 		return nil, ErrGrantExpired
@@ -313,8 +340,8 @@ func (b *Bucket) use(ctx context.Context, tx manifest.Tx) error {
 	if g == nil {
 		return nil
 	}
-	key := grantKey(g.Bucket, g.ID)
-	if _, err := tx.Value(ctx, kindGrant, key); err != nil {
+	id := manifest.GrantID(g.ID)
+	if _, err := tx.Grant(ctx, g.Bucket, id); err != nil {
 		if errors.Is(err, fs.ErrNotExist) {
 			return ErrGrant // revoked meanwhile
 		}
@@ -326,19 +353,11 @@ func (b *Bucket) use(ctx context.Context, tx manifest.Tx) error {
 	if g.MaxUses == 0 {
 		return nil
 	}
-	var n int64
-	v, err := tx.Value(ctx, kindUses, key)
-	if err == nil {
-		err = json.Unmarshal(v, &n)
+	n, err := tx.UseGrant(ctx, g.Bucket, id)
+	if err == nil && n > g.MaxUses {
+		err = ErrGrantExpired
 	}
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	if n++; n > g.MaxUses {
-		return ErrGrantExpired
-	}
-	v, _ = json.Marshal(n)
-	return tx.PutValue(ctx, kindUses, key, v)
+	return err
 }
 
 // useNow is use in a transaction of its own.
@@ -354,16 +373,22 @@ func (b *Bucket) useNow(ctx context.Context) error {
 // they are swept.
 func (b *Bucket) Grants(ctx context.Context) ([]Grant, error) {
 	out := []Grant{}
-	for v, err := range b.s.meta.Values(ctx, kindGrant, b.b.name+"/") {
-		var g Grant
-		if err == nil {
-			err = json.Unmarshal(v.Value, &g)
+	signer := ""
+	if w := b.who; w != nil && !w.Operator {
+		if signer = w.ID; signer == "" || w.Grant != nil {
+			return out, nil
 		}
+	}
+	for row, err := range b.s.meta.Grants(ctx, b.b.name, signer) {
 		if err != nil {
 			return nil, err
 		}
-		if b.mine(&g) {
-			out = append(out, g)
+		g, err := grantOf(row)
+		if err != nil {
+			return nil, err
+		}
+		if g.signer = nil; b.mine(g) {
+			out = append(out, *g)
 		}
 	}
 	return out, nil
@@ -381,22 +406,23 @@ func (b *Bucket) mine(g *Grant) bool {
 
 // Grant returns one of Grants, or ErrNoGrant.
 func (b *Bucket) Grant(ctx context.Context, id string) (*Grant, error) {
-	if _, ok := manifest.ParseGrantID(id); !ok {
+	gid, ok := manifest.ParseGrantID(id)
+	if !ok {
 		return nil, ErrNoGrant
 	}
-	v, err := b.s.meta.Value(ctx, kindGrant, grantKey(b.b.name, id))
+	row, err := b.s.meta.Grant(ctx, b.b.name, gid)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, ErrNoGrant
 	}
-	g := new(Grant)
-	if err == nil {
-		err = json.Unmarshal(v, g)
-	}
-	if err == nil && !b.mine(g) {
-		err = ErrNoGrant
-	}
 	if err != nil {
 		return nil, err
+	}
+	g, err := grantOf(row)
+	if err != nil {
+		return nil, err
+	}
+	if g.signer = nil; !b.mine(g) {
+		return nil, ErrNoGrant
 	}
 	return g, nil
 }
@@ -407,5 +433,5 @@ func (b *Bucket) Revoke(ctx context.Context, id string) error {
 	if err != nil {
 		return err
 	}
-	return b.s.dropValues(ctx, []string{grantKey(g.Bucket, g.ID)}, kindGrant, kindUses)
+	return b.s.keep(ctx, func(tx manifest.Tx) error { return tx.DropGrant(ctx, g.Bucket, manifest.GrantID(g.ID)) })
 }

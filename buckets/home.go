@@ -3,103 +3,24 @@ package buckets
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
-	"slices"
 
 	"github.com/cairn-store/cairn/cas"
 	"github.com/cairn-store/cairn/manifest"
 )
 
-// A Home says where the files of a bucket lie. The database decides; a schema
-// that says otherwise is refused, but for one that has not learned of a move.
-type Home struct {
-	Domain string   `json:"domain,omitempty"` // "" of a bucket that is not declared any more
-	Move   uint64   `json:"move,omitempty"`   // how often it was moved, from 1; 0 if never
-	From   string   `json:"from,omitempty"`   // the domain that it was moved from last
-	Been   []string `json:"been,omitempty"`   // other domains whose packs hold rows of it
-}
-
-// bound is the kind of values that hold homes, by bucket. One that was never
-// moved is only its domain's name.
-const bound = "bucket"
-
-func (h *Home) encode() ([]byte, error) {
-	if h.Move == 0 && len(h.Been) == 0 {
-		return []byte(h.Domain), nil
-	}
-	return json.Marshal(h)
-}
-
-func parseHome(bucket string, v []byte) (h Home, err error) {
-	if len(v) == 0 || v[0] != '{' {
-		return Home{Domain: string(v)}, nil
-	}
-	if err := json.Unmarshal(v, &h); err != nil {
-		return h, fmt.Errorf("home of bucket %q: %w", bucket, err)
-	}
-	return h, nil
-}
-
-func readHome(ctx context.Context, rows rowsAndValues, bucket string) (h Home, err error) {
-	v, err := rows.Value(ctx, bound, bucket)
-	if errors.Is(err, fs.ErrNotExist) {
-		return h, nil
-	}
-	if err != nil {
-		return h, err
-	}
-	return parseHome(bucket, v)
-}
-
-func putHome(ctx context.Context, tx manifest.Tx, bucket string, h *Home) error {
-	v, err := h.encode()
-	if err != nil {
-		return err
-	}
-	return tx.PutValue(ctx, bound, bucket, v)
-}
-
-// Homes tells where the files of all buckets lie, as the database knows it.
-func Homes(ctx context.Context, meta manifest.Store) (map[string]Home, error) {
-	out := make(map[string]Home)
-	for v, err := range meta.Values(ctx, bound, "") {
-		if err != nil {
-			return nil, err
-		}
-		if out[v.Key], err = parseHome(v.Key, v.Value); err != nil {
-			return nil, err
-		}
-	}
-	return out, nil
-}
-
-// RestoreHomes notes in a database made anew where the files of each bucket
-// lie.
-func RestoreHomes(ctx context.Context, meta manifest.Store, homes map[string]Home) error {
-	_, err := meta.Update(ctx, func(tx manifest.Tx) error {
-		for bucket, h := range homes {
-			if err := putHome(ctx, tx, bucket, &h); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-	return err
-}
-
 // follow changes the policies of buckets whose schema has not learned of a
 // move.
 func (s *Store) follow(ctx context.Context, policies map[string]Policy) error {
-	homes, err := Homes(ctx, s.meta)
+	homes, err := s.meta.Homes(ctx)
 	if err != nil {
 		return err
 	}
-	for name, p := range policies {
-		h := homes[name]
-		if h.Domain == "" || h.Domain == p.Domain || h.From != p.Domain {
+	for _, h := range homes {
+		name := h.Bucket
+		p, ok := policies[name]
+		if !ok || h.Domain == "" || h.Domain == p.Domain || h.From != p.Domain {
 			continue
 		}
 		s.log.Warn("the schema names the backend that the bucket was moved from: change it", "bucket", name, "schema", p.Domain, "backend", h.Domain)
@@ -135,12 +56,12 @@ func (s *Store) tie(ctx context.Context, policies map[string]Policy, keep func(c
 	if err != nil {
 		return err
 	}
-	homes, err := Homes(ctx, s.meta)
+	homes, err := s.meta.Homes(ctx)
 	if err != nil {
 		return err
 	}
-	for name := range homes { // an upload may just be making the first file of any
-		known = append(known, name)
+	for _, h := range homes { // an upload may just be making the first file of any
+		known = append(known, h.Bucket)
 	}
 	var moved []string // that were moved before: packs are told of their homes
 	err = keep(ctx, func(tx manifest.Tx) error {
@@ -155,7 +76,7 @@ func (s *Store) tie(ctx context.Context, policies map[string]Policy, keep func(c
 			}
 		}
 		for name, p := range policies {
-			h, err := readHome(ctx, tx, name)
+			h, err := tx.Home(ctx, name)
 			if err != nil {
 				return err
 			}
@@ -165,7 +86,7 @@ func (s *Store) tie(ctx context.Context, policies map[string]Policy, keep func(c
 				moved = append(moved, name)
 			default:
 				h.Domain = p.Domain
-				if err := putHome(ctx, tx, name, &h); err != nil {
+				if err := tx.PutHome(ctx, h); err != nil {
 					return err
 				}
 			}
@@ -190,12 +111,12 @@ func (s *Store) unbind(ctx context.Context, tx manifest.Tx, name string) error {
 		return fmt.Errorf("bucket %q is not declared, and holds %d files and %d in the trash: %w; declare it in --schema, or purge them",
 			name, u.Files, u.TrashedFiles, ErrBucketInUse)
 	}
-	h, err := readHome(ctx, tx, name)
+	h, err := tx.Home(ctx, name)
 	if err != nil || h.Move == 0 {
-		return errors.Join(err, tx.DropValue(ctx, bound, name))
+		return errors.Join(err, tx.DropHome(ctx, name))
 	}
-	h.leave("")
-	return putHome(ctx, tx, name, &h)
+	h.Leave("")
+	return tx.PutHome(ctx, h)
 }
 
 // stays checks that the files of a bucket can still be found.
@@ -204,7 +125,7 @@ func stays(ctx context.Context, tx manifest.Tx, name, domain string) error {
 	if err != nil || u.Files+u.TrashedFiles == 0 {
 		return err
 	}
-	h, err := readHome(ctx, tx, name)
+	h, err := tx.Home(ctx, name)
 	if err != nil || h.Domain == "" || h.Domain == domain {
 		return err
 	}
@@ -218,36 +139,25 @@ func (s *Store) rebind(ctx context.Context, name, domain string) error {
 		if err := stays(ctx, tx, name, domain); err != nil {
 			return err
 		}
-		h, err := readHome(ctx, tx, name)
+		h, err := tx.Home(ctx, name)
 		if err != nil {
 			return err
 		}
-		return h.settle(ctx, tx, name, domain)
+		return settle(ctx, tx, h, domain)
 	})
 }
 
-// leave notes that the files lie elsewhere from now on.
-func (h *Home) leave(to string) {
-	if h.Domain != "" && !slices.Contains(h.Been, h.Domain) {
-		h.Been = append(h.Been, h.Domain)
-	}
-	h.From, h.Domain = h.Domain, to
-}
-
 // settle makes domain the home, for a rebuild too.
-func (h *Home) settle(ctx context.Context, tx manifest.Tx, bucket, domain string) error {
-	h.leave(domain)
+func settle(ctx context.Context, tx manifest.Tx, h *manifest.Home, domain string) error {
+	h.Leave(domain)
 	h.Move++
-	if err := tx.PutHome(ctx, domain, &manifest.Home{Bucket: bucket, Move: h.Move, From: h.From}); err != nil {
-		return err
-	}
-	return putHome(ctx, tx, bucket, h)
+	return tx.PutHome(ctx, h)
 }
 
 // here checks in a transaction that the bucket's files lie where u's content
 // was put.
 func (u *upload) here(ctx context.Context, tx manifest.Tx) error {
-	h, err := readHome(ctx, tx, u.b.b.name)
+	h, err := tx.Home(ctx, u.b.b.name)
 	switch {
 	case err != nil:
 		return err

@@ -6,11 +6,9 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
-	"slices"
 	"strings"
 	"time"
 
@@ -41,13 +39,6 @@ type APIKey struct {
 	ExpiresAt time.Time `json:"expires_at,omitzero"` // zero is never
 }
 
-type storedKey struct {
-	APIKey
-	Hash []byte `json:"hash"` // SHA-256 of the secret, which has 256 random bits
-}
-
-const kindKey = "key"
-
 // NewKey makes an API key of k's name, scope and expiry. The token is shown
 // this once: the store keeps a hash.
 func (s *Store) NewKey(ctx context.Context, k APIKey) (token string, made *APIKey, err error) {
@@ -56,12 +47,12 @@ func (s *Store) NewKey(ctx context.Context, k APIKey) (token string, made *APIKe
 	}
 	k.ID, k.CreatedAt = hex.EncodeToString(random(8)), now()
 	secret := random(32)
-	hash := sha256.Sum256(secret)
-	v, err := json.Marshal(&storedKey{k, hash[:]})
-	if err != nil {
-		return "", nil, err
+	row := &manifest.APIKey{ID: k.ID, Name: k.Name, Buckets: k.Buckets, Operator: k.Operator, Hash: sha256.Sum256(secret),
+		CreatedAt: k.CreatedAt, ExpiresAt: k.ExpiresAt}
+	for _, op := range k.Ops {
+		row.Ops = append(row.Ops, string(op))
 	}
-	err = s.keep(ctx, func(tx manifest.Tx) error { return tx.PutValue(ctx, kindKey, k.ID, v) })
+	err = s.keep(ctx, func(tx manifest.Tx) error { return tx.PutAPIKey(ctx, row) })
 	if err != nil {
 		return "", nil, err
 	}
@@ -95,17 +86,19 @@ func random(n int) []byte {
 
 // Keys returns all API keys, by ID.
 func (s *Store) Keys(ctx context.Context) (out []APIKey, err error) {
-	for v, err := range s.meta.Values(ctx, kindKey, "") {
-		var k storedKey
-		if err == nil {
-			err = json.Unmarshal(v.Value, &k)
-		}
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, k.APIKey)
+	rows, err := s.meta.APIKeys(ctx)
+	for _, row := range rows {
+		out = append(out, APIKey{ID: row.ID, Name: row.Name, Buckets: row.Buckets, Ops: opsOf(row), Operator: row.Operator,
+			CreatedAt: row.CreatedAt, ExpiresAt: row.ExpiresAt})
 	}
-	return out, nil
+	return out, err
+}
+
+func opsOf(row *manifest.APIKey) (ops []Op) {
+	for _, op := range row.Ops {
+		ops = append(ops, Op(op))
+	}
+	return ops
 }
 
 // DropKey ends an API key, and the URLs that it has signed: who has got hold of
@@ -115,36 +108,18 @@ func (s *Store) DropKey(ctx context.Context, id string) error {
 	if err != nil {
 		return err
 	}
-	var signed []string
-	for v, err := range s.meta.Values(ctx, kindGrant, "") {
-		var g Grant
-		if err == nil {
-			err = json.Unmarshal(v.Value, &g)
-		}
-		if err != nil {
-			return err
-		}
-		if g.Owner == KeyOwner+id {
-			signed = append(signed, v.Key)
-		}
-	}
-	for part := range slices.Chunk(signed, 1000) {
-		if err := s.dropValues(ctx, part, kindGrant, kindUses); err != nil {
-			return err
-		}
-	}
-	return nil
+	return s.keepAll(ctx, func(tx manifest.Tx) (int, error) { return tx.DropGrantsOf(ctx, KeyOwner+id, maxSwept) })
 }
 
 func (s *Store) dropKey(ctx context.Context, id string) error {
 	return s.keep(ctx, func(tx manifest.Tx) error {
-		if _, err := tx.Value(ctx, kindKey, id); err != nil {
+		if _, err := tx.APIKey(ctx, id); err != nil {
 			if errors.Is(err, fs.ErrNotExist) {
 				return ErrNoKey
 			}
 			return err
 		}
-		return tx.DropValue(ctx, kindKey, id)
+		return tx.DropAPIKey(ctx, id)
 	})
 }
 
@@ -155,20 +130,16 @@ func (s *Store) KeyPrincipal(ctx context.Context, token string) (*Principal, err
 	if err != nil || len(id) != 16 {
 		return nil, ErrKey
 	}
-	v, err := s.meta.Value(ctx, kindKey, id)
+	k, err := s.meta.APIKey(ctx, id)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, ErrKey
-	}
-	var k storedKey
-	if err == nil {
-		err = json.Unmarshal(v, &k)
 	}
 	if err != nil {
 		return nil, err
 	}
 	hash := sha256.Sum256(secret)
-	if subtle.ConstantTimeCompare(hash[:], k.Hash) != 1 || !k.ExpiresAt.IsZero() && now().After(k.ExpiresAt) {
+	if subtle.ConstantTimeCompare(hash[:], k.Hash[:]) != 1 || !k.ExpiresAt.IsZero() && now().After(k.ExpiresAt) {
 		return nil, ErrKey
 	}
-	return &Principal{ID: KeyOwner + k.ID, Operator: k.Operator, Scope: &Scope{Buckets: k.Buckets, Ops: k.Ops}}, nil
+	return &Principal{ID: KeyOwner + k.ID, Operator: k.Operator, Scope: &Scope{Buckets: k.Buckets, Ops: opsOf(k)}}, nil
 }

@@ -3,8 +3,6 @@ package buckets
 import (
 	"context"
 	"crypto/sha256"
-	"encoding/binary"
-	"encoding/hex"
 	"fmt"
 	"iter"
 	"time"
@@ -134,14 +132,14 @@ func (l *Lacking) tellBase(ctx context.Context, id string) error {
 func (l *Lacking) tellReceived(ctx context.Context, of *uploadRow) error {
 	scope, at := l.b.receiptScope(of), l.b.s.now()
 	return l.each(ctx, func(i int64, refs []cas.Ref) error {
-		var keys []string
+		var ds []cas.Digest
 		var ns []int64
 		for k, r := range refs {
 			if n := i + int64(k); !l.has(n) {
-				keys, ns = append(keys, receiptKey(scope, r.Digest)), append(ns, n)
+				ds, ns = append(ds, r.Digest), append(ns, n)
 			}
 		}
-		has, err := haveReceipts(ctx, l.b.s.meta, keys, at)
+		has, err := l.b.s.meta.HaveReceipts(ctx, scope, ds, at)
 		for k, ok := range has {
 			if ok {
 				l.set(ns[k])
@@ -208,66 +206,13 @@ func (b *Bucket) nothingLacks(ctx context.Context, row *uploadRow) error {
 
 // A receipt says until when a principal is known to have had a chunk. Without
 // one, nobody is told that it is stored.
-const (
-	kindReceipt = "receipt"
-	receiptLife = 7 * 24 * time.Hour
-)
+const receiptLife = 7 * 24 * time.Hour
 
 // receiptScope is whose receipts count for an upload: its principal's. Who has
 // no name has only those of the upload itself.
-func (b *Bucket) receiptScope(row *uploadRow) string {
+func (b *Bucket) receiptScope(row *uploadRow) manifest.Scope {
 	if b.who != nil && b.who.ID == "" && b.who.Grant == nil {
-		return row.ID
+		return sha256.Sum256([]byte(row.ID))
 	}
-	sum := sha256.Sum256([]byte(b.domain() + "\x00" + b.whoKey()))
-	return hex.EncodeToString(sum[:])
-}
-
-func receiptKey(scope string, d cas.Digest) string { return scope + "/" + d.String() }
-
-// valuesAt is a store, or a transaction.
-type valuesAt interface {
-	ValuesAt(ctx context.Context, kind string, keys []string) ([][]byte, error)
-}
-
-// haveReceipts tells which of the receipts there are at a time.
-func haveReceipts(ctx context.Context, store valuesAt, keys []string, at time.Time) ([]bool, error) {
-	values, err := store.ValuesAt(ctx, kindReceipt, keys)
-	if err != nil {
-		return nil, err
-	}
-	has := make([]bool, len(keys))
-	for i, v := range values {
-		has[i] = len(v) == 8 && at.Unix() < int64(binary.BigEndian.Uint64(v))
-	}
-	return has, nil
-}
-
-func putReceipt(ctx context.Context, tx manifest.Tx, key string, at time.Time) error {
-	return tx.PutValue(ctx, kindReceipt, key, binary.BigEndian.AppendUint64(nil, uint64(at.Add(receiptLife).Unix())))
-}
-
-// sweepReceipts forgets the receipts that are over.
-func (s *Store) sweepReceipts(ctx context.Context) error {
-	var over []string
-	drop := func() error {
-		err := s.dropValues(ctx, over, kindReceipt)
-		over = over[:0]
-		return err
-	}
-	at := uint64(s.removalTime().Unix())
-	for v, err := range s.meta.Values(ctx, kindReceipt, "") {
-		if err != nil {
-			return err
-		}
-		if len(v.Value) == 8 && binary.BigEndian.Uint64(v.Value) > at {
-			continue
-		}
-		if over = append(over, v.Key); len(over) == 1000 {
-			if err := drop(); err != nil {
-				return err
-			}
-		}
-	}
-	return drop()
+	return sha256.Sum256([]byte(b.domain() + "\x00" + b.whoKey()))
 }

@@ -122,9 +122,8 @@ func (m *migration) run(ctx context.Context) error {
 // begin notes that packs of both domains will hold rows of the bucket, and
 // which of them counts until the switch.
 func (m *migration) begin(ctx context.Context) (been bool, err error) {
-	var first bool
 	note := func(tx manifest.Tx) error {
-		h, err := readHome(ctx, tx, m.name())
+		h, err := tx.Home(ctx, m.name())
 		if err != nil {
 			return err
 		}
@@ -132,15 +131,10 @@ func (m *migration) begin(ctx context.Context) (been bool, err error) {
 		if !been {
 			h.Been = append(h.Been, m.to)
 		}
-		if first = h.Move == 0; first {
-			h.Move = 1
-			if err := tx.PutHome(ctx, h.Domain, &manifest.Home{Bucket: m.name(), Move: 1}); err != nil {
-				return err
-			}
-		}
-		return putHome(ctx, tx, m.name(), &h)
+		h.Move, h.To = max(h.Move, 1), m.to
+		return tx.PutHome(ctx, h)
 	}
-	h, err := readHome(ctx, m.s.meta, m.name())
+	h, err := m.s.meta.Home(ctx, m.name())
 	if err != nil {
 		return false, err
 	}
@@ -183,33 +177,36 @@ func (m *migration) marks(ctx context.Context) error {
 // files copies all there is at one moment.
 func (m *migration) files(ctx context.Context) error {
 	m.done.Files, m.done.Versions, m.done.Bytes = 0, 0, 0
-	for f, err := range m.s.meta.All(ctx) {
+	var last *manifest.File // whose versions come
+	for row, err := range m.s.meta.AllRows(ctx, m.name()) {
 		if err != nil {
 			return err
 		}
-		if f.Bucket != m.name() {
+		if row.File != last {
+			if err := m.file(ctx, last); err != nil {
+				return err
+			}
+			last = row.File
+		}
+		if row.Manifest == nil {
 			continue
 		}
-		m.done.Files++
-		if err := m.file(ctx, f); err != nil {
+		if err := m.version(ctx, row.Manifest); err != nil {
 			return err
 		}
+	}
+	if err := m.file(ctx, last); err != nil {
+		return err
 	}
 	return m.flush(ctx)
 }
 
+// file brings the row of a file, if it is one, after its versions.
 func (m *migration) file(ctx context.Context, f *manifest.File) error {
-	for v, err := range m.s.meta.Versions(ctx, f.ID) {
-		if errors.Is(err, fs.ErrNotExist) {
-			continue // dropped meanwhile
-		}
-		if err != nil {
-			return err
-		}
-		if err := m.version(ctx, v); err != nil {
-			return err
-		}
+	if f == nil {
+		return nil
 	}
+	m.done.Files++
 	m.rows = append(m.rows, manifest.Record{File: f})
 	return m.flushFull(ctx)
 }
@@ -263,13 +260,13 @@ func (m *migration) flush(ctx context.Context) error {
 // uploads copies what has arrived of uploads under way. What is listed only
 // will be asked for again.
 func (m *migration) uploads(ctx context.Context) error {
-	return m.eachUpload(ctx, func(row *uploadRow) error {
+	return m.eachUpload(ctx, m.s.meta, func(row *uploadRow) error {
 		if row.Listed {
 			return nil
 		}
 		err := m.from.eachPart(ctx, row, 0, func(refs []cas.Ref) error { return m.copier.Refs(ctx, refs) })
 		if err != nil {
-			if _, gone := m.s.meta.Value(ctx, kindUpload, m.from.uploadKey(row.ID)); errors.Is(gone, fs.ErrNotExist) {
+			if _, gone := m.from.getUpload(ctx, m.s.meta, row.ID); errors.Is(gone, ErrNoUpload) {
 				return nil
 			}
 			if errors.Is(err, fs.ErrNotExist) {
@@ -281,19 +278,12 @@ func (m *migration) uploads(ctx context.Context) error {
 	})
 }
 
-func (m *migration) eachUpload(ctx context.Context, fn func(*uploadRow) error) error {
-	for v, err := range m.s.meta.Values(ctx, kindUpload, m.name()+"/") {
+func (m *migration) eachUpload(ctx context.Context, in manifest.Uploads, fn func(*uploadRow) error) error {
+	for u, err := range in.UploadsUnderWay(ctx, m.name()) {
+		if err == nil {
+			err = fn(&uploadRow{*u})
+		}
 		if err != nil {
-			return err
-		}
-		row, err := parseUpload(v.Key, v.Value)
-		if err != nil {
-			return err
-		}
-		if row.Manifest != "" || row.Expired {
-			continue
-		}
-		if err := fn(row); err != nil {
 			return err
 		}
 	}
@@ -383,14 +373,14 @@ func (m *migration) switchHome(ctx context.Context) (*manifest.Commit, error) {
 	s := m.s
 	s.place(m.name(), m.to)
 	c, err := s.meta.Update(ctx, func(tx manifest.Tx) error {
-		h, err := readHome(ctx, tx, m.name())
+		h, err := tx.Home(ctx, m.name())
 		if err != nil {
 			return err
 		}
-		if err := h.settle(ctx, tx, m.name(), m.to); err != nil {
+		if err := settle(ctx, tx, h, m.to); err != nil {
 			return err
 		}
-		return m.eachUpload(ctx, func(row *uploadRow) error {
+		return m.eachUpload(ctx, tx, func(row *uploadRow) error {
 			row.Domain = m.to
 			return m.from.putUpload(ctx, tx, row)
 		})
@@ -398,7 +388,7 @@ func (m *migration) switchHome(ctx context.Context) (*manifest.Commit, error) {
 	if err == nil {
 		return c, nil
 	}
-	if h, rerr := readHome(ctx, s.meta, m.name()); rerr == nil && h.Domain != m.to { // it was not made
+	if h, rerr := s.meta.Home(ctx, m.name()); rerr == nil && h.Domain != m.to { // it was not made
 		s.place(m.name(), m.from.pin)
 	}
 	return c, err

@@ -3,8 +3,6 @@ package buckets
 import (
 	"context"
 	"crypto/sha256"
-	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -17,17 +15,9 @@ import (
 var ErrOnce = errors.New("idempotency key was used for another request")
 
 const (
-	kindOnce = "once"
 	onceLife = 24 * time.Hour
 	maxOnce  = 255 // bytes of a key
 )
-
-// A once is what a key was used for, and what came of it.
-type once struct {
-	Request   string    `json:"request"` // what Once.Request was
-	Manifest  string    `json:"manifest"`
-	ExpiresAt time.Time `json:"expires_at"`
-}
 
 // Once makes an upload happen once, however often it is sent: a second one
 // with the same key, by the same principal to the same bucket, returns the
@@ -52,41 +42,30 @@ func (b *Bucket) whoKey() string {
 }
 
 // onceKey names the key among those of its principal.
-func (u *upload) onceKey() string {
-	sum := sha256.Sum256([]byte(u.b.whoKey() + "\x00" + u.opts.Once.Key))
-	return u.b.b.name + "/" + hex.EncodeToString(sum[:])
-}
-
-// rowsAndValues are a store, or a transaction.
-type rowsAndValues interface {
-	manifest.Rows
-	Value(ctx context.Context, kind, key string) ([]byte, error)
+func (u *upload) onceKey() [32]byte {
+	return sha256.Sum256([]byte(u.b.whoKey() + "\x00" + u.opts.Once.Key))
 }
 
 // replay returns the file that an earlier upload with the key has made, nil
 // if there was none.
-func (u *upload) replay(ctx context.Context, rows rowsAndValues) (*File, error) {
+func (u *upload) replay(ctx context.Context, rows manifest.Found) (*File, error) {
 	if u.opts.Once == nil {
 		return nil, nil
 	}
 	if k := u.opts.Once.Key; k == "" || len(k) > maxOnce {
 		return nil, fmt.Errorf("idempotency key of %d bytes: want 1 to %d: %w", len(k), maxOnce, fs.ErrInvalid)
 	}
-	v, err := rows.Value(ctx, kindOnce, u.onceKey())
-	if errors.Is(err, fs.ErrNotExist) {
+	o, err := rows.Once(ctx, u.b.b.name, u.onceKey())
+	if errors.Is(err, fs.ErrNotExist) || err == nil && u.b.s.now().After(o.ExpiresAt) {
 		return nil, nil
 	}
-	var o once
-	if err == nil {
-		err = json.Unmarshal(v, &o)
-	}
-	if err != nil || u.b.s.now().After(o.ExpiresAt) {
+	if err != nil {
 		return nil, err
 	}
 	if o.Request != u.opts.Once.Request {
 		return nil, ErrOnce
 	}
-	m, err := rows.Manifest(ctx, manifest.VersionID(o.Manifest))
+	m, err := rows.Manifest(ctx, o.Manifest)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, ErrNoFile // removed since
 	}
@@ -107,9 +86,6 @@ func (u *upload) remember(ctx context.Context, tx manifest.Tx, m *manifest.Manif
 	if u.opts.Once == nil {
 		return nil
 	}
-	v, err := json.Marshal(&once{u.opts.Once.Request, string(m.ID), u.b.s.now().Add(onceLife)})
-	if err != nil {
-		return err
-	}
-	return tx.PutValue(ctx, kindOnce, u.onceKey(), v)
+	return tx.PutOnce(ctx, &manifest.Once{Bucket: u.b.b.name, Key: u.onceKey(), Request: u.opts.Once.Request, Manifest: m.ID,
+		ExpiresAt: u.b.s.now().Add(onceLife)})
 }

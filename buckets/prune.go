@@ -79,13 +79,14 @@ func (s *Store) Sweep(ctx context.Context) (Swept, error) {
 			return done, fmt.Errorf("sweep bucket %q: %w", name, err)
 		}
 	}
-	if err := s.sweepValues(ctx, kindGrant, kindUses); err != nil {
+	at := s.removalTime()
+	if err := s.keepAll(ctx, func(tx manifest.Tx) (int, error) { return tx.SweepGrants(ctx, at, maxSwept) }); err != nil {
 		return done, fmt.Errorf("sweep grants: %w", err)
 	}
-	if err := s.sweepReceipts(ctx); err != nil {
+	if err := s.keepAll(ctx, func(tx manifest.Tx) (int, error) { return tx.SweepReceipts(ctx, at, maxSwept) }); err != nil {
 		return done, fmt.Errorf("sweep receipts: %w", err)
 	}
-	if err := s.sweepValues(ctx, kindOnce); err != nil {
+	if err := s.keepAll(ctx, func(tx manifest.Tx) (int, error) { return tx.SweepOnces(ctx, at, maxSwept) }); err != nil {
 		return done, fmt.Errorf("sweep idempotency keys: %w", err)
 	}
 	return done, nil
@@ -129,10 +130,11 @@ func (b *Bucket) sweepVersions(ctx context.Context, done *Swept) error {
 	if v.keepAll() {
 		return nil
 	}
-	for f, err := range b.s.meta.Files(ctx, b.b.name, nil) {
+	for l, err := range b.s.meta.List(ctx, b.b.name, &manifest.Range{Versioned: true}) {
 		if err != nil {
 			return err
 		}
+		f := l.File
 		if f.Versions < 2 || !v.Off && f.Versions <= uint64(v.Keep) && v.KeepFor == 0 {
 			continue
 		}

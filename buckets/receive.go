@@ -108,31 +108,33 @@ func (b *Bucket) acknowledge(ctx context.Context, row *uploadRow, refs []cas.Ref
 		return nil
 	}
 	scope := b.receiptScope(row)
-	keys := make([]string, len(refs))
+	ds := make([]cas.Digest, len(refs))
 	for i, r := range refs {
-		keys[i] = receiptKey(scope, r.Digest)
+		ds[i] = r.Digest
 	}
 	var part Received
 	_, err := b.changeListed(ctx, row.ID, func(tx manifest.Tx, row *uploadRow) error {
 		part = Received{}
 		at := b.s.now()
-		known, err := haveReceipts(ctx, tx, keys, at)
+		known, err := tx.HaveReceipts(ctx, scope, ds, at)
 		if err != nil {
 			return err
 		}
-		fresh := make(map[cas.Digest]bool)
+		var fresh []cas.Digest
+		seen := make(map[cas.Digest]bool)
 		for i, r := range refs {
 			part.Chunks++
 			part.Bytes += int64(r.Length)
-			if known[i] || fresh[r.Digest] {
+			if known[i] || seen[r.Digest] {
 				continue
 			}
-			fresh[r.Digest] = true
+			seen[r.Digest] = true
+			fresh = append(fresh, r.Digest)
 			part.NewChunks++
 			row.Received += int64(r.Length)
-			if err := putReceipt(ctx, tx, keys[i], at); err != nil {
-				return err
-			}
+		}
+		if err := tx.PutReceipts(ctx, scope, fresh, at.Add(receiptLife)); err != nil {
+			return err
 		}
 		row.NewBytes, row.StoredBytes = row.NewBytes+stats.NewBytes, row.StoredBytes+stats.StoredBytes
 		row.ExpiresAt = later(row.ExpiresAt, at.Add(b.b.UploadExpiry))

@@ -3,8 +3,6 @@ package buckets
 import (
 	"context"
 	"encoding/json"
-	"errors"
-	"io/fs"
 	"iter"
 	"time"
 )
@@ -12,7 +10,7 @@ import (
 // Dedup reports what the store holds and what it takes.
 func (s *Store) Dedup(ctx context.Context) (*DedupReport, error) {
 	r := &DedupReport{IndexBytes: s.meta.DiskSize()}
-	for f, err := range s.meta.All(ctx) {
+	for f, err := range s.meta.AllFiles(ctx) {
 		if err != nil {
 			return nil, err
 		}
@@ -71,32 +69,27 @@ type RowSegments struct {
 // Dump yields every row of _alyx_files, for operators.
 func (s *Store) Dump(ctx context.Context) iter.Seq2[Row, error] {
 	return func(yield func(Row, error) bool) {
-		for f, err := range s.meta.All(ctx) {
+		b := &Bucket{s: s}
+		for row, err := range s.meta.AllRows(ctx, "") {
 			if err != nil {
 				yield(Row{}, err)
 				return
 			}
-			b := &Bucket{s: s}
-			for m, err := range s.meta.Versions(ctx, f.ID) {
-				if errors.Is(err, fs.ErrNotExist) {
-					continue // dropped meanwhile
-				}
-				if err != nil {
-					yield(Row{}, err)
-					return
-				}
-				r := b.file(f, m).row()
-				r.Metadata = json.RawMessage(f.Metadata)
-				if len(r.Metadata) == 0 {
-					r.Metadata = json.RawMessage("{}")
-				}
-				if r.Chunker = m.Chunker; !m.Top.IsZero() {
-					r.Segments = &RowSegments{m.Top.String(), m.Height}
-				}
-				r.Root = m.Root().String()
-				if !yield(r, nil) {
-					return
-				}
+			f, m := row.File, row.Manifest
+			if m == nil {
+				continue
+			}
+			r := b.file(f, m).row()
+			r.Metadata = json.RawMessage(f.Metadata)
+			if len(r.Metadata) == 0 {
+				r.Metadata = json.RawMessage("{}")
+			}
+			if r.Chunker = m.Chunker; !m.Top.IsZero() {
+				r.Segments = &RowSegments{m.Top.String(), m.Height}
+			}
+			r.Root = m.Root().String()
+			if !yield(r, nil) {
+				return
 			}
 		}
 	}

@@ -2,9 +2,7 @@ package buckets
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"io/fs"
 	"time"
 
@@ -49,50 +47,10 @@ type UploadOptions struct {
 	joins []string // of Concat
 }
 
-// An uploadRow is an Upload as it is kept. Its chunk references are in parts
-// beside it, as are the bytes after the last whole chunk.
-type uploadRow struct {
-	ID          string            `json:"id"`
-	Who         string            `json:"who"`
-	Header      string            `json:"header,omitempty"`
-	Name        string            `json:"name"`
-	Folder      string            `json:"folder,omitempty"`
-	Target      string            `json:"target,omitempty"`
-	MIMEType    string            `json:"mime_type,omitempty"` // declared
-	Metadata    map[string]any    `json:"metadata,omitempty"`
-	Tags        []string          `json:"tags,omitempty"`
-	OnConflict  OnConflict        `json:"on_conflict"`
-	Skip        bool              `json:"skip_unchanged,omitempty"`
-	IfMatch     string            `json:"if_match,omitempty"`
-	Digests     []string          `json:"digests"`
-	Sums        map[string][]byte `json:"sums,omitempty"` // of what has arrived, but for the rest
-	Expect      map[string][]byte `json:"expect,omitempty"`
-	Chunker     string            `json:"chunker"`
-	Domain      string            `json:"domain"`
-	Length      int64             `json:"length"`
-	Offset      int64             `json:"offset"`
-	Parts       int               `json:"parts"`
-	Partial     bool              `json:"partial,omitempty"`
-	Joins       []string          `json:"joins,omitempty"`  // the parts that it is made of
-	Listed      bool              `json:"listed,omitempty"` // the parts are a list of chunks that are sent by themselves
-	Bases       []string          `json:"bases,omitempty"`
-	Chunks      int64             `json:"chunks,omitempty"`       // listed
-	LastChunk   uint32            `json:"last_chunk,omitempty"`   // bytes of the last one listed
-	NewBytes    int64             `json:"new_bytes,omitempty"`    // of chunks that were not stored before
-	StoredBytes int64             `json:"stored_bytes,omitempty"` // what they take
-	Received    int64             `json:"received,omitempty"`     // bytes of chunks that were new to the uploader
-	Manifest    string            `json:"manifest,omitempty"`     // that it has become
-	Expired     bool              `json:"expired,omitempty"`      // only remembered
-	Evicted     bool              `json:"evicted,omitempty"`      // before its time, for others of its principal
-	CreatedAt   time.Time         `json:"created_at"`
-	ExpiresAt   time.Time         `json:"expires_at"`
-}
+// An uploadRow is an Upload as it is kept.
+type uploadRow struct{ manifest.Upload }
 
 const (
-	kindUpload = "upload"
-	kindPart   = "uploadpart"
-	kindRest   = "uploadrest"
-
 	// What has arrived is made durable after so many bytes, or so much time.
 	partSize = 16 << 20
 	partTime = 200 * time.Millisecond
@@ -116,13 +74,17 @@ func (b *Bucket) NewUpload(ctx context.Context, name string, opts *UploadOptions
 	if err != nil {
 		return nil, err
 	}
-	row := &uploadRow{ID: string(manifest.NewUploadID()), Who: b.whoKey(), Header: opts.Header, Name: u.name, Folder: u.folder,
-		Target: string(u.target), MIMEType: u.opts.MIMEType, Metadata: u.opts.Metadata, Tags: u.opts.Tags, OnConflict: u.opts.OnConflict,
-		IfMatch: u.opts.IfMatch, Digests: u.opts.Digests, Expect: opts.Expect, Joins: opts.joins, Partial: opts.Partial, Chunker: u.splitter.String(), Length: -1, CreatedAt: b.s.now()}
+	row := &uploadRow{manifest.Upload{ID: manifest.NewUploadID(), Bucket: b.b.name, Who: b.whoKey(), Header: opts.Header,
+		Name: u.name, Folder: u.folder, Target: u.target, MIMEType: u.opts.MIMEType, Metadata: u.metadata, Tags: u.opts.Tags,
+		OnConflict: string(u.opts.OnConflict), IfMatch: u.opts.IfMatch, Digests: u.opts.Digests, Expect: opts.Expect,
+		Partial: opts.Partial, Chunker: u.splitter.String(), Length: -1, CreatedAt: b.s.now()}}
+	for _, id := range opts.joins {
+		row.Joins = append(row.Joins, manifest.UploadID(id))
+	}
 	if u.opts.SizeKnown {
 		row.Length = u.opts.Size
 	}
-	if row.Listed, row.Skip = opts.Listed, u.opts.SkipUnchanged; row.Listed {
+	if row.Listed, row.SkipUnchanged = opts.Listed, u.opts.SkipUnchanged; row.Listed {
 		if row.Bases, err = b.chooseBases(ctx, u, opts.Bases); err != nil {
 			return nil, err
 		}
@@ -130,7 +92,7 @@ func (b *Bucket) NewUpload(ctx context.Context, name string, opts *UploadOptions
 	row.ExpiresAt = row.CreatedAt.Add(b.b.UploadExpiry)
 	err = b.s.keep(ctx, func(tx manifest.Tx) error {
 		row.Domain = b.domain()
-		return b.beginUpload(ctx, tx, row)
+		return b.putUpload(ctx, tx, row)
 	})
 	if err != nil {
 		return nil, err
@@ -166,7 +128,7 @@ const partName = "upload"
 
 // upload describes a row.
 func (b *Bucket) upload(row *uploadRow) *Upload {
-	up := &Upload{ID: row.ID, Bucket: b.b.name, Name: row.Name, Folder: row.Folder, Header: row.Header, Length: row.Length,
+	up := &Upload{ID: string(row.ID), Bucket: b.b.name, Name: row.Name, Folder: row.Folder, Header: row.Header, Length: row.Length,
 		Offset: row.Offset, Partial: row.Partial, Waiting: len(row.Joins) > 0 && row.Manifest == "", CreatedAt: row.CreatedAt, ExpiresAt: row.ExpiresAt}
 	if row.Listed {
 		up.Listed = &List{Chunker: row.Chunker, Chunks: row.Chunks, Received: row.Received}
@@ -176,29 +138,30 @@ func (b *Bucket) upload(row *uploadRow) *Upload {
 
 func (b *Bucket) uploadKey(id string) string { return b.b.name + "/" + id }
 
-func (b *Bucket) partKey(id string, n int) string { return fmt.Sprintf("%s/%s/%08x", b.b.name, id, n) }
-
 func (b *Bucket) putUpload(ctx context.Context, tx manifest.Tx, row *uploadRow) error {
-	v, err := json.Marshal(row)
-	if err != nil {
-		return err
-	}
-	return tx.PutValue(ctx, kindUpload, b.uploadKey(row.ID), v)
+	row.Held = row.held()
+	return tx.PutUpload(ctx, &row.Upload)
 }
 
-// findUpload returns the row of an upload of the bucket's principal.
-func (b *Bucket) findUpload(ctx context.Context, id string) (*uploadRow, error) {
-	if _, ok := manifest.ParseUploadID(id); !ok {
-		return nil, ErrNoUpload
-	}
-	v, err := b.s.meta.Value(ctx, kindUpload, b.uploadKey(id))
+// getUpload returns the row of an upload, or ErrNoUpload.
+func (b *Bucket) getUpload(ctx context.Context, in manifest.Uploads, id manifest.UploadID) (*uploadRow, error) {
+	u, err := in.Upload(ctx, b.b.name, id)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, ErrNoUpload
 	}
 	if err != nil {
 		return nil, err
 	}
-	row, err := parseUpload(id, v)
+	return &uploadRow{*u}, nil
+}
+
+// findUpload returns the row of an upload of the bucket's principal.
+func (b *Bucket) findUpload(ctx context.Context, id string) (*uploadRow, error) {
+	uid, ok := manifest.ParseUploadID(id)
+	if !ok {
+		return nil, ErrNoUpload
+	}
+	row, err := b.getUpload(ctx, b.s.meta, uid)
 	if err != nil {
 		return nil, err
 	}
@@ -256,7 +219,7 @@ func (b *Bucket) Settle(ctx context.Context, id string) (*Upload, error) {
 
 // made describes the file that an upload has become.
 func (b *Bucket) made(ctx context.Context, row *uploadRow) (*File, error) {
-	m, err := b.s.meta.Manifest(ctx, manifest.VersionID(row.Manifest))
+	m, err := b.s.meta.Manifest(ctx, row.Manifest)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, ErrNoUpload // removed since
 	}
@@ -283,13 +246,12 @@ func (b *Bucket) Cancel(ctx context.Context, id string) error {
 // expireUpload ends an upload whose time is over.
 func (b *Bucket) expireUpload(ctx context.Context, row *uploadRow) error {
 	return b.s.keep(ctx, func(tx manifest.Tx) error {
-		v, err := tx.Value(ctx, kindUpload, b.uploadKey(row.ID))
+		row, err := b.getUpload(ctx, tx, row.ID)
 		if err != nil {
 			return notGone(err)
 		}
-		row, err := parseUpload(row.ID, v)
-		if err != nil || !b.s.removalTime().After(row.ExpiresAt) { // it went on meanwhile
-			return err
+		if !b.s.removalTime().After(row.ExpiresAt) {
+			return nil // it went on meanwhile
 		}
 		return b.expireNow(ctx, tx, row)
 	})
@@ -297,43 +259,31 @@ func (b *Bucket) expireUpload(ctx context.Context, row *uploadRow) error {
 
 func (b *Bucket) dropUpload(ctx context.Context, row *uploadRow) error {
 	return b.s.keep(ctx, func(tx manifest.Tx) error {
-		v, err := tx.Value(ctx, kindUpload, b.uploadKey(row.ID))
-		if err != nil {
-			return notGone(err)
+		if row.Partial {
+			if err := b.expireWaiting(ctx, tx, row.ID); err != nil {
+				return err
+			}
 		}
-		row, err := parseUpload(row.ID, v) // its list may have grown
-		if err != nil {
-			return err
-		}
-		if err := b.endUpload(ctx, tx, row); err != nil {
-			return err
-		}
-		return tx.DropValue(ctx, kindUpload, b.uploadKey(row.ID))
+		return tx.DropUpload(ctx, b.b.name, row.ID)
 	})
 }
 
 // sweepUploads gives up the bucket's uploads whose time is over, and forgets
 // them when as much time has passed again.
 func (b *Bucket) sweepUploads(ctx context.Context, done *Swept) error {
-	for v, err := range b.s.meta.Values(ctx, kindUpload, b.b.name+"/") {
-		row := new(uploadRow)
-		if err == nil {
-			err = json.Unmarshal(v.Value, row)
-		}
+	for n := maxSwept; n == maxSwept; {
+		over, err := b.s.meta.UploadsOver(ctx, b.b.name, b.s.removalTime(), maxSwept)
 		if err != nil {
 			return err
 		}
-		switch over := b.s.removalTime().Sub(row.ExpiresAt); {
-		case over <= 0, row.Expired && over <= b.b.UploadExpiry:
-		case row.Expired:
-			err = b.dropUpload(ctx, row)
-		default:
+		for _, u := range over {
 			done.Uploads++
-			err = b.expireUpload(ctx, row)
+			if err := b.expireUpload(ctx, &uploadRow{*u}); err != nil {
+				return err
+			}
 		}
-		if err != nil {
-			return err
-		}
+		n = len(over)
 	}
-	return nil
+	before := b.s.removalTime().Add(-b.b.UploadExpiry)
+	return b.s.keepAll(ctx, func(tx manifest.Tx) (int, error) { return tx.SweepUploads(ctx, b.b.name, before, maxSwept) })
 }

@@ -3,12 +3,8 @@ package buckets
 import (
 	"cmp"
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
-	"io/fs"
-	"strings"
 
 	"github.com/cairn-store/cairn/cas"
 	"github.com/cairn-store/cairn/chunker"
@@ -69,7 +65,7 @@ func (b *Bucket) AppendList(ctx context.Context, id string, at int64, next func(
 			return nil, nil, err
 		}
 		if part < 0 { // others may have listed since the row was looked at
-			part = row.Parts - min(1, len(refs))
+			part = int(row.Parts) - min(1, len(refs))
 		}
 		if at += int64(len(refs)); ended == io.EOF {
 			break
@@ -84,7 +80,7 @@ func (b *Bucket) AppendList(ctx context.Context, id string, at int64, next func(
 
 // list makes a part of the list durable.
 func (b *Bucket) list(ctx context.Context, id string, at int64, refs []cas.Ref) (*uploadRow, error) {
-	return b.changeListed(ctx, id, func(tx manifest.Tx, row *uploadRow) error {
+	return b.changeListed(ctx, manifest.UploadID(id), func(tx manifest.Tx, row *uploadRow) error {
 		if at != row.Chunks {
 			return &ListOffsetError{row.Chunks}
 		}
@@ -97,7 +93,7 @@ func (b *Bucket) list(ctx context.Context, id string, at int64, refs []cas.Ref) 
 		if err := b.checkList(row, refs); err != nil {
 			return err
 		}
-		if err := tx.PutValue(ctx, kindPart, b.partKey(id, row.Parts), manifest.AppendRefs(nil, refs)); err != nil {
+		if err := tx.PutPart(ctx, row.ID, row.Parts, refs); err != nil {
 			return err
 		}
 		row.Parts++
@@ -149,18 +145,12 @@ func (b *Bucket) findListed(ctx context.Context, id string) (*uploadRow, error) 
 
 // changeListed changes the row of an upload by chunk list, of which several
 // requests may be under way.
-func (b *Bucket) changeListed(ctx context.Context, id string, fn func(tx manifest.Tx, row *uploadRow) error) (*uploadRow, error) {
+func (b *Bucket) changeListed(ctx context.Context, id manifest.UploadID, fn func(tx manifest.Tx, row *uploadRow) error) (*uploadRow, error) {
 	var row *uploadRow
 	err := b.s.keep(ctx, func(tx manifest.Tx) error {
-		v, err := tx.Value(ctx, kindUpload, b.uploadKey(id))
-		if errors.Is(err, fs.ErrNotExist) {
-			return ErrNoUpload // cancelled meanwhile
-		}
-		if err != nil {
-			return err
-		}
-		if row, err = parseUpload(id, v); err != nil {
-			return err
+		var err error
+		if row, err = b.getUpload(ctx, tx, id); err != nil {
+			return err // ErrNoUpload if it was cancelled meanwhile
 		}
 		if row.Expired { // meanwhile, and its list with it
 			return row.gone()
@@ -171,16 +161,6 @@ func (b *Bucket) changeListed(ctx context.Context, id string, fn func(tx manifes
 		return b.putUpload(ctx, tx, row)
 	})
 	return row, err
-}
-
-func parseUpload(id string, v []byte) (*uploadRow, error) {
-	row := new(uploadRow)
-	d := json.NewDecoder(strings.NewReader(string(v)))
-	d.UseNumber() // of metadata
-	if err := d.Decode(row); err != nil {
-		return nil, fmt.Errorf("upload %s: %w", id, err)
-	}
-	return row, nil
 }
 
 // minChunk is the shortest chunk of an upload's content but its last.
@@ -194,22 +174,18 @@ func minChunk(row *uploadRow) int64 {
 
 // eachPart calls fn with the chunks of an upload, a part at a time from one on.
 func (b *Bucket) eachPart(ctx context.Context, row *uploadRow, from int, fn func([]cas.Ref) error) error {
-	for n := from; n < row.Parts; n++ {
-		v, err := b.s.meta.Value(ctx, kindPart, b.partKey(row.ID, n))
-		if errors.Is(err, fs.ErrNotExist) {
-			_, err = b.findUpload(ctx, row.ID) // it has ended meanwhile
-			return cmp.Or(err, ErrNoUpload)
+	n := uint64(from)
+	if n >= row.Parts {
+		return nil
+	}
+	for refs, err := range b.s.meta.UploadParts(ctx, row.ID, n) {
+		if err == nil {
+			err = fn(refs)
 		}
-		if err != nil {
-			return err
-		}
-		refs, err := manifest.ParseRefs(v)
-		if err != nil {
-			return err
-		}
-		if err := fn(refs); err != nil {
+		if n++; err != nil || n == row.Parts {
 			return err
 		}
 	}
-	return nil
+	_, err := b.findUpload(ctx, string(row.ID)) // it has ended meanwhile
+	return cmp.Or(err, ErrNoUpload)
 }

@@ -5,7 +5,6 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/base64"
-	"encoding/json"
 	"fmt"
 	"strings"
 	"sync"
@@ -14,25 +13,18 @@ import (
 	"github.com/cairn-store/cairn/manifest"
 )
 
-// A signKey signs grants. It serves no other purpose.
-type signKey struct {
-	ID        string    `json:"id"`
-	Secret    []byte    `json:"secret"`
-	CreatedAt time.Time `json:"created_at"`
-}
-
 const (
-	kindSignKey   = "signkey"
 	signKeyAge    = 30 * 24 * time.Hour // after which a new one is made
 	maxGrantToken = 256
 )
 
-// sign returns the key's ID and the HMAC-SHA256 (RFC 2104) of a grant.
-func (k *signKey) sign(text []byte) string {
-	return k.ID + "." + base64.RawURLEncoding.EncodeToString(k.mac(text))
+// sign returns the key's ID and the HMAC-SHA256 (RFC 2104) of a grant. The key
+// serves no other purpose.
+func sign(k *manifest.SignKey, text []byte) string {
+	return k.ID + "." + base64.RawURLEncoding.EncodeToString(mac(k, text))
 }
 
-func (k *signKey) mac(text []byte) []byte {
+func mac(k *manifest.SignKey, text []byte) []byte {
 	h := hmac.New(sha256.New, k.Secret)
 	h.Write([]byte("cairn grant 1\x00"))
 	h.Write(text)
@@ -45,25 +37,25 @@ type signer struct {
 	s *Store
 
 	mu   sync.Mutex
-	keys []signKey // oldest first; mu
+	keys []*manifest.SignKey // oldest first; mu
 }
 
 // current returns the key to sign with, making one if the newest is old.
-func (g *signer) current(ctx context.Context) (*signKey, error) {
+func (g *signer) current(ctx context.Context) (*manifest.SignKey, error) {
 	keys, err := g.load(ctx)
 	if err != nil {
 		return nil, err
 	}
 	if n := len(keys); n > 0 && now().Sub(keys[n-1].CreatedAt) < signKeyAge {
-		return &keys[n-1], nil
+		return keys[n-1], nil
 	}
 	return g.rotate(ctx)
 }
 
 // verify checks the signature of a grant.
 func (g *signer) verify(ctx context.Context, text []byte, signature string) error {
-	id, mac, ok := strings.Cut(signature, ".")
-	sum, err := base64.RawURLEncoding.Strict().DecodeString(mac)
+	id, said, ok := strings.Cut(signature, ".")
+	sum, err := base64.RawURLEncoding.Strict().DecodeString(said)
 	if !ok || err != nil {
 		return ErrGrant
 	}
@@ -71,8 +63,8 @@ func (g *signer) verify(ctx context.Context, text []byte, signature string) erro
 	if err != nil {
 		return err
 	}
-	for i := range keys {
-		if keys[i].ID == id && hmac.Equal(keys[i].mac(text), sum) {
+	for _, k := range keys {
+		if k.ID == id && hmac.Equal(mac(k, text), sum) {
 			return nil
 		}
 	}
@@ -80,35 +72,27 @@ func (g *signer) verify(ctx context.Context, text []byte, signature string) erro
 }
 
 // load returns the keys, from the store the first time.
-func (g *signer) load(ctx context.Context) ([]signKey, error) {
+func (g *signer) load(ctx context.Context) ([]*manifest.SignKey, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.keys != nil {
 		return g.keys, nil
 	}
-	keys := []signKey{}
-	for v, err := range g.s.meta.Values(ctx, kindSignKey, "") {
-		var k signKey
-		if err == nil {
-			err = json.Unmarshal(v.Value, &k)
-		}
-		if err != nil {
-			return nil, err
-		}
-		keys = append(keys, k)
+	keys, err := g.s.meta.SignKeys(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if keys == nil {
+		keys = []*manifest.SignKey{} // known to be none
 	}
 	g.keys = keys
 	return keys, nil
 }
 
 // rotate makes a new key, and forgets those whose grants have all expired.
-func (g *signer) rotate(ctx context.Context) (*signKey, error) {
-	k := signKey{Secret: random(32), CreatedAt: now()}
+func (g *signer) rotate(ctx context.Context) (*manifest.SignKey, error) {
+	k := &manifest.SignKey{Secret: random(32), CreatedAt: now()}
 	k.ID = fmt.Sprintf("%016x", time.Now().UnixNano()) // keys sort by age
-	v, err := json.Marshal(&k)
-	if err != nil {
-		return nil, err
-	}
 	old, err := g.load(ctx)
 	if err != nil {
 		return nil, err
@@ -116,12 +100,12 @@ func (g *signer) rotate(ctx context.Context) (*signKey, error) {
 	err = g.s.keep(ctx, func(tx manifest.Tx) error {
 		for i := range old {
 			if i+1 < len(old) && now().Sub(old[i+1].CreatedAt) > maxSignedLife {
-				if err := tx.DropValue(ctx, kindSignKey, old[i].ID); err != nil {
+				if err := tx.DropSignKey(ctx, old[i].ID); err != nil {
 					return err
 				}
 			}
 		}
-		return tx.PutValue(ctx, kindSignKey, k.ID, v)
+		return tx.PutSignKey(ctx, k)
 	})
 	if err != nil {
 		return nil, err
@@ -129,7 +113,7 @@ func (g *signer) rotate(ctx context.Context) (*signKey, error) {
 	g.mu.Lock()
 	g.keys = nil
 	g.mu.Unlock()
-	return &k, nil
+	return k, nil
 }
 
 // maxSignedLife is the longest that a grant of any bucket can live.
@@ -145,7 +129,7 @@ func (s *Store) RotateSigningKey(ctx context.Context, drop bool) (id string, err
 		}
 		err = s.keep(ctx, func(tx manifest.Tx) error {
 			for i := range old {
-				if err := tx.DropValue(ctx, kindSignKey, old[i].ID); err != nil {
+				if err := tx.DropSignKey(ctx, old[i].ID); err != nil {
 					return err
 				}
 			}

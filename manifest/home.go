@@ -40,8 +40,12 @@ type Homes interface {
 
 // HomeChanges are what a Tx does to homes.
 type HomeChanges interface {
-	// PutHome writes a home. Where it raises Move, that is a record too.
+	// PutHome writes a home. Where it raises Move, that is a record too, for the
+	// packs of h.Domain.
 	PutHome(ctx context.Context, h *Home) error
+
+	// RestoreHome writes a home that the packs tell of: no record.
+	RestoreHome(ctx context.Context, h *Home) error
 
 	// DropHome removes the home of a bucket. One that is not there is not an
 	// error.

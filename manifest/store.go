@@ -14,6 +14,7 @@ type Store interface {
 	Found
 	Listings
 	Roots
+	Clock
 	Identities
 
 	// Files yields the files of a bucket that r chooses, of one moment.
@@ -76,14 +77,6 @@ type Store interface {
 	Usage(ctx context.Context, bucket string) (Usage, error)
 	OwnerUsage(ctx context.Context, bucket, owner string) (Usage, error)
 
-	// Value returns a small thing that the layers above keep, by kind and
-	// key; ValuesAt those of many keys at once, nil for keys that have none;
-	// Values yields those whose keys begin with prefix, in order of keys.
-	// They are no records: packs don't hold them, and a rebuild loses them.
-	Value(ctx context.Context, kind, key string) ([]byte, error)
-	ValuesAt(ctx context.Context, kind string, keys []string) ([][]byte, error)
-	Values(ctx context.Context, kind, prefix string) iter.Seq2[Value, error]
-
 	// Buckets returns the names of the buckets that hold files or have held
 	// some.
 	Buckets(ctx context.Context) ([]string, error)
@@ -119,18 +112,10 @@ type Tx interface {
 	KeyChanges
 	ReceiptChanges
 	OnceChanges
-	DropHome(ctx context.Context, bucket string) error
+	HomeChanges
 
 	Usage(ctx context.Context, bucket string) (Usage, error)
 	OwnerUsage(ctx context.Context, bucket, owner string) (Usage, error)
-
-	// Value, ValuesAt and Values are the store's; PutValue and DropValue change
-	// them, but not while Values yields. Kinds are words without a zero byte.
-	Value(ctx context.Context, kind, key string) ([]byte, error)
-	ValuesAt(ctx context.Context, kind string, keys []string) ([][]byte, error)
-	Values(ctx context.Context, kind, prefix string) iter.Seq2[Value, error]
-	PutValue(ctx context.Context, kind, key string, value []byte) error
-	DropValue(ctx context.Context, kind, key string) error
 
 	// Epoch is the store's: a commit whose chunks were found stored in this
 	// epoch needs no other proof that they still are.
@@ -146,9 +131,6 @@ type Tx interface {
 
 	// DropManifest removes a version's row for good.
 	DropManifest(ctx context.Context, id VersionID) error
-
-	// PutHome writes the record of h to the packs of domain. It is no row.
-	PutHome(ctx context.Context, domain string, h *Home) error
 
 	// Purge removes a file and all its versions for good.
 	Purge(ctx context.Context, domain string, id FileID) error
@@ -199,12 +181,6 @@ func (c *Commit) Records() (rs []Record, err error) {
 		rs = append(rs, s.Records...)
 	}
 	return rs, nil
-}
-
-// A Value is what Store.Values yields.
-type Value struct {
-	Key   string
-	Value []byte
 }
 
 // A Usage sums up a bucket.

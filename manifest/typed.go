@@ -82,6 +82,7 @@ type TypedStore interface {
 	Found
 	Listings
 	Roots
+	Clock
 	Epochs
 	Identities
 

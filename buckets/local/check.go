@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"slices"
 
-	"github.com/cairn-store/cairn/buckets"
 	"github.com/cairn-store/cairn/cas"
 	"github.com/cairn-store/cairn/manifest"
 )
@@ -82,7 +81,7 @@ type checker struct {
 	total   int64 // bytes of packs
 	domains map[string]*domainChecker
 	records recordLog // what the packs say of rows
-	homes   map[string]buckets.Home
+	homes   map[string]*manifest.Home
 }
 
 // A domainChecker compares the packs of a domain with their index.

@@ -1,10 +1,10 @@
 package local
 
 import (
+	"context"
 	"maps"
 	"slices"
 
-	"github.com/cairn-store/cairn/buckets"
 	"github.com/cairn-store/cairn/manifest"
 )
 
@@ -14,7 +14,7 @@ import (
 type homes map[string]*foundHome
 
 type foundHome struct {
-	buckets.Home
+	manifest.Home
 	rows map[string]bool // the domains whose packs hold rows of the bucket
 }
 
@@ -39,18 +39,23 @@ func (hs homes) note(domain string, r *manifest.Record) {
 func (hs homes) of(bucket string) *foundHome {
 	h := hs[bucket]
 	if h == nil {
-		h = &foundHome{rows: make(map[string]bool)}
+		h = &foundHome{Home: manifest.Home{Bucket: bucket}, rows: make(map[string]bool)}
 		hs[bucket] = h
 	}
 	return h
 }
 
-func (hs homes) all() map[string]buckets.Home {
-	out := make(map[string]buckets.Home)
-	for name, h := range hs {
-		delete(h.rows, h.Domain)
-		h.Been = slices.Sorted(maps.Keys(h.rows))
-		out[name] = h.Home
-	}
-	return out
+// restore notes them in a database made anew.
+func (hs homes) restore(ctx context.Context, meta manifest.Store) error {
+	_, err := meta.Update(ctx, func(tx manifest.Tx) error {
+		for _, h := range hs {
+			delete(h.rows, h.Domain)
+			h.Been = slices.Sorted(maps.Keys(h.rows))
+			if err := tx.RestoreHome(ctx, &h.Home); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return err
 }

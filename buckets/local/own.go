@@ -2,16 +2,14 @@ package local
 
 import (
 	"context"
-	"crypto/rand"
+	"encoding/hex"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 
 	"github.com/cairn-store/cairn/backend"
 	"github.com/cairn-store/cairn/backend/owner"
-	"github.com/cairn-store/cairn/manifest"
 )
 
 // Backends in S3 can be reached by many, and the metadata is here: whoever
@@ -22,7 +20,8 @@ import (
 
 // own makes the backends in S3 this store's, all or none of them.
 func (s *parts) own(ctx context.Context) error {
-	id, err := s.identity(ctx)
+	raw, err := s.meta.OwnerID(ctx)
+	id := hex.EncodeToString(raw[:])
 	if err == nil {
 		err = s.refuse(id)
 	}
@@ -73,23 +72,4 @@ func (d *domain) explain(err error) error {
 		err = fmt.Errorf("%w; stop the server there, then give --take-ownership to take it over, with check --repair if this directory has not its metadata", err)
 	}
 	return err
-}
-
-const (
-	kindStore = "store"
-	keyID     = "id"
-)
-
-// identity returns the ID of this store, which lasts as long as its database.
-func (s *parts) identity(ctx context.Context) (id string, err error) {
-	v, err := s.meta.Value(ctx, kindStore, keyID)
-	if err == nil {
-		return string(v), nil
-	}
-	if !errors.Is(err, fs.ErrNotExist) {
-		return "", err
-	}
-	id = rand.Text()
-	_, err = s.meta.Update(ctx, func(tx manifest.Tx) error { return tx.PutValue(ctx, kindStore, keyID, []byte(id)) })
-	return id, err
 }

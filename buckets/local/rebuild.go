@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 
-	"github.com/cairn-store/cairn/buckets"
 	"github.com/cairn-store/cairn/cas"
 	"github.com/cairn-store/cairn/manifest"
 )
@@ -92,7 +91,7 @@ func (s *parts) replay(ctx context.Context) error {
 	if err := s.meta.Reindex(ctx); err != nil {
 		return err
 	}
-	return buckets.RestoreHomes(ctx, s.meta, found.all())
+	return found.restore(ctx, s.meta)
 }
 
 // replay hands what counts of the records in packs to apply, and returns the

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 
-	"github.com/cairn-store/cairn/buckets"
 	"github.com/cairn-store/cairn/cas"
 	"github.com/cairn-store/cairn/manifest"
 )
@@ -48,10 +47,15 @@ func (l *recordLog) add(domain string, rs []manifest.Record) {
 // rows checks every file and version: that its chunks can be read, that its
 // row is what the packs say, and mends the packs where they lag behind.
 func (c *checker) rows(ctx context.Context) (err error) {
-	if c.homes, err = buckets.Homes(ctx, c.s.meta); err != nil {
+	all, err := c.s.meta.Homes(ctx)
+	if err != nil {
 		return err
 	}
-	for f, err := range c.s.meta.All(ctx) {
+	c.homes = make(map[string]*manifest.Home)
+	for _, h := range all {
+		c.homes[h.Bucket] = h
+	}
+	for f, err := range c.s.meta.AllFiles(ctx) {
 		if err != nil {
 			return err
 		}
@@ -201,7 +205,7 @@ func (c *checker) sums(ctx context.Context) error {
 	want := make(map[string]manifest.Usage)
 	owned := make(map[share]manifest.Usage)
 	names := make(map[string]int)
-	for f, err := range c.s.meta.All(ctx) {
+	for f, err := range c.s.meta.AllFiles(ctx) {
 		if err != nil {
 			return err
 		}
@@ -218,7 +222,7 @@ func (c *checker) sums(ctx context.Context) error {
 			return err
 		}
 		n := 0
-		for _, err := range c.s.meta.Files(ctx, bucket, nil) {
+		for _, err := range c.s.meta.List(ctx, bucket, nil) {
 			if err != nil {
 				return err
 			}

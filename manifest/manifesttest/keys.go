@@ -179,3 +179,18 @@ func (s *suite) identity() {
 		s.t.Errorf("setting nothing changed something: %v", err)
 	}
 }
+
+func (s *suite) clock() {
+	if got, err := s.s.LatestTime(s.ctx); err != nil || !got.IsZero() {
+		s.t.Errorf("the latest time of a new store is %s, %v", got, err)
+	}
+	for _, t := range []time.Time{day.Add(time.Hour), day} { // backwards too, when an operator says so
+		if err := s.s.SetLatestTime(s.ctx, t); err != nil {
+			s.t.Fatal(err)
+		}
+		s.restart()
+		if got, err := s.s.LatestTime(s.ctx); err != nil || !got.Equal(t) {
+			s.t.Errorf("the latest time is %s, %v, want %s", got, err, t)
+		}
+	}
+}

@@ -2,14 +2,11 @@
 package manifesttest
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"maps"
-	"math/rand/v2"
-	"reflect"
 	"slices"
 	"sync"
 	"testing"
@@ -28,7 +25,7 @@ func Run(t *testing.T, open func(t *testing.T) manifest.Store, reopen func(t *te
 		"Rows": (*suite).rows, "Conflict": (*suite).conflict, "Rollback": (*suite).rollback, "Listing": (*suite).listing,
 		"Outbox": (*suite).outbox, "Counter": (*suite).counter, "Restore": (*suite).restore, "Segments": (*suite).segments,
 		"Numbers": (*suite).numbers, "TooLarge": (*suite).tooLarge,
-		"Values": (*suite).values, "Homes": (*suite).homes, "Marks": (*suite).marks,
+		"Buckets": (*suite).buckets, "Clock": (*suite).clock, "Homes": (*suite).homes, "Marks": (*suite).marks,
 		"Uploads": (*suite).uploads, "UploadEnds": (*suite).uploadEnds, "UploadLists": (*suite).uploadLists,
 		"UploadSweep": (*suite).uploadSweep, "WhileYielding": (*suite).whileYielding, "Grants": (*suite).grants,
 		"GrantUses": (*suite).grantUses, "GrantSweeps": (*suite).grantSweeps, "Keys": (*suite).keys,
@@ -218,199 +215,6 @@ func (s *suite) listing() {
 	}
 }
 
-func (s *suite) unwritten() (seqs []uint64) {
-	s.t.Helper()
-	for c, err := range s.s.Unwritten(s.ctx) {
-		if err != nil {
-			s.t.Fatal(err)
-		}
-		seqs = append(seqs, c.Seq)
-	}
-	return seqs
-}
-
-func (s *suite) outbox() {
-	var cs []*manifest.Commit
-	for _, name := range []string{"a", "b", "c"} {
-		f, m := file("", name, 1)
-		cs = append(cs, s.update(func(tx manifest.Tx) error {
-			if err := tx.PutManifest(s.ctx, m); err != nil {
-				return err
-			}
-			return tx.PutFile(s.ctx, domain, f)
-		}))
-	}
-	first := cs[0].Seq
-	rs, err := cs[0].Records()
-	if cs[1].Seq <= first || cs[2].Seq <= cs[1].Seq || s.s.LastSeq() != cs[2].Seq || cs[1].Prev != first || cs[2].Prev != cs[1].Seq ||
-		err != nil || len(rs) != 2 || cs[0].Domain != domain {
-		s.t.Errorf("commits %+v", cs)
-	}
-	if err := s.s.Written(s.ctx, cs[1]); err != nil {
-		s.t.Fatal(err)
-	}
-	s.restart()
-	got := s.unwritten()
-	if !slices.Contains(got, first) || !slices.Contains(got, cs[2].Seq) || !slices.IsSorted(got) {
-		s.t.Errorf("unwritten after a restart: %d", got)
-	}
-	for c, err := range s.s.Unwritten(s.ctx) { // as Update returned it
-		if err != nil || c.Seq == first && !reflect.DeepEqual(c, cs[0]) {
-			s.t.Errorf("%+v came back as %+v, %v", cs[0], c, err)
-		}
-	}
-	if s.s.LastSeq() < cs[2].Seq {
-		s.t.Errorf("numbers are given twice: the last is %d", s.s.LastSeq())
-	}
-	for _, c := range cs {
-		if err := s.s.Written(s.ctx, c); err != nil {
-			s.t.Fatal(err)
-		}
-	}
-	if got := s.unwritten(); len(got) != 0 {
-		s.t.Errorf("unwritten: %d", got)
-	}
-}
-
-// numbers are never given twice, whatever takes them and however the store ends.
-func (s *suite) numbers() {
-	last, lastCommit := s.s.LastSeq(), s.s.LastSeq()
-	given := func(seq uint64) {
-		s.t.Helper()
-		if seq <= last {
-			s.t.Errorf("number %d is given after %d", seq, last)
-		}
-		last = seq
-	}
-	commit := func() {
-		s.t.Helper()
-		f, m := file("", fmt.Sprint("f", last), 1)
-		c := s.update(func(tx manifest.Tx) error {
-			return errors.Join(tx.PutManifest(s.ctx, m), tx.PutFile(s.ctx, domain, f))
-		})
-		if c.Prev != lastCommit {
-			s.t.Errorf("commit %d follows commit %d, it says %d", c.Seq, lastCommit, c.Prev)
-		}
-		given(c.Seq)
-		if lastCommit = c.Seq; s.s.LastSeq() != last {
-			s.t.Errorf("the last commit is %d, want %d", s.s.LastSeq(), last)
-		}
-		if err := s.s.Written(s.ctx, c); err != nil { // nothing is left in the outbox
-			s.t.Fatal(err)
-		}
-	}
-	take := func() {
-		s.t.Helper()
-		n, err := s.s.TakeNumber(s.ctx)
-		if err != nil {
-			s.t.Fatal(err)
-		}
-		given(n)
-	}
-	restart := func() {
-		s.restart()
-		if lastCommit = s.s.LastSeq(); lastCommit < last {
-			s.t.Errorf("the last commit is %d, number %d was given", lastCommit, last)
-		}
-	}
-	for range 2 {
-		commit()
-		take()
-		take()
-		commit()
-		restart()
-		take()
-		restart()
-	}
-	last += 1000 // of a commit in the packs that the store has never seen
-	if err := s.s.Restore(s.ctx, last, nil); err != nil {
-		s.t.Fatal(err)
-	}
-	if err := s.s.Restore(s.ctx, 1, nil); err != nil {
-		s.t.Fatal(err)
-	}
-	if err := s.s.Reindex(s.ctx); err != nil {
-		s.t.Fatal(err)
-	}
-	restart()
-	commit()
-	var wg sync.WaitGroup
-	var mu sync.Mutex
-	seen := make(map[uint64]bool)
-	for range 8 {
-		wg.Go(func() {
-			for range 10 {
-				n, err := s.s.TakeNumber(s.ctx)
-				mu.Lock()
-				if err != nil || n <= last || seen[n] {
-					s.t.Errorf("number %d, %v", n, err)
-				}
-				seen[n] = true
-				mu.Unlock()
-			}
-		})
-	}
-	wg.Wait()
-}
-
-// tooLarge: a change beyond the bound of a commit is none.
-func (s *suite) tooLarge() {
-	before := s.s.LastSeq()
-	big, m := file("", "big", 1)
-	big.Metadata = bytes.Repeat([]byte{'x'}, manifest.MaxRecord)
-	tests := map[string]func(tx manifest.Tx) error{
-		"record": func(tx manifest.Tx) error {
-			return errors.Join(tx.PutManifest(s.ctx, m), tx.PutFile(s.ctx, domain, big))
-		},
-		"commit": func(tx manifest.Tx) error {
-			for i := range manifest.MaxCommit/(manifest.MaxRecord/2) + 1 {
-				f, m := file("", fmt.Sprint(i), 1)
-				f.Metadata = big.Metadata[:manifest.MaxRecord/2]
-				if err := errors.Join(tx.PutManifest(s.ctx, m), tx.PutFile(s.ctx, domain, f)); err != nil {
-					return err
-				}
-			}
-			return nil
-		},
-	}
-	for name, fn := range tests {
-		if c, err := s.s.Update(s.ctx, fn); !errors.Is(err, manifest.ErrTooLarge) || c != nil {
-			s.t.Errorf("%s: %+v, %v", name, c, err)
-		}
-	}
-	s.restart()
-	_, err := s.s.FileByPath(s.ctx, "b", "big")
-	s.gone("what was too large", err)
-	_, err = s.s.FileByPath(s.ctx, "b", "0")
-	s.gone("a part of what was too large", err)
-	if got := s.unwritten(); len(got) != 0 || s.s.LastSeq() < before {
-		s.t.Errorf("unwritten: %d", got)
-	}
-	s.usage(manifest.Usage{})
-	// What fits is written, whatever it holds.
-	r := rand.NewChaCha8([32]byte{})
-	c := s.update(func(tx manifest.Tx) error {
-		for i := range 40 {
-			f, m := file("", fmt.Sprint(i), 1)
-			f.Metadata = make([]byte, manifest.MaxRecord-4096)
-			r.Read(f.Metadata)
-			if err := errors.Join(tx.PutManifest(s.ctx, m), tx.PutFile(s.ctx, domain, f)); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-	rs, err := c.Records()
-	if err != nil || len(rs) != 80 || c.Size() > manifest.MaxCommit {
-		s.t.Errorf("%d records of %d bytes, %v", len(rs), c.Size(), err)
-	}
-	for _, p := range c.Slots {
-		if len(p) > manifest.MaxSlot {
-			s.t.Errorf("a slot of %d bytes", len(p))
-		}
-	}
-}
-
 // counter: updates side by side are as if one after the other.
 func (s *suite) counter() {
 	f := s.add("", "f", 1)
@@ -469,24 +273,6 @@ func (s *suite) restore() {
 	_, err = s.s.Manifest(s.ctx, pm.ID)
 	s.gone("a version of what was purged", err)
 	s.usage(manifest.Usage{Files: 1, Versions: 1, Bytes: 5, Chunks: 1})
-}
-
-// homes are records alone, and survive as such.
-func (s *suite) homes() {
-	want := &manifest.Home{Bucket: "b", Move: 3, From: "x"}
-	c := s.update(func(tx manifest.Tx) error { return tx.PutHome(s.ctx, domain, want) })
-	s.restart()
-	for got, err := range s.s.Unwritten(s.ctx) {
-		if err != nil || c == nil || got.Seq != c.Seq || got.Domain != domain {
-			s.t.Fatalf("%+v, %v, want %+v", got, err, c)
-		}
-		rs, err := got.Records()
-		if err != nil || len(rs) != 1 || !reflect.DeepEqual(rs[0].Home, want) {
-			s.t.Errorf("records %+v, %v", rs, err)
-		}
-		return
-	}
-	s.t.Error("the record is not to be written")
 }
 
 // marks tell what is gone for good, also what was replayed.
@@ -552,76 +338,7 @@ func (s *suite) segments() {
 	}
 }
 
-func (s *suite) values() {
-	put := func(kind, key, value string) func(manifest.Tx) error {
-		return func(tx manifest.Tx) error { return tx.PutValue(s.ctx, kind, key, []byte(value)) }
-	}
-	keys := func(kind, prefix string) (out []string) {
-		for v, err := range s.s.Values(s.ctx, kind, prefix) {
-			if err != nil {
-				s.t.Fatal(err)
-			}
-			out = append(out, v.Key+"="+string(v.Value))
-		}
-		return out
-	}
-	seq := s.s.LastSeq()
-	for _, kv := range []string{"b2", "a", "b1", "c"} {
-		if c := s.update(put("k", kv, "1")); c != nil {
-			s.t.Errorf("a value made a commit: %+v", c)
-		}
-	}
-	s.update(put("k2", "a", "2"))
-	s.update(put("k", "a", "3"))
-	s.update(func(tx manifest.Tx) error {
-		if v, err := tx.Value(s.ctx, "k", "a"); err != nil || string(v) != "3" {
-			s.t.Errorf("in a transaction: %q, %v", v, err)
-		}
-		if err := errors.Join(tx.PutValue(s.ctx, "k", "new", nil), tx.DropValue(s.ctx, "k", "b2")); err != nil {
-			return err
-		}
-		at, err := tx.ValuesAt(s.ctx, "k", []string{"new", "b1", "b2", "a", "aa", "", "a"})
-		if got := fmt.Sprintf("%q", at); err != nil || got != `["" "1" "" "3" "" "" "3"]` || at[0] == nil || at[2] != nil || at[5] != nil {
-			s.t.Errorf("at keys, in a transaction: %s, %v", got, err)
-		}
-		var inside []string
-		for v, err := range tx.Values(s.ctx, "k", "") {
-			if err != nil {
-				return err
-			}
-			inside = append(inside, v.Key)
-		}
-		if !slices.Equal(inside, []string{"a", "b1", "c", "new"}) {
-			s.t.Errorf("values in a transaction: %q", inside)
-		}
-		return errors.Join(tx.PutValue(s.ctx, "k", "b2", []byte("1")), tx.DropValue(s.ctx, "k", "new"), tx.DropValue(s.ctx, "k", "c"))
-	})
-	failed := errors.New("failed")
-	_, err := s.s.Update(s.ctx, func(tx manifest.Tx) error {
-		return errors.Join(tx.PutValue(s.ctx, "k", "d", nil), failed)
-	})
-	if !errors.Is(err, failed) || s.s.LastSeq() != seq {
-		s.t.Errorf("%v", err)
-	}
-	s.restart()
-	many := []string{"b", "a"}
-	for i := range 1000 {
-		many = append(many, fmt.Sprint("none ", i))
-	}
-	for _, keys := range [][]string{{"b", "a", "none"}, many} { // few are looked up in another way
-		if at, err := s.s.ValuesAt(s.ctx, "k", append(keys, "b2")); err != nil || len(at) != len(keys)+1 || at[0] != nil || string(at[1]) != "3" || at[2] != nil || string(at[len(keys)]) != "1" {
-			s.t.Errorf("at %d keys: %q, %v", len(keys), at, err)
-		}
-	}
-	if got := keys("k", ""); !slices.Equal(got, []string{"a=3", "b1=1", "b2=1"}) {
-		s.t.Errorf("values %q", got)
-	}
-	if got := keys("k", "b"); !slices.Equal(got, []string{"b1=1", "b2=1"}) {
-		s.t.Errorf("values of a prefix %q", got)
-	}
-	if _, err := s.s.Value(s.ctx, "k", "c"); !errors.Is(err, fs.ErrNotExist) {
-		s.t.Errorf("a dropped value: %v", err)
-	}
+func (s *suite) buckets() {
 	s.add("", "f", 1)
 	if got, err := s.s.Buckets(s.ctx); err != nil || !slices.Equal(got, []string{"b"}) {
 		s.t.Errorf("buckets %q, %v", got, err)

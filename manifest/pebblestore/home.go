@@ -29,6 +29,25 @@ func (s rows) Homes(ctx context.Context) ([]*manifest.Home, error) {
 	return all(ctx, s, keyHome, func() *manifest.Home { return new(manifest.Home) })
 }
 
+// PutHome implements manifest.HomeChanges.
+func (t *tx) PutHome(ctx context.Context, h *manifest.Home) error {
+	old, err := t.Home(ctx, h.Bucket)
+	if err != nil {
+		return err
+	}
+	if h.Move > old.Move {
+		row := *h
+		t.domain = h.Domain
+		t.records = append(t.records, manifest.Record{Home: &row})
+	}
+	return t.put(homeKey(h.Bucket), h)
+}
+
+// RestoreHome implements manifest.HomeChanges.
+func (t *tx) RestoreHome(ctx context.Context, h *manifest.Home) error {
+	return t.put(homeKey(h.Bucket), h)
+}
+
 // DropHome implements manifest.HomeChanges.
 func (t *tx) DropHome(ctx context.Context, bucket string) error {
 	return t.b.Delete(homeKey(bucket), nil)

@@ -25,7 +25,6 @@ const (
 	keyHidden  = 'T' // bucket, file → "" for files that are not active
 	keyUsage   = 'U' // bucket → usage
 	keyOwner   = 'W' // bucket, owner → usage
-	keyValue   = 'Z' // kind, key → value
 	keyOutbox  = 'O' // number → commit whose records may not be in packs yet
 	keyNumber  = 'Q' // "" → the highest number that was given to a commit
 	keyGone    = 'X' // file or manifest → "" for those gone for good
@@ -44,6 +43,7 @@ const (
 	keyOnce     = 'i' // bucket, key → row
 	keyHome     = 'h' // bucket → row
 	keyIdentity = 'I' // name → ID
+	keyClock    = 't' // "" → the latest time believed
 	keyWriter   = 'w' // domain, writer → its begin
 	keyExpiry   = 'E' // see expiry.go
 )

@@ -160,3 +160,25 @@ func (d *DB) TrashedBefore(ctx context.Context, bucket string, before time.Time,
 	}
 	return out, nil
 }
+
+// Buckets implements manifest.Store.
+func (d *DB) Buckets(ctx context.Context) (names []string, err error) {
+	it, err := d.iter([]byte{keyUsage})
+	if err != nil {
+		return nil, fmt.Errorf("pebblestore: %w", err)
+	}
+	defer it.Close()
+	for ok := it.First(); ok; ok = it.Next() {
+		names = append(names, string(it.Key()[1:]))
+	}
+	return names, firstError(it.Error(), ctx.Err())
+}
+
+func firstError(errs ...error) error {
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}

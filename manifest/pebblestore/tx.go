@@ -198,13 +198,6 @@ func (t *tx) drop(m *manifest.Manifest) error {
 	return t.b.Set(goneKey(m.ID), nil, nil)
 }
 
-func (t *tx) PutHome(ctx context.Context, domain string, h *manifest.Home) error {
-	row := *h
-	t.domain = domain
-	t.records = append(t.records, manifest.Record{Home: &row})
-	return nil
-}
-
 func (t *tx) Purge(ctx context.Context, domain string, id manifest.FileID) error {
 	f, err := t.File(ctx, id)
 	if err != nil {

@@ -32,13 +32,18 @@ func (t *tx) PutHome(ctx context.Context, h *manifest.Home) error {
 	if err != nil {
 		return err
 	}
-	p, err := h.AppendBinary(nil)
-	if err != nil {
-		return err
-	}
 	if h.Move > old.Move {
 		row := *h
 		t.records = append(t.records, manifest.Record{Home: &row})
+	}
+	return t.RestoreHome(ctx, h)
+}
+
+// RestoreHome implements manifest.HomeChanges.
+func (t *tx) RestoreHome(ctx context.Context, h *manifest.Home) error {
+	p, err := h.AppendBinary(nil)
+	if err != nil {
+		return err
 	}
 	_, err = t.c.exec(ctx, `INSERT INTO cairn_homes VALUES ($1, $2) ON CONFLICT (bucket) DO UPDATE SET row = excluded.row`, raw(h.Bucket), p)
 	return err

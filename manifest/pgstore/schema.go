@@ -102,6 +102,10 @@ CREATE TABLE IF NOT EXISTS cairn_outbox (
 	size   int8 NOT NULL,
 	slots  bytea[] NOT NULL
 );
+CREATE TABLE IF NOT EXISTS cairn_clock (
+	id     int4 PRIMARY KEY,
+	latest int8 NOT NULL
+);
 CREATE TABLE IF NOT EXISTS cairn_identities (
 	name bytea PRIMARY KEY,
 	id   bytea NOT NULL

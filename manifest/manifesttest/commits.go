@@ -1,0 +1,206 @@
+package manifesttest
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"reflect"
+	"slices"
+	"sync"
+
+	"github.com/cairn-store/cairn/manifest"
+)
+
+func (s *suite) unwritten() (seqs []uint64) {
+	s.t.Helper()
+	for c, err := range s.s.Unwritten(s.ctx) {
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		seqs = append(seqs, c.Seq)
+	}
+	return seqs
+}
+
+func (s *suite) outbox() {
+	var cs []*manifest.Commit
+	for _, name := range []string{"a", "b", "c"} {
+		f, m := file("", name, 1)
+		cs = append(cs, s.update(func(tx manifest.Tx) error {
+			if err := tx.PutManifest(s.ctx, m); err != nil {
+				return err
+			}
+			return tx.PutFile(s.ctx, domain, f)
+		}))
+	}
+	first := cs[0].Seq
+	rs, err := cs[0].Records()
+	if cs[1].Seq <= first || cs[2].Seq <= cs[1].Seq || s.s.LastSeq() != cs[2].Seq || cs[1].Prev != first || cs[2].Prev != cs[1].Seq ||
+		err != nil || len(rs) != 2 || cs[0].Domain != domain {
+		s.t.Errorf("commits %+v", cs)
+	}
+	if err := s.s.Written(s.ctx, cs[1]); err != nil {
+		s.t.Fatal(err)
+	}
+	s.restart()
+	got := s.unwritten()
+	if !slices.Contains(got, first) || !slices.Contains(got, cs[2].Seq) || !slices.IsSorted(got) {
+		s.t.Errorf("unwritten after a restart: %d", got)
+	}
+	for c, err := range s.s.Unwritten(s.ctx) { // as Update returned it
+		if err != nil || c.Seq == first && !reflect.DeepEqual(c, cs[0]) {
+			s.t.Errorf("%+v came back as %+v, %v", cs[0], c, err)
+		}
+	}
+	if s.s.LastSeq() < cs[2].Seq {
+		s.t.Errorf("numbers are given twice: the last is %d", s.s.LastSeq())
+	}
+	for _, c := range cs {
+		if err := s.s.Written(s.ctx, c); err != nil {
+			s.t.Fatal(err)
+		}
+	}
+	if got := s.unwritten(); len(got) != 0 {
+		s.t.Errorf("unwritten: %d", got)
+	}
+}
+
+// numbers are never given twice, whatever takes them and however the store ends.
+func (s *suite) numbers() {
+	last, lastCommit := s.s.LastSeq(), s.s.LastSeq()
+	given := func(seq uint64) {
+		s.t.Helper()
+		if seq <= last {
+			s.t.Errorf("number %d is given after %d", seq, last)
+		}
+		last = seq
+	}
+	commit := func() {
+		s.t.Helper()
+		f, m := file("", fmt.Sprint("f", last), 1)
+		c := s.update(func(tx manifest.Tx) error {
+			return errors.Join(tx.PutManifest(s.ctx, m), tx.PutFile(s.ctx, domain, f))
+		})
+		if c.Prev != lastCommit {
+			s.t.Errorf("commit %d follows commit %d, it says %d", c.Seq, lastCommit, c.Prev)
+		}
+		given(c.Seq)
+		if lastCommit = c.Seq; s.s.LastSeq() != last {
+			s.t.Errorf("the last commit is %d, want %d", s.s.LastSeq(), last)
+		}
+		if err := s.s.Written(s.ctx, c); err != nil { // nothing is left in the outbox
+			s.t.Fatal(err)
+		}
+	}
+	take := func() {
+		s.t.Helper()
+		n, err := s.s.TakeNumber(s.ctx)
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		given(n)
+	}
+	restart := func() {
+		s.restart()
+		if lastCommit = s.s.LastSeq(); lastCommit < last {
+			s.t.Errorf("the last commit is %d, number %d was given", lastCommit, last)
+		}
+	}
+	for range 2 {
+		commit()
+		take()
+		take()
+		commit()
+		restart()
+		take()
+		restart()
+	}
+	last += 1000 // of a commit in the packs that the store has never seen
+	if err := s.s.Restore(s.ctx, last, nil); err != nil {
+		s.t.Fatal(err)
+	}
+	if err := s.s.Restore(s.ctx, 1, nil); err != nil {
+		s.t.Fatal(err)
+	}
+	if err := s.s.Reindex(s.ctx); err != nil {
+		s.t.Fatal(err)
+	}
+	restart()
+	commit()
+	var wg sync.WaitGroup
+	var mu sync.Mutex
+	seen := make(map[uint64]bool)
+	for range 8 {
+		wg.Go(func() {
+			for range 10 {
+				n, err := s.s.TakeNumber(s.ctx)
+				mu.Lock()
+				if err != nil || n <= last || seen[n] {
+					s.t.Errorf("number %d, %v", n, err)
+				}
+				seen[n] = true
+				mu.Unlock()
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// tooLarge: a change beyond the bound of a commit is none.
+func (s *suite) tooLarge() {
+	before := s.s.LastSeq()
+	big, m := file("", "big", 1)
+	big.Metadata = bytes.Repeat([]byte{'x'}, manifest.MaxRecord)
+	tests := map[string]func(tx manifest.Tx) error{
+		"record": func(tx manifest.Tx) error {
+			return errors.Join(tx.PutManifest(s.ctx, m), tx.PutFile(s.ctx, domain, big))
+		},
+		"commit": func(tx manifest.Tx) error {
+			for i := range manifest.MaxCommit/(manifest.MaxRecord/2) + 1 {
+				f, m := file("", fmt.Sprint(i), 1)
+				f.Metadata = big.Metadata[:manifest.MaxRecord/2]
+				if err := errors.Join(tx.PutManifest(s.ctx, m), tx.PutFile(s.ctx, domain, f)); err != nil {
+					return err
+				}
+			}
+			return nil
+		},
+	}
+	for name, fn := range tests {
+		if c, err := s.s.Update(s.ctx, fn); !errors.Is(err, manifest.ErrTooLarge) || c != nil {
+			s.t.Errorf("%s: %+v, %v", name, c, err)
+		}
+	}
+	s.restart()
+	_, err := s.s.FileByPath(s.ctx, "b", "big")
+	s.gone("what was too large", err)
+	_, err = s.s.FileByPath(s.ctx, "b", "0")
+	s.gone("a part of what was too large", err)
+	if got := s.unwritten(); len(got) != 0 || s.s.LastSeq() < before {
+		s.t.Errorf("unwritten: %d", got)
+	}
+	s.usage(manifest.Usage{})
+	// What fits is written, whatever it holds.
+	r := rand.NewChaCha8([32]byte{})
+	c := s.update(func(tx manifest.Tx) error {
+		for i := range 40 {
+			f, m := file("", fmt.Sprint(i), 1)
+			f.Metadata = make([]byte, manifest.MaxRecord-4096)
+			r.Read(f.Metadata)
+			if err := errors.Join(tx.PutManifest(s.ctx, m), tx.PutFile(s.ctx, domain, f)); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	rs, err := c.Records()
+	if err != nil || len(rs) != 80 || c.Size() > manifest.MaxCommit {
+		s.t.Errorf("%d records of %d bytes, %v", len(rs), c.Size(), err)
+	}
+	for _, p := range c.Slots {
+		if len(p) > manifest.MaxSlot {
+			s.t.Errorf("a slot of %d bytes", len(p))
+		}
+	}
+}
