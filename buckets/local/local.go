@@ -19,6 +19,7 @@ import (
 	"github.com/cairn-store/cairn/buckets"
 	"github.com/cairn-store/cairn/cas"
 	"github.com/cairn-store/cairn/cas/diskcache"
+	"github.com/cairn-store/cairn/manifest"
 	"github.com/cairn-store/cairn/manifest/pebblestore"
 )
 
@@ -56,6 +57,18 @@ type Options struct {
 	// DiskFS and MetaFS replace the operating system's files, for tests.
 	DiskFS diskbackend.FS
 	MetaFS pebblestore.FS
+
+	// openMeta opens another database than the one in dir, for tests.
+	openMeta func(ctx context.Context, dir string, mustExist bool) (Database, error)
+}
+
+// A Database keeps the metadata of a store.
+type Database interface {
+	manifest.Store
+	Index(domain string) cas.Index
+	// Domains returns the names of the domains that packs are known of.
+	Domains() ([]string, error)
+	Close() error
 }
 
 var (
@@ -111,7 +124,7 @@ func demo(domain string) buckets.Policy {
 type parts struct {
 	opts    Options
 	dir     string
-	meta    *pebblestore.DB
+	meta    Database
 	domains []*domain // in order of names
 }
 

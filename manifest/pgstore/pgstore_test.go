@@ -7,6 +7,8 @@ import (
 	"github.com/cairn-store/cairn/cas"
 	"github.com/cairn-store/cairn/cas/castest"
 	"github.com/cairn-store/cairn/internal/pgtest"
+	"github.com/cairn-store/cairn/manifest"
+	"github.com/cairn-store/cairn/manifest/manifesttest"
 	"github.com/cairn-store/cairn/manifest/pgstore"
 )
 
@@ -41,5 +43,19 @@ func TestIndex(t *testing.T) {
 				t.Fatal(err)
 			}
 		},
+	})
+}
+
+func TestStore(t *testing.T) {
+	var d *pgstore.DB
+	var url string
+	manifesttest.Run(t, func(t *testing.T) manifest.Store {
+		url = pgtest.Database(t)
+		d = open(t, url)
+		return manifesttest.Untyped(d, "x")
+	}, func(t *testing.T, _ manifest.Store) manifest.Store {
+		d.Close()
+		d = open(t, url)
+		return manifesttest.Untyped(d, "x")
 	})
 }
