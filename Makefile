@@ -18,7 +18,7 @@ VERSITYGW := $(TOOLS)/versitygw-$(VERSITYGW_VERSION)/versitygw
 POSTGRES = $(or $(CAIRN_POSTGRES),$(shell dirname $$(readlink -f $$(command -v postgres || ls -v /usr/lib/postgresql/*/bin/postgres 2>/dev/null | tail -n 1) /dev/null | head -n 1)))
 NGINX = $(shell PATH=$$PATH:/usr/sbin command -v nginx)
 
-.PHONY: all build run check test soak vet cross fmt nginx postgres clean
+.PHONY: all build run check test soak fuzz vet cross fmt nginx postgres clean
 
 all: build
 
@@ -60,6 +60,17 @@ soak: build nginx postgres $(VERSITYGW) $(CLIENTS)
 	@command -v chromium >/dev/null || { apt-get update && apt-get install -y --no-install-recommends chromium; }
 	CAIRN_CLIENTS=1 CAIRN_NGINX=$(NGINX) CAIRN_POSTGRES=$(POSTGRES) CAIRN_BROWSER=$$(command -v chromium) CAIRN_VERSITYGW=$(VERSITYGW) CAIRN_SOAK=$${CAIRN_SOAK:-20} $(GO) test -count=1 -timeout 60m ./...
 	api/client/js/check.sh soak
+	$(MAKE) fuzz
+
+# Every fuzz target for so long; what they find stays beside the tests.
+FUZZTIME ?= 10m
+fuzz:
+	@for dir in $$($(GO) list -f '{{.Dir}}' ./...); do \
+		for name in $$(grep -hos '^func Fuzz[A-Za-z0-9]*' $$dir/*_test.go | cut -d' ' -f2); do \
+			echo "fuzz $$name in $$dir for $(FUZZTIME)"; \
+			$(GO) test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) $$dir || exit 1; \
+		done; \
+	done
 
 # An S3 service for the tests, built once.
 $(VERSITYGW):
