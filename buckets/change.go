@@ -209,20 +209,28 @@ func (b *Bucket) Undelete(ctx context.Context, id string) (*File, error) {
 }
 
 // Purge removes the file id (f_…), trashed or not, and all its versions for
-// good.
+// good. Of a file of more than a thousand versions the oldest go first, in
+// changes of their own: should Purge fail between them, the others are left.
 func (b *Bucket) Purge(ctx context.Context, id string, opts *DeleteOptions) error {
 	_, err := b.purge(ctx, id, opts.ifMatch(), &GetOptions{Trashed: true})
 	return err
 }
 
 func (b *Bucket) purge(ctx context.Context, id, ifMatch string, opts *GetOptions) (out *File, err error) {
-	err = b.row(ctx, &Request{Op: OpDelete}, id, ifMatch, opts, func(tx manifest.Tx, f *manifest.File, m *manifest.Manifest) error {
-		out = b.file(f, m)
-		out.State = Purged
-		return tx.Purge(ctx, b.domain(), f.ID)
-	})
-	if err != nil {
-		return nil, err
+	for more := true; more; {
+		var f0 *File // as it is before
+		err := b.row(ctx, &Request{Op: OpDelete}, id, ifMatch, opts, func(tx manifest.Tx, f *manifest.File, m *manifest.Manifest) (err error) {
+			f0 = b.file(f, m)
+			more, err = b.purgeSome(ctx, tx, f)
+			return err
+		})
+		if err != nil {
+			return nil, err
+		}
+		if out == nil {
+			out = f0
+			out.State = Purged
+		}
 	}
 	return out, nil
 }

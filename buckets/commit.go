@@ -127,7 +127,7 @@ func (b *Bucket) addVersion(ctx context.Context, tx manifest.Tx, f *manifest.Fil
 	if err := tx.PutManifest(ctx, m); err != nil {
 		return err
 	}
-	if err := b.b.Versions.prune(ctx, tx, f, b.s.removalTime()); err != nil {
+	if _, _, err := b.b.Versions.prune(ctx, tx, f, 0, b.s.removalTime()); err != nil {
 		return err
 	}
 	return b.b.Limits.checkQuota(ctx, tx, f.Bucket, f.Owner, f.TotalSize-before)

@@ -14,32 +14,48 @@ import (
 
 func (v *Versions) keepAll() bool { return !v.Off && v.Keep == 0 && v.KeepFor == 0 }
 
-// prune removes, for good, the versions of f that the policy does not keep.
-// It changes f, which the caller writes.
-func (v *Versions) prune(ctx context.Context, tx manifest.Tx, f *manifest.File, now time.Time) error {
-	if v.keepAll() || f.Versions < 2 {
-		return nil
+// maxRows is how many rows one transaction removes at most. What is left over
+// waits for the next: a commit's for the next sweep.
+const maxRows = 1000
+
+// prune removes, for good, versions of f that the policy does not keep, oldest
+// first; it keeps none up to the number above. It changes f, which the caller
+// writes, and returns the highest number that it has removed. more tells that
+// there may be others.
+func (v *Versions) prune(ctx context.Context, tx manifest.Tx, f *manifest.File, above uint64, now time.Time) (last uint64, more bool, err error) {
+	keep := uint64(v.Keep)
+	if v.Off {
+		keep = 1
 	}
-	var drop []*manifest.Manifest
-	n := 0
-	var replaced time.Time // when the version at hand was
-	for m, err := range tx.Versions(ctx, f.ID) {
+	excess := uint64(0)
+	if keep > 0 && f.Versions > keep {
+		excess = f.Versions - keep
+	}
+	last = above
+	if v.keepAll() || f.Versions < 2 || excess == 0 && v.KeepFor == 0 {
+		return last, false, nil
+	}
+	const page = 100
+	for n := 0; ; {
+		ms, err := tx.OldVersions(ctx, f.ID, last, page+1) // each with the one that replaced it
 		if err != nil {
-			return err
+			return last, false, err
 		}
-		n++
-		if n > 1 && (v.Off || v.Keep > 0 && n > v.Keep || v.KeepFor > 0 && now.Sub(replaced) > v.KeepFor) {
-			drop = append(drop, m)
+		for i := range len(ms) - 1 {
+			old := excess > 0 || v.KeepFor > 0 && now.Sub(ms[i+1].CreatedAt) > v.KeepFor
+			if !old || n == maxRows {
+				return last, old, nil
+			}
+			if err := tx.DropManifest(ctx, ms[i].ID); err != nil {
+				return last, false, err
+			}
+			dropVersion(f, ms[i])
+			last, n, excess = ms[i].Version, n+1, max(excess, 1)-1
 		}
-		replaced = m.CreatedAt
+		if len(ms) <= page {
+			return last, false, nil
+		}
 	}
-	for _, m := range drop {
-		if err := tx.DropManifest(ctx, m.ID); err != nil {
-			return err
-		}
-		dropVersion(f, m)
-	}
-	return nil
 }
 
 // Swept counts what Sweep removed.
@@ -108,15 +124,20 @@ func (b *Bucket) sweepTrash(ctx context.Context, done *Swept) error {
 			continue
 		}
 		purged := false
-		err := b.s.update(ctx, func(tx manifest.Tx) error {
-			f, err := tx.File(ctx, f.ID)
-			if purged = err == nil && due(f); !purged {
-				return notGone(err)
+		for more := true; more; {
+			err := b.s.update(ctx, func(tx manifest.Tx) error {
+				more, purged = false, false
+				f, err := tx.File(ctx, f.ID)
+				if err != nil || !due(f) {
+					return notGone(err)
+				}
+				more, err = b.purgeSome(ctx, tx, f)
+				purged = !more
+				return err
+			})
+			if err != nil {
+				return err
 			}
-			return tx.Purge(ctx, b.domain(), f.ID)
-		})
-		if err != nil {
-			return err
 		}
 		if purged {
 			done.Files++
@@ -138,27 +159,56 @@ func (b *Bucket) sweepVersions(ctx context.Context, done *Swept) error {
 		if f.Versions < 2 || !v.Off && f.Versions <= uint64(v.Keep) && v.KeepFor == 0 {
 			continue
 		}
-		var dropped uint64
+		n, err := b.pruneFile(ctx, f.ID)
+		if done.Versions += n; err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// pruneFile prunes a file, in as many transactions as it takes.
+func (b *Bucket) pruneFile(ctx context.Context, id manifest.FileID) (dropped int64, err error) {
+	for above, more := uint64(0), true; more; {
+		var last, n uint64
 		err := b.s.update(ctx, func(tx manifest.Tx) error {
-			f, err := tx.File(ctx, f.ID)
+			last, more, n = above, false, 0
+			f, err := tx.File(ctx, id)
 			if err != nil {
 				return notGone(err)
 			}
 			before := f.Versions
-			if err := v.prune(ctx, tx, f, b.s.removalTime()); err != nil {
+			last, more, err = b.b.Versions.prune(ctx, tx, f, above, b.s.removalTime())
+			if n = before - f.Versions; err != nil || n == 0 {
 				return err
-			}
-			if dropped = before - f.Versions; dropped == 0 {
-				return nil
 			}
 			return tx.PutFile(ctx, b.domain(), f)
 		})
 		if err != nil {
-			return err
+			return dropped, err
 		}
-		done.Versions += int64(dropped)
+		above, dropped = last, dropped+int64(n)
 	}
-	return nil
+	return dropped, nil
+}
+
+// purgeSome removes f for good or, if it has more versions than one transaction
+// removes, the oldest of them: then more is left to do.
+func (b *Bucket) purgeSome(ctx context.Context, tx manifest.Tx, f *manifest.File) (more bool, err error) {
+	if f.Versions <= maxRows {
+		return false, tx.Purge(ctx, b.domain(), f.ID)
+	}
+	ms, err := tx.OldVersions(ctx, f.ID, 0, maxRows)
+	if err != nil {
+		return false, err
+	}
+	for _, m := range ms {
+		if err := tx.DropManifest(ctx, m.ID); err != nil {
+			return false, err
+		}
+		dropVersion(f, m)
+	}
+	return true, tx.PutFile(ctx, b.domain(), f)
 }
 
 func notGone(err error) error {

@@ -15,6 +15,9 @@ type Files interface {
 	Version(ctx context.Context, file FileID, n uint64) (*Manifest, error)
 	// Versions yields the versions of a file, newest first.
 	Versions(ctx context.Context, file FileID) iter.Seq2[*Manifest, error]
+	// OldVersions returns the n oldest versions of a file, or fewer if there are
+	// no more, of those whose number is above one, oldest first.
+	OldVersions(ctx context.Context, file FileID, above uint64, n int) ([]*Manifest, error)
 
 	// Usage sums up a bucket, exactly; OwnerUsage, the files in it of one
 	// owner.

@@ -66,6 +66,54 @@ func (s *suite) outbox() {
 	}
 }
 
+// oldVersions come oldest first, as many as are asked for.
+func (s *suite) oldVersions() {
+	f := s.add("", "f", 1)
+	s.add("", "g", 1)
+	s.update(func(tx manifest.Tx) error {
+		for n := uint64(2); n <= 600; n++ {
+			_, m := file("", "f", int64(n))
+			m.File, m.Version = f.ID, n
+			f.Current, f.LastVersion, f.Versions = m.ID, n, n
+			if err := tx.PutManifest(s.ctx, m); err != nil {
+				return err
+			}
+		}
+		return tx.PutFile(s.ctx, domain, f)
+	})
+	s.restart()
+	check := func(r manifest.Rows, after uint64, n int, want ...uint64) {
+		s.t.Helper()
+		ms, err := r.OldVersions(s.ctx, f.ID, after, n)
+		var got []uint64
+		for _, m := range ms {
+			got = append(got, m.Version)
+		}
+		if err != nil || !slices.Equal(got, want) {
+			s.t.Errorf("%d versions after %d: %d, %v, want %d", n, after, got, err, want)
+		}
+	}
+	check(s.s, 0, 2, 1, 2)
+	check(s.s, 255, 3, 256, 257, 258)
+	check(s.s, 598, 5, 599, 600)
+	check(s.s, 600, 5)
+	check(s.s, 1<<64-1, 5)
+	check(s.s, 0, 0)
+	s.update(func(tx manifest.Tx) error {
+		ms, err := tx.OldVersions(s.ctx, f.ID, 0, 2)
+		if err != nil {
+			return err
+		}
+		if err := tx.DropManifest(s.ctx, ms[0].ID); err != nil {
+			return err
+		}
+		check(tx, 0, 2, 2, 3)
+		f.Versions--
+		return tx.PutFile(s.ctx, domain, f)
+	})
+	check(s.s, 0, 1, 2)
+}
+
 // numbers are never given twice, whatever takes them and however the store ends.
 func (s *suite) numbers() {
 	last, lastCommit := s.s.LastSeq(), s.s.LastSeq()

@@ -24,7 +24,7 @@ func Run(t *testing.T, open func(t *testing.T) manifest.Store, reopen func(t *te
 	for name, test := range map[string]func(*suite){
 		"Rows": (*suite).rows, "Conflict": (*suite).conflict, "Rollback": (*suite).rollback, "Listing": (*suite).listing,
 		"Outbox": (*suite).outbox, "Counter": (*suite).counter, "Restore": (*suite).restore, "Segments": (*suite).segments,
-		"Numbers": (*suite).numbers, "TooLarge": (*suite).tooLarge,
+		"OldVersions": (*suite).oldVersions, "Numbers": (*suite).numbers, "TooLarge": (*suite).tooLarge,
 		"Buckets": (*suite).buckets, "Clock": (*suite).clock, "Homes": (*suite).homes, "Marks": (*suite).marks,
 		"Uploads": (*suite).uploads, "UploadEnds": (*suite).uploadEnds, "UploadLists": (*suite).uploadLists,
 		"UploadSweep": (*suite).uploadSweep, "WhileYielding": (*suite).whileYielding, "Grants": (*suite).grants,

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"iter"
+	"math"
 
 	"github.com/cockroachdb/pebble/v2"
 
@@ -80,6 +81,28 @@ func (s rows) Versions(ctx context.Context, file manifest.FileID) iter.Seq2[*man
 			yield(nil, fmt.Errorf("pebblestore: %w", err))
 		}
 	}
+}
+
+func (s rows) OldVersions(ctx context.Context, file manifest.FileID, above uint64, n int) (ms []*manifest.Manifest, err error) {
+	if above == math.MaxUint64 {
+		return nil, nil
+	}
+	it, err := s.r.NewIter(&pebble.IterOptions{LowerBound: versionKey(file, above+1), UpperBound: after(append([]byte{keyVersion}, file...))})
+	if err != nil {
+		return nil, fmt.Errorf("pebblestore: %w", err)
+	}
+	defer it.Close()
+	for ok := it.First(); ok && len(ms) < n; ok = it.Next() {
+		m, err := s.Manifest(ctx, manifest.VersionID(it.Value()))
+		if err != nil {
+			return nil, err
+		}
+		ms = append(ms, m)
+	}
+	if err := it.Error(); err != nil {
+		return nil, fmt.Errorf("pebblestore: %w", err)
+	}
+	return ms, nil
 }
 
 func (s rows) Usage(ctx context.Context, bucket string) (manifest.Usage, error) {

@@ -66,6 +66,16 @@ func (s rows) Versions(ctx context.Context, file manifest.FileID) iter.Seq2[*man
 	return named("versions of "+string(file), l.each(ctx, s.c))
 }
 
+func (s rows) OldVersions(ctx context.Context, file manifest.FileID, above uint64, n int) ([]*manifest.Manifest, error) {
+	ms, err := collect(ctx, s.c, decode[manifest.Manifest],
+		`SELECT row FROM cairn_versions WHERE file = $1 AND version > $2 ORDER BY version LIMIT $3`,
+		raw(file), int64(min(above, math.MaxInt64)), n)
+	if err != nil {
+		return nil, fmt.Errorf("pgstore: versions of %s: %w", file, err)
+	}
+	return ms, nil
+}
+
 func (s rows) Usage(ctx context.Context, bucket string) (manifest.Usage, error) {
 	return s.usage(ctx, bucket, true, "")
 }

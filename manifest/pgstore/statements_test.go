@@ -258,6 +258,7 @@ func (w *world) changes(ctx context.Context, d *pgstore.DB) []call {
 func (w *world) reads(ctx context.Context, d *pgstore.DB) []call {
 	return []call{
 		{"versions", func() error { return drain(d.Versions(ctx, w.file.ID)) }},
+		{"old versions", func() error { return without(d.OldVersions(ctx, w.file.ID, 1, w.rows)) }},
 		{"list", func() error { return drain(d.List(ctx, w.bucket, &manifest.Range{Prefix: "o"})) }},
 		{"trash", func() error { return drain(d.List(ctx, w.bucket, &manifest.Range{State: manifest.Trashed})) }},
 		{"all rows", func() error { return drain(d.AllRows(ctx, w.bucket)) }},
