@@ -2,6 +2,7 @@ package manifest_test
 
 import (
 	"bytes"
+	"encoding/binary"
 	"flag"
 	"fmt"
 	"os"
@@ -117,7 +118,9 @@ func TestGoldenSegment(t *testing.T) {
 	c := s.list(t, slices.Concat(fixedRefs(300), slices.Repeat(fixedRefs(1), 300)))
 	names := map[byte]string{0: "segment-leaf", 1: "segment-top"}
 	for d, p := range s.m {
-		level := p[4]
+		// The level stands behind the length of the body.
+		_, n := binary.Uvarint(p[2:])
+		level := p[2+n]
 		if d != c.Top && level == 1 || names[level] == "" || level == 0 && d != lastLeaf(t, s, c) {
 			continue
 		}

@@ -53,6 +53,7 @@ var allowed = map[string][]string{
 	"bench":                 {},
 	"internal/arch":         {},
 	"internal/crashfs":      {"backend/diskbackend"},
+	"internal/formattest":   {},
 	"internal/pgtest":       {},
 	"internal/s3test":       {"backend/s3backend"},
 }
