@@ -6,7 +6,8 @@ import (
 	"github.com/cairn-store/cairn/manifest"
 )
 
-// maxSwept is how many rows one transaction of a sweep removes.
+// maxSwept is how many rows one transaction removes at most. What is left over
+// waits for the next: a commit leaves it to the sweep.
 const maxSwept = 1000
 
 // keepAll runs a transaction that removes at most maxSwept rows until there are

@@ -14,10 +14,6 @@ import (
 
 func (v *Versions) keepAll() bool { return !v.Off && v.Keep == 0 && v.KeepFor == 0 }
 
-// maxRows is how many rows one transaction removes at most. What is left over
-// waits for the next: a commit's for the next sweep.
-const maxRows = 1000
-
 // prune removes, for good, versions of f that the policy does not keep, oldest
 // first; it keeps none up to the number above. It changes f, which the caller
 // writes, and returns the highest number that it has removed. more tells that
@@ -43,7 +39,7 @@ func (v *Versions) prune(ctx context.Context, tx manifest.Tx, f *manifest.File, 
 		}
 		for i := range len(ms) - 1 {
 			old := excess > 0 || v.KeepFor > 0 && now.Sub(ms[i+1].CreatedAt) > v.KeepFor
-			if !old || n == maxRows {
+			if !old || n == maxSwept {
 				return last, old, nil
 			}
 			if err := tx.DropManifest(ctx, ms[i].ID); err != nil {
@@ -195,10 +191,10 @@ func (b *Bucket) pruneFile(ctx context.Context, id manifest.FileID) (dropped int
 // purgeSome removes f for good or, if it has more versions than one transaction
 // removes, the oldest of them: then more is left to do.
 func (b *Bucket) purgeSome(ctx context.Context, tx manifest.Tx, f *manifest.File) (more bool, err error) {
-	if f.Versions <= maxRows {
+	if f.Versions <= maxSwept {
 		return false, tx.Purge(ctx, b.domain(), f.ID)
 	}
-	ms, err := tx.OldVersions(ctx, f.ID, 0, maxRows)
+	ms, err := tx.OldVersions(ctx, f.ID, 0, maxSwept)
 	if err != nil {
 		return false, err
 	}
