@@ -41,8 +41,8 @@ func (s *Store) bind(ctx context.Context, policies map[string]Policy) error {
 	err := s.tie(ctx, policies, func(ctx context.Context, fn func(tx manifest.Tx) error) error {
 		return s.applyValues(ctx, func(tx manifest.Tx) error { return cmp.Or(fn(tx), errNotNow) })
 	})
-	if errors.Is(err, errNotNow) {
-		return nil
+	if errors.Is(err, errNotNow) || errors.Is(wrapSpace(err), ErrNoSpace) {
+		return nil // where there is no space not even a transaction begins
 	}
 	return err
 }

@@ -1,6 +1,7 @@
 package buckets
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -79,7 +80,7 @@ func (s *Store) finish(ctx context.Context, seq uint64) error {
 		s.log.Error("changes are refused, reads go on", "reason", s.gate.reason)
 		return nil
 	}
-	err := wrapSpace(s.catchUp(ctx, seq))
+	err := wrapSpace(cmp.Or(s.catchUp(ctx, seq), s.meta.Ready()))
 	if errors.Is(err, ErrNoSpace) {
 		s.log.Error("changes are refused until there is space, reads go on", "reason", err)
 		s.gate.behind, s.gate.upTo, s.gate.retried = err, seq, time.Now()

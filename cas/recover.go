@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/cairn-store/cairn/backend"
 	"github.com/cairn-store/cairn/cas/pack"
 )
 
@@ -90,6 +91,10 @@ func (s *Store) adopt(ctx context.Context, p PackEntry, size int64) (*openPack, 
 	o.entry = *entry
 	if entry.Size > p.Size || entry.Sealed {
 		err = s.ix.Apply(ctx, change)
+	}
+	if errors.Is(err, backend.ErrNoSpace) { // it can be read; whoever opens it with space adopts the rest
+		s.log.Warn("no space to index the end of an unsealed pack", "pack", p.ID, "err", err)
+		return nil, nil
 	}
 	if torn || entry.Sealed {
 		return nil, err

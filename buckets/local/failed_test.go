@@ -10,6 +10,7 @@ import (
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
+	"github.com/cairn-store/cairn/buckets"
 	"github.com/cairn-store/cairn/manifest/pebblestore"
 )
 
@@ -99,6 +100,68 @@ func TestFailedMetadata(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := b.Put(t.Context(), "again", strings.NewReader("again"), nil); err != nil {
+		t.Error(err)
+	}
+}
+
+// A fullFS has no space for files while full is set.
+type fullFS struct {
+	vfs.FS
+	full atomic.Bool
+}
+
+func (f *fullFS) Create(name string, c vfs.DiskWriteCategory) (vfs.File, error) {
+	if f.full.Load() {
+		return nil, syscall.ENOSPC
+	}
+	return f.FS.Create(name, c)
+}
+
+// A store whose metadata lies on a full disk opens: it serves reads, refuses
+// changes, and takes them when it is opened with space.
+func TestOpenOnFullDisk(t *testing.T) {
+	dir, fs := t.TempDir(), &fullFS{FS: vfs.Default}
+	opts := &Options{MetaFS: fs}
+	open := func() (*buckets.Store, *buckets.Bucket) {
+		t.Helper()
+		s, err := Open(t.Context(), dir, opts)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := s.Bucket("demo")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s, b
+	}
+	put := func(b *buckets.Bucket, name string) error {
+		_, err := b.Put(t.Context(), name, strings.NewReader(name), nil)
+		return err
+	}
+	s, b := open()
+	if err := errors.Join(put(b, "before"), s.Close()); err != nil {
+		t.Fatal(err)
+	}
+	fs.full.Store(true)
+	s, b = open()
+	n := 0
+	for f, err := range b.List(t.Context(), nil) {
+		if n++; err != nil || f.Name != "before" {
+			t.Errorf("%+v, %v", f, err)
+		}
+	}
+	if n != 1 {
+		t.Errorf("%d files", n)
+	}
+	if err := put(b, "during"); !errors.Is(err, buckets.ErrNoSpace) || !errors.Is(s.Ready(t.Context()), buckets.ErrNoSpace) {
+		t.Errorf("put: %v, ready: %v", err, s.Ready(t.Context()))
+	}
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+	fs.full.Store(false)
+	s, b = open()
+	if err := errors.Join(put(b, "after"), s.Ready(t.Context()), s.Close()); err != nil {
 		t.Error(err)
 	}
 }
