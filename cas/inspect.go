@@ -40,14 +40,13 @@ func (s *Store) Inspect(ctx context.Context, p PackEntry) (*PackInfo, error) {
 }
 
 func (s *Store) inspect(ctx context.Context, p PackEntry) (*PackInfo, error) {
-	info := &PackInfo{PackEntry: PackEntry{ID: p.ID, Size: p.Size}}
-	from := s.reader(p.ID)
-	h, err := pack.ReadHeader(ctx, from, p.ID, p.Size)
-	if err != nil && err != pack.ErrPack {
-		return nil, err
+	var from pack.Reader = s.reader(p.ID)
+	if s.remote && p.Size <= SmallPack {
+		from = &packView{r: s.reader(p.ID), size: p.Size}
 	}
-	if h != nil {
-		info.Header, info.Writer, info.Serial = h, h.Writer, h.Serial
+	info, err := readInfo(ctx, from, p)
+	if err != nil {
+		return nil, err
 	}
 	foot, err := pack.ReadFooter(ctx, from, p.ID, p.Size)
 	if err == pack.ErrFooter {
@@ -60,8 +59,7 @@ func (s *Store) inspect(ctx context.Context, p PackEntry) (*PackInfo, error) {
 		if err != nil {
 			return err
 		}
-		_, last, _ := f.Commits()
-		info.LastCommit = max(info.LastCommit, last)
+		info.note(f)
 		info.Frames = append(info.Frames, f)
 		return nil
 	}
@@ -81,6 +79,30 @@ func (s *Store) inspect(ctx context.Context, p PackEntry) (*PackInfo, error) {
 		}
 	}
 	return info, nil
+}
+
+// SmallPack is the size up to which Inspect reads a pack of a remote backend
+// whole: one request, for little more than header and footer. Its Frames hold
+// those bytes.
+const SmallPack = 64 << 10
+
+// readInfo reads what a pack says of itself first.
+func readInfo(ctx context.Context, from pack.Reader, p PackEntry) (*PackInfo, error) {
+	info := &PackInfo{PackEntry: PackEntry{ID: p.ID, Size: p.Size}}
+	h, err := pack.ReadHeader(ctx, from, p.ID, p.Size)
+	if err != nil && err != pack.ErrPack {
+		return nil, err
+	}
+	if h != nil {
+		info.Header, info.Writer, info.Serial = h, h.Writer, h.Serial
+	}
+	return info, nil
+}
+
+// note learns from a frame of the pack.
+func (i *PackInfo) note(f *Frame) {
+	_, last, _ := f.Commits()
+	i.LastCommit = max(i.LastCommit, last)
 }
 
 // walkFar walks a pack without a footer, in large pieces if it is far away.
@@ -209,21 +231,11 @@ func (v *surveyor) meet(ctx context.Context, p PackEntry) error {
 // notes takes the notes that a pack holds.
 func (v *surveyor) notes(ctx context.Context, frames []*Frame) error {
 	for _, f := range frames {
-		if f.Damage != nil || f.Entry.Kind != pack.KindNote {
-			continue
-		}
-		_, plain, err := v.s.Verify(ctx, f)
+		voids, err := v.s.Voids(ctx, f)
 		if err != nil {
 			return err
 		}
-		for _, p := range plain {
-			if p == nil {
-				continue
-			}
-			void, err := pack.ParseNote(p, f.Entry.Pack, f.Entry.Offset)
-			if err != nil {
-				return err
-			}
+		for _, void := range voids {
 			v.present[void] = true
 		}
 	}

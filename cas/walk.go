@@ -65,15 +65,32 @@ func (s *Store) Packs(ctx context.Context) iter.Seq2[PackEntry, error] {
 // whole footer. A version, kind, codec or flag that is not known ends it with
 // an error satisfying ErrUnknown.
 func (s *Store) Walk(ctx context.Context, p PackEntry, fn func(*Frame) error) (sealed bool, err error) {
+	info, err := s.Examine(ctx, p, fn)
+	if err != nil {
+		return false, err
+	}
+	return info.Sealed, nil
+}
+
+// Examine is Walk, and returns what the pack says of itself, without Frames.
+func (s *Store) Examine(ctx context.Context, p PackEntry, fn func(*Frame) error) (*PackInfo, error) {
 	var from pack.Reader = s.reader(p.ID)
 	if s.remote {
 		from = &packView{r: s.reader(p.ID), size: p.Size}
 	}
-	foot, err := s.walk(ctx, from, p, fn)
-	if err != nil {
-		return false, fmt.Errorf("cas: walk %s: %w", p.ID, err)
+	info, err := readInfo(ctx, from, p)
+	var foot *pack.Footer
+	if err == nil {
+		foot, err = s.walk(ctx, from, p, func(f *Frame) error {
+			info.note(f)
+			return fn(f)
+		})
 	}
-	return foot != nil, nil
+	if err != nil {
+		return nil, fmt.Errorf("cas: walk %s: %w", p.ID, err)
+	}
+	info.Sealed = foot != nil
+	return info, nil
 }
 
 func (s *Store) walk(ctx context.Context, from pack.Reader, p PackEntry, fn func(*Frame) error) (*pack.Footer, error) {
@@ -127,21 +144,35 @@ func (f *Frame) Commits() (first, last, base uint64) {
 	return f.header.First, f.header.Last, f.header.Base
 }
 
-// readSlots reads the header of a frame of records.
-func (s *Store) readSlots(ctx context.Context, f *Frame) error {
-	p := make([]byte, f.header.HeaderLen)
-	if err := f.from.ReadAt(ctx, p, f.Entry.Offset); err != nil {
-		return err
+// readSlots reads the header of a frame of records, and returns it with the
+// payload that follows.
+func (s *Store) readSlots(ctx context.Context, f *Frame) (stretch, error) {
+	p := stretch{f.Entry.Offset, make([]byte, int(f.header.HeaderLen)+int(f.header.StoredLen))}
+	if err := f.from.ReadAt(ctx, p.bytes, p.off); err != nil {
+		return p, err
 	}
-	h, err := pack.ParseFrame(p, f.Entry.Pack, f.Entry.Offset)
+	h, err := pack.ParseFrame(p.bytes[:f.header.HeaderLen], f.Entry.Pack, f.Entry.Offset)
 	if err != nil {
-		return err
+		return p, err
 	}
 	f.bare = false
 	if err := s.describe(f, h); err != nil || f.Damage == nil {
-		return err
+		return p, err
 	}
-	return pack.ErrHeader
+	return p, pack.ErrHeader
+}
+
+// A stretch is what was read of a pack from an offset on.
+type stretch struct {
+	off   int64
+	bytes []byte
+}
+
+func (p stretch) ReadAt(_ context.Context, dst []byte, off int64) error {
+	if off -= p.off; off < 0 || off > int64(len(p.bytes)) || copy(dst, p.bytes[off:]) < len(dst) {
+		return io.ErrUnexpectedEOF
+	}
+	return nil
 }
 
 // Verify reads a frame and returns which of its slots cannot be had any more,
@@ -149,8 +180,9 @@ func (s *Store) readSlots(ctx context.Context, f *Frame) error {
 // Of a frame of records that only a footer describes, whose header is damaged,
 // nothing can be had, and the error is a *CorruptError.
 func (s *Store) Verify(ctx context.Context, f *Frame) (bad []Ref, plain [][]byte, err error) {
+	from := f.from
 	if f.bare {
-		err := s.readSlots(ctx, f)
+		from, err = s.readSlots(ctx, f)
 		if errors.Is(err, pack.ErrHeader) || errors.Is(err, io.ErrUnexpectedEOF) {
 			err = &CorruptError{Pack: f.Entry.Pack, Offset: f.Entry.Offset, Err: err}
 		}
@@ -161,7 +193,7 @@ func (s *Store) Verify(ctx context.Context, f *Frame) (bad []Ref, plain [][]byte
 	if f.sealed {
 		return nil, nil, fmt.Errorf("cas: verify frame %s: key %d: %w", f.Entry.ID, f.Entry.Key, ErrKey)
 	}
-	buf, err := s.decodeFrame(ctx, f.from, &f.Entry, nil)
+	buf, err := s.decodeFrame(ctx, from, &f.Entry, nil)
 	var de *decodeError
 	if errors.As(err, &de) || errors.Is(err, io.ErrUnexpectedEOF) {
 		return f.Slots, nil, nil
@@ -180,6 +212,32 @@ func (s *Store) Verify(ctx context.Context, f *Frame) (bad []Ref, plain [][]byte
 		plain = append(plain, p)
 	}
 	return bad, plain, nil
+}
+
+// A Void is a serial that its writer has given up: no pack of it need exist.
+type Void = pack.Void
+
+// Voids returns what a frame of notes tells, and nothing of other frames. Notes
+// that are damaged are left out.
+func (s *Store) Voids(ctx context.Context, f *Frame) (out []Void, err error) {
+	if f.Damage != nil || f.Entry.Kind != pack.KindNote {
+		return nil, nil
+	}
+	_, plain, err := s.Verify(ctx, f)
+	if err != nil {
+		return nil, err
+	}
+	for _, p := range plain {
+		if p == nil {
+			continue
+		}
+		v, err := pack.ParseNote(p, f.Entry.Pack, f.Entry.Offset)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, v)
+	}
+	return out, nil
 }
 
 // Apply changes the index, for rebuilding and repair.

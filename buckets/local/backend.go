@@ -63,6 +63,12 @@ func (b *Backend) open(ctx context.Context, opts *Options) (backend.Backend, err
 // openChunks opens the chunk store of d, which knows its chunks by ix.
 func (s *parts) openChunks(ctx context.Context, d *domain, ix cas.Index) (err error) {
 	opts := &cas.Options{PackSize: cmp.Or(d.where.PackSize, s.opts.PackSize), Exclusive: true, Remote: d.where.S3 != nil, Log: s.opts.Log}
+	if opts.Store, err = s.meta.StoreID(ctx); err != nil {
+		return err
+	}
+	if opts.Domain, err = s.meta.DomainID(ctx, d.name); err != nil {
+		return err
+	}
 	if d.where.CacheDir != "" {
 		if d.cache, err = diskcache.Open(filepath.Join(d.where.CacheDir, d.name), d.where.CacheSize, s.opts.Log); err != nil {
 			return err

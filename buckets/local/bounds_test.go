@@ -90,16 +90,18 @@ func commits(t *testing.T, dir string, opts *Options) map[uint64][]manifest.Reco
 	p, err := open(t.Context(), dir, opts)
 	check(t, err)
 	defer p.close()
-	var packs []cas.PackEntry
+	var packs []recordPack
 	for e, err := range p.domains[0].chunks.Packs(t.Context()) {
 		check(t, err)
-		packs = append(packs, e)
+		packs = append(packs, recordPack{PackEntry: e})
 	}
 	out := make(map[uint64][]manifest.Record)
-	lacking, err := p.domains[0].replay(t.Context(), packs, func(_ context.Context, seq uint64, rs []manifest.Record) error {
+	r := manifest.NewReplayer(func(_ context.Context, seq uint64, rs []manifest.Record) error {
 		out[seq] = append(out[seq], rs...)
 		return nil
 	})
+	err = p.domains[0].replayAll(t.Context(), packs, r)
+	lacking := r.Lacking()
 	if err != nil || len(lacking) > 0 {
 		t.Fatalf("commits %d lack parts, %v", lacking, err)
 	}

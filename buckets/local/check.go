@@ -45,32 +45,60 @@ type CheckOptions struct {
 }
 
 // Check verifies that packs, index and manifests in dir agree, reading every
-// byte. With Repair it mends what it can, only ever adding; a missing
-// metadata database is rebuilt from the packs.
+// byte. With Repair it mends what it can, only ever adding; a metadata database
+// that is missing or damaged is rebuilt from the packs, and one that is older
+// is brought up to them.
 func Check(ctx context.Context, dir string, opts *CheckOptions) (*Report, error) {
 	if opts == nil {
 		opts = &CheckOptions{}
 	}
 	c := &checker{opts: opts, report: &Report{Problems: []Problem{}, Damaged: []Problem{}}}
-	var err error
-	c.s, err = open(ctx, dir, &opts.Options)
-	if errors.Is(err, ErrNoMetadata) {
-		c.problem(Problem{Kind: "metadata", Detail: "the metadata database is missing", Repaired: c.repairs()})
+	err := c.open(ctx, dir)
+	if detail, ok := lack(err); ok {
+		*c.report = Report{Problems: []Problem{}, Damaged: []Problem{}}
 		if !c.repairs() {
+			c.problem(Problem{Kind: "metadata", Detail: detail})
 			return c.report, nil
 		}
-		if err := rebuild(ctx, dir, &opts.Options); err != nil {
-			return nil, fmt.Errorf("rebuild %s: %w", dir, err)
+		aside, failed := mend(ctx, dir, &opts.Options)
+		if failed != nil {
+			return nil, failed
 		}
+		c.problem(Problem{Kind: "metadata", Detail: detail + aside, Repaired: true})
 		c.report.Rebuilt = true
-		c.s, err = open(ctx, dir, &opts.Options)
+		err = c.open(ctx, dir)
 	}
 	if err != nil {
 		return nil, err
 	}
-	err = c.run(ctx)
 	c.report.OK = len(c.report.Damaged) == 0 && !slices.ContainsFunc(c.report.Problems, func(p Problem) bool { return !p.Repaired })
-	return c.report, errors.Join(err, c.s.close())
+	return c.report, nil
+}
+
+// open opens the store, checks it and closes it.
+func (c *checker) open(ctx context.Context, dir string) (err error) {
+	if c.s, err = open(ctx, dir, &c.opts.Options); err != nil {
+		return err
+	}
+	err = c.bringUp(ctx)
+	if err == nil && (c.s.stale == nil || c.repairs()) {
+		err = c.run(ctx)
+	}
+	return errors.Join(err, c.s.close())
+}
+
+// bringUp brings a database up to its packs if it is older.
+func (c *checker) bringUp(ctx context.Context) error {
+	if c.s.stale == nil {
+		return nil
+	}
+	if c.repairs() {
+		if err := c.s.bringUp(ctx, false); err != nil {
+			return err
+		}
+	}
+	c.problem(Problem{Kind: "metadata", Detail: c.s.stale.Error(), Repaired: c.repairs()})
+	return nil
 }
 
 // A checker compares packs, index and rows.
@@ -93,8 +121,11 @@ type domainChecker struct {
 	known  map[cas.PackID]cas.PackEntry   // of the index
 	bad    map[cas.Digest]cas.PackID      // chunks that cannot be read
 
-	replayer *manifest.Replayer // tells records what the packs say
-	missing  []manifest.Record  // of rows that the packs lack
+	census      *census
+	recorded    []recordPack       // packs with records
+	replayer    *manifest.Replayer // tells records what the packs say
+	checkpoints *manifest.Replayer // likewise, if there are any
+	missing     []manifest.Record  // of rows that the packs lack
 }
 
 func (c *checker) repairs() bool { return c.opts.Repair && !c.opts.DryRun }
@@ -113,11 +144,8 @@ func (c *checker) run(ctx context.Context) error {
 	}
 	c.domains = make(map[string]*domainChecker)
 	for _, d := range c.s.domains {
-		dc := &domainChecker{checker: c, domain: d, bad: make(map[cas.Digest]cas.PackID)}
-		dc.replayer = manifest.NewReplayer(func(_ context.Context, _ uint64, rs []manifest.Record) error {
-			c.records.add(d.name, rs)
-			return nil
-		})
+		dc := &domainChecker{checker: c, domain: d, bad: make(map[cas.Digest]cas.PackID), census: newCensus()}
+		dc.replayer, dc.checkpoints = manifest.NewReplayer(dc.told), manifest.NewReplayer(dc.told)
 		c.domains[d.name] = dc
 		if err := dc.load(ctx); err != nil {
 			return err
@@ -153,6 +181,17 @@ func (c *checker) outbox(ctx context.Context) error {
 	return nil
 }
 
+// told learns what the packs say.
+func (c *domainChecker) told(_ context.Context, _ uint64, rs []manifest.Record) error {
+	c.records.add(c.name, rs)
+	for i := range rs {
+		if rs[i].Doomed != nil {
+			c.census.doom(rs[i].Doomed)
+		}
+	}
+	return nil
+}
+
 // load reads what the index says of packs, and which there are.
 func (c *domainChecker) load(ctx context.Context) error {
 	c.frames = make(map[cas.FrameID]cas.FrameEntry)
@@ -169,10 +208,20 @@ func (c *domainChecker) load(ctx context.Context) error {
 			return err
 		}
 		c.known[p.ID] = p
+		c.census.know(p)
+	}
+	foreign := make(map[cas.PackID]bool)
+	for _, p := range c.survey.Foreign {
+		foreign[p.ID] = true
+		c.problem(Problem{Kind: "pack", Pack: p.ID.String(),
+			Detail: fmt.Sprintf("it belongs to another store or backend: store %x, domain %x", p.Header.Store, p.Header.Domain)})
 	}
 	for p, err := range c.chunks.Packs(ctx) {
 		if err != nil {
 			return err
+		}
+		if foreign[p.ID] {
+			continue
 		}
 		c.listed = append(c.listed, p)
 		c.total += p.Size
@@ -197,7 +246,7 @@ func (c *domainChecker) packs(ctx context.Context) error {
 
 func (c *domainChecker) pack(ctx context.Context, p cas.PackEntry) error {
 	known := c.known[p.ID]
-	sealed, err := c.chunks.Walk(ctx, p, func(f *cas.Frame) error {
+	info, err := c.chunks.Examine(ctx, p, func(f *cas.Frame) error {
 		c.report.Bytes += int64(f.Entry.StoredLen)
 		if c.opts.Progress != nil {
 			c.opts.Progress(min(c.report.Bytes, c.total), c.total)
@@ -210,7 +259,11 @@ func (c *domainChecker) pack(ctx context.Context, p cas.PackEntry) error {
 	if err != nil {
 		return err
 	}
-	if known.Sealed && !sealed {
+	c.census.add(info)
+	if info.LastCommit > 0 {
+		c.recorded = append(c.recorded, recordPack{PackEntry: p})
+	}
+	if known.Sealed && !info.Sealed {
 		c.problem(Problem{Kind: "pack", Pack: p.ID.String(), Detail: "the footer is damaged; frames can still be found without it"})
 	}
 	return nil
@@ -237,6 +290,9 @@ func (c *domainChecker) frame(ctx context.Context, f *cas.Frame, known cas.PackE
 	if err != nil {
 		return err
 	}
+	if err := c.census.notes(ctx, c.domain, f); err != nil {
+		return err
+	}
 	if f.Entry.Kind == cas.KindRecord {
 		if len(bad) > 0 && f.Entry.Offset >= known.Size {
 			return nil // never acknowledged: what a crash left
@@ -245,7 +301,7 @@ func (c *domainChecker) frame(ctx context.Context, f *cas.Frame, known cas.PackE
 			c.problem(Problem{Kind: "pack", Pack: f.Entry.Pack.String(), Repaired: c.repairs(),
 				Detail: fmt.Sprintf("metadata records at %d are damaged", f.Entry.Offset)})
 		}
-		return replayFrame(ctx, c.replayer, f, plain)
+		return c.replayFrame(ctx, f, plain)
 	}
 	if !indexed || len(bad) == 0 {
 		return nil
@@ -253,18 +309,37 @@ func (c *domainChecker) frame(ctx context.Context, f *cas.Frame, known cas.PackE
 	return c.damagedSlots(ctx, f.Entry, bad)
 }
 
-// replay learns the rest of what the packs say of rows. A commit that is not
-// whole counts as none: rows lacks what it had.
-func (c *domainChecker) replay(ctx context.Context) error {
-	for {
-		again, err := c.replayer.EndPass(ctx)
-		if err != nil || !again {
-			return err
+// replayFrame learns what a frame of records says. Damaged slots are left out.
+func (c *domainChecker) replayFrame(ctx context.Context, f *cas.Frame, plain [][]byte) error {
+	for _, slot := range plain {
+		if slot == nil {
+			continue
 		}
-		if err := c.replayPacks(ctx, c.listed, c.replayer); err != nil {
-			return err
+		if err := errors.Join(c.checkpoints.Survey(slot), c.replayer.Replay(ctx, slot)); err != nil {
+			return fmt.Errorf("record in pack %s at %d: %w", f.Entry.Pack, f.Entry.Offset, err)
 		}
 	}
+	return nil
+}
+
+// replay learns the rest of what the packs say of rows. A commit that is not
+// whole counts as none: rows lacks what it had. Then it names the packs that
+// are lost.
+func (c *domainChecker) replay(ctx context.Context) error {
+	again, err := c.replayer.EndPass(ctx)
+	if err == nil && again {
+		err = c.replayAll(ctx, c.recorded, c.replayer)
+	}
+	if err == nil && c.checkpoints.Base() > 0 {
+		err = c.replayAll(ctx, c.recorded, c.checkpoints)
+	}
+	if err != nil {
+		return err
+	}
+	for _, p := range c.census.lost() {
+		c.problem(p)
+	}
+	return nil
 }
 
 // damagedSlots notes which of the chunks bad have no other place than the

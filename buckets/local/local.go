@@ -87,11 +87,20 @@ const defaultDomain = "local"
 // Open opens the store in dir, making it if there is none. A second process
 // on one dir is refused with ErrLocked; packs without their metadata
 // database with ErrNoMetadata; packs in S3 that another directory's store
-// writes, with backend.ErrOwned.
+// writes, with backend.ErrOwned; a backend with packs of another, with
+// ErrForeign. A store whose database is older than its packs refuses changes
+// with ErrStaleMetadata and can be read.
 func Open(ctx context.Context, dir string, opts *Options) (*buckets.Store, error) {
 	s, err := open(ctx, dir, opts)
 	if err != nil {
 		return nil, err
+	}
+	if err := s.foreign(ctx); err != nil {
+		return nil, errors.Join(err, s.close())
+	}
+	readOnly := s.opts.ReadOnly
+	if s.stale != nil {
+		readOnly = s.stale
 	}
 	policies := s.opts.Buckets
 	if policies == nil {
@@ -106,7 +115,7 @@ func Open(ctx context.Context, dir string, opts *Options) (*buckets.Store, error
 		}
 	}
 	store, err := buckets.New(ctx, s.meta, chunks, policies,
-		&buckets.Options{Auth: s.opts.Auth, Log: s.opts.Log, ReadOnly: s.opts.ReadOnly, Now: s.opts.Now, Closers: closers})
+		&buckets.Options{Auth: s.opts.Auth, Log: s.opts.Log, ReadOnly: readOnly, Now: s.opts.Now, Closers: closers})
 	if err != nil {
 		return nil, errors.Join(err, s.close())
 	}
@@ -126,6 +135,7 @@ type parts struct {
 	dir     string
 	meta    Database
 	domains []*domain // in order of names
+	stale   error     // why changes are refused, if the database is older than the packs
 }
 
 // A domain is a backend and the chunks in it.
@@ -138,6 +148,10 @@ type domain struct {
 	journal bool         // packs are sent behind
 	chunks  *cas.Store
 	cache   *diskcache.Cache // nil without one
+
+	survey *cas.Survey // of the moment when the store was opened
+	last   uint64      // the highest commit that packs held then
+	lastIn cas.PackID  // and which
 }
 
 func open(ctx context.Context, dir string, opts *Options) (*parts, error) {
@@ -159,7 +173,11 @@ func open(ctx context.Context, dir string, opts *Options) (*parts, error) {
 	if err := s.openMeta(ctx, metaDir(dir), !empty); err != nil {
 		return nil, err
 	}
-	if err := s.allThere(); err != nil {
+	err = s.allThere()
+	if err == nil {
+		err = s.survey(ctx)
+	}
+	if err != nil {
 		return nil, errors.Join(err, s.close())
 	}
 	return s, nil

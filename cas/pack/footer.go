@@ -13,7 +13,12 @@ const (
 	tailMagic   = "CrnTAIL"
 	tailVersion = 2
 	tailSize    = 64
-	tailGuess   = 32 << 10 // bytes read at once, in which most footers lie whole
+
+	// What is read of the end of a pack at once, in which most footers lie
+	// whole: a part of its size, within these bounds.
+	tailPart  = 128
+	tailLeast = 4 << 10
+	tailMost  = 32 << 10
 
 	// SealLines is the length of footer lines at which a pack is sealed,
 	// whatever its size; MaxLines is what readers accept.
@@ -101,7 +106,7 @@ func ReadFooter(ctx context.Context, r Reader, id ID, size int64) (*Footer, erro
 	if size < HeaderSize+tailSize {
 		return nil, nil
 	}
-	p := make([]byte, min(size-HeaderSize, tailGuess))
+	p := make([]byte, min(size-HeaderSize, max(tailLeast, min(tailMost, size/tailPart))))
 	if err := r.ReadAt(ctx, p, size-int64(len(p))); err != nil {
 		return nil, err
 	}

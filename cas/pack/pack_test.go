@@ -261,7 +261,7 @@ func TestWalkIsBounded(t *testing.T) {
 			if _, err := Walk(t.Context(), r, testPack, int64(len(b.p)), func(*Found) error { return nil }); err != nil {
 				t.Fatal(err)
 			}
-			if r.read > 2*int64(len(b.p))+tailGuess+windowSize {
+			if r.read > 2*int64(len(b.p))+tailMost+windowSize {
 				t.Errorf("frames of %d slots and %d bytes: %d bytes read of %d", slots, size, r.read, len(b.p))
 			}
 		}

@@ -1,0 +1,268 @@
+package local_test
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/cairn-store/cairn/buckets"
+	"github.com/cairn-store/cairn/buckets/local"
+)
+
+// keepMeta copies the database of a closed store, and returns what brings the
+// copy back.
+func keepMeta(t *testing.T, dir string) (restore func()) {
+	t.Helper()
+	kept := filepath.Join(t.TempDir(), "meta")
+	must(t, os.CopyFS(kept, os.DirFS(filepath.Join(dir, "meta"))))
+	return func() {
+		t.Helper()
+		must(t, os.RemoveAll(filepath.Join(dir, "meta")))
+		must(t, os.CopyFS(filepath.Join(dir, "meta"), os.DirFS(kept)))
+	}
+}
+
+// A database from a backup that is older than the packs: changes are refused,
+// reads go on, check says so, and repair goes towards the packs.
+func TestStaleMetadata(t *testing.T) {
+	for name, size := range map[string]int64{"one pack": 64 << 20, "many packs": 100 << 10} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			ctx, dir, opts := t.Context(), t.TempDir(), &local.Options{PackSize: size}
+			s := openAt(t, dir, opts)
+			b := bucket(t, s, "demo")
+			put := func(name string, p []byte) *buckets.File {
+				t.Helper()
+				f, err := b.Put(ctx, name, bytes.NewReader(p), nil)
+				must(t, err)
+				return f
+			}
+			one := put("one", noise(1, 200<<10))
+			gone := put("gone", noise(2, 200<<10))
+			trashed := put("trashed", []byte("trashed"))
+			must(t, s.Close())
+			restore := keepMeta(t, dir)
+
+			s = openAt(t, dir, opts)
+			b = bucket(t, s, "demo")
+			two := put("two", noise(3, 300<<10))
+			for n := range 3 {
+				_, err := b.Replace(ctx, one.ID, bytes.NewReader(noise(uint64(10+n), 150<<10)), nil)
+				must(t, err)
+			}
+			must(t, b.Purge(ctx, gone.ID, nil))
+			_, err := b.Delete(ctx, trashed.ID, nil)
+			must(t, err)
+			rows := dump(t, s)
+			must(t, s.Close())
+			restore()
+
+			for range 2 { // also once what it was opened with has learned of the packs
+				s = openAt(t, dir, opts)
+				b = bucket(t, s, "demo")
+				if _, err := b.Put(ctx, "late", strings.NewReader("x"), nil); !errors.Is(err, buckets.ErrReadOnly) || !errors.Is(err, local.ErrStaleMetadata) {
+					t.Errorf("a change: %v", err)
+				}
+				if got, err := content(b, one.ID); err != nil || !bytes.Equal(got, noise(1, 200<<10)) {
+					t.Errorf("a read: %d bytes, %v", len(got), err)
+				}
+				must(t, s.Close())
+			}
+			check := func(o *local.CheckOptions) *local.Report {
+				t.Helper()
+				o.Options = *opts
+				r, err := local.Check(ctx, dir, o)
+				must(t, err)
+				return r
+			}
+			for _, o := range []*local.CheckOptions{{}, {Repair: true, DryRun: true}} {
+				if r := check(o); r.OK || len(r.Problems) != 1 || !strings.Contains(r.Problems[0].Detail, local.ErrStaleMetadata.Error()) {
+					t.Errorf("check finds %+v", r)
+				}
+			}
+			if r := check(&local.CheckOptions{Repair: true}); !r.OK || r.Rebuilt || len(r.Problems) != 1 || !r.Problems[0].Repaired {
+				t.Errorf("repair finds %+v", r)
+			}
+			if r := check(&local.CheckOptions{}); !r.OK || len(r.Problems) > 0 {
+				t.Errorf("check finds after the repair %+v", r)
+			}
+			s = openAt(t, dir, opts)
+			defer s.Close()
+			b = bucket(t, s, "demo")
+			sameRows(t, dump(t, s), rows)
+			if got, err := content(b, two.ID); err != nil || !bytes.Equal(got, noise(3, 300<<10)) {
+				t.Errorf("what came later: %d bytes, %v", len(got), err)
+			}
+			f, err := b.Replace(ctx, one.ID, strings.NewReader("after"), nil)
+			must(t, err)
+			if f.Version != 5 {
+				t.Errorf("version %d, want 5", f.Version)
+			}
+		})
+	}
+}
+
+// A store that was closed or killed in the middle of work is not older than
+// its packs.
+func TestNotStale(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	for n := range 3 {
+		s := openAt(t, dir, &local.Options{PackSize: 100 << 10})
+		b := bucket(t, s, "demo")
+		for i := range 5 {
+			_, err := b.Put(t.Context(), fmt.Sprint(n, i), bytes.NewReader(noise(uint64(n*10+i), 50<<10)), nil)
+			must(t, err)
+		}
+		must(t, s.Close())
+	}
+}
+
+// Two backends in one place: whose packs are whose is noticed at the next
+// opening.
+func TestForeignPacks(t *testing.T) {
+	t.Parallel()
+	ctx, dir, place := t.Context(), t.TempDir(), t.TempDir()
+	options := func(two string) *local.Options {
+		return &local.Options{Backends: map[string]local.Backend{"one": {Path: place}, "two": {Path: two}},
+			Buckets: map[string]buckets.Policy{"a": {Domain: "one"}, "b": {Domain: "two"}}}
+	}
+	s := openAt(t, dir, options(place))
+	for _, name := range []string{"a", "b"} {
+		_, err := bucket(t, s, name).Put(ctx, "f", strings.NewReader(name), nil)
+		must(t, err)
+	}
+	must(t, s.Close())
+	if _, err := local.Open(ctx, dir, options(place)); !errors.Is(err, local.ErrForeign) || !strings.Contains(err.Error(), "this store too") {
+		t.Errorf("opened: %v", err)
+	}
+	r, err := local.Check(ctx, dir, &local.CheckOptions{Options: *options(place)})
+	must(t, err)
+	if r.OK || len(r.Problems) == 0 || r.Problems[0].Kind != "pack" {
+		t.Errorf("check finds %+v", r)
+	}
+	removeMeta(t, dir)
+	if _, err := local.Check(ctx, dir, &local.CheckOptions{Options: *options(place), Repair: true}); !errors.Is(err, local.ErrForeign) {
+		t.Errorf("rebuilt: %v", err)
+	}
+
+	// A pack of another store.
+	other, mine := t.TempDir(), t.TempDir()
+	for _, dir := range []string{other, mine} {
+		s := openAt(t, dir, nil)
+		_, err := bucket(t, s, "demo").Put(ctx, "f", strings.NewReader("f"), nil)
+		must(t, err)
+		must(t, s.Close())
+	}
+	must(t, os.CopyFS(filepath.Join(mine, "packs"), os.DirFS(filepath.Join(other, "packs"))))
+	if _, err := local.Open(ctx, mine, nil); !errors.Is(err, local.ErrForeign) {
+		t.Errorf("opened with a pack of another store: %v", err)
+	}
+}
+
+// Each pack that is gone is noticed and named: by the database, and without
+// it by the packs that came later, the last one excepted.
+func TestMissingPack(t *testing.T) {
+	t.Parallel()
+	ctx, dir, opts := t.Context(), t.TempDir(), &local.Options{PackSize: 1 << 20}
+	s := openAt(t, dir, opts)
+	for i := range 12 {
+		_, err := bucket(t, s, "demo").Put(ctx, fmt.Sprintf("f%02d", i), bytes.NewReader(noise(uint64(i), 300<<10)), nil)
+		must(t, err)
+	}
+	must(t, s.Close())
+	packs, err := filepath.Glob(filepath.Join(dir, "packs", "*", "*"))
+	must(t, err)
+	last := ""
+	for _, p := range packs {
+		last = max(last, filepath.Base(p))
+	}
+	if len(packs) < 3 {
+		t.Fatalf("%d packs", len(packs))
+	}
+	for _, gone := range packs {
+		for _, meta := range []bool{true, false} {
+			at := filepath.Join(t.TempDir(), "x")
+			must(t, os.CopyFS(at, os.DirFS(dir)))
+			rel, err := filepath.Rel(dir, gone)
+			must(t, err)
+			must(t, os.Remove(filepath.Join(at, rel)))
+			if !meta {
+				removeMeta(t, at)
+			}
+			id := filepath.Base(gone)
+			for range 2 { // a repair does not make it forgotten
+				r, err := local.Check(ctx, at, &local.CheckOptions{Repair: true, Options: *opts})
+				must(t, err)
+				named := false
+				for _, p := range r.Problems {
+					named = named || p.Pack == id && !p.Repaired
+				}
+				if want := meta || id != last; named != want || want && r.OK {
+					t.Errorf("without %s, database %v: OK %v, %+v", id, meta, r.OK, r.Problems)
+				}
+			}
+			s, err := local.Open(ctx, at, opts)
+			must(t, err)
+			if _, err := bucket(t, s, "demo").Put(ctx, "new", strings.NewReader("new"), nil); err != nil {
+				t.Errorf("a change without %s: %v", id, err)
+			}
+			must(t, s.Close())
+		}
+	}
+}
+
+// A damaged database is set aside and made anew, not removed.
+func TestDamagedMetadata(t *testing.T) {
+	t.Parallel()
+	for _, pattern := range []string{"MANIFEST-*", "OPTIONS-*", "*.sst", "marker.manifest.*"} {
+		t.Run(pattern, func(t *testing.T) {
+			t.Parallel()
+			ctx, dir := t.Context(), t.TempDir()
+			s := openAt(t, dir, nil)
+			for i := range 20 {
+				_, err := bucket(t, s, "demo").Put(ctx, fmt.Sprint(i), bytes.NewReader(noise(uint64(i), 1000)), nil)
+				must(t, err)
+			}
+			rows := dump(t, s)
+			must(t, s.Close())
+			s = openAt(t, dir, nil) // which writes a table
+			must(t, s.Close())
+			files, err := filepath.Glob(filepath.Join(dir, "meta", pattern))
+			must(t, err)
+			if len(files) == 0 {
+				t.Fatal("no such file")
+			}
+			for _, name := range files {
+				p, err := os.ReadFile(name)
+				must(t, err)
+				if len(p) == 0 {
+					must(t, os.Remove(name))
+					continue
+				}
+				for i := range p {
+					p[i] ^= 0x55
+				}
+				must(t, os.WriteFile(name, p, 0o600))
+			}
+			r, err := local.Check(ctx, dir, nil)
+			must(t, err)
+			if r.OK || len(r.Problems) != 1 || r.Problems[0].Kind != "metadata" {
+				t.Errorf("check finds %+v", r)
+			}
+			if r, err = local.Check(ctx, dir, &local.CheckOptions{Repair: true}); err != nil || !r.OK || !r.Rebuilt || r.Files != 20 {
+				t.Fatalf("repair finds %+v, %v", r, err)
+			}
+			if aside, _ := filepath.Glob(filepath.Join(dir, "meta.damaged-*", pattern)); len(aside) == 0 && pattern != "marker.manifest.*" {
+				t.Error("the damaged database is not there")
+			}
+			s = openAt(t, dir, nil)
+			defer s.Close()
+			sameRows(t, dump(t, s), rows)
+		})
+	}
+}
