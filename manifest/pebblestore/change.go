@@ -87,15 +87,35 @@ func (d *DB) apply(b *pebble.Batch, sync bool, visible func()) (err error) {
 	return b.Commit(pebble.NoSync)
 }
 
+// write makes what fn puts into a batch, durably if sync is set. What the
+// database says stays true while fn runs.
+func (d *DB) write(ctx context.Context, sync bool, fn func(b *pebble.Batch) error) error {
+	if err := d.acquire(ctx); err != nil {
+		return err
+	}
+	b := d.db.NewIndexedBatch()
+	commits := false
+	defer func() { // fn may panic
+		if !commits {
+			d.release()
+		}
+	}()
+	if err := fn(b); err != nil || b.Empty() {
+		return closeBatch(err, b)
+	}
+	commits = true
+	return d.commit(b, sync, nil)
+}
+
+// closeBatch gives b back and returns err as it was.
+func closeBatch(err error, b *pebble.Batch) error {
+	if cerr := b.Close(); err == nil {
+		err = cerr
+	}
+	return err
+}
+
 // put makes one change durable.
 func (d *DB) put(key, value []byte) error {
-	if err := d.acquire(context.Background()); err != nil {
-		return err
-	}
-	b := d.db.NewBatch()
-	if err := b.Set(key, value, nil); err != nil {
-		d.release()
-		return err
-	}
-	return d.commit(b, true, nil)
+	return d.write(context.Background(), true, func(b *pebble.Batch) error { return b.Set(key, value, nil) })
 }

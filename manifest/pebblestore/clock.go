@@ -28,12 +28,9 @@ func (d *DB) LatestTime(ctx context.Context) (time.Time, error) {
 
 // SetLatestTime implements manifest.Clock.
 func (d *DB) SetLatestTime(ctx context.Context, t time.Time) error {
-	if err := d.acquire(ctx); err != nil {
-		return fmt.Errorf("pebblestore: set latest time: %w", err)
-	}
-	defer d.release()
 	v := binary.BigEndian.AppendUint64(nil, millis(t))
-	if err := d.db.Set([]byte{keyClock}, v, pebble.Sync); err != nil {
+	err := d.write(ctx, true, func(b *pebble.Batch) error { return b.Set([]byte{keyClock}, v, nil) })
+	if err != nil {
 		return fmt.Errorf("pebblestore: set latest time: %w", err)
 	}
 	return nil

@@ -39,17 +39,13 @@ func (d *DB) LastSeq() uint64 {
 
 // TakeNumber implements manifest.Store.
 func (d *DB) TakeNumber(ctx context.Context) (uint64, error) {
-	if err := d.acquire(ctx); err != nil {
-		return 0, fmt.Errorf("pebblestore: take a number: %w", err)
-	}
-	b := d.db.NewBatch()
-	seq := d.seq + 1
-	if err := setNumber(b, seq); err != nil {
-		d.release()
-		return 0, fmt.Errorf("pebblestore: take a number: %w", closeBatch(err, b))
-	}
-	d.seq = seq
-	if err := d.commit(b, true, nil); err != nil {
+	var seq uint64
+	err := d.write(ctx, true, func(b *pebble.Batch) error {
+		d.seq++
+		seq = d.seq
+		return setNumber(b, seq)
+	})
+	if err != nil {
 		return 0, fmt.Errorf("pebblestore: take a number: %w", err)
 	}
 	return seq, nil
@@ -70,11 +66,11 @@ func (d *DB) Unwritten(ctx context.Context) iter.Seq2[*manifest.Commit, error] {
 
 // Written implements manifest.Store.
 func (d *DB) Written(ctx context.Context, c *manifest.Commit) error {
-	if err := d.acquire(ctx); err != nil {
+	err := d.write(ctx, false, func(b *pebble.Batch) error { return b.Delete(outboxKey(c.Seq), nil) })
+	if err != nil {
 		return fmt.Errorf("pebblestore: written: %w", err)
 	}
-	defer d.release()
-	return d.db.Delete(outboxKey(c.Seq), pebble.NoSync)
+	return nil
 }
 
 // appendCommit appends what the outbox keeps of a commit.

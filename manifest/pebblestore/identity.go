@@ -34,15 +34,14 @@ func (d *DB) identity(ctx context.Context, name string) ([16]byte, error) {
 	if !errors.Is(err, fs.ErrNotExist) {
 		return id, err
 	}
-	if err := d.acquire(ctx); err != nil {
-		return id, fmt.Errorf("pebblestore: identity: %w", err)
-	}
-	defer d.release()
-	if id, err = d.readIdentity(name); !errors.Is(err, fs.ErrNotExist) {
-		return id, err // another was faster
-	}
-	rand.Read(id[:])
-	if err := d.db.Set(identityKey(name), id[:], pebble.Sync); err != nil {
+	err = d.write(ctx, true, func(b *pebble.Batch) (err error) {
+		if id, err = d.readIdentity(name); !errors.Is(err, fs.ErrNotExist) {
+			return err // another was faster
+		}
+		rand.Read(id[:])
+		return b.Set(identityKey(name), id[:], nil)
+	})
+	if err != nil {
 		return [16]byte{}, fmt.Errorf("pebblestore: identity: %w", err)
 	}
 	return id, nil
@@ -60,21 +59,18 @@ func (d *DB) readIdentity(name string) (id [16]byte, err error) {
 }
 
 func (d *DB) SetIdentity(ctx context.Context, store [16]byte, domains map[string][16]byte) error {
-	if err := d.acquire(ctx); err != nil {
-		return fmt.Errorf("pebblestore: set identity: %w", err)
-	}
-	defer d.release()
-	b := d.db.NewBatch()
-	defer b.Close()
-	if store != [16]byte{} {
-		b.Set(identityKey(nameStore), store[:], nil)
-	}
-	for domain, id := range domains {
-		if id != [16]byte{} {
-			b.Set(identityKey(nameDomain+domain), id[:], nil)
+	err := d.write(ctx, true, func(b *pebble.Batch) error {
+		if store != [16]byte{} {
+			b.Set(identityKey(nameStore), store[:], nil)
 		}
-	}
-	if err := b.Commit(pebble.Sync); err != nil {
+		for domain, id := range domains {
+			if id != [16]byte{} {
+				b.Set(identityKey(nameDomain+domain), id[:], nil)
+			}
+		}
+		return nil
+	})
+	if err != nil {
 		return fmt.Errorf("pebblestore: set identity: %w", err)
 	}
 	return nil

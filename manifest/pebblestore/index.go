@@ -167,18 +167,15 @@ func (d *DB) Removals(ctx context.Context, domain string) (uint64, error) {
 
 // NextEpoch raises the epoch of a domain, durably, and returns it.
 func (d *DB) NextEpoch(ctx context.Context, domain string) (uint64, error) {
-	if err := d.acquire(ctx); err != nil {
-		return 0, fmt.Errorf("pebblestore: next epoch: %w", err)
-	}
-	c, err := d.counters(domain)
+	var c counters
+	err := d.write(ctx, true, func(b *pebble.Batch) (err error) {
+		if c, err = d.counters(domain); err != nil {
+			return err
+		}
+		c.epoch++
+		return b.Set(domainKey(keyDomain, domain, nil), c.append(nil), nil)
+	})
 	if err != nil {
-		d.release()
-		return 0, err
-	}
-	c.epoch++
-	b := d.db.NewBatch()
-	b.Set(domainKey(keyDomain, domain, nil), c.append(nil), nil)
-	if err := d.commit(b, true, nil); err != nil {
 		return 0, fmt.Errorf("pebblestore: next epoch: %w", err)
 	}
 	return c.epoch, nil

@@ -14,27 +14,27 @@ import (
 // Restore implements manifest.Store. Names and usage are what rows say
 // together, so Reindex makes them once all rows are in.
 func (d *DB) Restore(ctx context.Context, seq uint64, rs []manifest.Record) error {
-	if err := d.acquire(ctx); err != nil {
+	err := d.write(ctx, false, func(b *pebble.Batch) error { return d.restore(ctx, b, seq, rs) })
+	if err != nil {
 		return fmt.Errorf("pebblestore: restore: %w", err)
 	}
-	defer d.release()
-	b := d.db.NewIndexedBatch()
-	defer b.Close()
+	return nil
+}
+
+func (d *DB) restore(ctx context.Context, b *pebble.Batch, seq uint64, rs []manifest.Record) error {
 	t := &tx{rows: rows{d, b}, b: b}
 	for i := range rs {
 		if err := t.replay(ctx, &rs[i]); err != nil {
-			return fmt.Errorf("pebblestore: restore: %w", err)
+			return err
 		}
 	}
-	if seq > d.seq {
-		if err := setNumber(b, seq); err != nil {
-			return fmt.Errorf("pebblestore: restore: %w", err)
-		}
-		d.seqMu.Lock()
-		d.seq, d.last = seq, seq
-		d.seqMu.Unlock()
+	if seq <= d.seq {
+		return nil
 	}
-	return b.Commit(pebble.NoSync)
+	d.seqMu.Lock()
+	d.seq, d.last = seq, seq
+	d.seqMu.Unlock()
+	return setNumber(b, seq)
 }
 
 func (t *tx) replay(ctx context.Context, r *manifest.Record) error {
@@ -143,5 +143,5 @@ func (d *DB) Reindex(ctx context.Context) error {
 			return fmt.Errorf("pebblestore: reindex: %w", err)
 		}
 	}
-	return d.db.LogData(nil, pebble.Sync)
+	return errors.Join(d.db.LogData(nil, pebble.Sync), d.fs.lost())
 }

@@ -38,14 +38,6 @@ func (d *DB) Update(ctx context.Context, fn func(manifest.Tx) error) (*manifest.
 	return c, nil
 }
 
-// closeBatch gives b back and returns err as it was.
-func closeBatch(err error, b *pebble.Batch) error {
-	if cerr := b.Close(); err == nil {
-		err = cerr
-	}
-	return err
-}
-
 // decide runs fn on b. It keeps the lock if there is something to commit.
 func (d *DB) decide(b *pebble.Batch, fn func(manifest.Tx) error) (c *manifest.Commit, err error) {
 	commits := false

@@ -16,26 +16,27 @@ import (
 // Register implements manifest.Epochs, and so do the methods below. The epoch
 // is read under the lock, so that one that is raised later finds the writer.
 func (d *DB) Register(ctx context.Context, domain string) (w manifest.Writer, err error) {
-	if err := d.acquire(ctx); err != nil {
-		return w, fmt.Errorf("pebblestore: register: %w", err)
-	}
-	defer d.release()
-	c, err := d.counters(domain)
+	err = d.write(ctx, false, func(b *pebble.Batch) error {
+		c, err := d.counters(domain)
+		if err != nil {
+			return err
+		}
+		w.Begin = c.epoch
+		rand.Read(w.ID[:])
+		return b.Set(domainKey(keyWriter, domain, w.ID[:]), binary.AppendUvarint(nil, w.Begin), nil)
+	})
 	if err != nil {
-		return w, err
+		return manifest.Writer{}, fmt.Errorf("pebblestore: register: %w", err)
 	}
-	w.Begin = c.epoch
-	rand.Read(w.ID[:])
-	err = d.db.Set(domainKey(keyWriter, domain, w.ID[:]), binary.AppendUvarint(nil, w.Begin), pebble.NoSync)
-	return w, err
+	return w, nil
 }
 
 func (d *DB) Unregister(ctx context.Context, domain string, id manifest.WriterID) error {
-	if err := d.acquire(ctx); err != nil {
+	err := d.write(ctx, false, func(b *pebble.Batch) error { return b.Delete(domainKey(keyWriter, domain, id[:]), nil) })
+	if err != nil {
 		return fmt.Errorf("pebblestore: unregister: %w", err)
 	}
-	defer d.release()
-	return d.db.Delete(domainKey(keyWriter, domain, id[:]), pebble.NoSync)
+	return nil
 }
 
 func (d *DB) Writers(ctx context.Context, domain string) (ws []manifest.Writer, err error) {
