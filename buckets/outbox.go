@@ -1,6 +1,7 @@
 package buckets
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -223,9 +224,9 @@ func (s *Store) catchUp(ctx context.Context, seq uint64) error {
 			return s.write(gctx, c)
 		})
 	}
-	if err := g.Wait(); err != nil {
-		return err
+	if err := cmp.Or(g.Wait(), ctx.Err()); err != nil {
+		return err // some were perhaps not begun
 	}
 	o.markAll(seq)
-	return ctx.Err()
+	return nil
 }

@@ -6,10 +6,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"slices"
 	"sync"
 	"testing"
 
+	"github.com/cairn-store/cairn/backend"
 	"github.com/cairn-store/cairn/backend/membackend"
 	"github.com/cairn-store/cairn/cas"
 	"github.com/cairn-store/cairn/cas/castest"
@@ -229,6 +231,84 @@ func TestSurvey(t *testing.T) {
 	}
 	if reads[mine.Key] || reads[short.ID.Key()] || len(reads) != 3 {
 		t.Errorf("packs read: %v", reads)
+	}
+}
+
+// A growing backend lists what it has when grow has returned, but for the key
+// that grow names: one that the listing had passed when it was made.
+type growing struct {
+	backend.Backend
+	grow func() (passed string)
+}
+
+func (g *growing) List(ctx context.Context, prefix string) iter.Seq2[backend.Info, error] {
+	if g.grow == nil {
+		return g.Backend.List(ctx, prefix)
+	}
+	passed := g.grow()
+	return func(yield func(backend.Info, error) bool) {
+		for i, err := range g.Backend.List(ctx, prefix) {
+			if i.Key != passed && !yield(i, err) {
+				return
+			}
+		}
+	}
+}
+
+// A survey beside writers calls no pack lost that was made while packs were
+// listed, nor a serial that such a pack notes as void.
+func TestSurveyBesideWriters(t *testing.T) {
+	for _, void := range []bool{false, true} {
+		t.Run(fmt.Sprintf("void=%t", void), func(t *testing.T) {
+			w := newWorld(t)
+			h := &hooked{Backend: w.mem}
+			g := &growing{Backend: h}
+			w.b = g
+			s := w.store(t, &ids)
+			r := seeded(t)
+			g.grow = func() string {
+				g.grow = nil
+				if void {
+					h.setHook(func(op, _ string) error {
+						if op == "sync" || op == "commit" {
+							return errors.New("no sync")
+						}
+						return nil
+					})
+					if _, _, err := tryPut(t.Context(), s, cas.Raw, noise(r, 100)); err == nil {
+						t.Error("a put that could not be synced was acknowledged")
+					}
+					for _, p := range w.packs(t, s) {
+						if err := w.mem.Delete(t.Context(), p.ID.Key()); err != nil {
+							t.Error(err)
+						}
+					}
+					h.setHook(nil)
+				}
+				put(t, s, cas.Raw, noise(r, 150<<10))
+				passed := w.packs(t, s)
+				put(t, s, cas.Raw, noise(r, 150<<10))
+				put(t, s, cas.Raw, noise(r, 150<<10))
+				if len(passed) != 1 {
+					t.Fatalf("%d packs", len(passed))
+				}
+				return passed[0].ID.Key()
+			}
+			v, err := s.Survey(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(v.Lost) > 0 || len(v.Missing) > 0 {
+				t.Errorf("lost %+v, missing %+v", v.Lost, v.Missing)
+			}
+			settled := uint64(0)
+			for _, info := range v.Unknown {
+				settled = max(settled, info.Header.Settled)
+			}
+			if settled == 0 {
+				t.Error("no pack that was listed calls another settled")
+			}
+		})
 	}
 }
 

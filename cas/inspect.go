@@ -157,7 +157,7 @@ type surveyor struct {
 	s       *Store
 	out     Survey
 	known   map[PackID]PackEntry // of the index; in the end those that were not met
-	met     []PackEntry          // of the index
+	met     []PackEntry          // of the index, in the end
 	present map[pack.Void]bool   // serials of packs that are there, or void
 	settled map[[16]byte]settledBy
 }
@@ -178,12 +178,17 @@ func (v *surveyor) run(ctx context.Context) error {
 			return err
 		}
 	}
+	// A pack is called settled once it is indexed. One that was made while the
+	// packs were listed is perhaps not among them, but it is in the index now.
 	for e, err := range v.s.ix.AllPacks(ctx) { // in order
 		if err != nil {
 			return err
 		}
+		v.present[pack.Void{Writer: e.Writer, Serial: e.Serial}] = true
 		if _, unmet := v.known[e.ID]; unmet {
 			v.out.Missing = append(v.out.Missing, e)
+		} else {
+			v.met = append(v.met, e)
 		}
 	}
 	return v.lost(ctx)
@@ -195,7 +200,6 @@ func (v *surveyor) meet(ctx context.Context, p PackEntry) error {
 	e, ok := v.known[p.ID]
 	if ok {
 		delete(v.known, p.ID)
-		v.met = append(v.met, e)
 		if p.Size < e.Size {
 			v.out.Short = append(v.out.Short, e)
 			return nil
@@ -274,6 +278,9 @@ func (v *surveyor) knownNotes(ctx context.Context, writer [16]byte) error {
 			continue
 		}
 		info, err := v.s.inspect(ctx, e)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // it has gone meanwhile
+		}
 		if err != nil {
 			return fmt.Errorf("pack %s: %w", e.ID, err)
 		}
