@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
+	"math"
 	"slices"
 
 	"github.com/cairn-store/cairn/cas"
@@ -18,6 +20,7 @@ type Problem struct {
 	Digest     string `json:"digest,omitempty"`
 	FileID     string `json:"file_id,omitempty"`
 	ManifestID string `json:"manifest_id,omitempty"`
+	Path       string `json:"path,omitempty"` // of the file: its bucket, and where it lies in it
 	Detail     string `json:"detail"`
 	Repaired   bool   `json:"repaired,omitempty"`
 }
@@ -117,9 +120,9 @@ type domainChecker struct {
 	*checker
 	*domain
 	listed []cas.PackEntry
-	frames map[cas.FrameID]cas.FrameEntry // of the index, not met in a pack yet
-	known  map[cas.PackID]cas.PackEntry   // of the index
-	bad    map[cas.Digest]cas.PackID      // chunks that cannot be read
+	unmet  map[cas.FrameID]bool         // frames of the index that no pack shows
+	known  map[cas.PackID]cas.PackEntry // of the index
+	bad    map[cas.Digest]cas.PackID    // chunks that cannot be read
 
 	census      *census
 	recorded    []recordPack       // packs with records
@@ -153,7 +156,7 @@ func (c *checker) run(ctx context.Context) error {
 	}
 	for _, d := range c.s.domains {
 		dc := c.domains[d.name]
-		for _, step := range []func(context.Context) error{dc.packs, dc.replay, dc.unmet, dc.index, dc.heal} {
+		for _, step := range []func(context.Context) error{dc.packs, dc.replay, dc.index, dc.heal} {
 			if err := step(ctx); err != nil {
 				return err
 			}
@@ -194,15 +197,9 @@ func (c *domainChecker) told(_ context.Context, _ uint64, rs []manifest.Record) 
 
 // load reads what the index says of packs, and which there are.
 func (c *domainChecker) load(ctx context.Context) error {
-	c.frames = make(map[cas.FrameID]cas.FrameEntry)
+	c.unmet = make(map[cas.FrameID]bool)
 	c.known = make(map[cas.PackID]cas.PackEntry)
 	ix := c.chunks.Index()
-	for f, err := range ix.AllFrames(ctx) {
-		if err != nil {
-			return err
-		}
-		c.frames[f.ID] = f
-	}
 	for p, err := range ix.AllPacks(ctx) {
 		if err != nil {
 			return err
@@ -240,12 +237,71 @@ func (c *domainChecker) packs(ctx context.Context) error {
 	}
 	for id := range c.known {
 		c.problem(Problem{Kind: "pack", Pack: id.String(), Detail: "the index names a pack that is not there"})
+		if err := c.newIndexed(ctx, id).rest(); err != nil {
+			return err
+		}
 	}
 	return nil
 }
 
+// An indexed goes through the frames that the index names in a pack, beside a
+// walk over the pack.
+type indexed struct {
+	c    *domainChecker
+	next func() (cas.FrameEntry, error, bool)
+	stop func()
+	at   cas.FrameEntry // the next one
+	ok   bool           // there is one
+}
+
+func (c *domainChecker) newIndexed(ctx context.Context, id cas.PackID) *indexed {
+	x := &indexed{c: c, ok: true}
+	x.next, x.stop = iter.Pull2(c.chunks.Index().PackFrames(ctx, id))
+	return x
+}
+
+func (x *indexed) advance() (err error) {
+	x.at, err, x.ok = x.next()
+	return err
+}
+
+// meet reports whether the index names the frame e as it is. Those before it
+// that were not met are told of: their headers are damaged, or they are gone.
+func (x *indexed) meet(e *cas.FrameEntry) (bool, error) {
+	if !x.at.Known() && x.ok {
+		if err := x.advance(); err != nil {
+			return false, err
+		}
+	}
+	for x.ok && x.at.Offset < e.Offset {
+		if err := x.miss(); err != nil {
+			return false, err
+		}
+	}
+	if !x.ok || !x.at.Equal(e) {
+		return false, nil
+	}
+	return true, x.advance()
+}
+
+func (x *indexed) miss() error {
+	x.c.unmet[x.at.ID] = true
+	x.c.problem(Problem{Kind: "index", Pack: x.at.Pack.String(),
+		Detail: fmt.Sprintf("the frame at %d is not found where the index has it", x.at.Offset)})
+	return x.advance()
+}
+
+// rest tells of all that were not met.
+func (x *indexed) rest() error {
+	defer x.stop()
+	_, err := x.meet(&cas.FrameEntry{Offset: math.MaxInt64})
+	return err
+}
+
 func (c *domainChecker) pack(ctx context.Context, p cas.PackEntry) error {
 	known := c.known[p.ID]
+	names := c.newIndexed(ctx, p.ID)
+	defer names.stop()
 	info, err := c.chunks.Examine(ctx, p, func(f *cas.Frame) error {
 		c.report.Bytes += int64(f.Entry.StoredLen)
 		if c.opts.Progress != nil {
@@ -254,8 +310,11 @@ func (c *domainChecker) pack(ctx context.Context, p cas.PackEntry) error {
 		if f.Damage != nil {
 			return c.stretch(f, known, p)
 		}
-		return c.frame(ctx, f, known)
+		return c.frame(ctx, f, known, names)
 	})
+	if err == nil {
+		err = names.rest()
+	}
 	if err != nil {
 		return err
 	}
@@ -281,10 +340,10 @@ func (c *domainChecker) stretch(f *cas.Frame, known cas.PackEntry, p cas.PackEnt
 
 // frame verifies the slots of a frame. A chunk is damaged if this is the
 // place that the index names for it.
-func (c *domainChecker) frame(ctx context.Context, f *cas.Frame, known cas.PackEntry) error {
-	entry, indexed := c.frames[f.Entry.ID]
-	if indexed && entry.Equal(&f.Entry) {
-		delete(c.frames, f.Entry.ID)
+func (c *domainChecker) frame(ctx context.Context, f *cas.Frame, known cas.PackEntry, names *indexed) error {
+	indexed, err := names.meet(&f.Entry)
+	if err != nil {
+		return err
 	}
 	bad, plain, err := c.chunks.Verify(ctx, f)
 	if err != nil {
@@ -369,44 +428,47 @@ func (c *domainChecker) damage(d cas.Digest, pack cas.PackID, detail string) {
 	c.problem(Problem{Kind: "chunk", Digest: d.String(), Pack: pack.String(), Detail: detail})
 }
 
-// unmet looks at the frames that the index names and no pack showed: their
-// headers are damaged, or they are gone.
-func (c *domainChecker) unmet(ctx context.Context) error {
-	for _, f := range c.frames {
-		c.problem(Problem{Kind: "index", Pack: f.Pack.String(),
-			Detail: fmt.Sprintf("the frame at %d is not found where the index has it", f.Offset)})
-	}
-	return nil
-}
-
 // index checks that every chunk of the index lies in a frame that it knows,
 // and reads those whose frame the packs did not show.
 func (c *domainChecker) index(ctx context.Context) error {
-	ix := c.chunks.Index()
-	known := make(map[cas.FrameID]bool)
-	for f, err := range ix.AllFrames(ctx) {
-		if err != nil {
-			return err
-		}
-		known[f.ID] = true
-	}
-	for e, err := range ix.AllChunks(ctx) {
+	var batch []cas.ChunkEntry
+	for e, err := range c.chunks.Index().AllChunks(ctx) {
 		if err != nil {
 			return err
 		}
 		c.report.Chunks++
-		_, unmet := c.frames[e.Frame]
-		switch {
-		case !known[e.Frame]:
+		if batch = append(batch, e); len(batch) < changeSize {
+			continue
+		}
+		if err := c.placed(ctx, batch); err != nil {
+			return err
+		}
+		batch = batch[:0]
+	}
+	return c.placed(ctx, batch)
+}
+
+func (c *domainChecker) placed(ctx context.Context, chunks []cas.ChunkEntry) error {
+	ids, frames := make([]cas.FrameID, len(chunks)), make([]cas.FrameEntry, len(chunks))
+	for i := range chunks {
+		ids[i] = chunks[i].Frame
+	}
+	if err := c.chunks.Index().Frames(ctx, ids, frames); err != nil {
+		return err
+	}
+	for i, e := range chunks {
+		if !frames[i].Known() {
 			c.damage(e.Digest, cas.PackID{}, "the index does not know its frame")
-		case unmet:
-			_, err := c.chunks.Get(ctx, e.Digest, nil)
-			var ce *cas.CorruptError
-			if errors.As(err, &ce) {
-				c.damage(e.Digest, ce.Pack, ce.Err.Error())
-			} else if err != nil {
-				return err
-			}
+		}
+		if !c.unmet[e.Frame] {
+			continue // it was read, or is not known
+		}
+		_, err := c.chunks.Get(ctx, e.Digest, nil)
+		var ce *cas.CorruptError
+		if errors.As(err, &ce) {
+			c.damage(e.Digest, ce.Pack, ce.Err.Error())
+		} else if err != nil {
+			return err
 		}
 	}
 	return nil

@@ -62,17 +62,17 @@ func (c *checker) rows(ctx context.Context) (err error) {
 		c.report.Files++
 		d := c.domainOf(f)
 		if d == nil {
-			c.problem(Problem{Kind: "metadata", FileID: string(f.ID),
+			c.problem(Problem{Kind: "metadata", FileID: string(f.ID), Path: f.Bucket + "/" + f.Path(),
 				Detail: fmt.Sprintf("nothing tells where the content of bucket %q lies; give --config and --schema", f.Bucket)})
 			continue
 		}
 		if rev := c.records.files[f.ID].revision; rev != f.Revision {
 			d.missing = append(d.missing, manifest.Record{File: f})
-			c.problem(Problem{Kind: "metadata", FileID: string(f.ID), Repaired: c.repairs(),
+			c.problem(Problem{Kind: "metadata", FileID: string(f.ID), Path: f.Bucket + "/" + f.Path(), Repaired: c.repairs(),
 				Detail: fmt.Sprintf("the packs hold revision %d of the file's row, the database %d", rev, f.Revision)})
 		}
 		if _, err := c.s.meta.Manifest(ctx, f.Current); errors.Is(err, fs.ErrNotExist) {
-			c.problem(Problem{Kind: "manifest", FileID: string(f.ID), ManifestID: string(f.Current),
+			c.problem(Problem{Kind: "manifest", FileID: string(f.ID), Path: f.Bucket + "/" + f.Path(), ManifestID: string(f.Current),
 				Detail: "the file's current version is missing"})
 		}
 		n, err := d.versions(ctx, f)
@@ -80,7 +80,7 @@ func (c *checker) rows(ctx context.Context) (err error) {
 			return err
 		}
 		if n != f.Versions {
-			c.problem(Problem{Kind: "manifest", FileID: string(f.ID),
+			c.problem(Problem{Kind: "manifest", FileID: string(f.ID), Path: f.Bucket + "/" + f.Path(),
 				Detail: fmt.Sprintf("the file counts %d versions, there are %d", f.Versions, n)})
 		}
 	}
@@ -139,13 +139,13 @@ func (c *domainChecker) versions(ctx context.Context, f *manifest.File) (n uint6
 		c.report.Manifests++
 		if !c.records.manifests[m.ID] {
 			c.missing = append(c.missing, manifest.Record{Manifest: m})
-			c.problem(Problem{Kind: "metadata", FileID: string(f.ID), ManifestID: string(m.ID), Repaired: c.repairs(),
+			c.problem(Problem{Kind: "metadata", FileID: string(f.ID), Path: f.Bucket + "/" + f.Path(), ManifestID: string(m.ID), Repaired: c.repairs(),
 				Detail: "the packs do not hold the version's row"})
 		}
 		if why, err := c.readable(ctx, m); err != nil {
 			return n, err
 		} else if why != nil {
-			why.Kind, why.FileID, why.ManifestID = "manifest", string(f.ID), string(m.ID)
+			why.Kind, why.FileID, why.ManifestID, why.Path = "manifest", string(f.ID), string(m.ID), f.Bucket+"/"+f.Path()
 			c.report.Damaged = append(c.report.Damaged, *why)
 		}
 	}

@@ -69,6 +69,9 @@ func (t *target) showCheck(w io.Writer, r *local.Report) error {
 	}
 	for _, p := range append(r.Problems, r.Damaged...) {
 		line := p.Kind
+		if p.Path != "" {
+			line += fmt.Sprintf(" %q", p.Path)
+		}
 		for _, s := range []string{p.Pack, p.Digest, p.FileID, p.ManifestID} {
 			if s != "" {
 				line += " " + s
