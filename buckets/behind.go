@@ -14,7 +14,7 @@ import (
 // of the domain's that there are by then must have arrived: so have the
 // chunks that were found stored, whoever stored them.
 func (b *Bucket) update(ctx context.Context, fn func(tx manifest.Tx) error) error {
-	if err := b.s.update(ctx, fn); err != nil || b.b.Acknowledge == AckJournal {
+	if err := b.s.update(ctx, b.domain, fn); err != nil || b.b.Acknowledge == AckJournal {
 		return err
 	}
 	return b.chunks().Send(ctx)

@@ -20,7 +20,7 @@ func (b *Bucket) edit(ctx context.Context, req *Request, id, ifMatch string, opt
 		if err := change(tx, f, m); err != nil {
 			return err
 		}
-		if err := tx.PutFile(ctx, b.domain(), f); err != nil {
+		if err := tx.PutFile(ctx, f); err != nil {
 			return conflict(err)
 		}
 		cur, err := tx.Manifest(ctx, f.Current)

@@ -2,6 +2,7 @@ package buckets
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -13,9 +14,9 @@ import (
 	"github.com/cairn-store/cairn/manifest"
 )
 
-// errEpoch says that some chunk has become unusable since the upload began:
+// errRemovals says that some chunk has become unusable since the upload began:
 // its chunks must be looked up again before it can be committed.
-var errEpoch = errors.New("chunks must be checked again")
+var errRemovals = errors.New("chunks must be checked again")
 
 // errOther says that the file that the upload would become a version of is
 // not the one that the uploader was found to be allowed to update.
@@ -25,8 +26,8 @@ var errOther = errors.New("another file has the name")
 func (u *upload) commit(ctx context.Context) (*File, error) {
 	var out *File
 	err := u.b.update(ctx, func(tx manifest.Tx) (err error) {
-		if tx.Epoch() != u.epoch {
-			return errEpoch
+		if n, err := tx.Removals(ctx); err != nil || n != u.removals {
+			return cmp.Or(err, errRemovals)
 		}
 		if err := u.sources(ctx, tx); err != nil {
 			return err
@@ -60,7 +61,7 @@ func (u *upload) commit(ctx context.Context) (*File, error) {
 				out = u.b.file(old, cur)
 				out.Unchanged = true
 				if u.touch {
-					err = tx.PutFile(ctx, u.b.domain(), old)
+					err = tx.PutFile(ctx, old)
 				}
 				if err == nil && u.also != nil {
 					err = u.also(tx, cur)
@@ -91,7 +92,7 @@ func (u *upload) commit(ctx context.Context) (*File, error) {
 			}
 		}
 		out = u.b.file(f, m)
-		return tx.PutFile(ctx, u.b.domain(), f)
+		return tx.PutFile(ctx, f)
 	})
 	if err != nil {
 		return nil, err
@@ -109,7 +110,7 @@ func (u *upload) sources(ctx context.Context, tx manifest.Tx) error {
 	for _, id := range u.taken {
 		_, err := tx.Manifest(ctx, id)
 		if errors.Is(err, fs.ErrNotExist) {
-			return errEpoch // purged meanwhile
+			return errRemovals // purged meanwhile
 		}
 		if err != nil {
 			return err
@@ -222,7 +223,11 @@ const recheckDigests = 4096
 
 // recheck looks all chunks and segments of the upload up again.
 func (u *upload) recheck(ctx context.Context) error {
-	u.epoch, u.taken = u.b.s.meta.Epoch(), nil
+	n, err := u.b.s.meta.Removals(ctx, u.b.domain())
+	if err != nil {
+		return err
+	}
+	u.removals, u.taken = n, nil
 	var ds []cas.Digest
 	check := func() error {
 		missing, err := u.b.chunks().Missing(ctx, ds)
@@ -238,7 +243,7 @@ func (u *upload) recheck(ctx context.Context) error {
 		}
 		return check()
 	}
-	err := u.c.Walk(ctx, u.b.segments(), func(s manifest.Segment) error {
+	err = u.c.Walk(ctx, u.b.segments(), func(s manifest.Segment) error {
 		ds = append(ds, s.Digest)
 		return checkFull()
 	}, func(refs []cas.Ref) error {

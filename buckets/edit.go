@@ -44,9 +44,9 @@ type body struct {
 	size int64 // negative if it is not known
 
 	// Once it has come: where it is stored, and since when.
-	c     *manifest.Content
-	off   int64
-	epoch uint64
+	c        *manifest.Content
+	off      int64
+	removals uint64
 }
 
 // Compose makes a file of pieces, as Put makes one of a stream. Within a
@@ -190,9 +190,9 @@ func (u *upload) compose(ctx context.Context, pieces []Piece) error {
 			c.body.size = u.c.Size - c.size
 		}
 		if c.body.c != nil { // no row holds it: what was found stored must still be since then
-			u.epoch = c.body.epoch
+			u.removals = c.body.removals
 		}
-		c.body.c, c.body.off, c.body.epoch = u.c, c.bodyAt, u.epoch
+		c.body.c, c.body.off, c.body.removals = u.c, c.bodyAt, u.removals
 	}
 	if err := u.sniffStored(ctx); err != nil {
 		return err

@@ -135,7 +135,7 @@ func stays(ctx context.Context, tx manifest.Tx, name, domain string) error {
 
 // rebind ties an empty bucket to another domain.
 func (s *Store) rebind(ctx context.Context, name, domain string) error {
-	return s.apply(ctx, func(tx manifest.Tx) error {
+	return s.apply(ctx, func() string { return domain }, func(tx manifest.Tx) error {
 		if err := stays(ctx, tx, name, domain); err != nil {
 			return err
 		}

@@ -116,7 +116,7 @@ func newHugeFile(t *testing.T) *hugeFile {
 	}, []byte("the last chunk"), cut, opts)
 	must(t, err)
 	h.size, h.id = c.Size, f.ID
-	commit, err := db.Update(t.Context(), func(tx manifest.Tx) error {
+	commit, err := db.Update(t.Context(), hugeDomain, func(tx manifest.Tx) error {
 		row, err := tx.File(t.Context(), manifest.FileID(f.ID))
 		if err != nil {
 			return err
@@ -127,10 +127,10 @@ func newHugeFile(t *testing.T) *hugeFile {
 		if err := tx.PutManifest(t.Context(), m); err != nil {
 			return err
 		}
-		return tx.PutFile(t.Context(), hugeDomain, row)
+		return tx.PutFile(t.Context(), row)
 	})
 	must(t, err)
-	must(t, db.Written(t.Context(), commit))
+	must(t, db.Written(t.Context(), commit.Seq))
 	must(t, h.s.Close())
 	h.open() // with nothing in memory
 	t.Cleanup(func() { must(t, h.s.Close()) })

@@ -94,7 +94,10 @@ func (m *migration) run(ctx context.Context) error {
 		}
 	}
 	for {
-		epoch := m.s.meta.Epoch()
+		removals, err := m.s.meta.Removals(ctx, m.to)
+		if err != nil {
+			return err
+		}
 		if err := m.files(ctx); err != nil {
 			return err
 		}
@@ -113,7 +116,7 @@ func (m *migration) run(ctx context.Context) error {
 		if err := m.s.chunks[m.to].Send(ctx); err != nil {
 			return err
 		}
-		if again, err := m.finish(ctx, epoch); !again || err != nil {
+		if again, err := m.finish(ctx, removals); !again || err != nil {
 			return err
 		}
 	}
@@ -139,7 +142,7 @@ func (m *migration) begin(ctx context.Context) (been bool, err error) {
 		return false, err
 	}
 	if h.Move == 0 {
-		err = m.s.update(ctx, note)
+		err = m.s.update(ctx, m.from.domain, note)
 	} else {
 		err = m.s.keep(ctx, note)
 	}
@@ -331,8 +334,8 @@ func (m *migration) concerns(rs []manifest.Record) bool {
 }
 
 // finish switches, while no change can be made. It must be begun again if
-// chunks became unusable since the epoch.
-func (m *migration) finish(ctx context.Context, epoch uint64) (again bool, err error) {
+// chunks became unusable there since removals were counted.
+func (m *migration) finish(ctx context.Context, removals uint64) (again bool, err error) {
 	s := m.s
 	s.binding.Lock()
 	defer s.binding.Unlock()
@@ -351,8 +354,8 @@ func (m *migration) finish(ctx context.Context, epoch uint64) (again bool, err e
 	if err := s.chunks[m.to].Send(ctx); err != nil {
 		return false, err
 	}
-	if s.meta.Epoch() != epoch {
-		return true, nil
+	if n, err := s.meta.Removals(ctx, m.to); err != nil || n != removals {
+		return err == nil, err
 	}
 	if s.lookup(m.name()) == nil {
 		return false, ErrNoBucket
@@ -372,7 +375,7 @@ func (m *migration) finish(ctx context.Context, epoch uint64) (again bool, err e
 func (m *migration) switchHome(ctx context.Context) (*manifest.Commit, error) {
 	s := m.s
 	s.place(m.name(), m.to)
-	c, err := s.meta.Update(ctx, func(tx manifest.Tx) error {
+	c, err := s.meta.Update(ctx, m.to, func(tx manifest.Tx) error {
 		h, err := tx.Home(ctx, m.name())
 		if err != nil {
 			return err

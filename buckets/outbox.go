@@ -94,26 +94,35 @@ var errBehind = errors.New("earlier changes are still to be made durable")
 
 // update runs a transaction and makes its records durable in the packs: the
 // metadata store decides, then the packs learn, then the caller may answer.
-func (s *Store) update(ctx context.Context, fn func(tx manifest.Tx) error) error {
+func (s *Store) update(ctx context.Context, domain func() string, fn func(tx manifest.Tx) error) error {
 	if err := s.writable(ctx); err != nil {
 		return err
 	}
-	return s.apply(ctx, fn)
+	return s.apply(ctx, domain, fn)
 }
 
 // apply is update without a look at the gate.
-func (s *Store) apply(ctx context.Context, fn func(tx manifest.Tx) error) error {
+func (s *Store) apply(ctx context.Context, domain func() string, fn func(tx manifest.Tx) error) error {
 	s.moving.RLock()
-	c, err := s.meta.Update(ctx, fn)
+	c, err := s.meta.Update(ctx, domain(), fn) // where nothing is moved meanwhile
 	s.feed.note(c, err)
 	s.moving.RUnlock()
 	if c == nil {
-		if err == nil && !s.outbox.settled(s.meta.LastSeq()) {
-			err = errBehind // what fn saw may be lost yet
+		if err == nil {
+			err = s.behind(ctx)
 		}
 		return wrapSpace(err)
 	}
 	return s.told(ctx, c, err)
+}
+
+// behind waits for all that a transaction which wrote nothing may have seen.
+func (s *Store) behind(ctx context.Context) error {
+	last, err := s.meta.LastCommit(ctx)
+	if err == nil && !s.outbox.settled(last) {
+		err = errBehind // what it saw may be lost yet
+	}
+	return err
 }
 
 // told brings a commit, which may have failed with err, to the packs.
@@ -153,7 +162,7 @@ func (s *Store) keep(ctx context.Context, fn func(tx manifest.Tx) error) error {
 func (s *Store) applyValues(ctx context.Context, fn func(tx manifest.Tx) error) error {
 	s.moving.RLock()
 	defer s.moving.RUnlock()
-	_, err := s.meta.Update(ctx, fn)
+	_, err := s.meta.Update(ctx, "", fn)
 	return wrapSpace(err)
 }
 
@@ -166,7 +175,7 @@ func (s *Store) write(ctx context.Context, c *manifest.Commit) error {
 	if err := chunks.AppendRecords(ctx, &cas.Records{Commit: c.Seq, Slots: c.Slots}); err != nil {
 		return err
 	}
-	if err := s.meta.Written(ctx, c); err != nil {
+	if err := s.meta.Written(ctx, c.Seq); err != nil {
 		return err
 	}
 	s.outbox.mark(c)

@@ -37,19 +37,20 @@ func (v *Versions) prune(ctx context.Context, tx manifest.Tx, f *manifest.File, 
 		if err != nil {
 			return last, false, err
 		}
+		var drop []manifest.VersionID
+		end := len(ms) <= page
 		for i := range len(ms) - 1 {
 			old := excess > 0 || v.KeepFor > 0 && now.Sub(ms[i+1].CreatedAt) > v.KeepFor
 			if !old || n == maxSwept {
-				return last, old, nil
+				end, more = true, old
+				break
 			}
-			if err := tx.DropManifest(ctx, ms[i].ID); err != nil {
-				return last, false, err
-			}
+			drop = append(drop, ms[i].ID)
 			dropVersion(f, ms[i])
 			last, n, excess = ms[i].Version, n+1, max(excess, 1)-1
 		}
-		if len(ms) <= page {
-			return last, false, nil
+		if err := tx.DropManifests(ctx, drop); err != nil || end {
+			return last, more, err
 		}
 	}
 }
@@ -109,37 +110,42 @@ func (b *Bucket) sweepTrash(ctx context.Context, done *Swept) error {
 	if t.KeepFor == 0 {
 		return nil
 	}
-	due := func(f *manifest.File) bool {
-		return f.State == manifest.Trashed && b.s.removalTime().Sub(f.DeletedAt) > t.KeepFor
-	}
-	for f, err := range b.s.meta.Files(ctx, b.b.name, &manifest.Range{State: manifest.Trashed}) {
+	before := b.s.removalTime().Add(-t.KeepFor)
+	for n := maxSwept; n == maxSwept; {
+		due, err := b.s.meta.TrashedBefore(ctx, b.b.name, before, maxSwept)
 		if err != nil {
 			return err
 		}
-		if !due(f) {
-			continue
-		}
-		purged := false
-		for more := true; more; {
-			err := b.s.update(ctx, func(tx manifest.Tx) error {
-				more, purged = false, false
-				f, err := tx.File(ctx, f.ID)
-				if err != nil || !due(f) {
-					return notGone(err)
-				}
-				more, err = b.purgeSome(ctx, tx, f)
-				purged = !more
-				return err
-			})
+		for _, f := range due {
+			purged, err := b.purgeTrashed(ctx, f.ID, before)
 			if err != nil {
 				return err
 			}
+			if purged {
+				done.Files++
+			}
 		}
-		if purged {
-			done.Files++
-		}
+		n = len(due)
 	}
 	return nil
+}
+
+// purgeTrashed purges a file that was moved to the trash before a moment, in as
+// many transactions as it takes.
+func (b *Bucket) purgeTrashed(ctx context.Context, id manifest.FileID, before time.Time) (purged bool, err error) {
+	for more := true; more && err == nil; {
+		err = b.s.update(ctx, b.domain, func(tx manifest.Tx) error {
+			more, purged = false, false
+			f, err := tx.File(ctx, id)
+			if err != nil || f.State != manifest.Trashed || !f.DeletedAt.Before(before) {
+				return notGone(err)
+			}
+			more, err = b.purgeSome(ctx, tx, f)
+			purged = !more
+			return err
+		})
+	}
+	return purged, err
 }
 
 func (b *Bucket) sweepVersions(ctx context.Context, done *Swept) error {
@@ -167,7 +173,7 @@ func (b *Bucket) sweepVersions(ctx context.Context, done *Swept) error {
 func (b *Bucket) pruneFile(ctx context.Context, id manifest.FileID) (dropped int64, err error) {
 	for above, more := uint64(0), true; more; {
 		var last, n uint64
-		err := b.s.update(ctx, func(tx manifest.Tx) error {
+		err := b.s.update(ctx, b.domain, func(tx manifest.Tx) error {
 			last, more, n = above, false, 0
 			f, err := tx.File(ctx, id)
 			if err != nil {
@@ -178,7 +184,7 @@ func (b *Bucket) pruneFile(ctx context.Context, id manifest.FileID) (dropped int
 			if n = before - f.Versions; err != nil || n == 0 {
 				return err
 			}
-			return tx.PutFile(ctx, b.domain(), f)
+			return tx.PutFile(ctx, f)
 		})
 		if err != nil {
 			return dropped, err
@@ -192,19 +198,21 @@ func (b *Bucket) pruneFile(ctx context.Context, id manifest.FileID) (dropped int
 // removes, the oldest of them: then more is left to do.
 func (b *Bucket) purgeSome(ctx context.Context, tx manifest.Tx, f *manifest.File) (more bool, err error) {
 	if f.Versions <= maxSwept {
-		return false, tx.Purge(ctx, b.domain(), f.ID)
+		return false, tx.Purge(ctx, f.ID)
 	}
 	ms, err := tx.OldVersions(ctx, f.ID, 0, maxSwept)
 	if err != nil {
 		return false, err
 	}
-	for _, m := range ms {
-		if err := tx.DropManifest(ctx, m.ID); err != nil {
-			return false, err
-		}
+	ids := make([]manifest.VersionID, len(ms))
+	for i, m := range ms {
+		ids[i] = m.ID
 		dropVersion(f, m)
 	}
-	return true, tx.PutFile(ctx, b.domain(), f)
+	if err := tx.DropManifests(ctx, ids); err != nil {
+		return false, err
+	}
+	return true, tx.PutFile(ctx, f)
 }
 
 func notGone(err error) error {

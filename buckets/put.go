@@ -102,7 +102,7 @@ type upload struct {
 	owner    string // whose the file is or will be
 	room     int64  // how many bytes are taken
 	over     error  // of more
-	epoch    uint64
+	removals uint64
 	allowed  manifest.FileID      // that may be updated
 	other    *manifest.File       // found at the commit in place of allowed
 	touch    bool                 // write the row of an unchanged file
@@ -154,7 +154,10 @@ func (u *upload) begin(ctx context.Context, old *manifest.File) error {
 	if err := u.b.s.meta.Ready(); err != nil {
 		return wrapSpace(err)
 	}
-	u.epoch = u.b.s.meta.Epoch()
+	var err error
+	if u.removals, err = u.b.s.meta.Removals(ctx, u.b.domain()); err != nil {
+		return err
+	}
 	u.owner = u.b.whoID()
 	if u.opts.Once != nil {
 		if u.target != "" {
@@ -314,7 +317,7 @@ func (u *upload) commitRetry(ctx context.Context) (*File, error) {
 	for range 8 {
 		f, err := u.commit(ctx)
 		switch err {
-		case errEpoch:
+		case errRemovals:
 			err = u.recheck(ctx)
 		case errOther:
 			_, err = u.mayUpdate(ctx, u.other)

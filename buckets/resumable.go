@@ -271,6 +271,11 @@ func (b *Bucket) dropUpload(ctx context.Context, row *uploadRow) error {
 // sweepUploads gives up the bucket's uploads whose time is over, and forgets
 // them when as much time has passed again.
 func (b *Bucket) sweepUploads(ctx context.Context, done *Swept) error {
+	before := b.s.removalTime().Add(-b.b.UploadExpiry)
+	err := b.s.keepAll(ctx, func(tx manifest.Tx) (int, error) { return tx.SweepUploads(ctx, b.b.name, before, maxSwept) })
+	if err != nil {
+		return err
+	}
 	for n := maxSwept; n == maxSwept; {
 		over, err := b.s.meta.UploadsOver(ctx, b.b.name, b.s.removalTime(), maxSwept)
 		if err != nil {
@@ -284,6 +289,5 @@ func (b *Bucket) sweepUploads(ctx context.Context, done *Swept) error {
 		}
 		n = len(over)
 	}
-	before := b.s.removalTime().Add(-b.b.UploadExpiry)
-	return b.s.keepAll(ctx, func(tx manifest.Tx) (int, error) { return tx.SweepUploads(ctx, b.b.name, before, maxSwept) })
+	return nil
 }

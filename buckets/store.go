@@ -144,8 +144,12 @@ func New(ctx context.Context, meta manifest.Store, chunks map[string]*cas.Store,
 	if opts == nil {
 		opts = &Options{}
 	}
+	last, err := meta.LastCommit(ctx)
+	if err != nil {
+		return nil, err
+	}
 	s := &Store{meta: meta, chunks: chunks, auth: opts.Auth, log: opts.Log, closers: opts.Closers,
-		outbox: newOutbox(meta.LastSeq()), bases: newBaseSets(), sums: make(map[string]*manifest.SumMemory)}
+		outbox: newOutbox(last), bases: newBaseSets(), sums: make(map[string]*manifest.SumMemory)}
 	for domain := range chunks {
 		s.sums[domain] = &manifest.SumMemory{}
 	}
@@ -165,7 +169,7 @@ func New(ctx context.Context, meta manifest.Store, chunks map[string]*cas.Store,
 		s.clock.machine = time.Now
 	}
 	s.gate.reason = opts.ReadOnly
-	if err := s.finish(ctx, meta.LastSeq()); err != nil {
+	if err := s.finish(ctx, last); err != nil {
 		return nil, fmt.Errorf("buckets: finish what the last process left: %w", err)
 	}
 	if err := s.SetPolicies(ctx, policies); err != nil {

@@ -67,7 +67,7 @@ func (b *Bucket) DeleteVersion(ctx context.Context, id string, n uint64) error {
 		if f.Versions == 1 {
 			return ErrLastVersion
 		}
-		if err := tx.DropManifest(ctx, m.ID); err != nil {
+		if err := tx.DropManifests(ctx, []manifest.VersionID{m.ID}); err != nil {
 			return err
 		}
 		dropVersion(f, m)

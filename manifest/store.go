@@ -6,22 +6,87 @@ import (
 	"iter"
 )
 
-// A Store holds the rows of files and manifests, and segments. A missing row
-// is fs.ErrNotExist. It is safe for concurrent use. The rows it returns are
-// the caller's. manifesttest.Run checks an implementation.
+// Files are the ways to find files and versions, and sums of them, of a Store
+// and of a Tx. A missing row is fs.ErrNotExist.
+type Files interface {
+	File(ctx context.Context, id FileID) (*File, error)
+	// FileByPath finds the active file of a bucket by folder and name.
+	FileByPath(ctx context.Context, bucket, path string) (*File, error)
+	Manifest(ctx context.Context, id VersionID) (*Manifest, error)
+	Version(ctx context.Context, file FileID, n uint64) (*Manifest, error)
+	// Versions yields the versions of a file, newest first.
+	Versions(ctx context.Context, file FileID) iter.Seq2[*Manifest, error]
+	// OldVersions returns the n oldest versions of a file, or fewer if there are
+	// no more, of those whose number is above one, oldest first.
+	OldVersions(ctx context.Context, file FileID, above uint64, n int) ([]*Manifest, error)
+
+	// Usage sums up a bucket, exactly; OwnerUsage, the files in it of one
+	// owner.
+	Usage(ctx context.Context, bucket string) (Usage, error)
+	OwnerUsage(ctx context.Context, bucket, owner string) (Usage, error)
+}
+
+// FileChanges are what a Tx does to files and versions. Their records go to
+// the packs of its domain.
+type FileChanges interface {
+	// PutFile writes f's row, raising f.Revision, and with it the index of
+	// names and the usage. It fails with ErrConflict when f is active and
+	// another active file has its path.
+	PutFile(ctx context.Context, f *File) error
+
+	// PutManifest writes the row of a new version.
+	PutManifest(ctx context.Context, m *Manifest) error
+
+	// DropManifests removes the rows of versions for good. One that is missing
+	// is fs.ErrNotExist.
+	DropManifests(ctx context.Context, ids []VersionID) error
+
+	// Purge removes a file and all its versions for good.
+	Purge(ctx context.Context, id FileID) error
+}
+
+// Found are all ways to find one thing, and what belongs together, of a Store
+// and of a Tx.
+type Found interface {
+	Files
+	Uploads
+	Grants
+	Keys
+	Receipts
+	Onces
+	Homes
+}
+
+// A Tx is a transaction of a Store; see Store.Update. It sees its own writes.
+// While one of its iterators yields, rows may be read and changed: what is
+// changed may or may not be yielded as it was. Its methods are not for
+// concurrent use, and not for use after fn has returned.
+type Tx interface {
+	Found
+	FileChanges
+	UploadChanges
+	GrantChanges
+	KeyChanges
+	ReceiptChanges
+	OnceChanges
+	HomeChanges
+
+	// Removals is the store's for the transaction's domain: a commit whose
+	// chunks were found stored while it was the same needs no other proof that
+	// they still are.
+	Removals(ctx context.Context) (uint64, error)
+}
+
+// A Store holds rows and segments. It is safe for concurrent use. The rows it
+// returns are the caller's, and times in them are kept in milliseconds.
+// manifesttest.Run checks an implementation.
 type Store interface {
-	Rows
 	Found
 	Listings
 	Roots
 	Clock
+	Epochs
 	Identities
-
-	// Files yields the files of a bucket that r chooses, of one moment.
-	Files(ctx context.Context, bucket string, r *Range) iter.Seq2[*File, error]
-
-	// All yields every file row, in order of IDs, of one moment.
-	All(ctx context.Context) iter.Seq2[*File, error]
 
 	// Segments are kept per domain.
 	Segments(domain string) Segments
@@ -29,32 +94,29 @@ type Store interface {
 	// Update runs fn in a transaction: all that fn reads and writes through
 	// tx is as if no other Update ran meanwhile. When fn returns nil, its
 	// writes are made together and durable on return; an error of fn makes
-	// none and is returned as it is. So does ErrTooLarge, if fn has changed
-	// more than MaxCommit takes. fn may be run more than once. After any other
-	// error the outcome is unknown, and the commit that may have been
+	// none and is returned as it is. fn may be run more than once, the last
+	// run counts: it must set what it tells its caller anew each time. After
+	// any other error but ErrTooLarge the outcome is unknown, and the commit that may have been
 	// made is returned beside the error.
 	//
-	// The commit it returns stays unwritten, across crashes, until Written
-	// has been called with it: its records are to be made durable in the
-	// packs first. Nil means that fn wrote nothing.
-	Update(ctx context.Context, fn func(tx Tx) error) (*Commit, error)
+	// The records of what fn changed go to the packs of domain. A transaction
+	// that makes none needs no domain, and is told nothing of removals.
+	Update(ctx context.Context, domain string, fn func(tx Tx) error) (*Commit, error)
 
-	// LastSeq returns the number of the latest commit or, if there was none
+	// LastCommit returns the number of the latest commit or, if there was none
 	// since the store was opened, one that no later commit is below. Numbers
-	// rise with commits and are never given twice, whatever crashes; there may
-	// be gaps.
-	LastSeq() uint64
+	// rise with commits, are visible in order and never given twice, whatever
+	// crashes; there may be gaps.
+	LastCommit(ctx context.Context) (uint64, error)
 
-	// TakeNumber returns a number, higher than all before, for records that
-	// are written beside Update. It is durable on return.
+	// TakeNumber returns a number, higher than all before, for records that are
+	// written beside Update. It is durable on return.
 	TakeNumber(ctx context.Context) (uint64, error)
 
 	// Unwritten yields the commits, oldest first, whose records may not be
-	// durable in the packs yet.
+	// durable in the packs yet. Written forgets some. It may be lost in a crash.
 	Unwritten(ctx context.Context) iter.Seq2[*Commit, error]
-
-	// Written forgets c. It may be lost in a crash.
-	Written(ctx context.Context, c *Commit) error
+	Written(ctx context.Context, seqs ...uint64) error
 
 	// Restore replays records, which may be none, of the commit of a number: a
 	// row of a higher revision replaces one of a lower, marks remove rows and
@@ -67,76 +129,11 @@ type Store interface {
 	// makes all that Restore did durable.
 	Reindex(ctx context.Context) error
 
-	// Epoch counts the changes that made stored chunks of any domain
-	// unusable since the store was opened. While it stays the same, an
-	// answer that a chunk is stored stays true.
-	Epoch() uint64
-
-	// Usage sums up a bucket, exactly; OwnerUsage, the files in it of one
-	// owner.
-	Usage(ctx context.Context, bucket string) (Usage, error)
-	OwnerUsage(ctx context.Context, bucket, owner string) (Usage, error)
-
-	// Buckets returns the names of the buckets that hold files or have held
-	// some.
-	Buckets(ctx context.Context) ([]string, error)
-
-	// Marks yields, in any order, the marks of all files and versions that are
-	// gone for good.
-	Marks(ctx context.Context) iter.Seq2[Record, error]
-
 	// Ready returns nil, or why nothing can be changed now.
 	Ready() error
 
 	// DiskSize returns the bytes that the store and its indexes take.
 	DiskSize() int64
-}
-
-// Rows are the ways to find one row.
-type Rows interface {
-	File(ctx context.Context, id FileID) (*File, error)
-	// FileByPath finds the active file of a bucket by folder and name.
-	FileByPath(ctx context.Context, bucket, path string) (*File, error)
-	Manifest(ctx context.Context, id VersionID) (*Manifest, error)
-	Version(ctx context.Context, file FileID, n uint64) (*Manifest, error)
-	// Versions yields the versions of a file, newest first.
-	Versions(ctx context.Context, file FileID) iter.Seq2[*Manifest, error]
-	// OldVersions returns the n oldest versions of a file, or fewer if there are
-	// no more, of those whose number is above one, oldest first.
-	OldVersions(ctx context.Context, file FileID, above uint64, n int) ([]*Manifest, error)
-}
-
-// A Tx is a transaction of a Store; see Store.Update.
-type Tx interface {
-	Rows
-	Found
-	UploadChanges
-	GrantChanges
-	KeyChanges
-	ReceiptChanges
-	OnceChanges
-	HomeChanges
-
-	Usage(ctx context.Context, bucket string) (Usage, error)
-	OwnerUsage(ctx context.Context, bucket, owner string) (Usage, error)
-
-	// Epoch is the store's: a commit whose chunks were found stored in this
-	// epoch needs no other proof that they still are.
-	Epoch() uint64
-
-	// PutFile writes f's row, raising f.Revision, and with it the index of
-	// names and the usage. It fails with ErrConflict when f is active and
-	// another active file has its path. domain is where the record goes.
-	PutFile(ctx context.Context, domain string, f *File) error
-
-	// PutManifest writes the row of a new version.
-	PutManifest(ctx context.Context, m *Manifest) error
-
-	// DropManifest removes a version's row for good.
-	DropManifest(ctx context.Context, id VersionID) error
-
-	// Purge removes a file and all its versions for good.
-	Purge(ctx context.Context, domain string, id FileID) error
 }
 
 // ErrConflict reports that the path of a file is taken.

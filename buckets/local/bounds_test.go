@@ -56,7 +56,7 @@ func manyVersions(t *testing.T, dir string, n int) *buckets.File {
 	for left := n - 1; left > 0; {
 		some := min(left, 1000)
 		left -= some
-		_, err := p.meta.Update(t.Context(), func(tx manifest.Tx) error {
+		_, err := p.meta.Update(t.Context(), "local", func(tx manifest.Tx) error {
 			row, err := tx.File(t.Context(), id)
 			if err != nil {
 				return err
@@ -76,7 +76,7 @@ func manyVersions(t *testing.T, dir string, n int) *buckets.File {
 					return err
 				}
 			}
-			return tx.PutFile(t.Context(), "local", row)
+			return tx.PutFile(t.Context(), row)
 		})
 		check(t, err)
 	}
@@ -254,7 +254,7 @@ func TestLargeCommit(t *testing.T) {
 	check(t, err)
 	id, _ := manifest.ParseFileID(f.ID)
 	r, noise := rand.NewChaCha8([32]byte{}), make([]byte, 380<<10)
-	c, err := p.meta.Update(t.Context(), func(tx manifest.Tx) error {
+	c, err := p.meta.Update(t.Context(), "local", func(tx manifest.Tx) error {
 		row, err := tx.File(t.Context(), id)
 		if err != nil {
 			return err
@@ -272,7 +272,7 @@ func TestLargeCommit(t *testing.T) {
 			if err := tx.PutManifest(t.Context(), &m); err != nil {
 				return err
 			}
-			if err := tx.PutFile(t.Context(), "local", &row); err != nil {
+			if err := tx.PutFile(t.Context(), &row); err != nil {
 				return err
 			}
 		}

@@ -47,7 +47,7 @@ func (hs homes) of(bucket string) *foundHome {
 
 // restore notes them in a database made anew.
 func (hs homes) restore(ctx context.Context, meta manifest.Store) error {
-	_, err := meta.Update(ctx, func(tx manifest.Tx) error {
+	_, err := meta.Update(ctx, "", func(tx manifest.Tx) error {
 		for _, h := range hs {
 			delete(h.rows, h.Domain)
 			h.Been = slices.Sorted(maps.Keys(h.rows))

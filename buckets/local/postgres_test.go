@@ -12,22 +12,9 @@ import (
 	"testing"
 
 	"github.com/cairn-store/cairn/buckets/local"
-	"github.com/cairn-store/cairn/cas"
 	"github.com/cairn-store/cairn/internal/pgtest"
-	"github.com/cairn-store/cairn/manifest"
-	"github.com/cairn-store/cairn/manifest/manifesttest"
 	"github.com/cairn-store/cairn/manifest/pgstore"
 )
-
-// metadata is a local.Database in PostgreSQL.
-type metadata struct {
-	manifest.Store
-	db *pgstore.DB
-}
-
-func (m metadata) Index(domain string) cas.Index { return m.db.Index(domain) }
-func (m metadata) Domains() ([]string, error)    { return m.db.Domains() }
-func (m metadata) Close() error                  { return m.db.Close() }
 
 func TestMain(m *testing.M) { os.Exit(pgtest.Main(m)) }
 
@@ -67,7 +54,7 @@ func postgres(t *testing.T) func() *local.Options {
 			if err != nil {
 				return nil, err
 			}
-			return metadata{manifesttest.Untyped(d, "local"), d}, nil
+			return d, nil
 		})
 		return o
 	}

@@ -112,7 +112,7 @@ func TestRebuildReads(t *testing.T) {
 				t.Errorf("the rebuild reads %d of %d bytes", b.bytes.Load(), total)
 			}
 			n := 0
-			for _, err := range db.All(t.Context()) {
+			for _, err := range db.AllFiles(t.Context()) {
 				if n++; err != nil {
 					t.Fatal(err)
 				}

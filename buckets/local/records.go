@@ -26,7 +26,11 @@ func (d *domainBuilder) replay(ctx context.Context, anew bool) error {
 		return err
 	}
 	base := r.Base()
-	if last := d.s.meta.LastSeq(); !anew && base > last {
+	last, err := d.s.meta.LastCommit(ctx)
+	if err != nil {
+		return err
+	}
+	if !anew && base > last {
 		return fmt.Errorf("%w: it ends with commit %d, the checkpoint with %d", errOvertaken, last, base)
 	}
 	if err := d.replayAll(ctx, d.records, r); err != nil {

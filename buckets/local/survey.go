@@ -36,7 +36,10 @@ func (s *parts) survey(ctx context.Context) error {
 	if err := g.Wait(); err != nil {
 		return err
 	}
-	last := s.meta.LastSeq()
+	last, err := s.meta.LastCommit(ctx)
+	if err != nil {
+		return err
+	}
 	for _, d := range s.domains {
 		if s.tell(d); d.last > last && s.stale == nil {
 			s.stale = fmt.Errorf("%w: it ends with commit %d, pack %s of backend %q holds commit %d", ErrStaleMetadata, last, d.lastIn, d.name, d.last)

@@ -31,16 +31,16 @@ func (s *suite) outbox() {
 			if err := tx.PutManifest(s.ctx, m); err != nil {
 				return err
 			}
-			return tx.PutFile(s.ctx, domain, f)
+			return tx.PutFile(s.ctx, f)
 		}))
 	}
 	first := cs[0].Seq
 	rs, err := cs[0].Records()
-	if cs[1].Seq <= first || cs[2].Seq <= cs[1].Seq || s.s.LastSeq() != cs[2].Seq || cs[1].Prev != first || cs[2].Prev != cs[1].Seq ||
+	if cs[1].Seq <= first || cs[2].Seq <= cs[1].Seq || s.last() != cs[2].Seq || cs[1].Prev != first || cs[2].Prev != cs[1].Seq ||
 		err != nil || len(rs) != 2 || cs[0].Domain != domain {
 		s.t.Errorf("commits %+v", cs)
 	}
-	if err := s.s.Written(s.ctx, cs[1]); err != nil {
+	if err := s.s.Written(s.ctx, cs[1].Seq); err != nil {
 		s.t.Fatal(err)
 	}
 	s.restart()
@@ -53,11 +53,11 @@ func (s *suite) outbox() {
 			s.t.Errorf("%+v came back as %+v, %v", cs[0], c, err)
 		}
 	}
-	if s.s.LastSeq() < cs[2].Seq {
-		s.t.Errorf("numbers are given twice: the last is %d", s.s.LastSeq())
+	if s.last() < cs[2].Seq {
+		s.t.Errorf("numbers are given twice: the last is %d", s.last())
 	}
 	for _, c := range cs {
-		if err := s.s.Written(s.ctx, c); err != nil {
+		if err := s.s.Written(s.ctx, c.Seq); err != nil {
 			s.t.Fatal(err)
 		}
 	}
@@ -79,10 +79,10 @@ func (s *suite) oldVersions() {
 				return err
 			}
 		}
-		return tx.PutFile(s.ctx, domain, f)
+		return tx.PutFile(s.ctx, f)
 	})
 	s.restart()
-	check := func(r manifest.Rows, after uint64, n int, want ...uint64) {
+	check := func(r manifest.Files, after uint64, n int, want ...uint64) {
 		s.t.Helper()
 		ms, err := r.OldVersions(s.ctx, f.ID, after, n)
 		var got []uint64
@@ -104,19 +104,19 @@ func (s *suite) oldVersions() {
 		if err != nil {
 			return err
 		}
-		if err := tx.DropManifest(s.ctx, ms[0].ID); err != nil {
+		if err := tx.DropManifests(s.ctx, []manifest.VersionID{ms[0].ID}); err != nil {
 			return err
 		}
 		check(tx, 0, 2, 2, 3)
 		f.Versions--
-		return tx.PutFile(s.ctx, domain, f)
+		return tx.PutFile(s.ctx, f)
 	})
 	check(s.s, 0, 1, 2)
 }
 
 // numbers are never given twice, whatever takes them and however the store ends.
 func (s *suite) numbers() {
-	last, lastCommit := s.s.LastSeq(), s.s.LastSeq()
+	last, lastCommit := s.last(), s.last()
 	given := func(seq uint64) {
 		s.t.Helper()
 		if seq <= last {
@@ -128,16 +128,16 @@ func (s *suite) numbers() {
 		s.t.Helper()
 		f, m := file("", fmt.Sprint("f", last), 1)
 		c := s.update(func(tx manifest.Tx) error {
-			return errors.Join(tx.PutManifest(s.ctx, m), tx.PutFile(s.ctx, domain, f))
+			return errors.Join(tx.PutManifest(s.ctx, m), tx.PutFile(s.ctx, f))
 		})
 		if c.Prev != lastCommit {
 			s.t.Errorf("commit %d follows commit %d, it says %d", c.Seq, lastCommit, c.Prev)
 		}
 		given(c.Seq)
-		if lastCommit = c.Seq; s.s.LastSeq() != last {
-			s.t.Errorf("the last commit is %d, want %d", s.s.LastSeq(), last)
+		if lastCommit = c.Seq; s.last() != last {
+			s.t.Errorf("the last commit is %d, want %d", s.last(), last)
 		}
-		if err := s.s.Written(s.ctx, c); err != nil { // nothing is left in the outbox
+		if err := s.s.Written(s.ctx, c.Seq); err != nil { // nothing is left in the outbox
 			s.t.Fatal(err)
 		}
 	}
@@ -151,7 +151,7 @@ func (s *suite) numbers() {
 	}
 	restart := func() {
 		s.restart()
-		if lastCommit = s.s.LastSeq(); lastCommit < last {
+		if lastCommit = s.last(); lastCommit < last {
 			s.t.Errorf("the last commit is %d, number %d was given", lastCommit, last)
 		}
 	}
@@ -197,18 +197,18 @@ func (s *suite) numbers() {
 
 // tooLarge: a change beyond the bound of a commit is none.
 func (s *suite) tooLarge() {
-	before := s.s.LastSeq()
+	before := s.last()
 	big, m := file("", "big", 1)
 	big.Metadata = bytes.Repeat([]byte{'x'}, manifest.MaxRecord)
 	tests := map[string]func(tx manifest.Tx) error{
 		"record": func(tx manifest.Tx) error {
-			return errors.Join(tx.PutManifest(s.ctx, m), tx.PutFile(s.ctx, domain, big))
+			return errors.Join(tx.PutManifest(s.ctx, m), tx.PutFile(s.ctx, big))
 		},
 		"commit": func(tx manifest.Tx) error {
 			for i := range manifest.MaxCommit/(manifest.MaxRecord/2) + 1 {
 				f, m := file("", fmt.Sprint(i), 1)
 				f.Metadata = big.Metadata[:manifest.MaxRecord/2]
-				if err := errors.Join(tx.PutManifest(s.ctx, m), tx.PutFile(s.ctx, domain, f)); err != nil {
+				if err := errors.Join(tx.PutManifest(s.ctx, m), tx.PutFile(s.ctx, f)); err != nil {
 					return err
 				}
 			}
@@ -216,7 +216,7 @@ func (s *suite) tooLarge() {
 		},
 	}
 	for name, fn := range tests {
-		if c, err := s.s.Update(s.ctx, fn); !errors.Is(err, manifest.ErrTooLarge) || c != nil {
+		if c, err := s.s.Update(s.ctx, domain, fn); !errors.Is(err, manifest.ErrTooLarge) || c != nil {
 			s.t.Errorf("%s: %+v, %v", name, c, err)
 		}
 	}
@@ -225,7 +225,7 @@ func (s *suite) tooLarge() {
 	s.gone("what was too large", err)
 	_, err = s.s.FileByPath(s.ctx, "b", "0")
 	s.gone("a part of what was too large", err)
-	if got := s.unwritten(); len(got) != 0 || s.s.LastSeq() < before {
+	if got := s.unwritten(); len(got) != 0 || s.last() < before {
 		s.t.Errorf("unwritten: %d", got)
 	}
 	s.usage(manifest.Usage{})
@@ -236,7 +236,7 @@ func (s *suite) tooLarge() {
 			f, m := file("", fmt.Sprint(i), 1)
 			f.Metadata = make([]byte, manifest.MaxRecord-4096)
 			r.Read(f.Metadata)
-			if err := errors.Join(tx.PutManifest(s.ctx, m), tx.PutFile(s.ctx, domain, f)); err != nil {
+			if err := errors.Join(tx.PutManifest(s.ctx, m), tx.PutFile(s.ctx, f)); err != nil {
 				return err
 			}
 		}

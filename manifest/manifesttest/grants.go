@@ -71,7 +71,7 @@ func (s *suite) grantUses() {
 	g := grant("b", "ann", time.Minute)
 	s.putGrants(g)
 	use := func() (n int64, err error) {
-		_, err = s.s.Update(s.ctx, func(tx manifest.Tx) (err error) {
+		_, err = s.s.Update(s.ctx, domain, func(tx manifest.Tx) (err error) {
 			n, err = tx.UseGrant(s.ctx, "b", g.ID)
 			return err
 		})

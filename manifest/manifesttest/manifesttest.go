@@ -30,6 +30,8 @@ func Run(t *testing.T, open func(t *testing.T) manifest.Store, reopen func(t *te
 		"UploadSweep": (*suite).uploadSweep, "WhileYielding": (*suite).whileYielding, "Grants": (*suite).grants,
 		"GrantUses": (*suite).grantUses, "GrantSweeps": (*suite).grantSweeps, "Keys": (*suite).keys,
 		"Receipts": (*suite).receipts, "Onces": (*suite).onces, "Identity": (*suite).identity,
+		"OneMoment": (*suite).oneMoment, "AllRows": (*suite).allRows, "TrashedBefore": (*suite).trashedBefore,
+		"Writers": (*suite).writers, "Roots": (*suite).roots,
 	} {
 		t.Run(name, func(t *testing.T) { test(&suite{t, t.Context(), Twice(open(t)), reopen}) })
 	}
@@ -44,9 +46,18 @@ type suite struct {
 
 func (s *suite) restart() { s.s = Twice(s.reopen(s.t, s.s)) }
 
+func (s *suite) last() uint64 {
+	s.t.Helper()
+	n, err := s.s.LastCommit(s.ctx)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return n
+}
+
 func (s *suite) update(fn func(tx manifest.Tx) error) *manifest.Commit {
 	s.t.Helper()
-	c, err := s.s.Update(s.ctx, fn)
+	c, err := s.s.Update(s.ctx, domain, fn)
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -72,7 +83,7 @@ func (s *suite) add(folder, name string, n int64) *manifest.File {
 		if err := tx.PutManifest(s.ctx, m); err != nil {
 			return err
 		}
-		return tx.PutFile(s.ctx, domain, f)
+		return tx.PutFile(s.ctx, f)
 	})
 	return f
 }
@@ -114,12 +125,12 @@ func (s *suite) rows() {
 	s.usage(manifest.Usage{Files: 1, Versions: 1, Bytes: 10, Chunks: 1})
 
 	got.State, got.DeletedAt = manifest.Trashed, day
-	s.update(func(tx manifest.Tx) error { return tx.PutFile(s.ctx, domain, got) })
+	s.update(func(tx manifest.Tx) error { return tx.PutFile(s.ctx, got) })
 	_, err = s.s.FileByPath(s.ctx, "b", "d/f")
 	s.gone("what is in the trash", err)
 	s.usage(manifest.Usage{TrashedFiles: 1, TrashedVersions: 1, TrashedBytes: 10, TrashedChunks: 1})
 
-	s.update(func(tx manifest.Tx) error { return tx.Purge(s.ctx, domain, f.ID) })
+	s.update(func(tx manifest.Tx) error { return tx.Purge(s.ctx, f.ID) })
 	_, err = s.s.File(s.ctx, f.ID)
 	s.gone("purged", err)
 	_, err = s.s.Manifest(s.ctx, f.Current)
@@ -134,9 +145,9 @@ func (s *suite) conflict() {
 		if err := tx.PutManifest(s.ctx, m); err != nil {
 			return err
 		}
-		return tx.PutFile(s.ctx, domain, f)
+		return tx.PutFile(s.ctx, f)
 	}
-	if _, err := s.s.Update(s.ctx, put); !errors.Is(err, manifest.ErrConflict) {
+	if _, err := s.s.Update(s.ctx, domain, put); !errors.Is(err, manifest.ErrConflict) {
 		s.t.Fatalf("two files at one path: %v", err)
 	}
 	_, err := s.s.Manifest(s.ctx, m.ID)
@@ -147,7 +158,7 @@ func (s *suite) conflict() {
 			return err
 		}
 		a.Name = "g"
-		if err := tx.PutFile(s.ctx, domain, a); err != nil {
+		if err := tx.PutFile(s.ctx, a); err != nil {
 			return err
 		}
 		return put(tx)
@@ -158,13 +169,13 @@ func (s *suite) conflict() {
 }
 
 func (s *suite) rollback() {
-	before, failure := s.s.LastSeq(), errors.New("no")
+	before, failure := s.last(), errors.New("no")
 	f, m := file("", "f", 1)
-	c, err := s.s.Update(s.ctx, func(tx manifest.Tx) error {
+	c, err := s.s.Update(s.ctx, domain, func(tx manifest.Tx) error {
 		if err := tx.PutManifest(s.ctx, m); err != nil {
 			return err
 		}
-		if err := tx.PutFile(s.ctx, domain, f); err != nil {
+		if err := tx.PutFile(s.ctx, f); err != nil {
 			return err
 		}
 		if got, err := tx.FileByPath(s.ctx, "b", "f"); err != nil || got.ID != f.ID {
@@ -172,7 +183,7 @@ func (s *suite) rollback() {
 		}
 		return failure
 	})
-	if c != nil || err != failure || s.s.LastSeq() != before {
+	if c != nil || err != failure || s.last() != before {
 		s.t.Errorf("%+v, %v", c, err)
 	}
 	_, err = s.s.File(s.ctx, f.ID)
@@ -191,11 +202,14 @@ func (s *suite) listing() {
 	slices.Sort(want)
 	list := func(r *manifest.Range) (out []string) {
 		s.t.Helper()
-		for f, err := range s.s.Files(s.ctx, "b", r) {
+		for l, err := range s.s.List(s.ctx, "b", r) {
 			if err != nil {
 				s.t.Fatal(err)
 			}
-			out = append(out, f.Path())
+			if l.Key != l.File.Path() || l.Current == nil || l.Current.ID != l.File.Current {
+				s.t.Errorf("%q, %+v of %+v", l.Key, l.Current, l.File)
+			}
+			out = append(out, l.Key)
 		}
 		return out
 	}
@@ -222,13 +236,13 @@ func (s *suite) counter() {
 	for range 8 {
 		wg.Go(func() {
 			for range 20 {
-				_, err := s.s.Update(s.ctx, func(tx manifest.Tx) error {
+				_, err := s.s.Update(s.ctx, domain, func(tx manifest.Tx) error {
 					f, err := tx.File(s.ctx, f.ID)
 					if err != nil {
 						return err
 					}
 					f.LastVersion++
-					return tx.PutFile(s.ctx, domain, f)
+					return tx.PutFile(s.ctx, f)
 				})
 				if err != nil {
 					s.t.Error(err)
@@ -279,11 +293,11 @@ func (s *suite) restore() {
 func (s *suite) marks() {
 	f, g := s.add("", "f", 1), s.add("", "g", 1)
 	s.update(func(tx manifest.Tx) error {
-		return errors.Join(tx.DropManifest(s.ctx, f.Current), tx.PutFile(s.ctx, domain, f))
+		return errors.Join(tx.DropManifests(s.ctx, []manifest.VersionID{f.Current}), tx.PutFile(s.ctx, f))
 	})
-	s.update(func(tx manifest.Tx) error { return tx.Purge(s.ctx, domain, g.ID) })
+	s.update(func(tx manifest.Tx) error { return tx.Purge(s.ctx, g.ID) })
 	other := manifest.NewFileID()
-	if err := s.s.Restore(s.ctx, s.s.LastSeq(), []manifest.Record{{Purged: other}}); err != nil {
+	if err := s.s.Restore(s.ctx, s.last(), []manifest.Record{{Purged: other}}); err != nil {
 		s.t.Fatal(err)
 	}
 	if err := s.s.Reindex(s.ctx); err != nil {

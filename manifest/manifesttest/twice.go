@@ -16,13 +16,13 @@ type twice struct{ manifest.Store }
 
 var errGivenUp = errors.New("given up, to be run again")
 
-func (t twice) Update(ctx context.Context, fn func(manifest.Tx) error) (*manifest.Commit, error) {
-	_, err := t.Store.Update(ctx, func(tx manifest.Tx) error {
+func (t twice) Update(ctx context.Context, domain string, fn func(manifest.Tx) error) (*manifest.Commit, error) {
+	_, err := t.Store.Update(ctx, domain, func(tx manifest.Tx) error {
 		fn(tx) // what it returns now does not count
 		return errGivenUp
 	})
 	if !errors.Is(err, errGivenUp) {
 		return nil, err
 	}
-	return t.Store.Update(ctx, fn)
+	return t.Store.Update(ctx, domain, fn)
 }

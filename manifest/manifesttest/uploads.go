@@ -85,7 +85,7 @@ func (s *suite) uploads() {
 	s.gone("an unknown upload", err)
 	u := upload("b", "ann", 5)
 	u.Joins = nil
-	seq := s.s.LastSeq()
+	seq := s.last()
 	s.update(func(tx manifest.Tx) error {
 		for n, p := range [][]cas.Ref{refs(1, 2), refs(3), refs(1)} {
 			if err := tx.PutPart(s.ctx, u.ID, uint64(n), p); err != nil {
@@ -105,7 +105,7 @@ func (s *suite) uploads() {
 		}
 		return nil
 	})
-	if s.s.LastSeq() != seq {
+	if s.last() != seq {
 		s.t.Error("an upload made a commit")
 	}
 	s.restart()

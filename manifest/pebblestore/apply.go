@@ -18,19 +18,11 @@ func (x *index) Apply(ctx context.Context, c *cas.Change) error {
 		return fmt.Errorf("pebblestore: apply: %w", err)
 	}
 	b := x.d.db.NewBatch()
-	removed, err := x.apply(ctx, b, c)
-	if err != nil {
+	if err := x.apply(ctx, b, c); err != nil {
 		x.d.release()
 		return fmt.Errorf("pebblestore: apply: %w", errors.Join(err, b.Close()))
 	}
-	// Whoever has the lock next finds both the change and the count of it,
-	// whatever became of the commit.
-	visible := func() {
-		if removed {
-			x.d.removed.Add(1)
-		}
-	}
-	if err := x.d.commit(b, false, visible); err != nil {
+	if err := x.d.commit(b, false); err != nil {
 		return fmt.Errorf("pebblestore: apply: %w", err)
 	}
 	return nil
@@ -57,21 +49,22 @@ type touchedChunk struct{ old, now cas.ChunkEntry }
 
 type touchedFrame struct{ old, now cas.FrameEntry }
 
-// apply writes c to b and reports whether a usable chunk is removed.
-func (x *index) apply(ctx context.Context, b *pebble.Batch, c *cas.Change) (removed bool, err error) {
+// apply writes c to b, and the count of removals with it.
+func (x *index) apply(ctx context.Context, b *pebble.Batch, c *cas.Change) error {
 	w := &changing{index: x, ctx: ctx}
+	var err error
 	if w.counters, err = x.d.counters(x.domain); err != nil {
-		return false, err
+		return err
 	}
 	if err := w.load(c); err != nil {
-		return false, err
+		return err
 	}
 	for _, id := range c.DropFrames {
 		w.frames[id].now = cas.FrameEntry{}
 	}
 	w.mark(c.Bad)
 	if err := w.drop(c.Drop); err != nil {
-		return false, err
+		return err
 	}
 	for _, d := range c.Stamp {
 		w.stamp(d)
@@ -81,9 +74,9 @@ func (x *index) apply(ctx context.Context, b *pebble.Batch, c *cas.Change) (remo
 	}
 	w.add(c.Chunks)
 	if err := w.checkSources(c.Frames); err != nil {
-		return false, err
+		return err
 	}
-	return w.removed, w.write(b, c)
+	return w.write(b, c)
 }
 
 // load looks up all that c is about.

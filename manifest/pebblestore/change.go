@@ -39,13 +39,12 @@ func (d *DB) acquire(ctx context.Context) error {
 func (d *DB) release() { <-d.lock }
 
 // commit makes the changes of b, durably if sync is set, and closes b. It takes
-// the lock over and gives it back as soon as the next one may change; before
-// that it calls visible, if not nil. Where nothing can be written it returns
-// without waiting, the outcome unknown.
-func (d *DB) commit(b *pebble.Batch, sync bool, visible func()) error {
+// the lock over and gives it back as soon as the next one may change. Where
+// nothing can be written it returns without waiting, the outcome unknown.
+func (d *DB) commit(b *pebble.Batch, sync bool) error {
 	done := make(chan error, 1)
 	go func() {
-		err := d.apply(b, sync, visible)
+		err := d.apply(b, sync)
 		if sync && err == nil {
 			err = b.SyncWait()
 		}
@@ -70,11 +69,8 @@ func (d *DB) commit(b *pebble.Batch, sync bool, visible func()) error {
 
 // apply puts b into the log and makes it visible. Pebble panics where it
 // cannot go on.
-func (d *DB) apply(b *pebble.Batch, sync bool, visible func()) (err error) {
+func (d *DB) apply(b *pebble.Batch, sync bool) (err error) {
 	defer d.release()
-	if visible != nil {
-		defer visible()
-	}
 	defer func() {
 		if p := recover(); p != nil {
 			d.fs.fail("pebble", fmt.Errorf("%v", p))
@@ -104,7 +100,7 @@ func (d *DB) write(ctx context.Context, sync bool, fn func(b *pebble.Batch) erro
 		return closeBatch(err, b)
 	}
 	commits = true
-	return d.commit(b, sync, nil)
+	return d.commit(b, sync)
 }
 
 // closeBatch gives b back and returns err as it was.

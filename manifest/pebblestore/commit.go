@@ -30,11 +30,11 @@ func (d *DB) startNumbers() error {
 	return r.end()
 }
 
-// LastSeq implements manifest.Store.
-func (d *DB) LastSeq() uint64 {
+// LastCommit implements manifest.Store.
+func (d *DB) LastCommit(ctx context.Context) (uint64, error) {
 	d.seqMu.Lock()
 	defer d.seqMu.Unlock()
-	return d.last
+	return d.last, ctx.Err()
 }
 
 // TakeNumber implements manifest.Store.
@@ -65,8 +65,15 @@ func (d *DB) Unwritten(ctx context.Context) iter.Seq2[*manifest.Commit, error] {
 }
 
 // Written implements manifest.Store.
-func (d *DB) Written(ctx context.Context, c *manifest.Commit) error {
-	err := d.write(ctx, false, func(b *pebble.Batch) error { return b.Delete(outboxKey(c.Seq), nil) })
+func (d *DB) Written(ctx context.Context, seqs ...uint64) error {
+	err := d.write(ctx, false, func(b *pebble.Batch) error {
+		for _, seq := range seqs {
+			if err := b.Delete(outboxKey(seq), nil); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 	if err != nil {
 		return fmt.Errorf("pebblestore: written: %w", err)
 	}

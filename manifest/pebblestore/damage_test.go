@@ -28,7 +28,7 @@ func whole(t *testing.T) string {
 			must(t, d.acquire(t.Context()))
 			b := d.db.NewBatch()
 			must(t, b.Set(key(i), value(i), nil))
-			must(t, d.commit(b, i%100 == 0, nil))
+			must(t, d.commit(b, i%100 == 0))
 		}
 	}
 	write(0, damagedKeys/2)

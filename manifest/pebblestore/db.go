@@ -12,7 +12,6 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
-	"sync/atomic"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/bloom"
@@ -37,8 +36,6 @@ type DB struct {
 	closing  sync.Once
 	closed   chan struct{}
 	closeErr error // valid once closed is
-
-	removed atomic.Uint64 // changes of the index that removed something; raised with lock held
 
 	seq   uint64 // the highest number given, changed with lock held
 	seqMu sync.Mutex
@@ -163,6 +160,7 @@ func (l pebbleLog) Fatalf(format string, args ...any) {
 
 var (
 	_ manifest.Store = (*DB)(nil)
+	_ manifest.Tx    = (*tx)(nil)
 	_ cas.Index      = (*index)(nil)
 )
 

@@ -37,7 +37,6 @@ func (t *tx) PutHome(ctx context.Context, h *manifest.Home) error {
 	}
 	if h.Move > old.Move {
 		row := *h
-		t.domain = h.Domain
 		t.records = append(t.records, manifest.Record{Home: &row})
 	}
 	return t.put(homeKey(h.Bucket), h)

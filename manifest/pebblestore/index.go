@@ -149,14 +149,16 @@ func appendDependants(ids []cas.FrameID, it *pebble.Iterator, prefix []byte) []c
 	return ids
 }
 
-// Epoch implements manifest.Store: it sums up what all domains have removed.
-func (d *DB) Epoch() uint64 { return d.removed.Load() }
+// Epoch implements manifest.Epochs.
+func (d *DB) Epoch(ctx context.Context, domain string) (uint64, error) {
+	c, err := d.counters(domain)
+	return c.epoch, errors.Join(err, ctx.Err())
+}
 
 func (x *index) Removals(ctx context.Context) (uint64, error) { return x.d.Removals(ctx, x.domain) }
 
 func (x *index) Epoch(ctx context.Context) (uint64, error) {
-	c, err := x.d.counters(x.domain)
-	return c.epoch, errors.Join(err, ctx.Err())
+	return x.d.Epoch(ctx, x.domain)
 }
 
 // Removals counts the changes that made stored chunks of a domain unusable.

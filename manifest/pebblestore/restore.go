@@ -120,7 +120,7 @@ func (d *DB) Reindex(ctx context.Context) error {
 		}
 	}
 	usage := make(map[string]*manifest.Usage) // by key
-	for f, err := range d.All(ctx) {
+	for f, err := range d.AllFiles(ctx) {
 		if err != nil {
 			return err
 		}

@@ -124,53 +124,6 @@ func (s rows) usage(ctx context.Context, key []byte) (manifest.Usage, error) {
 	return parseUsage(v)
 }
 
-// Files implements manifest.Store.
-func (d *DB) Files(ctx context.Context, bucket string, r *manifest.Range) iter.Seq2[*manifest.File, error] {
-	if r == nil {
-		r = &manifest.Range{}
-	}
-	letter, prefix := byte(keyName), r.Prefix
-	if r.State != manifest.Active {
-		letter, prefix = keyHidden, ""
-	}
-	from := bucketKey(letter, bucket, prefix)
-	if r.After != "" && r.After >= prefix {
-		from = append(bucketKey(letter, bucket, r.After), 0)
-	}
-	base := bucketKey(letter, bucket, prefix)
-	bare := len(bucketKey(letter, bucket, ""))
-	all := scan(ctx, d, base, from, func(k, v []byte) (*manifest.File, error) {
-		id := manifest.FileID(v)
-		if letter == keyHidden {
-			id = manifest.FileID(k[bare:])
-		}
-		f, err := d.File(ctx, id)
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil, nil // gone since the scan began
-		}
-		return f, err
-	})
-	return func(yield func(*manifest.File, error) bool) {
-		for f, err := range all {
-			if err == nil && (f == nil || f.State != r.State || f.Bucket != bucket) {
-				continue
-			}
-			if !yield(f, err) {
-				return
-			}
-		}
-	}
-}
-
-// All implements manifest.Store.
-func (d *DB) All(ctx context.Context) iter.Seq2[*manifest.File, error] {
-	prefix := []byte{keyFile}
-	return scan(ctx, d, prefix, prefix, func(k, v []byte) (*manifest.File, error) {
-		f := new(manifest.File)
-		return f, f.UnmarshalBinary(v)
-	})
-}
-
 // Marks implements manifest.Store.
 func (d *DB) Marks(ctx context.Context) iter.Seq2[manifest.Record, error] {
 	prefix := []byte{keyGone}

@@ -23,42 +23,45 @@ type tx struct {
 
 // Update implements manifest.Store. Updates follow one another, but share the
 // wait for the log: the next one runs while this one's bytes are on their way.
-func (d *DB) Update(ctx context.Context, fn func(manifest.Tx) error) (*manifest.Commit, error) {
+func (d *DB) Update(ctx context.Context, domain string, fn func(manifest.Tx) error) (*manifest.Commit, error) {
 	if err := d.acquire(ctx); err != nil {
 		return nil, fmt.Errorf("pebblestore: update: %w", err)
 	}
 	b := d.db.NewIndexedBatch()
-	c, err := d.decide(b, fn)
+	c, err := d.decide(b, domain, fn)
 	if err != nil || b.Empty() {
 		return nil, closeBatch(err, b)
 	}
-	if err := d.commit(b, true, nil); err != nil {
+	if err := d.commit(b, true); err != nil {
 		return c, fmt.Errorf("pebblestore: update: %w", err)
 	}
 	return c, nil
 }
 
 // decide runs fn on b. It keeps the lock if there is something to commit.
-func (d *DB) decide(b *pebble.Batch, fn func(manifest.Tx) error) (c *manifest.Commit, err error) {
+func (d *DB) decide(b *pebble.Batch, domain string, fn func(manifest.Tx) error) (c *manifest.Commit, err error) {
 	commits := false
 	defer func() { // fn may panic
 		if !commits {
 			d.release()
 		}
 	}()
-	c, err = d.run(b, fn)
+	c, err = d.run(b, domain, fn)
 	commits = err == nil && !b.Empty()
 	return c, err
 }
 
 // run runs fn on b and adds its records to what waits for the packs.
-func (d *DB) run(b *pebble.Batch, fn func(manifest.Tx) error) (*manifest.Commit, error) {
-	t := &tx{rows: rows{d, b}, b: b}
+func (d *DB) run(b *pebble.Batch, domain string, fn func(manifest.Tx) error) (*manifest.Commit, error) {
+	t := &tx{rows: rows{d, b}, b: b, domain: domain}
 	if err := fn(t); err != nil {
 		return nil, err
 	}
 	if len(t.records) == 0 {
 		return nil, nil
+	}
+	if t.domain == "" {
+		return nil, errors.New("pebblestore: a transaction that makes records needs a domain")
 	}
 	c := &manifest.Commit{Seq: d.seq + 1, Prev: d.last, Domain: t.domain}
 	var err error
@@ -77,7 +80,8 @@ func (d *DB) run(b *pebble.Batch, fn func(manifest.Tx) error) (*manifest.Commit,
 	return c, nil
 }
 
-func (t *tx) Epoch() uint64 { return t.d.Epoch() }
+// Removals implements manifest.Tx. The index changes under the same lock.
+func (t *tx) Removals(ctx context.Context) (uint64, error) { return t.d.Removals(ctx, t.domain) }
 
 func (t *tx) put(key []byte, row encoding.BinaryAppender) error {
 	v, err := row.AppendBinary(nil)
@@ -87,7 +91,7 @@ func (t *tx) put(key []byte, row encoding.BinaryAppender) error {
 	return t.b.Set(key, v, nil)
 }
 
-func (t *tx) PutFile(ctx context.Context, domain string, f *manifest.File) error {
+func (t *tx) PutFile(ctx context.Context, f *manifest.File) error {
 	old, err := t.File(ctx, f.ID)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
@@ -110,7 +114,6 @@ func (t *tx) PutFile(ctx context.Context, domain string, f *manifest.File) error
 		return err
 	}
 	row := *f
-	t.domain = domain
 	t.records = append(t.records, manifest.Record{File: &row})
 	return t.put(fileKey(f.ID), f)
 }
@@ -175,13 +178,18 @@ func (t *tx) PutManifest(ctx context.Context, m *manifest.Manifest) error {
 	return t.put(rowKey(m.ID), m)
 }
 
-func (t *tx) DropManifest(ctx context.Context, id manifest.VersionID) error {
-	m, err := t.Manifest(ctx, id)
-	if err != nil {
-		return err
+func (t *tx) DropManifests(ctx context.Context, ids []manifest.VersionID) error {
+	for _, id := range ids {
+		m, err := t.Manifest(ctx, id)
+		if err != nil {
+			return err
+		}
+		t.records = append(t.records, manifest.Record{Dropped: id})
+		if err := t.drop(m); err != nil {
+			return err
+		}
 	}
-	t.records = append(t.records, manifest.Record{Dropped: id})
-	return t.drop(m)
+	return nil
 }
 
 func (t *tx) drop(m *manifest.Manifest) error {
@@ -190,7 +198,7 @@ func (t *tx) drop(m *manifest.Manifest) error {
 	return t.b.Set(goneKey(m.ID), nil, nil)
 }
 
-func (t *tx) Purge(ctx context.Context, domain string, id manifest.FileID) error {
+func (t *tx) Purge(ctx context.Context, id manifest.FileID) error {
 	f, err := t.File(ctx, id)
 	if err != nil {
 		return err
@@ -206,7 +214,6 @@ func (t *tx) Purge(ctx context.Context, domain string, id manifest.FileID) error
 		t.b.Delete(rowKey(m.ID), nil)
 	}
 	t.b.Delete(fileKey(id), nil)
-	t.domain = domain
 	t.records = append(t.records, manifest.Record{Purged: id})
 	return t.b.Set(goneKey(id), nil, nil)
 }

@@ -113,6 +113,6 @@ func (d *DB) Close() error {
 }
 
 var (
-	_ manifest.TypedStore = (*DB)(nil)
-	_ manifest.TypedTx    = (*tx)(nil)
+	_ manifest.Store = (*DB)(nil)
+	_ manifest.Tx    = (*tx)(nil)
 )

@@ -52,10 +52,10 @@ func TestStore(t *testing.T) {
 	manifesttest.Run(t, func(t *testing.T) manifest.Store {
 		url = pgtest.Database(t)
 		d = open(t, url)
-		return manifesttest.Untyped(d, "x")
+		return d
 	}, func(t *testing.T, _ manifest.Store) manifest.Store {
 		d.Close()
 		d = open(t, url)
-		return manifesttest.Untyped(d, "x")
+		return d
 	})
 }

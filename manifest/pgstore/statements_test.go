@@ -179,7 +179,7 @@ func newWorld(rows int) *world {
 // fill writes the rows that calls are about, but for the file and the upload.
 func (w *world) fill(ctx context.Context, d *pgstore.DB) error {
 	for n := range w.rows {
-		c, err := d.Update(ctx, "x", func(tx manifest.TypedTx) error {
+		c, err := d.Update(ctx, "x", func(tx manifest.Tx) error {
 			f, m := *w.file, *w.versions[n]
 			f.ID, f.Name, f.Versions, f.Revision = manifest.NewFileID(), fmt.Sprint("other ", n), 1, 0
 			f.State, f.DeletedAt = manifest.State(n%2), day
@@ -198,12 +198,12 @@ func (w *world) fill(ctx context.Context, d *pgstore.DB) error {
 		}
 		w.seqs = append(w.seqs, c.Seq)
 	}
-	_, err := d.Update(ctx, "", func(tx manifest.TypedTx) error { return tx.PutUpload(ctx, w.upload) })
+	_, err := d.Update(ctx, "", func(tx manifest.Tx) error { return tx.PutUpload(ctx, w.upload) })
 	return err
 }
 
 // inTx makes a call in a transaction.
-func inTx(ctx context.Context, d *pgstore.DB, fn func(tx manifest.TypedTx) error) func() error {
+func inTx(ctx context.Context, d *pgstore.DB, fn func(tx manifest.Tx) error) func() error {
 	return func() error {
 		_, err := d.Update(ctx, "x", fn)
 		return err
@@ -218,28 +218,28 @@ func (w *world) changes(ctx context.Context, d *pgstore.DB) []call {
 	ended.Expired = true
 	limit := 2 * w.rows
 	return []call{
-		{"nothing", inTx(ctx, d, func(manifest.TypedTx) error { return nil })},
-		{"put file", inTx(ctx, d, func(tx manifest.TypedTx) error { return tx.PutFile(ctx, w.file) })},
-		{"put version", inTx(ctx, d, func(tx manifest.TypedTx) error { return tx.PutManifest(ctx, w.versions[0]) })},
-		{"drop versions", inTx(ctx, d, func(tx manifest.TypedTx) error {
+		{"nothing", inTx(ctx, d, func(manifest.Tx) error { return nil })},
+		{"put file", inTx(ctx, d, func(tx manifest.Tx) error { return tx.PutFile(ctx, w.file) })},
+		{"put version", inTx(ctx, d, func(tx manifest.Tx) error { return tx.PutManifest(ctx, w.versions[0]) })},
+		{"drop versions", inTx(ctx, d, func(tx manifest.Tx) error {
 			var ids []manifest.VersionID
 			for _, m := range w.versions[:w.rows/2] {
 				ids = append(ids, m.ID)
 			}
 			return tx.DropManifests(ctx, ids)
 		})},
-		{"removals", inTx(ctx, d, func(tx manifest.TypedTx) error { return without(tx.Removals(ctx)) })},
-		{"put upload", inTx(ctx, d, func(tx manifest.TypedTx) error { return tx.PutUpload(ctx, w.upload) })},
-		{"end upload", inTx(ctx, d, func(tx manifest.TypedTx) error { return tx.PutUpload(ctx, &ended) })},
-		{"sweep uploads", inTx(ctx, d, func(tx manifest.TypedTx) error {
+		{"removals", inTx(ctx, d, func(tx manifest.Tx) error { return without(tx.Removals(ctx)) })},
+		{"put upload", inTx(ctx, d, func(tx manifest.Tx) error { return tx.PutUpload(ctx, w.upload) })},
+		{"end upload", inTx(ctx, d, func(tx manifest.Tx) error { return tx.PutUpload(ctx, &ended) })},
+		{"sweep uploads", inTx(ctx, d, func(tx manifest.Tx) error {
 			return without(tx.SweepUploads(ctx, w.bucket, day.Add(time.Hour), limit))
 		})},
-		{"put receipts", inTx(ctx, d, func(tx manifest.TypedTx) error { return tx.PutReceipts(ctx, w.scope, w.ds, day) })},
-		{"sweep receipts", inTx(ctx, d, func(tx manifest.TypedTx) error { return without(tx.SweepReceipts(ctx, day.Add(time.Hour), limit)) })},
-		{"sweep onces", inTx(ctx, d, func(tx manifest.TypedTx) error { return without(tx.SweepOnces(ctx, day.Add(time.Hour), limit)) })},
-		{"drop grants", inTx(ctx, d, func(tx manifest.TypedTx) error { return without(tx.DropGrantsOf(ctx, w.bucket, w.rows/2)) })},
-		{"sweep grants", inTx(ctx, d, func(tx manifest.TypedTx) error { return without(tx.SweepGrants(ctx, day.Add(time.Hour), limit)) })},
-		{"purge", inTx(ctx, d, func(tx manifest.TypedTx) error { return tx.Purge(ctx, w.file.ID) })},
+		{"put receipts", inTx(ctx, d, func(tx manifest.Tx) error { return tx.PutReceipts(ctx, w.scope, w.ds, day) })},
+		{"sweep receipts", inTx(ctx, d, func(tx manifest.Tx) error { return without(tx.SweepReceipts(ctx, day.Add(time.Hour), limit)) })},
+		{"sweep onces", inTx(ctx, d, func(tx manifest.Tx) error { return without(tx.SweepOnces(ctx, day.Add(time.Hour), limit)) })},
+		{"drop grants", inTx(ctx, d, func(tx manifest.Tx) error { return without(tx.DropGrantsOf(ctx, w.bucket, w.rows/2)) })},
+		{"sweep grants", inTx(ctx, d, func(tx manifest.Tx) error { return without(tx.SweepGrants(ctx, day.Add(time.Hour), limit)) })},
+		{"purge", inTx(ctx, d, func(tx manifest.Tx) error { return tx.Purge(ctx, w.file.ID) })},
 		{"written", func() error { return d.Written(ctx, w.seqs...) }},
 		{"put segments", func() error { return d.Segments("x").PutSegments(ctx, w.segments) }},
 		{"restore", func() error {

@@ -28,7 +28,7 @@ var (
 // so numbers become visible in order, and another process waits before its fn
 // has done anything. Those of this process wait for each other here, since
 // each that had waited in the database would be given up.
-func (d *DB) Update(ctx context.Context, domain string, fn func(tx manifest.TypedTx) error) (*manifest.Commit, error) {
+func (d *DB) Update(ctx context.Context, domain string, fn func(tx manifest.Tx) error) (*manifest.Commit, error) {
 	if domain != "" {
 		select {
 		case d.turn <- struct{}{}:

@@ -23,7 +23,7 @@ func openTwo(t *testing.T) (a, b *pgstore.DB) {
 
 func putFile(t *testing.T, d *pgstore.DB, name string) (*manifest.Commit, error) {
 	f := &manifest.File{ID: manifest.NewFileID(), Bucket: "b", Name: name}
-	return d.Update(t.Context(), "x", func(tx manifest.TypedTx) error {
+	return d.Update(t.Context(), "x", func(tx manifest.Tx) error {
 		f.Revision = 0
 		return tx.PutFile(t.Context(), f)
 	})
@@ -114,18 +114,18 @@ func TestGivenUp(t *testing.T) {
 			a, b := openTwo(t)
 			ctx := t.Context()
 			g := &manifest.Grant{ID: manifest.NewGrantID(), Bucket: "b", ExpiresAt: day}
-			if _, err := a.Update(ctx, "", func(tx manifest.TypedTx) error { return tx.PutGrant(ctx, g) }); err != nil {
+			if _, err := a.Update(ctx, "", func(tx manifest.Tx) error { return tx.PutGrant(ctx, g) }); err != nil {
 				t.Fatal(err)
 			}
-			use := func(tx manifest.TypedTx) (int64, error) { return tx.UseGrant(ctx, "b", g.ID) }
+			use := func(tx manifest.Tx) (int64, error) { return tx.UseGrant(ctx, "b", g.ID) }
 			runs, uses := 0, int64(0)
-			_, err := a.Update(ctx, "", func(tx manifest.TypedTx) error {
+			_, err := a.Update(ctx, "", func(tx manifest.Tx) error {
 				runs++
 				if _, err := tx.Grant(ctx, "b", g.ID); err != nil {
 					return err
 				}
 				if runs == 1 {
-					_, err := b.Update(ctx, "", func(tx manifest.TypedTx) error { return without(use(tx)) })
+					_, err := b.Update(ctx, "", func(tx manifest.Tx) error { return without(use(tx)) })
 					if err != nil {
 						return err
 					}
@@ -145,7 +145,7 @@ func TestGivenUp(t *testing.T) {
 func TestErrorOfFn(t *testing.T) {
 	d := open(t, pgtest.Database(t))
 	failed := errors.New("failed")
-	c, err := d.Update(t.Context(), "x", func(tx manifest.TypedTx) error {
+	c, err := d.Update(t.Context(), "x", func(tx manifest.Tx) error {
 		return errors.Join(tx.PutFile(t.Context(), &manifest.File{ID: manifest.NewFileID(), Bucket: "b", Name: "f"}), failed)
 	})
 	if c != nil || !errors.Is(err, failed) {
@@ -157,7 +157,7 @@ func TestErrorOfFn(t *testing.T) {
 	if _, err := putFile(t, d, "f"); !errors.Is(err, manifest.ErrConflict) {
 		t.Errorf("two files at one path: %v", err)
 	}
-	c, err = d.Update(t.Context(), "", func(tx manifest.TypedTx) error {
+	c, err = d.Update(t.Context(), "", func(tx manifest.Tx) error {
 		return tx.PutFile(t.Context(), &manifest.File{ID: manifest.NewFileID(), Bucket: "b", Name: "g"})
 	})
 	if c != nil || err == nil {
@@ -177,7 +177,7 @@ func TestSumsUnderRaces(t *testing.T) {
 		wg.Go(func() {
 			for range 3 {
 				u := &manifest.Upload{ID: manifest.NewUploadID(), Bucket: "b", Who: "ann", Held: 1, ExpiresAt: day}
-				_, err := []*pgstore.DB{a, b}[w%2].Update(ctx, "", func(tx manifest.TypedTx) error {
+				_, err := []*pgstore.DB{a, b}[w%2].Update(ctx, "", func(tx manifest.Tx) error {
 					h, err := tx.UploadsHeld(ctx, "b", "ann")
 					if err != nil {
 						return err
@@ -215,7 +215,7 @@ func TestRemovalsInTransactions(t *testing.T) {
 			t.Fatal(err)
 		}
 		runs, got := 0, uint64(0)
-		_, err = d.Update(ctx, "x", func(tx manifest.TypedTx) (err error) {
+		_, err = d.Update(ctx, "x", func(tx manifest.Tx) (err error) {
 			if runs++; runs == 1 {
 				if _, err := tx.Home(ctx, "b"); err != nil {
 					return err
@@ -233,7 +233,7 @@ func TestRemovalsInTransactions(t *testing.T) {
 	}
 	removed := make(chan error, 1)
 	var atCommit uint64
-	if _, err := d.Update(ctx, "x", func(tx manifest.TypedTx) error {
+	if _, err := d.Update(ctx, "x", func(tx manifest.Tx) error {
 		n, err := tx.Removals(ctx)
 		if err != nil {
 			return err

@@ -1,0 +1,217 @@
+package manifesttest
+
+import (
+	"errors"
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/cairn-store/cairn/manifest"
+)
+
+// versions adds versions to a file.
+func (s *suite) versions(f *manifest.File, n int) *manifest.File {
+	s.t.Helper()
+	var out *manifest.File
+	s.update(func(tx manifest.Tx) error {
+		row, err := tx.File(s.ctx, f.ID)
+		if err != nil {
+			return err
+		}
+		for range n {
+			row.LastVersion++
+			row.Versions++
+			m := &manifest.Manifest{ID: manifest.NewVersionID(), File: f.ID, Version: row.LastVersion, CreatedAt: day}
+			row.Current = m.ID
+			if err := tx.PutManifest(s.ctx, m); err != nil {
+				return err
+			}
+		}
+		out = row
+		return tx.PutFile(s.ctx, row)
+	})
+	return out
+}
+
+// oneMoment: what is changed while a listing yields is not seen by it, and its
+// keys lead on however rows change.
+func (s *suite) oneMoment() {
+	var fs []*manifest.File
+	for _, name := range strings.Split("abcdef", "") {
+		fs = append(fs, s.add("", name, 1))
+	}
+	rename := func(f *manifest.File, name string) {
+		s.update(func(tx manifest.Tx) error {
+			row, err := tx.File(s.ctx, f.ID)
+			if err != nil {
+				return err
+			}
+			row.Name = name
+			return tx.PutFile(s.ctx, row)
+		})
+	}
+	var got []string
+	for l, err := range s.s.List(s.ctx, "b", nil) {
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		got = append(got, l.File.Name)
+		switch l.Key {
+		case "a":
+			rename(fs[1], "zz")
+			s.versions(fs[2], 1)
+			s.update(func(tx manifest.Tx) error { return tx.Purge(s.ctx, fs[3].ID) })
+			s.add("", "dd", 1)
+		case "c":
+			if l.File.LastVersion != 1 || l.Current == nil || l.Current.Version != 1 {
+				s.t.Errorf("a version of a later moment: %+v, %+v", l.File, l.Current)
+			}
+		}
+	}
+	if !slices.Equal(got, strings.Split("abcdef", "")) {
+		s.t.Errorf("listed %q", got)
+	}
+	got = nil
+	for after := ""; ; {
+		var last *manifest.Listed
+		for l, err := range s.s.List(s.ctx, "b", &manifest.Range{After: after}) {
+			if err != nil {
+				s.t.Fatal(err)
+			}
+			last = l
+			break
+		}
+		if last == nil {
+			break
+		}
+		rename(last.File, fmt.Sprintf("0%d", len(got))) // behind the cursor
+		got, after = append(got, last.Key), last.Key
+	}
+	if want := []string{"a", "c", "dd", "e", "f", "zz"}; !slices.Equal(got, want) {
+		s.t.Errorf("in pages of one: %q, want %q", got, want)
+	}
+}
+
+// allRows yields files in order, the newest version of each first, one bucket
+// or all.
+func (s *suite) allRows() {
+	var want, wantB []string
+	var files []*manifest.File
+	for i := range 5 {
+		f, m := file("", fmt.Sprint("f", i), 1)
+		f.Bucket = []string{"b", "c"}[i%2]
+		s.update(func(tx manifest.Tx) error { return errors.Join(tx.PutManifest(s.ctx, m), tx.PutFile(s.ctx, f)) })
+		files = append(files, s.versions(f, i))
+	}
+	slices.SortFunc(files, func(a, b *manifest.File) int { return strings.Compare(string(a.ID), string(b.ID)) })
+	for _, f := range files {
+		for n := f.LastVersion; n > 0; n-- {
+			row := fmt.Sprint(f.ID, " ", n)
+			if want = append(want, row); f.Bucket == "b" {
+				wantB = append(wantB, row)
+			}
+		}
+	}
+	for bucket, want := range map[string][]string{"": want, "b": wantB, "none": nil} {
+		var got []string
+		for r, err := range s.s.AllRows(s.ctx, bucket) {
+			if err != nil {
+				s.t.Fatal(err)
+			}
+			got = append(got, fmt.Sprint(r.File.ID, " ", r.Manifest.Version))
+		}
+		if !slices.Equal(got, want) {
+			s.t.Errorf("rows of %q: %v, want %v", bucket, got, want)
+		}
+	}
+	var ids []manifest.FileID
+	for f, err := range s.s.AllFiles(s.ctx) {
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		ids = append(ids, f.ID)
+	}
+	if len(ids) != 5 || !slices.IsSorted(ids) {
+		s.t.Errorf("files %v", ids)
+	}
+}
+
+func (s *suite) trashedBefore() {
+	var want []manifest.FileID
+	for i := range 9 {
+		f := s.add("", fmt.Sprint(i), 1)
+		f.State, f.DeletedAt = manifest.Trashed, day.Add(time.Duration(i)*time.Minute)
+		if i == 0 {
+			f.State, f.DeletedAt = manifest.Quarantined, time.Time{}
+		}
+		s.update(func(tx manifest.Tx) error { f := *f; return tx.PutFile(s.ctx, &f) })
+		if i > 0 && i < 6 {
+			want = append(want, f.ID)
+		}
+	}
+	slices.Sort(want)
+	got := func(limit int) (ids []manifest.FileID) {
+		fs, err := s.s.TrashedBefore(s.ctx, "b", day.Add(6*time.Minute), limit)
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		for _, f := range fs {
+			ids = append(ids, f.ID)
+		}
+		slices.Sort(ids)
+		return ids
+	}
+	if ids := got(10); !slices.Equal(ids, want) {
+		s.t.Errorf("trashed before: %v, want %v", ids, want)
+	}
+	if ids := got(2); len(ids) != 2 || !slices.Contains(want, ids[0]) || !slices.Contains(want, ids[1]) {
+		s.t.Errorf("two trashed before: %v of %v", ids, want)
+	}
+}
+
+func (s *suite) writers() {
+	register := func(domain string) manifest.Writer {
+		s.t.Helper()
+		w, err := s.s.Register(s.ctx, domain)
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		return w
+	}
+	next := func(domain string, want uint64) {
+		s.t.Helper()
+		n, err := s.s.NextEpoch(s.ctx, domain)
+		now, eerr := s.s.Epoch(s.ctx, domain)
+		if n != want || now != want || errors.Join(err, eerr) != nil {
+			s.t.Errorf("epoch %d, then %d, %v, want %d", n, now, errors.Join(err, eerr), want)
+		}
+	}
+	a := register("x")
+	next("x", 1)
+	b, other := register("x"), register("y")
+	next("x", 2)
+	if a.Begin != 0 || b.Begin != 1 || other.Begin != 0 || a.ID == b.ID || a.ID == (manifest.WriterID{}) {
+		s.t.Errorf("writers %+v, %+v, %+v", a, b, other)
+	}
+	s.add("", "f", 1) // what was before it outlives a crash with it
+	s.restart()
+	if got, err := s.s.Writers(s.ctx, "x"); err != nil || !reflect.DeepEqual(got, []manifest.Writer{a, b}) {
+		s.t.Errorf("%+v, %v", got, err)
+	}
+	for range 2 {
+		if err := s.s.Unregister(s.ctx, "x", a.ID); err != nil {
+			s.t.Error(err)
+		}
+	}
+	if err := s.s.Unregister(s.ctx, "x", other.ID); err != nil { // of another domain
+		s.t.Error(err)
+	}
+	x, xerr := s.s.Writers(s.ctx, "x")
+	y, yerr := s.s.Writers(s.ctx, "y")
+	if errors.Join(xerr, yerr) != nil || !reflect.DeepEqual(x, []manifest.Writer{b}) || !reflect.DeepEqual(y, []manifest.Writer{other}) {
+		s.t.Errorf("left are %+v and %+v, %v", x, y, errors.Join(xerr, yerr))
+	}
+	next("x", 3)
+}
