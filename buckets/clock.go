@@ -61,6 +61,7 @@ func (s *Store) removalTime() time.Time {
 // ErrClock.
 func (s *Store) seeTime(ctx context.Context) error {
 	c := &s.clock
+	t := c.read()
 	c.mu.Lock()
 	seen, kept := c.seen, c.kept
 	c.mu.Unlock()
@@ -69,8 +70,12 @@ func (s *Store) seeTime(ctx context.Context) error {
 		if seen, err = s.newestRow(ctx); err != nil {
 			return err
 		}
+		// A row that was stamped by a clock ahead of its time proves nothing:
+		// the time that it tells is never believed beyond the machine's.
+		if seen.After(t) {
+			seen = t
+		}
 	}
-	t := c.read()
 	if !seen.IsZero() && t.Sub(seen) > maxClockGap {
 		c.mu.Lock()
 		first := !c.held

@@ -102,6 +102,12 @@ func TestSweepsByAClockThatJumps(t *testing.T) {
 			c.now = c.now.Add(3650 * day)
 			c.restart()
 		}, buckets.Swept{}, buckets.ErrClock},
+		"a row from ten years ahead, and no time seen": {func(c *clocked) {
+			c.now = c.now.Add(3650 * day)
+			put(c.t, bucket(c.t, c.s, "demo"), "h", "four", nil)
+			c.now = c.now.Add(-3650 * day)
+			c.restart()
+		}, buckets.Swept{}, nil},
 		"ahead and back": {func(c *clocked) {
 			c.swept(nil)
 			c.now = c.now.Add(3650 * day)
