@@ -15,6 +15,7 @@ import (
 	"github.com/cairn-store/cairn/backend/membackend"
 	"github.com/cairn-store/cairn/buckets"
 	"github.com/cairn-store/cairn/cas"
+	"github.com/cairn-store/cairn/manifest/manifesttest"
 	"github.com/cairn-store/cairn/manifest/pebblestore"
 )
 
@@ -57,7 +58,7 @@ func parted(t *testing.T, policies string) (*buckets.Store, *pebblestore.DB, *co
 	must(t, err)
 	p, err := buckets.Policies(parse(t, policies))
 	must(t, err)
-	s, err := buckets.New(context.Background(), db, map[string]*cas.Store{"one": chunks, "two": chunks}, p, &buckets.Options{Closers: []io.Closer{db}})
+	s, err := buckets.New(context.Background(), manifesttest.Twice(db), map[string]*cas.Store{"one": chunks, "two": chunks}, p, &buckets.Options{Closers: []io.Closer{db}})
 	must(t, err)
 	t.Cleanup(func() { must(t, s.Close()) })
 	return s, db, ix
