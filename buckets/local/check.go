@@ -111,7 +111,7 @@ type checker struct {
 	report  *Report
 	total   int64 // bytes of packs
 	domains map[string]*domainChecker
-	records recordLog // what the packs say of rows
+	records *rowLog // what the packs say of rows
 	homes   map[string]*manifest.Home
 }
 
@@ -140,8 +140,9 @@ func (c *domainChecker) problem(p Problem) {
 	c.checker.problem(p)
 }
 
-func (c *checker) run(ctx context.Context) error {
-	c.records = newRecordLog()
+func (c *checker) run(ctx context.Context) (err error) {
+	c.records = &rowLog{most: rowsInMemory}
+	defer func() { err = errors.Join(err, c.records.close()) }()
 	if err := c.outbox(ctx); err != nil {
 		return err
 	}
@@ -179,20 +180,21 @@ func (c *checker) outbox(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		c.records.add(commit.Domain, rs)
+		if err := c.records.add(commit.Domain, rs); err != nil {
+			return err
+		}
 	}
 	return nil
 }
 
 // told learns what the packs say.
 func (c *domainChecker) told(_ context.Context, _ uint64, rs []manifest.Record) error {
-	c.records.add(c.name, rs)
 	for i := range rs {
 		if rs[i].Doomed != nil {
 			c.census.doom(rs[i].Doomed)
 		}
 	}
-	return nil
+	return c.records.add(c.name, rs)
 }
 
 // load reads what the index says of packs, and which there are.

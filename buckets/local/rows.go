@@ -10,40 +10,6 @@ import (
 	"github.com/cairn-store/cairn/manifest"
 )
 
-// A recordLog is what the packs say of rows: enough to tell which rows a
-// rebuild would not bring back.
-type recordLog struct {
-	files     map[manifest.FileID]fileRecord // of the highest revision
-	manifests map[manifest.VersionID]bool
-	gone      map[string]bool
-}
-
-type fileRecord struct {
-	revision uint64
-	domain   string // whose packs hold it
-}
-
-func newRecordLog() recordLog {
-	return recordLog{make(map[manifest.FileID]fileRecord), make(map[manifest.VersionID]bool), make(map[string]bool)}
-}
-
-func (l *recordLog) add(domain string, rs []manifest.Record) {
-	for _, r := range rs {
-		switch {
-		case r.File != nil:
-			if r.File.Revision > l.files[r.File.ID].revision {
-				l.files[r.File.ID] = fileRecord{r.File.Revision, domain}
-			}
-		case r.Manifest != nil:
-			l.manifests[r.Manifest.ID] = true
-		case r.Purged != "":
-			l.gone[string(r.Purged)] = true
-		case r.Dropped != "":
-			l.gone[string(r.Dropped)] = true
-		}
-	}
-}
-
 // rows checks every file and version: that its chunks can be read, that its
 // row is what the packs say, and mends the packs where they lag behind.
 func (c *checker) rows(ctx context.Context) (err error) {
@@ -55,18 +21,27 @@ func (c *checker) rows(ctx context.Context) (err error) {
 	for _, h := range all {
 		c.homes[h.Bucket] = h
 	}
+	said, err := c.records.cursor()
+	defer said.stop()
+	if err != nil {
+		return err
+	}
 	for f, err := range c.s.meta.AllFiles(ctx) {
 		if err != nil {
 			return err
 		}
 		c.report.Files++
-		d := c.domainOf(f)
+		records, err := said.of(f.ID)
+		if err != nil {
+			return err
+		}
+		d := c.domainOf(f, &records)
 		if d == nil {
 			c.problem(Problem{Kind: "metadata", FileID: string(f.ID), Path: f.Bucket + "/" + f.Path(),
 				Detail: fmt.Sprintf("nothing tells where the content of bucket %q lies; give --config and --schema", f.Bucket)})
 			continue
 		}
-		if rev := c.records.files[f.ID].revision; rev != f.Revision {
+		if rev := records.revision; rev != f.Revision {
 			d.missing = append(d.missing, manifest.Record{File: f})
 			c.problem(Problem{Kind: "metadata", FileID: string(f.ID), Path: f.Bucket + "/" + f.Path(), Repaired: c.repairs(),
 				Detail: fmt.Sprintf("the packs hold revision %d of the file's row, the database %d", rev, f.Revision)})
@@ -75,7 +50,7 @@ func (c *checker) rows(ctx context.Context) (err error) {
 			c.problem(Problem{Kind: "manifest", FileID: string(f.ID), Path: f.Bucket + "/" + f.Path(), ManifestID: string(f.Current),
 				Detail: "the file's current version is missing"})
 		}
-		n, err := d.versions(ctx, f)
+		n, err := d.versions(ctx, f, &records)
 		if err != nil {
 			return err
 		}
@@ -95,15 +70,15 @@ func (c *checker) rows(ctx context.Context) (err error) {
 // domainOf finds where a file's content lies: where the database says or, if
 // it has never been told, where the policy of its bucket does or, without one,
 // where its record was found.
-func (c *checker) domainOf(f *manifest.File) *domainChecker {
+func (c *checker) domainOf(f *manifest.File, records *fileRecords) *domainChecker {
 	if h, ok := c.homes[f.Bucket]; ok && h.Domain != "" {
 		return c.domains[h.Domain]
 	}
 	if p, ok := c.opts.Buckets[f.Bucket]; ok {
 		return c.domains[p.Domain]
 	}
-	if r, ok := c.records.files[f.ID]; ok {
-		return c.domains[r.domain]
+	if records.revision > 0 {
+		return c.domains[records.domain]
 	}
 	if len(c.s.domains) == 1 {
 		return c.domains[c.s.domains[0].name]
@@ -130,14 +105,14 @@ func (c *domainChecker) append(ctx context.Context) error {
 	return nil
 }
 
-func (c *domainChecker) versions(ctx context.Context, f *manifest.File) (n uint64, err error) {
+func (c *domainChecker) versions(ctx context.Context, f *manifest.File, records *fileRecords) (n uint64, err error) {
 	for m, err := range c.s.meta.Versions(ctx, f.ID) {
 		if err != nil {
 			return n, err
 		}
 		n++
 		c.report.Manifests++
-		if !c.records.manifests[m.ID] {
+		if !records.has(m.Version) {
 			c.missing = append(c.missing, manifest.Record{Manifest: m})
 			c.problem(Problem{Kind: "metadata", FileID: string(f.ID), Path: f.Bucket + "/" + f.Path(), ManifestID: string(m.ID), Repaired: c.repairs(),
 				Detail: "the packs do not hold the version's row"})
