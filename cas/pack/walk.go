@@ -176,11 +176,11 @@ func (w *walker) frame(off int64, want int) (*Frame, error) {
 // resync returns where the next frame begins at or after off, or the end.
 func (w *walker) resync(off int64) (int64, error) {
 	for off < w.size {
-		p, err := w.peek(off, frameFixed)
-		if err != nil {
+		if _, err := w.peek(off, frameFixed); err != nil {
 			return 0, err
 		}
-		p = w.window[off-w.at:] // all that is at hand
+		// All that is at hand.
+		p := w.window[off-w.at:]
 		i := bytes.Index(p, []byte(frameTag))
 		if i < 0 {
 			i = max(len(p)-len(frameTag)+1, 1)
