@@ -69,7 +69,7 @@ func manyVersions(t *testing.T, dir string, n int) *buckets.File {
 				m := *m
 				row.LastVersion++
 				m.ID, m.Version = manifest.NewVersionID(), row.LastVersion
-				m.CreatedAt = time.Now().Add(time.Duration(int(m.Version)-n) * time.Second)
+				m.CreatedAt = time.Now().Add(time.Duration(int(m.Version)-n) * time.Hour)
 				row.Current, row.Versions = m.ID, row.Versions+1
 				row.TotalSize, row.TotalChunks = row.TotalSize+m.Size, row.TotalChunks+m.Chunks
 				if err := tx.PutManifest(t.Context(), &m); err != nil {
@@ -158,8 +158,10 @@ func TestSweepMany(t *testing.T) {
 		"keep": {buckets.Versions{Keep: 20}, maxRows, 20},
 		"off":  {buckets.Versions{Off: true}, maxRows, 1},
 		// Before the first sweep the clock is not believed yet.
-		"keep for":      {buckets.Versions{KeepFor: 10 * time.Minute}, 0, 600},
-		"keep, and for": {buckets.Versions{Keep: 700, KeepFor: 10 * time.Minute}, maxRows, 600},
+		// Versions are an hour apart, so that the time that the test takes does
+		// not count.
+		"keep for":      {buckets.Versions{KeepFor: 600 * time.Hour}, 0, 600},
+		"keep, and for": {buckets.Versions{Keep: 700, KeepFor: 600 * time.Hour}, maxRows, 600},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
