@@ -121,11 +121,13 @@ func millis(t time.Time) int64 { return max(t.UnixMilli(), 0) }
 
 // SQLSTATEs of transactions that the database has given up and that may be
 // tried again. A unique violation is one where what was looked for before was
-// written by another transaction meanwhile.
+// written by another transaction meanwhile; so is a table that exists although
+// it was to be made only if there is none.
 const (
 	serializationFailure = "40001"
 	deadlockDetected     = "40P01"
 	uniqueViolation      = "23505"
+	duplicateTable       = "42P07"
 )
 
 // mayRetry reports whether a transaction that failed with err has changed
@@ -135,11 +137,15 @@ func mayRetry(err error) bool {
 	if !errors.As(err, &e) {
 		return false
 	}
-	return e.Code == serializationFailure || e.Code == deadlockDetected || e.Code == uniqueViolation
+	switch e.Code {
+	case serializationFailure, deadlockDetected, uniqueViolation, duplicateTable:
+		return true
+	}
+	return false
 }
 
-// retry calls fn until it fails with nothing that may be tried again. A unique
-// violation that stays is no accident.
+// retry calls fn until it fails with nothing that may be tried again. What is
+// there already, and stays, is no accident.
 func retry(ctx context.Context, fn func() error) error {
 	for n := 0; ; n++ {
 		err := fn()
@@ -147,7 +153,7 @@ func retry(ctx context.Context, fn func() error) error {
 			return err
 		}
 		var e *pgconn.PgError
-		if n > 20 && errors.As(err, &e) && e.Code == uniqueViolation {
+		if n > 20 && errors.As(err, &e) && (e.Code == uniqueViolation || e.Code == duplicateTable) {
 			return err
 		}
 		// Those who got into each other's way should not meet again.
