@@ -25,16 +25,16 @@ func TestRound(t *testing.T) {
 		t.Fatal(err)
 	}
 	good := stub("cp -R {repo} {out}")
-	rs, err := good.round(t.Context(), t.TempDir(), src)
+	rs, err := good.runRound(t.Context(), t.TempDir(), src)
 	if err != nil || len(rs) != 3 || rs[0].stored != 5000 || rs[0].peak == 0 {
 		t.Errorf("%+v, %v", rs, err)
 	}
 	bad := stub("mkdir -p {out} && head -c 4999 {repo}/f > {out}/f")
-	if _, err := bad.round(t.Context(), t.TempDir(), src); err == nil {
+	if _, err := bad.runRound(t.Context(), t.TempDir(), src); err == nil {
 		t.Error("a restore that lost a byte passes")
 	}
 	broken := stub("exit 3")
-	if _, err := broken.round(t.Context(), t.TempDir(), src); err == nil {
+	if _, err := broken.runRound(t.Context(), t.TempDir(), src); err == nil {
 		t.Error("a command that fails passes")
 	}
 }

@@ -54,8 +54,8 @@ func treeSize(dir string) (n int64, err error) {
 	return n, err
 }
 
-// sameTree compares all files below want with those below got.
-func sameTree(want, got string) error {
+// compareTrees compares all files below want with those below got.
+func compareTrees(want, got string) error {
 	return filepath.WalkDir(want, func(name string, d fs.DirEntry, err error) error {
 		if err != nil || !d.Type().IsRegular() {
 			return err

@@ -19,6 +19,7 @@ func main() {
 	corpus := flag.String("corpus", "", "directory of files to store (default: random and edited text files, made anew)")
 	dir := flag.String("dir", "", "directory to work in (default: /dev/shm where there is one)")
 	cairn := flag.String("cairn", "", "cairn binary (default: built from this clone)")
+	against := flag.String("against", "", "another build of cairn to run in turn with it")
 	peers := flag.String("peers", "restic,borg,kopia,desync,casync", "peers to look for on PATH")
 	overHTTP := flag.Bool("http", false, "compare uploads by the tus protocol with tusd's instead")
 	var far s3Options
@@ -30,13 +31,13 @@ func main() {
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	if err := run(ctx, *corpus, *dir, *cairn, strings.Split(*peers, ","), *rounds, *overHTTP, &far); err != nil {
+	if err := run(ctx, *corpus, *dir, *cairn, *against, strings.Split(*peers, ","), *rounds, *overHTTP, &far); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, corpus, dir, cairn string, peers []string, rounds int, overHTTP bool, far *s3Options) error {
+func run(ctx context.Context, corpus, dir, cairn, against string, peers []string, rounds int, overHTTP bool, far *s3Options) error {
 	if dir == "" {
 		if info, err := os.Stat("/dev/shm"); err == nil && info.IsDir() {
 			dir = "/dev/shm"
@@ -74,10 +75,18 @@ func run(ctx context.Context, corpus, dir, cairn string, peers []string, rounds 
 		return err
 	}
 	tools := found(cairn, peers)
+	if against != "" {
+		other := cairnTool(against)
+		other.name = "against"
+		tools = append(tools, other)
+	}
 	results := make(map[string][]result)
 	for range rounds {
-		for _, t := range tools { // side by side, so that a slow minute hurts all
-			rs, err := t.round(ctx, work, corpus)
+		// Tools run in turn, so that a slow minute hurts all, and in the reverse
+		// order from round to round, since the first finds memory cold.
+		slices.Reverse(tools)
+		for _, t := range tools {
+			rs, err := t.runRound(ctx, work, corpus)
 			if err != nil {
 				fmt.Fprintf(os.Stderr, "bench: %s: %v\n", t.name, err)
 				rs = []result{{tool: t.name, step: "failed"}}
@@ -86,6 +95,9 @@ func run(ctx context.Context, corpus, dir, cairn string, peers []string, rounds 
 				results[r.tool+" "+r.step] = append(results[r.tool+" "+r.step], r)
 			}
 		}
+	}
+	if rounds%2 == 1 {
+		slices.Reverse(tools)
 	}
 	return printTable(os.Stdout, size, tools, results)
 }

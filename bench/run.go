@@ -18,8 +18,8 @@ type result struct {
 	stored     int64 // bytes on disk after the step
 }
 
-// round stores the corpus, stores it again, and restores it.
-func (t *tool) round(ctx context.Context, work, corpus string) ([]result, error) {
+// runRound stores the corpus, stores it again, and restores it.
+func (t *tool) runRound(ctx context.Context, work, corpus string) ([]result, error) {
 	dir, err := os.MkdirTemp(work, t.name+"-")
 	if err != nil {
 		return nil, err
@@ -48,7 +48,7 @@ func (t *tool) round(ctx context.Context, work, corpus string) ([]result, error)
 		}
 		rs = append(rs, r)
 	}
-	return rs, sameTree(corpus, t.tree(out, corpus))
+	return rs, compareTrees(corpus, t.tree(out, corpus))
 }
 
 // measure runs a command line to its end.
