@@ -74,17 +74,17 @@ func httpRound(ctx context.Context, dir string, servers []*server, round uint64,
 		defer s.cmd.Process.Kill()
 	}
 	for _, s := range servers {
-		if err := s.ready(ctx); err != nil {
+		if err := s.waitReady(ctx); err != nil {
 			return err
 		}
 	}
 	for _, step := range []string{"new", "again", "parallel"} {
 		for _, s := range servers {
-			if err := touch(dir); err != nil {
+			if err := touchMemory(dir); err != nil {
 				return err
 			}
 			start := time.Now()
-			if err := s.step(ctx, step, 100*round); err != nil {
+			if err := s.runStep(ctx, step, 100*round); err != nil {
 				return fmt.Errorf("%s, %s: %w", s.name, step, err)
 			}
 			times[s.name+" "+step] = append(times[s.name+" "+step], time.Since(start))
@@ -94,10 +94,10 @@ func httpRound(ctx context.Context, dir string, servers []*server, round uint64,
 	return nil
 }
 
-// touch writes and removes twice what a step writes, so that whoever comes
+// touchMemory writes and removes twice what a step writes, so that whoever comes
 // first meets the same memory: what a virtual machine has not written to of
 // late takes it several times as long.
-func touch(dir string) error {
+func touchMemory(dir string) error {
 	path := filepath.Join(dir, "touched")
 	f, err := os.Create(path)
 	if err != nil {
@@ -107,7 +107,7 @@ func touch(dir string) error {
 	return errors.Join(err, f.Close(), os.Remove(path))
 }
 
-func (s *server) step(ctx context.Context, step string, seed uint64) error {
+func (s *server) runStep(ctx context.Context, step string, seed uint64) error {
 	if step != "parallel" {
 		return s.upload(ctx, seed, httpSize)
 	}
@@ -127,7 +127,7 @@ func freeAddr() string {
 	return ln.Addr().String()
 }
 
-func (s *server) ready(ctx context.Context) error {
+func (s *server) waitReady(ctx context.Context) error {
 	for ctx.Err() == nil {
 		if resp, err := http.Get(s.create); err == nil {
 			resp.Body.Close()
@@ -140,15 +140,15 @@ func (s *server) ready(ctx context.Context) error {
 
 // upload sends size bytes that no other seed has.
 func (s *server) upload(ctx context.Context, seed uint64, size int64) error {
-	loc, err := s.send(ctx, "POST", s.create, nil, "Upload-Length", strconv.FormatInt(size, 10), "Upload-Metadata", "filename Zg==")
+	loc, err := s.sendRequest(ctx, "POST", s.create, nil, "Upload-Length", strconv.FormatInt(size, 10), "Upload-Metadata", "filename Zg==")
 	if err != nil {
 		return err
 	}
-	_, err = s.send(ctx, "PATCH", loc, io.LimitReader(newStream(seed), size), "Upload-Offset", "0", "Content-Type", "application/offset+octet-stream")
+	_, err = s.sendRequest(ctx, "PATCH", loc, io.LimitReader(newStream(seed), size), "Upload-Offset", "0", "Content-Type", "application/offset+octet-stream")
 	return err
 }
 
-func (s *server) send(ctx context.Context, method, url string, body io.Reader, header ...string) (location string, err error) {
+func (s *server) sendRequest(ctx context.Context, method, url string, body io.Reader, header ...string) (location string, err error) {
 	r, err := http.NewRequestWithContext(ctx, method, url, body)
 	if err != nil {
 		return "", err

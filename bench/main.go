@@ -74,7 +74,7 @@ func run(ctx context.Context, corpus, dir, cairn, against string, peers []string
 	if err != nil {
 		return err
 	}
-	tools := found(cairn, peers)
+	tools := findTools(cairn, peers)
 	if against != "" {
 		other := cairnTool(against)
 		other.name = "against"
@@ -102,8 +102,8 @@ func run(ctx context.Context, corpus, dir, cairn, against string, peers []string
 	return printTable(os.Stdout, size, tools, results)
 }
 
-// found returns cairn and the peers that are on PATH.
-func found(cairn string, peers []string) []tool {
+// findTools returns cairn and the peers that are on PATH.
+func findTools(cairn string, peers []string) []tool {
 	tools := []tool{cairnTool(cairn)}
 	for _, t := range peerTools() {
 		if !slices.Contains(peers, t.name) {

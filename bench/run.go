@@ -48,7 +48,7 @@ func (t *tool) runRound(ctx context.Context, work, corpus string) ([]result, err
 		}
 		rs = append(rs, r)
 	}
-	return rs, compareTrees(corpus, t.tree(out, corpus))
+	return rs, compareTrees(corpus, t.restoredTree(out, corpus))
 }
 
 // measure runs a command line to its end.

@@ -59,27 +59,27 @@ type s3Result struct {
 // with it, by turns.
 func runS3(ctx context.Context, work, cairn string, opts *s3Options) error {
 	b := &s3Bench{s3Options: opts, work: work, cairn: cairn, results: make(map[s3Step][]s3Result)}
-	stop, err := b.serve(ctx)
+	stop, err := b.startServers(ctx)
 	if err != nil {
 		return err
 	}
 	defer stop()
-	if err := b.corpus(); err != nil {
+	if err := b.makeFiles(); err != nil {
 		return err
 	}
 	for range opts.rounds {
 		for _, d := range []time.Duration{0, opts.delay} {
-			b.proxy.set(d)
-			if err := b.round(ctx, d); err != nil {
+			b.proxy.setDelay(d)
+			if err := b.runRound(ctx, d); err != nil {
 				return err
 			}
 		}
 	}
-	return b.print()
+	return b.printMedians()
 }
 
-// serve starts versitygw, and the proxy before it.
-func (b *s3Bench) serve(ctx context.Context) (stop func(), err error) {
+// startServers starts versitygw, and the proxy before it.
+func (b *s3Bench) startServers(ctx context.Context) (stop func(), err error) {
 	for _, d := range []string{"s3/" + s3Bucket, "sidecar"} {
 		if err := os.MkdirAll(filepath.Join(b.work, d), 0o700); err != nil {
 			return nil, err
@@ -117,7 +117,7 @@ func (b *s3Bench) serve(ctx context.Context) (stop func(), err error) {
 	}, nil
 }
 
-func (b *s3Bench) corpus() error {
+func (b *s3Bench) makeFiles() error {
 	f, err := os.Create(filepath.Join(b.work, "big"))
 	if err != nil {
 		return err
@@ -145,9 +145,9 @@ func (b *s3Bench) corpus() error {
 	return nil
 }
 
-// round measures every step with one delay. It leaves nothing: memory that is
+// runRound measures every step with one delay. It leaves nothing: memory that is
 // used for the first time is slow on a virtual machine.
-func (b *s3Bench) round(ctx context.Context, delay time.Duration) error {
+func (b *s3Bench) runRound(ctx context.Context, delay time.Duration) error {
 	b.begun++
 	prefix := fmt.Sprint("round", b.begun)
 	dir := filepath.Join(b.work, prefix)
@@ -189,7 +189,7 @@ func (b *s3Bench) round(ctx context.Context, delay time.Duration) error {
 			{rclone, "download", b.size, []string{path, "copyto", plain, out + "-rclone"}}}...)
 	}
 	for _, s := range steps {
-		b.proxy.take()
+		b.proxy.takeCounts()
 		r, err := s.t.measure(ctx, strings.NewReplacer(), s.line)
 		if err != nil {
 			return err
@@ -198,13 +198,13 @@ func (b *s3Bench) round(ctx context.Context, delay time.Duration) error {
 		if !slices.Contains(b.steps, step) {
 			b.steps = append(b.steps, step)
 		}
-		b.results[step] = append(b.results[step], s3Result{r, b.proxy.take()})
+		b.results[step] = append(b.results[step], s3Result{r, b.proxy.takeCounts()})
 	}
 	return nil
 }
 
-// print writes medians.
-func (b *s3Bench) print() error {
+// printMedians writes medians.
+func (b *s3Bench) printMedians() error {
 	middle := func(s s3Step) s3Result {
 		rs := slices.SortedFunc(slices.Values(b.results[s]), func(x, y s3Result) int { return cmp.Compare(x.wall, y.wall) })
 		return rs[len(rs)/2]
@@ -252,13 +252,13 @@ func (p *slowProxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	p.to.ServeHTTP(w, r)
 }
 
-func (p *slowProxy) set(d time.Duration) {
+func (p *slowProxy) setDelay(d time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.delay = d
 }
 
-func (p *slowProxy) take() map[string]int {
+func (p *slowProxy) takeCounts() map[string]int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	n := p.n

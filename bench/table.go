@@ -15,14 +15,14 @@ func printTable(w io.Writer, size int64, tools []tool, results map[string][]resu
 	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(tw, "tool\tstep\twall s\tCPU s\tpeak MB\tMB/s\tstored MB\twall / cairn\t")
 	for _, step := range []string{"ingest", "again", "restore"} {
-		base := middle(results["cairn "+step]).wall
+		base := medianResult(results["cairn "+step]).wall
 		for _, t := range tools {
 			rs := results[t.name+" "+step]
 			if len(rs) == 0 || len(results[t.name+" failed"]) > 0 {
 				fmt.Fprintf(tw, "%s\t%s\tfailed\t\t\t\t\t\t\n", t.name, step)
 				continue
 			}
-			r := middle(rs)
+			r := medianResult(rs)
 			fmt.Fprintf(tw, "%s\t%s\t%.2f\t%.2f\t%.0f\t%.0f\t%.2f\t%.2f\t\n", t.name, step, r.wall.Seconds(), r.cpu.Seconds(),
 				float64(r.peak)/1e6, float64(size)/1e6/r.wall.Seconds(), float64(r.stored)/1e6, ratio(r.wall, base))
 		}
@@ -37,8 +37,8 @@ func ratio(a, b time.Duration) float64 {
 	return a.Seconds() / b.Seconds()
 }
 
-// middle returns the result of median wall time.
-func middle(rs []result) result {
+// medianResult returns the result of median wall time.
+func medianResult(rs []result) result {
 	if len(rs) == 0 {
 		return result{}
 	}

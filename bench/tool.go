@@ -47,8 +47,8 @@ func peerTools() []tool {
 	}
 }
 
-// tree is where a restored corpus is found.
-func (t *tool) tree(out, src string) string {
+// restoredTree is where a restored corpus is found.
+func (t *tool) restoredTree(out, src string) string {
 	if t.restored == "{src}" {
 		return filepath.Join(out, src)
 	}

@@ -93,7 +93,7 @@ func (c *Chunker) Reset(r io.Reader) {
 // would need bytes beyond it, and by all calls after that: a stream that
 // breaks off never yields a chunk that the whole stream would not have had.
 func (c *Chunker) Next() ([]byte, error) {
-	c.fill()
+	c.fillBuffer()
 	p := c.buf[c.start:c.end]
 	if len(p) < c.max && c.err != io.EOF {
 		return nil, fmt.Errorf("chunker: read: %w", c.err)
@@ -131,8 +131,8 @@ func (c *Chunker) Swap(buf []byte) (old []byte) {
 	return old
 }
 
-// fill reads until the longest chunk is in the buffer or reading has ended.
-func (c *Chunker) fill() {
+// fillBuffer reads until the longest chunk is in the buffer or reading has ended.
+func (c *Chunker) fillBuffer() {
 	for idle := 0; c.end-c.start < c.max && c.err == nil; {
 		if c.end == len(c.buf) {
 			c.makeRoom()

@@ -15,11 +15,11 @@ type fastCDC struct{ min, average, max int }
 func (f fastCDC) Split(p []byte) int {
 	p = p[:min(len(p), f.max)]
 	level := bits.Len(uint(f.average)) - 1
-	mask := leading(level + 2)
+	mask := leadingMask(level + 2)
 	var h uint64
 	for n := f.min; n < len(p); n++ {
 		if n >= f.average {
-			mask = leading(level - 2)
+			mask = leadingMask(level - 2)
 		}
 		if h = h<<1 + gear64[p[n]]; h&mask == 0 {
 			return n + 1

@@ -52,14 +52,14 @@ func newGear(low, normal, high, strict, loose int) *gear {
 		min: low, normal: normal, max: high,
 		strict: strict, loose: loose,
 		limit:      1 << (32 - filter),
-		strictMask: leading(strict - filter),
-		looseMask:  leading(loose - filter),
+		strictMask: leadingMask(strict - filter),
+		looseMask:  leadingMask(loose - filter),
 		blocks:     hasBlocks(),
 	}
 }
 
-// leading returns a mask of the top n bits.
-func leading(n int) uint64 { return ^(^uint64(0) >> n) }
+// leadingMask returns a mask of the top n bits.
+func leadingMask(n int) uint64 { return ^(^uint64(0) >> n) }
 
 func (g *gear) Min() int { return g.min }
 func (g *gear) Max() int { return g.max }
@@ -69,14 +69,14 @@ func (g *gear) String() string {
 }
 
 func (g *gear) Split(p []byte) int {
-	n, _ := g.cut(p)
+	n, _ := g.firstCut(p)
 	return n
 }
 
-// cut returns the length of the first chunk of p, and how many bytes were put
+// firstCut returns the length of the first chunk of p, and how many bytes were put
 // through F. These are never more than the bytes of the chunk: that bounds the
 // work on data made to pass the filter everywhere.
-func (g *gear) cut(p []byte) (n, steps int) {
+func (g *gear) firstCut(p []byte) (n, steps int) {
 	p = p[:min(len(p), g.max)]
 	if len(p) <= g.min {
 		return len(p), 0
@@ -91,7 +91,7 @@ func (g *gear) cut(p []byte) (n, steps int) {
 		if n >= g.normal {
 			mask = g.looseMask
 		}
-		if f.to(n)&mask == 0 {
+		if f.rollTo(n)&mask == 0 {
 			return n, f.steps
 		}
 	}
@@ -106,8 +106,8 @@ type roller struct {
 	steps int
 }
 
-// to returns F(n), for n of at least 64 and no less than the last.
-func (r *roller) to(n int) uint64 {
+// rollTo returns F(n), for n of at least 64 and no less than the last.
+func (r *roller) rollTo(n int) uint64 {
 	// Bytes skipped do not matter: 64 shifts drop all that h held before.
 	from := max(r.n, n-gearWindow)
 	for _, b := range r.p[from:n] {

@@ -20,11 +20,11 @@ var gears = []string{"fine", "balanced", "bulk", "media"}
 // C(n) are zero, with the number of leading zeros of C(n) and of F(n).
 func candidates(p []byte, filter int, yield func(n, c, f int)) {
 	f := roller{p: p}
-	for n, c := 64, warm(p, 64); ; {
-		if n, c = scan(p, n, c, 1<<(32-filter)); n == len(p) {
+	for n, c := 64, filterHashAt(p, 64); ; {
+		if n, c = scanBytes(p, n, c, 1<<(32-filter)); n == len(p) {
 			return
 		}
-		yield(n, bits.LeadingZeros32(c), bits.LeadingZeros64(f.to(n)))
+		yield(n, bits.LeadingZeros32(c), bits.LeadingZeros64(f.rollTo(n)))
 	}
 }
 
@@ -190,7 +190,7 @@ func TestWorkIsBoundedWhenTheFilterIsFlooded(t *testing.T) {
 	for _, name := range []string{"bulk", "media"} {
 		g := profile(t, name).(*gear)
 		p := flood(t, g, 2, g.max)
-		n, steps := g.cut(p)
+		n, steps := g.firstCut(p)
 		if n != g.max || steps < n/4 || steps > n {
 			t.Errorf("%s: chunk of %d bytes took %d steps, want max and at most a step a byte", name, n, steps)
 		}
@@ -199,14 +199,14 @@ func TestWorkIsBoundedWhenTheFilterIsFlooded(t *testing.T) {
 	all := newGear(4<<10, 16<<10, 64<<10, 13, 11)
 	all.limit = math.MaxUint32 // as if every place passed
 	all.strictMask, all.looseMask = math.MaxUint64, math.MaxUint64
-	if n, steps := all.cut(stream("flood", all.max)); n != all.max || steps > n {
+	if n, steps := all.firstCut(stream("flood", all.max)); n != all.max || steps > n {
 		t.Errorf("everything passing: chunk of %d bytes took %d steps", n, steps)
 	}
 	for name, p := range map[string][]byte{"random": stream("steps", 1<<20), "prose": prose("steps", 1<<20)} {
 		total := 0
 		g := profile(t, "balanced").(*gear)
 		for q := p; len(q) > 0; {
-			n, steps := g.cut(q)
+			n, steps := g.firstCut(q)
 			total += steps
 			q = q[n:]
 		}

@@ -54,7 +54,7 @@ func Profiles() []string {
 
 // Parse returns the splitter whose String is name.
 func Parse(name string) (Splitter, error) {
-	s, err := parse(name)
+	s, err := parseName(name)
 	if err != nil {
 		return nil, fmt.Errorf("chunker: splitter %q: %w", name, err)
 	}
@@ -65,7 +65,7 @@ func Parse(name string) (Splitter, error) {
 	return s, nil
 }
 
-func parse(name string) (Splitter, error) {
+func parseName(name string) (Splitter, error) {
 	algorithm, _, _ := strings.Cut(name, "-")
 	switch algorithm {
 	case "fixed":

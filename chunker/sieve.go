@@ -30,30 +30,30 @@ func newSieve(p []byte, n int, limit uint32, blocks bool) sieve {
 	if blocks && len(p) >= reach+blockSize {
 		return sieve{p: p, n: n, limit: limit, blocks: true}
 	}
-	return sieve{p: p, n: n, limit: limit, c: warm(p, n)}
+	return sieve{p: p, n: n, limit: limit, c: filterHashAt(p, n)}
 }
 
 // next returns the next place that passes, and len(p) if there is none.
 func (s *sieve) next() int {
 	if !s.blocks {
-		s.n, s.c = scan(s.p, s.n, s.c, s.limit)
+		s.n, s.c = scanBytes(s.p, s.n, s.c, s.limit)
 		return s.n
 	}
 	for s.hits == 0 {
 		if s.n == len(s.p) {
 			return s.n
 		}
-		s.advance()
+		s.advanceToHit()
 	}
 	i := bits.TrailingZeros64(s.hits)
 	s.hits &= s.hits - 1
 	return s.n - blockSize + 1 + i
 }
 
-// advance looks at blocks up to one with places that pass. However many they
+// advanceToHit looks at blocks up to one with places that pass. However many they
 // are, no block is looked at again for them. The last block ends where p does
 // and so may begin with places that have been looked at.
-func (s *sieve) advance() {
+func (s *sieve) advanceToHit() {
 	from := min(s.n, len(s.p)-blockSize)
 	blocks := min((len(s.p)-from)/blockSize, mostBlocks)
 	i, hits := scanBlocks(&s.p[from-reach], blocks, uint16((s.limit-1)>>16))
@@ -61,8 +61,8 @@ func (s *sieve) advance() {
 	s.n = from + min(i+1, blocks)*blockSize
 }
 
-// warm returns C(n)<<16, for n of at least two halves.
-func warm(p []byte, n int) uint32 {
+// filterHashAt returns C(n)<<16, for n of at least two halves.
+func filterHashAt(p []byte, n int) uint32 {
 	var c uint32
 	for i := n - half; i < n; i++ {
 		c = c<<1 + gearIn[p[i]] + gearOut[p[i-half]]
@@ -70,7 +70,7 @@ func warm(p []byte, n int) uint32 {
 	return c
 }
 
-// scan takes C(n)<<16 and returns the first m > n with C(m)<<16 < limit, and
+// scanBytes takes C(n)<<16 and returns the first m > n with C(m)<<16 < limit, and
 // that hash. Without one it returns len(p).
 //
 // Since H(n) = H(n-1)<<1 + G[p[n-1]] and shifts lose nothing but what mod 2^16
@@ -81,7 +81,7 @@ func warm(p []byte, n int) uint32 {
 // which costs one shift and two table look-ups a byte. The eight steps are
 // written out with a branch each because that is what compiles best: one test
 // for all eight takes half as long again.
-func scan(p []byte, n int, c, limit uint32) (int, uint32) {
+func scanBytes(p []byte, n int, c, limit uint32) (int, uint32) {
 	in, out := p[n:], p[n-half:len(p)-half]
 	g, m := &gearIn, &gearOut
 	for len(in) >= 8 && len(out) >= 8 {

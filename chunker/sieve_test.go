@@ -148,8 +148,8 @@ func TestBlocksCutTheSame(t *testing.T) {
 				continue // slow, and nothing new
 			}
 			for loop, at := inGo(g), 0; at < len(p); {
-				n, steps := g.cut(p[at:])
-				want, wantSteps := loop.cut(p[at:])
+				n, steps := g.firstCut(p[at:])
+				want, wantSteps := loop.firstCut(p[at:])
 				if n != want || steps != wantSteps {
 					t.Fatalf("%s of %s at %d: cut %d in %d steps, in Go %d in %d", g, what, at, n, steps, want, wantSteps)
 				}

@@ -90,9 +90,9 @@ var gear64 = [256]uint64{
 // gearIn holds G<<16 by byte value, gearOut 0x9e37*G<<16, where G[b] is
 // gearLow[b&15] ^ gearHigh[b>>4]. In the upper half of 32 bits, numbers modulo
 // 2^16 overflow by themselves and compare without a mask.
-var gearIn, gearOut = expand()
+var gearIn, gearOut = expandTables()
 
-func expand() (in, out [256]uint32) {
+func expandTables() (in, out [256]uint32) {
 	for b := range in {
 		g := gearLow[b&15] ^ gearHigh[b>>4]
 		in[b] = uint32(g) << 16

@@ -55,14 +55,14 @@ func Run(t *testing.T, open func(t *testing.T) backend.Backend) {
 	}
 }
 
-// random returns n bytes that depend on n alone.
-func random(n int) []byte {
+// randomBytes returns n bytes that depend on n alone.
+func randomBytes(n int) []byte {
 	p := make([]byte, n)
 	rand.NewChaCha8([32]byte{byte(n), byte(n >> 8), byte(n >> 16)}).Read(p)
 	return p
 }
 
-func create(t *testing.T, b backend.Backend, key string) backend.Writer {
+func mustCreate(t *testing.T, b backend.Backend, key string) backend.Writer {
 	t.Helper()
 	w, err := b.Create(t.Context(), key)
 	if err != nil {
@@ -71,30 +71,30 @@ func create(t *testing.T, b backend.Backend, key string) backend.Writer {
 	return w
 }
 
-func write(t *testing.T, w io.Writer, p []byte) {
+func mustWrite(t *testing.T, w io.Writer, p []byte) {
 	t.Helper()
 	if n, err := w.Write(p); n != len(p) || err != nil {
 		t.Fatalf("Write of %d bytes: got %d, %v", len(p), n, err)
 	}
 }
 
-func do(t *testing.T, what string, step func() error) {
+func mustDo(t *testing.T, what string, step func() error) {
 	t.Helper()
 	if err := step(); err != nil {
 		t.Fatalf("%s: %v", what, err)
 	}
 }
 
-// put stores a whole object.
-func put(t *testing.T, b backend.Backend, key string, p []byte) {
+// putObject stores a whole object.
+func putObject(t *testing.T, b backend.Backend, key string, p []byte) {
 	t.Helper()
-	w := create(t, b, key)
-	write(t, w, p)
-	do(t, "Commit", w.Commit)
+	w := mustCreate(t, b, key)
+	mustWrite(t, w, p)
+	mustDo(t, "Commit", w.Commit)
 }
 
-// holds checks that the object begins with want.
-func holds(t *testing.T, b backend.Backend, key string, want []byte) {
+// checkHolds checks that the object begins with want.
+func checkHolds(t *testing.T, b backend.Backend, key string, want []byte) {
 	t.Helper()
 	got := make([]byte, len(want))
 	if err := b.ReadAt(t.Context(), key, got, 0); err != nil {
@@ -103,13 +103,13 @@ func holds(t *testing.T, b backend.Backend, key string, want []byte) {
 	if !bytes.Equal(got, want) {
 		t.Fatalf("ReadAt(%q): the bytes differ from those written", key)
 	}
-	if got, err := stream(t.Context(), b, key, 0, int64(len(want))); err != nil || !bytes.Equal(got, want) {
+	if got, err := readStream(t.Context(), b, key, 0, int64(len(want))); err != nil || !bytes.Equal(got, want) {
 		t.Fatalf("NewReader(%q): %d bytes, %v, want the %d written", key, len(got), err, len(want))
 	}
 }
 
-// stream reads what lies in a range by a reader.
-func stream(ctx context.Context, b backend.Backend, key string, off, n int64) ([]byte, error) {
+// readStream reads what lies in a range by a reader.
+func readStream(ctx context.Context, b backend.Backend, key string, off, n int64) ([]byte, error) {
 	if n == 0 {
 		return nil, nil
 	}
@@ -118,7 +118,7 @@ func stream(ctx context.Context, b backend.Backend, key string, off, n int64) ([
 	return io.ReadAll(iotest.HalfReader(r))
 }
 
-func absent(t *testing.T, b backend.Backend, key string) {
+func checkAbsent(t *testing.T, b backend.Backend, key string) {
 	t.Helper()
 	ctx := t.Context()
 	if _, err := b.Stat(ctx, key); !errors.Is(err, fs.ErrNotExist) {
@@ -127,17 +127,17 @@ func absent(t *testing.T, b backend.Backend, key string) {
 	if err := b.ReadAt(ctx, key, make([]byte, 1), 0); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("ReadAt(%q): got %v, want fs.ErrNotExist", key, err)
 	}
-	if _, err := stream(ctx, b, key, 0, 1); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := readStream(ctx, b, key, 0, 1); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("NewReader(%q): got %v, want fs.ErrNotExist", key, err)
 	}
-	for _, got := range list(t, b, key) {
+	for _, got := range listKeys(t, b, key) {
 		if got == key {
 			t.Errorf("List yields %q", key)
 		}
 	}
 }
 
-func list(t *testing.T, b backend.Backend, prefix string) []string {
+func listKeys(t *testing.T, b backend.Backend, prefix string) []string {
 	t.Helper()
 	keys := []string{}
 	for info, err := range b.List(t.Context(), prefix) {
@@ -149,8 +149,8 @@ func list(t *testing.T, b backend.Backend, prefix string) []string {
 	return keys
 }
 
-// synced calls Sync and reports whether the driver has it.
-func synced(t *testing.T, w backend.Writer) bool {
+// trySync calls Sync and reports whether the driver has it.
+func trySync(t *testing.T, w backend.Writer) bool {
 	t.Helper()
 	err := w.Sync()
 	if err != nil && !errors.Is(err, errors.ErrUnsupported) {
@@ -160,15 +160,15 @@ func synced(t *testing.T, w backend.Writer) bool {
 }
 
 func testRoundTrip(t *testing.T, b backend.Backend, n int) {
-	p := random(n)
-	w := create(t, b, "packs/ab/object")
+	p := randomBytes(n)
+	w := mustCreate(t, b, "packs/ab/object")
 	for rest := p; len(rest) > 0; {
 		piece := rest[:min(len(rest), 1<<20)]
-		write(t, w, piece)
+		mustWrite(t, w, piece)
 		rest = rest[len(piece):]
 	}
-	do(t, "Commit", w.Commit)
-	holds(t, b, "packs/ab/object", p)
+	mustDo(t, "Commit", w.Commit)
+	checkHolds(t, b, "packs/ab/object", p)
 	info, err := b.Stat(t.Context(), "packs/ab/object")
 	if err != nil || info.Key != "packs/ab/object" || info.Size != int64(n) || info.ModTime.IsZero() {
 		t.Errorf("Stat: got %+v, %v, want the key, %d bytes and a time", info, err, n)
@@ -177,8 +177,8 @@ func testRoundTrip(t *testing.T, b backend.Backend, n int) {
 
 func testRanges(t *testing.T, b backend.Backend) {
 	const size = 1000
-	all := random(size)
-	put(t, b, "a", all)
+	all := randomBytes(size)
+	putObject(t, b, "a", all)
 	for _, c := range []struct {
 		off, n int64
 		want   error
@@ -200,7 +200,7 @@ func testRanges(t *testing.T, b backend.Backend) {
 		if c.n == 0 {
 			continue
 		}
-		got, err := stream(t.Context(), b, "a", c.off, c.n)
+		got, err := readStream(t.Context(), b, "a", c.off, c.n)
 		if !errors.Is(err, c.want) {
 			t.Errorf("NewReader of %d bytes at %d: got %v, want %v", c.n, c.off, err, c.want)
 		}
@@ -211,13 +211,13 @@ func testRanges(t *testing.T, b backend.Backend) {
 }
 
 func testMissing(t *testing.T, b backend.Backend) {
-	absent(t, b, "a")
-	absent(t, b, "no/such/folder")
-	put(t, b, "x/y/z", nil)
-	absent(t, b, "x/y") // a folder is no object
-	absent(t, b, "x/y/z0")
-	absent(t, b, "x/y/z/under") // nor is an object a folder
-	absent(t, b, "x/y/z/far/under")
+	checkAbsent(t, b, "a")
+	checkAbsent(t, b, "no/such/folder")
+	putObject(t, b, "x/y/z", nil)
+	checkAbsent(t, b, "x/y") // a folder is no object
+	checkAbsent(t, b, "x/y/z0")
+	checkAbsent(t, b, "x/y/z/under") // nor is an object a folder
+	checkAbsent(t, b, "x/y/z/far/under")
 	for _, key := range []string{"a", "x/y", "x/y/z/under", "no/such/folder"} {
 		if err := b.Delete(t.Context(), key); err != nil {
 			t.Errorf("Delete(%q) of what is missing: %v", key, err)
@@ -226,19 +226,19 @@ func testMissing(t *testing.T, b backend.Backend) {
 			t.Errorf("Append(%q): got %v, want fs.ErrNotExist", key, err)
 		}
 	}
-	holds(t, b, "x/y/z", nil)
+	checkHolds(t, b, "x/y/z", nil)
 }
 
 func testExisting(t *testing.T, b backend.Backend) {
-	put(t, b, "a/b", []byte("first"))
+	putObject(t, b, "a/b", []byte("first"))
 	second, err := b.Create(t.Context(), "a/b")
 	if err == nil {
-		write(t, second, []byte("second"))
-		if synced(t, second) {
+		mustWrite(t, second, []byte("second"))
+		if trySync(t, second) {
 			t.Error("Create of a whole object: got no error")
 		}
 		err = second.Commit()
-		do(t, "Abort", second.Abort)
+		mustDo(t, "Abort", second.Abort)
 	}
 	if !errors.Is(err, fs.ErrExist) {
 		t.Errorf("Create of a whole object, or its Commit: got %v, want fs.ErrExist", err)
@@ -246,14 +246,14 @@ func testExisting(t *testing.T, b backend.Backend) {
 	if _, _, err := b.Append(t.Context(), "a/b"); !errors.Is(err, fs.ErrExist) && !errors.Is(err, errors.ErrUnsupported) {
 		t.Errorf("Append to a whole object: got %v, want fs.ErrExist", err)
 	}
-	w := create(t, b, "a/c")
-	if synced(t, w) {
+	w := mustCreate(t, b, "a/c")
+	if trySync(t, w) {
 		if _, err := b.Create(t.Context(), "a/c"); !errors.Is(err, fs.ErrExist) {
 			t.Errorf("Create of a growing object: got %v, want fs.ErrExist", err)
 		}
 	}
-	do(t, "Commit", w.Commit)
-	holds(t, b, "a/b", []byte("first"))
+	mustDo(t, "Commit", w.Commit)
+	checkHolds(t, b, "a/b", []byte("first"))
 }
 
 func testOddKeys(t *testing.T, b backend.Backend) {
@@ -266,7 +266,7 @@ func testOddKeys(t *testing.T, b backend.Backend) {
 		_, err2 := b.Stat(ctx, key)
 		err3 := b.ReadAt(ctx, key, nil, 0)
 		err4 := b.Delete(ctx, key)
-		_, err5 := stream(ctx, b, key, 0, 1)
+		_, err5 := readStream(ctx, b, key, 0, 1)
 		for i, err := range []error{err1, err2, err3, err4, err5} {
 			if !errors.Is(err, fs.ErrInvalid) {
 				t.Errorf("%s of key %q: got %v, want fs.ErrInvalid", []string{"Create", "Stat", "ReadAt", "Delete", "NewReader"}[i], key, err)
@@ -277,7 +277,7 @@ func testOddKeys(t *testing.T, b backend.Backend) {
 			t.Errorf("Append of key %q: got %v, want fs.ErrInvalid", key, err)
 		}
 	}
-	if got := list(t, b, ""); len(got) > 0 {
+	if got := listKeys(t, b, ""); len(got) > 0 {
 		t.Errorf("List: got %q, want nothing", got)
 	}
 	for _, key := range []string{"a", "0", "-", "_", "a..b", "a.", "x/y.z/-_0"} {
@@ -289,32 +289,32 @@ func testOddKeys(t *testing.T, b backend.Backend) {
 
 func testLongestKey(t *testing.T, b backend.Backend) {
 	for _, key := range []string{strings.Repeat("k", 255), strings.Repeat("d/", 127) + "k"} {
-		put(t, b, key, []byte(key))
-		holds(t, b, key, []byte(key))
+		putObject(t, b, key, []byte(key))
+		checkHolds(t, b, key, []byte(key))
 	}
 }
 
 func testCancelled(t *testing.T, b backend.Backend) {
 	ctx, cancel := context.WithCancel(t.Context())
-	put(t, b, "whole", []byte("bytes"))
+	putObject(t, b, "whole", []byte("bytes"))
 	w, err := b.Create(ctx, "late")
 	if err != nil {
 		t.Fatal(err)
 	}
-	write(t, w, []byte("bytes"))
+	mustWrite(t, w, []byte("bytes"))
 	cancel()
 	// A cancelled Commit may still come through, but then whole.
 	if err := w.Commit(); err == nil {
-		holds(t, b, "late", []byte("bytes"))
+		checkHolds(t, b, "late", []byte("bytes"))
 	} else {
-		do(t, "Abort", w.Abort)
-		absent(t, b, "late")
+		mustDo(t, "Abort", w.Abort)
+		checkAbsent(t, b, "late")
 	}
 
 	_, err = b.Create(ctx, "never")
 	errs := map[string]error{"Create": err, "ReadAt": b.ReadAt(ctx, "whole", make([]byte, 5), 0), "Delete": b.Delete(ctx, "whole")}
 	_, errs["Stat"] = b.Stat(ctx, "whole")
-	_, errs["NewReader"] = stream(ctx, b, "whole", 0, 5)
+	_, errs["NewReader"] = readStream(ctx, b, "whole", 0, 5)
 	for _, err := range b.List(ctx, "") {
 		errs["List"] = err
 	}
@@ -323,6 +323,6 @@ func testCancelled(t *testing.T, b backend.Backend) {
 			t.Errorf("%s: got %v, want context.Canceled", op, errs[op])
 		}
 	}
-	absent(t, b, "never")
-	holds(t, b, "whole", []byte("bytes"))
+	checkAbsent(t, b, "never")
+	checkHolds(t, b, "whole", []byte("bytes"))
 }

@@ -68,7 +68,7 @@ func (r *Rule) matches(op Op, key string) bool {
 	return ok || strings.HasPrefix(key, r.Key)
 }
 
-func (r *Rule) err() error {
+func (r *Rule) injectedError() error {
 	switch {
 	case r.Err != nil:
 		return r.Err
@@ -159,8 +159,8 @@ func (f *FaultyBackend) strike(ctx context.Context, op Op, key string) *Rule {
 	return hit
 }
 
-// around runs call with what the script has for it.
-func (f *FaultyBackend) around(ctx context.Context, op Op, key string, call func() error) error {
+// runCall runs call with what the script has for it.
+func (f *FaultyBackend) runCall(ctx context.Context, op Op, key string, call func() error) error {
 	r := f.strike(ctx, op, key)
 	if r == nil {
 		return call()
@@ -170,33 +170,33 @@ func (f *FaultyBackend) around(ctx context.Context, op Op, key string, call func
 			return err
 		}
 	}
-	return r.err()
+	return r.injectedError()
 }
 
 // Create implements backend.Backend. FailAfter begins an object and gives it
 // up.
 func (f *FaultyBackend) Create(ctx context.Context, key string) (backend.Writer, error) {
 	var w backend.Writer
-	err := f.around(ctx, OpCreate, key, func() (err error) {
+	err := f.runCall(ctx, OpCreate, key, func() (err error) {
 		w, err = f.b.Create(ctx, key)
 		return err
 	})
-	return f.writer(ctx, key, w, err)
+	return f.wrapWriter(ctx, key, w, err)
 }
 
 // Append implements backend.Backend.
 func (f *FaultyBackend) Append(ctx context.Context, key string) (backend.Writer, int64, error) {
 	var w backend.Writer
 	var size int64
-	err := f.around(ctx, OpAppend, key, func() (err error) {
+	err := f.runCall(ctx, OpAppend, key, func() (err error) {
 		w, size, err = f.b.Append(ctx, key)
 		return err
 	})
-	w, err = f.writer(ctx, key, w, err)
+	w, err = f.wrapWriter(ctx, key, w, err)
 	return w, size, err
 }
 
-func (f *FaultyBackend) writer(ctx context.Context, key string, w backend.Writer, err error) (backend.Writer, error) {
+func (f *FaultyBackend) wrapWriter(ctx context.Context, key string, w backend.Writer, err error) (backend.Writer, error) {
 	if err == nil {
 		return &faultyWriter{f: f, ctx: ctx, key: key, w: w}, nil
 	}
@@ -224,12 +224,12 @@ func (f *FaultyBackend) ReadAt(ctx context.Context, key string, p []byte, off in
 	if r.Mode == Short && r.Err == nil {
 		return io.ErrUnexpectedEOF
 	}
-	return r.err()
+	return r.injectedError()
 }
 
 // Stat implements backend.Backend.
 func (f *FaultyBackend) Stat(ctx context.Context, key string) (info backend.Info, err error) {
-	err = f.around(ctx, OpStat, key, func() (err error) {
+	err = f.runCall(ctx, OpStat, key, func() (err error) {
 		info, err = f.b.Stat(ctx, key)
 		return err
 	})
@@ -238,7 +238,7 @@ func (f *FaultyBackend) Stat(ctx context.Context, key string) (info backend.Info
 
 // Delete implements backend.Backend.
 func (f *FaultyBackend) Delete(ctx context.Context, key string) error {
-	return f.around(ctx, OpDelete, key, func() error { return f.b.Delete(ctx, key) })
+	return f.runCall(ctx, OpDelete, key, func() error { return f.b.Delete(ctx, key) })
 }
 
 // List implements backend.Backend.
@@ -256,7 +256,7 @@ func (f *FaultyBackend) List(ctx context.Context, prefix string) iter.Seq2[backe
 			}
 		}
 		if r != nil {
-			yield(backend.Info{}, r.err())
+			yield(backend.Info{}, r.injectedError())
 		}
 	}
 }
@@ -273,7 +273,7 @@ type faultyWriter struct {
 	err error // guarded by mu
 }
 
-func (w *faultyWriter) keep(op Op, call func() error) error {
+func (w *faultyWriter) unlessFailed(op Op, call func() error) error {
 	w.mu.Lock()
 	err := w.err
 	w.mu.Unlock()
@@ -292,7 +292,7 @@ func (w *faultyWriter) keep(op Op, call func() error) error {
 }
 
 func (w *faultyWriter) Write(p []byte) (n int, err error) {
-	err = w.keep(OpWrite, func() (err error) {
+	err = w.unlessFailed(OpWrite, func() (err error) {
 		r := w.f.strike(w.ctx, OpWrite, w.key)
 		switch {
 		case r == nil:
@@ -306,17 +306,17 @@ func (w *faultyWriter) Write(p []byte) (n int, err error) {
 		if err != nil {
 			return err
 		}
-		return r.err()
+		return r.injectedError()
 	})
 	return n, err
 }
 
 func (w *faultyWriter) Sync() error {
-	return w.keep(OpSync, func() error { return w.f.around(w.ctx, OpSync, w.key, w.w.Sync) })
+	return w.unlessFailed(OpSync, func() error { return w.f.runCall(w.ctx, OpSync, w.key, w.w.Sync) })
 }
 
 func (w *faultyWriter) Commit() error {
-	return w.keep(OpCommit, func() error { return w.f.around(w.ctx, OpCommit, w.key, w.w.Commit) })
+	return w.unlessFailed(OpCommit, func() error { return w.f.runCall(w.ctx, OpCommit, w.key, w.w.Commit) })
 }
 
 func (w *faultyWriter) Abort() error { return w.w.Abort() }

@@ -44,59 +44,59 @@ func testRaceOfCreates(t *testing.T, b backend.Backend) {
 	if winner < 0 || slices.Contains(wins[winner+1:], true) {
 		t.Fatalf("winners: got %v, want exactly one", wins)
 	}
-	holds(t, b, "packs/one", fmt.Appendf(nil, "writer %d", winner))
-	if got := list(t, b, ""); !slices.Equal(got, []string{"packs/one"}) {
+	checkHolds(t, b, "packs/one", fmt.Appendf(nil, "writer %d", winner))
+	if got := listKeys(t, b, ""); !slices.Equal(got, []string{"packs/one"}) {
 		t.Errorf("List: got %q, want the one object", got)
 	}
 }
 
 func testBegunIsInvisible(t *testing.T, b backend.Backend) {
-	w := create(t, b, "a/begun")
-	write(t, w, random(10000))
-	absent(t, b, "a/begun")
-	if got := list(t, b, ""); len(got) > 0 {
+	w := mustCreate(t, b, "a/begun")
+	mustWrite(t, w, randomBytes(10000))
+	checkAbsent(t, b, "a/begun")
+	if got := listKeys(t, b, ""); len(got) > 0 {
 		t.Errorf("List: got %q, want nothing", got)
 	}
-	do(t, "Commit", w.Commit)
-	holds(t, b, "a/begun", random(10000))
+	mustDo(t, "Commit", w.Commit)
+	checkHolds(t, b, "a/begun", randomBytes(10000))
 }
 
 func testWriteDoesNotRetain(t *testing.T, b backend.Backend) {
 	p := []byte("before")
-	w := create(t, b, "a")
-	write(t, w, p)
+	w := mustCreate(t, b, "a")
+	mustWrite(t, w, p)
 	if string(p) != "before" {
 		t.Errorf("Write changed its argument to %q", p)
 	}
 	copy(p, "AFTER!")
-	do(t, "Commit", w.Commit)
-	holds(t, b, "a", []byte("before"))
+	mustDo(t, "Commit", w.Commit)
+	checkHolds(t, b, "a", []byte("before"))
 }
 
 func testSync(t *testing.T, b backend.Backend) {
-	all := random(300000)
-	w := create(t, b, "packs/growing")
-	if !synced(t, w) {
-		absent(t, b, "packs/growing")
+	all := randomBytes(300000)
+	w := mustCreate(t, b, "packs/growing")
+	if !trySync(t, w) {
+		checkAbsent(t, b, "packs/growing")
 	}
 	for end := 100000; end <= len(all); end += 100000 {
-		write(t, w, all[end-100000:end])
-		if !synced(t, w) {
-			absent(t, b, "packs/growing")
+		mustWrite(t, w, all[end-100000:end])
+		if !trySync(t, w) {
+			checkAbsent(t, b, "packs/growing")
 			continue
 		}
-		holds(t, b, "packs/growing", all[:end])
+		checkHolds(t, b, "packs/growing", all[:end])
 		info, err := b.Stat(t.Context(), "packs/growing")
 		if err != nil || info.Size < int64(end) {
 			t.Errorf("Stat: got %+v, %v, want at least %d bytes", info, err, end)
 		}
-		if got := list(t, b, "packs/"); !slices.Equal(got, []string{"packs/growing"}) {
+		if got := listKeys(t, b, "packs/"); !slices.Equal(got, []string{"packs/growing"}) {
 			t.Errorf("List: got %q, want the growing object", got)
 		}
 	}
-	write(t, w, []byte("tail"))
-	do(t, "Commit", w.Commit)
-	holds(t, b, "packs/growing", append(all, "tail"...))
+	mustWrite(t, w, []byte("tail"))
+	mustDo(t, "Commit", w.Commit)
+	checkHolds(t, b, "packs/growing", append(all, "tail"...))
 	if info, err := b.Stat(t.Context(), "packs/growing"); err != nil || info.Size != int64(len(all)+4) {
 		t.Errorf("Stat: got %+v, %v, want %d bytes", info, err, len(all)+4)
 	}
@@ -104,17 +104,17 @@ func testSync(t *testing.T, b backend.Backend) {
 
 func testAppend(t *testing.T, b backend.Backend) {
 	ctx := t.Context()
-	w := create(t, b, "packs/log")
-	write(t, w, []byte("one "))
-	if !synced(t, w) {
+	w := mustCreate(t, b, "packs/log")
+	mustWrite(t, w, []byte("one "))
+	if !trySync(t, w) {
 		if _, _, err := b.Append(ctx, "packs/log"); !errors.Is(err, errors.ErrUnsupported) {
 			t.Errorf("Append: got %v, want errors.ErrUnsupported as Sync says", err)
 		}
-		do(t, "Abort", w.Abort)
+		mustDo(t, "Abort", w.Abort)
 		return
 	}
-	write(t, w, []byte("lost? "))
-	do(t, "Abort", w.Abort)
+	mustWrite(t, w, []byte("lost? "))
+	mustDo(t, "Abort", w.Abort)
 	want := []byte{}
 	for range 3 {
 		w, size, err := b.Append(ctx, "packs/log")
@@ -128,21 +128,21 @@ func testAppend(t *testing.T, b backend.Backend) {
 		if err := b.ReadAt(ctx, "packs/log", before, 0); err != nil || !bytes.HasPrefix(before, []byte("one ")) || !bytes.HasPrefix(before, want) {
 			t.Fatalf("after Append: got %q, %v", before, err)
 		}
-		write(t, w, []byte("more "))
-		if !synced(t, w) {
+		mustWrite(t, w, []byte("more "))
+		if !trySync(t, w) {
 			t.Fatal("Sync after Append is not supported")
 		}
 		want = append(before, "more "...)
-		holds(t, b, "packs/log", want)
-		do(t, "Abort", w.Abort)
+		checkHolds(t, b, "packs/log", want)
+		mustDo(t, "Abort", w.Abort)
 	}
 	w, _, err := b.Append(ctx, "packs/log")
 	if err != nil {
 		t.Fatalf("Append: %v", err)
 	}
-	write(t, w, []byte("end"))
-	do(t, "Commit", w.Commit)
-	holds(t, b, "packs/log", append(want, "end"...))
+	mustWrite(t, w, []byte("end"))
+	mustDo(t, "Commit", w.Commit)
+	checkHolds(t, b, "packs/log", append(want, "end"...))
 	if _, _, err := b.Append(ctx, "packs/log"); !errors.Is(err, fs.ErrExist) {
 		t.Errorf("Append after Commit: got %v, want fs.ErrExist", err)
 	}
@@ -150,8 +150,8 @@ func testAppend(t *testing.T, b backend.Backend) {
 
 func testConcurrent(t *testing.T, b backend.Backend) {
 	const pieces, piece = 200, 4096
-	all := random(pieces * piece)
-	w := create(t, b, "packs/busy")
+	all := randomBytes(pieces * piece)
+	w := mustCreate(t, b, "packs/busy")
 	var wg sync.WaitGroup
 	var mu sync.Mutex
 	written := 0 // guarded by mu
@@ -188,41 +188,41 @@ func testConcurrent(t *testing.T, b backend.Backend) {
 		})
 	}
 	wg.Wait()
-	do(t, "Commit", w.Commit)
-	holds(t, b, "packs/busy", all)
+	mustDo(t, "Commit", w.Commit)
+	checkHolds(t, b, "packs/busy", all)
 }
 
 func testAbort(t *testing.T, b backend.Backend) {
-	w := create(t, b, "a/never")
-	write(t, w, random(5000))
-	do(t, "Abort", w.Abort)
-	do(t, "second Abort", w.Abort)
-	absent(t, b, "a/never")
+	w := mustCreate(t, b, "a/never")
+	mustWrite(t, w, randomBytes(5000))
+	mustDo(t, "Abort", w.Abort)
+	mustDo(t, "second Abort", w.Abort)
+	checkAbsent(t, b, "a/never")
 	if _, err := w.Write([]byte("x")); err == nil {
 		t.Error("Write after Abort: got no error")
 	}
 	if err := w.Commit(); err == nil {
 		t.Error("Commit after Abort: got no error")
 	}
-	absent(t, b, "a/never")
-	put(t, b, "a/never", []byte("now")) // the key is free
+	checkAbsent(t, b, "a/never")
+	putObject(t, b, "a/never", []byte("now")) // the key is free
 
-	w = create(t, b, "a/synced")
-	write(t, w, random(5000))
-	if synced(t, w) {
-		write(t, w, random(700))
-		do(t, "Abort", w.Abort)
-		holds(t, b, "a/synced", random(5000))
+	w = mustCreate(t, b, "a/synced")
+	mustWrite(t, w, randomBytes(5000))
+	if trySync(t, w) {
+		mustWrite(t, w, randomBytes(700))
+		mustDo(t, "Abort", w.Abort)
+		checkHolds(t, b, "a/synced", randomBytes(5000))
 	} else {
-		do(t, "Abort", w.Abort)
-		absent(t, b, "a/synced")
+		mustDo(t, "Abort", w.Abort)
+		checkAbsent(t, b, "a/synced")
 	}
 
-	w = create(t, b, "a/whole")
-	write(t, w, random(5000))
-	do(t, "Commit", w.Commit)
-	do(t, "Abort after Commit", w.Abort)
-	holds(t, b, "a/whole", random(5000))
+	w = mustCreate(t, b, "a/whole")
+	mustWrite(t, w, randomBytes(5000))
+	mustDo(t, "Commit", w.Commit)
+	mustDo(t, "Abort after Commit", w.Abort)
+	checkHolds(t, b, "a/whole", randomBytes(5000))
 	if _, err := w.Write([]byte("x")); err == nil {
 		t.Error("Write after Commit: got no error")
 	}
@@ -232,17 +232,17 @@ func testAbort(t *testing.T, b backend.Backend) {
 }
 
 func testDelete(t *testing.T, b backend.Backend) {
-	put(t, b, "a/gone", []byte("x"))
-	put(t, b, "a/stays", []byte("y"))
+	putObject(t, b, "a/gone", []byte("x"))
+	putObject(t, b, "a/stays", []byte("y"))
 	for range 2 {
 		if err := b.Delete(t.Context(), "a/gone"); err != nil {
 			t.Fatalf("Delete: %v", err)
 		}
 	}
-	if got := list(t, b, ""); !slices.Equal(got, []string{"a/stays"}) {
+	if got := listKeys(t, b, ""); !slices.Equal(got, []string{"a/stays"}) {
 		t.Errorf("List: got %q, want what was not deleted", got)
 	}
-	holds(t, b, "a/stays", []byte("y"))
+	checkHolds(t, b, "a/stays", []byte("y"))
 	if _, err := b.Stat(t.Context(), "a/gone"); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("Stat: got %v, want fs.ErrNotExist", err)
 	}
@@ -255,8 +255,8 @@ func testDelete(t *testing.T, b backend.Backend) {
 func testCreateAfterDelete(t *testing.T, b backend.Backend) {
 	for i := range 3 {
 		p := fmt.Appendf(nil, "life %d", i)
-		put(t, b, "cat", p)
-		holds(t, b, "cat", p)
+		putObject(t, b, "cat", p)
+		checkHolds(t, b, "cat", p)
 		if err := b.Delete(t.Context(), "cat"); err != nil {
 			t.Fatalf("Delete: %v", err)
 		}
@@ -266,7 +266,7 @@ func testCreateAfterDelete(t *testing.T, b backend.Backend) {
 func testList(t *testing.T, b backend.Backend) {
 	keys := []string{"a-b/c", "a-c", "a.b/c", "a.c", "a/b", "a/b-c/d", "a/b.c", "a/bc/d", "a0", "b/x/y/z", "b/x0", "c"}
 	for i, key := range keys {
-		put(t, b, keys[len(keys)-1-i], []byte(key)[:1])
+		putObject(t, b, keys[len(keys)-1-i], []byte(key)[:1])
 	}
 	for _, prefix := range []string{"", "a", "a/", "a/b", "a/b.", "a/bc/", "a-", "b/x", "b/x/", "c", "d", "a//", "/", "..", "../", ".", "A", "b/x/y/z", "b/x/y/z/"} {
 		want := []string{}
@@ -275,7 +275,7 @@ func testList(t *testing.T, b backend.Backend) {
 				want = append(want, key)
 			}
 		}
-		if got := list(t, b, prefix); !slices.Equal(got, want) {
+		if got := listKeys(t, b, prefix); !slices.Equal(got, want) {
 			t.Errorf("List(%q): got %q, want %q", prefix, got, want)
 		}
 	}
@@ -291,7 +291,7 @@ func testListAndDelete(t *testing.T, b backend.Backend) {
 	var keys []string
 	for i := range 40 {
 		keys = append(keys, fmt.Sprintf("packs/%d/%02d", i/10, i))
-		put(t, b, keys[i], nil)
+		putObject(t, b, keys[i], nil)
 	}
 	var got []string
 	for info, err := range b.List(t.Context(), "packs/") {
@@ -306,7 +306,7 @@ func testListAndDelete(t *testing.T, b backend.Backend) {
 	if !slices.Equal(got, keys) {
 		t.Errorf("List while deleting: got %q, want %q", got, keys)
 	}
-	if got := list(t, b, ""); len(got) > 0 {
+	if got := listKeys(t, b, ""); len(got) > 0 {
 		t.Errorf("List: got %q, want nothing", got)
 	}
 }

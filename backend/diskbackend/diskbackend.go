@@ -66,21 +66,18 @@ type Backend struct {
 
 var _ backend.Backend = (*Backend)(nil)
 
-var (
-	errBusy   = errors.New("another Writer is at work")
-	errClosed = errors.New("the Writer was committed or aborted")
-)
+var errBusy = errors.New("another Writer is at work")
 
 // Open opens the backend in dir, which is made if it is missing.
 func Open(dir string, opts *Options) (*Backend, error) {
-	b, err := open(dir, opts)
+	b, err := openBackend(dir, opts)
 	if err != nil {
-		return nil, wrap("open", dir, err)
+		return nil, wrapError("open", dir, err)
 	}
 	return b, nil
 }
 
-func open(dir string, opts *Options) (_ *Backend, err error) {
+func openBackend(dir string, opts *Options) (_ *Backend, err error) {
 	if opts == nil {
 		opts = &Options{}
 	}
@@ -96,7 +93,7 @@ func open(dir string, opts *Options) (_ *Backend, err error) {
 	}
 	b.open = newHandles(b.fs, n)
 	if b.space, err = newGate(b.fs, opts.Reserve); err == nil {
-		err = b.recover(".")
+		err = b.recoverDir(".")
 	}
 	if err != nil {
 		return nil, errors.Join(err, b.Close())
@@ -114,8 +111,8 @@ func (b *Backend) Close() error {
 	return err
 }
 
-// recover brings dir and what is below it into the state that Open promises.
-func (b *Backend) recover(dir string) error {
+// recoverDir brings dir and what is below it into the state that Open promises.
+func (b *Backend) recoverDir(dir string) error {
 	names, err := b.fs.ReadDir(dir)
 	if err != nil {
 		return err
@@ -136,8 +133,8 @@ func (b *Backend) recover(dir string) error {
 		case err != nil:
 			return err
 		case info.IsDir():
-			err = b.recover(name)
-		case info.Mode().IsRegular() && !sealed(info):
+			err = b.recoverDir(name)
+		case info.Mode().IsRegular() && !isSealed(info):
 			err = b.syncFile(name)
 		}
 		if err != nil {
@@ -181,9 +178,9 @@ func (b *Backend) syncDirs(dir string) error {
 	return nil
 }
 
-// wrap says which operation on which object failed, once for each error that
+// wrapError says which operation on which object failed, once for each error that
 // leaves the package.
-func wrap(op, key string, err error) error {
+func wrapError(op, key string, err error) error {
 	switch {
 	case isNoSpace(err):
 		err = fmt.Errorf("%w: %w", backend.ErrNoSpace, err)
@@ -193,15 +190,15 @@ func wrap(op, key string, err error) error {
 	return fmt.Errorf("diskbackend: %s %s: %w", op, key, err)
 }
 
-func check(ctx context.Context, key string) error {
-	if !backend.ValidKey(key) || !portable(key) {
+func checkKey(ctx context.Context, key string) error {
+	if !isPortable(key) {
 		return fs.ErrInvalid
 	}
-	return ctx.Err()
+	return backend.CheckKey(ctx, key)
 }
 
-// stat describes the file of an object. A directory is none.
-func (b *Backend) stat(key string) (fs.FileInfo, error) {
+// statObject describes the file of an object. A directory is none.
+func (b *Backend) statObject(key string) (fs.FileInfo, error) {
 	info, err := b.fs.Stat(key)
 	switch {
 	case err != nil:
@@ -216,21 +213,21 @@ func (b *Backend) stat(key string) (fs.FileInfo, error) {
 
 // Create implements backend.Backend.
 func (b *Backend) Create(ctx context.Context, key string) (backend.Writer, error) {
-	w, err := b.create(ctx, key)
+	w, err := b.createWriter(ctx, key)
 	if err != nil {
-		return nil, wrap("create", key, err)
+		return nil, wrapError("create", key, err)
 	}
 	return w, nil
 }
 
-func (b *Backend) create(ctx context.Context, key string) (*writer, error) {
-	if err := check(ctx, key); err != nil {
+func (b *Backend) createWriter(ctx context.Context, key string) (*writer, error) {
+	if err := checkKey(ctx, key); err != nil {
 		return nil, err
 	}
-	if err := b.space.pass(0); err != nil {
+	if err := b.space.takeSpace(0); err != nil {
 		return nil, err
 	}
-	if err := b.vacant(key); err != nil {
+	if err := b.checkVacant(key); err != nil {
 		return nil, err
 	}
 	dir := path.Dir(key)
@@ -242,11 +239,11 @@ func (b *Backend) create(ctx context.Context, key string) (*writer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &writer{b: b, ctx: ctx, key: key, temp: temp, file: f}, nil
+	return &writer{b: b, life: backend.Lifetime{Ctx: ctx}, key: key, temp: temp, file: f}, nil
 }
 
-// vacant returns fs.ErrExist when something has the name of key.
-func (b *Backend) vacant(key string) error {
+// checkVacant returns fs.ErrExist when something has the name of key.
+func (b *Backend) checkVacant(key string) error {
 	_, err := b.fs.Stat(key)
 	switch {
 	case err == nil:
@@ -259,24 +256,24 @@ func (b *Backend) vacant(key string) error {
 
 // Append implements backend.Backend.
 func (b *Backend) Append(ctx context.Context, key string) (backend.Writer, int64, error) {
-	w, size, err := b.append(ctx, key)
+	w, size, err := b.appendWriter(ctx, key)
 	if err != nil {
-		return nil, 0, wrap("append", key, err)
+		return nil, 0, wrapError("append", key, err)
 	}
 	return w, size, nil
 }
 
-func (b *Backend) append(ctx context.Context, key string) (_ *writer, _ int64, err error) {
-	if err := check(ctx, key); err != nil {
+func (b *Backend) appendWriter(ctx context.Context, key string) (_ *writer, _ int64, err error) {
+	if err := checkKey(ctx, key); err != nil {
 		return nil, 0, err
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	info, err := b.stat(key)
+	info, err := b.statObject(key)
 	switch {
 	case err != nil:
 		return nil, 0, err
-	case sealed(info):
+	case isSealed(info):
 		return nil, 0, fs.ErrExist
 	case b.writing[key]:
 		return nil, 0, errBusy
@@ -290,17 +287,17 @@ func (b *Backend) append(ctx context.Context, key string) (_ *writer, _ int64, e
 		return nil, 0, errors.Join(err, f.Close())
 	}
 	b.writing[key] = true
-	return &writer{b: b, ctx: ctx, key: key, file: f, published: true}, size, nil
+	return &writer{b: b, life: backend.Lifetime{Ctx: ctx}, key: key, file: f, published: true}, size, nil
 }
 
 // ReadAt implements backend.Backend.
 func (b *Backend) ReadAt(ctx context.Context, key string, p []byte, off int64) error {
-	err := check(ctx, key)
+	err := checkKey(ctx, key)
 	if err == nil && off < 0 {
 		err = fs.ErrInvalid
 	}
 	if err == nil {
-		err = b.open.use(key, func(f ReadFile) error {
+		err = b.open.withFile(key, func(f ReadFile) error {
 			n, err := f.ReadAt(p, off)
 			switch {
 			case n == len(p):
@@ -312,20 +309,20 @@ func (b *Backend) ReadAt(ctx context.Context, key string, p []byte, off int64) e
 		})
 	}
 	if err != nil {
-		return wrap("read", key, err)
+		return wrapError("read", key, err)
 	}
 	return nil
 }
 
 // Stat implements backend.Backend.
 func (b *Backend) Stat(ctx context.Context, key string) (backend.Info, error) {
-	err := check(ctx, key)
+	err := checkKey(ctx, key)
 	if err != nil {
-		return backend.Info{}, wrap("stat", key, err)
+		return backend.Info{}, wrapError("stat", key, err)
 	}
-	info, err := b.stat(key)
+	info, err := b.statObject(key)
 	if err != nil {
-		return backend.Info{}, wrap("stat", key, err)
+		return backend.Info{}, wrapError("stat", key, err)
 	}
 	return backend.Info{Key: key, Size: info.Size(), ModTime: info.ModTime()}, nil
 }
@@ -333,14 +330,14 @@ func (b *Backend) Stat(ctx context.Context, key string) (backend.Info, error) {
 // Delete implements backend.Backend. It returns when the object would not
 // come back after a crash either.
 func (b *Backend) Delete(ctx context.Context, key string) error {
-	if err := b.delete(ctx, key); err != nil {
-		return wrap("delete", key, err)
+	if err := b.deleteFile(ctx, key); err != nil {
+		return wrapError("delete", key, err)
 	}
 	return nil
 }
 
-func (b *Backend) delete(ctx context.Context, key string) error {
-	if err := check(ctx, key); err != nil {
+func (b *Backend) deleteFile(ctx context.Context, key string) error {
+	if err := checkKey(ctx, key); err != nil {
 		return err
 	}
 	if info, err := b.fs.Stat(key); err == nil && !info.IsDir() {

@@ -29,8 +29,8 @@ func newHandles(fsys FS, n int) *handles {
 	return &handles{fs: fsys, cap: n, byKey: make(map[string]*handle)}
 }
 
-// use calls fn with the open file of key.
-func (c *handles) use(key string, fn func(ReadFile) error) error {
+// withFile calls fn with the open file of key.
+func (c *handles) withFile(key string, fn func(ReadFile) error) error {
 	h, err := c.acquire(key)
 	if err != nil {
 		return err

@@ -24,7 +24,7 @@ func (b *Backend) List(ctx context.Context, prefix string) iter.Seq2[backend.Inf
 			return
 		}
 		if err := l.walk(dir); err != nil && err != errStop {
-			yield(backend.Info{}, wrap("list", prefix, err))
+			yield(backend.Info{}, wrapError("list", prefix, err))
 		}
 	}
 }
@@ -48,7 +48,7 @@ func (l *lister) walk(dir string) error {
 	if err := l.ctx.Err(); err != nil {
 		return err
 	}
-	entries, err := l.read(dir)
+	entries, err := l.readDir(dir)
 	if err != nil {
 		return err
 	}
@@ -69,8 +69,8 @@ func (l *lister) walk(dir string) error {
 	return nil
 }
 
-// read returns what of dir belongs to the listing, in the order of keys.
-func (l *lister) read(dir string) ([]entry, error) {
+// readDir returns what of dir belongs to the listing, in the order of keys.
+func (l *lister) readDir(dir string) ([]entry, error) {
 	names, err := l.b.fs.ReadDir(dir)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
 		return nil, nil

@@ -13,8 +13,8 @@ func isNoSpace(err error) bool { return errors.Is(err, unix.ENOSPC) || errors.Is
 
 func syncDir(d *os.File) error { return d.Sync() }
 
-// portable reports whether the system takes name as it stands.
-func portable(name string) bool { return true }
+// isPortable reports whether the system takes name as it stands.
+func isPortable(name string) bool { return true }
 
 func freeSpace(root *os.Root) (free, total uint64, err error) {
 	d, err := root.Open(".")

@@ -17,9 +17,9 @@ func isNoSpace(err error) bool {
 // journal of their changes.
 func syncDir(d *os.File) error { return nil }
 
-// portable reports whether the system takes name as it stands: it reserves
+// isPortable reports whether the system takes name as it stands: it reserves
 // names such as "nul" and drops a dot at the end.
-func portable(name string) bool {
+func isPortable(name string) bool {
 	for elem := range strings.SplitSeq(name, "/") {
 		if strings.HasSuffix(elem, ".") || !filepath.IsLocal(elem) {
 			return false

@@ -56,7 +56,7 @@ func (o *osFS) Create(name string) (File, error) {
 }
 
 func (o *osFS) Append(name string) (File, int64, error) {
-	if err := o.regular("append", name); err != nil {
+	if err := o.checkRegular("append", name); err != nil {
 		return nil, 0, err
 	}
 	f, err := o.root.OpenFile(name, os.O_WRONLY|os.O_APPEND, 0)
@@ -71,7 +71,7 @@ func (o *osFS) Append(name string) (File, int64, error) {
 }
 
 func (o *osFS) Open(name string) (ReadFile, error) {
-	if err := o.regular("open", name); err != nil {
+	if err := o.checkRegular("open", name); err != nil {
 		return nil, err
 	}
 	f, err := o.root.Open(name)
@@ -81,9 +81,9 @@ func (o *osFS) Open(name string) (ReadFile, error) {
 	return f, nil
 }
 
-// regular refuses links, pipes and the like: os.Root would follow a link that
+// checkRegular refuses links, pipes and the like: os.Root would follow a link that
 // stays inside, and opening a pipe may block.
-func (o *osFS) regular(op, name string) error {
+func (o *osFS) checkRegular(op, name string) error {
 	info, err := o.root.Lstat(name)
 	switch {
 	case err != nil:

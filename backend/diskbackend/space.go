@@ -41,8 +41,8 @@ func newGate(fsys FS, reserve int64) (*gate, error) {
 	return g, err
 }
 
-// pass takes n bytes of the free space, or returns backend.ErrNoSpace.
-func (g *gate) pass(n int64) error {
+// takeSpace takes n bytes of the free space, or returns backend.ErrNoSpace.
+func (g *gate) takeSpace(n int64) error {
 	if g.reserve == 0 {
 		return nil
 	}

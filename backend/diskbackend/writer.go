@@ -1,12 +1,13 @@
 package diskbackend
 
 import (
-	"context"
 	"crypto/rand"
 	"errors"
 	"path"
 	"strings"
 	"sync"
+
+	"github.com/cairn-store/cairn/backend"
 )
 
 // Temporary names begin with a dot, as no key's element does.
@@ -24,47 +25,39 @@ func isTemp(base string) bool {
 // A writer writes one object's file.
 type writer struct {
 	b    *Backend
-	ctx  context.Context // of Create or Append: it bounds the Writer's life
 	key  string
 	temp string // the file's name until it is published
 	file File
 
-	syncing   sync.Mutex // one Sync at a time
-	published bool       // guarded by syncing
+	// syncing is held by Sync, Commit and close, one at a time, so that the
+	// file is published once. It guards published.
+	syncing   sync.Mutex
+	published bool
 
-	mu     sync.Mutex
-	err    error // why no more bytes are taken; guarded by mu
-	closed bool  // guarded by mu
+	// mu guards life. It is never held during a call of the file system.
+	mu   sync.Mutex
+	life backend.Lifetime
 }
 
-// do runs one step, and keeps its error for the steps to come.
-func (w *writer) do(op string, step func() error) error {
+// runStep runs one step, and keeps its error for the steps to come.
+func (w *writer) runStep(op string, step func() error) error {
 	w.mu.Lock()
-	err, closed := w.err, w.closed
+	err := w.life.Check()
 	w.mu.Unlock()
-	if closed {
-		return wrap(op, w.key, errClosed)
-	}
 	if err == nil {
-		err = w.ctx.Err()
+		if err = step(); err == nil {
+			return nil
+		}
+		w.mu.Lock()
+		w.life.Fail(err)
+		w.mu.Unlock()
 	}
-	if err == nil {
-		err = step()
-	}
-	if err == nil {
-		return nil
-	}
-	w.mu.Lock()
-	if w.err == nil {
-		w.err = err
-	}
-	w.mu.Unlock()
-	return wrap(op, w.key, err)
+	return wrapError(op, w.key, err)
 }
 
 func (w *writer) Write(p []byte) (n int, err error) {
-	err = w.do("write", func() (err error) {
-		if err = w.b.space.pass(int64(len(p))); err == nil {
+	err = w.runStep("write", func() (err error) {
+		if err = w.b.space.takeSpace(int64(len(p))); err == nil {
 			n, err = w.file.Write(p)
 		}
 		return err
@@ -72,9 +65,9 @@ func (w *writer) Write(p []byte) (n int, err error) {
 	return n, err
 }
 
-func (w *writer) Sync() error { return w.do("sync", w.sync) }
+func (w *writer) Sync() error { return w.runStep("sync", w.syncFile) }
 
-func (w *writer) sync() error {
+func (w *writer) syncFile() error {
 	w.syncing.Lock()
 	defer w.syncing.Unlock()
 	if err := w.file.Sync(); err != nil || w.published {
@@ -88,7 +81,7 @@ func (w *writer) publish() error {
 	b := w.b
 	b.mu.Lock()
 	// rename would replace the object of another Writer.
-	err := b.vacant(w.key)
+	err := b.checkVacant(w.key)
 	if err == nil {
 		err = b.fs.Rename(w.temp, w.key)
 	}
@@ -104,7 +97,7 @@ func (w *writer) publish() error {
 }
 
 func (w *writer) Commit() error {
-	err := w.do("commit", func() error {
+	err := w.runStep("commit", func() error {
 		w.syncing.Lock()
 		defer w.syncing.Unlock()
 		// The bytes are durable before the seal is, or else a crash
@@ -123,18 +116,18 @@ func (w *writer) Commit() error {
 		return err
 	}
 	if err := w.close(); err != nil {
-		return wrap("commit", w.key, err)
+		return wrapError("commit", w.key, err)
 	}
 	return nil
 }
 
 func (w *writer) Abort() error {
 	err := w.close()
-	if errors.Is(err, errClosed) {
+	if errors.Is(err, backend.ErrClosed) {
 		return nil
 	}
 	if err != nil {
-		return wrap("abort", w.key, err)
+		return wrapError("abort", w.key, err)
 	}
 	return nil
 }
@@ -145,11 +138,10 @@ func (w *writer) close() error {
 	w.syncing.Lock()
 	defer w.syncing.Unlock()
 	w.mu.Lock()
-	closed := w.closed
-	w.closed = true
+	open := w.life.Close()
 	w.mu.Unlock()
-	if closed {
-		return errClosed
+	if !open {
+		return backend.ErrClosed
 	}
 	err := w.file.Close()
 	if !w.published {

@@ -57,14 +57,14 @@ func New(near, far backend.Backend, log *slog.Logger) *Backend {
 
 // Create implements backend.Backend.
 func (b *Backend) Create(ctx context.Context, key string) (backend.Writer, error) {
-	if err := b.refusal(); err != nil {
+	if err := b.checkRefused(); err != nil {
 		return nil, err
 	}
 	w, err := b.near.Create(ctx, key)
 	if err != nil {
 		return nil, err
 	}
-	return b.grow(key, w), nil
+	return b.trackGrowing(key, w), nil
 }
 
 // Append implements backend.Backend, for near objects that have not been sent.
@@ -78,10 +78,10 @@ func (b *Backend) Append(ctx context.Context, key string) (backend.Writer, int64
 	if err != nil {
 		return nil, 0, err
 	}
-	return b.grow(key, w), size, nil
+	return b.trackGrowing(key, w), size, nil
 }
 
-func (b *Backend) grow(key string, w backend.Writer) backend.Writer {
+func (b *Backend) trackGrowing(key string, w backend.Writer) backend.Writer {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.begun++
@@ -90,9 +90,9 @@ func (b *Backend) grow(key string, w backend.Writer) backend.Writer {
 	return &writer{w, b, key, g}
 }
 
-// refusal returns why nothing more is taken: what could never be sent must
+// checkRefused returns why nothing more is taken: what could never be sent must
 // not be acknowledged.
-func (b *Backend) refusal() error {
+func (b *Backend) checkRefused() error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.refused
@@ -128,7 +128,7 @@ func (b *Backend) Delete(ctx context.Context, key string) error {
 // List implements backend.Backend. What is sent meanwhile is yielded once.
 func (b *Backend) List(ctx context.Context, prefix string) iter.Seq2[backend.Info, error] {
 	return func(yield func(backend.Info, error) bool) {
-		near, err := b.nearby(ctx, prefix) // first: what has left by then is found afar
+		near, err := b.listNear(ctx, prefix) // first: what has left by then is found afar
 		if err != nil {
 			yield(backend.Info{}, err)
 			return
@@ -159,8 +159,8 @@ func (b *Backend) List(ctx context.Context, prefix string) iter.Seq2[backend.Inf
 	}
 }
 
-// nearby lists what has not been sent: little, or sending is stuck.
-func (b *Backend) nearby(ctx context.Context, prefix string) (all []backend.Info, err error) {
+// listNear lists what has not been sent: little, or sending is stuck.
+func (b *Backend) listNear(ctx context.Context, prefix string) (all []backend.Info, err error) {
 	for info, err := range b.near.List(ctx, prefix) {
 		if err != nil {
 			return nil, err
@@ -179,7 +179,7 @@ type writer struct {
 }
 
 func (w *writer) Sync() error {
-	if err := w.b.refusal(); err != nil {
+	if err := w.b.checkRefused(); err != nil {
 		return err
 	}
 	return w.Writer.Sync()
@@ -189,18 +189,18 @@ func (w *writer) Commit() error {
 	if err := w.Writer.Commit(); err != nil {
 		return err
 	}
-	w.end()
+	w.markEnded()
 	return nil
 }
 
 func (w *writer) Abort() error {
 	err := w.Writer.Abort()
-	w.end()
+	w.markEnded()
 	return err
 }
 
-// end notes that the object does not grow any more.
-func (w *writer) end() {
+// markEnded notes that the object does not grow any more.
+func (w *writer) markEnded() {
 	w.b.mu.Lock()
 	defer w.b.mu.Unlock()
 	if w.b.growing[w.key] != w.g {

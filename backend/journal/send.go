@@ -73,7 +73,7 @@ func (b *Backend) Run(ctx context.Context, every time.Duration, seal func() erro
 		case <-tick.C:
 			err = b.Send(ctx, seal)
 		case <-b.ended:
-			err = b.flush(ctx)
+			err = b.trySendWhole(ctx)
 		}
 		switch {
 		case ctx.Err() != nil:
@@ -87,8 +87,8 @@ func (b *Backend) Run(ctx context.Context, every time.Duration, seal func() erro
 	}
 }
 
-// flush sends what is whole, unless somebody does already.
-func (b *Backend) flush(ctx context.Context) error {
+// trySendWhole sends what is whole, unless somebody does already.
+func (b *Backend) trySendWhole(ctx context.Context) error {
 	select {
 	case b.turn <- struct{}{}:
 	default:
@@ -102,7 +102,7 @@ func (b *Backend) flush(ctx context.Context) error {
 // the first that still grows: what is far is what was stored up to some
 // moment. The caller has the turn.
 func (b *Backend) sendWhole(ctx context.Context) error {
-	all, err := b.nearby(ctx, "")
+	all, err := b.listNear(ctx, "")
 	if err != nil {
 		return err
 	}
@@ -145,7 +145,7 @@ func (b *Backend) sendOne(ctx context.Context, key string) error {
 		return nil // deleted
 	}
 	if err == nil {
-		err = b.copy(ctx, info)
+		err = b.copyToFar(ctx, info)
 	}
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -173,7 +173,7 @@ func (b *Backend) sendOne(ctx context.Context, key string) error {
 	return nil
 }
 
-func (b *Backend) copy(ctx context.Context, info backend.Info) error {
+func (b *Backend) copyToFar(ctx context.Context, info backend.Info) error {
 	w, err := b.far.Create(ctx, info.Key)
 	if err != nil {
 		return err

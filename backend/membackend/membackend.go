@@ -79,8 +79,8 @@ func (b *Backend) Violations() []string {
 	return slices.Clone(b.violations)
 }
 
-// violate records a violation. The caller holds b.mu.
-func (b *Backend) violate(format string, args ...any) {
+// recordViolation records a violation. The caller holds b.mu.
+func (b *Backend) recordViolation(format string, args ...any) {
 	msg := fmt.Sprintf(format, args...)
 	b.violations = append(b.violations, msg)
 	if r := b.opts.Referee; r != nil {
@@ -89,81 +89,74 @@ func (b *Backend) violate(format string, args ...any) {
 	}
 }
 
-func wrap(op, key string, err error) error {
+func wrapError(op, key string, err error) error {
 	return fmt.Errorf("membackend: %s %s: %w", op, key, err)
-}
-
-func check(ctx context.Context, key string) error {
-	if !backend.ValidKey(key) {
-		return fs.ErrInvalid
-	}
-	return ctx.Err()
 }
 
 // Create implements backend.Backend.
 func (b *Backend) Create(ctx context.Context, key string) (backend.Writer, error) {
-	if err := check(ctx, key); err != nil {
-		return nil, wrap("create", key, err)
+	if err := backend.CheckKey(ctx, key); err != nil {
+		return nil, wrapError("create", key, err)
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.objects[key] != nil {
-		b.violate("create %s: it exists", key)
-		return nil, wrap("create", key, fs.ErrExist)
+		b.recordViolation("create %s: it exists", key)
+		return nil, wrapError("create", key, fs.ErrExist)
 	}
 	if b.deleted[key] {
-		b.violate("create %s: it existed and was deleted", key)
+		b.recordViolation("create %s: it existed and was deleted", key)
 	}
-	return &writer{b: b, ctx: ctx, key: key}, nil
+	return &writer{b: b, life: backend.Lifetime{Ctx: ctx}, key: key}, nil
 }
 
 // Append implements backend.Backend. It drops what was not synced.
 func (b *Backend) Append(ctx context.Context, key string) (backend.Writer, int64, error) {
-	if err := check(ctx, key); err != nil {
-		return nil, 0, wrap("append", key, err)
+	if err := backend.CheckKey(ctx, key); err != nil {
+		return nil, 0, wrapError("append", key, err)
 	}
 	if b.opts.WholeOnly {
-		return nil, 0, wrap("append", key, errors.ErrUnsupported)
+		return nil, 0, wrapError("append", key, errors.ErrUnsupported)
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	o, err := b.lookup("append", key)
+	o, err := b.findReadable("append", key)
 	if err != nil {
 		return nil, 0, err
 	}
 	if o.whole {
-		return nil, 0, wrap("append", key, fs.ErrExist)
+		return nil, 0, wrapError("append", key, fs.ErrExist)
 	}
 	if o.writer != nil {
-		b.violate("append %s: another Writer is at work", key)
-		return nil, 0, wrap("append", key, errBusy)
+		b.recordViolation("append %s: another Writer is at work", key)
+		return nil, 0, wrapError("append", key, errBusy)
 	}
-	w := &writer{b: b, ctx: ctx, key: key, object: o, buf: slices.Clone(o.data)}
+	w := &writer{b: b, life: backend.Lifetime{Ctx: ctx}, key: key, object: o, buf: slices.Clone(o.data)}
 	o.writer = w
 	return w, int64(len(o.data)), nil
 }
 
-// lookup finds a readable object. The caller holds b.mu.
-func (b *Backend) lookup(op, key string) (*object, error) {
+// findReadable finds a readable object. The caller holds b.mu.
+func (b *Backend) findReadable(op, key string) (*object, error) {
 	if o := b.objects[key]; o != nil {
 		return o, nil
 	}
-	return nil, wrap(op, key, fs.ErrNotExist)
+	return nil, wrapError(op, key, fs.ErrNotExist)
 }
 
 // ReadAt implements backend.Backend.
 func (b *Backend) ReadAt(ctx context.Context, key string, p []byte, off int64) error {
-	if err := check(ctx, key); err != nil {
-		return wrap("read", key, err)
+	if err := backend.CheckKey(ctx, key); err != nil {
+		return wrapError("read", key, err)
 	}
 	if off < 0 {
-		return wrap("read", key, fs.ErrInvalid)
+		return wrapError("read", key, fs.ErrInvalid)
 	}
 	b.mu.Lock()
-	o, err := b.lookup("read", key)
+	o, err := b.findReadable("read", key)
 	if err != nil {
 		if b.deleted[key] && !b.opts.LateReads {
-			b.violate("read %s: it was deleted", key)
+			b.recordViolation("read %s: it was deleted", key)
 		}
 		b.mu.Unlock()
 		return err
@@ -171,7 +164,7 @@ func (b *Backend) ReadAt(ctx context.Context, key string, p []byte, off int64) e
 	data := o.data
 	b.mu.Unlock()
 	if int64(len(p)) > int64(len(data))-off && len(p) > 0 {
-		return wrap("read", key, io.ErrUnexpectedEOF)
+		return wrapError("read", key, io.ErrUnexpectedEOF)
 	}
 	if len(p) > 0 {
 		copy(p, data[off:])
@@ -181,12 +174,12 @@ func (b *Backend) ReadAt(ctx context.Context, key string, p []byte, off int64) e
 
 // Stat implements backend.Backend.
 func (b *Backend) Stat(ctx context.Context, key string) (backend.Info, error) {
-	if err := check(ctx, key); err != nil {
-		return backend.Info{}, wrap("stat", key, err)
+	if err := backend.CheckKey(ctx, key); err != nil {
+		return backend.Info{}, wrapError("stat", key, err)
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	o, err := b.lookup("stat", key)
+	o, err := b.findReadable("stat", key)
 	if err != nil {
 		return backend.Info{}, err
 	}
@@ -195,8 +188,8 @@ func (b *Backend) Stat(ctx context.Context, key string) (backend.Info, error) {
 
 // Delete implements backend.Backend.
 func (b *Backend) Delete(ctx context.Context, key string) error {
-	if err := check(ctx, key); err != nil {
-		return wrap("delete", key, err)
+	if err := backend.CheckKey(ctx, key); err != nil {
+		return wrapError("delete", key, err)
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -212,7 +205,7 @@ func (b *Backend) Delete(ctx context.Context, key string) error {
 func (b *Backend) List(ctx context.Context, prefix string) iter.Seq2[backend.Info, error] {
 	return func(yield func(backend.Info, error) bool) {
 		if err := ctx.Err(); err != nil {
-			yield(backend.Info{}, wrap("list", prefix, err))
+			yield(backend.Info{}, wrapError("list", prefix, err))
 			return
 		}
 		b.mu.Lock()

@@ -1,48 +1,34 @@
 package membackend
 
 import (
-	"context"
 	"errors"
 	"io/fs"
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/cairn-store/cairn/backend"
 )
 
-var (
-	errBusy   = errors.New("another Writer is at work")
-	errClosed = errors.New("the Writer was committed or aborted")
-)
+var errBusy = errors.New("another Writer is at work")
 
 // A writer collects bytes and shows them to readers at each Sync.
 type writer struct {
 	b   *Backend
-	ctx context.Context // of Create or Append: it bounds the Writer's life
 	key string
 
-	mu     sync.Mutex // taken before Backend.mu
-	buf    []byte     // only appended to; guarded by mu
-	object *object    // set by the first Sync; guarded by mu
-	err    error      // why no more bytes are taken; guarded by mu
-	closed bool       // guarded by mu
-}
-
-func (w *writer) usable() error {
-	switch {
-	case w.closed:
-		return errClosed
-	case w.err != nil:
-		return w.err
-	}
-	w.err = w.ctx.Err()
-	return w.err
+	// mu guards what follows. It is locked before Backend.mu.
+	mu     sync.Mutex
+	life   backend.Lifetime
+	buf    []byte  // only appended to
+	object *object // nil before the first Sync
 }
 
 func (w *writer) Write(p []byte) (int, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if err := w.usable(); err != nil {
-		return 0, wrap("write", w.key, err)
+	if err := w.life.Check(); err != nil {
+		return 0, wrapError("write", w.key, err)
 	}
 	w.buf = append(w.buf, p...)
 	return len(p), nil
@@ -51,15 +37,14 @@ func (w *writer) Write(p []byte) (int, error) {
 func (w *writer) Sync() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if err := w.usable(); err != nil {
-		return wrap("sync", w.key, err)
+	if err := w.life.Check(); err != nil {
+		return wrapError("sync", w.key, err)
 	}
 	if w.b.opts.WholeOnly {
-		return wrap("sync", w.key, errors.ErrUnsupported)
+		return wrapError("sync", w.key, errors.ErrUnsupported)
 	}
-	if err := w.publish(false); err != nil {
-		w.err = err
-		return wrap("sync", w.key, err)
+	if err := w.life.Fail(w.publish(false)); err != nil {
+		return wrapError("sync", w.key, err)
 	}
 	return nil
 }
@@ -67,14 +52,13 @@ func (w *writer) Sync() error {
 func (w *writer) Commit() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if err := w.usable(); err != nil {
-		return wrap("commit", w.key, err)
+	if err := w.life.Check(); err != nil {
+		return wrapError("commit", w.key, err)
 	}
-	if err := w.publish(true); err != nil {
-		w.err = err
-		return wrap("commit", w.key, err)
+	if err := w.life.Fail(w.publish(true)); err != nil {
+		return wrapError("commit", w.key, err)
 	}
-	w.closed = true
+	w.life.Close()
 	return nil
 }
 
@@ -91,7 +75,7 @@ func (w *writer) publish(whole bool) error {
 		b.objects[w.key] = w.object
 	}
 	if b.objects[w.key] != w.object {
-		b.violate("write %s: it was deleted meanwhile", w.key)
+		b.recordViolation("write %s: it was deleted meanwhile", w.key)
 		return fs.ErrNotExist
 	}
 	w.object.data = slices.Clip(w.buf)
@@ -105,10 +89,10 @@ func (w *writer) publish(whole bool) error {
 func (w *writer) Abort() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.closed {
+	if !w.life.Close() {
 		return nil
 	}
-	w.closed, w.buf = true, nil
+	w.buf = nil
 	w.b.mu.Lock()
 	defer w.b.mu.Unlock()
 	if w.object != nil {

@@ -13,9 +13,9 @@ import (
 	"github.com/cairn-store/cairn/backend"
 )
 
-// fresh is how long an owner may have looked at its claim before it writes or
+// freshFor is how long an owner may have looked at its claim before it writes or
 // deletes something. A process that was paused for longer looks again first.
-const fresh = 5 * time.Second
+const freshFor = 5 * time.Second
 
 // A Backend is a backend that is written to by its owner alone.
 //
@@ -31,18 +31,18 @@ type Backend struct {
 
 var _ backend.Streamer = (*Backend)(nil)
 
-func (b *Backend) seen(at time.Time) { b.checked.Store(at.UnixMilli()) }
+func (b *Backend) markChecked(at time.Time) { b.checked.Store(at.UnixMilli()) }
 
 // Check asks whether the claim still holds: one request. Once it does not it
 // never does again.
 func (b *Backend) Check(ctx context.Context) error {
 	if c := b.lost.Load(); c != nil {
-		return owned(c)
+		return ownedError(c)
 	}
 	begun := time.Now()
-	_, err := b.Backend.Stat(ctx, key(b.claim.number+1))
+	_, err := b.Backend.Stat(ctx, claimKey(b.claim.number+1))
 	if errors.Is(err, fs.ErrNotExist) {
-		b.seen(begun)
+		b.markChecked(begun)
 		return nil
 	}
 	if err != nil {
@@ -51,7 +51,7 @@ func (b *Backend) Check(ctx context.Context) error {
 	c, err := Current(ctx, b.Backend)
 	if err == nil && c != nil {
 		b.lost.Store(c)
-		err = owned(c)
+		err = ownedError(c)
 	}
 	return err
 }
@@ -59,10 +59,10 @@ func (b *Backend) Check(ctx context.Context) error {
 // checkStale is Check if the last look was too long ago.
 func (b *Backend) checkStale(ctx context.Context) error {
 	if c := b.lost.Load(); c != nil {
-		return owned(c)
+		return ownedError(c)
 	}
 	// By the wall clock: others may stand still with the machine.
-	if d := time.Now().UnixMilli() - b.checked.Load(); d >= 0 && d < fresh.Milliseconds() {
+	if d := time.Now().UnixMilli() - b.checked.Load(); d >= 0 && d < freshFor.Milliseconds() {
 		return nil
 	}
 	return b.Check(ctx)
@@ -71,7 +71,7 @@ func (b *Backend) checkStale(ctx context.Context) error {
 // Create implements backend.Backend.
 func (b *Backend) Create(ctx context.Context, key string) (backend.Writer, error) {
 	if c := b.lost.Load(); c != nil {
-		return nil, owned(c)
+		return nil, ownedError(c)
 	}
 	w, err := b.Backend.Create(ctx, key)
 	if err != nil {
@@ -106,7 +106,7 @@ func (b *Backend) NewReader(ctx context.Context, key string, off, n int64) io.Re
 func (b *Backend) List(ctx context.Context, from string) iter.Seq2[backend.Info, error] {
 	return func(yield func(backend.Info, error) bool) {
 		for info, err := range b.Backend.List(ctx, from) {
-			if err == nil && strings.HasPrefix(info.Key, prefix) {
+			if err == nil && strings.HasPrefix(info.Key, claimPrefix) {
 				continue
 			}
 			if !yield(info, err) {

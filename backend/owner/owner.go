@@ -49,21 +49,21 @@ type Options struct {
 var ErrNotExclusive = errors.New("the service has no conditional PUT, so two servers would not notice each other; " +
 	"set single_writer: true if no other server will ever use this bucket and prefix")
 
-const prefix = "owner/"
+const claimPrefix = "owner/"
 
-func key(n uint64) string { return fmt.Sprintf("%s%010d", prefix, n) }
+func claimKey(n uint64) string { return fmt.Sprintf("%s%010d", claimPrefix, n) }
 
 // Current returns the claim that holds, nil if there is none.
 func Current(ctx context.Context, b backend.Backend) (*Claim, error) {
 	begun := time.Now()
 	var last uint64
 	var size int64
-	for info, err := range b.List(ctx, prefix) {
+	for info, err := range b.List(ctx, claimPrefix) {
 		if err != nil {
 			return nil, fmt.Errorf("owner: %w", err)
 		}
 		var n uint64
-		if _, err := fmt.Sscanf(info.Key, prefix+"%d", &n); err == nil && info.Key == key(n) && n > last {
+		if _, err := fmt.Sscanf(info.Key, claimPrefix+"%d", &n); err == nil && info.Key == claimKey(n) && n > last {
 			last, size = n, info.Size
 		}
 	}
@@ -71,15 +71,15 @@ func Current(ctx context.Context, b backend.Backend) (*Claim, error) {
 		return nil, nil
 	}
 	if size > 64<<10 {
-		return nil, fmt.Errorf("owner: %s has %d bytes, which no claim has", key(last), size)
+		return nil, fmt.Errorf("owner: %s has %d bytes, which no claim has", claimKey(last), size)
 	}
 	p := make([]byte, size)
-	if err := b.ReadAt(ctx, key(last), p, 0); err != nil {
+	if err := b.ReadAt(ctx, claimKey(last), p, 0); err != nil {
 		return nil, fmt.Errorf("owner: %w", err)
 	}
 	c := &Claim{number: last, seen: begun}
 	if err := json.Unmarshal(p, c); err != nil {
-		return nil, fmt.Errorf("owner: %s is no claim: %w", key(last), err)
+		return nil, fmt.Errorf("owner: %s is no claim: %w", claimKey(last), err)
 	}
 	return c, nil
 }
@@ -88,12 +88,12 @@ func Current(ctx context.Context, b backend.Backend) (*Claim, error) {
 // if it has none, or why not.
 func (c *Claim) Refuse(id string, opts *Options) error {
 	if c != nil && c.Owner != id && !opts.Take {
-		return owned(c)
+		return ownedError(c)
 	}
 	return nil
 }
 
-func owned(c *Claim) error { return fmt.Errorf("%w: %s", backend.ErrOwned, c) }
+func ownedError(c *Claim) error { return fmt.Errorf("%w: %s", backend.ErrOwned, c) }
 
 // Open makes b the store id's, if it is nobody's or the options say so, and
 // returns b guarded. It fails with backend.ErrOwned where it is another's. c
@@ -105,7 +105,7 @@ func Open(ctx context.Context, b backend.Backend, c *Claim, id string, opts *Opt
 	}
 	if c == nil || c.Owner != id {
 		var err error
-		if c, err = claim(ctx, b, c, id, opts); err != nil {
+		if c, err = makeClaim(ctx, b, c, id, opts); err != nil {
 			return nil, err
 		}
 	}
@@ -113,18 +113,18 @@ func Open(ctx context.Context, b backend.Backend, c *Claim, id string, opts *Opt
 		return nil, fmt.Errorf("owner: %w", ErrNotExclusive)
 	}
 	out := &Backend{Backend: b, claim: *c}
-	out.seen(c.seen)
+	out.markChecked(c.seen)
 	return out, nil
 }
 
-// claim makes the claim that comes after last.
-func claim(ctx context.Context, b backend.Backend, last *Claim, id string, opts *Options) (*Claim, error) {
+// makeClaim makes the claim that comes after last.
+func makeClaim(ctx context.Context, b backend.Backend, last *Claim, id string, opts *Options) (*Claim, error) {
 	c := &Claim{Owner: id, Place: opts.Place, Since: time.Now().UTC().Truncate(time.Second), number: 1}
 	if last != nil {
 		c.number = last.number + 1
 	}
 	var err error
-	if c.Exclusive, err = exclusive(ctx, b); err != nil {
+	if c.Exclusive, err = probeExclusive(ctx, b); err != nil {
 		return nil, err
 	}
 	if !c.Exclusive && !opts.SingleWriter {
@@ -135,16 +135,16 @@ func claim(ctx context.Context, b backend.Backend, last *Claim, id string, opts 
 		return nil, err
 	}
 	c.seen = time.Now()
-	err = put(ctx, b, key(c.number), p)
+	err = putObject(ctx, b, claimKey(c.number), p)
 	if errors.Is(err, fs.ErrExist) { // somebody else was faster
 		now, err := Current(ctx, b)
 		switch {
 		case err != nil:
 			return nil, err
 		case now == nil:
-			return nil, fmt.Errorf("owner: the service says that %s exists, and does not list it", key(c.number))
+			return nil, fmt.Errorf("owner: the service says that %s exists, and does not list it", claimKey(c.number))
 		case now.Owner != id:
-			return nil, owned(now)
+			return nil, ownedError(now)
 		}
 		return now, nil
 	}
@@ -154,13 +154,13 @@ func claim(ctx context.Context, b backend.Backend, last *Claim, id string, opts 
 	return c, nil
 }
 
-// exclusive finds out whether a second PUT of a key fails.
-func exclusive(ctx context.Context, b backend.Backend) (bool, error) {
-	probe := prefix + "probe-" + strings.ToLower(rand.Text())
-	if err := put(ctx, b, probe, []byte("a")); err != nil {
+// probeExclusive finds out whether a second PUT of a key fails.
+func probeExclusive(ctx context.Context, b backend.Backend) (bool, error) {
+	probe := claimPrefix + "probe-" + strings.ToLower(rand.Text())
+	if err := putObject(ctx, b, probe, []byte("a")); err != nil {
 		return false, fmt.Errorf("owner: %w", err)
 	}
-	err := put(ctx, b, probe, []byte("b"))
+	err := putObject(ctx, b, probe, []byte("b"))
 	held := errors.Is(err, fs.ErrExist)
 	if err != nil && !held {
 		return false, fmt.Errorf("owner: %w", errors.Join(err, b.Delete(ctx, probe)))
@@ -174,7 +174,7 @@ func exclusive(ctx context.Context, b backend.Backend) (bool, error) {
 	return held, nil
 }
 
-func put(ctx context.Context, b backend.Backend, key string, p []byte) error {
+func putObject(ctx context.Context, b backend.Backend, key string, p []byte) error {
 	w, err := b.Create(ctx, key)
 	if err != nil {
 		return err

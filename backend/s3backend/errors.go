@@ -26,7 +26,7 @@ type failure struct {
 func (f *failure) Error() string { return fmt.Sprintf("%v: %v", f.kind, f.cause) }
 func (f *failure) Unwrap() error { return f.kind }
 
-func wrap(op, key string, err error) error {
+func wrapError(op, key string, err error) error {
 	if err == nil {
 		return nil
 	}
@@ -76,9 +76,9 @@ func kindOf(err error) error {
 	return backend.ErrUnavailable
 }
 
-// final reports whether asking again cannot help: the service has understood
+// isFinal reports whether asking again cannot help: the service has understood
 // the request and refused it.
-func final(err error) bool {
+func isFinal(err error) bool {
 	if errors.Is(err, errBroken) {
 		return true
 	}
@@ -98,9 +98,9 @@ func final(err error) bool {
 	return status < 500
 }
 
-// do runs a request, again while that may help and the budget lasts. Its
+// withRetries runs a request, again while that may help and the budget lasts. Its
 // error is a failure, or ctx's.
-func (b *Backend) do(ctx context.Context, request func() error) error {
+func (b *Backend) withRetries(ctx context.Context, request func() error) error {
 	begun := time.Now()
 	backoff := retry.NewExponentialJitterBackoff(b.opts.Backoff)
 	renewed := false
@@ -112,11 +112,11 @@ func (b *Backend) do(ctx context.Context, request func() error) error {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		if !renewed && b.renew(err) {
+		if !renewed && b.renewCredentials(err) {
 			renewed = true
 			continue
 		}
-		if final(err) || n+1 >= b.opts.Attempts || time.Since(begun) >= b.opts.RetryFor {
+		if isFinal(err) || n+1 >= b.opts.Attempts || time.Since(begun) >= b.opts.RetryFor {
 			return &failure{kindOf(err), err}
 		}
 		delay, derr := backoff.BackoffDelay(n, err)
@@ -131,9 +131,9 @@ func (b *Backend) do(ctx context.Context, request func() error) error {
 	}
 }
 
-// renew has credentials fetched anew that the service says have expired, if
+// renewCredentials has credentials fetched anew that the service says have expired, if
 // they come from where there may be new ones.
-func (b *Backend) renew(err error) bool {
+func (b *Backend) renewCredentials(err error) bool {
 	switch code, _ := statusOf(err); code {
 	case "ExpiredToken", "ExpiredTokenException", "RequestExpired", "TokenRefreshRequired":
 	default:

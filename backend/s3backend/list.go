@@ -19,21 +19,21 @@ import (
 func (b *Backend) List(ctx context.Context, prefix string) iter.Seq2[backend.Info, error] {
 	return func(yield func(backend.Info, error) bool) {
 		if err := ctx.Err(); err != nil {
-			yield(backend.Info{}, wrap("list", prefix, err))
+			yield(backend.Info{}, wrapError("list", prefix, err))
 			return
 		}
 		if !backend.ValidKey(prefix) && !backend.ValidKey(prefix+"x") {
 			return // of no key
 		}
-		in := &s3.ListObjectsV2Input{Bucket: &b.opts.Bucket, Prefix: b.key(prefix)}
+		in := &s3.ListObjectsV2Input{Bucket: &b.opts.Bucket, Prefix: b.fullKey(prefix)}
 		for {
 			var page *s3.ListObjectsV2Output
-			err := b.do(ctx, func() (err error) {
+			err := b.withRetries(ctx, func() (err error) {
 				page, err = b.client.ListObjectsV2(ctx, in)
 				return err
 			})
 			if err != nil {
-				yield(backend.Info{}, wrap("list", prefix, err))
+				yield(backend.Info{}, wrapError("list", prefix, err))
 				return
 			}
 			for _, o := range page.Contents {
@@ -49,7 +49,7 @@ func (b *Backend) List(ctx context.Context, prefix string) iter.Seq2[backend.Inf
 				return
 			}
 			if aws.ToString(page.NextContinuationToken) == "" {
-				yield(backend.Info{}, wrap("list", prefix, fmt.Errorf("%w: a page says that there are more, and not where", backend.ErrUnavailable)))
+				yield(backend.Info{}, wrapError("list", prefix, fmt.Errorf("%w: a page says that there are more, and not where", backend.ErrUnavailable)))
 				return
 			}
 			in.ContinuationToken = page.NextContinuationToken
@@ -64,20 +64,20 @@ func (b *Backend) Sweep(ctx context.Context, before time.Time) (n int, err error
 	in := &s3.ListMultipartUploadsInput{Bucket: &b.opts.Bucket, Prefix: &b.opts.Prefix}
 	for {
 		var page *s3.ListMultipartUploadsOutput
-		err := b.do(ctx, func() (err error) {
+		err := b.withRetries(ctx, func() (err error) {
 			page, err = b.client.ListMultipartUploads(ctx, in)
 			return err
 		})
 		if err != nil {
-			return n, wrap("sweep", b.opts.Prefix, err)
+			return n, wrapError("sweep", b.opts.Prefix, err)
 		}
 		for _, u := range page.Uploads {
 			key := aws.ToString(u.Key)
 			if !aws.ToTime(u.Initiated).Before(before) || !strings.HasPrefix(key, b.opts.Prefix) {
 				continue
 			}
-			if err := b.abort(ctx, key, aws.ToString(u.UploadId)); err != nil {
-				return n, wrap("sweep", key, err)
+			if err := b.abortMultipart(ctx, key, aws.ToString(u.UploadId)); err != nil {
+				return n, wrapError("sweep", key, err)
 			}
 			n++
 		}
@@ -88,9 +88,9 @@ func (b *Backend) Sweep(ctx context.Context, before time.Time) (n int, err error
 	}
 }
 
-// abort gives a multipart upload up; key has its prefix.
-func (b *Backend) abort(ctx context.Context, key, id string) error {
-	err := b.do(ctx, func() error {
+// abortMultipart gives a multipart upload up; key has its prefix.
+func (b *Backend) abortMultipart(ctx context.Context, key, id string) error {
+	err := b.withRetries(ctx, func() error {
 		_, err := b.client.AbortMultipartUpload(ctx, &s3.AbortMultipartUploadInput{Bucket: &b.opts.Bucket, Key: &key, UploadId: &id})
 		if code, _ := statusOf(err); code == "NoSuchUpload" {
 			return nil

@@ -26,10 +26,10 @@ type multipart struct {
 
 func (b *Backend) startMultipart(ctx context.Context, key, token string) (*multipart, error) {
 	m := &multipart{b: b, top: ctx, key: key}
-	sse, kms := b.opts.encryption()
-	err := b.do(ctx, func() error {
+	sse, kms := b.opts.serverEncryption()
+	err := b.withRetries(ctx, func() error {
 		out, err := b.client.CreateMultipartUpload(ctx, &s3.CreateMultipartUploadInput{
-			Bucket: &b.opts.Bucket, Key: b.key(key),
+			Bucket: &b.opts.Bucket, Key: b.fullKey(key),
 			ContentType: aws.String("application/octet-stream"), Metadata: map[string]string{tokenKey: token},
 			StorageClass: types.StorageClass(b.opts.StorageClass), ServerSideEncryption: sse, SSEKMSKeyId: kms,
 		})
@@ -47,12 +47,12 @@ func (b *Backend) startMultipart(ctx context.Context, key, token string) (*multi
 	return m, nil
 }
 
-// send takes a part over and sends it beside the caller, who waits for his
+// sendPart takes a part over and sends it beside the caller, who waits for his
 // turn.
-func (m *multipart) send(d body) error {
+func (m *multipart) sendPart(d body) error {
 	if m.ctx.Err() != nil {
 		d.free()
-		return m.wait()
+		return m.waitParts()
 	}
 	m.mu.Lock()
 	m.parts = append(m.parts, types.CompletedPart{})
@@ -60,16 +60,16 @@ func (m *multipart) send(d body) error {
 	m.mu.Unlock()
 	m.g.Go(func() error {
 		defer d.free()
-		return m.b.do(m.ctx, func() error { return m.put(&d, n) })
+		return m.b.withRetries(m.ctx, func() error { return m.putPart(&d, n) })
 	})
 	return nil
 }
 
-// put makes one attempt to send part n.
-func (m *multipart) put(d *body, n int) error {
+// putPart makes one attempt to send part n.
+func (m *multipart) putPart(d *body, n int) error {
 	r := d.reader()
 	defer r.stop()
-	out, err := m.b.client.UploadPart(m.ctx, &s3.UploadPartInput{Bucket: &m.b.opts.Bucket, Key: m.b.key(m.key),
+	out, err := m.b.client.UploadPart(m.ctx, &s3.UploadPartInput{Bucket: &m.b.opts.Bucket, Key: m.b.fullKey(m.key),
 		UploadId: &m.id, PartNumber: aws.Int32(int32(n)), Body: r, ContentLength: &d.size})
 	if err != nil {
 		return err
@@ -80,8 +80,8 @@ func (m *multipart) put(d *body, n int) error {
 	return nil
 }
 
-// wait returns when all parts have been sent, or why one was not.
-func (m *multipart) wait() error {
+// waitParts returns when all parts have been sent, or why one was not.
+func (m *multipart) waitParts() error {
 	defer m.end()
 	if err := m.g.Wait(); err != nil {
 		return err
@@ -92,7 +92,7 @@ func (m *multipart) wait() error {
 // complete makes one attempt to make an object of the parts.
 func (m *multipart) complete(condition *string) error {
 	_, err := m.b.client.CompleteMultipartUpload(m.top, &s3.CompleteMultipartUploadInput{
-		Bucket: &m.b.opts.Bucket, Key: m.b.key(m.key), UploadId: &m.id, IfNoneMatch: condition,
+		Bucket: &m.b.opts.Bucket, Key: m.b.fullKey(m.key), UploadId: &m.id, IfNoneMatch: condition,
 		MultipartUpload: &types.CompletedMultipartUpload{Parts: m.parts}})
 	return err
 }
@@ -102,5 +102,5 @@ func (m *multipart) complete(condition *string) error {
 func (m *multipart) abort() error {
 	m.end()
 	m.g.Wait() // parts that arrive later would stay
-	return m.b.abort(context.WithoutCancel(m.top), *m.b.key(m.key), m.id)
+	return m.b.abortMultipart(context.WithoutCancel(m.top), *m.b.fullKey(m.key), m.id)
 }

@@ -44,28 +44,28 @@ type prober struct {
 func (b *Backend) Probe(ctx context.Context, thorough bool) (out []Finding, err error) {
 	p := &prober{Backend: b, prefix: "probe/" + strings.ToLower(rand.Text()) + "/"}
 	defer func() {
-		err = p.clean(context.WithoutCancel(ctx))
+		err = p.cleanUp(context.WithoutCancel(ctx))
 		out = p.out
 	}()
-	if !p.try(ctx, "read after write", true, p.readAfterWrite) {
+	if !p.runStep(ctx, "read after write", true, p.probeReadAfterWrite) {
 		return // nothing else would tell anything
 	}
-	p.try(ctx, "ranges", true, p.ranges)
-	p.try(ctx, "list", true, p.list)
-	p.try(ctx, "delete", true, p.delete)
-	p.try(ctx, "clock", false, p.clock)
-	p.try(ctx, "metadata", true, p.metadata)
-	p.try(ctx, "conditional put", false, p.conditional)
+	p.runStep(ctx, "ranges", true, p.probeRanges)
+	p.runStep(ctx, "list", true, p.probeList)
+	p.runStep(ctx, "delete", true, p.probeDelete)
+	p.runStep(ctx, "clock", false, p.probeClock)
+	p.runStep(ctx, "metadata", true, p.probeMetadata)
+	p.runStep(ctx, "conditional put", false, p.probeConditional)
 	if thorough {
-		p.try(ctx, "checksums", false, p.checksums)
-		p.try(ctx, "concurrent put", true, p.concurrent)
-		p.try(ctx, "multipart", false, p.multipart)
+		p.runStep(ctx, "checksums", false, p.probeChecksums)
+		p.runStep(ctx, "concurrent put", true, p.probeConcurrent)
+		p.runStep(ctx, "multipart", false, p.probeMultipart)
 	}
 	return
 }
 
-// try notes what a step finds; its text is shown also when all is well.
-func (p *prober) try(ctx context.Context, name string, needed bool, step func(context.Context) (string, error)) bool {
+// runStep notes what a step finds; its text is shown also when all is well.
+func (p *prober) runStep(ctx context.Context, name string, needed bool, step func(context.Context) (string, error)) bool {
 	detail, err := step(ctx)
 	if err != nil {
 		detail = err.Error()
@@ -74,7 +74,7 @@ func (p *prober) try(ctx context.Context, name string, needed bool, step func(co
 	return err == nil
 }
 
-func (p *prober) clean(ctx context.Context) error {
+func (p *prober) cleanUp(ctx context.Context) error {
 	var errs []error
 	for _, key := range p.keys {
 		errs = append(errs, p.Delete(ctx, key))
@@ -82,12 +82,12 @@ func (p *prober) clean(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-func (p *prober) key(name string) string {
+func (p *prober) newKey(name string) string {
 	p.keys = append(p.keys, p.prefix+name)
 	return p.prefix + name
 }
 
-func (p *prober) store(ctx context.Context, key string, content []byte) error {
+func (p *prober) storeObject(ctx context.Context, key string, content []byte) error {
 	w, err := p.Create(ctx, key)
 	if err != nil {
 		return err
@@ -101,19 +101,19 @@ func (p *prober) store(ctx context.Context, key string, content []byte) error {
 	return nil
 }
 
-func sample(n int) []byte {
+func randomBytes(n int) []byte {
 	content := make([]byte, n)
 	rand.Read(content)
 	return content
 }
 
-func (p *prober) readAfterWrite(ctx context.Context) (string, error) {
+func (p *prober) probeReadAfterWrite(ctx context.Context) (string, error) {
 	for i := range 3 {
-		key, content := p.key(fmt.Sprintf("whole%d", i)), sample(64<<10)
+		key, content := p.newKey(fmt.Sprintf("whole%d", i)), randomBytes(64<<10)
 		if _, err := p.Stat(ctx, key); !errors.Is(err, fs.ErrNotExist) {
 			return "", fmt.Errorf("a key that was never written: %v, want %v", err, fs.ErrNotExist)
 		}
-		if err := p.store(ctx, key, content); err != nil {
+		if err := p.storeObject(ctx, key, content); err != nil {
 			return "", err
 		}
 		got := make([]byte, len(content))
@@ -124,9 +124,9 @@ func (p *prober) readAfterWrite(ctx context.Context) (string, error) {
 	return "", nil
 }
 
-func (p *prober) ranges(ctx context.Context) (string, error) {
-	key, content := p.key("ranges"), sample(10_000)
-	if err := p.store(ctx, key, content); err != nil {
+func (p *prober) probeRanges(ctx context.Context) (string, error) {
+	key, content := p.newKey("ranges"), randomBytes(10_000)
+	if err := p.storeObject(ctx, key, content); err != nil {
 		return "", err
 	}
 	for _, c := range []struct {
@@ -142,23 +142,23 @@ func (p *prober) ranges(ctx context.Context) (string, error) {
 	return "", nil
 }
 
-func (p *prober) list(ctx context.Context) (string, error) {
+func (p *prober) probeList(ctx context.Context) (string, error) {
 	var want []string
 	for _, name := range []string{"a-b", "a.c", "a/b", "a0"} {
-		key := p.key("list/" + name)
+		key := p.newKey("list/" + name)
 		want = append(want, key)
-		if err := p.store(ctx, key, []byte(name)); err != nil {
+		if err := p.storeObject(ctx, key, []byte(name)); err != nil {
 			return "", err
 		}
 	}
-	got, err := p.listed(ctx, "list/")
+	got, err := p.listKeys(ctx, "list/")
 	if err == nil && !slices.Equal(got, want) {
 		err = fmt.Errorf("listed %q, want %q", got, want)
 	}
 	return "", err
 }
 
-func (p *prober) listed(ctx context.Context, below string) (keys []string, err error) {
+func (p *prober) listKeys(ctx context.Context, below string) (keys []string, err error) {
 	for info, err := range p.List(ctx, p.prefix+below) {
 		if err != nil {
 			return nil, err
@@ -168,9 +168,9 @@ func (p *prober) listed(ctx context.Context, below string) (keys []string, err e
 	return keys, nil
 }
 
-func (p *prober) delete(ctx context.Context) (string, error) {
-	key := p.key("gone/x")
-	if err := p.store(ctx, key, []byte("x")); err != nil {
+func (p *prober) probeDelete(ctx context.Context) (string, error) {
+	key := p.newKey("gone/x")
+	if err := p.storeObject(ctx, key, []byte("x")); err != nil {
 		return "", err
 	}
 	for range 2 { // again, since requests are repeated
@@ -181,7 +181,7 @@ func (p *prober) delete(ctx context.Context) (string, error) {
 	if _, err := p.Stat(ctx, key); !errors.Is(err, fs.ErrNotExist) {
 		return "", fmt.Errorf("an object that was deleted: %v, want %v", err, fs.ErrNotExist)
 	}
-	got, err := p.listed(ctx, "gone/")
+	got, err := p.listKeys(ctx, "gone/")
 	if err == nil && len(got) > 0 {
 		err = errors.New("an object that was deleted is listed")
 	}
@@ -192,9 +192,9 @@ func (p *prober) delete(ctx context.Context) (string, error) {
 // with the service's time once they differ by more, but expiries are wrong.
 const mostSkew = 5 * time.Minute
 
-func (p *prober) clock(ctx context.Context) (string, error) {
+func (p *prober) probeClock(ctx context.Context) (string, error) {
 	begun := time.Now()
-	out, err := p.client.ListObjectsV2(ctx, &s3.ListObjectsV2Input{Bucket: &p.opts.Bucket, Prefix: p.Backend.key(p.prefix), MaxKeys: aws.Int32(1)})
+	out, err := p.client.ListObjectsV2(ctx, &s3.ListObjectsV2Input{Bucket: &p.opts.Bucket, Prefix: p.Backend.fullKey(p.prefix), MaxKeys: aws.Int32(1)})
 	if err != nil {
 		return "", err
 	}
@@ -209,30 +209,30 @@ func (p *prober) clock(ctx context.Context) (string, error) {
 	return fmt.Sprintf("clocks differ by %s", skew.Abs()), nil
 }
 
-// metadata tries what an answer that was lost is made up for by.
-func (p *prober) metadata(ctx context.Context) (string, error) {
-	key := p.key("metadata")
+// probeMetadata tries what an answer that was lost is made up for by.
+func (p *prober) probeMetadata(ctx context.Context) (string, error) {
+	key := p.newKey("metadata")
 	content := &body{pool: &p.blocks}
 	content.write([]byte("x"))
 	defer content.free()
 	token := newToken()
-	if err := p.do(ctx, func() error { return p.put(ctx, key, token, content, nil) }); err != nil {
+	if err := p.withRetries(ctx, func() error { return p.putWhole(ctx, key, token, content, nil) }); err != nil {
 		return "", err
 	}
-	return "", p.mine(ctx, key, token, errors.New("user metadata does not come back"))
+	return "", p.acceptOwn(ctx, key, token, errors.New("user metadata does not come back"))
 }
 
-// conditional finds out whether PUTs may be conditional. If not, the key is
+// probeConditional finds out whether PUTs may be conditional. If not, the key is
 // asked for before each, which two writers can race.
-func (p *prober) conditional(ctx context.Context) (string, error) {
-	key := p.key("conditional")
-	if err := p.store(ctx, key, []byte("first")); err != nil {
+func (p *prober) probeConditional(ctx context.Context) (string, error) {
+	key := p.newKey("conditional")
+	if err := p.storeObject(ctx, key, []byte("first")); err != nil {
 		return "", err
 	}
 	if p.unconditional.Load() {
 		return "", errors.New("not offered; each PUT is preceded by a HEAD, and one server at a time may use the backend")
 	}
-	err := p.store(ctx, key, []byte("second"))
+	err := p.storeObject(ctx, key, []byte("second"))
 	if err == nil {
 		p.unconditional.Store(true)
 		return "", errors.New("If-None-Match is passed over; one server at a time may use the backend")
@@ -243,11 +243,11 @@ func (p *prober) conditional(ctx context.Context) (string, error) {
 	return "", nil
 }
 
-// checksums finds out whether the service notices bytes that were hurt on
+// probeChecksums finds out whether the service notices bytes that were hurt on
 // their way.
-func (p *prober) checksums(ctx context.Context) (string, error) {
+func (p *prober) probeChecksums(ctx context.Context) (string, error) {
 	sum := md5.Sum([]byte("other bytes"))
-	_, err := p.client.PutObject(ctx, &s3.PutObjectInput{Bucket: &p.opts.Bucket, Key: p.Backend.key(p.key("checksum")), Body: bytes.NewReader([]byte("bytes")),
+	_, err := p.client.PutObject(ctx, &s3.PutObjectInput{Bucket: &p.opts.Bucket, Key: p.Backend.fullKey(p.newKey("checksum")), Body: bytes.NewReader([]byte("bytes")),
 		ContentMD5: aws.String(base64.StdEncoding.EncodeToString(sum[:]))})
 	if err == nil {
 		return "", errors.New("a body that does not have its Content-MD5 was taken")
@@ -258,15 +258,15 @@ func (p *prober) checksums(ctx context.Context) (string, error) {
 	return "", nil
 }
 
-// concurrent has several write one key at a time.
-func (p *prober) concurrent(ctx context.Context) (string, error) {
-	key := p.key("concurrent")
+// probeConcurrent has several write one key at a time.
+func (p *prober) probeConcurrent(ctx context.Context) (string, error) {
+	key := p.newKey("concurrent")
 	contents := make([][]byte, 4)
 	errs := make([]error, len(contents))
 	var wg sync.WaitGroup
 	for i := range contents {
 		contents[i] = bytes.Repeat([]byte{byte(i)}, 256<<10)
-		wg.Go(func() { errs[i] = p.store(ctx, key, contents[i]) })
+		wg.Go(func() { errs[i] = p.storeObject(ctx, key, contents[i]) })
 	}
 	wg.Wait()
 	wins := 0
@@ -289,21 +289,21 @@ func (p *prober) concurrent(ctx context.Context) (string, error) {
 	return "", nil
 }
 
-// multipart sends an object in parts, and gives another one up.
-func (p *prober) multipart(ctx context.Context) (string, error) {
+// probeMultipart sends an object in parts, and gives another one up.
+func (p *prober) probeMultipart(ctx context.Context) (string, error) {
 	small := &Backend{opts: p.opts, client: p.client, creds: p.creds, blocks: sync.Pool{New: func() any { return new(block) }}}
 	small.unconditional.Store(p.unconditional.Load())
 	small.opts.PutSize, small.opts.PartSize = 5<<20, 5<<20
 	q := &prober{Backend: small, prefix: p.prefix}
-	key, content := p.key("parts"), sample(5<<20+1000)
-	if err := q.store(ctx, key, content); err != nil {
+	key, content := p.newKey("parts"), randomBytes(5<<20+1000)
+	if err := q.storeObject(ctx, key, content); err != nil {
 		return "", err
 	}
 	got := make([]byte, len(content))
 	if err := p.ReadAt(ctx, key, got, 0); err != nil || !bytes.Equal(got, content) {
 		return "", fmt.Errorf("an object of two parts does not read back: %v", err)
 	}
-	w, err := small.Create(ctx, p.key("given-up"))
+	w, err := small.Create(ctx, p.newKey("given-up"))
 	if err != nil {
 		return "", err
 	}

@@ -8,34 +8,36 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
+
+	"github.com/cairn-store/cairn/backend"
 )
 
 // ReadAt implements backend.Backend.
 func (b *Backend) ReadAt(ctx context.Context, key string, p []byte, off int64) error {
-	if err := check(ctx, key); err != nil {
-		return wrap("read", key, err)
+	if err := backend.CheckKey(ctx, key); err != nil {
+		return wrapError("read", key, err)
 	}
 	if off < 0 {
-		return wrap("read", key, fs.ErrInvalid)
+		return wrapError("read", key, fs.ErrInvalid)
 	}
 	if len(p) == 0 {
-		_, err := b.head(ctx, key)
-		return wrap("read", key, err)
+		_, err := b.headObject(ctx, key)
+		return wrapError("read", key, err)
 	}
 	short := false
-	err := b.do(ctx, func() (err error) {
-		short, err = b.get(ctx, key, p, off)
+	err := b.withRetries(ctx, func() (err error) {
+		short, err = b.readRange(ctx, key, p, off)
 		return err
 	})
 	if err == nil && short {
 		err = io.ErrUnexpectedEOF
 	}
-	return wrap("read", key, err)
+	return wrapError("read", key, err)
 }
 
-// get makes one attempt to fill p. short says that the object ends too early.
-func (b *Backend) get(ctx context.Context, key string, p []byte, off int64) (short bool, err error) {
-	body, n, err := b.open(ctx, key, off, int64(len(p)))
+// readRange makes one attempt to fill p. short says that the object ends too early.
+func (b *Backend) readRange(ctx context.Context, key string, p []byte, off int64) (short bool, err error) {
+	body, n, err := b.openRange(ctx, key, off, int64(len(p)))
 	if err != nil {
 		return false, err
 	}
@@ -49,11 +51,11 @@ func (b *Backend) get(ctx context.Context, key string, p []byte, off int64) (sho
 	return false, nil
 }
 
-// open makes one attempt to ask for n bytes, and returns how many there will
+// openRange makes one attempt to ask for n bytes, and returns how many there will
 // be: fewer where the object ends too early.
-func (b *Backend) open(ctx context.Context, key string, off, n int64) (io.ReadCloser, int64, error) {
+func (b *Backend) openRange(ctx context.Context, key string, off, n int64) (io.ReadCloser, int64, error) {
 	last := off + n - 1
-	out, err := b.client.GetObject(ctx, &s3.GetObjectInput{Bucket: &b.opts.Bucket, Key: b.key(key),
+	out, err := b.client.GetObject(ctx, &s3.GetObjectInput{Bucket: &b.opts.Bucket, Key: b.fullKey(key),
 		Range: aws.String(fmt.Sprintf("bytes=%d-%d", off, last))})
 	if err != nil {
 		return nil, 0, err

@@ -79,7 +79,7 @@ var _ backend.Backend = (*Backend)(nil)
 // bucket; Probe does.
 func Open(ctx context.Context, opts *Options) (*Backend, error) {
 	b := &Backend{opts: *opts, blocks: sync.Pool{New: func() any { return new(block) }}}
-	if err := b.opts.fill(); err != nil {
+	if err := b.opts.fillDefaults(); err != nil {
 		return nil, fmt.Errorf("s3backend: %w", err)
 	}
 	o := &b.opts
@@ -104,12 +104,12 @@ func Open(ctx context.Context, opts *Options) (*Backend, error) {
 		cfg.HTTPClient = o.Wrap(cfg.HTTPClient)
 	}
 	b.creds = cfg.Credentials
-	b.client = s3.NewFromConfig(cfg, o.client)
+	b.client = s3.NewFromConfig(cfg, o.configureClient)
 	return b, nil
 }
 
-// fill puts defaults in the place of zero values.
-func (o *Options) fill() error {
+// fillDefaults puts defaults in the place of zero values.
+func (o *Options) fillDefaults() error {
 	if o.Bucket == "" {
 		return errors.New("no bucket")
 	}
@@ -144,8 +144,8 @@ func setDefault[T int | int64 | time.Duration](p *T, v T) {
 	}
 }
 
-// client sets the SDK up.
-func (o *Options) client(c *s3.Options) {
+// configureClient sets the SDK up.
+func (o *Options) configureClient(c *s3.Options) {
 	if o.Endpoint != "" {
 		c.BaseEndpoint = aws.String(o.Endpoint)
 	}
@@ -165,44 +165,37 @@ func (o *Options) client(c *s3.Options) {
 // known: it is taken for granted until the first PUT.
 func (b *Backend) Conditional() bool { return !b.unconditional.Load() }
 
-func (b *Backend) key(key string) *string { return aws.String(b.opts.Prefix + key) }
-
-func check(ctx context.Context, key string) error {
-	if !backend.ValidKey(key) {
-		return fs.ErrInvalid
-	}
-	return ctx.Err()
-}
+func (b *Backend) fullKey(key string) *string { return aws.String(b.opts.Prefix + key) }
 
 // Create implements backend.Backend. That the key is taken is found out by
 // Commit.
 func (b *Backend) Create(ctx context.Context, key string) (backend.Writer, error) {
-	if err := check(ctx, key); err != nil {
-		return nil, wrap("create", key, err)
+	if err := backend.CheckKey(ctx, key); err != nil {
+		return nil, wrapError("create", key, err)
 	}
-	return &writer{b: b, ctx: ctx, key: key, token: newToken()}, nil
+	return &writer{b: b, life: backend.Lifetime{Ctx: ctx}, key: key, token: newToken()}, nil
 }
 
 // Append implements backend.Backend: objects are published whole.
 func (b *Backend) Append(ctx context.Context, key string) (backend.Writer, int64, error) {
-	return nil, 0, wrap("append", key, errors.ErrUnsupported)
+	return nil, 0, wrapError("append", key, errors.ErrUnsupported)
 }
 
 // Stat implements backend.Backend.
 func (b *Backend) Stat(ctx context.Context, key string) (backend.Info, error) {
-	if err := check(ctx, key); err != nil {
-		return backend.Info{}, wrap("stat", key, err)
+	if err := backend.CheckKey(ctx, key); err != nil {
+		return backend.Info{}, wrapError("stat", key, err)
 	}
-	head, err := b.head(ctx, key)
+	head, err := b.headObject(ctx, key)
 	if err != nil {
-		return backend.Info{}, wrap("stat", key, err)
+		return backend.Info{}, wrapError("stat", key, err)
 	}
 	return backend.Info{Key: key, Size: aws.ToInt64(head.ContentLength), ModTime: aws.ToTime(head.LastModified)}, nil
 }
 
-func (b *Backend) head(ctx context.Context, key string) (head *s3.HeadObjectOutput, err error) {
-	err = b.do(ctx, func() error {
-		head, err = b.client.HeadObject(ctx, &s3.HeadObjectInput{Bucket: &b.opts.Bucket, Key: b.key(key)})
+func (b *Backend) headObject(ctx context.Context, key string) (head *s3.HeadObjectOutput, err error) {
+	err = b.withRetries(ctx, func() error {
+		head, err = b.client.HeadObject(ctx, &s3.HeadObjectInput{Bucket: &b.opts.Bucket, Key: b.fullKey(key)})
 		return err
 	})
 	return head, err
@@ -212,21 +205,21 @@ func (b *Backend) head(ctx context.Context, key string) (head *s3.HeadObjectOutp
 // still arrive after it: who must not meet a deleted object again, as those who
 // rebuild an index from all there are, remembers which were.
 func (b *Backend) Delete(ctx context.Context, key string) error {
-	if err := check(ctx, key); err != nil {
-		return wrap("delete", key, err)
+	if err := backend.CheckKey(ctx, key); err != nil {
+		return wrapError("delete", key, err)
 	}
-	err := b.do(ctx, func() error {
-		_, err := b.client.DeleteObject(ctx, &s3.DeleteObjectInput{Bucket: &b.opts.Bucket, Key: b.key(key)})
+	err := b.withRetries(ctx, func() error {
+		_, err := b.client.DeleteObject(ctx, &s3.DeleteObjectInput{Bucket: &b.opts.Bucket, Key: b.fullKey(key)})
 		return err
 	})
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	return wrap("delete", key, err)
+	return wrapError("delete", key, err)
 }
 
-// encryption is what requests that begin an object say of it.
-func (o *Options) encryption() (types.ServerSideEncryption, *string) {
+// serverEncryption is what requests that begin an object say of it.
+func (o *Options) serverEncryption() (types.ServerSideEncryption, *string) {
 	if o.KMSKeyID == "" {
 		return types.ServerSideEncryption(o.SSE), nil
 	}

@@ -15,7 +15,7 @@ var _ backend.Streamer = (*Backend)(nil)
 // is asked for; no more than Attempts answers may break off.
 func (b *Backend) NewReader(ctx context.Context, key string, off, n int64) io.ReadCloser {
 	r := &reader{b: b, ctx: ctx, key: key, off: off, end: off + n, eof: io.EOF}
-	if r.err = check(ctx, key); r.err == nil && (off < 0 || n < 1) {
+	if r.err = backend.CheckKey(ctx, key); r.err == nil && (off < 0 || n < 1) {
 		r.err = fs.ErrInvalid
 	}
 	return r
@@ -38,8 +38,8 @@ func (r *reader) Read(p []byte) (n int, err error) {
 		r.err = r.eof
 	}
 	if r.err == nil && len(p) > 0 {
-		r.err = r.b.do(r.ctx, func() error {
-			n, err = r.attempt(p)
+		r.err = r.b.withRetries(r.ctx, func() error {
+			n, err = r.readOnce(p)
 			return err
 		})
 		r.off += int64(n)
@@ -47,17 +47,17 @@ func (r *reader) Read(p []byte) (n int, err error) {
 	if r.err == nil || r.err == io.EOF {
 		return n, r.err
 	}
-	return n, wrap("read", r.key, r.err)
+	return n, wrapError("read", r.key, r.err)
 }
 
-// attempt reads some bytes, from a new answer if there is none.
-func (r *reader) attempt(p []byte) (n int, err error) {
+// readOnce reads some bytes, from a new answer if there is none.
+func (r *reader) readOnce(p []byte) (n int, err error) {
 	if r.body == nil {
 		if r.answers == r.b.opts.Attempts {
 			return 0, errBroken
 		}
 		var size int64
-		if r.body, size, err = r.b.open(r.ctx, r.key, r.off, r.end-r.off); err != nil {
+		if r.body, size, err = r.b.openRange(r.ctx, r.key, r.off, r.end-r.off); err != nil {
 			return 0, err
 		}
 		r.answers++

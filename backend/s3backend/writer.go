@@ -11,6 +11,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+
+	"github.com/cairn-store/cairn/backend"
 )
 
 // tokenKey is the user metadata that tells whose object a key holds: an
@@ -19,39 +21,25 @@ const tokenKey = "cairn-writer"
 
 func newToken() string { return rand.Text() }
 
-var errClosed = errors.New("the Writer was committed or aborted")
-
 // A writer holds the object in memory until Commit or, once it is larger than
 // Options.PutSize, sends it in parts.
 type writer struct {
 	b     *Backend
-	ctx   context.Context // of Create: it bounds the Writer's life
 	key   string
 	token string
 
-	mu     sync.Mutex
-	body   body       // guarded by mu
-	multi  *multipart // guarded by mu; nil while body holds all
-	err    error      // why no more bytes are taken; guarded by mu
-	closed bool       // guarded by mu
-}
-
-func (w *writer) usable() error {
-	switch {
-	case w.closed:
-		return errClosed
-	case w.err != nil:
-		return w.err
-	}
-	w.err = w.ctx.Err()
-	return w.err
+	// mu guards what follows.
+	mu    sync.Mutex
+	life  backend.Lifetime
+	body  body
+	multi *multipart // nil while body holds all
 }
 
 func (w *writer) Write(p []byte) (int, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if err := w.usable(); err != nil {
-		return 0, wrap("write", w.key, err)
+	if err := w.life.Check(); err != nil {
+		return 0, wrapError("write", w.key, err)
 	}
 	n := len(p)
 	for len(p) > 0 {
@@ -60,8 +48,8 @@ func (w *writer) Write(p []byte) (int, error) {
 			room = w.b.opts.PartSize
 		}
 		if w.body.size >= room {
-			if w.err = w.spill(); w.err != nil {
-				return 0, wrap("write", w.key, w.err)
+			if err := w.life.Fail(w.spillPart()); err != nil {
+				return 0, wrapError("write", w.key, err)
 			}
 			continue
 		}
@@ -73,94 +61,93 @@ func (w *writer) Write(p []byte) (int, error) {
 	return n, nil
 }
 
-// spill sends what was gathered as a part.
-func (w *writer) spill() (err error) {
+// spillPart sends what was gathered as a part.
+func (w *writer) spillPart() (err error) {
 	if w.multi == nil {
-		if w.multi, err = w.b.startMultipart(w.ctx, w.key, w.token); err != nil {
+		if w.multi, err = w.b.startMultipart(w.life.Ctx, w.key, w.token); err != nil {
 			return err
 		}
 	}
 	part := w.body
 	w.body = body{}
-	return w.multi.send(part)
+	return w.multi.sendPart(part)
 }
 
 // Sync implements backend.Writer: objects are published whole.
 func (w *writer) Sync() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if err := w.usable(); err != nil {
-		return wrap("sync", w.key, err)
+	if err := w.life.Check(); err != nil {
+		return wrapError("sync", w.key, err)
 	}
-	return wrap("sync", w.key, errors.ErrUnsupported)
+	return wrapError("sync", w.key, errors.ErrUnsupported)
 }
 
 func (w *writer) Commit() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if err := w.usable(); err != nil {
-		return wrap("commit", w.key, err)
+	if err := w.life.Check(); err != nil {
+		return wrapError("commit", w.key, err)
 	}
-	if w.err = w.publish(); w.err != nil {
-		return wrap("commit", w.key, w.err)
+	if err := w.life.Fail(w.publish()); err != nil {
+		return wrapError("commit", w.key, err)
 	}
-	w.closed = true
+	w.life.Close()
 	w.body.free()
 	return nil
 }
 
 func (w *writer) publish() error {
 	if w.multi == nil {
-		return w.b.claim(w.ctx, w.key, w.token, func(condition *string) error { return w.b.put(w.ctx, w.key, w.token, &w.body, condition) })
+		return w.b.claimKey(w.life.Ctx, w.key, w.token, func(condition *string) error { return w.b.putWhole(w.life.Ctx, w.key, w.token, &w.body, condition) })
 	}
 	if w.body.size > 0 {
-		if err := w.spill(); err != nil {
+		if err := w.spillPart(); err != nil {
 			return err
 		}
 	}
-	if err := w.multi.wait(); err != nil {
+	if err := w.multi.waitParts(); err != nil {
 		return err
 	}
-	return w.b.claim(w.ctx, w.key, w.token, w.multi.complete)
+	return w.b.claimKey(w.life.Ctx, w.key, w.token, w.multi.complete)
 }
 
 func (w *writer) Abort() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.closed {
+	if !w.life.Close() {
 		return nil
 	}
-	w.closed = true
 	w.body.free()
 	if w.multi == nil {
 		return nil
 	}
-	return wrap("abort", w.key, w.multi.abort())
+	return wrapError("abort", w.key, w.multi.abort())
 }
 
-// claim publishes an object under a key that must be free, trying again while
+// claimKey publishes an object under a key that must be free, trying again while
 // that may help. Where a key turns out to be taken it looks whether by an
 // earlier attempt of its own.
-func (b *Backend) claim(ctx context.Context, key, token string, publish func(condition *string) error) error {
+func (b *Backend) claimKey(ctx context.Context, key, token string, publish func(condition *string) error) error {
 	condition := aws.String("*")
 	if b.unconditional.Load() {
-		if _, err := b.head(ctx, key); err == nil {
+		if _, err := b.headObject(ctx, key); err == nil {
 			return fs.ErrExist
 		} else if !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 		condition = nil
 	}
-	err := b.do(ctx, func() error { return publish(condition) })
+	err := b.withRetries(ctx, func() error { return publish(condition) })
 	var f *failure
 	switch {
 	case err == nil || !errors.As(err, &f):
 		return err
 	case errors.Is(err, fs.ErrExist), isGone(f.cause):
-		return b.mine(ctx, key, token, err)
+		return b.acceptOwn(ctx, key, token, err)
 	case condition != nil && isUnknown(f.cause):
 		b.unconditional.Store(true)
-		return b.claim(ctx, key, token, publish)
+		return b.claimKey(ctx, key, token, publish)
 	}
 	return err
 }
@@ -178,9 +165,9 @@ func isGone(err error) bool {
 	return code == "NoSuchUpload"
 }
 
-// mine returns nil if key holds the object of this token, else err.
-func (b *Backend) mine(ctx context.Context, key, token string, err error) error {
-	head, herr := b.head(ctx, key)
+// acceptOwn returns nil if key holds the object of this token, else err.
+func (b *Backend) acceptOwn(ctx context.Context, key, token string, err error) error {
+	head, herr := b.headObject(ctx, key)
 	if herr != nil {
 		if errors.Is(herr, fs.ErrNotExist) {
 			return err
@@ -193,13 +180,13 @@ func (b *Backend) mine(ctx context.Context, key, token string, err error) error 
 	return err
 }
 
-// put makes one attempt to send an object whole.
-func (b *Backend) put(ctx context.Context, key, token string, d *body, condition *string) error {
+// putWhole makes one attempt to send an object whole.
+func (b *Backend) putWhole(ctx context.Context, key, token string, d *body, condition *string) error {
 	r := d.reader()
 	defer r.stop()
-	sse, kms := b.opts.encryption()
+	sse, kms := b.opts.serverEncryption()
 	_, err := b.client.PutObject(ctx, &s3.PutObjectInput{
-		Bucket: &b.opts.Bucket, Key: b.key(key), Body: r, ContentLength: &d.size, IfNoneMatch: condition,
+		Bucket: &b.opts.Bucket, Key: b.fullKey(key), Body: r, ContentLength: &d.size, IfNoneMatch: condition,
 		ContentType: aws.String("application/octet-stream"), Metadata: map[string]string{tokenKey: token},
 		StorageClass: types.StorageClass(b.opts.StorageClass), ServerSideEncryption: sse, SSEKMSKeyId: kms,
 	})

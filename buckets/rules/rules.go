@@ -165,11 +165,11 @@ func (e *Env) Compile(source string) (*Rule, error) {
 	if err != nil {
 		return nil, &SyntaxError{1, 1, err.Error()}
 	}
-	return &Rule{source: source, program: program, vars: variables(tree)}, nil
+	return &Rule{source: source, program: program, vars: freeVariables(tree)}, nil
 }
 
-// variables are the free names in an expression.
-func variables(tree *cel.Ast) (names []string) {
+// freeVariables are the free names in an expression.
+func freeVariables(tree *cel.Ast) (names []string) {
 	known := []string{"auth", "doc", "file", "record", "request", "upload"}
 	ast.PostOrderVisit(tree.NativeRep().Expr(), ast.NewExprVisitor(func(e ast.Expr) {
 		if e.Kind() == ast.IdentKind && slices.Contains(known, e.AsIdent()) && !slices.Contains(names, e.AsIdent()) {
@@ -198,10 +198,10 @@ func (r *Rule) Eval(ctx context.Context, in *Input) error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrFailed, err)
 	}
-	return verdict(out)
+	return checkVerdict(out)
 }
 
-func verdict(out ref.Val) error {
+func checkVerdict(out ref.Val) error {
 	switch v := out.Value().(type) {
 	case bool:
 		if v {

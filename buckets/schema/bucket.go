@@ -83,7 +83,7 @@ const (
 func Parse(file string, text []byte, cfg *Config) (*Schema, error) {
 	src := &source{file: file, text: text}
 	out := &Schema{Buckets: make(map[string]*Bucket)}
-	root := src.parse()
+	root := src.parseDocument()
 	if root == nil {
 		return nil, src.err()
 	}
@@ -97,11 +97,11 @@ func Parse(file string, text []byte, cfg *Config) (*Schema, error) {
 			return
 		}
 		c.eachKey(value, func(k, value *yaml.Node) {
-			c.name(k)
+			c.checkName(k)
 			b := &Bucket{}
 			setDefaults(valueOf(b))
 			c.decode(value, valueOf(b))
-			c.bucket(k, value, b)
+			c.checkBucket(k, value, b)
 			out.Buckets[k.Value] = b
 		})
 	})
@@ -117,20 +117,20 @@ type checker struct {
 	warnings Problems
 }
 
-func (c *checker) name(k *yaml.Node) {
+func (c *checker) checkName(k *yaml.Node) {
 	switch {
 	case strings.HasPrefix(k.Value, "_alyx_"):
-		c.problem(k, "bucket name %q: names that begin with _alyx_ are the system's", k.Value)
+		c.addProblem(k, "bucket name %q: names that begin with _alyx_ are the system's", k.Value)
 	case !bucketName.MatchString(k.Value):
-		c.problem(k, "bucket name %q: want a small letter, then small letters, digits, _ or -", k.Value)
+		c.addProblem(k, "bucket name %q: want a small letter, then small letters, digits, _ or -", k.Value)
 	case len(k.Value) > maxName:
-		c.problem(k, "bucket name %q: at most %d characters are taken", k.Value, maxName)
+		c.addProblem(k, "bucket name %q: at most %d characters are taken", k.Value, maxName)
 	}
 }
 
-// bucket checks b, declared at k by n.
-func (c *checker) bucket(k, n *yaml.Node, b *Bucket) {
-	c.backend(k, n, b)
+// checkBucket checks b, declared at k by n.
+func (c *checker) checkBucket(k, n *yaml.Node, b *Bucket) {
+	c.checkBackend(k, n, b)
 	for _, list := range []struct {
 		key, want string
 		values    []string
@@ -142,67 +142,67 @@ func (c *checker) bucket(k, n *yaml.Node, b *Bucket) {
 	} {
 		for i, v := range list.values {
 			if !list.valid.MatchString(v) {
-				c.problem(get(n, list.key).Content[i], "%q is not %s", v, list.want)
+				c.addProblem(nodeAt(n, list.key).Content[i], "%q is not %s", v, list.want)
 			}
 		}
 	}
 	digests := []string{"sha256", "blake3", "md5"}
 	for i, d := range b.Digests {
 		if !slices.Contains(digests, d) {
-			c.problem(get(n, "digests").Content[i], "%q is not a digest%s", d, nearest(d, digests))
+			c.addProblem(nodeAt(n, "digests").Content[i], "%q is not a digest%s", d, suggest(d, digests))
 		}
 	}
 	if l := b.Compression.Level; l < 0 || l > 9 {
-		c.problem(get(n, "compression", "level"), "compression level %d is not 0 to 9", l)
+		c.addProblem(nodeAt(n, "compression", "level"), "compression level %d is not 0 to 9", l)
 	}
 	if _, err := oneOf(&yaml.Node{Kind: yaml.ScalarNode, Value: b.Compression.Codec}, "none", "gzip", "zstd"); err != nil {
-		c.problem(get(n, "compression", "codec"), "%s", err)
+		c.addProblem(nodeAt(n, "compression", "codec"), "%s", err)
 	}
 	if b.Versioning.Keep < 0 {
-		c.problem(get(n, "versioning", "keep"), "keep %d is not a number of versions", b.Versioning.Keep)
+		c.addProblem(nodeAt(n, "versioning", "keep"), "keep %d is not a number of versions", b.Versioning.Keep)
 	}
 	if b.SignedURLTTL > maxSignedTTL {
-		c.problem(get(n, "signed_url_ttl"), "signed_url_ttl is at most 365d")
+		c.addProblem(nodeAt(n, "signed_url_ttl"), "signed_url_ttl is at most 365d")
 	}
 	if b.UploadExpiry == 0 {
-		c.problem(get(n, "upload_expiry"), "upload_expiry 0: uploads need some time; write 24h")
+		c.addProblem(nodeAt(n, "upload_expiry"), "upload_expiry 0: uploads need some time; write 24h")
 	}
 	if b.MaxUploads < 1 {
-		c.problem(get(n, "max_uploads"), "max_uploads %d: want at least 1", b.MaxUploads)
+		c.addProblem(nodeAt(n, "max_uploads"), "max_uploads %d: want at least 1", b.MaxUploads)
 	}
 	if p := b.UploadLimits; p.MaxAppend > 0 && p.MinAppend > p.MaxAppend {
-		c.problem(get(n, "upload_limits", "min_append_size"), "min_append_size is more than max_append_size: no request could be right")
+		c.addProblem(nodeAt(n, "upload_limits", "min_append_size"), "min_append_size is more than max_append_size: no request could be right")
 	}
 	if b.MaxTotalSize > 0 && b.MaxFileSize > b.MaxTotalSize {
-		c.problem(get(n, "max_file_size"), "max_file_size is more than max_total_size: no file may be larger than its bucket")
+		c.addProblem(nodeAt(n, "max_file_size"), "max_file_size is more than max_total_size: no file may be larger than its bucket")
 	}
-	c.rules(k, n, b)
+	c.checkRules(k, n, b)
 }
 
-// backend checks that b's backend exists, choosing the only one by default.
-func (c *checker) backend(k, n *yaml.Node, b *Bucket) {
+// checkBackend checks that b's backend exists, choosing the only one by default.
+func (c *checker) checkBackend(k, n *yaml.Node, b *Bucket) {
 	names := c.cfg.backendNames()
 	switch {
 	case b.Backend == "" && len(names) == 1:
 		b.Backend = names[0]
 	case b.Backend == "":
-		c.problem(k, "bucket %q names no backend%s", k.Value, nearest("", names))
+		c.addProblem(k, "bucket %q names no backend%s", k.Value, suggest("", names))
 	case !slices.Contains(names, b.Backend):
-		c.problem(get(n, "backend"), "there is no backend %q in storage.backends%s", b.Backend, nearest(b.Backend, names))
+		c.addProblem(nodeAt(n, "backend"), "there is no backend %q in storage.backends%s", b.Backend, suggest(b.Backend, names))
 	}
-	if of := c.cfg.backend(b.Backend); b.Acknowledge == "journal" && (of == nil || of.Type != "s3") {
-		c.problem(get(n, "acknowledge"), "acknowledge: journal is for backends in S3; backend %q is a directory, which answers no later", b.Backend)
+	if of := c.cfg.findBackend(b.Backend); b.Acknowledge == "journal" && (of == nil || of.Type != "s3") {
+		c.addProblem(nodeAt(n, "acknowledge"), "acknowledge: journal is for backends in S3; backend %q is a directory, which answers no later", b.Backend)
 	}
 }
 
-func (c *checker) rules(k, n *yaml.Node, b *Bucket) {
+func (c *checker) checkRules(k, n *yaml.Node, b *Bucket) {
 	v, used := valueOf(&b.Rules), false
 	for _, f := range fieldsOf(v) {
 		text := v.Field(f.index).String()
-		at := get(n, "rules", f.keys[0])
+		at := nodeAt(n, "rules", f.keys[0])
 		if text == "" {
 			if at.Kind == yaml.ScalarNode && at.Tag == "!!str" {
-				c.problem(at, "rule %s is empty: write \"false\" to deny, or leave it out", f.keys[0])
+				c.addProblem(at, "rule %s is empty: write \"false\" to deny, or leave it out", f.keys[0])
 			}
 			continue
 		}
@@ -210,7 +210,7 @@ func (c *checker) rules(k, n *yaml.Node, b *Bucket) {
 		_, err := c.env.Compile(text)
 		var syntax *rules.SyntaxError
 		if errors.As(err, &syntax) {
-			c.problem(c.inside(at, syntax.Line, syntax.Column), "rule %s does not compile: %s", f.keys[0], syntax.Message)
+			c.addProblem(c.placeInside(at, syntax.Line, syntax.Column), "rule %s does not compile: %s", f.keys[0], syntax.Message)
 		}
 	}
 	if !used {
@@ -219,9 +219,9 @@ func (c *checker) rules(k, n *yaml.Node, b *Bucket) {
 	}
 }
 
-// inside is the place of a line and column within a text, as far as YAML's
+// placeInside is the place of a line and column within a text, as far as YAML's
 // quoting lets one tell.
-func (c *checker) inside(n *yaml.Node, line, column int) *yaml.Node {
+func (c *checker) placeInside(n *yaml.Node, line, column int) *yaml.Node {
 	at := *n
 	switch {
 	case n.Style&yaml.LiteralStyle != 0:

@@ -78,7 +78,7 @@ type JWT struct {
 	Leeway    Duration `key:"leeway" doc:"by which clocks may differ" default:"30s"`
 }
 
-func (*JWT) passes() []string { return []string{"access_ttl", "refresh_ttl"} }
+func (*JWT) ignoredKeys() []string { return []string{"access_ttl", "refresh_ttl"} }
 
 // CORS says whose pages may use the API.
 type CORS struct {
@@ -86,7 +86,7 @@ type CORS struct {
 	AllowedOrigins []string `key:"allowed_origins" doc:"such as https://app.example.com; * is any, without credentials"`
 }
 
-func (*CORS) passes() []string {
+func (*CORS) ignoredKeys() []string {
 	return []string{"allowed_methods", "allowed_headers", "exposed_headers", "allow_credentials", "max_age"}
 }
 
@@ -111,8 +111,8 @@ func (c *Config) backendNames() []string {
 	return slices.Sorted(maps.Keys(c.Storage.Backends))
 }
 
-// backend returns what is said of a backend, nil if nothing is.
-func (c *Config) backend(name string) *Backend {
+// findBackend returns what is said of a backend, nil if nothing is.
+func (c *Config) findBackend(name string) *Backend {
 	if c == nil {
 		return nil
 	}
@@ -124,7 +124,7 @@ func (c *Config) backend(name string) *Backend {
 // ${NAME} in a value is what getenv returns for it. The error is Problems.
 func ParseConfig(file string, text []byte, getenv func(string) (string, bool)) (*Config, error) {
 	src := &source{file: file, text: text}
-	root := src.parse()
+	root := src.parseDocument()
 	if root == nil {
 		return nil, src.err()
 	}
@@ -133,25 +133,25 @@ func ParseConfig(file string, text []byte, getenv func(string) (string, bool)) (
 	src.eachKey(root, func(k, value *yaml.Node) {
 		switch k.Value {
 		case "storage":
-			src.expand(value, getenv)
+			src.expandEnv(value, getenv)
 			src.decode(value, valueOf(&out.Storage))
-			src.storage(value, &out.Storage)
+			src.checkStorage(value, &out.Storage)
 		case "auth":
-			src.loose(value, valueOf(&out.Auth), getenv)
+			src.decodeKnown(value, valueOf(&out.Auth), getenv)
 			if len(src.problems) == 0 {
-				src.jwt(get(value, "jwt"), out.Auth.JWT)
+				src.checkJWT(nodeAt(value, "jwt"), out.Auth.JWT)
 			}
 		case "server":
-			src.loose(value, valueOf(&out.Server), getenv)
-			src.server(value, &out.Server)
+			src.decodeKnown(value, valueOf(&out.Server), getenv)
+			src.checkServer(value, &out.Server)
 		}
 	})
 	return out, src.err()
 }
 
-// loose decodes the keys of a section that are Cairn's, and passes over what
+// decodeKnown decodes the keys of a section that are Cairn's, and passes over what
 // is Alyx's.
-func (s *source) loose(n *yaml.Node, v reflect.Value, getenv func(string) (string, bool)) {
+func (s *source) decodeKnown(n *yaml.Node, v reflect.Value, getenv func(string) (string, bool)) {
 	if isNull(n) {
 		return
 	}
@@ -159,7 +159,7 @@ func (s *source) loose(n *yaml.Node, v reflect.Value, getenv func(string) (strin
 	s.eachKey(n, func(k, value *yaml.Node) {
 		for _, f := range fields {
 			if slices.Contains(f.keys, k.Value) && !isNull(value) {
-				s.expand(value, getenv)
+				s.expandEnv(value, getenv)
 				s.decode(value, v.Field(f.index))
 			}
 		}
@@ -168,17 +168,17 @@ func (s *source) loose(n *yaml.Node, v reflect.Value, getenv func(string) (strin
 
 var variable = regexp.MustCompile(`\$\{([A-Za-z_][A-Za-z0-9_]*)(:-[^}]*)?\}`)
 
-// expand puts the environment into the values below n. What it puts in is
+// expandEnv puts the environment into the values below n. What it puts in is
 // never read as YAML.
-func (s *source) expand(n *yaml.Node, getenv func(string) (string, bool)) {
+func (s *source) expandEnv(n *yaml.Node, getenv func(string) (string, bool)) {
 	if n.Kind == yaml.MappingNode {
 		for i := 1; i < len(n.Content); i += 2 {
-			s.expand(n.Content[i], getenv)
+			s.expandEnv(n.Content[i], getenv)
 		}
 		return
 	}
 	for _, c := range n.Content {
-		s.expand(c, getenv)
+		s.expandEnv(c, getenv)
 	}
 	if n.Kind != yaml.ScalarNode {
 		return
@@ -189,23 +189,23 @@ func (s *source) expand(n *yaml.Node, getenv func(string) (string, bool)) {
 			return v
 		}
 		if part[2] == "" {
-			s.problem(n, "environment variable %s is not set; set it, or write ${%s:-VALUE}", part[1], part[1])
+			s.addProblem(n, "environment variable %s is not set; set it, or write ${%s:-VALUE}", part[1], part[1])
 		}
 		return strings.TrimPrefix(part[2], ":-")
 	})
 }
 
-func (s *source) storage(n *yaml.Node, st *Storage) {
+func (s *source) checkStorage(n *yaml.Node, st *Storage) {
 	for _, name := range slices.Sorted(maps.Keys(st.Backends)) {
-		b, at := st.Backends[name], get(n, "backends", name)
+		b, at := st.Backends[name], nodeAt(n, "backends", name)
 		if !bucketName.MatchString(name) {
-			s.problem(at, "backend name %q: want a small letter, then small letters, digits, _ or -", name)
+			s.addProblem(at, "backend name %q: want a small letter, then small letters, digits, _ or -", name)
 		}
 		if b == nil {
-			s.problem(at, "backend %q is empty: give its type", name)
+			s.addProblem(at, "backend %q is empty: give its type", name)
 			continue
 		}
-		s.oneBackend(at, name, b)
+		s.checkBackendConfig(at, name, b)
 	}
 	if st.Operators == "" {
 		return
@@ -215,31 +215,31 @@ func (s *source) storage(n *yaml.Node, st *Storage) {
 		_, err = env.Compile(st.Operators)
 	}
 	if err != nil {
-		s.problem(get(n, "operators"), "operators does not compile: %s", err)
+		s.addProblem(nodeAt(n, "operators"), "operators does not compile: %s", err)
 	}
 }
 
-func (s *source) oneBackend(at *yaml.Node, name string, b *Backend) {
+func (s *source) checkBackendConfig(at *yaml.Node, name string, b *Backend) {
 	types := []string{"filesystem", "s3"}
 	switch {
 	case b.Type == "":
-		s.problem(at, "backend %q has no type%s", name, nearest("", types))
+		s.addProblem(at, "backend %q has no type%s", name, suggest("", types))
 	case !slices.Contains(types, b.Type):
-		s.problem(get(at, "type"), "backend type %q is not known%s", b.Type, nearest(b.Type, types))
+		s.addProblem(nodeAt(at, "type"), "backend type %q is not known%s", b.Type, suggest(b.Type, types))
 	case b.Type == "filesystem" && (b.Filesystem == nil || b.Filesystem.Path == ""):
-		s.problem(at, "backend %q has no path: write filesystem: {path: DIR}", name)
+		s.addProblem(at, "backend %q has no path: write filesystem: {path: DIR}", name)
 	case b.Type == "s3" && (b.S3 == nil || b.S3.Bucket == ""):
-		s.problem(at, "backend %q has no bucket: write s3: {bucket: NAME}", name)
+		s.addProblem(at, "backend %q has no bucket: write s3: {bucket: NAME}", name)
 	case b.Type == "s3" && (b.S3.AccessKeyID == "") != (b.S3.SecretAccessKey == ""):
-		s.problem(get(at, "s3"), "backend %q has half a key: give access_key_id and secret_access_key, or neither", name)
+		s.addProblem(nodeAt(at, "s3"), "backend %q has half a key: give access_key_id and secret_access_key, or neither", name)
 	case b.Type == "filesystem" && b.S3 != nil, b.Type == "s3" && b.Filesystem != nil:
-		s.problem(at, "backend %q is a %s and has settings of another type", name, b.Type)
+		s.addProblem(at, "backend %q is a %s and has settings of another type", name, b.Type)
 	}
 	if b.PackSize != 0 && (b.PackSize < minPack || b.PackSize > maxPack) {
-		s.problem(get(at, "pack_size"), "packs of %s: want 4MiB to 1GiB", humanize.IBytes(uint64(b.PackSize)))
+		s.addProblem(nodeAt(at, "pack_size"), "packs of %s: want 4MiB to 1GiB", humanize.IBytes(uint64(b.PackSize)))
 	}
 	if b.S3 != nil {
-		s.s3(get(at, "s3"), b.S3)
+		s.checkS3(nodeAt(at, "s3"), b.S3)
 	}
 }
 
@@ -248,27 +248,27 @@ const (
 	maxPack = 1 << 30
 )
 
-func (s *source) s3(at *yaml.Node, b *S3) {
+func (s *source) checkS3(at *yaml.Node, b *S3) {
 	words := func(key, value string, all ...string) {
 		if value != "" && !slices.Contains(all, value) {
-			s.problem(get(at, key), "%s %q is not known%s", key, value, nearest(value, all))
+			s.addProblem(nodeAt(at, key), "%s %q is not known%s", key, value, suggest(value, all))
 		}
 	}
 	words("checksums", b.Checksums, "when_required", "when_supported")
 	words("sse", b.SSE, "AES256", "aws:kms", "aws:kms:dsse")
 	if b.KMSKeyID != "" && !strings.HasPrefix(b.SSE, "aws:kms") {
-		s.problem(get(at, "kms_key_id"), "kms_key_id goes with sse: aws:kms")
+		s.addProblem(nodeAt(at, "kms_key_id"), "kms_key_id goes with sse: aws:kms")
 	}
 	for _, class := range []string{"GLACIER", "DEEP_ARCHIVE"} {
 		if b.StorageClass == class {
-			s.problem(get(at, "storage_class"), "storage class %s: packs must be readable at once", class)
+			s.addProblem(nodeAt(at, "storage_class"), "storage class %s: packs must be readable at once", class)
 		}
 	}
 	if strings.HasPrefix(b.Prefix, "/") || strings.Contains(b.Prefix, "//") {
-		s.problem(get(at, "prefix"), "prefix %q: write it as a/b", b.Prefix)
+		s.addProblem(nodeAt(at, "prefix"), "prefix %q: write it as a/b", b.Prefix)
 	}
 	if u, err := url.Parse(b.Endpoint); b.Endpoint != "" && (err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http") {
-		s.problem(get(at, "endpoint"), "endpoint %q: write it as https://host", b.Endpoint)
+		s.addProblem(nodeAt(at, "endpoint"), "endpoint %q: write it as https://host", b.Endpoint)
 	}
 }
 
@@ -277,23 +277,23 @@ var algorithms = []string{"HS256", "RS256", "ES256", "EdDSA"}
 
 const minSecret = 32 // bytes, as RFC 7518 3.2 demands of HS256
 
-func (s *source) jwt(n *yaml.Node, j *JWT) {
+func (s *source) checkJWT(n *yaml.Node, j *JWT) {
 	if j == nil {
 		return
 	}
 	switch {
 	case j.Secret == "" && j.JWKS == "":
-		s.problem(n, "auth.jwt needs a secret, or jwks")
+		s.addProblem(n, "auth.jwt needs a secret, or jwks")
 	case j.Secret != "" && len(j.Secret) < minSecret:
-		s.problem(get(n, "secret"), "the secret is %d bytes, want at least %d", len(j.Secret), minSecret)
+		s.addProblem(nodeAt(n, "secret"), "the secret is %d bytes, want at least %d", len(j.Secret), minSecret)
 	case j.Algorithm == "":
 	case !slices.Contains(algorithms, j.Algorithm):
-		s.problem(get(n, "algorithm"), "algorithm %q is not taken%s", j.Algorithm, nearest(j.Algorithm, algorithms))
+		s.addProblem(nodeAt(n, "algorithm"), "algorithm %q is not taken%s", j.Algorithm, suggest(j.Algorithm, algorithms))
 	case j.Algorithm == "HS256" && j.Secret == "", j.Algorithm != "HS256" && j.JWKS == "":
-		s.problem(get(n, "algorithm"), "algorithm %s does not go with what is configured: HS256 is for a secret, the others for jwks", j.Algorithm)
+		s.addProblem(nodeAt(n, "algorithm"), "algorithm %s does not go with what is configured: HS256 is for a secret, the others for jwks", j.Algorithm)
 	}
 	if u, err := url.Parse(j.JWKS); strings.Contains(j.JWKS, "://") && (err != nil || !SafeURL(u)) {
-		s.problem(get(n, "jwks"), "jwks %q: keys are fetched by https, or by http from this machine", j.JWKS)
+		s.addProblem(nodeAt(n, "jwks"), "jwks %q: keys are fetched by https, or by http from this machine", j.JWKS)
 	}
 }
 
@@ -325,20 +325,20 @@ func SafeURL(u *url.URL) bool {
 // they are.
 var origin = regexp.MustCompile(`^https?://((\*\.([A-Za-z0-9-]+\.)+)?[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*|\[[0-9a-f:]+\])(:[0-9]+)?$`)
 
-func (s *source) server(n *yaml.Node, sv *Server) {
+func (s *source) checkServer(n *yaml.Node, sv *Server) {
 	for i, p := range sv.TrustedProxies {
 		if _, err := ParseNetwork(p); err != nil {
-			s.problem(get(n, "trusted_proxies").Content[i], "%s", err)
+			s.addProblem(nodeAt(n, "trusted_proxies").Content[i], "%s", err)
 		}
 	}
 	for key, v := range map[string]int{"rate_limit": sv.RateLimit, "rate_burst": sv.RateBurst, "max_concurrent": sv.MaxConcurrent} {
 		if v < 0 {
-			s.problem(get(n, key), "%s %d is negative", key, v)
+			s.addProblem(nodeAt(n, key), "%s %d is negative", key, v)
 		}
 	}
 	for i, o := range sv.CORS.AllowedOrigins {
 		if o != "*" && !origin.MatchString(o) {
-			s.problem(get(n, "cors", "allowed_origins").Content[i], "origin %q: write it as https://host, https://*.example.com, or *", o)
+			s.addProblem(nodeAt(n, "cors", "allowed_origins").Content[i], "origin %q: write it as https://host, https://*.example.com, or *", o)
 		}
 	}
 }

@@ -16,29 +16,29 @@ import (
 
 // A valueParser is a type with a syntax of its own; where it has keys too,
 // only for what is no mapping. Its error is a Problem's message.
-type valueParser interface{ parse(n *yaml.Node) error }
+type valueParser interface{ parseNode(n *yaml.Node) error }
 
-// parse reads the one document of a file.
-func (s *source) parse() *yaml.Node {
+// parseDocument reads the one document of a file.
+func (s *source) parseDocument() *yaml.Node {
 	d := yaml.NewDecoder(bytes.NewReader(s.text))
 	var doc, more yaml.Node
 	if err := d.Decode(&doc); errors.Is(err, io.EOF) {
 		return &yaml.Node{Kind: yaml.MappingNode, Line: 1, Column: 1}
 	} else if err != nil {
-		s.syntax(err)
+		s.addSyntaxError(err)
 		return nil
 	}
 	if err := d.Decode(&more); err == nil {
-		s.problem(&more, "a second document: one file is one document")
+		s.addProblem(&more, "a second document: one file is one document")
 	} else if !errors.Is(err, io.EOF) {
-		s.syntax(err)
+		s.addSyntaxError(err)
 	}
 	root := doc.Content[0]
 	if isNull(root) {
 		return &yaml.Node{Kind: yaml.MappingNode, Line: 1, Column: 1}
 	}
 	if root.Kind != yaml.MappingNode {
-		s.problem(root, "the file is %s, want keys and values", describe(root))
+		s.addProblem(root, "the file is %s, want keys and values", describeNode(root))
 		return nil
 	}
 	return root
@@ -46,18 +46,18 @@ func (s *source) parse() *yaml.Node {
 
 var yamlLine = regexp.MustCompile(`^yaml: (?:line (\d+): )?(.*)$`)
 
-// syntax reports an error of the YAML parser, which names only a line.
-func (s *source) syntax(err error) {
+// addSyntaxError reports an error of the YAML parser, which names only a line.
+func (s *source) addSyntaxError(err error) {
 	at, message := &yaml.Node{}, err.Error()
 	if m := yamlLine.FindStringSubmatch(message); m != nil {
 		at.Line, _ = strconv.Atoi(m[1])
 		message = m[2]
 	}
-	s.problem(at, "not YAML: %s", message)
+	s.addProblem(at, "not YAML: %s", message)
 }
 
-// A passer is a type with keys that mean something to Alyx and nothing here.
-type passer interface{ passes() []string }
+// A keyIgnorer is a type with keys that mean something to Alyx and nothing here.
+type keyIgnorer interface{ ignoredKeys() []string }
 
 // decode fills v with what n says. Types say how by their tags: key names a
 // field's key and, after commas, its other spellings.
@@ -66,8 +66,8 @@ func (s *source) decode(n *yaml.Node, v reflect.Value) {
 		n = n.Alias
 	}
 	if p, ok := v.Addr().Interface().(valueParser); ok && (n.Kind != yaml.MappingNode || len(fieldsOf(v)) == 0) {
-		if err := p.parse(n); err != nil {
-			s.problem(n, "%s", err)
+		if err := p.parseNode(n); err != nil {
+			s.addProblem(n, "%s", err)
 		}
 		return
 	}
@@ -82,7 +82,7 @@ func (s *source) decode(n *yaml.Node, v reflect.Value) {
 		s.decodeMap(n, v)
 	case reflect.Slice:
 		if n.Kind != yaml.SequenceNode {
-			s.problem(n, "this is %s, want a list: [a, b]", describe(n))
+			s.addProblem(n, "this is %s, want a list: [a, b]", describeNode(n))
 			return
 		}
 		v.Set(reflect.MakeSlice(v.Type(), len(n.Content), len(n.Content)))
@@ -91,7 +91,7 @@ func (s *source) decode(n *yaml.Node, v reflect.Value) {
 		}
 	default:
 		if err := decodeScalar(n, v); err != nil {
-			s.problem(n, "%s", err)
+			s.addProblem(n, "%s", err)
 		}
 	}
 }
@@ -99,7 +99,7 @@ func (s *source) decode(n *yaml.Node, v reflect.Value) {
 func decodeScalar(n *yaml.Node, v reflect.Value) error {
 	want := map[reflect.Kind]string{reflect.String: "a text", reflect.Bool: "true or false", reflect.Int: "a whole number"}[v.Kind()]
 	if n.Kind != yaml.ScalarNode || isNull(n) {
-		return fmt.Errorf("this is %s, want %s", describe(n), want)
+		return fmt.Errorf("this is %s, want %s", describeNode(n), want)
 	}
 	var err error
 	switch v.Kind() {
@@ -129,7 +129,7 @@ func (s *source) decodeStruct(n *yaml.Node, v reflect.Value) {
 	fields := fieldsOf(v)
 	seen := make(map[int]string)
 	s.eachKey(n, func(k, value *yaml.Node) {
-		if p, ok := v.Addr().Interface().(passer); ok && slices.Contains(p.passes(), k.Value) {
+		if p, ok := v.Addr().Interface().(keyIgnorer); ok && slices.Contains(p.ignoredKeys(), k.Value) {
 			return
 		}
 		i := slices.IndexFunc(fields, func(f field) bool { return slices.Contains(f.keys, k.Value) })
@@ -138,15 +138,15 @@ func (s *source) decodeStruct(n *yaml.Node, v reflect.Value) {
 			for _, f := range fields {
 				names = append(names, f.keys[0])
 			}
-			hint := nearest(k.Value, names)
+			hint := suggest(k.Value, names)
 			if h := refused[k.Value]; h != "" {
 				hint = ": " + h
 			}
-			s.problem(k, "unknown key %q%s", k.Value, hint)
+			s.addProblem(k, "unknown key %q%s", k.Value, hint)
 			return
 		}
 		if seen[i] != "" {
-			s.problem(k, "%q is another spelling of %q, which is there too", k.Value, seen[i])
+			s.addProblem(k, "%q is another spelling of %q, which is there too", k.Value, seen[i])
 		}
 		seen[i] = k.Value
 		if isNull(value) {
@@ -182,7 +182,7 @@ func (s *source) decodeMap(n *yaml.Node, v reflect.Value) {
 // means: keys twice, keys that are no texts.
 func (s *source) eachKey(n *yaml.Node, do func(k, value *yaml.Node)) {
 	if n.Kind != yaml.MappingNode {
-		s.problem(n, "this is %s, want keys and values", describe(n))
+		s.addProblem(n, "this is %s, want keys and values", describeNode(n))
 		return
 	}
 	seen := make(map[string]int)
@@ -190,11 +190,11 @@ func (s *source) eachKey(n *yaml.Node, do func(k, value *yaml.Node)) {
 		k, value := n.Content[i], n.Content[i+1]
 		switch {
 		case k.Kind != yaml.ScalarNode:
-			s.problem(k, "a key is %s, want a name", describe(k))
+			s.addProblem(k, "a key is %s, want a name", describeNode(k))
 		case k.Tag == "!!merge":
-			s.problem(k, "merge keys are not taken: write the keys out")
+			s.addProblem(k, "merge keys are not taken: write the keys out")
 		case seen[k.Value] > 0:
-			s.problem(k, "key %q a second time; the first is in line %d", k.Value, seen[k.Value])
+			s.addProblem(k, "key %q a second time; the first is in line %d", k.Value, seen[k.Value])
 		default:
 			seen[k.Value] = k.Line
 			if value.Kind == yaml.AliasNode {
@@ -247,8 +247,8 @@ func setDefaults(v reflect.Value) {
 	}
 }
 
-// get returns the value of a key, for messages about what was decoded from it.
-func get(n *yaml.Node, path ...string) *yaml.Node {
+// nodeAt returns the value of a key, for messages about what was decoded from it.
+func nodeAt(n *yaml.Node, path ...string) *yaml.Node {
 	for _, name := range path {
 		if n.Kind == yaml.AliasNode {
 			n = n.Alias
@@ -266,7 +266,7 @@ func get(n *yaml.Node, path ...string) *yaml.Node {
 
 func isNull(n *yaml.Node) bool { return n.Kind == yaml.ScalarNode && n.Tag == "!!null" }
 
-func describe(n *yaml.Node) string {
+func describeNode(n *yaml.Node) string {
 	switch n.Kind {
 	case yaml.MappingNode:
 		return "a mapping"

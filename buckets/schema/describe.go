@@ -83,9 +83,9 @@ func describeType(v reflect.Value) (word string, out shape) {
 	case reflect.Slice:
 		return "list", shape{"type": "array", "items": shape{"type": "string"}}
 	case reflect.Pointer:
-		return describeType(elem(v))
+		return describeType(newElem(v))
 	case reflect.Map:
-		_, of := describeType(elem(v))
+		_, of := describeType(newElem(v))
 		return "keys", shape{"type": "object", "additionalProperties": of}
 	}
 	return "text", shape{"type": "string"}
@@ -114,7 +114,7 @@ func Keys() string {
 	var b strings.Builder
 	table := func(title string, v any) {
 		fmt.Fprintf(&b, "%s\n\n| key | takes | default | means |\n|---|---|---|---|\n", title)
-		rows(&b, "", reflect.ValueOf(v).Elem())
+		writeRows(&b, "", reflect.ValueOf(v).Elem())
 		b.WriteString("\n")
 	}
 	table("`schema.yaml`, below `buckets: NAME:`", new(Bucket))
@@ -132,7 +132,7 @@ func BucketKeys() (keys []string) {
 	return keys
 }
 
-func rows(b *strings.Builder, prefix string, v reflect.Value) {
+func writeRows(b *strings.Builder, prefix string, v reflect.Value) {
 	for _, f := range fieldsOf(v) {
 		at := v.Field(f.index)
 		word, _ := describeType(at)
@@ -148,20 +148,20 @@ func rows(b *strings.Builder, prefix string, v reflect.Value) {
 		fmt.Fprintf(b, "| `%s` | %s | %s | %s |\n", key, word, initial, doc)
 		switch {
 		case at.Kind() == reflect.Map:
-			rows(b, key+".NAME.", elem(at))
+			writeRows(b, key+".NAME.", newElem(at))
 		case at.Kind() == reflect.Pointer:
-			rows(b, key+".", elem(at))
+			writeRows(b, key+".", newElem(at))
 		case at.Kind() == reflect.Struct:
-			rows(b, key+".", at)
+			writeRows(b, key+".", at)
 		}
 	}
 }
 
-// elem is a zero value of what v's map or pointer leads to.
-func elem(v reflect.Value) reflect.Value {
+// newElem is a zero value of what v's map or pointer leads to.
+func newElem(v reflect.Value) reflect.Value {
 	e := reflect.New(v.Type().Elem()).Elem()
 	if e.Kind() == reflect.Pointer {
-		return elem(e)
+		return newElem(e)
 	}
 	return e
 }

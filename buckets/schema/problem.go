@@ -39,7 +39,7 @@ type source struct {
 	problems Problems
 }
 
-func (s *source) problem(n *yaml.Node, format string, args ...any) {
+func (s *source) addProblem(n *yaml.Node, format string, args ...any) {
 	s.problems = append(s.problems, Problem{s.file, max(n.Line, 1), max(n.Column, 1), fmt.Sprintf(format, args...)})
 }
 
@@ -57,9 +57,9 @@ func (s *source) err() error {
 	return s.problems
 }
 
-// nearest suggests which of the words was meant: "; did you mean …?", or what
+// suggest suggests which of the words was meant: "; did you mean …?", or what
 // there is to choose from.
-func nearest(word string, words []string) string {
+func suggest(word string, words []string) string {
 	best, distance := "", 1+max(2, len(word)/3)
 	for _, w := range words {
 		if len(word) > 3 && hasParts(w, strings.Split(word, "_")) {

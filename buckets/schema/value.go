@@ -18,10 +18,10 @@ import (
 // A Size is a number of bytes: 1048576, 10MB (of 1000) or 10MiB (of 1024).
 type Size int64
 
-func (s *Size) parse(n *yaml.Node) error {
+func (s *Size) parseNode(n *yaml.Node) error {
 	v, err := humanize.ParseBytes(n.Value)
 	if n.Kind != yaml.ScalarNode || err != nil || v > math.MaxInt64 || v == 0 {
-		return fmt.Errorf("%s is not a size; write 1048576, 10MB or 10MiB, or leave the key out for no limit", describe(n))
+		return fmt.Errorf("%s is not a size; write 1048576, 10MB or 10MiB, or leave the key out for no limit", describeNode(n))
 	}
 	*s = Size(v)
 	return nil
@@ -30,10 +30,10 @@ func (s *Size) parse(n *yaml.Node) error {
 // A Duration is a time span: 90s, 15m, 24h, 30d, 2w; 0 or off is none.
 type Duration time.Duration
 
-func (d *Duration) parse(n *yaml.Node) error {
+func (d *Duration) parseNode(n *yaml.Node) error {
 	v, err := parseDuration(n.Value)
 	if n.Kind != yaml.ScalarNode || err != nil {
-		return fmt.Errorf("%s is not a duration; write 90s, 15m, 24h or 30d", describe(n))
+		return fmt.Errorf("%s is not a duration; write 90s, 15m, 24h or 30d", describeNode(n))
 	}
 	*d = Duration(v)
 	return nil
@@ -62,7 +62,7 @@ func parseDuration(text string) (time.Duration, error) {
 // Words are one or several, as a text or a list.
 type Words []string
 
-func (w *Words) parse(n *yaml.Node) error {
+func (w *Words) parseNode(n *yaml.Node) error {
 	if n.Kind == yaml.ScalarNode && n.Value != "" {
 		*w = Words{n.Value}
 		return nil
@@ -71,19 +71,19 @@ func (w *Words) parse(n *yaml.Node) error {
 	if n.Kind == yaml.SequenceNode {
 		for _, e := range n.Content {
 			if e.Kind != yaml.ScalarNode || e.Value == "" {
-				return fmt.Errorf("%s is not a text", describe(e))
+				return fmt.Errorf("%s is not a text", describeNode(e))
 			}
 			*w = append(*w, e.Value)
 		}
 		return nil
 	}
-	return fmt.Errorf("%s is neither a text nor a list of texts", describe(n))
+	return fmt.Errorf("%s is neither a text nor a list of texts", describeNode(n))
 }
 
 // oneOf takes a word out of a few.
 func oneOf(n *yaml.Node, words ...string) (string, error) {
 	if n.Kind != yaml.ScalarNode || !slices.Contains(words, n.Value) {
-		return "", fmt.Errorf("%s is not possible here%s", describe(n), nearest(n.Value, words))
+		return "", fmt.Errorf("%s is not possible here%s", describeNode(n), suggest(n.Value, words))
 	}
 	return n.Value, nil
 }
@@ -99,7 +99,7 @@ const (
 	TypeDeclared TypeCheck = "declared"
 )
 
-func (t *TypeCheck) parse(n *yaml.Node) error {
+func (t *TypeCheck) parseNode(n *yaml.Node) error {
 	word, err := oneOf(n, "strict", "sniff", "declared")
 	*t = TypeCheck(word)
 	return err
@@ -108,7 +108,7 @@ func (t *TypeCheck) parse(n *yaml.Node) error {
 // Acknowledge says where a change is durable when it is answered.
 type Acknowledge string
 
-func (a *Acknowledge) parse(n *yaml.Node) error {
+func (a *Acknowledge) parseNode(n *yaml.Node) error {
 	word, err := oneOf(n, "remote", "journal")
 	*a = Acknowledge(word)
 	return err
@@ -123,7 +123,7 @@ const (
 	DedupGlobal    Dedup = "global"
 )
 
-func (d *Dedup) parse(n *yaml.Node) error {
+func (d *Dedup) parseNode(n *yaml.Node) error {
 	word, err := oneOf(n, "principal", "bucket", "global")
 	*d = Dedup(word)
 	return err
@@ -136,7 +136,7 @@ type Compression struct {
 	Level int    `key:"level" doc:"1 (fast) to 9 (small); 0 is the usual one" default:"0"`
 }
 
-func (c *Compression) parse(n *yaml.Node) error {
+func (c *Compression) parseNode(n *yaml.Node) error {
 	word, err := oneOf(n, "none", "gzip", "zstd", "true", "false")
 	switch word {
 	case "":
@@ -153,7 +153,7 @@ func (c *Compression) parse(n *yaml.Node) error {
 // Chunking is how content is cut: a profile's name, or {profile: NAME}.
 type Chunking string
 
-func (c *Chunking) parse(n *yaml.Node) error {
+func (c *Chunking) parseNode(n *yaml.Node) error {
 	if n.Kind == yaml.MappingNode {
 		if len(n.Content) != 2 || n.Content[0].Value != "profile" {
 			return errors.New("chunking takes one key: {profile: balanced}")
@@ -165,7 +165,7 @@ func (c *Chunking) parse(n *yaml.Node) error {
 		name = "balanced"
 	}
 	if _, err := chunker.Profile(name); err != nil || n.Kind != yaml.ScalarNode {
-		return fmt.Errorf("%s is not a chunking profile%s", describe(n), nearest(n.Value, chunker.Profiles()))
+		return fmt.Errorf("%s is not a chunking profile%s", describeNode(n), suggest(n.Value, chunker.Profiles()))
 	}
 	*c = Chunking(name)
 	return nil
@@ -178,7 +178,7 @@ type Versioning struct {
 	KeepFor Duration `key:"keep_for" doc:"how long a version is kept after the next one came; 0 is for ever" default:"0"`
 }
 
-func (v *Versioning) parse(n *yaml.Node) error {
+func (v *Versioning) parseNode(n *yaml.Node) error {
 	word, err := oneOf(n, "true", "false")
 	v.Enabled = word == "true"
 	return err
@@ -188,7 +188,7 @@ func (v *Versioning) parse(n *yaml.Node) error {
 // yet: it may be empty, or say enabled: false.
 type Reserved struct{}
 
-func (Reserved) parse(n *yaml.Node) error {
+func (Reserved) parseNode(n *yaml.Node) error {
 	if isNull(n) || n.Kind == yaml.MappingNode && len(n.Content) == 0 {
 		return nil
 	}

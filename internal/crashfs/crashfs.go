@@ -40,9 +40,9 @@ type FS struct {
 }
 
 // New returns an empty file system.
-func New() *FS { return wrap(vfs.NewCrashableMem()) }
+func New() *FS { return wrapMem(vfs.NewCrashableMem()) }
 
-func wrap(mem *vfs.MemFS) *FS { return &FS{mem: mem, crashAt: -1} }
+func wrapMem(mem *vfs.MemFS) *FS { return &FS{mem: mem, crashAt: -1} }
 
 // CrashAt makes the file system crash when k mutating operations have been
 // done and the next one begins. What was synced by then survives; of the rest,
@@ -60,14 +60,14 @@ func (f *FS) Crash(percent int, seed uint64) *FS {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.percent, f.seed = percent, seed
-	f.crash()
+	f.takeClone()
 	return f.clone
 }
 
-// crash takes the clone. The caller holds f.mu.
-func (f *FS) crash() {
+// takeClone takes the clone. The caller holds f.mu.
+func (f *FS) takeClone() {
 	if f.clone == nil {
-		f.clone = wrap(f.mem.CrashClone(vfs.CrashCloneCfg{
+		f.clone = wrapMem(f.mem.CrashClone(vfs.CrashCloneCfg{
 			UnsyncedDataPercent: f.percent,
 			RNG:                 rand.New(rand.NewPCG(f.seed, 0)),
 		}))
@@ -97,12 +97,12 @@ func (f *FS) Clone() *FS {
 	return f.clone
 }
 
-// begin counts a mutating operation; it lasts until the returned function is
+// beginWrite counts a mutating operation; it lasts until the returned function is
 // called.
-func (f *FS) begin() (end func()) {
+func (f *FS) beginWrite() (end func()) {
 	f.mu.Lock()
 	if f.writes == f.crashAt {
-		f.crash()
+		f.takeClone()
 	}
 	f.writes++
 	return f.mu.Unlock

@@ -51,27 +51,27 @@ type disk struct {
 
 var sealedMark = []byte{1}
 
-func (d *disk) path(name string) string { return path.Join(d.root, name) }
+func (d *disk) fullPath(name string) string { return path.Join(d.root, name) }
 
 func (d *disk) Create(name string) (diskbackend.File, error) {
-	if _, err := d.fs.Stat(d.path(name)); err == nil {
+	if _, err := d.fs.Stat(d.fullPath(name)); err == nil {
 		return nil, &fs.PathError{Op: "create", Path: name, Err: fs.ErrExist}
 	}
-	f, err := d.fs.Create(d.path(name), vfs.WriteCategoryUnspecified)
+	f, err := d.fs.Create(d.fullPath(name), vfs.WriteCategoryUnspecified)
 	if err != nil {
 		return nil, err
 	}
 	w := &diskFile{f: f}
-	_, err = w.write([]byte{0})
+	_, err = w.writeRaw([]byte{0})
 	return w, err
 }
 
 func (d *disk) Append(name string) (diskbackend.File, int64, error) {
-	info, err := d.regular("append", name)
+	info, err := d.statRegular("append", name)
 	if err != nil {
 		return nil, 0, err
 	}
-	f, err := d.fs.OpenReadWrite(d.path(name), vfs.WriteCategoryUnspecified)
+	f, err := d.fs.OpenReadWrite(d.fullPath(name), vfs.WriteCategoryUnspecified)
 	if err != nil {
 		return nil, 0, err
 	}
@@ -79,12 +79,12 @@ func (d *disk) Append(name string) (diskbackend.File, int64, error) {
 	end, err := io.Copy(io.Discard, struct{ io.Reader }{f})
 	w := &diskFile{f: f}
 	if err == nil && end == 0 { // the crash left a name only
-		_, err = w.write([]byte{0})
+		_, err = w.writeRaw([]byte{0})
 	}
 	return w, info.Size(), err
 }
 
-func (d *disk) regular(op, name string) (fs.FileInfo, error) {
+func (d *disk) statRegular(op, name string) (fs.FileInfo, error) {
 	info, err := d.Stat(name)
 	if err == nil && info.IsDir() {
 		err = &fs.PathError{Op: op, Path: name, Err: fs.ErrNotExist}
@@ -93,22 +93,22 @@ func (d *disk) regular(op, name string) (fs.FileInfo, error) {
 }
 
 func (d *disk) Open(name string) (diskbackend.ReadFile, error) {
-	if _, err := d.regular("open", name); err != nil {
+	if _, err := d.statRegular("open", name); err != nil {
 		return nil, err
 	}
-	f, err := d.fs.Open(d.path(name))
+	f, err := d.fs.Open(d.fullPath(name))
 	if err != nil {
 		return nil, err
 	}
 	return diskReader{f}, nil
 }
 
-func (d *disk) Rename(from, to string) error { return d.fs.Rename(d.path(from), d.path(to)) }
-func (d *disk) Remove(name string) error     { return d.fs.Remove(d.path(name)) }
-func (d *disk) MkdirAll(dir string) error    { return d.fs.MkdirAll(d.path(dir), 0o700) }
+func (d *disk) Rename(from, to string) error { return d.fs.Rename(d.fullPath(from), d.fullPath(to)) }
+func (d *disk) Remove(name string) error     { return d.fs.Remove(d.fullPath(name)) }
+func (d *disk) MkdirAll(dir string) error    { return d.fs.MkdirAll(d.fullPath(dir), 0o700) }
 
 func (d *disk) ReadDir(dir string) ([]string, error) {
-	names, err := d.fs.List(d.path(dir))
+	names, err := d.fs.List(d.fullPath(dir))
 	if err != nil && d.underFile(dir) {
 		err = &fs.PathError{Op: "readdir", Path: dir, Err: fs.ErrNotExist}
 	}
@@ -119,7 +119,7 @@ func (d *disk) ReadDir(dir string) ([]string, error) {
 // has no error of its own for that.
 func (d *disk) underFile(name string) bool {
 	for ; name != "."; name = path.Dir(name) {
-		if info, err := d.fs.Stat(d.path(name)); err == nil {
+		if info, err := d.fs.Stat(d.fullPath(name)); err == nil {
 			return !info.IsDir()
 		}
 	}
@@ -127,14 +127,14 @@ func (d *disk) underFile(name string) bool {
 }
 
 func (d *disk) Stat(name string) (fs.FileInfo, error) {
-	info, err := d.fs.Stat(d.path(name))
+	info, err := d.fs.Stat(d.fullPath(name))
 	if err != nil && d.underFile(name) {
 		err = &fs.PathError{Op: "stat", Path: name, Err: fs.ErrNotExist}
 	}
 	if err != nil || info.IsDir() {
 		return info, err
 	}
-	f, err := d.fs.Open(d.path(name))
+	f, err := d.fs.Open(d.fullPath(name))
 	if err != nil {
 		return nil, err
 	}
@@ -147,7 +147,7 @@ func (d *disk) Stat(name string) (fs.FileInfo, error) {
 }
 
 func (d *disk) SyncDir(dir string) error {
-	f, err := d.fs.OpenDir(d.path(dir))
+	f, err := d.fs.OpenDir(d.fullPath(dir))
 	if err != nil {
 		return err
 	}
@@ -181,28 +181,28 @@ type diskFile struct {
 func (w *diskFile) Write(p []byte) (int, error) {
 	// Under the race detector Pebble's files scribble over what they were
 	// given, to find callers who use it again.
-	return w.write(bytes.Clone(p))
+	return w.writeRaw(bytes.Clone(p))
 }
 
-func (w *diskFile) write(p []byte) (n int, err error) {
-	err = w.use(func() error {
+func (w *diskFile) writeRaw(p []byte) (n int, err error) {
+	err = w.whileOpen(func() error {
 		n, err = w.f.Write(p)
 		return err
 	})
 	return n, err
 }
 
-func (w *diskFile) Sync() error { return w.use(w.f.Sync) }
+func (w *diskFile) Sync() error { return w.whileOpen(w.f.Sync) }
 
 func (w *diskFile) Seal() error {
-	return w.use(func() error {
+	return w.whileOpen(func() error {
 		_, err := w.f.WriteAt(bytes.Clone(sealedMark), 0)
 		return err
 	})
 }
 
-// use keeps Pebble's file from panicking when it is used after Close.
-func (w *diskFile) use(fn func() error) error {
+// whileOpen keeps Pebble's file from panicking when it is used after Close.
+func (w *diskFile) whileOpen(fn func() error) error {
 	w.mu.RLock()
 	defer w.mu.RUnlock()
 	if w.closed {

@@ -21,7 +21,7 @@ type countingFS struct {
 // not be counted.
 func (c *countingFS) Unwrap() vfs.FS { return nil }
 
-func (c *countingFS) file(name string) func(vfs.File, error) (vfs.File, error) {
+func (c *countingFS) wrapFile(name string) func(vfs.File, error) (vfs.File, error) {
 	return func(f vfs.File, err error) (vfs.File, error) {
 		if err != nil {
 			return nil, err
@@ -31,54 +31,54 @@ func (c *countingFS) file(name string) func(vfs.File, error) (vfs.File, error) {
 }
 
 func (c *countingFS) Create(name string, cat vfs.DiskWriteCategory) (vfs.File, error) {
-	defer c.f.begin()()
-	return c.file(name)(c.FS.Create(name, cat))
+	defer c.f.beginWrite()()
+	return c.wrapFile(name)(c.FS.Create(name, cat))
 }
 
 func (c *countingFS) OpenReadWrite(name string, cat vfs.DiskWriteCategory, opts ...vfs.OpenOption) (vfs.File, error) {
-	defer c.f.begin()()
-	return c.file(name)(c.FS.OpenReadWrite(name, cat, opts...))
+	defer c.f.beginWrite()()
+	return c.wrapFile(name)(c.FS.OpenReadWrite(name, cat, opts...))
 }
 
 func (c *countingFS) ReuseForWrite(from, to string, cat vfs.DiskWriteCategory) (vfs.File, error) {
-	defer c.f.begin()()
-	return c.file(to)(c.FS.ReuseForWrite(from, to, cat))
+	defer c.f.beginWrite()()
+	return c.wrapFile(to)(c.FS.ReuseForWrite(from, to, cat))
 }
 
 // OpenDir implements vfs.FS. Directories are opened to be synced.
-func (c *countingFS) OpenDir(name string) (vfs.File, error) { return c.file(name)(c.FS.OpenDir(name)) }
+func (c *countingFS) OpenDir(name string) (vfs.File, error) { return c.wrapFile(name)(c.FS.OpenDir(name)) }
 
 func (c *countingFS) Open(name string, opts ...vfs.OpenOption) (vfs.File, error) {
-	return c.file(name)(c.FS.Open(name, opts...))
+	return c.wrapFile(name)(c.FS.Open(name, opts...))
 }
 
 func (c *countingFS) Link(from, to string) error {
-	defer c.f.begin()()
+	defer c.f.beginWrite()()
 	return c.FS.Link(from, to)
 }
 
 func (c *countingFS) Rename(from, to string) error {
-	defer c.f.begin()()
+	defer c.f.beginWrite()()
 	return c.FS.Rename(from, to)
 }
 
 func (c *countingFS) Remove(name string) error {
-	defer c.f.begin()()
+	defer c.f.beginWrite()()
 	return c.FS.Remove(name)
 }
 
 func (c *countingFS) RemoveAll(name string) error {
-	defer c.f.begin()()
+	defer c.f.beginWrite()()
 	return c.FS.RemoveAll(name)
 }
 
 func (c *countingFS) MkdirAll(dir string, perm os.FileMode) error {
-	defer c.f.begin()()
+	defer c.f.beginWrite()()
 	return c.FS.MkdirAll(dir, perm)
 }
 
 func (c *countingFS) Lock(name string) (io.Closer, error) {
-	defer c.f.begin()()
+	defer c.f.beginWrite()()
 	return c.FS.Lock(name)
 }
 
@@ -89,12 +89,12 @@ type countingFile struct {
 }
 
 func (c *countingFile) Write(p []byte) (int, error) {
-	defer c.f.begin()()
-	c.wrote(p)
+	defer c.f.beginWrite()()
+	c.countWritten(p)
 	return c.File.Write(p)
 }
 
-func (c *countingFile) wrote(p []byte) {
+func (c *countingFile) countWritten(p []byte) {
 	if !c.table {
 		c.f.written.Add(int64(len(p)))
 	}
@@ -113,17 +113,17 @@ func (c *countingFile) ReadAt(p []byte, off int64) (int, error) {
 }
 
 func (c *countingFile) WriteAt(p []byte, off int64) (int, error) {
-	defer c.f.begin()()
-	c.wrote(p)
+	defer c.f.beginWrite()()
+	c.countWritten(p)
 	return c.File.WriteAt(p, off)
 }
 
 func (c *countingFile) Sync() error {
-	defer c.f.begin()()
+	defer c.f.beginWrite()()
 	return c.File.Sync()
 }
 
 func (c *countingFile) SyncData() error {
-	defer c.f.begin()()
+	defer c.f.beginWrite()()
 	return c.File.SyncData()
 }

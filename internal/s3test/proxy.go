@@ -108,7 +108,7 @@ func Sometimes(seed uint64, share float64, faults ...Fault) func(*http.Request) 
 	}
 }
 
-func (p *Proxy) fault(r *http.Request) Fault {
+func (p *Proxy) chooseFault(r *http.Request) Fault {
 	p.mu.Lock()
 	choose, delay := p.choose, p.delay
 	p.mu.Unlock()
@@ -134,20 +134,20 @@ type exchange struct {
 }
 
 func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	fault := p.fault(r)
+	fault := p.chooseFault(r)
 	switch fault {
 	case Status500:
-		refuse(w, r, 500, "InternalError")
+		refuseRequest(w, r, 500, "InternalError")
 		return
 	case SlowDown:
-		refuse(w, r, 503, "SlowDown")
+		refuseRequest(w, r, 503, "SlowDown")
 		return
 	case Expired:
-		refuse(w, r, 403, "ExpiredToken")
+		refuseRequest(w, r, 403, "ExpiredToken")
 		return
 	case ResetRequest:
 		io.CopyN(io.Discard, r.Body, r.ContentLength/2)
-		cut(w)
+		cutConnection(w)
 		return
 	case OneByOne:
 		if q := r.URL.Query(); q.Has("list-type") {
@@ -157,7 +157,7 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	body, err := io.ReadAll(r.Body)
 	if err != nil {
-		cut(w)
+		cutConnection(w)
 		return
 	}
 	x := &exchange{r: r, body: body}
@@ -166,26 +166,26 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		p.stall(r)
 		return
 	case WrongRequest:
-		spoil(x.body)
+		spoilBytes(x.body)
 	case Late:
 		p.late.Go(func() {
 			time.Sleep(50 * time.Millisecond)
-			p.serve(x)
+			p.forwardRequest(x)
 		})
-		refuse(w, r, 500, "InternalError")
+		refuseRequest(w, r, 500, "InternalError")
 		return
 	case Duplicate:
-		p.serve(x)
+		p.forwardRequest(x)
 	}
-	if err := p.serve(x); err != nil {
-		cut(w)
+	if err := p.forwardRequest(x); err != nil {
+		cutConnection(w)
 		return
 	}
-	p.reply(w, x, fault)
+	p.sendReply(w, x, fault)
 }
 
-// serve passes the request on and reads its answer.
-func (p *Proxy) serve(x *exchange) error {
+// forwardRequest passes the request on and reads its answer.
+func (p *Proxy) forwardRequest(x *exchange) error {
 	out, err := http.NewRequest(x.r.Method, p.target.String(), bytes.NewReader(x.body))
 	if err != nil {
 		return err
@@ -205,17 +205,17 @@ func (p *Proxy) serve(x *exchange) error {
 	return nil
 }
 
-func (p *Proxy) reply(w http.ResponseWriter, x *exchange, fault Fault) {
+func (p *Proxy) sendReply(w http.ResponseWriter, x *exchange, fault Fault) {
 	n := len(x.out)
 	switch fault {
 	case LostAnswer:
-		cut(w)
+		cutConnection(w)
 		return
 	case FailedAnswer:
-		refuse(w, x.r, 500, "InternalError")
+		refuseRequest(w, x.r, 500, "InternalError")
 		return
 	case WrongBytes:
-		spoil(x.out)
+		spoilBytes(x.out)
 	case ShortAnswer:
 		n /= 2
 	case LongAnswer:
@@ -236,7 +236,7 @@ func (p *Proxy) reply(w http.ResponseWriter, x *exchange, fault Fault) {
 	switch fault {
 	case ResetAnswer, LongAnswer:
 		http.NewResponseController(w).Flush()
-		cut(w)
+		cutConnection(w)
 	case StalledAnswer:
 		http.NewResponseController(w).Flush()
 		p.stall(x.r)
@@ -251,14 +251,14 @@ func (p *Proxy) stall(r *http.Request) {
 	}
 }
 
-func spoil(p []byte) {
+func spoilBytes(p []byte) {
 	for i := len(p) / 2; i < len(p); i += 100_000 {
 		p[i] ^= 0x55
 	}
 }
 
-// cut ends the connection, whatever was promised.
-func cut(w http.ResponseWriter) {
+// cutConnection ends the connection, whatever was promised.
+func cutConnection(w http.ResponseWriter) {
 	if c, _, err := http.NewResponseController(w).Hijack(); err == nil {
 		c.Close()
 		return
@@ -266,7 +266,7 @@ func cut(w http.ResponseWriter) {
 	panic(http.ErrAbortHandler)
 }
 
-func refuse(w http.ResponseWriter, r *http.Request, status int, code string) {
+func refuseRequest(w http.ResponseWriter, r *http.Request, status int, code string) {
 	io.Copy(io.Discard, r.Body)
 	w.Header().Set("Content-Type", "application/xml")
 	w.WriteHeader(status)

@@ -44,11 +44,11 @@ func Each(t *testing.T, test func(t *testing.T, s *Server)) {
 	t.Run("fake", func(t *testing.T) { test(t, Fake(t)) })
 	t.Run("versitygw", func(t *testing.T) { test(t, Versity(t)) })
 	if os.Getenv("CAIRN_S3_ENDPOINT") != "" {
-		t.Run("environment", func(t *testing.T) { test(t, environment()) })
+		t.Run("environment", func(t *testing.T) { test(t, fromEnvironment()) })
 	}
 }
 
-func environment() *Server {
+func fromEnvironment() *Server {
 	return &Server{Name: "environment", external: true,
 		Endpoint: os.Getenv("CAIRN_S3_ENDPOINT"), Bucket: cmp.Or(os.Getenv("CAIRN_S3_BUCKET"), bucket), Region: os.Getenv("CAIRN_S3_REGION"),
 		AccessKey: os.Getenv("CAIRN_S3_ACCESS_KEY_ID"), SecretKey: os.Getenv("CAIRN_S3_SECRET_ACCESS_KEY"),
@@ -125,7 +125,7 @@ func (s *Server) Options(t testing.TB) *s3backend.Options {
 		PathStyle: s.PathStyle, AccessKeyID: s.AccessKey, SecretAccessKey: s.SecretKey,
 		Attempts: 6, RetryFor: 20 * time.Second, Stall: 10 * time.Second}
 	if s.external {
-		t.Cleanup(func() { s.clean(t, o) })
+		t.Cleanup(func() { s.cleanUp(t, o) })
 	}
 	return o
 }
@@ -146,7 +146,7 @@ func Open(t testing.TB, o *s3backend.Options) *s3backend.Backend {
 	return b
 }
 
-func (s *Server) clean(t testing.TB, o *s3backend.Options) {
+func (s *Server) cleanUp(t testing.TB, o *s3backend.Options) {
 	ctx := context.Background()
 	b := Open(t, o)
 	var errs []error
