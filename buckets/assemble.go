@@ -14,6 +14,7 @@ import (
 
 	"github.com/gabriel-vasile/mimetype"
 
+	"github.com/cairn-store/cairn/buckets/names"
 	"github.com/cairn-store/cairn/cas"
 	"github.com/cairn-store/cairn/chunker"
 	"github.com/cairn-store/cairn/manifest"
@@ -141,7 +142,7 @@ func (u *upload) beginAgain(ctx context.Context) error {
 		}
 		return u.begin(ctx, f)
 	}
-	old, err := u.b.s.meta.FileByPath(ctx, u.b.b.name, join(u.folder, u.name))
+	old, err := u.b.s.meta.FileByPath(ctx, u.b.b.name, names.Join(u.folder, u.name))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}

@@ -10,6 +10,7 @@ import (
 	"iter"
 	"strings"
 
+	"github.com/cairn-store/cairn/buckets/names"
 	"github.com/cairn-store/cairn/cas"
 	"github.com/cairn-store/cairn/manifest"
 )
@@ -288,14 +289,14 @@ func (b *Bucket) listRange(opts *ListOptions) (*manifest.Range, *string, error) 
 	if opts.After != "" {
 		after, err := base64.RawURLEncoding.DecodeString(opts.After)
 		if err != nil || len(after) == 0 {
-			return nil, nil, fmt.Errorf("cursor %q: %w", clip(opts.After), ErrCursor)
+			return nil, nil, fmt.Errorf("cursor %q: %w", names.Clip(opts.After), ErrCursor)
 		}
 		r.After = string(after)
 	}
 	if opts.Folder == nil {
 		return r, nil, nil
 	}
-	folder, err := cleanFolder(*opts.Folder)
+	folder, err := names.CleanFolder(*opts.Folder)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"time"
 
+	"github.com/cairn-store/cairn/buckets/names"
 	"github.com/cairn-store/cairn/buckets/rules"
 	"github.com/cairn-store/cairn/manifest"
 )
@@ -84,12 +85,12 @@ func (b *Bucket) row(ctx context.Context, req *Request, id, ifMatch string, opts
 func (p *Patch) brings(f *File) *rules.Upload {
 	up := &rules.Upload{Name: f.Name, Folder: f.Folder, Size: f.Size, MIMEType: f.MIMEType}
 	if p.Name != nil {
-		up.Name, _ = cleanName(*p.Name)
+		up.Name, _ = names.Clean(*p.Name)
 	}
 	if p.Folder != nil {
-		up.Folder, _ = cleanFolder(*p.Folder)
+		up.Folder, _ = names.CleanFolder(*p.Folder)
 	}
-	up.Path = join(up.Folder, up.Name)
+	up.Path = names.Join(up.Folder, up.Name)
 	return up
 }
 
@@ -104,7 +105,7 @@ func conflict(err error) error {
 func (b *Bucket) Update(ctx context.Context, id string, p *Patch) (*File, error) {
 	return b.edit(ctx, &Request{Op: OpUpdate, Access: p.Access != nil, patch: p}, id, p.IfMatch, nil, func(tx manifest.Tx, f *manifest.File, m *manifest.Manifest) (err error) {
 		if p.Name != nil {
-			if f.Name, err = cleanName(*p.Name); err != nil {
+			if f.Name, err = names.Clean(*p.Name); err != nil {
 				return err
 			}
 			if err := b.b.Limits.checkRow(f.Name, m); err != nil {
@@ -112,7 +113,7 @@ func (b *Bucket) Update(ctx context.Context, id string, p *Patch) (*File, error)
 			}
 		}
 		if p.Folder != nil {
-			if f.Folder, err = cleanFolder(*p.Folder); err != nil {
+			if f.Folder, err = names.CleanFolder(*p.Folder); err != nil {
 				return err
 			}
 		}

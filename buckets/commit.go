@@ -10,6 +10,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/cairn-store/cairn/buckets/names"
 	"github.com/cairn-store/cairn/cas"
 	"github.com/cairn-store/cairn/manifest"
 )
@@ -144,7 +145,7 @@ func (u *upload) current(ctx context.Context, tx manifest.Tx) (*manifest.File, e
 		}
 		return f, err
 	}
-	f, err := tx.FileByPath(ctx, u.b.b.name, join(u.folder, u.name))
+	f, err := tx.FileByPath(ctx, u.b.b.name, names.Join(u.folder, u.name))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 
 	"github.com/cairn-store/cairn/backend"
+	"github.com/cairn-store/cairn/buckets/names"
 	"github.com/cairn-store/cairn/manifest"
 )
 
@@ -17,7 +18,7 @@ var (
 	ErrNoVersion      = concept("no such version", fs.ErrNotExist)
 	ErrExist          = concept("name is taken", fs.ErrExist)
 	ErrPrecondition   = errors.New("precondition failed")
-	ErrName           = errors.New("name is not allowed")
+	ErrName           = names.ErrName
 	ErrSize           = errors.New("content is not of the declared size")
 	ErrMetadata       = errors.New("metadata is not allowed")
 	ErrDigestName     = errors.New("unknown digest")

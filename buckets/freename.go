@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"math/rand/v2"
 
+	"github.com/cairn-store/cairn/buckets/names"
 	"github.com/cairn-store/cairn/manifest"
 )
 
@@ -36,7 +37,7 @@ type pathFinder interface {
 // folder has. It is ErrExist if none is found in maxFreeLookups look-ups.
 func freeName(ctx context.Context, rows pathFinder, bucket, folder, name string) (string, error) {
 	taken := func(name string) (bool, error) {
-		_, err := rows.FileByPath(ctx, bucket, join(folder, name))
+		_, err := rows.FileByPath(ctx, bucket, names.Join(folder, name))
 		if errors.Is(err, fs.ErrNotExist) {
 			return false, nil
 		}
@@ -47,7 +48,7 @@ func freeName(ctx context.Context, rows pathFinder, bucket, folder, name string)
 	}
 	low, free := 1, 0 // low is taken
 	for n := 2; n <= 1<<freeDoublings; n *= 2 {
-		t, err := taken(numbered(name, n))
+		t, err := taken(names.Numbered(name, n))
 		if err != nil {
 			return "", err
 		}
@@ -62,7 +63,7 @@ func freeName(ctx context.Context, rows pathFinder, bucket, folder, name string)
 	}
 	for low+1 < free { // low is taken, free is free
 		mid := (low + free) / 2
-		t, err := taken(numbered(name, mid))
+		t, err := taken(names.Numbered(name, mid))
 		if err != nil {
 			return "", err
 		}
@@ -72,17 +73,17 @@ func freeName(ctx context.Context, rows pathFinder, bucket, folder, name string)
 			free = mid
 		}
 	}
-	return numbered(name, free), nil
+	return names.Numbered(name, free), nil
 }
 
 // freeRandomName is for a name whose numbers that are powers of two are all
 // taken. Who took them cannot foresee a random one.
 func freeRandomName(name string, taken func(string) (bool, error)) (string, error) {
 	for range freeRandoms {
-		try := numbered(name, 1<<freeDoublings+1+rand.IntN(maxFreeNumber))
+		try := names.Numbered(name, 1<<freeDoublings+1+rand.IntN(maxFreeNumber))
 		if t, err := taken(try); !t || err != nil {
 			return try, err
 		}
 	}
-	return "", fmt.Errorf("no free number was found for %q: %w", clip(name), ErrExist)
+	return "", fmt.Errorf("no free number was found for %q: %w", names.Clip(name), ErrExist)
 }

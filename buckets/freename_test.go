@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/cairn-store/cairn/buckets/names"
 	"github.com/cairn-store/cairn/manifest"
 )
 
@@ -30,7 +31,7 @@ func (f *folderOf) FileByPath(_ context.Context, _, path string) (*manifest.File
 }
 
 func TestFreeNameIsBounded(t *testing.T) {
-	names := func(names ...string) func(string) bool {
+	of := func(names ...string) func(string) bool {
 		set := make(map[string]bool)
 		for _, n := range names {
 			set[n] = true
@@ -40,22 +41,22 @@ func TestFreeNameIsBounded(t *testing.T) {
 	upTo := func(name string, most int) func(string) bool {
 		set := make(map[string]bool, most)
 		for n := 2; n <= most; n++ {
-			set[numbered(name, n)] = true
+			set[names.Numbered(name, n)] = true
 		}
 		return func(n string) bool { return n == name || set[n] }
 	}
 	powers := func(name string) func(string) bool {
 		set := map[string]bool{name: true}
 		for k := 1; k < 63; k++ {
-			set[numbered(name, 1<<k)] = true
+			set[names.Numbered(name, 1<<k)] = true
 		}
 		return func(n string) bool { return set[n] }
 	}
 	all := func(string) bool { return true }
 	failed := errors.New("disk failed")
-	long := strings.Repeat("n", maxName-4) + ".pdf"
-	longExt := "n." + strings.Repeat("e", maxName-2)
-	wide := strings.Repeat("語", maxName/3)
+	long := strings.Repeat("n", names.MaxName-4) + ".pdf"
+	longExt := "n." + strings.Repeat("e", names.MaxName-2)
+	wide := strings.Repeat("語", names.MaxName/3)
 	tests := []struct {
 		about  string
 		name   string
@@ -63,16 +64,16 @@ func TestFreeNameIsBounded(t *testing.T) {
 		want   string // "" is any name that is free
 		err    error
 	}{
-		{"free", "x.pdf", folderOf{taken: names()}, "x.pdf", nil},
-		{"one taken", "x.pdf", folderOf{taken: names("x.pdf")}, "x (2).pdf", nil},
+		{"free", "x.pdf", folderOf{taken: of()}, "x.pdf", nil},
+		{"one taken", "x.pdf", folderOf{taken: of("x.pdf")}, "x (2).pdf", nil},
 		{"a run taken", "x.pdf", folderOf{taken: upTo("x.pdf", 1000)}, "x (1001).pdf", nil},
 		{"all powers of two taken", "x", folderOf{taken: powers("x")}, "", nil},
 		{"all powers of two taken, at the limit of length", long, folderOf{taken: powers(long)}, "", nil},
 		{"all numbers up to the bound taken", "x", folderOf{taken: upTo("x", 1<<freeDoublings)}, "", nil},
 		{"all taken", "x", folderOf{taken: all}, "", ErrExist},
-		{"at the limit of length", long, folderOf{taken: names(long)}, numbered(long, 2), nil},
-		{"extension at the limit of length", longExt, folderOf{taken: upTo(longExt, 100)}, numbered(longExt, 101), nil},
-		{"characters of three bytes at the limit of length", wide, folderOf{taken: upTo(wide, 10)}, numbered(wide, 11), nil},
+		{"at the limit of length", long, folderOf{taken: of(long)}, names.Numbered(long, 2), nil},
+		{"extension at the limit of length", longExt, folderOf{taken: upTo(longExt, 100)}, names.Numbered(longExt, 101), nil},
+		{"characters of three bytes at the limit of length", wide, folderOf{taken: upTo(wide, 10)}, names.Numbered(wide, 11), nil},
 		{"a look-up fails", "x", folderOf{taken: all, err: failed}, "", failed},
 	}
 	for _, tt := range tests {
@@ -90,7 +91,7 @@ func TestFreeNameIsBounded(t *testing.T) {
 			if tt.want != "" && got != tt.want {
 				t.Errorf("got %q, want %q", got, tt.want)
 			}
-			if clean, err := cleanName(got); err != nil || clean != got || tt.folder.taken(got) {
+			if clean, err := names.Clean(got); err != nil || clean != got || tt.folder.taken(got) {
 				t.Errorf("%q is taken or is no name: %v", got, err)
 			}
 		})
@@ -102,15 +103,15 @@ func TestFreeNameIsBounded(t *testing.T) {
 func TestNumberedNamesAreNames(t *testing.T) {
 	for _, ext := range []int{0, 1, 10, 240, 245, 250, 251, 252, 253, 254} {
 		for _, char := range []string{"n", "é", "語", "😀"} {
-			base := strings.Repeat(char, (maxName-ext)/len(char))
+			base := strings.Repeat(char, (names.MaxName-ext)/len(char))
 			name := base
 			if ext > 0 {
 				name = base[:len(base)-len(base)%len(char)] + "." + strings.Repeat("e", ext-1)
 			}
 			for _, n := range []int{2, 10, 1 << freeDoublings, 1<<freeDoublings + maxFreeNumber} {
-				got := numbered(name, n)
-				if _, err := cleanName(got); err != nil || !strings.Contains(got, fmt.Sprintf("(%d)", n)) {
-					t.Errorf("numbered(%.20q of %d bytes, %d) = %q: %v", name, len(name), n, got, err)
+				got := names.Numbered(name, n)
+				if _, err := names.Clean(got); err != nil || !strings.Contains(got, fmt.Sprintf("(%d)", n)) {
+					t.Errorf("names.Numbered(%.20q of %d bytes, %d) = %q: %v", name, len(name), n, got, err)
 				}
 			}
 		}

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/cairn-store/cairn/buckets/names"
 	"github.com/cairn-store/cairn/buckets/rules"
 	"github.com/cairn-store/cairn/manifest"
 )
@@ -194,29 +195,29 @@ func (g *Grant) check() error {
 			return concept("an upload has no disposition", fs.ErrInvalid)
 		}
 	default:
-		return fmt.Errorf("operation %q: use download, view or upload: %w", clip(string(g.Op)), fs.ErrInvalid)
+		return fmt.Errorf("operation %q: use download, view or upload: %w", names.Clip(string(g.Op)), fs.ErrInvalid)
 	}
 	if g.Disposition != "" && g.Disposition != "attachment" && g.Disposition != "inline" {
-		return fmt.Errorf("disposition %q: use attachment or inline: %w", clip(g.Disposition), fs.ErrInvalid)
+		return fmt.Errorf("disposition %q: use attachment or inline: %w", names.Clip(g.Disposition), fs.ErrInvalid)
 	}
 	if g.MaxSize < 0 || g.MaxUses < 0 {
 		return concept("max_size and max_uses are not negative", fs.ErrInvalid)
 	}
 	if g.IP != "" {
 		if _, err := network(g.IP); err != nil {
-			return fmt.Errorf("ip %q: use an address or a network such as 192.0.2.0/24: %w", clip(g.IP), fs.ErrInvalid)
+			return fmt.Errorf("ip %q: use an address or a network such as 192.0.2.0/24: %w", names.Clip(g.IP), fs.ErrInvalid)
 		}
 	}
-	if len(g.Types) > maxTags || len(g.Filename) > maxName {
-		return fmt.Errorf("at most %d types and %d bytes of file name: %w", maxTags, maxName, fs.ErrInvalid)
+	if len(g.Types) > maxTags || len(g.Filename) > names.MaxName {
+		return fmt.Errorf("at most %d types and %d bytes of file name: %w", maxTags, names.MaxName, fs.ErrInvalid)
 	}
 	var err error
 	if g.Name != "" {
-		if g.Name, err = cleanName(g.Name); err != nil {
+		if g.Name, err = names.Clean(g.Name); err != nil {
 			return err
 		}
 	}
-	g.Folder, err = cleanFolder(g.Folder)
+	g.Folder, err = names.CleanFolder(g.Folder)
 	return err
 }
 
@@ -258,7 +259,7 @@ func (b *Bucket) maySign(ctx context.Context, g *Grant) error {
 // mayUploadAll asks about the largest upload that the grant allows, of each
 // type that it allows.
 func (b *Bucket) mayUploadAll(ctx context.Context, g *Grant, f *File) error {
-	up := rules.Upload{Name: g.Name, Folder: g.Folder, Path: join(g.Folder, g.Name), Size: g.MaxSize, Protocol: "signed"}
+	up := rules.Upload{Name: g.Name, Folder: g.Folder, Path: names.Join(g.Folder, g.Name), Size: g.MaxSize, Protocol: "signed"}
 	if up.Size == 0 {
 		up.Size = math.MaxInt64
 		if l := b.b.Limits.MaxFileSize; l > 0 {

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/cairn-store/cairn/buckets/names"
 	"github.com/cairn-store/cairn/manifest"
 )
 
@@ -65,14 +66,14 @@ func (s *Store) checkScope(k *APIKey) error {
 	}
 	for _, b := range k.Buckets {
 		if b != "*" && s.lookup(b) == nil {
-			return fmt.Errorf("bucket %q: %w", clip(b), ErrNoBucket)
+			return fmt.Errorf("bucket %q: %w", names.Clip(b), ErrNoBucket)
 		}
 	}
 	for _, op := range k.Ops {
 		switch op {
 		case OpCreate, OpRead, OpUpdate, OpDelete, OpDownload, OpList:
 		default:
-			return fmt.Errorf("operation %q: use create, read, update, delete, download or list: %w", clip(string(op)), fs.ErrInvalid)
+			return fmt.Errorf("operation %q: use create, read, update, delete, download or list: %w", names.Clip(string(op)), fs.ErrInvalid)
 		}
 	}
 	return nil

@@ -12,6 +12,7 @@ import (
 
 	"github.com/gabriel-vasile/mimetype"
 
+	"github.com/cairn-store/cairn/buckets/names"
 	"github.com/cairn-store/cairn/manifest"
 )
 
@@ -60,7 +61,7 @@ func (l *Limits) checkName(name string) error {
 			return nil
 		}
 	}
-	return fmt.Errorf("name %q: want an extension of %s: %w", clip(name), strings.Join(l.Extensions, ", "), ErrType)
+	return fmt.Errorf("name %q: want an extension of %s: %w", names.Clip(name), strings.Join(l.Extensions, ", "), ErrType)
 }
 
 // checkType judges content of which found was found.
@@ -87,7 +88,7 @@ func (l *Limits) checkJudged(judged string) error {
 	if len(l.Types) == 0 || slices.ContainsFunc(l.Types, func(t string) bool { return Covers(t, judged) }) {
 		return nil
 	}
-	return fmt.Errorf("type %q: want one of %s: %w", clip(judged), strings.Join(l.Types, ", "), ErrType)
+	return fmt.Errorf("type %q: want one of %s: %w", names.Clip(judged), strings.Join(l.Types, ", "), ErrType)
 }
 
 // Covers reports whether a media type, or a range of them such as image/*,
@@ -105,14 +106,14 @@ func Covers(t, mediaType string) bool {
 // an office is a zip. application/octet-stream declares nothing.
 func agree(name, declared string, found *mimetype.MIME) error {
 	if declared != "" && declared != "application/octet-stream" && !kindOf(declared, found) {
-		return fmt.Errorf("declared as %q, found to be %q: %w", clip(declared), found, ErrTypeMismatch)
+		return fmt.Errorf("declared as %q, found to be %q: %w", names.Clip(declared), found, ErrTypeMismatch)
 	}
 	ext := strings.ToLower(path.Ext(name))
 	said, _, _ := strings.Cut(mime.TypeByExtension(ext), ";")
 	if ext == found.Extension() || said == "" || kindOf(said, found) {
 		return nil
 	}
-	return fmt.Errorf("name %q says %q, found to be %q: %w", clip(name), said, found, ErrTypeMismatch)
+	return fmt.Errorf("name %q says %q, found to be %q: %w", names.Clip(name), said, found, ErrTypeMismatch)
 }
 
 // kindOf reports whether said is the type found, one that it is a kind of, or

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/cairn-store/cairn/buckets/names"
 	"github.com/cairn-store/cairn/buckets/rules"
 )
 
@@ -205,7 +206,7 @@ func (b *Bucket) checkAccess(access map[string]string) error {
 	ops := []Op{OpRead, OpUpdate, OpDelete, OpDownload, OpList}
 	for _, op := range slices.Sorted(maps.Keys(access)) {
 		if !slices.Contains(ops, Op(op)) {
-			return fmt.Errorf("operation %q: use read, update, delete, download or list: %w", clip(op), ErrAccess)
+			return fmt.Errorf("operation %q: use read, update, delete, download or list: %w", names.Clip(op), ErrAccess)
 		}
 		if _, err := b.s.rules.compile(access[op]); err != nil {
 			return fmt.Errorf("rule for %s: %w: %w", op, ErrAccess, err)

@@ -17,6 +17,7 @@ import (
 
 	"github.com/gabriel-vasile/mimetype"
 
+	"github.com/cairn-store/cairn/buckets/names"
 	"github.com/cairn-store/cairn/buckets/rules"
 	"github.com/cairn-store/cairn/cas"
 	"github.com/cairn-store/cairn/chunker"
@@ -47,16 +48,16 @@ func (b *Bucket) newNamedUpload(ctx context.Context, name string, opts *PutOptio
 	if err != nil {
 		return nil, err
 	}
-	if u.name, err = cleanName(name); err != nil {
+	if u.name, err = names.Clean(name); err != nil {
 		return nil, err
 	}
-	if u.folder, err = cleanFolder(u.opts.Folder); err != nil {
+	if u.folder, err = names.CleanFolder(u.opts.Folder); err != nil {
 		return nil, err
 	}
 	if err := u.mayCreate(ctx); err != nil {
 		return nil, err
 	}
-	old, err := b.s.meta.FileByPath(ctx, b.b.name, join(u.folder, u.name))
+	old, err := b.s.meta.FileByPath(ctx, b.b.name, names.Join(u.folder, u.name))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
@@ -234,7 +235,7 @@ func (u *upload) fits(ctx context.Context, instead int64) error {
 // brings is the upload as rules see it: what is declared and what the name
 // says, until the content has told.
 func (u *upload) brings() *rules.Upload {
-	up := &rules.Upload{Name: u.name, Folder: u.folder, Path: join(u.folder, u.name), Size: u.opts.Size, MIMEType: u.mime}
+	up := &rules.Upload{Name: u.name, Folder: u.folder, Path: names.Join(u.folder, u.name), Size: u.opts.Size, MIMEType: u.mime}
 	if u.c != nil {
 		up.Size = u.c.Size
 	}
@@ -442,7 +443,7 @@ func checkTags(tags []string) error {
 	}
 	for _, t := range tags {
 		if t == "" || len(t) > maxTag {
-			return fmt.Errorf("tag %q: want 1 to %d bytes: %w", clip(t), maxTag, ErrMetadata)
+			return fmt.Errorf("tag %q: want 1 to %d bytes: %w", names.Clip(t), maxTag, ErrMetadata)
 		}
 	}
 	return nil

@@ -1,6 +1,8 @@
-package buckets
+// Package names says how files and folders may be called.
+package names
 
 import (
+	"errors"
 	"fmt"
 	"path"
 	"strings"
@@ -11,46 +13,51 @@ import (
 )
 
 const (
-	maxName   = 255  // bytes of a name, as most filesystems have it
-	maxFolder = 1024 // bytes of a folder
+	// MaxName is how many bytes a name may have, as in most filesystems.
+	MaxName = 255
+	// maxFolder is how many bytes a folder may have.
+	maxFolder = 1024
 )
 
-// cleanName returns a file's name in its canonical form (NFC), or ErrName.
-func cleanName(name string) (string, error) {
+// ErrName reports a name or folder that no file can have.
+var ErrName = errors.New("name is not allowed")
+
+// Clean returns a file's name in its canonical form (NFC), or ErrName.
+func Clean(name string) (string, error) {
 	n := norm.NFC.String(name)
 	if why := badElement(n); why != "" {
-		return "", fmt.Errorf("name %q %s: %w", clip(name), why, ErrName)
+		return "", fmt.Errorf("name %q %s: %w", Clip(name), why, ErrName)
 	}
 	return n, nil
 }
 
-// cleanFolder returns a folder in its canonical form: elements joined by '/',
+// CleanFolder returns a folder in its canonical form: elements joined by '/',
 // without a slash at either end.
-func cleanFolder(folder string) (string, error) {
+func CleanFolder(folder string) (string, error) {
 	f := norm.NFC.String(strings.Trim(folder, "/"))
 	if f == "" {
 		return "", nil
 	}
 	if len(f) > maxFolder {
-		return "", fmt.Errorf("folder %q is longer than %d bytes: %w", clip(folder), maxFolder, ErrName)
+		return "", fmt.Errorf("folder %q is longer than %d bytes: %w", Clip(folder), maxFolder, ErrName)
 	}
 	for e := range strings.SplitSeq(f, "/") {
 		if why := badElement(e); why != "" {
-			return "", fmt.Errorf("folder %q: element %q %s: %w", clip(folder), clip(e), why, ErrName)
+			return "", fmt.Errorf("folder %q: element %q %s: %w", Clip(folder), Clip(e), why, ErrName)
 		}
 	}
 	return f, nil
 }
 
-// badElement says what is wrong with an element of a path, "" if nothing is.
+// badElement says what is wrong with one element of a path, or returns "".
 func badElement(e string) string {
 	switch {
 	case e == "":
 		return "is empty"
 	case e == "." || e == "..":
 		return "is not a name"
-	case len(e) > maxName:
-		return fmt.Sprintf("is longer than %d bytes", maxName)
+	case len(e) > MaxName:
+		return fmt.Sprintf("is longer than %d bytes", MaxName)
 	case !utf8.ValidString(e):
 		return "is not valid UTF-8"
 	}
@@ -75,25 +82,26 @@ func isBidi(r rune) bool {
 	return r >= '\u202a' && r <= '\u202e' || r >= '\u2066' && r <= '\u2069' || r == '\u200e' || r == '\u200f' || r == '\u061c'
 }
 
-func clip(s string) string {
+// Clip shortens s, which a client has sent, for an error message.
+func Clip(s string) string {
 	if len(s) > 80 {
 		return s[:80] + "…"
 	}
 	return s
 }
 
-// numbered returns name with a number before its extension: "report (2).pdf".
-func numbered(name string, n int) string {
+// Numbered returns name with a number before its extension: "report (2).pdf".
+func Numbered(name string, n int) string {
 	ext := path.Ext(name)
 	if ext == name {
 		ext = ""
 	}
 	suffix := fmt.Sprintf(" (%d)", n)
 	base := strings.TrimSuffix(name, ext)
-	if over := len(base) + len(suffix) + len(ext) - maxName; over > 0 {
+	if over := len(base) + len(suffix) + len(ext) - MaxName; over > 0 {
 		if over >= len(base) {
 			base, ext = name, ""
-			over = len(base) + len(suffix) - maxName
+			over = len(base) + len(suffix) - MaxName
 		}
 		base = base[:max(0, len(base)-over)]
 		for !utf8.ValidString(base) {
@@ -103,7 +111,8 @@ func numbered(name string, n int) string {
 	return base + suffix + ext
 }
 
-func join(folder, name string) string {
+// Join returns the path of a file: folder and name joined by '/'.
+func Join(folder, name string) string {
 	if folder == "" {
 		return name
 	}
