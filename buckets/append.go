@@ -406,29 +406,29 @@ func (b *Bucket) keepPart(ctx context.Context, row *uploadRow, part *manifest.Pa
 	if len(part.Refs) > 0 {
 		next.Parts++
 	}
-	err := b.s.keep(ctx, func(tx manifest.Tx) error {
+	err := b.s.keepAll(ctx, func(tx manifest.Tx) (more bool, err error) {
 		now, err := b.getUpload(ctx, tx, row.ID)
 		if err != nil {
-			return err // ErrNoUpload if it was cancelled meanwhile
+			return false, err // ErrNoUpload if it was cancelled meanwhile
 		}
 		if b.moved(b.domain()) { // and what came lies where it was
-			return ErrMoved
+			return false, ErrMoved
 		}
 		if now.Expired { // meanwhile, and what came before is gone
-			return now.gone()
+			return false, now.gone()
+		}
+		if more, err := b.makeRoom(ctx, tx, &next); err != nil || more {
+			return more, err
 		}
 		if len(part.Refs) > 0 {
 			if err := tx.PutPart(ctx, row.ID, row.Parts, part.Refs); err != nil {
-				return err
+				return false, err
 			}
 		}
 		if err := tx.PutRest(ctx, row.ID, part.Rest); err != nil {
-			return err
+			return false, err
 		}
-		if err := b.holdMore(ctx, tx, &next); err != nil {
-			return err
-		}
-		return b.putUpload(ctx, tx, &next)
+		return false, b.putUpload(ctx, tx, &next)
 	})
 	if err == nil {
 		*row = next

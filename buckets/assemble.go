@@ -62,7 +62,7 @@ func (b *Bucket) commitUpload(ctx context.Context, row *uploadRow) (*File, error
 	}
 	err = u.assemble(ctx, row)
 	if errors.Is(err, ErrDigest) {
-		return nil, errors.Join(err, b.dropUpload(ctx, row)) // it cannot become right any more
+		return nil, errors.Join(err, b.dropUpload(ctx, row.ID)) // it cannot become right any more
 	}
 	if err != nil {
 		return nil, wrapSpace(err)
@@ -78,6 +78,9 @@ func (b *Bucket) commitUpload(ctx context.Context, row *uploadRow) (*File, error
 		}
 		done := *row
 		done.Manifest = m.ID
+		if _, err := tx.DropParts(ctx, row.ID, maxSwept); err != nil {
+			return err
+		}
 		return b.putUpload(ctx, tx, &done)
 	}
 	return u.commitRetry(ctx)

@@ -104,8 +104,8 @@ func (b *Bucket) JoinAll(ctx context.Context, part string) error {
 		return err
 	}
 	after := manifest.UploadID("")
-	for n := maxSwept; n == maxSwept; {
-		waiting, err := b.s.meta.UploadsWaiting(ctx, b.b.name, row.ID, after, maxSwept)
+	for n := maxEnded; n == maxEnded; {
+		waiting, err := b.s.meta.UploadsWaiting(ctx, b.b.name, row.ID, after, maxEnded)
 		if err != nil {
 			return err
 		}

@@ -10,12 +10,12 @@ import (
 // waits for the next: a commit leaves it to the sweep.
 const maxSwept = 1000
 
-// keepAll runs a transaction that removes at most maxSwept rows until there are
-// no more.
-func (s *Store) keepAll(ctx context.Context, fn func(tx manifest.Tx) (int, error)) error {
-	for n := maxSwept; n == maxSwept; {
+// keepAll runs transactions as keep does, until fn reports that nothing is left
+// to do. What was done stays if one of them fails.
+func (s *Store) keepAll(ctx context.Context, fn func(tx manifest.Tx) (more bool, err error)) error {
+	for more := true; more; {
 		err := s.keep(ctx, func(tx manifest.Tx) (err error) {
-			n, err = fn(tx)
+			more, err = fn(tx)
 			return err
 		})
 		if err != nil {
@@ -23,4 +23,13 @@ func (s *Store) keepAll(ctx context.Context, fn func(tx manifest.Tx) (int, error
 		}
 	}
 	return nil
+}
+
+// sweepAll calls sweep, which removes at most limit rows and returns how many,
+// in transactions of its own until no more are left.
+func (s *Store) sweepAll(ctx context.Context, sweep func(tx manifest.Tx, limit int) (int, error)) error {
+	return s.keepAll(ctx, func(tx manifest.Tx) (more bool, err error) {
+		n, err := sweep(tx, maxSwept)
+		return n == maxSwept, err
+	})
 }

@@ -109,7 +109,7 @@ func (s *Store) DropKey(ctx context.Context, id string) error {
 	if err != nil {
 		return err
 	}
-	return s.keepAll(ctx, func(tx manifest.Tx) (int, error) { return tx.DropGrantsOf(ctx, KeyOwner+id, maxSwept) })
+	return s.sweepAll(ctx, func(tx manifest.Tx, limit int) (int, error) { return tx.DropGrantsOf(ctx, KeyOwner+id, limit) })
 }
 
 func (s *Store) dropKey(ctx context.Context, id string) error {

@@ -93,13 +93,13 @@ func (s *Store) Sweep(ctx context.Context) (Swept, error) {
 		}
 	}
 	at := s.removalTime()
-	if err := s.keepAll(ctx, func(tx manifest.Tx) (int, error) { return tx.SweepGrants(ctx, at, maxSwept) }); err != nil {
+	if err := s.sweepAll(ctx, func(tx manifest.Tx, limit int) (int, error) { return tx.SweepGrants(ctx, at, limit) }); err != nil {
 		return done, fmt.Errorf("sweep grants: %w", err)
 	}
-	if err := s.keepAll(ctx, func(tx manifest.Tx) (int, error) { return tx.SweepReceipts(ctx, at, maxSwept) }); err != nil {
+	if err := s.sweepAll(ctx, func(tx manifest.Tx, limit int) (int, error) { return tx.SweepReceipts(ctx, at, limit) }); err != nil {
 		return done, fmt.Errorf("sweep receipts: %w", err)
 	}
-	if err := s.keepAll(ctx, func(tx manifest.Tx) (int, error) { return tx.SweepOnces(ctx, at, maxSwept) }); err != nil {
+	if err := s.sweepAll(ctx, func(tx manifest.Tx, limit int) (int, error) { return tx.SweepOnces(ctx, at, limit) }); err != nil {
 		return done, fmt.Errorf("sweep idempotency keys: %w", err)
 	}
 	return done, nil

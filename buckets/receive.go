@@ -113,12 +113,12 @@ func (b *Bucket) acknowledge(ctx context.Context, row *uploadRow, refs []cas.Ref
 		ds[i] = r.Digest
 	}
 	var part Received
-	_, err := b.changeListed(ctx, row.ID, func(tx manifest.Tx, row *uploadRow) error {
+	_, err := b.changeListed(ctx, row.ID, func(tx manifest.Tx, row *uploadRow) (more bool, err error) {
 		part = Received{}
 		at := b.s.now()
 		known, err := tx.HaveReceipts(ctx, scope, ds, at)
 		if err != nil {
-			return err
+			return false, err
 		}
 		var fresh []cas.Digest
 		seen := make(map[cas.Digest]bool)
@@ -134,11 +134,11 @@ func (b *Bucket) acknowledge(ctx context.Context, row *uploadRow, refs []cas.Ref
 			row.Received += int64(r.Length)
 		}
 		if err := tx.PutReceipts(ctx, scope, fresh, at.Add(receiptLife)); err != nil {
-			return err
+			return false, err
 		}
 		row.NewBytes, row.StoredBytes = row.NewBytes+stats.NewBytes, row.StoredBytes+stats.StoredBytes
 		row.ExpiresAt = later(row.ExpiresAt, at.Add(b.b.UploadExpiry))
-		return nil
+		return false, nil
 	})
 	if err == nil {
 		got.Chunks, got.Bytes, got.NewChunks = got.Chunks+part.Chunks, got.Bytes+part.Bytes, got.NewChunks+part.NewChunks

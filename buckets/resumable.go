@@ -1,6 +1,7 @@
 package buckets
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io/fs"
@@ -240,31 +241,45 @@ func (b *Bucket) Cancel(ctx context.Context, id string) error {
 		return err
 	}
 	defer release()
-	return b.dropUpload(ctx, row)
+	return b.dropUpload(ctx, row.ID)
 }
 
-// expireUpload ends an upload whose time is over.
-func (b *Bucket) expireUpload(ctx context.Context, row *uploadRow) error {
-	return b.s.keep(ctx, func(tx manifest.Tx) error {
-		row, err := b.getUpload(ctx, tx, row.ID)
+// expireUpload ends an upload whose time is over, and drops its parts.
+func (b *Bucket) expireUpload(ctx context.Context, id manifest.UploadID) error {
+	return b.s.keepAll(ctx, func(tx manifest.Tx) (more bool, err error) {
+		row, err := b.getUpload(ctx, tx, id)
 		if err != nil {
-			return notGone(err)
+			return false, notGone(err)
+		}
+		if row.Expired {
+			return tx.DropParts(ctx, id, maxSwept)
 		}
 		if !b.s.removalTime().After(row.ExpiresAt) {
-			return nil // it went on meanwhile
+			return false, nil // it went on meanwhile
 		}
-		return b.expireNow(ctx, tx, row)
+		n, err := b.endUpload(ctx, tx, row, maxEnded)
+		return n == maxEnded || row.Parts > maxSwept, err
 	})
 }
 
-func (b *Bucket) dropUpload(ctx context.Context, row *uploadRow) error {
-	return b.s.keep(ctx, func(tx manifest.Tx) error {
-		if row.Partial {
-			if err := b.expireWaiting(ctx, tx, row.ID); err != nil {
-				return err
+// dropUpload ends an upload and forgets it.
+func (b *Bucket) dropUpload(ctx context.Context, id manifest.UploadID) error {
+	return b.s.keepAll(ctx, func(tx manifest.Tx) (more bool, err error) {
+		row, err := b.getUpload(ctx, tx, id)
+		if err != nil {
+			return false, notGone(err)
+		}
+		if row.Partial && !row.Expired {
+			n, err := b.endWaiting(ctx, tx, id, maxEnded)
+			if err != nil || n == maxEnded {
+				return true, err
 			}
 		}
-		return tx.DropUpload(ctx, b.b.name, row.ID)
+		if more, err = tx.DropParts(ctx, id, maxSwept); err != nil || !more {
+			return false, cmp.Or(err, tx.DropUpload(ctx, b.b.name, id))
+		}
+		row.Expired = true // it lacks parts from now on
+		return true, b.putUpload(ctx, tx, row)
 	})
 }
 
@@ -272,18 +287,20 @@ func (b *Bucket) dropUpload(ctx context.Context, row *uploadRow) error {
 // them when as much time has passed again.
 func (b *Bucket) sweepUploads(ctx context.Context, done *Swept) error {
 	before := b.s.removalTime().Add(-b.b.UploadExpiry)
-	err := b.s.keepAll(ctx, func(tx manifest.Tx) (int, error) { return tx.SweepUploads(ctx, b.b.name, before, maxSwept) })
+	err := b.s.sweepAll(ctx, func(tx manifest.Tx, limit int) (int, error) {
+		return tx.SweepUploads(ctx, b.b.name, before, limit)
+	})
 	if err != nil {
 		return err
 	}
-	for n := maxSwept; n == maxSwept; {
-		over, err := b.s.meta.UploadsOver(ctx, b.b.name, b.s.removalTime(), maxSwept)
+	for n := maxEnded; n == maxEnded; {
+		over, err := b.s.meta.UploadsOver(ctx, b.b.name, b.s.removalTime(), maxEnded)
 		if err != nil {
 			return err
 		}
 		for _, u := range over {
 			done.Uploads++
-			if err := b.expireUpload(ctx, &uploadRow{*u}); err != nil {
+			if err := b.expireUpload(ctx, u.ID); err != nil {
 				return err
 			}
 		}

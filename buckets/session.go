@@ -80,22 +80,20 @@ func (b *Bucket) AppendList(ctx context.Context, id string, at int64, next func(
 
 // list makes a part of the list durable.
 func (b *Bucket) list(ctx context.Context, id string, at int64, refs []cas.Ref) (*uploadRow, error) {
-	return b.changeListed(ctx, manifest.UploadID(id), func(tx manifest.Tx, row *uploadRow) error {
+	return b.changeListed(ctx, manifest.UploadID(id), func(tx manifest.Tx, row *uploadRow) (more bool, err error) {
 		if at != row.Chunks {
-			return &ListOffsetError{row.Chunks}
+			return false, &ListOffsetError{row.Chunks}
 		}
 		if len(refs) == 0 {
-			return nil
+			return false, nil
 		}
 		if row.Manifest != "" {
-			return ErrComplete
+			return false, ErrComplete
 		}
 		if err := b.checkList(row, refs); err != nil {
-			return err
+			return false, err
 		}
-		if err := tx.PutPart(ctx, row.ID, row.Parts, refs); err != nil {
-			return err
-		}
+		n := row.Parts
 		row.Parts++
 		row.Chunks += int64(len(refs))
 		for _, r := range refs {
@@ -103,7 +101,10 @@ func (b *Bucket) list(ctx context.Context, id string, at int64, refs []cas.Ref) 
 		}
 		row.LastChunk = refs[len(refs)-1].Length
 		row.ExpiresAt = b.s.now().Add(b.b.UploadExpiry)
-		return b.holdMore(ctx, tx, row)
+		if more, err := b.makeRoom(ctx, tx, row); err != nil || more {
+			return more, err
+		}
+		return false, tx.PutPart(ctx, row.ID, n, refs)
 	})
 }
 
@@ -144,21 +145,21 @@ func (b *Bucket) findListed(ctx context.Context, id string) (*uploadRow, error) 
 }
 
 // changeListed changes the row of an upload by chunk list, of which several
-// requests may be under way.
-func (b *Bucket) changeListed(ctx context.Context, id manifest.UploadID, fn func(tx manifest.Tx, row *uploadRow) error) (*uploadRow, error) {
+// requests may be under way. While fn reports that there is more to do before,
+// it is called again, in another transaction and with the row read anew.
+func (b *Bucket) changeListed(ctx context.Context, id manifest.UploadID, fn func(tx manifest.Tx, row *uploadRow) (more bool, err error)) (*uploadRow, error) {
 	var row *uploadRow
-	err := b.s.keep(ctx, func(tx manifest.Tx) error {
-		var err error
+	err := b.s.keepAll(ctx, func(tx manifest.Tx) (more bool, err error) {
 		if row, err = b.getUpload(ctx, tx, id); err != nil {
-			return err // ErrNoUpload if it was cancelled meanwhile
+			return false, err // ErrNoUpload if it was cancelled meanwhile
 		}
 		if row.Expired { // meanwhile, and its list with it
-			return row.gone()
+			return false, row.gone()
 		}
-		if err := fn(tx, row); err != nil {
-			return err
+		if more, err := fn(tx, row); err != nil || more {
+			return more, err
 		}
-		return b.putUpload(ctx, tx, row)
+		return false, b.putUpload(ctx, tx, row)
 	})
 	return row, err
 }

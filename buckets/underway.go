@@ -36,61 +36,50 @@ func (row *uploadRow) held() int64 {
 	return row.Offset
 }
 
-// holdMore makes room for what an upload under way has come to hold. All those of a
-// principal hold no more than the files of an owner may take, beside them: who
-// begins again and again, and ends nothing, fills no more of the store than
-// that. For one that goes on, those that were idle longest are given up.
-func (b *Bucket) holdMore(ctx context.Context, tx manifest.Tx, row *uploadRow) error {
-	if row.Manifest != "" || row.Expired {
-		return nil // and holds nothing
+// makeRoom ends other uploads of row's principal where row and they would hold
+// more bytes than the files of one owner may take, those idle longest first.
+// Who begins again and again, and ends nothing, fills no more of the store than
+// that. It reports whether there may be more to end, in another transaction:
+// row must not be written before.
+func (b *Bucket) makeRoom(ctx context.Context, tx manifest.Tx, row *uploadRow) (more bool, err error) {
+	most := b.b.Limits.MaxOwnerSize
+	if !row.UnderWay() || most <= 0 || b.whoID() == "" {
+		return false, nil
 	}
-	if most := b.b.Limits.MaxOwnerSize; most > 0 && b.whoID() != "" {
-		if row.held() > most {
-			return fmt.Errorf("the files of one owner may take %d bytes in all: %w", most, ErrQuota)
-		}
-		if err := b.evictIdle(ctx, tx, row, most-row.held()); err != nil {
-			return err
-		}
+	if row.held() > most {
+		return false, fmt.Errorf("the files of one owner may take %d bytes in all: %w", most, ErrQuota)
 	}
-	return nil
-}
-
-// evictIdle makes the other uploads of row's principal hold at most that many
-// bytes.
-func (b *Bucket) evictIdle(ctx context.Context, tx manifest.Tx, row *uploadRow, most int64) error {
 	h, err := tx.UploadsHeld(ctx, b.b.name, row.Who)
 	if err != nil {
-		return err
+		return false, err
 	}
 	was, err := b.getUpload(ctx, tx, row.ID) // among those summed up
 	if err != nil {
-		return err
+		return false, err
 	}
-	held := h.Bytes - was.Held
-	for held > most {
-		others, err := tx.UploadsOf(ctx, b.b.name, row.Who, maxSwept)
-		if err != nil {
-			return err
+	excess := h.Bytes - was.Held + row.held() - most
+	if excess <= 0 {
+		return false, nil
+	}
+	others, err := tx.UploadsOf(ctx, b.b.name, row.Who, maxEnded)
+	if err != nil {
+		return false, err
+	}
+	ended := 0
+	for _, u := range others {
+		if u.ID == row.ID {
+			continue
 		}
-		before := held
-		for _, u := range others {
-			if u.ID == row.ID {
-				continue
-			}
-			if held <= most {
-				return nil
-			}
-			held -= u.Held
-			u.Evicted = true
-			if err := b.expireNow(ctx, tx, &uploadRow{*u}); err != nil {
-				return err
-			}
+		u.Evicted = true
+		n, err := b.endUpload(ctx, tx, &uploadRow{*u}, maxEnded-ended)
+		if ended += n; err != nil || ended == maxEnded {
+			return true, err
 		}
-		if held == before {
-			return nil // there are no others
+		if excess -= u.Held; excess <= 0 {
+			return false, nil
 		}
 	}
-	return nil
+	return ended > 0, nil // else there are no others
 }
 
 // gone is why there is no such upload any more.
@@ -101,33 +90,41 @@ func (row *uploadRow) gone() error {
 	return ErrUploadExpired
 }
 
-// expireNow keeps no more of an upload than that there was one.
-func (b *Bucket) expireNow(ctx context.Context, tx manifest.Tx, row *uploadRow) error {
+// maxEnded is how many uploads one transaction ends at most, and how many rows
+// of uploads are listed at a time: each may name maxConcat others.
+const maxEnded = 16
+
+// endUpload ends an upload and those that wait for it, at most limit in all, and
+// returns how many. The upload itself comes last: where it returns limit, it may
+// have to be called again. The row stays, to tell that there was an upload. Of
+// the parts, what one transaction cannot drop is left to the sweep.
+func (b *Bucket) endUpload(ctx context.Context, tx manifest.Tx, row *uploadRow, limit int) (ended int, err error) {
 	if row.Partial {
-		if err := b.expireWaiting(ctx, tx, row.ID); err != nil {
-			return err
+		if ended, err = b.endWaiting(ctx, tx, row.ID, limit); err != nil || ended == limit {
+			return ended, err
 		}
 	}
-	row.Expired, row.Parts, row.Joins, row.Sums = true, 0, nil, nil
+	row.Expired, row.Joins, row.Sums = true, nil, nil
 	if at := b.s.now(); row.ExpiresAt.After(at) {
 		row.ExpiresAt = at
 	}
-	return b.putUpload(ctx, tx, row)
+	if _, err := tx.DropParts(ctx, row.ID, maxSwept); err != nil {
+		return ended, err
+	}
+	return ended + 1, b.putUpload(ctx, tx, row)
 }
 
-// expireWaiting ends the uploads that wait for a part, which is gone.
-func (b *Bucket) expireWaiting(ctx context.Context, tx manifest.Tx, part manifest.UploadID) error {
-	for n := maxSwept; n == maxSwept; {
-		waiting, err := tx.UploadsWaiting(ctx, b.b.name, part, "", maxSwept)
-		if err != nil {
-			return err
-		}
-		for _, u := range waiting {
-			if err := b.expireNow(ctx, tx, &uploadRow{*u}); err != nil {
-				return err
-			}
-		}
-		n = len(waiting)
+// endWaiting ends uploads that wait for a part, at most limit, and returns how
+// many.
+func (b *Bucket) endWaiting(ctx context.Context, tx manifest.Tx, part manifest.UploadID, limit int) (int, error) {
+	waiting, err := tx.UploadsWaiting(ctx, b.b.name, part, "", limit)
+	if err != nil {
+		return 0, err
 	}
-	return nil
+	for _, u := range waiting {
+		if _, err := b.endUpload(ctx, tx, &uploadRow{*u}, 1); err != nil {
+			return 0, err
+		}
+	}
+	return len(waiting), nil
 }

@@ -97,9 +97,13 @@ type Uploads interface {
 
 // UploadChanges are what a Tx does to uploads.
 type UploadChanges interface {
-	// PutUpload writes the row of an upload. When it is not under way its
-	// parts and its rest are dropped.
+	// PutUpload writes the row of an upload. One that is not under way loses
+	// its rest; DropParts drops its parts.
 	PutUpload(ctx context.Context, u *Upload) error
+
+	// DropParts drops parts of an upload, at most limit, and reports whether
+	// more may be left.
+	DropParts(ctx context.Context, id UploadID, limit int) (more bool, err error)
 
 	// PutPart writes part n of an upload.
 	PutPart(ctx context.Context, id UploadID, n uint64, refs []cas.Ref) error
@@ -107,12 +111,13 @@ type UploadChanges interface {
 	// PutRest writes the rest of an upload; an empty one is none.
 	PutRest(ctx context.Context, id UploadID, rest []byte) error
 
-	// DropUpload removes an upload and all that is kept of it. One that is not
-	// there is not an error.
+	// DropUpload removes the row of an upload and its rest. Its parts must have
+	// been dropped before. An upload that does not exist is not an error.
 	DropUpload(ctx context.Context, bucket string, id UploadID) error
 
 	// SweepUploads removes the expired uploads of a bucket whose time was over
-	// before a moment, at most limit, and returns how many.
+	// before a moment, and what is left of their parts: at most limit of each.
+	// While it returns limit, more may be left.
 	SweepUploads(ctx context.Context, bucket string, before time.Time, limit int) (int, error)
 }
 

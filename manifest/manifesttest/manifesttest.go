@@ -27,7 +27,7 @@ func Run(t *testing.T, open func(t *testing.T) manifest.Store, reopen func(t *te
 		"OldVersions": (*suite).oldVersions, "Numbers": (*suite).numbers, "TooLarge": (*suite).tooLarge,
 		"Buckets": (*suite).buckets, "Clock": (*suite).clock, "Homes": (*suite).homes, "Marks": (*suite).marks,
 		"Uploads": (*suite).uploads, "UploadEnds": (*suite).uploadEnds, "UploadLists": (*suite).uploadLists,
-		"UploadSweep": (*suite).uploadSweep, "WhileYielding": (*suite).whileYielding, "Grants": (*suite).grants,
+		"UploadSweep": (*suite).uploadSweep, "UploadParts": (*suite).uploadParts, "WhileYielding": (*suite).whileYielding, "Grants": (*suite).grants,
 		"GrantUses": (*suite).grantUses, "GrantSweeps": (*suite).grantSweeps, "Keys": (*suite).keys,
 		"Receipts": (*suite).receipts, "Onces": (*suite).onces, "Identity": (*suite).identity,
 		"OneMoment": (*suite).oneMoment, "AllRows": (*suite).allRows, "TrashedBefore": (*suite).trashedBefore,

@@ -138,13 +138,18 @@ func (s *suite) uploadEnds() {
 	for what, end := range map[string]func(tx manifest.Tx, u *manifest.Upload) error{
 		"committed": func(tx manifest.Tx, u *manifest.Upload) error {
 			u.Manifest = manifest.NewVersionID()
-			return tx.PutUpload(s.ctx, u)
+			_, err := tx.DropParts(s.ctx, u.ID, 10)
+			return errors.Join(err, tx.PutUpload(s.ctx, u))
 		},
 		"expired": func(tx manifest.Tx, u *manifest.Upload) error {
 			u.Expired = true
-			return tx.PutUpload(s.ctx, u)
+			_, err := tx.DropParts(s.ctx, u.ID, 10)
+			return errors.Join(err, tx.PutUpload(s.ctx, u))
 		},
-		"dropped": func(tx manifest.Tx, u *manifest.Upload) error { return tx.DropUpload(s.ctx, "b", u.ID) },
+		"dropped": func(tx manifest.Tx, u *manifest.Upload) error {
+			_, err := tx.DropParts(s.ctx, u.ID, 10)
+			return errors.Join(err, tx.DropUpload(s.ctx, "b", u.ID))
+		},
 		"swept": func(tx manifest.Tx, u *manifest.Upload) error {
 			u.Expired = true
 			if err := tx.PutUpload(s.ctx, u); err != nil {
@@ -277,6 +282,49 @@ func (s *suite) uploadSweep() {
 			s.t.Errorf("upload %d: %v", i, err)
 		}
 	}
+}
+
+// uploadParts: parts are dropped some at a time, those of expired uploads too.
+func (s *suite) uploadParts() {
+	u := upload("b", "ann", 1)
+	u.ExpiresAt, u.Expired = day, true
+	s.putUploads(u)
+	s.update(func(tx manifest.Tx) error {
+		for n := range uint64(25) {
+			if err := tx.PutPart(s.ctx, u.ID, n, refs(byte(n+1))); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	const limit = 10
+	n := limit
+	for calls := 0; n == limit; calls++ {
+		before := len(s.parts(s.s, u.ID, 0))
+		s.update(func(tx manifest.Tx) (err error) {
+			if calls == 0 {
+				_, err = tx.DropParts(s.ctx, u.ID, limit)
+			} else {
+				n, err = tx.SweepUploads(s.ctx, "b", day.Add(time.Hour), limit)
+			}
+			return err
+		})
+		if left := len(s.parts(s.s, u.ID, 0)); left > 0 && before-left > limit {
+			s.t.Errorf("%d parts were dropped at once, want at most %d", before-left, limit)
+		}
+		if calls > 5 {
+			s.t.Fatal("parts do not end")
+		}
+	}
+	if _, err := s.s.Upload(s.ctx, "b", u.ID); err == nil || len(s.parts(s.s, u.ID, 0)) != 0 {
+		s.t.Errorf("swept: error %v, %d parts are left", err, len(s.parts(s.s, u.ID, 0)))
+	}
+	s.update(func(tx manifest.Tx) error {
+		if more, err := tx.DropParts(s.ctx, u.ID, limit); err != nil || more {
+			s.t.Errorf("of no parts: %v, %v", more, err)
+		}
+		return nil
+	})
 }
 
 // changing rows while a transaction yields them.

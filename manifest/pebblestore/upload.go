@@ -209,7 +209,7 @@ func (t *tx) PutUpload(ctx context.Context, u *manifest.Upload) error {
 		return err
 	}
 	if !u.UnderWay() {
-		return t.dropParts(u.ID)
+		return t.b.Delete(restKey(u.ID), nil)
 	}
 	if old == nil || !old.UnderWay() || !slices.Equal(old.Joins, u.Joins) {
 		for _, part := range u.Joins {
@@ -242,12 +242,11 @@ func (t *tx) unlistUpload(old, now *manifest.Upload) error {
 	return nil
 }
 
-func (t *tx) dropParts(id manifest.UploadID) error {
+// DropParts drops all parts of an upload: a range costs the same however many
+// keys it has.
+func (t *tx) DropParts(ctx context.Context, id manifest.UploadID, limit int) (more bool, err error) {
 	prefix := partsKey(id)
-	if err := t.b.DeleteRange(prefix, after(prefix), nil); err != nil {
-		return err
-	}
-	return t.b.Delete(restKey(id), nil)
+	return false, t.b.DeleteRange(prefix, after(prefix), nil)
 }
 
 func (t *tx) PutPart(ctx context.Context, id manifest.UploadID, n uint64, refs []cas.Ref) error {
@@ -275,11 +274,14 @@ func (t *tx) DropUpload(ctx context.Context, bucket string, id manifest.UploadID
 	if err := t.b.Delete(uploadKey(bucket, id), nil); err != nil {
 		return err
 	}
-	return t.dropParts(id)
+	return t.b.Delete(restKey(id), nil)
 }
 
 func (t *tx) SweepUploads(ctx context.Context, bucket string, before time.Time, limit int) (int, error) {
 	return t.sweep(listExpired, bucketScope(bucket), before, limit, func(id []byte) error {
+		if _, err := t.DropParts(ctx, manifest.UploadID(id), limit); err != nil {
+			return err
+		}
 		return t.DropUpload(ctx, bucket, manifest.UploadID(id))
 	})
 }

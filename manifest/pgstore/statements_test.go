@@ -231,6 +231,7 @@ func (w *world) changes(ctx context.Context, d *pgstore.DB) []call {
 		{"removals", inTx(ctx, d, func(tx manifest.Tx) error { return without(tx.Removals(ctx)) })},
 		{"put upload", inTx(ctx, d, func(tx manifest.Tx) error { return tx.PutUpload(ctx, w.upload) })},
 		{"end upload", inTx(ctx, d, func(tx manifest.Tx) error { return tx.PutUpload(ctx, &ended) })},
+		{"drop parts", inTx(ctx, d, func(tx manifest.Tx) error { return without(tx.DropParts(ctx, w.upload.ID, limit)) })},
 		{"sweep uploads", inTx(ctx, d, func(tx manifest.Tx) error {
 			return without(tx.SweepUploads(ctx, w.bucket, day.Add(time.Hour), limit))
 		})},

@@ -135,7 +135,7 @@ func (t *tx) PutUpload(ctx context.Context, u *manifest.Upload) error {
 			expires = excluded.expires, held = excluded.held, row = excluded.row`,
 		raw(u.Bucket), raw(u.ID), raw(u.Who), raw(u.Domain), u.UnderWay(), u.Listed, u.Expired, millis(u.ExpiresAt), u.Held, row)
 	if !u.UnderWay() {
-		queueDropParts(b, raws([]manifest.UploadID{u.ID}))
+		queueForget(b, [][]byte{raw(u.ID)})
 		return t.c.send(ctx, b)
 	}
 	parts := raws(u.Joins)
@@ -147,11 +147,20 @@ func (t *tx) PutUpload(ctx context.Context, u *manifest.Upload) error {
 	return t.c.send(ctx, b)
 }
 
-// queueDropParts drops all that uploads keep beside their rows.
-func queueDropParts(b *pgx.Batch, ids [][]byte) {
+// queueForget drops what uploads keep beside their rows, but for their parts.
+func queueForget(b *pgx.Batch, ids [][]byte) {
 	b.Queue(`DELETE FROM cairn_joins WHERE whole = ANY($1)`, ids)
-	b.Queue(`DELETE FROM cairn_parts WHERE upload = ANY($1)`, ids)
 	b.Queue(`DELETE FROM cairn_rests WHERE upload = ANY($1)`, ids)
+}
+
+func (t *tx) DropParts(ctx context.Context, id manifest.UploadID, limit int) (more bool, err error) {
+	return t.dropParts(ctx, [][]byte{raw(id)}, limit)
+}
+
+func (t *tx) dropParts(ctx context.Context, ids [][]byte, limit int) (more bool, err error) {
+	n, err := t.c.exec(ctx, `DELETE FROM cairn_parts WHERE (upload, part) IN (
+		SELECT upload, part FROM cairn_parts WHERE upload = ANY($1) LIMIT $2)`, ids, limit)
+	return int(n) == limit, err
 }
 
 func (t *tx) PutPart(ctx context.Context, id manifest.UploadID, n uint64, refs []cas.Ref) error {
@@ -175,18 +184,21 @@ func (t *tx) DropUpload(ctx context.Context, bucket string, id manifest.UploadID
 		return err
 	}
 	b := &pgx.Batch{}
-	queueDropParts(b, raws([]manifest.UploadID{id}))
+	queueForget(b, [][]byte{raw(id)})
 	return t.c.send(ctx, b)
 }
 
 func (t *tx) SweepUploads(ctx context.Context, bucket string, before time.Time, limit int) (int, error) {
-	ids, err := collect(ctx, t.c, pgx.RowTo[[]byte], `DELETE FROM cairn_uploads WHERE bucket = $1 AND id IN (
-		SELECT id FROM cairn_uploads WHERE bucket = $1 AND expired AND expires < $2 ORDER BY expires, id LIMIT $3) RETURNING id`,
-		raw(bucket), millis(before), limit)
+	ids, err := collect(ctx, t.c, pgx.RowTo[[]byte], `SELECT id FROM cairn_uploads WHERE bucket = $1 AND expired AND expires < $2
+		ORDER BY expires, id LIMIT $3`, raw(bucket), millis(before), limit)
 	if err != nil || len(ids) == 0 {
 		return 0, err
 	}
+	if more, err := t.dropParts(ctx, ids, limit); err != nil || more {
+		return limit, err // the rows stay until their parts are gone
+	}
 	b := &pgx.Batch{}
-	queueDropParts(b, ids)
+	b.Queue(`DELETE FROM cairn_uploads WHERE bucket = $1 AND id = ANY($2)`, raw(bucket), ids)
+	queueForget(b, ids)
 	return len(ids), t.c.send(ctx, b)
 }
