@@ -91,7 +91,7 @@ func checkFields(p []byte, in string, last byte) error {
 			return ErrFormat
 		}
 		before = tag
-		d.raw(tag)
+		d.takeField(tag)
 	}
 	switch {
 	case d.bad:

@@ -63,78 +63,33 @@ type GrantChanges interface {
 	SweepGrants(ctx context.Context, before time.Time, limit int) (int, error)
 }
 
-// Tags of a grant.
-const (
-	gID = 1 + iota
-	gBucket
-	gOp
-	gFile
-	gManifest
-	gFolder
-	gName
-	gMaxSize
-	gTypes
-	gDisposition
-	gFilename
-	gIP
-	gMaxUses
-	gOwner
-	gRuled
-	gClaims
-	gCreatedAt
-	gExpiresAt
+// AppendBinary appends the canonical encoding of the row.
+func (g *Grant) AppendBinary(b []byte) ([]byte, error) { return appendRow(b, tagGrant, "grant", g) }
 
-	gLast = gExpiresAt
-)
-
-// AppendBinary appends the row's canonical encoding.
-func (g *Grant) AppendBinary(b []byte) ([]byte, error) {
-	e := encoder{bad: g.ID == ""}
-	e.id(gID, string(g.ID), grantPrefix)
-	e.str(gBucket, g.Bucket)
-	e.str(gOp, g.Op)
-	e.id(gFile, string(g.File), filePrefix)
-	e.id(gManifest, string(g.Manifest), versionPrefix)
-	e.str(gFolder, g.Folder)
-	e.str(gName, g.Name)
-	e.size(gMaxSize, g.MaxSize)
-	e.list(gTypes, g.Types)
-	e.str(gDisposition, g.Disposition)
-	e.str(gFilename, g.Filename)
-	e.str(gIP, g.IP)
-	e.size(gMaxUses, g.MaxUses)
-	e.str(gOwner, g.Owner)
-	e.flag(gRuled, g.Ruled)
-	e.bytes(gClaims, g.Claims)
-	e.time(gCreatedAt, g.CreatedAt)
-	e.time(gExpiresAt, g.ExpiresAt)
-	return e.end(b, tagGrant, "grant")
+// UnmarshalBinary decodes what AppendBinary wrote.
+func (g *Grant) UnmarshalBinary(p []byte) error {
+	*g = Grant{}
+	return parseRow(p, tagGrant, "grant", 18, g)
 }
 
-// UnmarshalBinary reads what AppendBinary wrote.
-func (g *Grant) UnmarshalBinary(p []byte) error {
-	d := newDecoder(p, tagGrant, "grant", gLast)
-	*g = Grant{}
-	g.ID = GrantID(d.id(gID, grantPrefix))
-	g.Bucket = d.str(gBucket)
-	g.Op = d.str(gOp)
-	g.File = FileID(d.id(gFile, filePrefix))
-	g.Manifest = VersionID(d.id(gManifest, versionPrefix))
-	g.Folder = d.str(gFolder)
-	g.Name = d.str(gName)
-	g.MaxSize = d.size(gMaxSize)
-	g.Types = d.list(gTypes)
-	g.Disposition = d.str(gDisposition)
-	g.Filename = d.str(gFilename)
-	g.IP = d.str(gIP)
-	g.MaxUses = d.size(gMaxUses)
-	g.Owner = d.str(gOwner)
-	g.Ruled = d.flag(gRuled)
-	g.Claims = d.bytes(gClaims)
-	g.CreatedAt = d.time(gCreatedAt)
-	g.ExpiresAt = d.time(gExpiresAt)
-	if g.ID == "" {
-		d.fail()
-	}
-	return d.end()
+func (g *Grant) fields(c *codec) {
+	c.grantID(1, &g.ID)
+	c.text(2, &g.Bucket)
+	c.text(3, &g.Op)
+	c.fileID(4, &g.File)
+	c.versionID(5, &g.Manifest)
+	c.text(6, &g.Folder)
+	c.text(7, &g.Name)
+	c.size(8, &g.MaxSize)
+	c.list(9, &g.Types)
+	c.text(10, &g.Disposition)
+	c.text(11, &g.Filename)
+	c.text(12, &g.IP)
+	c.size(13, &g.MaxUses)
+	c.text(14, &g.Owner)
+	c.flag(15, &g.Ruled)
+	c.bytes(16, &g.Claims)
+	c.time(17, &g.CreatedAt)
+	c.time(18, &g.ExpiresAt)
+	c.must(g.ID != "")
 }

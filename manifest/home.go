@@ -52,37 +52,21 @@ type HomeChanges interface {
 	DropHome(ctx context.Context, bucket string) error
 }
 
-// Tags of a home.
-const (
-	hBucket = 1 + iota
-	hMove
-	hFrom
-	hDomain
-	hBeen
-	hTo
+// AppendBinary appends the canonical encoding of the row.
+func (h *Home) AppendBinary(b []byte) ([]byte, error) { return appendRow(b, tagHome, "home", h) }
 
-	hLast = hTo
-)
-
-// AppendBinary appends the canonical encoding.
-func (h *Home) AppendBinary(b []byte) ([]byte, error) {
-	e := encoder{bad: h.Bucket == ""}
-	e.str(hBucket, h.Bucket)
-	e.num(hMove, h.Move)
-	e.str(hFrom, h.From)
-	e.str(hDomain, h.Domain)
-	e.list(hBeen, h.Been)
-	e.str(hTo, h.To)
-	return e.end(b, tagHome, "home")
+// UnmarshalBinary decodes what AppendBinary wrote.
+func (h *Home) UnmarshalBinary(p []byte) error {
+	*h = Home{}
+	return parseRow(p, tagHome, "home", 6, h)
 }
 
-// UnmarshalBinary reads what AppendBinary wrote.
-func (h *Home) UnmarshalBinary(p []byte) error {
-	d := newDecoder(p, tagHome, "home", hLast)
-	*h = Home{Bucket: d.str(hBucket), Move: d.num(hMove), From: d.str(hFrom), Domain: d.str(hDomain),
-		Been: d.list(hBeen), To: d.str(hTo)}
-	if h.Bucket == "" {
-		d.fail()
-	}
-	return d.end()
+func (h *Home) fields(c *codec) {
+	c.text(1, &h.Bucket)
+	c.number(2, &h.Move)
+	c.text(3, &h.From)
+	c.text(4, &h.Domain)
+	c.list(5, &h.Been)
+	c.text(6, &h.To)
+	c.must(h.Bucket != "")
 }

@@ -46,69 +46,41 @@ type KeyChanges interface {
 	DropSignKey(ctx context.Context, id string) error
 }
 
-// Tags of an API key.
-const (
-	kID = 1 + iota
-	kName
-	kBuckets
-	kOps
-	kOperator
-	kHash
-	kCreatedAt
-	kExpiresAt
+// AppendBinary appends the canonical encoding of the row.
+func (k *APIKey) AppendBinary(b []byte) ([]byte, error) { return appendRow(b, tagAPIKey, "API key", k) }
 
-	kLast = kExpiresAt
-)
-
-// AppendBinary appends the row's canonical encoding.
-func (k *APIKey) AppendBinary(b []byte) ([]byte, error) {
-	e := encoder{bad: k.ID == ""}
-	e.str(kID, k.ID)
-	e.str(kName, k.Name)
-	e.list(kBuckets, k.Buckets)
-	e.list(kOps, k.Ops)
-	e.flag(kOperator, k.Operator)
-	e.bytes(kHash, k.Hash[:])
-	e.time(kCreatedAt, k.CreatedAt)
-	e.time(kExpiresAt, k.ExpiresAt)
-	return e.end(b, tagAPIKey, "API key")
-}
-
-// UnmarshalBinary reads what AppendBinary wrote.
+// UnmarshalBinary decodes what AppendBinary wrote.
 func (k *APIKey) UnmarshalBinary(p []byte) error {
-	d := newDecoder(p, tagAPIKey, "API key", kLast)
-	*k = APIKey{ID: d.str(kID), Name: d.str(kName), Buckets: d.list(kBuckets), Ops: d.list(kOps),
-		Operator: d.flag(kOperator), Hash: d.sum32(kHash), CreatedAt: d.time(kCreatedAt), ExpiresAt: d.time(kExpiresAt)}
-	if k.ID == "" {
-		d.fail()
-	}
-	return d.end()
+	*k = APIKey{}
+	return parseRow(p, tagAPIKey, "API key", 8, k)
 }
 
-// Tags of a signing key.
-const (
-	yID = 1 + iota
-	ySecret
-	yCreatedAt
+func (k *APIKey) fields(c *codec) {
+	c.text(1, &k.ID)
+	c.text(2, &k.Name)
+	c.list(3, &k.Buckets)
+	c.list(4, &k.Ops)
+	c.flag(5, &k.Operator)
+	c.sum(6, &k.Hash)
+	c.time(7, &k.CreatedAt)
+	c.time(8, &k.ExpiresAt)
+	c.must(k.ID != "")
+}
 
-	yLast = yCreatedAt
-)
-
-// AppendBinary appends the row's canonical encoding.
+// AppendBinary appends the canonical encoding of the row.
 func (k *SignKey) AppendBinary(b []byte) ([]byte, error) {
-	e := encoder{bad: k.ID == ""}
-	e.str(yID, k.ID)
-	e.bytes(ySecret, k.Secret)
-	e.time(yCreatedAt, k.CreatedAt)
-	return e.end(b, tagSignKey, "signing key")
+	return appendRow(b, tagSignKey, "signing key", k)
 }
 
-// UnmarshalBinary reads what AppendBinary wrote.
+// UnmarshalBinary decodes what AppendBinary wrote.
 func (k *SignKey) UnmarshalBinary(p []byte) error {
-	d := newDecoder(p, tagSignKey, "signing key", yLast)
-	*k = SignKey{ID: d.str(yID), Secret: d.bytes(ySecret), CreatedAt: d.time(yCreatedAt)}
-	if k.ID == "" {
-		d.fail()
-	}
-	return d.end()
+	*k = SignKey{}
+	return parseRow(p, tagSignKey, "signing key", 3, k)
+}
+
+func (k *SignKey) fields(c *codec) {
+	c.text(1, &k.ID)
+	c.bytes(2, &k.Secret)
+	c.time(3, &k.CreatedAt)
+	c.must(k.ID != "")
 }

@@ -26,6 +26,35 @@ type Manifest struct {
 	CreatedBy        string // ID of who uploaded it, "" if unknown
 }
 
+// AppendBinary appends the canonical encoding of the row.
+func (m *Manifest) AppendBinary(b []byte) ([]byte, error) {
+	return appendRow(b, tagManifest, "manifest row", m)
+}
+
+// UnmarshalBinary decodes what AppendBinary wrote.
+func (m *Manifest) UnmarshalBinary(p []byte) error {
+	*m = Manifest{}
+	return parseRow(p, tagManifest, "manifest row", 14, m)
+}
+
+func (m *Manifest) fields(c *codec) {
+	c.versionID(1, &m.ID)
+	c.fileID(2, &m.File)
+	c.number(3, &m.Version)
+	c.size(4, &m.Size)
+	// Tag 5 was the root, which follows from the list.
+	c.text(6, &m.Chunker)
+	c.size(7, &m.Chunks)
+	c.inlineRefs(8, &m.Inline)
+	c.treeTop(9, &m.Content)
+	mapField(c, 10, &m.Digests)
+	c.text(11, &m.MIMEType)
+	c.text(12, &m.DeclaredMIMEType)
+	c.time(13, &m.CreatedAt)
+	c.text(14, &m.CreatedBy)
+	c.must(m.Content.whole())
+}
+
 // A Content is what Write makes of a stream.
 type Content struct {
 	Size    int64
@@ -64,6 +93,36 @@ type File struct {
 	CreatedAt time.Time
 	UpdatedAt time.Time
 	DeletedAt time.Time // zero unless trashed
+}
+
+// AppendBinary appends the canonical encoding of the row.
+func (f *File) AppendBinary(b []byte) ([]byte, error) { return appendRow(b, tagFile, "file row", f) }
+
+// UnmarshalBinary decodes what AppendBinary wrote.
+func (f *File) UnmarshalBinary(p []byte) error {
+	*f = File{}
+	return parseRow(p, tagFile, "file row", 18, f)
+}
+
+func (f *File) fields(c *codec) {
+	c.fileID(1, &f.ID)
+	c.number(2, &f.Revision)
+	c.text(3, &f.Bucket)
+	c.text(4, &f.Folder)
+	c.text(5, &f.Name)
+	c.state(6, &f.State)
+	c.text(7, &f.Owner)
+	mapField(c, 8, &f.Access)
+	c.bytes(9, &f.Metadata)
+	c.list(10, &f.Tags)
+	c.versionID(11, &f.Current)
+	c.number(12, &f.LastVersion)
+	c.number(13, &f.Versions)
+	c.size(14, &f.TotalSize)
+	c.size(15, &f.TotalChunks)
+	c.time(16, &f.CreatedAt)
+	c.time(17, &f.UpdatedAt)
+	c.time(18, &f.DeletedAt)
 }
 
 // Path is the folder and name, joined by '/'.

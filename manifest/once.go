@@ -29,32 +29,21 @@ type OnceChanges interface {
 	SweepOnces(ctx context.Context, before time.Time, limit int) (int, error)
 }
 
-// Tags of a Once.
-const (
-	oBucket = 1 + iota
-	oKey
-	oRequest
-	oManifest
-	oExpiresAt
-
-	oLast = oExpiresAt
-)
-
-// AppendBinary appends the row's canonical encoding.
+// AppendBinary appends the canonical encoding of the row.
 func (o *Once) AppendBinary(b []byte) ([]byte, error) {
-	e := encoder{}
-	e.str(oBucket, o.Bucket)
-	e.bytes(oKey, o.Key[:])
-	e.str(oRequest, o.Request)
-	e.id(oManifest, string(o.Manifest), versionPrefix)
-	e.time(oExpiresAt, o.ExpiresAt)
-	return e.end(b, tagOnce, "idempotency key")
+	return appendRow(b, tagOnce, "idempotency key", o)
 }
 
-// UnmarshalBinary reads what AppendBinary wrote.
+// UnmarshalBinary decodes what AppendBinary wrote.
 func (o *Once) UnmarshalBinary(p []byte) error {
-	d := newDecoder(p, tagOnce, "idempotency key", oLast)
-	*o = Once{Bucket: d.str(oBucket), Key: d.sum32(oKey), Request: d.str(oRequest),
-		Manifest: VersionID(d.id(oManifest, versionPrefix)), ExpiresAt: d.time(oExpiresAt)}
-	return d.end()
+	*o = Once{}
+	return parseRow(p, tagOnce, "idempotency key", 5, o)
+}
+
+func (o *Once) fields(c *codec) {
+	c.text(1, &o.Bucket)
+	c.sum(2, &o.Key)
+	c.text(3, &o.Request)
+	c.versionID(4, &o.Manifest)
+	c.time(5, &o.ExpiresAt)
 }

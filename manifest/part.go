@@ -207,10 +207,3 @@ func (c *Content) addDigests(hashes map[string]hash.Hash) {
 		c.Digests[name] = h.Sum(nil)
 	}
 }
-
-// AppendRefs appends the encoding of chunk references to b, ParseRefs reads
-// it.
-func AppendRefs(b []byte, refs []cas.Ref) []byte { return appendRefs(b, refs) }
-
-// ParseRefs reads what AppendRefs wrote.
-func ParseRefs(p []byte) ([]cas.Ref, error) { return parseRefs(p) }

@@ -159,42 +159,6 @@ func (n *node) find(off int64) (i int, first int64) {
 	return i, first
 }
 
-// int takes a number that is not above math.MaxInt64.
-func (d *decoder) int() int64 {
-	n := d.uvarint()
-	if n > math.MaxInt64 {
-		d.fail()
-		return 0
-	}
-	return int64(n)
-}
-
-func appendRefs(b []byte, refs []cas.Ref) []byte {
-	for _, r := range refs {
-		b = append(b, r.Digest[:]...)
-		b = binary.AppendUvarint(b, uint64(r.Length))
-	}
-	return b
-}
-
-func parseRefs(p []byte) (refs []cas.Ref, err error) {
-	d := &decoder{p: p}
-	for len(d.p) > 0 {
-		var r cas.Ref
-		if len(d.p) < len(r.Digest) {
-			return nil, ErrFormat
-		}
-		d.p = d.p[copy(r.Digest[:], d.p):]
-		n := d.uvarint()
-		if d.bad || n == 0 || n > cas.MaxChunk {
-			return nil, ErrFormat
-		}
-		r.Length = uint32(n)
-		refs = append(refs, r)
-	}
-	return refs, nil
-}
-
 // whole reports whether the sums of c can be those of its chunk list, and all
 // that it refers to can be read back.
 func (c *Content) whole() bool {

@@ -182,19 +182,3 @@ func decodeRecords(p []byte) (rs []Record, err error) {
 	}
 	return rs, nil
 }
-
-// must fails unless ok.
-func (d *decoder) must(ok bool) {
-	if !ok {
-		d.fail()
-	}
-}
-
-// fixed takes as many bytes as out has.
-func (d *decoder) fixed(out []byte) {
-	if len(d.p) < len(out) {
-		d.fail()
-		return
-	}
-	d.p = d.p[copy(out, d.p):]
-}

@@ -3,7 +3,6 @@ package manifest
 import (
 	"context"
 	"iter"
-	"math"
 	"time"
 
 	"github.com/cairn-store/cairn/cas"
@@ -121,134 +120,51 @@ type UploadChanges interface {
 	SweepUploads(ctx context.Context, bucket string, before time.Time, limit int) (int, error)
 }
 
-// Tags of an upload.
-const (
-	uID = 1 + iota
-	uBucket
-	uWho
-	uDomain
-	uHeader
-	uName
-	uFolder
-	uTarget
-	uMIME
-	uMetadata
-	uTags
-	uOnConflict
-	uSkipUnchanged
-	uIfMatch
-	uDigests
-	uSums
-	uExpect
-	uChunker
-	uLength
-	uOffset
-	uHeld
-	uParts
-	uPartial
-	uJoins
-	uListed
-	uBases
-	uChunks
-	uLastChunk
-	uNewBytes
-	uStoredBytes
-	uReceived
-	uManifest
-	uExpired
-	uEvicted
-	uCreatedAt
-	uExpiresAt
+// AppendBinary appends the canonical encoding of the row.
+func (u *Upload) AppendBinary(b []byte) ([]byte, error) { return appendRow(b, tagUpload, "upload", u) }
 
-	uLast = uExpiresAt
-)
-
-// AppendBinary appends the row's canonical encoding. A length is kept one
-// higher, so that the one that is not known is left out.
-func (u *Upload) AppendBinary(b []byte) ([]byte, error) {
-	e := encoder{bad: u.ID == "" || u.Length < -1 || u.Length == math.MaxInt64}
-	e.id(uID, string(u.ID), uploadPrefix)
-	e.str(uBucket, u.Bucket)
-	e.str(uWho, u.Who)
-	e.str(uDomain, u.Domain)
-	e.str(uHeader, u.Header)
-	e.str(uName, u.Name)
-	e.str(uFolder, u.Folder)
-	e.id(uTarget, string(u.Target), filePrefix)
-	e.str(uMIME, u.MIMEType)
-	e.bytes(uMetadata, u.Metadata)
-	e.list(uTags, u.Tags)
-	e.str(uOnConflict, u.OnConflict)
-	e.flag(uSkipUnchanged, u.SkipUnchanged)
-	e.str(uIfMatch, u.IfMatch)
-	e.list(uDigests, u.Digests)
-	e.pairs(uSums, digestPairs(u.Sums))
-	e.pairs(uExpect, digestPairs(u.Expect))
-	e.str(uChunker, u.Chunker)
-	e.size(uLength, u.Length+1)
-	e.size(uOffset, u.Offset)
-	e.size(uHeld, u.Held)
-	e.num(uParts, u.Parts)
-	e.flag(uPartial, u.Partial)
-	e.uploadIDs(uJoins, u.Joins)
-	e.flag(uListed, u.Listed)
-	e.list(uBases, u.Bases)
-	e.size(uChunks, u.Chunks)
-	e.num(uLastChunk, uint64(u.LastChunk))
-	e.size(uNewBytes, u.NewBytes)
-	e.size(uStoredBytes, u.StoredBytes)
-	e.size(uReceived, u.Received)
-	e.id(uManifest, string(u.Manifest), versionPrefix)
-	e.flag(uExpired, u.Expired)
-	e.flag(uEvicted, u.Evicted)
-	e.time(uCreatedAt, u.CreatedAt)
-	e.time(uExpiresAt, u.ExpiresAt)
-	return e.end(b, tagUpload, "upload")
+// UnmarshalBinary decodes what AppendBinary wrote.
+func (u *Upload) UnmarshalBinary(p []byte) error {
+	*u = Upload{}
+	return parseRow(p, tagUpload, "upload", 36, u)
 }
 
-// UnmarshalBinary reads what AppendBinary wrote.
-func (u *Upload) UnmarshalBinary(p []byte) error {
-	d := newDecoder(p, tagUpload, "upload", uLast)
-	*u = Upload{}
-	u.ID = UploadID(d.id(uID, uploadPrefix))
-	u.Bucket = d.str(uBucket)
-	u.Who = d.str(uWho)
-	u.Domain = d.str(uDomain)
-	u.Header = d.str(uHeader)
-	u.Name = d.str(uName)
-	u.Folder = d.str(uFolder)
-	u.Target = FileID(d.id(uTarget, filePrefix))
-	u.MIMEType = d.str(uMIME)
-	u.Metadata = d.bytes(uMetadata)
-	u.Tags = d.list(uTags)
-	u.OnConflict = d.str(uOnConflict)
-	u.SkipUnchanged = d.flag(uSkipUnchanged)
-	u.IfMatch = d.str(uIfMatch)
-	u.Digests = d.list(uDigests)
-	u.Sums = d.digests(uSums)
-	u.Expect = d.digests(uExpect)
-	u.Chunker = d.str(uChunker)
-	u.Length = d.size(uLength) - 1
-	u.Offset = d.size(uOffset)
-	u.Held = d.size(uHeld)
-	u.Parts = d.num(uParts)
-	u.Partial = d.flag(uPartial)
-	u.Joins = d.uploadIDs(uJoins)
-	u.Listed = d.flag(uListed)
-	u.Bases = d.list(uBases)
-	u.Chunks = d.size(uChunks)
-	last := d.num(uLastChunk)
-	u.LastChunk = uint32(last)
-	u.NewBytes = d.size(uNewBytes)
-	u.StoredBytes = d.size(uStoredBytes)
-	u.Received = d.size(uReceived)
-	u.Manifest = VersionID(d.id(uManifest, versionPrefix))
-	u.Expired = d.flag(uExpired)
-	u.Evicted = d.flag(uEvicted)
-	u.CreatedAt = d.time(uCreatedAt)
-	u.ExpiresAt = d.time(uExpiresAt)
-	if u.ID == "" || last > math.MaxUint32 {
-		d.fail()
-	}
-	return d.end()
+func (u *Upload) fields(c *codec) {
+	c.uploadID(1, &u.ID)
+	c.text(2, &u.Bucket)
+	c.text(3, &u.Who)
+	c.text(4, &u.Domain)
+	c.text(5, &u.Header)
+	c.text(6, &u.Name)
+	c.text(7, &u.Folder)
+	c.fileID(8, &u.Target)
+	c.text(9, &u.MIMEType)
+	c.bytes(10, &u.Metadata)
+	c.list(11, &u.Tags)
+	c.text(12, &u.OnConflict)
+	c.flag(13, &u.SkipUnchanged)
+	c.text(14, &u.IfMatch)
+	c.list(15, &u.Digests)
+	mapField(c, 16, &u.Sums)
+	mapField(c, 17, &u.Expect)
+	c.text(18, &u.Chunker)
+	c.sizeOrUnknown(19, &u.Length)
+	c.size(20, &u.Offset)
+	c.size(21, &u.Held)
+	c.number(22, &u.Parts)
+	c.flag(23, &u.Partial)
+	c.uploadIDs(24, &u.Joins)
+	c.flag(25, &u.Listed)
+	c.list(26, &u.Bases)
+	c.size(27, &u.Chunks)
+	c.uint32(28, &u.LastChunk)
+	c.size(29, &u.NewBytes)
+	c.size(30, &u.StoredBytes)
+	c.size(31, &u.Received)
+	c.versionID(32, &u.Manifest)
+	c.flag(33, &u.Expired)
+	c.flag(34, &u.Evicted)
+	c.time(35, &u.CreatedAt)
+	c.time(36, &u.ExpiresAt)
+	c.must(u.ID != "")
 }
