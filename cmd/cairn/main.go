@@ -87,6 +87,7 @@ func newRoot() *cobra.Command {
 			return cmd.Help()
 		},
 	}
+	root.CompletionOptions.DisableDefaultCmd = true
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	f := root.PersistentFlags()
 	f.StringVar(&t.data, "data", envOr("CAIRN_DATA", "./cairn-data"), "directory of the store (CAIRN_DATA)")
