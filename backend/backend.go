@@ -1,7 +1,13 @@
 // Package backend defines the object storage that packs are kept in.
 //
-// A backend is a flat map from keys to immutable objects. Drivers live in
-// sub-packages; backendtest.Run checks one against this contract.
+// A backend is a flat map from keys to immutable objects. Backend is its
+// contract; a driver begins with CheckKey, and backendtest.Run checks it:
+//
+//	membackend   in memory
+//	diskbackend  files of a directory
+//	s3backend    a bucket of S3
+//	journal      a near backend in front of a far one
+//	owner        a backend that one store at a time writes to
 package backend
 
 import (
@@ -18,11 +24,12 @@ var ErrNoSpace = errors.New("no space left in backend")
 
 // ErrUnavailable reports that the storage behind a backend does not serve now:
 // it cannot be reached, is overloaded, or refuses the credentials. The driver
-// has tried again already. What was stored before is as it was; the same call
-// may succeed later, though a failed write may have come through.
+// has repeated the request already. What was stored before is unchanged. The
+// same call may succeed later, but a failed write may have succeeded as well.
 var ErrUnavailable = errors.New("backend is not available")
 
-// ErrOwned reports a backend that another store writes to: this one must not.
+// ErrOwned reports a backend that another store owns, so that this one must not
+// write to it.
 var ErrOwned = errors.New("backend belongs to another data directory")
 
 // A Backend stores immutable objects by key. Implementations are safe for
@@ -32,8 +39,8 @@ var ErrOwned = errors.New("backend belongs to another data directory")
 //
 // A key is one or more elements of [a-z0-9._-]+ joined by '/', at most 255
 // bytes in all; no element begins with a dot. Any other key is refused with
-// fs.ErrInvalid. No key goes on with '/' where another key ends: a driver
-// that keeps objects in folders cannot hold both.
+// fs.ErrInvalid. Callers never use both a key and that key with '/' and more
+// behind it: a driver that keeps objects in folders cannot hold both.
 type Backend interface {
 	// Create begins an object under key. It fails with fs.ErrExist when an
 	// object of that key is already readable; a backend that publishes whole
@@ -83,9 +90,9 @@ type Writer interface {
 	// follow it.
 	Commit() error
 
-	// Abort gives the Writer up. An object that was never synced leaves
-	// nothing behind; one that was synced stays readable up to there.
-	// After Commit, Abort does nothing.
+	// Abort ends the Writer. An object that was never synced leaves nothing
+	// behind; one that was synced stays readable up to there. After Commit,
+	// Abort does nothing.
 	Abort() error
 }
 

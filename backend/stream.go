@@ -5,20 +5,20 @@ import (
 	"io"
 )
 
-// A Streamer is a Backend that hands on what it reads as it comes.
+// A Streamer is a Backend that yields the bytes of a range as they arrive.
 type Streamer interface {
 	Backend
 
 	// NewReader returns a reader of n bytes of the object, at least one, from
-	// off on. It asks for nothing before the first Read, and for all by one
-	// request if nothing goes wrong. Its errors are those of ReadAt, but what
-	// lies before them is handed on. A reader is for one goroutine at a time;
-	// Close ends its request.
+	// off on. It makes no request before the first Read, and one for all
+	// bytes if nothing fails. Its errors are those of ReadAt, after the bytes
+	// that lie before them. A reader is for one goroutine at a time; Close
+	// ends its request.
 	NewReader(ctx context.Context, key string, off, n int64) io.ReadCloser
 }
 
-// NewReader returns a reader as a Streamer does, of any b: one that is no
-// Streamer reads all n bytes into memory by ReadAt.
+// NewReader returns a reader of any Backend as a Streamer does. Of one that is no
+// Streamer, all n bytes are read into memory by one ReadAt.
 func NewReader(ctx context.Context, b Backend, key string, off, n int64) io.ReadCloser {
 	if s, ok := b.(Streamer); ok {
 		return s.NewReader(ctx, key, off, n)
@@ -26,7 +26,7 @@ func NewReader(ctx context.Context, b Backend, key string, off, n int64) io.Read
 	return &wholeReader{ctx: ctx, b: b, key: key, off: off, n: n}
 }
 
-// A wholeReader has all of its bytes once the first are wanted.
+// A wholeReader reads all its bytes at the first Read.
 type wholeReader struct {
 	ctx    context.Context
 	b      Backend

@@ -26,7 +26,7 @@ const (
 	streams    = 8       // of the step side by side
 )
 
-// A server speaks tus.
+// A server is a process that speaks tus.
 type server struct {
 	name, create string // URL that uploads are created at
 	cmd          *exec.Cmd
@@ -94,9 +94,9 @@ func httpRound(ctx context.Context, dir string, servers []*server, round uint64,
 	return nil
 }
 
-// touchMemory writes and removes twice what a step writes, so that whoever comes
-// first meets the same memory: what a virtual machine has not written to of
-// late takes it several times as long.
+// touchMemory writes and removes twice what a step writes, so that all servers
+// find memory that is in use: on a virtual machine, memory that was not written
+// to lately is several times as slow.
 func touchMemory(dir string) error {
 	path := filepath.Join(dir, "touched")
 	f, err := os.Create(path)
@@ -172,8 +172,8 @@ func (s *server) sendRequest(ctx context.Context, method, url string, body io.Re
 	return resp.Header.Get("Location"), nil
 }
 
-// A stream yields bytes that do not compress and cost next to nothing to make:
-// one block of noise over and over, marked in every KiB.
+// A stream yields bytes that do not compress and cost little to make: one block
+// of noise again and again, with a new mark in every KiB.
 type stream struct {
 	block []byte
 	at    int
@@ -201,8 +201,8 @@ func (s *stream) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// peakOf is the largest memory that a process has had so far, where the system
-// tells.
+// peakOf returns the largest memory that a process has had so far, 0 where the
+// system does not say.
 func peakOf(pid int) int64 {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {

@@ -8,8 +8,8 @@ import (
 	"syscall"
 )
 
-// peakMemory is the most memory that a process and its children held, in
-// bytes. Linux tells it in KiB, macOS in bytes.
+// peakMemory returns the most memory that a process and its children held, in
+// bytes. Linux counts in KiB, macOS in bytes.
 func peakMemory(s *os.ProcessState) int64 {
 	u, ok := s.SysUsage().(*syscall.Rusage)
 	switch {

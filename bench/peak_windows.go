@@ -2,5 +2,5 @@ package main
 
 import "os"
 
-// peakMemory is not told by this system.
+// peakMemory returns 0: this system does not say.
 func peakMemory(*os.ProcessState) int64 { return 0 }

@@ -55,8 +55,8 @@ type s3Result struct {
 	requests map[string]int // by method, LIST apart
 }
 
-// runS3 measures Cairn, and rclone where there is one, without a delay and
-// with it, by turns.
+// runS3 measures Cairn, and rclone if it is on PATH, without a delay and with it
+// in turn.
 func runS3(ctx context.Context, work, cairn string, opts *s3Options) error {
 	b := &s3Bench{s3Options: opts, work: work, cairn: cairn, results: make(map[s3Step][]s3Result)}
 	stop, err := b.startServers(ctx)
@@ -78,7 +78,7 @@ func runS3(ctx context.Context, work, cairn string, opts *s3Options) error {
 	return b.printMedians()
 }
 
-// startServers starts versitygw, and the proxy before it.
+// startServers starts versitygw and the proxy in front of it.
 func (b *s3Bench) startServers(ctx context.Context) (stop func(), err error) {
 	for _, d := range []string{"s3/" + s3Bucket, "sidecar"} {
 		if err := os.MkdirAll(filepath.Join(b.work, d), 0o700); err != nil {
@@ -117,6 +117,7 @@ func (b *s3Bench) startServers(ctx context.Context) (stop func(), err error) {
 	}, nil
 }
 
+// makeFiles writes the large file and the small ones.
 func (b *s3Bench) makeFiles() error {
 	f, err := os.Create(filepath.Join(b.work, "big"))
 	if err != nil {
@@ -145,8 +146,8 @@ func (b *s3Bench) makeFiles() error {
 	return nil
 }
 
-// runRound measures every step with one delay. It leaves nothing: memory that is
-// used for the first time is slow on a virtual machine.
+// runRound measures every step with one delay. It removes its files, because on a
+// virtual machine memory that is used for the first time is slow.
 func (b *s3Bench) runRound(ctx context.Context, delay time.Duration) error {
 	b.begun++
 	prefix := fmt.Sprint("round", b.begun)
@@ -203,7 +204,7 @@ func (b *s3Bench) runRound(ctx context.Context, delay time.Duration) error {
 	return nil
 }
 
-// printMedians writes medians.
+// printMedians writes the table of medians.
 func (b *s3Bench) printMedians() error {
 	middle := func(s s3Step) s3Result {
 		rs := slices.SortedFunc(slices.Values(b.results[s]), func(x, y s3Result) int { return cmp.Compare(x.wall, y.wall) })
@@ -221,7 +222,7 @@ func (b *s3Bench) printMedians() error {
 	return tw.Flush()
 }
 
-// A slowProxy counts requests and holds each up.
+// A slowProxy counts requests and delays each.
 type slowProxy struct {
 	to *httputil.ReverseProxy
 

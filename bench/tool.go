@@ -47,7 +47,7 @@ func peerTools() []tool {
 	}
 }
 
-// restoredTree is where a restored corpus is found.
+// restoredTree returns the directory of a restored corpus.
 func (t *tool) restoredTree(out, src string) string {
 	if t.restored == "{src}" {
 		return filepath.Join(out, src)

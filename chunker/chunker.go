@@ -18,8 +18,8 @@
 //		use(chunk) // before the next call of Next
 //	}
 //
-// The splitters have names. [Profile] knows those that a bucket chooses from;
-// [Parse] understands those that manifests record. Lengths in KiB, with the
+// The splitters have names. [Profile] takes the names that a bucket chooses from;
+// [Parse] takes those that manifests record. Lengths in KiB, with the
 // average measured on random data and on releases of TypeScript as tars:
 //
 //	profile    min   normal   max     average (random, TypeScript)
@@ -71,9 +71,9 @@ type Chunker struct {
 	s     Splitter
 	max   int
 	buf   []byte
-	start int   // buf[start:end] is read and not yet returned
-	end   int   //
-	err   error // what reading ended with, io.EOF included
+	start int // buf[start:end] was read and not yet returned
+	end   int
+	err   error // with which reading ended, perhaps io.EOF
 }
 
 // New returns a Chunker that cuts r with s.
@@ -110,20 +110,19 @@ func (c *Chunker) Next() ([]byte, error) {
 	return p[:n:n], nil
 }
 
-// Rest returns the bytes that have been read and not been returned by Next,
-// fewer than the longest chunk once Next has failed. They are valid until the
-// next call of Next or Reset. A Chunker that reads them first and then what
-// follows goes on as if nothing had happened.
+// Rest returns the bytes that were read and not returned by Next, fewer than the
+// longest chunk once Next has failed. They are valid until the next call of Next
+// or Reset. Another Chunker that reads them first, and then the rest of the
+// stream, makes the chunks that this one would have made.
 func (c *Chunker) Rest() []byte { return c.buf[c.start:c.end] }
 
 // Max returns the length in bytes of the longest possible chunk.
 func (c *Chunker) Max() int { return c.max }
 
-// Swap makes the Chunker go on in buf, whatever that holds, and returns the
-// buffer that it had, nil before the first call of Next. Rest is copied over
-// and must fit. Chunks lie in buf one behind the other, each where Next has
-// left it, as long as there is room for Max bytes behind the last one: a
-// caller who swaps in time has them there without copying.
+// Swap replaces the buffer by buf, and returns the old one, nil before the first
+// call of Next. Rest is copied to buf and must fit. Next returns chunks that lie
+// in buf one behind the other, as long as there is room for Max bytes behind the
+// last one: a caller who swaps before that keeps them without copying.
 func (c *Chunker) Swap(buf []byte) (old []byte) {
 	old = c.buf
 	c.start, c.end = 0, copy(buf, c.Rest())
@@ -154,10 +153,10 @@ func (c *Chunker) fillBuffer() {
 	}
 }
 
-// makeRoom moves what is left to the front of the buffer, of a larger one if
-// this one is more than half full. At its full size the buffer never is: less
-// than Max bytes are left whenever more are needed. So no byte is moved more
-// than about once, however short the chunks are.
+// makeRoom moves the bytes that were not returned to the front of the buffer, or
+// of a larger one if they fill more than half of it. At its full size the buffer
+// is never half full here, since fewer than Max bytes are left whenever more are
+// needed. So a byte is moved about once at most, however short the chunks are.
 func (c *Chunker) makeRoom() {
 	live := c.buf[c.start:c.end]
 	if len(live) > len(c.buf)/2 || len(c.buf) == 0 {

@@ -12,7 +12,7 @@ const (
 	// depending on the tables, the zero-rich windows of executables hold up
 	// to five times the ideal number of candidates. With 12 it is within a
 	// few per cent on all data that was tried, and the 64-bit hash is still
-	// needed no oftener than once in 4096 places.
+	// needed no more often than once in 4096 places.
 	filterBits = 12
 
 	// half is the distance in bytes between the two halves of the 16-bit
@@ -37,13 +37,13 @@ type gear struct {
 	min, normal, max int // lengths in bytes
 	strict, loose    int // bits that must be zero below and from normal on
 
-	// What the bits amount to. A place passes the filter when C<<16 is less
-	// than limit, whatever its length: the filter takes no more bits than
-	// loose has. The masks are for F.
+	// limit and the masks follow from strict and loose. A place passes the
+	// filter if C<<16 is less than limit, whatever the length of the chunk: the
+	// filter takes at most loose bits. The masks are for F.
 	limit                 uint32
 	strictMask, looseMask uint64
 
-	blocks bool // whether C may come from scanBlocks
+	blocks bool // use scanBlocks for C
 }
 
 func newGear(low, normal, high, strict, loose int) *gear {
@@ -73,9 +73,9 @@ func (g *gear) Split(p []byte) int {
 	return n
 }
 
-// firstCut returns the length of the first chunk of p, and how many bytes were put
-// through F. These are never more than the bytes of the chunk: that bounds the
-// work on data made to pass the filter everywhere.
+// firstCut returns the length of the first chunk of p, and how many steps of F it
+// took. These are at most as many as the chunk has bytes, so that data made to
+// pass the filter everywhere costs no more than that.
 func (g *gear) firstCut(p []byte) (n, steps int) {
 	p = p[:min(len(p), g.max)]
 	if len(p) <= g.min {
@@ -97,8 +97,8 @@ func (g *gear) firstCut(p []byte) (n, steps int) {
 	}
 }
 
-// A roller computes F at rising places. Near the last place it rolls on from
-// there instead of starting afresh, so its steps never exceed the bytes passed.
+// A roller computes F at rising places. Near the last place it continues from
+// there instead of starting anew, so it takes at most one step for each byte.
 type roller struct {
 	p     []byte
 	h     uint64

@@ -4,24 +4,26 @@ import "math/bits"
 
 const (
 	blockSize = 64 // bytes that scanBlocks takes at once
-	reach     = 32 // bytes before a place that decide about C
+	reach     = 32 // bytes before a place that C depends on
 
 	// mostBlocks bounds how long scanBlocks runs: it cannot be pre-empted, and
 	// the garbage collector would wait for it. 64 KiB take some 10 µs.
 	mostBlocks = 1024
 )
 
-// A sieve tells the places that pass the filter, in rising order.
+// A sieve finds the places that pass the filter, in rising order.
 type sieve struct {
-	p     []byte
-	limit uint32 // see gear
-	n     int    // the places up to n have been looked at
+	p      []byte
+	limit  uint32 // see gear
+	n      int    // the places up to n were scanned
+	blocks bool   // by scanBlocks, not scanBytes
 
-	// Either by scan, which needs C(n)<<16,
+	// c is C(n)<<16, for scanBytes.
 	c uint32
-	// or by scanBlocks: bit i stands for place n-63+i, and is set until told.
-	blocks bool
-	hits   uint64
+
+	// Bit i of hits, from scanBlocks, is set if place n-63+i passes and next
+	// has not returned it yet.
+	hits uint64
 }
 
 // newSieve returns a sieve for the places of p from n+1 on, for n of at least
@@ -50,9 +52,9 @@ func (s *sieve) next() int {
 	return s.n - blockSize + 1 + i
 }
 
-// advanceToHit looks at blocks up to one with places that pass. However many they
-// are, no block is looked at again for them. The last block ends where p does
-// and so may begin with places that have been looked at.
+// advanceToHit scans blocks up to one with places that pass. A block is scanned
+// once, however many of its places pass. The last block ends where p does, so it
+// may begin with places that were scanned before: their hits are dropped.
 func (s *sieve) advanceToHit() {
 	from := min(s.n, len(s.p)-blockSize)
 	blocks := min((len(s.p)-from)/blockSize, mostBlocks)

@@ -20,8 +20,8 @@ import (
 	"github.com/cairn-store/cairn/backend"
 )
 
-// Run checks a driver. open returns an empty Backend, a new one each time,
-// and cleans up by t.Cleanup.
+// Run checks a driver. Each call of open returns a new, empty Backend, which
+// open removes by t.Cleanup.
 func Run(t *testing.T, open func(t *testing.T) backend.Backend) {
 	for _, c := range []struct {
 		name string
@@ -55,7 +55,7 @@ func Run(t *testing.T, open func(t *testing.T) backend.Backend) {
 	}
 }
 
-// randomBytes returns n bytes that depend on n alone.
+// randomBytes returns n bytes that depend only on n.
 func randomBytes(n int) []byte {
 	p := make([]byte, n)
 	rand.NewChaCha8([32]byte{byte(n), byte(n >> 8), byte(n >> 16)}).Read(p)
@@ -93,7 +93,7 @@ func putObject(t *testing.T, b backend.Backend, key string, p []byte) {
 	mustDo(t, "Commit", w.Commit)
 }
 
-// checkHolds checks that the object begins with want.
+// checkHolds checks that an object begins with want.
 func checkHolds(t *testing.T, b backend.Backend, key string, want []byte) {
 	t.Helper()
 	got := make([]byte, len(want))
@@ -108,7 +108,7 @@ func checkHolds(t *testing.T, b backend.Backend, key string, want []byte) {
 	}
 }
 
-// readStream reads what lies in a range by a reader.
+// readStream reads a range by a reader of the backend.
 func readStream(ctx context.Context, b backend.Backend, key string, off, n int64) ([]byte, error) {
 	if n == 0 {
 		return nil, nil
@@ -149,7 +149,7 @@ func listKeys(t *testing.T, b backend.Backend, prefix string) []string {
 	return keys
 }
 
-// trySync calls Sync and reports whether the driver has it.
+// trySync calls Sync and reports whether the driver supports it.
 func trySync(t *testing.T, w backend.Writer) bool {
 	t.Helper()
 	err := w.Sync()

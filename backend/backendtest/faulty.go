@@ -16,7 +16,7 @@ import (
 // ErrInjected is what a fault fails with if its Rule names no error.
 var ErrInjected = errors.New("injected fault")
 
-// An Op is a call that a Rule waits for.
+// An Op is a kind of call that a Rule applies to.
 type Op string
 
 const (
@@ -31,13 +31,13 @@ const (
 	OpList   Op = "list" // its key is the prefix
 )
 
-// A Mode says what happens to a call that a Rule strikes.
+// A Mode says what a Rule does to a call that it strikes.
 type Mode int
 
 const (
 	// Fail does nothing and returns the error.
 	Fail Mode = iota
-	// FailAfter does everything and returns the error all the same.
+	// FailAfter makes the call, and returns the error all the same.
 	FailAfter
 	// Short does half: a write stores half its bytes, a read fills half of
 	// its slice and returns io.ErrUnexpectedEOF, a list yields one object;
@@ -93,9 +93,9 @@ type ruleState struct {
 
 var _ backend.Backend = (*FaultyBackend)(nil)
 
-// Faulty returns b with the faults of a script. Each rule counts the calls
-// that match it. Of several that strike one call all Slow ones take effect,
-// and the first of the others.
+// Faulty returns b with the faults of a script. Each rule counts the calls that
+// match it. Of several rules that strike one call, all Slow ones take effect and
+// the first of the others.
 func Faulty(b backend.Backend, script ...Rule) *FaultyBackend {
 	f := &FaultyBackend{b: b}
 	f.Add(script...)
@@ -126,8 +126,8 @@ func (f *FaultyBackend) Fired(i int) int {
 	return f.rules[i].fired
 }
 
-// strike waits as long as Slow rules want and returns the rule that fails the
-// call, or nil.
+// strike counts a call. It waits as long as the Slow rules say, and returns the
+// rule that fails the call, nil if none does.
 func (f *FaultyBackend) strike(ctx context.Context, op Op, key string) *Rule {
 	var hit *Rule
 	var delay time.Duration
@@ -159,7 +159,7 @@ func (f *FaultyBackend) strike(ctx context.Context, op Op, key string) *Rule {
 	return hit
 }
 
-// runCall runs call with what the script has for it.
+// runCall makes a call with the faults that the script has for it.
 func (f *FaultyBackend) runCall(ctx context.Context, op Op, key string, call func() error) error {
 	r := f.strike(ctx, op, key)
 	if r == nil {
@@ -173,8 +173,7 @@ func (f *FaultyBackend) runCall(ctx context.Context, op Op, key string, call fun
 	return r.injectedError()
 }
 
-// Create implements backend.Backend. FailAfter begins an object and gives it
-// up.
+// Create implements backend.Backend. FailAfter begins an object and aborts it.
 func (f *FaultyBackend) Create(ctx context.Context, key string) (backend.Writer, error) {
 	var w backend.Writer
 	err := f.runCall(ctx, OpCreate, key, func() (err error) {
@@ -196,6 +195,8 @@ func (f *FaultyBackend) Append(ctx context.Context, key string) (backend.Writer,
 	return w, size, err
 }
 
+// wrapWriter returns w with the faults of the script. If its Create or Append
+// was made to fail, it aborts w.
 func (f *FaultyBackend) wrapWriter(ctx context.Context, key string, w backend.Writer, err error) (backend.Writer, error) {
 	if err == nil {
 		return &faultyWriter{f: f, ctx: ctx, key: key, w: w}, nil
@@ -261,8 +262,8 @@ func (f *FaultyBackend) List(ctx context.Context, prefix string) iter.Seq2[backe
 	}
 }
 
-// A faultyWriter refuses everything but Abort after an error, whatever the
-// Writer below thinks.
+// A faultyWriter refuses everything but Abort after an error, also when the
+// Writer below would not.
 type faultyWriter struct {
 	f   *FaultyBackend
 	ctx context.Context // of Create or Append: ends the waiting of Slow
@@ -273,6 +274,8 @@ type faultyWriter struct {
 	err error // guarded by mu
 }
 
+// unlessFailed makes a call, unless an earlier one has failed. That a backend has
+// no Sync is no failure.
 func (w *faultyWriter) unlessFailed(op Op, call func() error) error {
 	w.mu.Lock()
 	err := w.err
@@ -321,8 +324,8 @@ func (w *faultyWriter) Commit() error {
 
 func (w *faultyWriter) Abort() error { return w.w.Abort() }
 
-// Flip returns b with one byte of an object inverted for its readers, as a
-// failing disk would have it. off counts bytes from the object's start.
+// Flip returns b with one byte of an object inverted when it is read, as by a
+// failing disk. off counts bytes from the object's start.
 func Flip(b backend.Backend, key string, off int64) backend.Backend {
 	return &flipped{b, key, off}
 }

@@ -18,10 +18,9 @@
 // permission is therefore whole. All this happens inside an os.Root, so no
 // link leads out of the directory.
 //
-// Open removes temporary files that a crash left, and syncs what a process
-// that died may have published but not synced: what is readable after Open is
-// durable. One process at a time may use a directory; Open does not see to
-// that.
+// Open removes temporary files that a crash has left, and syncs what a process
+// that died may have published and not synced: what is readable after Open is
+// durable. One process at a time may use a directory; Open does not check that.
 package diskbackend
 
 import (
@@ -59,9 +58,12 @@ type Backend struct {
 	space *gate
 	open  *handles
 
+	// mu guards what follows. It is held from the check that a key is free to
+	// the rename that takes it, so that of two Writers one publishes. It is
+	// locked after writer.syncing.
 	mu      sync.Mutex
-	writing map[string]bool // published and not yet committed or aborted; guarded by mu
-	entered map[string]bool // directories durably entered in the one above; guarded by mu
+	writing map[string]bool // keys that were published and have a Writer
+	entered map[string]bool // directories whose entry in the one above is durable
 }
 
 var _ backend.Backend = (*Backend)(nil)
@@ -101,8 +103,7 @@ func openBackend(dir string, opts *Options) (_ *Backend, err error) {
 	return b, nil
 }
 
-// Close closes the files that are open for reading. Writers are the callers'
-// to end.
+// Close closes the files that are open for reading. The callers end Writers.
 func (b *Backend) Close() error {
 	err := b.open.close()
 	if o, ok := b.fs.(*osFS); ok {
@@ -111,7 +112,8 @@ func (b *Backend) Close() error {
 	return err
 }
 
-// recoverDir brings dir and what is below it into the state that Open promises.
+// recoverDir removes temporary files in and below dir, and syncs the files and
+// directories that may not be durable.
 func (b *Backend) recoverDir(dir string) error {
 	names, err := b.fs.ReadDir(dir)
 	if err != nil {
@@ -156,8 +158,8 @@ func (b *Backend) syncFile(name string) error {
 	return errors.Join(f.Sync(), f.Close())
 }
 
-// syncDirs makes durable that dir holds what it holds, and that dir itself
-// can be found.
+// syncDirs makes the entries of dir durable, and dir's own entry in each
+// directory above it.
 func (b *Backend) syncDirs(dir string) error {
 	for d := dir; ; d = path.Dir(d) {
 		if err := b.fs.SyncDir(d); err != nil {
@@ -178,8 +180,8 @@ func (b *Backend) syncDirs(dir string) error {
 	return nil
 }
 
-// wrapError says which operation on which object failed, once for each error that
-// leaves the package.
+// wrapError adds operation and object to err. It is called once for each error
+// that leaves the package.
 func wrapError(op, key string, err error) error {
 	switch {
 	case isNoSpace(err):
@@ -197,7 +199,7 @@ func checkKey(ctx context.Context, key string) error {
 	return backend.CheckKey(ctx, key)
 }
 
-// statObject describes the file of an object. A directory is none.
+// statObject describes the file of an object. A directory is fs.ErrNotExist.
 func (b *Backend) statObject(key string) (fs.FileInfo, error) {
 	info, err := b.fs.Stat(key)
 	switch {
@@ -242,7 +244,7 @@ func (b *Backend) createWriter(ctx context.Context, key string) (*writer, error)
 	return &writer{b: b, life: backend.Lifetime{Ctx: ctx}, key: key, temp: temp, file: f}, nil
 }
 
-// checkVacant returns fs.ErrExist when something has the name of key.
+// checkVacant returns fs.ErrExist if a file or directory has the name of key.
 func (b *Backend) checkVacant(key string) error {
 	_, err := b.fs.Stat(key)
 	switch {
@@ -327,8 +329,7 @@ func (b *Backend) Stat(ctx context.Context, key string) (backend.Info, error) {
 	return backend.Info{Key: key, Size: info.Size(), ModTime: info.ModTime()}, nil
 }
 
-// Delete implements backend.Backend. It returns when the object would not
-// come back after a crash either.
+// Delete implements backend.Backend. The deletion is durable when it returns.
 func (b *Backend) Delete(ctx context.Context, key string) error {
 	if err := b.deleteFile(ctx, key); err != nil {
 		return wrapError("delete", key, err)

@@ -5,7 +5,7 @@ import (
 	"io/fs"
 )
 
-// FS is the part of a file system that a Backend stands on. The default is
+// FS is the part of a file system that a Backend uses. The default is
 // the operating system's; tests bring others. Names are slash-separated
 // paths below the Backend's directory, "." is the directory itself. Errors
 // satisfy errors.Is with fs.ErrNotExist, fs.ErrExist and the system's error

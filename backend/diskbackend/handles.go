@@ -6,23 +6,25 @@ import (
 	"sync"
 )
 
-// handles keeps the files that were read last open, so that a read costs one
-// system call. A handle in use stays open until its last user lets go.
+// A handles is a cache of open files, those that were read last, so that a read
+// costs one system call. A file in use stays open until release.
 type handles struct {
-	fs  FS
-	cap int
+	fs FS
 
+	// mu guards what follows and the handles. No file is opened under it.
 	mu    sync.Mutex
-	byKey map[string]*handle // guarded by mu
-	order list.List          // of *handle, newest first; guarded by mu
-	drops int                // how often drop was called; guarded by mu
+	cap   int
+	byKey map[string]*handle
+	order list.List // of *handle, newest first
+	drops int       // how often drop was called
 }
 
+// A handle is an open file. handles.mu guards uses and elem.
 type handle struct {
 	key  string
 	file ReadFile
-	uses int           // guarded by handles.mu
-	elem *list.Element // nil once out of the cache; guarded by handles.mu
+	uses int           // reads under way
+	elem *list.Element // nil once it is out of the cache
 }
 
 func newHandles(fsys FS, n int) *handles {
@@ -57,8 +59,8 @@ func (c *handles) acquire(key string) (*handle, error) {
 	h := &handle{key: key, file: file, uses: 1}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	// A file opened before a drop may be the one that was removed: such a
-	// handle must not outlive this use. One that another reader has brought
+	// A file that was opened before a drop may be the one that was removed, so
+	// it must not outlive this use. A handle that another reader has cached
 	// meanwhile stays.
 	if c.drops == drops && c.byKey[key] == nil {
 		h.elem = c.order.PushFront(h)
@@ -75,7 +77,7 @@ func (c *handles) release(h *handle) {
 	defer c.mu.Unlock()
 	h.uses--
 	if h.uses == 0 && h.elem == nil {
-		h.file.Close() // nothing was written through it
+		h.file.Close() // a file opened for reading loses nothing
 	}
 }
 
@@ -90,7 +92,7 @@ func (c *handles) evict(h *handle) error {
 	return h.file.Close()
 }
 
-// drop forgets key, whose file is gone.
+// drop removes the handle of key, whose file was deleted.
 func (c *handles) drop(key string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -100,7 +102,7 @@ func (c *handles) drop(key string) {
 	}
 }
 
-// close closes what is not in use; the rest follows with its last use.
+// close closes the files that are not in use. release closes the others.
 func (c *handles) close() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -13,8 +13,8 @@ import (
 	"github.com/cairn-store/cairn/backend"
 )
 
-// List implements backend.Backend. It reads one directory at a time, so an
-// object may be gone, or larger, by the time it is yielded.
+// List implements backend.Backend. It reads one directory at a time, so an object
+// may have been deleted, or have grown, by the time it is yielded.
 func (b *Backend) List(ctx context.Context, prefix string) iter.Seq2[backend.Info, error] {
 	return func(yield func(backend.Info, error) bool) {
 		l := lister{b: b, ctx: ctx, prefix: prefix, yield: yield}
@@ -29,6 +29,7 @@ func (b *Backend) List(ctx context.Context, prefix string) iter.Seq2[backend.Inf
 	}
 }
 
+// A lister is one listing under way.
 type lister struct {
 	b      *Backend
 	ctx    context.Context
@@ -38,9 +39,10 @@ type lister struct {
 
 var errStop = errors.New("the caller has seen enough")
 
-// An entry is a file or a directory.
+// An entry is a file or a directory. The key of a directory ends in a slash, so
+// that it sorts as the keys of its objects do.
 type entry struct {
-	key  string // of a directory with a slash at its end, as its objects' keys sort
+	key  string
 	info fs.FileInfo
 }
 
@@ -69,7 +71,7 @@ func (l *lister) walk(dir string) error {
 	return nil
 }
 
-// readDir returns what of dir belongs to the listing, in the order of keys.
+// readDir returns the entries of dir that the listing includes, in key order.
 func (l *lister) readDir(dir string) ([]entry, error) {
 	names, err := l.b.fs.ReadDir(dir)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {

@@ -9,8 +9,8 @@ import (
 
 var errIrregular = errors.New("not a regular file")
 
-// An osFS is a directory of the operating system. os.Root keeps every path
-// inside it, whatever links somebody plants.
+// An osFS is a directory of the operating system. os.Root keeps every path inside
+// it, whatever links somebody makes.
 type osFS struct {
 	root *os.Root
 }
@@ -27,8 +27,8 @@ func openOS(dir string) (*osFS, error) {
 	return &osFS{root}, nil
 }
 
-// mkdirDurable makes dir and what is missing above it, for the owner alone,
-// each entered durably in the directory above.
+// mkdirDurable makes dir and the directories above it that are missing, for the
+// owner alone, and makes the entry of each durable.
 func mkdirDurable(dir string) error {
 	if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
 		return err
@@ -81,7 +81,7 @@ func (o *osFS) Open(name string) (ReadFile, error) {
 	return f, nil
 }
 
-// checkRegular refuses links, pipes and the like: os.Root would follow a link that
+// checkRegular refuses what is no regular file: os.Root would follow a link that
 // stays inside, and opening a pipe may block.
 func (o *osFS) checkRegular(op, name string) error {
 	info, err := o.root.Lstat(name)

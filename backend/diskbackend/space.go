@@ -8,21 +8,22 @@ import (
 	"github.com/cairn-store/cairn/backend"
 )
 
-// A gate refuses writes before the volume is quite full. The metadata
-// database lies on the same volume as a rule, and needs room to record a
-// delete.
+// A gate refuses writes that would leave less than reserve of the volume free.
+// The metadata database usually lies on the same volume, and needs space to
+// record that something was deleted.
 type gate struct {
 	fs      FS
-	reserve int64 // bytes to keep free; 0 lets everything pass
+	reserve int64 // bytes; 0 refuses nothing
 
+	// mu guards what follows.
 	mu      sync.Mutex
-	left    int64     // free space less what was written since; guarded by mu
-	written int64     // since the volume was asked; guarded by mu
-	asked   time.Time // guarded by mu
+	left    int64     // free space at asked less what was written since
+	written int64     // bytes since asked
+	asked   time.Time // when FS.Free was called last
 }
 
-// How often the volume is asked for its free space: asking on each write
-// would cost a system call a frame.
+// FS.Free is called after so many bytes or so much time: a call for each write
+// would cost a system call for each frame.
 const (
 	askBytes = 4 << 20
 	askEvery = 200 * time.Millisecond
@@ -41,7 +42,7 @@ func newGate(fsys FS, reserve int64) (*gate, error) {
 	return g, err
 }
 
-// takeSpace takes n bytes of the free space, or returns backend.ErrNoSpace.
+// takeSpace notes that n bytes will be written, or returns backend.ErrNoSpace.
 func (g *gate) takeSpace(n int64) error {
 	if g.reserve == 0 {
 		return nil
@@ -59,7 +60,7 @@ func (g *gate) takeSpace(n int64) error {
 		g.left, g.written, g.asked = int64(min(free, 1<<62)), n, time.Now()
 	}
 	if g.left -= n; g.left < g.reserve {
-		g.asked = time.Time{} // others may have made room since
+		g.asked = time.Time{} // the next call looks anew
 		return backend.ErrNoSpace
 	}
 	return nil

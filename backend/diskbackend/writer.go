@@ -15,7 +15,7 @@ const tempPrefix = ".new-"
 
 func newTemp() string { return tempPrefix + strings.ToLower(rand.Text()) }
 
-// isTemp reports whether base is of newTemp's making: others' files are left
+// isTemp reports whether newTemp may have made base. Files of others are left
 // alone.
 func isTemp(base string) bool {
 	s, ok := strings.CutPrefix(base, tempPrefix)
@@ -39,7 +39,8 @@ type writer struct {
 	life backend.Lifetime
 }
 
-// runStep runs one step, and keeps its error for the steps to come.
+// runStep runs one step, unless an earlier one has failed. Its error is that of
+// all later steps.
 func (w *writer) runStep(op string, step func() error) error {
 	w.mu.Lock()
 	err := w.life.Check()
@@ -132,8 +133,8 @@ func (w *writer) Abort() error {
 	return nil
 }
 
-// close ends the Writer's hold on the file and the key. What has no name yet
-// goes.
+// close closes the file and lets go of the key. A file that was not published is
+// removed.
 func (w *writer) close() error {
 	w.syncing.Lock()
 	defer w.syncing.Unlock()

@@ -1,10 +1,11 @@
-// Package journal puts a near backend in front of a far one: what is written
-// is durable near at once, and sent to the far one behind.
+// Package journal puts a near backend, on this machine's disk, in front of a far
+// one: an object is durable near when its Sync or Commit returns, and is sent to
+// the far backend afterwards.
 //
-// Objects are read from where they are. A near object that nobody writes is
-// whole, or all there will ever be of it after a crash, and is sent as it is;
-// the near copy goes when the far one is stored. What is still near when the
-// process ends is sent by the next.
+// An object is read where it lies. A near object that has no Writer does not
+// change any more: it is whole, or what a crash has left of it. It is sent as it
+// is, and the near copy is deleted when the far one is stored. What is still
+// near when the process ends is sent by the next one.
 package journal
 
 import (
@@ -19,34 +20,48 @@ import (
 	"github.com/cairn-store/cairn/backend"
 )
 
-// A Backend is a backend.Backend in two places. Keys must never be used twice:
-// Create does not look for them in the far place.
+// A Backend is a backend.Backend in two places. A key must never be used twice:
+// Create does not look for it in the far place.
 type Backend struct {
 	near, far backend.Backend
 	log       *slog.Logger
 
-	mu      sync.Mutex
-	begun   uint64              // objects begun; guarded by mu
-	order   map[string]uint64   // of those begun by this process and still near; guarded by mu
-	growing map[string]*growing // those that are being written; guarded by mu
-	refused error               // why nothing can be sent any more; guarded by mu
+	// turn is a lock with a slot of one: who sends holds it, from listing the
+	// near objects to the last one sent. mu is locked and released inside it.
+	turn chan struct{}
 
-	turn   chan struct{} // held by who sends
-	rounds uint64        // of sending that were begun; guarded by mu
-	sent   uint64        // the latest of them that sent all; guarded by mu
-	ended  chan struct{} // told when an object has become whole
+	// ended receives when an object has lost its Writer, so that Run sends it.
+	ended chan struct{}
+
+	// mu guards what follows. It is never held during a call of near or far.
+	mu sync.Mutex
+
+	// order numbers the objects that this process has begun and that are
+	// still near, and begun counts them: objects are sent in that order.
+	order map[string]uint64
+	begun uint64
+
+	// growing holds the objects that have a Writer.
+	growing map[string]*growing
+
+	// refused is why nothing can be sent any more, nil if it can.
+	refused error
+
+	// rounds counts the rounds of Send, and sent is the number of the latest
+	// one that has sent all that was begun before it.
+	rounds, sent uint64
 }
 
 var _ backend.Streamer = (*Backend)(nil)
 
-// A growing is an object that is being written.
+// A growing is a near object that has a Writer.
 type growing struct {
-	at   uint64
-	over chan struct{} // closed when it is not any more
+	at   uint64        // its number in order
+	over chan struct{} // closed when the Writer has ended
 }
 
-// New returns a Backend over near and far. near must be able to Sync. Nothing
-// is sent before Send or Run.
+// New returns a Backend over near and far. near must support Sync. Nothing is
+// sent before Send or Run is called.
 func New(near, far backend.Backend, log *slog.Logger) *Backend {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
@@ -67,7 +82,8 @@ func (b *Backend) Create(ctx context.Context, key string) (backend.Writer, error
 	return b.trackGrowing(key, w), nil
 }
 
-// Append implements backend.Backend, for near objects that have not been sent.
+// Append implements backend.Backend. It takes near objects only: one that was
+// sent is whole.
 func (b *Backend) Append(ctx context.Context, key string) (backend.Writer, int64, error) {
 	if _, err := b.far.Stat(ctx, key); err == nil {
 		return nil, 0, fmt.Errorf("journal: append %s: it was sent: %w", key, fs.ErrExist)
@@ -81,6 +97,7 @@ func (b *Backend) Append(ctx context.Context, key string) (backend.Writer, int64
 	return b.trackGrowing(key, w), size, nil
 }
 
+// trackGrowing notes that the near object of key has a Writer, w.
 func (b *Backend) trackGrowing(key string, w backend.Writer) backend.Writer {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -90,8 +107,8 @@ func (b *Backend) trackGrowing(key string, w backend.Writer) backend.Writer {
 	return &writer{w, b, key, g}
 }
 
-// checkRefused returns why nothing more is taken: what could never be sent must
-// not be acknowledged.
+// checkRefused returns why nothing more is taken, nil if it is: bytes that can
+// never be sent must not be acknowledged.
 func (b *Backend) checkRefused() error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -116,8 +133,8 @@ func (b *Backend) Stat(ctx context.Context, key string) (backend.Info, error) {
 	return info, err
 }
 
-// Delete implements backend.Backend. Whoever sends the object meanwhile finds
-// it gone, and deletes what it has sent.
+// Delete implements backend.Backend. If the object is being sent meanwhile,
+// sendOne finds it gone and deletes what it has sent.
 func (b *Backend) Delete(ctx context.Context, key string) error {
 	if err := b.near.Delete(ctx, key); err != nil {
 		return err
@@ -125,10 +142,11 @@ func (b *Backend) Delete(ctx context.Context, key string) error {
 	return b.far.Delete(ctx, key)
 }
 
-// List implements backend.Backend. What is sent meanwhile is yielded once.
+// List implements backend.Backend. An object that is sent meanwhile is yielded
+// once.
 func (b *Backend) List(ctx context.Context, prefix string) iter.Seq2[backend.Info, error] {
 	return func(yield func(backend.Info, error) bool) {
-		near, err := b.listNear(ctx, prefix) // first: what has left by then is found afar
+		near, err := b.listNear(ctx, prefix) // first, so that what is sent meanwhile is listed by far
 		if err != nil {
 			yield(backend.Info{}, err)
 			return
@@ -159,7 +177,8 @@ func (b *Backend) List(ctx context.Context, prefix string) iter.Seq2[backend.Inf
 	}
 }
 
-// listNear lists what has not been sent: little, or sending is stuck.
+// listNear lists the objects that have not been sent. They are few unless the
+// far backend has been away.
 func (b *Backend) listNear(ctx context.Context, prefix string) (all []backend.Info, err error) {
 	for info, err := range b.near.List(ctx, prefix) {
 		if err != nil {
@@ -199,12 +218,13 @@ func (w *writer) Abort() error {
 	return err
 }
 
-// markEnded notes that the object does not grow any more.
+// markEnded notes that the object has no Writer any more. The second call, by an
+// Abort after Commit, does nothing.
 func (w *writer) markEnded() {
 	w.b.mu.Lock()
 	defer w.b.mu.Unlock()
 	if w.b.growing[w.key] != w.g {
-		return // for the second time
+		return
 	}
 	delete(w.b.growing, w.key)
 	close(w.g.over)

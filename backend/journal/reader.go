@@ -9,8 +9,8 @@ import (
 	"github.com/cairn-store/cairn/backend"
 )
 
-// NewReader implements backend.Streamer. An object that is sent meanwhile is
-// read on from where it is then.
+// NewReader implements backend.Streamer. If the object is sent meanwhile, the
+// rest is read from the far backend.
 func (b *Backend) NewReader(ctx context.Context, key string, off, n int64) io.ReadCloser {
 	return &reader{b: b, ctx: ctx, key: key, off: off, end: off + n}
 }
@@ -19,8 +19,8 @@ type reader struct {
 	b        *Backend
 	ctx      context.Context
 	key      string
-	off, end int64         // what is to be read yet
-	far      io.ReadCloser // once it is not near
+	off, end int64         // the range that was not read yet
+	far      io.ReadCloser // of that range, once the object is not near
 }
 
 // Read implements io.Reader.

@@ -14,9 +14,9 @@ import (
 	"github.com/cairn-store/cairn/backend"
 )
 
-// Send returns when every object that was begun before the call, and stayed,
-// is stored in the far backend. seal has those ended that still grow. Those
-// who call meanwhile share the next round.
+// Send returns when every object that was begun before the call, and was not
+// given up, is stored in the far backend. It calls seal to have the Writers
+// ended that are still open. Calls made during one round share the next.
 func (b *Backend) Send(ctx context.Context, seal func() error) error {
 	b.mu.Lock()
 	arrived := b.rounds
@@ -28,7 +28,7 @@ func (b *Backend) Send(ctx context.Context, seal func() error) error {
 	}
 	defer func() { <-b.turn }()
 	b.mu.Lock()
-	if b.sent > arrived { // a round that began after this call has sent all
+	if b.sent > arrived { // a round begun after this call has sent all
 		b.mu.Unlock()
 		return nil
 	}
@@ -59,12 +59,12 @@ func (b *Backend) Send(ctx context.Context, seal func() error) error {
 	return nil
 }
 
-// Run sends objects as they become whole, and has those that grow ended by
-// seal every now and then, until ctx is done.
+// Run sends objects as they lose their Writers until ctx is done. Every so often
+// it calls Send with seal, so that nothing stays near because it still grows.
 func (b *Backend) Run(ctx context.Context, every time.Duration, seal func() error) error {
 	tick := time.NewTicker(every)
 	defer tick.Stop()
-	told := ""
+	logged := "" // the last error, which is logged once
 	for {
 		var err error
 		select {
@@ -79,15 +79,15 @@ func (b *Backend) Run(ctx context.Context, every time.Duration, seal func() erro
 		case ctx.Err() != nil:
 			return nil
 		case err == nil:
-			told = ""
-		case err.Error() != told:
-			told = err.Error()
+			logged = ""
+		case err.Error() != logged:
+			logged = err.Error()
 			b.log.Error("packs wait to be sent", "error", err)
 		}
 	}
 }
 
-// trySendWhole sends what is whole, unless somebody does already.
+// trySendWhole is sendWhole, unless somebody else holds the turn.
 func (b *Backend) trySendWhole(ctx context.Context) error {
 	select {
 	case b.turn <- struct{}{}:
@@ -98,9 +98,9 @@ func (b *Backend) trySendWhole(ctx context.Context) error {
 	return b.sendWhole(ctx)
 }
 
-// sendWhole sends near objects in the order in which they were begun, up to
-// the first that still grows: what is far is what was stored up to some
-// moment. The caller has the turn.
+// sendWhole sends near objects in the order in which they were begun, up to the
+// first that has a Writer: so the far backend holds all that was stored before
+// some moment. The caller holds the turn.
 func (b *Backend) sendWhole(ctx context.Context) error {
 	all, err := b.listNear(ctx, "")
 	if err != nil {
@@ -117,8 +117,8 @@ func (b *Backend) sendWhole(ctx context.Context) error {
 	}
 	b.mu.Unlock()
 	slices.SortFunc(all, func(x, y backend.Info) int {
-		// Those of earlier processes come first. Names of packs begin with
-		// the time at which they were begun.
+		// Objects of earlier processes come first, by name: the name of a pack
+		// begins with the time at which it was begun.
 		return cmp.Or(cmp.Compare(order[x.Key], order[y.Key]), cmp.Compare(path.Base(x.Key), path.Base(y.Key)))
 	})
 	for _, info := range all {
@@ -138,7 +138,8 @@ func (b *Backend) sendWhole(ctx context.Context) error {
 	return nil
 }
 
-// sendOne copies a near object that does not change any more.
+// sendOne copies a near object without a Writer to the far backend and deletes
+// the near copy. An object that is deleted meanwhile is deleted there too.
 func (b *Backend) sendOne(ctx context.Context, key string) error {
 	info, err := b.near.Stat(ctx, key)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -173,6 +174,7 @@ func (b *Backend) sendOne(ctx context.Context, key string) error {
 	return nil
 }
 
+// copyToFar makes a far object of a near one.
 func (b *Backend) copyToFar(ctx context.Context, info backend.Info) error {
 	w, err := b.far.Create(ctx, info.Key)
 	if err != nil {

@@ -1,9 +1,10 @@
-// Package membackend keeps objects in memory and watches over how they are
-// used: it is the referee of tests and the store of throw-away servers.
+// Package membackend keeps objects in memory, for tests and for servers whose
+// data may go with them. In tests it also checks how it is used, and reports
+// violations to Options.Referee.
 //
-// It shows no more than the contract of package backend promises. What a
-// Writer has written becomes readable with its Sync, not earlier, and what
-// was not synced is gone after Abort.
+// It does no more than the contract of package backend promises. What a Writer
+// has written becomes readable by Sync, not earlier, and what was not synced is
+// gone after Abort.
 package membackend
 
 import (
@@ -24,8 +25,8 @@ import (
 
 // Options are choices of New; nil and zero values mean the defaults.
 type Options struct {
-	// Referee, if set, is told of every violation as it happens. A
-	// testing.TB is one.
+	// Referee, if set, gets every violation as it happens. A testing.TB is
+	// one.
 	Referee interface {
 		Errorf(format string, args ...any)
 		Helper()
@@ -46,21 +47,22 @@ type Options struct {
 type Backend struct {
 	opts Options
 
+	// mu guards what follows, and the objects. It is locked after writer.mu.
 	mu         sync.Mutex
-	objects    map[string]*object // readable; guarded by mu
-	deleted    map[string]bool    // keys of the past; guarded by mu
-	violations []string           // guarded by mu
+	objects    map[string]*object // that can be read
+	deleted    map[string]bool    // keys of deleted objects
+	violations []string
 }
 
 var _ backend.Backend = (*Backend)(nil)
 
-// An object is guarded by Backend.mu. Bytes of data never change: it is
-// replaced by a longer slice that begins with the same bytes.
+// An object is guarded by Backend.mu. The bytes of data never change: a longer
+// slice that begins with the same bytes replaces it.
 type object struct {
 	data    []byte
 	modTime time.Time
-	whole   bool    // committed
-	writer  *writer // who appends to it; nil if nobody
+	whole   bool    // it was committed
+	writer  *writer // its open Writer, nil if it has none
 }
 
 // New returns an empty Backend.
@@ -72,7 +74,7 @@ func New(opts *Options) *Backend {
 	return b
 }
 
-// Violations returns what callers did wrong so far, oldest first.
+// Violations returns the violations so far, oldest first.
 func (b *Backend) Violations() []string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -110,7 +112,7 @@ func (b *Backend) Create(ctx context.Context, key string) (backend.Writer, error
 	return &writer{b: b, life: backend.Lifetime{Ctx: ctx}, key: key}, nil
 }
 
-// Append implements backend.Backend. It drops what was not synced.
+// Append implements backend.Backend. What was not synced is not there.
 func (b *Backend) Append(ctx context.Context, key string) (backend.Writer, int64, error) {
 	if err := backend.CheckKey(ctx, key); err != nil {
 		return nil, 0, wrapError("append", key, err)
@@ -200,8 +202,8 @@ func (b *Backend) Delete(ctx context.Context, key string) error {
 	return nil
 }
 
-// List implements backend.Backend. It yields what is there when it comes to a
-// key; keys that are new since it began are left out.
+// List implements backend.Backend. It takes the keys when it begins, and yields
+// those that are still there when it comes to them.
 func (b *Backend) List(ctx context.Context, prefix string) iter.Seq2[backend.Info, error] {
 	return func(yield func(backend.Info, error) bool) {
 		if err := ctx.Err(); err != nil {

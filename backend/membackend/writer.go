@@ -62,7 +62,7 @@ func (w *writer) Commit() error {
 	return nil
 }
 
-// publish shows buf under the key. The caller holds w.mu.
+// publish makes buf readable under the key. The caller holds w.mu.
 func (w *writer) publish(whole bool) error {
 	b := w.b
 	b.mu.Lock()

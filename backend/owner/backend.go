@@ -13,28 +13,30 @@ import (
 	"github.com/cairn-store/cairn/backend"
 )
 
-// freshFor is how long an owner may have looked at its claim before it writes or
-// deletes something. A process that was paused for longer looks again first.
+// freshFor is how long a look at the claim counts. An owner whose last look is
+// older, because the process was paused perhaps, looks again before it commits
+// or deletes an object.
 const freshFor = 5 * time.Second
 
-// A Backend is a backend that is written to by its owner alone.
+// A Backend is a backend that only its owner writes to.
 //
-// An object counts as stored once its owner was seen to be the owner after
-// that: whoever takes the backend over finds all that was ever answered for.
-// Reads are not guarded.
+// Sync and Commit look at the claim after the object was stored, and fail if the
+// backend has another owner by then. So a store that takes the backend over
+// finds every object that the last owner has acknowledged. Reads are not
+// guarded.
 type Backend struct {
 	backend.Backend
 	claim   Claim
-	checked atomic.Int64 // wall clock of the last look, in ms
-	lost    atomic.Pointer[Claim]
+	checked atomic.Int64          // wall clock of the last look at the claim, in ms
+	lost    atomic.Pointer[Claim] // the claim of the next owner, once there is one
 }
 
 var _ backend.Streamer = (*Backend)(nil)
 
 func (b *Backend) markChecked(at time.Time) { b.checked.Store(at.UnixMilli()) }
 
-// Check asks whether the claim still holds: one request. Once it does not it
-// never does again.
+// Check returns nil if the claim still holds, by one request. Once it has failed
+// with backend.ErrOwned it always does.
 func (b *Backend) Check(ctx context.Context) error {
 	if c := b.lost.Load(); c != nil {
 		return ownedError(c)
@@ -56,12 +58,12 @@ func (b *Backend) Check(ctx context.Context) error {
 	return err
 }
 
-// checkStale is Check if the last look was too long ago.
+// checkStale is Check unless the last look was less than freshFor ago.
 func (b *Backend) checkStale(ctx context.Context) error {
 	if c := b.lost.Load(); c != nil {
 		return ownedError(c)
 	}
-	// By the wall clock: others may stand still with the machine.
+	// By the wall clock: a monotonic one may stop while the machine sleeps.
 	if d := time.Now().UnixMilli() - b.checked.Load(); d >= 0 && d < freshFor.Milliseconds() {
 		return nil
 	}
@@ -102,7 +104,7 @@ func (b *Backend) NewReader(ctx context.Context, key string, off, n int64) io.Re
 	return backend.NewReader(ctx, b.Backend, key, off, n)
 }
 
-// List implements backend.Backend. Claims are not among what it yields.
+// List implements backend.Backend. It does not yield claims.
 func (b *Backend) List(ctx context.Context, from string) iter.Seq2[backend.Info, error] {
 	return func(yield func(backend.Info, error) bool) {
 		for info, err := range b.Backend.List(ctx, from) {

@@ -1,9 +1,9 @@
-// Package owner sees to it that one store at a time writes to a backend that
+// Package owner makes sure that one store at a time writes to a backend that
 // several machines can reach.
 //
-// Claims are objects owner/0000000001, owner/0000000002, …; whoever made the
-// one with the highest number owns the backend. They are never deleted, so an
-// owner learns by one Stat, of the next number, that it is none any more.
+// Claims are objects owner/0000000001, owner/0000000002, …; the store that made
+// the one with the highest number owns the backend. Claims are never deleted, so
+// one Stat, of the next number, tells an owner whether it still is one.
 package owner
 
 import (
@@ -19,18 +19,18 @@ import (
 	"github.com/cairn-store/cairn/backend"
 )
 
-// A Claim says whose a backend is.
+// A Claim says which store owns a backend.
 type Claim struct {
 	Owner string    `json:"owner"` // a store's ID
 	Place string    `json:"place"` // for people: where that store is
 	Since time.Time `json:"since"`
 
-	// Exclusive says that the service was seen to keep what it was asked:
-	// of two PUTs of one new key, one fails.
+	// Exclusive says that a test of the service succeeded: of two PUTs of
+	// one new key, one failed.
 	Exclusive bool `json:"exclusive"`
 
 	number uint64
-	seen   time.Time // it held at least until then
+	seen   time.Time // the claim was the highest at least until then
 }
 
 func (c *Claim) String() string {
@@ -41,7 +41,7 @@ func (c *Claim) String() string {
 type Options struct {
 	Place        string // of this store, for people
 	Take         bool   // take the backend from whoever has it
-	SingleWriter bool   // the operator sees to it that nobody else writes, where the service cannot
+	SingleWriter bool   // the operator makes sure that nobody else writes, where the service cannot
 }
 
 // ErrNotExclusive reports a service on which two stores would not notice each
@@ -84,8 +84,8 @@ func Current(ctx context.Context, b backend.Backend) (*Claim, error) {
 	return c, nil
 }
 
-// Refuse returns nil if the store id may open a backend whose claim is c, nil
-// if it has none, or why not.
+// Refuse returns why the store id may not open a backend whose claim is c, nil
+// if it may. A nil c is that of a backend without a claim.
 func (c *Claim) Refuse(id string, opts *Options) error {
 	if c != nil && c.Owner != id && !opts.Take {
 		return ownedError(c)
@@ -95,10 +95,10 @@ func (c *Claim) Refuse(id string, opts *Options) error {
 
 func ownedError(c *Claim) error { return fmt.Errorf("%w: %s", backend.ErrOwned, c) }
 
-// Open makes b the store id's, if it is nobody's or the options say so, and
-// returns b guarded. It fails with backend.ErrOwned where it is another's. c
-// is the Current claim of b: whoever claims b after that is not overruled, but
-// noticed by the guard.
+// Open claims b for the store id, if b has no claim or the options say so, and
+// returns b guarded. It fails with backend.ErrOwned where another store owns b.
+// c is what Current returned for b. A claim that another store makes after that
+// is not overruled; the guarded backend notices it.
 func Open(ctx context.Context, b backend.Backend, c *Claim, id string, opts *Options) (*Backend, error) {
 	if err := c.Refuse(id, opts); err != nil {
 		return nil, err
@@ -117,7 +117,8 @@ func Open(ctx context.Context, b backend.Backend, c *Claim, id string, opts *Opt
 	return out, nil
 }
 
-// makeClaim makes the claim that comes after last.
+// makeClaim writes the claim that comes after last, and returns it. If another
+// process of the same store was faster, it returns that one's.
 func makeClaim(ctx context.Context, b backend.Backend, last *Claim, id string, opts *Options) (*Claim, error) {
 	c := &Claim{Owner: id, Place: opts.Place, Since: time.Now().UTC().Truncate(time.Second), number: 1}
 	if last != nil {
@@ -154,7 +155,7 @@ func makeClaim(ctx context.Context, b backend.Backend, last *Claim, id string, o
 	return c, nil
 }
 
-// probeExclusive finds out whether a second PUT of a key fails.
+// probeExclusive reports whether a second PUT of a key fails.
 func probeExclusive(ctx context.Context, b backend.Backend) (bool, error) {
 	probe := claimPrefix + "probe-" + strings.ToLower(rand.Text())
 	if err := putObject(ctx, b, probe, []byte("a")); err != nil {
@@ -166,7 +167,7 @@ func probeExclusive(ctx context.Context, b backend.Backend) (bool, error) {
 		return false, fmt.Errorf("owner: %w", errors.Join(err, b.Delete(ctx, probe)))
 	}
 	if c, ok := b.(interface{ Conditional() bool }); ok && !c.Conditional() {
-		held = false // it was asked first, which two can do at a time
+		held = false // the key was looked up first, which two writers can do at once
 	}
 	if err := b.Delete(ctx, probe); err != nil {
 		return false, fmt.Errorf("owner: %w", err)

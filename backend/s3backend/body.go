@@ -10,8 +10,7 @@ const blockSize = 1 << 20
 
 type block [blockSize]byte
 
-// A body gathers the bytes of an object, or of a part, in blocks that are
-// used again.
+// A body holds the bytes of an object, or of a part, in blocks from a pool.
 type body struct {
 	pool   *sync.Pool // of *block
 	blocks []*block
@@ -30,7 +29,7 @@ func (d *body) write(p []byte) {
 	}
 }
 
-// free gives the blocks back. All readers have been stopped.
+// free returns the blocks to the pool. All readers have been stopped before.
 func (d *body) free() {
 	for _, k := range d.blocks {
 		d.pool.Put(k)
@@ -42,12 +41,15 @@ func (d *body) free() {
 func (d *body) reader() *bodyReader { return &bodyReader{d: d} }
 
 // A bodyReader is an io.ReadSeeker. An HTTP transport may go on reading after
-// its request has failed, so it has to be stopped before the body is freed.
+// its request has failed, so the reader is stopped before the body is freed.
 type bodyReader struct {
+	d *body
+
+	// mu guards what follows. Read holds it while it copies, so that after
+	// stop nothing reads d.
 	mu      sync.Mutex
-	d       *body // guarded by mu; nil once stopped
-	off     int64 // guarded by mu
-	stopped bool  // guarded by mu
+	off     int64
+	stopped bool
 }
 
 var errStopped = errors.New("the attempt is over")

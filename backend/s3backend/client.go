@@ -9,8 +9,8 @@ import (
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 )
 
-// newClient returns an HTTP client whose connections fail when nothing moves
-// on them for a while, however long a transfer takes that does move.
+// newClient returns an HTTP client whose connections fail when nothing moves on
+// them for stall. A transfer that moves may take as long as it likes.
 func newClient(stall time.Duration) *awshttp.BuildableClient {
 	return awshttp.NewBuildableClient().WithTransportOptions(func(t *http.Transport) {
 		dialer := &net.Dialer{Timeout: min(stall, 10*time.Second), KeepAlive: 30 * time.Second}
@@ -23,14 +23,18 @@ func newClient(stall time.Duration) *awshttp.BuildableClient {
 		}
 		t.TLSHandshakeTimeout = min(stall, 10*time.Second)
 		t.MaxIdleConnsPerHost = 32
-		t.IdleConnTimeout = 20 * time.Second // sooner than the services' own, so that requests rarely meet a closed one
-		t.ForceAttemptHTTP2 = false          // one connection would carry all: no gain in parallel transfers
+		// Less than the services' own timeouts, so that requests rarely meet a
+		// connection that the service has closed.
+		t.IdleConnTimeout = 20 * time.Second
+		// HTTP/2 would send all over one connection, and gain nothing by sending
+		// several parts at a time.
+		t.ForceAttemptHTTP2 = false
 		t.WriteBufferSize, t.ReadBufferSize = 64<<10, 64<<10
 	})
 }
 
-// A conn gives up when it stands still in both directions. Writing prolongs
-// the read that waits for the answer meanwhile.
+// A conn fails when nothing moves in either direction for stall. A Write extends
+// the deadline of a Read that waits for the answer meanwhile.
 type conn struct {
 	net.Conn
 	stall time.Duration

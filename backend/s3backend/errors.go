@@ -15,9 +15,9 @@ import (
 	"github.com/cairn-store/cairn/backend"
 )
 
-// A failure is what a request came to. Callers learn the kind of it; the
-// cause is text only, so that an errno of the network, say, is not taken for
-// one of the store's own errors.
+// A failure is the error of a request that is not repeated any more. It wraps
+// only the kind; the cause is text, so that an errno of the network, for
+// instance, is not taken for an error of the store.
 type failure struct {
 	kind  error
 	cause error
@@ -33,10 +33,10 @@ func wrapError(op, key string, err error) error {
 	return fmt.Errorf("s3backend: %s %s: %w", op, key, err)
 }
 
-// errShort says that an answer ended early or holds other bytes than asked for.
+// errShort reports an answer that ended early or is not of the range asked for.
 var errShort = errors.New("the answer is not what was asked for")
 
-// errBroken says that too many answers to one reader broke off.
+// errBroken reports that too many answers to one reader broke off.
 var errBroken = errors.New("answers broke off again and again")
 
 // statusOf returns the code and HTTP status that the service answered with.
@@ -52,7 +52,7 @@ func statusOf(err error) (code string, status int) {
 	return code, status
 }
 
-// kindOf returns the error that callers learn.
+// kindOf returns the error that callers of the package can test for.
 func kindOf(err error) error {
 	code, status := statusOf(err)
 	switch code {
@@ -76,8 +76,8 @@ func kindOf(err error) error {
 	return backend.ErrUnavailable
 }
 
-// isFinal reports whether asking again cannot help: the service has understood
-// the request and refused it.
+// isFinal reports whether repeating the request cannot help, because the service
+// has understood and refused it.
 func isFinal(err error) bool {
 	if errors.Is(err, errBroken) {
 		return true
@@ -98,8 +98,8 @@ func isFinal(err error) bool {
 	return status < 500
 }
 
-// withRetries runs a request, again while that may help and the budget lasts. Its
-// error is a failure, or ctx's.
+// withRetries makes a request, and repeats it while that may help and neither
+// Attempts nor RetryFor is used up. Its error is a *failure, or that of ctx.
 func (b *Backend) withRetries(ctx context.Context, request func() error) error {
 	begun := time.Now()
 	backoff := retry.NewExponentialJitterBackoff(b.opts.Backoff)
@@ -131,8 +131,8 @@ func (b *Backend) withRetries(ctx context.Context, request func() error) error {
 	}
 }
 
-// renewCredentials has credentials fetched anew that the service says have expired, if
-// they come from where there may be new ones.
+// renewCredentials drops cached credentials if err says that they have expired.
+// It reports whether there may be new ones.
 func (b *Backend) renewCredentials(err error) bool {
 	switch code, _ := statusOf(err); code {
 	case "ExpiredToken", "ExpiredTokenException", "RequestExpired", "TokenRefreshRequired":

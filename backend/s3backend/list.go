@@ -15,7 +15,7 @@ import (
 	"github.com/cairn-store/cairn/backend"
 )
 
-// List implements backend.Backend: a request for every thousand keys.
+// List implements backend.Backend. It makes a request for every thousand keys.
 func (b *Backend) List(ctx context.Context, prefix string) iter.Seq2[backend.Info, error] {
 	return func(yield func(backend.Info, error) bool) {
 		if err := ctx.Err(); err != nil {
@@ -23,7 +23,7 @@ func (b *Backend) List(ctx context.Context, prefix string) iter.Seq2[backend.Inf
 			return
 		}
 		if !backend.ValidKey(prefix) && !backend.ValidKey(prefix+"x") {
-			return // of no key
+			return // no key begins with that
 		}
 		in := &s3.ListObjectsV2Input{Bucket: &b.opts.Bucket, Prefix: b.fullKey(prefix)}
 		for {
@@ -39,7 +39,7 @@ func (b *Backend) List(ctx context.Context, prefix string) iter.Seq2[backend.Inf
 			for _, o := range page.Contents {
 				key := strings.TrimPrefix(aws.ToString(o.Key), b.opts.Prefix)
 				if !backend.ValidKey(key) {
-					continue // somebody else's
+					continue // not one of ours
 				}
 				if !yield(backend.Info{Key: key, Size: aws.ToInt64(o.Size), ModTime: aws.ToTime(o.LastModified)}, nil) {
 					return
@@ -57,9 +57,9 @@ func (b *Backend) List(ctx context.Context, prefix string) iter.Seq2[backend.Inf
 	}
 }
 
-// Sweep aborts multipart uploads that were begun before a time and never
-// ended: a crash leaves such, and services charge for their parts. It returns
-// how many there were.
+// Sweep aborts multipart uploads that were begun before a time and neither
+// completed nor aborted. A crash leaves such uploads, and services charge for
+// their parts. Sweep returns how many it has aborted.
 func (b *Backend) Sweep(ctx context.Context, before time.Time) (n int, err error) {
 	in := &s3.ListMultipartUploadsInput{Bucket: &b.opts.Bucket, Prefix: &b.opts.Prefix}
 	for {
@@ -88,7 +88,8 @@ func (b *Backend) Sweep(ctx context.Context, before time.Time) (n int, err error
 	}
 }
 
-// abortMultipart gives a multipart upload up; key has its prefix.
+// abortMultipart aborts a multipart upload. key includes the prefix. An upload
+// that the service does not know is no error.
 func (b *Backend) abortMultipart(ctx context.Context, key, id string) error {
 	err := b.withRetries(ctx, func() error {
 		_, err := b.client.AbortMultipartUpload(ctx, &s3.AbortMultipartUploadInput{Bucket: &b.opts.Bucket, Key: &key, UploadId: &id})

@@ -10,18 +10,18 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// A multipart is an object on its way in parts, a few at a time.
+// A multipart is a multipart upload under way, Options.Parts parts at a time.
 type multipart struct {
 	b   *Backend
-	ctx context.Context // cancelled when a part fails, and by abort
-	top context.Context // of the Writer
-	end context.CancelFunc
+	top context.Context    // of the Writer
+	ctx context.Context    // of the parts: cancelled when one fails, and by end
+	end context.CancelFunc // of ctx
 	key string
-	id  string
-	g   *errgroup.Group
+	id  string          // that the service has given the upload
+	g   *errgroup.Group // of the parts
 
 	mu    sync.Mutex
-	parts []types.CompletedPart // guarded by mu, in order of numbers
+	parts []types.CompletedPart // by number; guarded by mu
 }
 
 func (b *Backend) startMultipart(ctx context.Context, key, token string) (*multipart, error) {
@@ -47,8 +47,8 @@ func (b *Backend) startMultipart(ctx context.Context, key, token string) (*multi
 	return m, nil
 }
 
-// sendPart takes a part over and sends it beside the caller, who waits for his
-// turn.
+// sendPart starts sending a part, and frees it afterwards. It waits while
+// Options.Parts others are being sent.
 func (m *multipart) sendPart(d body) error {
 	if m.ctx.Err() != nil {
 		d.free()
@@ -89,7 +89,7 @@ func (m *multipart) waitParts() error {
 	return m.top.Err()
 }
 
-// complete makes one attempt to make an object of the parts.
+// complete makes one attempt to join the parts to an object.
 func (m *multipart) complete(condition *string) error {
 	_, err := m.b.client.CompleteMultipartUpload(m.top, &s3.CompleteMultipartUploadInput{
 		Bucket: &m.b.opts.Bucket, Key: m.b.fullKey(m.key), UploadId: &m.id, IfNoneMatch: condition,
@@ -97,8 +97,7 @@ func (m *multipart) complete(condition *string) error {
 	return err
 }
 
-// abort gives the upload up. The Writer may be given up because its context
-// is done, so this needs another.
+// abort aborts the upload, also when the Writer's context is done.
 func (m *multipart) abort() error {
 	m.end()
 	m.g.Wait() // parts that arrive later would stay

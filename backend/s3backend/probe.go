@@ -22,7 +22,7 @@ import (
 	"github.com/cairn-store/cairn/backend"
 )
 
-// A Finding is what a probe found out about a service.
+// A Finding is the result of one step of a probe.
 type Finding struct {
 	Name   string `json:"name"`
 	OK     bool   `json:"ok"`
@@ -30,17 +30,17 @@ type Finding struct {
 	Detail string `json:"detail,omitempty"`
 }
 
-// A prober tries what Cairn relies on, under a prefix that it cleans up.
+// A prober tests what Cairn relies on, under a prefix that it cleans up.
 type prober struct {
 	*Backend
 	prefix string
-	keys   []string
+	keys   []string // that cleanUp deletes
 	out    []Finding
 }
 
-// Probe tries, under a scratch prefix of the backend's own, whether the
-// service keeps what Cairn relies on. thorough adds what takes longer, some 10
-// MiB of uploads. Its error is that of a probe that could not be cleaned up.
+// Probe tests, under a scratch prefix of the backend, whether the service does
+// what Cairn relies on. thorough adds steps that take longer, with about 10 MiB
+// of uploads. The error is that of the cleaning up.
 func (b *Backend) Probe(ctx context.Context, thorough bool) (out []Finding, err error) {
 	p := &prober{Backend: b, prefix: "probe/" + strings.ToLower(rand.Text()) + "/"}
 	defer func() {
@@ -48,7 +48,7 @@ func (b *Backend) Probe(ctx context.Context, thorough bool) (out []Finding, err 
 		out = p.out
 	}()
 	if !p.runStep(ctx, "read after write", true, p.probeReadAfterWrite) {
-		return // nothing else would tell anything
+		return // the other steps would fail as well
 	}
 	p.runStep(ctx, "ranges", true, p.probeRanges)
 	p.runStep(ctx, "list", true, p.probeList)
@@ -64,7 +64,8 @@ func (b *Backend) Probe(ctx context.Context, thorough bool) (out []Finding, err 
 	return
 }
 
-// runStep notes what a step finds; its text is shown also when all is well.
+// runStep runs a step and records its Finding. The text that step returns is
+// shown also when it succeeds. runStep reports whether it did.
 func (p *prober) runStep(ctx context.Context, name string, needed bool, step func(context.Context) (string, error)) bool {
 	detail, err := step(ctx)
 	if err != nil {
@@ -188,8 +189,8 @@ func (p *prober) probeDelete(ctx context.Context) (string, error) {
 	return "", err
 }
 
-// mostSkew is what services accept between two clocks. Requests are signed
-// with the service's time once they differ by more, but expiries are wrong.
+// mostSkew is the difference between two clocks that services accept. Beyond it
+// the SDK signs requests with the service's time, but expiries are wrong.
 const mostSkew = 5 * time.Minute
 
 func (p *prober) probeClock(ctx context.Context) (string, error) {
@@ -209,7 +210,8 @@ func (p *prober) probeClock(ctx context.Context) (string, error) {
 	return fmt.Sprintf("clocks differ by %s", skew.Abs()), nil
 }
 
-// probeMetadata tries what an answer that was lost is made up for by.
+// probeMetadata tests that an object's token comes back: acceptOwn relies on it
+// after a lost answer.
 func (p *prober) probeMetadata(ctx context.Context) (string, error) {
 	key := p.newKey("metadata")
 	content := &body{pool: &p.blocks}
@@ -222,8 +224,8 @@ func (p *prober) probeMetadata(ctx context.Context) (string, error) {
 	return "", p.acceptOwn(ctx, key, token, errors.New("user metadata does not come back"))
 }
 
-// probeConditional finds out whether PUTs may be conditional. If not, the key is
-// asked for before each, which two writers can race.
+// probeConditional tests whether the service has conditional PUT. If not, a HEAD
+// comes before each PUT, and two writers can race between the two.
 func (p *prober) probeConditional(ctx context.Context) (string, error) {
 	key := p.newKey("conditional")
 	if err := p.storeObject(ctx, key, []byte("first")); err != nil {
@@ -243,7 +245,7 @@ func (p *prober) probeConditional(ctx context.Context) (string, error) {
 	return "", nil
 }
 
-// probeChecksums finds out whether the service notices bytes that were hurt on
+// probeChecksums tests whether the service notices bytes that were damaged on
 // their way.
 func (p *prober) probeChecksums(ctx context.Context) (string, error) {
 	sum := md5.Sum([]byte("other bytes"))
@@ -258,7 +260,7 @@ func (p *prober) probeChecksums(ctx context.Context) (string, error) {
 	return "", nil
 }
 
-// probeConcurrent has several write one key at a time.
+// probeConcurrent has several writers write one key at the same time.
 func (p *prober) probeConcurrent(ctx context.Context) (string, error) {
 	key := p.newKey("concurrent")
 	contents := make([][]byte, 4)
@@ -289,7 +291,7 @@ func (p *prober) probeConcurrent(ctx context.Context) (string, error) {
 	return "", nil
 }
 
-// probeMultipart sends an object in parts, and gives another one up.
+// probeMultipart sends one object in parts, and aborts another.
 func (p *prober) probeMultipart(ctx context.Context) (string, error) {
 	small := &Backend{opts: p.opts, client: p.client, creds: p.creds, blocks: sync.Pool{New: func() any { return new(block) }}}
 	small.unconditional.Store(p.unconditional.Load())
@@ -317,8 +319,8 @@ func (p *prober) probeMultipart(ctx context.Context) (string, error) {
 	return "", nil
 }
 
-// Refuse returns an error that names what a service lacks that is needed, or
-// nil.
+// Refuse returns an error that names the steps that failed and are needed, nil if
+// there are none.
 func Refuse(found []Finding) error {
 	var errs []error
 	for _, f := range found {

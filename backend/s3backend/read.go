@@ -35,7 +35,8 @@ func (b *Backend) ReadAt(ctx context.Context, key string, p []byte, off int64) e
 	return wrapError("read", key, err)
 }
 
-// readRange makes one attempt to fill p. short says that the object ends too early.
+// readRange makes one attempt to fill p. It sets short if the object ends before
+// p is full.
 func (b *Backend) readRange(ctx context.Context, key string, p []byte, off int64) (short bool, err error) {
 	body, n, err := b.openRange(ctx, key, off, int64(len(p)))
 	if err != nil {
@@ -51,8 +52,8 @@ func (b *Backend) readRange(ctx context.Context, key string, p []byte, off int64
 	return false, nil
 }
 
-// openRange makes one attempt to ask for n bytes, and returns how many there will
-// be: fewer where the object ends too early.
+// openRange makes one request for n bytes, and returns how many the answer has:
+// fewer where the object ends earlier.
 func (b *Backend) openRange(ctx context.Context, key string, off, n int64) (io.ReadCloser, int64, error) {
 	last := off + n - 1
 	out, err := b.client.GetObject(ctx, &s3.GetObjectInput{Bucket: &b.opts.Bucket, Key: b.fullKey(key),

@@ -2,8 +2,13 @@
 // speaks its protocol.
 //
 // An object becomes visible as a whole, by one PUT or, beyond Options.PutSize,
-// by a multipart upload. PUTs are conditional, so that nothing is ever
-// overwritten; a service that does not offer that is asked for the key first.
+// by a multipart upload. PUTs are conditional on the key being free, so that
+// nothing is ever overwritten; where the service has no conditional PUT, a HEAD
+// comes before each. Requests are repeated here, not by the SDK: withRetries
+// decides which, and for how long.
+//
+// Open makes a Backend, Probe tries its service, Sweep removes what a crash has
+// left.
 package s3backend
 
 import (
@@ -26,13 +31,13 @@ import (
 	"github.com/cairn-store/cairn/backend"
 )
 
-// Options say where the bucket is and how it is talked to. Bucket must be
-// set; nil and zero values of all else mean the defaults.
+// Options say where the bucket is and how requests are made. Bucket must be
+// set; nil and zero values of the others mean the defaults.
 type Options struct {
 	Bucket    string
 	Prefix    string // of all keys, ending in '/' or made to
 	Endpoint  string // URL of the service; default: AWS
-	Region    string // default, also for "auto": with Endpoint us-east-1, else what the environment says
+	Region    string // default, also of "auto": us-east-1 with Endpoint, else the environment's
 	PathStyle bool   // the bucket in the path, not in the host name
 
 	// Static keys; without them the default chain applies: environment,
@@ -53,11 +58,11 @@ type Options struct {
 	Parts    int   // parts of one object under way at a time; default 3
 
 	Attempts int           // of a request; default 8
-	RetryFor time.Duration // after which no further attempt begins; default 1 minute
-	Backoff  time.Duration // at most so long between two attempts; default 5 s
-	Stall    time.Duration // for which a connection may stand still; default 30 s
+	RetryFor time.Duration // no attempt begins later than this after the first; default 1 minute
+	Backoff  time.Duration // the longest pause between two attempts; default 5 s
+	Stall    time.Duration // a connection on which nothing moves for this long fails; default 30 s
 
-	// Wrap, if set, stands around the HTTP client, to watch requests.
+	// Wrap, if set, wraps the HTTP client, so that tests can watch requests.
 	Wrap func(aws.HTTPClient) aws.HTTPClient
 }
 
@@ -68,15 +73,15 @@ type Backend struct {
 	creds  aws.CredentialsProvider
 	blocks sync.Pool // of *block
 
-	// unconditional is set once the service has refused a conditional PUT
-	// as something that it does not have.
+	// unconditional is set once the service has answered that it has no
+	// conditional PUT.
 	unconditional atomic.Bool
 }
 
 var _ backend.Backend = (*Backend)(nil)
 
 // Open returns the Backend that opts describe. It makes no request to the
-// bucket; Probe does.
+// service.
 func Open(ctx context.Context, opts *Options) (*Backend, error) {
 	b := &Backend{opts: *opts, blocks: sync.Pool{New: func() any { return new(block) }}}
 	if err := b.opts.fillDefaults(); err != nil {
@@ -108,7 +113,7 @@ func Open(ctx context.Context, opts *Options) (*Backend, error) {
 	return b, nil
 }
 
-// fillDefaults puts defaults in the place of zero values.
+// fillDefaults replaces zero values by the defaults.
 func (o *Options) fillDefaults() error {
 	if o.Bucket == "" {
 		return errors.New("no bucket")
@@ -144,13 +149,13 @@ func setDefault[T int | int64 | time.Duration](p *T, v T) {
 	}
 }
 
-// configureClient sets the SDK up.
+// configureClient sets the options of the SDK's client.
 func (o *Options) configureClient(c *s3.Options) {
 	if o.Endpoint != "" {
 		c.BaseEndpoint = aws.String(o.Endpoint)
 	}
 	c.UsePathStyle = o.PathStyle
-	c.Retryer = aws.NopRetryer{} // Backend.do tries again, also what the SDK does not
+	c.Retryer = aws.NopRetryer{} // withRetries repeats requests, also those that the SDK would not
 	c.RequestChecksumCalculation = aws.RequestChecksumCalculationWhenRequired
 	c.ResponseChecksumValidation = aws.ResponseChecksumValidationWhenRequired
 	if o.Checksums == "when_supported" {
@@ -158,17 +163,16 @@ func (o *Options) configureClient(c *s3.Options) {
 		c.ResponseChecksumValidation = aws.ResponseChecksumValidationWhenSupported
 	}
 	c.DisableLogOutputChecksumValidationSkipped = true
-	c.ContinueHeaderThresholdBytes = -1 // a round trip for each PUT
+	c.ContinueHeaderThresholdBytes = -1 // Expect: 100-continue would cost each PUT a round trip
 }
 
-// Conditional reports whether the service has conditional PUT, as far as is
-// known: it is taken for granted until the first PUT.
+// Conditional reports whether the service has conditional PUT. Before the first
+// PUT it is assumed to.
 func (b *Backend) Conditional() bool { return !b.unconditional.Load() }
 
 func (b *Backend) fullKey(key string) *string { return aws.String(b.opts.Prefix + key) }
 
-// Create implements backend.Backend. That the key is taken is found out by
-// Commit.
+// Create implements backend.Backend. Commit finds out whether the key is taken.
 func (b *Backend) Create(ctx context.Context, key string) (backend.Writer, error) {
 	if err := backend.CheckKey(ctx, key); err != nil {
 		return nil, wrapError("create", key, err)
@@ -201,9 +205,10 @@ func (b *Backend) headObject(ctx context.Context, key string) (head *s3.HeadObje
 	return head, err
 }
 
-// Delete implements backend.Backend. A PUT that was given up and repeated may
-// still arrive after it: who must not meet a deleted object again, as those who
-// rebuild an index from all there are, remembers which were.
+// Delete implements backend.Backend. An attempt to PUT the object that was given
+// up and repeated may still arrive after the Delete. A caller to whom that
+// matters, as when an index is rebuilt from all objects, must remember which
+// keys it has deleted.
 func (b *Backend) Delete(ctx context.Context, key string) error {
 	if err := backend.CheckKey(ctx, key); err != nil {
 		return wrapError("delete", key, err)
@@ -218,7 +223,8 @@ func (b *Backend) Delete(ctx context.Context, key string) error {
 	return wrapError("delete", key, err)
 }
 
-// serverEncryption is what requests that begin an object say of it.
+// serverEncryption returns the members of requests that begin an object which
+// say how the service encrypts it.
 func (o *Options) serverEncryption() (types.ServerSideEncryption, *string) {
 	if o.KMSKeyID == "" {
 		return types.ServerSideEncryption(o.SSE), nil

@@ -11,8 +11,8 @@ import (
 
 var _ backend.Streamer = (*Backend)(nil)
 
-// NewReader implements backend.Streamer. Where an answer breaks off, the rest
-// is asked for; no more than Attempts answers may break off.
+// NewReader implements backend.Streamer. Where an answer breaks off, another
+// request asks for the rest, Attempts times in all.
 func (b *Backend) NewReader(ctx context.Context, key string, off, n int64) io.ReadCloser {
 	r := &reader{b: b, ctx: ctx, key: key, off: off, end: off + n, eof: io.EOF}
 	if r.err = backend.CheckKey(ctx, key); r.err == nil && (off < 0 || n < 1) {
@@ -25,11 +25,11 @@ type reader struct {
 	b        *Backend
 	ctx      context.Context
 	key      string
-	off, end int64 // what is to be read yet
-	answers  int   // that came so far
-	body     io.ReadCloser
-	eof      error // at end
-	err      error
+	off, end int64         // the range that was not read yet
+	answers  int           // requests that were answered
+	body     io.ReadCloser // of the present answer, nil between two
+	eof      error         // that Read returns at end
+	err      error         // that Read returns from now on
 }
 
 // Read implements io.Reader.
@@ -50,7 +50,7 @@ func (r *reader) Read(p []byte) (n int, err error) {
 	return n, wrapError("read", r.key, r.err)
 }
 
-// readOnce reads some bytes, from a new answer if there is none.
+// readOnce reads some bytes from the present answer, or from a new one.
 func (r *reader) readOnce(p []byte) (n int, err error) {
 	if r.body == nil {
 		if r.answers == r.b.opts.Attempts {
@@ -69,7 +69,7 @@ func (r *reader) readOnce(p []byte) (n int, err error) {
 		n, err = r.body.Read(p[:min(int64(len(p)), r.end-r.off)])
 	}
 	if n > 0 {
-		return n, nil // an error comes again
+		return n, nil // the next Read returns the error
 	}
 	r.body.Close()
 	r.body = nil

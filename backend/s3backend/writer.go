@@ -15,8 +15,9 @@ import (
 	"github.com/cairn-store/cairn/backend"
 )
 
-// tokenKey is the user metadata that tells whose object a key holds: an
-// answer may be lost, and the next attempt then finds the key taken.
+// tokenKey is the user metadata that holds the token of an object's Writer. When
+// the answer to a PUT is lost, the next attempt finds the key taken, and the
+// token says whether by the first attempt.
 const tokenKey = "cairn-writer"
 
 func newToken() string { return rand.Text() }
@@ -61,7 +62,7 @@ func (w *writer) Write(p []byte) (int, error) {
 	return n, nil
 }
 
-// spillPart sends what was gathered as a part.
+// spillPart starts sending the body as a part, and empties it.
 func (w *writer) spillPart() (err error) {
 	if w.multi == nil {
 		if w.multi, err = w.b.startMultipart(w.life.Ctx, w.key, w.token); err != nil {
@@ -97,6 +98,7 @@ func (w *writer) Commit() error {
 	return nil
 }
 
+// publish makes the object readable, in one PUT or from its parts.
 func (w *writer) publish() error {
 	if w.multi == nil {
 		return w.b.claimKey(w.life.Ctx, w.key, w.token, func(condition *string) error { return w.b.putWhole(w.life.Ctx, w.key, w.token, &w.body, condition) })
@@ -125,9 +127,9 @@ func (w *writer) Abort() error {
 	return wrapError("abort", w.key, w.multi.abort())
 }
 
-// claimKey publishes an object under a key that must be free, trying again while
-// that may help. Where a key turns out to be taken it looks whether by an
-// earlier attempt of its own.
+// claimKey calls publish, with retries, for a key that must be free. If the key
+// proves taken it accepts an object of the same token: an earlier attempt of its
+// own, whose answer was lost.
 func (b *Backend) claimKey(ctx context.Context, key, token string, publish func(condition *string) error) error {
 	condition := aws.String("*")
 	if b.unconditional.Load() {
@@ -152,20 +154,20 @@ func (b *Backend) claimKey(ctx context.Context, key, token string, publish func(
 	return err
 }
 
-// isUnknown reports whether the service does not know conditional writes.
+// isUnknown reports whether the service has no conditional writes.
 func isUnknown(err error) bool {
 	code, status := statusOf(err)
 	return status == 501 || code == "NotImplemented"
 }
 
-// isGone reports that a multipart upload is no more: it may have been completed
-// by an attempt whose answer was lost.
+// isGone reports whether a multipart upload does not exist any more: an attempt
+// whose answer was lost may have completed it.
 func isGone(err error) bool {
 	code, _ := statusOf(err)
 	return code == "NoSuchUpload"
 }
 
-// acceptOwn returns nil if key holds the object of this token, else err.
+// acceptOwn returns nil if the object under key has this token, else err.
 func (b *Backend) acceptOwn(ctx context.Context, key, token string, err error) error {
 	head, herr := b.headObject(ctx, key)
 	if herr != nil {

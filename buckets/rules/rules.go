@@ -2,6 +2,9 @@
 // (https://cel.dev) that say whether a request may go on. A rule is compiled
 // once, against typed variables, so that a misspelt field is found before the
 // first request; a rule that fails or costs too much denies.
+//
+// An Env compiles a Rule, Rule.Eval decides about an Input. Which rule is asked
+// when is decided in package buckets.
 package rules
 
 import (
@@ -25,13 +28,13 @@ const (
 	// MaxCost bounds the work of one evaluation, in CEL's units: about one
 	// for each step or ten bytes looked at.
 	MaxCost = 20_000
-	// maxDepth bounds how deep expressions nest: finding out the type of
-	// lists in lists takes the cube of their depth.
+	// maxDepth bounds how deep expressions nest: checking the type of lists
+	// in lists takes time in the cube of their depth.
 	maxDepth = 32
 )
 
 var (
-	// ErrDenied is the answer no.
+	// ErrDenied reports a rule that is false.
 	ErrDenied = errors.New("rule denies")
 	// ErrFailed reports a rule that could not be evaluated to the end. It denies.
 	ErrFailed = errors.New("rule failed")
@@ -99,8 +102,8 @@ type Input struct {
 	Request *Request
 }
 
-// Auth makes the variable auth of claims: the members that rules may always
-// name are there, null if the claims don't have them.
+// Auth returns the variable auth for an identity. The members that rules may
+// always name are set, to null if the claims don't have them.
 func Auth(id string, claims map[string]any) map[string]any {
 	auth := map[string]any{"id": nil, "email": nil, "role": nil, "verified": nil}
 	for k, v := range claims {
@@ -168,7 +171,7 @@ func (e *Env) Compile(source string) (*Rule, error) {
 	return &Rule{source: source, program: program, vars: freeVariables(tree)}, nil
 }
 
-// freeVariables are the free names in an expression.
+// freeVariables returns the variables of Input that an expression names.
 func freeVariables(tree *cel.Ast) (names []string) {
 	known := []string{"auth", "doc", "file", "record", "request", "upload"}
 	ast.PostOrderVisit(tree.NativeRep().Expr(), ast.NewExprVisitor(func(e ast.Expr) {
@@ -201,6 +204,7 @@ func (r *Rule) Eval(ctx context.Context, in *Input) error {
 	return checkVerdict(out)
 }
 
+// checkVerdict returns nil if a rule's value is true.
 func checkVerdict(out ref.Val) error {
 	switch v := out.Value().(type) {
 	case bool:

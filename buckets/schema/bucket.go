@@ -1,6 +1,10 @@
 // Package schema reads what an operator writes: the buckets of schema.yaml and
-// the backends, tokens and server settings of alyx.yml. What it refuses it
-// refuses with file, line, column and what to write instead.
+// the backends, tokens and server settings of alyx.yml. Parse and ParseConfig
+// begin here. What is wrong is reported as Problems, each with file, line,
+// column and what to write instead.
+//
+// The tags of a struct's fields are the only list of its keys: key, default and
+// doc make the parser, KEYS.md and schema.json.
 package schema
 
 import (
@@ -64,7 +68,7 @@ type Rules struct {
 // A Schema is what schema.yaml declares of files.
 type Schema struct {
 	Buckets  map[string]*Bucket
-	Warnings Problems // what is allowed but hardly meant
+	Warnings Problems // of what is allowed but probably a mistake
 }
 
 var (
@@ -78,8 +82,10 @@ const (
 	maxSignedTTL = Duration(365 * 24 * time.Hour)
 )
 
-// Parse reads schema.yaml: the buckets; all else of Alyx's schema is passed
-// over. cfg says what backends there are. The error is Problems.
+var digests = []string{"sha256", "blake3", "md5"}
+
+// Parse reads the buckets of schema.yaml and passes over the rest of Alyx's
+// schema. cfg names the backends. The error is Problems.
 func Parse(file string, text []byte, cfg *Config) (*Schema, error) {
 	src := &source{file: file, text: text}
 	out := &Schema{Buckets: make(map[string]*Bucket)}
@@ -109,7 +115,7 @@ func Parse(file string, text []byte, cfg *Config) (*Schema, error) {
 	return out, c.err()
 }
 
-// A checker looks at what was decoded.
+// A checker checks what was decoded.
 type checker struct {
 	*source
 	cfg      *Config
@@ -128,7 +134,7 @@ func (c *checker) checkName(k *yaml.Node) {
 	}
 }
 
-// checkBucket checks b, declared at k by n.
+// checkBucket checks b, whose name is k and whose keys are n.
 func (c *checker) checkBucket(k, n *yaml.Node, b *Bucket) {
 	c.checkBackend(k, n, b)
 	for _, list := range []struct {
@@ -146,7 +152,6 @@ func (c *checker) checkBucket(k, n *yaml.Node, b *Bucket) {
 			}
 		}
 	}
-	digests := []string{"sha256", "blake3", "md5"}
 	for i, d := range b.Digests {
 		if !slices.Contains(digests, d) {
 			c.addProblem(nodeAt(n, "digests").Content[i], "%q is not a digest%s", d, suggest(d, digests))
@@ -155,7 +160,7 @@ func (c *checker) checkBucket(k, n *yaml.Node, b *Bucket) {
 	if l := b.Compression.Level; l < 0 || l > 9 {
 		c.addProblem(nodeAt(n, "compression", "level"), "compression level %d is not 0 to 9", l)
 	}
-	if _, err := oneOf(&yaml.Node{Kind: yaml.ScalarNode, Value: b.Compression.Codec}, "none", "gzip", "zstd"); err != nil {
+	if _, err := oneOf(&yaml.Node{Kind: yaml.ScalarNode, Value: b.Compression.Codec}, codecs...); err != nil {
 		c.addProblem(nodeAt(n, "compression", "codec"), "%s", err)
 	}
 	if b.Versioning.Keep < 0 {
@@ -179,7 +184,8 @@ func (c *checker) checkBucket(k, n *yaml.Node, b *Bucket) {
 	c.checkRules(k, n, b)
 }
 
-// checkBackend checks that b's backend exists, choosing the only one by default.
+// checkBackend sets b's backend where only one exists and none is named, and
+// checks that it exists.
 func (c *checker) checkBackend(k, n *yaml.Node, b *Bucket) {
 	names := c.cfg.backendNames()
 	switch {
@@ -219,8 +225,8 @@ func (c *checker) checkRules(k, n *yaml.Node, b *Bucket) {
 	}
 }
 
-// placeInside is the place of a line and column within a text, as far as YAML's
-// quoting lets one tell.
+// placeInside returns a node at the line and column of the file where those of
+// the text n are, as far as YAML's quoting allows.
 func (c *checker) placeInside(n *yaml.Node, line, column int) *yaml.Node {
 	at := *n
 	switch {

@@ -63,12 +63,12 @@ type S3 struct {
 	CacheSize       Size   `key:"cache_size" doc:"bytes that cache_dir may take" default:"10GiB"`
 }
 
-// Auth says whose tokens are believed.
+// Auth says which tokens are accepted.
 type Auth struct {
 	JWT *JWT `key:"jwt" doc:"tokens of Alyx or of an identity provider"`
 }
 
-// JWT says which tokens are believed.
+// JWT says which JSON Web Tokens are accepted.
 type JWT struct {
 	Secret    string   `key:"secret" doc:"of HS256, at least 32 bytes"`
 	JWKS      string   `key:"jwks" doc:"file or https URL of public keys, for RS256, ES256 and EdDSA, each by the kind of its key"`
@@ -111,7 +111,7 @@ func (c *Config) backendNames() []string {
 	return slices.Sorted(maps.Keys(c.Storage.Backends))
 }
 
-// findBackend returns what is said of a backend, nil if nothing is.
+// findBackend returns the settings of a backend, nil if it has none.
 func (c *Config) findBackend(name string) *Backend {
 	if c == nil {
 		return nil
@@ -119,9 +119,10 @@ func (c *Config) findBackend(name string) *Backend {
 	return c.Storage.Backends[name]
 }
 
-// ParseConfig reads alyx.yml: storage and auth.jwt are Cairn's and strict;
-// of server only Cairn's own keys are looked at, the rest is passed over.
-// ${NAME} in a value is what getenv returns for it. The error is Problems.
+// ParseConfig reads alyx.yml. In storage and auth.jwt unknown keys are refused;
+// in server, keys that are not Cairn's are passed over, as are other sections.
+// ${NAME} in a value becomes what getenv returns for NAME. The error is
+// Problems.
 func ParseConfig(file string, text []byte, getenv func(string) (string, bool)) (*Config, error) {
 	src := &source{file: file, text: text}
 	root := src.parseDocument()
@@ -149,8 +150,8 @@ func ParseConfig(file string, text []byte, getenv func(string) (string, bool)) (
 	return out, src.err()
 }
 
-// decodeKnown decodes the keys of a section that are Cairn's, and passes over what
-// is Alyx's.
+// decodeKnown decodes the keys of a section that v has, and passes over the
+// others, which are Alyx's.
 func (s *source) decodeKnown(n *yaml.Node, v reflect.Value, getenv func(string) (string, bool)) {
 	if isNull(n) {
 		return
@@ -168,8 +169,8 @@ func (s *source) decodeKnown(n *yaml.Node, v reflect.Value, getenv func(string) 
 
 var variable = regexp.MustCompile(`\$\{([A-Za-z_][A-Za-z0-9_]*)(:-[^}]*)?\}`)
 
-// expandEnv puts the environment into the values below n. What it puts in is
-// never read as YAML.
+// expandEnv replaces ${NAME} in the values below n. The replacement is never
+// parsed as YAML.
 func (s *source) expandEnv(n *yaml.Node, getenv func(string) (string, bool)) {
 	if n.Kind == yaml.MappingNode {
 		for i := 1; i < len(n.Content); i += 2 {
@@ -272,7 +273,8 @@ func (s *source) checkS3(at *yaml.Node, b *S3) {
 	}
 }
 
-// algorithms that a key set may be pinned to.
+// algorithms are those that tokens may be signed by: the first with a secret,
+// the others with a key set.
 var algorithms = []string{"HS256", "RS256", "ES256", "EdDSA"}
 
 const minSecret = 32 // bytes, as RFC 7518 3.2 demands of HS256
@@ -297,8 +299,8 @@ func (s *source) checkJWT(n *yaml.Node, j *JWT) {
 	}
 }
 
-// Algorithms are those that tokens may be signed by: what is configured, never
-// what a token says.
+// Algorithms returns those that tokens may be signed by. They follow from the
+// configuration, never from a token.
 func (j *JWT) Algorithms() []string {
 	if j.Algorithm != "" {
 		return []string{j.Algorithm}
@@ -308,21 +310,20 @@ func (j *JWT) Algorithms() []string {
 		out = append(out, "HS256")
 	}
 	if j.JWKS != "" {
-		out = append(out, "RS256", "ES256", "EdDSA")
+		out = append(out, algorithms[1:]...)
 	}
 	return out
 }
 
-// SafeURL reports whether nobody on the way can change what is fetched: https,
-// or http that does not leave this machine.
+// SafeURL reports whether nobody on the way can change what is fetched from u:
+// by https, or by http on this machine.
 func SafeURL(u *url.URL) bool {
 	ip := net.ParseIP(u.Hostname())
 	return u.Scheme == "https" || u.Scheme == "http" && (u.Hostname() == "localhost" || ip != nil && ip.IsLoopback())
 }
 
-// origin is a scheme, a host and perhaps a port. A star stands for whole names
-// below a domain: pages that match may send credentials, so it must say whose
-// they are.
+// origin is a scheme, a host and perhaps a port. A star stands for whole labels
+// and needs a domain behind it: pages that match may send credentials.
 var origin = regexp.MustCompile(`^https?://((\*\.([A-Za-z0-9-]+\.)+)?[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*|\[[0-9a-f:]+\])(:[0-9]+)?$`)
 
 func (s *source) checkServer(n *yaml.Node, sv *Server) {

@@ -14,8 +14,8 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// A valueParser is a type with a syntax of its own; where it has keys too,
-// only for what is no mapping. Its error is a Problem's message.
+// A valueParser is a type with a syntax of its own. A type that has keys too is
+// parsed only from what is no mapping. The error is a Problem's message.
 type valueParser interface{ parseNode(n *yaml.Node) error }
 
 // parseDocument reads the one document of a file.
@@ -46,7 +46,7 @@ func (s *source) parseDocument() *yaml.Node {
 
 var yamlLine = regexp.MustCompile(`^yaml: (?:line (\d+): )?(.*)$`)
 
-// addSyntaxError reports an error of the YAML parser, which names only a line.
+// addSyntaxError adds an error of the YAML parser, which names only a line.
 func (s *source) addSyntaxError(err error) {
 	at, message := &yaml.Node{}, err.Error()
 	if m := yamlLine.FindStringSubmatch(message); m != nil {
@@ -56,14 +56,22 @@ func (s *source) addSyntaxError(err error) {
 	s.addProblem(at, "not YAML: %s", message)
 }
 
-// A keyIgnorer is a type with keys that mean something to Alyx and nothing here.
+// A keyIgnorer is a type that takes some of Alyx's keys and ignores them.
 type keyIgnorer interface{ ignoredKeys() []string }
 
-// decode fills v with what n says. Types say how by their tags: key names a
-// field's key and, after commas, its other spellings.
+// decode fills v from n. The tag key of a struct's field names its key and,
+// after commas, other spellings of it.
 func (s *source) decode(n *yaml.Node, v reflect.Value) {
 	if n.Kind == yaml.AliasNode {
 		n = n.Alias
+	}
+	if c, ok := v.Addr().Interface().(choice); ok {
+		word, err := oneOf(n, c.choices()...)
+		if err != nil {
+			s.addProblem(n, "%s", err)
+		}
+		v.SetString(word)
+		return
 	}
 	if p, ok := v.Addr().Interface().(valueParser); ok && (n.Kind != yaml.MappingNode || len(fieldsOf(v)) == 0) {
 		if err := p.parseNode(n); err != nil {
@@ -156,7 +164,8 @@ func (s *source) decodeStruct(n *yaml.Node, v reflect.Value) {
 	})
 }
 
-// refused are keys of Alyx that mean something that Cairn does otherwise.
+// refused holds keys of Alyx for what Cairn does in another way, and the hint
+// that says how.
 var refused = map[string]string{
 	"bucket_prefix": "a backend is one S3 bucket; name it by bucket, and set prefix to share it",
 }
@@ -178,8 +187,8 @@ func (s *source) decodeMap(n *yaml.Node, v reflect.Value) {
 	})
 }
 
-// eachKey runs over a mapping and refuses what YAML allows in one but nobody
-// means: keys twice, keys that are no texts.
+// eachKey calls do for every key of a mapping. It refuses what YAML allows but
+// is always a mistake: a key given twice, a key that is no text.
 func (s *source) eachKey(n *yaml.Node, do func(k, value *yaml.Node)) {
 	if n.Kind != yaml.MappingNode {
 		s.addProblem(n, "this is %s, want keys and values", describeNode(n))
@@ -205,7 +214,7 @@ func (s *source) eachKey(n *yaml.Node, do func(k, value *yaml.Node)) {
 	}
 }
 
-// A field is a key of a struct.
+// A field is a field of a struct that has a key.
 type field struct {
 	index        int
 	keys         []string // the first is the one to write
@@ -226,7 +235,7 @@ func fieldsOf(v reflect.Value) (fs []field) {
 	return fs
 }
 
-// setDefaults gives the keys of a struct the values that their tags name.
+// setDefaults sets the fields of a struct to the defaults in their tags.
 func setDefaults(v reflect.Value) {
 	s := &source{}
 	for _, f := range fieldsOf(v) {
@@ -247,7 +256,8 @@ func setDefaults(v reflect.Value) {
 	}
 }
 
-// nodeAt returns the value of a key, for messages about what was decoded from it.
+// nodeAt returns the value at a path of keys, for messages about what was
+// decoded from it. Where a key is missing it returns the value above.
 func nodeAt(n *yaml.Node, path ...string) *yaml.Node {
 	for _, name := range path {
 		if n.Kind == yaml.AliasNode {

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 
 	"github.com/cairn-store/cairn/chunker"
@@ -12,8 +13,8 @@ import (
 // A shape is a JSON Schema of some value.
 type shape = map[string]any
 
-// A shaper is a valueParser that tells what it takes: in a word for people,
-// and as a JSON Schema. Keys that it has too are told by its fields.
+// A shaper is a valueParser that describes its syntax: in a word for people,
+// and as a JSON Schema. Keys that it takes as well are described by its fields.
 type shaper interface{ shape() (string, shape) }
 
 func enum(words ...string) shape { return shape{"enum": words} }
@@ -26,12 +27,12 @@ func (*Duration) shape() (string, shape) {
 	return "duration", shape{"type": []string{"integer", "string", "boolean"}, "pattern": `^(0|off|([0-9]+(\.[0-9]+)?(ns|us|µs|ms|s|m|h|d|w))+)$`}
 }
 
-func (*TypeCheck) shape() (string, shape)   { return "word", enum("strict", "sniff", "declared") }
-func (*Acknowledge) shape() (string, shape) { return "word", enum("remote", "journal") }
-func (*Dedup) shape() (string, shape)       { return "word", enum("principal", "bucket", "global") }
-
 func (*Compression) shape() (string, shape) {
-	return "word or keys", shape{"enum": []any{"none", "gzip", "zstd", true, false}}
+	values := []any{true, false}
+	for i, codec := range codecs {
+		values = slices.Insert(values, i, any(codec))
+	}
+	return "word or keys", shape{"enum": values}
 }
 
 func (*Words) shape() (string, shape) {
@@ -49,7 +50,7 @@ func (*Reserved) shape() (string, shape) {
 	return "reserved", shape{"type": []string{"object", "null"}, "additionalProperties": false, "properties": shape{"enabled": shape{"const": false}}}
 }
 
-// describeType returns what values of a type look like.
+// describeType describes the values that v's type takes, as a shaper does.
 func describeType(v reflect.Value) (word string, out shape) {
 	var object shape
 	if fs := fieldsOf(v); len(fs) > 0 {
@@ -63,8 +64,11 @@ func describeType(v reflect.Value) (word string, out shape) {
 		}
 		word, object = "keys", shape{"type": "object", "additionalProperties": false, "properties": properties}
 	}
-	if s, ok := v.Addr().Interface().(shaper); ok {
-		word, out = s.shape()
+	switch value := v.Addr().Interface().(type) {
+	case choice:
+		return "word", enum(value.choices()...)
+	case shaper:
+		word, out = value.shape()
 		if object != nil {
 			out = shape{"anyOf": []shape{out, object}}
 		}
@@ -132,6 +136,8 @@ func BucketKeys() (keys []string) {
 	return keys
 }
 
+// writeRows writes a row of the table of Keys for each key of v, and for those
+// below it.
 func writeRows(b *strings.Builder, prefix string, v reflect.Value) {
 	for _, f := range fieldsOf(v) {
 		at := v.Field(f.index)
@@ -157,7 +163,7 @@ func writeRows(b *strings.Builder, prefix string, v reflect.Value) {
 	}
 }
 
-// newElem is a zero value of what v's map or pointer leads to.
+// newElem returns a zero value of the type that v's map holds or v points to.
 func newElem(v reflect.Value) reflect.Value {
 	e := reflect.New(v.Type().Elem()).Elem()
 	if e.Kind() == reflect.Pointer {

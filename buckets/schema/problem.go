@@ -9,8 +9,7 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// A Problem is one thing that is wrong with a file, and where. Line and
-// column count from 1.
+// A Problem is a mistake in a file, and its place. Line and Column count from 1.
 type Problem struct {
 	File         string
 	Line, Column int
@@ -21,7 +20,7 @@ func (p Problem) Error() string {
 	return fmt.Sprintf("%s:%d:%d: %s", p.File, p.Line, p.Column, p.Message)
 }
 
-// Problems are all that is wrong, in the order of the file.
+// Problems are all mistakes of a file, in its order.
 type Problems []Problem
 
 func (ps Problems) Error() string {
@@ -32,7 +31,7 @@ func (ps Problems) Error() string {
 	return strings.Join(lines, "\n")
 }
 
-// A source is a file that is being read.
+// A source is a file that is being parsed.
 type source struct {
 	file     string
 	text     []byte
@@ -43,7 +42,7 @@ func (s *source) addProblem(n *yaml.Node, format string, args ...any) {
 	s.problems = append(s.problems, Problem{s.file, max(n.Line, 1), max(n.Column, 1), fmt.Sprintf(format, args...)})
 }
 
-// err returns what was found to be wrong, nil if nothing was.
+// err returns the problems in the order of the file, nil if there are none.
 func (s *source) err() error {
 	if len(s.problems) == 0 {
 		return nil

@@ -59,7 +59,7 @@ func parseDuration(text string) (time.Duration, error) {
 	return d, err
 }
 
-// Words are one or several, as a text or a list.
+// Words are one or several texts, written as a text or a list.
 type Words []string
 
 func (w *Words) parseNode(n *yaml.Node) error {
@@ -80,7 +80,10 @@ func (w *Words) parseNode(n *yaml.Node) error {
 	return fmt.Errorf("%s is neither a text nor a list of texts", describeNode(n))
 }
 
-// oneOf takes a word out of a few.
+// A choice is a value that is one of a few words.
+type choice interface{ choices() []string }
+
+// oneOf returns the word that n is, one of words.
 func oneOf(n *yaml.Node, words ...string) (string, error) {
 	if n.Kind != yaml.ScalarNode || !slices.Contains(words, n.Value) {
 		return "", fmt.Errorf("%s is not possible here%s", describeNode(n), suggest(n.Value, words))
@@ -99,35 +102,24 @@ const (
 	TypeDeclared TypeCheck = "declared"
 )
 
-func (t *TypeCheck) parseNode(n *yaml.Node) error {
-	word, err := oneOf(n, "strict", "sniff", "declared")
-	*t = TypeCheck(word)
-	return err
-}
+func (*TypeCheck) choices() []string { return []string{"strict", "sniff", "declared"} }
 
 // Acknowledge says where a change is durable when it is answered.
 type Acknowledge string
 
-func (a *Acknowledge) parseNode(n *yaml.Node) error {
-	word, err := oneOf(n, "remote", "journal")
-	*a = Acknowledge(word)
-	return err
-}
+func (*Acknowledge) choices() []string { return []string{"remote", "journal"} }
 
 // Dedup says among whose files an upload may be told that bytes are there.
 type Dedup string
 
+// The files that count: those of the same principal, those of the bucket, all.
 const (
 	DedupPrincipal Dedup = "principal"
 	DedupBucket    Dedup = "bucket"
 	DedupGlobal    Dedup = "global"
 )
 
-func (d *Dedup) parseNode(n *yaml.Node) error {
-	word, err := oneOf(n, "principal", "bucket", "global")
-	*d = Dedup(word)
-	return err
-}
+func (*Dedup) choices() []string { return []string{"principal", "bucket", "global"} }
 
 // Compression is how frames are packed: none, gzip or zstd, by word, as true
 // (zstd) or false (none), or with a level.
@@ -136,8 +128,10 @@ type Compression struct {
 	Level int    `key:"level" doc:"1 (fast) to 9 (small); 0 is the usual one" default:"0"`
 }
 
+var codecs = []string{"none", "gzip", "zstd"}
+
 func (c *Compression) parseNode(n *yaml.Node) error {
-	word, err := oneOf(n, "none", "gzip", "zstd", "true", "false")
+	word, err := oneOf(n, append(slices.Clone(codecs), "true", "false")...)
 	switch word {
 	case "":
 		return err
@@ -184,8 +178,8 @@ func (v *Versioning) parseNode(n *yaml.Node) error {
 	return err
 }
 
-// Reserved is a key whose meaning is settled and whose function is not there
-// yet: it may be empty, or say enabled: false.
+// Reserved is the value of a key whose function is not built yet: it may be
+// empty, or say enabled: false.
 type Reserved struct{}
 
 func (Reserved) parseNode(n *yaml.Node) error {

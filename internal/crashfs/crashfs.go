@@ -1,7 +1,7 @@
-// Package crashfs is a file system in memory that can crash: a test goes on
-// with what the disk would hold had the power failed at a chosen operation.
-// Pebble and the disk backend share one, so the order of their writes is
-// tested too.
+// Package crashfs is a file system in memory that can crash: a test continues
+// with what the disk would hold if the power had failed at a chosen operation.
+// Pebble and the disk backend share one, so the order of their writes is tested
+// too.
 //
 //	crashfs.Run(t, nil, func(fs *crashfs.FS, ack func(string)) {
 //		b, err := diskbackend.Open("packs", &diskbackend.Options{FS: fs.Disk("packs")})
@@ -26,15 +26,16 @@ import (
 type FS struct {
 	mem *vfs.MemFS
 
-	// mu is held during each mutating operation, so that a crash falls
-	// between two. Pebble's vfs needs that as well: some of its operations
-	// take its lock for clones twice, and hang if a clone comes between.
+	// mu guards what follows. It is held during each mutating operation, so
+	// that a crash falls between two. Pebble's vfs needs that as well: some of
+	// its operations lock its mutex for clones twice, and hang if a clone comes
+	// between.
 	mu      sync.Mutex
-	writes  int64 // guarded by mu
-	crashAt int64 // negative means never; guarded by mu
-	percent int   // guarded by mu
+	writes  int64 // mutating operations begun
+	crashAt int64 // the number of writes at which to crash; negative is never
+	percent int   // of unsynced data that survive the crash
 	seed    uint64
-	clone   *FS // set by the crash; guarded by mu
+	clone   *FS // what survived, nil before the crash
 
 	written, read atomic.Int64 // bytes of files
 }
@@ -44,18 +45,19 @@ func New() *FS { return wrapMem(vfs.NewCrashableMem()) }
 
 func wrapMem(mem *vfs.MemFS) *FS { return &FS{mem: mem, crashAt: -1} }
 
-// CrashAt makes the file system crash when k mutating operations have been
-// done and the next one begins. What was synced by then survives; of the rest,
-// every block and directory entry does with a probability of percent. seed
-// makes that repeatable. The operations after the crash go on as if nothing
-// had happened, and do not reach the clone.
+// CrashAt makes the file system crash when k mutating operations are done and
+// the next one begins. What was synced by then survives; of the rest, every
+// block and directory entry does with a probability of percent. seed makes that
+// repeatable. Operations after the crash succeed as before it, and do not reach
+// the clone.
 func (f *FS) CrashAt(k int64, percent int, seed uint64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.crashAt, f.percent, f.seed = k, percent, seed
 }
 
-// Crash crashes now, unless it has happened already, and returns the clone.
+// Crash crashes the file system now, unless it has crashed, and returns the
+// clone.
 func (f *FS) Crash(percent int, seed uint64) *FS {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -82,12 +84,13 @@ func (f *FS) Writes() int64 {
 	return f.writes
 }
 
-// Bytes returns how many bytes were written to files and read from them. What
-// is written to tables of the database is not counted: it was in its log before.
+// Bytes returns how many bytes were written to files and read from them. Bytes
+// written to tables of the database are not counted, since they were written to
+// its log before.
 func (f *FS) Bytes() (written, read int64) { return f.written.Load(), f.read.Load() }
 
-// Crashed reports whether the crash has happened. As long as it has not, all
-// that was done before the call is done in a later clone too.
+// Crashed reports whether the file system has crashed. If it has not, everything
+// that was done before the call is in a later clone too.
 func (f *FS) Crashed() bool { return f.Clone() != nil }
 
 // Clone returns what survived the crash, or nil if there was none.
@@ -97,8 +100,8 @@ func (f *FS) Clone() *FS {
 	return f.clone
 }
 
-// beginWrite counts a mutating operation; it lasts until the returned function is
-// called.
+// beginWrite begins a mutating operation: it counts it, and crashes if it is
+// time. mu is held until the returned function is called.
 func (f *FS) beginWrite() (end func()) {
 	f.mu.Lock()
 	if f.writes == f.crashAt {

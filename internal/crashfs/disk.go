@@ -13,14 +13,14 @@ import (
 	"github.com/cairn-store/cairn/backend/diskbackend"
 )
 
-// Disk returns the directory dir of the file system, which is made durably if
-// it is missing, as the disk backend wants it.
+// Disk returns the directory dir of the file system for a disk backend. If it is
+// missing it is made, durably.
 func (f *FS) Disk(dir string) diskbackend.FS {
 	d := &disk{fs: f.VFS(), root: path.Join("/", dir)}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	// Setting up is no part of what a test lets crash, so it goes past the
-	// counter. In memory none of this fails.
+	// This is not counted, since it is no part of what a test crashes. In memory
+	// none of it fails.
 	if _, err := f.mem.Stat(d.root); err == nil {
 		return d
 	}
@@ -41,9 +41,9 @@ func must(err error) {
 	}
 }
 
-// A disk is a directory for a diskbackend.Backend. Files in Pebble's memory
-// have no permissions that would survive a crash, so a file's first byte
-// stands for them: it is sealedMark once the file is sealed.
+// A disk is a directory for a diskbackend.Backend. Files of vfs.MemFS have no
+// permissions that survive a crash, so a file has a first byte that stands for
+// them: it is sealedMark once the file is sealed.
 type disk struct {
 	fs   vfs.FS
 	root string
@@ -75,7 +75,7 @@ func (d *disk) Append(name string) (diskbackend.File, int64, error) {
 	if err != nil {
 		return nil, 0, err
 	}
-	// Reading moves the place where the next Write goes.
+	// The next Write goes where reading has ended.
 	end, err := io.Copy(io.Discard, struct{ io.Reader }{f})
 	w := &diskFile{f: f}
 	if err == nil && end == 0 { // the crash left a name only
@@ -174,13 +174,13 @@ func (i diskInfo) Mode() fs.FileMode {
 type diskFile struct {
 	f vfs.File
 
-	mu     sync.RWMutex // read-locked by users of f
+	mu     sync.RWMutex // held for reading while f is used, for writing by Close
 	closed bool         // guarded by mu
 }
 
 func (w *diskFile) Write(p []byte) (int, error) {
-	// Under the race detector Pebble's files scribble over what they were
-	// given, to find callers who use it again.
+	// Under the race detector Pebble's files overwrite their argument, to find
+	// callers that use it again.
 	return w.writeRaw(bytes.Clone(p))
 }
 
@@ -201,7 +201,7 @@ func (w *diskFile) Seal() error {
 	})
 }
 
-// whileOpen keeps Pebble's file from panicking when it is used after Close.
+// whileOpen calls fn, or fails after Close: Pebble's file would panic.
 func (w *diskFile) whileOpen(fn func() error) error {
 	w.mu.RLock()
 	defer w.mu.RUnlock()

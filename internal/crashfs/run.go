@@ -15,19 +15,20 @@ type Options struct {
 	Percents []int
 
 	// Limit is how many crashes to try for each of Percents, spread evenly
-	// over the work. 0 means 60. CAIRN_CRASH_LIMIT in the environment wins.
+	// over the work. 0 means 60. The environment's CAIRN_CRASH_LIMIT replaces
+	// it.
 	Limit int
 
 	// Seed chooses which unsynced data survive.
 	Seed uint64
 }
 
-// Run calls work over and over, each time on a new file system that crashes
-// one operation later, and has verify look at what survived; the last run of
-// each round ends before the crash and is cut off at its end.
+// Run calls work again and again, each time on a new file system that crashes
+// one operation later, and calls verify with what has survived. The last run of
+// each round ends before its crash, and crashes at its end.
 //
-// work calls ack with what has become durable by then, and the calls before
-// the crash reach verify. It should return soon once fs.Crashed says so.
+// work calls ack with what has become durable. verify gets what was acknowledged
+// before the crash. work should return soon once fs.Crashed is true.
 func Run[A any](t *testing.T, opts *Options, work func(fs *FS, ack func(A)), verify func(t *testing.T, clone *FS, acked []A)) {
 	t.Helper()
 	if opts == nil {

@@ -8,7 +8,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
-// VFS returns the file system as Pebble wants it.
+// VFS returns the file system for Pebble.
 func (f *FS) VFS() vfs.FS { return &countingFS{f.mem, f} }
 
 // A countingFS counts the operations that change something.
@@ -17,10 +17,11 @@ type countingFS struct {
 	f *FS
 }
 
-// Unwrap implements vfs.FS. It returns nil: what goes past this wrapper would
-// not be counted.
+// Unwrap implements vfs.FS. It returns nil, since operations on the inner file
+// system would not be counted.
 func (c *countingFS) Unwrap() vfs.FS { return nil }
 
+// wrapFile returns a function that makes a countingFile of a new file.
 func (c *countingFS) wrapFile(name string) func(vfs.File, error) (vfs.File, error) {
 	return func(f vfs.File, err error) (vfs.File, error) {
 		if err != nil {
@@ -46,7 +47,9 @@ func (c *countingFS) ReuseForWrite(from, to string, cat vfs.DiskWriteCategory) (
 }
 
 // OpenDir implements vfs.FS. Directories are opened to be synced.
-func (c *countingFS) OpenDir(name string) (vfs.File, error) { return c.wrapFile(name)(c.FS.OpenDir(name)) }
+func (c *countingFS) OpenDir(name string) (vfs.File, error) {
+	return c.wrapFile(name)(c.FS.OpenDir(name))
+}
 
 func (c *countingFS) Open(name string, opts ...vfs.OpenOption) (vfs.File, error) {
 	return c.wrapFile(name)(c.FS.Open(name, opts...))
@@ -85,7 +88,7 @@ func (c *countingFS) Lock(name string) (io.Closer, error) {
 type countingFile struct {
 	vfs.File
 	f     *FS
-	table bool // what is written to it was written before
+	table bool // its bytes were written to the log before
 }
 
 func (c *countingFile) Write(p []byte) (int, error) {

@@ -13,10 +13,10 @@ import (
 // A Counter counts the requests that a backend makes.
 type Counter struct {
 	mu sync.Mutex
-	n  map[string]int // by method; LIST is a GET without a key; guarded by mu
+	n  map[string]int // by method, where LIST is a GET without a key; guarded by mu
 }
 
-// Watch has the requests of o counted.
+// Watch returns a Counter of the requests of a backend opened with o.
 func Watch(o *s3backend.Options) *Counter {
 	c := &Counter{n: make(map[string]int)}
 	o.Wrap = func(next aws.HTTPClient) aws.HTTPClient { return &counting{c, next} }

@@ -14,10 +14,10 @@ import (
 	"time"
 )
 
-// A Fault is what befalls a request.
+// A Fault is what a Proxy does to a request.
 type Fault string
 
-// The faults that a Proxy knows.
+// The faults of a Proxy.
 const (
 	None          Fault = ""
 	Status500     Fault = "500"
@@ -38,17 +38,18 @@ const (
 	OneByOne      Fault = "list in pages of one" // of services that check no signatures
 )
 
-// A Proxy stands between a backend and its service and does harm.
+// A Proxy stands between a backend and its service and injects faults.
 type Proxy struct {
 	target *url.URL
 	client *http.Transport
-	late   sync.WaitGroup
-	closed chan struct{}
+	late   sync.WaitGroup // requests of the fault Late
+	closed chan struct{}  // at the end of the test
 
+	// mu guards what follows.
 	mu     sync.Mutex
-	choose func(r *http.Request) Fault // guarded by mu
-	n      int                         // faults done, guarded by mu
-	delay  time.Duration               // of every request, guarded by mu
+	choose func(r *http.Request) Fault
+	n      int           // faults injected
+	delay  time.Duration // of every request
 }
 
 // Behind returns s as it is seen through a new proxy.
@@ -72,21 +73,22 @@ func (s *Server) Behind(t testing.TB) (*Server, *Proxy) {
 	return &through, p
 }
 
-// Harm has choose decide what befalls each request; nil is nothing.
+// Harm sets the function that chooses the fault of each request; nil chooses
+// none.
 func (p *Proxy) Harm(choose func(r *http.Request) Fault) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.choose = choose
 }
 
-// Delay holds every request up for a time before it is served.
+// Delay makes every request wait for d before it is served.
 func (p *Proxy) Delay(d time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.delay = d
 }
 
-// Done returns how many faults were done, when all that is late has arrived.
+// Done returns how many faults were injected, after the last late request.
 func (p *Proxy) Done() int {
 	p.late.Wait()
 	p.mu.Lock()
@@ -94,7 +96,8 @@ func (p *Proxy) Done() int {
 	return p.n
 }
 
-// Sometimes chooses among faults for a share of the requests.
+// Sometimes returns a function for Harm that chooses one of faults for a share of
+// the requests.
 func Sometimes(seed uint64, share float64, faults ...Fault) func(*http.Request) Fault {
 	var mu sync.Mutex
 	r := rand.New(rand.NewPCG(seed, 0)) // guarded by mu
@@ -125,7 +128,7 @@ func (p *Proxy) chooseFault(r *http.Request) Fault {
 	return f
 }
 
-// An exchange is a request that was read whole, and its answer.
+// An exchange is a request whose body was read, and its answer.
 type exchange struct {
 	r      *http.Request
 	body   []byte
@@ -184,7 +187,7 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	p.sendReply(w, x, fault)
 }
 
-// forwardRequest passes the request on and reads its answer.
+// forwardRequest sends the request to the service and reads its answer.
 func (p *Proxy) forwardRequest(x *exchange) error {
 	out, err := http.NewRequest(x.r.Method, p.target.String(), bytes.NewReader(x.body))
 	if err != nil {
@@ -243,7 +246,7 @@ func (p *Proxy) sendReply(w http.ResponseWriter, x *exchange, fault Fault) {
 	}
 }
 
-// stall stands still until the client has had enough.
+// stall waits until the client gives up.
 func (p *Proxy) stall(r *http.Request) {
 	select {
 	case <-r.Context().Done():
@@ -257,7 +260,7 @@ func spoilBytes(p []byte) {
 	}
 }
 
-// cutConnection ends the connection, whatever was promised.
+// cutConnection closes the connection, also in the middle of an answer.
 func cutConnection(w http.ResponseWriter) {
 	if c, _, err := http.NewResponseController(w).Hijack(); err == nil {
 		c.Close()

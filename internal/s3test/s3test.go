@@ -1,5 +1,5 @@
-// Package s3test gives tests services that speak S3: one in this process, and
-// where they are to be had versitygw and whatever the environment names.
+// Package s3test gives tests services that speak S3: one in this process,
+// versitygw where its binary is named, and a service that the environment names.
 //
 //	CAIRN_VERSITYGW          path of the versitygw binary, which is started on a loopback port
 //	CAIRN_S3_ENDPOINT        URL of a service, with CAIRN_S3_BUCKET, CAIRN_S3_REGION,
@@ -36,7 +36,7 @@ type Server struct {
 	Region               string
 	AccessKey, SecretKey string
 	PathStyle            bool
-	external             bool // it outlives the tests
+	external             bool // it runs on after the tests
 }
 
 // Each runs a test against every service at hand.
@@ -55,8 +55,8 @@ func fromEnvironment() *Server {
 		PathStyle: os.Getenv("CAIRN_S3_PATH_STYLE") != "false"}
 }
 
-// Fake starts a service in this process. It keeps what it is sent in memory,
-// and believes whatever credentials.
+// Fake starts a service in this process. It keeps objects in memory and takes any
+// credentials.
 func Fake(t testing.TB) *Server {
 	t.Helper()
 	store := s3mem.New()
@@ -117,8 +117,8 @@ func freeAddr(t testing.TB) string {
 	return ln.Addr().String()
 }
 
-// Options are those of a backend under a prefix of its own. What is stored
-// there goes with the test.
+// Options returns the options of a backend under a prefix of its own, whose
+// objects are removed at the end of the test.
 func (s *Server) Options(t testing.TB) *s3backend.Options {
 	t.Helper()
 	o := &s3backend.Options{Bucket: s.Bucket, Prefix: "t" + strings.ToLower(rand.Text()[:12]), Endpoint: s.Endpoint, Region: s.Region,
