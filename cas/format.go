@@ -2,7 +2,6 @@ package cas
 
 import (
 	"context"
-	"hash"
 
 	"github.com/cairn-store/cairn/backend"
 	"github.com/cairn-store/cairn/cas/pack"
@@ -51,13 +50,6 @@ func Sum(p []byte) Digest { return pack.Sum(p) }
 
 // SumSegment returns the digest of an encoded segment.
 func SumSegment(p []byte) Digest { return pack.SumSegment(p) }
-
-// NewHash returns BLAKE3-256 as a hash.Hash, for whole-file digests.
-func NewHash() hash.Hash { return pack.NewHash() }
-
-// NewDerivedHash returns BLAKE3-256 in derive-key mode, for digests that must
-// not be confused with those of user bytes.
-func NewDerivedHash(context string) hash.Hash { return pack.NewDerivedHash(context) }
 
 // A packReader reads one pack of a backend.
 type packReader struct {

@@ -70,12 +70,11 @@ func (o *openPack) writeVoids(writer [16]byte) error {
 		return nil
 	}
 	f := &pack.Frame{ID: pack.NewID(), Kind: pack.KindNote}
-	h := pack.NewHasher(f.Kind)
 	var payload []byte
 	for _, n := range o.voids {
 		note := pack.AppendVoid(nil, pack.Void{Writer: writer, Serial: n})
 		payload = append(payload, note...)
-		f.Slots = append(f.Slots, Ref{Digest: h.Sum(note), Length: uint32(len(note))})
+		f.Slots = append(f.Slots, Ref{Digest: pack.SumSlot(f.Kind, note), Length: uint32(len(note))})
 	}
 	f.StoredLen, f.CRC = uint32(len(payload)), pack.Checksum(payload)
 	_, err := o.write(f, payload)

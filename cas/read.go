@@ -156,13 +156,12 @@ func (s *Store) readFrame(ctx context.Context, w *want) error {
 func (s *Store) copyOut(w *want, plain []byte) error {
 	s.acquire()
 	defer s.release()
-	h := pack.NewHasher(w.frame.Kind)
 	for _, c := range w.chunks {
 		if uint64(c.Offset)+uint64(c.Length) > uint64(len(plain)) {
 			return &chunkError{c.Digest, errOutside}
 		}
 		copy(c.dst, plain[c.Offset:])
-		if h.Sum(c.dst) != c.Digest {
+		if pack.SumSlot(w.frame.Kind, c.dst) != c.Digest {
 			return &chunkError{c.Digest, errDigest}
 		}
 	}
@@ -185,7 +184,6 @@ var (
 
 // readRaw reads chunks that are stored as they are, neighbours together.
 func (s *Store) readRaw(ctx context.Context, w *want) error {
-	h := pack.NewHasher(w.frame.Kind)
 	base := w.frame.Offset + int64(w.frame.HeaderLen)
 	for i := 0; i < len(w.chunks); {
 		run, j := w.chunks[i].dst, i+1
@@ -203,7 +201,7 @@ func (s *Store) readRaw(ctx context.Context, w *want) error {
 		}
 		s.acquire()
 		for ; i < j; i++ {
-			if c := w.chunks[i]; h.Sum(c.dst) != c.Digest {
+			if c := w.chunks[i]; pack.SumSlot(w.frame.Kind, c.dst) != c.Digest {
 				s.release()
 				return s.damage(ctx, w, c.Digest, errDigest)
 			}

@@ -27,7 +27,6 @@ type Records struct {
 // than MaxRecord is refused with ErrTooLarge before anything is written; after
 // any other error some slots may have been.
 func (s *Store) AppendRecords(ctx context.Context, r *Records) error {
-	h := pack.NewHasher(KindRecord)
 	for _, slot := range r.Slots {
 		if len(slot) == 0 || len(slot) > MaxRecord {
 			return fmt.Errorf("cas: append records of commit %d: slot of %d bytes: %w", r.Commit, len(slot), ErrTooLarge)
@@ -38,7 +37,7 @@ func (s *Store) AppendRecords(ctx context.Context, r *Records) error {
 		it := &groupItem{kind: KindRecord, how: Compression{Codec: Zstd}, commit: r.Commit, base: r.Base}
 		for len(rest) > 0 && (len(it.plain) == 0 || len(it.plain)+len(rest[0]) <= FrameSize) && len(it.slots) < pack.MaxSlots {
 			it.plain = append(it.plain, rest[0]...)
-			it.slots = append(it.slots, Ref{Digest: h.Sum(rest[0]), Length: uint32(len(rest[0]))})
+			it.slots = append(it.slots, Ref{Digest: pack.SumSlot(KindRecord, rest[0]), Length: uint32(len(rest[0]))})
 			rest = rest[1:]
 		}
 		if err := s.group.submit(ctx, it); err != nil {

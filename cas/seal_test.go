@@ -10,6 +10,7 @@ import (
 	"github.com/cairn-store/cairn/cas"
 	"github.com/cairn-store/cairn/cas/castest"
 	"github.com/cairn-store/cairn/cas/pack"
+	"github.com/cairn-store/cairn/chunker/blake3"
 )
 
 // A toySealer turns bits round and appends a sum that its keys go into.
@@ -21,7 +22,7 @@ type toySealer struct {
 func (s *toySealer) Key() uint64 { return s.now }
 
 func toySum(key uint64, ad, sealed []byte) []byte {
-	h := pack.NewDerivedHash(fmt.Sprintf("a toy for tests, key %d", key))
+	h := blake3.NewDerived(fmt.Sprintf("a toy for tests, key %d", key))
 	h.Write(ad)
 	h.Write(sealed)
 	return h.Sum(nil)[:16]

@@ -58,10 +58,9 @@ func (b *Batch) lookUp(u *unit) {
 }
 
 func (s *Store) lookUp(ctx context.Context, u *unit) {
-	h := pack.NewHasher(KindData)
 	u.ds = u.ds[:0]
 	for i := range u.ends {
-		u.ds = append(u.ds, h.Sum(u.chunk(i)))
+		u.ds = append(u.ds, pack.Sum(u.chunk(i)))
 	}
 	u.found = append(u.found[:0], make([]found, len(u.ds))...)
 	u.err = s.find(ctx, u.ds, u.found)

@@ -9,13 +9,14 @@ import (
 	"github.com/cairn-store/cairn/cas"
 	"github.com/cairn-store/cairn/cas/castest"
 	"github.com/cairn-store/cairn/cas/pack"
+	"github.com/cairn-store/cairn/chunker/blake3"
 )
 
 // signFrame gives a header check and sum as FORMAT.md has them.
 func signFrame(h []byte, id cas.PackID, off int64) {
 	place := binary.LittleEndian.AppendUint64(id[:], uint64(off))
 	binary.LittleEndian.PutUint32(h[36:], pack.Checksum(append(place, h[:36]...)))
-	d := pack.NewDerivedHash("cairn-store/cairn 2026 frame header v2")
+	d := blake3.NewDerived("cairn-store/cairn 2026 frame header v2")
 	d.Write(place[:24])
 	d.Write(h[:len(h)-16])
 	copy(h[len(h)-16:], d.Sum(nil))

@@ -6,6 +6,7 @@ import (
 	"sync"
 
 	"github.com/cairn-store/cairn/cas"
+	"github.com/cairn-store/cairn/chunker/blake3"
 )
 
 const (
@@ -54,7 +55,7 @@ func stepKey(name string, h encoding.BinaryMarshaler, ds []cas.Digest) (key cas.
 	if err != nil {
 		return key, false
 	}
-	k := cas.NewDerivedHash(stepContext)
+	k := blake3.NewDerived(stepContext)
 	k.Write(append([]byte(name), 0))
 	k.Write(before) // as long as every other of that name
 	for i := range ds {

@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"github.com/cairn-store/cairn/cas"
+	"github.com/cairn-store/cairn/chunker/blake3"
 )
 
 // A Replayer makes rows anew from the slots of records of one domain's packs,
@@ -95,7 +96,7 @@ func (c *checkpoint) whole() bool {
 	if c.broken || c.end == nil || uint64(len(c.parts)) != c.end.Parts {
 		return false
 	}
-	h := cas.NewDerivedHash(checkpointContext)
+	h := blake3.NewDerived(checkpointContext)
 	for n := range c.end.Parts {
 		d, ok := c.parts[n+1]
 		if !ok {

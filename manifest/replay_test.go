@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/cairn-store/cairn/cas"
+	"github.com/cairn-store/cairn/chunker/blake3"
 	"github.com/cairn-store/cairn/manifest"
 )
 
@@ -60,7 +61,7 @@ func partsOf(t *testing.T, seq uint64, rs []manifest.Record, n int) (slots [][]b
 // checkpointOf makes a checkpoint by hand: its parts, and last its end.
 func checkpointOf(t *testing.T, id byte, base uint64, rs []manifest.Record) (slots [][]byte) {
 	t.Helper()
-	h := cas.NewDerivedHash("cairn-store/cairn 2026 checkpoint v1")
+	h := blake3.NewDerived("cairn-store/cairn 2026 checkpoint v1")
 	end := &manifest.Slot{Checkpoint: [16]byte{id}, Base: base}
 	for part := range slices.Chunk(rs, 3) {
 		end.Parts++

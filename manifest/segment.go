@@ -8,6 +8,7 @@ import (
 	"math"
 
 	"github.com/cairn-store/cairn/cas"
+	"github.com/cairn-store/cairn/chunker/blake3"
 )
 
 // A chunk list that does not stand in its row is a tree of segments, its
@@ -186,7 +187,7 @@ func (c *Content) Root() (root cas.Digest) {
 	if len(c.Inline) > 0 {
 		top = cas.SumSegment(encodeNode(0, inlineNode(c).entries))
 	}
-	h := cas.NewDerivedHash(rootContext)
+	h := blake3.NewDerived(rootContext)
 	if c.Chunks > 0 {
 		h.Write([]byte{byte(c.Height)})
 		h.Write(top[:])

@@ -11,6 +11,7 @@ import (
 
 	"github.com/cairn-store/cairn/cas"
 	"github.com/cairn-store/cairn/chunker"
+	"github.com/cairn-store/cairn/chunker/blake3"
 )
 
 // WriteOptions are choices of Write.
@@ -39,7 +40,7 @@ func NewDigest(name string) hash.Hash {
 	case "sha256":
 		return sha256.New()
 	case "blake3":
-		return cas.NewHash()
+		return blake3.New()
 	case "md5":
 		return md5.New()
 	}

@@ -60,7 +60,7 @@ func (c *Client) Download(ctx context.Context, bucket, id string, dst Destinatio
 	if opts == nil {
 		opts = &DownloadOptions{}
 	}
-	d := &download{c: c, bucket: bucket, opts: opts, dst: dst, seeds: newSeeds(), hasher: newHasher(), t: c.newTransfer(-1, opts.Progress)}
+	d := &download{c: c, bucket: bucket, opts: opts, dst: dst, seeds: newSeeds(), t: c.newTransfer(-1, opts.Progress)}
 	err := d.t.try(ctx, func(ctx context.Context, _ func(), _ int) (err error) {
 		d.f, err = c.Stat(ctx, bucket, id, &opts.GetOptions)
 		return err
@@ -88,7 +88,6 @@ type download struct {
 	self   int // number of dst among them
 
 	// Of the goroutine that walks the list.
-	hasher hasher
 	buf    []byte
 	reused int64
 }
@@ -233,9 +232,9 @@ func (d *download) local(ctx context.Context, c chunk, off int64) (bool, error) 
 	}
 	p := d.buf[:c.size]
 	switch {
-	case off+int64(c.size) <= d.had && readAt(d.dst, p, off) && d.hasher.sum(p) == c.digest:
+	case off+int64(c.size) <= d.had && readAt(d.dst, p, off) && sumChunk(p) == c.digest:
 		d.seeds.note(c.digest, d.self, off)
-	case d.seeds.read(c.digest, p, d.hasher):
+	case d.seeds.read(c.digest, p):
 		if _, err := d.dst.WriteAt(p, off); err != nil {
 			return false, err
 		}
@@ -270,7 +269,7 @@ func (d *download) fetch(ctx context.Context, r *run) error {
 	for _, c := range r.chunks {
 		largest = max(largest, c.size)
 	}
-	buf, h := make([]byte, largest), newHasher()
+	buf := make([]byte, largest)
 	return d.t.try(ctx, func(ctx context.Context, touch func(), _ int) error {
 		body, err := d.open(ctx, r)
 		if err != nil {
@@ -285,7 +284,7 @@ func (d *download) fetch(ctx context.Context, r *run) error {
 			if err != nil {
 				return &brokenError{err}
 			}
-			if h.sum(buf[:c.size]) != c.digest {
+			if sumChunk(buf[:c.size]) != c.digest {
 				return fmt.Errorf("bytes from %d on are not chunk %s: %w", r.off, c.digest, errContent)
 			}
 			if _, err := d.dst.WriteAt(buf[:c.size], r.off); err != nil {

@@ -58,7 +58,7 @@ func (s *seeds) note(d digest, file int, off int64) {
 
 // cut adds a file cut in chunks by splitter.
 func (s *seeds) cut(ctx context.Context, f Seed, splitter chunker.Splitter) error {
-	n, h := s.file(f), newHasher()
+	n := s.file(f)
 	c := chunker.New(io.NewSectionReader(f, 0, math.MaxInt64), splitter)
 	for off := int64(0); ; {
 		p, err := c.Next()
@@ -71,17 +71,17 @@ func (s *seeds) cut(ctx context.Context, f Seed, splitter chunker.Splitter) erro
 		if err != nil {
 			return fmt.Errorf("seed: %w", err)
 		}
-		s.note(h.sum(p), n, off)
+		s.note(sumChunk(p), n, off)
 		off += int64(len(p))
 	}
 }
 
 // read fills p with the chunk d, if a file still has it.
-func (s *seeds) read(d digest, p []byte, h hasher) bool {
+func (s *seeds) read(d digest, p []byte) bool {
 	s.mu.Lock()
 	at, ok := s.at[keyOf(d)]
 	s.mu.Unlock()
-	return ok && readAt(s.files[at.file], p, at.off) && h.sum(p) == d
+	return ok && readAt(s.files[at.file], p, at.off) && sumChunk(p) == d
 }
 
 // readAt tells whether it could fill p. Why it could not doesn't matter:

@@ -84,9 +84,9 @@ func (u *uploader) each(ctx context.Context, r io.Reader, choose func(context.Co
 	n := parallel(u.opts.Parallel)
 	g.SetLimit(n + 1)
 	g.Go(func() error {
-		c, h := chunker.New(r, u.splitter), newHasher()
+		c := chunker.New(r, u.splitter)
 		for first := int64(0); ; {
-			w, err := u.fill(ctx, c, h, first)
+			w, err := u.fill(ctx, c, first)
 			if err != nil || len(w.chunks) == 0 {
 				w.use(-1)
 				return err
@@ -106,7 +106,7 @@ func (u *uploader) each(ctx context.Context, r io.Reader, choose func(context.Co
 }
 
 // fill cuts the next window. The caller is its user.
-func (u *uploader) fill(ctx context.Context, c *chunker.Chunker, h hasher, first int64) (*window, error) {
+func (u *uploader) fill(ctx context.Context, c *chunker.Chunker, first int64) (*window, error) {
 	var w *window
 	select {
 	case w = <-u.free:
@@ -122,7 +122,7 @@ func (u *uploader) fill(ctx context.Context, c *chunker.Chunker, h hasher, first
 		if err != nil {
 			return w, err
 		}
-		w.chunks = append(w.chunks, chunk{h.sum(p), len(p)})
+		w.chunks = append(w.chunks, chunk{sumChunk(p), len(p)})
 		w.data = append(w.data, p...)
 	}
 	return w, ctx.Err()

@@ -14,7 +14,7 @@ import (
 	"net/http"
 	"strings"
 
-	"github.com/zeebo/blake3"
+	"github.com/cairn-store/cairn/chunker/blake3"
 )
 
 // algorithms are those of Upload-Checksum; the protocol demands sha1.

@@ -4,9 +4,8 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"hash"
 
-	"github.com/zeebo/blake3"
+	"github.com/cairn-store/cairn/chunker/blake3"
 )
 
 // A Digest names a chunk by its content. It is a value: compare it with ==,
@@ -70,58 +69,35 @@ func (k Kind) Indexed() bool { return k == KindData || k == KindSegment }
 // Known reports whether this program knows the kind.
 func (k Kind) Known() bool { return k >= KindData && k <= KindNote }
 
-// Contexts of BLAKE3's derive-key mode. They are part of the format.
-const (
-	segmentContext = "cairn-store/cairn 2026 segment v1"
-	recordContext  = "cairn-store/cairn 2026 metadata record v1"
-	noteContext    = "cairn-store/cairn 2026 pack note v1"
-	headerContext  = "cairn-store/cairn 2026 frame header v2"
-	footerContext  = "cairn-store/cairn 2026 pack footer v2"
+// Digests of what is not a chunk of a blob, each in BLAKE3's derive-key mode.
+// The contexts are part of the format.
+var (
+	segmentHash = blake3.Derive("cairn-store/cairn 2026 segment v1")
+	recordHash  = blake3.Derive("cairn-store/cairn 2026 metadata record v1")
+	noteHash    = blake3.Derive("cairn-store/cairn 2026 pack note v1")
+	headerHash  = blake3.Derive("cairn-store/cairn 2026 frame header v2")
 )
 
+const footerContext = "cairn-store/cairn 2026 pack footer v2"
+
 // Sum returns the digest of a chunk of a blob: BLAKE3-256 of its bytes.
-func Sum(p []byte) Digest { return NewHasher(KindData).Sum(p) }
+func Sum(p []byte) Digest { return blake3.Sum(p) }
 
 // SumSegment returns the digest of an encoded segment.
-func SumSegment(p []byte) Digest { return NewHasher(KindSegment).Sum(p) }
+func SumSegment(p []byte) Digest { return segmentHash.Sum(p) }
 
-// NewHash returns BLAKE3-256 as a hash.Hash, for whole-file digests.
-func NewHash() hash.Hash { return blake3.New() }
-
-// NewDerivedHash returns BLAKE3-256 in derive-key mode, for digests that must
-// not be confused with those of user bytes.
-func NewDerivedHash(context string) hash.Hash { return blake3.NewDeriveKey(context) }
-
-// A Hasher computes digests of one kind, reusing its state. It is the one
-// place where the BLAKE3 package is chosen: zeebo's runs its 8-lane AVX2 code
-// at 3.5 to 4 GB/s on chunks of 16 to 256 KiB where lukechampine's, which
-// starts goroutines above 1 KiB, stays under 2.2 GB/s even with AVX-512.
-type Hasher struct {
-	h    *blake3.Hasher
-	kind Kind
-}
-
-// NewHasher returns the Hasher of a kind.
-func NewHasher(k Kind) Hasher {
+// SumSlot returns the digest of p as a slot of a frame of kind k has it: of a
+// record only the first 16 bytes, the others are zero.
+func SumSlot(k Kind, p []byte) (d Digest) {
 	switch k {
 	case KindSegment:
-		return Hasher{blake3.NewDeriveKey(segmentContext), k}
+		return segmentHash.Sum(p)
 	case KindRecord:
-		return Hasher{blake3.NewDeriveKey(recordContext), k}
-	case KindNote:
-		return Hasher{blake3.NewDeriveKey(noteContext), k}
-	}
-	return Hasher{blake3.New(), k}
-}
-
-// Sum returns the digest of p as the slot of a frame has it: of a record only
-// the first 16 bytes, the others are zero.
-func (h Hasher) Sum(p []byte) (d Digest) {
-	h.h.Reset()
-	h.h.Write(p)
-	h.h.Sum(d[:0])
-	if h.kind == KindRecord {
+		d = recordHash.Sum(p)
 		clear(d[recordDigest:])
+		return d
+	case KindNote:
+		return noteHash.Sum(p)
 	}
-	return d
+	return blake3.Sum(p)
 }

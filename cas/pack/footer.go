@@ -6,7 +6,7 @@ import (
 	"errors"
 	"iter"
 
-	"github.com/zeebo/blake3"
+	"github.com/cairn-store/cairn/chunker/blake3"
 )
 
 const (
@@ -81,7 +81,7 @@ func AppendFooter(b []byte, id ID, l *Lines) []byte {
 }
 
 func sumFooter(id ID, lines, trailer []byte) (d Digest) {
-	h := blake3.NewDeriveKey(footerContext)
+	h := blake3.NewDerived(footerContext)
 	h.Write(id[:])
 	h.Write(lines)
 	h.Write(trailer)

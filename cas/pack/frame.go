@@ -4,8 +4,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"hash/crc32"
-
-	"github.com/zeebo/blake3"
 )
 
 // Limits of the format: what a reader accepts, whatever a header says.
@@ -140,15 +138,10 @@ func checkOf(h []byte, pack ID, off int64) uint32 {
 	return crc32.Update(crc32.Checksum(p[:], table), table, h[:checkAt])
 }
 
-func sumOf(h []byte, pack ID, off int64) (sum [frameSum]byte) {
-	d := blake3.NewDeriveKey(headerContext)
+func sumOf(h []byte, pack ID, off int64) [frameSum]byte {
 	p := placeOf(pack, off)
-	d.Write(p[:])
-	d.Write(h)
-	var all Digest
-	d.Sum(all[:0])
-	copy(sum[:], all[:])
-	return sum
+	sum := headerHash.Sum(append(append(make([]byte, 0, len(p)+len(h)), p[:]...), h...))
+	return [frameSum]byte(sum[:frameSum])
 }
 
 // headerLength returns how long the header is that begins with p, or 0 when

@@ -39,10 +39,9 @@ func newBuilder() *builder {
 func (b *builder) add(kind Kind, change func(h []byte) []byte, chunks ...string) *Frame {
 	var payload []byte
 	f := &Frame{ID: FrameID{byte(len(b.p)), byte(len(b.p) >> 8)}, Pack: testPack, Offset: int64(len(b.p)), Kind: kind}
-	h := NewHasher(kind)
 	for _, c := range chunks {
 		payload = append(payload, c...)
-		f.Slots = append(f.Slots, Ref{h.Sum([]byte(c)), uint32(len(c))})
+		f.Slots = append(f.Slots, Ref{SumSlot(kind, []byte(c)), uint32(len(c))})
 	}
 	f.StoredLen, f.CRC = uint32(len(payload)), Checksum(payload)
 	if kind == KindRecord {

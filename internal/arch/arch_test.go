@@ -23,6 +23,7 @@ const module = "github.com/cairn-store/cairn/"
 // A package that is not listed fails: it has to find its place first.
 var allowed = map[string][]string{
 	"chunker":               {},
+	"chunker/blake3":        {},
 	"backend":               {},
 	"backend/backendtest":   {"backend"},
 	"backend/membackend":    {"backend"},
@@ -31,10 +32,10 @@ var allowed = map[string][]string{
 	"backend/owner":         {"backend"},
 	"backend/journal":       {"backend"},
 	"cas":                   {"backend", "cas/pack"},
-	"cas/pack":              {},
+	"cas/pack":              {"chunker/blake3"},
 	"cas/castest":           {"cas"},
 	"cas/diskcache":         {"cas"},
-	"manifest":              {"cas", "chunker"},
+	"manifest":              {"cas", "chunker", "chunker/blake3"},
 	"manifest/pebblestore":  {"manifest", "cas", "backend"},
 	"manifest/pgstore":      {"manifest", "cas"},
 	"manifest/manifesttest": {"manifest", "cas"},
@@ -44,12 +45,12 @@ var allowed = map[string][]string{
 	"buckets/schema":        {"buckets/rules", "chunker"},
 	"buckets/local":         {"*"},
 	"api":                   {"chunker", "buckets", "buckets/rules", "buckets/schema", "manifest", "cas", "api/client", "api/auth", "api/tus", "api/rufh"},
-	"api/tus":               {"buckets"},
+	"api/tus":               {"buckets", "chunker/blake3"},
 	"api/clienttest":        {},
 	"api/rufh":              {"buckets"},
 	"api/doctor":            {},
 	"api/auth":              {"buckets", "buckets/rules", "buckets/schema"},
-	"api/client":            {"chunker"},
+	"api/client":            {"chunker", "chunker/blake3"},
 	"cmd/cairn":             {"*"},
 	"bench":                 {},
 	"internal/arch":         {},
@@ -71,7 +72,9 @@ var only = map[string][]string{
 	"github.com/dunglas/httpsfv":    {"api/rufh"},
 	"github.com/spf13/cobra":        {"cmd/cairn"},
 	"github.com/rs/cors":            {"api"},
-	"golang.org/x/sys/cpu":          {"chunker"},
+	"golang.org/x/sys/cpu":          {"chunker", "chunker/blake3"},
+	"github.com/zeebo/blake3":       {"chunker/blake3"},
+	"lukechampine.com/blake3":       {"chunker/blake3"},
 }
 
 type pkg struct {
