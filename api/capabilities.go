@@ -11,28 +11,28 @@ import (
 	"github.com/cairn-store/cairn/chunker"
 )
 
-// capabilities tells clients what the bucket takes, before they send it. It
+// bucketCapabilities tells clients what the bucket takes, before they send it. It
 // is no secret: a refusal would tell it too.
-func (s *Server) capabilities(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
+func (s *Server) bucketCapabilities(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
 	p := b.Policy()
-	if p.Disabled && !principal(r).Operator {
+	if p.Disabled && !principalOf(r).Operator {
 		return buckets.ErrBucketDisabled
 	}
 	out := client.Capabilities{
-		Hash: "blake3-256", Chunker: b.Chunker(), Protocols: protocols(),
+		Hash: "blake3-256", Chunker: b.Chunker(), Protocols: protocolNames(),
 		MaxFileSize: p.Limits.MaxFileSize, AllowedTypes: p.Limits.Types, AllowedExtensions: p.Limits.Extensions,
 		TypeCheck: string(p.Limits.TypeCheck), Digests: p.Digests, DedupScope: string(p.Dedup),
-		UploadExpiry: seconds(p.UploadExpiry), SignedURLTTL: seconds(max(p.SignedURLTTL, 0)), Versioning: !p.Versions.Off, FileRules: p.FileRules,
+		UploadExpiry: wholeSeconds(p.UploadExpiry), SignedURLTTL: wholeSeconds(max(p.SignedURLTTL, 0)), Versioning: !p.Versions.Off, FileRules: p.FileRules,
 	}
 	return writeJSON(w, http.StatusOK, out)
 }
 
-func seconds(d time.Duration) int64 { return int64(d / time.Second) }
+func wholeSeconds(d time.Duration) int64 { return int64(d / time.Second) }
 
 // serverCapabilities tells what a client by chunk lists needs to know, and
 // cuts to check itself against.
 func (s *Server) serverCapabilities(w http.ResponseWriter, r *http.Request) error {
-	out := client.ServerCapabilities{Hash: "blake3-256", Profiles: make(map[string]string), Golden: golden(), Protocols: protocols(),
+	out := client.ServerCapabilities{Hash: "blake3-256", Profiles: make(map[string]string), Golden: goldenCuts(), Protocols: protocolNames(),
 		Limits: client.ServerLimits{MaxListJSON: maxListJSON, MaxListChunks: buckets.MaxListed, MaxBatch: maxBatch, MaxBases: buckets.MaxBases}}
 	for _, name := range chunker.Profiles() {
 		sp, err := chunker.Profile(name)
@@ -45,10 +45,10 @@ func (s *Server) serverCapabilities(w http.ResponseWriter, r *http.Request) erro
 	return writeJSON(w, http.StatusOK, out)
 }
 
-func protocols() []string { return []string{"rest", "sessions", "tus", "rufh"} }
+func protocolNames() []string { return []string{"rest", "sessions", "tus", "rufh"} }
 
-// golden are the cuts that chunker.Golden has as text.
-func golden() (out []client.GoldenCuts) {
+// goldenCuts are the cuts that chunker.Golden has as text.
+func goldenCuts() (out []client.GoldenCuts) {
 	for line := range strings.Lines(chunker.Golden()) {
 		f := strings.Fields(line)
 		if len(f) < 4 || f[0] == "#" {

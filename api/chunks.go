@@ -80,7 +80,7 @@ func (s *Server) receiveChunks(w http.ResponseWriter, r *http.Request, b *bucket
 		return err
 	}
 	batch := &chunkBatch{r: bufio.NewReaderSize(r.Body, 64<<10), left: maxBatch, longest: uint32(sessionView(up).Limits.MaxChunk), zstd: s.zstd}
-	got, err := b.ReceiveChunks(r.Context(), up.ID, batch.next)
+	got, err := b.ReceiveChunks(r.Context(), up.ID, batch.nextChunk)
 	if err != nil {
 		return err
 	}
@@ -105,10 +105,10 @@ type chunkHead struct {
 	plain, sent uint32 // bytes of it, and of what travels
 }
 
-// next returns a chunk, valid until the next call.
-func (c *chunkBatch) next() (out buckets.SentChunk, err error) {
+// nextChunk returns a chunk, valid until the next call.
+func (c *chunkBatch) nextChunk() (out buckets.SentChunk, err error) {
 	if c.done == len(c.run) {
-		if err := c.heads(); err != nil {
+		if err := c.readHeads(); err != nil {
 			return out, err
 		}
 	}
@@ -119,7 +119,7 @@ func (c *chunkBatch) next() (out buckets.SentChunk, err error) {
 	}
 	out.Digest, out.Bytes = h.digest, c.sent[:h.sent]
 	if _, err := io.ReadFull(c.r, out.Bytes); err != nil {
-		return out, bodyError(midway(err))
+		return out, bodyError(unexpectedEnd(err))
 	}
 	if h.sent == h.plain {
 		return out, nil
@@ -133,14 +133,14 @@ func (c *chunkBatch) next() (out buckets.SentChunk, err error) {
 	return out, nil
 }
 
-// heads reads the heads of the next chunks whose bytes come together, mostly
+// readHeads reads the heads of the next chunks whose bytes come together, mostly
 // of one.
-func (c *chunkBatch) heads() error {
+func (c *chunkBatch) readHeads() error {
 	c.run, c.done = c.run[:0], 0
 	for {
-		h, err := c.head()
+		h, err := c.readHead()
 		if len(c.run) > 0 {
-			err = midway(err)
+			err = unexpectedEnd(err)
 		}
 		if err != nil {
 			return bodyError(err)
@@ -163,7 +163,7 @@ func (c *chunkBatch) heads() error {
 	}
 }
 
-func (c *chunkBatch) head() (h chunkHead, err error) {
+func (c *chunkBatch) readHead() (h chunkHead, err error) {
 	var p [chunkHeader]byte
 	if _, err := io.ReadFull(c.r, p[:]); err != nil {
 		return h, err
@@ -178,8 +178,8 @@ func (c *chunkBatch) head() (h chunkHead, err error) {
 	return h, nil
 }
 
-// midway is the error of a reader that more was to come of.
-func midway(err error) error {
+// unexpectedEnd is the error of a reader that more was to come of.
+func unexpectedEnd(err error) error {
 	if err == io.EOF {
 		return io.ErrUnexpectedEOF
 	}

@@ -25,21 +25,21 @@ const sandbox = "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src
 
 const maxRanges = 16 // of a request; with more the whole file is sent
 
-func (s *Server) download(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
-	if g := principal(r).Grant; g != nil && g.Disposition == "inline" {
-		return s.view(w, r, b)
+func (s *Server) downloadFile(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
+	if g := principalOf(r).Grant; g != nil && g.Disposition == "inline" {
+		return s.viewFile(w, r, b)
 	}
-	return s.content(w, r, b, func(*buckets.File) (string, bool) { return "", false })
+	return s.serveContent(w, r, b, func(*buckets.File) (string, bool) { return "", false })
 }
 
-// view shows what a browser can show without running it.
-func (s *Server) view(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
-	return s.content(w, r, b, func(f *buckets.File) (string, bool) { return inlineType(f, b.Policy().InlineTypes) })
+// viewFile shows what a browser can show without running it.
+func (s *Server) viewFile(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
+	return s.serveContent(w, r, b, func(f *buckets.File) (string, bool) { return inlineType(f, b.Policy().InlineTypes) })
 }
 
-// content answers with bytes. inline returns the type to show them as, and
+// serveContent answers with bytes. inline returns the type to show them as, and
 // whether to.
-func (s *Server) content(w http.ResponseWriter, r *http.Request, b *buckets.Bucket, inline func(*buckets.File) (string, bool)) error {
+func (s *Server) serveContent(w http.ResponseWriter, r *http.Request, b *buckets.Bucket, inline func(*buckets.File) (string, bool)) error {
 	opts, pinned, err := getOptions(r)
 	if err != nil {
 		return err
@@ -49,18 +49,18 @@ func (s *Server) content(w http.ResponseWriter, r *http.Request, b *buckets.Buck
 		return err
 	}
 	defer o.Close()
-	s.contentHeaders(w.Header(), r, &o.File, pinned, inline)
+	s.setContentHeaders(w.Header(), r, &o.File, pinned, inline)
 	if err := settleRange(w, r, o.Size); err != nil {
 		return err
 	}
 	d := &delivery{ResponseWriter: w, src: o}
-	http.ServeContent(d, r, "", o.VersionCreatedAt, d.content())
-	return d.end()
+	http.ServeContent(d, r, "", o.VersionCreatedAt, d.contentSource())
+	return d.endAnswer()
 }
 
-func (s *Server) contentHeaders(h http.Header, r *http.Request, f *buckets.File, pinned bool, inline func(*buckets.File) (string, bool)) {
+func (s *Server) setContentHeaders(h http.Header, r *http.Request, f *buckets.File, pinned bool, inline func(*buckets.File) (string, bool)) {
 	disposition, contentType := "attachment", "application/octet-stream"
-	g := principal(r).Grant
+	g := principalOf(r).Grant
 	if t, ok := inline(f); ok && (g == nil || g.Disposition != "attachment") {
 		disposition, contentType = "inline", t
 	} else if f.MIMEType != "" {
@@ -79,7 +79,7 @@ func (s *Server) contentHeaders(h http.Header, r *http.Request, f *buckets.File,
 	h.Set("Cross-Origin-Resource-Policy", "same-site")
 	h.Set("Referrer-Policy", "no-referrer")
 	h.Set("X-Robots-Tag", "none")
-	h.Set("ETag", etag(f))
+	h.Set("ETag", entityTag(f))
 	h.Set("Accept-Ranges", "bytes")
 	h.Add("Vary", "Authorization, Cookie")
 	h.Set("Cache-Control", "private, no-cache")
@@ -126,7 +126,7 @@ func settleRange(w http.ResponseWriter, r *http.Request, size int64) error {
 	if header == "" {
 		return nil
 	}
-	if r.Method == http.MethodHead || !goodRange.MatchString(header) || strings.Count(header, ",") >= maxRanges || backwards(header) {
+	if r.Method == http.MethodHead || !goodRange.MatchString(header) || strings.Count(header, ",") >= maxRanges || isBackwards(header) {
 		r.Header.Del("Range")
 		return nil
 	}
@@ -137,8 +137,8 @@ func settleRange(w http.ResponseWriter, r *http.Request, size int64) error {
 	return nil
 }
 
-// backwards reports a range whose end lies before its beginning.
-func backwards(header string) bool {
+// isBackwards reports a range whose end lies before its beginning.
+func isBackwards(header string) bool {
 	for spec := range strings.SplitSeq(strings.TrimPrefix(header, "bytes="), ",") {
 		first, last, _ := strings.Cut(strings.TrimSpace(spec), "-")
 		a, errA := strconv.ParseInt(first, 10, 64)
@@ -162,8 +162,8 @@ type delivery struct {
 	err    error // of src
 }
 
-// content is what ServeContent reads.
-func (d *delivery) content() io.ReadSeeker { return deliverySource{d} }
+// contentSource is what ServeContent reads.
+func (d *delivery) contentSource() io.ReadSeeker { return deliverySource{d} }
 
 type deliverySource struct{ d *delivery }
 
@@ -189,11 +189,11 @@ func (d *delivery) Write(p []byte) (int, error) {
 	if d.status >= 400 {
 		return len(p), nil // the text of a refusal, of which end makes a problem
 	}
-	d.begin()
+	d.sendStatus()
 	return d.ResponseWriter.Write(p)
 }
 
-func (d *delivery) begin() {
+func (d *delivery) sendStatus() {
 	if !d.sent {
 		d.sent = true
 		if d.status == 0 {
@@ -218,7 +218,7 @@ func (d *delivery) ReadFrom(r io.Reader) (int64, error) {
 	return io.CopyBuffer(struct{ io.Writer }{d}, struct{ io.Reader }{r}, *buf)
 }
 
-func (d *delivery) end() error {
+func (d *delivery) endAnswer() error {
 	switch {
 	case d.err != nil && !d.sent:
 		return d.err
@@ -229,7 +229,7 @@ func (d *delivery) end() error {
 	case d.status == http.StatusRequestedRangeNotSatisfiable:
 		return errRange
 	}
-	d.begin()
+	d.sendStatus()
 	return nil
 }
 
@@ -289,8 +289,8 @@ func contentDisposition(kind, name string) string {
 	return out
 }
 
-// chunk answers with one chunk of a file.
-func (s *Server) chunk(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
+// downloadChunk answers with one chunk of a file.
+func (s *Server) downloadChunk(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
 	opts, _, err := getOptions(r)
 	if err != nil {
 		return err

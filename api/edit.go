@@ -26,11 +26,11 @@ func editOptions(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) (str
 	}
 	id := mux.Vars(r)["id"]
 	tag, err := ifMatch(r, b, id)
-	return id, &buckets.PutOptions{IfMatch: tag, Once: once(r)}, err
+	return id, &buckets.PutOptions{IfMatch: tag, Once: parseOnce(r)}, err
 }
 
-// overwrite takes the bytes of a range.
-func (s *Server) overwrite(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
+// overwriteRange takes the bytes of a range.
+func (s *Server) overwriteRange(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
 	id, opts, err := editOptions(w, r, b)
 	if err != nil {
 		return err
@@ -39,7 +39,7 @@ func (s *Server) overwrite(w http.ResponseWriter, r *http.Request, b *buckets.Bu
 	if err != nil {
 		return err
 	}
-	if err := rawBody(r); err != nil {
+	if err := refuseForm(r); err != nil {
 		return err
 	}
 	if r.ContentLength >= 0 && r.ContentLength != size {
@@ -73,21 +73,21 @@ func contentRange(value string) (from, size int64, err error) {
 	return int64(a), int64(z-a) + 1, nil
 }
 
-// rawBody refuses a form: edits take bytes as they are.
-func rawBody(r *http.Request) error {
+// refuseForm refuses a form: edits take bytes as they are.
+func refuseForm(r *http.Request) error {
 	if t, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")); t == "multipart/form-data" {
 		return fmt.Errorf("the bytes are sent as they are, not in a form: %w", errRequest)
 	}
 	return nil
 }
 
-// extend takes bytes for the end of a file.
-func (s *Server) extend(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
+// appendToFile takes bytes for the end of a file.
+func (s *Server) appendToFile(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
 	id, opts, err := editOptions(w, r, b)
 	if err != nil {
 		return err
 	}
-	if err := rawBody(r); err != nil {
+	if err := refuseForm(r); err != nil {
 		return err
 	}
 	f, err := b.Extend(r.Context(), id, &bodyReader{r.Body}, r.ContentLength, opts)
@@ -97,8 +97,8 @@ func (s *Server) extend(w http.ResponseWriter, r *http.Request, b *buckets.Bucke
 	return s.writeUploaded(w, r, http.StatusOK, f)
 }
 
-// truncate cuts a file off.
-func (s *Server) truncate(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
+// truncateFile cuts a file off.
+func (s *Server) truncateFile(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
 	id, opts, err := editOptions(w, r, b)
 	if err != nil {
 		return err
@@ -119,18 +119,18 @@ func (s *Server) truncate(w http.ResponseWriter, r *http.Request, b *buckets.Buc
 	return s.writeUploaded(w, r, http.StatusOK, f)
 }
 
-// compose makes a file, or a version of one, of ranges of others.
-func (s *Server) compose(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
+// composeFile makes a file, or a version of one, of ranges of others.
+func (s *Server) composeFile(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
 	var in client.Composition
 	if err := readJSONUpTo(r, &in, maxComposition); err != nil {
 		return err
 	}
-	pieces, err := s.pieces(r, &in)
+	pieces, err := s.parsePieces(r, &in)
 	if err != nil {
 		return err
 	}
 	opts := &buckets.PutOptions{Folder: in.Folder, MIMEType: in.MIMEType, Metadata: in.Metadata, Tags: in.Tags,
-		OnConflict: buckets.OnConflict(in.OnConflict), Digests: in.Digests, Once: once(r)}
+		OnConflict: buckets.OnConflict(in.OnConflict), Digests: in.Digests, Once: parseOnce(r)}
 	if in.FileID != "" {
 		if in.Name != "" || in.Folder != "" || in.OnConflict != "" {
 			return fmt.Errorf("a version of file_id has its name, folder and no conflict: %w", errRequest)
@@ -161,8 +161,8 @@ func (s *Server) compose(w http.ResponseWriter, r *http.Request, b *buckets.Buck
 	return s.writeUploaded(w, r, http.StatusCreated, f)
 }
 
-// pieces are those of a composition, in buckets as its sender sees them.
-func (s *Server) pieces(r *http.Request, in *client.Composition) ([]buckets.Piece, error) {
+// parsePieces are those of a composition, in buckets as its sender sees them.
+func (s *Server) parsePieces(r *http.Request, in *client.Composition) ([]buckets.Piece, error) {
 	inline := 0
 	out := make([]buckets.Piece, len(in.Pieces))
 	for i, p := range in.Pieces {
@@ -182,7 +182,7 @@ func (s *Server) pieces(r *http.Request, in *client.Composition) ([]buckets.Piec
 			continue
 		}
 		var err error
-		if out[i].Bucket, err = s.bucket(r, p.Bucket); err != nil {
+		if out[i].Bucket, err = s.bucketFor(r, p.Bucket); err != nil {
 			return nil, fmt.Errorf("piece %d: %w", i, err)
 		}
 	}

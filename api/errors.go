@@ -192,8 +192,8 @@ func problemOf(err error) *problem {
 	return newProblem(500, "internal", errPanic.Error())
 }
 
-// registered are the codes of problems that have a type known to all.
-func registered() map[string]string {
+// registeredTypes are the codes of problems that have a type known to all.
+func registeredTypes() map[string]string {
 	return map[string]string{"upload-offset-mismatch": "mismatching-upload-offset", "completed-upload": "completed-upload",
 		"inconsistent-upload-length": "inconsistent-upload-length"}
 }
@@ -204,23 +204,23 @@ func newProblem(status int, code, detail string) *problem {
 		title = "Refused" // 460 has no name of its own
 	}
 	uri := problemType + code
-	if word := registered()[code]; word != "" {
+	if word := registeredTypes()[code]; word != "" {
 		uri = "https://iana.org/assignments/http-problem-types#" + word
 	}
 	return &problem{Type: uri, Title: title, Status: status, Detail: detail,
 		Code: code, Error: detail, Details: map[string]any{}}
 }
 
-// answer runs a handler and answers its error.
-func (s *Server) answer(h handler) http.Handler {
+// handlerOf runs a handler and answers its error.
+func (s *Server) handlerOf(h handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if err := h(w, r); err != nil {
-			s.fail(w, r, err)
+			s.writeError(w, r, err)
 		}
 	})
 }
 
-func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
+func (s *Server) writeError(w http.ResponseWriter, r *http.Request, err error) {
 	p := problemOf(err)
 	switch {
 	case isBroken(err):
@@ -252,7 +252,7 @@ func (s *Server) writeProblem(w http.ResponseWriter, r *http.Request, p *problem
 	}
 	var limit *limitError
 	if errors.As(cause, &limit) {
-		limit.header(h)
+		limit.setRetryAfter(h)
 	}
 	if p.Status == http.StatusUnauthorized {
 		h.Set("WWW-Authenticate", `Bearer realm="cairn"`)

@@ -9,8 +9,8 @@ import (
 	"github.com/cairn-store/cairn/buckets/rules"
 )
 
-// explain says what somebody may do, and what decides it.
-func (s *Server) explain(w http.ResponseWriter, r *http.Request) error {
+// explainAccess says what somebody may do, and what decides it.
+func (s *Server) explainAccess(w http.ResponseWriter, r *http.Request) error {
 	var in client.Question
 	if err := readJSON(r, &in); err != nil {
 		return err
@@ -22,14 +22,14 @@ func (s *Server) explain(w http.ResponseWriter, r *http.Request) error {
 	}
 	id, _ := in.Auth["id"].(string)
 	who := &buckets.Principal{ID: id, Claims: in.Auth, Request: rules.Request{Method: r.Method, IP: s.clientIP(r), Protocol: "rest"}}
-	d, err := s.store.Explain(r.Context(), in.Bucket, buckets.Op(in.Operation), in.ID, who, uploadOf(in.Upload))
+	d, err := s.store.Explain(r.Context(), in.Bucket, buckets.Op(in.Operation), in.ID, who, ruleUpload(in.Upload))
 	if err != nil {
 		return err
 	}
 	return writeJSON(w, http.StatusOK, DecisionView(d))
 }
 
-func uploadOf(u *client.QuestionUpload) *rules.Upload {
+func ruleUpload(u *client.QuestionUpload) *rules.Upload {
 	if u == nil {
 		return &rules.Upload{}
 	}

@@ -18,8 +18,8 @@ import (
 
 const maxJSON = 256 << 10 // bytes of a JSON body
 
-// stat describes a file, or one version of it.
-func (s *Server) stat(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
+// statFile describes a file, or one version of it.
+func (s *Server) statFile(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
 	opts, _, err := getOptions(r)
 	if err != nil {
 		return err
@@ -31,8 +31,8 @@ func (s *Server) stat(w http.ResponseWriter, r *http.Request, b *buckets.Bucket)
 	return s.writeFile(w, r, http.StatusOK, f)
 }
 
-// update applies a merge patch.
-func (s *Server) update(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
+// updateFile applies a merge patch.
+func (s *Server) updateFile(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
 	if err := onlyFile(w, r); err != nil {
 		return err
 	}
@@ -47,7 +47,7 @@ func (s *Server) update(w http.ResponseWriter, r *http.Request, b *buckets.Bucke
 		return err
 	}
 	p := &buckets.Patch{}
-	if err := errors.Join(member(in.Name, &p.Name), member(in.Folder, &p.Folder), member(in.Tags, &p.Tags), member(in.Access, &p.Access)); err != nil {
+	if err := errors.Join(patchMember(in.Name, &p.Name), patchMember(in.Folder, &p.Folder), patchMember(in.Tags, &p.Tags), patchMember(in.Access, &p.Access)); err != nil {
 		return err
 	}
 	if len(in.Metadata) > 0 {
@@ -67,9 +67,9 @@ func (s *Server) update(w http.ResponseWriter, r *http.Request, b *buckets.Bucke
 	return s.writeFile(w, r, http.StatusOK, f)
 }
 
-// member decodes a member of a merge patch that is there. As null removes one,
+// patchMember decodes a member of a merge patch that is there. As null removes one,
 // it is nothing: no folder, no tags, no rules of the file's own.
-func member[T any](raw json.RawMessage, into **T) error {
+func patchMember[T any](raw json.RawMessage, into **T) error {
 	if len(raw) == 0 {
 		return nil
 	}
@@ -80,8 +80,8 @@ func member[T any](raw json.RawMessage, into **T) error {
 	return nil
 }
 
-// remove moves a file to the trash, purges it, or removes one version.
-func (s *Server) remove(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
+// deleteFile moves a file to the trash, purges it, or removes one version.
+func (s *Server) deleteFile(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
 	id := mux.Vars(r)["id"]
 	if _, ok := manifest.ParseVersionID(id); ok {
 		v, err := b.Stat(r.Context(), id, &buckets.GetOptions{Trashed: true})
@@ -117,8 +117,8 @@ func (s *Server) remove(w http.ResponseWriter, r *http.Request, b *buckets.Bucke
 	return s.writeFile(w, r, http.StatusOK, f)
 }
 
-// undelete takes a file out of the trash.
-func (s *Server) undelete(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
+// undeleteFile takes a file out of the trash.
+func (s *Server) undeleteFile(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
 	if err := onlyFile(w, r); err != nil {
 		return err
 	}
@@ -129,8 +129,8 @@ func (s *Server) undelete(w http.ResponseWriter, r *http.Request, b *buckets.Buc
 	return s.writeFile(w, r, http.StatusOK, f)
 }
 
-// copy makes a file with the content of another.
-func (s *Server) copy(w http.ResponseWriter, r *http.Request, src *buckets.Bucket) error {
+// copyFile makes a file with the content of another.
+func (s *Server) copyFile(w http.ResponseWriter, r *http.Request, src *buckets.Bucket) error {
 	var in client.CopyOptions
 	if err := readJSON(r, &in); err != nil && !errors.Is(err, io.EOF) {
 		return err
@@ -138,22 +138,22 @@ func (s *Server) copy(w http.ResponseWriter, r *http.Request, src *buckets.Bucke
 	dst := src
 	if in.Bucket != "" {
 		var err error
-		if dst, err = s.bucket(r, in.Bucket); err != nil {
+		if dst, err = s.bucketFor(r, in.Bucket); err != nil {
 			return err
 		}
 	}
 	f, err := src.Copy(r.Context(), mux.Vars(r)["id"], dst, &buckets.CopyOptions{
-		Version: in.Version, Name: in.Name, Folder: in.Folder, OnConflict: buckets.OnConflict(in.OnConflict), Once: once(r)})
+		Version: in.Version, Name: in.Name, Folder: in.Folder, OnConflict: buckets.OnConflict(in.OnConflict), Once: parseOnce(r)})
 	if err != nil {
 		return err
 	}
-	replayed(w, f)
+	markReplayed(w, f)
 	w.Header().Set("Location", linkOf(f))
 	return s.writeFile(w, r, http.StatusCreated, f)
 }
 
-// references lists the records that hold a file.
-func (s *Server) references(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
+// listReferences lists the records that hold a file.
+func (s *Server) listReferences(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
 	f, err := b.Stat(r.Context(), mux.Vars(r)["id"], nil)
 	if err != nil {
 		return err
@@ -161,16 +161,16 @@ func (s *Server) references(w http.ResponseWriter, r *http.Request, b *buckets.B
 	return writeJSON(w, http.StatusOK, map[string]any{"references": []any{}, "count": f.Refs})
 }
 
-// preview is reserved for transformed images.
-func (s *Server) preview(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
+// previewFile is reserved for transformed images.
+func (s *Server) previewFile(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
 	if _, err := b.Stat(r.Context(), mux.Vars(r)["id"], nil); err != nil {
 		return err
 	}
 	return errPreview
 }
 
-// usage sums a bucket up.
-func (s *Server) usage(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
+// bucketUsage sums a bucket up.
+func (s *Server) bucketUsage(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
 	u, err := b.Usage(r.Context())
 	if err != nil {
 		return err

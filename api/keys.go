@@ -23,8 +23,8 @@ func KeyView(k *buckets.APIKey, token string) client.Key {
 	return v
 }
 
-// keys lists the API keys, without their secrets.
-func (s *Server) keys(w http.ResponseWriter, r *http.Request) error {
+// listKeys lists the API keys, without their secrets.
+func (s *Server) listKeys(w http.ResponseWriter, r *http.Request) error {
 	ks, err := s.store.Keys(r.Context())
 	if err != nil {
 		return err
@@ -71,9 +71,9 @@ func (s *Server) dropKey(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// rotateSigning makes a new key to sign URLs with; with drop_old all URLs
+// rotateSigningKey makes a new key to sign URLs with; with drop_old all URLs
 // signed until now end.
-func (s *Server) rotateSigning(w http.ResponseWriter, r *http.Request) error {
+func (s *Server) rotateSigningKey(w http.ResponseWriter, r *http.Request) error {
 	var in struct {
 		DropOld bool `json:"drop_old"`
 	}

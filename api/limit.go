@@ -30,8 +30,8 @@ type limitError struct {
 func (e *limitError) Error() string { return fmt.Sprintf("%v; try again in %s", e.err, e.after) }
 func (e *limitError) Unwrap() error { return e.err }
 
-// header tells clients when to try again, in whole seconds.
-func (e *limitError) header(h http.Header) {
+// setRetryAfter tells clients when to try again, in whole seconds.
+func (e *limitError) setRetryAfter(h http.Header) {
 	h.Set("Retry-After", strconv.Itoa(int(math.Ceil(e.after.Seconds()))))
 }
 
@@ -66,15 +66,15 @@ func newLimiter(s *schema.Server) *limiter {
 	return l
 }
 
-// begin counts a request of a caller. What it returns must be called when the
+// beginRequest counts a request of a caller. What it returns must be called when the
 // request is over.
-func (l *limiter) begin(key string) (end func(), err error) {
+func (l *limiter) beginRequest(key string) (end func(), err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	c := l.callers[key]
 	if c == nil {
 		if len(l.callers) >= maxCallers {
-			l.forget()
+			l.forgetCallers()
 		}
 		c = &caller{tokens: rate.NewLimiter(l.rate, l.burst)}
 		l.callers[key] = c
@@ -96,9 +96,9 @@ func (l *limiter) begin(key string) (end func(), err error) {
 	}, nil
 }
 
-// forget drops callers that are as good as new; if all are busy, those that
+// forgetCallers drops callers that are as good as new; if all are busy, those that
 // do nothing at the moment. mu is held.
-func (l *limiter) forget() {
+func (l *limiter) forgetCallers() {
 	for _, old := range []time.Duration{time.Minute, 0} {
 		for key, c := range l.callers {
 			if c.active == 0 && time.Since(c.seen) >= old {

@@ -27,10 +27,10 @@ type listing struct {
 	Limit      *int           `json:"limit,omitempty"`
 }
 
-// list answers with a page of a bucket's files.
-func (s *Server) list(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
+// listFiles answers with a page of a bucket's files.
+func (s *Server) listFiles(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
 	q := r.URL.Query()
-	limit, err := number(q, "limit", defaultLimit, maxLimit)
+	limit, err := parseNumber(q, "limit", defaultLimit, maxLimit)
 	if err != nil {
 		return err
 	}
@@ -64,14 +64,14 @@ func (s *Server) listPage(r *http.Request, b *buckets.Bucket, opts *buckets.List
 			break
 		}
 		last = f
-		out.Files = append(out.Files, View(f, principal(r).Operator))
+		out.Files = append(out.Files, View(f, principalOf(r).Operator))
 	}
 	return nil
 }
 
 // listFrom goes through all of a listing, which cursors save.
 func (s *Server) listFrom(r *http.Request, b *buckets.Bucket, opts *buckets.ListOptions, out *listing, limit int) error {
-	offset, err := number(r.URL.Query(), "offset", 0, 1<<31-1)
+	offset, err := parseNumber(r.URL.Query(), "offset", 0, 1<<31-1)
 	if err != nil {
 		return err
 	}
@@ -81,7 +81,7 @@ func (s *Server) listFrom(r *http.Request, b *buckets.Bucket, opts *buckets.List
 			return err
 		}
 		if total >= offset && len(out.Files) < limit {
-			out.Files = append(out.Files, View(f, principal(r).Operator))
+			out.Files = append(out.Files, View(f, principalOf(r).Operator))
 		}
 		total++
 	}
@@ -89,8 +89,8 @@ func (s *Server) listFrom(r *http.Request, b *buckets.Bucket, opts *buckets.List
 	return nil
 }
 
-// number reads a parameter between 0 and limit.
-func number(q url.Values, name string, fallback, limit int) (int, error) {
+// parseNumber reads a parameter between 0 and limit.
+func parseNumber(q url.Values, name string, fallback, limit int) (int, error) {
 	if !q.Has(name) {
 		return fallback, nil
 	}
@@ -101,14 +101,14 @@ func number(q url.Values, name string, fallback, limit int) (int, error) {
 	return n, nil
 }
 
-// versions answers with the versions of a file, newest first.
-func (s *Server) versions(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
+// listVersions answers with the versions of a file, newest first.
+func (s *Server) listVersions(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
 	out := &listing{Files: []*client.File{}}
 	for f, err := range b.Versions(r.Context(), mux.Vars(r)["id"]) {
 		if err != nil {
 			return err
 		}
-		v := View(f, principal(r).Operator)
+		v := View(f, principalOf(r).Operator)
 		v.Links.Download = "/api/files/" + f.Bucket + "/" + f.ManifestID + "/download"
 		v.Links.View = "/api/files/" + f.Bucket + "/" + f.ManifestID + "/view"
 		out.Files = append(out.Files, v)
@@ -142,8 +142,8 @@ func (s *Server) removeVersion(w http.ResponseWriter, r *http.Request, b *bucket
 	return nil
 }
 
-// diff compares a version with an earlier one.
-func (s *Server) diff(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
+// diffVersions compares a version with an earlier one.
+func (s *Server) diffVersions(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
 	to, err := versionOf(r)
 	if err != nil {
 		return err

@@ -16,18 +16,18 @@ import (
 	"github.com/cairn-store/cairn/buckets"
 )
 
-// manifest answers with the chunk list of a version, or of a part of it: a
+// listChunks answers with the chunk list of a version, or of a part of it: a
 // JSON object a line, or 36 bytes a chunk for those who ask for that.
-func (s *Server) manifest(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
+func (s *Server) listChunks(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
 	opts, _, err := getOptions(r)
 	if err != nil {
 		return err
 	}
-	after, err := number(r.URL.Query(), "after", 0, math.MaxInt32)
+	after, err := parseNumber(r.URL.Query(), "after", 0, math.MaxInt32)
 	if err != nil {
 		return err
 	}
-	limit, err := number(r.URL.Query(), "limit", math.MaxInt, math.MaxInt32)
+	limit, err := parseNumber(r.URL.Query(), "limit", math.MaxInt, math.MaxInt32)
 	if err != nil {
 		return err
 	}
@@ -42,7 +42,7 @@ func (s *Server) manifest(w http.ResponseWriter, r *http.Request, b *buckets.Buc
 	out := bufio.NewWriter(w)
 	write := writeChunkLine
 	h.Set("Content-Type", "application/x-ndjson")
-	if accepts(r, client.ChunkListType) {
+	if acceptsType(r, client.ChunkListType) {
 		write = writeChunkRecord
 		h.Set("Content-Type", client.ChunkListType)
 	}
@@ -81,8 +81,8 @@ func writeChunkRecord(w *bufio.Writer, c buckets.Chunk) error {
 	return err
 }
 
-// accepts tells whether a request asks for a media type by its name.
-func accepts(r *http.Request, mediaType string) bool {
+// acceptsType tells whether a request asks for a media type by its name.
+func acceptsType(r *http.Request, mediaType string) bool {
 	for _, line := range r.Header.Values("Accept") {
 		for t := range strings.SplitSeq(line, ",") {
 			t, _, _ = strings.Cut(t, ";")

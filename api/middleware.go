@@ -17,12 +17,12 @@ import (
 	"time"
 )
 
-// wrap puts around all handlers what every request gets: an ID, a line in the
+// wrapHandler puts around all handlers what every request gets: an ID, a line in the
 // log, deadlines, and an answer even when a handler panics.
-func (s *Server) wrap(next http.Handler) http.Handler {
-	next = s.guard(next)
+func (s *Server) wrapHandler(next http.Handler) http.Handler {
+	next = s.guardRequests(next)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		id := requestID(r)
+		id := chooseRequestID(r)
 		r = r.WithContext(context.WithValue(r.Context(), requestIDKey{}, id))
 		control := http.NewResponseController(w)
 		body := &deadlineBody{ReadCloser: r.Body, control: control, window: s.opts.IdleTimeout, least: s.opts.MinBytes, ended: r.Body == http.NoBody}
@@ -31,13 +31,13 @@ func (s *Server) wrap(next http.Handler) http.Handler {
 		rec.Header().Set("X-Request-ID", id)
 		rec.Header().Set("X-Content-Type-Options", "nosniff")
 		start := time.Now()
-		defer s.finish(rec, r, start)
+		defer s.finishRequest(rec, r, start)
 		next.ServeHTTP(rec, r)
 	})
 }
 
-// finish logs a request and contains its panic.
-func (s *Server) finish(rec *recorder, r *http.Request, start time.Time) {
+// finishRequest logs a request and contains its panic.
+func (s *Server) finishRequest(rec *recorder, r *http.Request, start time.Time) {
 	p := recover()
 	if p != nil && p != http.ErrAbortHandler {
 		s.log.Error("panic", "request", requestIDOf(r), "path", r.URL.Path, "panic", p, "stack", string(debug.Stack()))
@@ -64,7 +64,7 @@ func requestIDOf(r *http.Request) string {
 
 var goodRequestID = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
 
-func requestID(r *http.Request) string {
+func chooseRequestID(r *http.Request) string {
 	if id := r.Header.Get("X-Request-ID"); goodRequestID.MatchString(id) {
 		return id
 	}
@@ -104,9 +104,9 @@ func (b *deadlineBody) Read(p []byte) (int, error) {
 
 const lingerTime = time.Second // for the rest of a body that nobody wants
 
-// linger bounds how long net/http, before it answers, waits for a body that was
+// boundLinger bounds how long net/http, before it answers, waits for a body that was
 // not read to its end.
-func (b *deadlineBody) linger() {
+func (b *deadlineBody) boundLinger() {
 	if !b.ended {
 		b.ended = true
 		b.control.SetReadDeadline(time.Now().Add(min(b.window, lingerTime)))
@@ -126,7 +126,7 @@ type recorder struct {
 func (w *recorder) WriteHeader(status int) {
 	if w.status == 0 && status >= 200 {
 		w.status = status
-		w.body.linger()
+		w.body.boundLinger()
 	}
 	w.ResponseWriter.WriteHeader(status)
 }
@@ -144,10 +144,10 @@ func (w *recorder) Write(p []byte) (int, error) {
 // Unwrap lets http.ResponseController reach the connection.
 func (w *recorder) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
-// guard refuses what no handler should see: oversized headers and, in dev
+// guardRequests refuses what no handler should see: oversized headers and, in dev
 // mode, whatever a web page could have sent.
-func (s *Server) guard(next http.Handler) http.Handler {
-	return s.answer(func(w http.ResponseWriter, r *http.Request) error {
+func (s *Server) guardRequests(next http.Handler) http.Handler {
+	return s.handlerOf(func(w http.ResponseWriter, r *http.Request) error {
 		if headerSize(r) > maxHeader {
 			return errHeaders
 		}
@@ -195,8 +195,8 @@ func sameOrigin(r *http.Request) error {
 	return errForeignOrigin
 }
 
-// allowed is the value of an Allow header.
-func allowed(on methods) string {
+// allowHeader is the value of an Allow header.
+func allowHeader(on methods) string {
 	names := slices.Collect(maps.Keys(on))
 	if on["GET"] != nil {
 		names = append(names, "HEAD")

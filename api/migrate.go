@@ -12,9 +12,9 @@ import (
 
 const migrateTell = time.Second // between two lines of a move that goes on
 
-// migrate moves a bucket to another backend. Its answer comes while it works,
+// migrateBucket moves a bucket to another backend. Its answer comes while it works,
 // a line of JSON each second; a request that ends before gives the move up.
-func (s *Server) migrate(w http.ResponseWriter, r *http.Request) error {
+func (s *Server) migrateBucket(w http.ResponseWriter, r *http.Request) error {
 	var in struct {
 		Bucket string `json:"bucket"`
 		To     string `json:"to"`

@@ -21,8 +21,8 @@ func openAPI() ([]byte, error) {
 	return json.Marshal(doc)
 }
 
-// openapi answers with the description of the API.
-func (s *Server) openapi(w http.ResponseWriter, r *http.Request) error {
+// serveOpenAPI answers with the description of the API.
+func (s *Server) serveOpenAPI(w http.ResponseWriter, r *http.Request) error {
 	text, err := openAPI()
 	if err != nil {
 		return err

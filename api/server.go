@@ -78,7 +78,7 @@ func New(store *buckets.Store, opts *Options) *Server {
 		s.log = slog.New(slog.DiscardHandler)
 	}
 	s.limits = newLimiter(&s.opts.Server)
-	s.handler = s.wrap(s.withCORS(s.router()))
+	s.handler = s.wrapHandler(s.withCORS(s.newRouter()))
 	return s
 }
 
@@ -104,64 +104,64 @@ type route struct {
 func (s *Server) routes() []route {
 	const bucket, file = bucketRoute, fileRoute
 	const version = file + "/versions/{n}"
-	limits := s.speaking("rufh", s.rufh().Options)
-	all := methods{"GET": s.in(s.list), "POST": s.orRUFH(s.create), "OPTIONS": limits}
-	return slices.Concat(s.resumable(), s.sessionRoutes(), []route{
-		{"/healthz", methods{"GET": s.healthz}},
-		{"/readyz", methods{"GET": s.readyz}},
-		{"/api/openapi.json", methods{"GET": s.openapi}},
+	limits := s.overProtocol("rufh", s.newRUFH().Options)
+	all := methods{"GET": s.inBucket(s.listFiles), "POST": s.orRUFH(s.createFile), "OPTIONS": limits}
+	return slices.Concat(s.resumableRoutes(), s.sessionRoutes(), []route{
+		{"/healthz", methods{"GET": s.serveHealth}},
+		{"/readyz", methods{"GET": s.serveReady}},
+		{"/api/openapi.json", methods{"GET": s.serveOpenAPI}},
 
 		{bucket, all},
 		{bucket + "/", all},
-		{bucket + "/_capabilities", methods{"GET": s.in(s.capabilities)}},
-		{bucket + "/_usage", methods{"GET": s.in(s.usage)}},
-		{bucket + "/_compose", methods{"POST": s.in(s.compose)}},
-		{bucket + "/_sign-upload", methods{"POST": s.in(s.signUpload)}},
-		{bucket + "/_grants", methods{"GET": s.in(s.grants)}},
-		{bucket + "/_grants/{grant}", methods{"GET": s.in(s.grant), "DELETE": s.in(s.revoke)}},
+		{bucket + "/_capabilities", methods{"GET": s.inBucket(s.bucketCapabilities)}},
+		{bucket + "/_usage", methods{"GET": s.inBucket(s.bucketUsage)}},
+		{bucket + "/_compose", methods{"POST": s.inBucket(s.composeFile)}},
+		{bucket + "/_sign-upload", methods{"POST": s.inBucket(s.signUpload)}},
+		{bucket + "/_grants", methods{"GET": s.inBucket(s.listGrants)}},
+		{bucket + "/_grants/{grant}", methods{"GET": s.inBucket(s.statGrant), "DELETE": s.inBucket(s.revokeGrant)}},
 
-		{file, methods{"GET": s.in(s.stat), "PUT": s.orRUFH(s.replace), "PATCH": s.in(s.update), "DELETE": s.in(s.remove), "OPTIONS": limits}},
-		{file + "/download", methods{"GET": s.in(s.download)}},
-		{file + "/view", methods{"GET": s.in(s.view)}},
-		{file + "/content", methods{"PATCH": s.in(s.overwrite)}},
-		{file + "/append", methods{"POST": s.in(s.extend)}},
-		{file + "/truncate", methods{"POST": s.in(s.truncate)}},
-		{file + "/restore", methods{"POST": s.in(s.undelete)}},
-		{file + "/copy", methods{"POST": s.in(s.copy)}},
-		{file + "/sign", methods{"GET": s.in(s.signByQuery), "POST": s.in(s.sign)}},
-		{file + "/manifest", methods{"GET": s.in(s.manifest)}},
-		{file + "/chunks/{digest}", methods{"GET": s.in(s.chunk)}},
-		{file + "/references", methods{"GET": s.in(s.references)}},
-		{file + "/preview", methods{"GET": s.in(s.preview)}},
+		{file, methods{"GET": s.inBucket(s.statFile), "PUT": s.orRUFH(s.replaceFile), "PATCH": s.inBucket(s.updateFile), "DELETE": s.inBucket(s.deleteFile), "OPTIONS": limits}},
+		{file + "/download", methods{"GET": s.inBucket(s.downloadFile)}},
+		{file + "/view", methods{"GET": s.inBucket(s.viewFile)}},
+		{file + "/content", methods{"PATCH": s.inBucket(s.overwriteRange)}},
+		{file + "/append", methods{"POST": s.inBucket(s.appendToFile)}},
+		{file + "/truncate", methods{"POST": s.inBucket(s.truncateFile)}},
+		{file + "/restore", methods{"POST": s.inBucket(s.undeleteFile)}},
+		{file + "/copy", methods{"POST": s.inBucket(s.copyFile)}},
+		{file + "/sign", methods{"GET": s.inBucket(s.signByQuery), "POST": s.inBucket(s.signByBody)}},
+		{file + "/manifest", methods{"GET": s.inBucket(s.listChunks)}},
+		{file + "/chunks/{digest}", methods{"GET": s.inBucket(s.downloadChunk)}},
+		{file + "/references", methods{"GET": s.inBucket(s.listReferences)}},
+		{file + "/preview", methods{"GET": s.inBucket(s.previewFile)}},
 
-		{file + "/versions", methods{"GET": s.in(s.versions)}},
-		{version, methods{"GET": s.in(s.stat), "DELETE": s.in(s.removeVersion)}},
-		{version + "/download", methods{"GET": s.in(s.download)}},
-		{version + "/view", methods{"GET": s.in(s.view)}},
-		{version + "/restore", methods{"POST": s.in(s.restoreVersion)}},
-		{version + "/diff", methods{"GET": s.in(s.diff)}},
+		{file + "/versions", methods{"GET": s.inBucket(s.listVersions)}},
+		{version, methods{"GET": s.inBucket(s.statFile), "DELETE": s.inBucket(s.removeVersion)}},
+		{version + "/download", methods{"GET": s.inBucket(s.downloadFile)}},
+		{version + "/view", methods{"GET": s.inBucket(s.viewFile)}},
+		{version + "/restore", methods{"POST": s.inBucket(s.restoreVersion)}},
+		{version + "/diff", methods{"GET": s.inBucket(s.diffVersions)}},
 
-		{"/api/admin/explain", methods{"POST": s.operator(s.explain)}},
-		{"/api/admin/keys", methods{"GET": s.operator(s.keys), "POST": s.operator(s.newKey)}},
-		{"/api/admin/keys/{key}", methods{"DELETE": s.operator(s.dropKey)}},
-		{"/api/admin/migrate", methods{"POST": s.operator(s.migrate)}},
-		{"/api/admin/signing-keys", methods{"POST": s.operator(s.rotateSigning)}},
+		{"/api/admin/explain", methods{"POST": s.onlyOperators(s.explainAccess)}},
+		{"/api/admin/keys", methods{"GET": s.onlyOperators(s.listKeys), "POST": s.onlyOperators(s.newKey)}},
+		{"/api/admin/keys/{key}", methods{"DELETE": s.onlyOperators(s.dropKey)}},
+		{"/api/admin/migrate", methods{"POST": s.onlyOperators(s.migrateBucket)}},
+		{"/api/admin/signing-keys", methods{"POST": s.onlyOperators(s.rotateSigningKey)}},
 	})
 }
 
-func (s *Server) router() http.Handler {
+func (s *Server) newRouter() http.Handler {
 	m := mux.NewRouter().UseEncodedPath().SkipClean(true)
 	for _, r := range s.routes() {
-		m.Handle(r.path, s.dispatch(r.methods))
+		m.Handle(r.path, s.byMethod(r.methods))
 	}
-	m.NotFoundHandler = s.answer(func(http.ResponseWriter, *http.Request) error { return errNoRoute })
+	m.NotFoundHandler = s.handlerOf(func(http.ResponseWriter, *http.Request) error { return errNoRoute })
 	return m
 }
 
-// dispatch chooses by method. HEAD is GET whose body net/http drops.
-func (s *Server) dispatch(on methods) http.Handler {
-	allow := allowed(on)
-	return s.answer(func(w http.ResponseWriter, r *http.Request) error {
+// byMethod chooses by method. HEAD is GET whose body net/http drops.
+func (s *Server) byMethod(on methods) http.Handler {
+	allow := allowHeader(on)
+	return s.handlerOf(func(w http.ResponseWriter, r *http.Request) error {
 		h := on[r.Method]
 		if h == nil && r.Method == http.MethodHead {
 			h = on[http.MethodGet]
@@ -180,23 +180,23 @@ func (s *Server) dispatch(on methods) http.Handler {
 	})
 }
 
-// bucket returns a bucket as the sender of a request sees it. There is no
+// bucketFor returns a bucket as the sender of a request sees it. There is no
 // other way to one.
-func (s *Server) bucket(r *http.Request, name string) (*buckets.Bucket, error) {
+func (s *Server) bucketFor(r *http.Request, name string) (*buckets.Bucket, error) {
 	b, err := s.store.Bucket(name)
 	if err != nil {
 		return nil, err
 	}
-	return b.As(principal(r)), nil
+	return b.As(principalOf(r)), nil
 }
 
 // A bucketHandler answers a request about the bucket that its path names.
 type bucketHandler func(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error
 
-// in finds a handler's bucket.
-func (s *Server) in(h bucketHandler) handler {
-	return s.identified(func(w http.ResponseWriter, r *http.Request) error {
-		b, err := s.bucket(r, mux.Vars(r)["bucket"])
+// inBucket finds a handler's bucket.
+func (s *Server) inBucket(h bucketHandler) handler {
+	return s.withIdentity(func(w http.ResponseWriter, r *http.Request) error {
+		b, err := s.bucketFor(r, mux.Vars(r)["bucket"])
 		if err != nil {
 			return err
 		}
@@ -204,12 +204,12 @@ func (s *Server) in(h bucketHandler) handler {
 	})
 }
 
-func (s *Server) healthz(w http.ResponseWriter, r *http.Request) error {
+func (s *Server) serveHealth(w http.ResponseWriter, r *http.Request) error {
 	return writeJSON(w, http.StatusOK, map[string]string{"status": "ok"})
 }
 
-// readyz tells whether uploads would be taken.
-func (s *Server) readyz(w http.ResponseWriter, r *http.Request) error {
+// serveReady tells whether uploads would be taken.
+func (s *Server) serveReady(w http.ResponseWriter, r *http.Request) error {
 	if s.draining.Load() {
 		return errDraining
 	}

@@ -30,13 +30,13 @@ const (
 
 func (s *Server) sessionRoutes() []route {
 	const all, one = bucketRoute + "/_sessions", bucketRoute + "/_sessions/{upload}"
-	in := func(h bucketHandler) handler { return s.speaking("sessions", h) }
+	in := func(h bucketHandler) handler { return s.overProtocol("sessions", h) }
 	return []route{
-		{"/api/files/_capabilities", methods{"GET": s.identified(s.serverCapabilities)}},
+		{"/api/files/_capabilities", methods{"GET": s.withIdentity(s.serverCapabilities)}},
 		{all, methods{"POST": in(s.newSession)}},
-		{one, methods{"GET": in(s.session), "DELETE": in(s.dropSession)}},
+		{one, methods{"GET": in(s.statSession), "DELETE": in(s.dropSession)}},
 		{one + "/list", methods{"POST": in(s.appendList)}},
-		{one + "/missing", methods{"GET": in(s.missing)}},
+		{one + "/missing", methods{"GET": in(s.listMissing)}},
 		{one + "/chunks", methods{"POST": in(s.receiveChunks)}},
 		{one + "/chunks/{digest}", methods{"PUT": in(s.receiveChunk)}},
 		{one + "/commit", methods{"POST": in(s.commitSession)}},
@@ -77,7 +77,7 @@ func (s *Server) newSession(w http.ResponseWriter, r *http.Request, b *buckets.B
 	}
 	out := sessionView(up)
 	if len(refs) > 0 {
-		now, l, err := b.AppendList(r.Context(), up.ID, 0, each(refs))
+		now, l, err := b.AppendList(r.Context(), up.ID, 0, eachRef(refs))
 		if err != nil {
 			return errors.Join(err, b.Cancel(r.Context(), up.ID))
 		}
@@ -87,7 +87,7 @@ func (s *Server) newSession(w http.ResponseWriter, r *http.Request, b *buckets.B
 			return err
 		}
 	}
-	w.Header().Set("Location", s.base(r)+"/api/files/"+b.Name()+"/_sessions/"+up.ID)
+	w.Header().Set("Location", s.baseURL(r)+"/api/files/"+b.Name()+"/_sessions/"+up.ID)
 	return writeJSON(w, http.StatusCreated, out)
 }
 
@@ -113,7 +113,7 @@ func findSession(r *http.Request, b *buckets.Bucket) (*buckets.Upload, error) {
 	return up, err
 }
 
-func (s *Server) session(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
+func (s *Server) statSession(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
 	up, err := findSession(r, b)
 	if err != nil {
 		return err
@@ -173,7 +173,7 @@ func listBody(r *http.Request) (func() (cas.Ref, error), error) {
 			return nil, err
 		}
 		refs, err := parseChunks(in.Chunks)
-		return each(refs), err
+		return eachRef(refs), err
 	case client.ChunkListType:
 		body := bufio.NewReaderSize(r.Body, 64<<10)
 		return func() (ref cas.Ref, err error) {
@@ -187,8 +187,8 @@ func listBody(r *http.Request) (func() (cas.Ref, error), error) {
 	return nil, fmt.Errorf("send the list as application/json or %s: %w", client.ChunkListType, errMediaType)
 }
 
-// each yields refs.
-func each(refs []cas.Ref) func() (cas.Ref, error) {
+// eachRef yields refs.
+func eachRef(refs []cas.Ref) func() (cas.Ref, error) {
 	return func() (cas.Ref, error) {
 		if len(refs) == 0 {
 			return cas.Ref{}, io.EOF
@@ -242,8 +242,8 @@ func writeBitmap(w http.ResponseWriter, l *buckets.Lacking) error {
 	return nil
 }
 
-// missing tells anew what must be sent.
-func (s *Server) missing(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
+// listMissing tells anew what must be sent.
+func (s *Server) listMissing(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
 	l, err := b.Lacking(r.Context(), mux.Vars(r)["upload"])
 	if err != nil {
 		return err

@@ -61,7 +61,7 @@ func (l *lifetime) parse(text string) error {
 	return nil
 }
 
-func (q *signRequest) grant(file string) buckets.Grant {
+func (q *signRequest) toGrant(file string) buckets.Grant {
 	return buckets.Grant{Op: buckets.GrantOp(q.Operation), File: file, Folder: q.Folder, Name: q.Name, MaxSize: q.MaxSize,
 		Types: q.MIMETypes, Disposition: q.Disposition, Filename: q.Filename, IP: q.IP, MaxUses: q.MaxUses}
 }
@@ -74,8 +74,8 @@ func readSign(r *http.Request) (*signRequest, error) {
 	return q, nil
 }
 
-// sign makes a signed URL of a file.
-func (s *Server) sign(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
+// signByBody makes a signed URL of a file.
+func (s *Server) signByBody(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
 	q, err := readSign(r)
 	if err != nil {
 		return err
@@ -119,7 +119,7 @@ func (s *Server) signFile(w http.ResponseWriter, r *http.Request, b *buckets.Buc
 		}
 		id = f.ManifestID
 	}
-	return s.writeGrant(w, r, b, q.grant(id), time.Duration(q.ExpiresIn))
+	return s.writeGrant(w, r, b, q.toGrant(id), time.Duration(q.ExpiresIn))
 }
 
 // signUpload makes a signed URL that takes a new file.
@@ -132,7 +132,7 @@ func (s *Server) signUpload(w http.ResponseWriter, r *http.Request, b *buckets.B
 		return fmt.Errorf("operation %.80q: _sign-upload signs uploads of new files: %w", q.Operation, errRequest)
 	}
 	q.Operation = string(buckets.GrantUpload)
-	return s.writeGrant(w, r, b, q.grant(""), time.Duration(q.ExpiresIn))
+	return s.writeGrant(w, r, b, q.toGrant(""), time.Duration(q.ExpiresIn))
 }
 
 func (s *Server) writeGrant(w http.ResponseWriter, r *http.Request, b *buckets.Bucket, ask buckets.Grant, life time.Duration) error {
@@ -150,7 +150,7 @@ func (s *Server) writeGrant(w http.ResponseWriter, r *http.Request, b *buckets.B
 	default:
 		path += "/" + grantedID(g) + "/" + string(g.Op)
 	}
-	return writeJSON(w, http.StatusOK, client.SignedURL{URL: s.base(r) + path + "?token=" + url.QueryEscape(token), Method: method, Token: token,
+	return writeJSON(w, http.StatusOK, client.SignedURL{URL: s.baseURL(r) + path + "?token=" + url.QueryEscape(token), Method: method, Token: token,
 		GrantID: g.ID, Operation: string(g.Op), ExpiresAt: client.Time{Time: g.ExpiresAt}})
 }
 
@@ -162,8 +162,8 @@ func grantedID(g *buckets.Grant) string {
 	return g.File
 }
 
-// base is what the server's URLs begin with.
-func (s *Server) base(r *http.Request) string {
+// baseURL is what the server's URLs begin with.
+func (s *Server) baseURL(r *http.Request) string {
 	if s.opts.Server.PublicURL != "" {
 		return strings.TrimSuffix(s.opts.Server.PublicURL, "/")
 	}
@@ -174,9 +174,9 @@ func (s *Server) base(r *http.Request) string {
 	return scheme + "://" + r.Host
 }
 
-// redeem makes the bearer of a signed URL's token a principal, for the one
+// redeemToken makes the bearer of a signed URL's token a principal, for the one
 // request that the URL is for.
-func (s *Server) redeem(r *http.Request, token string) (*buckets.Principal, error) {
+func (s *Server) redeemToken(r *http.Request, token string) (*buckets.Principal, error) {
 	b, err := s.store.Bucket(mux.Vars(r)["bucket"])
 	if err != nil {
 		return nil, buckets.ErrGrant
@@ -220,8 +220,8 @@ func actionOf(r *http.Request) string {
 	return ""
 }
 
-// grants lists the grants that the caller has signed.
-func (s *Server) grants(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
+// listGrants lists the grants that the caller has signed.
+func (s *Server) listGrants(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
 	gs, err := b.Grants(r.Context())
 	if err != nil {
 		return err
@@ -229,7 +229,7 @@ func (s *Server) grants(w http.ResponseWriter, r *http.Request, b *buckets.Bucke
 	return writeJSON(w, http.StatusOK, map[string]any{"grants": gs})
 }
 
-func (s *Server) grant(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
+func (s *Server) statGrant(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
 	g, err := b.Grant(r.Context(), mux.Vars(r)["grant"])
 	if err != nil {
 		return err
@@ -237,8 +237,8 @@ func (s *Server) grant(w http.ResponseWriter, r *http.Request, b *buckets.Bucket
 	return writeJSON(w, http.StatusOK, g)
 }
 
-// revoke ends a grant.
-func (s *Server) revoke(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
+// revokeGrant ends a grant.
+func (s *Server) revokeGrant(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
 	if err := b.Revoke(r.Context(), mux.Vars(r)["grant"]); err != nil {
 		return err
 	}

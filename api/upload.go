@@ -24,8 +24,8 @@ const (
 	maxField = 64 << 10 // bytes of a multipart field
 )
 
-// create stores a new file.
-func (s *Server) create(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
+// createFile stores a new file.
+func (s *Server) createFile(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
 	u, err := newUpload(r)
 	if err != nil {
 		return err
@@ -54,8 +54,8 @@ func (s *Server) create(w http.ResponseWriter, r *http.Request, b *buckets.Bucke
 	return s.writeUploaded(w, r, status, f)
 }
 
-// replace stores a new version of a file.
-func (s *Server) replace(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
+// replaceFile stores a new version of a file.
+func (s *Server) replaceFile(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
 	if err := onlyFile(w, r); err != nil {
 		return err
 	}
@@ -75,15 +75,15 @@ func (s *Server) replace(w http.ResponseWriter, r *http.Request, b *buckets.Buck
 }
 
 func (s *Server) writeUploaded(w http.ResponseWriter, r *http.Request, status int, f *buckets.File) error {
-	w.Header().Set("ETag", etag(f))
+	w.Header().Set("ETag", entityTag(f))
 	w.Header().Set("Location", linkOf(f))
-	replayed(w, f)
-	return writeJSON(w, status, uploaded(f, principal(r)))
+	markReplayed(w, f)
+	return writeJSON(w, status, uploadView(f, principalOf(r)))
 }
 
-// once makes a request with an Idempotency-Key happen once. The key stands for
+// parseOnce makes a request with an Idempotency-Key happen once. The key stands for
 // all that can be known of the request before its body.
-func once(r *http.Request) *buckets.Once {
+func parseOnce(r *http.Request) *buckets.Once {
 	key := r.Header.Get("Idempotency-Key")
 	if key == "" {
 		return nil
@@ -97,8 +97,8 @@ func once(r *http.Request) *buckets.Once {
 	return &buckets.Once{Key: key, Request: hex.EncodeToString(sum[:])}
 }
 
-// replayed tells that an answer is that of an earlier request.
-func replayed(w http.ResponseWriter, f *buckets.File) {
+// markReplayed tells that an answer is that of an earlier request.
+func markReplayed(w http.ResponseWriter, f *buckets.File) {
 	if f.Replayed {
 		w.Header().Set("Idempotent-Replayed", "true")
 	}
@@ -114,13 +114,13 @@ type upload struct {
 // newUpload reads all of a request that stands before the file's bytes.
 func newUpload(r *http.Request) (*upload, error) {
 	u := &upload{}
-	u.opts.Once = once(r)
+	u.opts.Once = parseOnce(r)
 	query, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil {
 		return nil, fmt.Errorf("query: %w: %w", errRequest, err)
 	}
 	for k, v := range query {
-		if err := u.field(k, v[len(v)-1]); err != nil {
+		if err := u.setField(k, v[len(v)-1]); err != nil {
 			return nil, err
 		}
 	}
@@ -130,7 +130,7 @@ func newUpload(r *http.Request) (*upload, error) {
 		if err != nil || params["boundary"] == "" {
 			return nil, fmt.Errorf("no boundary in Content-Type: %w", errMultipart)
 		}
-		return u, u.multipart(multipart.NewReader(body, params["boundary"]))
+		return u, u.readForm(multipart.NewReader(body, params["boundary"]))
 	}
 	if err == nil && mediaType != "application/x-www-form-urlencoded" { // curl says so of anything
 		u.opts.MIMEType = mediaType
@@ -142,8 +142,8 @@ func newUpload(r *http.Request) (*upload, error) {
 	return u, nil
 }
 
-// field takes a parameter of the query or a field of a form.
-func (u *upload) field(name, value string) error {
+// setField takes a parameter of the query or a field of a form.
+func (u *upload) setField(name, value string) error {
 	var err error
 	switch name {
 	case "name":
@@ -173,9 +173,9 @@ func (u *upload) field(name, value string) error {
 	return nil
 }
 
-// multipart takes the fields of a form up to its part "file", which becomes
+// readForm takes the fields of a form up to its part "file", which becomes
 // the body.
-func (u *upload) multipart(form *multipart.Reader) error {
+func (u *upload) readForm(form *multipart.Reader) error {
 	for range maxParts {
 		part, err := form.NextRawPart()
 		if err == io.EOF {
@@ -185,7 +185,7 @@ func (u *upload) multipart(form *multipart.Reader) error {
 			return formError(err)
 		}
 		if part.FormName() == "file" {
-			u.file(form, part)
+			u.takeFilePart(form, part)
 			return nil
 		}
 		value, err := io.ReadAll(io.LimitReader(part, maxField+1))
@@ -195,14 +195,14 @@ func (u *upload) multipart(form *multipart.Reader) error {
 		if len(value) > maxField {
 			return fmt.Errorf("form field %.80q is larger than 64 KiB: %w", part.FormName(), errTooLarge)
 		}
-		if err := u.field(part.FormName(), string(value)); err != nil {
+		if err := u.setField(part.FormName(), string(value)); err != nil {
 			return err
 		}
 	}
 	return fmt.Errorf("more than %d parts: %w", maxParts, errMultipart)
 }
 
-func (u *upload) file(form *multipart.Reader, part *multipart.Part) {
+func (u *upload) takeFilePart(form *multipart.Reader, part *multipart.Part) {
 	if u.name == "" {
 		u.name = part.FileName()
 	}
@@ -226,7 +226,7 @@ func (l *lastPart) Read(p []byte) (int, error) {
 	}
 	n, err := l.part.Read(p)
 	if err == io.EOF {
-		err = l.end()
+		err = l.expectEnd()
 	} else if err != nil {
 		err = formError(err)
 	}
@@ -234,8 +234,8 @@ func (l *lastPart) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// end expects the end of the form.
-func (l *lastPart) end() error {
+// expectEnd expects the end of the form.
+func (l *lastPart) expectEnd() error {
 	next, err := l.form.NextRawPart()
 	if err == io.EOF {
 		return io.EOF

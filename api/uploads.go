@@ -14,27 +14,27 @@ import (
 	"github.com/cairn-store/cairn/buckets"
 )
 
-// resumable are the routes of the protocols for resumable uploads.
-func (s *Server) resumable() (out []route) {
-	t := &tus.Handler{Base: s.base}
-	all := methods{"OPTIONS": s.speaking("tus", t.Options), "POST": s.speaking("tus", t.Create)}
+// resumableRoutes are the routes of the protocols for resumable uploads.
+func (s *Server) resumableRoutes() (out []route) {
+	t := &tus.Handler{Base: s.baseURL}
+	all := methods{"OPTIONS": s.overProtocol("tus", t.Options), "POST": s.overProtocol("tus", t.Create)}
 	one := methods{"HEAD": s.ofUpload("tus", t.Head), "PATCH": s.ofUpload("tus", t.Patch), "DELETE": s.ofUpload("tus", t.Delete), "POST": s.ofUpload("tus", t.Post),
-		"OPTIONS": s.speaking("tus", t.Options)}
+		"OPTIONS": s.overProtocol("tus", t.Options)}
 	const bucket = "/{bucket:[^/_][^/]*}"
 	for _, base := range []string{"/api/tus" + bucket, "/api/files" + bucket + "/tus"} { // the second is where Alyx's SDK looks
 		out = append(out, route{base, all}, route{base + "/", all}, route{base + "/{upload}", one})
 	}
 	const own = "/api/uploads" + bucket + "/{upload}"
-	h := s.rufh()
+	h := s.newRUFH()
 	head := s.ofUpload("rufh", h.Head)
 	return append(out, route{own, methods{"HEAD": head, "GET": head, "PATCH": s.ofUpload("rufh", h.Patch), "DELETE": s.ofUpload("rufh", h.Delete),
-		"POST": s.ofUpload("rufh", h.Post), "OPTIONS": s.speaking("rufh", h.Options)}})
+		"POST": s.ofUpload("rufh", h.Post), "OPTIONS": s.overProtocol("rufh", h.Options)}})
 }
 
-// speaking is in for a protocol that rules may ask for.
-func (s *Server) speaking(protocol string, h bucketHandler) handler {
-	answer := s.in(func(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
-		who := *principal(r)
+// overProtocol is in for a protocol that rules may ask for.
+func (s *Server) overProtocol(protocol string, h bucketHandler) handler {
+	answer := s.inBucket(func(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
+		who := *principalOf(r)
 		who.Request.Protocol = protocol
 		r.Body = struct {
 			io.Reader
@@ -50,15 +50,15 @@ func (s *Server) speaking(protocol string, h bucketHandler) handler {
 	}
 }
 
-func (s *Server) rufh() *rufh.Handler {
-	return &rufh.Handler{Base: s.base, Answer: s.writeUploaded, Final: func(err error) bool { return problemOf(err).Status < 500 }}
+func (s *Server) newRUFH() *rufh.Handler {
+	return &rufh.Handler{Base: s.baseURL, Answer: s.writeUploaded, Final: func(err error) bool { return problemOf(err).Status < 500 }}
 }
 
 // orRUFH answers a request that makes a file with plain, unless it asks for a
 // resumable upload.
 func (s *Server) orRUFH(plain bucketHandler) handler {
-	h, simple := s.rufh(), s.in(plain)
-	resumable := s.speaking("rufh", func(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
+	h, simple := s.newRUFH(), s.inBucket(plain)
+	resumable := s.overProtocol("rufh", func(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
 		c, err := resumableCreation(w, r, b)
 		if err != nil {
 			return err
@@ -89,7 +89,7 @@ func resumableCreation(w http.ResponseWriter, r *http.Request, b *buckets.Bucket
 	}
 	u := &upload{name: name, opts: opts.PutOptions}
 	for k, v := range query {
-		if err := u.field(k, v[len(v)-1]); err != nil {
+		if err := u.setField(k, v[len(v)-1]); err != nil {
 			return nil, err
 		}
 	}
@@ -102,11 +102,11 @@ func resumableCreation(w http.ResponseWriter, r *http.Request, b *buckets.Bucket
 	}
 	c := &rufh.Creation{Name: u.name, UploadOptions: *opts}
 	c.PutOptions = u.opts
-	return c, condition(w, r, b, c)
+	return c, readConditions(w, r, b, c)
 }
 
-// condition takes the target and the conditions of a creation.
-func condition(w http.ResponseWriter, r *http.Request, b *buckets.Bucket, c *rufh.Creation) (err error) {
+// readConditions takes the target and the conditions of a creation.
+func readConditions(w http.ResponseWriter, r *http.Request, b *buckets.Bucket, c *rufh.Creation) (err error) {
 	c.Replace = mux.Vars(r)["id"] // fileId among the metadata is tus's own way
 	if c.Replace == "" {
 		if r.Header.Get("If-None-Match") == "*" {
@@ -122,7 +122,7 @@ func condition(w http.ResponseWriter, r *http.Request, b *buckets.Bucket, c *ruf
 }
 
 func (s *Server) ofUpload(protocol string, h func(w http.ResponseWriter, r *http.Request, b *buckets.Bucket, id string) error) handler {
-	return s.speaking(protocol, func(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
+	return s.overProtocol(protocol, func(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
 		return h(w, r, b, mux.Vars(r)["upload"])
 	})
 }

@@ -30,9 +30,9 @@ func View(f *buckets.File, operator bool) *client.File {
 	return v
 }
 
-// uploaded is View with what the upload has added. Who comes with a signed URL
+// uploadView is View with what the upload has added. Who comes with a signed URL
 // learns nothing of the file but what was sent.
-func uploaded(f *buckets.File, who *buckets.Principal) *client.File {
+func uploadView(f *buckets.File, who *buckets.Principal) *client.File {
 	v := View(f, who.Operator)
 	if who.Operator {
 		v.NewBytes, v.StoredBytes = &f.NewBytes, &f.StoredBytes
@@ -47,9 +47,9 @@ func linkOf(f *buckets.File) string { return "/api/files/" + f.Bucket + "/" + f.
 
 // writeFile answers with a file.
 func (s *Server) writeFile(w http.ResponseWriter, r *http.Request, status int, f *buckets.File) error {
-	w.Header().Set("ETag", etag(f))
-	return writeJSON(w, status, View(f, principal(r).Operator))
+	w.Header().Set("ETag", entityTag(f))
+	return writeJSON(w, status, View(f, principalOf(r).Operator))
 }
 
-// etag is the strong validator of a version's content.
-func etag(f *buckets.File) string { return `"b3-` + f.Checksums["root"] + `"` }
+// entityTag is the strong validator of a version's content.
+func entityTag(f *buckets.File) string { return `"b3-` + f.Checksums["root"] + `"` }

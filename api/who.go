@@ -24,15 +24,15 @@ const (
 
 type principalKey struct{}
 
-// identified finds out who sent a request, once, and whether that one sends
+// withIdentity finds out who sent a request, once, and whether that one sends
 // too many, before h answers it.
-func (s *Server) identified(h handler) handler {
+func (s *Server) withIdentity(h handler) handler {
 	return func(w http.ResponseWriter, r *http.Request) error {
-		p, err := s.identify(w, r)
+		p, err := s.identifySender(w, r)
 		if err == nil && p.Operator {
 			return h(w, withPrincipal(r, p))
 		}
-		end, lerr := s.limits.begin(callerOf(p, s.clientIP(r)))
+		end, lerr := s.limits.beginRequest(callerOf(p, s.clientIP(r)))
 		if lerr != nil {
 			return lerr
 		}
@@ -52,9 +52,9 @@ func withPrincipal(r *http.Request, p *buckets.Principal) *http.Request {
 	return r.WithContext(context.WithValue(r.Context(), principalKey{}, p))
 }
 
-func (s *Server) identify(w http.ResponseWriter, r *http.Request) (*buckets.Principal, error) {
+func (s *Server) identifySender(w http.ResponseWriter, r *http.Request) (*buckets.Principal, error) {
 	if token := r.URL.Query().Get("token"); token != "" {
-		return s.redeem(r, token)
+		return s.redeemToken(r, token)
 	}
 	if s.opts.Dev {
 		return s.seenAs(w, r, &buckets.Principal{ID: "dev", Operator: true})
@@ -78,18 +78,18 @@ func (s *Server) clientIP(r *http.Request) string {
 	return host
 }
 
-// principal is who sent a request.
-func principal(r *http.Request) *buckets.Principal {
+// principalOf is who sent a request.
+func principalOf(r *http.Request) *buckets.Principal {
 	if p, ok := r.Context().Value(principalKey{}).(*buckets.Principal); ok {
 		return p
 	}
 	return &buckets.Principal{}
 }
 
-// operator refuses all but operators.
-func (s *Server) operator(h handler) handler {
-	return s.identified(func(w http.ResponseWriter, r *http.Request) error {
-		if !principal(r).Operator {
+// onlyOperators refuses all but operators.
+func (s *Server) onlyOperators(h handler) handler {
+	return s.withIdentity(func(w http.ResponseWriter, r *http.Request) error {
+		if !principalOf(r).Operator {
 			return errOperator
 		}
 		return h(w, r)

@@ -70,7 +70,7 @@ func New(cfg *schema.Config, keys Keys, log *slog.Logger) (*Authenticator, error
 // Principal returns who sent r. A token or key that is not believed is an
 // error, never somebody anonymous.
 func (a *Authenticator) Principal(r *http.Request) (*buckets.Principal, error) {
-	p, err := a.bearer(r)
+	p, err := a.readBearer(r)
 	if err != nil {
 		return nil, err
 	}
@@ -82,7 +82,7 @@ func (a *Authenticator) Principal(r *http.Request) (*buckets.Principal, error) {
 	return p, nil
 }
 
-func (a *Authenticator) bearer(r *http.Request) (*buckets.Principal, error) {
+func (a *Authenticator) readBearer(r *http.Request) (*buckets.Principal, error) {
 	headers := r.Header.Values("Authorization")
 	if len(headers) == 0 {
 		return &buckets.Principal{}, nil

@@ -43,22 +43,22 @@ func NewVerifier(cfg *schema.JWT) (*Verifier, error) {
 		return v, nil
 	}
 	v.public = newKeySet(cfg.JWKS, v.algs)
-	if !v.public.remote() {
-		if err := v.public.load(context.Background()); err != nil {
+	if !v.public.isRemote() {
+		if err := v.public.loadKeys(context.Background()); err != nil {
 			return nil, fmt.Errorf("auth: %w", err)
 		}
 	}
 	return v, nil
 }
 
-// keys are those that a token may be signed with: of its algorithm, and of
+// candidateKeys are those that a token may be signed with: of its algorithm, and of
 // its key ID if it names one.
-func (v *Verifier) keys(ctx context.Context, h jose.Header) ([]any, error) {
+func (v *Verifier) candidateKeys(ctx context.Context, h jose.Header) ([]any, error) {
 	switch {
 	case h.Algorithm == string(jose.HS256) && v.cfg.Secret != "":
 		return []any{[]byte(v.cfg.Secret)}, nil
 	case h.Algorithm != string(jose.HS256) && v.public != nil:
-		return v.public.find(ctx, h.KeyID, jose.SignatureAlgorithm(h.Algorithm))
+		return v.public.findKeys(ctx, h.KeyID, jose.SignatureAlgorithm(h.Algorithm))
 	}
 	return nil, nil
 }
@@ -74,7 +74,7 @@ func (v *Verifier) Verify(ctx context.Context, token string) (sub string, claims
 		return "", nil, fmt.Errorf("%w: it is not a JWT signed with %s", ErrToken, strings.Join(v.cfg.Algorithms(), ", "))
 	}
 	var std jwt.Claims
-	if err := v.signed(ctx, t, &std, &claims); err != nil {
+	if err := v.verifySignature(ctx, t, &std, &claims); err != nil {
 		return "", nil, err
 	}
 	want := jwt.Expected{Issuer: v.cfg.Issuer, Time: time.Now()}
@@ -82,7 +82,7 @@ func (v *Verifier) Verify(ctx context.Context, token string) (sub string, claims
 		want.AnyAudience = jwt.Audience(v.cfg.Audience)
 	}
 	if err := std.ValidateWithLeeway(want, time.Duration(v.cfg.Leeway)); err != nil {
-		return "", nil, fmt.Errorf("%w: %s", ErrToken, reason(err))
+		return "", nil, fmt.Errorf("%w: %s", ErrToken, claimsReason(err))
 	}
 	if std.Subject == "" || strings.HasPrefix(std.Subject, buckets.KeyOwner) {
 		return "", nil, fmt.Errorf("%w: it has no sub, or one that API keys have", ErrToken)
@@ -90,9 +90,9 @@ func (v *Verifier) Verify(ctx context.Context, token string) (sub string, claims
 	return std.Subject, claims, nil
 }
 
-// signed reads the claims of a token that one of the keys has signed.
-func (v *Verifier) signed(ctx context.Context, t *jwt.JSONWebToken, out ...any) error {
-	candidates, err := v.keys(ctx, t.Headers[0])
+// verifySignature reads the claims of a token that one of the keys has signed.
+func (v *Verifier) verifySignature(ctx context.Context, t *jwt.JSONWebToken, out ...any) error {
+	candidates, err := v.candidateKeys(ctx, t.Headers[0])
 	if err != nil {
 		return err
 	}
@@ -104,7 +104,7 @@ func (v *Verifier) signed(ctx context.Context, t *jwt.JSONWebToken, out ...any) 
 	return fmt.Errorf("%w: its signature is of no known key", ErrToken)
 }
 
-func reason(err error) string {
+func claimsReason(err error) string {
 	switch {
 	case errors.Is(err, jwt.ErrExpired):
 		return "it has expired"

@@ -58,29 +58,29 @@ func onlyHTTPS(r *http.Request, via []*http.Request) error {
 	return nil
 }
 
-func (s *keySet) remote() bool { return strings.Contains(s.from, "://") }
+func (s *keySet) isRemote() bool { return strings.Contains(s.from, "://") }
 
-// find returns the keys of an algorithm that have an ID, or all of them when
+// findKeys returns the keys of an algorithm that have an ID, or all of them when
 // it is empty.
-func (s *keySet) find(ctx context.Context, id string, alg jose.SignatureAlgorithm) ([]any, error) {
-	found, age := s.known(id, alg)
+func (s *keySet) findKeys(ctx context.Context, id string, alg jose.SignatureAlgorithm) ([]any, error) {
+	found, age := s.knownKeys(id, alg)
 	if age > keySetAge || len(found) == 0 && age > keySetPause {
 		s.reading.Lock()
 		defer s.reading.Unlock()
-		if found, age = s.known(id, alg); age > keySetAge || len(found) == 0 && age > keySetPause {
-			s.load(ctx)
-			found, _ = s.known(id, alg)
+		if found, age = s.knownKeys(id, alg); age > keySetAge || len(found) == 0 && age > keySetPause {
+			s.loadKeys(ctx)
+			found, _ = s.knownKeys(id, alg)
 		}
 	}
 	if len(found) == 0 {
-		return nil, s.failed()
+		return nil, s.loadError()
 	}
 	return found, nil
 }
 
-// failed is why a key that is not there may be one that could not be read: nil
+// loadError is why a key that is not there may be one that could not be read: nil
 // if it is none.
-func (s *keySet) failed() error {
+func (s *keySet) loadError() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.err != nil {
@@ -89,20 +89,20 @@ func (s *keySet) failed() error {
 	return nil
 }
 
-func (s *keySet) known(id string, alg jose.SignatureAlgorithm) (found []any, age time.Duration) {
+func (s *keySet) knownKeys(id string, alg jose.SignatureAlgorithm) (found []any, age time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, k := range s.keys {
-		if (id == "" || k.KeyID == id) && suits(&k, alg) && len(found) < maxKeysTried {
+		if (id == "" || k.KeyID == id) && suitsAlgorithm(&k, alg) && len(found) < maxKeysTried {
 			found = append(found, k.Key)
 		}
 	}
 	return found, time.Since(s.read)
 }
 
-// load reads the keys, keeping those of before if it cannot.
-func (s *keySet) load(ctx context.Context) error {
-	text, err := s.text(context.WithoutCancel(ctx)) // others wait for it too
+// loadKeys reads the keys, keeping those of before if it cannot.
+func (s *keySet) loadKeys(ctx context.Context) error {
+	text, err := s.readText(context.WithoutCancel(ctx)) // others wait for it too
 	var set struct {
 		Keys []json.RawMessage `json:"keys"`
 	}
@@ -115,7 +115,7 @@ func (s *keySet) load(ctx context.Context) error {
 		if k.UnmarshalJSON(raw) != nil {
 			continue // of a kind that is not known here, as RFC 7517 5 has it
 		}
-		if slices.ContainsFunc(s.algs, func(alg jose.SignatureAlgorithm) bool { return suits(&k, alg) }) {
+		if slices.ContainsFunc(s.algs, func(alg jose.SignatureAlgorithm) bool { return suitsAlgorithm(&k, alg) }) {
 			fit = append(fit, k)
 		}
 	}
@@ -133,14 +133,14 @@ func (s *keySet) load(ctx context.Context) error {
 	return nil
 }
 
-// suits reports whether a key of a set is for signatures by an algorithm.
-func suits(k *jose.JSONWebKey, alg jose.SignatureAlgorithm) bool {
-	return k.Use != "enc" && (k.Algorithm == "" || k.Algorithm == string(alg)) && fits(k.Key, alg)
+// suitsAlgorithm reports whether a key of a set is for signatures by an algorithm.
+func suitsAlgorithm(k *jose.JSONWebKey, alg jose.SignatureAlgorithm) bool {
+	return k.Use != "enc" && (k.Algorithm == "" || k.Algorithm == string(alg)) && fitsAlgorithm(k.Key, alg)
 }
 
-// fits reports whether a key is public, of the algorithm's kind, and strong
+// fitsAlgorithm reports whether a key is public, of the algorithm's kind, and strong
 // enough.
-func fits(key any, alg jose.SignatureAlgorithm) bool {
+func fitsAlgorithm(key any, alg jose.SignatureAlgorithm) bool {
 	switch k := key.(type) {
 	case *rsa.PublicKey:
 		return alg == jose.RS256 && k.N.BitLen() >= 2048
@@ -152,8 +152,8 @@ func fits(key any, alg jose.SignatureAlgorithm) bool {
 	return false
 }
 
-func (s *keySet) text(ctx context.Context) ([]byte, error) {
-	if !s.remote() {
+func (s *keySet) readText(ctx context.Context) ([]byte, error) {
+	if !s.isRemote() {
 		return os.ReadFile(s.from)
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.from, nil)

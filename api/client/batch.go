@@ -27,8 +27,8 @@ func (b *batch) add(c chunk, p []byte) {
 	b.size += c.size
 }
 
-// keep leaves out what is not missing any more.
-func (b *batch) keep(missing map[string]bool) {
+// keepMissing leaves out what is not missing any more.
+func (b *batch) keepMissing(missing map[string]bool) {
 	chunks, data := b.chunks, b.data
 	b.chunks, b.data, b.size = nil, nil, 0
 	for i, c := range chunks {
@@ -38,9 +38,9 @@ func (b *batch) keep(missing map[string]bool) {
 	}
 }
 
-// encode makes the body: for each chunk its digest, its size, how many bytes
+// encodeBody makes the body: for each chunk its digest, its size, how many bytes
 // follow, and those, compressed where that gains anything.
-func (b *batch) encode(enc *zstd.Encoder) {
+func (b *batch) encodeBody(enc *zstd.Encoder) {
 	const header = 32 + 4 + 4
 	b.ends = b.ends[:0]
 	b.body = make([]byte, 0, b.size+header*len(b.chunks)+1024) // what does not compress may grow a little
@@ -57,9 +57,9 @@ func (b *batch) encode(enc *zstd.Encoder) {
 	}
 }
 
-// plain is how many bytes of the content the first n of the body stand for,
+// plainBytes is how many bytes of the content the first n of the body stand for,
 // chunks that were begun included.
-func (b *batch) plain(n int) (sum int64) {
+func (b *batch) plainBytes(n int) (sum int64) {
 	begin := 0
 	for i, end := range b.ends {
 		if begin < n {
@@ -77,7 +77,7 @@ type batchReader struct {
 	n     atomic.Int64 // taken; the transport may still read when a request has failed
 }
 
-func (b *batch) reader(touch func()) *batchReader {
+func (b *batch) newReader(touch func()) *batchReader {
 	return &batchReader{r: bytes.NewReader(b.body), touch: touch}
 }
 
@@ -90,4 +90,4 @@ func (r *batchReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
-func (r *batchReader) taken() int { return int(r.n.Load()) }
+func (r *batchReader) bytesTaken() int { return int(r.n.Load()) }

@@ -51,7 +51,7 @@ func (c *Client) listPart(ctx context.Context, bucket, manifestID string, after,
 	if opts != nil && opts.Trashed {
 		q.Set("trashed", "true")
 	}
-	resp, err := c.do(ctx, &request{method: http.MethodGet, path: []string{bucket, manifestID, "manifest"}, query: q,
+	resp, err := c.sendRequest(ctx, &request{method: http.MethodGet, path: []string{bucket, manifestID, "manifest"}, query: q,
 		header: http.Header{"Accept": {ChunkListType}}})
 	if err != nil {
 		return nil, "", err

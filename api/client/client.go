@@ -101,8 +101,8 @@ type request struct {
 	size   int64 // of body, -1 when unknown
 }
 
-// do sends a request and returns an answer of the 2xx kind.
-func (c *Client) do(ctx context.Context, q *request) (*http.Response, error) {
+// sendRequest sends a request and returns an answer of the 2xx kind.
+func (c *Client) sendRequest(ctx context.Context, q *request) (*http.Response, error) {
 	u := c.base.JoinPath("api", "files")
 	if q.admin {
 		u = c.base.JoinPath("api", "admin")
@@ -149,9 +149,9 @@ const (
 	maxRefusal = 2 << 20  // bytes of an error, which may list 10,000 digests
 )
 
-// call sends a request and decodes the answer into out, unless that is nil.
-func (c *Client) call(ctx context.Context, q *request, out any) error {
-	resp, err := c.do(ctx, q)
+// callJSON sends a request and decodes the answer into out, unless that is nil.
+func (c *Client) callJSON(ctx context.Context, q *request, out any) error {
+	resp, err := c.sendRequest(ctx, q)
 	if err != nil {
 		return err
 	}
@@ -171,9 +171,9 @@ func (c *Client) call(ctx context.Context, q *request, out any) error {
 	return nil
 }
 
-func (c *Client) file(ctx context.Context, q *request) (*File, error) {
+func (c *Client) callFile(ctx context.Context, q *request) (*File, error) {
 	f := new(File)
-	if err := c.call(ctx, q, f); err != nil {
+	if err := c.callJSON(ctx, q, f); err != nil {
 		return nil, err
 	}
 	return f, nil

@@ -61,14 +61,14 @@ func (c *Client) Download(ctx context.Context, bucket, id string, dst Destinatio
 		opts = &DownloadOptions{}
 	}
 	d := &download{c: c, bucket: bucket, opts: opts, dst: dst, seeds: newSeeds(), t: c.newTransfer(-1, opts.Progress)}
-	err := d.t.try(ctx, func(ctx context.Context, _ func(), _ int) (err error) {
+	err := d.t.retry(ctx, func(ctx context.Context, _ func(), _ int) (err error) {
 		d.f, err = c.Stat(ctx, bucket, id, &opts.GetOptions)
 		return err
 	})
 	if err != nil {
 		return nil, err
 	}
-	d.t.know(d.f.Size)
+	d.t.setSize(d.f.Size)
 	if err := d.run(ctx); err != nil {
 		return nil, fmt.Errorf("download of %s/%s: %w", bucket, d.f.ManifestID, err)
 	}
@@ -101,34 +101,34 @@ func (d *download) run(ctx context.Context) error {
 	if err := d.dst.Truncate(d.had); err != nil {
 		return err
 	}
-	d.self = d.seeds.file(d.dst)
+	d.self = d.seeds.addFile(d.dst)
 	g, gctx := errgroup.WithContext(ctx)
-	g.SetLimit(1 + parallel(d.opts.Parallel))
-	g.Go(func() error { return d.walk(gctx, g) })
+	g.SetLimit(1 + boundParallel(d.opts.Parallel))
+	g.Go(func() error { return d.walkList(gctx, g) })
 	if err := g.Wait(); err != nil {
 		return err
 	}
 	if err := d.dst.Truncate(d.f.Size); err != nil {
 		return err
 	}
-	return d.verify(ctx)
+	return d.verifyWhole(ctx)
 }
 
-func parallel(n int) int {
+func boundParallel(n int) int {
 	if n <= 0 {
 		return 4
 	}
 	return min(n, maxParallel)
 }
 
-// walk goes through the chunk list, keeps or copies what is on this machine,
+// walkList goes through the chunk list, keeps or copies what is on this machine,
 // and has g receive the rest.
-func (d *download) walk(ctx context.Context, g *errgroup.Group) error {
+func (d *download) walkList(ctx context.Context, g *errgroup.Group) error {
 	var off int64
 	for n := 0; off < d.f.Size; {
 		var list []chunk
 		var splitter string
-		err := d.t.try(ctx, func(ctx context.Context, _ func(), _ int) (err error) {
+		err := d.t.retry(ctx, func(ctx context.Context, _ func(), _ int) (err error) {
 			list, splitter, err = d.c.listPart(ctx, d.bucket, d.f.ManifestID, n, listWindow, &d.opts.GetOptions)
 			return err
 		})
@@ -144,7 +144,7 @@ func (d *download) walk(ctx context.Context, g *errgroup.Group) error {
 			}
 		}
 		n += len(list)
-		if off, err = d.window(ctx, g, list, off); err != nil {
+		if off, err = d.fetchWindow(ctx, g, list, off); err != nil {
 			return err
 		}
 	}
@@ -163,22 +163,22 @@ func (d *download) cutSeeds(ctx context.Context, name string) error {
 		return nil // of a newer server; without seeds all is received
 	}
 	for _, f := range d.opts.Seeds {
-		if err := d.seeds.cut(ctx, f, splitter); err != nil {
+		if err := d.seeds.cutFile(ctx, f, splitter); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// window goes through a part of the list that begins at off, and returns
+// fetchWindow goes through a part of the list that begins at off, and returns
 // where it ends. A chunk that comes again is received once.
-func (d *download) window(ctx context.Context, g *errgroup.Group, list []chunk, off int64) (int64, error) {
+func (d *download) fetchWindow(ctx context.Context, g *errgroup.Group, list []chunk, off int64) (int64, error) {
 	var coming sync.WaitGroup
 	missing := &run{off: off}
 	fetch := func() {
 		if r := missing; len(r.chunks) > 0 {
 			coming.Add(1)
-			g.Go(func() error { defer coming.Done(); return d.fetch(ctx, r) })
+			g.Go(func() error { defer coming.Done(); return d.fetchRun(ctx, r) })
 		}
 		missing = &run{off: off}
 	}
@@ -186,7 +186,7 @@ func (d *download) window(ctx context.Context, g *errgroup.Group, list []chunk, 
 	var again []int // of the list
 	var offsets []int64
 	for i, c := range list {
-		here, err := d.local(ctx, c, off)
+		here, err := d.takeLocal(ctx, c, off)
 		if err != nil {
 			return 0, err
 		}
@@ -201,7 +201,7 @@ func (d *download) window(ctx context.Context, g *errgroup.Group, list []chunk, 
 			missing.off += int64(c.size)
 		default:
 			asked[c.digest] = true
-			missing.add(list, i)
+			missing.addNext(list, i)
 		}
 		off += int64(c.size)
 	}
@@ -210,9 +210,9 @@ func (d *download) window(ctx context.Context, g *errgroup.Group, list []chunk, 
 		coming.Wait()
 	}
 	for n, i := range again {
-		here, err := d.local(ctx, list[i], offsets[n])
+		here, err := d.takeLocal(ctx, list[i], offsets[n])
 		if err == nil && !here { // the seeds are full
-			err = d.fetch(ctx, &run{off: offsets[n], chunks: list[i : i+1], size: list[i].size})
+			err = d.fetchRun(ctx, &run{off: offsets[n], chunks: list[i : i+1], size: list[i].size})
 		}
 		if err != nil {
 			return 0, err
@@ -221,9 +221,9 @@ func (d *download) window(ctx context.Context, g *errgroup.Group, list []chunk, 
 	return off, nil
 }
 
-// local tells whether the chunk at off is in its place, or could be put there
+// takeLocal tells whether the chunk at off is in its place, or could be put there
 // from a file of this machine.
-func (d *download) local(ctx context.Context, c chunk, off int64) (bool, error) {
+func (d *download) takeLocal(ctx context.Context, c chunk, off int64) (bool, error) {
 	if err := ctx.Err(); err != nil {
 		return false, err
 	}
@@ -233,8 +233,8 @@ func (d *download) local(ctx context.Context, c chunk, off int64) (bool, error) 
 	p := d.buf[:c.size]
 	switch {
 	case off+int64(c.size) <= d.had && readAt(d.dst, p, off) && sumChunk(p) == c.digest:
-		d.seeds.note(c.digest, d.self, off)
-	case d.seeds.read(c.digest, p):
+		d.seeds.noteChunk(c.digest, d.self, off)
+	case d.seeds.readChunk(c.digest, p):
 		if _, err := d.dst.WriteAt(p, off); err != nil {
 			return false, err
 		}
@@ -242,7 +242,7 @@ func (d *download) local(ctx context.Context, c chunk, off int64) (bool, error) 
 		return false, nil
 	}
 	d.reused += int64(c.size)
-	d.t.add(int64(c.size), 0)
+	d.t.addProgress(int64(c.size), 0)
 	return true, nil
 }
 
@@ -253,8 +253,8 @@ type run struct {
 	chunks []chunk
 }
 
-// add adds list[i], which follows the last one.
-func (r *run) add(list []chunk, i int) {
+// addNext adds list[i], which follows the last one.
+func (r *run) addNext(list []chunk, i int) {
 	if r.chunks == nil {
 		r.chunks = list[i:i]
 	}
@@ -262,16 +262,16 @@ func (r *run) add(list []chunk, i int) {
 	r.size += list[i].size
 }
 
-// fetch receives a run and writes each chunk that is verified. An attempt
+// fetchRun receives a run and writes each chunk that is verified. An attempt
 // goes on where the one before it ended.
-func (d *download) fetch(ctx context.Context, r *run) error {
+func (d *download) fetchRun(ctx context.Context, r *run) error {
 	largest := 0
 	for _, c := range r.chunks {
 		largest = max(largest, c.size)
 	}
 	buf := make([]byte, largest)
-	return d.t.try(ctx, func(ctx context.Context, touch func(), _ int) error {
-		body, err := d.open(ctx, r)
+	return d.t.retry(ctx, func(ctx context.Context, touch func(), _ int) error {
+		body, err := d.openRun(ctx, r)
 		if err != nil {
 			return err
 		}
@@ -280,7 +280,7 @@ func (d *download) fetch(ctx context.Context, r *run) error {
 		for len(r.chunks) > 0 {
 			c := r.chunks[0]
 			n, err := io.ReadFull(in, buf[:c.size])
-			d.t.add(0, int64(n))
+			d.t.addProgress(0, int64(n))
 			if err != nil {
 				return &brokenError{err}
 			}
@@ -290,8 +290,8 @@ func (d *download) fetch(ctx context.Context, r *run) error {
 			if _, err := d.dst.WriteAt(buf[:c.size], r.off); err != nil {
 				return err
 			}
-			d.seeds.note(c.digest, d.self, r.off)
-			d.t.add(int64(c.size), 0)
+			d.seeds.noteChunk(c.digest, d.self, r.off)
+			d.t.addProgress(int64(c.size), 0)
 			r.chunks, r.off, r.size = r.chunks[1:], r.off+int64(c.size), r.size-c.size
 		}
 		return nil
@@ -301,13 +301,13 @@ func (d *download) fetch(ctx context.Context, r *run) error {
 // errNoRange is an answer of the whole where a part was asked for.
 var errNoRange = errors.New("the server, or a proxy before it, does not answer byte ranges ('cairn doctor' tells more)")
 
-// open asks for the bytes of a run.
-func (d *download) open(ctx context.Context, r *run) (io.ReadCloser, error) {
+// openRun asks for the bytes of a run.
+func (d *download) openRun(ctx context.Context, r *run) (io.ReadCloser, error) {
 	first, last := r.off, r.off+int64(r.size)-1
 	q := &request{method: http.MethodGet, path: []string{d.bucket, d.f.ManifestID, "download"}, header: http.Header{
 		"Range": {fmt.Sprintf("bytes=%d-%d", first, last)}, "Accept-Encoding": {"identity"}}}
 	q.query = (&GetOptions{Trashed: d.opts.Trashed}).query()
-	resp, err := d.c.do(ctx, q)
+	resp, err := d.c.sendRequest(ctx, q)
 	if err != nil {
 		return nil, err
 	}
@@ -322,9 +322,9 @@ func (d *download) open(ctx context.Context, r *run) (io.ReadCloser, error) {
 	return resp.Body, nil
 }
 
-// verify compares the whole with the digest that the server states, if it
+// verifyWhole compares the whole with the digest that the server states, if it
 // does. That every chunk was verified and the list is whole is known already.
-func (d *download) verify(ctx context.Context) error {
+func (d *download) verifyWhole(ctx context.Context) error {
 	want := d.f.Checksums["sha256"]
 	if want == "" {
 		return nil

@@ -19,7 +19,7 @@ type EditOptions struct {
 func (o *EditOptions) header() http.Header {
 	h := make(http.Header)
 	if o != nil && o.IfMatch != "" {
-		h.Set("If-Match", etag(o.IfMatch))
+		h.Set("If-Match", entityTag(o.IfMatch))
 	}
 	if o != nil && o.Key != "" {
 		h.Set("Idempotency-Key", o.Key)
@@ -30,7 +30,7 @@ func (o *EditOptions) header() http.Header {
 // Append makes a new version of the file id with the bytes of r at its end;
 // size is how many, -1 if that is not known.
 func (c *Client) Append(ctx context.Context, bucket, id string, r io.Reader, size int64, opts *EditOptions) (*File, error) {
-	return c.file(ctx, &request{method: http.MethodPost, path: []string{bucket, id, "append"}, header: opts.header(), body: r, size: size})
+	return c.callFile(ctx, &request{method: http.MethodPost, path: []string{bucket, id, "append"}, header: opts.header(), body: r, size: size})
 }
 
 // WriteRange makes a new version of the file id with the size bytes of r in
@@ -38,13 +38,13 @@ func (c *Client) Append(ctx context.Context, bucket, id string, r io.Reader, siz
 func (c *Client) WriteRange(ctx context.Context, bucket, id string, offset int64, r io.Reader, size int64, opts *EditOptions) (*File, error) {
 	q := &request{method: http.MethodPatch, path: []string{bucket, id, "content"}, header: opts.header(), body: r, size: size}
 	q.header.Set("Content-Range", fmt.Sprintf("bytes %d-%d/*", offset, offset+size-1))
-	return c.file(ctx, q)
+	return c.callFile(ctx, q)
 }
 
 // Truncate makes a new version of the file id of its first size bytes.
 func (c *Client) Truncate(ctx context.Context, bucket, id string, size int64, opts *EditOptions) (*File, error) {
 	q := &request{method: http.MethodPost, path: []string{bucket, id, "truncate"}, header: opts.header()}
-	return c.file(ctx, q.withJSON(map[string]int64{"size": size}))
+	return c.callFile(ctx, q.withJSON(map[string]int64{"size": size}))
 }
 
 // A Composition is a new file, or a new version of one, made of pieces.
@@ -73,5 +73,5 @@ type Piece struct {
 // Compose makes a file of ranges of others.
 func (c *Client) Compose(ctx context.Context, bucket string, in *Composition, opts *EditOptions) (*File, error) {
 	q := &request{method: http.MethodPost, path: []string{bucket, "_compose"}, header: opts.header()}
-	return c.file(ctx, q.withJSON(in))
+	return c.callFile(ctx, q.withJSON(in))
 }

@@ -38,5 +38,5 @@ type Decision struct {
 func (c *Client) Explain(ctx context.Context, q *Question) (*Decision, error) {
 	r := &request{method: http.MethodPost, admin: true, path: []string{"explain"}}
 	d := new(Decision)
-	return d, c.call(ctx, r.withJSON(q), d)
+	return d, c.callJSON(ctx, r.withJSON(q), d)
 }

@@ -60,7 +60,7 @@ func jsonText(v any) string {
 	return string(p)
 }
 
-func (o *UploadOptions) request(method string, r io.Reader) *request {
+func (o *UploadOptions) newRequest(method string, r io.Reader) *request {
 	q := &request{method: method, query: o.query(), header: make(http.Header), body: r, size: -1}
 	if o.SizeKnown {
 		q.size = o.Size
@@ -69,13 +69,13 @@ func (o *UploadOptions) request(method string, r io.Reader) *request {
 		q.header.Set("Content-Type", o.MIMEType)
 	}
 	if o.IfMatch != "" {
-		q.header.Set("If-Match", etag(o.IfMatch))
+		q.header.Set("If-Match", entityTag(o.IfMatch))
 	}
 	return q
 }
 
-// etag is the header's spelling of a root.
-func etag(root string) string {
+// entityTag is the header's spelling of a root.
+func entityTag(root string) string {
 	if root == "*" {
 		return root
 	}
@@ -87,10 +87,10 @@ func (c *Client) Upload(ctx context.Context, bucket, name string, r io.Reader, o
 	if opts == nil {
 		opts = &UploadOptions{}
 	}
-	q := opts.request(http.MethodPost, r)
+	q := opts.newRequest(http.MethodPost, r)
 	q.path = []string{bucket}
 	q.query.Set("name", name)
-	return c.file(ctx, q)
+	return c.callFile(ctx, q)
 }
 
 // Replace stores the content of r as a new version of the file id.
@@ -98,9 +98,9 @@ func (c *Client) Replace(ctx context.Context, bucket, id string, r io.Reader, op
 	if opts == nil {
 		opts = &UploadOptions{}
 	}
-	q := opts.request(http.MethodPut, r)
+	q := opts.newRequest(http.MethodPut, r)
 	q.path = []string{bucket, id}
-	return c.file(ctx, q)
+	return c.callFile(ctx, q)
 }
 
 // GetOptions choose what Stat and Open return.
@@ -123,8 +123,8 @@ func (o *GetOptions) query() url.Values {
 // Stat describes the file (f_…) or version (m_…) id.
 func (c *Client) Stat(ctx context.Context, bucket, id string, opts *GetOptions) (*File, error) {
 	var f *File
-	err := c.newTransfer(-1, nil).try(ctx, func(ctx context.Context, _ func(), _ int) (err error) {
-		f, err = c.file(ctx, &request{method: http.MethodGet, path: []string{bucket, id}, query: opts.query()})
+	err := c.newTransfer(-1, nil).retry(ctx, func(ctx context.Context, _ func(), _ int) (err error) {
+		f, err = c.callFile(ctx, &request{method: http.MethodGet, path: []string{bucket, id}, query: opts.query()})
 		return err
 	})
 	return f, err
@@ -133,7 +133,7 @@ func (c *Client) Stat(ctx context.Context, bucket, id string, opts *GetOptions) 
 // Open returns the content of the file or version id and its length. The
 // reader fails with io.ErrUnexpectedEOF when the server breaks off.
 func (c *Client) Open(ctx context.Context, bucket, id string, opts *GetOptions) (io.ReadCloser, int64, error) {
-	resp, err := c.do(ctx, &request{method: http.MethodGet, path: []string{bucket, id, "download"}, query: opts.query()})
+	resp, err := c.sendRequest(ctx, &request{method: http.MethodGet, path: []string{bucket, id, "download"}, query: opts.query()})
 	if err != nil {
 		return nil, 0, err
 	}
@@ -161,19 +161,19 @@ func (c *Client) List(ctx context.Context, bucket string, opts *ListOptions) ite
 			q.Set("state", opts.State)
 		}
 	}
-	return c.pages(ctx, []string{bucket}, q)
+	return c.listPages(ctx, []string{bucket}, q)
 }
 
 // Versions yields the versions of a file, newest first.
 func (c *Client) Versions(ctx context.Context, bucket, id string) iter.Seq2[*File, error] {
-	return c.pages(ctx, []string{bucket, id, "versions"}, make(url.Values))
+	return c.listPages(ctx, []string{bucket, id, "versions"}, make(url.Values))
 }
 
-func (c *Client) pages(ctx context.Context, path []string, q url.Values) iter.Seq2[*File, error] {
+func (c *Client) listPages(ctx context.Context, path []string, q url.Values) iter.Seq2[*File, error] {
 	return func(yield func(*File, error) bool) {
 		for {
 			var p page
-			if err := c.call(ctx, &request{method: http.MethodGet, path: path, query: q}, &p); err != nil {
+			if err := c.callJSON(ctx, &request{method: http.MethodGet, path: path, query: q}, &p); err != nil {
 				yield(nil, err)
 				return
 			}
@@ -197,33 +197,33 @@ func (c *Client) pages(ctx context.Context, path []string, q url.Values) iter.Se
 // Update applies a merge patch (RFC 7396) of name, folder, metadata, tags.
 func (c *Client) Update(ctx context.Context, bucket, id string, patch map[string]any) (*File, error) {
 	q := &request{method: http.MethodPatch, path: []string{bucket, id}}
-	return c.file(ctx, q.withJSON(patch))
+	return c.callFile(ctx, q.withJSON(patch))
 }
 
 // Delete moves a file (f_…) to the trash, or removes a version (m_…).
 func (c *Client) Delete(ctx context.Context, bucket, id string) error {
-	return c.call(ctx, &request{method: http.MethodDelete, path: []string{bucket, id}}, nil)
+	return c.callJSON(ctx, &request{method: http.MethodDelete, path: []string{bucket, id}}, nil)
 }
 
 // Purge removes a file and its versions for good.
 func (c *Client) Purge(ctx context.Context, bucket, id string) error {
 	q := url.Values{"permanent": {"true"}}
-	return c.call(ctx, &request{method: http.MethodDelete, path: []string{bucket, id}, query: q}, nil)
+	return c.callJSON(ctx, &request{method: http.MethodDelete, path: []string{bucket, id}, query: q}, nil)
 }
 
 // Undelete takes a file out of the trash.
 func (c *Client) Undelete(ctx context.Context, bucket, id string) (*File, error) {
-	return c.file(ctx, &request{method: http.MethodPost, path: []string{bucket, id, "restore"}})
+	return c.callFile(ctx, &request{method: http.MethodPost, path: []string{bucket, id, "restore"}})
 }
 
 // RestoreVersion makes a new version with the content of version n.
 func (c *Client) RestoreVersion(ctx context.Context, bucket, id string, n uint64) (*File, error) {
-	return c.file(ctx, &request{method: http.MethodPost, path: []string{bucket, id, "versions", strconv.FormatUint(n, 10), "restore"}})
+	return c.callFile(ctx, &request{method: http.MethodPost, path: []string{bucket, id, "versions", strconv.FormatUint(n, 10), "restore"}})
 }
 
 // DeleteVersion removes version n of a file for good.
 func (c *Client) DeleteVersion(ctx context.Context, bucket, id string, n uint64) error {
-	return c.call(ctx, &request{method: http.MethodDelete, path: []string{bucket, id, "versions", strconv.FormatUint(n, 10)}}, nil)
+	return c.callJSON(ctx, &request{method: http.MethodDelete, path: []string{bucket, id, "versions", strconv.FormatUint(n, 10)}}, nil)
 }
 
 // CopyOptions name the copy; zero values take the original's.
@@ -241,11 +241,11 @@ func (c *Client) Copy(ctx context.Context, bucket, id string, opts *CopyOptions)
 		opts = &CopyOptions{}
 	}
 	q := &request{method: http.MethodPost, path: []string{bucket, id, "copy"}}
-	return c.file(ctx, q.withJSON(opts))
+	return c.callFile(ctx, q.withJSON(opts))
 }
 
 // Usage sums a bucket up.
 func (c *Client) Usage(ctx context.Context, bucket string) (*Usage, error) {
 	u := new(Usage)
-	return u, c.call(ctx, &request{method: http.MethodGet, path: []string{bucket, "_usage"}}, u)
+	return u, c.callJSON(ctx, &request{method: http.MethodGet, path: []string{bucket, "_usage"}}, u)
 }

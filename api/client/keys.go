@@ -19,7 +19,7 @@ type KeyOptions struct {
 func (c *Client) NewKey(ctx context.Context, opts *KeyOptions) (*Key, error) {
 	q := &request{method: http.MethodPost, admin: true, path: []string{"keys"}}
 	k := new(Key)
-	return k, c.call(ctx, q.withJSON(opts), k)
+	return k, c.callJSON(ctx, q.withJSON(opts), k)
 }
 
 // Keys lists the API keys.
@@ -27,13 +27,13 @@ func (c *Client) Keys(ctx context.Context) ([]Key, error) {
 	var out struct {
 		Keys []Key `json:"keys"`
 	}
-	err := c.call(ctx, &request{method: http.MethodGet, admin: true, path: []string{"keys"}}, &out)
+	err := c.callJSON(ctx, &request{method: http.MethodGet, admin: true, path: []string{"keys"}}, &out)
 	return out.Keys, err
 }
 
 // DropKey ends an API key.
 func (c *Client) DropKey(ctx context.Context, id string) error {
-	return c.call(ctx, &request{method: http.MethodDelete, admin: true, path: []string{"keys", id}}, nil)
+	return c.callJSON(ctx, &request{method: http.MethodDelete, admin: true, path: []string{"keys", id}}, nil)
 }
 
 // RotateSigningKey makes a new key to sign URLs with. With dropOld all URLs
@@ -43,7 +43,7 @@ func (c *Client) RotateSigningKey(ctx context.Context, dropOld bool) (id string,
 	var out struct {
 		Key string `json:"key"`
 	}
-	err = c.call(ctx, q.withJSON(map[string]bool{"drop_old": dropOld}), &out)
+	err = c.callJSON(ctx, q.withJSON(map[string]bool{"drop_old": dropOld}), &out)
 	return out.Key, err
 }
 
@@ -63,5 +63,5 @@ func (c *Client) Sign(ctx context.Context, bucket, id string, opts *SignOptions)
 	}
 	q := &request{method: http.MethodPost, path: []string{bucket, id, "sign"}}
 	u := new(SignedURL)
-	return u, c.call(ctx, q.withJSON(opts), u)
+	return u, c.callJSON(ctx, q.withJSON(opts), u)
 }

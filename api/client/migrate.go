@@ -24,7 +24,7 @@ type Migrated struct {
 // not nil, how far it is. When ctx ends it is given up. For operators.
 func (c *Client) Migrate(ctx context.Context, bucket, to string, progress func(*Migrated)) (*Migrated, error) {
 	q := &request{method: http.MethodPost, admin: true, path: []string{"migrate"}}
-	resp, err := c.do(ctx, q.withJSON(map[string]string{"bucket": bucket, "to": to}))
+	resp, err := c.sendRequest(ctx, q.withJSON(map[string]string{"bucket": bucket, "to": to}))
 	if err != nil {
 		return nil, err
 	}

@@ -57,7 +57,7 @@ func (c *Client) Put(ctx context.Context, bucket, name string, r io.Reader, opts
 		size = opts.Size
 	}
 	p := &put{c: c, t: c.newTransfer(size, opts.Progress), bucket: bucket, name: name, opts: opts}
-	f, err := p.run(ctx, r)
+	f, err := p.sendContent(ctx, r)
 	if err != nil {
 		return nil, err
 	}
@@ -73,7 +73,7 @@ type put struct {
 	opts   *PutOptions
 }
 
-func (p *put) run(ctx context.Context, r io.Reader) (*File, error) {
+func (p *put) sendContent(ctx context.Context, r io.Reader) (*File, error) {
 	seeker, _ := r.(io.Seeker)
 	start := int64(0)
 	if seeker != nil {
@@ -85,16 +85,16 @@ func (p *put) run(ctx context.Context, r io.Reader) (*File, error) {
 	var head bytes.Buffer
 	_, err := io.CopyN(&head, r, small)
 	if err == io.EOF {
-		return p.whole(ctx, head.Bytes())
+		return p.sendWhole(ctx, head.Bytes())
 	}
 	if err != nil {
 		return nil, err
 	}
 	content := io.MultiReader(&head, r)
 	for n := 0; ; n++ {
-		f, err := p.session(ctx, content, seeker, start)
+		f, err := p.sendBySession(ctx, content, seeker, start)
 		if errors.Is(err, errNoSessions) {
-			return p.stream(ctx, content)
+			return p.sendStream(ctx, content)
 		}
 		if err == nil || !isGone(err) || seeker == nil || n == restarts {
 			return f, err
@@ -112,9 +112,9 @@ func isGone(err error) bool {
 	return errors.As(err, &e) && e.Code == "upload-not-found"
 }
 
-// request makes a request that uploads all.
-func (p *put) request(r io.Reader, size int64) *request {
-	q := p.opts.UploadOptions.request(http.MethodPost, r)
+// newRequest makes a request that uploads all.
+func (p *put) newRequest(r io.Reader, size int64) *request {
+	q := p.opts.UploadOptions.newRequest(http.MethodPost, r)
 	q.path, q.size = []string{p.bucket}, size
 	if p.opts.FileID != "" {
 		q.method, q.path = http.MethodPut, []string{p.bucket, p.opts.FileID}
@@ -124,36 +124,36 @@ func (p *put) request(r io.Reader, size int64) *request {
 	return q
 }
 
-// whole sends a small content. Nothing comes of it twice: a key says that it
+// sendWhole sends a small content. Nothing comes of it twice: a key says that it
 // is the same, where the conditions do not.
-func (p *put) whole(ctx context.Context, content []byte) (f *File, err error) {
+func (p *put) sendWhole(ctx context.Context, content []byte) (f *File, err error) {
 	key := ""
 	if o := &p.opts.UploadOptions; !o.SkipUnchanged || o.OnConflict != "version" && p.opts.FileID == "" {
 		key = rand.Text()
 	}
-	p.t.know(int64(len(content)))
-	err = p.t.try(ctx, func(ctx context.Context, touch func(), _ int) (err error) {
-		q := p.request(touching{bytes.NewReader(content), touch}, int64(len(content)))
+	p.t.setSize(int64(len(content)))
+	err = p.t.retry(ctx, func(ctx context.Context, touch func(), _ int) (err error) {
+		q := p.newRequest(touching{bytes.NewReader(content), touch}, int64(len(content)))
 		if key != "" {
 			q.header.Set("Idempotency-Key", key)
 		}
-		p.t.add(0, int64(len(content)))
-		f, err = p.c.file(ctx, q)
+		p.t.addProgress(0, int64(len(content)))
+		f, err = p.c.callFile(ctx, q)
 		return err
 	})
 	if err == nil {
-		p.t.add(int64(len(content)), 0)
+		p.t.addProgress(int64(len(content)), 0)
 	}
 	return f, err
 }
 
-// stream sends a content of any size in one request.
-func (p *put) stream(ctx context.Context, r io.Reader) (*File, error) {
+// sendStream sends a content of any size in one request.
+func (p *put) sendStream(ctx context.Context, r io.Reader) (*File, error) {
 	size := int64(-1)
 	if p.opts.SizeKnown {
 		size = p.opts.Size
 	}
-	return p.c.file(ctx, p.request(&counting{r, p.t}, size))
+	return p.c.callFile(ctx, p.newRequest(&counting{r, p.t}, size))
 }
 
 // A counting reader notes what is sent of it.
@@ -164,12 +164,12 @@ type counting struct {
 
 func (c *counting) Read(p []byte) (int, error) {
 	n, err := c.r.Read(p)
-	c.t.add(int64(n), int64(n))
+	c.t.addProgress(int64(n), int64(n))
 	return n, err
 }
 
-// session sends a content by chunk list.
-func (p *put) session(ctx context.Context, r io.Reader, again io.Seeker, start int64) (*File, error) {
+// sendBySession sends a content by chunk list.
+func (p *put) sendBySession(ctx context.Context, r io.Reader, again io.Seeker, start int64) (*File, error) {
 	in := &NewSession{Name: p.name, FileID: p.opts.FileID, Folder: p.opts.Folder, MIMEType: p.opts.MIMEType, Metadata: p.opts.Metadata,
 		Tags: p.opts.Tags, OnConflict: p.opts.OnConflict, IfMatch: p.opts.IfMatch, SkipUnchanged: p.opts.SkipUnchanged, Bases: p.opts.Bases, Digests: p.opts.Digests}
 	if p.opts.FileID != "" {
@@ -182,9 +182,9 @@ func (p *put) session(ctx context.Context, r io.Reader, again io.Seeker, start i
 		in.Digests = []string{"none"}
 	}
 	var s Session
-	err := p.t.try(ctx, func(ctx context.Context, _ func(), _ int) error {
+	err := p.t.retry(ctx, func(ctx context.Context, _ func(), _ int) error {
 		q := &request{method: http.MethodPost, path: []string{p.bucket, "_sessions"}}
-		return p.c.call(ctx, q.withJSON(in), &s)
+		return p.c.callJSON(ctx, q.withJSON(in), &s)
 	})
 	var e *Error
 	if errors.As(err, &e) && (e.Code == "not-found" || e.Status == http.StatusMethodNotAllowed) {
@@ -202,10 +202,10 @@ func (p *put) session(ctx context.Context, r io.Reader, again io.Seeker, start i
 		return nil, err
 	}
 	defer u.close()
-	if err := u.send(ctx, r); err != nil {
+	if err := u.sendMissing(ctx, r); err != nil {
 		return nil, err
 	}
-	return u.commit(ctx, func() (io.Reader, error) {
+	return u.commitSession(ctx, func() (io.Reader, error) {
 		if again == nil {
 			return nil, errors.New("the source cannot be read a second time")
 		}

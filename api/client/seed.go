@@ -42,13 +42,13 @@ func newSeeds() *seeds { return &seeds{at: make(map[uint64]place)} }
 
 func keyOf(d digest) uint64 { return binary.BigEndian.Uint64(d[:]) }
 
-// file adds a file whose chunks are told of by note.
-func (s *seeds) file(f Seed) int {
+// addFile adds a file whose chunks are told of by note.
+func (s *seeds) addFile(f Seed) int {
 	s.files = append(s.files, f)
 	return len(s.files) - 1
 }
 
-func (s *seeds) note(d digest, file int, off int64) {
+func (s *seeds) noteChunk(d digest, file int, off int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(s.at) < maxSeedChunks {
@@ -56,9 +56,9 @@ func (s *seeds) note(d digest, file int, off int64) {
 	}
 }
 
-// cut adds a file cut in chunks by splitter.
-func (s *seeds) cut(ctx context.Context, f Seed, splitter chunker.Splitter) error {
-	n := s.file(f)
+// cutFile adds a file cut in chunks by splitter.
+func (s *seeds) cutFile(ctx context.Context, f Seed, splitter chunker.Splitter) error {
+	n := s.addFile(f)
 	c := chunker.New(io.NewSectionReader(f, 0, math.MaxInt64), splitter)
 	for off := int64(0); ; {
 		p, err := c.Next()
@@ -71,13 +71,13 @@ func (s *seeds) cut(ctx context.Context, f Seed, splitter chunker.Splitter) erro
 		if err != nil {
 			return fmt.Errorf("seed: %w", err)
 		}
-		s.note(sumChunk(p), n, off)
+		s.noteChunk(sumChunk(p), n, off)
 		off += int64(len(p))
 	}
 }
 
-// read fills p with the chunk d, if a file still has it.
-func (s *seeds) read(d digest, p []byte) bool {
+// readChunk fills p with the chunk d, if a file still has it.
+func (s *seeds) readChunk(d digest, p []byte) bool {
 	s.mu.Lock()
 	at, ok := s.at[keyOf(d)]
 	s.mu.Unlock()

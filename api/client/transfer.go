@@ -45,8 +45,8 @@ func (c *Client) newTransfer(size int64, tell func(Progress)) *transfer {
 	return &transfer{patience: c.patience, tell: tell, at: Progress{Size: size}}
 }
 
-// add notes progress.
-func (t *transfer) add(done, moved int64) {
+// addProgress notes progress.
+func (t *transfer) addProgress(done, moved int64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.at.Done += done
@@ -59,8 +59,8 @@ func (t *transfer) add(done, moved int64) {
 	}
 }
 
-// know notes the size of the content.
-func (t *transfer) know(size int64) {
+// setSize notes the size of the content.
+func (t *transfer) setSize(size int64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.at.Size = size
@@ -72,15 +72,15 @@ func (t *transfer) progress() Progress {
 	return t.at
 }
 
-// succeeded notes that the server does what it should.
-func (t *transfer) succeeded() {
+// noteSuccess notes that the server does what it should.
+func (t *transfer) noteSuccess() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.answered, t.failing = true, time.Time{}
 }
 
-// failed notes a failure, and tells whether to go on trying.
-func (t *transfer) failed() bool {
+// noteFailure notes a failure, and tells whether to go on trying.
+func (t *transfer) noteFailure() bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.failing.IsZero() {
@@ -98,22 +98,24 @@ func (t *transfer) failed() bool {
 // too long.
 type attempt func(ctx context.Context, touch func(), n int) error
 
-// try makes an attempt until it succeeds, or fails for good, or patience with
+// retry makes an attempt until it succeeds, or fails for good, or patience with
 // the server ends.
-func (t *transfer) try(ctx context.Context, fn attempt) error { return t.tryWithin(ctx, stalled, fn) }
+func (t *transfer) retry(ctx context.Context, fn attempt) error {
+	return t.retryWithin(ctx, stalled, fn)
+}
 
-func (t *transfer) tryWithin(ctx context.Context, idle time.Duration, fn attempt) error {
+func (t *transfer) retryWithin(ctx context.Context, idle time.Duration, fn attempt) error {
 	bad := 0
 	for n := 0; ; n++ {
-		err := once(ctx, idle, fn, n)
+		err := attemptOnce(ctx, idle, fn, n)
 		if err == nil {
-			t.succeeded()
+			t.noteSuccess()
 			return nil
 		}
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		switch transience(err) {
+		switch classifyError(err) {
 		case never:
 			return err
 		case perhaps:
@@ -121,8 +123,8 @@ func (t *transfer) tryWithin(ctx context.Context, idle time.Duration, fn attempt
 				return err
 			}
 		}
-		wait := pause(n, err)
-		if !t.failed() || wait > max(t.patience, longestPause) {
+		wait := retryPause(n, err)
+		if !t.noteFailure() || wait > max(t.patience, longestPause) {
 			return fmt.Errorf("given up: %w", err)
 		}
 		select {
@@ -135,7 +137,7 @@ func (t *transfer) tryWithin(ctx context.Context, idle time.Duration, fn attempt
 
 var errStalled = errors.New("nothing moved for too long")
 
-func once(ctx context.Context, idle time.Duration, fn attempt, n int) error {
+func attemptOnce(ctx context.Context, idle time.Duration, fn attempt, n int) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	watch := time.AfterFunc(idle, func() { cancel(errStalled) })
@@ -147,10 +149,10 @@ func once(ctx context.Context, idle time.Duration, fn attempt, n int) error {
 	return err
 }
 
-// pause is how long to wait before the next attempt: at random, so that many
+// retryPause is how long to wait before the next attempt: at random, so that many
 // clients of a server that comes back don't come all at once, and no shorter
 // than the server asks for.
-func pause(n int, err error) time.Duration {
+func retryPause(n int, err error) time.Duration {
 	d := min(firstPause<<min(n, 10), longestPause)
 	d = d/2 + rand.N(d/2)
 	var e *Error
@@ -178,7 +180,7 @@ const (
 	surely
 )
 
-func transience(err error) transient {
+func classifyError(err error) transient {
 	var e *Error
 	var cert *tls.CertificateVerificationError
 	var broken *brokenError

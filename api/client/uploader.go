@@ -38,7 +38,7 @@ type uploader struct {
 }
 
 func newUploader(p *put, s *Session, splitter chunker.Splitter) (*uploader, error) {
-	n := parallel(p.opts.Parallel)
+	n := boundParallel(p.opts.Parallel)
 	enc, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(n))
 	if err != nil {
 		return nil, err
@@ -64,7 +64,7 @@ type window struct {
 	users int
 }
 
-func (w *window) use(n int) {
+func (w *window) addUsers(n int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.users += n; w.users == 0 {
@@ -72,31 +72,31 @@ func (w *window) use(n int) {
 	}
 }
 
-// send lists the content of r, and sends what the server lacks.
-func (u *uploader) send(ctx context.Context, r io.Reader) error {
-	return u.each(ctx, r, func(ctx context.Context, w *window) ([]bool, error) { return u.list(ctx, w) })
+// sendMissing lists the content of r, and sends what the server lacks.
+func (u *uploader) sendMissing(ctx context.Context, r io.Reader) error {
+	return u.eachWindow(ctx, r, func(ctx context.Context, w *window) ([]bool, error) { return u.listChunks(ctx, w) })
 }
 
-// each cuts r, has choose say which chunks of a window to send, and sends
+// eachWindow cuts r, has choose say which chunks of a window to send, and sends
 // them side by side.
-func (u *uploader) each(ctx context.Context, r io.Reader, choose func(context.Context, *window) ([]bool, error)) error {
+func (u *uploader) eachWindow(ctx context.Context, r io.Reader, choose func(context.Context, *window) ([]bool, error)) error {
 	g, ctx := errgroup.WithContext(ctx)
-	n := parallel(u.opts.Parallel)
+	n := boundParallel(u.opts.Parallel)
 	g.SetLimit(n + 1)
 	g.Go(func() error {
 		c := chunker.New(r, u.splitter)
 		for first := int64(0); ; {
-			w, err := u.fill(ctx, c, first)
+			w, err := u.fillWindow(ctx, c, first)
 			if err != nil || len(w.chunks) == 0 {
-				w.use(-1)
+				w.addUsers(-1)
 				return err
 			}
 			first += int64(len(w.chunks))
 			wanted, err := choose(ctx, w)
 			if err == nil {
-				u.batches(ctx, g, w, wanted)
+				u.sendBatches(ctx, g, w, wanted)
 			}
-			w.use(-1)
+			w.addUsers(-1)
 			if err != nil {
 				return err
 			}
@@ -105,8 +105,8 @@ func (u *uploader) each(ctx context.Context, r io.Reader, choose func(context.Co
 	return g.Wait()
 }
 
-// fill cuts the next window. The caller is its user.
-func (u *uploader) fill(ctx context.Context, c *chunker.Chunker, first int64) (*window, error) {
+// fillWindow cuts the next window. The caller is its user.
+func (u *uploader) fillWindow(ctx context.Context, c *chunker.Chunker, first int64) (*window, error) {
 	var w *window
 	select {
 	case w = <-u.free:
@@ -128,35 +128,35 @@ func (u *uploader) fill(ctx context.Context, c *chunker.Chunker, first int64) (*
 	return w, ctx.Err()
 }
 
-// list appends a window to the session's list and learns what must be sent.
-func (u *uploader) list(ctx context.Context, w *window) (wanted []bool, err error) {
-	err = u.t.try(ctx, func(ctx context.Context, _ func(), n int) (err error) {
+// listChunks appends a window to the session's list and learns what must be sent.
+func (u *uploader) listChunks(ctx context.Context, w *window) (wanted []bool, err error) {
+	err = u.t.retry(ctx, func(ctx context.Context, _ func(), n int) (err error) {
 		wanted = make([]bool, len(w.chunks))
 		listed := 0 // of the window, by an attempt whose answer was lost
 		if n > 0 {
-			if listed, err = u.listed(ctx, w, wanted); err != nil {
+			if listed, err = u.countListed(ctx, w, wanted); err != nil {
 				return err
 			}
 		}
 		if listed == len(w.chunks) {
 			return nil
 		}
-		return u.append(ctx, w, listed, wanted[listed:])
+		return u.appendList(ctx, w, listed, wanted[listed:])
 	})
 	return wanted, err
 }
 
-// path is that of the session or of what is below it.
-func (u *uploader) path(below ...string) []string {
+// sessionPath is that of the session or of what is below it.
+func (u *uploader) sessionPath(below ...string) []string {
 	return append([]string{u.bucket, "_sessions", u.id}, below...)
 }
 
-// append lists the chunks of w from from on.
-func (u *uploader) append(ctx context.Context, w *window, from int, wanted []bool) error {
-	q := &request{method: http.MethodPost, path: u.path("list"), query: url.Values{"at": {strconv.FormatInt(w.first+int64(from), 10)}},
+// appendList lists the chunks of w from from on.
+func (u *uploader) appendList(ctx context.Context, w *window, from int, wanted []bool) error {
+	q := &request{method: http.MethodPost, path: u.sessionPath("list"), query: url.Values{"at": {strconv.FormatInt(w.first+int64(from), 10)}},
 		header: http.Header{"Content-Type": {ChunkListType}, "Accept": {BitmapType}}}
 	q.withBody(appendChunks(nil, w.chunks[from:]))
-	resp, err := u.c.do(ctx, q)
+	resp, err := u.c.sendRequest(ctx, q)
 	var e *Error
 	if errors.As(err, &e) && e.Code == "list-offset-mismatch" {
 		return &brokenError{err} // find out, and go on
@@ -169,38 +169,38 @@ func (u *uploader) append(ctx context.Context, w *window, from int, wanted []boo
 	if _, err := io.ReadFull(resp.Body, bits); err != nil {
 		return &brokenError{err}
 	}
-	bits.read(wanted, 0)
+	bits.readBits(wanted, 0)
 	return nil
 }
 
-// listed tells how many chunks of w the session has listed, and which of
+// countListed tells how many chunks of w the session has listed, and which of
 // those must be sent.
-func (u *uploader) listed(ctx context.Context, w *window, wanted []bool) (int, error) {
+func (u *uploader) countListed(ctx context.Context, w *window, wanted []bool) (int, error) {
 	var s Session
-	if err := u.c.call(ctx, &request{method: http.MethodGet, path: u.path()}, &s); err != nil {
+	if err := u.c.callJSON(ctx, &request{method: http.MethodGet, path: u.sessionPath()}, &s); err != nil {
 		return 0, err
 	}
 	n := s.ListedChunks - w.first
 	if n < 0 || n > int64(len(w.chunks)) {
 		return 0, fmt.Errorf("the session lists %d chunks, not %d to %d", s.ListedChunks, w.first, w.first+int64(len(w.chunks)))
 	}
-	return int(n), u.missing(ctx, w, func(i int, _ string) {
+	return int(n), u.eachMissing(ctx, w, func(i int, _ string) {
 		if i < int(n) {
 			wanted[i] = true
 		}
 	})
 }
 
-// missing calls fn with what of w must still be sent.
-func (u *uploader) missing(ctx context.Context, w *window, fn func(i int, digest string)) error {
+// eachMissing calls fn with what of w must still be sent.
+func (u *uploader) eachMissing(ctx context.Context, w *window, fn func(i int, digest string)) error {
 	end := w.first + int64(len(w.chunks))
 	for after := w.first - 1; after < end; {
-		q := &request{method: http.MethodGet, path: u.path("missing"), query: url.Values{}}
+		q := &request{method: http.MethodGet, path: u.sessionPath("missing"), query: url.Values{}}
 		if after >= 0 {
 			q.query.Set("after", strconv.FormatInt(after, 10))
 		}
 		var page MissingPage
-		if err := u.c.call(ctx, q, &page); err != nil {
+		if err := u.c.callJSON(ctx, q, &page); err != nil {
 			return err
 		}
 		for _, c := range page.Missing {
@@ -216,30 +216,30 @@ func (u *uploader) missing(ctx context.Context, w *window, fn func(i int, digest
 	return nil
 }
 
-// batches has g send the wanted chunks of w.
-func (u *uploader) batches(ctx context.Context, g *errgroup.Group, w *window, wanted []bool) {
+// sendBatches has g send the wanted chunks of w.
+func (u *uploader) sendBatches(ctx context.Context, g *errgroup.Group, w *window, wanted []bool) {
 	b := newBatch(w)
 	off := 0
 	for i, c := range w.chunks {
 		p := w.data[off : off+c.size]
 		off += c.size
-		if !wanted[i] || !u.claim(c.digest) {
-			u.t.add(int64(c.size), 0)
+		if !wanted[i] || !u.claimChunk(c.digest) {
+			u.t.addProgress(int64(c.size), 0)
 			continue
 		}
 		if b.size > 0 && b.size+c.size > batchBytes {
-			u.dispatch(ctx, g, b)
+			u.sendBatch(ctx, g, b)
 			b = newBatch(w)
 		}
 		b.add(c, p)
 	}
 	if b.size > 0 {
-		u.dispatch(ctx, g, b)
+		u.sendBatch(ctx, g, b)
 	}
 }
 
-// claim takes a chunk on, unless it is on its way already.
-func (u *uploader) claim(d digest) bool {
+// claimChunk takes a chunk on, unless it is on its way already.
+func (u *uploader) claimChunk(d digest) bool {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	if u.coming[d] {
@@ -249,29 +249,29 @@ func (u *uploader) claim(d digest) bool {
 	return true
 }
 
-func (u *uploader) dispatch(ctx context.Context, g *errgroup.Group, b *batch) {
-	b.w.use(1)
+func (u *uploader) sendBatch(ctx context.Context, g *errgroup.Group, b *batch) {
+	b.w.addUsers(1)
 	b.all = b.chunks
 	g.Go(func() error {
-		defer b.w.use(-1)
-		err := u.t.try(ctx, func(ctx context.Context, touch func(), n int) error {
+		defer b.w.addUsers(-1)
+		err := u.t.retry(ctx, func(ctx context.Context, touch func(), n int) error {
 			if n > 0 {
 				// Some of it may have arrived.
 				missing := make(map[string]bool)
-				if err := u.missing(ctx, b.w, func(_ int, digest string) { missing[digest] = true }); err != nil {
+				if err := u.eachMissing(ctx, b.w, func(_ int, digest string) { missing[digest] = true }); err != nil {
 					return err
 				}
-				b.keep(missing)
+				b.keepMissing(missing)
 			}
 			if len(b.chunks) == 0 {
 				return nil
 			}
-			b.encode(u.zstd)
-			q := &request{method: http.MethodPost, path: u.path("chunks"), header: http.Header{"Content-Type": {ChunksType}}}
-			body := b.reader(touch)
+			b.encodeBody(u.zstd)
+			q := &request{method: http.MethodPost, path: u.sessionPath("chunks"), header: http.Header{"Content-Type": {ChunksType}}}
+			body := b.newReader(touch)
 			q.body, q.size = body, int64(len(b.body))
-			err := u.c.call(ctx, q, nil)
-			u.t.add(0, b.plain(body.taken()))
+			err := u.c.callJSON(ctx, q, nil)
+			u.t.addProgress(0, b.plainBytes(body.bytesTaken()))
 			return err
 		})
 		u.mu.Lock()
@@ -279,20 +279,20 @@ func (u *uploader) dispatch(ctx context.Context, g *errgroup.Group, b *batch) {
 		for _, c := range b.all {
 			delete(u.coming, c.digest)
 			if err == nil {
-				u.t.add(int64(c.size), 0)
+				u.t.addProgress(int64(c.size), 0)
 			}
 		}
 		return err
 	})
 }
 
-// commit makes the file. What the server turns out to lack is read again and
+// commitSession makes the file. What the server turns out to lack is read again and
 // sent.
-func (u *uploader) commit(ctx context.Context, again func() (io.Reader, error)) (*File, error) {
+func (u *uploader) commitSession(ctx context.Context, again func() (io.Reader, error)) (*File, error) {
 	for n := 0; ; n++ {
 		var f *File
-		err := u.t.tryWithin(ctx, commitTime, func(ctx context.Context, _ func(), _ int) (err error) {
-			f, err = u.c.file(ctx, &request{method: http.MethodPost, path: u.path("commit")})
+		err := u.t.retryWithin(ctx, commitTime, func(ctx context.Context, _ func(), _ int) (err error) {
+			f, err = u.c.callFile(ctx, &request{method: http.MethodPost, path: u.sessionPath("commit")})
 			return err
 		})
 		var e *Error
@@ -303,13 +303,13 @@ func (u *uploader) commit(ctx context.Context, again func() (io.Reader, error)) 
 		if rerr != nil {
 			return nil, fmt.Errorf("%w; %w", err, rerr)
 		}
-		bits, err := u.lacking(ctx)
+		bits, err := u.missingBits(ctx)
 		if err != nil {
 			return nil, err
 		}
-		err = u.each(ctx, r, func(_ context.Context, w *window) ([]bool, error) {
+		err = u.eachWindow(ctx, r, func(_ context.Context, w *window) ([]bool, error) {
 			wanted := make([]bool, len(w.chunks))
-			bits.read(wanted, w.first)
+			bits.readBits(wanted, w.first)
 			return wanted, nil
 		})
 		if err != nil {
@@ -318,10 +318,10 @@ func (u *uploader) commit(ctx context.Context, again func() (io.Reader, error)) 
 	}
 }
 
-// lacking asks what of the whole list must be sent.
-func (u *uploader) lacking(ctx context.Context) (bits bitmap, err error) {
-	err = u.t.try(ctx, func(ctx context.Context, _ func(), _ int) error {
-		resp, err := u.c.do(ctx, &request{method: http.MethodGet, path: u.path("missing"), header: http.Header{"Accept": {BitmapType}}})
+// missingBits asks what of the whole list must be sent.
+func (u *uploader) missingBits(ctx context.Context) (bits bitmap, err error) {
+	err = u.t.retry(ctx, func(ctx context.Context, _ func(), _ int) error {
+		resp, err := u.c.sendRequest(ctx, &request{method: http.MethodGet, path: u.sessionPath("missing"), header: http.Header{"Accept": {BitmapType}}})
 		if err != nil {
 			return err
 		}
@@ -337,8 +337,8 @@ func (u *uploader) lacking(ctx context.Context) (bits bitmap, err error) {
 // A bitmap has a bit for each chunk of a list, the most significant first.
 type bitmap []byte
 
-// read reads the bits from first on; beyond the last all are unset.
-func (b bitmap) read(out []bool, first int64) {
+// readBits reads the bits from first on; beyond the last all are unset.
+func (b bitmap) readBits(out []bool, first int64) {
 	for i := range out {
 		n := first + int64(i)
 		out[i] = n/8 < int64(len(b)) && b[n/8]&(0x80>>(n%8)) != 0

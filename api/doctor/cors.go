@@ -7,13 +7,13 @@ import (
 	"strings"
 )
 
-// cors asks as a browser does for a page of another origin.
-func (p *patient) cors(ctx context.Context) []Check {
+// checkCORS asks as a browser does for a page of another origin.
+func (p *patient) checkCORS(ctx context.Context) []Check {
 	if p.opts.Origin == "" {
 		return nil
 	}
 	const wanted = "authorization,content-type,tus-resumable,upload-offset"
-	a, err := p.do(ctx, "OPTIONS", "/api/tus/"+url.PathEscape(p.opts.Bucket), nil, 0, "Origin", p.opts.Origin,
+	a, err := p.sendRequest(ctx, "OPTIONS", "/api/tus/"+url.PathEscape(p.opts.Bucket), nil, 0, "Origin", p.opts.Origin,
 		"Access-Control-Request-Method", "PATCH", "Access-Control-Request-Headers", wanted)
 	if err != nil {
 		return fault("cors", "%v", err)

@@ -89,13 +89,13 @@ func Examine(ctx context.Context, base string, opts *Options) (*Report, error) {
 	if p.opts.Slow == 0 {
 		p.opts.Slow = 65 * time.Second
 	}
-	if err := p.reach(ctx); err != nil {
+	if err := p.reachServer(ctx); err != nil {
 		return nil, err
 	}
 	r := &Report{URL: base, Good: true}
 	slow := make(chan []Check, 1)
-	go func() { slow <- p.slowBody(ctx) }()
-	for _, probe := range []func(context.Context) []Check{p.headers, p.resume, p.bodyLimit, p.chunkedBody, p.content, p.interim, p.cors} {
+	go func() { slow <- p.checkSlowBody(ctx) }()
+	for _, probe := range []func(context.Context) []Check{p.checkHeaders, p.checkResume, p.checkBodyLimit, p.checkChunkedBody, p.checkContent, p.checkInterim, p.checkCORS} {
 		cctx, cancel := context.WithTimeout(ctx, longest)
 		r.Checks = append(r.Checks, probe(cctx)...)
 		cancel()
@@ -105,15 +105,15 @@ func Examine(ctx context.Context, base string, opts *Options) (*Report, error) {
 		c := &r.Checks[i]
 		if c.Status == Fault {
 			r.Good = false
-			c.Nginx, c.Caddy = remedy(c.Name)
+			c.Nginx, c.Caddy = remedyFor(c.Name)
 		}
 	}
 	return r, ctx.Err()
 }
 
-// reach asks what the bucket takes.
-func (p *patient) reach(ctx context.Context) error {
-	a, err := p.do(ctx, "GET", "/api/files/"+url.PathEscape(p.opts.Bucket)+"/_capabilities", nil, 0)
+// reachServer asks what the bucket takes.
+func (p *patient) reachServer(ctx context.Context) error {
+	a, err := p.sendRequest(ctx, "GET", "/api/files/"+url.PathEscape(p.opts.Bucket)+"/_capabilities", nil, 0)
 	if err != nil {
 		return err
 	}
@@ -130,8 +130,8 @@ type answer struct {
 	body   []byte
 }
 
-// own tells whether the server itself answered, and nobody on the way.
-func (a *answer) own() bool {
+// isFromServer tells whether the server itself answered, and nobody on the way.
+func (a *answer) isFromServer() bool {
 	if a.status >= 400 {
 		return strings.HasPrefix(a.header.Get("Content-Type"), "application/problem+json")
 	}
@@ -150,9 +150,9 @@ func (a *answer) String() string {
 	return text
 }
 
-// do sends a request; header is pairs of names and values. A size of -1 sends
+// sendRequest sends a request; header is pairs of names and values. A size of -1 sends
 // the body in chunks.
-func (p *patient) do(ctx context.Context, method, path string, body io.Reader, size int64, header ...string) (*answer, error) {
+func (p *patient) sendRequest(ctx context.Context, method, path string, body io.Reader, size int64, header ...string) (*answer, error) {
 	ref, err := url.Parse(path)
 	if err != nil {
 		return nil, err
@@ -193,20 +193,20 @@ func note(name, format string, args ...any) []Check {
 	return []Check{{Name: name, Status: Note, Detail: fmt.Sprintf(format, args...)}}
 }
 
-// random returns bytes that nobody has stored or can compress.
-func random(n int64) []byte {
+// randomBytes returns bytes that nobody has stored or can compress.
+func randomBytes(n int64) []byte {
 	p := make([]byte, n)
 	rand.Read(p)
 	return p
 }
 
-// content uploads a small file, reads it by ranges and conditions, and
+// checkContent uploads a small file, reads it by ranges and conditions, and
 // removes it.
-func (p *patient) content(ctx context.Context) []Check {
+func (p *patient) checkContent(ctx context.Context) []Check {
 	const size = 100 << 10
-	sent := random(size)
+	sent := randomBytes(size)
 	dir := "/api/files/" + url.PathEscape(p.opts.Bucket)
-	a, err := p.do(ctx, "POST", dir+"?name=cairn-doctor.bin", bytes.NewReader(sent), size, "Content-Type", "application/octet-stream")
+	a, err := p.sendRequest(ctx, "POST", dir+"?name=cairn-doctor.bin", bytes.NewReader(sent), size, "Content-Type", "application/octet-stream")
 	if err != nil {
 		return fault("simple-upload", "%v", err)
 	}
@@ -217,10 +217,10 @@ func (p *patient) content(ctx context.Context) []Check {
 	file := dir + "/" + f.ID
 	defer func() {
 		// What cannot be removed for good lies in the trash or is told of below.
-		p.do(context.WithoutCancel(ctx), "DELETE", file+"?permanent=true", nil, 0)
+		p.sendRequest(context.WithoutCancel(ctx), "DELETE", file+"?permanent=true", nil, 0)
 	}()
 	out := good("simple-upload", "a file of 100 KiB was taken")
-	a, err = p.do(ctx, "GET", file+"/download", nil, 0, "Range", "bytes=1000-1999", "Accept-Encoding", "gzip")
+	a, err = p.sendRequest(ctx, "GET", file+"/download", nil, 0, "Range", "bytes=1000-1999", "Accept-Encoding", "gzip")
 	switch {
 	case err != nil:
 		return append(out, fault("ranges", "%v", err)...)
@@ -229,11 +229,11 @@ func (p *patient) content(ctx context.Context) []Check {
 	default:
 		out = append(out, good("ranges", "parts of a file can be read")...)
 	}
-	return append(out, p.etag(ctx, file)...)
+	return append(out, p.checkETag(ctx, file)...)
 }
 
-func (p *patient) etag(ctx context.Context, file string) []Check {
-	a, err := p.do(ctx, "GET", file+"/download", nil, 0, "Accept-Encoding", "gzip")
+func (p *patient) checkETag(ctx context.Context, file string) []Check {
+	a, err := p.sendRequest(ctx, "GET", file+"/download", nil, 0, "Accept-Encoding", "gzip")
 	if err != nil {
 		return fault("etag", "%v", err)
 	}
@@ -241,7 +241,7 @@ func (p *patient) etag(ctx context.Context, file string) []Check {
 	if !strings.HasPrefix(tag, `"`) {
 		return fault("etag", "a download has the ETag %q, not a strong one: resumed downloads and If-Match fail", tag)
 	}
-	if a, err = p.do(ctx, "GET", file+"/download", nil, 0, "If-None-Match", tag); err != nil || a.status != http.StatusNotModified {
+	if a, err = p.sendRequest(ctx, "GET", file+"/download", nil, 0, "If-None-Match", tag); err != nil || a.status != http.StatusNotModified {
 		return fault("etag", "If-None-Match is not heeded: %v", errors.Join(err, fmt.Errorf("%v", a)))
 	}
 	return good("etag", "strong, and If-None-Match is heeded")

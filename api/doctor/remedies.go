@@ -14,8 +14,8 @@ func Nginx() string { return nginx }
 // Caddy returns the same for Caddy.
 func Caddy() string { return caddy }
 
-// remedy is what mends a fault, of the settings that Nginx and Caddy return.
-func remedy(check string) (nginx, caddy string) {
+// remedyFor is what mends a fault, of the settings that Nginx and Caddy return.
+func remedyFor(check string) (nginx, caddy string) {
 	switch check {
 	case "body-size":
 		return "client_max_body_size 0;", "no request_body max_size"

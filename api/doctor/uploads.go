@@ -24,25 +24,25 @@ const (
 	settle      = 5 * time.Second
 )
 
-// tus sends a request of the tus protocol.
-func (p *patient) tus(ctx context.Context, method, path string, body io.Reader, size int64, header ...string) (*answer, error) {
-	return p.do(ctx, method, path, body, size, append([]string{"Tus-Resumable", "1.0.0"}, header...)...)
+// sendTus sends a request of the tus protocol.
+func (p *patient) sendTus(ctx context.Context, method, path string, body io.Reader, size int64, header ...string) (*answer, error) {
+	return p.sendRequest(ctx, method, path, body, size, append([]string{"Tus-Resumable", "1.0.0"}, header...)...)
 }
 
-func (p *patient) patch(ctx context.Context, path string, offset int64, body io.Reader, size int64, header ...string) (*answer, error) {
-	return p.tus(ctx, "PATCH", path, body, size, append([]string{"Upload-Offset", strconv.FormatInt(offset, 10),
+func (p *patient) sendPatch(ctx context.Context, path string, offset int64, body io.Reader, size int64, header ...string) (*answer, error) {
+	return p.sendTus(ctx, "PATCH", path, body, size, append([]string{"Upload-Offset", strconv.FormatInt(offset, 10),
 		"Content-Type", "application/offset+octet-stream"}, header...)...)
 }
 
 var metadata = "filename " + base64.StdEncoding.EncodeToString([]byte("cairn-doctor.bin"))
 
-// begin makes an upload and returns its path. A negative size is not told.
-func (p *patient) begin(ctx context.Context, size int64) (string, *answer, error) {
+// beginUpload makes an upload and returns its path. A negative size is not told.
+func (p *patient) beginUpload(ctx context.Context, size int64) (string, *answer, error) {
 	length := []string{"Upload-Length", strconv.FormatInt(size, 10)}
 	if size < 0 {
 		length = []string{"Upload-Defer-Length", "1"}
 	}
-	a, err := p.tus(ctx, "POST", "/api/tus/"+url.PathEscape(p.opts.Bucket), nil, 0, append(length, "Upload-Metadata", metadata)...)
+	a, err := p.sendTus(ctx, "POST", "/api/tus/"+url.PathEscape(p.opts.Bucket), nil, 0, append(length, "Upload-Metadata", metadata)...)
 	if err != nil {
 		return "", nil, err
 	}
@@ -53,24 +53,24 @@ func (p *patient) begin(ctx context.Context, size int64) (string, *answer, error
 	return u.Path, a, nil
 }
 
-// end gives an upload up.
-func (p *patient) end(ctx context.Context, path string) {
-	p.tus(context.WithoutCancel(ctx), "DELETE", path, nil, 0) // what stays expires
+// endUpload gives an upload up.
+func (p *patient) endUpload(ctx context.Context, path string) {
+	p.sendTus(context.WithoutCancel(ctx), "DELETE", path, nil, 0) // what stays expires
 }
 
-// headers checks that those of requests arrive and those of answers come
+// checkHeaders checks that those of requests arrive and those of answers come
 // back.
-func (p *patient) headers(ctx context.Context) []Check {
-	path, a, err := p.begin(ctx, smallUpload)
-	if a != nil && a.status == http.StatusPreconditionFailed && a.own() {
+func (p *patient) checkHeaders(ctx context.Context) []Check {
+	path, a, err := p.beginUpload(ctx, smallUpload)
+	if a != nil && a.status == http.StatusPreconditionFailed && a.isFromServer() {
 		return fault("headers", "Tus-Resumable does not reach the server")
 	}
 	if err != nil {
 		return fault("headers", "%v", err)
 	}
-	defer p.end(ctx, path)
-	out := p.location(a)
-	a, err = p.tus(ctx, "HEAD", path, nil, 0)
+	defer p.endUpload(ctx, path)
+	out := p.checkLocation(a)
+	a, err = p.sendTus(ctx, "HEAD", path, nil, 0)
 	if err != nil {
 		return append(out, fault("headers", "%v", err)...)
 	}
@@ -82,8 +82,8 @@ func (p *patient) headers(ctx context.Context) []Check {
 	return append(out, good("headers", "Upload-* and Tus-* pass in both directions")...)
 }
 
-// location checks that the URL of an upload is one that clients can use.
-func (p *patient) location(a *answer) []Check {
+// checkLocation checks that the URL of an upload is one that clients can use.
+func (p *patient) checkLocation(a *answer) []Check {
 	u, err := p.base.Parse(a.header.Get("Location"))
 	if err != nil || u.Scheme != p.base.Scheme || u.Host != p.base.Host {
 		return fault("location", "uploads are told to go on at %q, where clients of %s may not get: let the proxy pass Host and X-Forwarded-Proto and list it in server.trusted_proxies, or set server.public_url",
@@ -113,19 +113,19 @@ func (d *dribble) Read(b []byte) (int, error) {
 	return 0, io.ErrUnexpectedEOF
 }
 
-// kill sends the first bytes of a PATCH and breaks off. It returns an answer
+// killPatch sends the first bytes of a PATCH and breaks off. It returns an answer
 // if one came before.
-func (p *patient) kill(ctx context.Context, path string, size, send int64) (*answer, error) {
+func (p *patient) killPatch(ctx context.Context, path string, size, send int64) (*answer, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	body := &dribble{r: bytes.NewReader(random(send)), empty: make(chan struct{}), quit: ctx.Done()}
+	body := &dribble{r: bytes.NewReader(randomBytes(send)), empty: make(chan struct{}), quit: ctx.Done()}
 	type result struct {
 		a   *answer
 		err error
 	}
 	done := make(chan result, 1)
 	go func() {
-		a, err := p.patch(ctx, path, 0, body, size)
+		a, err := p.sendPatch(ctx, path, 0, body, size)
 		done <- result{a, err}
 	}()
 	select {
@@ -143,15 +143,15 @@ func (p *patient) kill(ctx context.Context, path string, size, send int64) (*ans
 	return nil, ctx.Err()
 }
 
-// resume kills an upload, looks how much of it is there, and goes on.
-func (p *patient) resume(ctx context.Context) []Check {
+// checkResume kills an upload, looks how much of it is there, and goes on.
+func (p *patient) checkResume(ctx context.Context) []Check {
 	size := int64(wholeUpload)
 	if p.caps.MaxFileSize > 0 {
 		size = min(size, p.caps.MaxFileSize)
 	}
 	var out []Check
 	for {
-		checks, refused := p.resumeOf(ctx, size)
+		checks, refused := p.resumeUpload(ctx, size)
 		out = append(out, checks...)
 		if !refused || size <= smallUpload {
 			return out
@@ -160,18 +160,18 @@ func (p *patient) resume(ctx context.Context) []Check {
 	}
 }
 
-func (p *patient) resumeOf(ctx context.Context, size int64) (out []Check, refused bool) {
-	path, _, err := p.begin(ctx, size)
+func (p *patient) resumeUpload(ctx context.Context, size int64) (out []Check, refused bool) {
+	path, _, err := p.beginUpload(ctx, size)
 	if err != nil {
 		return note("resume", "not tried: %v", err), false
 	}
-	defer p.end(ctx, path)
+	defer p.endUpload(ctx, path)
 	send := size * 5 / 6
-	a, err := p.kill(ctx, path, size, send)
+	a, err := p.killPatch(ctx, path, size, send)
 	if ctx.Err() != nil {
 		return nil, false
 	}
-	if a != nil && a.status == http.StatusRequestEntityTooLarge && !a.own() {
+	if a != nil && a.status == http.StatusRequestEntityTooLarge && !a.isFromServer() {
 		return fault("body-size", "a body of %d MiB was refused: %s", size>>20, a), true
 	}
 	if a != nil {
@@ -181,7 +181,7 @@ func (p *patient) resumeOf(ctx context.Context, size int64) (out []Check, refuse
 		// Some proxies refuse by closing; to clients it is the same.
 		return fault("body-size", "a body of %d MiB was cut off: %v", size>>20, err), true
 	}
-	at, err := p.offset(ctx, path, send)
+	at, err := p.settledOffset(ctx, path, send)
 	switch {
 	case err != nil:
 		return fault("resume", "%v", err), false
@@ -191,7 +191,7 @@ func (p *patient) resumeOf(ctx context.Context, size int64) (out []Check, refuse
 		out = fault("request-buffering", "of an upload killed after %s only %s had reached the server", bytesText(send), bytesText(at))
 	}
 	rest := min(size-at-1, 1<<20) // never all of it: no file is made
-	a, err = p.patch(ctx, path, at, bytes.NewReader(random(rest)), rest)
+	a, err = p.sendPatch(ctx, path, at, bytes.NewReader(randomBytes(rest)), rest)
 	if err != nil || a.status != http.StatusNoContent || a.header.Get("Upload-Offset") != strconv.FormatInt(at+rest, 10) {
 		return append(out, fault("resume", "an upload does not go on where it was: %v", errors.Join(err, fmt.Errorf("%v", a)))...), false
 	}
@@ -201,10 +201,10 @@ func (p *patient) resumeOf(ctx context.Context, size int64) (out []Check, refuse
 	return out, false
 }
 
-// offset waits until the offset of an upload stands, or nearly all is there.
-func (p *patient) offset(ctx context.Context, path string, most int64) (at int64, err error) {
+// settledOffset waits until the offset of an upload stands, or nearly all is there.
+func (p *patient) settledOffset(ctx context.Context, path string, most int64) (at int64, err error) {
 	for begin := time.Now(); time.Since(begin) < settle; {
-		a, err := p.tus(ctx, "HEAD", path, nil, 0)
+		a, err := p.sendTus(ctx, "HEAD", path, nil, 0)
 		if err != nil {
 			return 0, err
 		}
@@ -223,33 +223,33 @@ func (p *patient) offset(ctx context.Context, path string, most int64) (at int64
 	return at, nil
 }
 
-// bodyLimit announces a huge body and sends none of it.
-func (p *patient) bodyLimit(ctx context.Context) []Check {
-	path, _, err := p.begin(ctx, -1)
+// checkBodyLimit announces a huge body and sends none of it.
+func (p *patient) checkBodyLimit(ctx context.Context) []Check {
+	path, _, err := p.beginUpload(ctx, -1)
 	if err != nil {
 		return note("body-limit", "not tried: %v", err)
 	}
-	defer p.end(ctx, path)
+	defer p.endUpload(ctx, path)
 	cctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	body := &dribble{r: bytes.NewReader(random(1)), empty: make(chan struct{}), quit: cctx.Done()}
+	body := &dribble{r: bytes.NewReader(randomBytes(1)), empty: make(chan struct{}), quit: cctx.Done()}
 	watch := time.AfterFunc(time.Second, cancel) // a refusal comes sooner
 	defer watch.Stop()
-	a, err := p.patch(cctx, path, 0, body, hugeUpload)
-	if err == nil && a.status == http.StatusRequestEntityTooLarge && !a.own() {
+	a, err := p.sendPatch(cctx, path, 0, body, hugeUpload)
+	if err == nil && a.status == http.StatusRequestEntityTooLarge && !a.isFromServer() {
 		return note("body-limit", "a body of 5 GiB would be refused: %s; chunked uploads and cairn put get along", a)
 	}
 	return good("body-limit", "a body of 5 GiB would be taken")
 }
 
-// chunkedBody sends a body whose length is not told.
-func (p *patient) chunkedBody(ctx context.Context) []Check {
-	path, _, err := p.begin(ctx, smallUpload)
+// checkChunkedBody sends a body whose length is not told.
+func (p *patient) checkChunkedBody(ctx context.Context) []Check {
+	path, _, err := p.beginUpload(ctx, smallUpload)
 	if err != nil {
 		return note("chunked-body", "not tried: %v", err)
 	}
-	defer p.end(ctx, path)
-	a, err := p.patch(ctx, path, 0, io.MultiReader(bytes.NewReader(random(64<<10))), -1)
+	defer p.endUpload(ctx, path)
+	a, err := p.sendPatch(ctx, path, 0, io.MultiReader(bytes.NewReader(randomBytes(64<<10))), -1)
 	if err != nil || a.status != http.StatusNoContent {
 		return fault("chunked-body", "a body of untold length was refused: %v", errors.Join(err, fmt.Errorf("%v", a)))
 	}
@@ -277,25 +277,25 @@ func (t *trickle) Read(b []byte) (int, error) {
 	return 1, nil
 }
 
-// slowBody sends a body slowly.
-func (p *patient) slowBody(ctx context.Context) []Check {
+// checkSlowBody sends a body slowly.
+func (p *patient) checkSlowBody(ctx context.Context) []Check {
 	const pieces = 16
-	path, _, err := p.begin(ctx, smallUpload)
+	path, _, err := p.beginUpload(ctx, smallUpload)
 	if err != nil {
 		return note("slow-body", "not tried: %v", err)
 	}
-	defer p.end(ctx, path)
+	defer p.endUpload(ctx, path)
 	begun := time.Now()
-	a, err := p.patch(ctx, path, 0, &trickle{ctx, p.opts.Slow / pieces, pieces}, pieces)
+	a, err := p.sendPatch(ctx, path, 0, &trickle{ctx, p.opts.Slow / pieces, pieces}, pieces)
 	if err != nil || a.status != http.StatusNoContent {
 		return fault("slow-body", "a body that was sent slowly was cut off after %s: %v", time.Since(begun).Round(time.Second), errors.Join(err, fmt.Errorf("%v", a)))
 	}
 	return good("slow-body", "a body may take %s", p.opts.Slow)
 }
 
-// interim looks for the answers before the answer that the IETF's resumable
+// checkInterim looks for the answers before the answer that the IETF's resumable
 // uploads use.
-func (p *patient) interim(ctx context.Context) []Check {
+func (p *patient) checkInterim(ctx context.Context) []Check {
 	if !slices.Contains(p.caps.Protocols, "rufh") {
 		return nil
 	}
@@ -306,7 +306,7 @@ func (p *patient) interim(ctx context.Context) []Check {
 		}
 		return nil
 	}})
-	a, err := p.do(tctx, "POST", "/api/files/"+url.PathEscape(p.opts.Bucket)+"?name=cairn-doctor.bin", nil, 0,
+	a, err := p.sendRequest(tctx, "POST", "/api/files/"+url.PathEscape(p.opts.Bucket)+"?name=cairn-doctor.bin", nil, 0,
 		"Upload-Complete", "?0", "Upload-Draft-Interop-Version", "8", "Content-Type", "application/octet-stream")
 	if err != nil {
 		return fault("interim", "%v", err)
@@ -321,7 +321,7 @@ func (p *patient) interim(ctx context.Context) []Check {
 	// The connection should be of use to the next request.
 	cctx, cancel := context.WithTimeout(ctx, settle)
 	defer cancel()
-	_, err = p.do(cctx, "DELETE", u.Path, nil, 0, "Upload-Draft-Interop-Version", "8") // what stays expires
+	_, err = p.sendRequest(cctx, "DELETE", u.Path, nil, 0, "Upload-Draft-Interop-Version", "8") // what stays expires
 	switch {
 	case err != nil && ctx.Err() == nil:
 		return fault("interim", "answers 104 are taken for the last ones, and connections hang after them: %v", err)

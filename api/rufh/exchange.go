@@ -29,24 +29,24 @@ type exchange struct {
 	progress       time.Time
 }
 
-// begin reads a request and sets what its answers have.
-func (t *Handler) begin(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) (*exchange, error) {
-	x := &exchange{Handler: t, w: w, r: r, b: b, version: number(r.Header, "Upload-Draft-Interop-Version"),
-		offset: number(r.Header, "Upload-Offset"), length: number(r.Header, "Upload-Length")}
-	x.complete, x.told = boolean(r.Header, "Upload-Complete")
+// beginExchange reads a request and sets what its answers have.
+func (t *Handler) beginExchange(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) (*exchange, error) {
+	x := &exchange{Handler: t, w: w, r: r, b: b, version: parseNumber(r.Header, "Upload-Draft-Interop-Version"),
+		offset: parseNumber(r.Header, "Upload-Offset"), length: parseNumber(r.Header, "Upload-Length")}
+	x.complete, x.told = parseBoolean(r.Header, "Upload-Complete")
 	if x.version == 5 || x.version == 6 {
-		x.understand()
+		x.adaptToOldDrafts()
 	}
 	w.Header().Set("Cache-Control", "no-store")
 	w.Header().Set("Upload-Complete", "?0")
-	x.limits(nil)
-	return x, x.fits()
+	x.setLimits(nil)
+	return x, x.checkLimits()
 }
 
-// understand reads requests as tus-js-client means them, which speaks the
+// adaptToOldDrafts reads requests as tus-js-client means them, which speaks the
 // versions 5 and 6: of an empty file it says nothing more than its length, and
 // where a stream ends just where the last request did, no more than that.
-func (x *exchange) understand() {
+func (x *exchange) adaptToOldDrafts() {
 	empty := x.offset < 0 && x.length == 0 && x.told
 	ended := x.offset >= 0 && x.offset == x.length && !x.told
 	if x.r.ContentLength == 0 && (empty || ended) {
@@ -54,8 +54,8 @@ func (x *exchange) understand() {
 	}
 }
 
-// find finds the upload that the request is about.
-func (x *exchange) find(id string) error {
+// findUpload finds the upload that the request is about.
+func (x *exchange) findUpload(id string) error {
 	up, err := x.b.Upload(x.r.Context(), id)
 	if err != nil {
 		return err
@@ -64,12 +64,12 @@ func (x *exchange) find(id string) error {
 		return buckets.ErrNoUpload // another protocol's
 	}
 	x.up = up
-	x.limits(up)
+	x.setLimits(up)
 	return nil
 }
 
-// total is the length of the whole, if the request tells it.
-func (x *exchange) total() (n int64, known bool, err error) {
+// totalLength is the length of the whole, if the request tells it.
+func (x *exchange) totalLength() (n int64, known bool, err error) {
 	n = x.length
 	if last := x.r.ContentLength; x.complete && last >= 0 && x.offset >= 0 {
 		if n >= 0 && n != x.offset+last {
@@ -80,8 +80,8 @@ func (x *exchange) total() (n int64, known bool, err error) {
 	return max(n, 0), n >= 0, nil
 }
 
-// fits checks the content against what one request may bring.
-func (x *exchange) fits() error {
+// checkLimits checks the content against what one request may bring.
+func (x *exchange) checkLimits() error {
 	p, n := x.b.Policy().Pieces, x.r.ContentLength
 	switch {
 	case p.MaxAppend > 0 && n > p.MaxAppend:
@@ -97,35 +97,35 @@ func (x *exchange) fits() error {
 	return nil
 }
 
-// describe sets the headers that tell how the upload stands.
-func (x *exchange) describe() {
+// setUploadHeaders sets the headers that tell how the upload stands.
+func (x *exchange) setUploadHeaders() {
 	h := x.w.Header()
 	h.Set("Upload-Offset", strconv.FormatInt(x.up.Offset, 10))
-	h.Set("Upload-Complete", flag(x.up.File != nil))
-	x.limits(x.up)
+	h.Set("Upload-Complete", formatBoolean(x.up.File != nil))
+	x.setLimits(x.up)
 	if f := x.up.File; f != nil {
 		h.Set("X-File-Id", f.ID)
 		h.Set("Content-Location", "/api/files/"+f.Bucket+"/"+f.ID)
 	}
 }
 
-// append adds the content of the request to the upload.
-func (x *exchange) append() error {
-	total, known, err := x.total()
+// appendBody adds the content of the request to the upload.
+func (x *exchange) appendBody() error {
+	total, known, err := x.totalLength()
 	if err != nil {
 		return err
 	}
 	body := &content{r: x.r.Body, left: x.b.Policy().Pieces.MaxAppend}
-	opts := &buckets.AppendOptions{Size: max(x.r.ContentLength, 0), Progress: x.report, Interrupt: func() {
+	opts := &buckets.AppendOptions{Size: max(x.r.ContentLength, 0), Progress: x.reportProgress, Interrupt: func() {
 		body.stopped.Store(true)
 		http.NewResponseController(x.w).SetReadDeadline(time.Now()) // where that cannot be set, the body ends when the client sends or goes
 	}}
 	if known {
 		opts.Length = total
 	}
-	if sums := stated(x.r.Header, "Content-Digest"); sums != nil {
-		body.sum(sums)
-		opts.Verify = body.verify
+	if sums := statedDigests(x.r.Header, "Content-Digest"); sums != nil {
+		body.expectDigests(sums)
+		opts.Verify = body.verifyDigests
 	}
 	now, err := x.b.Append(x.r.Context(), x.up.ID, x.offset, body, opts)
 	if body.stopped.Load() { // its connection may take the deadline for its own end, and ends all requests with it
@@ -133,7 +133,7 @@ func (x *exchange) append() error {
 	}
 	if now != nil {
 		x.up = now
-		x.describe()
+		x.setUploadHeaders()
 	}
 	if errors.Is(err, buckets.ErrOverrun) {
 		return errors.Join(err, x.b.Cancel(context.WithoutCancel(x.r.Context()), x.up.ID)) // nobody knows any more what the file was to be
@@ -144,19 +144,19 @@ func (x *exchange) append() error {
 	return err
 }
 
-// end makes a file of the upload and answers for it.
-func (x *exchange) end() error {
+// commitUpload makes a file of the upload and answers for it.
+func (x *exchange) commitUpload() error {
 	f, err := x.b.Commit(x.r.Context(), x.up.ID)
 	if err != nil {
-		x.w.Header().Set("Upload-Complete", flag(x.Final(err)))
+		x.w.Header().Set("Upload-Complete", formatBoolean(x.Final(err)))
 		return err
 	}
 	x.up.File = f
-	x.describe()
-	return x.answer(f)
+	x.setUploadHeaders()
+	return x.answerFile(f)
 }
 
-func (x *exchange) answer(f *buckets.File) error {
+func (x *exchange) answerFile(f *buckets.File) error {
 	if text := reprDigest(f); text != "" {
 		x.w.Header().Set("Repr-Digest", text)
 	}
@@ -169,8 +169,8 @@ func (x *exchange) answer(f *buckets.File) error {
 
 const progressTime = time.Second // between two interim answers
 
-// report tells a client of this draft how much of its content is durable.
-func (x *exchange) report(offset int64) {
+// reportProgress tells a client of this draft how much of its content is durable.
+func (x *exchange) reportProgress(offset int64) {
 	if x.version != interop || time.Since(x.progress) < progressTime {
 		return
 	}
@@ -180,7 +180,7 @@ func (x *exchange) report(offset int64) {
 	h.Del("Location")
 	h.Del("Upload-Limit")
 	h.Set("Upload-Offset", strconv.FormatInt(offset, 10))
-	x.interim()
+	x.sendInterim()
 	h.Del("Upload-Offset")
 	if location != nil {
 		h["Location"] = location
@@ -188,8 +188,8 @@ func (x *exchange) report(offset int64) {
 	h["Upload-Limit"] = limit
 }
 
-// interim sends the headers that are set as an interim answer.
-func (x *exchange) interim() {
+// sendInterim sends the headers that are set as an interim answer.
+func (x *exchange) sendInterim() {
 	if !x.r.ProtoAtLeast(1, 1) {
 		return
 	}
@@ -231,16 +231,16 @@ func (c *content) Read(p []byte) (int, error) {
 	return n, err
 }
 
-func (c *content) sum(want map[string][]byte) {
+func (c *content) expectDigests(want map[string][]byte) {
 	c.sums, c.hashes = want, make(map[string]hash.Hash)
-	for _, d := range digests() {
+	for _, d := range digestAlgorithms() {
 		if want[d.name] != nil {
 			c.hashes[d.name] = d.new()
 		}
 	}
 }
 
-func (c *content) verify() error {
+func (c *content) verifyDigests() error {
 	for name, h := range c.hashes {
 		if !slices.Equal(h.Sum(nil), c.sums[name]) {
 			return fmt.Errorf("%s: %w", name, ErrContentDigest)

@@ -17,7 +17,7 @@ import (
 
 // Fields that are not what they should be count as not there.
 
-func item(h http.Header, name string) any {
+func parseItem(h http.Header, name string) any {
 	if len(h.Values(name)) == 0 {
 		return nil
 	}
@@ -28,14 +28,14 @@ func item(h http.Header, name string) any {
 	return it.Value
 }
 
-func boolean(h http.Header, name string) (value, ok bool) {
-	value, ok = item(h, name).(bool)
+func parseBoolean(h http.Header, name string) (value, ok bool) {
+	value, ok = parseItem(h, name).(bool)
 	return value, ok
 }
 
-// number is that of a field, -1 if there is none.
-func number(h http.Header, name string) int64 {
-	if n, ok := item(h, name).(int64); ok && n >= 0 {
+// parseNumber is that of a field, -1 if there is none.
+func parseNumber(h http.Header, name string) int64 {
+	if n, ok := parseItem(h, name).(int64); ok && n >= 0 {
 		return n
 	}
 	return -1
@@ -47,19 +47,19 @@ type digest struct {
 	new         func() hash.Hash
 }
 
-func digests() []digest {
+func digestAlgorithms() []digest {
 	return []digest{{"sha-512", "sha512", sha512.New}, {"sha-256", "sha256", sha256.New}}
 }
 
-// stated are the digests that a field states, by our names. Algorithms that
+// statedDigests are the digests that a field states, by our names. Algorithms that
 // are not known are passed over.
-func stated(h http.Header, field string) map[string][]byte {
+func statedDigests(h http.Header, field string) map[string][]byte {
 	dict, err := httpsfv.UnmarshalDictionary(h.Values(field))
 	if err != nil {
 		return nil
 	}
 	var out map[string][]byte
-	for _, d := range digests() {
+	for _, d := range digestAlgorithms() {
 		m, _ := dict.Get(d.field)
 		it, _ := m.(httpsfv.Item)
 		if sum, ok := it.Value.([]byte); ok {
@@ -72,8 +72,8 @@ func stated(h http.Header, field string) map[string][]byte {
 	return out
 }
 
-// wants reports whether Want-Repr-Digest asks for an algorithm.
-func wants(h http.Header, field string) bool {
+// wantsDigest reports whether Want-Repr-Digest asks for an algorithm.
+func wantsDigest(h http.Header, field string) bool {
 	dict, err := httpsfv.UnmarshalDictionary(h.Values("Want-Repr-Digest"))
 	if err != nil {
 		return false
@@ -87,7 +87,7 @@ func wants(h http.Header, field string) bool {
 // reprDigest is the field that states the digests of a file.
 func reprDigest(f *buckets.File) string {
 	dict := httpsfv.NewDictionary()
-	for _, d := range digests() {
+	for _, d := range digestAlgorithms() {
 		if sum, err := hex.DecodeString(f.Checksums[d.name]); err == nil && len(sum) > 0 {
 			dict.Add(d.field, httpsfv.NewItem(sum))
 		}
@@ -95,18 +95,18 @@ func reprDigest(f *buckets.File) string {
 	if len(dict.Names()) == 0 {
 		return ""
 	}
-	return marshal(dict)
+	return marshalField(dict)
 }
 
-func flag(v bool) string {
+func formatBoolean(v bool) string {
 	if v {
 		return "?1"
 	}
 	return "?0"
 }
 
-// limits is Upload-Limit of a policy whose uploads live so long.
-func limits(p *buckets.Policy, age time.Duration) string {
+// formatLimits is Upload-Limit of a policy whose uploads live so long.
+func formatLimits(p *buckets.Policy, age time.Duration) string {
 	dict := httpsfv.NewDictionary()
 	if n := p.Limits.MaxFileSize; n > 0 {
 		dict.Add("max-size", httpsfv.NewItem(n))
@@ -121,10 +121,10 @@ func limits(p *buckets.Policy, age time.Duration) string {
 		dict.Add("min-append-size", httpsfv.NewItem(n))
 	}
 	dict.Add("max-age", httpsfv.NewItem(int64(max(age.Seconds(), 0))))
-	return marshal(dict)
+	return marshalField(dict)
 }
 
-func marshal(v httpsfv.StructuredFieldValue) string {
+func marshalField(v httpsfv.StructuredFieldValue) string {
 	text, err := httpsfv.Marshal(v)
 	if err != nil {
 		panic(err) // of whole numbers and bytes
@@ -137,10 +137,10 @@ func isPartial(r *http.Request) bool {
 	return err == nil && t == contentType
 }
 
-// expect takes what a creation says of the digests of the whole.
-func (x *exchange) expect(opts *buckets.UploadOptions) error {
-	opts.Expect = stated(x.r.Header, "Repr-Digest")
-	if opts.Expect["sha256"] == nil && !wants(x.r.Header, "sha-256") {
+// expectWhole takes what a creation says of the digests of the whole.
+func (x *exchange) expectWhole(opts *buckets.UploadOptions) error {
+	opts.Expect = statedDigests(x.r.Header, "Repr-Digest")
+	if opts.Expect["sha256"] == nil && !wantsDigest(x.r.Header, "sha-256") {
 		return nil
 	}
 	if opts.Digests == nil {

@@ -44,7 +44,7 @@ type Handler struct {
 
 // Wanted reports whether a request asks for a resumable upload.
 func Wanted(r *http.Request) bool {
-	_, ok := boolean(r.Header, "Upload-Complete")
+	_, ok := parseBoolean(r.Header, "Upload-Complete")
 	return ok
 }
 
@@ -62,72 +62,72 @@ const (
 
 // Create begins an upload, perhaps with its first bytes or all of them.
 func (t *Handler) Create(w http.ResponseWriter, r *http.Request, b *buckets.Bucket, c *Creation) error {
-	x, err := t.begin(w, r, b)
+	x, err := t.beginExchange(w, r, b)
 	if err != nil {
 		return err
 	}
 	x.offset = 0
-	if c.Size, c.SizeKnown, err = x.total(); err != nil {
+	if c.Size, c.SizeKnown, err = x.totalLength(); err != nil {
 		return err
 	}
 	c.Header = ofFile
 	if c.Replace != "" {
 		c.Header = ofVersion
 	}
-	if err := x.expect(&c.UploadOptions); err != nil {
+	if err := x.expectWhole(&c.UploadOptions); err != nil {
 		return err
 	}
 	if x.up, err = b.NewUpload(r.Context(), c.Name, &c.UploadOptions); err != nil {
 		return err
 	}
-	x.limits(x.up)
+	x.setLimits(x.up)
 	h := w.Header()
 	h.Set("Location", t.Base(r)+"/api/uploads/"+x.up.Bucket+"/"+x.up.ID)
 	if x.version == interop {
-		x.interim()
+		x.sendInterim()
 	}
 	if r.ContentLength != 0 {
-		if err := x.append(); err != nil {
+		if err := x.appendBody(); err != nil {
 			return err
 		}
 	}
 	if x.complete {
-		return x.end()
+		return x.commitUpload()
 	}
-	x.describe()
+	x.setUploadHeaders()
 	w.WriteHeader(http.StatusCreated)
 	return nil
 }
 
 // Patch adds bytes to an upload. The last ones make it a file.
 func (t *Handler) Patch(w http.ResponseWriter, r *http.Request, b *buckets.Bucket, id string) error {
-	x, err := t.begin(w, r, b)
+	x, err := t.beginExchange(w, r, b)
 	if err != nil {
 		return err
 	}
 	if x.version != 5 && !isPartial(r) {
 		return ErrContentType
 	}
-	if err := x.find(id); err != nil {
+	if err := x.findUpload(id); err != nil {
 		return err
 	}
 	if x.offset < 0 || !x.told {
 		return fmt.Errorf("%w: an append needs Upload-Offset and Upload-Complete", ErrHeader)
 	}
 	if x.up.File != nil {
-		x.describe()
+		x.setUploadHeaders()
 		if x.complete && x.offset == x.up.Offset && r.ContentLength == 0 {
-			return x.answer(x.up.File) // the answer to the last bytes was lost
+			return x.answerFile(x.up.File) // the answer to the last bytes was lost
 		}
 		return ErrComplete
 	}
-	if err := x.append(); err != nil {
+	if err := x.appendBody(); err != nil {
 		return err
 	}
 	if x.complete {
-		return x.end()
+		return x.commitUpload()
 	}
-	x.describe()
+	x.setUploadHeaders()
 	w.WriteHeader(http.StatusNoContent)
 	return nil
 }
@@ -135,17 +135,17 @@ func (t *Handler) Patch(w http.ResponseWriter, r *http.Request, b *buckets.Bucke
 // Head tells how an upload stands. Who is sending to it has been given up by
 // the client, and is stopped.
 func (t *Handler) Head(w http.ResponseWriter, r *http.Request, b *buckets.Bucket, id string) error {
-	x, err := t.begin(w, r, b)
+	x, err := t.beginExchange(w, r, b)
 	if err != nil {
 		return err
 	}
-	if err := x.find(id); err != nil {
+	if err := x.findUpload(id); err != nil {
 		return err
 	}
 	if x.up, err = b.Settle(r.Context(), id); err != nil {
 		return err
 	}
-	x.describe()
+	x.setUploadHeaders()
 	if h := w.Header(); x.up.Length >= 0 {
 		h.Set("Upload-Length", strconv.FormatInt(x.up.Length, 10))
 	} else if x.version != 0 && x.version < interop {
@@ -158,7 +158,7 @@ func (t *Handler) Head(w http.ResponseWriter, r *http.Request, b *buckets.Bucket
 // Delete gives an upload up. The file that it may have become stays.
 func (t *Handler) Delete(w http.ResponseWriter, r *http.Request, b *buckets.Bucket, id string) error {
 	x := &exchange{Handler: t, w: w, r: r, b: b}
-	if err := x.find(id); err != nil {
+	if err := x.findUpload(id); err != nil {
 		return err
 	}
 	if err := b.Cancel(r.Context(), id); err != nil {
@@ -182,18 +182,18 @@ func (t *Handler) Post(w http.ResponseWriter, r *http.Request, b *buckets.Bucket
 // Options tells the limits of uploads.
 func (t *Handler) Options(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
 	x := &exchange{Handler: t, w: w, r: r, b: b}
-	x.limits(nil)
+	x.setLimits(nil)
 	w.Header().Set("Accept-Patch", contentType)
 	w.WriteHeader(http.StatusNoContent)
 	return nil
 }
 
-// limits sets Upload-Limit: those of the bucket, or of an upload in it.
-func (x *exchange) limits(up *buckets.Upload) {
+// setLimits sets Upload-Limit: those of the bucket, or of an upload in it.
+func (x *exchange) setLimits(up *buckets.Upload) {
 	p := x.b.Policy()
 	age := p.UploadExpiry
 	if up != nil {
 		age = time.Until(up.ExpiresAt)
 	}
-	x.w.Header().Set("Upload-Limit", limits(&p, age))
+	x.w.Header().Set("Upload-Limit", formatLimits(&p, age))
 }

@@ -47,8 +47,8 @@ type sum struct {
 	trailer http.Header // has it, if want does not
 }
 
-// checksum reads Upload-Checksum, nil if there is none and none will come.
-func checksum(r *http.Request) (*sum, error) {
+// readChecksum reads Upload-Checksum, nil if there is none and none will come.
+func readChecksum(r *http.Request) (*sum, error) {
 	text := r.Header.Get("Upload-Checksum")
 	_, late := r.Trailer["Upload-Checksum"]
 	if text == "" && !late {
@@ -66,12 +66,12 @@ func checksum(r *http.Request) (*sum, error) {
 	if text == "" {
 		return s, nil
 	}
-	_, _, err := s.parse(text)
+	_, _, err := s.parseChecksum(text)
 	return s, err
 }
 
-// parse finds the hash that a checksum is to be compared with.
-func (s *sum) parse(text string) (hash.Hash, []byte, error) {
+// parseChecksum finds the hash that a checksum is to be compared with.
+func (s *sum) parseChecksum(text string) (hash.Hash, []byte, error) {
 	name, coded, _ := strings.Cut(text, " ")
 	h := s.hashes[name]
 	if h == nil {
@@ -89,7 +89,7 @@ func (s *sum) verify() error {
 	if text == "" {
 		text = s.trailer.Get("Upload-Checksum")
 	}
-	h, want, err := s.parse(text)
+	h, want, err := s.parseChecksum(text)
 	if err == nil && !bytes.Equal(h.Sum(nil), want) {
 		err = ErrChecksum
 	}

@@ -31,7 +31,7 @@ func ParseMetadata(header string) (*buckets.UploadOptions, string, error) {
 		}
 		key, coded, _ := strings.Cut(pair, " ")
 		value, err := base64.StdEncoding.DecodeString(strings.TrimSpace(coded))
-		if err != nil || !utf8.Valid(value) || !printable(key) || seen[key] {
+		if err != nil || !utf8.Valid(value) || !isPrintable(key) || seen[key] {
 			return nil, "", fmt.Errorf("%w: Upload-Metadata: %.80q: want keys in ASCII, each once, with base64 values", ErrHeader, pair)
 		}
 		seen[key] = true
@@ -73,12 +73,12 @@ func (k kept) String() string {
 	return string(p)
 }
 
-func keptOf(text string) (k kept) {
+func parseKept(text string) (k kept) {
 	json.Unmarshal([]byte(text), &k) // String made it, or another protocol
 	return k
 }
 
-func printable(key string) bool {
+func isPrintable(key string) bool {
 	for _, c := range []byte(key) {
 		if c <= ' ' || c > '~' {
 			return false

@@ -42,8 +42,8 @@ type Handler struct {
 	Base func(r *http.Request) string
 }
 
-// begin sets what every answer has, and checks the protocol's version.
-func begin(w http.ResponseWriter, r *http.Request) error {
+// checkVersion sets what every answer has, and checks the protocol's version.
+func checkVersion(w http.ResponseWriter, r *http.Request) error {
 	h := w.Header()
 	h.Set("Tus-Resumable", Version)
 	h.Set("Cache-Control", "no-store")
@@ -70,15 +70,15 @@ func (t *Handler) Options(w http.ResponseWriter, r *http.Request, b *buckets.Buc
 
 // Create begins an upload, perhaps with its first bytes.
 func (t *Handler) Create(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
-	if err := begin(w, r); err != nil {
+	if err := checkVersion(w, r); err != nil {
 		return err
 	}
-	opts, name, err := creation(r)
+	opts, name, err := readCreation(r)
 	if err != nil {
 		return err
 	}
 	if urls, ok := strings.CutPrefix(r.Header.Get("Upload-Concat"), "final;"); ok {
-		return t.concat(w, r, b, name, opts, urls)
+		return t.concatParts(w, r, b, name, opts, urls)
 	}
 	hasBody := r.ContentLength != 0
 	if hasBody && !isOffsetStream(r) {
@@ -88,26 +88,26 @@ func (t *Handler) Create(w http.ResponseWriter, r *http.Request, b *buckets.Buck
 	if err != nil {
 		return err
 	}
-	t.locate(w, r, up)
+	t.setLocation(w, r, up)
 	if hasBody {
-		if up, err = t.append(w, r, b, up, 0, 0); err != nil {
+		if up, err = t.appendBody(w, r, b, up, 0, 0); err != nil {
 			return err
 		}
 	}
-	if err := t.end(w, r, b, up); err != nil {
+	if err := t.finishUpload(w, r, b, up); err != nil {
 		return err
 	}
 	w.WriteHeader(http.StatusCreated)
 	return nil
 }
 
-func (t *Handler) locate(w http.ResponseWriter, r *http.Request, up *buckets.Upload) {
+func (t *Handler) setLocation(w http.ResponseWriter, r *http.Request, up *buckets.Upload) {
 	w.Header().Set("Location", t.Base(r)+"/api/tus/"+up.Bucket+"/"+up.ID)
-	describe(w, up)
+	setUploadHeaders(w, up)
 }
 
-// concat joins partial uploads, given by their URLs, to a file.
-func (t *Handler) concat(w http.ResponseWriter, r *http.Request, b *buckets.Bucket, name string, opts *buckets.UploadOptions, urls string) error {
+// concatParts joins partial uploads, given by their URLs, to a file.
+func (t *Handler) concatParts(w http.ResponseWriter, r *http.Request, b *buckets.Bucket, name string, opts *buckets.UploadOptions, urls string) error {
 	var ids []string
 	for _, text := range strings.Fields(urls) {
 		u, err := url.Parse(text)
@@ -120,13 +120,13 @@ func (t *Handler) concat(w http.ResponseWriter, r *http.Request, b *buckets.Buck
 	if err != nil {
 		return err
 	}
-	t.locate(w, r, up)
+	t.setLocation(w, r, up)
 	w.WriteHeader(http.StatusCreated)
 	return nil
 }
 
-// creation reads what a request for an upload says.
-func creation(r *http.Request) (*buckets.UploadOptions, string, error) {
+// readCreation reads what a request for an upload says.
+func readCreation(r *http.Request) (*buckets.UploadOptions, string, error) {
 	meta := r.Header.Get("Upload-Metadata")
 	opts, name, err := ParseMetadata(meta)
 	if err != nil {
@@ -146,7 +146,7 @@ func creation(r *http.Request) (*buckets.UploadOptions, string, error) {
 	case deferred != "" && deferred != "1":
 		return nil, "", fmt.Errorf("%w: Upload-Defer-Length %.20q: want 1", ErrHeader, deferred)
 	case length != "":
-		if opts.Size, err = number("Upload-Length", length); err != nil {
+		if opts.Size, err = parseNumber("Upload-Length", length); err != nil {
 			return nil, "", err
 		}
 		opts.SizeKnown = true
@@ -154,7 +154,7 @@ func creation(r *http.Request) (*buckets.UploadOptions, string, error) {
 	return opts, name, nil
 }
 
-func number(header, text string) (int64, error) {
+func parseNumber(header, text string) (int64, error) {
 	n, err := strconv.ParseInt(text, 10, 64)
 	if err != nil || n < 0 || text[0] == '+' {
 		return 0, fmt.Errorf("%w: %s %.30q: want a number", ErrHeader, header, text)
@@ -167,8 +167,8 @@ func isOffsetStream(r *http.Request) bool {
 	return err == nil && t == contentType
 }
 
-// describe sets the headers that tell how an upload stands.
-func describe(w http.ResponseWriter, up *buckets.Upload) {
+// setUploadHeaders sets the headers that tell how an upload stands.
+func setUploadHeaders(w http.ResponseWriter, up *buckets.Upload) {
 	h := w.Header()
 	if !up.Waiting {
 		h.Set("Upload-Offset", strconv.FormatInt(up.Offset, 10))
@@ -184,7 +184,7 @@ func describe(w http.ResponseWriter, up *buckets.Upload) {
 
 // Head tells how an upload stands.
 func (t *Handler) Head(w http.ResponseWriter, r *http.Request, b *buckets.Bucket, id string) error {
-	if err := begin(w, r); err != nil {
+	if err := checkVersion(w, r); err != nil {
 		return err
 	}
 	up, err := b.Settle(r.Context(), id) // who still sends has been given up by the client
@@ -194,14 +194,14 @@ func (t *Handler) Head(w http.ResponseWriter, r *http.Request, b *buckets.Bucket
 	if err != nil {
 		return err
 	}
-	describe(w, up)
+	setUploadHeaders(w, up)
 	h := w.Header()
 	if up.Length >= 0 {
 		h.Set("Upload-Length", strconv.FormatInt(up.Length, 10))
 	} else if !up.Waiting {
 		h.Set("Upload-Defer-Length", "1")
 	}
-	k := keptOf(up.Header)
+	k := parseKept(up.Header)
 	if k.Metadata != "" {
 		h.Set("Upload-Metadata", k.Metadata)
 	}
@@ -214,19 +214,19 @@ func (t *Handler) Head(w http.ResponseWriter, r *http.Request, b *buckets.Bucket
 
 // Patch adds bytes to an upload. The last ones make it a file.
 func (t *Handler) Patch(w http.ResponseWriter, r *http.Request, b *buckets.Bucket, id string) error {
-	if err := begin(w, r); err != nil {
+	if err := checkVersion(w, r); err != nil {
 		return err
 	}
 	if !isOffsetStream(r) {
 		return ErrContentType
 	}
-	offset, err := number("Upload-Offset", r.Header.Get("Upload-Offset")+"")
+	offset, err := parseNumber("Upload-Offset", r.Header.Get("Upload-Offset")+"")
 	if r.Header.Get("Upload-Offset") == "" || err != nil {
 		return fmt.Errorf("%w: Upload-Offset is missing or no number", ErrHeader)
 	}
 	var length int64
 	if text := r.Header.Get("Upload-Length"); text != "" {
-		if length, err = number("Upload-Length", text); err != nil {
+		if length, err = parseNumber("Upload-Length", text); err != nil {
 			return err
 		}
 	}
@@ -235,35 +235,35 @@ func (t *Handler) Patch(w http.ResponseWriter, r *http.Request, b *buckets.Bucke
 		return err
 	}
 	if up.File != nil && offset == up.Offset && r.ContentLength == 0 {
-		describe(w, up)
+		setUploadHeaders(w, up)
 		w.WriteHeader(http.StatusNoContent)
 		return nil
 	}
-	if up.File != nil || strings.HasPrefix(keptOf(up.Header).Concat, "final;") {
+	if up.File != nil || strings.HasPrefix(parseKept(up.Header).Concat, "final;") {
 		return buckets.ErrComplete
 	}
 	if up.Length >= 0 && r.ContentLength > up.Length-offset {
 		return fmt.Errorf("%d bytes at %d of %d: %w", r.ContentLength, offset, up.Length, buckets.ErrTooLarge)
 	}
-	if up, err = t.append(w, r, b, up, offset, length); err != nil {
+	if up, err = t.appendBody(w, r, b, up, offset, length); err != nil {
 		return err
 	}
-	if err := t.end(w, r, b, up); err != nil {
+	if err := t.finishUpload(w, r, b, up); err != nil {
 		return err
 	}
 	w.WriteHeader(http.StatusNoContent)
 	return nil
 }
 
-// append adds the body of r, if it has the checksum that it says.
-func (t *Handler) append(w http.ResponseWriter, r *http.Request, b *buckets.Bucket, up *buckets.Upload, offset, length int64) (*buckets.Upload, error) {
+// appendBody adds the body of r, if it has the checksum that it says.
+func (t *Handler) appendBody(w http.ResponseWriter, r *http.Request, b *buckets.Bucket, up *buckets.Upload, offset, length int64) (*buckets.Upload, error) {
 	body := &stoppable{r: r.Body}
 	control := http.NewResponseController(w)
 	opts := &buckets.AppendOptions{Length: length, Interrupt: func() {
 		body.stopped.Store(true)
 		control.SetReadDeadline(time.Now()) // where that cannot be set, the body ends when the client sends or goes
 	}}
-	sum, err := checksum(r)
+	sum, err := readChecksum(r)
 	if err != nil {
 		return up, err
 	}
@@ -277,7 +277,7 @@ func (t *Handler) append(w http.ResponseWriter, r *http.Request, b *buckets.Buck
 		w.Header().Set("Connection", "close")
 	}
 	if now != nil {
-		describe(w, now)
+		setUploadHeaders(w, now)
 		up = now
 	}
 	return up, err
@@ -300,8 +300,8 @@ func (s *stoppable) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// end makes a file of an upload that has arrived whole.
-func (t *Handler) end(w http.ResponseWriter, r *http.Request, b *buckets.Bucket, up *buckets.Upload) error {
+// finishUpload makes a file of an upload that has arrived whole.
+func (t *Handler) finishUpload(w http.ResponseWriter, r *http.Request, b *buckets.Bucket, up *buckets.Upload) error {
 	if up.Length < 0 || up.Offset < up.Length {
 		return nil
 	}
@@ -313,7 +313,7 @@ func (t *Handler) end(w http.ResponseWriter, r *http.Request, b *buckets.Bucket,
 		return err
 	}
 	up.File = f
-	describe(w, up)
+	setUploadHeaders(w, up)
 	return nil
 }
 
@@ -332,7 +332,7 @@ func (t *Handler) Post(w http.ResponseWriter, r *http.Request, b *buckets.Bucket
 
 // Delete gives an upload up. The file that it may have become stays.
 func (t *Handler) Delete(w http.ResponseWriter, r *http.Request, b *buckets.Bucket, id string) error {
-	if err := begin(w, r); err != nil {
+	if err := checkVersion(w, r); err != nil {
 		return err
 	}
 	if err := b.Cancel(r.Context(), id); err != nil {

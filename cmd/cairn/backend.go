@@ -12,18 +12,18 @@ import (
 )
 
 func newBackend(t *target) *cobra.Command {
-	cmd := &cobra.Command{Use: "backend", Short: "Look at the backends that --config names", Args: wants(cobra.NoArgs),
+	cmd := &cobra.Command{Use: "backend", Short: "Look at the backends that --config names", Args: wantArgs(cobra.NoArgs),
 		RunE: func(*cobra.Command, []string) error { return usageError{errors.New("backend: want probe NAME")} }}
 	cmd.AddCommand(&cobra.Command{
-		Use: "probe NAME --config alyx.yml", Short: "Try whether the service of an s3 backend keeps what Cairn relies on", Args: wants(cobra.ExactArgs(1)),
+		Use: "probe NAME --config alyx.yml", Short: "Try whether the service of an s3 backend keeps what Cairn relies on", Args: wantArgs(cobra.ExactArgs(1)),
 		Long: "Try, under a scratch prefix of the backend's own that is cleaned up, whether its service keeps what Cairn relies on.",
-		RunE: func(cmd *cobra.Command, args []string) error { return t.probe(cmd, args[0]) },
+		RunE: func(cmd *cobra.Command, args []string) error { return t.probeBackend(cmd, args[0]) },
 	})
 	return cmd
 }
 
-func (t *target) probe(cmd *cobra.Command, name string) error {
-	s, err := t.settings()
+func (t *target) probeBackend(cmd *cobra.Command, name string) error {
+	s, err := t.readSettings()
 	if err != nil {
 		return err
 	}

@@ -12,10 +12,10 @@ import (
 func newCp(t *target) *cobra.Command {
 	var version uint64
 	cmd := &cobra.Command{
-		Use: "cp [flags] BUCKET/ID BUCKET[/PATH]", Short: "Copy a file, moving no data", Args: wants(cobra.ExactArgs(2)),
+		Use: "cp [flags] BUCKET/ID BUCKET[/PATH]", Short: "Copy a file, moving no data", Args: wantArgs(cobra.ExactArgs(2)),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return t.with(cmd, func(ctx context.Context, fl files) error {
-				bucket, id, err := resolve(ctx, fl, args[0])
+			return t.withFiles(cmd, func(ctx context.Context, fl files) error {
+				bucket, id, err := resolveRef(ctx, fl, args[0])
 				if err != nil {
 					return err
 				}
@@ -23,7 +23,7 @@ func newCp(t *target) *cobra.Command {
 				if err != nil {
 					return err
 				}
-				return t.show(cmd.OutOrStdout(), f)
+				return t.showJSON(cmd.OutOrStdout(), f)
 			})
 		},
 	}
@@ -48,11 +48,11 @@ func copyTo(ref string, version uint64) *client.CopyOptions {
 func newRm(t *target) *cobra.Command {
 	var purge bool
 	cmd := &cobra.Command{
-		Use: "rm [flags] BUCKET/ID...", Short: "Move files to the trash, or remove a version (m_...)", Args: wants(cobra.MinimumNArgs(1)),
+		Use: "rm [flags] BUCKET/ID...", Short: "Move files to the trash, or remove a version (m_...)", Args: wantArgs(cobra.MinimumNArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return t.with(cmd, func(ctx context.Context, fl files) error {
+			return t.withFiles(cmd, func(ctx context.Context, fl files) error {
 				for _, ref := range args {
-					bucket, id, err := resolve(ctx, fl, ref)
+					bucket, id, err := resolveRef(ctx, fl, ref)
 					if err != nil {
 						return err
 					}
@@ -76,10 +76,10 @@ func newRm(t *target) *cobra.Command {
 func newRestore(t *target) *cobra.Command {
 	var version uint64
 	cmd := &cobra.Command{
-		Use: "restore [flags] BUCKET/ID", Short: "Take a file from the trash, or make an old version current", Args: wants(cobra.ExactArgs(1)),
+		Use: "restore [flags] BUCKET/ID", Short: "Take a file from the trash, or make an old version current", Args: wantArgs(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return t.with(cmd, func(ctx context.Context, fl files) error {
-				bucket, id, err := resolve(ctx, fl, args[0])
+			return t.withFiles(cmd, func(ctx context.Context, fl files) error {
+				bucket, id, err := resolveRef(ctx, fl, args[0])
 				if err != nil {
 					return err
 				}
@@ -92,7 +92,7 @@ func newRestore(t *target) *cobra.Command {
 				if err != nil {
 					return err
 				}
-				return t.show(cmd.OutOrStdout(), f)
+				return t.showJSON(cmd.OutOrStdout(), f)
 			})
 		},
 	}

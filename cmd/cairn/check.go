@@ -16,7 +16,7 @@ import (
 func newCheck(t *target) *cobra.Command {
 	opts := &local.CheckOptions{}
 	cmd := &cobra.Command{
-		Use: "check [flags]", Short: "Verify every byte of a store, and mend it with --repair", Args: wants(cobra.NoArgs),
+		Use: "check [flags]", Short: "Verify every byte of a store, and mend it with --repair", Args: wantArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if t.server != "" {
 				return usageError{errors.New("check works on --data, not on --server")}
@@ -49,14 +49,14 @@ func newCheck(t *target) *cobra.Command {
 
 // checkOptions are options, but Check needs no schema to tell where files lie.
 func (t *target) checkOptions() (*local.Options, error) {
-	s, err := t.settings()
+	s, err := t.readSettings()
 	if err != nil {
 		return nil, err
 	}
 	if s.schema == nil {
 		s.schema = &schema.Schema{}
 	}
-	o, err := t.configure(s)
+	o, err := t.configureStore(s)
 	if err == nil && len(o.Buckets) == 0 {
 		o.Buckets = nil
 	}
@@ -105,14 +105,14 @@ type dedupReport struct {
 }
 
 func newReport(t *target) *cobra.Command {
-	cmd := &cobra.Command{Use: "report", Short: "Report what is stored and what it takes", Args: wants(cobra.NoArgs),
+	cmd := &cobra.Command{Use: "report", Short: "Report what is stored and what it takes", Args: wantArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return usageError{errors.New("report: want usage or dedup")}
 		}}
 	cmd.AddCommand(&cobra.Command{
-		Use: "dedup", Short: "Compare what was stored with what it takes", Args: wants(cobra.NoArgs),
+		Use: "dedup", Short: "Compare what was stored with what it takes", Args: wantArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			s, err := t.store(cmd.Context())
+			s, err := t.openStore(cmd.Context())
 			if err != nil {
 				return err
 			}
@@ -138,13 +138,13 @@ func (t *target) showDedup(w io.Writer, r dedupReport) error {
 
 func newUsage(t *target) *cobra.Command {
 	return &cobra.Command{
-		Use: "usage [BUCKET]", Short: "Sum a bucket up as its users see it", Args: wants(cobra.MaximumNArgs(1)),
+		Use: "usage [BUCKET]", Short: "Sum a bucket up as its users see it", Args: wantArgs(cobra.MaximumNArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			bucket := "demo"
 			if len(args) > 0 {
 				bucket = args[0]
 			}
-			fl, done, err := t.open(cmd.Context())
+			fl, done, err := t.openFiles(cmd.Context())
 			if err != nil {
 				return err
 			}
@@ -162,21 +162,21 @@ func newUsage(t *target) *cobra.Command {
 
 func newDump(t *target) *cobra.Command {
 	return &cobra.Command{
-		Use: "dump _alyx_files", Short: "Write every version of every file, a JSON object a line", Args: wants(cobra.ExactArgs(1)),
+		Use: "dump _alyx_files", Short: "Write every version of every file, a JSON object a line", Args: wantArgs(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if args[0] != "_alyx_files" {
 				return usageError{fmt.Errorf("there is no table %q: use _alyx_files", args[0])}
 			}
-			s, err := t.store(cmd.Context())
+			s, err := t.openStore(cmd.Context())
 			if err != nil {
 				return err
 			}
-			return errors.Join(dump(cmd, s), s.Close())
+			return errors.Join(dumpFiles(cmd, s), s.Close())
 		},
 	}
 }
 
-func dump(cmd *cobra.Command, s *buckets.Store) error {
+func dumpFiles(cmd *cobra.Command, s *buckets.Store) error {
 	enc := json.NewEncoder(cmd.OutOrStdout())
 	for r, err := range s.Dump(cmd.Context()) {
 		if err != nil {

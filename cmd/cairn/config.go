@@ -17,9 +17,9 @@ type settings struct {
 	schema *schema.Schema
 }
 
-// settings reads --config and --schema. What is wrong with them is
+// readSettings reads --config and --schema. What is wrong with them is
 // schema.Problems.
-func (t *target) settings() (settings, error) {
+func (t *target) readSettings() (settings, error) {
 	var s settings
 	if t.config != "" {
 		text, err := os.ReadFile(t.config)
@@ -42,16 +42,16 @@ func (t *target) settings() (settings, error) {
 	return s, nil
 }
 
-// options are those of a store as --config and --schema describe it.
-func (t *target) options() (*local.Options, error) {
-	s, err := t.settings()
+// storeOptions are those of a store as --config and --schema describe it.
+func (t *target) storeOptions() (*local.Options, error) {
+	s, err := t.readSettings()
 	if err != nil {
 		return nil, err
 	}
-	return t.configure(s)
+	return t.configureStore(s)
 }
 
-func (t *target) configure(s settings) (*local.Options, error) {
+func (t *target) configureStore(s settings) (*local.Options, error) {
 	o, err := local.Configure(s.config, s.schema)
 	if err == nil {
 		o.TakeOwnership = t.take
@@ -60,19 +60,19 @@ func (t *target) configure(s settings) (*local.Options, error) {
 }
 
 func newSchema(t *target) *cobra.Command {
-	cmd := &cobra.Command{Use: "schema", Short: "Check and describe schema.yaml and alyx.yml", Args: wants(cobra.NoArgs),
+	cmd := &cobra.Command{Use: "schema", Short: "Check and describe schema.yaml and alyx.yml", Args: wantArgs(cobra.NoArgs),
 		RunE: func(*cobra.Command, []string) error {
 			return usageError{errors.New("schema: want check, keys or json")}
 		}}
 	cmd.AddCommand(
-		&cobra.Command{Use: "check --config alyx.yml --schema schema.yaml", Short: "Tell what is wrong with them, and where", Args: wants(cobra.NoArgs),
+		&cobra.Command{Use: "check --config alyx.yml --schema schema.yaml", Short: "Tell what is wrong with them, and where", Args: wantArgs(cobra.NoArgs),
 			RunE: func(cmd *cobra.Command, _ []string) error { return t.checkSchema(cmd) }},
-		&cobra.Command{Use: "keys", Short: "List every key, its default and what it does", Args: wants(cobra.NoArgs),
+		&cobra.Command{Use: "keys", Short: "List every key, its default and what it does", Args: wantArgs(cobra.NoArgs),
 			RunE: func(cmd *cobra.Command, _ []string) error {
 				_, err := fmt.Fprint(cmd.OutOrStdout(), schema.Keys())
 				return err
 			}},
-		&cobra.Command{Use: "json", Short: "Write the JSON Schema of schema.yaml, for editors", Args: wants(cobra.NoArgs),
+		&cobra.Command{Use: "json", Short: "Write the JSON Schema of schema.yaml, for editors", Args: wantArgs(cobra.NoArgs),
 			RunE: func(cmd *cobra.Command, _ []string) error {
 				_, err := fmt.Fprintf(cmd.OutOrStdout(), "%s\n", schema.JSONSchema())
 				return err
@@ -86,7 +86,7 @@ func (t *target) checkSchema(cmd *cobra.Command) error {
 	if t.config == "" && t.schema == "" {
 		return usageError{errors.New("schema check: want --config, --schema or both")}
 	}
-	s, err := t.settings()
+	s, err := t.readSettings()
 	var wrong schema.Problems
 	if errors.As(err, &wrong) {
 		for _, p := range wrong {

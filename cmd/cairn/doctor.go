@@ -22,7 +22,7 @@ func newDoctor(t *target) *cobra.Command {
 conditions of downloads, and with --origin what a browser asks first. It says what is wrong and which settings of nginx and Caddy mend it.
 
 About 40 MiB are sent, and nothing is left behind. The exit status is 1 when there is a fault.`,
-		Args: wants(cobra.NoArgs),
+		Args: wantArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if url == "" {
 				url = t.server

@@ -40,8 +40,8 @@ type files interface {
 	Migrate(ctx context.Context, bucket, to string, progress func(*client.Migrated)) (*client.Migrated, error)
 }
 
-// open returns the target's files and what to call when done.
-func (t *target) open(ctx context.Context) (files, func() error, error) {
+// openFiles returns the target's files and what to call when done.
+func (t *target) openFiles(ctx context.Context) (files, func() error, error) {
 	if t.server != "" {
 		token := t.token
 		if token == "" {
@@ -50,28 +50,28 @@ func (t *target) open(ctx context.Context) (files, func() error, error) {
 		c, err := client.New(t.server, &client.Options{Token: token})
 		return c, func() error { return nil }, err
 	}
-	s, err := t.store(ctx)
+	s, err := t.openStore(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
-	return directory{s}, func() error { return t.leave(ctx, s) }, nil
+	return directory{s}, func() error { return t.closeStore(ctx, s) }, nil
 }
 
-// leave closes the store, once what is to be sent behind has been sent. If it
+// closeStore closes the store, once what is to be sent behind has been sent. If it
 // cannot be, it stays for the next command or server.
-func (t *target) leave(ctx context.Context, s *buckets.Store) error {
+func (t *target) closeStore(ctx context.Context, s *buckets.Store) error {
 	if err := s.Send(ctx); err != nil {
 		fmt.Fprintf(t.stderr, "cairn: what was stored is on this machine and will be sent later: %v\n", err)
 	}
 	return s.Close()
 }
 
-// store opens the target's directory, for what only works there.
-func (t *target) store(ctx context.Context) (*buckets.Store, error) {
+// openStore opens the target's directory, for what only works there.
+func (t *target) openStore(ctx context.Context) (*buckets.Store, error) {
 	if t.server != "" {
 		return nil, usageError{errors.New("this command works on --data, not on --server")}
 	}
-	opts, err := t.options()
+	opts, err := t.storeOptions()
 	if err != nil {
 		return nil, err
 	}
@@ -248,8 +248,8 @@ func (d directory) Usage(ctx context.Context, bucket string) (*client.Usage, err
 		TrashedFiles: u.TrashedFiles, TrashedBytes: u.TrashedBytes}, err
 }
 
-// resolve turns BUCKET/ID or BUCKET/PATH into a bucket and an ID.
-func resolve(ctx context.Context, fl files, ref string) (bucket, id string, err error) {
+// resolveRef turns BUCKET/ID or BUCKET/PATH into a bucket and an ID.
+func resolveRef(ctx context.Context, fl files, ref string) (bucket, id string, err error) {
 	bucket, rest, ok := strings.Cut(ref, "/")
 	if !ok || rest == "" {
 		return "", "", usageError{fmt.Errorf("%q: want BUCKET/ID or BUCKET/PATH", ref)}

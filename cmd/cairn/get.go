@@ -30,7 +30,7 @@ func newGet(t *target) *cobra.Command {
 A file appears under its name only when it is whole and verified. What a get that was interrupted has received lies beside it, in a file
 that begins with .cairn-, and the next one goes on from there. From a server only what is missing travels: chunks that FILE held before, or that a
 --seed holds, such as an older copy, are taken from there.`,
-		Args: wants(cobra.ExactArgs(1)),
+		Args: wantArgs(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			switch {
 			case recursive && out == "":
@@ -38,15 +38,15 @@ that begins with .cairn-, and the next one goes on from there. From a server onl
 			case len(seeds) > 0 && (recursive || out == "" || out == "-"):
 				return usageError{errors.New("--seed needs -o FILE, and goes with a single file")}
 			}
-			fl, done, err := t.open(cmd.Context())
+			fl, done, err := t.openFiles(cmd.Context())
 			if err != nil {
 				return err
 			}
 			g := &getter{t: t, files: fl, out: cmd.OutOrStdout(), bar: newBar(cmd.ErrOrStderr(), "read")}
 			if recursive {
-				err = g.tree(cmd.Context(), args[0], out)
-			} else if err = g.open(seeds); err == nil {
-				err = g.one(cmd.Context(), args[0], version, out)
+				err = g.getTree(cmd.Context(), args[0], out)
+			} else if err = g.openSeeds(seeds); err == nil {
+				err = g.getFile(cmd.Context(), args[0], version, out)
 			}
 			g.bar.stop()
 			return errors.Join(err, done())
@@ -68,8 +68,8 @@ type getter struct {
 	bar   *bar
 }
 
-// open opens the seeds, to the end of the process.
-func (g *getter) open(names []string) error {
+// openSeeds opens the seeds, to the end of the process.
+func (g *getter) openSeeds(names []string) error {
 	for _, name := range names {
 		f, err := os.Open(name)
 		if err != nil {
@@ -83,21 +83,21 @@ func (g *getter) open(names []string) error {
 	return nil
 }
 
-func (g *getter) one(ctx context.Context, ref string, version uint64, out string) error {
-	bucket, id, err := resolve(ctx, g.files, ref)
+func (g *getter) getFile(ctx context.Context, ref string, version uint64, out string) error {
+	bucket, id, err := resolveRef(ctx, g.files, ref)
 	if err != nil {
 		return err
 	}
 	opts := &client.GetOptions{Version: version}
 	if out == "" || out == "-" {
-		return g.copy(ctx, bucket, id, opts, g.out)
+		return g.copyContent(ctx, bucket, id, opts, g.out)
 	}
 	if info, err := os.Stat(out); err == nil && !info.Mode().IsRegular() {
 		f, err := os.OpenFile(out, os.O_WRONLY, 0)
 		if err != nil {
 			return err
 		}
-		return errors.Join(g.copy(ctx, bucket, id, opts, f), f.Close())
+		return errors.Join(g.copyContent(ctx, bucket, id, opts, f), f.Close())
 	}
 	f, err := g.files.Stat(ctx, bucket, id, opts)
 	if err != nil {
@@ -113,17 +113,17 @@ func (g *getter) one(ctx context.Context, ref string, version uint64, out string
 	if err != nil {
 		return err
 	}
-	got, err := g.write(ctx, f, f.ManifestID, part, left)
+	got, err := g.writeFile(ctx, f, f.ManifestID, part, left)
 	if err != nil {
 		return err
 	}
 	for _, name := range left {
 		dir.Remove(name) // what remains is of use to nobody, and harms nobody
 	}
-	return g.show(got, out)
+	return g.showFetched(got, out)
 }
 
-func (g *getter) show(got *client.Fetched, out string) error {
+func (g *getter) showFetched(got *client.Fetched, out string) error {
 	if g.t.json {
 		return json.NewEncoder(g.out).Encode(struct {
 			*client.Fetched
@@ -165,14 +165,14 @@ func (p *part) leftovers() ([]string, error) {
 	return left, err
 }
 
-// write makes a file that appears only when it is whole. What the file held
+// writeFile makes a file that appears only when it is whole. What the file held
 // before, and the files named seeds beside it, may hold parts of it.
-func (g *getter) write(ctx context.Context, f *client.File, id string, p *part, seeds []string) (*client.Fetched, error) {
+func (g *getter) writeFile(ctx context.Context, f *client.File, id string, p *part, seeds []string) (*client.Fetched, error) {
 	out, err := p.dir.OpenFile(p.temp, os.O_CREATE|os.O_RDWR, 0o666)
 	if err != nil {
 		return nil, err
 	}
-	got, err := g.fetch(ctx, f, id, p, out, append(seeds, p.name))
+	got, err := g.fetchContent(ctx, f, id, p, out, append(seeds, p.name))
 	err = errors.Join(err, out.Close())
 	if err == nil {
 		err = p.dir.Rename(p.temp, p.name)
@@ -183,15 +183,15 @@ func (g *getter) write(ctx context.Context, f *client.File, id string, p *part, 
 	return got, err
 }
 
-// fetch writes the content of f to out. A small file is not worth looking
+// fetchContent writes the content of f to out. A small file is not worth looking
 // for what is here already.
-func (g *getter) fetch(ctx context.Context, f *client.File, id string, p *part, out *os.File, seeds []string) (*client.Fetched, error) {
-	opts := &client.DownloadOptions{Progress: g.bar.follow()}
+func (g *getter) fetchContent(ctx context.Context, f *client.File, id string, p *part, out *os.File, seeds []string) (*client.Fetched, error) {
+	opts := &client.DownloadOptions{Progress: g.bar.followFile()}
 	if f.Size < large && len(g.seeds) == 0 {
 		if err := out.Truncate(0); err != nil {
 			return nil, err
 		}
-		err := g.copy(ctx, f.Bucket, id, nil, out)
+		err := g.copyContent(ctx, f.Bucket, id, nil, out)
 		return &client.Fetched{File: f, ReceivedBytes: f.Size}, err
 	}
 	opts.Seeds = append(opts.Seeds, g.seeds...)
@@ -208,13 +208,13 @@ func (g *getter) fetch(ctx context.Context, f *client.File, id string, p *part, 
 	return g.files.Download(ctx, f.Bucket, id, out, opts)
 }
 
-func (g *getter) copy(ctx context.Context, bucket, id string, opts *client.GetOptions, w io.Writer) error {
+func (g *getter) copyContent(ctx context.Context, bucket, id string, opts *client.GetOptions, w io.Writer) error {
 	r, size, err := g.files.Open(ctx, bucket, id, opts)
 	if err != nil {
 		return err
 	}
 	defer r.Close()
-	n, err := io.Copy(&toldWriter{w, new(client.Progress), g.bar.follow()}, r)
+	n, err := io.Copy(&toldWriter{w, new(client.Progress), g.bar.followFile()}, r)
 	if err == nil && n != size {
 		err = io.ErrUnexpectedEOF
 	}
@@ -224,8 +224,8 @@ func (g *getter) copy(ctx context.Context, bucket, id string, opts *client.GetOp
 	return nil
 }
 
-// tree reads all files of a bucket or folder into dir.
-func (g *getter) tree(ctx context.Context, ref, dir string) error {
+// getTree reads all files of a bucket or folder into dir.
+func (g *getter) getTree(ctx context.Context, ref, dir string) error {
 	bucket, folder, _ := strings.Cut(ref, "/")
 	prefix := strings.Trim(folder, "/")
 	if prefix != "" {
@@ -251,7 +251,7 @@ func (g *getter) tree(ctx context.Context, ref, dir string) error {
 			if err := root.MkdirAll(path.Dir(name), 0o777); err != nil {
 				return err
 			}
-			_, err := g.write(ctx, f, f.ID, newPart(root, name, f), nil)
+			_, err := g.writeFile(ctx, f, f.ID, newPart(root, name, f), nil)
 			return err
 		})
 	}

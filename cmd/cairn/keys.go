@@ -17,7 +17,7 @@ import (
 )
 
 func newKeys(t *target) *cobra.Command {
-	cmd := &cobra.Command{Use: "keys", Short: "Make, list and end API keys; rotate the keys of signed URLs", Args: wants(cobra.NoArgs),
+	cmd := &cobra.Command{Use: "keys", Short: "Make, list and end API keys; rotate the keys of signed URLs", Args: wantArgs(cobra.NoArgs),
 		RunE: func(*cobra.Command, []string) error {
 			return usageError{errors.New("keys: want create, ls, rm or rotate-signing")}
 		}}
@@ -29,12 +29,12 @@ func newKeysCreate(t *target) *cobra.Command {
 	opts := &client.KeyOptions{}
 	var expires time.Duration
 	cmd := &cobra.Command{
-		Use: "create [flags]", Short: "Make an API key and print its token, this once", Args: wants(cobra.NoArgs),
+		Use: "create [flags]", Short: "Make an API key and print its token, this once", Args: wantArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if expires > 0 {
 				opts.ExpiresIn = expires.String()
 			}
-			return t.with(cmd, func(ctx context.Context, fl files) error {
+			return t.withFiles(cmd, func(ctx context.Context, fl files) error {
 				k, err := fl.NewKey(ctx, opts)
 				if err != nil {
 					return err
@@ -58,9 +58,9 @@ func newKeysCreate(t *target) *cobra.Command {
 
 func newKeysLs(t *target) *cobra.Command {
 	return &cobra.Command{
-		Use: "ls", Short: "List API keys", Args: wants(cobra.NoArgs),
+		Use: "ls", Short: "List API keys", Args: wantArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return t.with(cmd, func(ctx context.Context, fl files) error {
+			return t.withFiles(cmd, func(ctx context.Context, fl files) error {
 				keys, err := fl.Keys(ctx)
 				if err != nil {
 					return err
@@ -92,9 +92,9 @@ func newKeysLs(t *target) *cobra.Command {
 
 func newKeysRm(t *target) *cobra.Command {
 	return &cobra.Command{
-		Use: "rm ID...", Short: "End API keys", Args: wants(cobra.MinimumNArgs(1)),
+		Use: "rm ID...", Short: "End API keys", Args: wantArgs(cobra.MinimumNArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return t.with(cmd, func(ctx context.Context, fl files) error {
+			return t.withFiles(cmd, func(ctx context.Context, fl files) error {
 				for _, id := range args {
 					if err := fl.DropKey(ctx, id); err != nil {
 						return fmt.Errorf("key %s: %w", id, err)
@@ -109,9 +109,9 @@ func newKeysRm(t *target) *cobra.Command {
 func newKeysRotate(t *target) *cobra.Command {
 	var drop bool
 	cmd := &cobra.Command{
-		Use: "rotate-signing", Short: "Sign URLs with a new key from now on", Args: wants(cobra.NoArgs),
+		Use: "rotate-signing", Short: "Sign URLs with a new key from now on", Args: wantArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return t.with(cmd, func(ctx context.Context, fl files) error {
+			return t.withFiles(cmd, func(ctx context.Context, fl files) error {
 				id, err := fl.RotateSigningKey(ctx, drop)
 				if err == nil {
 					_, err = fmt.Fprintln(cmd.OutOrStdout(), id)

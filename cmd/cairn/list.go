@@ -19,7 +19,7 @@ import (
 func newLs(t *target) *cobra.Command {
 	var trash bool
 	cmd := &cobra.Command{
-		Use: "ls [flags] BUCKET[/FOLDER]", Short: "List files", Args: wants(cobra.MaximumNArgs(1)),
+		Use: "ls [flags] BUCKET[/FOLDER]", Short: "List files", Args: wantArgs(cobra.MaximumNArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ref := "demo"
 			if len(args) > 0 {
@@ -33,8 +33,8 @@ func newLs(t *target) *cobra.Command {
 			if trash {
 				opts.State = "trashed"
 			}
-			return t.with(cmd, func(ctx context.Context, fl files) error {
-				return t.table(cmd.OutOrStdout(), fl.List(ctx, bucket, opts), false)
+			return t.withFiles(cmd, func(ctx context.Context, fl files) error {
+				return t.showTable(cmd.OutOrStdout(), fl.List(ctx, bucket, opts), false)
 			})
 		},
 	}
@@ -44,14 +44,14 @@ func newLs(t *target) *cobra.Command {
 
 func newVersions(t *target) *cobra.Command {
 	return &cobra.Command{
-		Use: "versions BUCKET/ID", Short: "List the versions of a file, newest first", Args: wants(cobra.ExactArgs(1)),
+		Use: "versions BUCKET/ID", Short: "List the versions of a file, newest first", Args: wantArgs(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return t.with(cmd, func(ctx context.Context, fl files) error {
-				bucket, id, err := resolve(ctx, fl, args[0])
+			return t.withFiles(cmd, func(ctx context.Context, fl files) error {
+				bucket, id, err := resolveRef(ctx, fl, args[0])
 				if err != nil {
 					return err
 				}
-				return t.table(cmd.OutOrStdout(), fl.Versions(ctx, bucket, id), true)
+				return t.showTable(cmd.OutOrStdout(), fl.Versions(ctx, bucket, id), true)
 			})
 		},
 	}
@@ -59,10 +59,10 @@ func newVersions(t *target) *cobra.Command {
 
 func newStat(t *target) *cobra.Command {
 	return &cobra.Command{
-		Use: "stat BUCKET/ID", Short: "Show what is known of a file or version", Args: wants(cobra.ExactArgs(1)),
+		Use: "stat BUCKET/ID", Short: "Show what is known of a file or version", Args: wantArgs(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return t.with(cmd, func(ctx context.Context, fl files) error {
-				bucket, id, err := resolve(ctx, fl, args[0])
+			return t.withFiles(cmd, func(ctx context.Context, fl files) error {
+				bucket, id, err := resolveRef(ctx, fl, args[0])
 				if err != nil {
 					return err
 				}
@@ -70,23 +70,23 @@ func newStat(t *target) *cobra.Command {
 				if err != nil {
 					return err
 				}
-				return t.show(cmd.OutOrStdout(), f)
+				return t.showJSON(cmd.OutOrStdout(), f)
 			})
 		},
 	}
 }
 
-// with runs fn on the target's files.
-func (t *target) with(cmd *cobra.Command, fn func(ctx context.Context, fl files) error) error {
-	fl, done, err := t.open(cmd.Context())
+// withFiles runs fn on the target's files.
+func (t *target) withFiles(cmd *cobra.Command, fn func(ctx context.Context, fl files) error) error {
+	fl, done, err := t.openFiles(cmd.Context())
 	if err != nil {
 		return err
 	}
 	return errors.Join(fn(cmd.Context(), fl), done())
 }
 
-// show writes a value as JSON: on one line for programs, indented for people.
-func (t *target) show(w io.Writer, v any) error {
+// showJSON writes a value as JSON: on one line for programs, indented for people.
+func (t *target) showJSON(w io.Writer, v any) error {
 	enc := json.NewEncoder(w)
 	if !t.json {
 		enc.SetIndent("", "  ")
@@ -94,8 +94,8 @@ func (t *target) show(w io.Writer, v any) error {
 	return enc.Encode(v)
 }
 
-// table writes files: a JSON object a line, or columns.
-func (t *target) table(w io.Writer, seq iter.Seq2[*client.File, error], versions bool) error {
+// showTable writes files: a JSON object a line, or columns.
+func (t *target) showTable(w io.Writer, seq iter.Seq2[*client.File, error], versions bool) error {
 	tw := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
 	for f, err := range seq {
 		if err != nil {

@@ -106,13 +106,13 @@ func newRoot() *cobra.Command {
 
 func newVersion() *cobra.Command {
 	return &cobra.Command{
-		Use: "version", Short: "Print the version", Args: wants(cobra.NoArgs),
+		Use: "version", Short: "Print the version", Args: wantArgs(cobra.NoArgs),
 		Run: func(cmd *cobra.Command, _ []string) { fmt.Fprintln(cmd.OutOrStdout(), version) },
 	}
 }
 
-// wants makes a wrong number of arguments a usageError.
-func wants(check cobra.PositionalArgs) cobra.PositionalArgs {
+// wantArgs makes a wrong number of arguments a usageError.
+func wantArgs(check cobra.PositionalArgs) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		if err := check(cmd, args); err != nil {
 			return usageError{fmt.Errorf("%s: %w; usage: %s", cmd.Name(), err, cmd.UseLine())}

@@ -17,7 +17,7 @@ import (
 func newMigrate(t *target) *cobra.Command {
 	var bucket, to string
 	cmd := &cobra.Command{
-		Use: "migrate --bucket BUCKET --to BACKEND", Short: "Move a bucket to another backend, while it is in use", Args: wants(cobra.NoArgs),
+		Use: "migrate --bucket BUCKET --to BACKEND", Short: "Move a bucket to another backend, while it is in use", Args: wantArgs(cobra.NoArgs),
 		Long: `Move a bucket to another backend: copy what that has not, follow what is
 changed meanwhile, and switch. With --server the bucket stays in use; without,
 --data must not be served. What is interrupted leaves the bucket where it was,
@@ -26,7 +26,7 @@ and goes on when it is given again. Then name the new backend in the schema.`,
 			if bucket == "" || to == "" {
 				return usageError{errors.New("migrate: want --bucket and --to")}
 			}
-			return t.with(cmd, func(ctx context.Context, fl files) error {
+			return t.withFiles(cmd, func(ctx context.Context, fl files) error {
 				b := newBar(cmd.ErrOrStderr(), "copied")
 				m, err := fl.Migrate(ctx, bucket, to, func(m *client.Migrated) { b.set(m.CopiedBytes) })
 				b.stop()

@@ -68,8 +68,8 @@ func (b *bar) set(n int64) {
 	}
 }
 
-// follow returns what adds the progress of one file to the bar.
-func (b *bar) follow() func(client.Progress) {
+// followFile returns what adds the progress of one file to the bar.
+func (b *bar) followFile() func(client.Progress) {
 	if b == nil {
 		return nil
 	}

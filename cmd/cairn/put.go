@@ -41,16 +41,16 @@ func newPut(t *target) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "put [flags] PATH...", Short: "Store files, trees, or standard input (-)",
 		Long: "Store files. A directory is stored with all below it; '-' is standard input and needs --name.\nA name that is there becomes a new version, or nothing when the content is the same.\n\nTo a server only those chunks of a file above 1 MiB travel that it does not have from this user. A put that was interrupted is\ngone on with by the next one of the same file; while the server is away, put tries again for two minutes.",
-		Args: wants(cobra.MinimumNArgs(1)),
+		Args: wantArgs(cobra.MinimumNArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var done func() error
 			var err error
-			if p.files, done, err = t.open(cmd.Context()); err != nil {
+			if p.files, done, err = t.openFiles(cmd.Context()); err != nil {
 				return err
 			}
 			p.in, p.out, p.errOut = cmd.InOrStdin(), cmd.OutOrStdout(), cmd.ErrOrStderr()
 			p.bar = newBar(cmd.ErrOrStderr(), "stored")
-			err = p.run(cmd.Context(), args)
+			err = p.putAll(cmd.Context(), args)
 			p.bar.stop()
 			return errors.Join(err, done())
 		},
@@ -72,18 +72,18 @@ type source struct {
 	size   int64
 }
 
-func (p *putter) run(ctx context.Context, args []string) error {
+func (p *putter) putAll(ctx context.Context, args []string) error {
 	// One large file keeps all cores busy, and finds what the one before it
 	// has stored.
 	work, wctx := newPool(ctx, max(1, p.workers), 1)
-	err := p.each(args, func(s source) error {
+	err := p.eachSource(args, func(s source) error {
 		if wctx.Err() != nil {
 			return wctx.Err()
 		}
 		if s.path == "-" {
 			s.size = large
 		}
-		work.run(s.size, func() error { return p.put(wctx, s) })
+		work.run(s.size, func() error { return p.putFile(wctx, s) })
 		return nil
 	})
 	if err := errors.Join(work.wait(), err); err != nil {
@@ -95,8 +95,8 @@ func (p *putter) run(ctx context.Context, args []string) error {
 	return nil
 }
 
-// each finds the files that args name.
-func (p *putter) each(args []string, fn func(source) error) error {
+// eachSource finds the files that args name.
+func (p *putter) eachSource(args []string, fn func(source) error) error {
 	if p.name != "" && len(args) > 1 {
 		return usageError{errors.New("--name goes with a single file")}
 	}
@@ -112,11 +112,11 @@ func (p *putter) each(args []string, fn func(source) error) error {
 		}
 		info, err := os.Stat(arg)
 		if err != nil {
-			p.fail(arg, err)
+			p.reportFailure(arg, err)
 			continue
 		}
 		if info.IsDir() {
-			err = p.tree(arg, fn)
+			err = p.walkTree(arg, fn)
 		} else {
 			s := source{path: arg, folder: p.folder, name: p.name, size: info.Size()}
 			if s.name == "" {
@@ -131,22 +131,22 @@ func (p *putter) each(args []string, fn func(source) error) error {
 	return nil
 }
 
-// tree finds the regular files below dir.
-func (p *putter) tree(dir string, fn func(source) error) error {
+// walkTree finds the regular files below dir.
+func (p *putter) walkTree(dir string, fn func(source) error) error {
 	return filepath.WalkDir(dir, func(name string, d fs.DirEntry, err error) error {
 		switch {
 		case err != nil:
-			p.fail(name, err)
+			p.reportFailure(name, err)
 			return nil
 		case d.IsDir():
 			return nil
 		case !d.Type().IsRegular():
-			p.note(name + ": not a regular file, left out")
+			p.reportNote(name + ": not a regular file, left out")
 			return nil
 		}
 		info, err := d.Info()
 		if err != nil {
-			p.fail(name, err)
+			p.reportFailure(name, err)
 			return nil
 		}
 		rel, err := filepath.Rel(dir, name)
@@ -161,22 +161,22 @@ func (p *putter) tree(dir string, fn func(source) error) error {
 	})
 }
 
-// put stores one file. What is wrong with it alone is told and remembered;
+// putFile stores one file. What is wrong with it alone is told and remembered;
 // it returns only what stops all.
-func (p *putter) put(ctx context.Context, s source) error {
-	f, err := p.upload(ctx, s)
+func (p *putter) putFile(ctx context.Context, s source) error {
+	f, err := p.uploadFile(ctx, s)
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
 	if err != nil {
-		p.fail(s.path, err)
+		p.reportFailure(s.path, err)
 		return nil
 	}
-	return p.show(s, f)
+	return p.showStored(s, f)
 }
 
-func (p *putter) upload(ctx context.Context, s source) (*client.Stored, error) {
-	opts := &client.PutOptions{Progress: p.bar.follow(), UploadOptions: client.UploadOptions{Folder: s.folder, OnConflict: "version", SkipUnchanged: true}}
+func (p *putter) uploadFile(ctx context.Context, s source) (*client.Stored, error) {
+	opts := &client.PutOptions{Progress: p.bar.followFile(), UploadOptions: client.UploadOptions{Folder: s.folder, OnConflict: "version", SkipUnchanged: true}}
 	if p.digests != "" {
 		opts.Digests = []string{}
 		if p.digests != "none" {
@@ -199,7 +199,7 @@ func (p *putter) upload(ctx context.Context, s source) (*client.Stored, error) {
 	return p.files.Put(ctx, p.bucket, s.name, in, opts)
 }
 
-func (p *putter) show(s source, f *client.Stored) error {
+func (p *putter) showStored(s source, f *client.Stored) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	var sent *int64 // to a server
@@ -232,14 +232,14 @@ func (p *putter) show(s source, f *client.Stored) error {
 	return err
 }
 
-func (p *putter) fail(name string, err error) {
+func (p *putter) reportFailure(name string, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.failed = true
 	fmt.Fprintf(p.errOut, "cairn: put %s: %v\n", name, err)
 }
 
-func (p *putter) note(text string) {
+func (p *putter) reportNote(text string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	fmt.Fprintln(p.errOut, "cairn:", text)

@@ -21,7 +21,7 @@ import (
 )
 
 func newRules(t *target) *cobra.Command {
-	cmd := &cobra.Command{Use: "rules", Short: "Test access rules, and tell which of them decides", Args: wants(cobra.NoArgs),
+	cmd := &cobra.Command{Use: "rules", Short: "Test access rules, and tell which of them decides", Args: wantArgs(cobra.NoArgs),
 		RunE: func(*cobra.Command, []string) error { return usageError{errors.New("rules: want test or explain")} }}
 	cmd.AddCommand(newRulesTest(t), newRulesExplain(t))
 	return cmd
@@ -69,8 +69,8 @@ type ruleRequest struct {
 	Time     time.Time `yaml:"time"`
 }
 
-// request is what the case is about.
-func (c *ruleCase) request() *buckets.Request {
+// toRequest is what the case is about.
+func (c *ruleCase) toRequest() *buckets.Request {
 	id, _ := c.Auth["id"].(string)
 	req := &buckets.Request{Op: buckets.Op(c.Operation), Bucket: c.Bucket, Who: &buckets.Principal{ID: id, Claims: c.Auth}}
 	if r := c.Request; r != nil {
@@ -91,9 +91,9 @@ func (c *ruleCase) request() *buckets.Request {
 
 func newRulesTest(t *target) *cobra.Command {
 	return &cobra.Command{
-		Use: "test --schema schema.yaml FILE", Short: "Run a table of cases against the rules of a schema", Args: wants(cobra.ExactArgs(1)),
+		Use: "test --schema schema.yaml FILE", Short: "Run a table of cases against the rules of a schema", Args: wantArgs(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			s, err := t.settings()
+			s, err := t.readSettings()
 			if err != nil {
 				return err
 			}
@@ -142,7 +142,7 @@ func testRules(cmd *cobra.Command, policies map[string]buckets.Policy, cases []r
 	failed := 0
 	for i := range cases {
 		c := &cases[i]
-		d, err := buckets.Explain(cmd.Context(), policies, c.request())
+		d, err := buckets.Explain(cmd.Context(), policies, c.toRequest())
 		if err != nil {
 			return err
 		}
@@ -183,7 +183,7 @@ func decisionLine(d *client.Decision) string {
 func newRulesExplain(t *target) *cobra.Command {
 	var as, upload string
 	cmd := &cobra.Command{
-		Use: "explain [flags] OPERATION BUCKET[/ID]", Short: "Tell whether somebody may do something, and which rule decides", Args: wants(cobra.ExactArgs(2)),
+		Use: "explain [flags] OPERATION BUCKET[/ID]", Short: "Tell whether somebody may do something, and which rule decides", Args: wantArgs(cobra.ExactArgs(2)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			q := &client.Question{Operation: args[0], Bucket: args[1]}
 			for flag, into := range map[string]any{as: &q.Auth, upload: &q.Upload} {
@@ -193,9 +193,9 @@ func newRulesExplain(t *target) *cobra.Command {
 					}
 				}
 			}
-			return t.with(cmd, func(ctx context.Context, fl files) (err error) {
+			return t.withFiles(cmd, func(ctx context.Context, fl files) (err error) {
 				if strings.Contains(args[1], "/") {
-					if q.Bucket, q.ID, err = resolve(ctx, fl, args[1]); err != nil {
+					if q.Bucket, q.ID, err = resolveRef(ctx, fl, args[1]); err != nil {
 						return err
 					}
 				}

@@ -25,23 +25,23 @@ func newServe(t *target) *cobra.Command {
 	var addr string
 	var dev, trustClock bool
 	cmd := &cobra.Command{
-		Use: "serve (--dev | --config alyx.yml --schema schema.yaml) [flags]", Short: "Serve the store over HTTP", Args: wants(cobra.NoArgs),
+		Use: "serve (--dev | --config alyx.yml --schema schema.yaml) [flags]", Short: "Serve the store over HTTP", Args: wantArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			s, err := t.settings()
+			s, err := t.readSettings()
 			if err != nil {
 				return err
 			}
 			if !dev && (s.config == nil || s.config.Auth.JWT == nil || s.schema == nil) {
 				return usageError{errors.New("serve needs --config with auth.jwt, and --schema with buckets and their rules; or --dev, to serve this machine only, without rules")}
 			}
-			ln, err := listen(addr, dev)
+			ln, err := listenOn(addr, dev)
 			if err != nil {
 				return err
 			}
 			if os.Getenv("GOGC") == "" {
 				debug.SetGCPercent(50) // most of the heap is buffers in use: as much again, unused, is too much
 			}
-			return t.serve(cmd, ln, s, dev, trustClock)
+			return t.serveStore(cmd, ln, s, dev, trustClock)
 		},
 	}
 	cmd.Flags().StringVar(&addr, "addr", "127.0.0.1:8090", "address to listen on; with --dev a loopback one")
@@ -50,9 +50,9 @@ func newServe(t *target) *cobra.Command {
 	return cmd
 }
 
-// listen listens on addr; with dev only where nobody but this machine can
+// listenOn listens on addr; with dev only where nobody but this machine can
 // reach.
-func listen(addr string, dev bool) (net.Listener, error) {
+func listenOn(addr string, dev bool) (net.Listener, error) {
 	a, err := net.ResolveTCPAddr("tcp", addr)
 	if err != nil {
 		return nil, usageError{fmt.Errorf("--addr %q: %w", addr, err)}
@@ -63,9 +63,9 @@ func listen(addr string, dev bool) (net.Listener, error) {
 	return net.ListenTCP("tcp", a)
 }
 
-func (t *target) serve(cmd *cobra.Command, ln net.Listener, s settings, dev, trustClock bool) error {
+func (t *target) serveStore(cmd *cobra.Command, ln net.Listener, s settings, dev, trustClock bool) error {
 	log := slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), nil))
-	opts, err := t.configure(s)
+	opts, err := t.configureStore(s)
 	if err != nil {
 		return errors.Join(err, ln.Close())
 	}
@@ -93,14 +93,14 @@ func (t *target) serve(cmd *cobra.Command, ln net.Listener, s settings, dev, tru
 	g.Go(func() error { return srv.Serve(ctx, ln) })
 	g.Go(func() error { return store.Run(ctx) })
 	g.Go(func() error { return local.Sweep(ctx, opts) })
-	g.Go(func() error { return t.reload(ctx, hup, store, log) })
-	g.Go(func() error { return failure(ctx, failed) })
+	g.Go(func() error { return t.reloadOnHangup(ctx, hup, store, log) })
+	g.Go(func() error { return waitForFailure(ctx, failed) })
 	return errors.Join(g.Wait(), store.Close())
 }
 
-// failure returns when the store can take no more changes before it is opened
+// waitForFailure returns when the store can take no more changes before it is opened
 // anew: to begin again is for whoever started the process.
-func failure(ctx context.Context, failed <-chan error) error {
+func waitForFailure(ctx context.Context, failed <-chan error) error {
 	select {
 	case err := <-failed:
 		return err
@@ -129,16 +129,16 @@ func (t *target) newServer(ctx context.Context, opts *local.Options, s settings,
 	return store, api.New(store, &api.Options{Dev: dev, Auth: who, Server: s.config.Server, Log: opts.Log}), nil
 }
 
-// reload applies the schema anew at every SIGHUP. What is
+// reloadOnHangup applies the schema anew at every SIGHUP. What is
 // wrong with it is logged, and changes nothing.
-func (t *target) reload(ctx context.Context, hup <-chan os.Signal, store *buckets.Store, log *slog.Logger) error {
+func (t *target) reloadOnHangup(ctx context.Context, hup <-chan os.Signal, store *buckets.Store, log *slog.Logger) error {
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-hup:
 		}
-		s, err := t.settings()
+		s, err := t.readSettings()
 		if err == nil && s.schema == nil {
 			err = errors.New("there is no --schema")
 		}

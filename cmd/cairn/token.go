@@ -15,9 +15,9 @@ func newToken(t *target) *cobra.Command {
 	var claims []string
 	var life time.Duration
 	cmd := &cobra.Command{
-		Use: "token --config alyx.yml [flags] SUBJECT", Short: "Make a token with auth.jwt.secret, to try things out", Args: wants(cobra.ExactArgs(1)),
+		Use: "token --config alyx.yml [flags] SUBJECT", Short: "Make a token with auth.jwt.secret, to try things out", Args: wantArgs(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			s, err := t.settings()
+			s, err := t.readSettings()
 			if err != nil {
 				return err
 			}
