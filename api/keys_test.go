@@ -55,7 +55,8 @@ func TestEveryKeyOfABucket(t *testing.T) {
 		}},
 		"acknowledge": {"acknowledge: remote", func(t *testing.T, w *world) {
 			post(w, 201, "", "name=f", "x")
-			cfg, _ := schema.ParseConfig("alyx.yml", nil, nil) // of a directory; cmd/cairn kills servers that answer early for S3
+			// Of a directory: in cmd/cairn a test kills servers that answer early for S3.
+			cfg, _ := schema.ParseConfig("alyx.yml", nil, nil)
 			if _, err := schema.Parse("schema.yaml", []byte("buckets: {b: {acknowledge: journal}}"), cfg); err == nil {
 				t.Error("a directory is answered for before it is written")
 			}

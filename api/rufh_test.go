@@ -174,7 +174,8 @@ func TestRUFH(t *testing.T) {
 func TestRUFHMalformed(t *testing.T) {
 	u := &resumable{world: newWorld(t)}
 	for _, v := range []string{"1", "true", "?2", "?", `"?1"`, "?0, ?1"} {
-		u.want(400, "invalid-request", "POST", "/api/files/demo", strings.NewReader("x"), "Upload-Complete", v) // a plain upload without a name
+		// A plain upload without a name.
+		u.want(400, "invalid-request", "POST", "/api/files/demo", strings.NewReader("x"), "Upload-Complete", v)
 	}
 	u.create(201, "POST", "/api/files/demo", nil, "Upload-Complete", "?0", "Upload-Length", "-5")
 	for _, c := range [][]string{{"x", "?0"}, {"-1", "?0"}, {"0.0", "?0"}, {`"0"`, "?0"}, {"", "?0"}, {"0", "1"}, {"0", ""}, {"9999999999999999", "?0"}} {
@@ -382,7 +383,8 @@ func TestRUFHHandover(t *testing.T) {
 		defer conn.Close()
 		conn.SetReadDeadline(time.Now().Add(10 * time.Second))
 		resp, err := http.ReadResponse(newReader(conn), nil)
-		if err != nil || resp.StatusCode != 423 && resp.StatusCode != 404 && resp.StatusCode != 409 { // 409 where it came late
+		// 409 if it came late.
+		if err != nil || resp.StatusCode != 423 && resp.StatusCode != 404 && resp.StatusCode != 409 {
 			t.Errorf("the hanging request: %v %v", resp, err)
 		}
 	}

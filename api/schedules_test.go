@@ -182,7 +182,8 @@ func TestSchedules(t *testing.T) {
 		list := w.want(200, "", "GET", "/api/files/demo/"+want.ID+"/manifest", nil).body
 		for i, send := range []func(*schedule) string{(*schedule).byTus, (*schedule).byRUFH, (*schedule).byList, (*schedule).byParts} {
 			way := []string{"tus", "RUFH", "list", "parts"}[i]
-			if d, err := w.store.Dedup(t.Context()); err != nil || way == "parts" && d.UniqueBytes != int64(n) { // parts end where no file does
+			// Parts end where no file does.
+			if d, err := w.store.Dedup(t.Context()); err != nil || way == "parts" && d.UniqueBytes != int64(n) {
 				t.Errorf("%d bytes are stored as %d, %v", n, d.UniqueBytes, err)
 			}
 			for range 3 {

@@ -21,7 +21,8 @@ func (s *Server) resumableRoutes() (out []route) {
 	one := methods{"HEAD": s.ofUpload("tus", t.Head), "PATCH": s.ofUpload("tus", t.Patch), "DELETE": s.ofUpload("tus", t.Delete), "POST": s.ofUpload("tus", t.Post),
 		"OPTIONS": s.overProtocol("tus", t.Options)}
 	const bucket = "/{bucket:[^/_][^/]*}"
-	for _, base := range []string{"/api/tus" + bucket, "/api/files" + bucket + "/tus"} { // the second is where Alyx's SDK looks
+	// The second is where Alyx's SDK looks.
+	for _, base := range []string{"/api/tus" + bucket, "/api/files" + bucket + "/tus"} {
 		out = append(out, route{base, all}, route{base + "/", all}, route{base + "/{upload}", one})
 	}
 	const own = "/api/uploads" + bucket + "/{upload}"
@@ -94,7 +95,8 @@ func resumableCreation(w http.ResponseWriter, r *http.Request, b *buckets.Bucket
 		}
 	}
 	switch t, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); {
-	case err != nil, t == "application/partial-upload", t == "application/x-www-form-urlencoded": // they say nothing of the file
+	// These say nothing of the file.
+	case err != nil, t == "application/partial-upload", t == "application/x-www-form-urlencoded":
 	case t == "multipart/form-data":
 		return nil, fmt.Errorf("%w: a form is no resumable upload: send the bytes of the file, and its name as ?name=", tus.ErrContentType)
 	default:

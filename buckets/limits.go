@@ -170,7 +170,8 @@ func (l *Limits) room(ctx context.Context, sums usages, bucket, owner string) (i
 			return 0, nil, err
 		}
 		left = l.MaxTotalSize - u.Bytes - u.TrashedBytes
-		over = fmt.Errorf("bucket %q takes %d bytes in all: %w", bucket, l.MaxTotalSize, ErrQuota) // what it holds is for those who may list it
+		// How much it holds is only for those who may list it.
+		over = fmt.Errorf("bucket %q takes %d bytes in all: %w", bucket, l.MaxTotalSize, ErrQuota)
 	}
 	if l.MaxOwnerSize > 0 && owner != "" {
 		u, err := sums.OwnerUsage(ctx, bucket, owner)

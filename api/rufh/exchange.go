@@ -118,7 +118,8 @@ func (x *exchange) appendBody() error {
 	body := &content{r: x.r.Body, left: x.b.Policy().Pieces.MaxAppend}
 	opts := &buckets.AppendOptions{Size: max(x.r.ContentLength, 0), Progress: x.reportProgress, Interrupt: func() {
 		body.stopped.Store(true)
-		http.NewResponseController(x.w).SetReadDeadline(time.Now()) // where that cannot be set, the body ends when the client sends or goes
+		// Where no deadline can be set, the body ends when the client sends or goes.
+		http.NewResponseController(x.w).SetReadDeadline(time.Now())
 	}}
 	if known {
 		opts.Length = total
@@ -136,7 +137,8 @@ func (x *exchange) appendBody() error {
 		x.setUploadHeaders()
 	}
 	if errors.Is(err, buckets.ErrOverrun) {
-		return errors.Join(err, x.b.Cancel(context.WithoutCancel(x.r.Context()), x.up.ID)) // nobody knows any more what the file was to be
+		// What the file was to be is not known any more.
+		return errors.Join(err, x.b.Cancel(context.WithoutCancel(x.r.Context()), x.up.ID))
 	}
 	if err == nil && x.complete && x.up.Length >= 0 && x.up.Offset < x.up.Length {
 		return fmt.Errorf("the content ends at %d of %d: %w", x.up.Offset, x.up.Length, buckets.ErrLength)

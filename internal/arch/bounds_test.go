@@ -12,7 +12,6 @@ import (
 // TestBounds checks that the constants and tests that the table of bounds in
 // ARCHITECTURE.md names are there.
 func TestBounds(t *testing.T) {
-	const root = "../.."
 	text, err := os.ReadFile(filepath.Join(root, "ARCHITECTURE.md"))
 	if err != nil {
 		t.Fatal(err)
