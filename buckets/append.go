@@ -107,7 +107,7 @@ func (b *Bucket) told(row *uploadRow, opts *AppendOptions) error {
 
 // mayAppend asks again.
 func (b *Bucket) mayAppend(ctx context.Context, row *uploadRow) error {
-	u, err := b.resumed(row)
+	d, err := b.draftOf(row, row.Length)
 	if err != nil {
 		return err
 	}
@@ -115,19 +115,20 @@ func (b *Bucket) mayAppend(ctx context.Context, row *uploadRow) error {
 		return ErrMoved
 	}
 	if row.Target == "" {
-		return u.mayCreate(ctx)
+		return d.mayCreate(ctx)
 	}
 	f, _, err := b.find(ctx, string(row.Target), nil)
 	if err != nil {
 		return err
 	}
-	_, err = u.mayUpdate(ctx, f)
+	_, err = d.mayUpdate(ctx, f)
 	return err
 }
 
-// resumed is the upload that a row describes.
-func (b *Bucket) resumed(row *uploadRow) (*upload, error) {
-	opts := &PutOptions{Folder: row.Folder, MIMEType: row.MIMEType, Size: max(row.Length, 0), SizeKnown: row.Length >= 0,
+// draftOf returns the draft that a row describes, of length bytes; -1 is
+// unknown.
+func (b *Bucket) draftOf(row *uploadRow, length int64) (*draft, error) {
+	opts := &PutOptions{MIMEType: row.MIMEType, Size: max(length, 0), SizeKnown: length >= 0,
 		Tags: row.Tags, OnConflict: OnConflict(row.OnConflict), SkipUnchanged: row.SkipUnchanged, IfMatch: row.IfMatch, Digests: row.Digests}
 	if opts.Digests == nil {
 		opts.Digests = []string{} // not the bucket's of today
@@ -135,13 +136,13 @@ func (b *Bucket) resumed(row *uploadRow) (*upload, error) {
 	if len(row.Metadata) > 0 {
 		opts.Metadata = decodeExact(row.Metadata)
 	}
-	u, err := b.newUpload(opts)
+	r, err := b.newRequest(opts)
 	if err != nil {
 		return nil, err
 	}
-	u.name, u.folder, u.target = row.Name, row.Folder, row.Target
-	u.splitter, err = chunker.Parse(row.Chunker)
-	return u, err
+	r.name, r.folder, r.target = row.Name, row.Folder, row.Target
+	r.cut, err = chunker.Parse(row.Chunker)
+	return b.newDraft(r), err
 }
 
 // appendParts stores what r gives, a part at a time; or all or nothing, if it

@@ -9,12 +9,7 @@ import (
 	"fmt"
 	"hash"
 	"io"
-	"io/fs"
-	"strings"
 
-	"github.com/gabriel-vasile/mimetype"
-
-	"github.com/cairn-store/cairn/buckets/names"
 	"github.com/cairn-store/cairn/cas"
 	"github.com/cairn-store/cairn/chunker"
 	"github.com/cairn-store/cairn/manifest"
@@ -56,19 +51,19 @@ func (b *Bucket) Commit(ctx context.Context, id string) (*File, error) {
 }
 
 func (b *Bucket) commitUpload(ctx context.Context, row *uploadRow) (*File, error) {
-	u, err := b.resumed(row)
+	d, err := b.draftOf(row, row.Offset)
 	if err != nil {
 		return nil, err
 	}
-	err = u.assemble(ctx, row)
+	err = d.assemble(ctx, row)
 	if errors.Is(err, ErrDigest) {
 		return nil, errors.Join(err, b.dropUpload(ctx, row.ID)) // it cannot become right any more
 	}
 	if err != nil {
 		return nil, wrapSpace(err)
 	}
-	u.stats.NewBytes, u.stats.StoredBytes = u.stats.NewBytes+row.NewBytes, u.stats.StoredBytes+row.StoredBytes
-	u.also = func(tx manifest.Tx, m *manifest.Manifest) error {
+	d.stats.NewBytes, d.stats.StoredBytes = d.stats.NewBytes+row.NewBytes, d.stats.StoredBytes+row.StoredBytes
+	d.onCommit = func(tx manifest.Tx, m *manifest.Manifest) error {
 		now, err := b.getUpload(ctx, tx, row.ID)
 		if err != nil && !errors.Is(err, ErrNoUpload) {
 			return err
@@ -83,34 +78,31 @@ func (b *Bucket) commitUpload(ctx context.Context, row *uploadRow) (*File, error
 		}
 		return b.putUpload(ctx, tx, &done)
 	}
-	return u.commitRetry(ctx)
+	return d.commit(ctx)
 }
 
 // assemble makes the content of the parts that have arrived, and begins the
-// commit as any upload begins.
-func (u *upload) assemble(ctx context.Context, row *uploadRow) error {
-	b := u.b
+// draft as any other.
+func (d *draft) assemble(ctx context.Context, row *uploadRow) error {
+	b := d.b
 	rest, err := b.s.meta.UploadRest(ctx, row.ID)
 	if err != nil {
 		return err
 	}
-	splitter := u.splitter
-	u.opts.Size, u.opts.SizeKnown = row.Offset, true
-	if err := u.beginAgain(ctx); err != nil {
+	if err := d.beginAgain(ctx); err != nil {
 		return err
 	}
-	u.splitter = splitter
-	u.c, u.stats, err = b.assembled(ctx, row, rest, u.splitter, row.Digests)
+	d.content, d.stats, err = b.assembled(ctx, row, rest, d.splitter, row.Digests)
 	if err != nil {
 		return err
 	}
-	if err := u.expected(ctx, row.Expect); err != nil {
+	if err := d.expected(ctx, row.Expect); err != nil {
 		return err
 	}
-	if err := u.sniffStored(ctx); err != nil {
+	if err := d.setStoredType(ctx); err != nil {
 		return err
 	}
-	return u.recheck(ctx)
+	return d.recheckChunks(ctx)
 }
 
 // assembled is the content of what has arrived.
@@ -125,7 +117,7 @@ func (b *Bucket) assembled(ctx context.Context, row *uploadRow, rest []byte, s c
 			return nil
 		})
 	}
-	opts := &manifest.WriteOptions{Compression: b.b.Compression, Digests: digests, Segments: stored{b.s.meta.Segments(b.domain()), b.segments()}}
+	opts := &manifest.WriteOptions{Compression: b.b.Compression, Digests: digests, Segments: b.segmentStore()}
 	if len(digests) > 0 {
 		var err error
 		if opts.Sums, err = row.sums(); err != nil {
@@ -135,38 +127,38 @@ func (b *Bucket) assembled(ctx context.Context, row *uploadRow, rest []byte, s c
 	return manifest.Assemble(ctx, b.chunks(), refs, rest, s, opts)
 }
 
-// beginAgain looks, before the commit, at the file that the upload becomes a
+// beginAgain looks, before the commit, at the file that the draft becomes a
 // version of.
-func (u *upload) beginAgain(ctx context.Context) error {
-	if u.target != "" {
-		f, _, err := u.b.find(ctx, string(u.target), nil)
-		if err != nil {
-			return err
-		}
-		return u.begin(ctx, f)
+func (d *draft) beginAgain(ctx context.Context) error {
+	if d.target == "" {
+		return d.beginByName(ctx)
 	}
-	old, err := u.b.s.meta.FileByPath(ctx, u.b.b.name, names.Join(u.folder, u.name))
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	f, _, err := d.b.find(ctx, string(d.target), nil)
+	if err != nil {
 		return err
 	}
-	return u.begin(ctx, old)
+	return d.begin(ctx, f)
 }
 
-// stored puts segments into the metadata store and finds them there, or in
-// the packs.
-type stored struct {
+// segmentStore puts segments into the metadata store, and finds them there or
+// in the packs.
+func (b *Bucket) segmentStore() segmentStore {
+	return segmentStore{b.s.meta.Segments(b.domain()), b.segments()}
+}
+
+type segmentStore struct {
 	manifest.SegmentPutter
 	manifest.SegmentGetter
 }
 
 // expected checks the content against the digests that it is to have. Those
 // that are not kept anyway are found by reading it.
-func (u *upload) expected(ctx context.Context, want map[string][]byte) error {
-	for name, d := range want {
-		got := u.c.Digests[name]
+func (d *draft) expected(ctx context.Context, want map[string][]byte) error {
+	for name, sum := range want {
+		got := d.content.Digests[name]
 		if got == nil {
 			h := map[string]func() hash.Hash{"sha256": sha256.New, "sha512": sha512.New}[name]()
-			r := manifest.NewReader(ctx, u.b.chunks(), u.b.segments(), u.c)
+			r := manifest.NewReader(ctx, d.b.chunks(), d.b.segments(), d.content)
 			_, err := io.Copy(h, r)
 			r.Close() // of a reader
 			if err != nil {
@@ -174,8 +166,8 @@ func (u *upload) expected(ctx context.Context, want map[string][]byte) error {
 			}
 			got = h.Sum(nil)
 		}
-		if !bytes.Equal(got, d) {
-			return fmt.Errorf("%s is %x, want %x: %w", name, got, d, ErrDigest)
+		if !bytes.Equal(got, sum) {
+			return fmt.Errorf("%s is %x, want %x: %w", name, got, sum, ErrDigest)
 		}
 	}
 	return nil
@@ -189,17 +181,4 @@ func checkExpect(want map[string][]byte) error {
 		}
 	}
 	return nil
-}
-
-// sniffStored finds the type of content that is stored, and judges it.
-func (u *upload) sniffStored(ctx context.Context) error {
-	r := manifest.NewReader(ctx, u.b.chunks(), u.b.segments(), u.c)
-	defer r.Close()
-	head := make([]byte, min(u.c.Size, sniffBytes))
-	if _, err := io.ReadFull(r, head); err != nil {
-		return err
-	}
-	found := mimetype.Detect(head)
-	u.mime, _, _ = strings.Cut(found.String(), ";")
-	return u.judge(found)
 }

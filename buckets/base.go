@@ -28,7 +28,7 @@ const (
 
 // chooseBases returns what an upload may be told to be there: what is named,
 // if the uploader may read it, and the version that it would replace.
-func (b *Bucket) chooseBases(ctx context.Context, u *upload, ids []string) ([]string, error) {
+func (b *Bucket) chooseBases(ctx context.Context, d *draft, ids []string) ([]string, error) {
 	if len(ids) > MaxBases {
 		return nil, fmt.Errorf("%d bases, at most %d are taken: %w", len(ids), MaxBases, ErrBase)
 	}
@@ -40,8 +40,8 @@ func (b *Bucket) chooseBases(ctx context.Context, u *upload, ids []string) ([]st
 		}
 		out = append(out, base)
 	}
-	if u.allowed != "" && len(out) < MaxBases {
-		f, err := b.s.meta.File(ctx, u.allowed)
+	if d.allowed != "" && len(out) < MaxBases {
+		f, err := b.s.meta.File(ctx, d.allowed)
 		if err != nil {
 			return nil, err
 		}

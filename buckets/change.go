@@ -73,7 +73,7 @@ func (b *Bucket) row(ctx context.Context, req *Request, id, ifMatch string, opts
 		if err != nil {
 			return err
 		}
-		if err := matches(ifMatch, m); err != nil {
+		if err := checkMatch(ifMatch, m); err != nil {
 			return err
 		}
 		return fn(tx, f, m)

@@ -2,7 +2,6 @@ package buckets
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -15,144 +14,188 @@ import (
 	"github.com/cairn-store/cairn/manifest"
 )
 
-// errRemovals says that some chunk has become unusable since the upload began:
-// its chunks must be looked up again before it can be committed.
-var errRemovals = errors.New("chunks must be checked again")
+// commitTries is how often a commit is tried while others get in its way.
+const commitTries = 8
 
-// errOther says that the file that the upload would become a version of is
-// not the one that the uploader was found to be allowed to update.
-var errOther = errors.New("another file has the name")
+// A step is what a commit has to do next.
+type step int
 
-// commit makes the content a version, in one transaction.
-func (u *upload) commit(ctx context.Context) (*File, error) {
-	var out *File
-	err := u.b.update(ctx, func(tx manifest.Tx) (err error) {
-		if n, err := tx.Removals(ctx); err != nil || n != u.removals {
-			return cmp.Or(err, errRemovals)
-		}
-		if err := u.sources(ctx, tx); err != nil {
-			return err
-		}
-		if out, err = u.replay(ctx, tx); out != nil || err != nil {
-			return err
-		}
-		if err := u.here(ctx, tx); err != nil {
-			return err
-		}
-		old, err := u.current(ctx, tx)
-		if err != nil {
-			return err
-		}
-		var cur *manifest.Manifest
-		if old != nil && old.ID != u.allowed {
-			u.other = old
-			return errOther
-		}
-		if old != nil {
-			if cur, err = tx.Manifest(ctx, old.Current); err != nil {
-				return err
-			}
-			if err := matches(u.opts.IfMatch, cur); err != nil {
-				return err
-			}
-			if u.base != "" && cur.ID != u.base {
-				return errStale
-			}
-			if u.unchanged(old, cur) {
-				out = u.b.file(old, cur)
-				out.Unchanged = true
-				if u.touch {
-					err = tx.PutFile(ctx, old)
-				}
-				if err == nil && u.also != nil {
-					err = u.also(tx, cur)
-				}
-				return err
-			}
-		} else if u.opts.IfMatch != "" {
-			return fmt.Errorf("there is no version to match: %w", ErrPrecondition)
-		}
-		f, m := u.rows(old)
-		if old == nil {
-			if err := u.chooseName(ctx, tx, f); err != nil {
-				return err
-			}
-		}
-		if err := u.b.use(ctx, tx); err != nil {
-			return err
-		}
-		if err := u.b.addVersion(ctx, tx, f, m); err != nil {
-			return err
-		}
-		if err := u.remember(ctx, tx, m); err != nil {
-			return err
-		}
-		if u.also != nil {
-			if err := u.also(tx, m); err != nil {
-				return err
-			}
-		}
-		out = u.b.file(f, m)
-		return tx.PutFile(ctx, f)
-	})
-	if err != nil {
+const (
+	makeVersion       step = iota // write the rows of a version
+	keepCurrent                   // nothing but onCommit: the current version has the content already
+	answerEarlier                 // nothing: the same request was committed before
+	recheckChunks                 // look all chunks up again: some may be gone
+	authorizeFile                 // ask whether the draft may become a version of another file
+	followMovedBucket             // copy the content to the domain that the bucket was moved to
+)
+
+// A decision is what a transaction finds that a commit has to do next.
+type decision struct {
+	step
+	file    *manifest.File     // that the draft becomes a version of, nil for a new one
+	current *manifest.Manifest // its current version
+	earlier *File              // of answerEarlier
+}
+
+// errPostponed gives a transaction up whose decision has to be carried out
+// outside of it.
+var errPostponed = errors.New("something must be done before the commit")
+
+// errStale reports that the version that an edit was made from is no longer the
+// current one.
+var errStale = concept("the file has changed", ErrPrecondition)
+
+// commit makes the content a version. It first asks again whether it may, now
+// that size and type are known. Then a transaction decides what has to be done,
+// and either does it or leaves it to be done between two transactions.
+func (d *draft) commit(ctx context.Context) (*File, error) {
+	if err := d.authorizeCommit(ctx); err != nil {
 		return nil, err
 	}
-	if out.Replayed {
-		return out, nil
-	}
-	out.NewBytes, out.StoredBytes = u.stats.NewBytes, u.stats.StoredBytes
-	return out, nil
-}
-
-// sources finds the versions that the content was taken from. While their rows
-// are there, so is what they refer to: it need not be looked up.
-func (u *upload) sources(ctx context.Context, tx manifest.Tx) error {
-	for _, id := range u.taken {
-		_, err := tx.Manifest(ctx, id)
-		if errors.Is(err, fs.ErrNotExist) {
-			return errRemovals // purged meanwhile
+	touch := false // write the file's row even where nothing in it changes
+	for range commitTries {
+		var todo decision
+		var out *File
+		err := d.b.update(ctx, func(tx manifest.Tx) (err error) {
+			if todo, err = d.plan(ctx, tx); err == nil {
+				out, err = d.carryOut(ctx, tx, &todo, touch)
+			}
+			return err
+		})
+		if errors.Is(err, errBehind) {
+			touch = true // a commit that writes brings earlier ones to the packs
+			continue
+		}
+		if err == nil {
+			if !out.Replayed {
+				out.NewBytes, out.StoredBytes = d.stats.NewBytes, d.stats.StoredBytes
+			}
+			return out, nil
+		}
+		if !errors.Is(err, errPostponed) {
+			return nil, err
+		}
+		switch todo.step {
+		case recheckChunks:
+			err = d.recheckChunks(ctx)
+		case authorizeFile:
+			_, err = d.mayUpdate(ctx, todo.file)
+		case followMovedBucket:
+			err = d.followBucket(ctx)
 		}
 		if err != nil {
+			return nil, err
+		}
+	}
+	return nil, ErrChunksGone
+}
+
+// authorizeCommit asks whether the draft may become what it would have become
+// when it was begun.
+func (d *draft) authorizeCommit(ctx context.Context) error {
+	if d.target == "" {
+		if err := d.mayCreate(ctx); err != nil {
 			return err
 		}
 	}
-	return nil
-}
-
-// addVersion makes m the current version of f, which the caller writes, and
-// removes the versions that the bucket keeps no longer. What that adds must
-// fit the quotas.
-func (b *Bucket) addVersion(ctx context.Context, tx manifest.Tx, f *manifest.File, m *manifest.Manifest) error {
-	before := f.TotalSize
-	linkVersion(f, m, b.s.now())
-	if err := tx.PutManifest(ctx, m); err != nil {
+	if d.allowed == "" {
+		return nil
+	}
+	f, err := d.b.s.meta.File(ctx, d.allowed)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // the transaction will find out
+	}
+	if err != nil {
 		return err
 	}
-	if _, _, err := b.b.Versions.prune(ctx, tx, f, 0, b.s.removalTime()); err != nil {
-		return err
-	}
-	return b.b.Limits.checkQuota(ctx, tx, f.Bucket, f.Owner, f.TotalSize-before)
+	_, err = d.mayUpdate(ctx, f)
+	return err
 }
 
-// current finds the file that the upload becomes a version of, nil for a new
-// file.
-func (u *upload) current(ctx context.Context, tx manifest.Tx) (*manifest.File, error) {
-	if u.target != "" {
-		f, err := tx.File(ctx, u.target)
+// plan decides, from the rows and the draft alone, what the commit has to do
+// next. It changes neither.
+func (d *draft) plan(ctx context.Context, tx manifest.Tx) (decision, error) {
+	if n, err := tx.Removals(ctx); err != nil || n != d.removals {
+		return decision{step: recheckChunks}, err
+	}
+	if kept, err := d.sourcesAreKept(ctx, tx); err != nil || !kept {
+		return decision{step: recheckChunks}, err
+	}
+	if f, err := d.findEarlier(ctx, tx); err != nil || f != nil {
+		return decision{step: answerEarlier, earlier: f}, err
+	}
+	h, err := tx.Home(ctx, d.b.b.name)
+	switch {
+	case err != nil:
+		return decision{}, err
+	case h.Domain == "":
+		return decision{}, ErrNoBucket
+	case h.Domain != d.b.domain():
+		return decision{step: followMovedBucket}, nil
+	}
+	old, err := d.findTarget(ctx, tx)
+	if err != nil {
+		return decision{}, err
+	}
+	if old == nil {
+		if d.opts.IfMatch != "" {
+			return decision{}, fmt.Errorf("there is no version to match: %w", ErrPrecondition)
+		}
+		return decision{step: makeVersion}, nil
+	}
+	if old.ID != d.allowed {
+		return decision{step: authorizeFile, file: old}, nil
+	}
+	cur, err := tx.Manifest(ctx, old.Current)
+	if err != nil {
+		return decision{}, err
+	}
+	if err := checkMatch(d.opts.IfMatch, cur); err != nil {
+		return decision{}, err
+	}
+	if d.base != "" && cur.ID != d.base {
+		return decision{}, errStale
+	}
+	if d.isUnchanged(old, cur) {
+		return decision{step: keepCurrent, file: old, current: cur}, nil
+	}
+	return decision{step: makeVersion, file: old, current: cur}, nil
+}
+
+// sourcesAreKept reports whether the rows of all versions that content was taken
+// from are there. While they are, so is what they refer to: it need not be looked
+// up.
+func (d *draft) sourcesAreKept(ctx context.Context, tx manifest.Tx) (bool, error) {
+	for _, id := range d.sources {
+		_, err := tx.Manifest(ctx, id)
+		if errors.Is(err, fs.ErrNotExist) {
+			return false, nil // purged meanwhile
+		}
+		if err != nil {
+			return false, err
+		}
+	}
+	return true, nil
+}
+
+// findTarget returns the file that the draft becomes a version of, nil for a
+// new one.
+func (d *draft) findTarget(ctx context.Context, tx manifest.Tx) (*manifest.File, error) {
+	if d.target != "" {
+		f, err := tx.File(ctx, d.target)
 		if errors.Is(err, fs.ErrNotExist) || err == nil && f.State != manifest.Active {
 			return nil, ErrNoFile // deleted meanwhile
 		}
 		return f, err
 	}
-	f, err := tx.FileByPath(ctx, u.b.b.name, names.Join(u.folder, u.name))
+	f, err := tx.FileByPath(ctx, d.b.b.name, names.Join(d.folder, d.name))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
 	if err != nil {
 		return nil, err
 	}
-	switch u.opts.OnConflict {
+	switch d.opts.OnConflict {
 	case ConflictNew:
 		return nil, nil
 	case ConflictFail:
@@ -161,58 +204,89 @@ func (u *upload) current(ctx context.Context, tx manifest.Tx) (*manifest.File, e
 	return f, nil
 }
 
-func (u *upload) unchanged(f *manifest.File, m *manifest.Manifest) bool {
-	return u.opts.SkipUnchanged && m.Root() == u.c.Root() && m.Size == u.c.Size &&
-		(u.metadata == nil || bytes.Equal(u.metadata, f.Metadata)) &&
-		(u.opts.Tags == nil || slices.Equal(u.opts.Tags, f.Tags))
+func (d *draft) isUnchanged(f *manifest.File, m *manifest.Manifest) bool {
+	return d.opts.SkipUnchanged && m.Root() == d.content.Root() && m.Size == d.content.Size &&
+		(d.metadata == nil || bytes.Equal(d.metadata, f.Metadata)) &&
+		(d.opts.Tags == nil || slices.Equal(d.opts.Tags, f.Tags))
 }
 
-// rows are the file and the version that the upload makes, old being the file
-// as it was, or nil.
-func (u *upload) rows(old *manifest.File) (*manifest.File, *manifest.Manifest) {
-	now := u.b.s.now()
-	f := &manifest.File{ID: manifest.NewFileID(), Bucket: u.b.b.name, Folder: u.folder, Name: u.name,
-		Owner: u.b.whoID(), CreatedAt: now}
+// carryOut does what is decided, or postpones it.
+func (d *draft) carryOut(ctx context.Context, tx manifest.Tx, todo *decision, touch bool) (*File, error) {
+	switch todo.step {
+	case makeVersion:
+		return d.makeVersion(ctx, tx, todo.file)
+	case answerEarlier:
+		return todo.earlier, nil
+	case keepCurrent:
+		if touch {
+			if err := tx.PutFile(ctx, todo.file); err != nil {
+				return nil, err
+			}
+		}
+		out := d.b.file(todo.file, todo.current)
+		out.Unchanged = true
+		return out, d.finishCommit(tx, todo.current)
+	}
+	return nil, errPostponed
+}
+
+// makeVersion writes the rows of the version, old being the file as it is, nil
+// for a new one.
+func (d *draft) makeVersion(ctx context.Context, tx manifest.Tx, old *manifest.File) (*File, error) {
+	f, m := d.newRows(old)
+	if old == nil {
+		if err := d.chooseName(ctx, tx, f); err != nil {
+			return nil, err
+		}
+	}
+	if err := d.b.use(ctx, tx); err != nil {
+		return nil, err
+	}
+	if err := d.b.addVersion(ctx, tx, f, m); err != nil {
+		return nil, err
+	}
+	if err := d.rememberOnce(ctx, tx, m); err != nil {
+		return nil, err
+	}
+	if err := d.finishCommit(tx, m); err != nil {
+		return nil, err
+	}
+	return d.b.file(f, m), tx.PutFile(ctx, f)
+}
+
+func (d *draft) finishCommit(tx manifest.Tx, m *manifest.Manifest) error {
+	if d.onCommit == nil {
+		return nil
+	}
+	return d.onCommit(tx, m)
+}
+
+// newRows returns the rows of the file and of the version.
+func (d *draft) newRows(old *manifest.File) (*manifest.File, *manifest.Manifest) {
+	f := &manifest.File{ID: manifest.NewFileID(), Bucket: d.b.b.name, Folder: d.folder, Name: d.name,
+		Owner: d.b.whoID(), CreatedAt: d.b.s.now()}
 	if old != nil {
 		row := *old
 		f = &row
 	}
-	if u.metadata != nil {
-		f.Metadata = u.metadata
+	if d.metadata != nil {
+		f.Metadata = d.metadata
 	}
-	if u.opts.Tags != nil {
-		f.Tags = u.opts.Tags
+	if d.opts.Tags != nil {
+		f.Tags = d.opts.Tags
 	}
-	m := &manifest.Manifest{Content: *u.c, MIMEType: u.mime, DeclaredMIMEType: u.opts.MIMEType,
-		CreatedBy: u.b.whoID()}
+	m := &manifest.Manifest{Content: *d.content, MIMEType: d.mime, DeclaredMIMEType: d.declared, CreatedBy: d.b.whoID()}
 	return f, m
 }
 
-// linkVersion makes m the current version of f.
-func linkVersion(f *manifest.File, m *manifest.Manifest, now time.Time) {
-	f.LastVersion++
-	m.ID, m.File, m.Version, m.CreatedAt = manifest.NewVersionID(), f.ID, f.LastVersion, now
-	f.Current, f.UpdatedAt = m.ID, now
-	f.Versions++
-	f.TotalSize += m.Size
-	f.TotalChunks += m.Chunks
-}
-
-// dropVersion takes m out of f's sums.
-func dropVersion(f *manifest.File, m *manifest.Manifest) {
-	f.Versions--
-	f.TotalSize -= m.Size
-	f.TotalChunks -= m.Chunks
-}
-
 // chooseName gives a new file the name asked for or, if it is taken and the
-// upload allows it, a free one.
-func (u *upload) chooseName(ctx context.Context, tx manifest.Tx, f *manifest.File) error {
+// request allows it, a free one.
+func (d *draft) chooseName(ctx context.Context, tx manifest.Tx, f *manifest.File) error {
 	name, err := freeName(ctx, tx, f.Bucket, f.Folder, f.Name)
 	if err != nil {
 		return err
 	}
-	if name != f.Name && u.opts.OnConflict != ConflictNew {
+	if name != f.Name && d.opts.OnConflict != ConflictNew {
 		return ErrExist
 	}
 	f.Name = name
@@ -222,58 +296,55 @@ func (u *upload) chooseName(ctx context.Context, tx manifest.Tx, f *manifest.Fil
 // recheckDigests is how many digests are looked up at a time.
 const recheckDigests = 4096
 
-// recheck looks all chunks and segments of the upload up again.
-func (u *upload) recheck(ctx context.Context) error {
-	n, err := u.b.s.meta.Removals(ctx, u.b.domain())
+// recheckChunks looks all chunks and segments of the content up again.
+func (d *draft) recheckChunks(ctx context.Context) error {
+	n, err := d.b.s.meta.Removals(ctx, d.b.domain())
 	if err != nil {
 		return err
 	}
-	u.removals, u.taken = n, nil
+	d.removals, d.sources = n, nil
 	var ds []cas.Digest
-	check := func() error {
-		missing, err := u.b.chunks().Missing(ctx, ds)
+	check := func(atLeast int) error {
+		if len(ds) < atLeast {
+			return nil
+		}
+		missing, err := d.b.chunks().Missing(ctx, ds)
 		if err == nil && len(missing) > 0 {
 			err = fmt.Errorf("%d chunks, %s among them: %w", len(missing), missing[0], ErrChunksGone)
 		}
 		ds = ds[:0]
 		return err
 	}
-	checkFull := func() error {
-		if len(ds) < recheckDigests {
-			return nil
-		}
-		return check()
-	}
-	err = u.c.Walk(ctx, u.b.segments(), func(s manifest.Segment) error {
+	err = d.content.Walk(ctx, d.b.segments(), func(s manifest.Segment) error {
 		ds = append(ds, s.Digest)
-		return checkFull()
+		return check(recheckDigests)
 	}, func(refs []cas.Ref) error {
 		for _, r := range refs {
 			ds = append(ds, r.Digest)
 		}
-		return checkFull()
+		return check(recheckDigests)
 	})
 	if err != nil {
 		return err
 	}
-	return check()
+	return check(0)
 }
 
-// follow brings the content to where the bucket was moved meanwhile.
-func (u *upload) follow(ctx context.Context) error {
-	there := *u.b
+// followBucket copies the content to the domain that the bucket was moved to.
+func (d *draft) followBucket(ctx context.Context) error {
+	there := *d.b
 	there.pin = ""
 	to := there.pinned()
-	c := u.b.copier(to)
+	c := d.b.copier(to)
 	defer c.Close()
-	if err := c.Content(ctx, u.c); err != nil {
+	if err := c.Content(ctx, d.content); err != nil {
 		return err
 	}
 	if err := c.Flush(ctx); err != nil {
 		return err
 	}
-	u.b = to
-	return u.recheck(ctx)
+	d.b = to
+	return d.recheckChunks(ctx)
 }
 
 // copier copies from the bucket's domain to that of to.

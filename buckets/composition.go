@@ -14,7 +14,7 @@ import (
 
 // A composition is the pieces of an edit, looked up and authorised.
 type composition struct {
-	u       *upload
+	d       *draft
 	sources map[string]*File            // by bucket and ID: a file stands for one version throughout
 	taken   map[manifest.VersionID]bool // whose chunks and segments the new content may have
 	pieces  []manifest.Piece
@@ -67,7 +67,7 @@ func (c *composition) take(in *body) manifest.Piece {
 func (c *composition) limit() {
 	p := &c.pieces[c.bodyIn]
 	if c.open {
-		p.Data = &limitedReader{r: p.Data, left: c.u.room - c.size, over: c.u.over}
+		p.Data = &limitedReader{r: p.Data, left: c.d.room - c.size, over: c.d.over}
 	} else {
 		p.Data = &exactReader{r: p.Data, left: c.body.size, size: c.body.size}
 	}
@@ -76,7 +76,7 @@ func (c *composition) limit() {
 // find looks for the version that a piece is of, and whether its bytes may be
 // had.
 func (c *composition) find(ctx context.Context, p *Piece, out *manifest.Piece) error {
-	src := c.u.b
+	src := c.d.b
 	if p.Bucket != nil {
 		src = p.Bucket
 	}
@@ -99,7 +99,7 @@ func (c *composition) find(ctx context.Context, p *Piece, out *manifest.Piece) e
 	if out.Len < 0 {
 		out.Len = f.Size - p.Offset
 	}
-	if out.From = f.ManifestID; src.s == c.u.b.s && src.domain() == c.u.b.domain() {
+	if out.From = f.ManifestID; src.s == c.d.b.s && src.domain() == c.d.b.domain() {
 		c.taken[manifest.VersionID(f.ManifestID)] = true
 		return nil
 	}
@@ -114,7 +114,7 @@ func (c *composition) content(ctx context.Context, name string) (*manifest.Conte
 	if name == bodyName {
 		return c.body.c, nil
 	}
-	return c.u.b.contentOf(ctx, manifest.VersionID(name))
+	return c.d.b.contentOf(ctx, manifest.VersionID(name))
 }
 
 func (b *Bucket) contentOf(ctx context.Context, id manifest.VersionID) (*manifest.Content, error) {

@@ -43,20 +43,20 @@ func (b *Bucket) Copy(ctx context.Context, id string, dst *Bucket, opts *CopyOpt
 
 // link makes the content of m a file of the bucket.
 func (b *Bucket) link(ctx context.Context, name string, m *manifest.Manifest, opts *PutOptions) (*File, error) {
-	u, err := b.newNamedUpload(ctx, name, opts)
+	d, err := b.draftByName(ctx, name, opts)
 	if err != nil {
 		return nil, err
 	}
-	if u.earlier != nil {
-		return u.earlier, nil
+	if d.earlier != nil {
+		return d.earlier, nil
 	}
-	u.mime, u.c = m.MIMEType, &m.Content
+	d.mime, d.content = m.MIMEType, &m.Content
 	if err := b.b.Limits.checkSize(m.Size); err != nil {
 		return nil, err
 	}
-	if err := b.b.Limits.checkRow(u.name, m); err != nil {
+	if err := b.b.Limits.checkRow(d.name, m); err != nil {
 		return nil, err
 	}
-	u.taken = []manifest.VersionID{m.ID}
-	return u.commitRetry(ctx)
+	d.sources = []manifest.VersionID{m.ID}
+	return d.commit(ctx)
 }

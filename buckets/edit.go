@@ -21,10 +21,6 @@ const (
 // ErrRange reports a range that does not lie within its file.
 var ErrRange = errors.New("range is not within the file")
 
-// errStale says that the version that an edit began with is no longer the
-// current one.
-var errStale = errors.New("the file has changed")
-
 // A Piece is a run of bytes of what an edit makes: a range of a file that its
 // maker may download, or bytes that it brings.
 type Piece struct {
@@ -52,14 +48,17 @@ type body struct {
 // Compose makes a file of pieces, as Put makes one of a stream. Within a
 // backend, no data moves but what is around the seams.
 func (b *Bucket) Compose(ctx context.Context, name string, pieces []Piece, opts *PutOptions) (*File, error) {
-	u, err := b.newNamedUpload(ctx, name, sized(opts))
-	if err != nil || u.earlier != nil {
-		return u.made(), err
+	d, err := b.draftByName(ctx, name, sized(opts))
+	if err != nil {
+		return nil, err
 	}
-	if err := u.compose(ctx, pieces); err != nil {
+	if d.earlier != nil {
+		return d.earlier, nil
+	}
+	if err := d.compose(ctx, pieces); err != nil {
 		return nil, wrapSpace(err)
 	}
-	return u.commitRetry(ctx)
+	return d.commit(ctx)
 }
 
 // Edit makes a new version of the file id (f_…) of pieces, its own among them
@@ -115,41 +114,32 @@ func sized(opts *PutOptions) *PutOptions {
 	return &o
 }
 
-// made is the file that the same upload, sent before, has made.
-func (u *upload) made() *File {
-	if u == nil {
-		return nil
-	}
-	return u.earlier
-}
-
 // editContent makes a version of what plan makes of the current one. When
 // that has changed by the time of the commit, it begins again: no edit undoes
 // another.
 func (b *Bucket) editContent(ctx context.Context, id string, opts *PutOptions, plan func(base *manifest.Manifest) ([]Piece, error)) (*File, error) {
 	var added, stored int64
 	for range editTries {
-		u, err := b.newReplacement(ctx, id, sized(opts))
-		if err != nil || u.earlier != nil {
-			return u.made(), err
-		}
-		_, base, err := b.find(ctx, id, nil)
+		d, err := b.draftOfVersion(ctx, id, sized(opts))
 		if err != nil {
 			return nil, err
 		}
-		if u.base = base.ID; u.opts.MIMEType == "" {
-			u.opts.MIMEType = base.DeclaredMIMEType
+		if d.earlier != nil {
+			return d.earlier, nil
 		}
-		pieces, err := plan(base)
+		if d.base = d.found.ID; d.declared == "" {
+			d.declared = d.found.DeclaredMIMEType
+		}
+		pieces, err := plan(d.found)
 		if err == nil {
-			err = u.compose(ctx, pieces)
+			err = d.compose(ctx, pieces)
 		}
-		added, stored = added+u.stats.NewBytes, stored+u.stats.StoredBytes
-		u.stats.NewBytes, u.stats.StoredBytes = added, stored
+		added, stored = added+d.stats.NewBytes, stored+d.stats.StoredBytes
+		d.stats.NewBytes, d.stats.StoredBytes = added, stored
 		if err != nil {
 			return nil, wrapSpace(err)
 		}
-		if f, err := u.commitRetry(ctx); err != errStale {
+		if f, err := d.commit(ctx); !errors.Is(err, errStale) {
 			return f, err
 		}
 	}
@@ -157,22 +147,22 @@ func (b *Bucket) editContent(ctx context.Context, id string, opts *PutOptions, p
 }
 
 // compose makes the content of pieces, and finds its type.
-func (u *upload) compose(ctx context.Context, pieces []Piece) error {
+func (d *draft) compose(ctx context.Context, pieces []Piece) error {
 	if len(pieces) == 0 || len(pieces) > maxPieces {
 		return fmt.Errorf("%d pieces: want 1 to %d: %w", len(pieces), maxPieces, fs.ErrInvalid)
 	}
-	c := &composition{u: u, sources: make(map[string]*File), taken: make(map[manifest.VersionID]bool), pieces: make([]manifest.Piece, 0, len(pieces))}
+	c := &composition{d: d, sources: make(map[string]*File), taken: make(map[manifest.VersionID]bool), pieces: make([]manifest.Piece, 0, len(pieces))}
 	defer c.close()
 	for i := range pieces {
 		if err := c.add(ctx, &pieces[i]); err != nil {
 			return fmt.Errorf("piece %d: %w", i, err)
 		}
 	}
-	if c.size > u.room {
-		return u.over
+	if c.size > d.room {
+		return d.over
 	}
-	if u.opts.Size, u.opts.SizeKnown = c.size, !c.open; !c.open {
-		if err := u.mayCommit(ctx); err != nil { // before the first byte is taken
+	if d.size = c.size; !c.open {
+		if err := d.authorizeCommit(ctx); err != nil { // before the first byte is taken
 			return err
 		}
 	}
@@ -180,26 +170,26 @@ func (u *upload) compose(ctx context.Context, pieces []Piece) error {
 		c.limit()
 	}
 	var err error
-	u.c, u.stats, err = manifest.Compose(ctx, u.b.chunks(), c.pieces, c.content, u.splitter, &manifest.WriteOptions{
-		Compression: u.b.b.Compression, Digests: u.opts.Digests, Segments: stored{u.b.s.meta.Segments(u.b.domain()), u.b.segments()}})
+	d.content, d.stats, err = manifest.Compose(ctx, d.b.chunks(), c.pieces, c.content, d.splitter, &manifest.WriteOptions{
+		Compression: d.b.b.Compression, Digests: d.opts.Digests, Segments: d.b.segmentStore()})
 	if err != nil {
 		return err
 	}
 	if c.body != nil {
 		if c.open {
-			c.body.size = u.c.Size - c.size
+			c.body.size = d.content.Size - c.size
 		}
 		if c.body.c != nil { // no row holds it: what was found stored must still be since then
-			u.removals = c.body.removals
+			d.removals = c.body.removals
 		}
-		c.body.c, c.body.off, c.body.removals = u.c, c.bodyAt, u.removals
+		c.body.c, c.body.off, c.body.removals = d.content, c.bodyAt, d.removals
 	}
-	if err := u.sniffStored(ctx); err != nil {
+	if err := d.setStoredType(ctx); err != nil {
 		return err
 	}
 	if len(c.taken) > maxTaken {
-		return u.recheck(ctx)
+		return d.recheckChunks(ctx)
 	}
-	u.taken = slices.Collect(maps.Keys(c.taken))
+	d.sources = slices.Collect(maps.Keys(c.taken))
 	return nil
 }

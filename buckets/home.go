@@ -154,21 +154,6 @@ func settle(ctx context.Context, tx manifest.Tx, h *manifest.Home, domain string
 	return tx.PutHome(ctx, h)
 }
 
-// here checks in a transaction that the bucket's files lie where u's content
-// was put.
-func (u *upload) here(ctx context.Context, tx manifest.Tx) error {
-	h, err := tx.Home(ctx, u.b.b.name)
-	switch {
-	case err != nil:
-		return err
-	case h.Domain == "":
-		return ErrNoBucket
-	case h.Domain != u.b.domain():
-		return ErrMoved
-	}
-	return nil
-}
-
 // domain is where the bucket's files lie: now, or when the handle was pinned.
 // Within a change it stays as it is. A row that was found before has its
 // content there.

@@ -42,27 +42,27 @@ func (b *Bucket) whoKey() string {
 }
 
 // onceKey names the key among those of its principal.
-func (u *upload) onceKey() [32]byte {
-	return sha256.Sum256([]byte(u.b.whoKey() + "\x00" + u.opts.Once.Key))
+func (d *draft) onceKey() [32]byte {
+	return sha256.Sum256([]byte(d.b.whoKey() + "\x00" + d.opts.Once.Key))
 }
 
-// replay returns the file that an earlier upload with the key has made, nil
+// findEarlier returns the file that an earlier upload with the key has made, nil
 // if there was none.
-func (u *upload) replay(ctx context.Context, rows manifest.Found) (*File, error) {
-	if u.opts.Once == nil {
+func (d *draft) findEarlier(ctx context.Context, rows manifest.Found) (*File, error) {
+	if d.opts.Once == nil {
 		return nil, nil
 	}
-	if k := u.opts.Once.Key; k == "" || len(k) > maxOnce {
+	if k := d.opts.Once.Key; k == "" || len(k) > maxOnce {
 		return nil, fmt.Errorf("idempotency key of %d bytes: want 1 to %d: %w", len(k), maxOnce, fs.ErrInvalid)
 	}
-	o, err := rows.Once(ctx, u.b.b.name, u.onceKey())
-	if errors.Is(err, fs.ErrNotExist) || err == nil && u.b.s.now().After(o.ExpiresAt) {
+	o, err := rows.Once(ctx, d.b.b.name, d.onceKey())
+	if errors.Is(err, fs.ErrNotExist) || err == nil && d.b.s.now().After(o.ExpiresAt) {
 		return nil, nil
 	}
 	if err != nil {
 		return nil, err
 	}
-	if o.Request != u.opts.Once.Request {
+	if o.Request != d.opts.Once.Request {
 		return nil, ErrOnce
 	}
 	m, err := rows.Manifest(ctx, o.Manifest)
@@ -76,16 +76,16 @@ func (u *upload) replay(ctx context.Context, rows manifest.Found) (*File, error)
 	if err != nil {
 		return nil, err
 	}
-	out := u.b.file(f, m)
+	out := d.b.file(f, m)
 	out.Replayed = true
 	return out, nil
 }
 
-// remember notes in the commit what came of the key.
-func (u *upload) remember(ctx context.Context, tx manifest.Tx, m *manifest.Manifest) error {
-	if u.opts.Once == nil {
+// rememberOnce notes in the commit what came of the key.
+func (d *draft) rememberOnce(ctx context.Context, tx manifest.Tx, m *manifest.Manifest) error {
+	if d.opts.Once == nil {
 		return nil
 	}
-	return tx.PutOnce(ctx, &manifest.Once{Bucket: u.b.b.name, Key: u.onceKey(), Request: u.opts.Once.Request, Manifest: m.ID,
-		ExpiresAt: u.b.s.now().Add(onceLife)})
+	return tx.PutOnce(ctx, &manifest.Once{Bucket: d.b.b.name, Key: d.onceKey(), Request: d.opts.Once.Request, Manifest: m.ID,
+		ExpiresAt: d.b.s.now().Add(onceLife)})
 }

@@ -71,22 +71,22 @@ func (b *Bucket) NewUpload(ctx context.Context, name string, opts *UploadOptions
 	if err := b.roomForUpload(ctx); err != nil {
 		return nil, err
 	}
-	u, err := b.newPieces(ctx, name, opts)
+	d, err := b.beginDraft(ctx, name, opts)
 	if err != nil {
 		return nil, err
 	}
 	row := &uploadRow{manifest.Upload{ID: manifest.NewUploadID(), Bucket: b.b.name, Who: b.whoKey(), Header: opts.Header,
-		Name: u.name, Folder: u.folder, Target: u.target, MIMEType: u.opts.MIMEType, Metadata: u.metadata, Tags: u.opts.Tags,
-		OnConflict: string(u.opts.OnConflict), IfMatch: u.opts.IfMatch, Digests: u.opts.Digests, Expect: opts.Expect,
-		Partial: opts.Partial, Chunker: u.splitter.String(), Length: -1, CreatedAt: b.s.now()}}
+		Name: d.name, Folder: d.folder, Target: d.target, MIMEType: d.opts.MIMEType, Metadata: d.metadata, Tags: d.opts.Tags,
+		OnConflict: string(d.opts.OnConflict), IfMatch: d.opts.IfMatch, Digests: d.opts.Digests, Expect: opts.Expect,
+		Partial: opts.Partial, Chunker: d.splitter.String(), Length: -1, CreatedAt: b.s.now()}}
 	for _, id := range opts.joins {
 		row.Joins = append(row.Joins, manifest.UploadID(id))
 	}
-	if u.opts.SizeKnown {
-		row.Length = u.opts.Size
+	if d.opts.SizeKnown {
+		row.Length = d.opts.Size
 	}
-	if row.Listed, row.SkipUnchanged = opts.Listed, u.opts.SkipUnchanged; row.Listed {
-		if row.Bases, err = b.chooseBases(ctx, u, opts.Bases); err != nil {
+	if row.Listed, row.SkipUnchanged = opts.Listed, d.opts.SkipUnchanged; row.Listed {
+		if row.Bases, err = b.chooseBases(ctx, d, opts.Bases); err != nil {
 			return nil, err
 		}
 	}
@@ -101,27 +101,30 @@ func (b *Bucket) NewUpload(ctx context.Context, name string, opts *UploadOptions
 	return b.upload(row), nil
 }
 
-func (b *Bucket) newPieces(ctx context.Context, name string, opts *UploadOptions) (*upload, error) {
+// beginDraft begins the draft that an upload in pieces will become, so that what
+// cannot succeed fails at once.
+func (b *Bucket) beginDraft(ctx context.Context, name string, opts *UploadOptions) (*draft, error) {
 	if opts.Partial {
-		return b.newPart(ctx, &opts.PutOptions)
+		return b.draftOfPart(ctx, &opts.PutOptions)
 	}
 	if opts.Replace != "" {
-		return b.newReplacement(ctx, opts.Replace, &opts.PutOptions)
+		return b.draftOfVersion(ctx, opts.Replace, &opts.PutOptions)
 	}
-	return b.newNamedUpload(ctx, name, &opts.PutOptions)
+	return b.draftByName(ctx, name, &opts.PutOptions)
 }
 
-// newPart begins an upload that will have no name of its own.
-func (b *Bucket) newPart(ctx context.Context, opts *PutOptions) (*upload, error) {
-	u, err := b.newUpload(opts)
+// draftOfPart begins an upload that will have no name of its own.
+func (b *Bucket) draftOfPart(ctx context.Context, opts *PutOptions) (*draft, error) {
+	r, err := b.newRequest(opts)
 	if err != nil {
 		return nil, err
 	}
-	u.name, u.part, u.opts.OnConflict = partName, true, ConflictNew
-	if err := u.mayCreate(ctx); err != nil {
+	r.name, r.partial, r.opts.OnConflict = partName, true, ConflictNew
+	d := b.newDraft(r)
+	if err := d.mayCreate(ctx); err != nil {
 		return nil, err
 	}
-	return u, u.begin(ctx, nil)
+	return d, d.begin(ctx, nil)
 }
 
 // partName is what rules see as the name of a part.

@@ -3,7 +3,8 @@
 // on this machine.
 //
 // A Bucket is what its user works with; Bucket.As narrows it to a principal.
-// Read put.go for the life of an upload, commit.go for what makes it a file.
+// Read draft.go and put.go for the life of an upload, commit.go for what
+// makes it a file.
 package buckets
 
 import (

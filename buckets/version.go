@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"iter"
+	"time"
 
 	"github.com/cairn-store/cairn/manifest"
 )
@@ -85,4 +86,36 @@ func (b *Bucket) DeleteVersion(ctx context.Context, id string, n uint64) error {
 		return ErrLastVersion
 	})
 	return err
+}
+
+// addVersion makes m the current version of f, which the caller writes, and
+// removes the versions that the bucket keeps no longer. What that adds must
+// fit the quotas.
+func (b *Bucket) addVersion(ctx context.Context, tx manifest.Tx, f *manifest.File, m *manifest.Manifest) error {
+	before := f.TotalSize
+	linkVersion(f, m, b.s.now())
+	if err := tx.PutManifest(ctx, m); err != nil {
+		return err
+	}
+	if _, _, err := b.b.Versions.prune(ctx, tx, f, 0, b.s.removalTime()); err != nil {
+		return err
+	}
+	return b.b.Limits.checkQuota(ctx, tx, f.Bucket, f.Owner, f.TotalSize-before)
+}
+
+// linkVersion makes m the current version of f.
+func linkVersion(f *manifest.File, m *manifest.Manifest, now time.Time) {
+	f.LastVersion++
+	m.ID, m.File, m.Version, m.CreatedAt = manifest.NewVersionID(), f.ID, f.LastVersion, now
+	f.Current, f.UpdatedAt = m.ID, now
+	f.Versions++
+	f.TotalSize += m.Size
+	f.TotalChunks += m.Chunks
+}
+
+// dropVersion takes m out of f's sums.
+func dropVersion(f *manifest.File, m *manifest.Manifest) {
+	f.Versions--
+	f.TotalSize -= m.Size
+	f.TotalChunks -= m.Chunks
 }

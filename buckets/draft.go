@@ -1,0 +1,272 @@
+package buckets
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"math"
+	"mime"
+	"path"
+	"strings"
+
+	"github.com/cairn-store/cairn/buckets/names"
+	"github.com/cairn-store/cairn/buckets/rules"
+	"github.com/cairn-store/cairn/cas"
+	"github.com/cairn-store/cairn/chunker"
+	"github.com/cairn-store/cairn/manifest"
+)
+
+// A request is what an uploader asks for. It never changes.
+type request struct {
+	opts     PutOptions
+	target   manifest.FileID // of Replace, "" for a Put by name
+	name     string
+	folder   string
+	metadata []byte           // canonical JSON, nil to keep a predecessor's
+	cut      chunker.Splitter // that has cut the content already, nil for content that is still to come
+	partial  bool             // part of a file only: it has no name or type that limits could judge
+}
+
+// A draft is bytes on their way to become a version. It is begun with a
+// request, is given its content once, and is committed.
+type draft struct {
+	b *Bucket // pinned to the domain that the content is stored in
+	request
+
+	splitter chunker.Splitter
+	found    *manifest.Manifest // current version of the file that it replaces, as of the beginning, nil for none
+	earlier  *File              // made by the same request, sent before: nothing is left to do
+	room     int64              // bytes that may come
+	over     error              // of more
+
+	// What is known of the content before it is there.
+	size     int64
+	declared string // media type
+
+	content *manifest.Content
+	mime    string // media type found in the content
+	stats   cas.BatchStats
+
+	// What the commit relies on, renewed between its tries.
+	removals uint64               // as counted before the first look at a stored chunk
+	sources  []manifest.VersionID // versions whose chunks were taken without a look at them
+	allowed  manifest.FileID      // file that the uploader may update
+	owner    string               // of that file, or of the new one
+
+	base     manifest.VersionID                               // that must still be current at the commit, "" for any
+	onCommit func(tx manifest.Tx, m *manifest.Manifest) error // run in the transaction of the commit
+}
+
+// newRequest checks what can be checked without a look into the store.
+func (b *Bucket) newRequest(opts *PutOptions) (r request, err error) {
+	if opts != nil {
+		r.opts = *opts
+	}
+	if r.opts.Digests == nil {
+		r.opts.Digests = b.b.Digests
+	}
+	for _, name := range r.opts.Digests {
+		if manifest.NewDigest(name) == nil {
+			return r, fmt.Errorf("digest %q: %w: use sha256, blake3 or md5", name, ErrDigestName)
+		}
+	}
+	switch r.opts.OnConflict {
+	case "":
+		r.opts.OnConflict = ConflictVersion
+	case ConflictVersion, ConflictNew, ConflictFail:
+	default:
+		return r, fmt.Errorf("on_conflict %q: use new, version or fail: %w", r.opts.OnConflict, fs.ErrInvalid)
+	}
+	if r.metadata, err = encodeMetadata(r.opts.Metadata); err != nil {
+		return r, err
+	}
+	return r, checkTags(r.opts.Tags)
+}
+
+func (b *Bucket) newDraft(r request) *draft {
+	d := &draft{b: b.pinned(), request: r, splitter: r.cut, size: r.opts.Size, declared: r.opts.MIMEType}
+	if d.splitter == nil {
+		d.splitter = b.b.splitter
+	}
+	return d
+}
+
+// draftByName begins an upload by name, authorised and ready for content.
+func (b *Bucket) draftByName(ctx context.Context, name string, opts *PutOptions) (*draft, error) {
+	r, err := b.newRequest(opts)
+	if err != nil {
+		return nil, err
+	}
+	if r.name, err = names.Clean(name); err != nil {
+		return nil, err
+	}
+	if r.folder, err = names.CleanFolder(r.opts.Folder); err != nil {
+		return nil, err
+	}
+	d := b.newDraft(r)
+	if err := d.mayCreate(ctx); err != nil {
+		return nil, err
+	}
+	return d, d.beginByName(ctx)
+}
+
+// draftOfVersion begins an upload of a version of the file id, authorised and
+// ready for content.
+func (b *Bucket) draftOfVersion(ctx context.Context, id string, opts *PutOptions) (*draft, error) {
+	r, err := b.newRequest(opts)
+	if err != nil {
+		return nil, err
+	}
+	if _, ok := manifest.ParseFileID(id); !ok {
+		return nil, ErrNoFile // a manifest ID names one version for ever
+	}
+	f, _, err := b.find(ctx, id, nil)
+	if err != nil {
+		return nil, err
+	}
+	r.target, r.name, r.folder = f.ID, f.Name, f.Folder
+	d := b.newDraft(r)
+	return d, d.begin(ctx, f)
+}
+
+func (d *draft) beginByName(ctx context.Context) error {
+	old, err := d.b.s.meta.FileByPath(ctx, d.b.b.name, names.Join(d.folder, d.name))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return d.begin(ctx, old)
+}
+
+// begin looks at the file that the draft may become a version of, nil for none,
+// so that what cannot succeed fails before the first byte.
+func (d *draft) begin(ctx context.Context, old *manifest.File) error {
+	if err := d.b.s.writable(ctx); err != nil {
+		return err
+	}
+	if err := d.b.s.meta.Ready(); err != nil {
+		return wrapSpace(err)
+	}
+	var err error
+	if d.removals, err = d.b.s.meta.Removals(ctx, d.b.domain()); err != nil {
+		return err
+	}
+	d.owner = d.b.whoID()
+	if d.opts.Once != nil {
+		if d.target != "" {
+			if _, err := d.mayUpdate(ctx, old); err != nil {
+				return err
+			}
+		}
+		if d.earlier, err = d.findEarlier(ctx, d.b.s.meta); d.earlier != nil || err != nil {
+			return err
+		}
+	}
+	if old == nil || d.target == "" && d.opts.OnConflict == ConflictNew {
+		if d.opts.IfMatch != "" {
+			return fmt.Errorf("there is no version to match: %w", ErrPrecondition)
+		}
+		return d.findRoom(ctx, 0)
+	}
+	if d.target == "" && d.opts.OnConflict == ConflictFail {
+		return ErrExist
+	}
+	m, err := d.mayUpdate(ctx, old)
+	if err != nil {
+		return err
+	}
+	if err := checkMatch(d.opts.IfMatch, m); err != nil {
+		return err
+	}
+	d.found = m
+	// A version keeps its predecessor's chunks findable.
+	if d.cut == nil && m.Chunker != d.splitter.String() {
+		if s, err := chunker.Parse(m.Chunker); err == nil {
+			d.splitter = s
+		}
+	}
+	if d.b.b.Versions.keepAll() {
+		return d.findRoom(ctx, 0)
+	}
+	return d.findRoom(ctx, old.TotalSize) // the commit counts exactly what goes
+}
+
+// findRoom checks what is known before the first byte against the limits, and
+// finds out how many bytes may come. The version may take the place of so many
+// bytes.
+func (d *draft) findRoom(ctx context.Context, instead int64) error {
+	l := &d.b.b.Limits
+	if !d.partial {
+		if err := l.checkName(d.name); err != nil {
+			return err
+		}
+	}
+	if d.opts.SizeKnown {
+		if err := l.checkSize(d.opts.Size); err != nil {
+			return err
+		}
+	}
+	var err error
+	if d.room, d.over, err = l.room(ctx, d.b.s.meta, d.b.b.name, d.owner); err != nil {
+		return err
+	}
+	if d.room < math.MaxInt64-instead {
+		d.room += instead
+	}
+	if g := d.b.grant(); g != nil && g.MaxSize > 0 && g.MaxSize < d.room {
+		d.room, d.over = g.MaxSize, fmt.Errorf("more than the %d bytes signed for: %w", g.MaxSize, ErrTooLarge)
+	}
+	if d.room < 0 || d.opts.SizeKnown && d.room < d.opts.Size {
+		return d.over
+	}
+	if l.MaxFileSize > 0 && l.MaxFileSize < d.room {
+		d.room, d.over = l.MaxFileSize, fmt.Errorf("more than %d bytes: %w", l.MaxFileSize, ErrTooLarge)
+	}
+	return nil
+}
+
+// forRules is the draft as rules see it: what is declared, and what the name
+// suggests, until there is content to tell.
+func (d *draft) forRules() *rules.Upload {
+	up := &rules.Upload{Name: d.name, Folder: d.folder, Path: names.Join(d.folder, d.name), Size: d.size, MIMEType: d.mime}
+	if d.content != nil {
+		up.Size = d.content.Size
+	}
+	if up.MIMEType == "" {
+		up.MIMEType = d.declared
+	}
+	if up.MIMEType == "" {
+		up.MIMEType, _, _ = strings.Cut(mime.TypeByExtension(path.Ext(d.name)), ";")
+	}
+	if d.b.who != nil {
+		up.Protocol = d.b.who.Request.Protocol
+	}
+	return up
+}
+
+// mayCreate asks whether the draft may become a file.
+func (d *draft) mayCreate(ctx context.Context) error {
+	return d.b.decide(ctx, &Request{Op: OpCreate, Upload: d.forRules()})
+}
+
+// mayUpdate asks whether the draft may become a version of f, and returns f's
+// current version.
+func (d *draft) mayUpdate(ctx context.Context, f *manifest.File) (*manifest.Manifest, error) {
+	m, err := d.b.s.meta.Manifest(ctx, f.Current)
+	if err != nil {
+		return nil, err
+	}
+	if err := d.b.decide(ctx, &Request{Op: OpUpdate, File: d.b.file(f, m), Upload: d.forRules()}); err != nil {
+		return nil, err
+	}
+	d.allowed, d.owner = f.ID, f.Owner
+	return m, nil
+}
+
+// checkMatch checks a condition on the current version.
+func checkMatch(ifMatch string, m *manifest.Manifest) error {
+	if ifMatch == "" || ifMatch == "*" || ifMatch == m.Root().String() {
+		return nil
+	}
+	return fmt.Errorf("the current version has root %s: %w", m.Root(), ErrPrecondition)
+}
