@@ -128,14 +128,6 @@ func Keys() string {
 	return strings.TrimSuffix(b.String(), "\n")
 }
 
-// BucketKeys are the keys that a bucket may have.
-func BucketKeys() (keys []string) {
-	for _, f := range fieldsOf(valueOf(new(Bucket))) {
-		keys = append(keys, f.keys[0])
-	}
-	return keys
-}
-
 // writeRows writes a row of the table of Keys for each key of v, and for those
 // below it.
 func writeRows(b *strings.Builder, prefix string, v reflect.Value) {
