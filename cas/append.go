@@ -28,8 +28,8 @@ func (b *Batch) appendNew(p *pending) (out appended, err error) {
 		}
 	}
 	if len(slots) < len(e.h.Slots) {
-		e = s.encode(e.h.Kind, p.how, rest, slots)
-		defer e.free(s)
+		e = s.enc.encode(e.h.Kind, p.how, rest, slots)
+		defer s.enc.free(e)
 		if e.err != nil {
 			return out, e.err
 		}

@@ -157,8 +157,8 @@ func (b *Batch) dispatchNow() error {
 		return b.cause()
 	}
 	b.g.Go(func() error {
-		b.s.acquire()
-		defer b.s.release()
+		b.s.cores.take()
+		defer b.s.cores.give()
 		b.lookUp(u)
 		close(u.ready)
 		return nil
@@ -323,7 +323,7 @@ func (b *Batch) freePlain(p *pending) {
 		b.done(p.unit)
 		return
 	}
-	b.s.putBuf(p.plain)
+	b.s.bufs.put(p.plain)
 }
 
 // append appends an encoded frame and gives back what it takes.
@@ -336,7 +336,7 @@ func (b *Batch) append(p *pending) error {
 	if left {
 		return err
 	}
-	p.e.free(b.s)
+	b.s.enc.free(p.e)
 	b.freePlain(p)
 	for _, at := range a.at {
 		b.at.add(at)

@@ -21,7 +21,7 @@ func (f *frameBuilder) add(r Ref, chunk []byte, since int64) error {
 		}
 	}
 	if f.plain == nil {
-		f.plain = f.b.s.getBuf()
+		f.plain = f.b.s.bufs.get(0)
 	}
 	if len(f.slots) == 0 || since < f.since { // units are looked up side by side
 		f.since = since
@@ -83,7 +83,7 @@ func (f *frameBuilder) send() error {
 	p := &pending{kind: f.kind, how: f.how, plain: plain, unit: f.unit, since: f.since, ready: make(chan struct{})}
 	f.plain, f.unit, f.slots = nil, nil, nil
 	if !b.started {
-		p.e = b.s.encode(f.kind, f.how, plain, slots)
+		p.e = b.s.enc.encode(f.kind, f.how, plain, slots)
 		return b.append(p)
 	}
 	if err := b.s.frameRoom.take(b.ctx, &b.framesHeld); err != nil {
@@ -95,10 +95,10 @@ func (f *frameBuilder) send() error {
 	b.g.Go(func() error {
 		defer close(p.ready)
 		how := f.how
-		if b.rawRun.Load() >= rawRun && !b.s.worthEncoding(how, plain) {
+		if b.rawRun.Load() >= rawRun && !b.s.enc.isWorthEncoding(how, plain) {
 			how = Compression{}
 		}
-		p.e = b.s.encode(f.kind, how, plain, slots)
+		p.e = b.s.enc.encode(f.kind, how, plain, slots)
 		if p.e.err == nil && p.e.h.Codec == Raw {
 			b.rawRun.Add(1)
 		} else {
@@ -152,7 +152,7 @@ func (f *frameBuilder) finish() error {
 	if err := f.b.s.group.submit(f.b.ctx, it); err != nil {
 		return err // the group may still be at it
 	}
-	f.b.s.putBuf(plain)
+	f.b.s.bufs.put(plain)
 	for _, at := range it.at {
 		f.b.at.add(at)
 	}

@@ -11,11 +11,12 @@ import (
 type frameCache struct {
 	limit int64
 
+	// mu guards what follows, and refs and elem of each frame.
 	mu   sync.Mutex
-	m    map[FrameID]*cachedFrame // guarded by mu
-	lru  list.List                // of *cachedFrame, latest first, guarded by mu
-	size int64                    // plain bytes in lru, guarded by mu
-	free [][]byte                 // buffers of evicted frames, guarded by mu
+	m    map[FrameID]*cachedFrame // those that are being loaded, too
+	lru  list.List                // of *cachedFrame that are loaded, latest first
+	size int64                    // plain bytes in lru
+	free [][]byte                 // buffers of evicted frames
 }
 
 type cachedFrame struct {
@@ -23,30 +24,18 @@ type cachedFrame struct {
 	ready chan struct{} // closed when plain and err are set
 	plain []byte
 	err   error
-	refs  int           // readers, guarded by frameCache.mu
-	elem  *list.Element // nil once evicted, guarded by frameCache.mu
+	refs  int           // readers
+	elem  *list.Element // nil before it is loaded and once it is evicted
 }
 
 func newFrameCache(limit int64) *frameCache {
 	return &frameCache{limit: limit, m: make(map[FrameID]*cachedFrame)}
 }
 
-// get returns the frame id, loading it into a buffer of at least size bytes
-// if need be. The caller must put it back.
-func (c *frameCache) get(id FrameID, size int, load func(buf []byte) ([]byte, error)) (*cachedFrame, error) {
-	f, buf, mine := c.claim(id, size)
-	if mine {
-		plain, err := load(buf)
-		c.settle(f, plain, err)
-	}
-	<-f.ready
-	return f, f.err
-}
-
-// claim returns the frame id. With mine the caller has to load it, into buf if
-// he likes, and to settle it; otherwise it is ready when its channel is
-// closed. Either way the caller must put it back.
-func (c *frameCache) claim(id FrameID, size int) (f *cachedFrame, buf []byte, mine bool) {
+// claim returns the frame id. With mine the caller has to load it and to settle
+// it; otherwise somebody else does, and it is ready when its channel is closed.
+// Either way the caller must release it.
+func (c *frameCache) claim(id FrameID) (f *cachedFrame, mine bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if f = c.m[id]; f != nil {
@@ -54,14 +43,15 @@ func (c *frameCache) claim(id FrameID, size int) (f *cachedFrame, buf []byte, mi
 		if f.elem != nil {
 			c.lru.MoveToFront(f.elem)
 		}
-		return f, nil, false
+		return f, false
 	}
 	f = &cachedFrame{id: id, ready: make(chan struct{}), refs: 1}
 	c.m[id] = f
-	return f, c.buffer(size), true
+	return f, true
 }
 
-// settle tells those who wait for f what it holds, or why it cannot be had.
+// settle ends a claim: it gives those who wait for f its plain bytes, or the
+// error why there are none.
 func (c *frameCache) settle(f *cachedFrame, plain []byte, err error) {
 	f.plain, f.err = plain, err
 	close(f.ready)
@@ -87,8 +77,10 @@ func (c *frameCache) drop(id FrameID) {
 	}
 }
 
-// buffer takes a free buffer of that size, or makes one; mu is held.
+// buffer returns an empty buffer with room for size bytes, to be settled with.
 func (c *frameCache) buffer(size int) []byte {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	for i, b := range c.free {
 		if cap(b) >= size {
 			c.free[i] = c.free[len(c.free)-1]
@@ -99,7 +91,7 @@ func (c *frameCache) buffer(size int) []byte {
 	return make([]byte, 0, max(size, FrameSize))
 }
 
-// evict takes f out; mu is held.
+// evict takes f out; the caller holds mu.
 func (c *frameCache) evict(f *cachedFrame) {
 	c.lru.Remove(f.elem)
 	f.elem = nil
@@ -110,6 +102,8 @@ func (c *frameCache) evict(f *cachedFrame) {
 	}
 }
 
+// recycle keeps the buffer of f, which nobody reads any more; the caller holds
+// mu.
 func (c *frameCache) recycle(f *cachedFrame) {
 	if len(c.free) < 4 && cap(f.plain) <= 2*FrameSize {
 		c.free = append(c.free, f.plain)
@@ -117,8 +111,8 @@ func (c *frameCache) recycle(f *cachedFrame) {
 	f.plain = nil
 }
 
-// put gives f back; its bytes must not be used any more.
-func (c *frameCache) put(f *cachedFrame) {
+// release ends the use of f; its bytes must not be used any more.
+func (c *frameCache) release(f *cachedFrame) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	f.refs--

@@ -83,7 +83,7 @@ func (c *coder) close() {
 // and Raw when encoding saves less than a thirty-second part. What it encodes
 // it has decoded and compared, with scratch to decode into.
 func (c *coder) encode(how Compression, plain, dst, scratch []byte) (encoded []byte, used Codec, err error) {
-	defer contain(&err)
+	defer recoverCodec(&err)
 	var out []byte
 	switch how.Codec {
 	case Raw:
@@ -125,7 +125,7 @@ func (c *coder) encode(how Compression, plain, dst, scratch []byte) (encoded []b
 // decode decodes a payload that must be size bytes long into dst's space. It
 // never makes more than size bytes, whatever the payload says.
 func (c *coder) decode(codec Codec, stored, dst []byte, size int) (plain []byte, err error) {
-	defer contain(&err)
+	defer recoverCodec(&err)
 	if size > pack.MaxPlain {
 		return nil, fmt.Errorf("plain size %d is over the limit of %d", size, pack.MaxPlain)
 	}
@@ -158,9 +158,9 @@ func (c *coder) decode(codec Codec, stored, dst []byte, size int) (plain []byte,
 	return dst, nil
 }
 
-// contain makes a panic of a codec an error of the one frame that it could not
+// recoverCodec makes a panic of a codec an error of the one frame that it could not
 // cope with: the process and its other requests go on.
-func contain(err *error) {
+func recoverCodec(err *error) {
 	if p := recover(); p != nil {
 		*err = fmt.Errorf("codec panicked: %v", p)
 	}

@@ -10,7 +10,7 @@ func InFlight(s *Store) int {
 // CacheSize returns the bytes that decoded frames take, waiting for readers
 // or to be reused.
 func CacheSize(s *Store) (kept, free int64) {
-	c := s.frames
+	c := s.load.frames
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, b := range c.free {
@@ -21,3 +21,6 @@ func CacheSize(s *Store) (kept, free int64) {
 
 // RoomTaken returns how much room units and frames under way take.
 func RoomTaken(s *Store) (units, frames int) { return len(s.unitRoom), len(s.frameRoom) }
+
+// SetRequests lets n requests of readers be under way at a time.
+func SetRequests(s *Store, n int) { s.load.tokens = make(chan struct{}, n) }

@@ -61,9 +61,6 @@ func (r packReader) ReadAt(ctx context.Context, p []byte, off int64) error {
 	return r.b.ReadAt(ctx, r.key, p, off)
 }
 
-// reader returns the reader of a pack.
-func (s *Store) reader(id PackID) packReader { return packReader{s.b, id.Key()} }
-
 // ParsePackKey returns the ID of the pack that a backend key belongs to; ok is
 // false for the key of anything else.
 func ParsePackKey(key string) (id PackID, ok bool) { return pack.ParseKey(key) }

@@ -186,8 +186,8 @@ func (g *group) writeFrame(ctx context.Context, f *groupFrame) {
 // writeFrame encodes a frame and appends it, returning its place and the
 // bytes it takes.
 func (s *Store) writeFrame(ctx context.Context, f *groupFrame) (place, int, error) {
-	e := s.encode(f.kind, f.how, f.plain, f.slots)
-	defer e.free(s)
+	e := s.enc.encode(f.kind, f.how, f.plain, f.slots)
+	defer s.enc.free(e)
 	if e.err != nil {
 		return place{}, 0, e.err
 	}
@@ -195,71 +195,4 @@ func (s *Store) writeFrame(ctx context.Context, f *groupFrame) (place, int, erro
 	at, err := s.pack.append(ctx, e.h, e.payload)
 	s.appended.Add(1)
 	return at, e.size(), err
-}
-
-const (
-	encodingSample  = 8 << 10 // bytes tried at each place
-	encodingSamples = 4       // places
-)
-
-// worthEncoding tries samples of plain, at the fastest level: its tables are
-// small, so they are near, and most of the time went to waiting for them.
-func (s *Store) worthEncoding(how Compression, plain []byte) bool {
-	if how.Codec == Raw || len(plain) <= 4*encodingSample*encodingSamples {
-		return true
-	}
-	s.acquire()
-	defer s.release()
-	dst, scratch := s.getBuf(), s.getBuf()
-	defer s.putBuf(dst)
-	defer s.putBuf(scratch)
-	how.Level = 1
-	for i := range encodingSamples {
-		at := len(plain) * (2*i + 1) / (2 * encodingSamples)
-		_, used, err := s.coder.encode(how, plain[at:at+encodingSample], dst, scratch)
-		if err != nil || used != Raw {
-			return true // an error comes again, where it is reported
-		}
-	}
-	return false
-}
-
-// An encoded is a frame ready to be appended.
-type encoded struct {
-	h       *pack.Frame
-	payload []byte
-	bufs    [2][]byte // to be given back
-	err     error
-}
-
-// size is how much of a pack the frame takes, once it has been appended.
-func (e *encoded) size() int { return int(e.h.HeaderLen) + len(e.payload) }
-
-func (e *encoded) free(s *Store) {
-	for _, b := range e.bufs {
-		if b != nil {
-			s.putBuf(b)
-		}
-	}
-}
-
-// encode makes a frame of plain, which must stay as it is until free.
-func (s *Store) encode(kind Kind, how Compression, plain []byte, slots []Ref) *encoded {
-	s.acquire()
-	defer s.release()
-	e := &encoded{bufs: [2][]byte{s.getBuf(), s.getBuf()}}
-	payload, used, err := s.coder.encode(how, plain, e.bufs[0], e.bufs[1])
-	s.putBuf(e.bufs[1]) // it was decoded into, to be compared
-	e.bufs[1] = nil
-	if used == Raw {
-		s.putBuf(e.bufs[0])
-		e.bufs[0] = nil
-	}
-	e.payload, e.err = payload, err
-	e.h = &pack.Frame{ID: pack.NewID(), Kind: kind, Codec: used, StoredLen: uint32(len(payload)),
-		CRC: pack.Checksum(payload), Slots: slots}
-	if e.err == nil {
-		e.err = s.seal(e)
-	}
-	return e
 }

@@ -32,17 +32,17 @@ type PackInfo struct {
 // A version, kind, codec or flag that is not known is an error satisfying
 // ErrUnknown.
 func (s *Store) Inspect(ctx context.Context, p PackEntry) (*PackInfo, error) {
-	info, err := s.inspect(ctx, p)
+	info, err := s.scan.inspect(ctx, p)
 	if err != nil {
 		return nil, fmt.Errorf("cas: inspect %s: %w", p.ID, err)
 	}
 	return info, nil
 }
 
-func (s *Store) inspect(ctx context.Context, p PackEntry) (*PackInfo, error) {
-	var from pack.Reader = s.reader(p.ID)
-	if s.remote && p.Size <= SmallPack {
-		from = &packView{r: s.reader(p.ID), size: p.Size}
+func (s *scanner) inspect(ctx context.Context, p PackEntry) (*PackInfo, error) {
+	var from pack.Reader = packReader{s.b, p.ID.Key()}
+	if p.Size <= SmallPack {
+		from = s.openPack(p)
 	}
 	info, err := readInfo(ctx, from, p)
 	if err != nil {
@@ -64,7 +64,7 @@ func (s *Store) inspect(ctx context.Context, p PackEntry) (*PackInfo, error) {
 		return nil
 	}
 	if foot == nil {
-		return info, s.walkFar(ctx, p, add)
+		return info, pack.WalkFrames(ctx, s.openPack(p), p.ID, p.Size, nil, add)
 	}
 	info.Sealed = true
 	for line, err := range foot.Frames() {
@@ -103,15 +103,6 @@ func readInfo(ctx context.Context, from pack.Reader, p PackEntry) (*PackInfo, er
 func (i *PackInfo) note(f *Frame) {
 	_, last, _ := f.Commits()
 	i.LastCommit = max(i.LastCommit, last)
-}
-
-// walkFar walks a pack without a footer, in large pieces if it is far away.
-func (s *Store) walkFar(ctx context.Context, p PackEntry, fn func(*pack.Found) error) error {
-	var from pack.Reader = s.reader(p.ID)
-	if s.remote {
-		from = &packView{r: s.reader(p.ID), size: p.Size}
-	}
-	return pack.WalkFrames(ctx, from, p.ID, p.Size, nil, fn)
 }
 
 // A Survey compares the packs that are there with those that the index knows.
@@ -208,7 +199,7 @@ func (v *surveyor) meet(ctx context.Context, p PackEntry) error {
 			return nil
 		}
 	}
-	info, err := v.s.inspect(ctx, p)
+	info, err := v.s.scan.inspect(ctx, p)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil // it has gone meanwhile
 	}
@@ -277,7 +268,7 @@ func (v *surveyor) knownNotes(ctx context.Context, writer [16]byte) error {
 		if e.Writer != writer {
 			continue
 		}
-		info, err := v.s.inspect(ctx, e)
+		info, err := v.s.scan.inspect(ctx, e)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue // it has gone meanwhile
 		}

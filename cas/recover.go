@@ -57,7 +57,7 @@ func (s *Store) adopt(ctx context.Context, p PackEntry, size int64) (*openPack, 
 	o := s.pack.open(p.ID, nil, 0)
 	o.counted = true // by its own writer
 	torn := false
-	foot, err := s.walk(ctx, s.reader(p.ID), PackEntry{ID: p.ID, Size: size}, func(f *Frame) error {
+	foot, err := s.scan.walk(ctx, packReader{s.b, p.ID.Key()}, PackEntry{ID: p.ID, Size: size}, func(f *Frame) error {
 		if torn = torn || f.Damage != nil; torn {
 			return nil
 		}

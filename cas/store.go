@@ -4,7 +4,8 @@
 // frames are appended to packs, immutable objects of a backend; an index
 // remembers where each chunk lies and can be rebuilt from the packs alone.
 // Package pack describes the bytes. Read store.go for the parts, batch.go for
-// the way in, packer.go for durability and read.go for the way out.
+// the way in, packer.go for durability, and read.go, loader.go and run.go for
+// the way out.
 package cas
 
 import (
@@ -23,26 +24,35 @@ import (
 // A Store keeps the chunks of one domain: a backend and its index. Exact
 // dedup, frames and packs never cross it. Its methods may run concurrently.
 type Store struct {
-	b                   backend.Backend
-	ix                  Index
-	log                 *slog.Logger
-	remote              bool
-	coder               *coder
-	codecs              map[Codec]FrameCodec
-	sealer              Sealer // nil without one
-	pack                *packer
-	group               group
-	appended            atomic.Int64 // frames; changed under fresh
-	fresh               gate         // held from asking whether chunks are new to appending them
-	frames              *frameCache
-	near                Cache           // nil without one
-	runs                chan struct{}   // a token for each request to a remote backend that reads
-	long                chan struct{}   // one for each reader with long windows
-	ctx                 context.Context // for what outlives a call; never cancelled
-	unitRoom, frameRoom room            // what all batches have under way
-	cpu                 chan struct{}   // one token per core: hashing, encoding and decoding
-	units               sync.Pool       // of *unit
-	bufs                sync.Pool       // of *[]byte with room for a frame
+	b      backend.Backend
+	ix     Index
+	log    *slog.Logger
+	remote bool
+	ctx    context.Context // for what outlives a call; never cancelled
+
+	// The way in: batches and records make frames, alone or in a group, and
+	// append them to the open pack.
+	enc   *encoder
+	group group
+	pack  *packer
+
+	// fresh is held from looking up whether chunks are new until they are
+	// appended, so that nothing is stored twice. appended counts the frames;
+	// it changes only while fresh is held.
+	fresh    gate
+	appended atomic.Int64
+
+	// What all batches together have under way, and the units they reuse.
+	unitRoom, frameRoom room
+	units               sync.Pool // of *unit
+
+	// The way out: reads, and walks over packs.
+	load *loader
+	scan *scanner
+	long chan struct{} // a token for each reader with long windows
+
+	cores cores
+	bufs  *buffers
 }
 
 // Options are choices of Open; nil and zero values mean the defaults.
@@ -107,16 +117,24 @@ func Open(ctx context.Context, b backend.Backend, ix Index, opts *Options) (*Sto
 		return nil, fmt.Errorf("cas: %w", err)
 	}
 	s := &Store{
-		ctx: context.WithoutCancel(ctx), b: b, ix: ix, log: log, coder: coder, codecs: maps.Clone(opts.Codecs), sealer: opts.Sealer,
-		remote: opts.Remote, near: opts.Cache, runs: make(chan struct{}, runs), long: make(chan struct{}, longReaders),
+		b: b, ix: ix, log: log, remote: opts.Remote, ctx: context.WithoutCancel(ctx),
 		pack:     newPacker(context.WithoutCancel(ctx), b, ix, opts, size, seals),
-		frames:   newFrameCache(cache),
+		fresh:    make(gate, 1),
 		unitRoom: make(room, 4+3*n), frameRoom: make(room, 4+3*n),
-		cpu:   make(chan struct{}, n),
 		units: sync.Pool{New: func() any { return &unit{buf: make([]byte, 0, unitSize+inPlace)} }},
-		bufs:  sync.Pool{New: func() any { b := make([]byte, 0, FrameSize+FrameSize/4); return &b }},
+		long:  make(chan struct{}, longReaders),
+		cores: make(cores, n), bufs: newBuffers(),
 	}
-	s.group.s, s.fresh = s, make(gate, 1)
+	s.group.s = s
+	s.enc = &encoder{coder, opts.Sealer, s.cores, s.bufs}
+	s.load = &loader{
+		b: b, ix: ix, log: log, cores: s.cores, bufs: s.bufs, frames: newFrameCache(cache),
+		dec: &decoder{coder, maps.Clone(opts.Codecs), opts.Sealer, s.cores},
+	}
+	if opts.Remote {
+		s.load.near, s.load.gap, s.load.tokens = opts.Cache, farGap, make(chan struct{}, farRequests)
+	}
+	s.scan = &scanner{b, opts.Remote, s.load}
 	if err := s.recover(ctx, opts, size); err != nil {
 		coder.close()
 		return nil, fmt.Errorf("cas: open: %w", err)
@@ -165,17 +183,6 @@ func (s *Store) Lengths(ctx context.Context, ds []Digest) ([]uint32, error) {
 
 // Remote reports whether the backend is far away: see Options.
 func (s *Store) Remote() bool { return s.remote }
-
-// acquire takes a core, release gives it back.
-func (s *Store) acquire() { s.cpu <- struct{}{} }
-func (s *Store) release() { <-s.cpu }
-
-func (s *Store) getBuf() []byte { return (*s.bufs.Get().(*[]byte))[:0] }
-func (s *Store) putBuf(b []byte) {
-	if cap(b) <= 2*FrameSize {
-		s.bufs.Put(&b)
-	}
-}
 
 var _ io.Closer = (*Store)(nil)
 

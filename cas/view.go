@@ -1,6 +1,28 @@
 package cas
 
-import "context"
+import (
+	"context"
+
+	"github.com/cairn-store/cairn/backend"
+	"github.com/cairn-store/cairn/cas/pack"
+)
+
+// A scanner walks packs and describes what is in them.
+type scanner struct {
+	b      backend.Backend
+	remote bool
+	load   *loader
+}
+
+// openPack returns the reader for those who walk all of a pack: of a remote
+// backend it reads large pieces.
+func (s *scanner) openPack(p PackEntry) pack.Reader {
+	r := packReader{s.b, p.ID.Key()}
+	if s.remote {
+		return &packView{r: r, size: p.Size}
+	}
+	return r
+}
 
 // A packView reads one pack of a remote backend in large pieces, for those
 // who walk all of it.

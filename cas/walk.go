@@ -74,14 +74,11 @@ func (s *Store) Walk(ctx context.Context, p PackEntry, fn func(*Frame) error) (s
 
 // Examine is Walk, and returns what the pack says of itself, without Frames.
 func (s *Store) Examine(ctx context.Context, p PackEntry, fn func(*Frame) error) (*PackInfo, error) {
-	var from pack.Reader = s.reader(p.ID)
-	if s.remote {
-		from = &packView{r: s.reader(p.ID), size: p.Size}
-	}
+	from := s.scan.openPack(p)
 	info, err := readInfo(ctx, from, p)
 	var foot *pack.Footer
 	if err == nil {
-		foot, err = s.walk(ctx, from, p, func(f *Frame) error {
+		foot, err = s.scan.walk(ctx, from, p, func(f *Frame) error {
 			info.note(f)
 			return fn(f)
 		})
@@ -93,7 +90,7 @@ func (s *Store) Examine(ctx context.Context, p PackEntry, fn func(*Frame) error)
 	return info, nil
 }
 
-func (s *Store) walk(ctx context.Context, from pack.Reader, p PackEntry, fn func(*Frame) error) (*pack.Footer, error) {
+func (s *scanner) walk(ctx context.Context, from pack.Reader, p PackEntry, fn func(*Frame) error) (*pack.Footer, error) {
 	return pack.Walk(ctx, from, p.ID, p.Size, func(w *pack.Found) error {
 		f, err := s.found(from, p.ID, w)
 		if err != nil {
@@ -104,7 +101,7 @@ func (s *Store) walk(ctx context.Context, from pack.Reader, p PackEntry, fn func
 }
 
 // found makes of what a walk met what callers are told.
-func (s *Store) found(from pack.Reader, id PackID, w *pack.Found) (*Frame, error) {
+func (s *scanner) found(from pack.Reader, id PackID, w *pack.Found) (*Frame, error) {
 	f := &Frame{from: from, Damage: w.Damage, Entry: FrameEntry{Pack: id, Offset: w.Offset}}
 	if w.Damage != nil {
 		f.Skipped = w.Length
@@ -117,9 +114,9 @@ func (s *Store) found(from pack.Reader, id PackID, w *pack.Found) (*Frame, error
 
 // describe fills f from a header. Of a sealed frame whose key is not at hand
 // the slots are not known.
-func (s *Store) describe(f *Frame, h *pack.Frame) error {
+func (s *scanner) describe(f *Frame, h *pack.Frame) error {
 	if h.Block != nil {
-		block, err := s.unseal(h.ID, h.Kind, h.Key, partBlock, h.Block)
+		block, err := s.load.dec.unseal(h.ID, h.Kind, h.Key, partBlock, h.Block)
 		if err == nil {
 			err = h.ParseBlock(block)
 		}
@@ -132,7 +129,7 @@ func (s *Store) describe(f *Frame, h *pack.Frame) error {
 	}
 	f.header, f.Entry = h, frameEntry(h)
 	f.Slots, f.Sources, f.Chunks = h.Slots, h.Sources, slotEntries(h)
-	return s.known(&f.Entry)
+	return s.load.dec.checkKnown(&f.Entry)
 }
 
 // Commits are the numbers of the first and of the last commit whose records
@@ -146,7 +143,7 @@ func (f *Frame) Commits() (first, last, base uint64) {
 
 // readSlots reads the header of a frame of records, and returns it with the
 // payload that follows.
-func (s *Store) readSlots(ctx context.Context, f *Frame) (stretch, error) {
+func (s *scanner) readSlots(ctx context.Context, f *Frame) (stretch, error) {
 	p := stretch{f.Entry.Offset, make([]byte, int(f.header.HeaderLen)+int(f.header.StoredLen))}
 	if err := f.from.ReadAt(ctx, p.bytes, p.off); err != nil {
 		return p, err
@@ -182,7 +179,7 @@ func (p stretch) ReadAt(_ context.Context, dst []byte, off int64) error {
 func (s *Store) Verify(ctx context.Context, f *Frame) (bad []Ref, plain [][]byte, err error) {
 	from := f.from
 	if f.bare {
-		from, err = s.readSlots(ctx, f)
+		from, err = s.scan.readSlots(ctx, f)
 		if errors.Is(err, pack.ErrHeader) || errors.Is(err, io.ErrUnexpectedEOF) {
 			err = &CorruptError{Pack: f.Entry.Pack, Offset: f.Entry.Offset, Err: err}
 		}
@@ -193,7 +190,7 @@ func (s *Store) Verify(ctx context.Context, f *Frame) (bad []Ref, plain [][]byte
 	if f.sealed {
 		return nil, nil, fmt.Errorf("cas: verify frame %s: key %d: %w", f.Entry.ID, f.Entry.Key, ErrKey)
 	}
-	buf, err := s.decodeFrame(ctx, from, &f.Entry, nil)
+	buf, err := s.load.readFrame(ctx, from, &f.Entry)
 	var de *decodeError
 	if errors.As(err, &de) || errors.Is(err, io.ErrUnexpectedEOF) {
 		return f.Slots, nil, nil

@@ -10,11 +10,15 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"time"
+
+	"github.com/klauspost/compress/zstd"
 
 	"github.com/cairn-store/cairn/backend"
 	"github.com/cairn-store/cairn/backend/membackend"
 	"github.com/cairn-store/cairn/cas"
 	"github.com/cairn-store/cairn/cas/diskcache"
+	"github.com/cairn-store/cairn/cas/pack"
 )
 
 // A far backend counts the requests that read, and may spoil what they bring.
@@ -282,4 +286,85 @@ func reopen(t *testing.T, f *far, s *cas.Store, c cas.Cache) *cas.Store {
 		t.Fatal(err)
 	}
 	return n
+}
+
+// Frames that are copied from others of the same window are read however few
+// requests may be under way: a run does not keep its token while the sources
+// are loaded, even if they are later pieces of the same run or of one that
+// still waits for a token.
+func TestSourcesOfTheSameWindow(t *testing.T) {
+	w := newWorld(t)
+	r := seeded(t)
+	a, b := noise(r, 4000), noise(r, 4000)
+	var window [][]byte
+	for range 2 {
+		window = append(window, addCopies(t, w, a, b)...)
+	}
+	for _, remote := range []bool{false, true} {
+		s := w.open(t, &cas.Options{Remote: remote, CacheBytes: 1, Codecs: map[cas.Codec]cas.FrameCodec{toy: toyCodec{}}})
+		cas.SetRequests(s, 1)
+		done := make(chan error, 1)
+		go func() { done <- readAll(t, s, append(window, a, b)) }()
+		select {
+		case err := <-done:
+			if err != nil {
+				t.Errorf("remote %v: %v", remote, err)
+			}
+		case <-time.After(time.Minute):
+			t.Fatalf("remote %v: the read hangs", remote)
+		}
+		closeStore(t, s)
+	}
+}
+
+// addCopies adds a pack of frames, each of one chunk that is copied from ranges
+// of a and b, with the frame of a and b behind them. It returns their chunks.
+func addCopies(t *testing.T, w *world, a, b []byte) (chunks [][]byte) {
+	t.Helper()
+	id := cas.PackID(pack.NewID())
+	text := pack.AppendHeader(nil, &pack.Header{Pack: id, Serial: 1})
+	var lines pack.Lines
+	add := func(f *pack.Frame, payload []byte) {
+		f.ID, f.Pack, f.Offset, f.Kind = pack.NewID(), id, int64(len(text)), cas.KindData
+		f.StoredLen, f.CRC = uint32(len(payload)), pack.Checksum(payload)
+		head := pack.AppendFrame(nil, f)
+		lines.Add(f, head)
+		text = append(append(text, head...), payload...)
+	}
+	for i := range 5 {
+		tail := pack.NewID()
+		chunk := slices.Concat(b[i:300], a[10:510], tail[:])
+		chunks = append(chunks, chunk)
+		add(&pack.Frame{Codec: toy, Slots: refsOf(chunk), Sources: []cas.Source{
+			{Digest: cas.Sum(a), Offset: 10, Length: 500}, {Digest: cas.Sum(b), Offset: uint32(i), Length: uint32(300 - i)},
+		}}, append([]byte{1, 0, 255}, tail[:]...))
+	}
+	coded, err := zstd.NewWriter(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	add(&pack.Frame{Codec: cas.Zstd, Slots: refsOf(a, b)}, coded.EncodeAll(slices.Concat(a, b), nil))
+	text = pack.AppendFooter(text, id, &lines)
+	bw, err := w.mem.Create(t.Context(), id.Key())
+	if err != nil {
+		t.Fatal(err)
+	}
+	bw.Write(text)
+	if err := bw.Commit(); err != nil {
+		t.Fatal(err)
+	}
+	s := w.open(t, &cas.Options{Codecs: map[cas.Codec]cas.FrameCodec{toy: toyCodec{}}})
+	defer closeStore(t, s)
+	info, err := s.Inspect(t.Context(), cas.PackEntry{ID: id, Size: int64(len(text))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	change := &cas.Change{Packs: []cas.PackEntry{info.PackEntry}}
+	for _, f := range info.Frames {
+		change.Frames, change.Chunks = append(change.Frames, f.Entry), append(change.Chunks, f.Chunks...)
+	}
+	if err := s.Apply(t.Context(), change); err != nil {
+		t.Fatal(err)
+	}
+	return chunks
 }
