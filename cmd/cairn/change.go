@@ -14,7 +14,7 @@ func newCp(t *target) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "cp [flags] BUCKET/ID BUCKET[/PATH]", Short: "Copy a file, moving no data", Args: wantArgs(cobra.ExactArgs(2)),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return t.withFiles(cmd, func(ctx context.Context, fl files) error {
+			return t.withFiles(cmd, func(ctx context.Context, fl *files) error {
 				bucket, id, err := resolveRef(ctx, fl, args[0])
 				if err != nil {
 					return err
@@ -50,7 +50,7 @@ func newRm(t *target) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "rm [flags] BUCKET/ID...", Short: "Move files to the trash, or remove a version (m_...)", Args: wantArgs(cobra.MinimumNArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return t.withFiles(cmd, func(ctx context.Context, fl files) error {
+			return t.withFiles(cmd, func(ctx context.Context, fl *files) error {
 				for _, ref := range args {
 					bucket, id, err := resolveRef(ctx, fl, ref)
 					if err != nil {
@@ -78,7 +78,7 @@ func newRestore(t *target) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "restore [flags] BUCKET/ID", Short: "Take a file from the trash, or make an old version current", Args: wantArgs(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return t.withFiles(cmd, func(ctx context.Context, fl files) error {
+			return t.withFiles(cmd, func(ctx context.Context, fl *files) error {
 				bucket, id, err := resolveRef(ctx, fl, args[0])
 				if err != nil {
 					return err

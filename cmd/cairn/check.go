@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -144,18 +145,18 @@ func newUsage(t *target) *cobra.Command {
 			if len(args) > 0 {
 				bucket = args[0]
 			}
-			fl, done, err := t.openFiles(cmd.Context())
-			if err != nil {
-				return err
-			}
-			u, err := fl.Usage(cmd.Context(), bucket)
-			if err == nil && t.json {
-				err = json.NewEncoder(cmd.OutOrStdout()).Encode(u)
-			} else if err == nil {
+			return t.withFiles(cmd, func(ctx context.Context, fl *files) error {
+				u, err := fl.Usage(ctx, bucket)
+				if err != nil {
+					return err
+				}
+				if t.json {
+					return json.NewEncoder(cmd.OutOrStdout()).Encode(u)
+				}
 				_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s: %d files, %d versions, %s; in the trash %d files, %s\n",
 					u.Bucket, u.Files, u.Versions, bytesText(u.Bytes), u.TrashedFiles, bytesText(u.TrashedBytes))
-			}
-			return errors.Join(err, done())
+				return err
+			})
 		},
 	}
 }

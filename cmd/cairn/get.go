@@ -62,7 +62,7 @@ that begins with .cairn-, and the next one goes on from there. From a server onl
 
 type getter struct {
 	t     *target
-	files files
+	files *files
 	seeds []client.Seed
 	out   io.Writer
 	bar   *bar

@@ -11,9 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/cairn-store/cairn/api"
 	"github.com/cairn-store/cairn/api/client"
-	"github.com/cairn-store/cairn/buckets"
 )
 
 func newKeys(t *target) *cobra.Command {
@@ -34,7 +32,7 @@ func newKeysCreate(t *target) *cobra.Command {
 			if expires > 0 {
 				opts.ExpiresIn = expires.String()
 			}
-			return t.withFiles(cmd, func(ctx context.Context, fl files) error {
+			return t.withFiles(cmd, func(ctx context.Context, fl *files) error {
 				k, err := fl.NewKey(ctx, opts)
 				if err != nil {
 					return err
@@ -60,7 +58,7 @@ func newKeysLs(t *target) *cobra.Command {
 	return &cobra.Command{
 		Use: "ls", Short: "List API keys", Args: wantArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return t.withFiles(cmd, func(ctx context.Context, fl files) error {
+			return t.withFiles(cmd, func(ctx context.Context, fl *files) error {
 				keys, err := fl.Keys(ctx)
 				if err != nil {
 					return err
@@ -94,7 +92,7 @@ func newKeysRm(t *target) *cobra.Command {
 	return &cobra.Command{
 		Use: "rm ID...", Short: "End API keys", Args: wantArgs(cobra.MinimumNArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return t.withFiles(cmd, func(ctx context.Context, fl files) error {
+			return t.withFiles(cmd, func(ctx context.Context, fl *files) error {
 				for _, id := range args {
 					if err := fl.DropKey(ctx, id); err != nil {
 						return fmt.Errorf("key %s: %w", id, err)
@@ -111,7 +109,7 @@ func newKeysRotate(t *target) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "rotate-signing", Short: "Sign URLs with a new key from now on", Args: wantArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return t.withFiles(cmd, func(ctx context.Context, fl files) error {
+			return t.withFiles(cmd, func(ctx context.Context, fl *files) error {
 				id, err := fl.RotateSigningKey(ctx, drop)
 				if err == nil {
 					_, err = fmt.Fprintln(cmd.OutOrStdout(), id)
@@ -122,38 +120,4 @@ func newKeysRotate(t *target) *cobra.Command {
 	}
 	cmd.Flags().BoolVar(&drop, "drop-old", false, "forget the older keys: every URL signed until now ends")
 	return cmd
-}
-
-func (d directory) NewKey(ctx context.Context, o *client.KeyOptions) (*client.Key, error) {
-	k := buckets.APIKey{Name: o.Name, Buckets: o.Buckets, Operator: o.Operator}
-	for _, op := range o.Operations {
-		k.Ops = append(k.Ops, buckets.Op(op))
-	}
-	if o.ExpiresIn != "" {
-		life, err := time.ParseDuration(o.ExpiresIn)
-		if err != nil {
-			return nil, err
-		}
-		k.ExpiresAt = time.Now().Add(life)
-	}
-	token, made, err := d.s.NewKey(ctx, k)
-	if err != nil {
-		return nil, err
-	}
-	v := api.KeyView(made, token)
-	return &v, nil
-}
-
-func (d directory) Keys(ctx context.Context) (out []client.Key, err error) {
-	keys, err := d.s.Keys(ctx)
-	for i := range keys {
-		out = append(out, api.KeyView(&keys[i], ""))
-	}
-	return out, err
-}
-
-func (d directory) DropKey(ctx context.Context, id string) error { return d.s.DropKey(ctx, id) }
-
-func (d directory) RotateSigningKey(ctx context.Context, drop bool) (string, error) {
-	return d.s.RotateSigningKey(ctx, drop)
 }

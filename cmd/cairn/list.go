@@ -33,7 +33,7 @@ func newLs(t *target) *cobra.Command {
 			if trash {
 				opts.State = "trashed"
 			}
-			return t.withFiles(cmd, func(ctx context.Context, fl files) error {
+			return t.withFiles(cmd, func(ctx context.Context, fl *files) error {
 				return t.showTable(cmd.OutOrStdout(), fl.List(ctx, bucket, opts), false)
 			})
 		},
@@ -46,7 +46,7 @@ func newVersions(t *target) *cobra.Command {
 	return &cobra.Command{
 		Use: "versions BUCKET/ID", Short: "List the versions of a file, newest first", Args: wantArgs(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return t.withFiles(cmd, func(ctx context.Context, fl files) error {
+			return t.withFiles(cmd, func(ctx context.Context, fl *files) error {
 				bucket, id, err := resolveRef(ctx, fl, args[0])
 				if err != nil {
 					return err
@@ -61,7 +61,7 @@ func newStat(t *target) *cobra.Command {
 	return &cobra.Command{
 		Use: "stat BUCKET/ID", Short: "Show what is known of a file or version", Args: wantArgs(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return t.withFiles(cmd, func(ctx context.Context, fl files) error {
+			return t.withFiles(cmd, func(ctx context.Context, fl *files) error {
 				bucket, id, err := resolveRef(ctx, fl, args[0])
 				if err != nil {
 					return err
@@ -77,7 +77,7 @@ func newStat(t *target) *cobra.Command {
 }
 
 // withFiles runs fn on the target's files.
-func (t *target) withFiles(cmd *cobra.Command, fn func(ctx context.Context, fl files) error) error {
+func (t *target) withFiles(cmd *cobra.Command, fn func(ctx context.Context, fl *files) error) error {
 	fl, done, err := t.openFiles(cmd.Context())
 	if err != nil {
 		return err

@@ -9,9 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/cairn-store/cairn/api"
 	"github.com/cairn-store/cairn/api/client"
-	"github.com/cairn-store/cairn/buckets"
 )
 
 func newMigrate(t *target) *cobra.Command {
@@ -26,7 +24,7 @@ and goes on when it is given again. Then name the new backend in the schema.`,
 			if bucket == "" || to == "" {
 				return usageError{errors.New("migrate: want --bucket and --to")}
 			}
-			return t.withFiles(cmd, func(ctx context.Context, fl files) error {
+			return t.withFiles(cmd, func(ctx context.Context, fl *files) error {
 				b := newBar(cmd.ErrOrStderr(), "copied")
 				m, err := fl.Migrate(ctx, bucket, to, func(m *client.Migrated) { b.set(m.CopiedBytes) })
 				b.stop()
@@ -53,11 +51,4 @@ func (t *target) showMigrated(w io.Writer, bucket, to string, m *client.Migrated
 	_, err := fmt.Fprintf(w, "%s: %d files, %d versions, %s moved from %s to %s; %s copied\nsay backend: %s of bucket %s in the schema\n",
 		bucket, m.Files, m.Versions, bytesText(m.Bytes), m.From, to, bytesText(m.CopiedBytes), to, bucket)
 	return err
-}
-
-func (d directory) Migrate(ctx context.Context, bucket, to string, progress func(*client.Migrated)) (*client.Migrated, error) {
-	m, err := d.s.Migrate(ctx, bucket, to, func(m buckets.Migrated) { progress(api.MigratedView(m)) })
-	v := api.MigratedView(m)
-	v.Done = err == nil
-	return v, err
 }

@@ -21,7 +21,7 @@ import (
 // A putter stores paths. Its output may be written by several goroutines.
 type putter struct {
 	t       *target
-	files   files
+	files   *files
 	in      io.Reader
 	bucket  string
 	folder  string

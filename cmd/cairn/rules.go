@@ -193,7 +193,7 @@ func newRulesExplain(t *target) *cobra.Command {
 					}
 				}
 			}
-			return t.withFiles(cmd, func(ctx context.Context, fl files) (err error) {
+			return t.withFiles(cmd, func(ctx context.Context, fl *files) (err error) {
 				if strings.Contains(args[1], "/") {
 					if q.Bucket, q.ID, err = resolveRef(ctx, fl, args[1]); err != nil {
 						return err
@@ -214,17 +214,4 @@ func newRulesExplain(t *target) *cobra.Command {
 	cmd.Flags().StringVar(&as, "as", "", `claims of that one, such as '{"id": "ann", "role": "editor"}' (default: anonymous)`)
 	cmd.Flags().StringVar(&upload, "upload", "", `what an upload would bring, such as '{"name": "a.png", "size": 1000, "mime_type": "image/png"}'`)
 	return cmd
-}
-
-func (d directory) Explain(ctx context.Context, q *client.Question) (*client.Decision, error) {
-	id, _ := q.Auth["id"].(string)
-	up := &rules.Upload{}
-	if u := q.Upload; u != nil {
-		up = &rules.Upload{Name: u.Name, Folder: u.Folder, Path: strings.TrimPrefix(u.Folder+"/"+u.Name, "/"), Size: u.Size, MIMEType: u.MIMEType}
-	}
-	out, err := d.s.Explain(ctx, q.Bucket, buckets.Op(q.Operation), q.ID, &buckets.Principal{ID: id, Claims: q.Auth}, up)
-	if err != nil {
-		return nil, err
-	}
-	return api.DecisionView(out), nil
 }
