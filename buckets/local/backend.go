@@ -25,7 +25,7 @@ type Backend struct {
 	S3       *s3backend.Options
 	PackSize int64 // bytes at which packs are sealed; default 64 MiB, in S3 32 MiB
 
-	// CacheDir, if set, is where what was read last of S3 is kept, in a
+	// CacheDir, if set, is where what was last read from S3 is kept, in a
 	// directory of the backend's name, up to CacheSize bytes.
 	CacheDir  string
 	CacheSize int64
@@ -36,15 +36,16 @@ type Backend struct {
 	FS diskbackend.FS // replaces the operating system's files, for tests
 }
 
-// place names what a wrong place would be corrected by.
-func (b *Backend) place() string {
+// describePlace names the option that says where the packs lie.
+func (b *Backend) describePlace() string {
 	if b.S3 != nil {
 		return fmt.Sprintf("its bucket %q or prefix %q", b.S3.Bucket, b.S3.Prefix)
 	}
 	return fmt.Sprintf("its path %q, or mount it,", b.Path)
 }
 
-func (b *Backend) open(ctx context.Context, opts *Options) (backend.Backend, error) {
+// openDriver opens the driver of the backend.
+func (b *Backend) openDriver(ctx context.Context, opts *Options) (backend.Backend, error) {
 	if b.S3 != nil {
 		return s3backend.Open(ctx, b.S3)
 	}
@@ -60,9 +61,9 @@ func (b *Backend) open(ctx context.Context, opts *Options) (backend.Backend, err
 	return diskbackend.Open(b.Path, &diskbackend.Options{FS: fs})
 }
 
-// openChunks opens the chunk store of d, which knows its chunks by ix.
+// openChunks opens the chunk store of d over the index ix.
 func (s *parts) openChunks(ctx context.Context, d *domain, ix cas.Index) (err error) {
-	opts := &cas.Options{PackSize: cmp.Or(d.where.PackSize, s.opts.PackSize), Exclusive: true, Remote: d.where.S3 != nil, Log: s.opts.Log}
+	opts := &cas.Options{PackSize: cmp.Or(d.where.PackSize, s.opts.PackSize), Exclusive: !s.scratch, Remote: d.where.S3 != nil, Log: s.opts.Log}
 	if opts.Store, err = s.meta.StoreID(ctx); err != nil {
 		return err
 	}
@@ -101,26 +102,26 @@ func openBackends(ctx context.Context, dir string, opts *Options) (*parts, error
 	}
 	for _, name := range slices.Sorted(maps.Keys(all)) {
 		where := all[name]
-		packs, err := where.open(ctx, &s.opts)
+		packs, err := where.openDriver(ctx, &s.opts)
 		if err != nil {
 			return nil, fmt.Errorf("backend %q: %w", name, err)
 		}
 		d := &domain{name: name, where: where, packs: packs}
-		if d.journal, err = s.hasJournal(d); err != nil {
+		if d.journal, err = s.needsJournal(d); err != nil {
 			return nil, fmt.Errorf("backend %q: %w", name, err)
 		}
 		s.domains = append(s.domains, d)
 	}
-	return s, s.look(ctx)
+	return s, s.inspectBackends(ctx)
 }
 
-// look finds out which backends hold packs, and whose they are, side by side:
-// some are far away.
-func (s *parts) look(ctx context.Context) error {
+// inspectBackends finds out which backends hold packs, and which store owns
+// them, side by side: some are far away.
+func (s *parts) inspectBackends(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	for _, d := range s.domains {
 		g.Go(func() (err error) {
-			if d.empty, err = isEmpty(ctx, d.packs); err != nil {
+			if d.empty, err = hasNoPacks(ctx, d.packs); err != nil {
 				err = fmt.Errorf("backend %q: %w", d.name, err)
 			}
 			return err
@@ -138,8 +139,8 @@ func (s *parts) look(ctx context.Context) error {
 	return g.Wait()
 }
 
-// isEmpty reports whether there is no pack.
-func isEmpty(ctx context.Context, b backend.Backend) (bool, error) {
+// hasNoPacks reports whether b holds no pack.
+func hasNoPacks(ctx context.Context, b backend.Backend) (bool, error) {
 	for info, err := range b.List(ctx, "packs/") {
 		if err != nil {
 			return false, err

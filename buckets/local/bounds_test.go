@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -23,7 +24,7 @@ import (
 // maxRows is how many rows one transaction of a sweep removes.
 const maxRows = 1000
 
-func check(t *testing.T, err error) {
+func must(t *testing.T, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
@@ -37,9 +38,9 @@ func kept(v buckets.Versions, trash buckets.Trash) *Options {
 func openStore(t *testing.T, dir string, opts *Options) (*buckets.Store, *buckets.Bucket) {
 	t.Helper()
 	s, err := Open(t.Context(), dir, opts)
-	check(t, err)
+	must(t, err)
 	b, err := s.Bucket("demo")
-	check(t, err)
+	must(t, err)
 	return s, b
 }
 
@@ -48,10 +49,10 @@ func manyVersions(t *testing.T, dir string, n int) *buckets.File {
 	t.Helper()
 	s, b := openStore(t, dir, kept(buckets.Versions{}, buckets.Trash{}))
 	f, err := b.Put(t.Context(), "log.txt", strings.NewReader("x"), nil)
-	check(t, err)
-	check(t, s.Close())
+	must(t, err)
+	must(t, s.Close())
 	p, err := open(t.Context(), dir, &Options{})
-	check(t, err)
+	must(t, err)
 	id, _ := manifest.ParseFileID(f.ID)
 	for left := n - 1; left > 0; {
 		some := min(left, 1000)
@@ -78,9 +79,9 @@ func manyVersions(t *testing.T, dir string, n int) *buckets.File {
 			}
 			return tx.PutFile(t.Context(), row)
 		})
-		check(t, err)
+		must(t, err)
 	}
-	check(t, p.close())
+	must(t, p.close())
 	return f
 }
 
@@ -88,22 +89,35 @@ func manyVersions(t *testing.T, dir string, n int) *buckets.File {
 func commits(t *testing.T, dir string, opts *Options) map[uint64][]manifest.Record {
 	t.Helper()
 	p, err := open(t.Context(), dir, opts)
-	check(t, err)
+	must(t, err)
 	defer p.close()
-	var packs []recordPack
-	for e, err := range p.domains[0].chunks.Packs(t.Context()) {
-		check(t, err)
-		packs = append(packs, recordPack{PackEntry: e})
-	}
 	out := make(map[uint64][]manifest.Record)
 	r := manifest.NewReplayer(func(_ context.Context, seq uint64, rs []manifest.Record) error {
 		out[seq] = append(out[seq], rs...)
 		return nil
 	})
-	err = p.domains[0].replayAll(t.Context(), packs, r)
-	lacking := r.Lacking()
-	if err != nil || len(lacking) > 0 {
-		t.Fatalf("commits %d lack parts, %v", lacking, err)
+	chunks := p.domains[0].chunks
+	replay := func(f *cas.Frame) error {
+		if f.Damage != nil || f.Entry.Kind != cas.KindRecord {
+			return nil
+		}
+		_, plain, err := chunks.Verify(t.Context(), f)
+		for _, slot := range plain {
+			err = errors.Join(err, r.Replay(t.Context(), slot))
+		}
+		return err
+	}
+	for again := true; again; {
+		for e, err := range chunks.Packs(t.Context()) {
+			must(t, err)
+			_, err = chunks.Walk(t.Context(), e, replay)
+			must(t, err)
+		}
+		again, err = r.EndPass(t.Context())
+		must(t, err)
+	}
+	if lacking := r.Lacking(); len(lacking) > 0 {
+		t.Fatalf("commits %d lack parts", lacking)
 	}
 	return out
 }
@@ -112,7 +126,7 @@ func rowsOf(t *testing.T, s *buckets.Store) map[string]buckets.Row {
 	t.Helper()
 	rows := make(map[string]buckets.Row)
 	for r, err := range s.Dump(t.Context()) {
-		check(t, err)
+		must(t, err)
 		rows[r.ID] = r
 	}
 	return rows
@@ -122,18 +136,18 @@ func rowsOf(t *testing.T, s *buckets.Store) map[string]buckets.Row {
 func usable(t *testing.T, dir string, opts *Options, s *buckets.Store) {
 	t.Helper()
 	b, err := s.Bucket("demo")
-	check(t, err)
+	must(t, err)
 	if _, err := b.Put(t.Context(), "other.txt", strings.NewReader("y"), nil); err != nil {
 		t.Fatalf("somebody else stores a file: %v", err)
 	}
 	want := rowsOf(t, s)
-	check(t, s.Close())
+	must(t, s.Close())
 	for seq, rs := range commits(t, dir, opts) {
 		if len(rs) > maxRows+2 {
 			t.Errorf("commit %d has %d records", seq, len(rs))
 		}
 	}
-	check(t, os.RemoveAll(filepath.Join(dir, "meta")))
+	must(t, os.RemoveAll(filepath.Join(dir, "meta")))
 	r, err := Check(t.Context(), dir, &CheckOptions{Options: *opts, Repair: true})
 	if err != nil || !r.OK || !r.Rebuilt {
 		t.Fatalf("rebuild: %+v, %v", r, err)
@@ -176,7 +190,7 @@ func TestSweepMany(t *testing.T) {
 				t.Errorf("%d versions are left after a commit, %v", got.VersionsCount, err)
 			}
 			done, err := s.Sweep(t.Context())
-			check(t, err)
+			must(t, err)
 			if got, err = b.Stat(t.Context(), f.ID, nil); err != nil {
 				t.Fatal(err)
 			}
@@ -230,7 +244,7 @@ func TestPurgeMany(t *testing.T) {
 			dir, opts := t.TempDir(), kept(buckets.Versions{}, test.trash)
 			f := manyVersions(t, dir, 2500)
 			s, b := openStore(t, dir, opts)
-			check(t, test.purge(s, b, f.ID))
+			must(t, test.purge(s, b, f.ID))
 			if rows := rowsOf(t, s); len(rows) > 0 {
 				t.Errorf("%d rows are left", len(rows))
 			}
@@ -250,10 +264,10 @@ func TestLargeCommit(t *testing.T) {
 	dir, opts := t.TempDir(), kept(buckets.Versions{}, buckets.Trash{})
 	s, b := openStore(t, dir, opts)
 	f, err := b.Put(t.Context(), "f", strings.NewReader("x"), nil)
-	check(t, err)
-	check(t, s.Close())
+	must(t, err)
+	must(t, s.Close())
 	p, err := open(t.Context(), dir, opts)
-	check(t, err)
+	must(t, err)
 	id, _ := manifest.ParseFileID(f.ID)
 	r, noise := rand.NewChaCha8([32]byte{}), make([]byte, 380<<10)
 	c, err := p.meta.Update(t.Context(), "local", func(tx manifest.Tx) error {
@@ -280,11 +294,11 @@ func TestLargeCommit(t *testing.T) {
 		}
 		return nil
 	})
-	check(t, err)
+	must(t, err)
 	if c.Size() < 28<<20 {
 		t.Fatalf("the commit has %d bytes", c.Size())
 	}
-	check(t, p.close())
+	must(t, p.close())
 	s, _ = openStore(t, dir, opts)
 	if rows := rowsOf(t, s); len(rows) != 61 {
 		t.Fatalf("%d rows", len(rows))
@@ -305,25 +319,25 @@ func TestComposePoison(t *testing.T) {
 	for name, test := range map[string]struct{ chunks, times int }{"equal": {1, 16384}, "different": {300, 4}} {
 		content := bytes.Repeat(bytes.Join(segmentEnds(t, test.chunks), nil), test.times)
 		f, err := b.Put(t.Context(), name, bytes.NewReader(content), nil)
-		check(t, err)
+		must(t, err)
 		composed, err := b.Compose(t.Context(), name+" composed", slices.Repeat([]buckets.Piece{{File: f.ID, Length: -1}}, 4100), nil)
-		check(t, err)
+		must(t, err)
 		if composed.Size != 4100*f.Size {
 			t.Errorf("%s: %d bytes", name, composed.Size)
 		}
 		o, err := b.Open(t.Context(), composed.ID, nil)
-		check(t, err)
+		must(t, err)
 		got := make([]byte, 1<<20)
 		at := 4000*f.Size + 12345
 		if _, err := o.ReadAt(got, at); err != nil || !bytes.Equal(got, content[12345:12345+len(got)]) {
 			t.Errorf("%s: other bytes, %v", name, err)
 		}
-		check(t, o.Close())
+		must(t, o.Close())
 	}
 	if _, err := b.Put(t.Context(), "other.txt", strings.NewReader("y"), nil); err != nil {
 		t.Fatalf("somebody else stores a file: %v", err)
 	}
-	check(t, s.Close())
+	must(t, s.Close())
 	for seq, rs := range commits(t, dir, opts) {
 		if len(rs) > maxRows+2 {
 			t.Errorf("commit %d has %d records", seq, len(rs))
@@ -341,7 +355,7 @@ func TestComposePoison(t *testing.T) {
 func segmentEnds(t *testing.T, n int) (chunks [][]byte) {
 	t.Helper()
 	s, err := chunker.Profile("fine")
-	check(t, err)
+	must(t, err)
 	r := rand.NewChaCha8([32]byte{1})
 	c := make([]byte, 2*s.Min())
 	for cut := 0; cut != s.Min(); cut = s.Split(c) { // the window before the cut decides

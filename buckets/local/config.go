@@ -19,7 +19,7 @@ func Configure(cfg *schema.Config, sc *schema.Schema) (*Options, error) {
 	}
 	opts := ConfigureBackends(cfg)
 	if sc == nil {
-		return opts, opts.demoIn(slices.Sorted(maps.Keys(opts.Backends)))
+		return opts, opts.placeDemo(slices.Sorted(maps.Keys(opts.Backends)))
 	}
 	var err error
 	opts.Buckets, err = buckets.Policies(sc)
@@ -30,12 +30,12 @@ func Configure(cfg *schema.Config, sc *schema.Schema) (*Options, error) {
 func ConfigureBackends(cfg *schema.Config) *Options {
 	opts := &Options{Backends: make(map[string]Backend)}
 	for name, b := range cfg.Storage.Backends {
-		opts.Backends[name] = backendOf(b)
+		opts.Backends[name] = newBackend(b)
 	}
 	return opts
 }
 
-func backendOf(b *schema.Backend) Backend {
+func newBackend(b *schema.Backend) Backend {
 	out := Backend{PackSize: int64(b.PackSize)}
 	if b.Filesystem != nil {
 		out.Path = b.Filesystem.Path
@@ -50,14 +50,14 @@ func backendOf(b *schema.Backend) Backend {
 	return out
 }
 
-// demoIn puts the bucket "demo" into the only backend, if that is not the
-// usual one.
-func (o *Options) demoIn(backends []string) error {
+// placeDemo puts the bucket "demo" into the only backend. Without any backend
+// it lies in the usual one.
+func (o *Options) placeDemo(backends []string) error {
 	switch len(backends) {
 	case 0:
 		return nil
 	case 1:
-		o.Buckets = map[string]buckets.Policy{"demo": demo(backends[0])}
+		o.Buckets = map[string]buckets.Policy{"demo": demoPolicy(backends[0])}
 		return nil
 	}
 	return fmt.Errorf("there are %d backends and no schema that says which bucket is where", len(backends))

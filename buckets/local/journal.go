@@ -12,13 +12,13 @@ import (
 	"github.com/cairn-store/cairn/buckets"
 )
 
-// A backend in S3 has a journal, DIR/journal/NAME, if a bucket is answered
-// for what is in it, or if packs were left there.
+// A backend in S3 has a journal, DIR/journal/NAME, if writes to a bucket are
+// acknowledged once they are in it, or if packs were left there.
 
 func (s *parts) journalDir(d *domain) string { return filepath.Join(s.dir, "journal", d.name) }
 
-// hasJournal reports whether d needs one. It changes nothing.
-func (s *parts) hasJournal(d *domain) (bool, error) {
+// needsJournal reports whether d needs a journal. It changes nothing.
+func (s *parts) needsJournal(d *domain) (bool, error) {
 	if d.where.S3 == nil {
 		return false, nil
 	}
@@ -42,6 +42,7 @@ func (s *parts) hasUnsent(d *domain) (bool, error) {
 	return false, err
 }
 
+// readJournal lists a directory of the journal, which may be missing.
 func (s *parts) readJournal(d *domain, dir string) (names []string, err error) {
 	if s.opts.DiskFS != nil {
 		names, err = s.opts.DiskFS.ReadDir(dir)

@@ -1,5 +1,7 @@
-// Package local opens a store of this machine: metadata in DIR/meta, packs in
-// DIR/packs or in the backends that Options name, directories or buckets of S3.
+// Package local opens and checks a store of this machine: metadata in DIR/meta,
+// packs in DIR/packs or in the backends that Options name, directories or buckets
+// of S3. It chooses the drivers, owns them, and wires them to packages buckets and
+// check. Read local.go first.
 package local
 
 import (
@@ -17,6 +19,7 @@ import (
 	"github.com/cairn-store/cairn/backend/diskbackend"
 	"github.com/cairn-store/cairn/backend/owner"
 	"github.com/cairn-store/cairn/buckets"
+	"github.com/cairn-store/cairn/buckets/check"
 	"github.com/cairn-store/cairn/cas"
 	"github.com/cairn-store/cairn/cas/diskcache"
 	"github.com/cairn-store/cairn/manifest"
@@ -76,8 +79,8 @@ var (
 	ErrLocked = errors.New("directory is in use by another process")
 	// ErrNoMetadata reports packs without the database that describes them.
 	ErrNoMetadata = errors.New("metadata database is missing; run check --repair to rebuild it from the packs")
-	// ErrNoBackend reports that packs which the database describes are not
-	// where they are said to be.
+	// ErrNoBackend reports that a backend holds none of the packs that the
+	// database describes.
 	ErrNoBackend = errors.New("the packs that the metadata describes are not there")
 )
 
@@ -88,23 +91,23 @@ const defaultDomain = "local"
 // on one dir is refused with ErrLocked; packs without their metadata
 // database with ErrNoMetadata; packs in S3 that another directory's store
 // writes, with backend.ErrOwned; a backend with packs of another, with
-// ErrForeign. A store whose database is older than its packs refuses changes
-// with ErrStaleMetadata and can be read.
+// check.ErrForeign. A store whose database is older than its packs refuses
+// changes with check.ErrStaleMetadata and can be read.
 func Open(ctx context.Context, dir string, opts *Options) (*buckets.Store, error) {
 	s, err := open(ctx, dir, opts)
 	if err != nil {
 		return nil, err
 	}
-	if err := s.foreign(ctx); err != nil {
+	if err := s.refuseForeign(ctx); err != nil {
 		return nil, errors.Join(err, s.close())
 	}
 	readOnly := s.opts.ReadOnly
-	if s.stale != nil {
-		readOnly = s.stale
+	if stale := s.checked.Stale(); stale != nil {
+		readOnly = stale
 	}
 	policies := s.opts.Buckets
 	if policies == nil {
-		policies = map[string]buckets.Policy{"demo": demo(defaultDomain)}
+		policies = map[string]buckets.Policy{"demo": demoPolicy(defaultDomain)}
 	}
 	chunks := make(map[string]*cas.Store)
 	closers := []io.Closer{s.meta}
@@ -122,9 +125,9 @@ func Open(ctx context.Context, dir string, opts *Options) (*buckets.Store, error
 	return store, nil
 }
 
-// demo is the policy of the bucket that is there without a schema: operators
+// demoPolicy is that of the bucket which is there without a schema: operators
 // use it.
-func demo(domain string) buckets.Policy {
+func demoPolicy(domain string) buckets.Policy {
 	return buckets.Policy{Domain: domain, Compression: cas.Compression{Codec: cas.Zstd}, Digests: []string{"sha256"},
 		Limits: buckets.Limits{MaxFileSize: 1 << 40}, Pieces: buckets.Pieces{MaxAppend: 10 << 20, MinAppend: 1}}
 }
@@ -134,8 +137,9 @@ type parts struct {
 	opts    Options
 	dir     string
 	meta    Database
-	domains []*domain // in order of names
-	stale   error     // why changes are refused, if the database is older than the packs
+	domains []*domain    // in order of names
+	checked *check.Store // the same database and chunks; set when they are open
+	scratch bool         // the database is one to be thrown away: nothing is written to the backends
 }
 
 // A domain is a backend and the chunks in it.
@@ -143,17 +147,14 @@ type domain struct {
 	name    string
 	where   Backend
 	packs   backend.Backend
-	empty   bool         // without packs, when it was looked at
-	claim   *owner.Claim // that held then; only of S3
-	journal bool         // packs are sent behind
+	empty   bool         // it held no packs when it was opened
+	claim   *owner.Claim // of another store or this one, when it was opened; only of S3
+	journal bool         // packs are written to a journal first and sent later
 	chunks  *cas.Store
 	cache   *diskcache.Cache // nil without one
-
-	survey *cas.Survey // of the moment when the store was opened
-	last   uint64      // the highest commit that packs held then
-	lastIn cas.PackID  // and which
 }
 
+// open opens all parts of the store in dir and surveys the packs.
 func open(ctx context.Context, dir string, opts *Options) (*parts, error) {
 	s, err := openBackends(ctx, dir, opts)
 	if err != nil {
@@ -170,12 +171,12 @@ func open(ctx context.Context, dir string, opts *Options) (*parts, error) {
 		}
 		empty = empty && d.empty
 	}
-	if err := s.openMeta(ctx, metaDir(dir), !empty); err != nil {
+	if err := s.openStore(ctx, metaDir(dir), !empty); err != nil {
 		return nil, err
 	}
-	err = s.allThere()
+	err = s.refuseMissing()
 	if err == nil {
-		err = s.survey(ctx)
+		err = s.checked.Survey(ctx)
 	}
 	if err != nil {
 		return nil, errors.Join(err, s.close())
@@ -185,36 +186,58 @@ func open(ctx context.Context, dir string, opts *Options) (*parts, error) {
 
 func metaDir(dir string) string { return filepath.Join(dir, "meta") }
 
-// openMeta opens the database in dir and the chunk stores over it.
-func (s *parts) openMeta(ctx context.Context, dir string, mustExist bool) error {
-	var err error
-	s.meta, err = pebblestore.Open(dir, &pebblestore.Options{FS: s.opts.MetaFS, MustExist: mustExist, Log: s.opts.Log, Failed: s.opts.Failed})
-	switch {
-	case errors.Is(err, pebblestore.ErrLocked):
-		return fmt.Errorf("%s: %w", s.dir, ErrLocked)
-	case errors.Is(err, fs.ErrNotExist):
-		if err := s.refuse(""); err != nil {
-			return err
-		}
-		return fmt.Errorf("%s: %w", s.dir, ErrNoMetadata)
-	case err != nil:
+// openStore opens the database in dir, makes the backends in S3 this store's,
+// and opens the chunk stores.
+func (s *parts) openStore(ctx context.Context, dir string, mustExist bool) (err error) {
+	if s.meta, err = s.openDatabase(ctx, dir, mustExist); err != nil {
 		return err
 	}
-	if err := s.own(ctx); err != nil {
-		return errors.Join(err, s.close())
+	if err = s.ownBackends(ctx); err == nil {
+		err = s.openDomains(ctx)
 	}
-	for _, d := range s.domains {
-		if err = s.openChunks(ctx, d, s.meta.Index(d.name)); err != nil {
-			return errors.Join(fmt.Errorf("backend %q: %w", d.name, err), s.close())
-		}
+	if err != nil {
+		return errors.Join(err, s.close())
 	}
 	return nil
 }
 
-// allThere refuses to work where packs are missing as a whole: some backend
-// is not named, or names an empty directory. Whatever was stored then would
-// be stored in the wrong place.
-func (s *parts) allThere() error {
+// openDatabase opens the database in dir.
+func (s *parts) openDatabase(ctx context.Context, dir string, mustExist bool) (db Database, err error) {
+	if s.opts.openMeta != nil {
+		db, err = s.opts.openMeta(ctx, dir, mustExist)
+	} else {
+		db, err = pebblestore.Open(dir, &pebblestore.Options{FS: s.opts.MetaFS, MustExist: mustExist, Log: s.opts.Log, Failed: s.opts.Failed})
+	}
+	switch {
+	case errors.Is(err, pebblestore.ErrLocked):
+		return nil, fmt.Errorf("%s: %w", s.dir, ErrLocked)
+	case errors.Is(err, fs.ErrNotExist):
+		if err := s.refuseOwned(""); err != nil {
+			return nil, err
+		}
+		return nil, fmt.Errorf("%s: %w", s.dir, ErrNoMetadata)
+	case err != nil:
+		return nil, err
+	}
+	return db, nil
+}
+
+// openDomains opens the chunk stores over the database.
+func (s *parts) openDomains(ctx context.Context) error {
+	s.checked = &check.Store{Meta: s.meta, Log: s.opts.Log}
+	for _, d := range s.domains {
+		if err := s.openChunks(ctx, d, s.meta.Index(d.name)); err != nil {
+			return fmt.Errorf("backend %q: %w", d.name, err)
+		}
+		s.checked.Domains = append(s.checked.Domains, &check.Domain{Name: d.name, Chunks: d.chunks})
+	}
+	return nil
+}
+
+// refuseMissing fails where the packs of a backend are missing as a whole: it is
+// not named, or it names an empty directory. Whatever was stored then would be
+// stored in the wrong place.
+func (s *parts) refuseMissing() error {
 	known, err := s.meta.Domains()
 	if err != nil {
 		return err
@@ -225,8 +248,30 @@ func (s *parts) allThere() error {
 			return fmt.Errorf("%s: packs of backend %q: %w; name the backend in --config", s.dir, name, ErrNoBackend)
 		}
 		if d := s.domains[i]; d.empty {
-			return fmt.Errorf("%s: backend %q is empty: %w; correct %s in --config", s.dir, name, ErrNoBackend, d.where.place())
+			return fmt.Errorf("%s: backend %q is empty: %w; correct %s in --config", s.dir, name, ErrNoBackend, d.where.describePlace())
 		}
+	}
+	return nil
+}
+
+// refuseForeign fails if packs of another store or backend lie in a backend.
+func (s *parts) refuseForeign(ctx context.Context) error {
+	for i, d := range s.domains {
+		foreign := s.checked.Domains[i].Foreign()
+		if len(foreign) == 0 {
+			continue
+		}
+		store, err := s.meta.StoreID(ctx)
+		if err != nil {
+			return err
+		}
+		h := foreign[0].Header
+		whose := fmt.Sprintf("store %x", h.Store)
+		if h.Store == store {
+			whose = fmt.Sprintf("this store too, but to domain %x, which is another backend's", h.Domain)
+		}
+		return fmt.Errorf("%s: backend %q: %w: %d of them, such as pack %s, which belongs to %s; correct %s in --config",
+			s.dir, d.name, check.ErrForeign, len(foreign), h.Pack, whose, d.where.describePlace())
 	}
 	return nil
 }

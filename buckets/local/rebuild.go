@@ -3,7 +3,6 @@ package local
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"time"
 
@@ -11,8 +10,8 @@ import (
 )
 
 // rebuild makes the metadata database anew from the packs. It is built beside
-// its place and moved there when it is whole; one that is there, because it is
-// damaged or has been overtaken, is set aside under a name that it returns.
+// its place and moved there when it is whole. One that is there, because it is
+// damaged or has been overtaken, is set aside under the name that is returned.
 func rebuild(ctx context.Context, dir string, opts *Options) (aside string, err error) {
 	s, err := openBackends(ctx, dir, opts)
 	if err != nil {
@@ -22,10 +21,10 @@ func rebuild(ctx context.Context, dir string, opts *Options) (aside string, err 
 	if err := removeAll(tmp, opts); err != nil {
 		return "", err
 	}
-	if err := s.openMeta(ctx, tmp, false); err != nil {
+	if err := s.openStore(ctx, tmp, false); err != nil {
 		return "", err
 	}
-	if err := errors.Join(s.bringUp(ctx, true), s.close()); err != nil {
+	if err := errors.Join(s.checked.Rebuild(ctx), s.close()); err != nil {
 		return "", err
 	}
 	if aside, err = setAside(dir, opts); err != nil {
@@ -60,27 +59,4 @@ func rename(from, to string, opts *Options) error {
 		return opts.MetaFS.Rename(from, to)
 	}
 	return os.Rename(from, to)
-}
-
-// A lack is why there is no database to check: there is none, or it is damaged.
-func lack(err error) (detail string, ok bool) {
-	switch {
-	case errors.Is(err, ErrNoMetadata):
-		return "the metadata database is missing", true
-	case errors.Is(err, pebblestore.ErrDamaged), errors.Is(err, errOvertaken):
-		return err.Error(), true
-	}
-	return "", false
-}
-
-// mend makes the database anew, and returns what to say of it.
-func mend(ctx context.Context, dir string, opts *Options) (string, error) {
-	aside, err := rebuild(ctx, dir, opts)
-	if err != nil {
-		return "", fmt.Errorf("rebuild %s: %w", dir, err)
-	}
-	if aside != "" {
-		return "; it was set aside as " + aside, nil
-	}
-	return "", nil
 }

@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/cairn-store/cairn/buckets"
+	"github.com/cairn-store/cairn/buckets/check"
 	"github.com/cairn-store/cairn/buckets/local"
 )
 
@@ -64,7 +66,7 @@ func TestStaleMetadata(t *testing.T) {
 			for range 2 { // also once what it was opened with has learned of the packs
 				s = openAt(t, dir, opts)
 				b = bucket(t, s, "demo")
-				if _, err := b.Put(ctx, "late", strings.NewReader("x"), nil); !errors.Is(err, buckets.ErrReadOnly) || !errors.Is(err, local.ErrStaleMetadata) {
+				if _, err := b.Put(ctx, "late", strings.NewReader("x"), nil); !errors.Is(err, buckets.ErrReadOnly) || !errors.Is(err, check.ErrStaleMetadata) {
 					t.Errorf("a change: %v", err)
 				}
 				if got, err := content(b, one.ID); err != nil || !bytes.Equal(got, noise(1, 200<<10)) {
@@ -72,7 +74,7 @@ func TestStaleMetadata(t *testing.T) {
 				}
 				must(t, s.Close())
 			}
-			check := func(o *local.CheckOptions) *local.Report {
+			run := func(o *local.CheckOptions) *check.Report {
 				t.Helper()
 				o.Options = *opts
 				r, err := local.Check(ctx, dir, o)
@@ -80,14 +82,21 @@ func TestStaleMetadata(t *testing.T) {
 				return r
 			}
 			for _, o := range []*local.CheckOptions{{}, {Repair: true, DryRun: true}} {
-				if r := check(o); r.OK || len(r.Problems) != 1 || !strings.Contains(r.Problems[0].Detail, local.ErrStaleMetadata.Error()) {
+				r := run(o)
+				if r.OK || len(r.Problems) != 1 || !strings.Contains(r.Problems[0].Detail, check.ErrStaleMetadata.Error()) {
 					t.Errorf("check finds %+v", r)
 				}
+				if o.Repair != (r.Plan != nil) {
+					t.Fatalf("repair %v: plan %+v", o.Repair, r.Plan)
+				}
+				if p := r.Plan; p != nil && (p.Packs < 1 || p.Files != 3 || p.Versions != int64(len(rows)) || p.Restored != 3 || p.Removed != 1) {
+					t.Errorf("plan %+v, want 3 files, all restored, %d versions, 1 removed", p, len(rows))
+				}
 			}
-			if r := check(&local.CheckOptions{Repair: true}); !r.OK || r.Rebuilt || len(r.Problems) != 1 || !r.Problems[0].Repaired {
+			if r := run(&local.CheckOptions{Repair: true}); !r.OK || r.Rebuilt || len(r.Problems) != 1 || !r.Problems[0].Repaired {
 				t.Errorf("repair finds %+v", r)
 			}
-			if r := check(&local.CheckOptions{}); !r.OK || len(r.Problems) > 0 {
+			if r := run(&local.CheckOptions{}); !r.OK || len(r.Problems) > 0 {
 				t.Errorf("check finds after the repair %+v", r)
 			}
 			s = openAt(t, dir, opts)
@@ -104,6 +113,67 @@ func TestStaleMetadata(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A plan for a database that is missing or damaged says what a repair would
+// bring back, and changes nothing.
+func TestPlanRepair(t *testing.T) {
+	t.Parallel()
+	ctx, dir := t.Context(), t.TempDir()
+	s := openAt(t, dir, nil)
+	for i := range 5 {
+		f, err := bucket(t, s, "demo").Put(ctx, fmt.Sprint(i), bytes.NewReader(noise(uint64(i), 50_000)), nil)
+		must(t, err)
+		_, err = bucket(t, s, "demo").Replace(ctx, f.ID, strings.NewReader("again"), nil)
+		must(t, err)
+	}
+	must(t, s.Close())
+	s = openAt(t, dir, nil) // which writes a table
+	must(t, s.Close())
+	ruin := func(name string, p []byte) error { return os.WriteFile(name, bytes.Repeat([]byte{0x55}, len(p)), 0o600) }
+	for what, change := range map[string]func(meta string) error{
+		"missing": os.RemoveAll,
+		"damaged": func(meta string) error {
+			files, err := filepath.Glob(filepath.Join(meta, "MANIFEST-*"))
+			for _, name := range files {
+				p, _ := os.ReadFile(name)
+				err = errors.Join(err, ruin(name, p))
+			}
+			return err
+		},
+	} {
+		at := filepath.Join(t.TempDir(), "x")
+		must(t, os.CopyFS(at, os.DirFS(dir)))
+		must(t, change(filepath.Join(at, "meta")))
+		before := listTree(t, at)
+		r, err := local.Check(ctx, at, &local.CheckOptions{Repair: true, DryRun: true})
+		must(t, err)
+		want := check.Plan{Packs: 1, Files: 5, Versions: 10, Restored: 5}
+		if r.OK || r.Rebuilt || len(r.Problems) != 1 || r.Plan == nil || *r.Plan != want {
+			t.Errorf("%s: report %+v, plan %+v, want %+v", what, r, r.Plan, want)
+		}
+		if after := listTree(t, at); !slices.Equal(after, before) {
+			t.Errorf("%s: files are\n%q, want\n%q", what, after, before)
+		}
+		if r, err = local.Check(ctx, at, &local.CheckOptions{Repair: true}); err != nil || !r.OK || !r.Rebuilt || r.Files != 5 || r.Plan != nil {
+			t.Errorf("%s: repair finds %+v, %v", what, r, err)
+		}
+	}
+}
+
+// listTree returns all files below dir, with a sum of each.
+func listTree(t *testing.T, dir string) (files []string) {
+	t.Helper()
+	must(t, filepath.WalkDir(dir, func(path string, d os.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			files = append(files, path)
+			return err
+		}
+		p, err := os.ReadFile(path)
+		files = append(files, path+" "+sum(p))
+		return err
+	}))
+	return files
 }
 
 // A store that was closed or killed in the middle of work is not older than
@@ -137,7 +207,7 @@ func TestForeignPacks(t *testing.T) {
 		must(t, err)
 	}
 	must(t, s.Close())
-	if _, err := local.Open(ctx, dir, options(place)); !errors.Is(err, local.ErrForeign) || !strings.Contains(err.Error(), "this store too") {
+	if _, err := local.Open(ctx, dir, options(place)); !errors.Is(err, check.ErrForeign) || !strings.Contains(err.Error(), "this store too") {
 		t.Errorf("opened: %v", err)
 	}
 	r, err := local.Check(ctx, dir, &local.CheckOptions{Options: *options(place)})
@@ -146,7 +216,7 @@ func TestForeignPacks(t *testing.T) {
 		t.Errorf("check finds %+v", r)
 	}
 	removeMeta(t, dir)
-	if _, err := local.Check(ctx, dir, &local.CheckOptions{Options: *options(place), Repair: true}); !errors.Is(err, local.ErrForeign) {
+	if _, err := local.Check(ctx, dir, &local.CheckOptions{Options: *options(place), Repair: true}); !errors.Is(err, check.ErrForeign) {
 		t.Errorf("rebuilt: %v", err)
 	}
 
@@ -159,7 +229,7 @@ func TestForeignPacks(t *testing.T) {
 		must(t, s.Close())
 	}
 	must(t, os.CopyFS(filepath.Join(mine, "packs"), os.DirFS(filepath.Join(other, "packs"))))
-	if _, err := local.Open(ctx, mine, nil); !errors.Is(err, local.ErrForeign) {
+	if _, err := local.Open(ctx, mine, nil); !errors.Is(err, check.ErrForeign) {
 		t.Errorf("opened with a pack of another store: %v", err)
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/cairn-store/cairn/buckets"
+	"github.com/cairn-store/cairn/buckets/check"
 	"github.com/cairn-store/cairn/buckets/local"
 	"github.com/cairn-store/cairn/buckets/schema"
 )
@@ -64,7 +65,7 @@ func (t *target) checkOptions() (*local.Options, error) {
 	return o, err
 }
 
-func (t *target) showCheck(w io.Writer, r *local.Report) error {
+func (t *target) showCheck(w io.Writer, r *check.Report) error {
 	if t.json {
 		return json.NewEncoder(w).Encode(r)
 	}
@@ -82,6 +83,10 @@ func (t *target) showCheck(w io.Writer, r *local.Report) error {
 			line += " (repaired)"
 		}
 		fmt.Fprintln(w, line)
+	}
+	if p := r.Plan; p != nil {
+		fmt.Fprintf(w, "a repair would read %d packs and make a database of %d files, %d versions: %d files would be restored, %d removed\n",
+			p.Packs, p.Files, p.Versions, p.Restored, p.Removed)
 	}
 	state := "all agrees"
 	if !r.OK {

@@ -43,6 +43,7 @@ var allowed = map[string][]string{
 	"buckets/names":         {},
 	"buckets/rules":         {},
 	"buckets/schema":        {"buckets/rules", "chunker"},
+	"buckets/check":         {"manifest", "cas"},
 	"buckets/local":         {"*"},
 	"api":                   {"chunker", "buckets", "buckets/rules", "buckets/schema", "manifest", "cas", "api/client", "api/auth", "api/tus", "api/rufh"},
 	"api/tus":               {"buckets", "chunker/blake3"},

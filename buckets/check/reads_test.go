@@ -1,4 +1,4 @@
-package local
+package check
 
 import (
 	"context"
@@ -16,7 +16,7 @@ import (
 	"github.com/cairn-store/cairn/manifest/pebblestore"
 )
 
-// A counter counts what is read of the packs that count says.
+// A counter counts what is read of the packs that count chooses.
 type counter struct {
 	backend.Backend
 	count    func(key string) bool
@@ -85,8 +85,8 @@ func rebuilt(t *testing.T, b backend.Backend, remote bool) *pebblestore.DB {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { chunks.Close() })
-	p := &parts{meta: db, domains: []*domain{{name: "x", chunks: chunks}}}
-	if err := p.bringUp(t.Context(), true); err != nil {
+	s := &Store{Meta: db, Domains: []*Domain{{Name: "x", Chunks: chunks}}}
+	if err := s.Rebuild(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	return db

@@ -1,4 +1,4 @@
-package local
+package check
 
 import (
 	"bufio"
@@ -17,14 +17,14 @@ import (
 	"github.com/cairn-store/cairn/manifest"
 )
 
-// A rowLog is what the packs say of rows: enough to tell which rows a rebuild
+// A rowLog holds what the packs say of rows: enough to tell which rows a rebuild
 // would not bring back. It keeps a bounded number of entries in memory and the
 // others in sorted runs in temporary files, so that a check takes the same
 // memory whatever the number of rows.
 type rowLog struct {
 	most int // entries in memory
 	buf  []rowEntry
-	dir  string   // that the runs lie in; "" without any
+	dir  string   // of the runs; "" if there are none
 	runs []string // paths
 }
 
@@ -33,7 +33,7 @@ type rowEntry struct {
 	file     manifest.FileID
 	version  uint64 // 0 of a file's row
 	revision uint64 // of a file's row
-	domain   string // whose packs hold the record
+	domain   string // the packs of which hold the record
 }
 
 // compare orders entries by file, then by version, the latest revision last.
@@ -57,11 +57,11 @@ func (l *rowLog) add(domain string, rs []manifest.Record) error {
 	if len(l.buf) < l.most {
 		return nil
 	}
-	return l.spill()
+	return l.writeRun()
 }
 
-// spill writes the entries in memory to a run.
-func (l *rowLog) spill() (err error) {
+// writeRun moves the entries in memory to a run.
+func (l *rowLog) writeRun() (err error) {
 	if l.dir == "" {
 		if l.dir, err = os.MkdirTemp("", "cairn-check-"); err != nil {
 			return fmt.Errorf("check: room for rows: %w", err)
@@ -79,7 +79,7 @@ func (l *rowLog) spill() (err error) {
 		b = binary.AppendUvarint(b, e.version)
 		b = binary.AppendUvarint(b, e.revision)
 		b = appendString(b, e.domain)
-		w.Write(b) // Flush tells
+		w.Write(b) // Flush returns its error
 	}
 	if err := errors.Join(w.Flush(), f.Close()); err != nil {
 		return fmt.Errorf("check: room for rows: %w", err)
@@ -100,7 +100,7 @@ func (l *rowLog) close() error {
 	return os.RemoveAll(l.dir)
 }
 
-// entries yields all entries in their order. Nothing may be added meanwhile.
+// entries yields all entries in order. Nothing may be added meanwhile.
 func (l *rowLog) entries() iter.Seq2[rowEntry, error] {
 	return func(yield func(rowEntry, error) bool) {
 		slices.SortFunc(l.buf, rowEntry.compare)
@@ -148,11 +148,11 @@ func (l *rowLog) entries() iter.Seq2[rowEntry, error] {
 	}
 }
 
-// A rowRun gives sorted entries, of memory or of a file.
+// A rowRun reads sorted entries, from memory or from a file.
 type rowRun struct {
 	at  rowEntry
 	buf []rowEntry
-	f   *os.File // nil in memory
+	f   *os.File // nil if the entries are in memory
 	r   *bufio.Reader
 }
 
@@ -162,7 +162,7 @@ func (r *rowRun) close() {
 	}
 }
 
-// advance goes to the next entry; false says that there is none.
+// advance goes to the next entry and reports whether there is one.
 func (r *rowRun) advance() (ok bool, err error) {
 	if r.f == nil {
 		if len(r.buf) == 0 {
@@ -237,12 +237,12 @@ func (c *rowCursor) advance() (err error) {
 
 // fileRecords is what the packs say of a file and its versions.
 type fileRecords struct {
-	revision uint64 // the latest; 0 says that there is none
-	domain   string // whose packs hold that
+	revision uint64 // the latest; 0 if there is none
+	domain   string // the packs of which hold that revision
 	versions []span
 }
 
-// A span is a run of numbers of versions, first and last.
+// A span is a run of version numbers.
 type span struct{ first, last uint64 }
 
 // has reports whether the packs hold a version's row.
@@ -251,9 +251,9 @@ func (f *fileRecords) has(version uint64) bool {
 	return i < len(f.versions) && f.versions[i].first <= version
 }
 
-// of returns what the packs say of a file. The files asked for must rise in the
-// order of their IDs.
-func (c *rowCursor) of(id manifest.FileID) (out fileRecords, err error) {
+// find returns what the packs say of a file. Successive calls must have rising
+// IDs.
+func (c *rowCursor) find(id manifest.FileID) (out fileRecords, err error) {
 	for ; c.ok && c.at.file <= id; err = c.advance() {
 		if err != nil {
 			return out, err

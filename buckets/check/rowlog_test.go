@@ -1,4 +1,4 @@
-package local
+package check
 
 import (
 	"maps"
@@ -54,7 +54,7 @@ func TestRowLog(t *testing.T) {
 			if r.IntN(5) == 0 {
 				continue // a row that the database has not
 			}
-			got, err := c.of(id)
+			got, err := c.find(id)
 			must(t, err)
 			if got.revision != revisions[id] || got.domain != domains[id] {
 				t.Errorf("most %d, file %s: revision %d in %q, want %d in %q", most, id, got.revision, got.domain, revisions[id], domains[id])
