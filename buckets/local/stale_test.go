@@ -130,7 +130,9 @@ func TestPlanRepair(t *testing.T) {
 	must(t, s.Close())
 	s = openAt(t, dir, nil) // which writes a table
 	must(t, s.Close())
-	ruin := func(name string, p []byte) error { return os.WriteFile(name, bytes.Repeat([]byte{0x55}, len(p)), 0o600) }
+	ruin := func(name string, p []byte) error {
+		return os.WriteFile(name, bytes.Repeat([]byte{0x55}, len(p)), 0o600)
+	}
 	for what, change := range map[string]func(meta string) error{
 		"missing": os.RemoveAll,
 		"damaged": func(meta string) error {
