@@ -6,28 +6,28 @@ import (
 	"fmt"
 	"sync/atomic"
 
-	"golang.org/x/sync/errgroup"
+	"github.com/cairn-store/cairn/cas/pack"
 )
 
 const (
-	unitSize  = 1 << 20   // plain bytes that are hashed and looked up together
-	smallTail = 256 << 10 // plain bytes below which a last frame joins others
-	unitQueue = 2         // units and frames under way in each step of a batch
-	rawRun    = 4         // frames in a row that did not compress, after which a sample of the next is tried first
-	mineLimit = 1 << 16   // new chunks a batch remembers before it waits for the index
+	unitSize  = 1 << 20 // plain bytes that are hashed and looked up together
+	mineLimit = 1 << 16 // new chunks that a batch remembers before it waits for the index
+
+	// A last frame of fewer plain bytes joins those of other batches.
+	smallTail = 256 << 10
 )
 
 // BatchOptions are choices of NewBatch; nil and zero values mean the defaults.
 type BatchOptions struct {
 	Compression Compression // of frames; zero is none
 
-	// Emit is told the reference of every chunk put, in order, from one
-	// goroutine at a time, and of all of them before Drain returns.
+	// Emit receives the reference of every chunk put, in order, from one
+	// goroutine at a time, and all of them before Drain returns.
 	Emit func(Ref) error
 
-	// Tap is shown the bytes and the digests of all chunks, in order, some at
-	// a time, from a goroutine
-	// beside those that hash and store. It must not keep or change them.
+	// Tap receives the bytes and the digests of all chunks, in order, some at
+	// a time, from a goroutine beside those that hash and store. It must not
+	// keep or change them.
 	Tap func(p []byte, ds []Digest)
 
 	// After is the batch before of the same stream, if there is one: what
@@ -42,9 +42,10 @@ type BatchStats struct {
 	StoredBytes int64 // what they take in packs
 }
 
-// A Batch is the way of one upload into a Store. Its chunks are hashed and
-// looked up side by side, new ones gathered into frames in order, and the
-// frames encoded side by side and appended in order. Its memory is bounded
+// A Batch is the way of one upload into a Store. It gathers chunks in units,
+// which are hashed and looked up in the index; the new chunks of a unit join a
+// frame, which is encoded and appended to a pack. A smallWriter does this for a
+// batch of one unit, a pipeline for more. The memory of a batch is bounded
 // whatever is put. One goroutine at a time may call its methods.
 type Batch struct {
 	s    *Store
@@ -52,40 +53,63 @@ type Batch struct {
 	ctx  context.Context // cancelled when a step fails or the batch is closed
 	stop context.CancelCauseFunc
 
-	unit    *unit // being filled
-	started bool
+	unit    *unit      // that Put fills; nil if there is none
+	w       unitWriter // nil until the first unit is full or the batch is drained
 	drained bool
-	err     error // of Drain or Flush, for good
-	g       *errgroup.Group
-	hashed  chan *unit    // in order, each to be waited for
-	tapped  chan *unit    // in order
-	encoded chan *pending // in order, each to be waited for
+	err     error // of Drain or Flush; it stays
 
-	// Owned by the goroutine that looks chunks over, then by Flush.
+	// The goroutine that emits units owns what follows; when the writer has
+	// drained, the caller does. mine has the new chunks of this batch that the
+	// index may not have yet.
 	data, segs *frameBuilder
-	mine       map[Digest]bool // new chunks of this batch, not yet known to the index
+	mine       map[Digest]bool
 
-	rawRun   atomic.Int32 // frames in a row that did not compress
-	appended atomic.Int64 // frames of this batch since it last forgot its chunks
+	// at is what Flush waits for. The goroutine that appends frames owns it;
+	// when the writer has drained, the caller does.
+	at places
 
-	unitsHeld, framesHeld atomic.Int32 // that take room
-
-	at    places // owned by the goroutine that appends, then by Flush
-	stats struct{ chunks, newBytes, stored atomic.Int64 }
+	rawFrames atomic.Int32 // frames in a row that did not compress
+	appended  atomic.Int64 // frames of this batch since it last forgot its chunks
+	unitsHeld atomic.Int32 // units that take room
+	stats     struct{ chunks, newBytes, stored atomic.Int64 }
 }
 
-// A pending is a frame on its way through the encoder, or a request to wait
-// for the index.
-type pending struct {
-	e     *encoded
+// A unitWriter takes the units of a batch, in order, to the packs.
+type unitWriter interface {
+	// putUnit takes u over: its chunks are looked up and emitted, and those
+	// that are new are handed to putFrame. last says that no unit follows.
+	putUnit(u *unit, last bool) error
+
+	// putFrame encodes and appends a frame of new chunks, in the order of
+	// calls. The goroutine that emits calls it.
+	putFrame(f *newFrame) error
+
+	// waitFor makes Flush wait for a chunk that another batch is writing.
+	waitFor(at place) error
+
+	// forgetChunks empties Batch.mine if it can make sure that the index has
+	// all of its chunks.
+	forgetChunks() error
+
+	// drain returns when all units have been emitted and all frames appended.
+	// Nothing of the writer runs any more then.
+	drain() error
+}
+
+// A newFrame is a frame of chunks that were new when they were looked up.
+type newFrame struct {
 	kind  Kind
 	how   Compression
 	plain []byte
-	since int64 // frames of others when its chunks were looked up, the earliest
-	unit  *unit // that plain is the bytes of, nil if plain is the frame's own
-	ready chan struct{}
-	at    places        // nothing but these, if e is nil
-	sync  chan struct{} // closed when all before it is indexed
+	slots []Ref
+
+	// since is Batch.countOthers at the earliest look-up of its chunks.
+	since int64
+
+	// unit is what plain is the bytes of; nil if plain is a buffer.
+	unit *unit
+
+	e *encoded // once it is encoded
 }
 
 // NewBatch begins an upload. ctx governs all of it. The batch must be closed.
@@ -98,7 +122,7 @@ func (s *Store) NewBatch(ctx context.Context, opts *BatchOptions) *Batch {
 	b.data = &frameBuilder{b: b, kind: KindData, how: b.opts.Compression}
 	b.segs = &frameBuilder{b: b, kind: KindSegment}
 	if a := b.opts.After; a != nil {
-		b.rawRun.Store(a.rawRun.Load())
+		b.rawFrames.Store(a.rawFrames.Load())
 		b.opts.After = nil
 	}
 	return b
@@ -110,7 +134,7 @@ func (b *Batch) Put(chunk []byte) error {
 		return fmt.Errorf("cas: put: chunk of %d bytes", len(chunk))
 	}
 	if b.unit != nil && !b.unit.fits(chunk) {
-		if err := b.dispatch(); err != nil {
+		if err := b.sendUnit(); err != nil {
 			return err
 		}
 	}
@@ -123,111 +147,33 @@ func (b *Batch) Put(chunk []byte) error {
 	return nil
 }
 
-// dispatch sends the unit on its way, when there is room, and starts the steps
-// if need be.
-func (b *Batch) dispatch() error {
-	if err := b.s.unitRoom.take(b.ctx, &b.unitsHeld); err != nil {
-		return b.cause()
-	}
-	b.unit.counted = true
-	return b.dispatchNow()
-}
-
-// dispatchNow does not wait for room: the last unit of a batch must get
-// through, since others may wait for the batch to end.
-func (b *Batch) dispatchNow() error {
-	if !b.started {
-		b.start()
+// sendUnit hands the unit, which others follow, to the pipeline.
+func (b *Batch) sendUnit() error {
+	if b.w == nil {
+		b.w = startPipeline(b)
 	}
 	u := b.unit
 	b.unit = nil
-	u.ready = make(chan struct{})
-	u.users.Store(1)
-	if b.opts.Tap != nil {
-		u.users.Store(2)
-		select {
-		case b.tapped <- u:
-		case <-b.ctx.Done():
-			return b.cause()
-		}
-	}
-	select {
-	case b.hashed <- u:
-	case <-b.ctx.Done():
-		return b.cause()
-	}
-	b.g.Go(func() error {
-		b.s.cores.take()
-		defer b.s.cores.give()
-		b.lookUp(u)
-		close(u.ready)
-		return nil
-	})
-	return nil
+	return b.w.putUnit(u, false)
 }
 
-func (b *Batch) start() {
-	b.started = true
-	b.hashed = make(chan *unit, unitQueue)
-	b.tapped = make(chan *unit, unitQueue)
-	b.encoded = make(chan *pending, unitQueue)
-	b.g = &errgroup.Group{}
-	b.g.Go(func() error { return b.step(b.sortOut) })
-	b.g.Go(func() error { return b.step(b.appendAll) })
-	if b.opts.Tap != nil {
-		b.g.Go(func() error { return b.step(b.tapAll) })
-	}
-}
-
-// step runs one step and stops the batch if it fails.
-func (b *Batch) step(run func() error) (err error) {
-	if err = run(); err != nil {
-		b.stop(err)
-	}
-	return err
-}
-
-func (b *Batch) cause() error { return context.Cause(b.ctx) }
-
-// sortOut takes the units in order, emits their references and gathers the
-// chunks that are new.
-func (b *Batch) sortOut() error {
-	defer close(b.encoded)
-	for {
-		var u *unit
-		var ok bool
-		select {
-		case u, ok = <-b.hashed:
-		case <-b.ctx.Done():
-			return b.cause()
-		}
-		if !ok {
-			return nil
-		}
-		<-u.ready
-		if err := b.take(u); err != nil {
-			return err
-		}
-		b.done(u)
-	}
-}
-
-// take emits the references of u and gathers its new chunks.
-func (b *Batch) take(u *unit) error {
+// emitUnit emits the references of u, which has been looked up, and adds its
+// new chunks to frames. Units come in order.
+func (b *Batch) emitUnit(u *unit) error {
 	if u.err != nil {
 		return u.err
 	}
 	whole := b.data.takesWhole(u)
 	b.stats.chunks.Add(int64(len(u.ends)))
 	for i := range u.ends {
-		chunk := u.chunk(i)
+		chunk, found := u.chunk(i), &u.found[i]
 		r := Ref{Digest: u.ds[i], Length: uint32(len(chunk))}
-		if u.found[i].at.pack != nil {
-			if err := b.hold(u.found[i].at); err != nil {
+		if found.at.pack != nil {
+			if err := b.w.waitFor(found.at); err != nil {
 				return err
 			}
 		}
-		if !whole && !u.found[i].known && !b.mine[r.Digest] {
+		if !whole && !found.known && !b.mine[r.Digest] {
 			if err := b.data.add(r, chunk, u.since); err != nil {
 				return err
 			}
@@ -244,123 +190,19 @@ func (b *Batch) take(u *unit) error {
 	return nil
 }
 
-// hold makes the batch wait for a chunk that another one is writing.
-func (b *Batch) hold(at place) error {
-	if !b.started {
-		b.at.add(at)
-		return nil
-	}
-	return b.send(&pending{at: places{at}})
-}
-
-func (b *Batch) send(p *pending) error {
-	select {
-	case b.encoded <- p:
-		return nil
-	case <-b.ctx.Done():
-		return b.cause()
-	}
-}
-
-func (b *Batch) tapAll() error {
-	for {
-		select {
-		case u, ok := <-b.tapped:
-			if !ok {
-				return nil
-			}
-			select {
-			case <-u.ready:
-			case <-b.ctx.Done(): // perhaps before u was to be hashed
-				return b.cause()
-			}
-			b.opts.Tap(u.buf, u.ds)
-			b.done(u)
-		case <-b.ctx.Done():
-			return b.cause()
-		}
-	}
-}
-
-// appendAll appends the encoded frames in order.
-func (b *Batch) appendAll() error {
-	for {
-		select {
-		case p, ok := <-b.encoded:
-			if !ok {
-				return nil
-			}
-			if err := b.appendOne(p); err != nil {
-				return err
-			}
-		case <-b.ctx.Done():
-			return b.cause()
-		}
-	}
-}
-
-func (b *Batch) appendOne(p *pending) error {
-	for _, at := range p.at {
-		b.at.add(at)
-	}
-	if p.sync != nil {
-		defer close(p.sync)
-		err := b.at.wait(b.ctx)
-		b.at = nil
-		return err
-	}
-	if p.ready == nil {
-		return nil
-	}
-	<-p.ready
-	defer b.s.frameRoom.give(&b.framesHeld)
-	return b.append(p)
-}
-
-// freePlain gives back the plain bytes of a frame that has been appended.
-func (b *Batch) freePlain(p *pending) {
-	if p.unit != nil {
-		b.done(p.unit)
-		return
-	}
-	b.s.bufs.put(p.plain)
-}
-
-// append appends an encoded frame and gives back what it takes.
-func (b *Batch) append(p *pending) error {
-	var a appended
-	left, err := await(b.ctx, func() (err error) {
-		a, err = b.appendNew(p)
-		return err
-	})
-	if left {
-		return err
-	}
-	b.s.enc.free(p.e)
-	b.freePlain(p)
-	for _, at := range a.at {
-		b.at.add(at)
-	}
-	if p.kind == KindData { // segments are not of the upload's bytes
-		b.stats.newBytes.Add(a.added)
-	}
-	b.stats.stored.Add(a.stored)
-	return err
-}
-
 // PutSegment stores an encoded segment and returns its digest. It may be
 // called from Emit, or between Drain and Flush.
 func (b *Batch) PutSegment(ctx context.Context, p []byte) (Digest, error) {
-	d := SumSegment(p)
+	d := pack.SumSegment(p)
 	if b.mine[d] {
 		return d, nil
 	}
-	f, since := make([]found, 1), b.others()
-	if err := b.s.find(ctx, []Digest{d}, f); err != nil {
+	f, since := make([]found, 1), b.countOthers()
+	if err := b.s.pack.findChunks(ctx, []Digest{d}, f); err != nil {
 		return d, fmt.Errorf("cas: put segment: %w", err)
 	}
 	if f[0].at.pack != nil {
-		if err := b.hold(f[0].at); err != nil {
+		if err := b.w.waitFor(f[0].at); err != nil {
 			return d, err
 		}
 	}
@@ -373,63 +215,29 @@ func (b *Batch) PutSegment(ctx context.Context, p []byte) (Digest, error) {
 // Drain returns when every chunk put has been emitted. After it, only
 // PutSegment, Flush, Stats and Close may be called.
 func (b *Batch) Drain() error {
-	if !b.drained {
-		b.drained = true
-		b.err = b.drain()
+	if b.drained {
+		return b.err
 	}
-	return b.err
-}
-
-func (b *Batch) drain() error {
-	if !b.started {
-		return b.drainSmall()
+	b.drained = true
+	if b.w == nil {
+		b.w = smallWriter{b}
 	}
-	if b.unit != nil && len(b.unit.buf) > 0 {
-		if err := b.dispatchNow(); err != nil {
-			return b.wait(err)
-		}
+	var err error
+	if u := b.unit; u != nil {
+		b.unit = nil
+		err = b.w.putUnit(u, true)
 	}
-	close(b.hashed)
-	close(b.tapped)
-	return b.wait(nil)
-}
-
-// wait ends the steps and returns what went wrong first.
-func (b *Batch) wait(err error) error {
 	if err != nil {
 		b.stop(err)
 	}
-	if werr := b.g.Wait(); err == nil {
-		err = werr
+	if derr := b.w.drain(); err == nil {
+		err = derr
 	}
-	b.ended()
-	if err == nil && b.ctx.Err() != nil {
-		err = b.cause()
-	}
+	b.w = smallWriter{b} // for segments, and for what is left of frames
 	if err != nil {
-		return fmt.Errorf("cas: batch: %w", err)
+		b.err = fmt.Errorf("cas: batch: %w", err)
 	}
-	return nil
-}
-
-// drainSmall does in the caller's goroutine what the steps do for more.
-func (b *Batch) drainSmall() error {
-	u := b.unit
-	b.unit = nil
-	if u == nil {
-		return nil
-	}
-	b.lookUp(u)
-	if b.opts.Tap != nil {
-		b.opts.Tap(u.buf, u.ds)
-	}
-	u.users.Store(1)
-	err := b.take(u)
-	b.done(u)
-	if err != nil {
-		return fmt.Errorf("cas: batch: %w", err)
-	}
-	return nil
+	return b.err
 }
 
 // Flush returns when every chunk and segment put is durable and indexed.
@@ -437,13 +245,14 @@ func (b *Batch) Flush() error {
 	if err := b.Drain(); err != nil {
 		return err
 	}
-	for _, f := range []*frameBuilder{b.data, b.segs} {
-		if err := f.finish(); err != nil {
-			b.err = fmt.Errorf("cas: batch: %w", err)
-			return b.err
-		}
+	err := b.data.finish()
+	if err == nil {
+		err = b.segs.finish()
 	}
-	if err := b.at.wait(b.ctx); err != nil {
+	if err == nil {
+		err = b.at.wait(b.ctx)
+	}
+	if err != nil {
 		b.err = fmt.Errorf("cas: batch: %w", err)
 	}
 	return b.err
@@ -454,22 +263,18 @@ func (b *Batch) Stats() BatchStats {
 	return BatchStats{b.stats.chunks.Load(), b.stats.newBytes.Load(), b.stats.stored.Load()}
 }
 
-// ended gives back the room of what failed on its way.
-func (b *Batch) ended() {
-	b.started = false
-	b.s.unitRoom.giveAll(&b.unitsHeld)
-	b.s.frameRoom.giveAll(&b.framesHeld)
-}
-
 var errClosed = errors.New("batch is closed")
 
 // Close gives the batch up if it has not been flushed, and frees what it
 // holds. Chunks already written stay stored, for whoever brings them again.
 func (b *Batch) Close() error {
 	b.stop(errClosed)
-	if b.started {
-		b.g.Wait()
-		b.ended()
+	if b.w != nil {
+		b.w.drain() // what failed has been returned by Drain, or nobody waits for it
+		b.w = smallWriter{b}
 	}
 	return nil
 }
+
+// cause is why the batch was cancelled.
+func (b *Batch) cause() error { return context.Cause(b.ctx) }

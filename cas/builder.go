@@ -2,18 +2,24 @@ package cas
 
 import "slices"
 
-// A frameBuilder gathers the new chunks of a batch into frames.
+// wholeLimit is how many chunks a unit may have to become a frame as it lies:
+// to compare more of them with each other costs more than to copy them.
+const wholeLimit = 256
+
+// A frameBuilder gathers the new chunks of a batch into frames of one kind. The
+// goroutine that emits units owns it.
 type frameBuilder struct {
-	b     *Batch
-	kind  Kind
-	how   Compression
+	b    *Batch
+	kind Kind
+	how  Compression
+
 	plain []byte
-	unit  *unit // that plain is the bytes of, nil if it is gathered
 	slots []Ref
-	since int64 // frames of others when slots were looked up, the earliest
+	since int64 // as in newFrame
 }
 
-// add takes a chunk over, sending the frame on its way when it is full.
+// add adds a chunk, after sending the frame on its way if the chunk does not
+// fit in.
 func (f *frameBuilder) add(r Ref, chunk []byte, since int64) error {
 	if len(f.plain) > 0 && len(f.plain)+len(chunk) > FrameSize {
 		if err := f.send(); err != nil {
@@ -28,16 +34,20 @@ func (f *frameBuilder) add(r Ref, chunk []byte, since int64) error {
 	}
 	f.plain = append(f.plain, chunk...)
 	f.slots = append(f.slots, r)
-	f.b.mine[r.Digest] = true
+	return f.remember(r.Digest)
+}
+
+// remember notes chunks as new ones of this batch, and forgets them all when
+// there are too many.
+func (f *frameBuilder) remember(ds ...Digest) error {
+	for _, d := range ds {
+		f.b.mine[d] = true
+	}
 	if len(f.b.mine) >= mineLimit {
-		return f.forget()
+		return f.b.w.forgetChunks()
 	}
 	return nil
 }
-
-// wholeLimit is how many chunks a unit may have to become a frame as it lies:
-// to compare more of them with each other costs more than to copy them.
-const wholeLimit = 256
 
 // takesWhole reports whether all chunks of u are new and many enough to be a
 // frame as they lie: they are not copied then.
@@ -55,110 +65,43 @@ func (f *frameBuilder) takesWhole(u *unit) bool {
 
 // sendUnit sends u on its way as a frame, behind what has been gathered.
 func (f *frameBuilder) sendUnit(u *unit) error {
-	if len(f.plain) > 0 {
-		if err := f.send(); err != nil {
-			return err
-		}
-	}
-	for i, d := range u.ds {
-		f.slots = append(f.slots, Ref{Digest: d, Length: uint32(len(u.chunk(i)))})
-		f.b.mine[d] = true
-	}
-	f.plain, f.unit, f.since = u.buf, u, u.since
-	u.users.Add(1)
 	if err := f.send(); err != nil {
 		return err
 	}
-	if len(f.b.mine) >= mineLimit {
-		return f.forget()
+	slots := make([]Ref, len(u.ds))
+	for i, d := range u.ds {
+		slots[i] = Ref{Digest: d, Length: uint32(len(u.chunk(i)))}
 	}
-	return nil
+	u.users.Add(1)
+	err := f.b.w.putFrame(&newFrame{kind: f.kind, how: f.how, plain: u.buf, slots: slots, since: u.since, unit: u})
+	if err != nil {
+		return err
+	}
+	return f.remember(u.ds...)
 }
 
-// send hands the frame to the encoder, or writes it at once when the steps of
-// the batch do not run.
+// send sends what has been gathered on its way, if there is anything.
 func (f *frameBuilder) send() error {
-	plain, slots := f.plain, f.slots
-	b := f.b
-	p := &pending{kind: f.kind, how: f.how, plain: plain, unit: f.unit, since: f.since, ready: make(chan struct{})}
-	f.plain, f.unit, f.slots = nil, nil, nil
-	if !b.started {
-		p.e = b.s.enc.encode(f.kind, f.how, plain, slots)
-		return b.append(p)
-	}
-	if err := b.s.frameRoom.take(b.ctx, &b.framesHeld); err != nil {
-		return b.cause()
-	}
-	if err := b.send(p); err != nil {
-		return err
-	}
-	b.g.Go(func() error {
-		defer close(p.ready)
-		how := f.how
-		if b.rawRun.Load() >= rawRun && !b.s.enc.isWorthEncoding(how, plain) {
-			how = Compression{}
-		}
-		p.e = b.s.enc.encode(f.kind, how, plain, slots)
-		if p.e.err == nil && p.e.h.Codec == Raw {
-			b.rawRun.Add(1)
-		} else {
-			b.rawRun.Store(0)
-		}
+	if len(f.plain) == 0 {
 		return nil
-	})
-	return nil
-}
-
-// forget waits until all chunks of the batch are in the index, so that it
-// need not remember them itself.
-func (f *frameBuilder) forget() error {
-	b := f.b
-	if !b.started {
-		return nil // a batch this small ends soon
 	}
-	for _, g := range []*frameBuilder{b.data, b.segs} {
-		if len(g.plain) > 0 {
-			if err := g.send(); err != nil {
-				return err
-			}
-		}
-	}
-	p := &pending{sync: make(chan struct{})}
-	if err := b.send(p); err != nil {
-		return err
-	}
-	select {
-	case <-p.sync:
-	case <-b.ctx.Done():
-		return b.cause()
-	}
-	clear(b.mine)
-	b.appended.Store(0) // as others' from now on: some units were looked up before the index knew them
-	return nil
+	n := &newFrame{kind: f.kind, how: f.how, plain: f.plain, slots: f.slots, since: f.since}
+	f.plain, f.slots = nil, nil
+	return f.b.w.putFrame(n)
 }
 
 // finish writes what is left. A small rest joins those of other uploads.
 func (f *frameBuilder) finish() error {
-	if len(f.plain) == 0 {
-		return nil
-	}
-	if len(f.plain) >= smallTail {
+	if len(f.plain) == 0 || len(f.plain) >= smallTail {
 		return f.send()
 	}
+	b := f.b
 	it := &groupItem{kind: f.kind, how: f.how, plain: f.plain, slots: f.slots}
-	f.slots = nil
-	plain := f.plain
-	f.plain = nil
-	if err := f.b.s.group.submit(f.b.ctx, it); err != nil {
-		return err // the group may still be at it
+	f.plain, f.slots = nil, nil
+	if err := b.s.group.submit(b.ctx, it); err != nil {
+		return err // the group may still read it
 	}
-	f.b.s.bufs.put(plain)
-	for _, at := range it.at {
-		f.b.at.add(at)
-	}
-	if f.kind == KindData {
-		f.b.stats.newBytes.Add(it.added)
-	}
-	f.b.stats.stored.Add(it.stored)
+	b.s.bufs.put(it.plain)
+	b.noteAppended(f.kind, appendedFrame{it.at, it.added, it.stored})
 	return nil
 }

@@ -143,7 +143,7 @@ func (f *groupFrame) add(ctx context.Context, s *Store, it *groupItem) {
 		for i := range it.slots {
 			ds[i] = it.slots[i].Digest
 		}
-		if it.err = s.find(ctx, ds, found); it.err != nil {
+		if it.err = s.pack.findChunks(ctx, ds, found); it.err != nil {
 			return
 		}
 	}

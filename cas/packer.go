@@ -160,12 +160,15 @@ func (p *packer) land(chunks []ChunkEntry) {
 	}
 }
 
-// inFlight returns where d is being written, if it is.
-func (p *packer) inFlight(d Digest) (place, bool) {
+// findInFlight finds those of ds that are being written.
+func (p *packer) findInFlight(ds []Digest, out []found) {
 	p.flightMu.Lock()
 	defer p.flightMu.Unlock()
-	at, ok := p.flight[d]
-	return at, ok
+	for i, d := range ds {
+		if at, ok := p.flight[d]; ok {
+			out[i] = found{true, at}
+		}
+	}
 }
 
 // close makes durable what was appended and takes no more. The last pack

@@ -16,13 +16,13 @@ type Chunks interface {
 
 // PutAll adds the chunks of c until its end, where it returns nil, or until it
 // fails, where it returns the error: what c has not returned by then is Rest.
-// Progress, if not nil, is told of every chunk.
+// Progress, if not nil, receives the number of bytes after every chunk.
 //
 // The first chunk is read into c's own buffer, as is all of a small stream, so
 // that those who wait for bytes hold no unit.
 func (b *Batch) PutAll(c Chunks, progress func(n int64)) error {
-	var own []byte // c's, while it works in a unit
-	lent := false
+	var own []byte // c's buffer, while it works in a unit
+	lent := false  // whether it does
 	defer func() {
 		if lent {
 			if rest := c.Rest(); len(own) < len(rest) {
@@ -67,7 +67,7 @@ func (b *Batch) putLying(c Chunks, p []byte) error {
 	next.buf = append(next.buf, p...)
 	next.ends = append(next.ends, len(next.buf))
 	c.Swap(next.space())
-	err := b.dispatch()
+	err := b.sendUnit()
 	b.unit = next
 	return err
 }

@@ -1,7 +1,6 @@
 package cas
 
 import (
-	"context"
 	"sync/atomic"
 
 	"github.com/cairn-store/cairn/cas/pack"
@@ -13,11 +12,11 @@ type unit struct {
 	ends    []int // of each chunk in buf
 	ds      []Digest
 	found   []found
-	since   int64 // frames of others when it was looked up
-	counted bool  // it has taken room
-	err     error
-	ready   chan struct{}
-	users   atomic.Int32 // that still read buf
+	since   int64         // Batch.countOthers before it was looked up
+	counted bool          // it takes room
+	err     error         // of the look-up
+	ready   chan struct{} // closed when it has been looked up
+	users   atomic.Int32  // that still read buf
 }
 
 // fits reports whether the unit has room for one more chunk. An empty one has
@@ -38,56 +37,19 @@ func (u *unit) chunk(i int) []byte {
 	return u.buf[start:u.ends[i]]
 }
 
-// found is the answer to: is this chunk stored?
-type found struct {
-	known bool
-	at    place // to wait for, when it is on its way
-}
-
-// others counts the frames that others than b have appended. It never counts
-// one that is appended after the call; b's own, just under way, may lower it.
-func (b *Batch) others() int64 {
-	all := b.s.appended.Load()
-	return all - b.appended.Load()
-}
-
-// lookUp hashes the chunks of u and asks the index for them.
-func (b *Batch) lookUp(u *unit) {
-	u.since = b.others()
-	b.s.lookUp(b.ctx, u)
-}
-
-func (s *Store) lookUp(ctx context.Context, u *unit) {
+// lookUpUnit hashes the chunks of u and looks them up.
+func (b *Batch) lookUpUnit(u *unit) {
+	u.since = b.countOthers()
 	u.ds = u.ds[:0]
 	for i := range u.ends {
 		u.ds = append(u.ds, pack.Sum(u.chunk(i)))
 	}
 	u.found = append(u.found[:0], make([]found, len(u.ds))...)
-	u.err = s.find(ctx, u.ds, u.found)
+	u.err = b.s.pack.findChunks(b.ctx, u.ds, u.found)
 }
 
-// find asks for each of ds whether it is stored or on its way. What is in
-// flight is asked first: it leaves the flight only once the index knows it.
-func (s *Store) find(ctx context.Context, ds []Digest, out []found) error {
-	for i, d := range ds {
-		if at, ok := s.pack.inFlight(d); ok {
-			out[i] = found{true, at}
-		}
-	}
-	entries := make([]ChunkEntry, len(ds))
-	if err := s.ix.Chunks(ctx, ds, entries); err != nil {
-		return err
-	}
-	for i := range entries {
-		if entries[i].Usable() {
-			out[i] = found{known: true}
-		}
-	}
-	return nil
-}
-
-// done gives the unit back once all its users have.
-func (b *Batch) done(u *unit) {
+// releaseUnit ends one use of u. After the last one u is reused.
+func (b *Batch) releaseUnit(u *unit) {
 	if u.users.Add(-1) > 0 {
 		return
 	}
