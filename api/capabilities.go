@@ -15,14 +15,14 @@ import (
 // is no secret: a refusal would tell it too.
 func (s *Server) bucketCapabilities(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
 	p := b.Policy()
-	if p.Disabled && !principalOf(r).Operator {
+	if p.Access.Disabled && !principalOf(r).Operator {
 		return buckets.ErrBucketDisabled
 	}
 	out := client.Capabilities{
 		Hash: "blake3-256", Chunker: b.Chunker(), Protocols: protocolNames(),
 		MaxFileSize: p.Limits.MaxFileSize, AllowedTypes: p.Limits.Types, AllowedExtensions: p.Limits.Extensions,
 		TypeCheck: string(p.Limits.TypeCheck), Digests: p.Digests, DedupScope: string(p.Dedup),
-		UploadExpiry: wholeSeconds(p.UploadExpiry), SignedURLTTL: wholeSeconds(max(p.SignedURLTTL, 0)), Versioning: !p.Versions.Off, FileRules: p.FileRules,
+		UploadExpiry: wholeSeconds(p.UploadExpiry), SignedURLTTL: wholeSeconds(max(p.Access.SignedURLTTL, 0)), Versioning: !p.Versions.Off, FileRules: p.Access.FileRules,
 	}
 	return writeJSON(w, http.StatusOK, out)
 }

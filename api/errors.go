@@ -15,6 +15,7 @@ import (
 	"github.com/cairn-store/cairn/api/rufh"
 	"github.com/cairn-store/cairn/api/tus"
 	"github.com/cairn-store/cairn/buckets"
+	"github.com/cairn-store/cairn/buckets/access"
 	"github.com/cairn-store/cairn/cas"
 )
 
@@ -52,14 +53,14 @@ type outcome struct {
 // answers. api/ERRORS.md lists them.
 func outcomes() []outcome {
 	return []outcome{
-		{buckets.ErrUndecided, 503, "authorization-unavailable", "SERVICE_UNAVAILABLE", false}, // whatever its cause says
+		{access.ErrUndecided, 503, "authorization-unavailable", "SERVICE_UNAVAILABLE", false}, // whatever its cause says
 		{auth.ErrKeysUnavailable, 503, "authorization-unavailable", "SERVICE_UNAVAILABLE", false},
 		{buckets.ErrNoBucket, 404, "bucket-not-found", "BUCKET_NOT_FOUND", true},
 		{buckets.ErrNoVersion, 404, "version-not-found", "FILE_NOT_FOUND", true},
 		{buckets.ErrNoFile, 404, "file-not-found", "FILE_NOT_FOUND", false},
 		{auth.ErrToken, 401, "unauthenticated", "UNAUTHORIZED", true},
 		{auth.ErrCredentials, 401, "unauthenticated", "UNAUTHORIZED", true},
-		{buckets.ErrKey, 401, "unauthenticated", "UNAUTHORIZED", true},
+		{access.ErrKey, 401, "unauthenticated", "UNAUTHORIZED", true},
 		{errAnonymous, 401, "unauthenticated", "UNAUTHORIZED", true},
 		{errRateLimited, 429, "rate-limited", "RATE_LIMITED", true},
 		{errTooMany, 429, "too-many-requests", "RATE_LIMITED", true},
@@ -120,13 +121,13 @@ func outcomes() []outcome {
 		{buckets.ErrChangeTooLarge, 413, "change-too-large", "PAYLOAD_TOO_LARGE", true},
 		{buckets.ErrTooLarge, 413, "file-too-large", "PAYLOAD_TOO_LARGE", true},
 		{buckets.ErrOnce, 409, "idempotency-conflict", "CONFLICT", true},
-		{buckets.ErrNoGrant, 404, "grant-not-found", "NOT_FOUND", true},
-		{buckets.ErrNoKey, 404, "key-not-found", "NOT_FOUND", true},
-		{buckets.ErrGrantExpired, 403, "signed-url-expired", "FORBIDDEN", true},
-		{buckets.ErrGrantScope, 403, "signed-url-scope", "FORBIDDEN", true},
-		{buckets.ErrGrant, 403, "signed-url-invalid", "FORBIDDEN", true},
+		{access.ErrNoGrant, 404, "grant-not-found", "NOT_FOUND", true},
+		{access.ErrNoKey, 404, "key-not-found", "NOT_FOUND", true},
+		{access.ErrGrantExpired, 403, "signed-url-expired", "FORBIDDEN", true},
+		{access.ErrGrantScope, 403, "signed-url-scope", "FORBIDDEN", true},
+		{access.ErrGrant, 403, "signed-url-invalid", "FORBIDDEN", true},
 		{buckets.ErrBucketDisabled, 403, "bucket-disabled", "FORBIDDEN", true},
-		{buckets.ErrAccess, 400, "invalid-access", "INVALID_REQUEST", true},
+		{access.ErrAccess, 400, "invalid-access", "INVALID_REQUEST", true},
 		{buckets.ErrQuota, 403, "quota-exceeded", "QUOTA_EXCEEDED", true},
 		{buckets.ErrType, 415, "type-not-allowed", "UNSUPPORTED_MEDIA_TYPE", true},
 		{buckets.ErrTypeMismatch, 422, "type-mismatch", "INVALID_REQUEST", true},
@@ -163,7 +164,7 @@ const problemType = "https://github.com/cairn-store/cairn/blob/main/api/ERRORS.m
 
 func problemOf(err error) *problem {
 	var corrupt *cas.CorruptError
-	if !errors.Is(err, buckets.ErrUndecided) && errors.As(err, &corrupt) {
+	if !errors.Is(err, access.ErrUndecided) && errors.As(err, &corrupt) {
 		digest, pack := corrupt.CorruptChunk()
 		p := newProblem(500, "content-damaged", "stored content is damaged: chunk "+digest+" in pack "+pack)
 		p.Details["digest"], p.Details["pack"] = digest, pack

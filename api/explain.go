@@ -5,7 +5,7 @@ import (
 	"net/http"
 
 	"github.com/cairn-store/cairn/api/client"
-	"github.com/cairn-store/cairn/buckets"
+	"github.com/cairn-store/cairn/buckets/access"
 	"github.com/cairn-store/cairn/buckets/rules"
 )
 
@@ -15,14 +15,14 @@ func (s *Server) explainAccess(w http.ResponseWriter, r *http.Request) error {
 	if err := readJSON(r, &in); err != nil {
 		return err
 	}
-	switch op := buckets.Op(in.Operation); op {
-	case buckets.OpCreate, buckets.OpRead, buckets.OpUpdate, buckets.OpDelete, buckets.OpDownload, buckets.OpList:
+	switch op := access.Op(in.Operation); op {
+	case access.OpCreate, access.OpRead, access.OpUpdate, access.OpDelete, access.OpDownload, access.OpList:
 	default:
 		return fmt.Errorf("operation %.80q: use create, read, update, delete, download or list: %w", in.Operation, errRequest)
 	}
 	id, _ := in.Auth["id"].(string)
-	who := &buckets.Principal{ID: id, Claims: in.Auth, Request: rules.Request{Method: r.Method, IP: s.clientIP(r), Protocol: "rest"}}
-	d, err := s.store.Explain(r.Context(), in.Bucket, buckets.Op(in.Operation), in.ID, who, ruleUpload(in.Upload))
+	who := &access.Principal{ID: id, Claims: in.Auth, Request: rules.Request{Method: r.Method, IP: s.clientIP(r), Protocol: "rest"}}
+	d, err := s.store.Explain(r.Context(), in.Bucket, access.Op(in.Operation), in.ID, who, ruleUpload(in.Upload))
 	if err != nil {
 		return err
 	}
@@ -41,7 +41,7 @@ func ruleUpload(u *client.QuestionUpload) *rules.Upload {
 }
 
 // DecisionView is a decision as clients see it.
-func DecisionView(d *buckets.Decision) *client.Decision {
+func DecisionView(d *access.Decision) *client.Decision {
 	v := &client.Decision{Allowed: d.Err == nil, Operation: string(d.Op), Bucket: d.Bucket, ID: d.File, By: d.By, RuleOf: string(d.RuleOp), Rule: d.Rule}
 	if d.Err != nil {
 		v.Reason = d.Err.Error()

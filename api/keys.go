@@ -8,15 +8,13 @@ import (
 	"github.com/gorilla/mux"
 
 	"github.com/cairn-store/cairn/api/client"
-	"github.com/cairn-store/cairn/buckets"
+	"github.com/cairn-store/cairn/manifest"
 )
 
 // KeyView is an API key as clients see it.
-func KeyView(k *buckets.APIKey, token string) client.Key {
-	v := client.Key{ID: k.ID, Name: k.Name, Buckets: k.Buckets, Operator: k.Operator, CreatedAt: client.Time{Time: k.CreatedAt}, Token: token}
-	for _, op := range k.Ops {
-		v.Operations = append(v.Operations, string(op))
-	}
+func KeyView(k *manifest.APIKey, token string) client.Key {
+	v := client.Key{ID: k.ID, Name: k.Name, Buckets: k.Buckets, Operations: k.Ops, Operator: k.Operator,
+		CreatedAt: client.Time{Time: k.CreatedAt}, Token: token}
 	if !k.ExpiresAt.IsZero() {
 		v.ExpiresAt = &client.Time{Time: k.ExpiresAt}
 	}
@@ -25,13 +23,13 @@ func KeyView(k *buckets.APIKey, token string) client.Key {
 
 // listKeys lists the API keys, without their secrets.
 func (s *Server) listKeys(w http.ResponseWriter, r *http.Request) error {
-	ks, err := s.store.Keys(r.Context())
+	ks, err := s.store.Keys().List(r.Context())
 	if err != nil {
 		return err
 	}
 	out := []client.Key{}
-	for i := range ks {
-		out = append(out, KeyView(&ks[i], ""))
+	for _, k := range ks {
+		out = append(out, KeyView(k, ""))
 	}
 	return writeJSON(w, http.StatusOK, map[string]any{"keys": out})
 }
@@ -48,14 +46,8 @@ func (s *Server) newKey(w http.ResponseWriter, r *http.Request) error {
 	if err := readJSON(r, &in); err != nil {
 		return err
 	}
-	k := buckets.APIKey{Name: in.Name, Buckets: in.Buckets, Operator: in.Operator}
-	for _, op := range in.Operations {
-		k.Ops = append(k.Ops, buckets.Op(op))
-	}
-	if in.ExpiresIn != 0 {
-		k.ExpiresAt = time.Now().Add(time.Duration(in.ExpiresIn))
-	}
-	token, made, err := s.store.NewKey(r.Context(), k)
+	k := manifest.APIKey{Name: in.Name, Buckets: in.Buckets, Ops: in.Operations, Operator: in.Operator}
+	token, made, err := s.store.Keys().New(r.Context(), k, time.Duration(in.ExpiresIn))
 	if err != nil {
 		return fmt.Errorf("key: %w", err)
 	}
@@ -64,7 +56,7 @@ func (s *Server) newKey(w http.ResponseWriter, r *http.Request) error {
 
 // dropKey ends an API key.
 func (s *Server) dropKey(w http.ResponseWriter, r *http.Request) error {
-	if err := s.store.DropKey(r.Context(), mux.Vars(r)["key"]); err != nil {
+	if err := s.store.Keys().Drop(r.Context(), mux.Vars(r)["key"]); err != nil {
 		return err
 	}
 	w.WriteHeader(http.StatusNoContent)
@@ -80,7 +72,7 @@ func (s *Server) rotateSigningKey(w http.ResponseWriter, r *http.Request) error 
 	if err := readJSON(r, &in); err != nil {
 		return err
 	}
-	id, err := s.store.RotateSigningKey(r.Context(), in.DropOld)
+	id, err := s.store.Keys().RotateSigning(r.Context(), in.DropOld)
 	if err != nil {
 		return err
 	}

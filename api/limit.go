@@ -12,7 +12,7 @@ import (
 
 	"golang.org/x/time/rate"
 
-	"github.com/cairn-store/cairn/buckets"
+	"github.com/cairn-store/cairn/buckets/access"
 	"github.com/cairn-store/cairn/buckets/schema"
 )
 
@@ -113,7 +113,7 @@ func (l *limiter) forgetCallers() {
 
 // callerOf names who is counted: a principal, the holder of a signed URL, or
 // an address.
-func callerOf(p *buckets.Principal, ip string) string {
+func callerOf(p *access.Principal, ip string) string {
 	switch {
 	case p != nil && p.Grant != nil:
 		return "grant " + p.Grant.ID

@@ -17,6 +17,8 @@ import (
 	"github.com/cairn-store/cairn/api"
 	"github.com/cairn-store/cairn/api/client"
 	"github.com/cairn-store/cairn/buckets"
+	"github.com/cairn-store/cairn/buckets/access"
+	"github.com/cairn-store/cairn/manifest"
 )
 
 const matrixSchema = `
@@ -30,7 +32,7 @@ buckets:
 // BUCKET, FILE, VERSION (a manifest ID), DIGEST, GRANT, KEY.
 type call struct {
 	route, method, path string
-	op                  buckets.Op // that its caller needs; "" for operators' own, "none" for anybody's
+	op                  access.Op // that its caller needs; "" for operators' own, "none" for anybody's
 	body, contentType   string
 	status              int // when allowed
 	header              []string
@@ -44,7 +46,7 @@ func tusCalls() (out []call) {
 	for pattern, path := range map[string]string{"/api/tus/{bucket:[^/_][^/]*}": "/api/tus/BUCKET", "/api/files/{bucket:[^/_][^/]*}/tus": "/api/files/BUCKET/tus"} {
 		for _, end := range []string{"", "/"} {
 			out = append(out, call{pattern + end, "OPTIONS", path + end, "none", "", "", 200, nil},
-				call{pattern + end, "POST", path + end, buckets.OpCreate, "", "", 201, append([]string{"Upload-Length", "9"}, v...)})
+				call{pattern + end, "POST", path + end, access.OpCreate, "", "", 201, append([]string{"Upload-Length", "9"}, v...)})
 		}
 		one := pattern + "/{upload}"
 		path += "/UPLOAD"
@@ -61,7 +63,7 @@ func sessionCalls() []call {
 	const path, j = "/api/files/BUCKET/_sessions", "application/json"
 	return []call{
 		{"/api/files/_capabilities", "GET", "/api/files/_capabilities", "none", "", "", 200, nil},
-		{all, "POST", path, buckets.OpCreate, `{"name": "new"}`, j, 201, nil},
+		{all, "POST", path, access.OpCreate, `{"name": "new"}`, j, 201, nil},
 		{one, "GET", path + "/SESSION", "own upload", "", "", 200, nil},
 		{one, "DELETE", path + "/SESSION", "own upload", "", "", 204, nil},
 		{one + "/list", "POST", path + "/SESSION/list?at=1", "own upload", `{"chunks": []}`, j, 200, nil},
@@ -80,12 +82,12 @@ func rufhCalls() []call {
 	return []call{
 		{b, "OPTIONS", "/api/files/BUCKET", "none", "", "", 204, nil},
 		{b + "/", "OPTIONS", "/api/files/BUCKET/", "none", "", "", 204, nil},
-		{b + "/", "GET", "/api/files/BUCKET/", buckets.OpList, "", "", 200, nil},
-		{b + "/", "POST", "/api/files/BUCKET/?name=new", buckets.OpCreate, "x", "text/plain", 201, nil},
-		{b + "/", "POST", "/api/files/BUCKET/", buckets.OpCreate, "x", "text/plain", 201, []string{"Upload-Complete", "?1"}},
-		{b, "POST", "/api/files/BUCKET?name=new", buckets.OpCreate, "x", "text/plain", 201, []string{"Upload-Complete", "?1"}},
+		{b + "/", "GET", "/api/files/BUCKET/", access.OpList, "", "", 200, nil},
+		{b + "/", "POST", "/api/files/BUCKET/?name=new", access.OpCreate, "x", "text/plain", 201, nil},
+		{b + "/", "POST", "/api/files/BUCKET/", access.OpCreate, "x", "text/plain", 201, []string{"Upload-Complete", "?1"}},
+		{b, "POST", "/api/files/BUCKET?name=new", access.OpCreate, "x", "text/plain", 201, []string{"Upload-Complete", "?1"}},
 		{f, "OPTIONS", "/api/files/BUCKET/FILE", "none", "", "", 204, nil},
-		{f, "PUT", "/api/files/BUCKET/FILE", buckets.OpUpdate, "xy", "text/plain", 200, []string{"Upload-Complete", "?1"}},
+		{f, "PUT", "/api/files/BUCKET/FILE", access.OpUpdate, "xy", "text/plain", 200, []string{"Upload-Complete", "?1"}},
 		{one, "OPTIONS", path, "none", "", "", 204, nil},
 		{one, "HEAD", path, "own upload", "", "", 204, nil},
 		{one, "GET", path, "own upload", "", "", 204, nil},
@@ -104,48 +106,48 @@ func calls() []call {
 		{"/healthz", "GET", "/healthz", "none", "", "", 200, nil},
 		{"/readyz", "GET", "/readyz", "none", "", "", 200, nil},
 		{"/api/openapi.json", "GET", "/api/openapi.json", "none", "", "", 200, nil},
-		{b, "GET", "/api/files/BUCKET", buckets.OpList, "", "", 200, nil},
-		{b, "POST", "/api/files/BUCKET?name=new", buckets.OpCreate, "x", "text/plain", 201, nil},
+		{b, "GET", "/api/files/BUCKET", access.OpList, "", "", 200, nil},
+		{b, "POST", "/api/files/BUCKET?name=new", access.OpCreate, "x", "text/plain", 201, nil},
 		{b + "/_capabilities", "GET", "/api/files/BUCKET/_capabilities", "none", "", "", 200, nil},
-		{b + "/_usage", "GET", "/api/files/BUCKET/_usage", buckets.OpList, "", "", 200, nil},
-		{b + "/_sign-upload", "POST", "/api/files/BUCKET/_sign-upload", buckets.OpCreate, `{"max_size": 5}`, j, 200, nil},
+		{b + "/_usage", "GET", "/api/files/BUCKET/_usage", access.OpList, "", "", 200, nil},
+		{b + "/_sign-upload", "POST", "/api/files/BUCKET/_sign-upload", access.OpCreate, `{"max_size": 5}`, j, 200, nil},
 		{b + "/_grants", "GET", "/api/files/BUCKET/_grants", "none", "", "", 200, nil},
 		{b + "/_grants/{grant}", "GET", "/api/files/BUCKET/_grants/GRANT", "own grant", "", "", 200, nil},
 		{b + "/_grants/{grant}", "DELETE", "/api/files/BUCKET/_grants/GRANT", "own grant", "", "", 204, nil},
-		{f, "GET", "/api/files/BUCKET/FILE", buckets.OpRead, "", "", 200, nil},
-		{f, "HEAD", "/api/files/BUCKET/FILE", buckets.OpRead, "", "", 200, nil},
-		{f, "GET", "/api/files/BUCKET/VERSION", buckets.OpRead, "", "", 200, nil},
-		{f, "PUT", "/api/files/BUCKET/FILE", buckets.OpUpdate, "xy", "text/plain", 200, nil},
-		{f, "PATCH", "/api/files/BUCKET/FILE", buckets.OpUpdate, `{"tags": ["t"]}`, j, 200, nil},
-		{f, "DELETE", "/api/files/BUCKET/FILE", buckets.OpDelete, "", "", 200, nil},
-		{f, "DELETE", "/api/files/BUCKET/FILE?permanent=true", buckets.OpDelete, "", "", 204, nil},
-		{f, "DELETE", "/api/files/BUCKET/VERSION", buckets.OpDelete, "", "", 204, nil},
-		{f + "/download", "GET", "/api/files/BUCKET/FILE/download", buckets.OpDownload, "", "", 200, nil},
-		{f + "/download", "HEAD", "/api/files/BUCKET/FILE/download", buckets.OpDownload, "", "", 200, nil},
-		{f + "/download", "GET", "/api/files/BUCKET/VERSION/download", buckets.OpDownload, "", "", 200, nil},
-		{f + "/download", "GET", "/api/files/BUCKET/FILE/download?version=1", buckets.OpDownload, "", "", 200, nil},
-		{f + "/view", "GET", "/api/files/BUCKET/FILE/view", buckets.OpDownload, "", "", 200, nil},
-		{b + "/_compose", "POST", "/api/files/BUCKET/_compose", buckets.OpCreate, `{"name": "new", "pieces": [{"data": "aGk="}]}`, j, 201, nil},
-		{b + "/_compose", "POST", "/api/files/BUCKET/_compose?about=FILE", buckets.OpUpdate, `{"file_id": "FILE", "pieces": [{"file": "VERSION", "length": 2}, {"data": "aGk="}]}`, j, 200, nil},
-		{f + "/content", "PATCH", "/api/files/BUCKET/FILE/content", buckets.OpUpdate, "xy", "", 200, []string{"Content-Range", "bytes 1-2/*"}},
-		{f + "/append", "POST", "/api/files/BUCKET/FILE/append", buckets.OpUpdate, "xy", "", 200, nil},
-		{f + "/truncate", "POST", "/api/files/BUCKET/FILE/truncate", buckets.OpUpdate, `{"size": 1}`, j, 200, nil},
-		{f + "/restore", "POST", "/api/files/BUCKET/FILE/restore", buckets.OpDelete, "", "", 409, nil},
-		{f + "/copy", "POST", "/api/files/BUCKET/FILE/copy", buckets.OpDownload, `{}`, j, 201, nil},
-		{f + "/sign", "GET", "/api/files/BUCKET/FILE/sign?expiry=1m&operation=download", buckets.OpDownload, "", "", 200, nil},
-		{f + "/sign", "POST", "/api/files/BUCKET/FILE/sign", buckets.OpDownload, `{"operation": "view"}`, j, 200, nil},
-		{f + "/sign", "POST", "/api/files/BUCKET/FILE/sign", buckets.OpUpdate, `{"operation": "upload"}`, j, 200, nil},
-		{f + "/manifest", "GET", "/api/files/BUCKET/FILE/manifest", buckets.OpRead, "", "", 200, nil},
-		{f + "/chunks/{digest}", "GET", "/api/files/BUCKET/FILE/chunks/DIGEST", buckets.OpDownload, "", "", 200, nil},
-		{f + "/references", "GET", "/api/files/BUCKET/FILE/references", buckets.OpRead, "", "", 200, nil},
-		{f + "/preview", "GET", "/api/files/BUCKET/FILE/preview?width=10", buckets.OpRead, "", "", 501, nil},
-		{f + "/versions", "GET", "/api/files/BUCKET/FILE/versions", buckets.OpRead, "", "", 200, nil},
-		{f + "/versions/{n}", "GET", "/api/files/BUCKET/FILE/versions/1", buckets.OpRead, "", "", 200, nil},
-		{f + "/versions/{n}", "DELETE", "/api/files/BUCKET/FILE/versions/1", buckets.OpDelete, "", "", 204, nil},
-		{f + "/versions/{n}/download", "GET", "/api/files/BUCKET/FILE/versions/1/download", buckets.OpDownload, "", "", 200, nil},
-		{f + "/versions/{n}/view", "GET", "/api/files/BUCKET/FILE/versions/1/view", buckets.OpDownload, "", "", 200, nil},
-		{f + "/versions/{n}/restore", "POST", "/api/files/BUCKET/FILE/versions/1/restore", buckets.OpUpdate, "", "", 200, nil},
-		{f + "/versions/{n}/diff", "GET", "/api/files/BUCKET/FILE/versions/2/diff?from=1", buckets.OpRead, "", "", 200, nil},
+		{f, "GET", "/api/files/BUCKET/FILE", access.OpRead, "", "", 200, nil},
+		{f, "HEAD", "/api/files/BUCKET/FILE", access.OpRead, "", "", 200, nil},
+		{f, "GET", "/api/files/BUCKET/VERSION", access.OpRead, "", "", 200, nil},
+		{f, "PUT", "/api/files/BUCKET/FILE", access.OpUpdate, "xy", "text/plain", 200, nil},
+		{f, "PATCH", "/api/files/BUCKET/FILE", access.OpUpdate, `{"tags": ["t"]}`, j, 200, nil},
+		{f, "DELETE", "/api/files/BUCKET/FILE", access.OpDelete, "", "", 200, nil},
+		{f, "DELETE", "/api/files/BUCKET/FILE?permanent=true", access.OpDelete, "", "", 204, nil},
+		{f, "DELETE", "/api/files/BUCKET/VERSION", access.OpDelete, "", "", 204, nil},
+		{f + "/download", "GET", "/api/files/BUCKET/FILE/download", access.OpDownload, "", "", 200, nil},
+		{f + "/download", "HEAD", "/api/files/BUCKET/FILE/download", access.OpDownload, "", "", 200, nil},
+		{f + "/download", "GET", "/api/files/BUCKET/VERSION/download", access.OpDownload, "", "", 200, nil},
+		{f + "/download", "GET", "/api/files/BUCKET/FILE/download?version=1", access.OpDownload, "", "", 200, nil},
+		{f + "/view", "GET", "/api/files/BUCKET/FILE/view", access.OpDownload, "", "", 200, nil},
+		{b + "/_compose", "POST", "/api/files/BUCKET/_compose", access.OpCreate, `{"name": "new", "pieces": [{"data": "aGk="}]}`, j, 201, nil},
+		{b + "/_compose", "POST", "/api/files/BUCKET/_compose?about=FILE", access.OpUpdate, `{"file_id": "FILE", "pieces": [{"file": "VERSION", "length": 2}, {"data": "aGk="}]}`, j, 200, nil},
+		{f + "/content", "PATCH", "/api/files/BUCKET/FILE/content", access.OpUpdate, "xy", "", 200, []string{"Content-Range", "bytes 1-2/*"}},
+		{f + "/append", "POST", "/api/files/BUCKET/FILE/append", access.OpUpdate, "xy", "", 200, nil},
+		{f + "/truncate", "POST", "/api/files/BUCKET/FILE/truncate", access.OpUpdate, `{"size": 1}`, j, 200, nil},
+		{f + "/restore", "POST", "/api/files/BUCKET/FILE/restore", access.OpDelete, "", "", 409, nil},
+		{f + "/copy", "POST", "/api/files/BUCKET/FILE/copy", access.OpDownload, `{}`, j, 201, nil},
+		{f + "/sign", "GET", "/api/files/BUCKET/FILE/sign?expiry=1m&operation=download", access.OpDownload, "", "", 200, nil},
+		{f + "/sign", "POST", "/api/files/BUCKET/FILE/sign", access.OpDownload, `{"operation": "view"}`, j, 200, nil},
+		{f + "/sign", "POST", "/api/files/BUCKET/FILE/sign", access.OpUpdate, `{"operation": "upload"}`, j, 200, nil},
+		{f + "/manifest", "GET", "/api/files/BUCKET/FILE/manifest", access.OpRead, "", "", 200, nil},
+		{f + "/chunks/{digest}", "GET", "/api/files/BUCKET/FILE/chunks/DIGEST", access.OpDownload, "", "", 200, nil},
+		{f + "/references", "GET", "/api/files/BUCKET/FILE/references", access.OpRead, "", "", 200, nil},
+		{f + "/preview", "GET", "/api/files/BUCKET/FILE/preview?width=10", access.OpRead, "", "", 501, nil},
+		{f + "/versions", "GET", "/api/files/BUCKET/FILE/versions", access.OpRead, "", "", 200, nil},
+		{f + "/versions/{n}", "GET", "/api/files/BUCKET/FILE/versions/1", access.OpRead, "", "", 200, nil},
+		{f + "/versions/{n}", "DELETE", "/api/files/BUCKET/FILE/versions/1", access.OpDelete, "", "", 204, nil},
+		{f + "/versions/{n}/download", "GET", "/api/files/BUCKET/FILE/versions/1/download", access.OpDownload, "", "", 200, nil},
+		{f + "/versions/{n}/view", "GET", "/api/files/BUCKET/FILE/versions/1/view", access.OpDownload, "", "", 200, nil},
+		{f + "/versions/{n}/restore", "POST", "/api/files/BUCKET/FILE/versions/1/restore", access.OpUpdate, "", "", 200, nil},
+		{f + "/versions/{n}/diff", "GET", "/api/files/BUCKET/FILE/versions/2/diff?from=1", access.OpRead, "", "", 200, nil},
 		{"/api/admin/explain", "POST", "/api/admin/explain", "", `{"bucket": "private", "operation": "list"}`, j, 200, nil},
 		{"/api/admin/keys", "GET", "/api/admin/keys", "", "", "", 200, nil},
 		{"/api/admin/keys", "POST", "/api/admin/keys", "", `{"operator": true}`, j, 201, nil},
@@ -190,12 +192,12 @@ func (m *matrix) refresh() {
 	}
 	m.digest = c.Digest
 	m.grant = m.sign(ann, m.bucket, m.f.ID, `{"operation": "download"}`)
-	_, k, err := m.store.NewKey(m.t.Context(), buckets.APIKey{Operator: true})
+	_, k, err := m.store.Keys().New(m.t.Context(), manifest.APIKey{Operator: true}, 0)
 	if err != nil {
 		m.t.Fatal(err)
 	}
 	m.key = k.ID
-	up, err := m.world.bucket(m.bucket).As(&buckets.Principal{ID: "ann"}).NewUpload(m.t.Context(), "up", nil)
+	up, err := m.world.bucket(m.bucket).As(&access.Principal{ID: "ann"}).NewUpload(m.t.Context(), "up", nil)
 	if err != nil {
 		m.t.Fatal(err)
 	}
@@ -208,7 +210,7 @@ func (m *matrix) refresh() {
 		m.t.Fatal(err)
 	}
 	m.listed = session.ID
-	if up, err = m.world.bucket(m.bucket).As(&buckets.Principal{ID: "ann"}).NewUpload(m.t.Context(), "up", &buckets.UploadOptions{Header: "rufh"}); err != nil {
+	if up, err = m.world.bucket(m.bucket).As(&access.Principal{ID: "ann"}).NewUpload(m.t.Context(), "up", &buckets.UploadOptions{Header: "rufh"}); err != nil {
 		m.t.Fatal(err)
 	}
 	m.pieces = up.ID
@@ -334,7 +336,7 @@ func TestMatrixOwner(t *testing.T) {
 			switch {
 			case c.op == "":
 				want, code = 403, "access-denied"
-			case c.op == buckets.OpList && bucket == "private" && strings.Contains(c.path, "_usage"):
+			case c.op == access.OpList && bucket == "private" && strings.Contains(c.path, "_usage"):
 				want, code = 403, "access-denied"
 			case strings.HasSuffix(c.path, "/commit"):
 				code = "chunks-missing"
@@ -364,8 +366,8 @@ func plain(a *answer) string { return instance.ReplaceAllString(string(a.body), 
 func TestMatrixDenied(t *testing.T) {
 	for _, bucket := range []string{"private", "listed"} {
 		m := newMatrix(t, bucket)
-		elsewhere, _, err := m.store.NewKey(t.Context(), buckets.APIKey{Buckets: []string{"other"},
-			Ops: []buckets.Op{buckets.OpCreate, buckets.OpRead, buckets.OpUpdate, buckets.OpDelete, buckets.OpDownload, buckets.OpList}})
+		elsewhere, _, err := m.store.Keys().New(t.Context(), manifest.APIKey{Buckets: []string{"other"},
+			Ops: []string{"create", "read", "update", "delete", "download", "list"}}, 0)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -379,15 +381,15 @@ func TestMatrixDenied(t *testing.T) {
 					want = c.status
 				case c.op == "":
 					want = denied
-				case c.op == buckets.OpCreate:
+				case c.op == access.OpCreate:
 					if want = denied; who == "another user" {
 						want = c.status
 					}
-				case c.op == buckets.OpList && !strings.Contains(c.path, "_usage"):
+				case c.op == access.OpList && !strings.Contains(c.path, "_usage"):
 					if want = 200; who == "API key of another bucket" || bucket == "listed" && who == "anonymous" {
 						want = denied
 					}
-				case c.op == buckets.OpList:
+				case c.op == access.OpList:
 					if want = denied; bucket == "listed" && who == "another user" {
 						want = 200
 					}
@@ -453,7 +455,7 @@ func TestMatrixSigned(t *testing.T) {
 	ann := token(t, "ann", nil)
 	second := m.putAs("ann", "private", "second", "second")
 	foreign := m.putAs("ann", "listed", "foreign", "foreign")
-	_, expired, err := m.world.bucket("private").Sign(t.Context(), buckets.Grant{Op: buckets.GrantDownload, File: m.f.ID}, time.Millisecond)
+	_, expired, err := m.world.bucket("private").Grants().Sign(t.Context(), access.Grant{Op: access.GrantDownload, File: m.f.ID}, time.Millisecond)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -53,7 +53,7 @@ func securedBy(t *testing.T, configText, schemaText string, change ...func(*loca
 	if w.store, err = local.Open(context.Background(), w.dir, opts); err != nil {
 		t.Fatal(err)
 	}
-	who, err := auth.New(cfg, w.store, nil)
+	who, err := auth.New(cfg, w.store.Keys(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

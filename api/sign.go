@@ -15,6 +15,7 @@ import (
 
 	"github.com/cairn-store/cairn/api/client"
 	"github.com/cairn-store/cairn/buckets"
+	"github.com/cairn-store/cairn/buckets/access"
 	"github.com/cairn-store/cairn/buckets/rules"
 )
 
@@ -61,8 +62,8 @@ func (l *lifetime) parse(text string) error {
 	return nil
 }
 
-func (q *signRequest) toGrant(file string) buckets.Grant {
-	return buckets.Grant{Op: buckets.GrantOp(q.Operation), File: file, Folder: q.Folder, Name: q.Name, MaxSize: q.MaxSize,
+func (q *signRequest) toGrant(file string) access.Grant {
+	return access.Grant{Op: access.GrantOp(q.Operation), File: file, Folder: q.Folder, Name: q.Name, MaxSize: q.MaxSize,
 		Types: q.MIMETypes, Disposition: q.Disposition, Filename: q.Filename, IP: q.IP, MaxUses: q.MaxUses}
 }
 
@@ -109,7 +110,7 @@ func (s *Server) signByQuery(w http.ResponseWriter, r *http.Request, b *buckets.
 
 func (s *Server) signFile(w http.ResponseWriter, r *http.Request, b *buckets.Bucket, q *signRequest) error {
 	if q.Operation == "" {
-		q.Operation = string(buckets.GrantDownload)
+		q.Operation = string(access.GrantDownload)
 	}
 	id := mux.Vars(r)["id"]
 	if q.Version != 0 {
@@ -128,23 +129,23 @@ func (s *Server) signUpload(w http.ResponseWriter, r *http.Request, b *buckets.B
 	if err != nil {
 		return err
 	}
-	if q.Operation != "" && q.Operation != string(buckets.GrantUpload) || q.Version != 0 {
+	if q.Operation != "" && q.Operation != string(access.GrantUpload) || q.Version != 0 {
 		return fmt.Errorf("operation %.80q: _sign-upload signs uploads of new files: %w", q.Operation, errRequest)
 	}
-	q.Operation = string(buckets.GrantUpload)
+	q.Operation = string(access.GrantUpload)
 	return s.writeGrant(w, r, b, q.toGrant(""), time.Duration(q.ExpiresIn))
 }
 
-func (s *Server) writeGrant(w http.ResponseWriter, r *http.Request, b *buckets.Bucket, ask buckets.Grant, life time.Duration) error {
-	g, token, err := b.Sign(r.Context(), ask, life)
+func (s *Server) writeGrant(w http.ResponseWriter, r *http.Request, b *buckets.Bucket, ask access.Grant, life time.Duration) error {
+	g, token, err := b.Grants().Sign(r.Context(), ask, life)
 	if err != nil {
 		return err
 	}
 	method, path := http.MethodGet, "/api/files/"+g.Bucket
 	switch {
-	case g.Op == buckets.GrantUpload && g.File == "":
+	case g.Op == access.GrantUpload && g.File == "":
 		method = http.MethodPost
-	case g.Op == buckets.GrantUpload:
+	case g.Op == access.GrantUpload:
 		method = http.MethodPut
 		path += "/" + g.File
 	default:
@@ -155,7 +156,7 @@ func (s *Server) writeGrant(w http.ResponseWriter, r *http.Request, b *buckets.B
 }
 
 // grantedID is the ID that a path must have for the grant to open it.
-func grantedID(g *buckets.Grant) string {
+func grantedID(g *access.Grant) string {
 	if g.Manifest != "" {
 		return g.Manifest
 	}
@@ -176,13 +177,13 @@ func (s *Server) baseURL(r *http.Request) string {
 
 // redeemToken makes the bearer of a signed URL's token a principal, for the one
 // request that the URL is for.
-func (s *Server) redeemToken(r *http.Request, token string) (*buckets.Principal, error) {
+func (s *Server) redeemToken(r *http.Request, token string) (*access.Principal, error) {
 	b, err := s.store.Bucket(mux.Vars(r)["bucket"])
 	if err != nil {
-		return nil, buckets.ErrGrant
+		return nil, access.ErrGrant
 	}
 	request := rules.Request{Method: r.Method, Protocol: "signed", Time: time.Now(), IP: s.clientIP(r)}
-	p, err := b.Redeem(r.Context(), token, request.IP)
+	p, err := b.Grants().Redeem(r.Context(), token, request.IP)
 	if err != nil {
 		return nil, err
 	}
@@ -192,13 +193,13 @@ func (s *Server) redeemToken(r *http.Request, token string) (*buckets.Principal,
 	id, action := mux.Vars(r)["id"], actionOf(r)
 	fits := false
 	switch g := p.Grant; g.Op {
-	case buckets.GrantDownload, buckets.GrantView:
+	case access.GrantDownload, access.GrantView:
 		fits = action == string(g.Op) && id == grantedID(g) && !r.URL.Query().Has("version") && !r.URL.Query().Has("trashed")
-	case buckets.GrantUpload:
+	case access.GrantUpload:
 		fits = action == "upload" && id == g.File
 	}
 	if !fits {
-		return nil, buckets.ErrGrantScope
+		return nil, access.ErrGrantScope
 	}
 	return p, nil
 }
@@ -222,7 +223,7 @@ func actionOf(r *http.Request) string {
 
 // listGrants lists the grants that the caller has signed.
 func (s *Server) listGrants(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
-	gs, err := b.Grants(r.Context())
+	gs, err := b.Grants().List(r.Context())
 	if err != nil {
 		return err
 	}
@@ -230,7 +231,7 @@ func (s *Server) listGrants(w http.ResponseWriter, r *http.Request, b *buckets.B
 }
 
 func (s *Server) statGrant(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
-	g, err := b.Grant(r.Context(), mux.Vars(r)["grant"])
+	g, err := b.Grants().Get(r.Context(), mux.Vars(r)["grant"])
 	if err != nil {
 		return err
 	}
@@ -239,7 +240,7 @@ func (s *Server) statGrant(w http.ResponseWriter, r *http.Request, b *buckets.Bu
 
 // revokeGrant ends a grant.
 func (s *Server) revokeGrant(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
-	if err := b.Revoke(r.Context(), mux.Vars(r)["grant"]); err != nil {
+	if err := b.Grants().Revoke(r.Context(), mux.Vars(r)["grant"]); err != nil {
 		return err
 	}
 	w.WriteHeader(http.StatusNoContent)

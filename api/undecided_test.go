@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/cairn-store/cairn/buckets"
+	"github.com/cairn-store/cairn/buckets/access"
 	"github.com/cairn-store/cairn/buckets/local"
 )
 
@@ -23,7 +24,7 @@ type unsteady struct {
 	asked int
 }
 
-func (u *unsteady) Authorize(context.Context, *buckets.Request) error {
+func (u *unsteady) Authorize(context.Context, *access.Request) error {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.asked++

@@ -5,6 +5,7 @@ import (
 
 	"github.com/cairn-store/cairn/api/client"
 	"github.com/cairn-store/cairn/buckets"
+	"github.com/cairn-store/cairn/buckets/access"
 )
 
 // View is f as clients see it. Physical sizes tell what others hold, so only
@@ -32,7 +33,7 @@ func View(f *buckets.File, operator bool) *client.File {
 
 // uploadView is View with what the upload has added. Who comes with a signed URL
 // learns nothing of the file but what was sent.
-func uploadView(f *buckets.File, who *buckets.Principal) *client.File {
+func uploadView(f *buckets.File, who *access.Principal) *client.File {
 	v := View(f, who.Operator)
 	if who.Operator {
 		v.NewBytes, v.StoredBytes = &f.NewBytes, &f.StoredBytes

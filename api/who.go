@@ -9,7 +9,7 @@ import (
 	"strconv"
 	"sync"
 
-	"github.com/cairn-store/cairn/buckets"
+	"github.com/cairn-store/cairn/buckets/access"
 	"github.com/cairn-store/cairn/buckets/rules"
 )
 
@@ -50,22 +50,22 @@ func (s *Server) withIdentity(h handler) handler {
 
 // WithPrincipal returns r with p as its sender, for programs that call a Server
 // themselves and know who p is. Such a request needs no token.
-func WithPrincipal(r *http.Request, p *buckets.Principal) *http.Request {
+func WithPrincipal(r *http.Request, p *access.Principal) *http.Request {
 	return r.WithContext(context.WithValue(r.Context(), principalKey{}, p))
 }
 
-func (s *Server) identifySender(w http.ResponseWriter, r *http.Request) (*buckets.Principal, error) {
-	if p, ok := r.Context().Value(principalKey{}).(*buckets.Principal); ok {
+func (s *Server) identifySender(w http.ResponseWriter, r *http.Request) (*access.Principal, error) {
+	if p, ok := r.Context().Value(principalKey{}).(*access.Principal); ok {
 		return p, nil
 	}
 	if token := r.URL.Query().Get("token"); token != "" {
 		return s.redeemToken(r, token)
 	}
 	if s.opts.Dev {
-		return s.seenAs(w, r, &buckets.Principal{ID: "dev", Operator: true})
+		return s.seenAs(w, r, &access.Principal{ID: "dev", Operator: true})
 	}
 	if s.opts.Auth == nil {
-		return &buckets.Principal{Request: rules.Request{Method: r.Method, Protocol: "rest"}}, nil
+		return &access.Principal{Request: rules.Request{Method: r.Method, Protocol: "rest"}}, nil
 	}
 	p, err := s.opts.Auth.Principal(r)
 	if err != nil {
@@ -84,11 +84,11 @@ func (s *Server) clientIP(r *http.Request) string {
 }
 
 // principalOf is who sent a request.
-func principalOf(r *http.Request) *buckets.Principal {
-	if p, ok := r.Context().Value(principalKey{}).(*buckets.Principal); ok {
+func principalOf(r *http.Request) *access.Principal {
+	if p, ok := r.Context().Value(principalKey{}).(*access.Principal); ok {
 		return p
 	}
-	return &buckets.Principal{}
+	return &access.Principal{}
 }
 
 // onlyOperators refuses all but operators.
@@ -102,7 +102,7 @@ func (s *Server) onlyOperators(h handler) handler {
 }
 
 // seenAs turns an operator who asks for it into someone else.
-func (s *Server) seenAs(w http.ResponseWriter, r *http.Request, p *buckets.Principal) (*buckets.Principal, error) {
+func (s *Server) seenAs(w http.ResponseWriter, r *http.Request, p *access.Principal) (*access.Principal, error) {
 	text := r.Header.Get(asHeader)
 	if text == "" {
 		return p, nil
@@ -117,7 +117,7 @@ func (s *Server) seenAs(w http.ResponseWriter, r *http.Request, p *buckets.Princ
 	id, _ := claims["id"].(string)
 	var mu sync.Mutex
 	told := 0
-	return &buckets.Principal{ID: id, Claims: claims, Request: p.Request, Explain: func(d *buckets.Decision) {
+	return &access.Principal{ID: id, Claims: claims, Request: p.Request, Explain: func(d *access.Decision) {
 		mu.Lock()
 		defer mu.Unlock()
 		if told++; told <= maxDecisions {
@@ -127,7 +127,7 @@ func (s *Server) seenAs(w http.ResponseWriter, r *http.Request, p *buckets.Princ
 }
 
 // decisionText is a decision in a line of plain characters.
-func decisionText(d *buckets.Decision) string {
+func decisionText(d *access.Decision) string {
 	text := "allow " + string(d.Op)
 	if d.Err != nil {
 		text = "deny " + string(d.Op)

@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sync/semaphore"
 
+	"github.com/cairn-store/cairn/buckets/access"
 	"github.com/cairn-store/cairn/cas"
 	"github.com/cairn-store/cairn/manifest"
 )
@@ -78,9 +79,8 @@ func (b *Bucket) readableBase(ctx context.Context, id string) (*manifest.File, *
 	if err != nil {
 		return nil, nil, err
 	}
-	file := b.file(f, m)
-	for _, op := range []Op{OpRead, OpDownload} {
-		if err := b.allow(ctx, op, file); err != nil {
+	for _, op := range []access.Op{access.OpRead, access.OpDownload} {
+		if err := b.checkFile(ctx, op, f, m); err != nil {
 			return nil, nil, err
 		}
 	}

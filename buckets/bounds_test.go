@@ -11,6 +11,7 @@ import (
 
 	"github.com/cairn-store/cairn/backend/membackend"
 	"github.com/cairn-store/cairn/buckets"
+	"github.com/cairn-store/cairn/buckets/access"
 	"github.com/cairn-store/cairn/cas"
 	"github.com/cairn-store/cairn/internal/crashfs"
 	"github.com/cairn-store/cairn/manifest"
@@ -95,7 +96,7 @@ func openBounded(t *testing.T, policy buckets.Policy) (*boundedStore, *buckets.S
 	s, err := buckets.New(t.Context(), meta, map[string]*cas.Store{"d": chunks}, map[string]buckets.Policy{"b": policy}, nil)
 	must(t, err)
 	t.Cleanup(func() { must(t, errors.Join(s.Close(), db.Close())) })
-	return meta, s, bucket(t, s, "b").As(&buckets.Principal{ID: "ann", Operator: true})
+	return meta, s, bucket(t, s, "b").As(&access.Principal{ID: "ann", Operator: true})
 }
 
 func (s *boundedStore) wantBounds(t *testing.T, what string) {

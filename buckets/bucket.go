@@ -10,6 +10,7 @@ import (
 	"iter"
 	"strings"
 
+	"github.com/cairn-store/cairn/buckets/access"
 	"github.com/cairn-store/cairn/buckets/names"
 	"github.com/cairn-store/cairn/cas"
 	"github.com/cairn-store/cairn/manifest"
@@ -21,11 +22,11 @@ type Bucket struct {
 	s   *Store
 	b   *bucket
 	pin string // the domain that an upload stores into; "" is the bucket's own at the time
-	who *Principal
+	who *access.Principal
 }
 
 // As returns the bucket as seen by who.
-func (b *Bucket) As(who *Principal) *Bucket {
+func (b *Bucket) As(who *access.Principal) *Bucket {
 	c := *b
 	c.who = who
 	return &c
@@ -90,7 +91,7 @@ func (b *Bucket) find(ctx context.Context, id string, opts *GetOptions) (*manife
 		return nil, nil, ErrNoFile
 	}
 	f, err := b.s.meta.File(ctx, fid)
-	if err := b.visible(f, err, opts); err != nil {
+	if err := b.checkVisible(f, err, opts); err != nil {
 		return nil, nil, err
 	}
 	var m *manifest.Manifest
@@ -114,7 +115,7 @@ func (b *Bucket) findVersion(ctx context.Context, id manifest.VersionID, opts *G
 		return nil, nil, err
 	}
 	f, err := b.s.meta.File(ctx, m.File)
-	if err := b.visible(f, err, opts); err != nil {
+	if err := b.checkVisible(f, err, opts); err != nil {
 		return nil, nil, err
 	}
 	if opts.Version != 0 && opts.Version != m.Version {
@@ -125,7 +126,7 @@ func (b *Bucket) findVersion(ctx context.Context, id manifest.VersionID, opts *G
 
 // permitted finds the file or version id, and asks whether the principal may
 // do op to it. That a version is missing is told only to those who may.
-func (b *Bucket) permitted(ctx context.Context, op Op, id string, opts *GetOptions) (*manifest.File, *manifest.Manifest, error) {
+func (b *Bucket) permitted(ctx context.Context, op access.Op, id string, opts *GetOptions) (*manifest.File, *manifest.Manifest, error) {
 	f, m, err := b.find(ctx, id, opts)
 	missing := errors.Is(err, ErrNoVersion) && f != nil
 	if missing {
@@ -134,7 +135,7 @@ func (b *Bucket) permitted(ctx context.Context, op Op, id string, opts *GetOptio
 	if err != nil {
 		return nil, nil, err
 	}
-	if err := b.allow(ctx, op, b.file(f, m)); err != nil {
+	if err := b.checkFile(ctx, op, f, m); err != nil {
 		return nil, nil, err
 	}
 	if missing {
@@ -143,8 +144,8 @@ func (b *Bucket) permitted(ctx context.Context, op Op, id string, opts *GetOptio
 	return f, m, nil
 }
 
-// visible checks that a row was found, in this bucket and a fitting state.
-func (b *Bucket) visible(f *manifest.File, err error, opts *GetOptions) error {
+// checkVisible checks that a row was found, in this bucket and a fitting state.
+func (b *Bucket) checkVisible(f *manifest.File, err error, opts *GetOptions) error {
 	if errors.Is(err, fs.ErrNotExist) {
 		return ErrNoFile
 	}
@@ -163,7 +164,7 @@ func (b *Bucket) file(f *manifest.File, m *manifest.Manifest) *File {
 		ID: string(f.ID), ManifestID: string(m.ID), Bucket: f.Bucket, Name: f.Name, Folder: f.Folder,
 		Size: m.Size, MIMEType: m.MIMEType, DeclaredMIMEType: m.DeclaredMIMEType,
 		Chunker: m.Chunker, Checksums: map[string]string{"root": m.Root().String()},
-		Version: m.Version, VersionsCount: int(f.Versions), State: stateName(f.State), Owner: f.Owner,
+		Version: m.Version, VersionsCount: int(f.Versions), State: State(f.State.String()), Owner: f.Owner,
 		Access: f.Access, Metadata: decodeMetadata(f.Metadata), Tags: f.Tags,
 		CreatedAt: f.CreatedAt, UpdatedAt: f.UpdatedAt, DeletedAt: f.DeletedAt, VersionCreatedAt: m.CreatedAt,
 	}
@@ -173,20 +174,9 @@ func (b *Bucket) file(f *manifest.File, m *manifest.Manifest) *File {
 	return out
 }
 
-// stateName is a row's state as users see it.
-func stateName(s manifest.State) State {
-	switch s {
-	case manifest.Trashed:
-		return Trashed
-	case manifest.Quarantined:
-		return Quarantined
-	}
-	return Active
-}
-
 // Stat describes the file (f_…) or version (m_…) id.
 func (b *Bucket) Stat(ctx context.Context, id string, opts *GetOptions) (*File, error) {
-	f, m, err := b.permitted(ctx, OpRead, id, opts)
+	f, m, err := b.permitted(ctx, access.OpRead, id, opts)
 	if err != nil {
 		return nil, err
 	}
@@ -208,12 +198,14 @@ func (b *Bucket) StatPath(ctx context.Context, path string) (*File, error) {
 // Open opens the content of the file (f_…) or version (m_…) id. ctx governs
 // all reads of the object.
 func (b *Bucket) Open(ctx context.Context, id string, opts *GetOptions) (*Object, error) {
-	f, m, err := b.permitted(ctx, OpDownload, id, opts)
+	f, m, err := b.permitted(ctx, access.OpDownload, id, opts)
 	if err != nil {
 		return nil, err
 	}
-	if err := b.useNow(ctx); err != nil {
-		return nil, err
+	if g := b.grant(); g != nil && g.MaxUses > 0 {
+		if err := b.s.keep(ctx, func(tx manifest.Tx) error { return b.useGrant(ctx, tx) }); err != nil {
+			return nil, err
+		}
 	}
 	return &Object{File: *b.file(f, m), Content: manifest.NewReader(ctx, b.chunks(), b.segments(), &m.Content)}, nil
 }
@@ -224,8 +216,8 @@ func (b *Bucket) Open(ctx context.Context, id string, opts *GetOptions) (*Object
 // its state is yielded once, whatever happens to others meanwhile.
 func (b *Bucket) List(ctx context.Context, opts *ListOptions) iter.Seq2[*File, error] {
 	return func(yield func(*File, error) bool) {
-		err := b.allow(ctx, OpList, nil)
-		perFile := errors.Is(err, ErrPerFile)
+		err := b.check(ctx, &access.Request{Op: access.OpList})
+		perFile := errors.Is(err, access.ErrPerFile)
 		if err != nil && !perFile {
 			yield(nil, err)
 			return
@@ -248,10 +240,8 @@ func (b *Bucket) List(ctx context.Context, opts *ListOptions) iter.Seq2[*File, e
 			if folder != nil && f.Folder != *folder || opts != nil && !strings.HasPrefix(f.Path(), opts.Prefix) {
 				continue
 			}
-			file := b.file(f, m)
-			file.key = l.Key
 			if perFile {
-				listed, err := b.mayList(ctx, file)
+				listed, err := b.mayList(ctx, f, m)
 				if err != nil {
 					yield(nil, err)
 					return
@@ -260,6 +250,8 @@ func (b *Bucket) List(ctx context.Context, opts *ListOptions) iter.Seq2[*File, e
 					continue
 				}
 			}
+			file := b.file(f, m)
+			file.key = l.Key
 			if !yield(file, nil) {
 				return
 			}
@@ -322,7 +314,7 @@ func (b *Bucket) Cursor(f *File) string {
 
 // Usage sums the bucket up.
 func (b *Bucket) Usage(ctx context.Context) (Usage, error) {
-	if err := b.allow(ctx, OpList, nil); err != nil {
+	if err := b.check(ctx, &access.Request{Op: access.OpList}); err != nil {
 		return Usage{}, err
 	}
 	u, err := b.s.meta.Usage(ctx, b.b.name)

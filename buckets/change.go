@@ -6,23 +6,39 @@ import (
 	"io/fs"
 	"time"
 
+	"github.com/cairn-store/cairn/buckets/access"
 	"github.com/cairn-store/cairn/buckets/names"
 	"github.com/cairn-store/cairn/buckets/rules"
 	"github.com/cairn-store/cairn/manifest"
 )
 
-// edit authorises req for the file id (f_…) and runs change on its row in a
-// transaction, with the current version's row. What change leaves in f is
-// written.
-func (b *Bucket) edit(ctx context.Context, req *Request, id, ifMatch string, opts *GetOptions,
-	change func(tx manifest.Tx, f *manifest.File, m *manifest.Manifest) error) (*File, error) {
+// A rowChange says what is done to the rows of a file, and what must hold
+// before.
+type rowChange struct {
+	// id is the file's, f_….
+	id string
+	op access.Op
+	// ifMatch is the root that the current version must have, "" for any.
+	ifMatch string
+	// trashed lets the change find files in the trash.
+	trashed bool
+	// patch is set for updates without content, and restore, if not 0, to the
+	// version that such an update makes current again.
+	patch   *Patch
+	restore uint64
+}
+
+// changeFile checks that the principal may make a change, and runs fn on the
+// rows of the file and its current version in a transaction. What fn leaves in
+// f is written. changeFile returns the file as it is then.
+func (b *Bucket) changeFile(ctx context.Context, c rowChange, fn func(tx manifest.Tx, f *manifest.File, m *manifest.Manifest) error) (*File, error) {
 	var out *File
-	err := b.row(ctx, req, id, ifMatch, opts, func(tx manifest.Tx, f *manifest.File, m *manifest.Manifest) error {
-		if err := change(tx, f, m); err != nil {
+	err := b.updateRows(ctx, c, func(tx manifest.Tx, f *manifest.File, m *manifest.Manifest) error {
+		if err := fn(tx, f, m); err != nil {
 			return err
 		}
 		if err := tx.PutFile(ctx, f); err != nil {
-			return conflict(err)
+			return asExist(err)
 		}
 		cur, err := tx.Manifest(ctx, f.Current)
 		if err == nil {
@@ -33,68 +49,69 @@ func (b *Bucket) edit(ctx context.Context, req *Request, id, ifMatch string, opt
 	return out, err
 }
 
-// row authorises req for the file id (f_…) and runs fn on its rows in a
-// transaction.
-func (b *Bucket) row(ctx context.Context, req *Request, id, ifMatch string, opts *GetOptions,
-	fn func(tx manifest.Tx, f *manifest.File, m *manifest.Manifest) error) error {
-	if opts == nil {
-		opts = &GetOptions{}
-	}
-	fid, ok := manifest.ParseFileID(id)
+// updateRows checks that the principal may make a change, and runs fn on the
+// rows of the file and its current version in a transaction.
+func (b *Bucket) updateRows(ctx context.Context, c rowChange, fn func(tx manifest.Tx, f *manifest.File, m *manifest.Manifest) error) error {
+	fid, ok := manifest.ParseFileID(c.id)
 	if !ok {
 		return ErrNoFile
 	}
-	f, m, err := b.find(ctx, id, opts)
+	opts := &GetOptions{Trashed: c.trashed}
+	f, m, err := b.find(ctx, c.id, opts)
 	if err != nil {
 		return err
 	}
-	req.File = b.file(f, m)
-	if req.patch != nil {
-		after := *req.File
-		if req.restore != 0 {
-			switch old, err := b.s.meta.Version(ctx, fid, req.restore); {
-			case err == nil:
-				after.Size, after.MIMEType = old.Size, old.MIMEType
-			case !errors.Is(err, fs.ErrNotExist): // else the transaction will see
-				return err
-			}
+	req := &access.Request{Op: c.op, File: f, Version: m}
+	if c.patch != nil {
+		req.Access = c.patch.Access != nil
+		if req.Upload, err = b.patchedUpload(ctx, c, f, m); err != nil {
+			return err
 		}
-		req.Upload = req.patch.brings(&after)
 	}
-	if err := b.decide(ctx, req); err != nil {
+	if err := b.check(ctx, req); err != nil {
 		return err
 	}
 	return b.update(ctx, func(tx manifest.Tx) error {
 		f, err := tx.File(ctx, fid)
-		if err := b.visible(f, err, opts); err != nil {
+		if err := b.checkVisible(f, err, opts); err != nil {
 			return err
 		}
 		m, err := tx.Manifest(ctx, f.Current)
 		if err != nil {
 			return err
 		}
-		if err := checkMatch(ifMatch, m); err != nil {
+		if err := checkMatch(c.ifMatch, m); err != nil {
 			return err
 		}
 		return fn(tx, f, m)
 	})
 }
 
-// brings is a patched file as rules on uploads see it: a rule on names and
-// folders holds for renames and moves too. What is no name will be refused.
-func (p *Patch) brings(f *File) *rules.Upload {
-	up := &rules.Upload{Name: f.Name, Folder: f.Folder, Size: f.Size, MIMEType: f.MIMEType}
-	if p.Name != nil {
-		up.Name, _ = names.Clean(*p.Name)
+// patchedUpload is a file as a patch would make it, as rules on uploads see it:
+// a rule on names and folders holds for renames and moves too.
+func (b *Bucket) patchedUpload(ctx context.Context, c rowChange, f *manifest.File, m *manifest.Manifest) (*rules.Upload, error) {
+	if c.restore != 0 {
+		old, err := b.s.meta.Version(ctx, f.ID, c.restore)
+		if err == nil {
+			m = old
+		} else if !errors.Is(err, fs.ErrNotExist) { // the transaction refuses a missing version
+			return nil, err
+		}
 	}
-	if p.Folder != nil {
-		up.Folder, _ = names.CleanFolder(*p.Folder)
+	up := &rules.Upload{Name: f.Name, Folder: f.Folder, Size: m.Size, MIMEType: m.MIMEType}
+	// A name that is not allowed is refused by the transaction.
+	if c.patch.Name != nil {
+		up.Name, _ = names.Clean(*c.patch.Name)
+	}
+	if c.patch.Folder != nil {
+		up.Folder, _ = names.CleanFolder(*c.patch.Folder)
 	}
 	up.Path = names.Join(up.Folder, up.Name)
-	return up
+	return up, nil
 }
 
-func conflict(err error) error {
+// asExist turns the conflict of two paths into ErrExist.
+func asExist(err error) error {
 	if errors.Is(err, manifest.ErrConflict) {
 		return ErrExist
 	}
@@ -103,7 +120,7 @@ func conflict(err error) error {
 
 // Update changes what is known about the file id (f_…), not its content.
 func (b *Bucket) Update(ctx context.Context, id string, p *Patch) (*File, error) {
-	return b.edit(ctx, &Request{Op: OpUpdate, Access: p.Access != nil, patch: p}, id, p.IfMatch, nil, func(tx manifest.Tx, f *manifest.File, m *manifest.Manifest) (err error) {
+	return b.changeFile(ctx, rowChange{id: id, op: access.OpUpdate, ifMatch: p.IfMatch, patch: p}, func(tx manifest.Tx, f *manifest.File, m *manifest.Manifest) (err error) {
 		if p.Name != nil {
 			if f.Name, err = names.Clean(*p.Name); err != nil {
 				return err
@@ -126,7 +143,7 @@ func (b *Bucket) Update(ctx context.Context, id string, p *Patch) (*File, error)
 			}
 		}
 		if p.Access != nil {
-			if err := b.checkAccess(*p.Access); err != nil {
+			if err := b.s.guard.CheckFileRules(b.b.name, &b.b.Access, *p.Access); err != nil {
 				return err
 			}
 			if f.Access = *p.Access; len(f.Access) == 0 {
@@ -175,9 +192,9 @@ func merge(target, patch map[string]any) map[string]any {
 // the bucket has no trash it is gone for good, and its state Purged.
 func (b *Bucket) Delete(ctx context.Context, id string, opts *DeleteOptions) (*File, error) {
 	if b.b.Trash.Off {
-		return b.purge(ctx, id, opts.ifMatch(), nil)
+		return b.purge(ctx, rowChange{id: id, op: access.OpDelete, ifMatch: opts.ifMatch()})
 	}
-	return b.edit(ctx, &Request{Op: OpDelete}, id, opts.ifMatch(), nil, func(tx manifest.Tx, f *manifest.File, m *manifest.Manifest) error {
+	return b.changeFile(ctx, rowChange{id: id, op: access.OpDelete, ifMatch: opts.ifMatch()}, func(tx manifest.Tx, f *manifest.File, m *manifest.Manifest) error {
 		f.State = manifest.Trashed
 		f.DeletedAt = b.s.now()
 		f.UpdatedAt = f.DeletedAt
@@ -195,8 +212,7 @@ func (o *DeleteOptions) ifMatch() string {
 // Undelete takes the file id (f_…) out of the trash, under a free name if its
 // own has been taken since.
 func (b *Bucket) Undelete(ctx context.Context, id string) (*File, error) {
-	opts := &GetOptions{Trashed: true}
-	return b.edit(ctx, &Request{Op: OpDelete}, id, "", opts, func(tx manifest.Tx, f *manifest.File, m *manifest.Manifest) (err error) {
+	return b.changeFile(ctx, rowChange{id: id, op: access.OpDelete, trashed: true}, func(tx manifest.Tx, f *manifest.File, m *manifest.Manifest) (err error) {
 		if f.State != manifest.Trashed {
 			return ErrNotTrashed
 		}
@@ -213,14 +229,14 @@ func (b *Bucket) Undelete(ctx context.Context, id string) (*File, error) {
 // good. Of a file of more than a thousand versions the oldest go first, in
 // changes of their own: should Purge fail between them, the others are left.
 func (b *Bucket) Purge(ctx context.Context, id string, opts *DeleteOptions) error {
-	_, err := b.purge(ctx, id, opts.ifMatch(), &GetOptions{Trashed: true})
+	_, err := b.purge(ctx, rowChange{id: id, op: access.OpDelete, ifMatch: opts.ifMatch(), trashed: true})
 	return err
 }
 
-func (b *Bucket) purge(ctx context.Context, id, ifMatch string, opts *GetOptions) (out *File, err error) {
+func (b *Bucket) purge(ctx context.Context, c rowChange) (out *File, err error) {
 	for more := true; more; {
 		var f0 *File // as it is before
-		err := b.row(ctx, &Request{Op: OpDelete}, id, ifMatch, opts, func(tx manifest.Tx, f *manifest.File, m *manifest.Manifest) (err error) {
+		err := b.updateRows(ctx, c, func(tx manifest.Tx, f *manifest.File, m *manifest.Manifest) (err error) {
 			f0 = b.file(f, m)
 			more, err = b.purgeSome(ctx, tx, f)
 			return err

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"iter"
 
+	"github.com/cairn-store/cairn/buckets/access"
 	"github.com/cairn-store/cairn/cas"
 	"github.com/cairn-store/cairn/manifest"
 )
@@ -48,7 +49,7 @@ func (b *Bucket) Chunk(ctx context.Context, id, digest string, opts *GetOptions)
 	if err != nil {
 		return nil, ErrNoChunk
 	}
-	_, m, err := b.permitted(ctx, OpDownload, id, opts)
+	_, m, err := b.permitted(ctx, access.OpDownload, id, opts)
 	if err != nil {
 		return nil, err
 	}
@@ -72,7 +73,7 @@ func (b *Bucket) Chunk(ctx context.Context, id, digest string, opts *GetOptions)
 // eachRef authorises reading and calls fn for every element of a chunk list,
 // but for so many, until it fails.
 func (b *Bucket) eachRef(ctx context.Context, id string, after int64, opts *GetOptions, fn func(cas.Ref) error) error {
-	_, m, err := b.permitted(ctx, OpRead, id, opts)
+	_, m, err := b.permitted(ctx, access.OpRead, id, opts)
 	if err != nil {
 		return err
 	}

@@ -239,7 +239,7 @@ func (d *draft) makeVersion(ctx context.Context, tx manifest.Tx, old *manifest.F
 			return nil, err
 		}
 	}
-	if err := d.b.use(ctx, tx); err != nil {
+	if err := d.b.useGrant(ctx, tx); err != nil {
 		return nil, err
 	}
 	if err := d.b.addVersion(ctx, tx, f, m); err != nil {

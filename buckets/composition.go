@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"math"
 
+	"github.com/cairn-store/cairn/buckets/access"
 	"github.com/cairn-store/cairn/manifest"
 )
 
@@ -87,11 +88,11 @@ func (c *composition) find(ctx context.Context, p *Piece, out *manifest.Piece) e
 		if err != nil {
 			return err
 		}
-		f = src.file(row, m)
-		if err := src.allow(ctx, OpDownload, f); err != nil {
+		if err := src.checkFile(ctx, access.OpDownload, row, m); err != nil {
 			return err
 		}
-		c.sources[key] = &File{ManifestID: f.ManifestID, Size: f.Size}
+		f = &File{ManifestID: string(m.ID), Size: m.Size}
+		c.sources[key] = f
 	}
 	if p.Offset < 0 || p.Offset > f.Size || p.Length > f.Size-p.Offset {
 		return fmt.Errorf("%d bytes at %d of %d: %w", p.Length, p.Offset, f.Size, ErrRange)

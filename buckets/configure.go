@@ -7,6 +7,7 @@ import (
 	"maps"
 	"time"
 
+	"github.com/cairn-store/cairn/buckets/access"
 	"github.com/cairn-store/cairn/buckets/rules"
 	"github.com/cairn-store/cairn/buckets/schema"
 	"github.com/cairn-store/cairn/cas"
@@ -45,8 +46,8 @@ func (s *Store) SetPolicies(ctx context.Context, policies map[string]Policy) err
 		if p.Acknowledge == AckJournal && !s.chunks[p.Domain].Behind() {
 			return fmt.Errorf("buckets: bucket %q: acknowledge: journal begins with the next start", name)
 		}
-		if p.SignedURLTTL > maxSignedLife {
-			return fmt.Errorf("buckets: bucket %q: URLs signed for %s: at most %s", name, p.SignedURLTTL, maxSignedLife)
+		if p.Access.SignedURLTTL > access.MaxSignedLife {
+			return fmt.Errorf("buckets: bucket %q: URLs signed for %s: at most %s", name, p.Access.SignedURLTTL, access.MaxSignedLife)
 		}
 		splitter, err := chunker.Profile(p.Profile)
 		if err != nil {
@@ -69,8 +70,8 @@ func (p *Policy) fill() {
 	if p.Limits.TypeCheck == "" {
 		p.Limits.TypeCheck = TypeSniff
 	}
-	if p.SignedURLTTL == 0 {
-		p.SignedURLTTL = maxGrantLife
+	if p.Access.SignedURLTTL == 0 {
+		p.Access.SignedURLTTL = access.DefaultSignedLife
 	}
 	if p.UploadExpiry == 0 {
 		p.UploadExpiry = 24 * time.Hour
@@ -95,12 +96,12 @@ func Policies(sc *schema.Schema) (map[string]Policy, error) {
 	out := make(map[string]Policy)
 	for name, b := range sc.Buckets {
 		p := policyOf(b)
-		for op, src := range map[Op]string{OpCreate: b.Rules.Create, OpRead: b.Rules.Read, OpUpdate: b.Rules.Update,
-			OpDelete: b.Rules.Delete, OpDownload: b.Rules.Download, OpList: b.Rules.List} {
+		for op, src := range map[access.Op]string{access.OpCreate: b.Rules.Create, access.OpRead: b.Rules.Read, access.OpUpdate: b.Rules.Update,
+			access.OpDelete: b.Rules.Delete, access.OpDownload: b.Rules.Download, access.OpList: b.Rules.List} {
 			if src == "" {
 				continue
 			}
-			if p.Rules[op], err = env.Compile(src); err != nil {
+			if p.Access.Rules[op], err = env.Compile(src); err != nil {
 				return nil, fmt.Errorf("buckets: bucket %q: rule %s: %w", name, op, err)
 			}
 		}
@@ -113,19 +114,19 @@ func Policies(sc *schema.Schema) (map[string]Policy, error) {
 func policyOf(b *schema.Bucket) Policy {
 	codecs := map[string]cas.Codec{"none": cas.Raw, "gzip": cas.Gzip, "zstd": cas.Zstd}
 	p := Policy{
-		Domain: b.Backend, Profile: string(b.Chunking), Digests: b.Digests, Disabled: !b.Enabled,
+		Domain: b.Backend, Profile: string(b.Chunking), Digests: b.Digests,
 		Compression: cas.Compression{Codec: codecs[b.Compression.Codec], Level: b.Compression.Level},
 		Limits: Limits{MaxFileSize: int64(b.MaxFileSize), MaxTotalSize: int64(b.MaxTotalSize), MaxOwnerSize: int64(b.MaxOwnerSize),
 			Types: b.AllowedTypes, Extensions: b.AllowedExtensions, TypeCheck: TypeCheck(b.TypeCheck)},
-		Pieces: Pieces{MinSize: int64(b.UploadLimits.MinSize), MaxAppend: int64(b.UploadLimits.MaxAppend), MinAppend: int64(b.UploadLimits.MinAppend)},
-		Rules:  make(map[Op]*rules.Rule), FileRules: b.FileRules,
-		Versions:    Versions{Off: !b.Versioning.Enabled, Keep: b.Versioning.Keep, KeepFor: time.Duration(b.Versioning.KeepFor)},
-		Trash:       Trash{Off: b.Trash == 0, KeepFor: time.Duration(b.Trash)},
-		InlineTypes: b.InlineTypes, SignedURLTTL: time.Duration(b.SignedURLTTL),
+		Pieces:       Pieces{MinSize: int64(b.UploadLimits.MinSize), MaxAppend: int64(b.UploadLimits.MaxAppend), MinAppend: int64(b.UploadLimits.MinAppend)},
+		Access:       access.Policy{Rules: make(map[access.Op]*rules.Rule), FileRules: b.FileRules, Disabled: !b.Enabled, SignedURLTTL: time.Duration(b.SignedURLTTL)},
+		Versions:     Versions{Off: !b.Versioning.Enabled, Keep: b.Versioning.Keep, KeepFor: time.Duration(b.Versioning.KeepFor)},
+		Trash:        Trash{Off: b.Trash == 0, KeepFor: time.Duration(b.Trash)},
+		InlineTypes:  b.InlineTypes,
 		UploadExpiry: time.Duration(b.UploadExpiry), MaxUploads: b.MaxUploads, Dedup: Dedup(b.Dedup), Acknowledge: Acknowledge(b.Acknowledge),
 	}
-	if p.SignedURLTTL == 0 {
-		p.SignedURLTTL = -1
+	if p.Access.SignedURLTTL == 0 {
+		p.Access.SignedURLTTL = -1
 	}
 	if p.Digests == nil {
 		p.Digests = []string{}

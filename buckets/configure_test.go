@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/cairn-store/cairn/buckets"
+	"github.com/cairn-store/cairn/buckets/access"
 	"github.com/cairn-store/cairn/buckets/local"
 	"github.com/cairn-store/cairn/buckets/schema"
 )
@@ -38,7 +39,7 @@ const readOnly = `rules: {read: "true"}`
 
 func TestApplySchema(t *testing.T) {
 	s := declared(t, `buckets: {a: {backend: one, rules: {create: "true", read: "true"}}, b: {backend: one}}`)
-	ann := bucket(t, s, "a").As(&buckets.Principal{ID: "ann"})
+	ann := bucket(t, s, "a").As(&access.Principal{ID: "ann"})
 	f := put(t, ann, "f", "x", nil)
 
 	// What is refused changes nothing.
@@ -89,7 +90,7 @@ func TestMoveDuringUpload(t *testing.T) {
 func TestLeftOutDuringUpload(t *testing.T) {
 	s := declared(t, `buckets: {a: {backend: one, rules: {create: "true"}}, b: {backend: one}}`)
 	asked := 0
-	ann := bucket(t, s, "a").As(&buckets.Principal{ID: "ann", Explain: func(*buckets.Decision) {
+	ann := bucket(t, s, "a").As(&access.Principal{ID: "ann", Explain: func(*access.Decision) {
 		if asked++; asked == 2 { // at the commit
 			must(t, s.ApplySchema(t.Context(), parse(t, `buckets: {b: {backend: one}}`)))
 		}

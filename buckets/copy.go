@@ -3,6 +3,7 @@ package buckets
 import (
 	"context"
 
+	"github.com/cairn-store/cairn/buckets/access"
 	"github.com/cairn-store/cairn/manifest"
 )
 
@@ -12,12 +13,12 @@ func (b *Bucket) Copy(ctx context.Context, id string, dst *Bucket, opts *CopyOpt
 	if opts == nil {
 		opts = &CopyOptions{}
 	}
-	src, m, err := b.permitted(ctx, OpDownload, id, &GetOptions{Version: opts.Version})
+	src, m, err := b.permitted(ctx, access.OpDownload, id, &GetOptions{Version: opts.Version})
 	if err != nil {
 		return nil, err
 	}
 	put := &PutOptions{Folder: src.Folder, MIMEType: m.DeclaredMIMEType, OnConflict: opts.OnConflict, Once: opts.Once}
-	switch err := b.allow(ctx, OpRead, b.file(src, m)); {
+	switch err := b.checkFile(ctx, access.OpRead, src, m); {
 	case err == nil:
 		put.Metadata, put.Tags = decodeExact(src.Metadata), src.Tags
 	case withdrawn(err) != nil: // else a copy tells no more than its maker may see

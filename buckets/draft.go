@@ -10,6 +10,7 @@ import (
 	"path"
 	"strings"
 
+	"github.com/cairn-store/cairn/buckets/access"
 	"github.com/cairn-store/cairn/buckets/names"
 	"github.com/cairn-store/cairn/buckets/rules"
 	"github.com/cairn-store/cairn/cas"
@@ -246,7 +247,7 @@ func (d *draft) forRules() *rules.Upload {
 
 // mayCreate asks whether the draft may become a file.
 func (d *draft) mayCreate(ctx context.Context) error {
-	return d.b.decide(ctx, &Request{Op: OpCreate, Upload: d.forRules()})
+	return d.b.check(ctx, &access.Request{Op: access.OpCreate, Upload: d.forRules()})
 }
 
 // mayUpdate asks whether the draft may become a version of f, and returns f's
@@ -256,7 +257,7 @@ func (d *draft) mayUpdate(ctx context.Context, f *manifest.File) (*manifest.Mani
 	if err != nil {
 		return nil, err
 	}
-	if err := d.b.decide(ctx, &Request{Op: OpUpdate, File: d.b.file(f, m), Upload: d.forRules()}); err != nil {
+	if err := d.b.check(ctx, &access.Request{Op: access.OpUpdate, File: f, Version: m, Upload: d.forRules()}); err != nil {
 		return nil, err
 	}
 	d.allowed, d.owner = f.ID, f.Owner

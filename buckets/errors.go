@@ -6,6 +6,7 @@ import (
 	"io/fs"
 
 	"github.com/cairn-store/cairn/backend"
+	"github.com/cairn-store/cairn/buckets/access"
 	"github.com/cairn-store/cairn/buckets/names"
 	"github.com/cairn-store/cairn/manifest"
 )
@@ -13,8 +14,8 @@ import (
 // Errors of the store. Absence is fs.ErrNotExist and denial fs.ErrPermission,
 // each perhaps wrapped with more detail below.
 var (
-	ErrNoBucket       = concept("no such bucket", fs.ErrNotExist)
-	ErrNoFile         = concept("no such file", fs.ErrNotExist)
+	ErrNoBucket       = access.ErrNoBucket
+	ErrNoFile         = access.ErrNoFile
 	ErrNoVersion      = concept("no such version", fs.ErrNotExist)
 	ErrExist          = concept("name is taken", fs.ErrExist)
 	ErrPrecondition   = errors.New("precondition failed")
@@ -30,7 +31,7 @@ var (
 	ErrQuota          = concept("quota is used up", fs.ErrPermission)
 	ErrType           = errors.New("files of this type are not taken")
 	ErrTypeMismatch   = errors.New("content is not what the upload says it is")
-	ErrBucketDisabled = concept("bucket is disabled", fs.ErrPermission)
+	ErrBucketDisabled = access.ErrBucketDisabled
 	ErrNoUpload       = concept("no such upload", fs.ErrNotExist)
 	ErrUploadExpired  = concept("upload has expired", ErrNoUpload)
 	ErrEvicted        = concept("upload was given up for later ones: unfinished uploads hold no more than the files of one owner may", ErrQuota)

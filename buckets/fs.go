@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/cairn-store/cairn/buckets/access"
 	"github.com/cairn-store/cairn/manifest"
 )
 
@@ -158,8 +159,8 @@ func (d *fsDir) ReadDir(n int) ([]fs.DirEntry, error) {
 // list returns the entries of a directory, leaping over what lies in its
 // directories where no file has a say of its own.
 func (v *bucketFS) list(name string) ([]fs.DirEntry, error) {
-	err := v.b.allow(v.ctx, OpList, nil)
-	perFile := errors.Is(err, ErrPerFile)
+	err := v.b.check(v.ctx, &access.Request{Op: access.OpList})
+	perFile := errors.Is(err, access.ErrPerFile)
 	if err != nil && !perFile {
 		return nil, err
 	}
@@ -202,13 +203,12 @@ func (v *bucketFS) seen(l *manifest.Listed, perFile bool) (*File, error) {
 	if l.Current == nil {
 		return nil, nil
 	}
-	file := v.b.file(l.File, l.Current)
 	if perFile {
-		if listed, err := v.b.mayList(v.ctx, file); !listed || err != nil {
+		if listed, err := v.b.mayList(v.ctx, l.File, l.Current); !listed || err != nil {
 			return nil, err
 		}
 	}
-	return file, nil
+	return v.b.file(l.File, l.Current), nil
 }
 
 // next returns the first active file under prefix whose path comes after a

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/cairn-store/cairn/buckets"
+	"github.com/cairn-store/cairn/buckets/access"
 	"github.com/cairn-store/cairn/buckets/local"
 	"github.com/cairn-store/cairn/cas"
 )
@@ -43,7 +44,7 @@ func demo(t *testing.T) *buckets.Bucket {
 // twoBuckets are options of a store with buckets "a" and "b".
 func twoBuckets() *local.Options {
 	return &local.Options{Buckets: map[string]buckets.Policy{
-		"a": {Domain: "local", Compression: cas.Compression{Codec: cas.Zstd}, FileRules: true}, "b": {Domain: "local"}}}
+		"a": {Domain: "local", Compression: cas.Compression{Codec: cas.Zstd}, Access: access.Policy{FileRules: true}}, "b": {Domain: "local"}}}
 }
 
 func bucket(t *testing.T, s *buckets.Store, name string) *buckets.Bucket {

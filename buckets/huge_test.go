@@ -13,6 +13,7 @@ import (
 
 	"github.com/cairn-store/cairn/backend/diskbackend"
 	"github.com/cairn-store/cairn/buckets"
+	"github.com/cairn-store/cairn/buckets/access"
 	"github.com/cairn-store/cairn/cas"
 	"github.com/cairn-store/cairn/chunker"
 	"github.com/cairn-store/cairn/internal/crashfs"
@@ -35,8 +36,8 @@ type hugeFile struct {
 	asked  func() // before every call is allowed
 }
 
-// Authorize implements buckets.Authorizer.
-func (h *hugeFile) Authorize(context.Context, *buckets.Request) error {
+// Authorize implements access.Authorizer.
+func (h *hugeFile) Authorize(context.Context, *access.Request) error {
 	if h.asked != nil {
 		h.asked()
 	}

@@ -9,30 +9,31 @@ import (
 	"testing"
 	"time"
 
-	"github.com/cairn-store/cairn/buckets"
+	"github.com/cairn-store/cairn/buckets/access"
 	"github.com/cairn-store/cairn/buckets/local"
+	"github.com/cairn-store/cairn/manifest"
 )
 
 func TestAPIKeys(t *testing.T) {
 	dir := t.TempDir()
 	s, err := local.Open(t.Context(), dir, twoBuckets())
 	must(t, err)
-	for what, k := range map[string]buckets.APIKey{
+	for what, k := range map[string]manifest.APIKey{
 		"no scope":          {},
 		"no operations":     {Buckets: []string{"a"}},
-		"unknown bucket":    {Buckets: []string{"c"}, Ops: everyOp},
-		"unknown operation": {Buckets: []string{"a"}, Ops: []buckets.Op{"chmod"}},
+		"unknown bucket":    {Buckets: []string{"c"}, Ops: []string{"read"}},
+		"unknown operation": {Buckets: []string{"a"}, Ops: []string{"chmod"}},
 	} {
-		if _, _, err := s.NewKey(t.Context(), k); err == nil {
+		if _, _, err := s.Keys().New(t.Context(), k, 0); err == nil {
 			t.Errorf("%s: made", what)
 		}
 	}
-	token, made, err := s.NewKey(t.Context(), buckets.APIKey{Name: "backup", Buckets: []string{"a"}, Ops: []buckets.Op{buckets.OpRead, buckets.OpDownload}})
+	token, made, err := s.Keys().New(t.Context(), manifest.APIKey{Name: "backup", Buckets: []string{"a"}, Ops: []string{"read", "download"}}, 0)
 	must(t, err)
-	expired, _, err := s.NewKey(t.Context(), buckets.APIKey{Buckets: []string{"*"}, Ops: everyOp, ExpiresAt: time.Now().Add(-time.Second)})
+	expired, _, err := s.Keys().New(t.Context(), manifest.APIKey{Buckets: []string{"*"}, Ops: []string{"read"}}, -time.Second)
 	must(t, err)
 	f := put(t, bucket(t, s, "a"), "f", "x", nil)
-	who, err := s.KeyPrincipal(t.Context(), token)
+	who, err := s.Keys().Principal(t.Context(), token)
 	must(t, err)
 	read(t, bucket(t, s, "a").As(who), f.ID, nil)
 	_, err = bucket(t, s, "a").As(who).Put(t.Context(), "g", strings.NewReader("x"), nil)
@@ -44,10 +45,10 @@ func TestAPIKeys(t *testing.T) {
 	other := token[:len(token)-1] + string('0'+('f'-'0')*btoi(last == '0'))
 	for what, token := range map[string]string{"expired": expired, "other secret": other, "short": token[:20], "empty": "cairn_", "id only": "cairn_" + made.ID,
 		"no secret": "cairn_" + made.ID + "_", "unknown": "cairn_0123456789abcdef_00"} {
-		_, err := s.KeyPrincipal(t.Context(), token)
-		wantErr(t, what, err, buckets.ErrKey)
+		_, err := s.Keys().Principal(t.Context(), token)
+		wantErr(t, what, err, access.ErrKey)
 	}
-	keys, err := s.Keys(t.Context())
+	keys, err := s.Keys().List(t.Context())
 	if err != nil || len(keys) != 2 {
 		t.Errorf("keys %+v, %v", keys, err)
 	}
@@ -66,27 +67,27 @@ func TestAPIKeys(t *testing.T) {
 		return err
 	}))
 	s = openDir(t, dir, twoBuckets())
-	_, err = s.KeyPrincipal(t.Context(), token)
+	_, err = s.Keys().Principal(t.Context(), token)
 	must(t, err)
 	// What it has signed ends with it, and nothing else.
 	f = stat(t, bucket(t, s, "a"), f.ID, nil)
-	who, err = s.KeyPrincipal(t.Context(), token)
+	who, err = s.Keys().Principal(t.Context(), token)
 	must(t, err)
-	a, down := bucket(t, s, "a"), buckets.Grant{Op: buckets.GrantDownload, File: f.ID}
-	_, its, err := a.As(who).Sign(t.Context(), down, 0)
+	a, down := bucket(t, s, "a"), access.Grant{Op: access.GrantDownload, File: f.ID}
+	_, its, err := a.As(who).Grants().Sign(t.Context(), down, 0)
 	must(t, err)
-	_, kept, err := a.Sign(t.Context(), down, 0)
+	_, kept, err := a.Grants().Sign(t.Context(), down, 0)
 	must(t, err)
-	must(t, s.DropKey(t.Context(), made.ID))
-	_, err = a.Redeem(t.Context(), its, "")
-	wantErr(t, "signed by a key that was dropped", err, buckets.ErrGrant)
-	_, err = a.Redeem(t.Context(), kept, "")
+	must(t, s.Keys().Drop(t.Context(), made.ID))
+	_, err = a.Grants().Redeem(t.Context(), its, "")
+	wantErr(t, "signed by a key that was dropped", err, access.ErrGrant)
+	_, err = a.Grants().Redeem(t.Context(), kept, "")
 	must(t, err)
-	_, _, err = a.As(who).Sign(t.Context(), down, 0)
-	wantErr(t, "signing by a key that was dropped meanwhile", err, buckets.ErrKey)
-	_, err = s.KeyPrincipal(t.Context(), token)
-	wantErr(t, "dropped", err, buckets.ErrKey)
-	wantErr(t, "dropped again", s.DropKey(t.Context(), made.ID), buckets.ErrNoKey)
+	_, _, err = a.As(who).Grants().Sign(t.Context(), down, 0)
+	wantErr(t, "signing by a key that was dropped meanwhile", err, access.ErrKey)
+	_, err = s.Keys().Principal(t.Context(), token)
+	wantErr(t, "dropped", err, access.ErrKey)
+	wantErr(t, "dropped again", s.Keys().Drop(t.Context(), made.ID), access.ErrNoKey)
 }
 
 func btoi(b bool) rune {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/cairn-store/cairn/backend/membackend"
 	"github.com/cairn-store/cairn/buckets"
+	"github.com/cairn-store/cairn/buckets/access"
 	"github.com/cairn-store/cairn/cas"
 	"github.com/cairn-store/cairn/manifest/manifesttest"
 	"github.com/cairn-store/cairn/manifest/pebblestore"
@@ -68,7 +69,7 @@ func parted(t *testing.T, policies string) (*buckets.Store, *pebblestore.DB, *co
 // asked: neither words nor time tell whether others have stored them.
 func TestNothingIsAskedBeyondScope(t *testing.T) {
 	s, _, ix := parted(t, `buckets: {b: {backend: one, rules: {create: "true", read: "true"}}}`)
-	ann, bob := bucket(t, s, "b").As(&buckets.Principal{ID: "ann"}), bucket(t, s, "b").As(&buckets.Principal{ID: "bob"})
+	ann, bob := bucket(t, s, "b").As(&access.Principal{ID: "ann"}), bucket(t, s, "b").As(&access.Principal{ID: "bob"})
 	content := noise(1, 1_000_000)
 	put(t, ann, "secret", string(content), nil)
 	own := put(t, bob, "own", string(noise(2, 500_000)), nil)
@@ -115,12 +116,12 @@ func TestAbortsLeaveNothing(t *testing.T) {
 	ids := make([]string, 200)
 	for i := range ids {
 		r := rand.New(rand.NewPCG(seed, uint64(i)))
-		b := bucket(t, s, "b").As(&buckets.Principal{ID: fmt.Sprint("user", i%7)})
+		b := bucket(t, s, "b").As(&access.Principal{ID: fmt.Sprint("user", i%7)})
 		all.Go(func() { ids[i] = abort(t, r, b, content) })
 	}
 	all.Wait()
 	for i, id := range ids {
-		b := bucket(t, s, "b").As(&buckets.Principal{ID: fmt.Sprint("user", i%7)})
+		b := bucket(t, s, "b").As(&access.Principal{ID: fmt.Sprint("user", i%7)})
 		if err := b.Cancel(t.Context(), id); err != nil && !errors.Is(err, buckets.ErrNoUpload) {
 			t.Errorf("cancel: %v", err)
 		}

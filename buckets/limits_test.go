@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/cairn-store/cairn/buckets"
+	"github.com/cairn-store/cairn/buckets/access"
 	"github.com/cairn-store/cairn/buckets/local"
 	"github.com/cairn-store/cairn/cas"
 )
@@ -60,7 +61,7 @@ func TestEndlessUpload(t *testing.T) {
 		"file": {MaxFileSize: 1 << 20}, "total": {MaxTotalSize: 1 << 20}, "owner": {MaxOwnerSize: 1 << 20}} {
 		b, _ := limited(t, l)
 		e := &endless{}
-		if _, err := b.As(&buckets.Principal{ID: "ann", Operator: true}).Put(t.Context(), "f", e, nil); err == nil {
+		if _, err := b.As(&access.Principal{ID: "ann", Operator: true}).Put(t.Context(), "f", e, nil); err == nil {
 			t.Errorf("%s: taken", name)
 		}
 		if e.n > 4<<20 {
@@ -93,7 +94,7 @@ func TestMaxTotalSize(t *testing.T) {
 
 func TestMaxOwnerSize(t *testing.T) {
 	b, _ := limited(t, buckets.Limits{MaxOwnerSize: 10})
-	ann, bob := b.As(&buckets.Principal{ID: "ann", Operator: true}), b.As(&buckets.Principal{ID: "bob", Operator: true})
+	ann, bob := b.As(&access.Principal{ID: "ann", Operator: true}), b.As(&access.Principal{ID: "bob", Operator: true})
 	f := put(t, ann, "f", "01234567", nil)
 	_, err := ann.Put(t.Context(), "g", strings.NewReader("012"), nil)
 	wantErr(t, "more of one owner", err, buckets.ErrQuota)
@@ -109,7 +110,7 @@ func TestMaxOwnerSize(t *testing.T) {
 func TestUploadsUnderWayAreBounded(t *testing.T) {
 	const size, fit = 60_000, 5
 	b, _ := limited(t, buckets.Limits{MaxOwnerSize: size * fit})
-	ann, bob := b.As(&buckets.Principal{ID: "ann", Operator: true}), b.As(&buckets.Principal{ID: "bob", Operator: true})
+	ann, bob := b.As(&access.Principal{ID: "ann", Operator: true}), b.As(&access.Principal{ID: "bob", Operator: true})
 	put(t, ann, "finished", string(noise(99, 200_000)), nil) // counts for itself
 	his, err := unended(t, bob, 0, noise(7, size))
 	must(t, err)
@@ -140,7 +141,7 @@ func TestUploadsUnderWayAreBounded(t *testing.T) {
 func TestUploadsUnderWayRace(t *testing.T) {
 	const size, most = 60_000, 300_000
 	b, _ := limited(t, buckets.Limits{MaxOwnerSize: most})
-	ann := b.As(&buckets.Principal{ID: "ann", Operator: true})
+	ann := b.As(&access.Principal{ID: "ann", Operator: true})
 	ids := make([]string, 20)
 	var all sync.WaitGroup
 	for i := range ids {
@@ -188,7 +189,7 @@ func unended(t *testing.T, b *buckets.Bucket, i int, p []byte) (id string, err e
 // parts that were joined go when there is no room for them beside others.
 func TestPartsOfAllThatIsLeft(t *testing.T) {
 	b, _ := limited(t, buckets.Limits{MaxOwnerSize: 200_000})
-	ann := b.As(&buckets.Principal{ID: "ann", Operator: true})
+	ann := b.As(&access.Principal{ID: "ann", Operator: true})
 	for i := range 3 {
 		up, err := ann.Concat(t.Context(), "whole", partials(t, ann, 2*i, 2), &buckets.UploadOptions{})
 		must(t, err)
@@ -215,7 +216,7 @@ func partials(t *testing.T, b *buckets.Bucket, seed, n int) (ids []string) {
 // An upload that waits for parts goes with the first of them that does.
 func TestWaitingGoesWithItsParts(t *testing.T) {
 	b, _ := limited(t, buckets.Limits{})
-	ann := b.As(&buckets.Principal{ID: "ann", Operator: true})
+	ann := b.As(&access.Principal{ID: "ann", Operator: true})
 	ids := partials(t, ann, 0, 1)
 	open, err := ann.NewUpload(t.Context(), "", &buckets.UploadOptions{Partial: true})
 	must(t, err)
@@ -270,7 +271,7 @@ func TestQuotaIsExact(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			l := c.Limits
 			b, _ := limited(t, l)
-			b = b.As(&buckets.Principal{ID: "ann", Operator: true})
+			b = b.As(&access.Principal{ID: "ann", Operator: true})
 			var taken atomic.Int64
 			var all sync.WaitGroup
 			begin := make(chan struct{})

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/cairn-store/cairn/buckets"
+	"github.com/cairn-store/cairn/buckets/access"
 	"github.com/cairn-store/cairn/manifest"
 )
 
@@ -282,7 +283,7 @@ func TestListTrash(t *testing.T) {
 func TestDump(t *testing.T) {
 	s := open(t, twoBuckets())
 	a, b := bucket(t, s, "a"), bucket(t, s, "b")
-	who := &buckets.Principal{ID: "alice", Operator: true}
+	who := &access.Principal{ID: "alice", Operator: true}
 	big := string(noise(9, 12_000_000)) // more chunks than a row holds
 	f1 := put(t, a.As(who), "big", big, &buckets.PutOptions{Folder: "d", MIMEType: "x/y", Tags: []string{"t"},
 		Metadata: map[string]any{"n": 9007199254740993}, Digests: []string{"md5"}})

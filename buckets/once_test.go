@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/cairn-store/cairn/buckets"
+	"github.com/cairn-store/cairn/buckets/access"
 )
 
 // An upload that is sent again with its key happens once.
@@ -28,7 +29,7 @@ func TestOnce(t *testing.T) {
 		}
 	}
 	// Keys are a principal's and a bucket's own.
-	if g := put(t, b.As(&buckets.Principal{ID: "ann", Operator: true}), "f", "two", with("k", "r")); g.ID == f.ID || g.Replayed {
+	if g := put(t, b.As(&access.Principal{ID: "ann", Operator: true}), "f", "two", with("k", "r")); g.ID == f.ID || g.Replayed {
 		t.Errorf("another's key: %+v", g)
 	}
 	if g := put(t, bucket(t, s, "b"), "f", "three", with("k", "r")); g.Replayed {

@@ -8,16 +8,17 @@ import (
 	"testing"
 
 	"github.com/cairn-store/cairn/buckets"
+	"github.com/cairn-store/cairn/buckets/access"
 	"github.com/cairn-store/cairn/buckets/local"
 	"github.com/cairn-store/cairn/buckets/rules"
 )
 
 // compile compiles rules by operation.
-func compile(t *testing.T, sources map[buckets.Op]string) map[buckets.Op]*rules.Rule {
+func compile(t *testing.T, sources map[access.Op]string) map[access.Op]*rules.Rule {
 	t.Helper()
 	env, err := rules.NewEnv()
 	must(t, err)
-	out := make(map[buckets.Op]*rules.Rule)
+	out := make(map[access.Op]*rules.Rule)
 	for op, src := range sources {
 		out[op], err = env.Compile(src)
 		must(t, err)
@@ -27,19 +28,19 @@ func compile(t *testing.T, sources map[buckets.Op]string) map[buckets.Op]*rules.
 
 // ruled returns a bucket with rules as trusted callers, ann, bob and nobody
 // see it.
-func ruled(t *testing.T, p buckets.Policy, sources map[buckets.Op]string) (b, ann, bob, anonymous *buckets.Bucket) {
+func ruled(t *testing.T, p buckets.Policy, sources map[access.Op]string) (b, ann, bob, anonymous *buckets.Bucket) {
 	t.Helper()
-	p.Domain, p.Rules = "local", compile(t, sources)
+	p.Domain, p.Access.Rules = "local", compile(t, sources)
 	s := open(t, &local.Options{Buckets: map[string]buckets.Policy{"b": p}})
 	b = bucket(t, s, "b")
-	return b, b.As(&buckets.Principal{ID: "ann"}), b.As(&buckets.Principal{ID: "bob", Claims: map[string]any{"role": "editor"}}),
-		b.As(&buckets.Principal{})
+	return b, b.As(&access.Principal{ID: "ann"}), b.As(&access.Principal{ID: "bob", Claims: map[string]any{"role": "editor"}}),
+		b.As(&access.Principal{})
 }
 
 const signedIn, mine, all = "auth.id != null", "auth.id == file.owner", "true"
 
-func ownersOnly() map[buckets.Op]string {
-	return map[buckets.Op]string{buckets.OpCreate: signedIn, buckets.OpRead: mine, buckets.OpUpdate: mine, buckets.OpDelete: mine}
+func ownersOnly() map[access.Op]string {
+	return map[access.Op]string{access.OpCreate: signedIn, access.OpRead: mine, access.OpUpdate: mine, access.OpDelete: mine}
 }
 
 // What a bucket has no rule for is denied, to all but operators.
@@ -55,7 +56,7 @@ func TestNoRulesDeny(t *testing.T) {
 			}
 		}
 	}
-	put(t, b.As(&buckets.Principal{Operator: true}), "g", "x", nil)
+	put(t, b.As(&access.Principal{Operator: true}), "g", "x", nil)
 }
 
 // Who may not list learns of another's file what it learns of none.
@@ -73,7 +74,7 @@ func TestOwnersOnly(t *testing.T) {
 	for who, as := range map[string]*buckets.Bucket{"bob": bob, "anonymous": anonymous} {
 		for name, calls := range guards {
 			for _, call := range calls {
-				if call.op == buckets.OpCreate || call.op == buckets.OpList {
+				if call.op == access.OpCreate || call.op == access.OpList {
 					continue
 				}
 				forbidden := call.run(t.Context(), as, f, f)
@@ -113,8 +114,8 @@ func TestListFilters(t *testing.T) {
 // Read's rule stands in for download's where there is none, never the other
 // way.
 func TestFallBacks(t *testing.T) {
-	_, ann, _, anonymous := ruled(t, buckets.Policy{}, map[buckets.Op]string{
-		buckets.OpCreate: signedIn, buckets.OpRead: all, buckets.OpDownload: signedIn, buckets.OpList: "false"})
+	_, ann, _, anonymous := ruled(t, buckets.Policy{}, map[access.Op]string{
+		access.OpCreate: signedIn, access.OpRead: all, access.OpDownload: signedIn, access.OpList: "false"})
 	f := put(t, ann, "f", "x", nil)
 	stat(t, anonymous, f.ID, nil)
 	_, err := anonymous.Open(t.Context(), f.ID, nil)
@@ -122,7 +123,7 @@ func TestFallBacks(t *testing.T) {
 	read(t, ann, f.ID, nil)
 	wantErr(t, "list", first(anonymous.List(t.Context(), nil)), fs.ErrPermission)
 
-	_, ann, _, _ = ruled(t, buckets.Policy{}, map[buckets.Op]string{buckets.OpCreate: all, buckets.OpDownload: all})
+	_, ann, _, _ = ruled(t, buckets.Policy{}, map[access.Op]string{access.OpCreate: all, access.OpDownload: all})
 	f = put(t, ann, "f", "x", nil)
 	_, err = ann.Stat(t.Context(), f.ID, nil)
 	wantErr(t, "read", err, fs.ErrNotExist)
@@ -130,9 +131,9 @@ func TestFallBacks(t *testing.T) {
 
 // Rules about the upload are asked again when its size and type are known.
 func TestUploadRules(t *testing.T) {
-	_, ann, _, _ := ruled(t, buckets.Policy{}, map[buckets.Op]string{
-		buckets.OpCreate: `upload.size <= 10 && upload.mime_type.startsWith("text/") && upload.folder == "in"`,
-		buckets.OpUpdate: `upload.size <= 5`, buckets.OpRead: all})
+	_, ann, _, _ := ruled(t, buckets.Policy{}, map[access.Op]string{
+		access.OpCreate: `upload.size <= 10 && upload.mime_type.startsWith("text/") && upload.folder == "in"`,
+		access.OpUpdate: `upload.size <= 5`, access.OpRead: all})
 	in := func(o buckets.PutOptions) *buckets.PutOptions { o.Folder = "in"; return &o }
 	f := put(t, ann, "a.txt", "0123456789", in(buckets.PutOptions{}))
 	for what, c := range map[string]struct {
@@ -159,8 +160,8 @@ func TestUploadRules(t *testing.T) {
 
 // Rules about the upload hold for what a change would make of the file.
 func TestUpdateRulesSeeChanges(t *testing.T) {
-	_, ann, _, _ := ruled(t, buckets.Policy{}, map[buckets.Op]string{
-		buckets.OpCreate: `upload.folder == auth.id`, buckets.OpUpdate: `upload.folder == auth.id && upload.size < 10`, buckets.OpRead: all})
+	_, ann, _, _ := ruled(t, buckets.Policy{}, map[access.Op]string{
+		access.OpCreate: `upload.folder == auth.id`, access.OpUpdate: `upload.folder == auth.id && upload.size < 10`, access.OpRead: all})
 	f := put(t, ann, "f", "x", &buckets.PutOptions{Folder: "ann"})
 	_, err := ann.Update(t.Context(), f.ID, &buckets.Patch{Name: ptr("g"), Tags: &[]string{"t"}})
 	must(t, err)
@@ -172,8 +173,8 @@ func TestUpdateRulesSeeChanges(t *testing.T) {
 	must(t, err)
 
 	// A restore brings the size and type of the version that it restores.
-	b, ann, _, _ := ruled(t, buckets.Policy{}, map[buckets.Op]string{
-		buckets.OpUpdate: `upload.size < 10 && upload.mime_type == "text/plain"`, buckets.OpRead: all})
+	b, ann, _, _ := ruled(t, buckets.Policy{}, map[access.Op]string{
+		access.OpUpdate: `upload.size < 10 && upload.mime_type == "text/plain"`, access.OpRead: all})
 	f = put(t, b, "f", "short", nil)
 	put(t, b, "f", "larger than 10", nil)
 	put(t, b, "f", "GIF89a", nil)
@@ -188,7 +189,7 @@ func TestUpdateRulesSeeChanges(t *testing.T) {
 
 // A copy has of its original what its maker may see.
 func TestCopyTellsNoMore(t *testing.T) {
-	b, ann, _, _ := ruled(t, buckets.Policy{}, map[buckets.Op]string{buckets.OpCreate: all, buckets.OpDownload: all, buckets.OpRead: `"shown" in file.tags`})
+	b, ann, _, _ := ruled(t, buckets.Policy{}, map[access.Op]string{access.OpCreate: all, access.OpDownload: all, access.OpRead: `"shown" in file.tags`})
 	for _, tag := range []string{"shown", "hidden"} {
 		f := put(t, b, tag, "x", &buckets.PutOptions{Tags: []string{tag}, Metadata: map[string]any{"k": "v"}})
 		c, err := ann.Copy(t.Context(), f.ID, ann, nil)
@@ -201,8 +202,8 @@ func TestCopyTellsNoMore(t *testing.T) {
 
 // A rule that fails denies.
 func TestFailingRule(t *testing.T) {
-	b, ann, _, _ := ruled(t, buckets.Policy{}, map[buckets.Op]string{
-		buckets.OpRead: `file.metadata.public == true`, buckets.OpList: "true"})
+	b, ann, _, _ := ruled(t, buckets.Policy{}, map[access.Op]string{
+		access.OpRead: `file.metadata.public == true`, access.OpList: "true"})
 	open := put(t, b, "open", "x", &buckets.PutOptions{Metadata: map[string]any{"public": true}})
 	shut := put(t, b, "shut", "x", nil)
 	stat(t, ann, open.ID, nil)
@@ -212,20 +213,20 @@ func TestFailingRule(t *testing.T) {
 
 // A file's own rules replace its bucket's, where the bucket lets them.
 func TestFileRules(t *testing.T) {
-	b, ann, bob, anonymous := ruled(t, buckets.Policy{FileRules: true}, ownersOnly())
+	b, ann, bob, anonymous := ruled(t, buckets.Policy{Access: access.Policy{FileRules: true}}, ownersOnly())
 	f := put(t, ann, "f", "x", nil)
 	set := func(as *buckets.Bucket, access map[string]string) error {
 		_, err := as.Update(t.Context(), f.ID, &buckets.Patch{Access: &access})
 		return err
 	}
 	wantErr(t, "set by another", set(bob, map[string]string{"read": "true"}), fs.ErrNotExist)
-	for what, access := range map[string]map[string]string{
+	for what, fileRules := range map[string]map[string]string{
 		"a rule that does not compile": {"read": "auth.id =="},
 		"an unknown operation":         {"chmod": "true"},
 		"create":                       {"create": "true"},
 		"an empty rule":                {"read": ""},
 	} {
-		wantErr(t, what, set(ann, access), buckets.ErrAccess)
+		wantErr(t, what, set(ann, fileRules), access.ErrAccess)
 	}
 	must(t, set(ann, map[string]string{"read": "true"}))
 	stat(t, anonymous, f.ID, nil)
@@ -253,12 +254,12 @@ func TestFileRules(t *testing.T) {
 
 	_, ann, _, _ = ruled(t, buckets.Policy{}, ownersOnly())
 	f = put(t, ann, "f", "x", nil)
-	wantErr(t, "where files have no rules", set(ann, map[string]string{"read": "true"}), buckets.ErrAccess)
+	wantErr(t, "where files have no rules", set(ann, map[string]string{"read": "true"}), access.ErrAccess)
 }
 
 // What a file's own rule hides is not seen by way of sums and directories.
 func TestFileRulesHide(t *testing.T) {
-	b, ann, bob, _ := ruled(t, buckets.Policy{FileRules: true}, map[buckets.Op]string{buckets.OpRead: signedIn, buckets.OpUpdate: mine, buckets.OpCreate: signedIn})
+	b, ann, bob, _ := ruled(t, buckets.Policy{Access: access.Policy{FileRules: true}}, map[access.Op]string{access.OpRead: signedIn, access.OpUpdate: mine, access.OpCreate: signedIn})
 	hide := &buckets.Patch{Access: &map[string]string{"list": mine, "read": mine}}
 	for _, folder := range []string{"", "open", "secret"} {
 		for _, name := range []string{"hidden", "shown"} {
@@ -288,7 +289,7 @@ func TestFileRulesHide(t *testing.T) {
 }
 
 func TestDisabled(t *testing.T) {
-	b, ann, _, _ := ruled(t, buckets.Policy{Disabled: true}, ownersOnly())
+	b, ann, _, _ := ruled(t, buckets.Policy{Access: access.Policy{Disabled: true}}, ownersOnly())
 	f := put(t, b, "f", "x", nil)
 	for name, calls := range guards {
 		for _, call := range calls {
@@ -301,24 +302,24 @@ func TestDisabled(t *testing.T) {
 func TestScope(t *testing.T) {
 	b, _, _, _ := ruled(t, buckets.Policy{}, ownersOnly())
 	f := put(t, b, "f", "x", nil)
-	key := b.As(&buckets.Principal{ID: "key", Scope: &buckets.Scope{Buckets: []string{"b"}, Ops: []buckets.Op{buckets.OpRead, buckets.OpDownload}}})
+	key := b.As(&access.Principal{ID: "key", Scope: &access.Scope{Buckets: []string{"b"}, Ops: []access.Op{access.OpRead, access.OpDownload}}})
 	read(t, key, f.ID, nil)
 	_, err := key.Put(t.Context(), "g", strings.NewReader("x"), nil)
 	wantErr(t, "put", err, fs.ErrPermission)
 	_, err = key.Delete(t.Context(), f.ID, nil)
 	wantErr(t, "delete", err, fs.ErrNotExist)
-	other := b.As(&buckets.Principal{ID: "key", Scope: &buckets.Scope{Buckets: []string{"c"}, Ops: everyOp}})
+	other := b.As(&access.Principal{ID: "key", Scope: &access.Scope{Buckets: []string{"c"}, Ops: everyOp}})
 	_, err = other.Stat(t.Context(), f.ID, nil)
 	wantErr(t, "key of another bucket", err, fs.ErrNotExist)
-	must(t, b.As(&buckets.Principal{Scope: &buckets.Scope{Buckets: []string{"*"}, Ops: everyOp}}).Purge(t.Context(), f.ID, nil))
+	must(t, b.As(&access.Principal{Scope: &access.Scope{Buckets: []string{"*"}, Ops: everyOp}}).Purge(t.Context(), f.ID, nil))
 }
 
 // Every decision can be asked for its reason.
 func TestExplain(t *testing.T) {
-	b, _, _, _ := ruled(t, buckets.Policy{FileRules: true}, ownersOnly())
+	b, _, _, _ := ruled(t, buckets.Policy{Access: access.Policy{FileRules: true}}, ownersOnly())
 	f := put(t, b, "f", "x", nil)
 	var got []string
-	who := &buckets.Principal{ID: "ann", Explain: func(d *buckets.Decision) {
+	who := &access.Principal{ID: "ann", Explain: func(d *access.Decision) {
 		got = append(got, fmt.Sprintf("%s by %s of %s: %s: %t", d.Op, d.By, d.RuleOp, d.Rule, d.Err == nil))
 	}}
 	b.As(who).Open(t.Context(), f.ID, nil)

@@ -13,7 +13,9 @@ import (
 	"github.com/cairn-store/cairn/backend/backendtest"
 	"github.com/cairn-store/cairn/backend/membackend"
 	"github.com/cairn-store/cairn/buckets"
+	"github.com/cairn-store/cairn/buckets/access"
 	"github.com/cairn-store/cairn/cas"
+	"github.com/cairn-store/cairn/manifest"
 	"github.com/cairn-store/cairn/manifest/pebblestore"
 )
 
@@ -59,7 +61,7 @@ func TestReadOnly(t *testing.T) {
 	must(t, err)
 	list, err := b.NewUpload(t.Context(), "up", &buckets.UploadOptions{Listed: true})
 	must(t, err)
-	_, signed, err := b.Sign(t.Context(), buckets.Grant{Op: buckets.GrantDownload, File: f.ID}, 0)
+	_, signed, err := b.Grants().Sign(t.Context(), access.Grant{Op: access.GrantDownload, File: f.ID}, 0)
 	must(t, err)
 	must(t, s.Close())
 
@@ -95,8 +97,8 @@ func TestReadOnly(t *testing.T) {
 			_, err := b.ReceiveChunks(t.Context(), list.ID, sending(cut(t, list.Listed.Chunker, []byte("x"))))
 			return err
 		},
-		"Revoke":  func() error { return b.Revoke(t.Context(), strings.SplitN(signed, ".", 2)[0]) },
-		"NewKey":  func() error { _, _, err := s.NewKey(t.Context(), buckets.APIKey{Operator: true}); return err },
+		"Revoke":  func() error { return b.Grants().Revoke(t.Context(), strings.SplitN(signed, ".", 2)[0]) },
+		"NewKey":  func() error { _, _, err := s.Keys().New(t.Context(), manifest.APIKey{Operator: true}, 0); return err },
 		"Sweep":   func() error { _, err := s.Sweep(t.Context()); return err },
 		"Migrate": func() error { _, err := s.Migrate(t.Context(), "demo", "local", nil); return err },
 		"Ready":   func() error { return s.Ready(t.Context()) },
@@ -110,7 +112,7 @@ func TestReadOnly(t *testing.T) {
 		t.Errorf("a signed URL reads %q", got)
 	}
 	// Policies may change: access is theirs.
-	must(t, s.SetPolicies(t.Context(), map[string]buckets.Policy{"demo": {Domain: "local", Disabled: true}, "another": {Domain: "local"}}))
+	must(t, s.SetPolicies(t.Context(), map[string]buckets.Policy{"demo": {Domain: "local", Access: access.Policy{Disabled: true}}, "another": {Domain: "local"}}))
 	if after := snapshot(t, s); after != before {
 		t.Errorf("a store that is only read has changed:\n%s\nwas\n%s", after, before)
 	}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/cairn-store/cairn/buckets"
+	"github.com/cairn-store/cairn/buckets/access"
 	"github.com/cairn-store/cairn/buckets/local"
 )
 
@@ -147,7 +148,7 @@ func TestPiecesRefused(t *testing.T) {
 // Rules are asked at every step, by the schema of that moment.
 func TestPiecesAskAgain(t *testing.T) {
 	s := declared(t, `buckets: {b: {backend: one, rules: {create: auth.id != null, update: auth.id == file.owner, read: "true"}}}`)
-	ann := bucket(t, s, "b").As(&buckets.Principal{ID: "ann"})
+	ann := bucket(t, s, "b").As(&access.Principal{ID: "ann"})
 	f := put(t, ann, "f", "1", nil)
 	var ids []string
 	for _, opts := range []*buckets.UploadOptions{nil, {Replace: f.ID}} {
@@ -235,7 +236,7 @@ func TestOverrun(t *testing.T) {
 // are read.
 func TestWhoInterrupts(t *testing.T) {
 	s := declared(t, `buckets: {b: {backend: one, rules: {create: auth.id != null}}}`)
-	ann, bob := bucket(t, s, "b").As(&buckets.Principal{ID: "ann"}), bucket(t, s, "b").As(&buckets.Principal{ID: "bob"})
+	ann, bob := bucket(t, s, "b").As(&access.Principal{ID: "ann"}), bucket(t, s, "b").As(&access.Principal{ID: "bob"})
 	up, err := ann.NewUpload(t.Context(), "f", nil)
 	must(t, err)
 	r, w := io.Pipe()

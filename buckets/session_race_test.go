@@ -7,17 +7,18 @@ import (
 	"time"
 
 	"github.com/cairn-store/cairn/buckets"
+	"github.com/cairn-store/cairn/buckets/access"
 	"github.com/cairn-store/cairn/cas"
 )
 
 // Who has only listed chunks has shown none of them: an upload by list is no
 // base but for what was sent to it.
 func TestListsAreNoBases(t *testing.T) {
-	for _, who := range []buckets.Principal{{ID: "ann"}, {}, {Operator: true}} {
+	for _, who := range []access.Principal{{ID: "ann"}, {}, {Operator: true}} {
 		t.Run(fmt.Sprintf("%q operator %v", who.ID, who.Operator), func(t *testing.T) {
 			s := declared(t, `buckets: {b: {backend: one, rules: {create: "true", read: "auth.id == file.owner"}}}`)
 			content := noise(1, 1_000_000)
-			put(t, bucket(t, s, "b").As(&buckets.Principal{ID: "bob"}), "secret", string(content), nil)
+			put(t, bucket(t, s, "b").As(&access.Principal{ID: "bob"}), "secret", string(content), nil)
 			b := bucket(t, s, "b").As(&who)
 			first, err := b.NewUpload(t.Context(), "first", &buckets.UploadOptions{Listed: true})
 			must(t, err)

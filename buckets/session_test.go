@@ -13,6 +13,7 @@ import (
 	"github.com/zeebo/blake3"
 
 	"github.com/cairn-store/cairn/buckets"
+	"github.com/cairn-store/cairn/buckets/access"
 	"github.com/cairn-store/cairn/buckets/local"
 	"github.com/cairn-store/cairn/cas"
 	"github.com/cairn-store/cairn/chunker"
@@ -62,7 +63,7 @@ func lacks(t *testing.T, l *buckets.Lacking, chunks []buckets.SentChunk) (out []
 // Listing and sending is asked about like any upload, every time.
 func TestListsAskAgain(t *testing.T) {
 	s := declared(t, `buckets: {b: {backend: one, rules: {create: auth.id != null, read: "true"}}}`)
-	ann := bucket(t, s, "b").As(&buckets.Principal{ID: "ann"})
+	ann := bucket(t, s, "b").As(&access.Principal{ID: "ann"})
 	up, err := ann.NewUpload(t.Context(), "new", &buckets.UploadOptions{Listed: true})
 	must(t, err)
 	chunks := cut(t, up.Listed.Chunker, noise(1, 100_000))
@@ -74,7 +75,7 @@ func TestListsAskAgain(t *testing.T) {
 	_, err = ann.ReceiveChunks(t.Context(), up.ID, sending(chunks))
 	wantErr(t, "receive", err, fs.ErrPermission)
 	must(t, s.ApplySchema(t.Context(), parse(t, `buckets: {b: {backend: one, rules: {create: "true", read: "true"}}}`)))
-	bob := bucket(t, s, "b").As(&buckets.Principal{ID: "bob"})
+	bob := bucket(t, s, "b").As(&access.Principal{ID: "bob"})
 	_, _, err = bob.AppendList(t.Context(), up.ID, 0, listing(chunks))
 	wantErr(t, "somebody else's", err, buckets.ErrNoUpload)
 	_, err = bob.Lacking(t.Context(), up.ID)
@@ -89,7 +90,7 @@ func TestListOverRestart(t *testing.T) {
 	dir := t.TempDir()
 	s, err := local.Open(t.Context(), dir, twoBuckets())
 	must(t, err)
-	nobody := func() *buckets.Bucket { return bucket(t, s, "a").As(&buckets.Principal{Operator: true}) }
+	nobody := func() *buckets.Bucket { return bucket(t, s, "a").As(&access.Principal{Operator: true}) }
 	content := noise(2, 3_000_000)
 	opts := func() *buckets.UploadOptions { return &buckets.UploadOptions{Listed: true} }
 	up, err := nobody().NewUpload(t.Context(), "f", opts())

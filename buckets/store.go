@@ -19,7 +19,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/cairn-store/cairn/buckets/rules"
+	"github.com/cairn-store/cairn/buckets/access"
 	"github.com/cairn-store/cairn/cas"
 	"github.com/cairn-store/cairn/chunker"
 	"github.com/cairn-store/cairn/manifest"
@@ -38,15 +38,14 @@ type Store struct {
 
 	migrating sync.Mutex // held by the move
 
-	rules   *ruleBook
-	auth    Authorizer
+	guard   *access.Guard
+	keys    *access.Keys
 	log     *slog.Logger
 	closers []io.Closer
 
 	clock  clock
 	gate   gate
 	outbox *outbox
-	signer *signer
 
 	uploads handover // of uploads that are sent in pieces
 	bases   *baseSets
@@ -61,15 +60,12 @@ type Policy struct {
 	Limits      Limits          // on what is taken
 	Pieces      Pieces          // in which uploads come
 
-	Rules     map[Op]*rules.Rule // who may do what; a missing one denies
-	FileRules bool               // files may have rules that replace these
-	Disabled  bool               // only operators may use it
+	Access access.Policy // who may do what
 
 	Versions Versions
 	Trash    Trash
 
 	InlineTypes  []string      // media types shown in place; nil is harmless ones
-	SignedURLTTL time.Duration // the longest life of a signed URL, at most a year; 0 is 7 days, less is none
 	MaxUploads   int           // under way, of one principal; 0 is 1000
 	UploadExpiry time.Duration // of an unfinished upload; 0 is 24 hours
 	Dedup        Dedup         // among whose files an upload may be told of bytes; "" is principal
@@ -126,7 +122,7 @@ type bucket struct {
 // Options are what New may be told.
 type Options struct {
 	// Auth decides about every call in place of the buckets' own rules.
-	Auth Authorizer
+	Auth access.Authorizer
 	Log  *slog.Logger // nil discards
 	// ReadOnly, if set, makes every change fail with ErrReadOnly and this
 	// reason, while reads go on.
@@ -149,20 +145,15 @@ func New(ctx context.Context, meta manifest.Store, chunks map[string]*cas.Store,
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{meta: meta, chunks: chunks, auth: opts.Auth, log: opts.Log, closers: opts.Closers,
+	s := &Store{meta: meta, chunks: chunks, log: opts.Log, closers: opts.Closers,
 		outbox: newOutbox(last), bases: newBaseSets(), sums: make(map[string]*manifest.SumMemory)}
 	for domain := range chunks {
 		s.sums[domain] = &manifest.SumMemory{}
 	}
-	s.signer = &signer{s: s}
-	env, err := rules.NewEnv()
-	if err != nil {
+	if s.guard, err = access.NewGuard(s.accessPolicy, opts.Auth); err != nil {
 		return nil, err
 	}
-	s.rules = &ruleBook{env: env, lookup: s.lookup}
-	if s.auth == nil {
-		s.auth = s.rules
-	}
+	s.keys = access.NewKeys(keyRows{meta, s}, s.guard)
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}

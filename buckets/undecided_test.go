@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/cairn-store/cairn/buckets"
+	"github.com/cairn-store/cairn/buckets/access"
 	"github.com/cairn-store/cairn/buckets/local"
 	"github.com/cairn-store/cairn/cas"
 )
@@ -21,14 +22,14 @@ import (
 // An unsteady is an Authorizer that allows or denies until it fails.
 type unsteady struct {
 	mu    sync.Mutex
-	deny  map[buckets.Op]bool
+	deny  map[access.Op]bool
 	from  int // the first question that it fails at, counted from 0; negative for none
 	err   error
 	panic bool // with err
 	asked int
 }
 
-func (u *unsteady) Authorize(_ context.Context, req *buckets.Request) error {
+func (u *unsteady) Authorize(_ context.Context, req *access.Request) error {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	n := u.asked
@@ -45,10 +46,10 @@ func (u *unsteady) Authorize(_ context.Context, req *buckets.Request) error {
 }
 
 // set makes u fail with err from a question on, and deny before.
-func (u *unsteady) set(from int, err error, panics bool, deny ...buckets.Op) {
+func (u *unsteady) set(from int, err error, panics bool, deny ...access.Op) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	u.asked, u.from, u.err, u.panic, u.deny = 0, from, err, panics, make(map[buckets.Op]bool)
+	u.asked, u.from, u.err, u.panic, u.deny = 0, from, err, panics, make(map[access.Op]bool)
 	for _, op := range deny {
 		u.deny[op] = true
 	}
@@ -84,7 +85,7 @@ func newUnsteady(t *testing.T) (u *unsteady, s *buckets.Store, b *buckets.Bucket
 	t.Helper()
 	u = &unsteady{from: -1}
 	s = open(t, &local.Options{Auth: u, Buckets: map[string]buckets.Policy{"demo": {Domain: "local", Compression: cas.Compression{Codec: cas.Zstd}}}})
-	b = bucket(t, s, "demo").As(&buckets.Principal{ID: "alice"})
+	b = bucket(t, s, "demo").As(&access.Principal{ID: "alice"})
 	put(t, b, "f", "one", &buckets.PutOptions{Folder: "d"})
 	f = put(t, b, "f", "two", &buckets.PutOptions{Folder: "d"})
 	trashed = put(t, b, "g", "three", nil)
@@ -96,7 +97,7 @@ func newUnsteady(t *testing.T) (u *unsteady, s *buckets.Store, b *buckets.Bucket
 // wantUndecided fails unless err is the authoriser's own and no answer.
 func wantUndecided(t *testing.T, what string, err, cause error) {
 	t.Helper()
-	if !errors.Is(err, buckets.ErrUndecided) || !strings.Contains(err.Error(), cause.Error()) {
+	if !errors.Is(err, access.ErrUndecided) || !strings.Contains(err.Error(), cause.Error()) {
 		t.Errorf("%s: %v, want ErrUndecided with its cause", what, err)
 	}
 	for _, answer := range []error{fs.ErrNotExist, fs.ErrPermission, fs.ErrExist, buckets.ErrNoFile, buckets.ErrNoVersion, buckets.ErrNoUpload} {
@@ -176,7 +177,7 @@ func undecided() map[string]func(t *testing.T, s *buckets.Store, b *buckets.Buck
 			}
 		},
 		"Put by a grant": func(t *testing.T, s *buckets.Store, b *buckets.Bucket, _, _ *buckets.File) func() error {
-			_, token, err := b.Sign(t.Context(), buckets.Grant{Op: buckets.GrantUpload}, 0)
+			_, token, err := b.Grants().Sign(t.Context(), access.Grant{Op: access.GrantUpload}, 0)
 			must(t, err)
 			bearer := redeem(t, b, token)
 			return func() error {
@@ -288,7 +289,7 @@ func filesOf(snapshot string) string {
 func TestAuthorizerFailsInListing(t *testing.T) {
 	u := &unsteady{from: -1}
 	s := open(t, &local.Options{Auth: perFile{u}})
-	b := bucket(t, s, "demo").As(&buckets.Principal{ID: "alice"})
+	b := bucket(t, s, "demo").As(&access.Principal{ID: "alice"})
 	for i := range 3 {
 		put(t, b, fmt.Sprint(i), "x", &buckets.PutOptions{Folder: "d"})
 	}
@@ -309,9 +310,9 @@ func TestAuthorizerFailsInListing(t *testing.T) {
 // perFile leaves listings to each file.
 type perFile struct{ *unsteady }
 
-func (p perFile) Authorize(ctx context.Context, req *buckets.Request) error {
-	if req.Op == buckets.OpList && req.File == nil {
-		return buckets.ErrPerFile
+func (p perFile) Authorize(ctx context.Context, req *access.Request) error {
+	if req.Op == access.OpList && req.File == nil {
+		return access.ErrPerFile
 	}
 	return p.unsteady.Authorize(ctx, req)
 }

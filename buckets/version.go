@@ -8,6 +8,7 @@ import (
 	"iter"
 	"time"
 
+	"github.com/cairn-store/cairn/buckets/access"
 	"github.com/cairn-store/cairn/manifest"
 )
 
@@ -16,7 +17,7 @@ func (b *Bucket) Versions(ctx context.Context, id string) iter.Seq2[*File, error
 	return func(yield func(*File, error) bool) {
 		f, m, err := b.find(ctx, id, &GetOptions{Trashed: true})
 		if err == nil {
-			err = b.allow(ctx, OpRead, b.file(f, m))
+			err = b.checkFile(ctx, access.OpRead, f, m)
 		}
 		if err != nil {
 			yield(nil, err)
@@ -46,7 +47,7 @@ func version(ctx context.Context, tx manifest.Tx, f *manifest.File, n uint64) (*
 // RestoreVersion makes a new version of the file id with the content of
 // version n, moving no data.
 func (b *Bucket) RestoreVersion(ctx context.Context, id string, n uint64) (*File, error) {
-	return b.edit(ctx, &Request{Op: OpUpdate, patch: &Patch{}, restore: n}, id, "", nil, func(tx manifest.Tx, f *manifest.File, _ *manifest.Manifest) error {
+	return b.changeFile(ctx, rowChange{id: id, op: access.OpUpdate, patch: &Patch{}, restore: n}, func(tx manifest.Tx, f *manifest.File, _ *manifest.Manifest) error {
 		m, err := version(ctx, tx, f, n)
 		if err != nil {
 			return err
@@ -59,8 +60,7 @@ func (b *Bucket) RestoreVersion(ctx context.Context, id string, n uint64) (*File
 // DeleteVersion removes version n of the file id for good. When it was the
 // current one, the newest that is left becomes current.
 func (b *Bucket) DeleteVersion(ctx context.Context, id string, n uint64) error {
-	opts := &GetOptions{Trashed: true}
-	_, err := b.edit(ctx, &Request{Op: OpDelete}, id, "", opts, func(tx manifest.Tx, f *manifest.File, _ *manifest.Manifest) error {
+	_, err := b.changeFile(ctx, rowChange{id: id, op: access.OpDelete, trashed: true}, func(tx manifest.Tx, f *manifest.File, _ *manifest.Manifest) error {
 		m, err := version(ctx, tx, f, n)
 		if err != nil {
 			return err

@@ -141,3 +141,14 @@ const (
 	Trashed     State = 1
 	Quarantined State = 2
 )
+
+// String is the state as users see it.
+func (s State) String() string {
+	switch s {
+	case Trashed:
+		return "trashed"
+	case Quarantined:
+		return "quarantined"
+	}
+	return "active"
+}

@@ -13,7 +13,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/cairn-store/cairn/buckets"
+	"github.com/cairn-store/cairn/buckets/access"
 	"github.com/cairn-store/cairn/buckets/rules"
 	"github.com/cairn-store/cairn/buckets/schema"
 )
@@ -21,9 +21,9 @@ import (
 // ErrCredentials reports credentials that are not understood.
 var ErrCredentials = errors.New("header Authorization is not understood: send \"Bearer TOKEN\"")
 
-// Keys finds the principal of an API key; *buckets.Store does.
+// Keys finds the principal of an API key. *access.Keys implements it.
 type Keys interface {
-	KeyPrincipal(ctx context.Context, token string) (*buckets.Principal, error)
+	Principal(ctx context.Context, token string) (*access.Principal, error)
 }
 
 // An Authenticator knows the bearers of tokens and keys. It may be used
@@ -69,7 +69,7 @@ func New(cfg *schema.Config, keys Keys, log *slog.Logger) (*Authenticator, error
 
 // Principal returns who sent r. A token or key that is not believed is an
 // error, never somebody anonymous.
-func (a *Authenticator) Principal(r *http.Request) (*buckets.Principal, error) {
+func (a *Authenticator) Principal(r *http.Request) (*access.Principal, error) {
 	p, err := a.readBearer(r)
 	if err != nil {
 		return nil, err
@@ -82,18 +82,18 @@ func (a *Authenticator) Principal(r *http.Request) (*buckets.Principal, error) {
 	return p, nil
 }
 
-func (a *Authenticator) readBearer(r *http.Request) (*buckets.Principal, error) {
+func (a *Authenticator) readBearer(r *http.Request) (*access.Principal, error) {
 	headers := r.Header.Values("Authorization")
 	if len(headers) == 0 {
-		return &buckets.Principal{}, nil
+		return &access.Principal{}, nil
 	}
 	scheme, token, ok := strings.Cut(headers[0], " ")
 	token = strings.TrimSpace(token)
 	if len(headers) > 1 || !ok || !strings.EqualFold(scheme, "Bearer") || token == "" {
 		return nil, ErrCredentials
 	}
-	if strings.HasPrefix(token, buckets.KeyPrefix) {
-		return a.keys.KeyPrincipal(r.Context(), token)
+	if strings.HasPrefix(token, access.KeyPrefix) {
+		return a.keys.Principal(r.Context(), token)
 	}
 	if a.tokens == nil {
 		return nil, fmt.Errorf("%w: no issuer of tokens is configured", ErrToken)
@@ -102,7 +102,7 @@ func (a *Authenticator) readBearer(r *http.Request) (*buckets.Principal, error) 
 	if err != nil {
 		return nil, err
 	}
-	return &buckets.Principal{ID: sub, Claims: claims}, nil
+	return &access.Principal{ID: sub, Claims: claims}, nil
 }
 
 // ClientIP returns the address that r comes from: the peer's or, behind

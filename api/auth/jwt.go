@@ -10,7 +10,7 @@ import (
 	"github.com/go-jose/go-jose/v4"
 	"github.com/go-jose/go-jose/v4/jwt"
 
-	"github.com/cairn-store/cairn/buckets"
+	"github.com/cairn-store/cairn/buckets/access"
 	"github.com/cairn-store/cairn/buckets/schema"
 )
 
@@ -84,7 +84,7 @@ func (v *Verifier) Verify(ctx context.Context, token string) (sub string, claims
 	if err := std.ValidateWithLeeway(want, time.Duration(v.cfg.Leeway)); err != nil {
 		return "", nil, fmt.Errorf("%w: %s", ErrToken, claimsReason(err))
 	}
-	if std.Subject == "" || strings.HasPrefix(std.Subject, buckets.KeyOwner) {
+	if std.Subject == "" || strings.HasPrefix(std.Subject, access.KeyOwner) {
 		return "", nil, fmt.Errorf("%w: it has no sub, or one that API keys have", ErrToken)
 	}
 	return std.Subject, claims, nil

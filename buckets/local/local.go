@@ -19,6 +19,7 @@ import (
 	"github.com/cairn-store/cairn/backend/diskbackend"
 	"github.com/cairn-store/cairn/backend/owner"
 	"github.com/cairn-store/cairn/buckets"
+	"github.com/cairn-store/cairn/buckets/access"
 	"github.com/cairn-store/cairn/buckets/check"
 	"github.com/cairn-store/cairn/cas"
 	"github.com/cairn-store/cairn/cas/diskcache"
@@ -32,8 +33,8 @@ type Options struct {
 	// Buckets are the buckets there are; by default "demo", which keeps a
 	// sha256 of every file.
 	Buckets  map[string]buckets.Policy
-	Auth     buckets.Authorizer // decides in place of the buckets' rules
-	PackSize int64              // bytes at which packs are sealed, where a Backend says nothing
+	Auth     access.Authorizer // decides in place of the buckets' rules
+	PackSize int64             // bytes at which packs are sealed, where a Backend says nothing
 
 	// Backends are where packs lie, by name: a policy's Domain is one of
 	// these names. By default there is one, "local", which is the store's

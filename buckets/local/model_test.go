@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/cairn-store/cairn/buckets"
+	"github.com/cairn-store/cairn/buckets/access"
 	"github.com/cairn-store/cairn/buckets/local"
 )
 
@@ -202,7 +203,7 @@ func (m *model) put() {
 		o.IfMatch = pick(m.r, "*", old.current().root)
 	}
 	who := pick(m.r, "", "alice", "bob")
-	f, err := b.As(&buckets.Principal{ID: who, Operator: true}).Put(context.Background(), name, m.body(p), o)
+	f, err := b.As(&access.Principal{ID: who, Operator: true}).Put(context.Background(), name, m.body(p), o)
 	switch {
 	case o.OnConflict == buckets.ConflictNew && o.IfMatch != "":
 		m.want("put anew if-match", err, buckets.ErrPrecondition)

@@ -6,7 +6,7 @@ import (
 	"net/http"
 
 	"github.com/cairn-store/cairn/api"
-	"github.com/cairn-store/cairn/buckets"
+	"github.com/cairn-store/cairn/buckets/access"
 )
 
 // inProcess is the transport of a client whose server is in this process. It
@@ -15,7 +15,7 @@ type inProcess struct{ server *api.Server }
 
 // RoundTrip has the server answer r as a request of the store's owner.
 func (t inProcess) RoundTrip(r *http.Request) (*http.Response, error) {
-	in := api.WithPrincipal(r, &buckets.Principal{Operator: true})
+	in := api.WithPrincipal(r, &access.Principal{Operator: true})
 	in.RequestURI, in.RemoteAddr = r.URL.RequestURI(), "127.0.0.1:0"
 	if in.Body == nil {
 		in.Body = http.NoBody

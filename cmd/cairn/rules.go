@@ -17,7 +17,9 @@ import (
 	"github.com/cairn-store/cairn/api"
 	"github.com/cairn-store/cairn/api/client"
 	"github.com/cairn-store/cairn/buckets"
+	"github.com/cairn-store/cairn/buckets/access"
 	"github.com/cairn-store/cairn/buckets/rules"
+	"github.com/cairn-store/cairn/manifest"
 )
 
 func newRules(t *target) *cobra.Command {
@@ -70,23 +72,30 @@ type ruleRequest struct {
 }
 
 // toRequest is what the case is about.
-func (c *ruleCase) toRequest() *buckets.Request {
+func (c *ruleCase) toRequest() (*access.Request, error) {
 	id, _ := c.Auth["id"].(string)
-	req := &buckets.Request{Op: buckets.Op(c.Operation), Bucket: c.Bucket, Who: &buckets.Principal{ID: id, Claims: c.Auth}}
+	req := &access.Request{Op: access.Op(c.Operation), Bucket: c.Bucket, Who: &access.Principal{ID: id, Claims: c.Auth}}
 	if r := c.Request; r != nil {
 		req.Who.Request = rules.Request{Method: r.Method, IP: r.IP, Protocol: r.Protocol, Time: r.Time}
 	}
 	if f := c.File; f != nil {
-		req.File = &buckets.File{ID: f.ID, Bucket: c.Bucket, Name: f.Name, Folder: f.Folder, Size: f.Size, MIMEType: f.MIMEType, Owner: f.Owner,
-			State: buckets.State(f.State), Version: f.Version, Metadata: f.Metadata, Tags: f.Tags, Access: f.Access, CreatedAt: f.Created, UpdatedAt: f.Updated}
-		if f.State == "" {
-			req.File.State = buckets.Active
+		metadata, err := json.Marshal(f.Metadata)
+		if err != nil {
+			return nil, err
 		}
+		states := map[string]manifest.State{"": manifest.Active, "active": manifest.Active, "trashed": manifest.Trashed, "quarantined": manifest.Quarantined}
+		state, ok := states[f.State]
+		if !ok {
+			return nil, fmt.Errorf("state %q: use active, trashed or quarantined", f.State)
+		}
+		req.File = &manifest.File{ID: manifest.FileID(f.ID), Bucket: c.Bucket, Name: f.Name, Folder: f.Folder, Owner: f.Owner, State: state,
+			Metadata: metadata, Tags: f.Tags, Access: f.Access, CreatedAt: f.Created, UpdatedAt: f.Updated}
+		req.Version = &manifest.Manifest{Version: f.Version, MIMEType: f.MIMEType, Content: manifest.Content{Size: f.Size}}
 	}
 	if u := c.Upload; u != nil {
 		req.Upload = &rules.Upload{Name: u.Name, Folder: u.Folder, Path: strings.TrimPrefix(u.Folder+"/"+u.Name, "/"), Size: u.Size, MIMEType: u.MIMEType}
 	}
-	return req
+	return req, nil
 }
 
 func newRulesTest(t *target) *cobra.Command {
@@ -139,17 +148,27 @@ func readCases(file string) ([]ruleCase, error) {
 }
 
 func testRules(cmd *cobra.Command, policies map[string]buckets.Policy, cases []ruleCase) error {
+	guard, err := access.NewGuard(func(bucket string) *access.Policy {
+		if p, ok := policies[bucket]; ok {
+			return &p.Access
+		}
+		return nil
+	}, nil)
+	if err != nil {
+		return err
+	}
 	failed := 0
 	for i := range cases {
 		c := &cases[i]
-		d, err := buckets.Explain(cmd.Context(), policies, c.toRequest())
-		if err != nil {
-			return err
-		}
 		name := c.Name
 		if name == "" {
 			name = fmt.Sprintf("case %d", i+1)
 		}
+		req, err := c.toRequest()
+		if err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+		d := guard.Explain(cmd.Context(), req)
 		if (d.Err == nil) == *c.Allow {
 			fmt.Fprintf(cmd.OutOrStdout(), "ok    %s\n", name)
 			continue

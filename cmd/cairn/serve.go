@@ -122,7 +122,7 @@ func (t *target) newServer(ctx context.Context, opts *local.Options, s settings,
 	if s.config == nil {
 		s.config = &schema.Config{}
 	}
-	who, err := auth.New(s.config, store, opts.Log)
+	who, err := auth.New(s.config, store.Keys(), opts.Log)
 	if err != nil {
 		return nil, nil, errors.Join(err, store.Close())
 	}

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cairn-store/cairn/buckets/access"
 	"github.com/cairn-store/cairn/buckets"
 )
 
@@ -164,7 +165,7 @@ func (w *walk) step() {
 	switch w.rand.IntN(13) {
 	case 0, 1, 2:
 		name := []string{"plain", "fine", "few"}[w.rand.IntN(3)]
-		who := &buckets.Principal{ID: []string{"ann", "bob"}[w.rand.IntN(2)], Operator: true}
+		who := &access.Principal{ID: []string{"ann", "bob"}[w.rand.IntN(2)], Operator: true}
 		opts := &buckets.PutOptions{Folder: []string{"", "a", "a/ü"}[w.rand.IntN(3)], MIMEType: "text/x-" + name}
 		if w.rand.IntN(2) == 0 {
 			opts.Metadata = map[string]any{"k": w.rand.IntN(100), "nested": map[string]any{"x": "<&>"}}

@@ -16,6 +16,7 @@ import (
 	"github.com/zeebo/blake3"
 
 	"github.com/cairn-store/cairn/buckets"
+	"github.com/cairn-store/cairn/buckets/access"
 	"github.com/cairn-store/cairn/buckets/local"
 	"github.com/cairn-store/cairn/cas"
 )
@@ -24,13 +25,13 @@ import (
 // operations.
 type recorder struct {
 	mu    sync.Mutex
-	deny  map[buckets.Op]bool
-	asked []buckets.Request
+	deny  map[access.Op]bool
+	asked []access.Request
 }
 
 var errRule = errors.New("the rule says no")
 
-func (r *recorder) Authorize(_ context.Context, req *buckets.Request) error {
+func (r *recorder) Authorize(_ context.Context, req *access.Request) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.asked = append(r.asked, *req)
@@ -40,16 +41,16 @@ func (r *recorder) Authorize(_ context.Context, req *buckets.Request) error {
 	return nil
 }
 
-func (r *recorder) reset(deny ...buckets.Op) {
+func (r *recorder) reset(deny ...access.Op) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.asked, r.deny = nil, make(map[buckets.Op]bool)
+	r.asked, r.deny = nil, make(map[access.Op]bool)
 	for _, op := range deny {
 		r.deny[op] = true
 	}
 }
 
-func (r *recorder) ops() (out []buckets.Op) {
+func (r *recorder) ops() (out []access.Op) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, req := range r.asked {
@@ -58,12 +59,12 @@ func (r *recorder) ops() (out []buckets.Op) {
 	return out
 }
 
-var everyOp = []buckets.Op{buckets.OpCreate, buckets.OpRead, buckets.OpUpdate, buckets.OpDelete, buckets.OpDownload, buckets.OpList}
+var everyOp = []access.Op{access.OpCreate, access.OpRead, access.OpUpdate, access.OpDelete, access.OpDownload, access.OpList}
 
 // A guarded call is one way to use a bucket, and the operation that it must
 // ask for before anything else.
 type guarded struct {
-	op  buckets.Op
+	op  access.Op
 	run func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error
 }
 
@@ -75,146 +76,146 @@ func first[T any](seq iter.Seq2[T, error]) error {
 }
 
 // guards has every method of Bucket that does something. Those that only
-// look at the Bucket value itself, and at grants that the caller has signed or
-// bears, and those of uploads that TestPiecesAskAgain and TestListsAskAgain call, are in unguarded.
+// look at the Bucket value itself,
+// and those of uploads that TestPiecesAskAgain and TestListsAskAgain call, are in unguarded.
 var guards = map[string][]guarded{
 	"Put": {
-		{buckets.OpCreate, func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {
+		{access.OpCreate, func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {
 			_, err := b.Put(ctx, "new", strings.NewReader("x"), nil)
 			return err
 		}},
 	},
 	"NewUpload": {
-		{buckets.OpCreate, func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {
+		{access.OpCreate, func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {
 			_, err := b.NewUpload(ctx, "new", nil)
 			return err
 		}},
-		{buckets.OpUpdate, func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {
+		{access.OpUpdate, func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {
 			_, err := b.NewUpload(ctx, "", &buckets.UploadOptions{Replace: f.ID})
 			return err
 		}},
 	},
-	"Sign": {
-		{buckets.OpDownload, func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {
-			_, _, err := b.Sign(ctx, buckets.Grant{Op: buckets.GrantDownload, File: f.ID}, 0)
+	"Grants": {
+		{access.OpDownload, func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {
+			_, _, err := b.Grants().Sign(ctx, access.Grant{Op: access.GrantDownload, File: f.ID}, 0)
 			return err
 		}},
-		{buckets.OpUpdate, func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {
-			_, _, err := b.Sign(ctx, buckets.Grant{Op: buckets.GrantUpload, File: f.ID}, 0)
+		{access.OpUpdate, func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {
+			_, _, err := b.Grants().Sign(ctx, access.Grant{Op: access.GrantUpload, File: f.ID}, 0)
 			return err
 		}},
-		{buckets.OpCreate, func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {
-			_, _, err := b.Sign(ctx, buckets.Grant{Op: buckets.GrantUpload}, 0)
+		{access.OpCreate, func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {
+			_, _, err := b.Grants().Sign(ctx, access.Grant{Op: access.GrantUpload}, 0)
 			return err
 		}},
 	},
-	"Replace": {{buckets.OpUpdate, func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {
+	"Replace": {{access.OpUpdate, func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {
 		_, err := b.Replace(ctx, f.ID, strings.NewReader("x"), nil)
 		return err
 	}}},
 	"Stat": {
-		{buckets.OpRead, func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {
+		{access.OpRead, func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {
 			_, err := b.Stat(ctx, f.ID, nil)
 			return err
 		}},
-		{buckets.OpRead, func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {
+		{access.OpRead, func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {
 			_, err := b.Stat(ctx, f.ManifestID, nil)
 			return err
 		}},
-		{buckets.OpRead, func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {
+		{access.OpRead, func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {
 			_, err := b.Stat(ctx, trashed.ID, &buckets.GetOptions{Trashed: true})
 			return err
 		}},
 	},
-	"StatPath": {{buckets.OpRead, func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {
+	"StatPath": {{access.OpRead, func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {
 		_, err := b.StatPath(ctx, f.Path())
 		return err
 	}}},
 	"Open": {
-		{buckets.OpDownload, func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {
+		{access.OpDownload, func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {
 			_, err := b.Open(ctx, f.ID, nil)
 			return err
 		}},
-		{buckets.OpDownload, func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {
+		{access.OpDownload, func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {
 			_, err := b.Open(ctx, f.ManifestID, nil)
 			return err
 		}},
 	},
-	"List": {{buckets.OpList, func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {
+	"List": {{access.OpList, func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {
 		return first(b.List(ctx, nil))
 	}}},
-	"FS": {{buckets.OpList, func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {
+	"FS": {{access.OpList, func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {
 		_, err := fs.ReadDir(b.FS(ctx), ".")
 		return err
 	}}},
-	"Usage": {{buckets.OpList, func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {
+	"Usage": {{access.OpList, func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {
 		_, err := b.Usage(ctx)
 		return err
 	}}},
-	"Update": {{buckets.OpUpdate, func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {
+	"Update": {{access.OpUpdate, func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {
 		_, err := b.Update(ctx, f.ID, &buckets.Patch{Name: ptr("renamed")})
 		return err
 	}}},
-	"Delete": {{buckets.OpDelete, func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {
+	"Delete": {{access.OpDelete, func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {
 		_, err := b.Delete(ctx, f.ID, nil)
 		return err
 	}}},
-	"Undelete": {{buckets.OpDelete, func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {
+	"Undelete": {{access.OpDelete, func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {
 		_, err := b.Undelete(ctx, trashed.ID)
 		return err
 	}}},
-	"Purge": {{buckets.OpDelete, func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {
+	"Purge": {{access.OpDelete, func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {
 		return b.Purge(ctx, trashed.ID, nil)
 	}}},
-	"Copy": {{buckets.OpDownload, func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {
+	"Copy": {{access.OpDownload, func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {
 		_, err := b.Copy(ctx, f.ID, b, nil)
 		return err
 	}}},
-	"Compose": {{buckets.OpCreate, func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {
+	"Compose": {{access.OpCreate, func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {
 		_, err := b.Compose(ctx, "new", []buckets.Piece{{File: f.ID, Length: -1}}, nil)
 		return err
 	}}},
-	"Edit": {{buckets.OpUpdate, func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {
+	"Edit": {{access.OpUpdate, func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {
 		_, err := b.Edit(ctx, f.ID, []buckets.Piece{{File: f.ID, Length: 1}}, nil)
 		return err
 	}}},
-	"Extend": {{buckets.OpUpdate, func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {
+	"Extend": {{access.OpUpdate, func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {
 		_, err := b.Extend(ctx, f.ID, strings.NewReader("x"), 1, nil)
 		return err
 	}}},
-	"Overwrite": {{buckets.OpUpdate, func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {
+	"Overwrite": {{access.OpUpdate, func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {
 		_, err := b.Overwrite(ctx, f.ID, 1, strings.NewReader("x"), 1, nil)
 		return err
 	}}},
-	"Truncate": {{buckets.OpUpdate, func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {
+	"Truncate": {{access.OpUpdate, func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {
 		_, err := b.Truncate(ctx, f.ID, 1, nil)
 		return err
 	}}},
-	"Versions": {{buckets.OpRead, func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {
+	"Versions": {{access.OpRead, func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {
 		return first(b.Versions(ctx, f.ID))
 	}}},
-	"RestoreVersion": {{buckets.OpUpdate, func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {
+	"RestoreVersion": {{access.OpUpdate, func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {
 		_, err := b.RestoreVersion(ctx, f.ID, 1)
 		return err
 	}}},
-	"Chunks": {{buckets.OpRead, func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {
+	"Chunks": {{access.OpRead, func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {
 		return first(b.Chunks(ctx, f.ID, 0, nil))
 	}}},
-	"Chunk": {{buckets.OpDownload, func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {
+	"Chunk": {{access.OpDownload, func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {
 		sum := blake3.Sum256([]byte("two"))
 		_, err := b.Chunk(ctx, f.ID, hex.EncodeToString(sum[:]), nil)
 		return err
 	}}},
-	"Diff": {{buckets.OpRead, func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {
+	"Diff": {{access.OpRead, func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {
 		_, err := b.Diff(ctx, f.ID, 1, 2)
 		return err
 	}}},
-	"DeleteVersion": {{buckets.OpDelete, func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {
+	"DeleteVersion": {{access.OpDelete, func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {
 		return b.DeleteVersion(ctx, f.ID, 1)
 	}}},
 }
 
-var unguarded = []string{"As", "Name", "Cursor", "Policy", "Chunker", "Redeem", "Grant", "Grants", "Revoke",
+var unguarded = []string{"As", "Name", "Cursor", "Policy", "Chunker",
 	"Append", "Commit", "Upload", "Settle", "Cancel", "Concat", "Join", "JoinAll", "AppendList", "Lacking", "ReceiveChunks"}
 
 // newGuarded returns a bucket with an active file of two versions and a
@@ -223,7 +224,7 @@ func newGuarded(t *testing.T) (r *recorder, s *buckets.Store, b *buckets.Bucket,
 	t.Helper()
 	r = &recorder{}
 	s = open(t, &local.Options{Auth: r, Buckets: map[string]buckets.Policy{"demo": {Domain: "local", Compression: cas.Compression{Codec: cas.Zstd}}}})
-	b = bucket(t, s, "demo").As(&buckets.Principal{ID: "alice"})
+	b = bucket(t, s, "demo").As(&access.Principal{ID: "alice"})
 	put(t, b, "f", "one", &buckets.PutOptions{Folder: "d"})
 	f = put(t, b, "f", "two", &buckets.PutOptions{Folder: "d"})
 	trashed = put(t, b, "g", "three", nil)
@@ -257,7 +258,7 @@ func TestEveryMethodAsks(t *testing.T) {
 				// file in question: no permission.
 				r.reset(everyOp...)
 				want := fs.ErrPermission
-				if call.op != buckets.OpCreate && call.op != buckets.OpList {
+				if call.op != access.OpCreate && call.op != access.OpList {
 					want = buckets.ErrNoFile
 				}
 				err := call.run(t.Context(), b, f, trashed)
@@ -268,7 +269,7 @@ func TestEveryMethodAsks(t *testing.T) {
 				asked(t, r, call.op)
 
 				// Denied and listable: no permission.
-				if call.op != buckets.OpList {
+				if call.op != access.OpList {
 					r.reset(call.op)
 					wantErr(t, "denied", call.run(t.Context(), b, f, trashed), fs.ErrPermission)
 					asked(t, r, call.op)
@@ -286,7 +287,7 @@ func TestEveryMethodAsks(t *testing.T) {
 }
 
 // asked checks that the first thing that r was asked is op, for alice.
-func asked(t *testing.T, r *recorder, op buckets.Op) {
+func asked(t *testing.T, r *recorder, op access.Op) {
 	t.Helper()
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -298,7 +299,7 @@ func asked(t *testing.T, r *recorder, op buckets.Op) {
 	if req.Op != op || req.Bucket != "demo" || req.Who == nil || req.Who.ID != "alice" {
 		t.Errorf("the authoriser was asked %+v, want %s", req, op)
 	}
-	if hasFile := op != buckets.OpCreate && op != buckets.OpList; hasFile != (req.File != nil) {
+	if hasFile := op != access.OpCreate && op != access.OpList; hasFile != (req.File != nil) {
 		t.Errorf("%s: asked about file %v", op, req.File)
 	}
 }
@@ -321,33 +322,33 @@ func TestSecondQuestions(t *testing.T) {
 	r, s, b, f, _ := newGuarded(t)
 	before := snapshot(t, s)
 	// A put that becomes a version needs both.
-	r.reset(buckets.OpUpdate)
+	r.reset(access.OpUpdate)
 	version := func() error {
 		_, err := b.Put(t.Context(), "f", unread{t}, &buckets.PutOptions{Folder: "d"})
 		return err
 	}
 	wantErr(t, "put of a version", version(), fs.ErrPermission)
-	if got := r.ops(); !slices.Equal(got, []buckets.Op{buckets.OpCreate, buckets.OpUpdate, buckets.OpList}) {
+	if got := r.ops(); !slices.Equal(got, []access.Op{access.OpCreate, access.OpUpdate, access.OpList}) {
 		t.Errorf("asked %v", got)
 	}
-	r.reset(buckets.OpCreate)
+	r.reset(access.OpCreate)
 	wantErr(t, "put of a version", version(), fs.ErrPermission)
 	// A copy needs its original's bytes and a place.
-	r.reset(buckets.OpCreate)
+	r.reset(access.OpCreate)
 	_, err := b.Copy(t.Context(), f.ID, b, nil)
 	wantErr(t, "copy", err, fs.ErrPermission)
-	if got := r.ops(); !slices.Equal(got, []buckets.Op{buckets.OpDownload, buckets.OpRead, buckets.OpCreate}) {
+	if got := r.ops(); !slices.Equal(got, []access.Op{access.OpDownload, access.OpRead, access.OpCreate}) {
 		t.Errorf("asked %v", got)
 	}
-	r.reset(buckets.OpUpdate)
+	r.reset(access.OpUpdate)
 	_, err = b.Copy(t.Context(), f.ID, b, &buckets.CopyOptions{OnConflict: buckets.ConflictVersion})
 	wantErr(t, "copy onto a file", err, fs.ErrPermission)
 	// Bytes of the view need more than its list.
-	r.reset(buckets.OpDownload)
+	r.reset(access.OpDownload)
 	_, err = fs.ReadFile(b.FS(t.Context()), "d/f")
 	wantErr(t, "read through the view", err, fs.ErrPermission)
 	// What create is denied stores nothing, whatever its size.
-	r.reset(buckets.OpCreate)
+	r.reset(access.OpCreate)
 	_, err = b.Put(t.Context(), "new", unread{t}, &buckets.PutOptions{Folder: "d"})
 	wantErr(t, "put", err, fs.ErrPermission)
 	if req := r.asked[0]; req.Upload.Name != "new" || req.Upload.Folder != "d" || req.File != nil {
@@ -378,11 +379,11 @@ func TestNameTakenMeanwhile(t *testing.T) {
 			theirs = put(t, trusted, "new", "theirs", nil)
 			r.reset()
 			if denied {
-				r.reset(buckets.OpUpdate)
+				r.reset(access.OpUpdate)
 			}
 		}}
 		f, err := b.Put(t.Context(), "new", body, nil)
-		if !slices.Contains(r.ops(), buckets.OpUpdate) {
+		if !slices.Contains(r.ops(), access.OpUpdate) {
 			t.Errorf("asked %v", r.ops())
 		}
 		if denied {
