@@ -11,9 +11,9 @@ import (
 	"github.com/cairn-store/cairn/chunker"
 )
 
-// bucketCapabilities tells clients what the bucket takes, before they send it. It
-// is no secret: a refusal would tell it too.
-func (s *Server) bucketCapabilities(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
+// bucketCapabilities answers with the limits and options of a bucket.
+// Everybody may read them: refused uploads disclose them too.
+func bucketCapabilities(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
 	p := b.Policy()
 	if p.Access.Disabled && !principalOf(r).Operator {
 		return buckets.ErrBucketDisabled
@@ -29,9 +29,9 @@ func (s *Server) bucketCapabilities(w http.ResponseWriter, r *http.Request, b *b
 
 func wholeSeconds(d time.Duration) int64 { return int64(d / time.Second) }
 
-// serverCapabilities tells what a client by chunk lists needs to know, and
-// cuts to check itself against.
-func (s *Server) serverCapabilities(w http.ResponseWriter, r *http.Request) error {
+// serverCapabilities answers with what a client needs to upload by chunk list,
+// and with example cuts to test its chunker against.
+func serverCapabilities(w http.ResponseWriter, r *http.Request) error {
 	out := client.ServerCapabilities{Hash: "blake3-256", Profiles: make(map[string]string), Golden: goldenCuts(), Protocols: protocolNames(),
 		Limits: client.ServerLimits{MaxListJSON: maxListJSON, MaxListChunks: buckets.MaxListed, MaxBatch: maxBatch, MaxBases: buckets.MaxBases}}
 	for _, name := range chunker.Profiles() {
@@ -47,7 +47,7 @@ func (s *Server) serverCapabilities(w http.ResponseWriter, r *http.Request) erro
 
 func protocolNames() []string { return []string{"rest", "sessions", "tus", "rufh"} }
 
-// goldenCuts are the cuts that chunker.Golden has as text.
+// goldenCuts parses the example cuts of chunker.Golden.
 func goldenCuts() (out []client.GoldenCuts) {
 	for line := range strings.Lines(chunker.Golden()) {
 		f := strings.Fields(line)

@@ -87,25 +87,25 @@ func (s *Server) receiveChunks(w http.ResponseWriter, r *http.Request, b *bucket
 	return writeJSON(w, http.StatusOK, client.ReceivedChunks{Chunks: got.Chunks, Bytes: got.Bytes})
 }
 
-// A chunkBatch reads framed chunks.
+// A chunkBatch reads the chunks of a request body.
 type chunkBatch struct {
 	r       *bufio.Reader
-	left    int64  // bytes that may still come
+	left    int64  // bytes that the body may still have
 	longest uint32 // bytes of a chunk
 	zstd    *zstd.Decoder
 
-	run         []chunkHead // whose bytes come together, in order
-	done        int         // of run
+	run         []chunkHead // heads before the bytes of all of them
+	done        int         // heads of run that nextChunk has returned
 	sent, plain []byte
 }
 
 // A chunkHead comes before the bytes of a chunk.
 type chunkHead struct {
 	digest      cas.Digest
-	plain, sent uint32 // bytes of it, and of what travels
+	plain, sent uint32 // bytes of the chunk, and of its encoded form
 }
 
-// nextChunk returns a chunk, valid until the next call.
+// nextChunk returns the next chunk. Its bytes are valid until the next call.
 func (c *chunkBatch) nextChunk() (out buckets.SentChunk, err error) {
 	if c.done == len(c.run) {
 		if err := c.readHeads(); err != nil {
@@ -133,8 +133,8 @@ func (c *chunkBatch) nextChunk() (out buckets.SentChunk, err error) {
 	return out, nil
 }
 
-// readHeads reads the heads of the next chunks whose bytes come together, mostly
-// of one.
+// readHeads reads the next heads, up to the first that bytes follow; mostly
+// that is one.
 func (c *chunkBatch) readHeads() error {
 	c.run, c.done = c.run[:0], 0
 	for {
@@ -178,7 +178,7 @@ func (c *chunkBatch) readHead() (h chunkHead, err error) {
 	return h, nil
 }
 
-// unexpectedEnd is the error of a reader that more was to come of.
+// unexpectedEnd turns io.EOF into io.ErrUnexpectedEOF.
 func unexpectedEnd(err error) error {
 	if err == io.EOF {
 		return io.ErrUnexpectedEOF
@@ -186,8 +186,9 @@ func unexpectedEnd(err error) error {
 	return err
 }
 
-// newZstd returns a decoder that makes no more of anything than a few chunks:
-// the windows of some encoders are larger than what they encode.
+// newZstd returns a decoder whose output is at most a few chunks. The limit is
+// above one chunk because some encoders declare windows larger than their
+// input.
 func newZstd() *zstd.Decoder {
 	d, err := zstd.NewReader(nil, zstd.WithDecoderMaxMemory(4*cas.MaxChunk), zstd.WithDecoderConcurrency(0))
 	if err != nil {

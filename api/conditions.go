@@ -10,8 +10,8 @@ import (
 	"github.com/cairn-store/cairn/manifest"
 )
 
-// ifMatch turns If-Match into the root that a change is conditional on, "" if
-// it is not. Of several tags it is the current one, if that is among them.
+// ifMatch returns the root that If-Match requires, "" without the header. Of
+// several tags it returns that of the current version, if it is among them.
 func ifMatch(r *http.Request, b *buckets.Bucket, id string) (string, error) {
 	header := strings.Join(r.Header.Values("If-Match"), ",")
 	if header == "" || header == "*" {
@@ -25,7 +25,7 @@ func ifMatch(r *http.Request, b *buckets.Bucket, id string) (string, error) {
 		}
 	}
 	if len(roots) == 0 {
-		return "none", nil // matches nothing; whether there is a file is not told before the right to change it
+		return "none", nil // no root: access is decided before the file's existence shows
 	}
 	if len(roots) == 1 {
 		return roots[0], nil
@@ -42,7 +42,7 @@ func ifMatch(r *http.Request, b *buckets.Bucket, id string) (string, error) {
 	return roots[0], nil
 }
 
-// onlyFile refuses a method that makes no sense for a version's own ID.
+// onlyFile refuses the ID of a version (m_…) where only a file can be meant.
 func onlyFile(w http.ResponseWriter, r *http.Request) error {
 	if _, ok := manifest.ParseVersionID(mux.Vars(r)["id"]); ok {
 		w.Header().Set("Allow", "DELETE, GET, HEAD, OPTIONS")

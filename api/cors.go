@@ -7,9 +7,9 @@ import (
 	"github.com/rs/cors"
 )
 
-// withCORS lets pages of the configured origins use the API, with every
-// header that uploads and downloads need. "*" is any origin, but none whose
-// pages send credentials.
+// withCORS allows pages of the configured origins to use the API with all
+// headers of uploads and downloads. "*" allows every origin, without
+// credentials.
 func (s *Server) withCORS(next http.Handler) http.Handler {
 	origins := s.opts.Server.CORS.AllowedOrigins
 	if len(origins) == 0 || !s.opts.Server.CORS.Enabled {

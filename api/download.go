@@ -20,26 +20,27 @@ import (
 	"github.com/cairn-store/cairn/manifest"
 )
 
-// sandbox keeps content that a browser shows from doing anything else.
+// sandbox is the Content-Security-Policy of content: a browser shows it and
+// runs none of it.
 const sandbox = "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src 'self' data:; media-src 'self'"
 
 const maxRanges = 16 // of a request; with more the whole file is sent
 
-func (s *Server) downloadFile(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
+func downloadFile(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
 	if g := principalOf(r).Grant; g != nil && g.Disposition == "inline" {
-		return s.viewFile(w, r, b)
+		return viewFile(w, r, b)
 	}
-	return s.serveContent(w, r, b, func(*buckets.File) (string, bool) { return "", false })
+	return serveContent(w, r, b, func(*buckets.File) (string, bool) { return "", false })
 }
 
-// viewFile shows what a browser can show without running it.
-func (s *Server) viewFile(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
-	return s.serveContent(w, r, b, func(f *buckets.File) (string, bool) { return inlineType(f, b.Policy().InlineTypes) })
+// viewFile answers with content that a browser may show.
+func viewFile(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
+	return serveContent(w, r, b, func(f *buckets.File) (string, bool) { return inlineType(f, b.Policy().InlineTypes) })
 }
 
-// serveContent answers with bytes. inline returns the type to show them as, and
-// whether to.
-func (s *Server) serveContent(w http.ResponseWriter, r *http.Request, b *buckets.Bucket, inline func(*buckets.File) (string, bool)) error {
+// serveContent answers with the bytes of a file. inline returns the type under
+// which a browser may show them, false if it must not.
+func serveContent(w http.ResponseWriter, r *http.Request, b *buckets.Bucket, inline func(*buckets.File) (string, bool)) error {
 	opts, pinned, err := getOptions(r)
 	if err != nil {
 		return err
@@ -49,7 +50,7 @@ func (s *Server) serveContent(w http.ResponseWriter, r *http.Request, b *buckets
 		return err
 	}
 	defer o.Close()
-	s.setContentHeaders(w.Header(), r, &o.File, pinned, inline)
+	setContentHeaders(w.Header(), r, &o.File, pinned, inline)
 	if err := settleRange(w, r, o.Size); err != nil {
 		return err
 	}
@@ -58,7 +59,7 @@ func (s *Server) serveContent(w http.ResponseWriter, r *http.Request, b *buckets
 	return d.endAnswer()
 }
 
-func (s *Server) setContentHeaders(h http.Header, r *http.Request, f *buckets.File, pinned bool, inline func(*buckets.File) (string, bool)) {
+func setContentHeaders(h http.Header, r *http.Request, f *buckets.File, pinned bool, inline func(*buckets.File) (string, bool)) {
 	disposition, contentType := "attachment", "application/octet-stream"
 	g := principalOf(r).Grant
 	if t, ok := inline(f); ok && (g == nil || g.Disposition != "attachment") {
@@ -91,8 +92,8 @@ func (s *Server) setContentHeaders(h http.Header, r *http.Request, f *buckets.Fi
 	}
 }
 
-// getOptions reads which version a request is about, and whether its URL can
-// ever mean another.
+// getOptions reads which version a request names. pinned says that its URL
+// names this version for ever.
 func getOptions(r *http.Request) (opts *buckets.GetOptions, pinned bool, err error) {
 	vars, query := mux.Vars(r), r.URL.Query()
 	opts = &buckets.GetOptions{Trashed: query.Get("trashed") == "true"}
@@ -119,8 +120,8 @@ func parseVersion(s string) (uint64, error) {
 
 var goodRange = regexp.MustCompile(`^bytes=[ \t]*(\d+-\d*|-\d+)([ \t]*,[ \t]*(\d+-\d*|-\d+))*[ \t]*$`)
 
-// settleRange drops a Range that is to be ignored: of another unit, not
-// valid, or of too many pieces. Nothing is within an empty file.
+// settleRange deletes a Range header that must be ignored: of another unit,
+// not valid, or of too many ranges. It refuses every range of an empty file.
 func settleRange(w http.ResponseWriter, r *http.Request, size int64) error {
 	header := r.Header.Get("Range")
 	if header == "" {
@@ -150,10 +151,10 @@ func isBackwards(header string) bool {
 	return false
 }
 
-// A delivery stands between http.ServeContent and the connection. It holds
-// the status back until the first bytes have been read and verified, so that
-// damage can still be answered, and breaks the connection off when it is met
-// later: what arrives is right or visibly cut.
+// A delivery is the http.ResponseWriter that http.ServeContent gets. It sends
+// the status only after the first bytes have been read and verified, so that
+// damage in them is answered as an error. Damage that is met later breaks the
+// connection, so that the client sees that the answer is incomplete.
 type delivery struct {
 	http.ResponseWriter
 	src    io.ReadSeeker
@@ -187,7 +188,7 @@ func (d *delivery) WriteHeader(status int) { d.status = status }
 
 func (d *delivery) Write(p []byte) (int, error) {
 	if d.status >= 400 {
-		return len(p), nil // the text of a refusal, of which end makes a problem
+		return len(p), nil // endAnswer returns an error in place of this text
 	}
 	d.sendStatus()
 	return d.ResponseWriter.Write(p)
@@ -203,14 +204,14 @@ func (d *delivery) sendStatus() {
 	}
 }
 
-// buffers are as large as a system call is worth.
+// buffers holds buffers so large that system calls cost little.
 var buffers = sync.Pool{New: func() any { p := make([]byte, 256<<10); return &p }}
 
 // ReadFrom copies through a buffer larger than io.Copy's own.
 func (d *delivery) ReadFrom(r io.Reader) (int64, error) {
 	buf := buffers.Get().(*[]byte)
 	defer buffers.Put(buf)
-	if part, ok := r.(*io.LimitedReader); ok { // as ServeContent says how much it will send
+	if part, ok := r.(*io.LimitedReader); ok { // ServeContent limits r to what it sends
 		if c, ok := d.src.(interface{ Expect(int64) }); ok {
 			c.Expect(part.N)
 		}
@@ -257,8 +258,8 @@ func inlineType(f *buckets.File, listed []string) (string, bool) {
 	return "", false
 }
 
-// contentDisposition is RFC 6266: a plain name for old agents, and the exact
-// one as in RFC 8187.
+// contentDisposition formats the header as in RFC 6266: an ASCII name for old
+// clients, and the exact name encoded as in RFC 8187.
 func contentDisposition(kind, name string) string {
 	plain := strings.Map(func(r rune) rune {
 		switch {
@@ -290,7 +291,7 @@ func contentDisposition(kind, name string) string {
 }
 
 // downloadChunk answers with one chunk of a file.
-func (s *Server) downloadChunk(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
+func downloadChunk(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
 	opts, _, err := getOptions(r)
 	if err != nil {
 		return err

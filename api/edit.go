@@ -16,10 +16,10 @@ import (
 
 const (
 	maxComposition = 4 << 20 // bytes of the JSON of one
-	maxInline      = 1 << 20 // bytes that it brings
+	maxInline      = 1 << 20 // bytes of data in its pieces
 )
 
-// editOptions are what every edit of a file may say.
+// editOptions reads the ID of the file and the options that all edits share.
 func editOptions(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) (string, *buckets.PutOptions, error) {
 	if err := onlyFile(w, r); err != nil {
 		return "", nil, err
@@ -29,8 +29,8 @@ func editOptions(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) (str
 	return id, &buckets.PutOptions{IfMatch: tag, Once: parseOnce(r)}, err
 }
 
-// overwriteRange takes the bytes of a range.
-func (s *Server) overwriteRange(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
+// overwriteRange replaces the bytes of a range.
+func overwriteRange(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
 	id, opts, err := editOptions(w, r, b)
 	if err != nil {
 		return err
@@ -49,11 +49,11 @@ func (s *Server) overwriteRange(w http.ResponseWriter, r *http.Request, b *bucke
 	if err != nil {
 		return err
 	}
-	return s.writeUploaded(w, r, http.StatusOK, f)
+	return writeUploaded(w, r, http.StatusOK, f)
 }
 
-// contentRange is the range that a header's value names: its first byte, and
-// how many there are.
+// contentRange parses Content-Range into the offset of its first byte and the
+// number of bytes.
 func contentRange(value string) (from, size int64, err error) {
 	malformed := fmt.Errorf("Content-Range %.80q: want bytes FIRST-LAST/*: %w", value, errRequest)
 	unit, rest, _ := strings.Cut(value, " ")
@@ -73,7 +73,7 @@ func contentRange(value string) (from, size int64, err error) {
 	return int64(a), int64(z-a) + 1, nil
 }
 
-// refuseForm refuses a form: edits take bytes as they are.
+// refuseForm refuses a form: the body of an edit is the bytes themselves.
 func refuseForm(r *http.Request) error {
 	if t, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")); t == "multipart/form-data" {
 		return fmt.Errorf("the bytes are sent as they are, not in a form: %w", errRequest)
@@ -81,8 +81,8 @@ func refuseForm(r *http.Request) error {
 	return nil
 }
 
-// appendToFile takes bytes for the end of a file.
-func (s *Server) appendToFile(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
+// appendToFile appends the body to a file.
+func appendToFile(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
 	id, opts, err := editOptions(w, r, b)
 	if err != nil {
 		return err
@@ -94,11 +94,11 @@ func (s *Server) appendToFile(w http.ResponseWriter, r *http.Request, b *buckets
 	if err != nil {
 		return err
 	}
-	return s.writeUploaded(w, r, http.StatusOK, f)
+	return writeUploaded(w, r, http.StatusOK, f)
 }
 
-// truncateFile cuts a file off.
-func (s *Server) truncateFile(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
+// truncateFile shortens a file.
+func truncateFile(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
 	id, opts, err := editOptions(w, r, b)
 	if err != nil {
 		return err
@@ -116,10 +116,10 @@ func (s *Server) truncateFile(w http.ResponseWriter, r *http.Request, b *buckets
 	if err != nil {
 		return err
 	}
-	return s.writeUploaded(w, r, http.StatusOK, f)
+	return writeUploaded(w, r, http.StatusOK, f)
 }
 
-// composeFile makes a file, or a version of one, of ranges of others.
+// composeFile makes a file, or a version of one, from ranges of others.
 func (s *Server) composeFile(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
 	var in client.Composition
 	if err := readJSONUpTo(r, &in, maxComposition); err != nil {
@@ -142,7 +142,7 @@ func (s *Server) composeFile(w http.ResponseWriter, r *http.Request, b *buckets.
 		if err != nil {
 			return err
 		}
-		return s.writeUploaded(w, r, http.StatusOK, f)
+		return writeUploaded(w, r, http.StatusOK, f)
 	}
 	if opts.OnConflict == "" {
 		opts.OnConflict = buckets.ConflictNew
@@ -158,10 +158,11 @@ func (s *Server) composeFile(w http.ResponseWriter, r *http.Request, b *buckets.
 	if err != nil {
 		return err
 	}
-	return s.writeUploaded(w, r, http.StatusCreated, f)
+	return writeUploaded(w, r, http.StatusCreated, f)
 }
 
-// parsePieces are those of a composition, in buckets as its sender sees them.
+// parsePieces returns the pieces of a composition, with buckets narrowed to
+// what the sender may see.
 func (s *Server) parsePieces(r *http.Request, in *client.Composition) ([]buckets.Piece, error) {
 	inline := 0
 	out := make([]buckets.Piece, len(in.Pieces))

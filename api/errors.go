@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"net/http"
 	"os"
+	"slices"
 	"syscall"
 	"time"
 
@@ -46,14 +47,19 @@ type outcome struct {
 	status int
 	code   string // stable
 	alyx   string // the code that Alyx gives the same
-	shown  bool   // whether the error's own text is for the client
+	shown  bool   // the error's own text goes to the client
 }
 
-// outcomes are looked through in order; the first whose err is in the chain
-// answers. api/ERRORS.md lists them.
+// outcomes lists how errors are answered. The first whose err is in the chain
+// of an error counts. api/ERRORS.md describes them.
 func outcomes() []outcome {
+	return slices.Concat(senderOutcomes(), uploadOutcomes(), requestOutcomes(), storeOutcomes())
+}
+
+// senderOutcomes are of whoever sent the request, and of what its path names.
+func senderOutcomes() []outcome {
 	return []outcome{
-		{access.ErrUndecided, 503, "authorization-unavailable", "SERVICE_UNAVAILABLE", false}, // whatever its cause says
+		{access.ErrUndecided, 503, "authorization-unavailable", "SERVICE_UNAVAILABLE", false}, // before its cause
 		{auth.ErrKeysUnavailable, 503, "authorization-unavailable", "SERVICE_UNAVAILABLE", false},
 		{buckets.ErrNoBucket, 404, "bucket-not-found", "BUCKET_NOT_FOUND", true},
 		{buckets.ErrNoVersion, 404, "version-not-found", "FILE_NOT_FOUND", true},
@@ -64,6 +70,12 @@ func outcomes() []outcome {
 		{errAnonymous, 401, "unauthenticated", "UNAUTHORIZED", true},
 		{errRateLimited, 429, "rate-limited", "RATE_LIMITED", true},
 		{errTooMany, 429, "too-many-requests", "RATE_LIMITED", true},
+	}
+}
+
+// uploadOutcomes are of resumable uploads and of uploads by chunk list.
+func uploadOutcomes() []outcome {
+	return []outcome{
 		{tus.ErrVersion, 412, "tus-version", "PRECONDITION_FAILED", true},
 		{tus.ErrContentType, 415, "content-type-unsupported", "UNSUPPORTED_MEDIA_TYPE", true},
 		{errMediaType, 415, "content-type-unsupported", "UNSUPPORTED_MEDIA_TYPE", true},
@@ -91,6 +103,12 @@ func outcomes() []outcome {
 		{buckets.ErrOffset, 409, "upload-offset-mismatch", "CONFLICT", true},
 		{buckets.ErrPart, 400, "incomplete-part", "INVALID_REQUEST", true},
 		{buckets.ErrInterrupted, 423, "upload-locked", "LOCKED", true},
+	}
+}
+
+// requestOutcomes are of requests that are not valid.
+func requestOutcomes() []outcome {
+	return []outcome{
 		{errNoRoute, 404, "not-found", "NOT_FOUND", true},
 		{errMethod, 405, "method-not-allowed", "METHOD_NOT_ALLOWED", true},
 		{errForeignHost, 403, "foreign-host", "FORBIDDEN", true},
@@ -101,6 +119,12 @@ func outcomes() []outcome {
 		{errMultipart, 400, "invalid-multipart", "INVALID_REQUEST", true},
 		{errBody, 400, "incomplete-body", "INVALID_REQUEST", true},
 		{errRequest, 400, "invalid-request", "INVALID_REQUEST", true},
+	}
+}
+
+// storeOutcomes are of files, buckets and the store.
+func storeOutcomes() []outcome {
+	return []outcome{
 		{buckets.ErrMoved, 503, "bucket-moved", "SERVICE_UNAVAILABLE", true},
 		{buckets.ErrMigrating, 409, "migration-under-way", "CONFLICT", true},
 		{buckets.ErrNoBackend, 404, "backend-not-found", "NOT_FOUND", true},
@@ -143,8 +167,8 @@ func outcomes() []outcome {
 	}
 }
 
-// A problem is an error's answer: RFC 9457, with the members that Alyx's
-// clients read beside it.
+// A problem is the body of an error's answer: RFC 9457, with the members that
+// Alyx's clients read.
 type problem struct {
 	Type      string         `json:"type"`
 	Title     string         `json:"title"`
@@ -176,7 +200,7 @@ func problemOf(err error) *problem {
 			continue
 		}
 		if (o.err == fs.ErrPermission || o.err == fs.ErrNotExist) && errors.As(err, &system) {
-			continue // what the system refuses to this process is no answer to its clients
+			continue // an error of the operating system says nothing about the client's rights and files
 		}
 		p := newProblem(o.status, o.code, o.err.Error())
 		if o.shown {
@@ -193,7 +217,7 @@ func problemOf(err error) *problem {
 	return newProblem(500, "internal", errPanic.Error())
 }
 
-// registeredTypes are the codes of problems that have a type known to all.
+// registeredTypes maps codes to the problem types that IANA has registered.
 func registeredTypes() map[string]string {
 	return map[string]string{"upload-offset-mismatch": "mismatching-upload-offset", "completed-upload": "completed-upload",
 		"inconsistent-upload-length": "inconsistent-upload-length"}
@@ -212,7 +236,7 @@ func newProblem(status int, code, detail string) *problem {
 		Code: code, Error: detail, Details: map[string]any{}}
 }
 
-// handlerOf runs a handler and answers its error.
+// handlerOf makes an http.Handler of h. An error of h becomes the answer.
 func (s *Server) handlerOf(h handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if err := h(w, r); err != nil {
@@ -226,7 +250,7 @@ func (s *Server) writeError(w http.ResponseWriter, r *http.Request, err error) {
 	switch {
 	case isBroken(err):
 		s.log.Error("answer cut off", "request", requestIDOf(r), "path", r.URL.Path, "error", err)
-		panic(http.ErrAbortHandler) // the connection breaks: what came must not look whole
+		panic(http.ErrAbortHandler) // breaks the connection, so that the answer does not look complete
 	case r.Context().Err() != nil && errors.Is(err, context.Canceled):
 		s.log.Info("client went away", "request", requestIDOf(r))
 	case p.Status >= 500 && p.Status != 501:
@@ -234,10 +258,10 @@ func (s *Server) writeError(w http.ResponseWriter, r *http.Request, err error) {
 	default:
 		s.log.Debug("request refused", "request", requestIDOf(r), "code", p.Code, "error", err)
 	}
-	s.writeProblem(w, r, p, err)
+	writeProblem(w, r, p, err)
 }
 
-func (s *Server) writeProblem(w http.ResponseWriter, r *http.Request, p *problem, cause error) {
+func writeProblem(w http.ResponseWriter, r *http.Request, p *problem, cause error) {
 	p.Instance, p.Timestamp = requestIDOf(r), time.Now().UTC().Format(time.RFC3339)
 	h := w.Header()
 	for _, k := range []string{"Content-Length", "Content-Encoding", "Content-Disposition", "ETag", "Last-Modified", "Repr-Digest", "Accept-Ranges"} {
@@ -246,7 +270,7 @@ func (s *Server) writeProblem(w http.ResponseWriter, r *http.Request, p *problem
 	h.Set("Content-Type", "application/problem+json")
 	h.Set("Cache-Control", "no-store")
 	if p.Status == http.StatusTooManyRequests {
-		h.Set("Retry-After", "60") // a limit that knows better says so below
+		h.Set("Retry-After", "60") // a limitError sets the exact time below
 	}
 	if p.Status == http.StatusServiceUnavailable || p.Status == http.StatusInsufficientStorage {
 		h.Set("Retry-After", "10")
@@ -262,7 +286,7 @@ func (s *Server) writeProblem(w http.ResponseWriter, r *http.Request, p *problem
 	json.NewEncoder(w).Encode(p) // a client that is gone needs no answer
 }
 
-// bodyError names what went wrong while reading a body.
+// bodyError returns the error that answers a failure to read a body.
 func bodyError(err error) error {
 	switch {
 	case errors.Is(err, os.ErrDeadlineExceeded):

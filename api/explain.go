@@ -9,7 +9,8 @@ import (
 	"github.com/cairn-store/cairn/buckets/rules"
 )
 
-// explainAccess says what somebody may do, and what decides it.
+// explainAccess answers whether a principal may do something, and which rule
+// decides.
 func (s *Server) explainAccess(w http.ResponseWriter, r *http.Request) error {
 	var in client.Question
 	if err := readJSON(r, &in); err != nil {
@@ -40,7 +41,7 @@ func ruleUpload(u *client.QuestionUpload) *rules.Upload {
 	return &rules.Upload{Name: u.Name, Folder: u.Folder, Path: path, Size: u.Size, MIMEType: u.MIMEType}
 }
 
-// DecisionView is a decision as clients see it.
+// DecisionView returns a decision as clients see it.
 func DecisionView(d *access.Decision) *client.Decision {
 	v := &client.Decision{Allowed: d.Err == nil, Operation: string(d.Op), Bucket: d.Bucket, ID: d.File, By: d.By, RuleOf: string(d.RuleOp), Rule: d.Rule}
 	if d.Err != nil {

@@ -19,7 +19,7 @@ import (
 const maxJSON = 256 << 10 // bytes of a JSON body
 
 // statFile describes a file, or one version of it.
-func (s *Server) statFile(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
+func statFile(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
 	opts, _, err := getOptions(r)
 	if err != nil {
 		return err
@@ -28,11 +28,11 @@ func (s *Server) statFile(w http.ResponseWriter, r *http.Request, b *buckets.Buc
 	if err != nil {
 		return err
 	}
-	return s.writeFile(w, r, http.StatusOK, f)
+	return writeFile(w, r, http.StatusOK, f)
 }
 
 // updateFile applies a merge patch.
-func (s *Server) updateFile(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
+func updateFile(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
 	if err := onlyFile(w, r); err != nil {
 		return err
 	}
@@ -64,11 +64,11 @@ func (s *Server) updateFile(w http.ResponseWriter, r *http.Request, b *buckets.B
 	if err != nil {
 		return err
 	}
-	return s.writeFile(w, r, http.StatusOK, f)
+	return writeFile(w, r, http.StatusOK, f)
 }
 
-// patchMember decodes a member of a merge patch that is there. As null removes one,
-// it is nothing: no folder, no tags, no rules of the file's own.
+// patchMember decodes a member of a merge patch, if it is present. null stands
+// for the empty value: no folder, no tags, no rules of the file's own.
 func patchMember[T any](raw json.RawMessage, into **T) error {
 	if len(raw) == 0 {
 		return nil
@@ -81,7 +81,7 @@ func patchMember[T any](raw json.RawMessage, into **T) error {
 }
 
 // deleteFile moves a file to the trash, purges it, or removes one version.
-func (s *Server) deleteFile(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
+func deleteFile(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
 	id := mux.Vars(r)["id"]
 	if _, ok := manifest.ParseVersionID(id); ok {
 		v, err := b.Stat(r.Context(), id, &buckets.GetOptions{Trashed: true})
@@ -114,11 +114,11 @@ func (s *Server) deleteFile(w http.ResponseWriter, r *http.Request, b *buckets.B
 		w.WriteHeader(http.StatusNoContent)
 		return nil
 	}
-	return s.writeFile(w, r, http.StatusOK, f)
+	return writeFile(w, r, http.StatusOK, f)
 }
 
 // undeleteFile takes a file out of the trash.
-func (s *Server) undeleteFile(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
+func undeleteFile(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
 	if err := onlyFile(w, r); err != nil {
 		return err
 	}
@@ -126,7 +126,7 @@ func (s *Server) undeleteFile(w http.ResponseWriter, r *http.Request, b *buckets
 	if err != nil {
 		return err
 	}
-	return s.writeFile(w, r, http.StatusOK, f)
+	return writeFile(w, r, http.StatusOK, f)
 }
 
 // copyFile makes a file with the content of another.
@@ -149,11 +149,11 @@ func (s *Server) copyFile(w http.ResponseWriter, r *http.Request, src *buckets.B
 	}
 	markReplayed(w, f)
 	w.Header().Set("Location", linkOf(f))
-	return s.writeFile(w, r, http.StatusCreated, f)
+	return writeFile(w, r, http.StatusCreated, f)
 }
 
 // listReferences lists the records that hold a file.
-func (s *Server) listReferences(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
+func listReferences(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
 	f, err := b.Stat(r.Context(), mux.Vars(r)["id"], nil)
 	if err != nil {
 		return err
@@ -162,15 +162,15 @@ func (s *Server) listReferences(w http.ResponseWriter, r *http.Request, b *bucke
 }
 
 // previewFile is reserved for transformed images.
-func (s *Server) previewFile(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
+func previewFile(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
 	if _, err := b.Stat(r.Context(), mux.Vars(r)["id"], nil); err != nil {
 		return err
 	}
 	return errPreview
 }
 
-// bucketUsage sums a bucket up.
-func (s *Server) bucketUsage(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
+// bucketUsage answers with the totals of a bucket.
+func bucketUsage(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
 	u, err := b.Usage(r.Context())
 	if err != nil {
 		return err
@@ -179,11 +179,11 @@ func (s *Server) bucketUsage(w http.ResponseWriter, r *http.Request, b *buckets.
 		TrashedFiles: u.TrashedFiles, TrashedBytes: u.TrashedBytes})
 }
 
-// readJSON decodes a body into v; an empty one is io.EOF. What v does not have
-// is refused: a misspelt limit that is ignored would be believed to hold.
+// readJSON decodes a body into v. An empty body is io.EOF. Unknown members are
+// refused: a misspelt limit that is ignored would seem to hold.
 func readJSON(r *http.Request, v any) error { return readJSONUpTo(r, v, maxJSON) }
 
-// readJSONUpTo is readJSON for bodies of another size.
+// readJSONUpTo is readJSON with another limit of the size.
 func readJSONUpTo(r *http.Request, v any, most int64) error {
 	if t, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); r.ContentLength != 0 && (err != nil || t != "application/json" && t != "application/merge-patch+json") {
 		return fmt.Errorf("Content-Type is not application/json: %w", errRequest)

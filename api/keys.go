@@ -11,7 +11,7 @@ import (
 	"github.com/cairn-store/cairn/manifest"
 )
 
-// KeyView is an API key as clients see it.
+// KeyView returns an API key as clients see it.
 func KeyView(k *manifest.APIKey, token string) client.Key {
 	v := client.Key{ID: k.ID, Name: k.Name, Buckets: k.Buckets, Operations: k.Ops, Operator: k.Operator,
 		CreatedAt: client.Time{Time: k.CreatedAt}, Token: token}
@@ -54,7 +54,7 @@ func (s *Server) newKey(w http.ResponseWriter, r *http.Request) error {
 	return writeJSON(w, http.StatusCreated, KeyView(made, token))
 }
 
-// dropKey ends an API key.
+// dropKey revokes an API key.
 func (s *Server) dropKey(w http.ResponseWriter, r *http.Request) error {
 	if err := s.store.Keys().Drop(r.Context(), mux.Vars(r)["key"]); err != nil {
 		return err
@@ -63,8 +63,8 @@ func (s *Server) dropKey(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// rotateSigningKey makes a new key to sign URLs with; with drop_old all URLs
-// signed until now end.
+// rotateSigningKey makes a new key for signing URLs. With drop_old it deletes
+// the older keys, so that URLs signed with them stop working.
 func (s *Server) rotateSigningKey(w http.ResponseWriter, r *http.Request) error {
 	var in struct {
 		DropOld bool `json:"drop_old"`

@@ -44,14 +44,14 @@ type limiter struct {
 	burst      int
 	concurrent int
 
-	mu      sync.Mutex
-	callers map[string]*caller // mu
+	mu      sync.Mutex // guards callers, and active and seen in each
+	callers map[string]*caller
 }
 
 type caller struct {
 	tokens *rate.Limiter
-	active int       // limiter.mu
-	seen   time.Time // limiter.mu
+	active int       // requests under way
+	seen   time.Time // of the last request
 }
 
 // newLimiter returns the limiter of a configuration; zero values don't limit.
@@ -66,7 +66,7 @@ func newLimiter(s *schema.Server) *limiter {
 	return l
 }
 
-// beginRequest counts a request of a caller. What it returns must be called when the
+// beginRequest counts a request under key. The caller must call end when the
 // request is over.
 func (l *limiter) beginRequest(key string) (end func(), err error) {
 	l.mu.Lock()
@@ -96,8 +96,8 @@ func (l *limiter) beginRequest(key string) (end func(), err error) {
 	}, nil
 }
 
-// forgetCallers drops callers that are as good as new; if all are busy, those that
-// do nothing at the moment. mu is held.
+// forgetCallers drops callers without a request for a minute and, if too many
+// remain, all that have none under way. The caller holds mu.
 func (l *limiter) forgetCallers() {
 	for _, old := range []time.Duration{time.Minute, 0} {
 		for key, c := range l.callers {
@@ -111,8 +111,8 @@ func (l *limiter) forgetCallers() {
 	}
 }
 
-// callerOf names who is counted: a principal, the holder of a signed URL, or
-// an address.
+// callerOf returns the key under which a request counts: that of its signed
+// URL, its principal or its address.
 func callerOf(p *access.Principal, ip string) string {
 	switch {
 	case p != nil && p.Grant != nil:
@@ -122,7 +122,7 @@ func callerOf(p *access.Principal, ip string) string {
 	}
 	a, err := netip.ParseAddr(ip)
 	if err == nil && a.Is6() {
-		if n, err := a.Prefix(64); err == nil { // one household's or one machine's
+		if n, err := a.Prefix(64); err == nil { // mostly one household or machine
 			return "net " + n.String()
 		}
 	}

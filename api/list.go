@@ -17,8 +17,8 @@ const (
 	maxLimit     = 1000
 )
 
-// A listing is the answer of list and versions. Total, offset and limit are
-// there when the request pages by offset, as Alyx's do.
+// A listing is the answer of listFiles and listVersions. Total, Offset and
+// Limit are set when the request pages by offset, as Alyx's clients do.
 type listing struct {
 	Files      []*client.File `json:"files"`
 	NextCursor *string        `json:"next_cursor"` // null at the end
@@ -28,7 +28,7 @@ type listing struct {
 }
 
 // listFiles answers with a page of a bucket's files.
-func (s *Server) listFiles(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
+func listFiles(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
 	q := r.URL.Query()
 	limit, err := parseNumber(q, "limit", defaultLimit, maxLimit)
 	if err != nil {
@@ -41,9 +41,9 @@ func (s *Server) listFiles(w http.ResponseWriter, r *http.Request, b *buckets.Bu
 	}
 	out := &listing{Files: []*client.File{}}
 	if q.Has("offset") {
-		err = s.listFrom(r, b, opts, out, limit)
+		err = listFrom(r, b, opts, out, limit)
 	} else {
-		err = s.listPage(r, b, opts, out, limit)
+		err = listPage(r, b, opts, out, limit)
 	}
 	if err != nil {
 		return err
@@ -51,7 +51,7 @@ func (s *Server) listFiles(w http.ResponseWriter, r *http.Request, b *buckets.Bu
 	return writeJSON(w, http.StatusOK, out)
 }
 
-func (s *Server) listPage(r *http.Request, b *buckets.Bucket, opts *buckets.ListOptions, out *listing, limit int) error {
+func listPage(r *http.Request, b *buckets.Bucket, opts *buckets.ListOptions, out *listing, limit int) error {
 	opts.Limit = limit + 1
 	var last *buckets.File
 	for f, err := range b.List(r.Context(), opts) {
@@ -69,8 +69,9 @@ func (s *Server) listPage(r *http.Request, b *buckets.Bucket, opts *buckets.List
 	return nil
 }
 
-// listFrom goes through all of a listing, which cursors save.
-func (s *Server) listFrom(r *http.Request, b *buckets.Bucket, opts *buckets.ListOptions, out *listing, limit int) error {
+// listFrom pages by offset. It walks the whole listing to count it; paging by
+// cursor does not.
+func listFrom(r *http.Request, b *buckets.Bucket, opts *buckets.ListOptions, out *listing, limit int) error {
 	offset, err := parseNumber(r.URL.Query(), "offset", 0, 1<<31-1)
 	if err != nil {
 		return err
@@ -102,7 +103,7 @@ func parseNumber(q url.Values, name string, fallback, limit int) (int, error) {
 }
 
 // listVersions answers with the versions of a file, newest first.
-func (s *Server) listVersions(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
+func listVersions(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
 	out := &listing{Files: []*client.File{}}
 	for f, err := range b.Versions(r.Context(), mux.Vars(r)["id"]) {
 		if err != nil {
@@ -116,8 +117,8 @@ func (s *Server) listVersions(w http.ResponseWriter, r *http.Request, b *buckets
 	return writeJSON(w, http.StatusOK, out)
 }
 
-// restoreVersion makes an old version current again, as a new one.
-func (s *Server) restoreVersion(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
+// restoreVersion makes a new version with the content of an old one.
+func restoreVersion(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
 	n, err := versionOf(r)
 	if err != nil {
 		return err
@@ -126,11 +127,11 @@ func (s *Server) restoreVersion(w http.ResponseWriter, r *http.Request, b *bucke
 	if err != nil {
 		return err
 	}
-	return s.writeFile(w, r, http.StatusOK, f)
+	return writeFile(w, r, http.StatusOK, f)
 }
 
 // removeVersion removes a version for good.
-func (s *Server) removeVersion(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
+func removeVersion(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
 	n, err := versionOf(r)
 	if err != nil {
 		return err
@@ -143,7 +144,7 @@ func (s *Server) removeVersion(w http.ResponseWriter, r *http.Request, b *bucket
 }
 
 // diffVersions compares a version with an earlier one.
-func (s *Server) diffVersions(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
+func diffVersions(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
 	to, err := versionOf(r)
 	if err != nil {
 		return err
@@ -164,7 +165,7 @@ func (s *Server) diffVersions(w http.ResponseWriter, r *http.Request, b *buckets
 	return writeJSON(w, http.StatusOK, client.Diff{From: from, To: to, SharedBytes: d.SharedBytes, AddedBytes: d.NewBytes, RemovedBytes: d.GoneBytes})
 }
 
-// versionOf is the number of the version that a path names.
+// versionOf returns the number of the version that a path names.
 func versionOf(r *http.Request) (uint64, error) {
 	n, err := parseVersion(mux.Vars(r)["n"])
 	if err != nil {

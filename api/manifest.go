@@ -16,9 +16,9 @@ import (
 	"github.com/cairn-store/cairn/buckets"
 )
 
-// listChunks answers with the chunk list of a version, or of a part of it: a
-// JSON object a line, or 36 bytes a chunk for those who ask for that.
-func (s *Server) listChunks(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
+// listChunks answers with the chunk list of a version, or a part of it: a JSON
+// object a line, or 36 bytes a chunk if the client accepts ChunkListType.
+func listChunks(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
 	opts, _, err := getOptions(r)
 	if err != nil {
 		return err
@@ -46,7 +46,8 @@ func (s *Server) listChunks(w http.ResponseWriter, r *http.Request, b *buckets.B
 		write = writeChunkRecord
 		h.Set("Content-Type", client.ChunkListType)
 	}
-	// The version that the headers name, whatever becomes of the file.
+	// By manifest ID, so that the list is of the version that the headers
+	// name, even if the file changes meanwhile.
 	n, started := 0, false
 	for c, err := range b.Chunks(r.Context(), f.ManifestID, int64(after), &buckets.GetOptions{Trashed: opts.Trashed}) {
 		if n++; err == nil {
@@ -81,7 +82,7 @@ func writeChunkRecord(w *bufio.Writer, c buckets.Chunk) error {
 	return err
 }
 
-// acceptsType tells whether a request asks for a media type by its name.
+// acceptsType reports whether Accept names a media type.
 func acceptsType(r *http.Request, mediaType string) bool {
 	for _, line := range r.Header.Values("Accept") {
 		for t := range strings.SplitSeq(line, ",") {

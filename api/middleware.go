@@ -17,8 +17,8 @@ import (
 	"time"
 )
 
-// wrapHandler puts around all handlers what every request gets: an ID, a line in the
-// log, deadlines, and an answer even when a handler panics.
+// wrapHandler gives every request an ID, a line in the log, deadlines, and an
+// answer even if its handler panics.
 func (s *Server) wrapHandler(next http.Handler) http.Handler {
 	next = s.guardRequests(next)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -36,13 +36,13 @@ func (s *Server) wrapHandler(next http.Handler) http.Handler {
 	})
 }
 
-// finishRequest logs a request and contains its panic.
+// finishRequest logs a request and recovers a panic of its handler.
 func (s *Server) finishRequest(rec *recorder, r *http.Request, start time.Time) {
 	p := recover()
 	if p != nil && p != http.ErrAbortHandler {
 		s.log.Error("panic", "request", requestIDOf(r), "path", r.URL.Path, "panic", p, "stack", string(debug.Stack()))
 		if rec.status == 0 {
-			s.writeProblem(rec, r, problemOf(errPanic), errPanic)
+			writeProblem(rec, r, problemOf(errPanic), errPanic)
 			p = nil
 		}
 	}
@@ -52,7 +52,7 @@ func (s *Server) finishRequest(rec *recorder, r *http.Request, start time.Time) 
 	if p != nil {
 		panic(http.ErrAbortHandler) // a half-sent answer must not look whole
 	}
-	rec.control.SetWriteDeadline(time.Time{}) // the connection may serve others; no error matters here
+	rec.control.SetWriteDeadline(time.Time{}) // for the next request of the connection
 }
 
 type requestIDKey struct{}
@@ -73,23 +73,23 @@ func chooseRequestID(r *http.Request) string {
 	return hex.EncodeToString(p[:])
 }
 
-// A deadlineBody bounds the time that a body is waited for: a slow upload may
-// take hours, one that stands still or drips may not. Every so much waiting
-// must bring so many bytes; only time spent in Read counts.
+// A deadlineBody limits how long the server waits for a body. Each window of
+// time spent in Read must bring a number of bytes: a slow upload may take
+// hours, one that stalls or drips is cut off.
 type deadlineBody struct {
 	io.ReadCloser
 	control *http.ResponseController
 	window  time.Duration
-	least   int64 // bytes that a window of waiting must bring
+	least   int64 // bytes that each window must bring
 
-	waited time.Duration // in this window
-	got    int64
-	ended  bool // there is no more, or the answer has begun
+	waited time.Duration // spent in Read in this window
+	got    int64         // bytes read in this window
+	ended  bool          // the body has ended, or the answer has begun
 }
 
 func (b *deadlineBody) Read(p []byte) (int, error) {
 	start := time.Now()
-	b.control.SetReadDeadline(start.Add(b.window - b.waited)) // unsupported only by test recorders
+	b.control.SetReadDeadline(start.Add(b.window - b.waited)) // fails only where there is no connection
 	n, err := b.ReadCloser.Read(p)
 	b.waited += time.Since(start)
 	if b.got += int64(n); b.got >= b.least {
@@ -97,15 +97,15 @@ func (b *deadlineBody) Read(p []byte) (int, error) {
 	}
 	if err == io.EOF {
 		b.ended = true
-		b.control.SetReadDeadline(time.Time{}) // or the server takes its end for that of the connection
+		b.control.SetReadDeadline(time.Time{}) // else net/http would take it for the end of the connection
 	}
 	return n, err
 }
 
-const lingerTime = time.Second // for the rest of a body that nobody wants
+const lingerTime = time.Second // for the unread rest of a body
 
-// boundLinger bounds how long net/http, before it answers, waits for a body that was
-// not read to its end.
+// boundLinger limits how long net/http waits for the unread rest of a body
+// before it answers.
 func (b *deadlineBody) boundLinger() {
 	if !b.ended {
 		b.ended = true
@@ -113,7 +113,8 @@ func (b *deadlineBody) boundLinger() {
 	}
 }
 
-// A recorder notes what was answered, and gives every write a deadline.
+// A recorder notes the status and the size of an answer, and sets a deadline
+// for every write.
 type recorder struct {
 	http.ResponseWriter
 	control *http.ResponseController
@@ -135,7 +136,7 @@ func (w *recorder) Write(p []byte) (int, error) {
 	if w.status == 0 {
 		w.WriteHeader(http.StatusOK)
 	}
-	w.control.SetWriteDeadline(time.Now().Add(w.timeout)) // unsupported only by test recorders
+	w.control.SetWriteDeadline(time.Now().Add(w.timeout)) // fails only where there is no connection
 	n, err := w.ResponseWriter.Write(p)
 	w.bytes += int64(n)
 	return n, err
@@ -144,8 +145,8 @@ func (w *recorder) Write(p []byte) (int, error) {
 // Unwrap lets http.ResponseController reach the connection.
 func (w *recorder) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
-// guardRequests refuses what no handler should see: oversized headers and, in dev
-// mode, whatever a web page could have sent.
+// guardRequests refuses requests with oversized headers and, in dev mode,
+// those that a web page of another origin can have sent.
 func (s *Server) guardRequests(next http.Handler) http.Handler {
 	return s.handlerOf(func(w http.ResponseWriter, r *http.Request) error {
 		if headerSize(r) > maxHeader {
@@ -171,8 +172,8 @@ func headerSize(r *http.Request) int {
 	return n
 }
 
-// sameOrigin refuses requests by way of a foreign web page: through a name
-// that was rebound to this machine, a form, or a script.
+// sameOrigin refuses requests that a page of another origin can have sent:
+// through a host name that was rebound to this machine, a form, or a script.
 func sameOrigin(r *http.Request) error {
 	host := r.Host
 	if h, _, err := net.SplitHostPort(host); err == nil {

@@ -10,10 +10,11 @@ import (
 	"github.com/cairn-store/cairn/buckets"
 )
 
-const migrateTell = time.Second // between two lines of a move that goes on
+const migrateTell = time.Second // between two lines of progress
 
-// migrateBucket moves a bucket to another backend. Its answer comes while it works,
-// a line of JSON each second; a request that ends before gives the move up.
+// migrateBucket moves a bucket to another backend. While it works it answers
+// with a line of JSON each second. The move is given up if the request ends
+// before it.
 func (s *Server) migrateBucket(w http.ResponseWriter, r *http.Request) error {
 	var in struct {
 		Bucket string `json:"bucket"`
@@ -39,7 +40,7 @@ func (s *Server) migrateBucket(w http.ResponseWriter, r *http.Request) error {
 	}
 	m, err := s.store.Migrate(r.Context(), in.Bucket, in.To, func(m buckets.Migrated) {
 		if time.Since(last) >= migrateTell {
-			tell(MigratedView(m)) // if it is not heard, the request has ended
+			tell(MigratedView(m)) // fails only if the client is gone, which ends the request
 		}
 	})
 	if err != nil && last.IsZero() {
@@ -54,7 +55,7 @@ func (s *Server) migrateBucket(w http.ResponseWriter, r *http.Request) error {
 	return tell(v)
 }
 
-// MigratedView is m as the API tells it.
+// MigratedView returns m as clients see it.
 func MigratedView(m buckets.Migrated) *client.Migrated {
 	return &client.Migrated{From: m.From, Files: m.Files, Versions: m.Versions, Bytes: m.Bytes, CopiedBytes: m.CopiedBytes}
 }

@@ -12,7 +12,7 @@ import (
 //go:embed openapi.yaml
 var openAPIText []byte // never changed
 
-// openAPI is the description of the API, as JSON.
+// openAPI returns the description of the API as JSON.
 func openAPI() ([]byte, error) {
 	var doc map[string]any
 	if err := yaml.Unmarshal(openAPIText, &doc); err != nil {
@@ -22,7 +22,7 @@ func openAPI() ([]byte, error) {
 }
 
 // serveOpenAPI answers with the description of the API.
-func (s *Server) serveOpenAPI(w http.ResponseWriter, r *http.Request) error {
+func serveOpenAPI(w http.ResponseWriter, r *http.Request) error {
 	text, err := openAPI()
 	if err != nil {
 		return err

@@ -1,6 +1,9 @@
-// Package api serves the buckets of a store over HTTP. Every handler obtains
-// its bucket from Server.bucket, which narrows it to the one who asks; errors
-// become answers in errors.go and nowhere else.
+// Package api serves the buckets of a store over HTTP. Every handler gets its
+// bucket from Server.bucketFor, which narrows it to the rights of the sender.
+// Only errors.go maps errors to answers.
+//
+// Start at Server.routes, the table of all paths. There is a file for each
+// noun.
 package api
 
 import (
@@ -24,18 +27,18 @@ import (
 // Options are choices of New; nil and zero values mean the defaults.
 type Options struct {
 	// Dev serves everybody who reaches the address as an operator. Only
-	// loopback Host headers and same-origin requests are answered, so that no
-	// web page can be that somebody.
+	// requests with a loopback Host header and of the same origin are
+	// answered, so that web pages cannot use this.
 	Dev bool
-	// Auth finds out who sends requests; nil takes everybody for nobody.
+	// Auth identifies the senders of requests. Without it all are anonymous.
 	Auth *auth.Authenticator
-	// Server says how requests are taken: proxies, origins, limits.
+	// Server configures proxies, origins and limits.
 	Server schema.Server
 	Log    *slog.Logger // nil discards
 
-	// IdleTimeout is how long a write of an answer may take without any
-	// progress, and in how much time of waiting a request's body must bring
-	// MinBytes more; 60 seconds and 16 KiB by default.
+	// IdleTimeout is how long a write of an answer may make no progress, and
+	// the time within which a request's body must bring MinBytes; 60 seconds
+	// and 16 KiB by default.
 	IdleTimeout time.Duration
 	MinBytes    int64
 	// ShutdownTimeout is how long Serve waits for requests under way before
@@ -95,7 +98,7 @@ const (
 	fileRoute   = bucketRoute + "/{id:[^/_][^/]*}"
 )
 
-// A route is a path and who answers its methods.
+// A route is a path and the handlers of its methods.
 type route struct {
 	path    string
 	methods methods
@@ -105,41 +108,41 @@ func (s *Server) routes() []route {
 	const bucket, file = bucketRoute, fileRoute
 	const version = file + "/versions/{n}"
 	limits := s.overProtocol("rufh", s.newRUFH().Options)
-	all := methods{"GET": s.inBucket(s.listFiles), "POST": s.orRUFH(s.createFile), "OPTIONS": limits}
+	all := methods{"GET": s.inBucket(listFiles), "POST": s.orRUFH(createFile), "OPTIONS": limits}
 	return slices.Concat(s.resumableRoutes(), s.sessionRoutes(), []route{
-		{"/healthz", methods{"GET": s.serveHealth}},
+		{"/healthz", methods{"GET": serveHealth}},
 		{"/readyz", methods{"GET": s.serveReady}},
-		{"/api/openapi.json", methods{"GET": s.serveOpenAPI}},
+		{"/api/openapi.json", methods{"GET": serveOpenAPI}},
 
 		{bucket, all},
 		{bucket + "/", all},
-		{bucket + "/_capabilities", methods{"GET": s.inBucket(s.bucketCapabilities)}},
-		{bucket + "/_usage", methods{"GET": s.inBucket(s.bucketUsage)}},
+		{bucket + "/_capabilities", methods{"GET": s.inBucket(bucketCapabilities)}},
+		{bucket + "/_usage", methods{"GET": s.inBucket(bucketUsage)}},
 		{bucket + "/_compose", methods{"POST": s.inBucket(s.composeFile)}},
 		{bucket + "/_sign-upload", methods{"POST": s.inBucket(s.signUpload)}},
-		{bucket + "/_grants", methods{"GET": s.inBucket(s.listGrants)}},
-		{bucket + "/_grants/{grant}", methods{"GET": s.inBucket(s.statGrant), "DELETE": s.inBucket(s.revokeGrant)}},
+		{bucket + "/_grants", methods{"GET": s.inBucket(listGrants)}},
+		{bucket + "/_grants/{grant}", methods{"GET": s.inBucket(statGrant), "DELETE": s.inBucket(revokeGrant)}},
 
-		{file, methods{"GET": s.inBucket(s.statFile), "PUT": s.orRUFH(s.replaceFile), "PATCH": s.inBucket(s.updateFile), "DELETE": s.inBucket(s.deleteFile), "OPTIONS": limits}},
-		{file + "/download", methods{"GET": s.inBucket(s.downloadFile)}},
-		{file + "/view", methods{"GET": s.inBucket(s.viewFile)}},
-		{file + "/content", methods{"PATCH": s.inBucket(s.overwriteRange)}},
-		{file + "/append", methods{"POST": s.inBucket(s.appendToFile)}},
-		{file + "/truncate", methods{"POST": s.inBucket(s.truncateFile)}},
-		{file + "/restore", methods{"POST": s.inBucket(s.undeleteFile)}},
+		{file, methods{"GET": s.inBucket(statFile), "PUT": s.orRUFH(replaceFile), "PATCH": s.inBucket(updateFile), "DELETE": s.inBucket(deleteFile), "OPTIONS": limits}},
+		{file + "/download", methods{"GET": s.inBucket(downloadFile)}},
+		{file + "/view", methods{"GET": s.inBucket(viewFile)}},
+		{file + "/content", methods{"PATCH": s.inBucket(overwriteRange)}},
+		{file + "/append", methods{"POST": s.inBucket(appendToFile)}},
+		{file + "/truncate", methods{"POST": s.inBucket(truncateFile)}},
+		{file + "/restore", methods{"POST": s.inBucket(undeleteFile)}},
 		{file + "/copy", methods{"POST": s.inBucket(s.copyFile)}},
 		{file + "/sign", methods{"GET": s.inBucket(s.signByQuery), "POST": s.inBucket(s.signByBody)}},
-		{file + "/manifest", methods{"GET": s.inBucket(s.listChunks)}},
-		{file + "/chunks/{digest}", methods{"GET": s.inBucket(s.downloadChunk)}},
-		{file + "/references", methods{"GET": s.inBucket(s.listReferences)}},
-		{file + "/preview", methods{"GET": s.inBucket(s.previewFile)}},
+		{file + "/manifest", methods{"GET": s.inBucket(listChunks)}},
+		{file + "/chunks/{digest}", methods{"GET": s.inBucket(downloadChunk)}},
+		{file + "/references", methods{"GET": s.inBucket(listReferences)}},
+		{file + "/preview", methods{"GET": s.inBucket(previewFile)}},
 
-		{file + "/versions", methods{"GET": s.inBucket(s.listVersions)}},
-		{version, methods{"GET": s.inBucket(s.statFile), "DELETE": s.inBucket(s.removeVersion)}},
-		{version + "/download", methods{"GET": s.inBucket(s.downloadFile)}},
-		{version + "/view", methods{"GET": s.inBucket(s.viewFile)}},
-		{version + "/restore", methods{"POST": s.inBucket(s.restoreVersion)}},
-		{version + "/diff", methods{"GET": s.inBucket(s.diffVersions)}},
+		{file + "/versions", methods{"GET": s.inBucket(listVersions)}},
+		{version, methods{"GET": s.inBucket(statFile), "DELETE": s.inBucket(removeVersion)}},
+		{version + "/download", methods{"GET": s.inBucket(downloadFile)}},
+		{version + "/view", methods{"GET": s.inBucket(viewFile)}},
+		{version + "/restore", methods{"POST": s.inBucket(restoreVersion)}},
+		{version + "/diff", methods{"GET": s.inBucket(diffVersions)}},
 
 		{"/api/admin/explain", methods{"POST": s.onlyOperators(s.explainAccess)}},
 		{"/api/admin/keys", methods{"GET": s.onlyOperators(s.listKeys), "POST": s.onlyOperators(s.newKey)}},
@@ -158,7 +161,8 @@ func (s *Server) newRouter() http.Handler {
 	return m
 }
 
-// byMethod chooses by method. HEAD is GET whose body net/http drops.
+// byMethod chooses a handler by method. HEAD gets that of GET; net/http drops
+// the body.
 func (s *Server) byMethod(on methods) http.Handler {
 	allow := allowHeader(on)
 	return s.handlerOf(func(w http.ResponseWriter, r *http.Request) error {
@@ -180,8 +184,8 @@ func (s *Server) byMethod(on methods) http.Handler {
 	})
 }
 
-// bucketFor returns a bucket as the sender of a request sees it. There is no
-// other way to one.
+// bucketFor returns a bucket narrowed to the rights of the sender of r.
+// Handlers must get buckets in no other way.
 func (s *Server) bucketFor(r *http.Request, name string) (*buckets.Bucket, error) {
 	b, err := s.store.Bucket(name)
 	if err != nil {
@@ -193,7 +197,7 @@ func (s *Server) bucketFor(r *http.Request, name string) (*buckets.Bucket, error
 // A bucketHandler answers a request about the bucket that its path names.
 type bucketHandler func(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error
 
-// inBucket finds a handler's bucket.
+// inBucket calls h with the bucket that the path names.
 func (s *Server) inBucket(h bucketHandler) handler {
 	return s.withIdentity(func(w http.ResponseWriter, r *http.Request) error {
 		b, err := s.bucketFor(r, mux.Vars(r)["bucket"])
@@ -204,11 +208,11 @@ func (s *Server) inBucket(h bucketHandler) handler {
 	})
 }
 
-func (s *Server) serveHealth(w http.ResponseWriter, r *http.Request) error {
+func serveHealth(w http.ResponseWriter, r *http.Request) error {
 	return writeJSON(w, http.StatusOK, map[string]string{"status": "ok"})
 }
 
-// serveReady tells whether uploads would be taken.
+// serveReady answers whether the server takes uploads.
 func (s *Server) serveReady(w http.ResponseWriter, r *http.Request) error {
 	if s.draining.Load() {
 		return errDraining
@@ -218,7 +222,7 @@ func (s *Server) serveReady(w http.ResponseWriter, r *http.Request) error {
 	}
 	ready := map[string]string{"status": "ready"}
 	if s.store.ClockError() != nil {
-		ready["warning"] = "clock-jumped" // nothing that has expired is removed
+		ready["warning"] = "clock-jumped" // what has expired is not removed until the clock is trusted
 	}
 	return writeJSON(w, http.StatusOK, ready)
 }

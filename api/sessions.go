@@ -25,21 +25,21 @@ const (
 	maxMissing  = 10_000   // chunks named in an answer
 	listEntry   = 32 + 4   // bytes of a chunk in a list
 	chunkHeader = 32 + 4 + 4
-	maxRun      = 4096 // chunks of a batch whose bytes come together
+	maxRun      = 4096 // heads in a row before the bytes of their chunks
 )
 
 func (s *Server) sessionRoutes() []route {
 	const all, one = bucketRoute + "/_sessions", bucketRoute + "/_sessions/{upload}"
 	in := func(h bucketHandler) handler { return s.overProtocol("sessions", h) }
 	return []route{
-		{"/api/files/_capabilities", methods{"GET": s.withIdentity(s.serverCapabilities)}},
+		{"/api/files/_capabilities", methods{"GET": s.withIdentity(serverCapabilities)}},
 		{all, methods{"POST": in(s.newSession)}},
-		{one, methods{"GET": in(s.statSession), "DELETE": in(s.dropSession)}},
-		{one + "/list", methods{"POST": in(s.appendList)}},
-		{one + "/missing", methods{"GET": in(s.listMissing)}},
+		{one, methods{"GET": in(statSession), "DELETE": in(dropSession)}},
+		{one + "/list", methods{"POST": in(appendList)}},
+		{one + "/missing", methods{"GET": in(listMissing)}},
 		{one + "/chunks", methods{"POST": in(s.receiveChunks)}},
 		{one + "/chunks/{digest}", methods{"PUT": in(s.receiveChunk)}},
-		{one + "/commit", methods{"POST": in(s.commitSession)}},
+		{one + "/commit", methods{"POST": in(commitSession)}},
 	}
 }
 
@@ -113,7 +113,7 @@ func findSession(r *http.Request, b *buckets.Bucket) (*buckets.Upload, error) {
 	return up, err
 }
 
-func (s *Server) statSession(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
+func statSession(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
 	up, err := findSession(r, b)
 	if err != nil {
 		return err
@@ -125,7 +125,7 @@ func (s *Server) statSession(w http.ResponseWriter, r *http.Request, b *buckets.
 	return writeJSON(w, http.StatusOK, sessionView(up))
 }
 
-func (s *Server) dropSession(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
+func dropSession(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
 	up, err := findSession(r, b)
 	if err != nil {
 		return err
@@ -137,8 +137,8 @@ func (s *Server) dropSession(w http.ResponseWriter, r *http.Request, b *buckets.
 	return nil
 }
 
-// appendList takes a piece of the chunk list.
-func (s *Server) appendList(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
+// appendList appends a piece to the chunk list of a session.
+func appendList(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
 	at, err := strconv.ParseInt(r.URL.Query().Get("at"), 10, 64)
 	if err != nil || at < 0 {
 		return fmt.Errorf("at %.30q: want the number of chunks listed so far: %w", r.URL.Query().Get("at"), errRequest)
@@ -162,7 +162,8 @@ func (s *Server) appendList(w http.ResponseWriter, r *http.Request, b *buckets.B
 	return writeJSON(w, http.StatusOK, out)
 }
 
-// listBody reads a list in either form.
+// listBody returns a function that yields the list of a body, then io.EOF. The
+// body has either media type of lists.
 func listBody(r *http.Request) (func() (cas.Ref, error), error) {
 	switch t, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")); t {
 	case "application/json":
@@ -187,7 +188,7 @@ func listBody(r *http.Request) (func() (cas.Ref, error), error) {
 	return nil, fmt.Errorf("send the list as application/json or %s: %w", client.ChunkListType, errMediaType)
 }
 
-// eachRef yields refs.
+// eachRef returns a function that yields refs, then io.EOF.
 func eachRef(refs []cas.Ref) func() (cas.Ref, error) {
 	return func() (cas.Ref, error) {
 		if len(refs) == 0 {
@@ -214,7 +215,8 @@ func parseChunks(chunks []client.Chunk) ([]cas.Ref, error) {
 	return refs, nil
 }
 
-// missingDigests names each chunk that must be sent once.
+// missingDigests returns the digests of the chunks that must be sent, each
+// once.
 func missingDigests(r *http.Request, l *buckets.Lacking) ([]string, error) {
 	out, said := []string{}, make(map[cas.Digest]bool)
 	for c, err := range l.Each(r.Context()) {
@@ -242,8 +244,8 @@ func writeBitmap(w http.ResponseWriter, l *buckets.Lacking) error {
 	return nil
 }
 
-// listMissing tells anew what must be sent.
-func (s *Server) listMissing(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
+// listMissing answers with what must still be sent.
+func listMissing(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
 	l, err := b.Lacking(r.Context(), mux.Vars(r)["upload"])
 	if err != nil {
 		return err
@@ -279,7 +281,7 @@ func (s *Server) listMissing(w http.ResponseWriter, r *http.Request, b *buckets.
 }
 
 // commitSession makes the file.
-func (s *Server) commitSession(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
+func commitSession(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
 	up, err := findSession(r, b)
 	if err != nil {
 		return err
@@ -288,19 +290,19 @@ func (s *Server) commitSession(w http.ResponseWriter, r *http.Request, b *bucket
 	f, err := b.Commit(r.Context(), up.ID)
 	var missing *buckets.MissingError
 	if errors.As(err, &missing) {
-		return s.tellMissing(w, r, missing)
+		return tellMissing(w, r, missing)
 	}
 	if err != nil {
 		return err
 	}
 	if again || f.Unchanged {
-		return s.writeUploaded(w, r, http.StatusOK, f)
+		return writeUploaded(w, r, http.StatusOK, f)
 	}
-	return s.writeUploaded(w, r, http.StatusCreated, f)
+	return writeUploaded(w, r, http.StatusCreated, f)
 }
 
-// tellMissing refuses a commit with what is missing.
-func (s *Server) tellMissing(w http.ResponseWriter, r *http.Request, e *buckets.MissingError) error {
+// tellMissing answers a commit with the chunks that it lacks.
+func tellMissing(w http.ResponseWriter, r *http.Request, e *buckets.MissingError) error {
 	p := problemOf(e)
 	digests := []string{}
 	for c, err := range e.Lacking.Each(r.Context()) {
@@ -313,6 +315,6 @@ func (s *Server) tellMissing(w http.ResponseWriter, r *http.Request, e *buckets.
 		digests = append(digests, c.Digest.String())
 	}
 	p.Details["missing"], p.Details["missing_chunks"], p.Details["missing_bytes"] = digests, e.Lacking.Chunks, e.Lacking.Bytes
-	s.writeProblem(w, r, p, e)
+	writeProblem(w, r, p, e)
 	return nil
 }

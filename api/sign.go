@@ -84,9 +84,10 @@ func (s *Server) signByBody(w http.ResponseWriter, r *http.Request, b *buckets.B
 	return s.signFile(w, r, b, q)
 }
 
-// signByQuery is sign as Alyx's clients ask for it.
+// signByQuery is signByBody with its options in the query, as Alyx's clients
+// send them.
 func (s *Server) signByQuery(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
-	if r.Method == http.MethodHead { // which changes nothing
+	if r.Method == http.MethodHead { // it must change nothing
 		w.Header().Set("Allow", "GET, OPTIONS, POST")
 		return errMethod
 	}
@@ -155,7 +156,7 @@ func (s *Server) writeGrant(w http.ResponseWriter, r *http.Request, b *buckets.B
 		GrantID: g.ID, Operation: string(g.Op), ExpiresAt: client.Time{Time: g.ExpiresAt}})
 }
 
-// grantedID is the ID that a path must have for the grant to open it.
+// grantedID returns the ID in the path of a URL that the grant opens.
 func grantedID(g *access.Grant) string {
 	if g.Manifest != "" {
 		return g.Manifest
@@ -163,7 +164,8 @@ func grantedID(g *access.Grant) string {
 	return g.File
 }
 
-// baseURL is what the server's URLs begin with.
+// baseURL returns how the URLs of the server begin, as the sender of r sees
+// it.
 func (s *Server) baseURL(r *http.Request) string {
 	if s.opts.Server.PublicURL != "" {
 		return strings.TrimSuffix(s.opts.Server.PublicURL, "/")
@@ -175,8 +177,8 @@ func (s *Server) baseURL(r *http.Request) string {
 	return scheme + "://" + r.Host
 }
 
-// redeemToken makes the bearer of a signed URL's token a principal, for the one
-// request that the URL is for.
+// redeemToken returns the principal of a signed URL's token. It refuses every
+// request but the one that the URL is for.
 func (s *Server) redeemToken(r *http.Request, token string) (*access.Principal, error) {
 	b, err := s.store.Bucket(mux.Vars(r)["bucket"])
 	if err != nil {
@@ -188,8 +190,8 @@ func (s *Server) redeemToken(r *http.Request, token string) (*access.Principal, 
 		return nil, err
 	}
 	p.Request = request
-	// The path is compared before anything is looked up by it: the answer
-	// must not tell what else there is.
+	// Compare the path before anything is looked up by it, so that the answer
+	// does not show what else exists.
 	id, action := mux.Vars(r)["id"], actionOf(r)
 	fits := false
 	switch g := p.Grant; g.Op {
@@ -204,8 +206,8 @@ func (s *Server) redeemToken(r *http.Request, token string) (*access.Principal, 
 	return p, nil
 }
 
-// actionOf is what a route does, in the words of grants; "" for what no grant
-// can allow.
+// actionOf returns what a request does, as an operation of grants, "" if no
+// grant can allow it.
 func actionOf(r *http.Request) string {
 	path, err := mux.CurrentRoute(r).GetPathTemplate()
 	get := r.Method == http.MethodGet || r.Method == http.MethodHead
@@ -222,7 +224,7 @@ func actionOf(r *http.Request) string {
 }
 
 // listGrants lists the grants that the caller has signed.
-func (s *Server) listGrants(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
+func listGrants(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
 	gs, err := b.Grants().List(r.Context())
 	if err != nil {
 		return err
@@ -230,7 +232,7 @@ func (s *Server) listGrants(w http.ResponseWriter, r *http.Request, b *buckets.B
 	return writeJSON(w, http.StatusOK, map[string]any{"grants": gs})
 }
 
-func (s *Server) statGrant(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
+func statGrant(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
 	g, err := b.Grants().Get(r.Context(), mux.Vars(r)["grant"])
 	if err != nil {
 		return err
@@ -238,8 +240,8 @@ func (s *Server) statGrant(w http.ResponseWriter, r *http.Request, b *buckets.Bu
 	return writeJSON(w, http.StatusOK, g)
 }
 
-// revokeGrant ends a grant.
-func (s *Server) revokeGrant(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
+// revokeGrant revokes a grant.
+func revokeGrant(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
 	if err := b.Grants().Revoke(r.Context(), mux.Vars(r)["grant"]); err != nil {
 		return err
 	}

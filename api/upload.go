@@ -25,7 +25,7 @@ const (
 )
 
 // createFile stores a new file.
-func (s *Server) createFile(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
+func createFile(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
 	u, err := newUpload(r)
 	if err != nil {
 		return err
@@ -51,11 +51,11 @@ func (s *Server) createFile(w http.ResponseWriter, r *http.Request, b *buckets.B
 	if f.Unchanged {
 		status = http.StatusOK
 	}
-	return s.writeUploaded(w, r, status, f)
+	return writeUploaded(w, r, status, f)
 }
 
 // replaceFile stores a new version of a file.
-func (s *Server) replaceFile(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
+func replaceFile(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
 	if err := onlyFile(w, r); err != nil {
 		return err
 	}
@@ -71,18 +71,19 @@ func (s *Server) replaceFile(w http.ResponseWriter, r *http.Request, b *buckets.
 	if err != nil {
 		return err
 	}
-	return s.writeUploaded(w, r, http.StatusOK, f)
+	return writeUploaded(w, r, http.StatusOK, f)
 }
 
-func (s *Server) writeUploaded(w http.ResponseWriter, r *http.Request, status int, f *buckets.File) error {
+func writeUploaded(w http.ResponseWriter, r *http.Request, status int, f *buckets.File) error {
 	w.Header().Set("ETag", entityTag(f))
 	w.Header().Set("Location", linkOf(f))
 	markReplayed(w, f)
 	return writeJSON(w, status, uploadView(f, principalOf(r)))
 }
 
-// parseOnce makes a request with an Idempotency-Key happen once. The key stands for
-// all that can be known of the request before its body.
+// parseOnce reads an Idempotency-Key. With it goes a digest of all that is
+// known of the request before its body, so that a key is not taken for another
+// request.
 func parseOnce(r *http.Request) *buckets.Once {
 	key := r.Header.Get("Idempotency-Key")
 	if key == "" {
@@ -97,14 +98,14 @@ func parseOnce(r *http.Request) *buckets.Once {
 	return &buckets.Once{Key: key, Request: hex.EncodeToString(sum[:])}
 }
 
-// markReplayed tells that an answer is that of an earlier request.
+// markReplayed marks the answer of an earlier request.
 func markReplayed(w http.ResponseWriter, f *buckets.File) {
 	if f.Replayed {
 		w.Header().Set("Idempotent-Replayed", "true")
 	}
 }
 
-// An upload is what a request says and carries.
+// An upload is the file that a request brings: its name, bytes and options.
 type upload struct {
 	name string
 	body io.Reader
@@ -132,7 +133,7 @@ func newUpload(r *http.Request) (*upload, error) {
 		}
 		return u, u.readForm(multipart.NewReader(body, params["boundary"]))
 	}
-	if err == nil && mediaType != "application/x-www-form-urlencoded" { // curl says so of anything
+	if err == nil && mediaType != "application/x-www-form-urlencoded" { // the default of curl for any body
 		u.opts.MIMEType = mediaType
 	}
 	if r.ContentLength >= 0 {
@@ -142,7 +143,7 @@ func newUpload(r *http.Request) (*upload, error) {
 	return u, nil
 }
 
-// setField takes a parameter of the query or a field of a form.
+// setField sets an option by a parameter of the query or a field of a form.
 func (u *upload) setField(name, value string) error {
 	var err error
 	switch name {
@@ -173,8 +174,8 @@ func (u *upload) setField(name, value string) error {
 	return nil
 }
 
-// readForm takes the fields of a form up to its part "file", which becomes
-// the body.
+// readForm reads the fields of a form up to its part "file", which becomes the
+// body.
 func (u *upload) readForm(form *multipart.Reader) error {
 	for range maxParts {
 		part, err := form.NextRawPart()
@@ -212,12 +213,12 @@ func (u *upload) takeFilePart(form *multipart.Reader, part *multipart.Part) {
 	u.body = &lastPart{form: form, part: part}
 }
 
-// A lastPart is the content of the part "file". It ends well only where the
-// form does: a form that breaks off is no file.
+// A lastPart is the content of the part "file". It ends with io.EOF only if
+// the form ends there: a form that breaks off makes no file.
 type lastPart struct {
 	form *multipart.Reader
 	part *multipart.Part
-	err  error // how it ended, for good
+	err  error // that all later reads return
 }
 
 func (l *lastPart) Read(p []byte) (int, error) {
@@ -234,7 +235,7 @@ func (l *lastPart) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// expectEnd expects the end of the form.
+// expectEnd returns io.EOF if the form ends here.
 func (l *lastPart) expectEnd() error {
 	next, err := l.form.NextRawPart()
 	if err == io.EOF {
@@ -246,7 +247,7 @@ func (l *lastPart) expectEnd() error {
 	return fmt.Errorf("part %.80q follows the part \"file\": send it before: %w", next.FormName(), errMultipart)
 }
 
-// formError names a failure of a form: that of its body, or its own.
+// formError marks an error as one of the form, unless it is one of the body.
 func formError(err error) error {
 	if errors.Is(err, errBody) || errors.Is(err, errSlow) {
 		return err
@@ -254,7 +255,7 @@ func formError(err error) error {
 	return fmt.Errorf("%w: %w", errMultipart, err)
 }
 
-// A bodyReader names the ways in which a body can fail.
+// A bodyReader reads a body and maps its errors by bodyError.
 type bodyReader struct{ r io.Reader }
 
 func (b *bodyReader) Read(p []byte) (int, error) {

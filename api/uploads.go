@@ -32,7 +32,8 @@ func (s *Server) resumableRoutes() (out []route) {
 		"POST": s.ofUpload("rufh", h.Post), "OPTIONS": s.overProtocol("rufh", h.Options)}})
 }
 
-// overProtocol is in for a protocol that rules may ask for.
+// overProtocol is inBucket for a protocol. Rules see it as that of the
+// request.
 func (s *Server) overProtocol(protocol string, h bucketHandler) handler {
 	answer := s.inBucket(func(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
 		who := *principalOf(r)
@@ -52,7 +53,7 @@ func (s *Server) overProtocol(protocol string, h bucketHandler) handler {
 }
 
 func (s *Server) newRUFH() *rufh.Handler {
-	return &rufh.Handler{Base: s.baseURL, Answer: s.writeUploaded, Final: func(err error) bool { return problemOf(err).Status < 500 }}
+	return &rufh.Handler{Base: s.baseURL, Answer: writeUploaded, Final: func(err error) bool { return problemOf(err).Status < 500 }}
 }
 
 // orRUFH answers a request that makes a file with plain, unless it asks for a
@@ -74,8 +75,8 @@ func (s *Server) orRUFH(plain bucketHandler) handler {
 	}
 }
 
-// resumableCreation reads what a request says of the file that is to come: in
-// its query as any upload does, in Content-Disposition, or as tus does.
+// resumableCreation reads the options of a new file from the query,
+// Content-Disposition and Upload-Metadata.
 func resumableCreation(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) (*rufh.Creation, error) {
 	opts, name, err := tus.ParseMetadata(r.Header.Get("Upload-Metadata"))
 	if err != nil {
@@ -95,7 +96,7 @@ func resumableCreation(w http.ResponseWriter, r *http.Request, b *buckets.Bucket
 		}
 	}
 	switch t, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); {
-	// These say nothing of the file.
+	// These types do not describe the file.
 	case err != nil, t == "application/partial-upload", t == "application/x-www-form-urlencoded":
 	case t == "multipart/form-data":
 		return nil, fmt.Errorf("%w: a form is no resumable upload: send the bytes of the file, and its name as ?name=", tus.ErrContentType)
@@ -107,9 +108,9 @@ func resumableCreation(w http.ResponseWriter, r *http.Request, b *buckets.Bucket
 	return c, readConditions(w, r, b, c)
 }
 
-// readConditions takes the target and the conditions of a creation.
+// readConditions reads the target and the conditions of a creation.
 func readConditions(w http.ResponseWriter, r *http.Request, b *buckets.Bucket, c *rufh.Creation) (err error) {
-	c.Replace = mux.Vars(r)["id"] // fileId among the metadata is tus's own way
+	c.Replace = mux.Vars(r)["id"] // fileId in Upload-Metadata is for tus only
 	if c.Replace == "" {
 		if r.Header.Get("If-None-Match") == "*" {
 			c.OnConflict = buckets.ConflictFail

@@ -8,8 +8,8 @@ import (
 	"github.com/cairn-store/cairn/buckets/access"
 )
 
-// View is f as clients see it. Physical sizes tell what others hold, so only
-// operators get them.
+// View returns f as clients see it. Only operators get physical sizes, which
+// show what others have stored.
 func View(f *buckets.File, operator bool) *client.File {
 	v := &client.File{
 		ID: f.ID, ManifestID: f.ManifestID, Bucket: f.Bucket, Name: f.Name, Folder: f.Folder, Path: f.Path(),
@@ -31,8 +31,8 @@ func View(f *buckets.File, operator bool) *client.File {
 	return v
 }
 
-// uploadView is View with what the upload has added. Who comes with a signed URL
-// learns nothing of the file but what was sent.
+// uploadView is View with the bytes that the upload has added, for operators.
+// The bearer of a signed URL gets only what it has sent.
 func uploadView(f *buckets.File, who *access.Principal) *client.File {
 	v := View(f, who.Operator)
 	if who.Operator {
@@ -47,10 +47,10 @@ func uploadView(f *buckets.File, who *access.Principal) *client.File {
 func linkOf(f *buckets.File) string { return "/api/files/" + f.Bucket + "/" + f.ID }
 
 // writeFile answers with a file.
-func (s *Server) writeFile(w http.ResponseWriter, r *http.Request, status int, f *buckets.File) error {
+func writeFile(w http.ResponseWriter, r *http.Request, status int, f *buckets.File) error {
 	w.Header().Set("ETag", entityTag(f))
 	return writeJSON(w, status, View(f, principalOf(r).Operator))
 }
 
-// entityTag is the strong validator of a version's content.
+// entityTag returns the strong validator of a version's content.
 func entityTag(f *buckets.File) string { return `"b3-` + f.Checksums["root"] + `"` }

@@ -13,19 +13,19 @@ import (
 	"github.com/cairn-store/cairn/buckets/rules"
 )
 
-// asHeader lets an operator see a request as someone else would: its value is
-// that one's claims as a JSON object, "id" among them. The answer then says
-// which rules decided.
+// asHeader makes the request of an operator count as that of another
+// principal. Its value is the claims of that principal as a JSON object, "id"
+// among them. The answer has a decisionHeader for each decision about it.
 const (
 	asHeader       = "X-Cairn-As"
 	decisionHeader = "X-Cairn-Decision"
-	maxDecisions   = 32 // told in an answer
+	maxDecisions   = 32 // headers of an answer
 )
 
 type principalKey struct{}
 
-// withIdentity finds out who sent a request, once, and whether that one sends
-// too many, before h answers it.
+// withIdentity identifies the sender of a request and applies the limits to it
+// before h answers.
 func (s *Server) withIdentity(h handler) handler {
 	return func(w http.ResponseWriter, r *http.Request) error {
 		p, err := s.identifySender(w, r)
@@ -62,7 +62,7 @@ func (s *Server) identifySender(w http.ResponseWriter, r *http.Request) (*access
 		return s.redeemToken(r, token)
 	}
 	if s.opts.Dev {
-		return s.seenAs(w, r, &access.Principal{ID: "dev", Operator: true})
+		return seenAs(w, r, &access.Principal{ID: "dev", Operator: true})
 	}
 	if s.opts.Auth == nil {
 		return &access.Principal{Request: rules.Request{Method: r.Method, Protocol: "rest"}}, nil
@@ -71,10 +71,10 @@ func (s *Server) identifySender(w http.ResponseWriter, r *http.Request) (*access
 	if err != nil {
 		return nil, err
 	}
-	return s.seenAs(w, r, p)
+	return seenAs(w, r, p)
 }
 
-// clientIP is the address that a request comes from.
+// clientIP returns the address that a request comes from.
 func (s *Server) clientIP(r *http.Request) string {
 	if s.opts.Auth != nil {
 		return s.opts.Auth.ClientIP(r)
@@ -83,7 +83,7 @@ func (s *Server) clientIP(r *http.Request) string {
 	return host
 }
 
-// principalOf is who sent a request.
+// principalOf returns the sender of a request.
 func principalOf(r *http.Request) *access.Principal {
 	if p, ok := r.Context().Value(principalKey{}).(*access.Principal); ok {
 		return p
@@ -101,8 +101,9 @@ func (s *Server) onlyOperators(h handler) handler {
 	})
 }
 
-// seenAs turns an operator who asks for it into someone else.
-func (s *Server) seenAs(w http.ResponseWriter, r *http.Request, p *access.Principal) (*access.Principal, error) {
+// seenAs returns the principal that asHeader describes, if there is that
+// header and p is an operator.
+func seenAs(w http.ResponseWriter, r *http.Request, p *access.Principal) (*access.Principal, error) {
 	text := r.Header.Get(asHeader)
 	if text == "" {
 		return p, nil
@@ -126,7 +127,7 @@ func (s *Server) seenAs(w http.ResponseWriter, r *http.Request, p *access.Princi
 	}}, nil
 }
 
-// decisionText is a decision in a line of plain characters.
+// decisionText formats a decision as a line of ASCII.
 func decisionText(d *access.Decision) string {
 	text := "allow " + string(d.Op)
 	if d.Err != nil {

@@ -1,6 +1,6 @@
-// Package auth finds out who sent a request: the bearer of a JSON Web Token
-// or of an API key, or nobody in particular. What that one may do is decided
-// by package buckets.
+// Package auth identifies the sender of a request: the bearer of a JSON Web
+// Token or of an API key, or somebody anonymous. Package buckets decides what
+// the sender may do.
 package auth
 
 import (
@@ -18,18 +18,19 @@ import (
 	"github.com/cairn-store/cairn/buckets/schema"
 )
 
-// ErrCredentials reports credentials that are not understood.
+// ErrCredentials reports an Authorization header of another form than "Bearer
+// TOKEN".
 var ErrCredentials = errors.New("header Authorization is not understood: send \"Bearer TOKEN\"")
 
-// Keys finds the principal of an API key. *access.Keys implements it.
+// Keys returns the principals of API keys. *buckets.Store implements it.
 type Keys interface {
 	Principal(ctx context.Context, token string) (*access.Principal, error)
 }
 
-// An Authenticator knows the bearers of tokens and keys. It may be used
-// concurrently.
+// An Authenticator identifies senders by their tokens and keys. Its methods
+// may run concurrently.
 type Authenticator struct {
-	tokens    *Verifier // nil believes no token
+	tokens    *Verifier // nil accepts no token
 	keys      Keys
 	operators *rules.Rule // nil for none
 	proxies   []netip.Prefix
@@ -67,8 +68,8 @@ func New(cfg *schema.Config, keys Keys, log *slog.Logger) (*Authenticator, error
 	return a, nil
 }
 
-// Principal returns who sent r. A token or key that is not believed is an
-// error, never somebody anonymous.
+// Principal returns the sender of r. A token or key that is not valid is an
+// error; its sender never counts as anonymous.
 func (a *Authenticator) Principal(r *http.Request) (*access.Principal, error) {
 	p, err := a.readBearer(r)
 	if err != nil {
@@ -105,8 +106,9 @@ func (a *Authenticator) readBearer(r *http.Request) (*access.Principal, error) {
 	return &access.Principal{ID: sub, Claims: claims}, nil
 }
 
-// ClientIP returns the address that r comes from: the peer's or, behind
-// trusted proxies, the last one in X-Forwarded-For that is not theirs.
+// ClientIP returns the address that r comes from: that of the peer or, behind
+// trusted proxies, the last one in X-Forwarded-For that is not a trusted
+// proxy's.
 func (a *Authenticator) ClientIP(r *http.Request) string {
 	peer, err := netip.ParseAddrPort(r.RemoteAddr)
 	if err != nil {
@@ -124,7 +126,7 @@ func (a *Authenticator) ClientIP(r *http.Request) string {
 	return ip.WithZone("").String()
 }
 
-// Trusts reports whether an address is of a trusted proxy.
+// Trusts reports whether ip is the address of a trusted proxy.
 func (a *Authenticator) Trusts(ip netip.Addr) bool {
 	for _, p := range a.proxies {
 		if p.Contains(ip) {
@@ -134,8 +136,8 @@ func (a *Authenticator) Trusts(ip netip.Addr) bool {
 	return false
 }
 
-// ByProxy reports whether r was passed on by a trusted proxy, whose
-// X-Forwarded headers then tell of the original.
+// ByProxy reports whether a trusted proxy has sent r. Its X-Forwarded headers
+// then describe the request of the client.
 func (a *Authenticator) ByProxy(r *http.Request) bool {
 	peer, err := netip.ParseAddrPort(r.RemoteAddr)
 	return err == nil && a.Trusts(peer.Addr().Unmap())

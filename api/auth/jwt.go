@@ -14,26 +14,26 @@ import (
 	"github.com/cairn-store/cairn/buckets/schema"
 )
 
-// ErrToken reports a token that is not believed; the text says why.
+// ErrToken reports a token that is not valid. The text says why.
 var ErrToken = errors.New("token is not valid")
 
-// ErrKeysUnavailable reports that the keys to check tokens with could not be
-// read: whether a token is valid is not known.
+// ErrKeysUnavailable reports that the keys for checking tokens could not be
+// read, so that the token may be valid or not.
 var ErrKeysUnavailable = errors.New("the keys to check tokens with cannot be had now")
 
 const maxToken = 16 << 10 // bytes
 
-// A Verifier believes the tokens of one issuer: JSON Web Tokens (RFC 7519)
-// signed by an algorithm that the configuration allows, with a key that is for
-// it, whatever the token says of itself.
+// A Verifier checks the tokens of one issuer: JSON Web Tokens (RFC 7519). It
+// accepts only the algorithms of its configuration, each with a key of its
+// kind; the token has no say in that.
 type Verifier struct {
 	cfg    schema.JWT
 	algs   []jose.SignatureAlgorithm
 	public *keySet // nil for none
 }
 
-// NewVerifier returns a Verifier of cfg. Public keys of a file are read at
-// once; those of a URL when the first token comes.
+// NewVerifier returns a Verifier of cfg. It reads public keys from a file at
+// once, those of a URL when the first token comes.
 func NewVerifier(cfg *schema.JWT) (*Verifier, error) {
 	v := &Verifier{cfg: *cfg}
 	for _, a := range cfg.Algorithms() {
@@ -51,8 +51,8 @@ func NewVerifier(cfg *schema.JWT) (*Verifier, error) {
 	return v, nil
 }
 
-// candidateKeys are those that a token may be signed with: of its algorithm, and of
-// its key ID if it names one.
+// candidateKeys returns the keys that may have signed a token: those for its
+// algorithm and, if it names one, with its key ID.
 func (v *Verifier) candidateKeys(ctx context.Context, h jose.Header) ([]any, error) {
 	switch {
 	case h.Algorithm == string(jose.HS256) && v.cfg.Secret != "":
@@ -90,7 +90,8 @@ func (v *Verifier) Verify(ctx context.Context, token string) (sub string, claims
 	return std.Subject, claims, nil
 }
 
-// verifySignature reads the claims of a token that one of the keys has signed.
+// verifySignature reads the claims of a token into out if a known key has
+// signed it.
 func (v *Verifier) verifySignature(ctx context.Context, t *jwt.JSONWebToken, out ...any) error {
 	candidates, err := v.candidateKeys(ctx, t.Headers[0])
 	if err != nil {
@@ -118,8 +119,9 @@ func claimsReason(err error) string {
 	return "its claims are not valid"
 }
 
-// Issue makes a token that a Verifier of cfg believes, where cfg has a secret:
-// for tests and tours. Claims may not be sub, iss, aud, iat or exp.
+// Issue makes a token that a Verifier of cfg accepts, if cfg has a secret: for
+// tests and for trying things out. Claims must not be sub, iss, aud, iat or
+// exp.
 func Issue(cfg *schema.JWT, sub string, claims map[string]any, life time.Duration) (string, error) {
 	if cfg == nil || cfg.Secret == "" {
 		return "", errors.New("auth: tokens can be made only with auth.jwt.secret; with jwks the issuer makes them")

@@ -30,27 +30,31 @@ const (
 	maxKeysTried = 16 // for a token that names no key
 )
 
-// A keySet is the JSON Web Key Set (RFC 7517) of a file or URL, read again
-// now and then and when a token names a key that is not in it: so keys are
-// rotated. While it cannot be read, the keys of before hold.
+// A keySet is the JSON Web Key Set (RFC 7517) of a file or URL. It is read
+// again when it is old, and when a token names a key that it lacks, so that
+// keys can be rotated. While it cannot be read, the keys of the last reading
+// stay valid.
 type keySet struct {
 	from string
-	algs []jose.SignatureAlgorithm // that keys are wanted for
+	algs []jose.SignatureAlgorithm // of the configuration
 	http *http.Client
 
-	reading sync.Mutex // held by who reads it
+	// reading is held while the set is read, so that one request reads it and
+	// the others wait.
+	reading sync.Mutex
 
-	mu   sync.Mutex
-	keys []jose.JSONWebKey // mu
-	read time.Time         // when it was last tried; mu
-	err  error             // of that; mu
+	mu   sync.Mutex // guards keys, read and err
+	keys []jose.JSONWebKey
+	read time.Time // of the last reading, successful or not
+	err  error     // of the last reading
 }
 
 func newKeySet(from string, algs []jose.SignatureAlgorithm) *keySet {
 	return &keySet{from: from, algs: algs, http: &http.Client{Timeout: keySetWait, CheckRedirect: onlyHTTPS}}
 }
 
-// onlyHTTPS keeps a redirect from leading to where anybody could answer.
+// onlyHTTPS refuses redirects to places where others could answer in the
+// issuer's name.
 func onlyHTTPS(r *http.Request, via []*http.Request) error {
 	if r.URL.Scheme != "https" && via[0].URL.Scheme == "https" || !schema.SafeURL(r.URL) || len(via) >= 5 {
 		return fmt.Errorf("redirected to %s", r.URL.Redacted())
@@ -60,8 +64,8 @@ func onlyHTTPS(r *http.Request, via []*http.Request) error {
 
 func (s *keySet) isRemote() bool { return strings.Contains(s.from, "://") }
 
-// findKeys returns the keys of an algorithm that have an ID, or all of them when
-// it is empty.
+// findKeys returns the keys of an algorithm with an ID, or all of the
+// algorithm if the ID is empty.
 func (s *keySet) findKeys(ctx context.Context, id string, alg jose.SignatureAlgorithm) ([]any, error) {
 	found, age := s.knownKeys(id, alg)
 	if age > keySetAge || len(found) == 0 && age > keySetPause {
@@ -78,8 +82,8 @@ func (s *keySet) findKeys(ctx context.Context, id string, alg jose.SignatureAlgo
 	return found, nil
 }
 
-// loadError is why a key that is not there may be one that could not be read: nil
-// if it is none.
+// loadError returns why the last reading failed, nil if it did not: a key that
+// is missing may then be one that could not be read.
 func (s *keySet) loadError() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -100,7 +104,7 @@ func (s *keySet) knownKeys(id string, alg jose.SignatureAlgorithm) (found []any,
 	return found, time.Since(s.read)
 }
 
-// loadKeys reads the keys, keeping those of before if it cannot.
+// loadKeys reads the keys. If it cannot, it keeps those of the last reading.
 func (s *keySet) loadKeys(ctx context.Context) error {
 	text, err := s.readText(context.WithoutCancel(ctx)) // others wait for it too
 	var set struct {
@@ -133,13 +137,14 @@ func (s *keySet) loadKeys(ctx context.Context) error {
 	return nil
 }
 
-// suitsAlgorithm reports whether a key of a set is for signatures by an algorithm.
+// suitsAlgorithm reports whether a key of a set is for signatures by an
+// algorithm.
 func suitsAlgorithm(k *jose.JSONWebKey, alg jose.SignatureAlgorithm) bool {
 	return k.Use != "enc" && (k.Algorithm == "" || k.Algorithm == string(alg)) && fitsAlgorithm(k.Key, alg)
 }
 
-// fitsAlgorithm reports whether a key is public, of the algorithm's kind, and strong
-// enough.
+// fitsAlgorithm reports whether a key is public, of the kind of the algorithm,
+// and strong enough.
 func fitsAlgorithm(key any, alg jose.SignatureAlgorithm) bool {
 	switch k := key.(type) {
 	case *rsa.PublicKey:

@@ -8,16 +8,16 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
-// A batch is chunks that are sent by one request.
+// A batch is the chunks that one request sends.
 type batch struct {
-	w      *window // that holds their bytes
+	w      *window // holds the bytes of the chunks
 	chunks []chunk
 	data   [][]byte
 	size   int     // plain bytes
-	all    []chunk // that it had at first
+	all    []chunk // chunks at first
 
 	body []byte
-	ends []int // of chunks in body
+	ends []int // of each chunk in body
 }
 
 func newBatch(w *window) *batch { return &batch{w: w} }
@@ -27,7 +27,7 @@ func (b *batch) add(c chunk, p []byte) {
 	b.size += c.size
 }
 
-// keepMissing leaves out what is not missing any more.
+// keepMissing removes the chunks that are not missing any more.
 func (b *batch) keepMissing(missing map[string]bool) {
 	chunks, data := b.chunks, b.data
 	b.chunks, b.data, b.size = nil, nil, 0
@@ -38,8 +38,8 @@ func (b *batch) keepMissing(missing map[string]bool) {
 	}
 }
 
-// encodeBody makes the body: for each chunk its digest, its size, how many bytes
-// follow, and those, compressed where that gains anything.
+// encodeBody makes the body: for each chunk its digest, its size, the number
+// of bytes that follow, and these bytes, compressed if that saves anything.
 func (b *batch) encodeBody(enc *zstd.Encoder) {
 	const header = 32 + 4 + 4
 	b.ends = b.ends[:0]
@@ -57,8 +57,8 @@ func (b *batch) encodeBody(enc *zstd.Encoder) {
 	}
 }
 
-// plainBytes is how many bytes of the content the first n of the body stand for,
-// chunks that were begun included.
+// plainBytes returns the number of plain bytes of the chunks that the first n
+// bytes of the body hold, wholly or in part.
 func (b *batch) plainBytes(n int) (sum int64) {
 	begin := 0
 	for i, end := range b.ends {
@@ -70,11 +70,12 @@ func (b *batch) plainBytes(n int) (sum int64) {
 	return sum
 }
 
-// A batchReader is a body that is being sent.
+// A batchReader reads the body of a batch for a request and counts what is
+// taken.
 type batchReader struct {
 	r     *bytes.Reader
 	touch func()
-	n     atomic.Int64 // taken; the transport may still read when a request has failed
+	n     atomic.Int64 // bytes taken; atomic, because the transport may read on after a request has failed
 }
 
 func (b *batch) newReader(touch func()) *batchReader {

@@ -44,8 +44,8 @@ func parseChunks(p []byte) ([]chunk, error) {
 	return list, nil
 }
 
-// listPart gets up to limit elements of a version's chunk list from after
-// on, and the name of its splitter.
+// listPart returns up to limit elements of a version's chunk list, beginning
+// with number after, and the name of the splitter.
 func (c *Client) listPart(ctx context.Context, bucket, manifestID string, after, limit int, opts *GetOptions) ([]chunk, string, error) {
 	q := url.Values{"after": {strconv.Itoa(after)}, "limit": {strconv.Itoa(limit)}}
 	if opts != nil && opts.Trashed {

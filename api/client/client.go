@@ -1,4 +1,6 @@
-// Package client speaks the HTTP API of a Cairn server.
+// Package client is a client of the HTTP API of a Cairn server. Put and
+// Download send and receive only chunks that the other side lacks, and try
+// again when the network fails.
 package client
 
 import (
@@ -14,7 +16,7 @@ import (
 	"time"
 )
 
-// A Client talks to one server. Its methods may run concurrently.
+// A Client sends requests to one server. Its methods may run concurrently.
 type Client struct {
 	base     *url.URL
 	http     *http.Client
@@ -24,11 +26,11 @@ type Client struct {
 
 // Options are choices of New; nil and zero values mean the defaults.
 type Options struct {
-	HTTP  *http.Client // one with the settings of http.DefaultClient, that keeps more idle connections
+	HTTP  *http.Client // by default as http.DefaultClient, with more idle connections
 	Token string       // sent as a bearer token; "" sends none
 
-	// Patience is how long Put and Download try to reach a server that has
-	// answered before, without anything moving; 2 minutes by default.
+	// Patience is how long Put and Download try again while nothing moves; 2
+	// minutes by default. It counts for a server that has answered before.
 	Patience time.Duration
 }
 
@@ -58,8 +60,8 @@ func New(base string, opts *Options) (*Client, error) {
 	return c, nil
 }
 
-// An Error is a refusal by the server. It satisfies errors.Is for
-// fs.ErrNotExist, fs.ErrPermission and fs.ErrExist by its status.
+// An Error is a refusal by the server. Its status decides whether errors.Is
+// reports it as fs.ErrNotExist, fs.ErrPermission or fs.ErrExist.
 type Error struct {
 	Status    int    `json:"status"`
 	Code      string `json:"code"` // as listed in api/ERRORS.md
@@ -67,7 +69,7 @@ type Error struct {
 	RequestID string `json:"instance"`
 
 	Details    json.RawMessage `json:"details"` // by code
-	RetryAfter time.Duration   `json:"-"`       // what the server asks to wait, if it does
+	RetryAfter time.Duration   `json:"-"`       // of the server's Retry-After, 0 without it
 }
 
 func (e *Error) Error() string {
@@ -90,7 +92,7 @@ func (e *Error) Is(target error) bool {
 	return false
 }
 
-// A request is one call; body may be nil.
+// A request is one call of the API. body may be nil.
 type request struct {
 	method string
 	admin  bool     // below /api/admin, not /api/files
@@ -101,7 +103,8 @@ type request struct {
 	size   int64 // of body, -1 when unknown
 }
 
-// sendRequest sends a request and returns an answer of the 2xx kind.
+// sendRequest sends a request. An answer with a status other than 2xx is an
+// *Error.
 func (c *Client) sendRequest(ctx context.Context, q *request) (*http.Response, error) {
 	u := c.base.JoinPath("api", "files")
 	if q.admin {
@@ -136,7 +139,7 @@ func (c *Client) sendRequest(ctx context.Context, q *request) (*http.Response, e
 	}
 	defer resp.Body.Close()
 	e := &Error{}
-	p, _ := io.ReadAll(io.LimitReader(resp.Body, maxRefusal)) // the status says enough
+	p, _ := io.ReadAll(io.LimitReader(resp.Body, maxRefusal)) // without a body the status has to do
 	if json.Unmarshal(p, e) != nil {
 		e.Detail = strings.TrimSpace(string(p))
 	}
@@ -149,7 +152,7 @@ const (
 	maxRefusal = 2 << 20  // bytes of an error, which may list 10,000 digests
 )
 
-// callJSON sends a request and decodes the answer into out, unless that is nil.
+// callJSON sends a request and decodes the answer into out, unless out is nil.
 func (c *Client) callJSON(ctx context.Context, q *request, out any) error {
 	resp, err := c.sendRequest(ctx, q)
 	if err != nil {

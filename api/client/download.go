@@ -29,17 +29,18 @@ type DownloadOptions struct {
 	GetOptions
 
 	// Seeds are files that may hold parts of the content, such as an older
-	// version. They are cut as the content is; what they hold is not received.
+	// version. Download cuts them as the content is cut, and receives no chunk
+	// that they hold.
 	Seeds []Seed
 
 	Parallel int            // requests at a time; 4 by default
 	Progress func(Progress) // called now and then, one call at a time
 }
 
-// A Fetched is what Download has done.
+// A Fetched is the result of Download.
 type Fetched struct {
 	*File
-	ReceivedBytes int64 `json:"received_bytes"` // of the content, what had to be repeated too
+	ReceivedBytes int64 `json:"received_bytes"` // of the content, repetitions included
 	ReusedBytes   int64 `json:"reused_bytes"`   // of the content, found in the destination and in seeds
 }
 
@@ -49,13 +50,13 @@ const (
 	maxParallel = 64
 )
 
-// Download writes the content of the file or version id to dst. Every chunk
-// is verified before it is written, so when it fails, what dst holds is of use
-// to the next Download of it: whatever is there already, at its place, is
-// not received again. Requests that fail are tried again for a while.
+// Download writes the content of the file or version id to dst. Every chunk is
+// verified before it is written. After a failure the next Download to dst does
+// not receive again what is in its place. Requests that fail are tried again
+// for a while.
 //
-// Memory is bounded: by 65,536 chunks of the list, by what maxSeedChunks
-// entries take (a file of 5 GB has 120,000), and by a chunk for each request.
+// Memory is bounded: by 65,536 chunks of the list, by maxSeedChunks entries (a
+// file of 5 GB has 120,000), and by a chunk for each request.
 func (c *Client) Download(ctx context.Context, bucket, id string, dst Destination, opts *DownloadOptions) (*Fetched, error) {
 	if opts == nil {
 		opts = &DownloadOptions{}
@@ -80,14 +81,14 @@ type download struct {
 	c      *Client
 	t      *transfer
 	bucket string
-	f      *File // the version
+	f      *File // as Stat returned it
 	opts   *DownloadOptions
 	dst    Destination
-	had    int64 // length of dst at first
+	had    int64 // length of dst before
 	seeds  *seeds
-	self   int // number of dst among them
+	self   int // number of dst in seeds
 
-	// Of the goroutine that walks the list.
+	// The fields below belong to the goroutine of walkList.
 	buf    []byte
 	reused int64
 }
@@ -121,8 +122,8 @@ func boundParallel(n int) int {
 	return min(n, maxParallel)
 }
 
-// walkList goes through the chunk list, keeps or copies what is on this machine,
-// and has g receive the rest.
+// walkList reads the chunk list, takes chunks from files of this machine, and
+// starts goroutines of g that receive the rest.
 func (d *download) walkList(ctx context.Context, g *errgroup.Group) error {
 	var off int64
 	for n := 0; off < d.f.Size; {
@@ -160,7 +161,7 @@ func (d *download) cutSeeds(ctx context.Context, name string) error {
 	}
 	splitter, err := chunker.Parse(name)
 	if err != nil {
-		return nil // of a newer server; without seeds all is received
+		return nil // a newer server's splitter: receive everything
 	}
 	for _, f := range d.opts.Seeds {
 		if err := d.seeds.cutFile(ctx, f, splitter); err != nil {
@@ -170,8 +171,8 @@ func (d *download) cutSeeds(ctx context.Context, name string) error {
 	return nil
 }
 
-// fetchWindow goes through a part of the list that begins at off, and returns
-// where it ends. A chunk that comes again is received once.
+// fetchWindow handles a part of the list that begins at off, and returns the
+// offset of its end. It receives a chunk that occurs more than once only once.
 func (d *download) fetchWindow(ctx context.Context, g *errgroup.Group, list []chunk, off int64) (int64, error) {
 	var coming sync.WaitGroup
 	missing := &run{off: off}
@@ -211,7 +212,7 @@ func (d *download) fetchWindow(ctx context.Context, g *errgroup.Group, list []ch
 	}
 	for n, i := range again {
 		here, err := d.takeLocal(ctx, list[i], offsets[n])
-		if err == nil && !here { // the seeds are full
+		if err == nil && !here { // seeds has no room for it
 			err = d.fetchRun(ctx, &run{off: offsets[n], chunks: list[i : i+1], size: list[i].size})
 		}
 		if err != nil {
@@ -221,8 +222,8 @@ func (d *download) fetchWindow(ctx context.Context, g *errgroup.Group, list []ch
 	return off, nil
 }
 
-// takeLocal tells whether the chunk at off is in its place, or could be put there
-// from a file of this machine.
+// takeLocal reports whether the chunk at off is in its place already, or could
+// be copied there from a file of this machine.
 func (d *download) takeLocal(ctx context.Context, c chunk, off int64) (bool, error) {
 	if err := ctx.Err(); err != nil {
 		return false, err
@@ -246,14 +247,14 @@ func (d *download) takeLocal(ctx context.Context, c chunk, off int64) (bool, err
 	return true, nil
 }
 
-// A run is chunks that lie one after another.
+// A run is adjacent chunks.
 type run struct {
 	off    int64
 	size   int
 	chunks []chunk
 }
 
-// addNext adds list[i], which follows the last one.
+// addNext adds list[i], which must follow the last chunk of the run.
 func (r *run) addNext(list []chunk, i int) {
 	if r.chunks == nil {
 		r.chunks = list[i:i]
@@ -262,8 +263,8 @@ func (r *run) addNext(list []chunk, i int) {
 	r.size += list[i].size
 }
 
-// fetchRun receives a run and writes each chunk that is verified. An attempt
-// goes on where the one before it ended.
+// fetchRun receives a run, verifies and writes its chunks. An attempt
+// continues where the one before it ended.
 func (d *download) fetchRun(ctx context.Context, r *run) error {
 	largest := 0
 	for _, c := range r.chunks {
@@ -298,10 +299,11 @@ func (d *download) fetchRun(ctx context.Context, r *run) error {
 	})
 }
 
-// errNoRange is an answer of the whole where a part was asked for.
+// errNoRange reports an answer with the whole content to a request for a
+// range.
 var errNoRange = errors.New("the server, or a proxy before it, does not answer byte ranges ('cairn doctor' tells more)")
 
-// openRun asks for the bytes of a run.
+// openRun requests the bytes of a run.
 func (d *download) openRun(ctx context.Context, r *run) (io.ReadCloser, error) {
 	first, last := r.off, r.off+int64(r.size)-1
 	q := &request{method: http.MethodGet, path: []string{d.bucket, d.f.ManifestID, "download"}, header: http.Header{
@@ -322,8 +324,8 @@ func (d *download) openRun(ctx context.Context, r *run) (io.ReadCloser, error) {
 	return resp.Body, nil
 }
 
-// verifyWhole compares the whole with the digest that the server states, if it
-// does. That every chunk was verified and the list is whole is known already.
+// verifyWhole compares the content with the SHA-256 that the server states, if
+// it does. Each chunk and the length of the list have been verified before.
 func (d *download) verifyWhole(ctx context.Context) error {
 	want := d.f.Checksums["sha256"]
 	if want == "" {
@@ -339,9 +341,9 @@ func (d *download) verifyWhole(ctx context.Context) error {
 	return nil
 }
 
-// until reads until ctx is done.
+// An until is a Reader that fails once ctx is done.
 type until struct {
-	ctx context.Context // a Reader has no other way to be told
+	ctx context.Context // a Reader gets no context otherwise
 	r   io.Reader
 }
 

@@ -7,12 +7,12 @@ import (
 	"net/http"
 )
 
-// EditOptions are conditions on an edit.
+// EditOptions are options of edits.
 type EditOptions struct {
 	IfMatch string // root that the current version must have, "*" for any
 
-	// Key makes an edit happen once, however often it is sent with the same
-	// key; "" makes it happen every time.
+	// Key identifies the edit: the server does it once, however often it is
+	// sent with this key. "" gives no key.
 	Key string
 }
 
@@ -27,27 +27,29 @@ func (o *EditOptions) header() http.Header {
 	return h
 }
 
-// Append makes a new version of the file id with the bytes of r at its end;
-// size is how many, -1 if that is not known.
+// Append makes a new version of the file id that ends in the bytes of r. size
+// is their number, -1 if it is not known.
 func (c *Client) Append(ctx context.Context, bucket, id string, r io.Reader, size int64, opts *EditOptions) (*File, error) {
 	return c.callFile(ctx, &request{method: http.MethodPost, path: []string{bucket, id, "append"}, header: opts.header(), body: r, size: size})
 }
 
-// WriteRange makes a new version of the file id with the size bytes of r in
-// place of those from offset on.
+// WriteRange makes a new version of the file id whose size bytes from offset
+// on are those of r.
 func (c *Client) WriteRange(ctx context.Context, bucket, id string, offset int64, r io.Reader, size int64, opts *EditOptions) (*File, error) {
 	q := &request{method: http.MethodPatch, path: []string{bucket, id, "content"}, header: opts.header(), body: r, size: size}
 	q.header.Set("Content-Range", fmt.Sprintf("bytes %d-%d/*", offset, offset+size-1))
 	return c.callFile(ctx, q)
 }
 
-// Truncate makes a new version of the file id of its first size bytes.
+// Truncate makes a new version of the file id that has only its first size
+// bytes.
 func (c *Client) Truncate(ctx context.Context, bucket, id string, size int64, opts *EditOptions) (*File, error) {
 	q := &request{method: http.MethodPost, path: []string{bucket, id, "truncate"}, header: opts.header()}
 	return c.callFile(ctx, q.withJSON(map[string]int64{"size": size}))
 }
 
-// A Composition is a new file, or a new version of one, made of pieces.
+// A Composition describes a new file, or a new version of one, that is made
+// from pieces.
 type Composition struct {
 	FileID     string         `json:"file_id,omitempty"` // f_…, of which it is a version
 	Name       string         `json:"name,omitempty"`
@@ -61,7 +63,7 @@ type Composition struct {
 }
 
 // A Piece is a range of a file (f_…, its current version) or version (m_…), or
-// Data, of which all pieces together may have 1 MiB.
+// Data. All Data of a composition together is at most 1 MiB.
 type Piece struct {
 	File   string `json:"file,omitempty"`
 	Bucket string `json:"bucket,omitempty"` // "" for the composition's
@@ -70,7 +72,7 @@ type Piece struct {
 	Data   []byte `json:"data,omitzero"`
 }
 
-// Compose makes a file of ranges of others.
+// Compose makes a file from ranges of others.
 func (c *Client) Compose(ctx context.Context, bucket string, in *Composition, opts *EditOptions) (*File, error) {
 	q := &request{method: http.MethodPost, path: []string{bucket, "_compose"}, header: opts.header()}
 	return c.callFile(ctx, q.withJSON(in))

@@ -5,16 +5,16 @@ import (
 	"net/http"
 )
 
-// A Question is whether somebody may do something.
+// A Question asks whether somebody may do something.
 type Question struct {
 	Bucket    string          `json:"bucket"`
 	Operation string          `json:"operation"`        // create, read, update, delete, download, list
 	ID        string          `json:"id,omitempty"`     // of the file or version
-	Auth      map[string]any  `json:"auth,omitempty"`   // claims of that one, "id" among them
+	Auth      map[string]any  `json:"auth,omitempty"`   // claims of the principal, "id" among them
 	Upload    *QuestionUpload `json:"upload,omitempty"` // of create and update
 }
 
-// A QuestionUpload is what an upload would bring.
+// A QuestionUpload describes the file of an upload.
 type QuestionUpload struct {
 	Name     string `json:"name"`
 	Folder   string `json:"folder"`
@@ -22,7 +22,7 @@ type QuestionUpload struct {
 	MIMEType string `json:"mime_type"`
 }
 
-// A Decision is the answer to a Question, and what gives it.
+// A Decision is the answer to a Question, with the rule that decided.
 type Decision struct {
 	Allowed   bool   `json:"allowed"`
 	Operation string `json:"operation"`

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// A File is what the server tells of a file, or of one of its versions.
+// A File is what the server returns about a file, or one of its versions.
 type File struct {
 	ID               string            `json:"id"`          // f_…
 	ManifestID       string            `json:"manifest_id"` // m_…, of this version
@@ -35,8 +35,8 @@ type File struct {
 	NewBytes    *int64 `json:"new_bytes,omitempty"`
 	StoredBytes *int64 `json:"stored_bytes,omitempty"`
 
-	// Unchanged says that an upload had the content of the current version
-	// and made no new one.
+	// Unchanged says that an upload made no new version, because the current
+	// one has the same content.
 	Unchanged bool `json:"unchanged,omitempty"`
 }
 
@@ -54,7 +54,7 @@ func (t Time) MarshalJSON() ([]byte, error) {
 	return json.Marshal(t.UTC().Format("2006-01-02T15:04:05.000Z07:00"))
 }
 
-// A Usage sums a bucket up, in bytes and files as users see them.
+// A Usage is the totals of a bucket, before deduplication and compression.
 type Usage struct {
 	Bucket       string `json:"bucket"`
 	Files        int64  `json:"files"`
@@ -79,7 +79,8 @@ type Diff struct {
 	RemovedBytes int64  `json:"removed_bytes"`
 }
 
-// Capabilities are what a bucket takes and offers. Zero is no limit.
+// Capabilities are the limits and options of a bucket. A limit of zero is
+// none.
 type Capabilities struct {
 	Hash              string   `json:"hash"`    // of chunks
 	Chunker           string   `json:"chunker"` // how content is cut, with all parameters
@@ -89,14 +90,14 @@ type Capabilities struct {
 	AllowedExtensions []string `json:"allowed_extensions"`
 	TypeCheck         string   `json:"type_check"`
 	Digests           []string `json:"digests"`
-	DedupScope        string   `json:"dedup_scope"`    // among whose files an upload may be told that bytes are there
+	DedupScope        string   `json:"dedup_scope"`    // whose files count when an upload asks which chunks are stored
 	UploadExpiry      int64    `json:"upload_expiry"`  // seconds that an unfinished upload is kept
 	SignedURLTTL      int64    `json:"signed_url_ttl"` // seconds; 0 is none
 	Versioning        bool     `json:"versioning"`
 	FileRules         bool     `json:"file_rules"`
 }
 
-// A Key is an API key. Its token is shown only when it is made.
+// A Key is an API key. Only the answer that creates it has its token.
 type Key struct {
 	ID         string   `json:"id"`
 	Name       string   `json:"name"`
@@ -108,17 +109,17 @@ type Key struct {
 	Token      string   `json:"token,omitempty"`
 }
 
-// A SignedURL is a URL that needs no token of its bearer's own.
+// A SignedURL is a URL that can be used without a token of one's own.
 type SignedURL struct {
 	URL       string `json:"url"`
-	Method    string `json:"method"` // that it is for
-	Token     string `json:"token"`  // of the URL, the part that is secret
+	Method    string `json:"method"` // of the request that it allows
+	Token     string `json:"token"`  // the secret part of the URL
 	GrantID   string `json:"grant_id"`
 	Operation string `json:"operation"`
 	ExpiresAt Time   `json:"expires_at"`
 }
 
-// A page of a listing.
+// A page is a part of a listing.
 type page struct {
 	Files      []*File `json:"files"`
 	NextCursor string  `json:"next_cursor"`

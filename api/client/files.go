@@ -12,7 +12,7 @@ import (
 	"strings"
 )
 
-// UploadOptions are what an upload may say besides its name and bytes.
+// UploadOptions are options of uploads.
 type UploadOptions struct {
 	Folder        string
 	MIMEType      string
@@ -51,7 +51,8 @@ func (o *UploadOptions) query() url.Values {
 	return q
 }
 
-// jsonText returns v as JSON; what cannot be JSON is refused by the server.
+// jsonText returns v as JSON. A value that JSON cannot hold is returned as
+// text, which the server refuses.
 func jsonText(v any) string {
 	p, err := json.Marshal(v)
 	if err != nil {
@@ -74,7 +75,7 @@ func (o *UploadOptions) newRequest(method string, r io.Reader) *request {
 	return q
 }
 
-// entityTag is the header's spelling of a root.
+// entityTag returns a root as headers spell it.
 func entityTag(root string) string {
 	if root == "*" {
 		return root
@@ -103,10 +104,10 @@ func (c *Client) Replace(ctx context.Context, bucket, id string, r io.Reader, op
 	return c.callFile(ctx, q)
 }
 
-// GetOptions choose what Stat and Open return.
+// GetOptions are options of Stat and Open.
 type GetOptions struct {
 	Version uint64 // zero means the current one, or that which a manifest ID names
-	Trashed bool   // also what is in the trash
+	Trashed bool   // also files in the trash
 }
 
 func (o *GetOptions) query() url.Values {
@@ -120,7 +121,7 @@ func (o *GetOptions) query() url.Values {
 	return q
 }
 
-// Stat describes the file (f_…) or version (m_…) id.
+// Stat returns the file (f_…) or version (m_…) id.
 func (c *Client) Stat(ctx context.Context, bucket, id string, opts *GetOptions) (*File, error) {
 	var f *File
 	err := c.newTransfer(-1, nil).retry(ctx, func(ctx context.Context, _ func(), _ int) (err error) {
@@ -131,7 +132,7 @@ func (c *Client) Stat(ctx context.Context, bucket, id string, opts *GetOptions) 
 }
 
 // Open returns the content of the file or version id and its length. The
-// reader fails with io.ErrUnexpectedEOF when the server breaks off.
+// reader fails with io.ErrUnexpectedEOF if the answer is cut off.
 func (c *Client) Open(ctx context.Context, bucket, id string, opts *GetOptions) (io.ReadCloser, int64, error) {
 	resp, err := c.sendRequest(ctx, &request{method: http.MethodGet, path: []string{bucket, id, "download"}, query: opts.query()})
 	if err != nil {
@@ -140,14 +141,14 @@ func (c *Client) Open(ctx context.Context, bucket, id string, opts *GetOptions) 
 	return resp.Body, resp.ContentLength, nil
 }
 
-// ListOptions choose the files of a listing.
+// ListOptions are options of List.
 type ListOptions struct {
 	Prefix string  // of the path
 	Folder *string // only files right in this folder
 	State  string  // active (default), trashed
 }
 
-// List yields files, page by page.
+// List yields the files of a bucket, page by page.
 func (c *Client) List(ctx context.Context, bucket string, opts *ListOptions) iter.Seq2[*File, error] {
 	q := url.Values{"limit": {"1000"}}
 	if opts != nil {
@@ -226,7 +227,7 @@ func (c *Client) DeleteVersion(ctx context.Context, bucket, id string, n uint64)
 	return c.callJSON(ctx, &request{method: http.MethodDelete, path: []string{bucket, id, "versions", strconv.FormatUint(n, 10)}}, nil)
 }
 
-// CopyOptions name the copy; zero values take the original's.
+// CopyOptions are options of Copy. Zero values take the original's.
 type CopyOptions struct {
 	Version    uint64  `json:"version,omitempty"`
 	Bucket     string  `json:"bucket,omitempty"`
@@ -244,7 +245,7 @@ func (c *Client) Copy(ctx context.Context, bucket, id string, opts *CopyOptions)
 	return c.callFile(ctx, q.withJSON(opts))
 }
 
-// Usage sums a bucket up.
+// Usage returns the totals of a bucket.
 func (c *Client) Usage(ctx context.Context, bucket string) (*Usage, error) {
 	u := new(Usage)
 	return u, c.callJSON(ctx, &request{method: http.MethodGet, path: []string{bucket, "_usage"}}, u)

@@ -5,7 +5,7 @@ import (
 	"net/http"
 )
 
-// KeyOptions are what a new API key may do.
+// KeyOptions are the name and the rights of a new API key.
 type KeyOptions struct {
 	Name       string   `json:"name"`
 	Buckets    []string `json:"buckets"`    // "*" is all
@@ -14,8 +14,8 @@ type KeyOptions struct {
 	ExpiresIn  string   `json:"expires_in,omitempty"`
 }
 
-// NewKey makes an API key; its token is in the answer and nowhere else. For
-// operators, as are all of these.
+// NewKey makes an API key. Its token is in the answer and cannot be read
+// again. As all methods of this file but Sign it is for operators.
 func (c *Client) NewKey(ctx context.Context, opts *KeyOptions) (*Key, error) {
 	q := &request{method: http.MethodPost, admin: true, path: []string{"keys"}}
 	k := new(Key)
@@ -31,13 +31,13 @@ func (c *Client) Keys(ctx context.Context) ([]Key, error) {
 	return out.Keys, err
 }
 
-// DropKey ends an API key.
+// DropKey revokes an API key.
 func (c *Client) DropKey(ctx context.Context, id string) error {
 	return c.callJSON(ctx, &request{method: http.MethodDelete, admin: true, path: []string{"keys", id}}, nil)
 }
 
-// RotateSigningKey makes a new key to sign URLs with. With dropOld all URLs
-// signed until now end.
+// RotateSigningKey makes a new key for signing URLs. With dropOld the server
+// deletes the older keys, so that URLs signed with them stop working.
 func (c *Client) RotateSigningKey(ctx context.Context, dropOld bool) (id string, err error) {
 	q := &request{method: http.MethodPost, admin: true, path: []string{"signing-keys"}}
 	var out struct {
@@ -47,11 +47,11 @@ func (c *Client) RotateSigningKey(ctx context.Context, dropOld bool) (id string,
 	return out.Key, err
 }
 
-// SignOptions are what a signed URL is for.
+// SignOptions are options of Sign.
 type SignOptions struct {
 	Operation string `json:"operation,omitempty"`  // download (default), view, upload
 	ExpiresIn string `json:"expires_in,omitempty"` // such as 15m
-	Version   uint64 `json:"version,omitempty"`    // pins one
+	Version   uint64 `json:"version,omitempty"`    // number of the version that the URL is bound to
 	MaxUses   int64  `json:"max_uses,omitempty"`
 	IP        string `json:"ip,omitempty"` // address or network
 }

@@ -9,19 +9,20 @@ import (
 	"net/http"
 )
 
-// Migrated says how far the move of a bucket is.
+// Migrated is the progress of the move of a bucket.
 type Migrated struct {
-	From        string `json:"from"` // the backend that it is moved from
+	From        string `json:"from"` // backend before the move
 	Files       int64  `json:"files"`
 	Versions    int64  `json:"versions"`
 	Bytes       int64  `json:"bytes"`        // of the versions
-	CopiedBytes int64  `json:"copied_bytes"` // of what the other backend had not
+	CopiedBytes int64  `json:"copied_bytes"` // of chunks that the other backend lacked
 	Done        bool   `json:"done"`
-	Error       *Error `json:"error,omitempty"` // that ended it
+	Error       *Error `json:"error,omitempty"` // that ended the move
 }
 
-// Migrate moves a bucket to another backend, and tells progress, if that is
-// not nil, how far it is. When ctx ends it is given up. For operators.
+// Migrate moves a bucket to another backend, and calls progress, if that is
+// not nil, while it works. The server gives the move up when ctx ends. For
+// operators.
 func (c *Client) Migrate(ctx context.Context, bucket, to string, progress func(*Migrated)) (*Migrated, error) {
 	q := &request{method: http.MethodPost, admin: true, path: []string{"migrate"}}
 	resp, err := c.sendRequest(ctx, q.withJSON(map[string]string{"bucket": bucket, "to": to}))

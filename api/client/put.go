@@ -12,40 +12,41 @@ import (
 	"github.com/cairn-store/cairn/chunker"
 )
 
-// PutOptions are choices of Put.
+// PutOptions are options of Put.
 type PutOptions struct {
 	UploadOptions
 
-	// FileID is a file of which to make a version; it takes the place of a name.
+	// FileID is the file that gets a new version; it takes the place of a
+	// name.
 	FileID string
-	// Bases are files, versions and uploads, besides the version that is
-	// replaced, whose chunks the server may take as there: at most 16.
+	// Bases are files, versions and uploads whose chunks the server may use
+	// for this one, besides the version that is replaced: at most 16.
 	Bases []string
 
 	Parallel int            // requests with chunks at a time; 4 by default
 	Progress func(Progress) // called now and then, one call at a time
 }
 
-// A Stored is what Put has done.
+// A Stored is the result of Put.
 type Stored struct {
 	*File
-	SentBytes int64 `json:"sent_bytes"` // of the content, what had to be repeated too
+	SentBytes int64 `json:"sent_bytes"` // of the content, repetitions included
 }
 
 const (
-	small    = 1 << 20 // bytes that are sent without asking what is there
-	restarts = 3       // of a Put whose session is gone
+	small    = 1 << 20 // bytes; a content of this size or less is sent whole
+	restarts = 3       // of a Put after its session has expired
 )
 
-// errNoSessions is a server that knows no uploads by chunk list, or cuts in a
-// way that this client does not know.
+// errNoSessions reports a server without uploads by chunk list, or with a
+// splitter that this client does not know.
 var errNoSessions = errors.New("no uploads by chunk list")
 
 // Put stores the content of r in a bucket under name, or as a version of
-// opts.FileID. Of a content above 1 MiB only the chunks travel that the server
-// says it needs; requests that fail are tried again for a while, and a Put of
+// opts.FileID. Of a content above 1 MiB it sends only the chunks that the
+// server requests. Requests that fail are tried again for a while. A Put of
 // the same content after one that failed sends only the rest. If r is an
-// io.Seeker, what the server has lost meanwhile can be sent again.
+// io.Seeker, Put can send again what the server has lost meanwhile.
 //
 // Memory is bounded: by about 64 MiB, with the longest chunks by 128 MiB more.
 func (c *Client) Put(ctx context.Context, bucket, name string, r io.Reader, opts *PutOptions) (*Stored, error) {
@@ -106,13 +107,14 @@ func (p *put) sendContent(ctx context.Context, r io.Reader) (*File, error) {
 	}
 }
 
-// isGone tells of a session that the server does not know any more.
+// isGone reports the refusal of a session that the server does not know any
+// more.
 func isGone(err error) bool {
 	var e *Error
 	return errors.As(err, &e) && e.Code == "upload-not-found"
 }
 
-// newRequest makes a request that uploads all.
+// newRequest returns a request that uploads the whole content.
 func (p *put) newRequest(r io.Reader, size int64) *request {
 	q := p.opts.UploadOptions.newRequest(http.MethodPost, r)
 	q.path, q.size = []string{p.bucket}, size
@@ -124,8 +126,9 @@ func (p *put) newRequest(r io.Reader, size int64) *request {
 	return q
 }
 
-// sendWhole sends a small content. Nothing comes of it twice: a key says that it
-// is the same, where the conditions do not.
+// sendWhole sends a small content in one request, again if that fails. An
+// idempotency key keeps the server from storing it twice, where the options do
+// not.
 func (p *put) sendWhole(ctx context.Context, content []byte) (f *File, err error) {
 	key := ""
 	if o := &p.opts.UploadOptions; !o.SkipUnchanged || o.OnConflict != "version" && p.opts.FileID == "" {
@@ -156,7 +159,7 @@ func (p *put) sendStream(ctx context.Context, r io.Reader) (*File, error) {
 	return p.c.callFile(ctx, p.newRequest(&counting{r, p.t}, size))
 }
 
-// A counting reader notes what is sent of it.
+// A counting reader adds what is read from it to the progress.
 type counting struct {
 	r io.Reader
 	t *transfer

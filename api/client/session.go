@@ -1,13 +1,12 @@
 package client
 
-// A Session is an upload by chunk list, as the server tells of it; see
-// api/SESSIONS.md.
+// A Session is an upload by chunk list; see api/SESSIONS.md.
 type Session struct {
 	ID            string        `json:"id"` // u_…
 	Bucket        string        `json:"bucket"`
 	Name          string        `json:"name"`
 	Folder        string        `json:"folder"`
-	Chunker       string        `json:"chunker"` // by which the file must be cut
+	Chunker       string        `json:"chunker"` // that must cut the file
 	Size          *int64        `json:"size"`    // nil while it is not known
 	ListedChunks  int64         `json:"listed_chunks"`
 	ListedBytes   int64         `json:"listed_bytes"`
@@ -20,14 +19,14 @@ type Session struct {
 	MissingBytes int64    `json:"missing_bytes"`
 }
 
-// SessionLimits bound what is sent to a session, in bytes.
+// SessionLimits bound the requests of a session, in bytes.
 type SessionLimits struct {
 	MinChunk int64 `json:"min_chunk"` // of all but a file's last
 	MaxChunk int64 `json:"max_chunk"`
 	MaxBatch int64 `json:"max_batch"` // of a request with chunks
 }
 
-// A NewSession opens a session. Name or FileID is needed.
+// A NewSession opens a session. It has a Name or a FileID.
 type NewSession struct {
 	Name          string         `json:"name,omitempty"`
 	Folder        string         `json:"folder,omitempty"`
@@ -44,7 +43,7 @@ type NewSession struct {
 	Chunks        []Chunk        `json:"chunks,omitempty"`
 }
 
-// A Listed answers a piece of a session's chunk list.
+// A Listed answers a request that appends to the chunk list.
 type Listed struct {
 	ListedChunks int64    `json:"listed_chunks"`
 	ListedBytes  int64    `json:"listed_bytes"`
@@ -52,13 +51,13 @@ type Listed struct {
 	MissingBytes int64    `json:"missing_bytes"`
 }
 
-// A MissingPage is a page of what of a session's list must be sent.
+// A MissingPage is a page of the chunks of a session that must be sent.
 type MissingPage struct {
 	Missing   []MissingChunk `json:"missing"`
 	NextAfter *int64         `json:"next_after"` // nil when there is no more
 }
 
-// A MissingChunk must be sent.
+// A MissingChunk is a chunk that must be sent.
 type MissingChunk struct {
 	Digest string `json:"digest"`
 	Size   int64  `json:"size"`
@@ -71,7 +70,7 @@ type ReceivedChunks struct {
 	Bytes  int64 `json:"received_bytes"`
 }
 
-// ServerCapabilities tell what a client by chunk lists needs to know.
+// ServerCapabilities are what a client needs for uploads by chunk list.
 type ServerCapabilities struct {
 	Hash      string            `json:"hash"`
 	Profiles  map[string]string `json:"profiles"` // chunkers by name
@@ -96,7 +95,7 @@ type ServerLimits struct {
 	MaxBases      int   `json:"max_bases"`
 }
 
-// Forms of bodies, as media types.
+// Media types of bodies.
 const (
 	ChunkListType = "application/vnd.cairn.chunk-list"
 	ChunksType    = "application/vnd.cairn.chunks"

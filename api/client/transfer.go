@@ -18,34 +18,34 @@ import (
 type Progress struct {
 	Done  int64 // of the content: sent, received, or found to be there
 	Size  int64 // of the content, -1 while it is not known
-	Moved int64 // sent or received so far, what had to be repeated too
+	Moved int64 // sent or received, repetitions included
 }
 
 const (
-	firstPatience = 5 * time.Second // with a server that has not answered yet
-	stalled       = time.Minute     // without a byte moving, until a request is given up
+	firstPatience = 5 * time.Second // before the first answer of a server
+	stalled       = time.Minute     // after this time without progress a request is given up
 	firstPause    = 100 * time.Millisecond
 	longestPause  = 5 * time.Second
-	badAnswers    = 3 // of a kind that trying again seldom mends
+	badAnswers    = 3 // attempts for errors that repetition seldom mends
 )
 
-// A transfer is one Put or Download. It knows what has moved, and for how
-// long the server has failed.
+// A transfer is one Put or Download. It keeps its progress, and since when the
+// server fails.
 type transfer struct {
 	patience time.Duration
 	tell     func(Progress)
 
-	mu       sync.Mutex // guards what follows, and orders calls of tell
+	mu       sync.Mutex // guards the fields below; held while tell runs
 	at       Progress
-	answered bool      // by the server, at least once
-	failing  time.Time // since when; zero while all goes well
+	answered bool      // the server has answered at least once
+	failing  time.Time // since when requests fail; zero if the last one did not
 }
 
 func (c *Client) newTransfer(size int64, tell func(Progress)) *transfer {
 	return &transfer{patience: c.patience, tell: tell, at: Progress{Size: size}}
 }
 
-// addProgress notes progress.
+// addProgress adds to the progress and reports it.
 func (t *transfer) addProgress(done, moved int64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -59,7 +59,7 @@ func (t *transfer) addProgress(done, moved int64) {
 	}
 }
 
-// setSize notes the size of the content.
+// setSize sets the size of the content.
 func (t *transfer) setSize(size int64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -72,14 +72,14 @@ func (t *transfer) progress() Progress {
 	return t.at
 }
 
-// noteSuccess notes that the server does what it should.
+// noteSuccess notes that a request succeeded.
 func (t *transfer) noteSuccess() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.answered, t.failing = true, time.Time{}
 }
 
-// noteFailure notes a failure, and tells whether to go on trying.
+// noteFailure notes a failure and reports whether to try again.
 func (t *transfer) noteFailure() bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -93,13 +93,12 @@ func (t *transfer) noteFailure() bool {
 	return time.Since(t.failing) < limit
 }
 
-// An attempt is a request that may be made again. It is told how often it has
-// been made before, and gets a context that ends when touch is not called for
-// too long.
+// An attempt is a request that may be repeated. n is the number of attempts
+// before. ctx ends if touch is not called for too long.
 type attempt func(ctx context.Context, touch func(), n int) error
 
-// retry makes an attempt until it succeeds, or fails for good, or patience with
-// the server ends.
+// retry repeats an attempt until it succeeds, fails with an error that
+// repetition does not mend, or patience with the server ends.
 func (t *transfer) retry(ctx context.Context, fn attempt) error {
 	return t.retryWithin(ctx, stalled, fn)
 }
@@ -149,9 +148,9 @@ func attemptOnce(ctx context.Context, idle time.Duration, fn attempt, n int) err
 	return err
 }
 
-// retryPause is how long to wait before the next attempt: at random, so that many
-// clients of a server that comes back don't come all at once, and no shorter
-// than the server asks for.
+// retryPause returns how long to wait before the next attempt: at random, so
+// that many clients of a server that was restarted do not come at once, and at
+// least as long as the server asks for.
 func retryPause(n int, err error) time.Duration {
 	d := min(firstPause<<min(n, 10), longestPause)
 	d = d/2 + rand.N(d/2)
@@ -162,16 +161,16 @@ func retryPause(n int, err error) time.Duration {
 	return d
 }
 
-// A brokenError is an answer or a request that broke off.
+// A brokenError is a request or an answer that was cut off.
 type brokenError struct{ err error }
 
 func (e *brokenError) Error() string { return e.err.Error() }
 func (e *brokenError) Unwrap() error { return e.err }
 
-// errContent is an answer that is not what it should be.
+// errContent reports an answer that is not valid.
 var errContent = errors.New("the server's answer is wrong")
 
-// transient tells whether trying again may help.
+// transient is whether repeating a request may help.
 type transient int
 
 const (
@@ -205,7 +204,7 @@ func classifyError(err error) transient {
 	return never
 }
 
-// retryAfter reads a header that gives seconds or a date.
+// retryAfter reads Retry-After, which holds seconds or a date.
 func retryAfter(h http.Header) time.Duration {
 	v := h.Get("Retry-After")
 	if n, err := strconv.Atoi(v); err == nil {
@@ -217,7 +216,7 @@ func retryAfter(h http.Header) time.Duration {
 	return 0
 }
 
-// A touching reader calls touch whenever bytes come.
+// A touching reader calls touch whenever it reads bytes.
 type touching struct {
 	r     io.Reader
 	touch func()

@@ -18,10 +18,10 @@ import (
 )
 
 const (
-	windowBytes = 16 << 20 // of the content, whose chunks are listed together
-	windows     = 3        // in memory
-	batchBytes  = 4 << 20  // of the content in a request with chunks
-	recommits   = 4        // of a session that still lacks something
+	windowBytes = 16 << 20 // bytes of the content in a window
+	windows     = 3        // windows in memory
+	batchBytes  = 4 << 20  // bytes of the content in a batch
+	recommits   = 4        // attempts to commit a session that still lacks chunks
 	commitTime  = time.Hour
 )
 
@@ -33,8 +33,8 @@ type uploader struct {
 	zstd     *zstd.Encoder
 	free     chan *window
 
-	mu     sync.Mutex
-	coming map[digest]bool // on their way, so not to be sent again
+	mu     sync.Mutex      // guards coming
+	coming map[digest]bool // chunks on their way
 }
 
 func newUploader(p *put, s *Session, splitter chunker.Splitter) (*uploader, error) {
@@ -52,8 +52,8 @@ func newUploader(p *put, s *Session, splitter chunker.Splitter) (*uploader, erro
 
 func (u *uploader) close() { u.zstd.Close() }
 
-// A window is a run of chunks and their bytes. It goes back to the free ones
-// when nobody uses it any more.
+// A window is adjacent chunks and their bytes. It returns to the free windows
+// when its last user is done.
 type window struct {
 	first  int64 // number of its first chunk
 	chunks []chunk
@@ -68,17 +68,18 @@ func (w *window) addUsers(n int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.users += n; w.users == 0 {
-		w.back <- w // has room for all of them
+		w.back <- w // never blocks: back has room for all windows
 	}
 }
 
-// sendMissing lists the content of r, and sends what the server lacks.
+// sendMissing appends the content of r to the list of the session, and sends
+// the chunks that the server lacks.
 func (u *uploader) sendMissing(ctx context.Context, r io.Reader) error {
 	return u.eachWindow(ctx, r, func(ctx context.Context, w *window) ([]bool, error) { return u.listChunks(ctx, w) })
 }
 
-// eachWindow cuts r, has choose say which chunks of a window to send, and sends
-// them side by side.
+// eachWindow cuts r into windows, calls choose for the chunks of each to send,
+// and sends them concurrently.
 func (u *uploader) eachWindow(ctx context.Context, r io.Reader, choose func(context.Context, *window) ([]bool, error)) error {
 	g, ctx := errgroup.WithContext(ctx)
 	n := boundParallel(u.opts.Parallel)
@@ -105,7 +106,8 @@ func (u *uploader) eachWindow(ctx context.Context, r io.Reader, choose func(cont
 	return g.Wait()
 }
 
-// fillWindow cuts the next window. The caller is its user.
+// fillWindow cuts the next window. It counts the caller as a user of the
+// window.
 func (u *uploader) fillWindow(ctx context.Context, c *chunker.Chunker, first int64) (*window, error) {
 	var w *window
 	select {
@@ -128,11 +130,12 @@ func (u *uploader) fillWindow(ctx context.Context, c *chunker.Chunker, first int
 	return w, ctx.Err()
 }
 
-// listChunks appends a window to the session's list and learns what must be sent.
+// listChunks appends a window to the list of the session. It returns which of
+// its chunks must be sent.
 func (u *uploader) listChunks(ctx context.Context, w *window) (wanted []bool, err error) {
 	err = u.t.retry(ctx, func(ctx context.Context, _ func(), n int) (err error) {
 		wanted = make([]bool, len(w.chunks))
-		listed := 0 // of the window, by an attempt whose answer was lost
+		listed := 0 // chunks that an attempt has listed whose answer was lost
 		if n > 0 {
 			if listed, err = u.countListed(ctx, w, wanted); err != nil {
 				return err
@@ -146,12 +149,12 @@ func (u *uploader) listChunks(ctx context.Context, w *window) (wanted []bool, er
 	return wanted, err
 }
 
-// sessionPath is that of the session or of what is below it.
+// sessionPath returns the path of the session, or of something below it.
 func (u *uploader) sessionPath(below ...string) []string {
 	return append([]string{u.bucket, "_sessions", u.id}, below...)
 }
 
-// appendList lists the chunks of w from from on.
+// appendList lists the chunks of w that begin with number from.
 func (u *uploader) appendList(ctx context.Context, w *window, from int, wanted []bool) error {
 	q := &request{method: http.MethodPost, path: u.sessionPath("list"), query: url.Values{"at": {strconv.FormatInt(w.first+int64(from), 10)}},
 		header: http.Header{"Content-Type": {ChunkListType}, "Accept": {BitmapType}}}
@@ -159,7 +162,7 @@ func (u *uploader) appendList(ctx context.Context, w *window, from int, wanted [
 	resp, err := u.c.sendRequest(ctx, q)
 	var e *Error
 	if errors.As(err, &e) && e.Code == "list-offset-mismatch" {
-		return &brokenError{err} // find out, and go on
+		return &brokenError{err} // the next attempt asks what is listed
 	}
 	if err != nil {
 		return err
@@ -173,8 +176,8 @@ func (u *uploader) appendList(ctx context.Context, w *window, from int, wanted [
 	return nil
 }
 
-// countListed tells how many chunks of w the session has listed, and which of
-// those must be sent.
+// countListed returns how many chunks of w the session lists, and sets wanted
+// for those that must be sent.
 func (u *uploader) countListed(ctx context.Context, w *window, wanted []bool) (int, error) {
 	var s Session
 	if err := u.c.callJSON(ctx, &request{method: http.MethodGet, path: u.sessionPath()}, &s); err != nil {
@@ -191,7 +194,7 @@ func (u *uploader) countListed(ctx context.Context, w *window, wanted []bool) (i
 	})
 }
 
-// eachMissing calls fn with what of w must still be sent.
+// eachMissing calls fn for the chunks of w that must still be sent.
 func (u *uploader) eachMissing(ctx context.Context, w *window, fn func(i int, digest string)) error {
 	end := w.first + int64(len(w.chunks))
 	for after := w.first - 1; after < end; {
@@ -216,7 +219,7 @@ func (u *uploader) eachMissing(ctx context.Context, w *window, fn func(i int, di
 	return nil
 }
 
-// sendBatches has g send the wanted chunks of w.
+// sendBatches starts goroutines of g that send the wanted chunks of w.
 func (u *uploader) sendBatches(ctx context.Context, g *errgroup.Group, w *window, wanted []bool) {
 	b := newBatch(w)
 	off := 0
@@ -238,7 +241,8 @@ func (u *uploader) sendBatches(ctx context.Context, g *errgroup.Group, w *window
 	}
 }
 
-// claimChunk takes a chunk on, unless it is on its way already.
+// claimChunk reports whether the caller has to send a chunk: true unless it is
+// on its way already.
 func (u *uploader) claimChunk(d digest) bool {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -256,7 +260,7 @@ func (u *uploader) sendBatch(ctx context.Context, g *errgroup.Group, b *batch) {
 		defer b.w.addUsers(-1)
 		err := u.t.retry(ctx, func(ctx context.Context, touch func(), n int) error {
 			if n > 0 {
-				// Some of it may have arrived.
+				// Part of the batch may have arrived.
 				missing := make(map[string]bool)
 				if err := u.eachMissing(ctx, b.w, func(_ int, digest string) { missing[digest] = true }); err != nil {
 					return err
@@ -286,8 +290,8 @@ func (u *uploader) sendBatch(ctx context.Context, g *errgroup.Group, b *batch) {
 	})
 }
 
-// commitSession makes the file. What the server turns out to lack is read again and
-// sent.
+// commitSession makes the file. If the server lacks chunks, it reads the
+// content again and sends them.
 func (u *uploader) commitSession(ctx context.Context, again func() (io.Reader, error)) (*File, error) {
 	for n := 0; ; n++ {
 		var f *File
@@ -318,7 +322,7 @@ func (u *uploader) commitSession(ctx context.Context, again func() (io.Reader, e
 	}
 }
 
-// missingBits asks what of the whole list must be sent.
+// missingBits returns which chunks of the whole list must be sent.
 func (u *uploader) missingBits(ctx context.Context) (bits bitmap, err error) {
 	err = u.t.retry(ctx, func(ctx context.Context, _ func(), _ int) error {
 		resp, err := u.c.sendRequest(ctx, &request{method: http.MethodGet, path: u.sessionPath("missing"), header: http.Header{"Accept": {BitmapType}}})
@@ -334,10 +338,10 @@ func (u *uploader) missingBits(ctx context.Context) (bits bitmap, err error) {
 	return bits, err
 }
 
-// A bitmap has a bit for each chunk of a list, the most significant first.
+// A bitmap has a bit for each chunk of a list, the most significant bit first.
 type bitmap []byte
 
-// readBits reads the bits from first on; beyond the last all are unset.
+// readBits reads the bits from number first on. Bits beyond the end are unset.
 func (b bitmap) readBits(out []bool, first int64) {
 	for i := range out {
 		n := first + int64(i)

@@ -7,7 +7,8 @@ import (
 	"strings"
 )
 
-// checkCORS asks as a browser does for a page of another origin.
+// checkCORS sends the preflight request of a browser for a page of another
+// origin.
 func (p *patient) checkCORS(ctx context.Context) []Check {
 	if p.opts.Origin == "" {
 		return nil

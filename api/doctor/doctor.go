@@ -1,5 +1,5 @@
-// Package doctor probes a public URL of a server as clients would, and tells
-// what a proxy on the way does to them. It leaves nothing behind.
+// Package doctor sends requests to the public URL of a server as clients do,
+// and reports what a proxy in between changes. It leaves nothing behind.
 package doctor
 
 import (
@@ -23,26 +23,26 @@ type Options struct {
 	Bucket string       // to try uploads in; demo by default
 	Origin string       // of pages that are to use the server; "" leaves that out
 
-	// Slow is how long a slow body is sent; 65 seconds by default, which finds
+	// Slow is how long a slow body takes; 65 seconds by default, longer than
 	// the usual limits of 30 and 60.
 	Slow time.Duration
 }
 
-// A Status is what came of a check.
+// A Status is the result of a check.
 type Status string
 
 const (
 	Good  Status = "good"
 	Fault Status = "fault"
-	Note  Status = "note" // not as it could be, but clients get along
+	Note  Status = "note" // clients work, with some loss
 )
 
-// A Check is a thing that clients rely on.
+// A Check is one property that clients rely on, and whether it holds.
 type Check struct {
 	Name   string `json:"check"`
 	Status Status `json:"status"`
 	Detail string `json:"detail"`
-	Nginx  string `json:"nginx,omitempty"` // what mends it there
+	Nginx  string `json:"nginx,omitempty"` // settings that mend it
 	Caddy  string `json:"caddy,omitempty"`
 }
 
@@ -56,7 +56,7 @@ type Report struct {
 // longest is how long a check may take, with 40 MiB over a slow line.
 const longest = 15 * time.Minute
 
-// A patient is a server that is being examined.
+// A patient is the server under examination.
 type patient struct {
 	base *url.URL
 	opts Options
@@ -69,8 +69,8 @@ type capabilities struct {
 	MaxFileSize int64    `json:"max_file_size"`
 }
 
-// Examine probes the server at base. The error is of a URL that leads to no
-// server, or of ctx.
+// Examine probes the server at base. It fails only if no server answers there
+// or ctx ends.
 func Examine(ctx context.Context, base string, opts *Options) (*Report, error) {
 	u, err := url.Parse(base)
 	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
@@ -111,7 +111,7 @@ func Examine(ctx context.Context, base string, opts *Options) (*Report, error) {
 	return r, ctx.Err()
 }
 
-// reachServer asks what the bucket takes.
+// reachServer reads the capabilities of the bucket.
 func (p *patient) reachServer(ctx context.Context) error {
 	a, err := p.sendRequest(ctx, "GET", "/api/files/"+url.PathEscape(p.opts.Bucket)+"/_capabilities", nil, 0)
 	if err != nil {
@@ -123,14 +123,15 @@ func (p *patient) reachServer(ctx context.Context) error {
 	return nil
 }
 
-// An answer is a response with the beginning of its body.
+// An answer is a response with the first bytes of its body.
 type answer struct {
 	status int
 	header http.Header
 	body   []byte
 }
 
-// isFromServer tells whether the server itself answered, and nobody on the way.
+// isFromServer reports whether Cairn itself sent the answer, rather than a
+// proxy.
 func (a *answer) isFromServer() bool {
 	if a.status >= 400 {
 		return strings.HasPrefix(a.header.Get("Content-Type"), "application/problem+json")
@@ -150,8 +151,8 @@ func (a *answer) String() string {
 	return text
 }
 
-// sendRequest sends a request; header is pairs of names and values. A size of -1 sends
-// the body in chunks.
+// sendRequest sends a request. header is pairs of names and values. With a
+// size of -1 the body is sent in chunks.
 func (p *patient) sendRequest(ctx context.Context, method, path string, body io.Reader, size int64, header ...string) (*answer, error) {
 	ref, err := url.Parse(path)
 	if err != nil {
@@ -193,7 +194,7 @@ func note(name, format string, args ...any) []Check {
 	return []Check{{Name: name, Status: Note, Detail: fmt.Sprintf(format, args...)}}
 }
 
-// randomBytes returns bytes that nobody has stored or can compress.
+// randomBytes returns bytes that are stored nowhere and do not compress.
 func randomBytes(n int64) []byte {
 	p := make([]byte, n)
 	rand.Read(p)
@@ -216,7 +217,8 @@ func (p *patient) checkContent(ctx context.Context) []Check {
 	}
 	file := dir + "/" + f.ID
 	defer func() {
-		// What cannot be removed for good lies in the trash or is told of below.
+		// If it cannot be purged, it lies in the trash, or a check below
+		// reports it.
 		p.sendRequest(context.WithoutCancel(ctx), "DELETE", file+"?permanent=true", nil, 0)
 	}()
 	out := good("simple-upload", "a file of 100 KiB was taken")

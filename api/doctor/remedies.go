@@ -8,13 +8,14 @@ var nginx string // never changed
 //go:embed Caddyfile
 var caddy string // never changed
 
-// Nginx returns settings for nginx in front of a server, in whole.
+// Nginx returns complete settings for nginx before a server.
 func Nginx() string { return nginx }
 
-// Caddy returns the same for Caddy.
+// Caddy returns complete settings for Caddy before a server.
 func Caddy() string { return caddy }
 
-// remedyFor is what mends a fault, of the settings that Nginx and Caddy return.
+// remedyFor returns the settings, among those of Nginx and Caddy, that mend a
+// check.
 func remedyFor(check string) (nginx, caddy string) {
 	switch check {
 	case "body-size":

@@ -20,7 +20,7 @@ import (
 const (
 	wholeUpload = 48 << 20 // of which all but the last sixth is sent before the kill
 	smallUpload = 768 << 10
-	hugeUpload  = 5 << 30 // told, never sent
+	hugeUpload  = 5 << 30 // stated, never sent
 	settle      = 5 * time.Second
 )
 
@@ -36,7 +36,8 @@ func (p *patient) sendPatch(ctx context.Context, path string, offset int64, body
 
 var metadata = "filename " + base64.StdEncoding.EncodeToString([]byte("cairn-doctor.bin"))
 
-// beginUpload makes an upload and returns its path. A negative size is not told.
+// beginUpload creates an upload and returns its path. A negative size is not
+// stated.
 func (p *patient) beginUpload(ctx context.Context, size int64) (string, *answer, error) {
 	length := []string{"Upload-Length", strconv.FormatInt(size, 10)}
 	if size < 0 {
@@ -53,13 +54,13 @@ func (p *patient) beginUpload(ctx context.Context, size int64) (string, *answer,
 	return u.Path, a, nil
 }
 
-// endUpload gives an upload up.
+// endUpload cancels an upload.
 func (p *patient) endUpload(ctx context.Context, path string) {
 	p.sendTus(context.WithoutCancel(ctx), "DELETE", path, nil, 0) // what stays expires
 }
 
-// checkHeaders checks that those of requests arrive and those of answers come
-// back.
+// checkHeaders checks that headers of requests reach the server and those of
+// answers come back.
 func (p *patient) checkHeaders(ctx context.Context) []Check {
 	path, a, err := p.beginUpload(ctx, smallUpload)
 	if a != nil && a.status == http.StatusPreconditionFailed && a.isFromServer() {
@@ -82,7 +83,7 @@ func (p *patient) checkHeaders(ctx context.Context) []Check {
 	return append(out, good("headers", "Upload-* and Tus-* pass in both directions")...)
 }
 
-// checkLocation checks that the URL of an upload is one that clients can use.
+// checkLocation checks that clients can use the URL of an upload.
 func (p *patient) checkLocation(a *answer) []Check {
 	u, err := p.base.Parse(a.header.Get("Location"))
 	if err != nil || u.Scheme != p.base.Scheme || u.Host != p.base.Host {
@@ -92,8 +93,8 @@ func (p *patient) checkLocation(a *answer) []Check {
 	return good("location", "the server names URLs as clients see them")
 }
 
-// A dribble is a body that ends in silence: it gives some bytes, and no more
-// until it is closed.
+// A dribble is a body that stalls: it gives some bytes, then none until it is
+// closed.
 type dribble struct {
 	r     io.Reader
 	empty chan struct{} // closed when all bytes are taken
@@ -113,8 +114,8 @@ func (d *dribble) Read(b []byte) (int, error) {
 	return 0, io.ErrUnexpectedEOF
 }
 
-// killPatch sends the first bytes of a PATCH and breaks off. It returns an answer
-// if one came before.
+// killPatch sends the first bytes of a PATCH and breaks off. If an answer
+// comes before that, it returns the answer.
 func (p *patient) killPatch(ctx context.Context, path string, size, send int64) (*answer, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -136,14 +137,14 @@ func (p *patient) killPatch(ctx context.Context, path string, size, send int64) 
 	select {
 	case r := <-done:
 		return r.a, r.err
-	case <-time.After(time.Second): // what is on its way arrives
+	case <-time.After(time.Second): // lets the bytes on their way arrive
 	}
 	cancel()
 	<-done
 	return nil, ctx.Err()
 }
 
-// checkResume kills an upload, looks how much of it is there, and goes on.
+// checkResume breaks an upload off, asks for its offset, and continues.
 func (p *patient) checkResume(ctx context.Context) []Check {
 	size := int64(wholeUpload)
 	if p.caps.MaxFileSize > 0 {
@@ -156,7 +157,7 @@ func (p *patient) checkResume(ctx context.Context) []Check {
 		if !refused || size <= smallUpload {
 			return out
 		}
-		size = smallUpload // buffering shows with little, too
+		size = smallUpload // a small body shows buffering too
 	}
 }
 
@@ -190,7 +191,7 @@ func (p *patient) resumeUpload(ctx context.Context, size int64) (out []Check, re
 	case at < send/2:
 		out = fault("request-buffering", "of an upload killed after %s only %s had reached the server", bytesText(send), bytesText(at))
 	}
-	rest := min(size-at-1, 1<<20) // never all of it: no file is made
+	rest := min(size-at-1, 1<<20) // less than all of it, so that no file is made
 	a, err = p.sendPatch(ctx, path, at, bytes.NewReader(randomBytes(rest)), rest)
 	if err != nil || a.status != http.StatusNoContent || a.header.Get("Upload-Offset") != strconv.FormatInt(at+rest, 10) {
 		return append(out, fault("resume", "an upload does not go on where it was: %v", errors.Join(err, fmt.Errorf("%v", a)))...), false
@@ -201,7 +202,8 @@ func (p *patient) resumeUpload(ctx context.Context, size int64) (out []Check, re
 	return out, false
 }
 
-// settledOffset waits until the offset of an upload stands, or nearly all is there.
+// settledOffset waits until the server has taken all bytes of an upload that
+// will arrive, and returns its offset. It returns early at most.
 func (p *patient) settledOffset(ctx context.Context, path string, most int64) (at int64, err error) {
 	for begin := time.Now(); time.Since(begin) < settle; {
 		a, err := p.sendTus(ctx, "HEAD", path, nil, 0)
@@ -223,7 +225,7 @@ func (p *patient) settledOffset(ctx context.Context, path string, most int64) (a
 	return at, nil
 }
 
-// checkBodyLimit announces a huge body and sends none of it.
+// checkBodyLimit states the length of a huge body and sends nearly none of it.
 func (p *patient) checkBodyLimit(ctx context.Context) []Check {
 	path, _, err := p.beginUpload(ctx, -1)
 	if err != nil {
@@ -233,7 +235,7 @@ func (p *patient) checkBodyLimit(ctx context.Context) []Check {
 	cctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	body := &dribble{r: bytes.NewReader(randomBytes(1)), empty: make(chan struct{}), quit: cctx.Done()}
-	watch := time.AfterFunc(time.Second, cancel) // a refusal comes sooner
+	watch := time.AfterFunc(time.Second, cancel) // a proxy that refuses does so earlier
 	defer watch.Stop()
 	a, err := p.sendPatch(cctx, path, 0, body, hugeUpload)
 	if err == nil && a.status == http.StatusRequestEntityTooLarge && !a.isFromServer() {
@@ -242,7 +244,7 @@ func (p *patient) checkBodyLimit(ctx context.Context) []Check {
 	return good("body-limit", "a body of 5 GiB would be taken")
 }
 
-// checkChunkedBody sends a body whose length is not told.
+// checkChunkedBody sends a body without a stated length.
 func (p *patient) checkChunkedBody(ctx context.Context) []Check {
 	path, _, err := p.beginUpload(ctx, smallUpload)
 	if err != nil {
@@ -256,9 +258,9 @@ func (p *patient) checkChunkedBody(ctx context.Context) []Check {
 	return good("chunked-body", "bodies of untold length pass")
 }
 
-// A trickle gives a byte now and then.
+// A trickle gives one byte after each gap.
 type trickle struct {
-	ctx  context.Context // a Reader has no other way to be told
+	ctx  context.Context // a Reader gets no context otherwise
 	gap  time.Duration
 	left int64
 }
@@ -293,8 +295,7 @@ func (p *patient) checkSlowBody(ctx context.Context) []Check {
 	return good("slow-body", "a body may take %s", p.opts.Slow)
 }
 
-// checkInterim looks for the answers before the answer that the IETF's resumable
-// uploads use.
+// checkInterim checks that interim answers (104) reach the client.
 func (p *patient) checkInterim(ctx context.Context) []Check {
 	if !slices.Contains(p.caps.Protocols, "rufh") {
 		return nil
@@ -318,7 +319,7 @@ func (p *patient) checkInterim(ctx context.Context) []Check {
 	if err != nil || u.Path == "" {
 		return note("interim", "not tried: an upload without Location: %s", a)
 	}
-	// The connection should be of use to the next request.
+	// The next request must be able to use the same connection.
 	cctx, cancel := context.WithTimeout(ctx, settle)
 	defer cancel()
 	_, err = p.sendRequest(cctx, "DELETE", u.Path, nil, 0, "Upload-Draft-Interop-Version", "8") // what stays expires

@@ -23,13 +23,14 @@ type exchange struct {
 	b  *buckets.Bucket
 	up *buckets.Upload
 
-	version        int64 // of the draft that the client speaks, -1 if it does not say
-	complete, told bool  // the end of the request is that of the file
-	offset, length int64 // -1 where they are not told
-	progress       time.Time
+	version        int64     // of the draft, -1 if the request does not name one
+	complete, told bool      // Upload-Complete, and whether it was sent
+	offset, length int64     // -1 where they are not stated
+	progress       time.Time // of the last interim answer
 }
 
-// beginExchange reads a request and sets what its answers have.
+// beginExchange reads a request and sets the headers that all its answers
+// have.
 func (t *Handler) beginExchange(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) (*exchange, error) {
 	x := &exchange{Handler: t, w: w, r: r, b: b, version: parseNumber(r.Header, "Upload-Draft-Interop-Version"),
 		offset: parseNumber(r.Header, "Upload-Offset"), length: parseNumber(r.Header, "Upload-Length")}
@@ -43,9 +44,9 @@ func (t *Handler) beginExchange(w http.ResponseWriter, r *http.Request, b *bucke
 	return x, x.checkLimits()
 }
 
-// adaptToOldDrafts reads requests as tus-js-client means them, which speaks the
-// versions 5 and 6: of an empty file it says nothing more than its length, and
-// where a stream ends just where the last request did, no more than that.
+// adaptToOldDrafts completes requests of tus-js-client, which speaks versions
+// 5 and 6. It marks neither an empty file nor an upload whose last request has
+// brought all bytes as complete.
 func (x *exchange) adaptToOldDrafts() {
 	empty := x.offset < 0 && x.length == 0 && x.told
 	ended := x.offset >= 0 && x.offset == x.length && !x.told
@@ -54,7 +55,7 @@ func (x *exchange) adaptToOldDrafts() {
 	}
 }
 
-// findUpload finds the upload that the request is about.
+// findUpload reads the upload that the request is about into x.up.
 func (x *exchange) findUpload(id string) error {
 	up, err := x.b.Upload(x.r.Context(), id)
 	if err != nil {
@@ -68,7 +69,7 @@ func (x *exchange) findUpload(id string) error {
 	return nil
 }
 
-// totalLength is the length of the whole, if the request tells it.
+// totalLength returns the length of the whole file, if the request states it.
 func (x *exchange) totalLength() (n int64, known bool, err error) {
 	n = x.length
 	if last := x.r.ContentLength; x.complete && last >= 0 && x.offset >= 0 {
@@ -80,7 +81,7 @@ func (x *exchange) totalLength() (n int64, known bool, err error) {
 	return max(n, 0), n >= 0, nil
 }
 
-// checkLimits checks the content against what one request may bring.
+// checkLimits checks the content against the limits of one request.
 func (x *exchange) checkLimits() error {
 	p, n := x.b.Policy().Pieces, x.r.ContentLength
 	switch {
@@ -97,7 +98,7 @@ func (x *exchange) checkLimits() error {
 	return nil
 }
 
-// setUploadHeaders sets the headers that tell how the upload stands.
+// setUploadHeaders sets the headers that describe the state of the upload.
 func (x *exchange) setUploadHeaders() {
 	h := x.w.Header()
 	h.Set("Upload-Offset", strconv.FormatInt(x.up.Offset, 10))
@@ -109,7 +110,7 @@ func (x *exchange) setUploadHeaders() {
 	}
 }
 
-// appendBody adds the content of the request to the upload.
+// appendBody appends the content of the request to the upload.
 func (x *exchange) appendBody() error {
 	total, known, err := x.totalLength()
 	if err != nil {
@@ -129,7 +130,7 @@ func (x *exchange) appendBody() error {
 		opts.Verify = body.verifyDigests
 	}
 	now, err := x.b.Append(x.r.Context(), x.up.ID, x.offset, body, opts)
-	if body.stopped.Load() { // its connection may take the deadline for its own end, and ends all requests with it
+	if body.stopped.Load() { // net/http may take the deadline for the end of the connection
 		x.w.Header().Set("Connection", "close")
 	}
 	if now != nil {
@@ -146,7 +147,7 @@ func (x *exchange) appendBody() error {
 	return err
 }
 
-// commitUpload makes a file of the upload and answers for it.
+// commitUpload makes a file of the upload and answers with it.
 func (x *exchange) commitUpload() error {
 	f, err := x.b.Commit(x.r.Context(), x.up.ID)
 	if err != nil {
@@ -171,7 +172,8 @@ func (x *exchange) answerFile(f *buckets.File) error {
 
 const progressTime = time.Second // between two interim answers
 
-// reportProgress tells a client of this draft how much of its content is durable.
+// reportProgress tells a client of this version, in an interim answer, how
+// much of its content is durable.
 func (x *exchange) reportProgress(offset int64) {
 	if x.version != interop || time.Since(x.progress) < progressTime {
 		return
@@ -190,7 +192,8 @@ func (x *exchange) reportProgress(offset int64) {
 	h["Upload-Limit"] = limit
 }
 
-// sendInterim sends the headers that are set as an interim answer.
+// sendInterim sends the headers that are set as an interim answer, without
+// Upload-Complete.
 func (x *exchange) sendInterim() {
 	if !x.r.ProtoAtLeast(1, 1) {
 		return
@@ -204,13 +207,13 @@ func (x *exchange) sendInterim() {
 	h["Upload-Complete"] = complete
 }
 
-// content is the body of a request: bounded, summed, and it may be told to
-// end.
+// content is the body of a request. It limits its length, computes its
+// digests, and can be stopped by another goroutine.
 type content struct {
 	r       io.Reader
-	left    int64 // that may come, 0 for any number
+	left    int64 // bytes, 0 for no limit
 	stopped atomic.Bool
-	sums    map[string][]byte // that it is to have
+	sums    map[string][]byte // that the content must have, by name
 	hashes  map[string]hash.Hash
 	read    int64
 }

@@ -15,7 +15,7 @@ import (
 	"github.com/cairn-store/cairn/buckets"
 )
 
-// Fields that are not what they should be count as not there.
+// In these functions a field that is not valid counts as absent.
 
 func parseItem(h http.Header, name string) any {
 	if len(h.Values(name)) == 0 {
@@ -33,7 +33,7 @@ func parseBoolean(h http.Header, name string) (value, ok bool) {
 	return value, ok
 }
 
-// parseNumber is that of a field, -1 if there is none.
+// parseNumber returns the number of a field, -1 without one.
 func parseNumber(h http.Header, name string) int64 {
 	if n, ok := parseItem(h, name).(int64); ok && n >= 0 {
 		return n
@@ -41,9 +41,9 @@ func parseNumber(h http.Header, name string) int64 {
 	return -1
 }
 
-// A digest is one of the algorithms that fields on digests name.
+// A digest is an algorithm of digest fields (RFC 9530).
 type digest struct {
-	field, name string // there, and here
+	field, name string // in fields, and in this program
 	new         func() hash.Hash
 }
 
@@ -51,8 +51,8 @@ func digestAlgorithms() []digest {
 	return []digest{{"sha-512", "sha512", sha512.New}, {"sha-256", "sha256", sha256.New}}
 }
 
-// statedDigests are the digests that a field states, by our names. Algorithms that
-// are not known are passed over.
+// statedDigests returns the digests that a field states, by our names. It
+// leaves out unknown algorithms.
 func statedDigests(h http.Header, field string) map[string][]byte {
 	dict, err := httpsfv.UnmarshalDictionary(h.Values(field))
 	if err != nil {
@@ -84,7 +84,7 @@ func wantsDigest(h http.Header, field string) bool {
 	return weight > 0
 }
 
-// reprDigest is the field that states the digests of a file.
+// reprDigest returns the Repr-Digest of a file, "" if no digest is known.
 func reprDigest(f *buckets.File) string {
 	dict := httpsfv.NewDictionary()
 	for _, d := range digestAlgorithms() {
@@ -105,7 +105,8 @@ func formatBoolean(v bool) string {
 	return "?0"
 }
 
-// formatLimits is Upload-Limit of a policy whose uploads live so long.
+// formatLimits returns the Upload-Limit of a policy, for uploads that expire
+// in age.
 func formatLimits(p *buckets.Policy, age time.Duration) string {
 	dict := httpsfv.NewDictionary()
 	if n := p.Limits.MaxFileSize; n > 0 {
@@ -127,7 +128,7 @@ func formatLimits(p *buckets.Policy, age time.Duration) string {
 func marshalField(v httpsfv.StructuredFieldValue) string {
 	text, err := httpsfv.Marshal(v)
 	if err != nil {
-		panic(err) // of whole numbers and bytes
+		panic(err) // callers pass numbers and bytes only
 	}
 	return text
 }
@@ -137,7 +138,8 @@ func isPartial(r *http.Request) bool {
 	return err == nil && t == contentType
 }
 
-// expectWhole takes what a creation says of the digests of the whole.
+// expectWhole reads what a creation states about the digests of the whole
+// file.
 func (x *exchange) expectWhole(opts *buckets.UploadOptions) error {
 	opts.Expect = statedDigests(x.r.Header, "Repr-Digest")
 	if opts.Expect["sha256"] == nil && !wantsDigest(x.r.Header, "sha-256") {

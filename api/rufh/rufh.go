@@ -1,9 +1,8 @@
-// Package rufh speaks draft-ietf-httpbis-resumable-upload, interop version 8:
-// resumable uploads by the means of HTTP alone. Any creation of a file becomes
-// one by the header Upload-Complete; what it makes is an upload resource, to
-// which the rest is appended. Clients of the interop versions 5 and 6 are
-// understood. The package keeps nothing itself: uploads are those of package
-// buckets.
+// Package rufh implements draft-ietf-httpbis-resumable-upload, interop version
+// 8, and accepts clients of the interop versions 5 and 6. The header
+// Upload-Complete makes an upload resource of any request that creates a file;
+// further requests append the rest to it. The package keeps no state of its
+// own: its uploads are those of package buckets.
 package rufh
 
 import (
@@ -34,33 +33,35 @@ var (
 
 // A Handler answers requests about upload resources.
 type Handler struct {
-	// Base is what the URLs of a request's server begin with.
+	// Base returns how the URLs of the server begin, as the sender of r sees
+	// it.
 	Base func(r *http.Request) string
-	// Answer answers as the target of a creation does when the file is there.
+	// Answer answers with the file as the target of the creation does.
 	Answer func(w http.ResponseWriter, r *http.Request, status int, f *buckets.File) error
-	// Final reports whether trying again would not mend an error.
+	// Final reports whether a request that failed with err would fail again.
 	Final func(err error) bool
 }
 
-// Wanted reports whether a request asks for a resumable upload.
+// Wanted reports whether r asks for a resumable upload.
 func Wanted(r *http.Request) bool {
 	_, ok := parseBoolean(r.Header, "Upload-Complete")
 	return ok
 }
 
-// A Creation is the file that a request wants to make.
+// A Creation is the file that a request creates.
 type Creation struct {
 	Name string
 	buckets.UploadOptions
 }
 
-// Uploads of this protocol are marked as one of these.
+// The header of an upload marks it as one of this protocol.
 const (
 	ofFile    = "rufh"
 	ofVersion = "rufh version"
 )
 
-// Create begins an upload, perhaps with its first bytes or all of them.
+// Create begins an upload. The request may bring its first bytes or all of
+// them.
 func (t *Handler) Create(w http.ResponseWriter, r *http.Request, b *buckets.Bucket, c *Creation) error {
 	x, err := t.beginExchange(w, r, b)
 	if err != nil {
@@ -99,7 +100,8 @@ func (t *Handler) Create(w http.ResponseWriter, r *http.Request, b *buckets.Buck
 	return nil
 }
 
-// Patch adds bytes to an upload. The last ones make it a file.
+// Patch appends the body to an upload. With its last byte the upload becomes a
+// file.
 func (t *Handler) Patch(w http.ResponseWriter, r *http.Request, b *buckets.Bucket, id string) error {
 	x, err := t.beginExchange(w, r, b)
 	if err != nil {
@@ -132,8 +134,8 @@ func (t *Handler) Patch(w http.ResponseWriter, r *http.Request, b *buckets.Bucke
 	return nil
 }
 
-// Head tells how an upload stands. Who is sending to it has been given up by
-// the client, and is stopped.
+// Head answers with the state of an upload. It stops a request that still
+// sends to it: the client has given that one up.
 func (t *Handler) Head(w http.ResponseWriter, r *http.Request, b *buckets.Bucket, id string) error {
 	x, err := t.beginExchange(w, r, b)
 	if err != nil {
@@ -149,13 +151,13 @@ func (t *Handler) Head(w http.ResponseWriter, r *http.Request, b *buckets.Bucket
 	if h := w.Header(); x.up.Length >= 0 {
 		h.Set("Upload-Length", strconv.FormatInt(x.up.Length, 10))
 	} else if x.version != 0 && x.version < interop {
-		h.Set("Upload-Defer-Length", "1") // or tus-js-client takes the length for known
+		h.Set("Upload-Defer-Length", "1") // else tus-js-client takes the length as known
 	}
 	w.WriteHeader(http.StatusNoContent)
 	return nil
 }
 
-// Delete gives an upload up. The file that it may have become stays.
+// Delete cancels an upload. If it has become a file, the file stays.
 func (t *Handler) Delete(w http.ResponseWriter, r *http.Request, b *buckets.Bucket, id string) error {
 	x := &exchange{Handler: t, w: w, r: r, b: b}
 	if err := x.findUpload(id); err != nil {
@@ -168,7 +170,8 @@ func (t *Handler) Delete(w http.ResponseWriter, r *http.Request, b *buckets.Buck
 	return nil
 }
 
-// Post is what clients send that know no PATCH or DELETE.
+// Post runs the method of X-HTTP-Method-Override, for clients that cannot send
+// PATCH or DELETE.
 func (t *Handler) Post(w http.ResponseWriter, r *http.Request, b *buckets.Bucket, id string) error {
 	switch r.Header.Get("X-HTTP-Method-Override") {
 	case http.MethodPatch:
@@ -179,7 +182,7 @@ func (t *Handler) Post(w http.ResponseWriter, r *http.Request, b *buckets.Bucket
 	return fmt.Errorf("%w: POST to an upload needs X-HTTP-Method-Override: PATCH or DELETE", ErrHeader)
 }
 
-// Options tells the limits of uploads.
+// Options answers with the limits of uploads.
 func (t *Handler) Options(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
 	x := &exchange{Handler: t, w: w, r: r, b: b}
 	x.setLimits(nil)
@@ -188,7 +191,8 @@ func (t *Handler) Options(w http.ResponseWriter, r *http.Request, b *buckets.Buc
 	return nil
 }
 
-// setLimits sets Upload-Limit: those of the bucket, or of an upload in it.
+// setLimits sets Upload-Limit to the limits of the bucket or, if up is not
+// nil, of that upload.
 func (x *exchange) setLimits(up *buckets.Upload) {
 	p := x.b.Policy()
 	age := p.UploadExpiry

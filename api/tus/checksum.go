@@ -17,7 +17,8 @@ import (
 	"github.com/cairn-store/cairn/chunker/blake3"
 )
 
-// algorithms are those of Upload-Checksum; the protocol demands sha1.
+// algorithms are the values of Tus-Checksum-Algorithm. The protocol demands
+// sha1.
 const algorithms = "sha1,sha256,sha512,blake3,md5,crc32"
 
 func newHash(name string) hash.Hash {
@@ -38,16 +39,18 @@ func newHash(name string) hash.Hash {
 	return nil
 }
 
-// A sum is a checksum that a body must have: said before it, or after it in
-// its trailer, and then by an algorithm that is not known before.
+// A sum checks a body against Upload-Checksum. The header comes before the
+// body, or after it in the trailer; then all algorithms are computed, because
+// the one that counts is not known yet.
 type sum struct {
 	io.Writer
 	hashes  map[string]hash.Hash
 	want    string      // Upload-Checksum
-	trailer http.Header // has it, if want does not
+	trailer http.Header // has the checksum if want is empty
 }
 
-// readChecksum reads Upload-Checksum, nil if there is none and none will come.
+// readChecksum reads Upload-Checksum. It returns nil if there is none, in the
+// trailer neither.
 func readChecksum(r *http.Request) (*sum, error) {
 	text := r.Header.Get("Upload-Checksum")
 	_, late := r.Trailer["Upload-Checksum"]
@@ -70,7 +73,7 @@ func readChecksum(r *http.Request) (*sum, error) {
 	return s, err
 }
 
-// parseChecksum finds the hash that a checksum is to be compared with.
+// parseChecksum returns the hash that a checksum is of, and its value.
 func (s *sum) parseChecksum(text string) (hash.Hash, []byte, error) {
 	name, coded, _ := strings.Cut(text, " ")
 	h := s.hashes[name]

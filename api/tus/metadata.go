@@ -16,8 +16,9 @@ const (
 )
 
 // ParseMetadata reads Upload-Metadata: keys with base64 values. filename and
-// filetype, and what clients send for them, name and type the file; folder
-// and fileId are ours; whatever else there is becomes the file's metadata.
+// filetype, and the keys that clients send in their place, set the name and
+// type of the file. folder and fileId are extensions of this server. All other
+// keys become the metadata of the file.
 func ParseMetadata(header string) (*buckets.UploadOptions, string, error) {
 	opts, name := &buckets.UploadOptions{}, ""
 	if len(header) > maxMetadata {
@@ -62,7 +63,7 @@ func ParseMetadata(header string) (*buckets.UploadOptions, string, error) {
 	return opts, name, nil
 }
 
-// kept is what HEAD says again of a creation.
+// kept is what a HEAD request repeats of the creation.
 type kept struct {
 	Metadata string `json:"metadata,omitempty"`
 	Concat   string `json:"concat,omitempty"`
@@ -74,7 +75,7 @@ func (k kept) String() string {
 }
 
 func parseKept(text string) (k kept) {
-	json.Unmarshal([]byte(text), &k) // String made it, or another protocol
+	json.Unmarshal([]byte(text), &k) // text is from String, or from another protocol
 	return k
 }
 

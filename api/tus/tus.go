@@ -1,6 +1,6 @@
-// Package tus speaks the tus protocol 1.0.0 (https://tus.io) for resumable
-// uploads, with all the extensions that it has. It keeps nothing itself:
-// uploads are those of package buckets.
+// Package tus implements the tus protocol 1.0.0 (https://tus.io) for resumable
+// uploads, with all its extensions. It keeps no state of its own: its uploads
+// are those of package buckets.
 package tus
 
 import (
@@ -38,11 +38,13 @@ var (
 
 // A Handler answers requests about the uploads of a bucket.
 type Handler struct {
-	// Base is what the URLs of a request's server begin with.
+	// Base returns how the URLs of the server begin, as the sender of r sees
+	// it.
 	Base func(r *http.Request) string
 }
 
-// checkVersion sets what every answer has, and checks the protocol's version.
+// checkVersion sets the headers that every answer has, and checks the
+// protocol's version.
 func checkVersion(w http.ResponseWriter, r *http.Request) error {
 	h := w.Header()
 	h.Set("Tus-Resumable", Version)
@@ -54,7 +56,7 @@ func checkVersion(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// Options tells what the server can do.
+// Options answers with what the server supports.
 func (t *Handler) Options(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
 	h := w.Header()
 	h.Set("Tus-Resumable", Version)
@@ -68,7 +70,7 @@ func (t *Handler) Options(w http.ResponseWriter, r *http.Request, b *buckets.Buc
 	return nil
 }
 
-// Create begins an upload, perhaps with its first bytes.
+// Create begins an upload. The request may bring its first bytes.
 func (t *Handler) Create(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
 	if err := checkVersion(w, r); err != nil {
 		return err
@@ -106,13 +108,13 @@ func (t *Handler) setLocation(w http.ResponseWriter, r *http.Request, up *bucket
 	setUploadHeaders(w, up)
 }
 
-// concatParts joins partial uploads, given by their URLs, to a file.
+// concatParts makes a file of partial uploads, which urls names.
 func (t *Handler) concatParts(w http.ResponseWriter, r *http.Request, b *buckets.Bucket, name string, opts *buckets.UploadOptions, urls string) error {
 	var ids []string
 	for _, text := range strings.Fields(urls) {
 		u, err := url.Parse(text)
 		if err != nil || path.Base(path.Dir(u.Path)) != b.Name() && path.Base(path.Dir(u.Path)) != "tus" {
-			return buckets.ErrNoUpload // another bucket's, or nobody's
+			return buckets.ErrNoUpload // not an upload of this bucket
 		}
 		ids = append(ids, path.Base(u.Path))
 	}
@@ -125,7 +127,7 @@ func (t *Handler) concatParts(w http.ResponseWriter, r *http.Request, b *buckets
 	return nil
 }
 
-// readCreation reads what a request for an upload says.
+// readCreation reads the name and options of a new upload.
 func readCreation(r *http.Request) (*buckets.UploadOptions, string, error) {
 	meta := r.Header.Get("Upload-Metadata")
 	opts, name, err := ParseMetadata(meta)
@@ -167,7 +169,7 @@ func isOffsetStream(r *http.Request) bool {
 	return err == nil && t == contentType
 }
 
-// setUploadHeaders sets the headers that tell how an upload stands.
+// setUploadHeaders sets the headers that describe the state of an upload.
 func setUploadHeaders(w http.ResponseWriter, up *buckets.Upload) {
 	h := w.Header()
 	if !up.Waiting {
@@ -182,12 +184,12 @@ func setUploadHeaders(w http.ResponseWriter, up *buckets.Upload) {
 	h.Set("Content-Location", "/api/files/"+up.Bucket+"/"+up.File.ID)
 }
 
-// Head tells how an upload stands.
+// Head answers with the state of an upload.
 func (t *Handler) Head(w http.ResponseWriter, r *http.Request, b *buckets.Bucket, id string) error {
 	if err := checkVersion(w, r); err != nil {
 		return err
 	}
-	up, err := b.Settle(r.Context(), id) // who still sends has been given up by the client
+	up, err := b.Settle(r.Context(), id) // the client has given up the request that still sends
 	if err == nil && up.Waiting {
 		up, err = b.Join(r.Context(), id)
 	}
@@ -212,7 +214,8 @@ func (t *Handler) Head(w http.ResponseWriter, r *http.Request, b *buckets.Bucket
 	return nil
 }
 
-// Patch adds bytes to an upload. The last ones make it a file.
+// Patch appends the body to an upload. With its last byte the upload becomes a
+// file.
 func (t *Handler) Patch(w http.ResponseWriter, r *http.Request, b *buckets.Bucket, id string) error {
 	if err := checkVersion(w, r); err != nil {
 		return err
@@ -255,13 +258,14 @@ func (t *Handler) Patch(w http.ResponseWriter, r *http.Request, b *buckets.Bucke
 	return nil
 }
 
-// appendBody adds the body of r, if it has the checksum that it says.
+// appendBody appends the body of r to an upload, unless the body lacks the
+// checksum that r states.
 func (t *Handler) appendBody(w http.ResponseWriter, r *http.Request, b *buckets.Bucket, up *buckets.Upload, offset, length int64) (*buckets.Upload, error) {
 	body := &stoppable{r: r.Body}
 	control := http.NewResponseController(w)
 	opts := &buckets.AppendOptions{Length: length, Interrupt: func() {
 		body.stopped.Store(true)
-		control.SetReadDeadline(time.Now()) // where that cannot be set, the body ends when the client sends or goes
+		control.SetReadDeadline(time.Now()) // if that is not supported, the body ends with the next bytes or the connection
 	}}
 	sum, err := readChecksum(r)
 	if err != nil {
@@ -273,7 +277,7 @@ func (t *Handler) appendBody(w http.ResponseWriter, r *http.Request, b *buckets.
 		opts.Verify = sum.verify
 	}
 	now, err := b.Append(r.Context(), up.ID, offset, in, opts)
-	if body.stopped.Load() { // its connection may take the deadline for its own end, and ends all requests with it
+	if body.stopped.Load() { // net/http may take the deadline for the end of the connection
 		w.Header().Set("Connection", "close")
 	}
 	if now != nil {
@@ -283,7 +287,7 @@ func (t *Handler) appendBody(w http.ResponseWriter, r *http.Request, b *buckets.
 	return up, err
 }
 
-// A stoppable is a body that may be told to end.
+// A stoppable is a body that another goroutine can stop.
 type stoppable struct {
 	r       io.Reader
 	stopped atomic.Bool
@@ -300,7 +304,8 @@ func (s *stoppable) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// finishUpload makes a file of an upload that has arrived whole.
+// finishUpload commits an upload that is complete. A partial upload it joins
+// to the uploads that wait for it.
 func (t *Handler) finishUpload(w http.ResponseWriter, r *http.Request, b *buckets.Bucket, up *buckets.Upload) error {
 	if up.Length < 0 || up.Offset < up.Length {
 		return nil
@@ -317,7 +322,8 @@ func (t *Handler) finishUpload(w http.ResponseWriter, r *http.Request, b *bucket
 	return nil
 }
 
-// Post is what clients send that know no PATCH, DELETE or HEAD.
+// Post runs the method of X-HTTP-Method-Override, for clients that cannot send
+// PATCH, DELETE or HEAD.
 func (t *Handler) Post(w http.ResponseWriter, r *http.Request, b *buckets.Bucket, id string) error {
 	switch r.Header.Get("X-HTTP-Method-Override") {
 	case http.MethodPatch:
@@ -330,7 +336,7 @@ func (t *Handler) Post(w http.ResponseWriter, r *http.Request, b *buckets.Bucket
 	return fmt.Errorf("%w: POST to an upload needs X-HTTP-Method-Override: PATCH, DELETE or HEAD", ErrHeader)
 }
 
-// Delete gives an upload up. The file that it may have become stays.
+// Delete cancels an upload. If it has become a file, the file stays.
 func (t *Handler) Delete(w http.ResponseWriter, r *http.Request, b *buckets.Bucket, id string) error {
 	if err := checkVersion(w, r); err != nil {
 		return err

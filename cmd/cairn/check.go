@@ -49,7 +49,8 @@ func newCheck(t *target) *cobra.Command {
 	return cmd
 }
 
-// checkOptions are options, but Check needs no schema to tell where files lie.
+// checkOptions is storeOptions for check, which finds the files without a
+// schema.
 func (t *target) checkOptions() (*local.Options, error) {
 	s, err := t.readSettings()
 	if err != nil {
@@ -97,7 +98,7 @@ func (t *target) showCheck(w io.Writer, r *check.Report) error {
 	return err
 }
 
-// A dedupReport is buckets.DedupReport as printed.
+// A dedupReport is buckets.DedupReport as JSON.
 type dedupReport struct {
 	LogicalBytes int64   `json:"logical_bytes"`
 	UniqueBytes  int64   `json:"unique_bytes"`

@@ -11,13 +11,14 @@ import (
 	"github.com/cairn-store/cairn/buckets/schema"
 )
 
-// settings are what --config and --schema say; each is nil without its flag.
+// settings are the files of --config and --schema; each is nil without its
+// flag.
 type settings struct {
 	config *schema.Config
 	schema *schema.Schema
 }
 
-// readSettings reads --config and --schema. What is wrong with them is
+// readSettings reads --config and --schema. If they are not valid it returns
 // schema.Problems.
 func (t *target) readSettings() (settings, error) {
 	var s settings
@@ -42,7 +43,8 @@ func (t *target) readSettings() (settings, error) {
 	return s, nil
 }
 
-// storeOptions are those of a store as --config and --schema describe it.
+// storeOptions returns the options of a store that --config and --schema
+// describe.
 func (t *target) storeOptions() (*local.Options, error) {
 	s, err := t.readSettings()
 	if err != nil {
@@ -81,7 +83,7 @@ func newSchema(t *target) *cobra.Command {
 	return cmd
 }
 
-// checkSchema tells, a line each, what is wrong and what is doubtful.
+// checkSchema prints errors and warnings, a line each.
 func (t *target) checkSchema(cmd *cobra.Command) error {
 	if t.config == "" && t.schema == "" {
 		return usageError{errors.New("schema check: want --config, --schema or both")}

@@ -146,7 +146,7 @@ func (fl *files) Migrate(ctx context.Context, bucket, to string, progress func(*
 	return v, err
 }
 
-// resolveRef turns BUCKET/ID or BUCKET/PATH into a bucket and an ID.
+// resolveRef returns the bucket and the ID of BUCKET/ID or BUCKET/PATH.
 func resolveRef(ctx context.Context, fl *files, ref string) (bucket, id string, err error) {
 	bucket, rest, ok := strings.Cut(ref, "/")
 	if !ok || rest == "" {

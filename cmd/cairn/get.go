@@ -68,7 +68,7 @@ type getter struct {
 	bar   *bar
 }
 
-// openSeeds opens the seeds, to the end of the process.
+// openSeeds opens the seeds. They stay open until the process ends.
 func (g *getter) openSeeds(names []string) error {
 	for _, name := range names {
 		f, err := os.Open(name)
@@ -118,7 +118,7 @@ func (g *getter) getFile(ctx context.Context, ref string, version uint64, out st
 		return err
 	}
 	for _, name := range left {
-		dir.Remove(name) // what remains is of use to nobody, and harms nobody
+		dir.Remove(name) // a part that stays does no harm
 	}
 	return g.showFetched(got, out)
 }
@@ -137,13 +137,12 @@ func (g *getter) showFetched(got *client.Fetched, out string) error {
 	return err
 }
 
-// A part is a file that is not whole yet. Its name is the same whenever the
-// same version is read to the same place, so that an interrupted get is
-// gone on with.
+// A part is a file that is not complete yet. Its name is the same for the same
+// version and place, so that the next get continues an interrupted one.
 type part struct {
 	dir        *os.Root
 	name, temp string
-	suffix     string // of temp, for the same name and any version
+	suffix     string // of the names of parts of all versions
 }
 
 func newPart(dir *os.Root, name string, f *client.File) *part {
@@ -153,7 +152,7 @@ func newPart(dir *os.Root, name string, f *client.File) *part {
 	return &part{dir, name, path.Join(path.Dir(name), ".cairn-"+f.ManifestID+suffix), suffix}
 }
 
-// leftovers are parts of other versions.
+// leftovers returns the names of parts of other versions.
 func (p *part) leftovers() ([]string, error) {
 	names, err := fs.Glob(p.dir.FS(), path.Join(path.Dir(p.name), ".cairn-m_*"+p.suffix))
 	left := names[:0]
@@ -165,8 +164,9 @@ func (p *part) leftovers() ([]string, error) {
 	return left, err
 }
 
-// writeFile makes a file that appears only when it is whole. What the file held
-// before, and the files named seeds beside it, may hold parts of it.
+// writeFile makes a file that appears under its name only when it is complete.
+// The file of that name, and the files seeds beside it, may hold parts of the
+// content.
 func (g *getter) writeFile(ctx context.Context, f *client.File, id string, p *part, seeds []string) (*client.Fetched, error) {
 	out, err := p.dir.OpenFile(p.temp, os.O_CREATE|os.O_RDWR, 0o666)
 	if err != nil {
@@ -178,13 +178,13 @@ func (g *getter) writeFile(ctx context.Context, f *client.File, id string, p *pa
 		err = p.dir.Rename(p.temp, p.name)
 	}
 	if info, serr := p.dir.Stat(p.temp); err != nil && serr == nil && info.Size() < large {
-		p.dir.Remove(p.temp) // err is what the caller learns
+		p.dir.Remove(p.temp) // err matters more than this one
 	}
 	return got, err
 }
 
-// fetchContent writes the content of f to out. A small file is not worth looking
-// for what is here already.
+// fetchContent writes the content of f to out. For a small file it does not
+// look for parts on this machine.
 func (g *getter) fetchContent(ctx context.Context, f *client.File, id string, p *part, out *os.File, seeds []string) (*client.Fetched, error) {
 	opts := &client.DownloadOptions{Progress: g.bar.followFile()}
 	if f.Size < large && len(g.seeds) == 0 {
@@ -198,7 +198,7 @@ func (g *getter) fetchContent(ctx context.Context, f *client.File, id string, p 
 	for _, name := range seeds {
 		s, err := p.dir.Open(name)
 		if err != nil {
-			continue // nobody asked for it
+			continue // seeds are optional
 		}
 		defer s.Close()
 		if info, err := s.Stat(); err == nil && info.Mode().IsRegular() {
@@ -239,7 +239,7 @@ func (g *getter) getTree(ctx context.Context, ref, dir string) error {
 		return err
 	}
 	defer root.Close()
-	work, ctx := newPool(ctx, 8, 2) // each large one has its read-ahead
+	work, ctx := newPool(ctx, 8, 2) // each large file has its read-ahead
 	n := 0
 	for f, err := range g.files.List(ctx, bucket, &client.ListOptions{Prefix: prefix}) {
 		if err != nil {

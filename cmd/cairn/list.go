@@ -76,7 +76,7 @@ func newStat(t *target) *cobra.Command {
 	}
 }
 
-// withFiles runs fn on the target's files.
+// withFiles runs fn with the target's files.
 func (t *target) withFiles(cmd *cobra.Command, fn func(ctx context.Context, fl *files) error) error {
 	fl, done, err := t.openFiles(cmd.Context())
 	if err != nil {
@@ -85,7 +85,7 @@ func (t *target) withFiles(cmd *cobra.Command, fn func(ctx context.Context, fl *
 	return errors.Join(fn(cmd.Context(), fl), done())
 }
 
-// showJSON writes a value as JSON: on one line for programs, indented for people.
+// showJSON writes a value as JSON: on one line with --json, else indented.
 func (t *target) showJSON(w io.Writer, v any) error {
 	enc := json.NewEncoder(w)
 	if !t.json {
@@ -94,7 +94,7 @@ func (t *target) showJSON(w io.Writer, v any) error {
 	return enc.Encode(v)
 }
 
-// showTable writes files: a JSON object a line, or columns.
+// showTable writes files as JSON objects, a line each, or as columns.
 func (t *target) showTable(w io.Writer, seq iter.Seq2[*client.File, error], versions bool) error {
 	tw := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
 	for f, err := range seq {

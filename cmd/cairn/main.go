@@ -24,16 +24,16 @@ func main() {
 	os.Exit(run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 }
 
-// errReported is a failure that the command has told of already.
+// errReported is a failure that the command has printed already.
 var errReported = errors.New("reported")
 
-// A usageError is a command that was called wrongly.
+// A usageError is a wrong command line.
 type usageError struct{ error }
 
 func (e usageError) Unwrap() error { return e.error }
 
-// run executes a command line and returns the exit status: 0 when all is
-// well, 1 when something failed, 2 when it was called wrongly.
+// run executes a command line and returns the exit status: 0 for success, 1
+// for a failure, 2 for a wrong command line.
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	root := newRoot()
 	root.SetArgs(args)
@@ -61,7 +61,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	return 1
 }
 
-// A target is where a command works: a directory or a server.
+// A target is the directory or the server that a command works on.
 type target struct {
 	data, server, token string
 	config, schema      string
@@ -111,7 +111,7 @@ func newVersion() *cobra.Command {
 	}
 }
 
-// wantArgs makes a wrong number of arguments a usageError.
+// wantArgs turns the error of check into a usageError.
 func wantArgs(check cobra.PositionalArgs) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		if err := check(cmd, args); err != nil {

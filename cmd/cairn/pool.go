@@ -6,12 +6,12 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// large is the size from which a file keeps the machine busy by itself.
-// Smaller ones mostly wait for the disk, and many may wait together.
+// large is the size from which one file keeps the machine busy. Smaller files
+// mostly wait for the disk, so many are handled at a time.
 const large = 1 << 20
 
-// A pool runs work on many small files and few large ones at a time. The
-// first error ends its context.
+// A pool handles many small files and few large ones at a time. The first
+// error ends its context.
 type pool struct{ all, small, large *errgroup.Group }
 
 func newPool(ctx context.Context, smalls, larges int) (*pool, context.Context) {
@@ -22,7 +22,7 @@ func newPool(ctx context.Context, smalls, larges int) (*pool, context.Context) {
 	return p, ctx
 }
 
-// run waits for its turn and runs fn beside the caller.
+// run waits for a free place and runs fn in a goroutine.
 func (p *pool) run(size int64, fn func() error) {
 	g := p.small
 	if size >= large {
@@ -36,7 +36,7 @@ func (p *pool) run(size int64, fn func() error) {
 }
 
 func (p *pool) wait() error {
-	p.small.Wait() // they report to all
+	p.small.Wait() // their errors are in all
 	p.large.Wait()
 	return p.all.Wait()
 }

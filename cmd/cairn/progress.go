@@ -12,8 +12,8 @@ import (
 	"github.com/cairn-store/cairn/api/client"
 )
 
-// A bar shows on a terminal how many bytes have passed. Elsewhere it is nil
-// and shows nothing.
+// A bar shows on a terminal how many bytes have passed. For other outputs it
+// is nil and shows nothing.
 type bar struct {
 	w     io.Writer
 	what  string
@@ -61,14 +61,14 @@ func (b *bar) stop() {
 	}
 }
 
-// set says how many bytes have passed.
+// set sets how many bytes have passed.
 func (b *bar) set(n int64) {
 	if b != nil {
 		b.n.Store(n)
 	}
 }
 
-// followFile returns what adds the progress of one file to the bar.
+// followFile returns a function that adds the progress of one file to the bar.
 func (b *bar) followFile() func(client.Progress) {
 	if b == nil {
 		return nil
@@ -80,7 +80,7 @@ func (b *bar) followFile() func(client.Progress) {
 	}
 }
 
-// A toldReader tells of what is read from it.
+// A toldReader reports what is read from it.
 type toldReader struct {
 	io.Reader
 	p    *client.Progress
@@ -95,7 +95,7 @@ func (t *toldReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// A toldWriter tells of what is written to it.
+// A toldWriter reports what is written to it.
 type toldWriter struct {
 	io.Writer
 	p    *client.Progress
@@ -110,7 +110,7 @@ func (t *toldWriter) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// bytesText is a size for people.
+// bytesText formats a number of bytes for people.
 func bytesText(n int64) string {
 	const units = "KMGTPE"
 	if n < 1024 {

@@ -18,7 +18,7 @@ import (
 	"github.com/cairn-store/cairn/api/client"
 )
 
-// A putter stores paths. Its output may be written by several goroutines.
+// A putter stores files. Several goroutines use it.
 type putter struct {
 	t       *target
 	files   *files
@@ -29,7 +29,7 @@ type putter struct {
 	digests string
 	workers int
 
-	mu     sync.Mutex // guards out, errOut and failed
+	mu     sync.Mutex // guards the fields below
 	out    io.Writer
 	errOut io.Writer
 	failed bool
@@ -73,8 +73,8 @@ type source struct {
 }
 
 func (p *putter) putAll(ctx context.Context, args []string) error {
-	// One large file keeps all cores busy, and finds what the one before it
-	// has stored.
+	// One large file at a time: it keeps all cores busy, and can share chunks
+	// with the one before it.
 	work, wctx := newPool(ctx, max(1, p.workers), 1)
 	err := p.eachSource(args, func(s source) error {
 		if wctx.Err() != nil {
@@ -95,7 +95,7 @@ func (p *putter) putAll(ctx context.Context, args []string) error {
 	return nil
 }
 
-// eachSource finds the files that args name.
+// eachSource calls fn with the files that args name.
 func (p *putter) eachSource(args []string, fn func(source) error) error {
 	if p.name != "" && len(args) > 1 {
 		return usageError{errors.New("--name goes with a single file")}
@@ -131,7 +131,7 @@ func (p *putter) eachSource(args []string, fn func(source) error) error {
 	return nil
 }
 
-// walkTree finds the regular files below dir.
+// walkTree calls fn with the regular files below dir.
 func (p *putter) walkTree(dir string, fn func(source) error) error {
 	return filepath.WalkDir(dir, func(name string, d fs.DirEntry, err error) error {
 		switch {
@@ -161,8 +161,8 @@ func (p *putter) walkTree(dir string, fn func(source) error) error {
 	})
 }
 
-// putFile stores one file. What is wrong with it alone is told and remembered;
-// it returns only what stops all.
+// putFile stores one file. It prints and notes a failure of this file. It
+// returns only errors that stop the whole command.
 func (p *putter) putFile(ctx context.Context, s source) error {
 	f, err := p.uploadFile(ctx, s)
 	if ctx.Err() != nil {
@@ -192,7 +192,7 @@ func (p *putter) uploadFile(ctx context.Context, s source) (*client.Stored, erro
 		defer f.Close()
 		in = f
 		if s.size >= large {
-			// As much as there was at first, should it grow meanwhile.
+			// Only the bytes that it had at first, in case it grows meanwhile.
 			in, opts.Size, opts.SizeKnown = io.NewSectionReader(f, 0, s.size), s.size, true
 		}
 	}

@@ -71,7 +71,7 @@ type ruleRequest struct {
 	Time     time.Time `yaml:"time"`
 }
 
-// toRequest is what the case is about.
+// toRequest returns the request that the case is about.
 func (c *ruleCase) toRequest() (*access.Request, error) {
 	id, _ := c.Auth["id"].(string)
 	req := &access.Request{Op: access.Op(c.Operation), Bucket: c.Bucket, Who: &access.Principal{ID: id, Claims: c.Auth}}
@@ -183,7 +183,7 @@ func testRules(cmd *cobra.Command, policies map[string]buckets.Policy, cases []r
 	return nil
 }
 
-// decisionLine is a decision for people.
+// decisionLine formats a decision for people.
 func decisionLine(d *client.Decision) string {
 	line := "allowed"
 	if !d.Allowed {

@@ -39,7 +39,7 @@ func newServe(t *target) *cobra.Command {
 				return err
 			}
 			if os.Getenv("GOGC") == "" {
-				debug.SetGCPercent(50) // most of the heap is buffers in use: as much again, unused, is too much
+				debug.SetGCPercent(50) // most of the heap is buffers in use; the default would let it double
 			}
 			return t.serveStore(cmd, ln, s, dev, trustClock)
 		},
@@ -50,8 +50,8 @@ func newServe(t *target) *cobra.Command {
 	return cmd
 }
 
-// listenOn listens on addr; with dev only where nobody but this machine can
-// reach.
+// listenOn listens on addr. With dev it takes only addresses that other
+// machines cannot reach.
 func listenOn(addr string, dev bool) (net.Listener, error) {
 	a, err := net.ResolveTCPAddr("tcp", addr)
 	if err != nil {
@@ -82,7 +82,7 @@ func (t *target) serveStore(cmd *cobra.Command, ln net.Listener, s settings, dev
 		}
 	}
 	hup := make(chan os.Signal, 1)
-	signal.Notify(hup, syscall.SIGHUP) // before anybody can know that we are there: without, it ends the process
+	signal.Notify(hup, syscall.SIGHUP) // before the address is printed: an unhandled SIGHUP ends the process
 	defer signal.Stop(hup)
 	url := "http://" + ln.Addr().String()
 	fmt.Fprintf(cmd.OutOrStdout(), "cairn: listening on %s\n", url)
@@ -98,8 +98,8 @@ func (t *target) serveStore(cmd *cobra.Command, ln net.Listener, s settings, dev
 	return errors.Join(g.Wait(), store.Close())
 }
 
-// waitForFailure returns when the store can take no more changes before it is opened
-// anew: to begin again is for whoever started the process.
+// waitForFailure returns when the store can take no more changes until it is
+// opened again. Restarting is left to the supervisor of the process.
 func waitForFailure(ctx context.Context, failed <-chan error) error {
 	select {
 	case err := <-failed:
@@ -109,8 +109,8 @@ func waitForFailure(ctx context.Context, failed <-chan error) error {
 	}
 }
 
-// newServer opens the store and makes a server of it. Services that do not
-// keep what Cairn relies on are refused.
+// newServer opens the store and makes a server of it. It refuses backends
+// whose service lacks what Cairn relies on.
 func (t *target) newServer(ctx context.Context, opts *local.Options, s settings, dev bool) (*buckets.Store, *api.Server, error) {
 	if err := local.ProbeAll(ctx, opts); err != nil {
 		return nil, nil, err
@@ -129,8 +129,8 @@ func (t *target) newServer(ctx context.Context, opts *local.Options, s settings,
 	return store, api.New(store, &api.Options{Dev: dev, Auth: who, Server: s.config.Server, Log: opts.Log}), nil
 }
 
-// reloadOnHangup applies the schema anew at every SIGHUP. What is
-// wrong with it is logged, and changes nothing.
+// reloadOnHangup applies the schema again at every SIGHUP. A schema that is
+// not valid is logged and changes nothing.
 func (t *target) reloadOnHangup(ctx context.Context, hup <-chan os.Signal, store *buckets.Store, log *slog.Logger) error {
 	for {
 		select {
