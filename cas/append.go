@@ -14,14 +14,14 @@ type appendedFrame struct {
 // hang in the backend with it.
 func (b *Batch) appendFrame(f *newFrame) error {
 	var a appendedFrame
-	left, err := await(b.ctx, func() (err error) {
+	left, err := waitOrLeave(b.ctx, func() (err error) {
 		a, err = b.appendNew(f)
 		return err
 	})
 	if left {
 		return err
 	}
-	b.s.enc.free(f.e)
+	b.s.enc.freeFrame(f.e)
 	if f.unit != nil {
 		b.releaseUnit(f.unit)
 	} else {
@@ -61,13 +61,13 @@ func (b *Batch) appendNew(f *newFrame) (out appendedFrame, err error) {
 		}
 	}
 	if len(slots) < len(e.h.Slots) {
-		e = s.enc.encode(e.h.Kind, f.how, rest, slots)
-		defer s.enc.free(e)
+		e = s.enc.encodeFrame(e.h.Kind, f.how, rest, slots)
+		defer s.enc.freeFrame(e)
 		if e.err != nil {
 			return out, e.err
 		}
 	}
-	at, err := s.pack.append(b.ctx, e.h, e.payload)
+	at, err := s.pack.appendFrame(b.ctx, e.h, e.payload)
 	b.appended.Add(1) // first, so that countOthers never counts it as another's
 	s.appended.Add(1)
 	out.at.add(at)

@@ -174,7 +174,7 @@ func (b *Batch) emitUnit(u *unit) error {
 			}
 		}
 		if !whole && !found.known && !b.mine[r.Digest] {
-			if err := b.data.add(r, chunk, u.since); err != nil {
+			if err := b.data.addChunk(r, chunk, u.since); err != nil {
 				return err
 			}
 		}
@@ -209,7 +209,7 @@ func (b *Batch) PutSegment(ctx context.Context, p []byte) (Digest, error) {
 	if f[0].known {
 		return d, nil
 	}
-	return d, b.segs.add(Ref{Digest: d, Length: uint32(len(p))}, p, since)
+	return d, b.segs.addChunk(Ref{Digest: d, Length: uint32(len(p))}, p, since)
 }
 
 // Drain returns when every chunk put has been emitted. After it, only
@@ -245,9 +245,9 @@ func (b *Batch) Flush() error {
 	if err := b.Drain(); err != nil {
 		return err
 	}
-	err := b.data.finish()
+	err := b.data.writeRest()
 	if err == nil {
-		err = b.segs.finish()
+		err = b.segs.writeRest()
 	}
 	if err == nil {
 		err = b.at.wait(b.ctx)

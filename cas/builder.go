@@ -18,11 +18,11 @@ type frameBuilder struct {
 	since int64 // as in newFrame
 }
 
-// add adds a chunk, after sending the frame on its way if the chunk does not
+// addChunk adds a chunk, after sending the frame on its way if the chunk does not
 // fit in.
-func (f *frameBuilder) add(r Ref, chunk []byte, since int64) error {
+func (f *frameBuilder) addChunk(r Ref, chunk []byte, since int64) error {
 	if len(f.plain) > 0 && len(f.plain)+len(chunk) > FrameSize {
-		if err := f.send(); err != nil {
+		if err := f.sendFrame(); err != nil {
 			return err
 		}
 	}
@@ -34,12 +34,12 @@ func (f *frameBuilder) add(r Ref, chunk []byte, since int64) error {
 	}
 	f.plain = append(f.plain, chunk...)
 	f.slots = append(f.slots, r)
-	return f.remember(r.Digest)
+	return f.rememberChunks(r.Digest)
 }
 
-// remember notes chunks as new ones of this batch, and forgets them all when
+// rememberChunks notes chunks as new ones of this batch, and forgets them all when
 // there are too many.
-func (f *frameBuilder) remember(ds ...Digest) error {
+func (f *frameBuilder) rememberChunks(ds ...Digest) error {
 	for _, d := range ds {
 		f.b.mine[d] = true
 	}
@@ -65,7 +65,7 @@ func (f *frameBuilder) takesWhole(u *unit) bool {
 
 // sendUnit sends u on its way as a frame, behind what has been gathered.
 func (f *frameBuilder) sendUnit(u *unit) error {
-	if err := f.send(); err != nil {
+	if err := f.sendFrame(); err != nil {
 		return err
 	}
 	slots := make([]Ref, len(u.ds))
@@ -77,11 +77,11 @@ func (f *frameBuilder) sendUnit(u *unit) error {
 	if err != nil {
 		return err
 	}
-	return f.remember(u.ds...)
+	return f.rememberChunks(u.ds...)
 }
 
-// send sends what has been gathered on its way, if there is anything.
-func (f *frameBuilder) send() error {
+// sendFrame sends what has been gathered on its way, if there is anything.
+func (f *frameBuilder) sendFrame() error {
 	if len(f.plain) == 0 {
 		return nil
 	}
@@ -90,15 +90,15 @@ func (f *frameBuilder) send() error {
 	return f.b.w.putFrame(n)
 }
 
-// finish writes what is left. A small rest joins those of other uploads.
-func (f *frameBuilder) finish() error {
+// writeRest writes what is left. A small rest joins those of other uploads.
+func (f *frameBuilder) writeRest() error {
 	if len(f.plain) == 0 || len(f.plain) >= smallTail {
-		return f.send()
+		return f.sendFrame()
 	}
 	b := f.b
 	it := &groupItem{kind: f.kind, how: f.how, plain: f.plain, slots: f.slots}
 	f.plain, f.slots = nil, nil
-	if err := b.s.group.submit(b.ctx, it); err != nil {
+	if err := b.s.group.writeItem(b.ctx, it); err != nil {
 		return err // the group may still read it
 	}
 	b.s.bufs.put(it.plain)

@@ -32,10 +32,10 @@ func newFrameCache(limit int64) *frameCache {
 	return &frameCache{limit: limit, m: make(map[FrameID]*cachedFrame)}
 }
 
-// claim returns the frame id. With mine the caller has to load it and to settle
+// claimFrame returns the frame id. With mine the caller has to load it and to settle
 // it; otherwise somebody else does, and it is ready when its channel is closed.
 // Either way the caller must release it.
-func (c *frameCache) claim(id FrameID) (f *cachedFrame, mine bool) {
+func (c *frameCache) claimFrame(id FrameID) (f *cachedFrame, mine bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if f = c.m[id]; f != nil {
@@ -50,9 +50,9 @@ func (c *frameCache) claim(id FrameID) (f *cachedFrame, mine bool) {
 	return f, true
 }
 
-// settle ends a claim: it gives those who wait for f its plain bytes, or the
+// settleFrame ends a claim: it gives those who wait for f its plain bytes, or the
 // error why there are none.
-func (c *frameCache) settle(f *cachedFrame, plain []byte, err error) {
+func (c *frameCache) settleFrame(f *cachedFrame, plain []byte, err error) {
 	f.plain, f.err = plain, err
 	close(f.ready)
 	c.mu.Lock()
@@ -64,21 +64,21 @@ func (c *frameCache) settle(f *cachedFrame, plain []byte, err error) {
 	f.elem = c.lru.PushFront(f)
 	c.size += int64(cap(f.plain))
 	for c.size > c.limit && c.lru.Len() > 1 {
-		c.evict(c.lru.Back().Value.(*cachedFrame))
+		c.evictFrame(c.lru.Back().Value.(*cachedFrame))
 	}
 }
 
-// drop takes a loaded frame out, whose bytes have proved wrong.
-func (c *frameCache) drop(id FrameID) {
+// dropFrame takes a loaded frame out, whose bytes have proved wrong.
+func (c *frameCache) dropFrame(id FrameID) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if f := c.m[id]; f != nil && f.elem != nil {
-		c.evict(f)
+		c.evictFrame(f)
 	}
 }
 
-// buffer returns an empty buffer with room for size bytes, to be settled with.
-func (c *frameCache) buffer(size int) []byte {
+// takeBuffer returns an empty buffer with room for size bytes, to be settled with.
+func (c *frameCache) takeBuffer(size int) []byte {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for i, b := range c.free {
@@ -91,32 +91,32 @@ func (c *frameCache) buffer(size int) []byte {
 	return make([]byte, 0, max(size, FrameSize))
 }
 
-// evict takes f out; the caller holds mu.
-func (c *frameCache) evict(f *cachedFrame) {
+// evictFrame takes f out; the caller holds mu.
+func (c *frameCache) evictFrame(f *cachedFrame) {
 	c.lru.Remove(f.elem)
 	f.elem = nil
 	delete(c.m, f.id)
 	c.size -= int64(cap(f.plain))
 	if f.refs == 0 {
-		c.recycle(f)
+		c.keepBuffer(f)
 	}
 }
 
-// recycle keeps the buffer of f, which nobody reads any more; the caller holds
+// keepBuffer keeps the buffer of f, which nobody reads any more; the caller holds
 // mu.
-func (c *frameCache) recycle(f *cachedFrame) {
+func (c *frameCache) keepBuffer(f *cachedFrame) {
 	if len(c.free) < 4 && cap(f.plain) <= 2*FrameSize {
 		c.free = append(c.free, f.plain)
 	}
 	f.plain = nil
 }
 
-// release ends the use of f; its bytes must not be used any more.
-func (c *frameCache) release(f *cachedFrame) {
+// releaseFrame ends the use of f; its bytes must not be used any more.
+func (c *frameCache) releaseFrame(f *cachedFrame) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	f.refs--
 	if f.refs == 0 && f.elem == nil && f.err == nil {
-		c.recycle(f)
+		c.keepBuffer(f)
 	}
 }

@@ -54,8 +54,8 @@ func newCoder(workers int) (*coder, error) {
 	return &coder{workers: workers, dec: dec, encs: make(map[zstd.EncoderLevel]*zstd.Encoder)}, nil
 }
 
-// encoder returns the zstd encoder of a level.
-func (c *coder) encoder(level zstd.EncoderLevel) (*zstd.Encoder, error) {
+// zstdEncoder returns the zstd encoder of a level.
+func (c *coder) zstdEncoder(level zstd.EncoderLevel) (*zstd.Encoder, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if enc := c.encs[level]; enc != nil {
@@ -79,17 +79,17 @@ func (c *coder) close() {
 	c.dec.Close()
 }
 
-// encode appends the encoded form of plain to dst, or returns plain itself
+// encodePayload appends the encoded form of plain to dst, or returns plain itself
 // and Raw when encoding saves less than a thirty-second part. What it encodes
 // it has decoded and compared, with scratch to decode into.
-func (c *coder) encode(how Compression, plain, dst, scratch []byte) (encoded []byte, used Codec, err error) {
+func (c *coder) encodePayload(how Compression, plain, dst, scratch []byte) (encoded []byte, used Codec, err error) {
 	defer recoverCodec(&err)
 	var out []byte
 	switch how.Codec {
 	case Raw:
 		return plain, Raw, nil
 	case Zstd:
-		enc, err := c.encoder(how.zstdLevel())
+		enc, err := c.zstdEncoder(how.zstdLevel())
 		if err != nil {
 			return nil, 0, err
 		}
@@ -115,16 +115,16 @@ func (c *coder) encode(how Compression, plain, dst, scratch []byte) (encoded []b
 	if len(out) > len(plain)-len(plain)/32 {
 		return plain, Raw, nil
 	}
-	back, err := c.decode(how.Codec, out, scratch, len(plain))
+	back, err := c.decodePayload(how.Codec, out, scratch, len(plain))
 	if err != nil || !bytes.Equal(back, plain) {
 		return nil, 0, fmt.Errorf("%s does not decode to what was encoded: memory or codec at fault: %v", how.Codec, err)
 	}
 	return out, how.Codec, nil
 }
 
-// decode decodes a payload that must be size bytes long into dst's space. It
+// decodePayload decodes a payload that must be size bytes long into dst's space. It
 // never makes more than size bytes, whatever the payload says.
-func (c *coder) decode(codec Codec, stored, dst []byte, size int) (plain []byte, err error) {
+func (c *coder) decodePayload(codec Codec, stored, dst []byte, size int) (plain []byte, err error) {
 	defer recoverCodec(&err)
 	if size > pack.MaxPlain {
 		return nil, fmt.Errorf("plain size %d is over the limit of %d", size, pack.MaxPlain)
@@ -145,7 +145,7 @@ func (c *coder) decode(codec Codec, stored, dst []byte, size int) (plain []byte,
 		}
 		dst, err = c.dec.DecodeAll(stored, dst[:0])
 	case Gzip:
-		dst, err = gunzip(stored, dst[:0], size)
+		dst, err = decodeGzip(stored, dst[:0], size)
 	default:
 		err = errCodec
 	}
@@ -166,7 +166,7 @@ func recoverCodec(err *error) {
 	}
 }
 
-func gunzip(stored, dst []byte, size int) ([]byte, error) {
+func decodeGzip(stored, dst []byte, size int) ([]byte, error) {
 	r, err := gzip.NewReader(bytes.NewReader(stored))
 	if err != nil {
 		return nil, err

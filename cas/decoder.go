@@ -23,16 +23,16 @@ type FrameCodec interface {
 	Decode(dst, payload []byte, sources [][]byte, size int) ([]byte, error)
 }
 
-// decode decodes the payload of a frame into buf, if that has room. sources are
+// decodePayload decodes the payload of a frame into buf, if that has room. sources are
 // what the frame's sources name. It takes a core.
-func (d *decoder) decode(fe *FrameEntry, stored, buf []byte, sources [][]byte) (plain []byte, err error) {
+func (d *decoder) decodePayload(fe *FrameEntry, stored, buf []byte, sources [][]byte) (plain []byte, err error) {
 	if fe.PlainLen > pack.MaxPlain {
 		return nil, &decodeError{errors.New("plain length is over the limit")}
 	}
 	d.cores.take()
 	defer d.cores.give()
 	if fe.Key != 0 {
-		stored, err = d.unseal(fe.ID, fe.Kind, fe.Key, partPayload, stored)
+		stored, err = d.openPart(fe.ID, fe.Kind, fe.Key, partPayload, stored)
 		if errors.Is(err, ErrKey) {
 			return nil, err
 		}
@@ -40,7 +40,7 @@ func (d *decoder) decode(fe *FrameEntry, stored, buf []byte, sources [][]byte) (
 	if c := d.codecs[fe.Codec]; err == nil && c != nil {
 		plain, err = decodeWith(c, buf, stored, sources, int(fe.PlainLen))
 	} else if err == nil {
-		plain, err = d.coder.decode(fe.Codec, stored, buf, int(fe.PlainLen))
+		plain, err = d.coder.decodePayload(fe.Codec, stored, buf, int(fe.PlainLen))
 	}
 	if err != nil {
 		return nil, &decodeError{err}
@@ -57,8 +57,8 @@ func decodeWith(c FrameCodec, buf, stored []byte, sources [][]byte, size int) (p
 	return plain, err
 }
 
-// unseal opens a part of a frame.
-func (d *decoder) unseal(id FrameID, kind Kind, key uint64, part byte, sealed []byte) ([]byte, error) {
+// openPart opens a part of a frame.
+func (d *decoder) openPart(id FrameID, kind Kind, key uint64, part byte, sealed []byte) ([]byte, error) {
 	if d.sealer == nil {
 		return nil, fmt.Errorf("frame %s, key %d: %w", id, key, ErrKey)
 	}

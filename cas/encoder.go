@@ -30,28 +30,28 @@ type encoded struct {
 // size is how much of a pack the frame takes, once it has been appended.
 func (e *encoded) size() int { return int(e.h.HeaderLen) + len(e.payload) }
 
-// encode makes a frame of plain, which must stay as it is until free.
-func (n *encoder) encode(kind Kind, how Compression, plain []byte, slots []Ref) *encoded {
+// encodeFrame makes a frame of plain, which must stay as it is until free.
+func (n *encoder) encodeFrame(kind Kind, how Compression, plain []byte, slots []Ref) *encoded {
 	n.cores.take()
 	defer n.cores.give()
 	e := &encoded{buf: n.bufs.get(0)}
 	scratch := n.bufs.get(0) // decoded into, to be compared
-	payload, used, err := n.coder.encode(how, plain, e.buf, scratch)
+	payload, used, err := n.coder.encodePayload(how, plain, e.buf, scratch)
 	n.bufs.put(scratch)
 	if used == Raw {
-		n.free(e)
+		n.freeFrame(e)
 	}
 	e.payload, e.err = payload, err
 	e.h = &pack.Frame{ID: pack.NewID(), Kind: kind, Codec: used, StoredLen: uint32(len(payload)),
 		CRC: pack.Checksum(payload), Slots: slots}
 	if e.err == nil {
-		e.err = n.seal(e)
+		e.err = n.sealFrame(e)
 	}
 	return e
 }
 
-// free gives back what e takes.
-func (n *encoder) free(e *encoded) {
+// freeFrame gives back what e takes.
+func (n *encoder) freeFrame(e *encoded) {
 	if e.buf != nil {
 		n.bufs.put(e.buf)
 		e.buf = nil
@@ -73,7 +73,7 @@ func (n *encoder) isWorthEncoding(how Compression, plain []byte) bool {
 	how.Level = 1
 	for i := range encodingSamples {
 		at := len(plain) * (2*i + 1) / (2 * encodingSamples)
-		_, used, err := n.coder.encode(how, plain[at:at+encodingSample], dst, scratch)
+		_, used, err := n.coder.encodePayload(how, plain[at:at+encodingSample], dst, scratch)
 		if err != nil || used != Raw {
 			return true // an error comes again, where it is reported
 		}
@@ -81,8 +81,8 @@ func (n *encoder) isWorthEncoding(how Compression, plain []byte) bool {
 	return false
 }
 
-// seal seals an encoded frame, if frames are to be sealed.
-func (n *encoder) seal(e *encoded) error {
+// sealFrame seals an encoded frame, if frames are to be sealed.
+func (n *encoder) sealFrame(e *encoded) error {
 	if n.sealer == nil {
 		return nil
 	}

@@ -37,15 +37,15 @@ type groupItem struct {
 
 const groupRound = 4 << 20 // plain bytes served in a round
 
-// submit returns when the item is appended to a pack, not yet durable, or ctx
+// writeItem returns when the item is appended to a pack, not yet durable, or ctx
 // is done. After an error it may still be written: nobody may touch it.
-func (g *group) submit(ctx context.Context, it *groupItem) error {
+func (g *group) writeItem(ctx context.Context, it *groupItem) error {
 	it.done = make(chan struct{})
 	g.mu.Lock()
 	g.queue = append(g.queue, it)
 	if !g.busy {
 		g.busy = true
-		go g.run()
+		go g.writeRounds()
 	}
 	g.mu.Unlock()
 	select {
@@ -59,8 +59,8 @@ func (g *group) submit(ctx context.Context, it *groupItem) error {
 	return context.Cause(ctx)
 }
 
-// run writes rounds as long as somebody waits.
-func (g *group) run() {
+// writeRounds writes rounds as long as somebody waits.
+func (g *group) writeRounds() {
 	for {
 		g.mu.Lock()
 		round := g.takeRound()
@@ -69,7 +69,7 @@ func (g *group) run() {
 		if len(round) == 0 {
 			return
 		}
-		g.write(g.s.ctx, round)
+		g.writeRound(g.s.ctx, round)
 	}
 }
 
@@ -85,8 +85,8 @@ func (g *group) takeRound() []*groupItem {
 	return round
 }
 
-// write serves a round: items of one kind and compression go into common frames.
-func (g *group) write(ctx context.Context, round []*groupItem) {
+// writeRound serves a round: items of one kind and compression go into common frames.
+func (g *group) writeRound(ctx context.Context, round []*groupItem) {
 	g.s.fresh.enter(ctx) // cannot fail
 	defer g.s.fresh.leave()
 	type class struct {
@@ -106,7 +106,7 @@ func (g *group) write(ctx context.Context, round []*groupItem) {
 			f = &groupFrame{kind: it.kind, how: it.how, have: make(map[Digest]bool)}
 			open[c] = f
 		}
-		f.add(ctx, g.s, it)
+		f.addItem(ctx, g.s, it)
 	}
 	for _, f := range open {
 		g.writeFrame(ctx, f)
@@ -128,8 +128,8 @@ type groupFrame struct {
 	first, last, base uint64 // of records
 }
 
-// add takes over the chunks of it that are still new.
-func (f *groupFrame) add(ctx context.Context, s *Store, it *groupItem) {
+// addItem takes over the chunks of it that are still new.
+func (f *groupFrame) addItem(ctx context.Context, s *Store, it *groupItem) {
 	if it.kind == KindRecord {
 		if len(f.items) == 0 {
 			f.first = it.commit
@@ -186,13 +186,13 @@ func (g *group) writeFrame(ctx context.Context, f *groupFrame) {
 // writeFrame encodes a frame and appends it, returning its place and the
 // bytes it takes.
 func (s *Store) writeFrame(ctx context.Context, f *groupFrame) (place, int, error) {
-	e := s.enc.encode(f.kind, f.how, f.plain, f.slots)
-	defer s.enc.free(e)
+	e := s.enc.encodeFrame(f.kind, f.how, f.plain, f.slots)
+	defer s.enc.freeFrame(e)
 	if e.err != nil {
 		return place{}, 0, e.err
 	}
 	e.h.First, e.h.Last, e.h.Base = f.first, f.last, f.base
-	at, err := s.pack.append(ctx, e.h, e.payload)
+	at, err := s.pack.appendFrame(ctx, e.h, e.payload)
 	s.appended.Add(1)
 	return at, e.size(), err
 }

@@ -32,14 +32,14 @@ type PackInfo struct {
 // A version, kind, codec or flag that is not known is an error satisfying
 // ErrUnknown.
 func (s *Store) Inspect(ctx context.Context, p PackEntry) (*PackInfo, error) {
-	info, err := s.scan.inspect(ctx, p)
+	info, err := s.scan.inspectPack(ctx, p)
 	if err != nil {
 		return nil, fmt.Errorf("cas: inspect %s: %w", p.ID, err)
 	}
 	return info, nil
 }
 
-func (s *scanner) inspect(ctx context.Context, p PackEntry) (*PackInfo, error) {
+func (s *scanner) inspectPack(ctx context.Context, p PackEntry) (*PackInfo, error) {
 	var from pack.Reader = packReader{s.b, p.ID.Key()}
 	if p.Size <= SmallPack {
 		from = s.openPack(p)
@@ -55,11 +55,11 @@ func (s *scanner) inspect(ctx context.Context, p PackEntry) (*PackInfo, error) {
 		return nil, err
 	}
 	add := func(w *pack.Found) error {
-		f, err := s.found(from, p.ID, w)
+		f, err := s.frameFound(from, p.ID, w)
 		if err != nil {
 			return err
 		}
-		info.note(f)
+		info.noteCommits(f)
 		info.Frames = append(info.Frames, f)
 		return nil
 	}
@@ -99,8 +99,8 @@ func readInfo(ctx context.Context, from pack.Reader, p PackEntry) (*PackInfo, er
 	return info, nil
 }
 
-// note learns from a frame of the pack.
-func (i *PackInfo) note(f *Frame) {
+// noteCommits learns from a frame of the pack.
+func (i *PackInfo) noteCommits(f *Frame) {
 	_, last, _ := f.Commits()
 	i.LastCommit = max(i.LastCommit, last)
 }
@@ -165,7 +165,7 @@ func (v *surveyor) run(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if err := v.meet(ctx, p); err != nil {
+		if err := v.comparePack(ctx, p); err != nil {
 			return err
 		}
 	}
@@ -182,10 +182,10 @@ func (v *surveyor) run(ctx context.Context) error {
 			v.met = append(v.met, e)
 		}
 	}
-	return v.lost(ctx)
+	return v.listLost(ctx)
 }
 
-func (v *surveyor) meet(ctx context.Context, p PackEntry) error {
+func (v *surveyor) comparePack(ctx context.Context, p PackEntry) error {
 	v.out.Packs++
 	v.out.Bytes += p.Size
 	e, ok := v.known[p.ID]
@@ -199,7 +199,7 @@ func (v *surveyor) meet(ctx context.Context, p PackEntry) error {
 			return nil
 		}
 	}
-	info, err := v.s.scan.inspect(ctx, p)
+	info, err := v.s.scan.inspectPack(ctx, p)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil // it has gone meanwhile
 	}
@@ -220,11 +220,11 @@ func (v *surveyor) meet(ctx context.Context, p PackEntry) error {
 	if h.Settled < h.Serial && h.Settled > v.settled[h.Writer].serial {
 		v.settled[h.Writer] = settledBy{h.Settled, p.ID}
 	}
-	return v.notes(ctx, frames)
+	return v.takeNotes(ctx, frames)
 }
 
-// notes takes the notes that a pack holds.
-func (v *surveyor) notes(ctx context.Context, frames []*Frame) error {
+// takeNotes takes the notes that a pack holds.
+func (v *surveyor) takeNotes(ctx context.Context, frames []*Frame) error {
 	for _, f := range frames {
 		voids, err := v.s.Voids(ctx, f)
 		if err != nil {
@@ -237,8 +237,8 @@ func (v *surveyor) notes(ctx context.Context, frames []*Frame) error {
 	return nil
 }
 
-// lost names the serials that are settled and absent.
-func (v *surveyor) lost(ctx context.Context) error {
+// listLost names the serials that are settled and absent.
+func (v *surveyor) listLost(ctx context.Context) error {
 	read := make(map[[16]byte]bool) // notes of known packs of this writer
 	writers := slices.SortedFunc(maps.Keys(v.settled), func(a, b [16]byte) int { return bytes.Compare(a[:], b[:]) })
 	for _, writer := range writers {
@@ -250,7 +250,7 @@ func (v *surveyor) lost(ctx context.Context) error {
 			}
 			if !read[writer] {
 				read[writer] = true
-				if err := v.knownNotes(ctx, writer); err != nil {
+				if err := v.takeKnownNotes(ctx, writer); err != nil {
 					return err
 				}
 			}
@@ -262,20 +262,20 @@ func (v *surveyor) lost(ctx context.Context) error {
 	return nil
 }
 
-// knownNotes takes the notes of the packs of a writer that the index knows.
-func (v *surveyor) knownNotes(ctx context.Context, writer [16]byte) error {
+// takeKnownNotes takes the notes of the packs of a writer that the index knows.
+func (v *surveyor) takeKnownNotes(ctx context.Context, writer [16]byte) error {
 	for _, e := range v.met {
 		if e.Writer != writer {
 			continue
 		}
-		info, err := v.s.scan.inspect(ctx, e)
+		info, err := v.s.scan.inspectPack(ctx, e)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue // it has gone meanwhile
 		}
 		if err != nil {
 			return fmt.Errorf("pack %s: %w", e.ID, err)
 		}
-		if err := v.notes(ctx, info.Frames); err != nil {
+		if err := v.takeNotes(ctx, info.Frames); err != nil {
 			return err
 		}
 	}

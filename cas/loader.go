@@ -55,8 +55,8 @@ type wantChunk struct {
 	dst []byte
 }
 
-// entries returns the chunk d as the index had it when the read was planned.
-func (w *want) entries(d Digest) []ChunkEntry {
+// entriesOf returns the chunk d as the index had it when the read was planned.
+func (w *want) entriesOf(d Digest) []ChunkEntry {
 	for i := range w.chunks {
 		if w.chunks[i].Digest == d {
 			return []ChunkEntry{w.chunks[i].ChunkEntry}
@@ -68,9 +68,9 @@ func (w *want) entries(d Digest) []ChunkEntry {
 // payload is where the frame's stored bytes begin in its pack.
 func (w *want) payload() int64 { return w.frame.Offset + int64(w.frame.HeaderLen) }
 
-// load fills what is wanted. Each frame is wanted once. Pieces that lie close
+// loadChunks fills what is wanted. Each frame is wanted once. Pieces that lie close
 // together are read by one request, and requests are made side by side.
-func (l *loader) load(ctx context.Context, wants []*want) error {
+func (l *loader) loadChunks(ctx context.Context, wants []*want) error {
 	for _, w := range wants {
 		if w.frame.StoredLen > pack.MaxPlain || w.frame.PlainLen > pack.MaxPlain {
 			return l.reportDamage(ctx, w, w.chunks[0].Digest, errOutside)
@@ -87,16 +87,16 @@ func (l *loader) load(ctx context.Context, wants []*want) error {
 			pieces = append(pieces, l.rawPieces(w)...)
 			continue
 		}
-		f, mine := l.frames.claim(w.frame.ID)
+		f, mine := l.frames.claimFrame(w.frame.ID)
 		if mine {
 			pieces = append(pieces, &piece{want: w, claimed: f, off: w.payload(), n: int(w.frame.StoredLen)})
 		} else {
-			jobs = append(jobs, func(ctx context.Context) error { return l.share(ctx, w, f) })
+			jobs = append(jobs, func(ctx context.Context) error { return l.copyShared(ctx, w, f) })
 		}
 	}
 	cached, pieces := l.takeCached(pieces)
 	for _, p := range cached {
-		jobs = append(jobs, func(ctx context.Context) error { return l.deliver(ctx, p) })
+		jobs = append(jobs, func(ctx context.Context) error { return l.deliverPiece(ctx, p) })
 	}
 	for _, run := range splitRuns(pieces, l.gap) {
 		jobs = append(jobs, func(ctx context.Context) error { return l.readRun(ctx, tokens, run) })
@@ -111,34 +111,34 @@ func (l *loader) load(ctx context.Context, wants []*want) error {
 	return g.Wait()
 }
 
-// share waits for a frame that another reader has claimed, and copies from it.
-func (l *loader) share(ctx context.Context, w *want, f *cachedFrame) error {
+// copyShared waits for a frame that another reader has claimed, and copies from it.
+func (l *loader) copyShared(ctx context.Context, w *want, f *cachedFrame) error {
 	<-f.ready
 	err := f.err
 	if err == nil {
 		err = l.copyOut(w, f.plain)
 	}
-	l.frames.release(f)
+	l.frames.releaseFrame(f)
 	if err != nil {
 		return l.readAgain(ctx, w, err) // the other reader may have been cancelled
 	}
 	return nil
 }
 
-// deliver copies the wanted chunks of a piece to their reader, and hands the
+// deliverPiece copies the wanted chunks of a piece to their reader, and hands the
 // plain bytes of its frame to all who wait for them.
-func (l *loader) deliver(ctx context.Context, p *piece) error {
+func (l *loader) deliverPiece(ctx context.Context, p *piece) error {
 	var err error
 	if p.claimed == nil {
 		err = l.copyRaw(p)
 	} else {
 		var plain []byte
-		plain, err = l.decode(ctx, &p.frame, p.stored, l.frames.buffer(int(p.frame.PlainLen)))
-		l.frames.settle(p.claimed, plain, err)
+		plain, err = l.decodeFrame(ctx, &p.frame, p.stored, l.frames.takeBuffer(int(p.frame.PlainLen)))
+		l.frames.settleFrame(p.claimed, plain, err)
 		if err == nil {
 			err = l.copyOut(p.want, plain)
 		}
-		l.frames.release(p.claimed)
+		l.frames.releaseFrame(p.claimed)
 	}
 	if !p.direct {
 		l.bufs.put(p.stored)
@@ -195,7 +195,7 @@ func (l *loader) readAgain(ctx context.Context, w *want, err error) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	l.frames.drop(w.frame.ID)
+	l.frames.dropFrame(w.frame.ID)
 	if l.near != nil {
 		l.near.Drop(w.frame.ID)
 	}
@@ -226,17 +226,17 @@ func (l *loader) readFrame(ctx context.Context, from pack.Reader, fe *FrameEntry
 	if err := from.ReadAt(ctx, stored, fe.Offset+int64(fe.HeaderLen)); err != nil {
 		return nil, err
 	}
-	return l.decode(ctx, fe, stored, nil)
+	return l.decodeFrame(ctx, fe, stored, nil)
 }
 
-// decode decodes the payload of a frame into buf, if that has room. A caller
+// decodeFrame decodes the payload of a frame into buf, if that has room. A caller
 // that holds a token must not decode a frame with sources.
-func (l *loader) decode(ctx context.Context, fe *FrameEntry, stored, buf []byte) ([]byte, error) {
+func (l *loader) decodeFrame(ctx context.Context, fe *FrameEntry, stored, buf []byte) ([]byte, error) {
 	sources, err := l.loadSources(ctx, fe)
 	if err != nil {
 		return nil, err
 	}
-	return l.dec.decode(fe, stored, buf, sources)
+	return l.dec.decodePayload(fe, stored, buf, sources)
 }
 
 // loadSources returns the ranges that the sources of a frame name. Sources have
@@ -278,7 +278,7 @@ func (l *loader) loadSources(ctx context.Context, fe *FrameEntry) ([][]byte, err
 		wants.add(f, wantChunk{c, p})
 		out[i] = p[src.Offset:end]
 	}
-	return out, l.load(ctx, wants.list)
+	return out, l.loadChunks(ctx, wants.list)
 }
 
 // A chunkError says which chunk is not what it should be.
@@ -324,7 +324,7 @@ func (l *loader) reportDamage(ctx context.Context, w *want, d Digest, err error)
 	case errors.Is(err, io.ErrUnexpectedEOF):
 		ce.Err = errors.New("the pack ends before it")
 	case errors.As(err, &de), errors.Is(err, errDigest), errors.Is(err, errOutside):
-		if merr := l.ix.Apply(ctx, &Change{Bad: w.entries(d)}); merr != nil {
+		if merr := l.ix.Apply(ctx, &Change{Bad: w.entriesOf(d)}); merr != nil {
 			l.log.Error("a damaged chunk could not be marked", "digest", d, "err", merr)
 		}
 	default:

@@ -77,25 +77,25 @@ func (o *openPack) writeVoids(writer [16]byte) error {
 		f.Slots = append(f.Slots, Ref{Digest: pack.SumSlot(f.Kind, note), Length: uint32(len(note))})
 	}
 	f.StoredLen, f.CRC = uint32(len(payload)), pack.Checksum(payload)
-	_, err := o.write(f, payload)
+	_, err := o.writeFrame(f, payload)
 	return err
 }
 
-// count tells once what has become of the pack's serial; the caller holds mu.
-func (o *openPack) count(durable bool) {
+// countSerial tells once what has become of the pack's serial; the caller holds mu.
+func (o *openPack) countSerial(durable bool) {
 	if o.counted {
 		return
 	}
 	o.counted = true
 	if durable {
-		o.p.serials.settle(o.serial, o.voids)
+		o.p.serials.settleSerial(o.serial, o.voids)
 	} else {
 		o.p.serials.giveUp(o.serial, o.voids)
 	}
 }
 
-// write appends one frame. Only the holder of packer.mu calls it.
-func (o *openPack) write(h *pack.Frame, payload []byte) (place, error) {
+// writeFrame appends one frame. Only the holder of packer.mu calls it.
+func (o *openPack) writeFrame(h *pack.Frame, payload []byte) (place, error) {
 	o.mu.Lock()
 	off, err := o.off, o.err
 	o.mu.Unlock()
@@ -129,7 +129,7 @@ func (o *openPack) write(h *pack.Frame, payload []byte) (place, error) {
 		chunks := slotEntries(h)
 		o.pending.Frames = append(o.pending.Frames, frameEntry(h))
 		o.pending.Chunks = append(o.pending.Chunks, chunks...)
-		o.p.fly(chunks, at)
+		o.p.addInFlight(chunks, at)
 	}
 	return at, nil
 }
@@ -173,8 +173,8 @@ func (o *openPack) waitDurable(ctx context.Context, end int64) error {
 		}
 		if !o.busy && !o.ending {
 			o.busy = true
-			off, change := o.take()
-			go o.sync(off, change) // it may hang longer than anybody waits
+			off, change := o.takePending()
+			go o.syncFrames(off, change) // it may hang longer than anybody waits
 		}
 		o.cond.Wait()
 	}
@@ -184,31 +184,31 @@ func (o *openPack) waitDurable(ctx context.Context, end int64) error {
 	return o.err
 }
 
-// sync makes what was taken durable, and then findable.
-func (o *openPack) sync(off int64, change *Change) {
+// syncFrames makes what was taken durable, and then findable.
+func (o *openPack) syncFrames(off int64, change *Change) {
 	err := o.w.Sync()
 	if err == nil {
-		err = o.index(change, false)
+		err = o.indexFrames(change, false)
 	}
 	o.mu.Lock()
 	o.busy = false
 	if errors.Is(err, errors.ErrUnsupported) {
-		o.untake(change)
+		o.putBackPending(change)
 		o.ending = true
 		o.cond.Broadcast() // seal and fail wait until nobody is busy
 		o.mu.Unlock()
 		o.p.sealNow(o)
 		return
 	}
-	o.settle(off, err)
+	o.settleSync(off, err)
 	if err != nil {
-		o.p.land(change.Chunks) // before those who wait learn of it
+		o.p.removeInFlight(change.Chunks) // before those who wait learn of it
 	}
 	o.mu.Unlock()
 }
 
-// take hands out what is pending; the caller holds mu and has set busy.
-func (o *openPack) take() (off int64, c *Change) {
+// takePending hands out what is pending; the caller holds mu and has set busy.
+func (o *openPack) takePending() (off int64, c *Change) {
 	pending := o.pending
 	o.pending = Change{}
 	entry := o.entry
@@ -217,32 +217,32 @@ func (o *openPack) take() (off int64, c *Change) {
 	return o.off, &pending
 }
 
-func (o *openPack) untake(c *Change) {
+func (o *openPack) putBackPending(c *Change) {
 	o.pending.Frames = append(c.Frames, o.pending.Frames...)
 	o.pending.Chunks = append(c.Chunks, o.pending.Chunks...)
 }
 
-func (o *openPack) settle(off int64, err error) {
-	o.count(err == nil)
+func (o *openPack) settleSync(off int64, err error) {
+	o.countSerial(err == nil)
 	if err == nil {
 		o.durable = max(o.durable, off)
 	} else {
 		if o.err == nil {
 			o.err = err
 		}
-		o.p.land(o.pending.Chunks) // they will not become durable here
+		o.p.removeInFlight(o.pending.Chunks) // they will not become durable here
 		o.pending = Change{}
 	}
 	o.cond.Broadcast()
 }
 
-// index makes the chunks of durable frames findable.
-func (o *openPack) index(c *Change, sealed bool) error {
+// indexFrames makes the chunks of durable frames findable.
+func (o *openPack) indexFrames(c *Change, sealed bool) error {
 	c.Packs[0].Sealed = sealed
 	if err := o.p.ix.Apply(o.p.ctx, c); err != nil {
 		return fmt.Errorf("index pack %s: %w", o.id, err)
 	}
-	o.p.land(c.Chunks)
+	o.p.removeInFlight(c.Chunks)
 	return nil
 }
 
@@ -272,31 +272,31 @@ func (o *openPack) seal() {
 	}
 	o.mu.Lock()
 	o.off += int64(len(foot))
-	off, change := o.take()
+	off, change := o.takePending()
 	o.mu.Unlock()
 	if err == nil {
-		err = o.index(change, true)
+		err = o.indexFrames(change, true)
 	} else {
 		err = errors.Join(err, o.w.Abort())
 	}
 	if err != nil {
-		o.p.land(change.Chunks)
+		o.p.removeInFlight(change.Chunks)
 	}
 	o.mu.Lock()
 	o.busy = false
-	o.settle(off, err)
+	o.settleSync(off, err)
 	o.mu.Unlock()
 }
 
-func (o *openPack) failed() bool {
+func (o *openPack) hasFailed() bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return o.err != nil
 }
 
-// fail gives the pack up. What was synced stays good, the rest is lost with
+// giveUp gives the pack up. What was synced stays good, the rest is lost with
 // the batches that wait for it.
-func (o *openPack) fail(err error) {
+func (o *openPack) giveUp(err error) {
 	o.mu.Lock()
 	for o.busy {
 		o.cond.Wait()
@@ -306,9 +306,9 @@ func (o *openPack) fail(err error) {
 	if o.err == nil {
 		o.err = err
 	}
-	o.count(false)
+	o.countSerial(false)
 	o.cond.Broadcast()
 	o.mu.Unlock()
-	o.p.land(lost)
+	o.p.removeInFlight(lost)
 	o.w.Abort() // err is what callers learn
 }

@@ -49,10 +49,10 @@ func newPacker(ctx context.Context, b backend.Backend, ix Index, opts *Options, 
 	return p
 }
 
-// append writes a frame, fixing its place. It is durable when a wait on the
+// appendFrame writes a frame, fixing its place. It is durable when a wait on the
 // place it returns has succeeded. It may hang in the backend: ctx ends only its
 // waiting for others.
-func (p *packer) append(ctx context.Context, h *pack.Frame, payload []byte) (place, error) {
+func (p *packer) appendFrame(ctx context.Context, h *pack.Frame, payload []byte) (place, error) {
 	if err := p.mu.enter(ctx); err != nil {
 		return place{}, err
 	}
@@ -60,22 +60,22 @@ func (p *packer) append(ctx context.Context, h *pack.Frame, payload []byte) (pla
 	if p.closed {
 		return place{}, fs.ErrClosed
 	}
-	if p.cur != nil && p.cur.failed() {
-		p.cur.fail(nil)
+	if p.cur != nil && p.cur.hasFailed() {
+		p.cur.giveUp(nil)
 		p.cur = nil
 	}
 	if p.cur == nil {
-		o, err := p.create()
+		o, err := p.createPack()
 		if err != nil {
 			return place{}, err
 		}
 		p.cur = o
 	}
 	o := p.cur
-	at, err := o.write(h, payload)
+	at, err := o.writeFrame(h, payload)
 	if err != nil {
 		p.cur = nil
-		o.fail(err)
+		o.giveUp(err)
 		return place{}, err
 	}
 	if at.end >= p.size || o.lines.Full() {
@@ -89,28 +89,28 @@ func (p *packer) append(ctx context.Context, h *pack.Frame, payload []byte) (pla
 	return at, nil
 }
 
-func (p *packer) create() (*openPack, error) {
+func (p *packer) createPack() (*openPack, error) {
 	id := PackID(pack.NewID())
 	w, err := p.b.Create(p.ctx, id.Key()) // the pack belongs to all batches
 	if err != nil {
 		return nil, err
 	}
-	o := p.open(id, w, pack.HeaderSize)
+	o := p.newOpenPack(id, w, pack.HeaderSize)
 	h := &pack.Header{Pack: id, Store: p.store, Domain: p.domain, Writer: p.serials.writer, Time: time.Now().UnixMilli()}
-	h.Serial, h.Settled, h.Previous, o.voids = p.serials.next(id)
+	h.Serial, h.Settled, h.Previous, o.voids = p.serials.nextSerial(id)
 	o.serial = h.Serial
 	o.entry.Writer, o.entry.Serial = h.Writer, h.Serial
 	if _, err = w.Write(pack.AppendHeader(nil, h)); err == nil {
 		err = o.writeVoids(h.Writer)
 	}
 	if err != nil {
-		o.fail(err)
+		o.giveUp(err)
 		return nil, err
 	}
 	return o, nil
 }
 
-func (p *packer) open(id PackID, w backend.Writer, off int64) *openPack {
+func (p *packer) newOpenPack(id PackID, w backend.Writer, off int64) *openPack {
 	o := &openPack{p: p, id: id, w: w, off: off, entry: PackEntry{ID: id}}
 	o.cond.L = &o.mu
 	return o
@@ -142,9 +142,9 @@ func (p *packer) isCurrent(o *openPack, end bool) bool {
 	return is
 }
 
-// fly and land keep track of the chunks between append and index, so that
+// addInFlight and land keep track of the chunks between append and index, so that
 // uploads side by side share them.
-func (p *packer) fly(chunks []ChunkEntry, at place) {
+func (p *packer) addInFlight(chunks []ChunkEntry, at place) {
 	p.flightMu.Lock()
 	defer p.flightMu.Unlock()
 	for i := range chunks {
@@ -152,7 +152,7 @@ func (p *packer) fly(chunks []ChunkEntry, at place) {
 	}
 }
 
-func (p *packer) land(chunks []ChunkEntry) {
+func (p *packer) removeInFlight(chunks []ChunkEntry) {
 	p.flightMu.Lock()
 	defer p.flightMu.Unlock()
 	for i := range chunks {

@@ -76,7 +76,7 @@ func (p *pipeline) goStep(run func() error) {
 func (p *pipeline) putUnit(u *unit, last bool) error {
 	b := p.b
 	if !last {
-		if err := b.s.unitRoom.take(b.ctx, &b.unitsHeld); err != nil {
+		if err := b.s.unitRoom.takeRoom(b.ctx, &b.unitsHeld); err != nil {
 			return b.cause()
 		}
 		u.counted = true
@@ -157,7 +157,7 @@ func (p *pipeline) tapAll() error {
 
 func (p *pipeline) putFrame(f *newFrame) error {
 	b := p.b
-	if err := b.s.frameRoom.take(b.ctx, &p.framesHeld); err != nil {
+	if err := b.s.frameRoom.takeRoom(b.ctx, &p.framesHeld); err != nil {
 		return b.cause()
 	}
 	q := &queuedFrame{newFrame: f, encoded: make(chan struct{})}
@@ -170,7 +170,7 @@ func (p *pipeline) putFrame(f *newFrame) error {
 		if b.rawFrames.Load() >= rawFrames && !b.s.enc.isWorthEncoding(how, f.plain) {
 			how = Compression{}
 		}
-		f.e = b.s.enc.encode(f.kind, how, f.plain, f.slots)
+		f.e = b.s.enc.encodeFrame(f.kind, how, f.plain, f.slots)
 		if f.e.err == nil && f.e.h.Codec == Raw {
 			b.rawFrames.Add(1)
 		} else {
@@ -202,7 +202,7 @@ func (p *pipeline) appendAll() error {
 			return nil
 		}
 		<-q.encoded
-		defer b.s.frameRoom.give(&p.framesHeld)
+		defer b.s.frameRoom.giveRoom(&p.framesHeld)
 		return b.appendFrame(q.newFrame)
 	})
 }
@@ -212,7 +212,7 @@ func (p *pipeline) appendAll() error {
 func (p *pipeline) forgetChunks() error {
 	b := p.b
 	for _, f := range []*frameBuilder{b.data, b.segs} {
-		if err := f.send(); err != nil {
+		if err := f.sendFrame(); err != nil {
 			return err
 		}
 	}

@@ -61,7 +61,7 @@ func (s *Store) Get(ctx context.Context, d Digest, dst []byte) ([]byte, error) {
 func (s *Store) Read(ctx context.Context, refs []Ref, dst []byte) error {
 	wants, err := s.planRead(ctx, refs, dst)
 	if err == nil {
-		err = s.load.load(ctx, wants)
+		err = s.load.loadChunks(ctx, wants)
 	}
 	if err != nil {
 		return fmt.Errorf("cas: read: %w", err)

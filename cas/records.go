@@ -40,7 +40,7 @@ func (s *Store) AppendRecords(ctx context.Context, r *Records) error {
 			it.slots = append(it.slots, Ref{Digest: pack.SumSlot(KindRecord, rest[0]), Length: uint32(len(rest[0]))})
 			rest = rest[1:]
 		}
-		if err := s.group.submit(ctx, it); err != nil {
+		if err := s.group.writeItem(ctx, it); err != nil {
 			return fmt.Errorf("cas: append records of commit %d: %w", r.Commit, err)
 		}
 		for _, p := range it.at {

@@ -9,10 +9,10 @@ import (
 	"github.com/cairn-store/cairn/cas/pack"
 )
 
-// recover finds the pack that the last process was appending to, indexes the
+// recoverOpenPack finds the pack that the last process was appending to, indexes the
 // whole frames beyond what the index knows of, and goes on appending to it: if
 // nobody else can be doing so.
-func (s *Store) recover(ctx context.Context, opts *Options, size int64) error {
+func (s *Store) recoverOpenPack(ctx context.Context, opts *Options, size int64) error {
 	var last PackEntry
 	for p, err := range s.ix.AllPacks(ctx) {
 		if err != nil {
@@ -31,7 +31,7 @@ func (s *Store) recover(ctx context.Context, opts *Options, size int64) error {
 		s.log.Warn("an unsealed pack cannot be read", "pack", last.ID, "err", err)
 		return nil
 	}
-	o, err := s.adopt(ctx, last, info.Size)
+	o, err := s.adoptFrames(ctx, last, info.Size)
 	if err != nil || o == nil || info.Size >= size || o.lines.Full() {
 		return err
 	}
@@ -48,16 +48,16 @@ func (s *Store) recover(ctx context.Context, opts *Options, size int64) error {
 	return nil
 }
 
-// adopt indexes the frames of a pack beyond its known size and returns the pack
+// adoptFrames indexes the frames of a pack beyond its known size and returns the pack
 // to be gone on with, or nil when it is sealed or does not end in a whole frame:
 // nothing may follow the torn end of a crash.
-func (s *Store) adopt(ctx context.Context, p PackEntry, size int64) (*openPack, error) {
+func (s *Store) adoptFrames(ctx context.Context, p PackEntry, size int64) (*openPack, error) {
 	change := &Change{Packs: []PackEntry{p}}
 	entry := &change.Packs[0]
-	o := s.pack.open(p.ID, nil, 0)
+	o := s.pack.newOpenPack(p.ID, nil, 0)
 	o.counted = true // by its own writer
 	torn := false
-	foot, err := s.scan.walk(ctx, packReader{s.b, p.ID.Key()}, PackEntry{ID: p.ID, Size: size}, func(f *Frame) error {
+	foot, err := s.scan.walkPack(ctx, packReader{s.b, p.ID.Key()}, PackEntry{ID: p.ID, Size: size}, func(f *Frame) error {
 		if torn = torn || f.Damage != nil; torn {
 			return nil
 		}

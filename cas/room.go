@@ -10,8 +10,8 @@ import (
 // without asking for more of the same.
 type room chan struct{}
 
-// take waits for room, counting it in held.
-func (r room) take(ctx context.Context, held *atomic.Int32) error {
+// takeRoom waits for room, counting it in held.
+func (r room) takeRoom(ctx context.Context, held *atomic.Int32) error {
 	select {
 	case r <- struct{}{}:
 		held.Add(1)
@@ -21,7 +21,7 @@ func (r room) take(ctx context.Context, held *atomic.Int32) error {
 	}
 }
 
-func (r room) give(held *atomic.Int32) {
+func (r room) giveRoom(held *atomic.Int32) {
 	held.Add(-1)
 	<-r
 }
@@ -48,9 +48,9 @@ func (g gate) enter(ctx context.Context) error {
 
 func (g gate) leave() { <-g }
 
-// await runs fn, which may hang in the backend, and returns its error, or
+// waitOrLeave runs fn, which may hang in the backend, and returns its error, or
 // that of ctx once it is done. With left, fn goes on with all that it was given.
-func await(ctx context.Context, fn func() error) (left bool, err error) {
+func waitOrLeave(ctx context.Context, fn func() error) (left bool, err error) {
 	done := make(chan error, 1)
 	go func() { done <- fn() }()
 	select {

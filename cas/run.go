@@ -72,7 +72,7 @@ func (l *loader) rawPieces(w *want) (out []*piece) {
 		j := i + 1
 		for ; j < len(w.chunks) && w.chunks[j].Offset <= end; j++ {
 			c := &w.chunks[j]
-			if direct = direct && c.Offset == end && follows(into, c.dst); direct {
+			if direct = direct && c.Offset == end && followsInMemory(into, c.dst); direct {
 				into = into[:len(into)+len(c.dst)]
 			}
 			end = max(end, c.Offset+c.Length)
@@ -87,8 +87,8 @@ func (l *loader) rawPieces(w *want) (out []*piece) {
 	return out
 }
 
-// follows reports whether next begins in memory where run ends.
-func follows(run, next []byte) bool {
+// followsInMemory reports whether next begins in memory where run ends.
+func followsInMemory(run, next []byte) bool {
 	return len(next) > 0 && cap(run) >= len(run)+len(next) && &run[:len(run)+1][len(run)] == &next[0]
 }
 
@@ -145,7 +145,7 @@ func (l *loader) readRun(ctx context.Context, tokens chan struct{}, run []*piece
 	}
 	for _, p := range run[:read] {
 		if p.hasSources() {
-			p.err = l.deliver(ctx, p)
+			p.err = l.deliverPiece(ctx, p)
 		}
 		err = cmp.Or(err, p.err)
 	}
@@ -181,7 +181,7 @@ func (l *loader) readPieces(ctx context.Context, tokens chan struct{}, run []*pi
 				l.near.Put(p.frame.ID, p.stored)
 			}
 			if !p.hasSources() {
-				p.err = l.deliver(ctx, p)
+				p.err = l.deliverPiece(ctx, p)
 			}
 			return nil
 		}
@@ -239,8 +239,8 @@ func readPiece(r io.Reader, gap int64, stored []byte) error {
 func (l *loader) giveUp(ctx context.Context, run []*piece, err error) error {
 	for _, p := range run {
 		if p.claimed != nil {
-			l.frames.settle(p.claimed, nil, err)
-			l.frames.release(p.claimed)
+			l.frames.settleFrame(p.claimed, nil, err)
+			l.frames.releaseFrame(p.claimed)
 		}
 		if p.stored != nil && !p.direct {
 			l.bufs.put(p.stored)

@@ -16,9 +16,9 @@ type serials struct {
 // voidsInPack is how many serials are noted as void in one pack at most.
 const voidsInPack = 4096
 
-// next gives out the serial of a new pack, with what its header says of those
+// nextSerial gives out the serial of a new pack, with what its header says of those
 // before, and the serials that it has to note as void.
-func (c *serials) next(id PackID) (serial, settled uint64, previous PackID, voids []uint64) {
+func (c *serials) nextSerial(id PackID) (serial, settled uint64, previous PackID, voids []uint64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.last++
@@ -33,8 +33,8 @@ func (c *serials) next(id PackID) (serial, settled uint64, previous PackID, void
 	return c.last, settled, previous, voids
 }
 
-// settle notes that a pack is durable, and the voids that it tells of.
-func (c *serials) settle(serial uint64, voids []uint64) {
+// settleSerial notes that a pack is durable, and the voids that it tells of.
+func (c *serials) settleSerial(serial uint64, voids []uint64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	delete(c.open, serial)

@@ -18,7 +18,7 @@ func (w smallWriter) putUnit(u *unit, _ bool) error {
 }
 
 func (w smallWriter) putFrame(f *newFrame) error {
-	f.e = w.b.s.enc.encode(f.kind, f.how, f.plain, f.slots)
+	f.e = w.b.s.enc.encodeFrame(f.kind, f.how, f.plain, f.slots)
 	return w.b.appendFrame(f)
 }
 

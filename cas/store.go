@@ -135,7 +135,7 @@ func Open(ctx context.Context, b backend.Backend, ix Index, opts *Options) (*Sto
 		s.load.near, s.load.gap, s.load.tokens = opts.Cache, farGap, make(chan struct{}, farRequests)
 	}
 	s.scan = &scanner{b, opts.Remote, s.load}
-	if err := s.recover(ctx, opts, size); err != nil {
+	if err := s.recoverOpenPack(ctx, opts, size); err != nil {
 		coder.close()
 		return nil, fmt.Errorf("cas: open: %w", err)
 	}

@@ -55,7 +55,7 @@ func (b *Batch) releaseUnit(u *unit) {
 	}
 	if u.counted {
 		u.counted = false
-		b.s.unitRoom.give(&b.unitsHeld)
+		b.s.unitRoom.giveRoom(&b.unitsHeld)
 	}
 	if cap(u.buf) <= 2*unitSize {
 		u.buf, u.ends, u.err = u.buf[:0], u.ends[:0], nil

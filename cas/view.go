@@ -43,7 +43,7 @@ func (v *packView) ReadAt(ctx context.Context, p []byte, off int64) error {
 		return v.r.ReadAt(ctx, p, off)
 	}
 	if off < v.off || off+int64(len(p)) > v.off+int64(len(v.buf)) {
-		if err := v.load(ctx, off); err != nil {
+		if err := v.loadPiece(ctx, off); err != nil {
 			return err
 		}
 	}
@@ -51,8 +51,8 @@ func (v *packView) ReadAt(ctx context.Context, p []byte, off int64) error {
 	return nil
 }
 
-// load takes a piece into memory that begins at off, or all of the pack.
-func (v *packView) load(ctx context.Context, off int64) error {
+// loadPiece takes a piece into memory that begins at off, or all of the pack.
+func (v *packView) loadPiece(ctx context.Context, off int64) error {
 	if v.size <= viewSize {
 		off = 0
 	}

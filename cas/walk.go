@@ -78,8 +78,8 @@ func (s *Store) Examine(ctx context.Context, p PackEntry, fn func(*Frame) error)
 	info, err := readInfo(ctx, from, p)
 	var foot *pack.Footer
 	if err == nil {
-		foot, err = s.scan.walk(ctx, from, p, func(f *Frame) error {
-			info.note(f)
+		foot, err = s.scan.walkPack(ctx, from, p, func(f *Frame) error {
+			info.noteCommits(f)
 			return fn(f)
 		})
 	}
@@ -90,9 +90,9 @@ func (s *Store) Examine(ctx context.Context, p PackEntry, fn func(*Frame) error)
 	return info, nil
 }
 
-func (s *scanner) walk(ctx context.Context, from pack.Reader, p PackEntry, fn func(*Frame) error) (*pack.Footer, error) {
+func (s *scanner) walkPack(ctx context.Context, from pack.Reader, p PackEntry, fn func(*Frame) error) (*pack.Footer, error) {
 	return pack.Walk(ctx, from, p.ID, p.Size, func(w *pack.Found) error {
-		f, err := s.found(from, p.ID, w)
+		f, err := s.frameFound(from, p.ID, w)
 		if err != nil {
 			return err
 		}
@@ -100,8 +100,8 @@ func (s *scanner) walk(ctx context.Context, from pack.Reader, p PackEntry, fn fu
 	})
 }
 
-// found makes of what a walk met what callers are told.
-func (s *scanner) found(from pack.Reader, id PackID, w *pack.Found) (*Frame, error) {
+// frameFound makes of what a walk met what callers are told.
+func (s *scanner) frameFound(from pack.Reader, id PackID, w *pack.Found) (*Frame, error) {
 	f := &Frame{from: from, Damage: w.Damage, Entry: FrameEntry{Pack: id, Offset: w.Offset}}
 	if w.Damage != nil {
 		f.Skipped = w.Length
@@ -109,14 +109,14 @@ func (s *scanner) found(from pack.Reader, id PackID, w *pack.Found) (*Frame, err
 	if w.Frame == nil {
 		return f, nil
 	}
-	return f, s.describe(f, w.Frame)
+	return f, s.describeFrame(f, w.Frame)
 }
 
-// describe fills f from a header. Of a sealed frame whose key is not at hand
+// describeFrame fills f from a header. Of a sealed frame whose key is not at hand
 // the slots are not known.
-func (s *scanner) describe(f *Frame, h *pack.Frame) error {
+func (s *scanner) describeFrame(f *Frame, h *pack.Frame) error {
 	if h.Block != nil {
-		block, err := s.load.dec.unseal(h.ID, h.Kind, h.Key, partBlock, h.Block)
+		block, err := s.load.dec.openPart(h.ID, h.Kind, h.Key, partBlock, h.Block)
 		if err == nil {
 			err = h.ParseBlock(block)
 		}
@@ -153,7 +153,7 @@ func (s *scanner) readSlots(ctx context.Context, f *Frame) (stretch, error) {
 		return p, err
 	}
 	f.bare = false
-	if err := s.describe(f, h); err != nil || f.Damage == nil {
+	if err := s.describeFrame(f, h); err != nil || f.Damage == nil {
 		return p, err
 	}
 	return p, pack.ErrHeader

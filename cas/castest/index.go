@@ -39,40 +39,40 @@ type suite struct {
 	m Maker
 }
 
-func digest(n byte) cas.Digest { return cas.Sum([]byte{n}) }
+func digestOf(n byte) cas.Digest { return cas.Sum([]byte{n}) }
 
-// entry is a chunk in a frame.
-func entry(n, frame byte) cas.ChunkEntry {
-	return cas.ChunkEntry{Digest: digest(n), Frame: cas.FrameID{frame}, Slot: uint32(n), Offset: 2, Length: 3}
+// chunkEntry is a chunk in a frame.
+func chunkEntry(n, frame byte) cas.ChunkEntry {
+	return cas.ChunkEntry{Digest: digestOf(n), Frame: cas.FrameID{frame}, Slot: uint32(n), Offset: 2, Length: 3}
 }
 
-// frame is a frame in the pack 9, of chunks or of copies from sources.
-func frame(id byte, sources ...byte) cas.FrameEntry {
+// frameEntry is a frame in the pack 9, of chunks or of copies from sources.
+func frameEntry(id byte, sources ...byte) cas.FrameEntry {
 	f := cas.FrameEntry{ID: cas.FrameID{id}, Pack: cas.PackID{9}, Offset: int64(id) << 33, HeaderLen: 5, StoredLen: 6,
 		PlainLen: 7, Slots: 8, Kind: cas.KindData, Codec: cas.Zstd}
 	for i, n := range sources {
-		f.Sources = append(f.Sources, cas.Source{Digest: digest(n), Offset: uint32(i), Length: 9})
+		f.Sources = append(f.Sources, cas.Source{Digest: digestOf(n), Offset: uint32(i), Length: 9})
 	}
 	return f
 }
 
-func (s *suite) apply(t *testing.T, c *cas.Change) {
+func (s *suite) applyChange(t *testing.T, c *cas.Change) {
 	t.Helper()
 	if err := s.Apply(t.Context(), c); err != nil {
 		t.Fatal(err)
 	}
 }
 
-func (s *suite) chunk(t *testing.T, n byte) cas.ChunkEntry {
+func (s *suite) lookUpChunk(t *testing.T, n byte) cas.ChunkEntry {
 	t.Helper()
 	out := make([]cas.ChunkEntry, 1)
-	if err := s.Chunks(t.Context(), []cas.Digest{digest(n)}, out); err != nil {
+	if err := s.Chunks(t.Context(), []cas.Digest{digestOf(n)}, out); err != nil {
 		t.Fatal(err)
 	}
 	return out[0]
 }
 
-func (s *suite) frame(t *testing.T, id byte) cas.FrameEntry {
+func (s *suite) lookUpFrame(t *testing.T, id byte) cas.FrameEntry {
 	t.Helper()
 	out := make([]cas.FrameEntry, 1)
 	if err := s.Frames(t.Context(), []cas.FrameID{{id}}, out); err != nil {
@@ -99,11 +99,11 @@ func (s *suite) epoch(t *testing.T) uint64 {
 	return n
 }
 
-func (s *suite) dependants(t *testing.T, ns ...byte) []cas.FrameID {
+func (s *suite) findDependants(t *testing.T, ns ...byte) []cas.FrameID {
 	t.Helper()
 	var ds []cas.Digest
 	for _, n := range ns {
-		ds = append(ds, digest(n))
+		ds = append(ds, digestOf(n))
 	}
 	ids, err := s.Dependants(t.Context(), ds)
 	if err != nil {
@@ -112,7 +112,7 @@ func (s *suite) dependants(t *testing.T, ns ...byte) []cas.FrameID {
 	return ids
 }
 
-func list[T any](t *testing.T, seq iter.Seq2[T, error]) (out []T) {
+func collectAll[T any](t *testing.T, seq iter.Seq2[T, error]) (out []T) {
 	t.Helper()
 	for e, err := range seq {
 		if err != nil {
@@ -130,23 +130,23 @@ func equalFrames(a, b []cas.FrameEntry) bool {
 func testEmpty(t *testing.T, s *suite) {
 	// A slot of the answer that held something else must be cleared.
 	out := []cas.ChunkEntry{{Length: 7}, {Length: 8}}
-	err := s.Chunks(t.Context(), []cas.Digest{digest(1), digest(2)}, out)
+	err := s.Chunks(t.Context(), []cas.Digest{digestOf(1), digestOf(2)}, out)
 	if err != nil || out[0] != (cas.ChunkEntry{}) || out[1] != (cas.ChunkEntry{}) {
 		t.Errorf("unknown chunks: %+v, %v", out, err)
 	}
-	frames := []cas.FrameEntry{frame(7, 7), frame(8)}
+	frames := []cas.FrameEntry{frameEntry(7, 7), frameEntry(8)}
 	if err := s.Frames(t.Context(), []cas.FrameID{{1}, {2}}, frames); err != nil || !equalFrames(frames, make([]cas.FrameEntry, 2)) {
 		t.Errorf("unknown frames: %+v, %v", frames, err)
 	}
-	s.apply(t, &cas.Change{Bad: []cas.ChunkEntry{entry(1, 1)}, Drop: []cas.ChunkEntry{entry(2, 1)}, Stamp: []cas.Digest{digest(3)},
+	s.applyChange(t, &cas.Change{Bad: []cas.ChunkEntry{chunkEntry(1, 1)}, Drop: []cas.ChunkEntry{chunkEntry(2, 1)}, Stamp: []cas.Digest{digestOf(3)},
 		DropFrames: []cas.FrameID{{1}}, DropPacks: []cas.PackID{{1}}})
-	if got := list(t, s.AllChunks(t.Context())); len(got) != 0 {
+	if got := collectAll(t, s.AllChunks(t.Context())); len(got) != 0 {
 		t.Errorf("changes of what is unknown added %+v", got)
 	}
-	if got := list(t, s.PackFrames(t.Context(), cas.PackID{1})); len(got) != 0 {
+	if got := collectAll(t, s.PackFrames(t.Context(), cas.PackID{1})); len(got) != 0 {
 		t.Errorf("frames of an unknown pack: %+v", got)
 	}
-	if got := s.dependants(t, 1); len(got) != 0 {
+	if got := s.findDependants(t, 1); len(got) != 0 {
 		t.Errorf("dependants of nothing: %v", got)
 	}
 	if s.removals(t) != 0 || s.epoch(t) != 0 {
@@ -155,42 +155,42 @@ func testEmpty(t *testing.T, s *suite) {
 }
 
 func testFirstCopyStays(t *testing.T, s *suite) {
-	first, second := entry(1, 1), entry(1, 2)
-	f := frame(1)
+	first, second := chunkEntry(1, 1), chunkEntry(1, 2)
+	f := frameEntry(1)
 	f.Kind, f.Codec, f.Key = cas.KindSegment, cas.Gzip, 1<<63
-	s.apply(t, &cas.Change{Frames: []cas.FrameEntry{f}, Chunks: []cas.ChunkEntry{first, second}})
-	s.apply(t, &cas.Change{Chunks: []cas.ChunkEntry{second}})
-	if got := s.chunk(t, 1); got != first {
+	s.applyChange(t, &cas.Change{Frames: []cas.FrameEntry{f}, Chunks: []cas.ChunkEntry{first, second}})
+	s.applyChange(t, &cas.Change{Chunks: []cas.ChunkEntry{second}})
+	if got := s.lookUpChunk(t, 1); got != first {
 		t.Errorf("%+v, want %+v", got, first)
 	}
-	if got := s.frame(t, 1); !got.Equal(&f) {
+	if got := s.lookUpFrame(t, 1); !got.Equal(&f) {
 		t.Errorf("%+v, want %+v", got, f)
 	}
 }
 
 func testBad(t *testing.T, s *suite) {
-	old := entry(1, 1)
+	old := chunkEntry(1, 1)
 	otherFrame, otherSlot, otherDigest := old, old, old
-	otherFrame.Frame, otherSlot.Slot, otherDigest.Digest = cas.FrameID{2}, 7, digest(2)
-	s.apply(t, &cas.Change{Chunks: []cas.ChunkEntry{old}})
-	s.apply(t, &cas.Change{Bad: []cas.ChunkEntry{otherFrame, otherSlot, otherDigest}})
-	if got := s.chunk(t, 1); got != old {
+	otherFrame.Frame, otherSlot.Slot, otherDigest.Digest = cas.FrameID{2}, 7, digestOf(2)
+	s.applyChange(t, &cas.Change{Chunks: []cas.ChunkEntry{old}})
+	s.applyChange(t, &cas.Change{Bad: []cas.ChunkEntry{otherFrame, otherSlot, otherDigest}})
+	if got := s.lookUpChunk(t, 1); got != old {
 		t.Errorf("marked by what somebody read elsewhere: %+v", got)
 	}
 	stale := old
 	stale.Stamp, stale.Offset = 99, 99 // whoever read it need not know these
-	s.apply(t, &cas.Change{Bad: []cas.ChunkEntry{stale}})
-	if got := s.chunk(t, 1); got.State != cas.Bad || got.Usable() || got.Frame != old.Frame {
+	s.applyChange(t, &cas.Change{Bad: []cas.ChunkEntry{stale}})
+	if got := s.lookUpChunk(t, 1); got.State != cas.Bad || got.Usable() || got.Frame != old.Frame {
 		t.Errorf("marked: %+v", got)
 	}
-	healed, again := entry(1, 2), entry(1, 3)
-	s.apply(t, &cas.Change{Chunks: []cas.ChunkEntry{healed}})
-	s.apply(t, &cas.Change{Bad: []cas.ChunkEntry{old}})
-	if got := s.chunk(t, 1); got != healed {
+	healed, again := chunkEntry(1, 2), chunkEntry(1, 3)
+	s.applyChange(t, &cas.Change{Chunks: []cas.ChunkEntry{healed}})
+	s.applyChange(t, &cas.Change{Bad: []cas.ChunkEntry{old}})
+	if got := s.lookUpChunk(t, 1); got != healed {
 		t.Errorf("healed: %+v", got)
 	}
-	s.apply(t, &cas.Change{Bad: []cas.ChunkEntry{healed}, Chunks: []cas.ChunkEntry{again}})
-	if got := s.chunk(t, 1); got != again {
+	s.applyChange(t, &cas.Change{Bad: []cas.ChunkEntry{healed}, Chunks: []cas.ChunkEntry{again}})
+	if got := s.lookUpChunk(t, 1); got != again {
 		t.Errorf("marked and healed at once: %+v", got)
 	}
 }
@@ -198,14 +198,14 @@ func testBad(t *testing.T, s *suite) {
 func testPacks(t *testing.T, s *suite) {
 	a := cas.PackEntry{ID: cas.PackID{2}, Size: 10, Writer: [16]byte{1, 15: 2}, Serial: 1 << 40, LastCommit: 1 << 50}
 	b := cas.PackEntry{ID: cas.PackID{1}, Size: 20, Sealed: true}
-	s.apply(t, &cas.Change{Packs: []cas.PackEntry{a, b}})
+	s.applyChange(t, &cas.Change{Packs: []cas.PackEntry{a, b}})
 	a.Size, a.Sealed, a.LastCommit = 30, true, 1<<50+1
-	s.apply(t, &cas.Change{Packs: []cas.PackEntry{a}})
-	if got := list(t, s.AllPacks(t.Context())); !slices.Equal(got, []cas.PackEntry{b, a}) {
+	s.applyChange(t, &cas.Change{Packs: []cas.PackEntry{a}})
+	if got := collectAll(t, s.AllPacks(t.Context())); !slices.Equal(got, []cas.PackEntry{b, a}) {
 		t.Errorf("%+v", got)
 	}
-	s.apply(t, &cas.Change{DropPacks: []cas.PackID{a.ID, {7}}})
-	if got := list(t, s.AllPacks(t.Context())); !slices.Equal(got, []cas.PackEntry{b}) {
+	s.applyChange(t, &cas.Change{DropPacks: []cas.PackID{a.ID, {7}}})
+	if got := collectAll(t, s.AllPacks(t.Context())); !slices.Equal(got, []cas.PackEntry{b}) {
 		t.Errorf("%+v", got)
 	}
 }
@@ -216,14 +216,14 @@ func testConcurrent(t *testing.T, s *suite) {
 	for w := range byte(8) {
 		wg.Go(func() {
 			for n := range byte(50) {
-				if err := s.Apply(t.Context(), &cas.Change{Chunks: []cas.ChunkEntry{entry(n, w+1)}}); err != nil {
+				if err := s.Apply(t.Context(), &cas.Change{Chunks: []cas.ChunkEntry{chunkEntry(n, w+1)}}); err != nil {
 					t.Error(err)
 				}
 			}
 		})
 	}
 	wg.Wait()
-	if got := list(t, s.AllChunks(t.Context())); len(got) != 50 {
+	if got := collectAll(t, s.AllChunks(t.Context())); len(got) != 50 {
 		t.Errorf("%d chunks", len(got))
 	}
 }

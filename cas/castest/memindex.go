@@ -78,10 +78,10 @@ func (x *MemIndex) PackFrames(ctx context.Context, id cas.PackID) iter.Seq2[cas.
 func (x *MemIndex) Dependants(ctx context.Context, ds []cas.Digest) ([]cas.FrameID, error) {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
-	return x.dependants(ds), ctx.Err()
+	return x.findDependants(ds), ctx.Err()
 }
 
-func (x *MemIndex) dependants(ds []cas.Digest) (ids []cas.FrameID) {
+func (x *MemIndex) findDependants(ds []cas.Digest) (ids []cas.FrameID) {
 	for id, f := range x.frames {
 		if slices.ContainsFunc(f.Sources, func(s cas.Source) bool { return slices.Contains(ds, s.Digest) }) {
 			ids = append(ids, id)
@@ -121,8 +121,8 @@ func (x *MemIndex) Apply(ctx context.Context, c *cas.Change) error {
 		// It may fail, and then changes nothing.
 		y = &MemIndex{chunks: maps.Clone(x.chunks), frames: maps.Clone(x.frames), packs: maps.Clone(x.packs), epoch: x.epoch}
 	}
-	removed := y.remove(c)
-	y.add(c)
+	removed := y.removeEntries(c)
+	y.addEntries(c)
 	if err := y.checkSources(c.Frames); err != nil {
 		return err
 	}
@@ -133,8 +133,8 @@ func (x *MemIndex) Apply(ctx context.Context, c *cas.Change) error {
 	return nil
 }
 
-// remove drops and marks, and reports whether a usable chunk was among that.
-func (x *MemIndex) remove(c *cas.Change) (removed bool) {
+// removeEntries drops and marks, and reports whether a usable chunk was among that.
+func (x *MemIndex) removeEntries(c *cas.Change) (removed bool) {
 	for _, id := range c.DropFrames {
 		delete(x.frames, id)
 	}
@@ -149,7 +149,7 @@ func (x *MemIndex) remove(c *cas.Change) (removed bool) {
 		}
 	}
 	for _, e := range c.Drop {
-		if old, ok := x.chunks[e.Digest]; ok && old == e && len(x.dependants([]cas.Digest{e.Digest})) == 0 {
+		if old, ok := x.chunks[e.Digest]; ok && old == e && len(x.findDependants([]cas.Digest{e.Digest})) == 0 {
 			delete(x.chunks, e.Digest)
 			removed = removed || old.Usable()
 		}
@@ -157,9 +157,9 @@ func (x *MemIndex) remove(c *cas.Change) (removed bool) {
 	return removed
 }
 
-func (x *MemIndex) add(c *cas.Change) {
+func (x *MemIndex) addEntries(c *cas.Change) {
 	for _, d := range c.Stamp {
-		x.stamp(d)
+		x.raiseStamp(d)
 	}
 	for _, p := range c.Packs {
 		x.packs[p.ID] = p
@@ -172,11 +172,11 @@ func (x *MemIndex) add(c *cas.Change) {
 		if old := x.chunks[e.Digest]; !old.Usable() {
 			x.chunks[e.Digest] = e
 		}
-		x.stamp(e.Digest)
+		x.raiseStamp(e.Digest)
 	}
 }
 
-func (x *MemIndex) stamp(d cas.Digest) {
+func (x *MemIndex) raiseStamp(d cas.Digest) {
 	if e, ok := x.chunks[d]; ok {
 		e.Stamp = x.epoch
 		x.chunks[d] = e
@@ -191,7 +191,7 @@ func (x *MemIndex) checkSources(frames []cas.FrameEntry) error {
 			if !e.Usable() || !ok || len(in.Sources) > 0 {
 				return fmt.Errorf("frame %s, source %s: %w", f.ID, s.Digest, cas.ErrSource)
 			}
-			x.stamp(s.Digest)
+			x.raiseStamp(s.Digest)
 		}
 	}
 	return nil
@@ -200,18 +200,18 @@ func (x *MemIndex) checkSources(frames []cas.FrameEntry) error {
 func compareFrames(a, b cas.FrameID) int { return bytes.Compare(a[:], b[:]) }
 
 func (x *MemIndex) AllChunks(ctx context.Context) iter.Seq2[cas.ChunkEntry, error] {
-	return all(x, func() map[cas.Digest]cas.ChunkEntry { return x.chunks }, func(a, b cas.Digest) int { return bytes.Compare(a[:], b[:]) })
+	return yieldAll(x, func() map[cas.Digest]cas.ChunkEntry { return x.chunks }, func(a, b cas.Digest) int { return bytes.Compare(a[:], b[:]) })
 }
 
 func (x *MemIndex) AllFrames(ctx context.Context) iter.Seq2[cas.FrameEntry, error] {
-	return all(x, func() map[cas.FrameID]cas.FrameEntry { return x.frames }, compareFrames)
+	return yieldAll(x, func() map[cas.FrameID]cas.FrameEntry { return x.frames }, compareFrames)
 }
 
 func (x *MemIndex) AllPacks(ctx context.Context) iter.Seq2[cas.PackEntry, error] {
-	return all(x, func() map[cas.PackID]cas.PackEntry { return x.packs }, func(a, b cas.PackID) int { return bytes.Compare(a[:], b[:]) })
+	return yieldAll(x, func() map[cas.PackID]cas.PackEntry { return x.packs }, func(a, b cas.PackID) int { return bytes.Compare(a[:], b[:]) })
 }
 
-func all[K comparable, V any](x *MemIndex, m func() map[K]V, compare func(a, b K) int) iter.Seq2[V, error] {
+func yieldAll[K comparable, V any](x *MemIndex, m func() map[K]V, compare func(a, b K) int) iter.Seq2[V, error] {
 	return func(yield func(V, error) bool) {
 		x.mu.RLock()
 		m := maps.Clone(m())

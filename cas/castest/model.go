@@ -21,14 +21,14 @@ type contents struct {
 	removals, epoch uint64
 }
 
-func (s *suite) all(t *testing.T) *contents {
+func (s *suite) readContents(t *testing.T) *contents {
 	t.Helper()
 	ctx := t.Context()
-	c := &contents{chunks: list(t, s.AllChunks(ctx)), frames: list(t, s.AllFrames(ctx)), packs: list(t, s.AllPacks(ctx)),
+	c := &contents{chunks: collectAll(t, s.AllChunks(ctx)), frames: collectAll(t, s.AllFrames(ctx)), packs: collectAll(t, s.AllPacks(ctx)),
 		removals: s.removals(t), epoch: s.epoch(t)}
 	for n := range numbers {
-		c.inPacks[n] = list(t, s.PackFrames(ctx, cas.PackID{byte(n)}))
-		c.dependants[n] = s.dependants(t, byte(n))
+		c.inPacks[n] = collectAll(t, s.PackFrames(ctx, cas.PackID{byte(n)}))
+		c.dependants[n] = s.findDependants(t, byte(n))
 	}
 	return c
 }
@@ -36,8 +36,8 @@ func (s *suite) all(t *testing.T) *contents {
 // numbers of packs and digests that tests use begin with these.
 const numbers = 40
 
-// diff returns "", or what of c and d differs.
-func (c *contents) diff(d *contents) string {
+// diffFrom returns "", or what of c and d differs.
+func (c *contents) diffFrom(d *contents) string {
 	switch {
 	case !slices.Equal(c.chunks, d.chunks):
 		return fmt.Sprintf("chunks from\n%+v\nto\n%+v", c.chunks, d.chunks)
@@ -71,7 +71,7 @@ func testModel(t *testing.T, s *suite) {
 			s.m.NextEpoch(t, s.Index)
 			mem.NextEpoch()
 		}
-		c := r.change(mem)
+		c := r.nextChange(mem)
 		got, err := s.Apply(t.Context(), c), want.Apply(t.Context(), c)
 		if got != err && (!errors.Is(err, cas.ErrSource) || !errors.Is(got, cas.ErrSource)) {
 			t.Fatalf("change %d: %v, want %v: %+v", n, got, err, c)
@@ -80,12 +80,12 @@ func testModel(t *testing.T, s *suite) {
 			s.Index = s.m.Reopen(t, s.Index)
 		}
 		if n%20 == 19 {
-			if diff := want.all(t).diff(s.all(t)); diff != "" {
+			if diff := want.readContents(t).diffFrom(s.readContents(t)); diff != "" {
 				t.Fatalf("change %d: the model differs in %s\n%+v", n, diff, c)
 			}
 		}
 	}
-	if reflect.DeepEqual(want.all(t), &contents{}) {
+	if reflect.DeepEqual(want.readContents(t), &contents{}) {
 		t.Error("the random changes left nothing")
 	}
 }
@@ -93,46 +93,46 @@ func testModel(t *testing.T, s *suite) {
 // A random makes changes over few digests, frames and packs.
 type random struct{ *rand.Rand }
 
-func (r *random) digest() cas.Digest { return digest(byte(r.IntN(numbers))) }
-func (r *random) frame() cas.FrameID { return cas.FrameID{byte(1 + r.IntN(12))} }
-func (r *random) pack() cas.PackID   { return cas.PackID{byte(r.IntN(6))} }
+func (r *random) digest() cas.Digest   { return digestOf(byte(r.IntN(numbers))) }
+func (r *random) frameID() cas.FrameID { return cas.FrameID{byte(1 + r.IntN(12))} }
+func (r *random) packID() cas.PackID   { return cas.PackID{byte(r.IntN(6))} }
 
 // few is how many of something a change has: mostly none.
 func (r *random) few() int { return max(0, r.IntN(6)-3) }
 
-func (r *random) change(mem *MemIndex) *cas.Change {
+func (r *random) nextChange(mem *MemIndex) *cas.Change {
 	c := &cas.Change{}
 	for range r.few() {
-		c.DropFrames = append(c.DropFrames, r.frame())
+		c.DropFrames = append(c.DropFrames, r.frameID())
 	}
 	for range r.few() {
-		c.DropPacks = append(c.DropPacks, r.pack())
+		c.DropPacks = append(c.DropPacks, r.packID())
 	}
 	for range r.few() {
-		c.Bad = append(c.Bad, r.known(mem))
+		c.Bad = append(c.Bad, r.knownChunk(mem))
 	}
 	for range r.few() {
-		c.Drop = append(c.Drop, r.known(mem))
+		c.Drop = append(c.Drop, r.knownChunk(mem))
 	}
 	for range r.few() {
 		c.Stamp = append(c.Stamp, r.digest())
 	}
 	for range r.few() {
-		c.Packs = append(c.Packs, cas.PackEntry{ID: r.pack(), Size: r.Int64(), Sealed: r.IntN(2) == 0,
+		c.Packs = append(c.Packs, cas.PackEntry{ID: r.packID(), Size: r.Int64(), Sealed: r.IntN(2) == 0,
 			Writer: [16]byte{byte(r.IntN(3))}, Serial: r.Uint64(), LastCommit: r.Uint64N(99)})
 	}
 	for range r.few() {
 		c.Frames = append(c.Frames, r.frameEntry())
 	}
 	for range 2 * r.few() {
-		e := cas.ChunkEntry{Digest: r.digest(), Frame: r.frame(), Slot: r.Uint32N(2), Offset: r.Uint32(), Length: r.Uint32()}
+		e := cas.ChunkEntry{Digest: r.digest(), Frame: r.frameID(), Slot: r.Uint32N(2), Offset: r.Uint32(), Length: r.Uint32()}
 		c.Chunks = append(c.Chunks, e)
 	}
 	return c
 }
 
-// known returns the entry of some digest, sometimes as it is not any more.
-func (r *random) known(mem *MemIndex) cas.ChunkEntry {
+// knownChunk returns the entry of some digest, sometimes as it is not any more.
+func (r *random) knownChunk(mem *MemIndex) cas.ChunkEntry {
 	e := mem.chunks[r.digest()]
 	switch r.IntN(4) {
 	case 0:
@@ -144,7 +144,7 @@ func (r *random) known(mem *MemIndex) cas.ChunkEntry {
 }
 
 func (r *random) frameEntry() cas.FrameEntry {
-	f := cas.FrameEntry{ID: r.frame(), Pack: r.pack(), Offset: r.Int64(), HeaderLen: r.Uint32(), StoredLen: r.Uint32(),
+	f := cas.FrameEntry{ID: r.frameID(), Pack: r.packID(), Offset: r.Int64(), HeaderLen: r.Uint32(), StoredLen: r.Uint32(),
 		PlainLen: r.Uint32(), Slots: r.Uint32(), Kind: cas.KindData, Codec: cas.Codec(r.IntN(3))}
 	if r.IntN(3) == 0 {
 		f.Key = r.Uint64()

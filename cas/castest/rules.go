@@ -12,14 +12,14 @@ import (
 // testFrames: the frames of a pack come in order of offsets, and one that was
 // moved lies in its new pack only.
 func testFrames(t *testing.T, s *suite) {
-	a, b, c := frame(3), frame(2), frame(1)
+	a, b, c := frameEntry(3), frameEntry(2), frameEntry(1)
 	a.Offset, b.Offset, c.Offset = 1, 1<<40, 255
-	other := frame(4)
+	other := frameEntry(4)
 	other.Pack = cas.PackID{8}
-	s.apply(t, &cas.Change{Frames: []cas.FrameEntry{b, a, other, c}})
+	s.applyChange(t, &cas.Change{Frames: []cas.FrameEntry{b, a, other, c}})
 	check := func(pack byte, want ...cas.FrameEntry) {
 		t.Helper()
-		if got := list(t, s.PackFrames(t.Context(), cas.PackID{pack})); !equalFrames(got, want) {
+		if got := collectAll(t, s.PackFrames(t.Context(), cas.PackID{pack})); !equalFrames(got, want) {
 			t.Errorf("frames of pack %d:\n%+v\nwant\n%+v", pack, got, want)
 		}
 	}
@@ -27,10 +27,10 @@ func testFrames(t *testing.T, s *suite) {
 	check(8, other)
 	c.Pack, c.Offset = cas.PackID{8}, 5
 	b.Offset = 0
-	s.apply(t, &cas.Change{Frames: []cas.FrameEntry{c, b}})
+	s.applyChange(t, &cas.Change{Frames: []cas.FrameEntry{c, b}})
 	check(9, b, a)
 	check(8, c, other)
-	s.apply(t, &cas.Change{DropFrames: []cas.FrameID{c.ID}})
+	s.applyChange(t, &cas.Change{DropFrames: []cas.FrameID{c.ID}})
 	check(8, other)
 	out := []cas.FrameEntry{a, a, a}
 	err := s.Frames(t.Context(), []cas.FrameID{b.ID, c.ID, a.ID}, out)
@@ -42,10 +42,10 @@ func testFrames(t *testing.T, s *suite) {
 // testDrop: only an entry that is what it was when it was read is dropped.
 func testDrop(t *testing.T, s *suite) {
 	s.m.NextEpoch(t, s.Index)
-	s.apply(t, &cas.Change{Chunks: []cas.ChunkEntry{entry(1, 1)}})
-	now := s.chunk(t, 1)
+	s.applyChange(t, &cas.Change{Chunks: []cas.ChunkEntry{chunkEntry(1, 1)}})
+	now := s.lookUpChunk(t, 1)
 	for name, change := range map[string]func(e *cas.ChunkEntry){
-		"digest": func(e *cas.ChunkEntry) { e.Digest = digest(2) },
+		"digest": func(e *cas.ChunkEntry) { e.Digest = digestOf(2) },
 		"frame":  func(e *cas.ChunkEntry) { e.Frame = cas.FrameID{2} },
 		"slot":   func(e *cas.ChunkEntry) { e.Slot++ },
 		"offset": func(e *cas.ChunkEntry) { e.Offset++ },
@@ -55,50 +55,50 @@ func testDrop(t *testing.T, s *suite) {
 	} {
 		e := now
 		change(&e)
-		s.apply(t, &cas.Change{Drop: []cas.ChunkEntry{e}})
-		if got := s.chunk(t, 1); got != now {
+		s.applyChange(t, &cas.Change{Drop: []cas.ChunkEntry{e}})
+		if got := s.lookUpChunk(t, 1); got != now {
 			t.Errorf("another %s: %+v, want %+v", name, got, now)
 		}
 	}
-	s.apply(t, &cas.Change{Drop: []cas.ChunkEntry{now}})
-	if got := s.chunk(t, 1); got != (cas.ChunkEntry{}) {
+	s.applyChange(t, &cas.Change{Drop: []cas.ChunkEntry{now}})
+	if got := s.lookUpChunk(t, 1); got != (cas.ChunkEntry{}) {
 		t.Errorf("dropped: %+v", got)
 	}
 }
 
 func testDropFrames(t *testing.T, s *suite) {
-	s.apply(t, &cas.Change{Frames: []cas.FrameEntry{frame(1), frame(2, 1)}, Chunks: []cas.ChunkEntry{entry(1, 1)}})
-	if got := s.dependants(t, 1); !slices.Equal(got, []cas.FrameID{{2}}) {
+	s.applyChange(t, &cas.Change{Frames: []cas.FrameEntry{frameEntry(1), frameEntry(2, 1)}, Chunks: []cas.ChunkEntry{chunkEntry(1, 1)}})
+	if got := s.findDependants(t, 1); !slices.Equal(got, []cas.FrameID{{2}}) {
 		t.Errorf("dependants: %v", got)
 	}
-	s.apply(t, &cas.Change{DropFrames: []cas.FrameID{{2}, {3}}})
-	if got := list(t, s.AllFrames(t.Context())); !equalFrames(got, []cas.FrameEntry{frame(1)}) {
+	s.applyChange(t, &cas.Change{DropFrames: []cas.FrameID{{2}, {3}}})
+	if got := collectAll(t, s.AllFrames(t.Context())); !equalFrames(got, []cas.FrameEntry{frameEntry(1)}) {
 		t.Errorf("%+v", got)
 	}
-	if got := s.dependants(t, 1); len(got) != 0 {
+	if got := s.findDependants(t, 1); len(got) != 0 {
 		t.Errorf("dependants: %v", got)
 	}
 	// What comes again under the same ID, with other sources, depends on
 	// these only.
-	s.apply(t, &cas.Change{Chunks: []cas.ChunkEntry{entry(2, 1)}, Frames: []cas.FrameEntry{frame(2, 1, 1)}})
-	s.apply(t, &cas.Change{Frames: []cas.FrameEntry{frame(2, 2)}})
-	if a, b := s.dependants(t, 1), s.dependants(t, 1, 2); len(a) != 0 || !slices.Equal(b, []cas.FrameID{{2}}) {
+	s.applyChange(t, &cas.Change{Chunks: []cas.ChunkEntry{chunkEntry(2, 1)}, Frames: []cas.FrameEntry{frameEntry(2, 1, 1)}})
+	s.applyChange(t, &cas.Change{Frames: []cas.FrameEntry{frameEntry(2, 2)}})
+	if a, b := s.findDependants(t, 1), s.findDependants(t, 1, 2); len(a) != 0 || !slices.Equal(b, []cas.FrameID{{2}}) {
 		t.Errorf("dependants: %v, %v", a, b)
 	}
 }
 
 // testDropSource: a chunk stays as long as a frame names it as a source.
 func testDropSource(t *testing.T, s *suite) {
-	s.apply(t, &cas.Change{Frames: []cas.FrameEntry{frame(1), frame(2, 1), frame(3, 1)}, Chunks: []cas.ChunkEntry{entry(1, 1)}})
-	drop := []cas.ChunkEntry{s.chunk(t, 1)}
+	s.applyChange(t, &cas.Change{Frames: []cas.FrameEntry{frameEntry(1), frameEntry(2, 1), frameEntry(3, 1)}, Chunks: []cas.ChunkEntry{chunkEntry(1, 1)}})
+	drop := []cas.ChunkEntry{s.lookUpChunk(t, 1)}
 	for _, frames := range [][]cas.FrameID{nil, {{2}}} {
-		s.apply(t, &cas.Change{DropFrames: frames, Drop: drop})
-		if got := s.chunk(t, 1); !got.Usable() || s.removals(t) != 0 {
+		s.applyChange(t, &cas.Change{DropFrames: frames, Drop: drop})
+		if got := s.lookUpChunk(t, 1); !got.Usable() || s.removals(t) != 0 {
 			t.Errorf("a source was dropped: %+v, %d removals", got, s.removals(t))
 		}
 	}
-	s.apply(t, &cas.Change{DropFrames: []cas.FrameID{{3}}, Drop: drop})
-	if got := s.chunk(t, 1); got.Usable() || s.removals(t) != 1 {
+	s.applyChange(t, &cas.Change{DropFrames: []cas.FrameID{{3}}, Drop: drop})
+	if got := s.lookUpChunk(t, 1); got.Usable() || s.removals(t) != 1 {
 		t.Errorf("after its dependants: %+v, %d removals", got, s.removals(t))
 	}
 }
@@ -106,35 +106,35 @@ func testDropSource(t *testing.T, s *suite) {
 // testSources: a frame is taken only if all that it copies from can be relied
 // on, and is one step away.
 func testSources(t *testing.T, s *suite) {
-	bad := entry(3, 1)
+	bad := chunkEntry(3, 1)
 	bad.State = cas.Bad
 	// Chunk 1 is good, 3 bad, 4 lies in an unknown frame, 5 in one of copies.
-	s.apply(t, &cas.Change{Frames: []cas.FrameEntry{frame(1), frame(2, 1)},
-		Chunks: []cas.ChunkEntry{entry(1, 1), bad, entry(4, 77), entry(5, 2)}})
+	s.applyChange(t, &cas.Change{Frames: []cas.FrameEntry{frameEntry(1), frameEntry(2, 1)},
+		Chunks: []cas.ChunkEntry{chunkEntry(1, 1), bad, chunkEntry(4, 77), chunkEntry(5, 2)}})
 	s.m.NextEpoch(t, s.Index)
 	for _, c := range []struct {
 		name   string
 		change cas.Change
 		ok     bool
 	}{
-		{"unknown", cas.Change{Frames: []cas.FrameEntry{frame(10, 99)}}, false},
-		{"bad", cas.Change{Frames: []cas.FrameEntry{frame(10, 3)}}, false},
-		{"in an unknown frame", cas.Change{Frames: []cas.FrameEntry{frame(10, 4)}}, false},
-		{"in a frame with sources", cas.Change{Frames: []cas.FrameEntry{frame(10, 5)}}, false},
-		{"one of two", cas.Change{Frames: []cas.FrameEntry{frame(10, 1, 3)}}, false},
-		{"one of two frames", cas.Change{Frames: []cas.FrameEntry{frame(10, 1), frame(11, 3)}}, false},
-		{"marked in the same change", cas.Change{Frames: []cas.FrameEntry{frame(10, 1)}, Bad: []cas.ChunkEntry{entry(1, 1)}}, false},
-		{"dropped in the same change", cas.Change{Frames: []cas.FrameEntry{frame(10, 4)}, Drop: []cas.ChunkEntry{entry(4, 77)}}, false},
-		{"its frame dropped in the same change", cas.Change{Frames: []cas.FrameEntry{frame(10, 1)}, DropFrames: []cas.FrameID{{1}}}, false},
-		{"its frame gets sources", cas.Change{Frames: []cas.FrameEntry{frame(1, 1)}}, false},
-		{"others are changed too", cas.Change{Frames: []cas.FrameEntry{frame(10, 99), frame(12)}, Chunks: []cas.ChunkEntry{entry(20, 12)},
-			Packs: []cas.PackEntry{{ID: cas.PackID{5}}}, Stamp: []cas.Digest{digest(1)}, DropFrames: []cas.FrameID{{2}}}, false},
-		{"good", cas.Change{Frames: []cas.FrameEntry{frame(10, 1)}}, true},
-		{"good twice", cas.Change{Frames: []cas.FrameEntry{frame(11, 1, 1)}}, true},
-		{"added in the same change", cas.Change{Frames: []cas.FrameEntry{frame(13, 30), frame(14)}, Chunks: []cas.ChunkEntry{entry(30, 14)}}, true},
-		{"healed in the same change", cas.Change{Frames: []cas.FrameEntry{frame(15, 3)}, Chunks: []cas.ChunkEntry{entry(3, 1)}}, true},
+		{"unknown", cas.Change{Frames: []cas.FrameEntry{frameEntry(10, 99)}}, false},
+		{"bad", cas.Change{Frames: []cas.FrameEntry{frameEntry(10, 3)}}, false},
+		{"in an unknown frame", cas.Change{Frames: []cas.FrameEntry{frameEntry(10, 4)}}, false},
+		{"in a frame with sources", cas.Change{Frames: []cas.FrameEntry{frameEntry(10, 5)}}, false},
+		{"one of two", cas.Change{Frames: []cas.FrameEntry{frameEntry(10, 1, 3)}}, false},
+		{"one of two frames", cas.Change{Frames: []cas.FrameEntry{frameEntry(10, 1), frameEntry(11, 3)}}, false},
+		{"marked in the same change", cas.Change{Frames: []cas.FrameEntry{frameEntry(10, 1)}, Bad: []cas.ChunkEntry{chunkEntry(1, 1)}}, false},
+		{"dropped in the same change", cas.Change{Frames: []cas.FrameEntry{frameEntry(10, 4)}, Drop: []cas.ChunkEntry{chunkEntry(4, 77)}}, false},
+		{"its frame dropped in the same change", cas.Change{Frames: []cas.FrameEntry{frameEntry(10, 1)}, DropFrames: []cas.FrameID{{1}}}, false},
+		{"its frame gets sources", cas.Change{Frames: []cas.FrameEntry{frameEntry(1, 1)}}, false},
+		{"others are changed too", cas.Change{Frames: []cas.FrameEntry{frameEntry(10, 99), frameEntry(12)}, Chunks: []cas.ChunkEntry{chunkEntry(20, 12)},
+			Packs: []cas.PackEntry{{ID: cas.PackID{5}}}, Stamp: []cas.Digest{digestOf(1)}, DropFrames: []cas.FrameID{{2}}}, false},
+		{"good", cas.Change{Frames: []cas.FrameEntry{frameEntry(10, 1)}}, true},
+		{"good twice", cas.Change{Frames: []cas.FrameEntry{frameEntry(11, 1, 1)}}, true},
+		{"added in the same change", cas.Change{Frames: []cas.FrameEntry{frameEntry(13, 30), frameEntry(14)}, Chunks: []cas.ChunkEntry{chunkEntry(30, 14)}}, true},
+		{"healed in the same change", cas.Change{Frames: []cas.FrameEntry{frameEntry(15, 3)}, Chunks: []cas.ChunkEntry{chunkEntry(3, 1)}}, true},
 	} {
-		before := s.all(t)
+		before := s.readContents(t)
 		err := s.Apply(t.Context(), &c.change)
 		if c.ok {
 			if err != nil {
@@ -145,12 +145,12 @@ func testSources(t *testing.T, s *suite) {
 		if !errors.Is(err, cas.ErrSource) {
 			t.Errorf("%s: %v, want %v", c.name, err, cas.ErrSource)
 		}
-		if diff := before.diff(s.all(t)); diff != "" {
+		if diff := before.diffFrom(s.readContents(t)); diff != "" {
 			t.Errorf("%s: refused, and changed %s", c.name, diff)
 		}
 	}
 	for _, n := range []byte{1, 3, 30} {
-		if got := s.chunk(t, n); got.Stamp != 1 {
+		if got := s.lookUpChunk(t, n); got.Stamp != 1 {
 			t.Errorf("source %d has the stamp %d", n, got.Stamp)
 		}
 	}
@@ -158,13 +158,13 @@ func testSources(t *testing.T, s *suite) {
 
 // testStamps: what is added or stamped has the epoch of that moment.
 func testStamps(t *testing.T, s *suite) {
-	e := entry(1, 1)
+	e := chunkEntry(1, 1)
 	e.Stamp = 99 // the caller's word does not count
-	s.apply(t, &cas.Change{Chunks: []cas.ChunkEntry{e, entry(2, 1), entry(3, 1)}})
+	s.applyChange(t, &cas.Change{Chunks: []cas.ChunkEntry{e, chunkEntry(2, 1), chunkEntry(3, 1)}})
 	stamps := func(want ...uint64) {
 		t.Helper()
 		for i, w := range want {
-			if got := s.chunk(t, byte(i+1)); got.Stamp != w {
+			if got := s.lookUpChunk(t, byte(i+1)); got.Stamp != w {
 				t.Errorf("chunk %d has the stamp %d, want %d", i+1, got.Stamp, w)
 			}
 		}
@@ -175,19 +175,19 @@ func testStamps(t *testing.T, s *suite) {
 	if got := s.epoch(t); got != 2 {
 		t.Errorf("epoch %d after two steps", got)
 	}
-	s.apply(t, &cas.Change{Stamp: []cas.Digest{digest(1), digest(9)}})
+	s.applyChange(t, &cas.Change{Stamp: []cas.Digest{digestOf(1), digestOf(9)}})
 	stamps(2, 0, 0)
-	s.apply(t, &cas.Change{Chunks: []cas.ChunkEntry{entry(2, 2)}}) // another copy
+	s.applyChange(t, &cas.Change{Chunks: []cas.ChunkEntry{chunkEntry(2, 2)}}) // another copy
 	stamps(2, 2, 0)
 	s.m.NextEpoch(t, s.Index)
-	s.apply(t, &cas.Change{Bad: []cas.ChunkEntry{entry(3, 1)}})
+	s.applyChange(t, &cas.Change{Bad: []cas.ChunkEntry{chunkEntry(3, 1)}})
 	stamps(2, 2, 0)
-	s.apply(t, &cas.Change{Stamp: []cas.Digest{digest(3)}, Chunks: []cas.ChunkEntry{entry(4, 1)}})
+	s.applyChange(t, &cas.Change{Stamp: []cas.Digest{digestOf(3)}, Chunks: []cas.ChunkEntry{chunkEntry(4, 1)}})
 	stamps(2, 2, 3, 3)
-	if got := s.chunk(t, 3); got.State != cas.Bad {
+	if got := s.lookUpChunk(t, 3); got.State != cas.Bad {
 		t.Errorf("a stamp healed %+v", got)
 	}
-	if got := s.chunk(t, 9); got != (cas.ChunkEntry{}) {
+	if got := s.lookUpChunk(t, 9); got != (cas.ChunkEntry{}) {
 		t.Errorf("a stamp made %+v", got)
 	}
 }
@@ -195,16 +195,16 @@ func testStamps(t *testing.T, s *suite) {
 // testRemovals: the counter rises by one with every change that makes usable
 // chunks unusable, and with no other.
 func testRemovals(t *testing.T, s *suite) {
-	e := []cas.ChunkEntry{entry(0, 1), entry(1, 1), entry(2, 1), entry(3, 1)}
+	e := []cas.ChunkEntry{chunkEntry(0, 1), chunkEntry(1, 1), chunkEntry(2, 1), chunkEntry(3, 1)}
 	want := uint64(0)
 	for _, c := range []struct {
 		name   string
 		change cas.Change
 		rises  uint64
 	}{
-		{"add", cas.Change{Frames: []cas.FrameEntry{frame(1)}, Chunks: e}, 0},
-		{"add again", cas.Change{Frames: []cas.FrameEntry{frame(1)}, Chunks: e}, 0},
-		{"stamp", cas.Change{Stamp: []cas.Digest{digest(1)}}, 0},
+		{"add", cas.Change{Frames: []cas.FrameEntry{frameEntry(1)}, Chunks: e}, 0},
+		{"add again", cas.Change{Frames: []cas.FrameEntry{frameEntry(1)}, Chunks: e}, 0},
+		{"stamp", cas.Change{Stamp: []cas.Digest{digestOf(1)}}, 0},
 		{"mark two", cas.Change{Bad: e[:2]}, 1},
 		{"mark again", cas.Change{Bad: e[:2]}, 0},
 		{"drop what is bad", cas.Change{Drop: []cas.ChunkEntry{{Digest: e[1].Digest, Frame: e[1].Frame, Slot: e[1].Slot,
@@ -212,10 +212,10 @@ func testRemovals(t *testing.T, s *suite) {
 		{"heal", cas.Change{Chunks: e[:1]}, 0},
 		{"drop", cas.Change{Drop: e[2:3]}, 1},
 		{"drop again", cas.Change{Drop: e[2:3]}, 0},
-		{"mark and heal at once", cas.Change{Bad: e[3:], Chunks: []cas.ChunkEntry{entry(3, 2)}}, 1},
+		{"mark and heal at once", cas.Change{Bad: e[3:], Chunks: []cas.ChunkEntry{chunkEntry(3, 2)}}, 1},
 		{"drop a pack and a frame", cas.Change{DropFrames: []cas.FrameID{{1}}, DropPacks: []cas.PackID{{9}}}, 0},
 	} {
-		s.apply(t, &c.change)
+		s.applyChange(t, &c.change)
 		if want += c.rises; s.removals(t) != want {
 			t.Errorf("%s: %d removals, want %d", c.name, s.removals(t), want)
 			want = s.removals(t)
@@ -228,7 +228,7 @@ func testRemovals(t *testing.T, s *suite) {
 func testRemovalsVisible(t *testing.T, s *suite) {
 	const rounds = 100
 	at := func(n uint64) cas.ChunkEntry {
-		return cas.ChunkEntry{Digest: digest(1), Frame: cas.FrameID{1}, Slot: uint32(n), Length: 1}
+		return cas.ChunkEntry{Digest: digestOf(1), Frame: cas.FrameID{1}, Slot: uint32(n), Length: 1}
 	}
 	done := make(chan struct{})
 	var wg sync.WaitGroup
@@ -238,7 +238,7 @@ func testRemovalsVisible(t *testing.T, s *suite) {
 			// counted returns how many removals the entry tells of: the slot
 			// number n is the nth to be marked.
 			counted := func() uint64 {
-				if err := s.Chunks(t.Context(), []cas.Digest{digest(1)}, out); err != nil {
+				if err := s.Chunks(t.Context(), []cas.Digest{digestOf(1)}, out); err != nil {
 					t.Error(err)
 				}
 				if out[0].State == cas.Bad || out[0].Slot == 0 {
@@ -278,18 +278,18 @@ func testRemovalsVisible(t *testing.T, s *suite) {
 // testAgain: a change that is made again in the same epoch changes nothing
 // but the counters of what it removes.
 func testAgain(t *testing.T, s *suite) {
-	s.apply(t, &cas.Change{Chunks: []cas.ChunkEntry{entry(1, 1), entry(2, 1), entry(3, 1)}, Frames: []cas.FrameEntry{frame(1), frame(2)}})
+	s.applyChange(t, &cas.Change{Chunks: []cas.ChunkEntry{chunkEntry(1, 1), chunkEntry(2, 1), chunkEntry(3, 1)}, Frames: []cas.FrameEntry{frameEntry(1), frameEntry(2)}})
 	s.m.NextEpoch(t, s.Index)
 	c := &cas.Change{
 		DropFrames: []cas.FrameID{{2}}, DropPacks: []cas.PackID{{3}},
-		Bad: []cas.ChunkEntry{entry(1, 1)}, Drop: []cas.ChunkEntry{entry(2, 1)}, Stamp: []cas.Digest{digest(3)},
-		Packs: []cas.PackEntry{{ID: cas.PackID{9}, Size: 3}}, Frames: []cas.FrameEntry{frame(4, 3), frame(5)},
-		Chunks: []cas.ChunkEntry{entry(1, 5), entry(6, 5)},
+		Bad: []cas.ChunkEntry{chunkEntry(1, 1)}, Drop: []cas.ChunkEntry{chunkEntry(2, 1)}, Stamp: []cas.Digest{digestOf(3)},
+		Packs: []cas.PackEntry{{ID: cas.PackID{9}, Size: 3}}, Frames: []cas.FrameEntry{frameEntry(4, 3), frameEntry(5)},
+		Chunks: []cas.ChunkEntry{chunkEntry(1, 5), chunkEntry(6, 5)},
 	}
-	s.apply(t, c)
-	want := s.all(t)
-	s.apply(t, c)
-	if diff := want.diff(s.all(t)); diff != "" {
+	s.applyChange(t, c)
+	want := s.readContents(t)
+	s.applyChange(t, c)
+	if diff := want.diffFrom(s.readContents(t)); diff != "" {
 		t.Errorf("the second time it changed %s", diff)
 	}
 }
@@ -300,13 +300,13 @@ func testRestart(t *testing.T, s *suite) {
 		return
 	}
 	s.m.NextEpoch(t, s.Index)
-	s.apply(t, &cas.Change{Chunks: []cas.ChunkEntry{entry(1, 1), entry(2, 1)}, Frames: []cas.FrameEntry{frame(1), frame(2, 1)},
+	s.applyChange(t, &cas.Change{Chunks: []cas.ChunkEntry{chunkEntry(1, 1), chunkEntry(2, 1)}, Frames: []cas.FrameEntry{frameEntry(1), frameEntry(2, 1)},
 		Packs: []cas.PackEntry{{ID: cas.PackID{9}, Size: 7, Writer: [16]byte{4}, Serial: 5, LastCommit: 6}}})
-	s.apply(t, &cas.Change{Bad: []cas.ChunkEntry{entry(2, 1)}})
+	s.applyChange(t, &cas.Change{Bad: []cas.ChunkEntry{chunkEntry(2, 1)}})
 	s.m.NextEpoch(t, s.Index)
-	want := s.all(t)
+	want := s.readContents(t)
 	s.Index = s.m.Reopen(t, s.Index)
-	if diff := want.diff(s.all(t)); diff != "" {
+	if diff := want.diffFrom(s.readContents(t)); diff != "" {
 		t.Errorf("the restart changed %s", diff)
 	}
 }

@@ -60,20 +60,20 @@ func Open(dir string, size int64, log *slog.Logger) (*Cache, error) {
 		log = slog.New(slog.DiscardHandler)
 	}
 	c := &Cache{root: root, size: size, log: log, m: make(map[cas.FrameID]*list.Element)}
-	if err := c.load(); err != nil {
+	if err := c.loadEntries(); err != nil {
 		return nil, errors.Join(fmt.Errorf("diskcache: %w", err), root.Close())
 	}
 	return c, nil
 }
 
-// load takes in what an earlier process left.
-func (c *Cache) load() error {
+// loadEntries takes in what an earlier process left.
+func (c *Cache) loadEntries() error {
 	var found []*entry
 	err := fs.WalkDir(c.root.FS(), ".", func(name string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
 			return err
 		}
-		id, ok := parse(name)
+		id, ok := parseName(name)
 		info, ierr := d.Info()
 		if ierr != nil {
 			return nil // it went meanwhile
@@ -94,7 +94,7 @@ func (c *Cache) load() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, e := range found {
-		c.add(e)
+		c.addEntry(e)
 	}
 	return nil
 }
@@ -106,7 +106,7 @@ func nameOf(id cas.FrameID) string {
 	return s[len(s)-2:] + "/" + s
 }
 
-func parse(name string) (id cas.FrameID, ok bool) {
+func parseName(name string) (id cas.FrameID, ok bool) {
 	s := filepath.Base(name)
 	if len(s) != 2*len(id) {
 		return id, false
@@ -115,17 +115,17 @@ func parse(name string) (id cas.FrameID, ok bool) {
 	return id, err == nil && nameOf(id) == filepath.ToSlash(name)
 }
 
-// add takes an entry in, and others out for it; mu is held.
-func (c *Cache) add(e *entry) {
+// addEntry takes an entry in, and others out for it; mu is held.
+func (c *Cache) addEntry(e *entry) {
 	c.m[e.id] = c.lru.PushFront(e)
 	c.used += e.size
 	for c.used > c.size && c.lru.Len() > 0 {
-		c.remove(c.lru.Back().Value.(*entry).id)
+		c.removeEntry(c.lru.Back().Value.(*entry).id)
 	}
 }
 
-// remove takes an entry out; mu is held.
-func (c *Cache) remove(id cas.FrameID) {
+// removeEntry takes an entry out; mu is held.
+func (c *Cache) removeEntry(id cas.FrameID) {
 	el := c.m[id]
 	if el == nil {
 		return
@@ -176,7 +176,7 @@ func (c *Cache) Put(id cas.FrameID, p []byte) {
 	if have || int64(len(p)) > c.size {
 		return
 	}
-	if err := c.write(id, p); err != nil {
+	if err := c.writeFile(id, p); err != nil {
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		if !c.said {
@@ -188,13 +188,13 @@ func (c *Cache) Put(id cas.FrameID, p []byte) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.m[id] == nil {
-		c.add(&entry{id, int64(len(p)), time.Now()})
+		c.addEntry(&entry{id, int64(len(p)), time.Now()})
 	}
 }
 
-// write makes a file that appears when it is whole. It is not synced: what a
+// writeFile makes a file that appears when it is whole. It is not synced: what a
 // power cut leaves of it does not verify.
-func (c *Cache) write(id cas.FrameID, p []byte) error {
+func (c *Cache) writeFile(id cas.FrameID, p []byte) error {
 	name := nameOf(id)
 	if err := c.root.Mkdir(name[:2], 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
@@ -218,7 +218,7 @@ func (c *Cache) write(id cas.FrameID, p []byte) error {
 func (c *Cache) Drop(id cas.FrameID) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.remove(id)
+	c.removeEntry(id)
 }
 
 // Close gives the directory back.

@@ -154,7 +154,7 @@ func (t *Footer) Frames() iter.Seq2[*Frame, error] {
 	return func(yield func(*Frame, error) bool) {
 		p, off := t.lines, int64(HeaderSize)
 		for range t.n {
-			f, rest, err := t.line(p, off)
+			f, rest, err := t.parseLine(p, off)
 			if !yield(f, err) || err != nil {
 				return
 			}
@@ -166,10 +166,10 @@ func (t *Footer) Frames() iter.Seq2[*Frame, error] {
 	}
 }
 
-// line reads one line; the frame before it ends at off.
-func (t *Footer) line(p []byte, off int64) (*Frame, []byte, error) {
+// parseLine reads one line; the frame before it ends at off.
+func (t *Footer) parseLine(p []byte, off int64) (*Frame, []byte, error) {
 	c := cutter{p: p}
-	gap := c.uvarint()
+	gap := c.cutUvarint()
 	if c.bad || len(c.p) < frameFixed || gap > uint64(t.Begin-off) {
 		return nil, nil, ErrFooter
 	}

@@ -207,9 +207,9 @@ func parseFixed(p []byte, pack ID, off int64, withBlock bool) (*Frame, []byte, e
 	}
 	if f.Kind == KindRecord {
 		c := cutter{p: p}
-		f.First = c.uvarint()
-		f.Last = f.First + c.uvarint()
-		f.Base = c.uvarint()
+		f.First = c.cutUvarint()
+		f.Last = f.First + c.cutUvarint()
+		f.Base = c.cutUvarint()
 		if c.bad || f.Last < f.First {
 			return nil, nil, ErrHeader
 		}
@@ -239,7 +239,7 @@ func parseFixed(p []byte, pack ID, off int64, withBlock bool) (*Frame, []byte, e
 // ParseBlock reads slots and sources as AppendBlock wrote them.
 func (f *Frame) ParseBlock(p []byte) error {
 	c := cutter{p: p}
-	slots, sources := c.uvarint(), c.uvarint()
+	slots, sources := c.cutUvarint(), c.cutUvarint()
 	n := len(Digest{})
 	if f.Kind == KindRecord {
 		n = recordDigest
@@ -253,15 +253,15 @@ func (f *Frame) ParseBlock(p []byte) error {
 	f.Slots = make([]Ref, slots)
 	plain := uint64(0)
 	for i := range f.Slots {
-		c.digest(&f.Slots[i].Digest, n)
-		f.Slots[i].Length = c.uint32()
+		c.cutDigest(&f.Slots[i].Digest, n)
+		f.Slots[i].Length = c.cutUint32()
 		plain += uint64(f.Slots[i].Length)
 	}
 	f.Sources = nil
 	for range sources {
 		var s Source
-		c.digest(&s.Digest, len(s.Digest))
-		s.Offset, s.Length = c.uint32(), c.uint32()
+		c.cutDigest(&s.Digest, len(s.Digest))
+		s.Offset, s.Length = c.cutUint32(), c.cutUint32()
 		f.Sources = append(f.Sources, s)
 	}
 	if c.bad || len(c.p) > 0 || plain > MaxPlain {
@@ -276,8 +276,8 @@ type cutter struct {
 	bad bool
 }
 
-// uvarint takes an unsigned LEB128 number in its shortest form.
-func (c *cutter) uvarint() uint64 {
+// cutUvarint takes an unsigned LEB128 number in its shortest form.
+func (c *cutter) cutUvarint() uint64 {
 	v, n := binary.Uvarint(c.p)
 	if n <= 0 || n > 1 && c.p[n-1] == 0 {
 		c.p, c.bad = nil, true
@@ -287,15 +287,15 @@ func (c *cutter) uvarint() uint64 {
 	return v
 }
 
-func (c *cutter) uint32() uint32 {
-	v := c.uvarint()
+func (c *cutter) cutUint32() uint32 {
+	v := c.cutUvarint()
 	if v > 1<<32-1 {
 		c.bad = true
 	}
 	return uint32(v)
 }
 
-func (c *cutter) digest(d *Digest, n int) {
+func (c *cutter) cutDigest(d *Digest, n int) {
 	if len(c.p) < n {
 		c.p, c.bad = nil, true
 		return

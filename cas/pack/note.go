@@ -35,7 +35,7 @@ func ParseNote(p []byte, pack ID, off int64) (v Void, err error) {
 	c := cutter{p: p[1:]}
 	copy(v.Writer[:], c.p)
 	c.p = c.p[len(v.Writer):]
-	v.Serial = c.uvarint()
+	v.Serial = c.cutUvarint()
 	if c.bad || len(c.p) > 0 {
 		return v, ErrNote
 	}

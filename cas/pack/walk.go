@@ -44,9 +44,9 @@ func WalkFrames(ctx context.Context, r Reader, id ID, size int64, foot *Footer, 
 		return err
 	}
 	if foot != nil {
-		return w.byFooter(foot)
+		return w.walkFooter(foot)
 	}
-	return w.byFrames()
+	return w.walkFrames()
 }
 
 // windowSize is how much a walk reads at least: a pack of many small frames is
@@ -106,14 +106,14 @@ func (w *walker) packHeader() error {
 	return err
 }
 
-// byFooter visits the frames that the footer names. Bytes between them belong
+// walkFooter visits the frames that the footer names. Bytes between them belong
 // to none.
-func (w *walker) byFooter(foot *Footer) error {
+func (w *walker) walkFooter(foot *Footer) error {
 	for line, err := range foot.Frames() {
 		if err != nil {
 			return err
 		}
-		f, err := w.frame(line.Offset, int(line.HeaderLen))
+		f, err := w.frameAt(line.Offset, int(line.HeaderLen))
 		if err != nil {
 			return err
 		}
@@ -128,15 +128,15 @@ func (w *walker) byFooter(foot *Footer) error {
 	return nil
 }
 
-func (w *walker) byFrames() error {
+func (w *walker) walkFrames() error {
 	for off := int64(HeaderSize); off < w.size; {
-		f, err := w.frame(off, 0)
+		f, err := w.frameAt(off, 0)
 		if err != nil {
 			return err
 		}
 		found := &Found{Offset: off, Frame: f}
 		if f == nil {
-			next, err := w.resync(off + 1)
+			next, err := w.findNextFrame(off + 1)
 			if err != nil {
 				return err
 			}
@@ -152,9 +152,9 @@ func (w *walker) byFrames() error {
 	return nil
 }
 
-// frame returns the frame at off, nil if there is none. want is how long its
+// frameAt returns the frame at off, nil if there is none. want is how long its
 // header is, if that is known.
-func (w *walker) frame(off int64, want int) (*Frame, error) {
+func (w *walker) frameAt(off int64, want int) (*Frame, error) {
 	p, err := w.peek(off, frameFixed)
 	if err != nil {
 		return nil, err
@@ -173,8 +173,8 @@ func (w *walker) frame(off int64, want int) (*Frame, error) {
 	return f, err
 }
 
-// resync returns where the next frame begins at or after off, or the end.
-func (w *walker) resync(off int64) (int64, error) {
+// findNextFrame returns where the next frame begins at or after off, or the end.
+func (w *walker) findNextFrame(off int64) (int64, error) {
 	for off < w.size {
 		if _, err := w.peek(off, frameFixed); err != nil {
 			return 0, err
@@ -184,7 +184,7 @@ func (w *walker) resync(off int64) (int64, error) {
 		i := bytes.Index(p, []byte(frameTag))
 		if i < 0 {
 			i = max(len(p)-len(frameTag)+1, 1)
-		} else if ok, err := w.begins(off + int64(i)); ok || err != nil {
+		} else if ok, err := w.frameBegins(off + int64(i)); ok || err != nil {
 			return off + int64(i), err
 		} else {
 			i++
@@ -194,9 +194,9 @@ func (w *walker) resync(off int64) (int64, error) {
 	return w.size, nil
 }
 
-// begins reports whether a frame begins at off. What only looks like a header
+// frameBegins reports whether a frame begins at off. What only looks like a header
 // costs its length at most, and all that do no more than the pack's size.
-func (w *walker) begins(off int64) (bool, error) {
+func (w *walker) frameBegins(off int64) (bool, error) {
 	p, err := w.peek(off, frameFixed)
 	if err != nil {
 		return false, err

@@ -31,20 +31,20 @@ func newTree() *tree { return &tree{key: guts.IV} }
 
 func newDerivedTree(context string) *tree {
 	t := &tree{key: guts.IV, flags: guts.FlagDeriveKeyContext}
-	root := t.compress([]byte(context))
+	root := t.compressAll([]byte(context))
 	t.key, t.flags = guts.ChainingValue(root), guts.FlagDeriveKeyMaterial
 	return t
 }
 
 func (t *tree) sum(p []byte) (d [32]byte) {
-	for i, word := range guts.ChainingValue(t.compress(p)) {
+	for i, word := range guts.ChainingValue(t.compressAll(p)) {
 		binary.LittleEndian.PutUint32(d[4*i:], word)
 	}
 	return d
 }
 
-// compress returns the root node of p.
-func (t *tree) compress(p []byte) guts.Node {
+// compressAll returns the root node of p.
+func (t *tree) compressAll(p []byte) guts.Node {
 	groups := uint64(0) // compressed, all followed by more
 	depth := 0          // of stack
 	for len(p) > groupSize {
@@ -54,7 +54,7 @@ func (t *tree) compress(p []byte) guts.Node {
 		groups++
 		for range bits.TrailingZeros64(groups) {
 			depth--
-			value = t.join(t.stack[depth], value)
+			value = t.joinSubtrees(t.stack[depth], value)
 		}
 		t.stack[depth] = value
 		depth++
@@ -82,7 +82,7 @@ func (t *tree) compressLast(p []byte, counter uint64) guts.Node {
 	return guts.CompressBuffer(group, len(p), &t.key, counter, t.flags)
 }
 
-// join returns the chaining value of the parent of two subtrees.
-func (t *tree) join(left, right [8]uint32) [8]uint32 {
+// joinSubtrees returns the chaining value of the parent of two subtrees.
+func (t *tree) joinSubtrees(left, right [8]uint32) [8]uint32 {
 	return guts.ChainingValue(guts.ParentNode(left, right, &t.key, t.flags))
 }
