@@ -56,7 +56,8 @@ func outcomes() []outcome {
 	return slices.Concat(senderOutcomes(), uploadOutcomes(), requestOutcomes(), storeOutcomes())
 }
 
-// senderOutcomes are of whoever sent the request, and of what its path names.
+// senderOutcomes are of errors about the sender, and about the bucket or file
+// in the path.
 func senderOutcomes() []outcome {
 	return []outcome{
 		{access.ErrUndecided, 503, "authorization-unavailable", "SERVICE_UNAVAILABLE", false}, // before its cause
@@ -73,7 +74,7 @@ func senderOutcomes() []outcome {
 	}
 }
 
-// uploadOutcomes are of resumable uploads and of uploads by chunk list.
+// uploadOutcomes are of errors of resumable uploads and uploads by chunk list.
 func uploadOutcomes() []outcome {
 	return []outcome{
 		{tus.ErrVersion, 412, "tus-version", "PRECONDITION_FAILED", true},
@@ -106,7 +107,7 @@ func uploadOutcomes() []outcome {
 	}
 }
 
-// requestOutcomes are of requests that are not valid.
+// requestOutcomes are of errors about the form of a request.
 func requestOutcomes() []outcome {
 	return []outcome{
 		{errNoRoute, 404, "not-found", "NOT_FOUND", true},
@@ -122,7 +123,7 @@ func requestOutcomes() []outcome {
 	}
 }
 
-// storeOutcomes are of files, buckets and the store.
+// storeOutcomes are of errors about files, buckets and the store.
 func storeOutcomes() []outcome {
 	return []outcome{
 		{buckets.ErrMoved, 503, "bucket-moved", "SERVICE_UNAVAILABLE", true},
@@ -200,7 +201,7 @@ func problemOf(err error) *problem {
 			continue
 		}
 		if (o.err == fs.ErrPermission || o.err == fs.ErrNotExist) && errors.As(err, &system) {
-			continue // an error of the operating system says nothing about the client's rights and files
+			continue // errors of the operating system are not about the client's rights and files
 		}
 		p := newProblem(o.status, o.code, o.err.Error())
 		if o.shown {
@@ -310,4 +311,13 @@ func writeJSON(w http.ResponseWriter, status int, v any) error {
 	w.WriteHeader(status)
 	w.Write(append(p, '\n')) // a client that is gone needs no answer
 	return nil
+}
+
+// noContent answers a request whose work ended with err: without a body if err
+// is nil.
+func noContent(w http.ResponseWriter, err error) error {
+	if err == nil {
+		w.WriteHeader(http.StatusNoContent)
+	}
+	return err
 }

@@ -3,6 +3,7 @@ package api
 import (
 	"fmt"
 	"net/http"
+	"slices"
 
 	"github.com/cairn-store/cairn/api/client"
 	"github.com/cairn-store/cairn/buckets/access"
@@ -16,9 +17,7 @@ func (s *Server) explainAccess(w http.ResponseWriter, r *http.Request) error {
 	if err := readJSON(r, &in); err != nil {
 		return err
 	}
-	switch op := access.Op(in.Operation); op {
-	case access.OpCreate, access.OpRead, access.OpUpdate, access.OpDelete, access.OpDownload, access.OpList:
-	default:
+	if !slices.Contains(access.Ops(), access.Op(in.Operation)) {
 		return fmt.Errorf("operation %.80q: use create, read, update, delete, download or list: %w", in.Operation, errRequest)
 	}
 	id, _ := in.Auth["id"].(string)

@@ -88,11 +88,7 @@ func deleteFile(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error
 		if err != nil {
 			return err
 		}
-		if err := b.DeleteVersion(r.Context(), v.ID, v.Version); err != nil {
-			return err
-		}
-		w.WriteHeader(http.StatusNoContent)
-		return nil
+		return noContent(w, b.DeleteVersion(r.Context(), v.ID, v.Version))
 	}
 	tag, err := ifMatch(r, b, id)
 	if err != nil {
@@ -100,19 +96,14 @@ func deleteFile(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error
 	}
 	opts := &buckets.DeleteOptions{IfMatch: tag}
 	if r.URL.Query().Get("permanent") == "true" {
-		if err := b.Purge(r.Context(), id, opts); err != nil {
-			return err
-		}
-		w.WriteHeader(http.StatusNoContent)
-		return nil
+		return noContent(w, b.Purge(r.Context(), id, opts))
 	}
 	f, err := b.Delete(r.Context(), id, opts)
 	if err != nil {
 		return err
 	}
 	if f.State == buckets.Purged {
-		w.WriteHeader(http.StatusNoContent)
-		return nil
+		return noContent(w, nil)
 	}
 	return writeFile(w, r, http.StatusOK, f)
 }

@@ -56,11 +56,7 @@ func (s *Server) newKey(w http.ResponseWriter, r *http.Request) error {
 
 // dropKey revokes an API key.
 func (s *Server) dropKey(w http.ResponseWriter, r *http.Request) error {
-	if err := s.store.Keys().Drop(r.Context(), mux.Vars(r)["key"]); err != nil {
-		return err
-	}
-	w.WriteHeader(http.StatusNoContent)
-	return nil
+	return noContent(w, s.store.Keys().Drop(r.Context(), mux.Vars(r)["key"]))
 }
 
 // rotateSigningKey makes a new key for signing URLs. With drop_old it deletes

@@ -21,7 +21,7 @@ var (
 	errTooMany     = errors.New("too many requests at a time")
 )
 
-// A limitError says when to try again.
+// A limitError refuses a request until a time has passed.
 type limitError struct {
 	err   error
 	after time.Duration
@@ -30,7 +30,7 @@ type limitError struct {
 func (e *limitError) Error() string { return fmt.Sprintf("%v; try again in %s", e.err, e.after) }
 func (e *limitError) Unwrap() error { return e.err }
 
-// setRetryAfter tells clients when to try again, in whole seconds.
+// setRetryAfter sets Retry-After, in whole seconds.
 func (e *limitError) setRetryAfter(h http.Header) {
 	h.Set("Retry-After", strconv.Itoa(int(math.Ceil(e.after.Seconds()))))
 }

@@ -136,11 +136,7 @@ func removeVersion(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) er
 	if err != nil {
 		return err
 	}
-	if err := b.DeleteVersion(r.Context(), mux.Vars(r)["id"], n); err != nil {
-		return err
-	}
-	w.WriteHeader(http.StatusNoContent)
-	return nil
+	return noContent(w, b.DeleteVersion(r.Context(), mux.Vars(r)["id"], n))
 }
 
 // diffVersions compares a version with an earlier one.

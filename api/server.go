@@ -177,8 +177,7 @@ func (s *Server) byMethod(on methods) http.Handler {
 			return h(w, r)
 		}
 		if r.Method == http.MethodOptions {
-			w.WriteHeader(http.StatusNoContent)
-			return nil
+			return noContent(w, nil)
 		}
 		return errMethod
 	})

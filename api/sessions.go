@@ -130,11 +130,7 @@ func dropSession(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) erro
 	if err != nil {
 		return err
 	}
-	if err := b.Cancel(r.Context(), up.ID); err != nil {
-		return err
-	}
-	w.WriteHeader(http.StatusNoContent)
-	return nil
+	return noContent(w, b.Cancel(r.Context(), up.ID))
 }
 
 // appendList appends a piece to the chunk list of a session.

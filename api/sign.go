@@ -19,7 +19,7 @@ import (
 	"github.com/cairn-store/cairn/buckets/rules"
 )
 
-// A signRequest asks for a signed URL.
+// A signRequest is the body of a request for a signed URL.
 type signRequest struct {
 	Operation   string   `json:"operation"`
 	ExpiresIn   lifetime `json:"expires_in"`
@@ -242,9 +242,5 @@ func statGrant(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error 
 
 // revokeGrant revokes a grant.
 func revokeGrant(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
-	if err := b.Grants().Revoke(r.Context(), mux.Vars(r)["grant"]); err != nil {
-		return err
-	}
-	w.WriteHeader(http.StatusNoContent)
-	return nil
+	return noContent(w, b.Grants().Revoke(r.Context(), mux.Vars(r)["grant"]))
 }

@@ -116,14 +116,8 @@ type upload struct {
 func newUpload(r *http.Request) (*upload, error) {
 	u := &upload{}
 	u.opts.Once = parseOnce(r)
-	query, err := url.ParseQuery(r.URL.RawQuery)
-	if err != nil {
-		return nil, fmt.Errorf("query: %w: %w", errRequest, err)
-	}
-	for k, v := range query {
-		if err := u.setField(k, v[len(v)-1]); err != nil {
-			return nil, err
-		}
+	if err := u.readQuery(r); err != nil {
+		return nil, err
 	}
 	body := &bodyReader{r.Body}
 	mediaType, params, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
@@ -141,6 +135,21 @@ func newUpload(r *http.Request) (*upload, error) {
 	}
 	u.body = body
 	return u, nil
+}
+
+// readQuery sets the options of the query. Of repeated parameters the last one
+// counts.
+func (u *upload) readQuery(r *http.Request) error {
+	query, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
+		return fmt.Errorf("query: %w: %w", errRequest, err)
+	}
+	for k, v := range query {
+		if err := u.setField(k, v[len(v)-1]); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // setField sets an option by a parameter of the query or a field of a form.

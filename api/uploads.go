@@ -5,7 +5,6 @@ import (
 	"io"
 	"mime"
 	"net/http"
-	"net/url"
 
 	"github.com/gorilla/mux"
 
@@ -85,15 +84,9 @@ func resumableCreation(w http.ResponseWriter, r *http.Request, b *buckets.Bucket
 	if _, params, err := mime.ParseMediaType(r.Header.Get("Content-Disposition")); err == nil && params["filename"] != "" {
 		name = params["filename"]
 	}
-	query, err := url.ParseQuery(r.URL.RawQuery)
-	if err != nil {
-		return nil, fmt.Errorf("query: %w: %w", errRequest, err)
-	}
 	u := &upload{name: name, opts: opts.PutOptions}
-	for k, v := range query {
-		if err := u.setField(k, v[len(v)-1]); err != nil {
-			return nil, err
-		}
+	if err := u.readQuery(r); err != nil {
+		return nil, err
 	}
 	switch t, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); {
 	// These types do not describe the file.

@@ -185,13 +185,13 @@ type Usage struct {
 
 // A DedupReport compares what users stored with what it takes.
 type DedupReport struct {
-	LogicalBytes int64   // sizes of all versions of all files
-	UniqueBytes  int64   // plain bytes of the distinct chunks stored
-	StoredBytes  int64   // bytes of packs
-	Files        int64   // trashed ones too
-	Manifests    int64   // versions
-	Chunks       int64   // references to chunks, repeats included
-	UniqueChunks int64   // distinct chunks stored
-	DedupRatio   float64 // LogicalBytes / StoredBytes
-	IndexBytes   int64   // bytes of the metadata database on disk
+	LogicalBytes int64   `json:"logical_bytes"` // sizes of all versions of all files
+	UniqueBytes  int64   `json:"unique_bytes"`  // plain bytes of the distinct chunks stored
+	StoredBytes  int64   `json:"stored_bytes"`  // bytes of packs
+	Files        int64   `json:"files"`         // trashed ones too
+	Manifests    int64   `json:"manifests"`     // versions
+	Chunks       int64   `json:"chunks"`        // references to chunks, repeats included
+	UniqueChunks int64   `json:"unique_chunks"` // distinct chunks stored
+	DedupRatio   float64 `json:"dedup_ratio"`   // LogicalBytes / StoredBytes
+	IndexBytes   int64   `json:"index_bytes"`   // bytes of the metadata database on disk
 }

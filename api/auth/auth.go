@@ -1,6 +1,6 @@
 // Package auth identifies the sender of a request: the bearer of a JSON Web
-// Token or of an API key, or somebody anonymous. Package buckets decides what
-// the sender may do.
+// Token or of an API key, or somebody anonymous. Package buckets/access
+// decides what the sender may do.
 package auth
 
 import (

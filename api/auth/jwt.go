@@ -25,7 +25,7 @@ const maxToken = 16 << 10 // bytes
 
 // A Verifier checks the tokens of one issuer: JSON Web Tokens (RFC 7519). It
 // accepts only the algorithms of its configuration, each with a key of its
-// kind; the token has no say in that.
+// kind, whatever the header of the token names.
 type Verifier struct {
 	cfg    schema.JWT
 	algs   []jose.SignatureAlgorithm

@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -90,6 +91,12 @@ func (e *Error) Is(target error) bool {
 		return e.Code == "name-taken"
 	}
 	return false
+}
+
+// hasCode reports whether err is a refusal with a code.
+func hasCode(err error, code string) bool {
+	var e *Error
+	return errors.As(err, &e) && e.Code == code
 }
 
 // A request is one call of the API. body may be nil.

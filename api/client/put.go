@@ -97,7 +97,7 @@ func (p *put) sendContent(ctx context.Context, r io.Reader) (*File, error) {
 		if errors.Is(err, errNoSessions) {
 			return p.sendStream(ctx, content)
 		}
-		if err == nil || !isGone(err) || seeker == nil || n == restarts {
+		if err == nil || !hasCode(err, "upload-not-found") || seeker == nil || n == restarts {
 			return f, err
 		}
 		if _, err := seeker.Seek(start, io.SeekStart); err != nil {
@@ -105,13 +105,6 @@ func (p *put) sendContent(ctx context.Context, r io.Reader) (*File, error) {
 		}
 		content = r
 	}
-}
-
-// isGone reports the refusal of a session that the server does not know any
-// more.
-func isGone(err error) bool {
-	var e *Error
-	return errors.As(err, &e) && e.Code == "upload-not-found"
 }
 
 // newRequest returns a request that uploads the whole content.

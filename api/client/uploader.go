@@ -2,7 +2,6 @@ package client
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -160,9 +159,8 @@ func (u *uploader) appendList(ctx context.Context, w *window, from int, wanted [
 		header: http.Header{"Content-Type": {ChunkListType}, "Accept": {BitmapType}}}
 	q.withBody(appendChunks(nil, w.chunks[from:]))
 	resp, err := u.c.sendRequest(ctx, q)
-	var e *Error
-	if errors.As(err, &e) && e.Code == "list-offset-mismatch" {
-		return &brokenError{err} // the next attempt asks what is listed
+	if hasCode(err, "list-offset-mismatch") {
+		return &brokenError{err} // the next attempt reads what is listed
 	}
 	if err != nil {
 		return err
@@ -299,8 +297,7 @@ func (u *uploader) commitSession(ctx context.Context, again func() (io.Reader, e
 			f, err = u.c.callFile(ctx, &request{method: http.MethodPost, path: u.sessionPath("commit")})
 			return err
 		})
-		var e *Error
-		if !errors.As(err, &e) || e.Code != "chunks-missing" || n == recommits {
+		if !hasCode(err, "chunks-missing") || n == recommits {
 			return f, err
 		}
 		r, rerr := again()

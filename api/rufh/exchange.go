@@ -44,9 +44,9 @@ func (t *Handler) beginExchange(w http.ResponseWriter, r *http.Request, b *bucke
 	return x, x.checkLimits()
 }
 
-// adaptToOldDrafts completes requests of tus-js-client, which speaks versions
-// 5 and 6. It marks neither an empty file nor an upload whose last request has
-// brought all bytes as complete.
+// adaptToOldDrafts completes requests of tus-js-client, which uses versions 5
+// and 6. It marks neither an empty file as complete nor an upload whose last
+// request has brought all bytes.
 func (x *exchange) adaptToOldDrafts() {
 	empty := x.offset < 0 && x.length == 0 && x.told
 	ended := x.offset >= 0 && x.offset == x.length && !x.told

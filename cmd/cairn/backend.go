@@ -1,9 +1,7 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
-	"fmt"
 
 	"github.com/spf13/cobra"
 
@@ -12,14 +10,11 @@ import (
 )
 
 func newBackend(t *target) *cobra.Command {
-	cmd := &cobra.Command{Use: "backend", Short: "Look at the backends that --config names", Args: wantArgs(cobra.NoArgs),
-		RunE: func(*cobra.Command, []string) error { return usageError{errors.New("backend: want probe NAME")} }}
-	cmd.AddCommand(&cobra.Command{
+	return newGroup("backend", "Look at the backends that --config names", "probe NAME", &cobra.Command{
 		Use: "probe NAME --config alyx.yml", Short: "Try whether the service of an s3 backend keeps what Cairn relies on", Args: wantArgs(cobra.ExactArgs(1)),
 		Long: "Try, under a scratch prefix of the backend's own that is cleaned up, whether its service keeps what Cairn relies on.",
 		RunE: func(cmd *cobra.Command, args []string) error { return t.probeBackend(cmd, args[0]) },
 	})
-	return cmd
 }
 
 func (t *target) probeBackend(cmd *cobra.Command, name string) error {
@@ -44,9 +39,6 @@ func (t *target) probeBackend(cmd *cobra.Command, name string) error {
 }
 
 func (t *target) showFinding(cmd *cobra.Command, f s3backend.Finding) error {
-	if t.json {
-		return json.NewEncoder(cmd.OutOrStdout()).Encode(f)
-	}
 	state := "good"
 	switch {
 	case !f.OK && f.Needed:
@@ -54,6 +46,5 @@ func (t *target) showFinding(cmd *cobra.Command, f s3backend.Finding) error {
 	case !f.OK:
 		state = "lacks"
 	}
-	_, err := fmt.Fprintf(cmd.OutOrStdout(), "%-17s %-6s %s\n", f.Name, state, f.Detail)
-	return err
+	return t.showValue(cmd, f, "%-17s %-6s %s\n", f.Name, state, f.Detail)
 }

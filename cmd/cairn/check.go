@@ -98,25 +98,8 @@ func (t *target) showCheck(w io.Writer, r *check.Report) error {
 	return err
 }
 
-// A dedupReport is buckets.DedupReport as JSON.
-type dedupReport struct {
-	LogicalBytes int64   `json:"logical_bytes"`
-	UniqueBytes  int64   `json:"unique_bytes"`
-	StoredBytes  int64   `json:"stored_bytes"`
-	Files        int64   `json:"files"`
-	Manifests    int64   `json:"manifests"`
-	Chunks       int64   `json:"chunks"`
-	UniqueChunks int64   `json:"unique_chunks"`
-	DedupRatio   float64 `json:"dedup_ratio"`
-	IndexBytes   int64   `json:"index_bytes"`
-}
-
 func newReport(t *target) *cobra.Command {
-	cmd := &cobra.Command{Use: "report", Short: "Report what is stored and what it takes", Args: wantArgs(cobra.NoArgs),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return usageError{errors.New("report: want usage or dedup")}
-		}}
-	cmd.AddCommand(&cobra.Command{
+	return newGroup("report", "Report what is stored and what it takes", "usage or dedup", &cobra.Command{
 		Use: "dedup", Short: "Compare what was stored with what it takes", Args: wantArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			s, err := t.openStore(cmd.Context())
@@ -125,22 +108,17 @@ func newReport(t *target) *cobra.Command {
 			}
 			r, err := s.Dedup(cmd.Context())
 			if err == nil {
-				err = t.showDedup(cmd.OutOrStdout(), dedupReport(*r))
+				err = t.showDedup(cmd, r)
 			}
 			return errors.Join(err, s.Close())
 		},
 	}, newUsage(t))
-	return cmd
 }
 
-func (t *target) showDedup(w io.Writer, r dedupReport) error {
-	if t.json {
-		return json.NewEncoder(w).Encode(r)
-	}
-	_, err := fmt.Fprintf(w, "logical  %s in %d files, %d versions, %d chunks\nunique   %s in %d chunks\nstored   %s in packs, %s of metadata\nratio    %.2f\n",
+func (t *target) showDedup(cmd *cobra.Command, r *buckets.DedupReport) error {
+	return t.showValue(cmd, r, "logical  %s in %d files, %d versions, %d chunks\nunique   %s in %d chunks\nstored   %s in packs, %s of metadata\nratio    %.2f\n",
 		bytesText(r.LogicalBytes), r.Files, r.Manifests, r.Chunks, bytesText(r.UniqueBytes), r.UniqueChunks,
 		bytesText(r.StoredBytes), bytesText(r.IndexBytes), r.DedupRatio)
-	return err
 }
 
 func newUsage(t *target) *cobra.Command {
@@ -156,12 +134,8 @@ func newUsage(t *target) *cobra.Command {
 				if err != nil {
 					return err
 				}
-				if t.json {
-					return json.NewEncoder(cmd.OutOrStdout()).Encode(u)
-				}
-				_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s: %d files, %d versions, %s; in the trash %d files, %s\n",
+				return t.showValue(cmd, u, "%s: %d files, %d versions, %s; in the trash %d files, %s\n",
 					u.Bucket, u.Files, u.Versions, bytesText(u.Bytes), u.TrashedFiles, bytesText(u.TrashedBytes))
-				return err
 			})
 		},
 	}

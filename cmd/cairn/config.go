@@ -62,11 +62,7 @@ func (t *target) configureStore(s settings) (*local.Options, error) {
 }
 
 func newSchema(t *target) *cobra.Command {
-	cmd := &cobra.Command{Use: "schema", Short: "Check and describe schema.yaml and alyx.yml", Args: wantArgs(cobra.NoArgs),
-		RunE: func(*cobra.Command, []string) error {
-			return usageError{errors.New("schema: want check, keys or json")}
-		}}
-	cmd.AddCommand(
+	return newGroup("schema", "Check and describe schema.yaml and alyx.yml", "check, keys or json",
 		&cobra.Command{Use: "check --config alyx.yml --schema schema.yaml", Short: "Tell what is wrong with them, and where", Args: wantArgs(cobra.NoArgs),
 			RunE: func(cmd *cobra.Command, _ []string) error { return t.checkSchema(cmd) }},
 		&cobra.Command{Use: "keys", Short: "List every key, its default and what it does", Args: wantArgs(cobra.NoArgs),
@@ -80,7 +76,6 @@ func newSchema(t *target) *cobra.Command {
 				return err
 			}},
 	)
-	return cmd
 }
 
 // checkSchema prints errors and warnings, a line each.

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"strings"
 	"text/tabwriter"
@@ -15,12 +14,8 @@ import (
 )
 
 func newKeys(t *target) *cobra.Command {
-	cmd := &cobra.Command{Use: "keys", Short: "Make, list and end API keys; rotate the keys of signed URLs", Args: wantArgs(cobra.NoArgs),
-		RunE: func(*cobra.Command, []string) error {
-			return usageError{errors.New("keys: want create, ls, rm or rotate-signing")}
-		}}
-	cmd.AddCommand(newKeysCreate(t), newKeysLs(t), newKeysRm(t), newKeysRotate(t))
-	return cmd
+	return newGroup("keys", "Make, list and end API keys; rotate the keys of signed URLs", "create, ls, rm or rotate-signing",
+		newKeysCreate(t), newKeysLs(t), newKeysRm(t), newKeysRotate(t))
 }
 
 func newKeysCreate(t *target) *cobra.Command {
@@ -37,11 +32,7 @@ func newKeysCreate(t *target) *cobra.Command {
 				if err != nil {
 					return err
 				}
-				if t.json {
-					return json.NewEncoder(cmd.OutOrStdout()).Encode(k)
-				}
-				_, err = fmt.Fprintln(cmd.OutOrStdout(), k.Token)
-				return err
+				return t.showValue(cmd, k, "%s\n", k.Token)
 			})
 		},
 	}

@@ -85,6 +85,15 @@ func (t *target) withFiles(cmd *cobra.Command, fn func(ctx context.Context, fl *
 	return errors.Join(fn(cmd.Context(), fl), done())
 }
 
+// showValue writes a value: with --json as JSON on a line, else as text.
+func (t *target) showValue(cmd *cobra.Command, v any, text string, args ...any) error {
+	if t.json {
+		return json.NewEncoder(cmd.OutOrStdout()).Encode(v)
+	}
+	_, err := fmt.Fprintf(cmd.OutOrStdout(), text, args...)
+	return err
+}
+
 // showJSON writes a value as JSON: on one line with --json, else indented.
 func (t *target) showJSON(w io.Writer, v any) error {
 	enc := json.NewEncoder(w)

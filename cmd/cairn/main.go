@@ -104,6 +104,15 @@ func newRoot() *cobra.Command {
 	return root
 }
 
+// newGroup returns a command that only groups others. Called alone it is an
+// error that names them, as want does.
+func newGroup(name, short, want string, below ...*cobra.Command) *cobra.Command {
+	cmd := &cobra.Command{Use: name, Short: short, Args: wantArgs(cobra.NoArgs),
+		RunE: func(*cobra.Command, []string) error { return usageError{fmt.Errorf("%s: want %s", name, want)} }}
+	cmd.AddCommand(below...)
+	return cmd
+}
+
 func newVersion() *cobra.Command {
 	return &cobra.Command{
 		Use: "version", Short: "Print the version", Args: wantArgs(cobra.NoArgs),

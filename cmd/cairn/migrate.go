@@ -2,10 +2,7 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
-	"io"
 
 	"github.com/spf13/cobra"
 
@@ -31,7 +28,7 @@ and goes on when it is given again. Then name the new backend in the schema.`,
 				if err != nil {
 					return err
 				}
-				return t.showMigrated(cmd.OutOrStdout(), bucket, to, m)
+				return t.showMigrated(cmd, bucket, to, m)
 			})
 		},
 	}
@@ -40,15 +37,10 @@ and goes on when it is given again. Then name the new backend in the schema.`,
 	return cmd
 }
 
-func (t *target) showMigrated(w io.Writer, bucket, to string, m *client.Migrated) error {
-	if t.json {
-		return json.NewEncoder(w).Encode(m)
-	}
+func (t *target) showMigrated(cmd *cobra.Command, bucket, to string, m *client.Migrated) error {
 	if m.From == to {
-		_, err := fmt.Fprintf(w, "%s is in %s\n", bucket, to)
-		return err
+		return t.showValue(cmd, m, "%s is in %s\n", bucket, to)
 	}
-	_, err := fmt.Fprintf(w, "%s: %d files, %d versions, %s moved from %s to %s; %s copied\nsay backend: %s of bucket %s in the schema\n",
+	return t.showValue(cmd, m, "%s: %d files, %d versions, %s moved from %s to %s; %s copied\nsay backend: %s of bucket %s in the schema\n",
 		bucket, m.Files, m.Versions, bytesText(m.Bytes), m.From, to, bytesText(m.CopiedBytes), to, bucket)
-	return err
 }

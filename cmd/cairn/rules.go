@@ -23,10 +23,7 @@ import (
 )
 
 func newRules(t *target) *cobra.Command {
-	cmd := &cobra.Command{Use: "rules", Short: "Test access rules, and tell which of them decides", Args: wantArgs(cobra.NoArgs),
-		RunE: func(*cobra.Command, []string) error { return usageError{errors.New("rules: want test or explain")} }}
-	cmd.AddCommand(newRulesTest(t), newRulesExplain(t))
-	return cmd
+	return newGroup("rules", "Test access rules, and tell which of them decides", "test or explain", newRulesTest(t), newRulesExplain(t))
 }
 
 // A ruleCase is one entry of a file of cases.
@@ -222,11 +219,7 @@ func newRulesExplain(t *target) *cobra.Command {
 				if err != nil {
 					return err
 				}
-				if t.json {
-					return json.NewEncoder(cmd.OutOrStdout()).Encode(d)
-				}
-				_, err = fmt.Fprintln(cmd.OutOrStdout(), decisionLine(d))
-				return err
+				return t.showValue(cmd, d, "%s\n", decisionLine(d))
 			})
 		},
 	}
