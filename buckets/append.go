@@ -412,7 +412,7 @@ func (b *Bucket) keepPart(ctx context.Context, row *uploadRow, part *manifest.Pa
 		if err != nil {
 			return false, err // ErrNoUpload if it was cancelled meanwhile
 		}
-		if b.moved(b.domain()) { // and what came lies where it was
+		if b.hasLeft(b.domain()) { // and what came lies where it was
 			return false, ErrMoved
 		}
 		if now.Expired { // meanwhile, and what came before is gone

@@ -21,13 +21,15 @@ import (
 // A boundedStore counts what one transaction does to uploads.
 type boundedStore struct {
 	manifest.Store
-	ended, dropped int // by one transaction, at most
-	kill           int // transactions until one fails; 0 is never
+	ended, dropped, moved int // by one transaction, at most
+	kill                  int // transactions until one fails; 0 is never
+	failMoved             int // uploads that are moved to domain e until one fails; 0 is never
 }
 
 type boundedTx struct {
 	manifest.Tx
-	ended, dropped int
+	s                     *boundedStore
+	ended, dropped, moved int
 }
 
 var errKilled = errors.New("killed")
@@ -36,10 +38,10 @@ var errKilled = errors.New("killed")
 func (s *boundedStore) Update(ctx context.Context, domain string, fn func(manifest.Tx) error) (*manifest.Commit, error) {
 	var b *boundedTx
 	c, err := s.Store.Update(ctx, domain, func(tx manifest.Tx) error {
-		b = &boundedTx{Tx: tx}
+		b = &boundedTx{Tx: tx, s: s}
 		return fn(b)
 	})
-	s.ended, s.dropped = max(s.ended, b.ended), max(s.dropped, b.dropped)
+	s.ended, s.dropped, s.moved = max(s.ended, b.ended), max(s.dropped, b.dropped), max(s.moved, b.moved)
 	if s.kill > 0 {
 		if s.kill--; s.kill == 0 {
 			return c, errKilled
@@ -52,6 +54,14 @@ func (s *boundedStore) Update(ctx context.Context, domain string, fn func(manife
 func (b *boundedTx) PutUpload(ctx context.Context, u *manifest.Upload) error {
 	if u.Expired {
 		b.ended++
+	}
+	if u.Domain == "e" {
+		b.moved++
+		if b.s.failMoved > 0 {
+			if b.s.failMoved--; b.s.failMoved == 0 {
+				return errKilled
+			}
+		}
 	}
 	return b.Tx.PutUpload(ctx, u)
 }
@@ -91,9 +101,11 @@ func openBounded(t *testing.T, policy buckets.Policy) (*boundedStore, *buckets.S
 	must(t, err)
 	chunks, err := cas.Open(t.Context(), membackend.New(nil), db.Index("d"), nil)
 	must(t, err)
+	other, err := cas.Open(t.Context(), membackend.New(nil), db.Index("e"), nil)
+	must(t, err)
 	meta := &boundedStore{Store: db}
 	policy.Domain = "d"
-	s, err := buckets.New(t.Context(), meta, map[string]*cas.Store{"d": chunks}, map[string]buckets.Policy{"b": policy}, nil)
+	s, err := buckets.New(t.Context(), meta, map[string]*cas.Store{"d": chunks, "e": other}, map[string]buckets.Policy{"b": policy}, nil)
 	must(t, err)
 	t.Cleanup(func() { must(t, errors.Join(s.Close(), db.Close())) })
 	return meta, s, bucket(t, s, "b").As(&access.Principal{ID: "ann", Operator: true})
@@ -232,6 +244,59 @@ func TestPartsAreDroppedBoundedly(t *testing.T) {
 			meta.wantBounds(t, what)
 			if n := left(); n > 0 {
 				t.Errorf("%d parts are left", n)
+			}
+		})
+	}
+}
+
+// However many uploads are under way, a move ends in transactions of bounded
+// size. One that breaks off between them is ended by the next sweep.
+func TestMoveEndsBoundedly(t *testing.T) {
+	const uploads = 2200
+	for _, failAt := range []int{0, 1500} {
+		t.Run(fmt.Sprint("fail at ", failAt), func(t *testing.T) {
+			meta, s, b := openBounded(t, buckets.Policy{})
+			up, err := b.NewUpload(t.Context(), "f", nil)
+			must(t, err)
+			_, err = b.Append(t.Context(), up.ID, 0, strings.NewReader("before "), nil)
+			must(t, err)
+			_, err = meta.Update(t.Context(), "", func(tx manifest.Tx) error {
+				for range uploads {
+					u := &manifest.Upload{ID: manifest.NewUploadID(), Bucket: "b", Domain: "d", Name: "n", Length: -1,
+						CreatedAt: up.CreatedAt, ExpiresAt: up.ExpiresAt}
+					if err := tx.PutUpload(t.Context(), u); err != nil {
+						return err
+					}
+				}
+				return nil
+			})
+			must(t, err)
+			meta.failMoved = failAt
+			_, err = s.Migrate(t.Context(), "b", "e", nil)
+			must(t, err)
+			if failAt > 0 {
+				_, err = s.Sweep(t.Context())
+				must(t, err)
+			}
+			if meta.moved > 1000 {
+				t.Errorf("one transaction moved %d uploads, want at most 1000", meta.moved)
+			}
+			for u, err := range meta.UploadsUnderWay(t.Context(), "b") {
+				must(t, err)
+				if u.Domain != "e" {
+					t.Fatalf("upload %s is in domain %q, want e", u.ID, u.Domain)
+				}
+			}
+			h, err := meta.Home(t.Context(), "b")
+			if must(t, err); h.Domain != "e" || h.To != "" {
+				t.Errorf("home %+v, want domain e and no move under way", h)
+			}
+			_, err = b.Append(t.Context(), up.ID, 7, strings.NewReader("after"), nil)
+			must(t, err)
+			f, err := b.Commit(t.Context(), up.ID)
+			must(t, err)
+			if got := read(t, b, f.ID, nil); got != "before after" {
+				t.Errorf("the upload has become %q, want %q", got, "before after")
 			}
 		})
 	}

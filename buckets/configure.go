@@ -34,7 +34,7 @@ func (s *Store) SetPolicies(ctx context.Context, policies map[string]Policy) err
 	s.binding.Lock()
 	defer s.binding.Unlock()
 	policies = maps.Clone(policies)
-	if err := s.follow(ctx, policies); err != nil {
+	if err := s.adoptMoves(ctx, policies); err != nil {
 		return fmt.Errorf("buckets: %w", err)
 	}
 	all := make(map[string]*bucket)
@@ -55,7 +55,7 @@ func (s *Store) SetPolicies(ctx context.Context, policies map[string]Policy) err
 		}
 		all[name] = &bucket{Policy: p, name: name, splitter: splitter}
 	}
-	if err := s.bind(ctx, policies); err != nil {
+	if err := s.setHomes(ctx, policies); err != nil {
 		return fmt.Errorf("buckets: %w", err)
 	}
 	s.buckets.Store(&all)

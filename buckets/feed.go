@@ -8,19 +8,23 @@ import (
 	"github.com/cairn-store/cairn/manifest"
 )
 
-const feedLimit = 64 << 20 // bytes of records that wait to be copied
+// feedLimit is how many bytes of records may wait in a feed.
+const feedLimit = 64 << 20
 
-// A feed tells who moves a bucket what is changed meanwhile.
+// A feed collects the commits that are made while a bucket is moved, in the
+// order in which they were decided.
 type feed struct {
+	// mu guards all that follows.
 	mu      sync.Mutex
-	commits []*manifest.Commit // in the order in which they were decided
+	commits []*manifest.Commit
 	size    int
-	err     error // the feed is not whole
+	// err says why commits are missing from the feed. The move then fails.
+	err error
 }
 
-// note is told of every change that may have been made. A nil feed is told
-// nothing.
-func (f *feed) note(c *manifest.Commit, err error) {
+// add notes a commit that was made or, with an error, may have been made. A nil
+// feed notes nothing. The caller holds Store.moving.
+func (f *feed) add(c *manifest.Commit, err error) {
 	if f == nil || c == nil {
 		return
 	}
@@ -37,7 +41,7 @@ func (f *feed) note(c *manifest.Commit, err error) {
 	}
 }
 
-// take returns what has come since it was called last.
+// take returns the commits that were added since it was called last.
 func (f *feed) take() ([]*manifest.Commit, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -10,9 +10,9 @@ import (
 	"github.com/cairn-store/cairn/manifest"
 )
 
-// follow changes the policies of buckets whose schema has not learned of a
-// move.
-func (s *Store) follow(ctx context.Context, policies map[string]Policy) error {
+// adoptMoves corrects the policies of buckets whose schema still names the
+// domain that they were moved from.
+func (s *Store) adoptMoves(ctx context.Context, policies map[string]Policy) error {
 	homes, err := s.meta.Homes(ctx)
 	if err != nil {
 		return err
@@ -30,28 +30,31 @@ func (s *Store) follow(ctx context.Context, policies map[string]Policy) error {
 	return nil
 }
 
-// bind ties every bucket to its domain, and unties those that are left out.
-// Commits check the tie, so that no upload that began before a move ends up in
-// the wrong place, or in none. While the store takes no changes this only
-// checks, and the ties are made before the first change.
-func (s *Store) bind(ctx context.Context, policies map[string]Policy) error {
+// setHomes makes the domain of every bucket its home, and takes the homes of
+// buckets that are left out. Commits check the home, so that no upload that
+// began before a change of it ends up in the wrong domain. While the store takes
+// no changes setHomes only checks, and the homes are written before the first
+// change. The caller holds binding.
+func (s *Store) setHomes(ctx context.Context, policies map[string]Policy) error {
 	if s.writable(ctx) == nil || !s.gate.postpone(policies) {
-		return s.tie(ctx, policies, s.applyValues)
+		return s.writeHomes(ctx, policies, s.applyValues)
 	}
-	err := s.tie(ctx, policies, func(ctx context.Context, fn func(tx manifest.Tx) error) error {
+	err := s.writeHomes(ctx, policies, func(ctx context.Context, fn func(tx manifest.Tx) error) error {
 		return s.applyValues(ctx, func(tx manifest.Tx) error { return cmp.Or(fn(tx), errNotNow) })
 	})
+	// Without space not even a transaction begins.
 	if errors.Is(err, errNotNow) || errors.Is(wrapSpace(err), ErrNoSpace) {
-		return nil // where there is no space not even a transaction begins
+		return nil
 	}
 	return err
 }
 
-// errNotNow ends a transaction that is only to check.
+// errNotNow ends a transaction that only checks.
 var errNotNow = errors.New("no change is made now")
 
-// tie is bind. It keeps the ties by keep.
-func (s *Store) tie(ctx context.Context, policies map[string]Policy, keep func(context.Context, func(tx manifest.Tx) error) error) error {
+// writeHomes does the work of setHomes by transactions that keep runs. It also
+// ends the moves that broke off after the switch.
+func (s *Store) writeHomes(ctx context.Context, policies map[string]Policy, keep func(context.Context, func(tx manifest.Tx) error) error) error {
 	known, err := s.meta.Buckets(ctx)
 	if err != nil {
 		return err
@@ -60,18 +63,18 @@ func (s *Store) tie(ctx context.Context, policies map[string]Policy, keep func(c
 	if err != nil {
 		return err
 	}
-	for _, h := range homes { // an upload may just be making the first file of any
+	for _, h := range homes { // of empty buckets too: an upload may just be making the first file
 		known = append(known, h.Bucket)
 	}
-	var moved []string // that were moved before: packs are told of their homes
+	var moved []string // buckets that have a home in the packs, which must be replaced there
 	err = keep(ctx, func(tx manifest.Tx) error {
 		moved = nil
 		for _, name := range known {
 			if p, ok := policies[name]; !ok {
-				if err := s.unbind(ctx, tx, name); err != nil {
+				if err := s.dropHome(ctx, tx, name); err != nil {
 					return err
 				}
-			} else if err := stays(ctx, tx, name, p.Domain); err != nil {
+			} else if err := checkStays(ctx, tx, name, p.Domain); err != nil {
 				return err
 			}
 		}
@@ -95,14 +98,20 @@ func (s *Store) tie(ctx context.Context, policies map[string]Policy, keep func(c
 	})
 	for _, name := range moved {
 		if err == nil {
-			err = s.rebind(ctx, name, policies[name].Domain)
+			err = s.moveEmpty(ctx, name, policies[name].Domain)
+		}
+	}
+	for _, h := range homes {
+		if err == nil {
+			err = s.retargetUploads(ctx, h.Bucket, keep)
 		}
 	}
 	return err
 }
 
-// unbind unties a bucket that is not declared.
-func (s *Store) unbind(ctx context.Context, tx manifest.Tx, name string) error {
+// dropHome takes the home of a bucket that is not declared any more. One that
+// holds files is ErrBucketInUse.
+func (s *Store) dropHome(ctx context.Context, tx manifest.Tx, name string) error {
 	u, err := tx.Usage(ctx, name)
 	if err != nil {
 		return err
@@ -119,8 +128,9 @@ func (s *Store) unbind(ctx context.Context, tx manifest.Tx, name string) error {
 	return tx.PutHome(ctx, h)
 }
 
-// stays checks that the files of a bucket can still be found.
-func stays(ctx context.Context, tx manifest.Tx, name, domain string) error {
+// checkStays returns ErrBucketInUse for a bucket that holds files in another
+// domain than the one declared.
+func checkStays(ctx context.Context, tx manifest.Tx, name, domain string) error {
 	u, err := tx.Usage(ctx, name)
 	if err != nil || u.Files+u.TrashedFiles == 0 {
 		return err
@@ -133,30 +143,31 @@ func stays(ctx context.Context, tx manifest.Tx, name, domain string) error {
 		name, h.Domain, domain, u.Files, u.TrashedFiles, ErrBucketInUse, name, domain)
 }
 
-// rebind ties an empty bucket to another domain.
-func (s *Store) rebind(ctx context.Context, name, domain string) error {
+// moveEmpty makes another domain the home of a bucket without files.
+func (s *Store) moveEmpty(ctx context.Context, name, domain string) error {
 	return s.apply(ctx, func() string { return domain }, func(tx manifest.Tx) error {
-		if err := stays(ctx, tx, name, domain); err != nil {
+		if err := checkStays(ctx, tx, name, domain); err != nil {
 			return err
 		}
 		h, err := tx.Home(ctx, name)
 		if err != nil {
 			return err
 		}
-		return settle(ctx, tx, h, domain)
+		return settleHome(ctx, tx, h, domain)
 	})
 }
 
-// settle makes domain the home, for a rebuild too.
-func settle(ctx context.Context, tx manifest.Tx, h *manifest.Home, domain string) error {
+// settleHome makes domain the home of a bucket, with a record of it for
+// rebuilds.
+func settleHome(ctx context.Context, tx manifest.Tx, h *manifest.Home, domain string) error {
 	h.Leave(domain)
 	h.Move++
 	return tx.PutHome(ctx, h)
 }
 
-// domain is where the bucket's files lie: now, or when the handle was pinned.
-// Within a change it stays as it is. A row that was found before has its
-// content there.
+// domain is where the bucket's files lie: now or, of a pinned handle, when it
+// was pinned. It does not change while moving is held. A row that was found
+// before the call has its content there.
 func (b *Bucket) domain() string {
 	if b.pin != "" {
 		return b.pin
@@ -169,15 +180,16 @@ func (b *Bucket) domain() string {
 
 func (b *Bucket) chunks() *cas.Store { return b.s.chunks[b.domain()] }
 
-// pinned returns the bucket for one upload: what it stores, it finds again.
+// pinned returns a handle whose domain does not change, for one upload: it finds
+// again what it has stored.
 func (b *Bucket) pinned() *Bucket {
 	c := *b
 	c.pin = b.domain()
 	return &c
 }
 
-// moved reports whether the bucket's files lie elsewhere than domain now.
-func (b *Bucket) moved(domain string) bool {
+// hasLeft reports whether the bucket's files are no longer in domain.
+func (b *Bucket) hasLeft(domain string) bool {
 	c := *b
 	c.pin = ""
 	return c.domain() != domain

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"slices"
 
 	"github.com/cairn-store/cairn/cas"
@@ -12,7 +13,7 @@ import (
 )
 
 var (
-	// ErrMigrating reports that a bucket is being moved: one at a time is.
+	// ErrMigrating reports that a bucket is being moved. Only one is at a time.
 	ErrMigrating = errors.New("a bucket is being moved already")
 	// ErrMoved reports that the bucket was moved while something was on its
 	// way into it. Sent again, it goes to where the bucket is now.
@@ -27,15 +28,15 @@ type Migrated struct {
 	Files       int64
 	Versions    int64
 	Bytes       int64 // of the versions
-	CopiedBytes int64 // of chunks that the backend had not
+	CopiedBytes int64 // of chunks that the backend did not have
 }
 
-// Migrate moves a bucket to another backend while it is in use: it copies what
-// the backend has not, follows what is changed meanwhile, and then switches;
-// only then changes of all buckets wait for a moment. Until the switch, and if
-// Migrate fails, the bucket is where it was; begun again, it copies what is
-// left to copy. Everything read has been verified. What is left behind waits
-// for collection. progress, if not nil, is told now and then how far it is.
+// Migrate moves a bucket to another backend while it is in use. It copies what
+// the backend lacks, follows what changes meanwhile, and then switches: only
+// then changes of all buckets wait for a moment. Until the switch, and if
+// Migrate fails, the bucket is where it was. Called again, it copies what is
+// left to copy. Everything that is copied has been verified. The old copies stay
+// until they are collected. progress, if not nil, is called now and then.
 func (s *Store) Migrate(ctx context.Context, bucket, to string, progress func(Migrated)) (Migrated, error) {
 	if err := s.writable(ctx); err != nil {
 		return Migrated{}, err
@@ -52,7 +53,7 @@ func (s *Store) Migrate(ctx context.Context, bucket, to string, progress func(Mi
 		return Migrated{}, fmt.Errorf("backend %q: %w", to, ErrNoBackend)
 	}
 	from := b.pinned()
-	m := &migration{s: s, from: from, to: to, done: Migrated{From: from.pin}, progress: progress}
+	m := &migration{s: s, bucket: bucket, from: from, to: to, done: Migrated{From: from.pin}, progress: progress}
 	if from.pin == to {
 		return m.done, nil
 	}
@@ -69,27 +70,46 @@ func (s *Store) Migrate(ctx context.Context, bucket, to string, progress func(Mi
 	return m.done, nil
 }
 
+// A migration is a move of a bucket that is under way.
 type migration struct {
-	s        *Store
-	from     *Bucket // pinned
-	to       string
-	copier   *manifest.Copier
-	feed     *feed
-	rows     []manifest.Record // of files whose content has been copied, and not flushed
+	s      *Store
+	bucket string
+	from   *Bucket // pinned to the domain that the bucket leaves
+	to     string
+	copier *manifest.Copier
+	feed   *feed
+	// rows rest on content that has been copied. They are not in the packs of
+	// to yet. rowBytes is about what they take there.
+	rows     []manifest.Record
+	rowBytes int
 	done     Migrated
 	progress func(Migrated)
 }
 
-func (m *migration) name() string { return m.from.b.name }
+// fewChanges is how many changes of the bucket may be left to follow when the
+// switch begins, and all changes begin to wait.
+const fewChanges = 100
 
+// run moves the bucket in four phases:
+//
+//  1. announce notes in the bucket's home that it is being moved, and lets the
+//     feed note all changes from then on.
+//  2. copyAll copies what there is at one moment.
+//  3. follow copies what changed meanwhile, until few changes are left.
+//  4. switchDomain holds up all changes, copies the last ones, and makes the
+//     other domain the bucket's.
+//
+// Changes go on during the first three. The move begins again at the second if
+// chunks in the other domain became unusable, since what was found there before
+// may be gone.
 func (m *migration) run(ctx context.Context) error {
-	been, err := m.begin(ctx)
+	beenThere, err := m.announce(ctx)
 	if err != nil {
 		return err
 	}
 	defer m.s.setFeed(nil)
-	if been {
-		if err := m.marks(ctx); err != nil {
+	if beenThere {
+		if err := m.copyMarks(ctx); err != nil {
 			return err
 		}
 	}
@@ -98,46 +118,43 @@ func (m *migration) run(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if err := m.files(ctx); err != nil {
+		if err := m.copyAll(ctx); err != nil {
 			return err
 		}
-		if err := m.uploads(ctx); err != nil {
-			return err
-		}
-		for { // what came meanwhile, until little does
-			n, err := m.follow(ctx)
-			if err != nil {
+		for n := fewChanges; n >= fewChanges; {
+			if n, err = m.follow(ctx); err != nil {
 				return err
-			}
-			if n < 100 {
-				break
 			}
 		}
 		if err := m.s.chunks[m.to].Send(ctx); err != nil {
 			return err
 		}
-		if again, err := m.finish(ctx, removals); !again || err != nil {
+		if again, err := m.switchDomain(ctx, removals); !again || err != nil {
 			return err
 		}
 	}
 }
 
-// begin notes that packs of both domains will hold rows of the bucket, and
-// which of them counts until the switch.
-func (m *migration) begin(ctx context.Context) (been bool, err error) {
+// announce notes that packs of both domains will hold rows of the bucket, and
+// which of them counts until the switch. It reports whether the bucket has been
+// in the other domain before.
+func (m *migration) announce(ctx context.Context) (beenThere bool, err error) {
 	note := func(tx manifest.Tx) error {
-		h, err := tx.Home(ctx, m.name())
+		h, err := tx.Home(ctx, m.bucket)
 		if err != nil {
 			return err
 		}
-		been = slices.Contains(h.Been, m.to)
-		if !been {
+		beenThere = slices.Contains(h.Been, m.to)
+		if !beenThere {
 			h.Been = append(h.Been, m.to)
 		}
 		h.Move, h.To = max(h.Move, 1), m.to
 		return tx.PutHome(ctx, h)
 	}
-	h, err := m.s.meta.Home(ctx, m.name())
+	if err := m.s.retargetUploads(ctx, m.bucket, m.s.keep); err != nil {
+		return false, err // of the move before, which announce would forget
+	}
+	h, err := m.s.meta.Home(ctx, m.bucket)
 	if err != nil {
 		return false, err
 	}
@@ -151,42 +168,42 @@ func (m *migration) begin(ctx context.Context) (been bool, err error) {
 	}
 	m.feed = &feed{}
 	m.s.setFeed(m.feed)
-	return been, nil
+	return beenThere, nil
 }
 
-// setFeed makes f learn of all changes from now on.
+// setFeed makes f the feed that all changes are noted in from now on, nil for
+// none. It holds moving for writing, so no change is half noted.
 func (s *Store) setFeed(f *feed) {
 	s.moving.Lock()
 	defer s.moving.Unlock()
 	s.feed = f
 }
 
-// marks tells the packs there what is gone for good: they may hold rows of it
-// from an earlier stay.
-func (m *migration) marks(ctx context.Context) error {
+// copyMarks appends to the packs there what is gone for good: they may hold
+// rows of it from an earlier stay.
+func (m *migration) copyMarks(ctx context.Context) error {
 	for r, err := range m.s.meta.Marks(ctx) {
 		if err != nil {
 			return err
 		}
-		if m.rows = append(m.rows, r); len(m.rows) >= 10000 {
-			if err := m.flush(ctx); err != nil {
-				return err
-			}
+		if err := m.addRow(ctx, r); err != nil {
+			return err
 		}
 	}
 	return m.flush(ctx)
 }
 
-// files copies all there is at one moment.
-func (m *migration) files(ctx context.Context) error {
+// copyAll copies the files and the uploads under way that there are at one
+// moment.
+func (m *migration) copyAll(ctx context.Context) error {
 	m.done.Files, m.done.Versions, m.done.Bytes = 0, 0, 0
-	var last *manifest.File // whose versions come
-	for row, err := range m.s.meta.AllRows(ctx, m.name()) {
+	var last *manifest.File // the file whose versions are being yielded
+	for row, err := range m.s.meta.AllRows(ctx, m.bucket) {
 		if err != nil {
 			return err
 		}
 		if row.File != last {
-			if err := m.file(ctx, last); err != nil {
+			if err := m.addFile(ctx, last); err != nil {
 				return err
 			}
 			last = row.File
@@ -194,50 +211,50 @@ func (m *migration) files(ctx context.Context) error {
 		if row.Manifest == nil {
 			continue
 		}
-		if err := m.version(ctx, row.Manifest); err != nil {
+		if err := m.copyVersion(ctx, row.Manifest); err != nil {
 			return err
 		}
 	}
-	if err := m.file(ctx, last); err != nil {
+	if err := m.addFile(ctx, last); err != nil {
 		return err
 	}
-	return m.flush(ctx)
+	if err := m.flush(ctx); err != nil {
+		return err
+	}
+	return m.copyUploads(ctx)
 }
 
-// file brings the row of a file, if it is one, after its versions.
-func (m *migration) file(ctx context.Context, f *manifest.File) error {
+// addFile adds the row of a file, if it is one, after those of its versions.
+func (m *migration) addFile(ctx context.Context, f *manifest.File) error {
 	if f == nil {
 		return nil
 	}
 	m.done.Files++
-	m.rows = append(m.rows, manifest.Record{File: f})
-	return m.flushFull(ctx)
+	return m.addRow(ctx, manifest.Record{File: f})
 }
 
-// version copies the content of a version.
-func (m *migration) version(ctx context.Context, v *manifest.Manifest) error {
+// copyVersion copies the content of a version, and adds its row.
+func (m *migration) copyVersion(ctx context.Context, v *manifest.Manifest) error {
 	err := m.copier.Content(ctx, &v.Content)
 	if err != nil {
 		if _, gone := m.s.meta.Manifest(ctx, v.ID); errors.Is(gone, fs.ErrNotExist) {
-			return nil // nothing of it need be there any more
+			return nil // removed meanwhile, so its content may be too
 		}
 		return fmt.Errorf("file %s, version %d: %w", v.File, v.Version, err)
 	}
 	m.done.Versions++
 	m.done.Bytes += v.Size
-	m.rows = append(m.rows, manifest.Record{Manifest: v})
-	return m.flushFull(ctx)
+	return m.addRow(ctx, manifest.Record{Manifest: v})
 }
 
-// flushFull flushes when there is much to be made durable.
-func (m *migration) flushFull(ctx context.Context) error {
-	size := 0
-	for _, r := range m.rows {
-		if size += 1 << 10; r.Manifest != nil {
-			size += 40 * len(r.Manifest.Inline)
-		}
+// addRow adds a row whose content has been copied, and flushes when there are
+// many.
+func (m *migration) addRow(ctx context.Context, r manifest.Record) error {
+	m.rows = append(m.rows, r)
+	if m.rowBytes += 1 << 10; r.Manifest != nil {
+		m.rowBytes += 40 * len(r.Manifest.Inline)
 	}
-	if size < 1<<20 {
+	if m.rowBytes < 1<<20 {
 		return nil
 	}
 	return m.flush(ctx)
@@ -256,44 +273,34 @@ func (m *migration) flush(ctx context.Context) error {
 		return nil
 	}
 	err := m.s.appendRecords(ctx, m.to, m.rows)
-	m.rows = m.rows[:0]
+	m.rows, m.rowBytes = m.rows[:0], 0
 	return err
 }
 
-// uploads copies what has arrived of uploads under way. What is listed only
-// will be asked for again.
-func (m *migration) uploads(ctx context.Context) error {
-	return m.eachUpload(ctx, m.s.meta, func(row *uploadRow) error {
-		if row.Listed {
-			return nil
-		}
-		err := m.from.eachPart(ctx, row, 0, func(refs []cas.Ref) error { return m.copier.Refs(ctx, refs) })
-		if err != nil {
-			if _, gone := m.from.getUpload(ctx, m.s.meta, row.ID); errors.Is(gone, ErrNoUpload) {
-				return nil
-			}
-			if errors.Is(err, fs.ErrNotExist) {
-				return nil // it has become a file, or has expired
-			}
-			return fmt.Errorf("upload %s: %w", row.ID, err)
-		}
-		return nil
-	})
-}
-
-func (m *migration) eachUpload(ctx context.Context, in manifest.Uploads, fn func(*uploadRow) error) error {
-	for u, err := range in.UploadsUnderWay(ctx, m.name()) {
-		if err == nil {
-			err = fn(&uploadRow{*u})
-		}
+// copyUploads copies what has arrived of uploads under way. Chunks of an upload
+// by chunk list are asked for again instead, if they lack.
+func (m *migration) copyUploads(ctx context.Context) error {
+	for u, err := range m.s.meta.UploadsUnderWay(ctx, m.bucket) {
 		if err != nil {
 			return err
 		}
+		if u.Listed {
+			continue
+		}
+		err = m.from.eachPart(ctx, &uploadRow{*u}, 0, func(refs []cas.Ref) error { return m.copier.Refs(ctx, refs) })
+		if err == nil || errors.Is(err, fs.ErrNotExist) {
+			continue // it has become a file, or has expired
+		}
+		if _, gone := m.from.getUpload(ctx, m.s.meta, u.ID); errors.Is(gone, ErrNoUpload) {
+			continue
+		}
+		return fmt.Errorf("upload %s: %w", u.ID, err)
 	}
 	return nil
 }
 
-// follow copies what the feed tells, and returns how many changes that were.
+// follow copies what the feed has noted, and returns how many changes of the
+// bucket that were.
 func (m *migration) follow(ctx context.Context) (n int, err error) {
 	commits, err := m.feed.take()
 	if err != nil {
@@ -304,108 +311,185 @@ func (m *migration) follow(ctx context.Context) (n int, err error) {
 		if err != nil {
 			return 0, err
 		}
-		if !m.concerns(rs) {
+		if !m.concernsBucket(rs) {
 			continue
 		}
 		n++
 		for _, r := range rs {
-			if r.Manifest == nil {
-				m.rows = append(m.rows, r) // marks too
-			} else if err := m.version(ctx, r.Manifest); err != nil {
+			if r.Manifest != nil {
+				err = m.copyVersion(ctx, r.Manifest)
+			} else {
+				err = m.addRow(ctx, r) // a file's row or a mark
+			}
+			if err != nil {
 				return 0, err
 			}
-		}
-		if err := m.flushFull(ctx); err != nil {
-			return 0, err
 		}
 	}
 	return n, m.flush(ctx)
 }
 
-// concerns reports whether a commit changed the bucket, or may have: marks do
-// not say of which bucket they are, and harm none.
-func (m *migration) concerns(rs []manifest.Record) bool {
+// concernsBucket reports whether a commit changed the bucket, or may have: marks
+// do not name their bucket, and those of others do no harm.
+func (m *migration) concernsBucket(rs []manifest.Record) bool {
 	for _, r := range rs {
 		if r.File != nil {
-			return r.File.Bucket == m.name()
+			return r.File.Bucket == m.bucket
 		}
 	}
 	return true
 }
 
-// finish switches, while no change can be made. It must be begun again if
-// chunks became unusable there since removals were counted.
-func (m *migration) finish(ctx context.Context, removals uint64) (again bool, err error) {
-	s := m.s
-	s.binding.Lock()
-	defer s.binding.Unlock()
-	s.moving.Lock()
-	unlock := s.moving.Unlock
-	defer func() { unlock() }()
-	if _, err := m.follow(ctx); err != nil {
-		return false, err
-	}
-	if err := m.uploads(ctx); err != nil {
-		return false, err
-	}
-	if err := m.flush(ctx); err != nil {
-		return false, err
-	}
-	if err := s.chunks[m.to].Send(ctx); err != nil {
-		return false, err
-	}
-	if n, err := s.meta.Removals(ctx, m.to); err != nil || n != removals {
+// switchDomain makes the other domain the bucket's. again reports that nothing
+// was switched, since chunks became unusable there after removals was read. It
+// holds binding, so no schema changes the buckets meanwhile.
+func (m *migration) switchDomain(ctx context.Context, removals uint64) (again bool, err error) {
+	m.s.binding.Lock()
+	defer m.s.binding.Unlock()
+	c, err := m.switchHeld(ctx, removals)
+	if c == nil {
 		return err == nil, err
 	}
-	if s.lookup(m.name()) == nil {
-		return false, ErrNoBucket
+	return false, m.s.told(ctx, c, err)
+}
+
+// switchHeld does the work of switchDomain while it holds moving for writing, so
+// that no change is made anywhere. It returns the commit that may have been
+// made. Without a commit and an error the move must begin again.
+func (m *migration) switchHeld(ctx context.Context, removals uint64) (*manifest.Commit, error) {
+	s := m.s
+	s.moving.Lock()
+	defer s.moving.Unlock()
+	if _, err := m.follow(ctx); err != nil {
+		return nil, err
+	}
+	if err := m.copyUploads(ctx); err != nil {
+		return nil, err
+	}
+	if err := m.flush(ctx); err != nil {
+		return nil, err
+	}
+	if err := s.chunks[m.to].Send(ctx); err != nil {
+		return nil, err
+	}
+	if n, err := s.meta.Removals(ctx, m.to); err != nil || n != removals {
+		return nil, err
+	}
+	if s.lookup(m.bucket) == nil {
+		return nil, ErrNoBucket
 	}
 	c, err := m.switchHome(ctx)
 	s.feed = nil
-	s.moving.Unlock()
-	unlock = func() {}
-	if c == nil {
-		return false, err
+	if err != nil {
+		return c, err
 	}
-	return false, s.told(ctx, c, err)
+	// Where this fails the bucket has been moved all the same. Until it is done,
+	// with the next sweep or start, these uploads are refused with ErrMoved.
+	if err := s.retargetUploads(ctx, m.bucket, s.updateHeld); err != nil {
+		s.log.Error("uploads under way do not follow their bucket yet", "bucket", m.bucket, "error", err)
+	}
+	return c, nil
 }
 
-// switchHome makes the other domain the bucket's. Those who read look there
-// before anybody can write there.
+// updateHeld runs a transaction that writes values and no rows, for a caller
+// that holds moving.
+func (s *Store) updateHeld(ctx context.Context, fn func(tx manifest.Tx) error) error {
+	_, err := s.meta.Update(ctx, "", fn)
+	return err
+}
+
+// switchHome makes the other domain the bucket's home. Readers are sent there
+// first: all that they can find was copied, and what is put after the
+// transaction is only there. The caller holds binding and moving.
 func (m *migration) switchHome(ctx context.Context) (*manifest.Commit, error) {
 	s := m.s
-	s.place(m.name(), m.to)
+	s.placeBucket(m.bucket, m.to)
 	c, err := s.meta.Update(ctx, m.to, func(tx manifest.Tx) error {
-		h, err := tx.Home(ctx, m.name())
+		h, err := tx.Home(ctx, m.bucket)
 		if err != nil {
 			return err
 		}
-		if err := settle(ctx, tx, h, m.to); err != nil {
+		if err := settleHome(ctx, tx, h, m.to); err != nil {
 			return err
 		}
-		return m.eachUpload(ctx, tx, func(row *uploadRow) error {
-			row.Domain = m.to
-			return m.from.putUpload(ctx, tx, row)
-		})
+		h.To = m.to // until retargetUploads is done
+		return tx.PutHome(ctx, h)
 	})
 	if err == nil {
 		return c, nil
 	}
-	if h, rerr := s.meta.Home(ctx, m.name()); rerr == nil && h.Domain != m.to { // it was not made
-		s.place(m.name(), m.from.pin)
+	if h, herr := s.meta.Home(ctx, m.bucket); herr == nil && h.Domain != m.to { // the transaction was not made
+		s.placeBucket(m.bucket, m.from.pin)
 	}
 	return c, err
 }
 
-// place makes a bucket be in a domain, for all who ask from now on. It is
-// called with binding held.
-func (s *Store) place(name, domain string) {
-	all := make(map[string]*bucket)
-	for k, b := range *s.buckets.Load() {
-		all[k] = b
-	}
+// placeBucket makes a domain that of a bucket, for all who look from now on. The
+// caller holds binding.
+func (s *Store) placeBucket(name, domain string) {
+	all := maps.Clone(*s.buckets.Load())
 	p := all[name].Policy
 	p.Domain = domain
 	all[name] = &bucket{Policy: p, name: name, splitter: all[name].splitter}
 	s.buckets.Store(&all)
+}
+
+// maxRetargeted is how many uploads one transaction moves to another domain.
+const maxRetargeted = 1000
+
+// retargetUploads ends the move of a bucket: it makes the uploads under way,
+// whose content was copied before the switch, uploads of the new domain. It does
+// nothing where no move is to be ended. Each transaction is run by keep and
+// changes at most maxRetargeted uploads, so the move may break off between two;
+// the home's To is the domain of the home until all are done.
+func (s *Store) retargetUploads(ctx context.Context, bucket string, keep func(context.Context, func(tx manifest.Tx) error) error) error {
+	h, err := s.meta.Home(ctx, bucket)
+	if err != nil || h.To == "" || h.To != h.Domain {
+		return err
+	}
+	var batch []manifest.UploadID
+	retargetBatch := func() error {
+		return keep(ctx, func(tx manifest.Tx) error {
+			for _, id := range batch {
+				u, err := tx.Upload(ctx, bucket, id)
+				switch {
+				case errors.Is(err, fs.ErrNotExist):
+				case err != nil:
+					return err
+				case u.UnderWay() && u.Domain == h.From:
+					u.Domain = h.Domain
+					if err := tx.PutUpload(ctx, u); err != nil {
+						return err
+					}
+				}
+			}
+			return nil
+		})
+	}
+	for u, err := range s.meta.UploadsUnderWay(ctx, bucket) {
+		if err != nil {
+			return err
+		}
+		if u.Domain != h.From {
+			continue
+		}
+		if batch = append(batch, u.ID); len(batch) < maxRetargeted {
+			continue
+		}
+		if err := retargetBatch(); err != nil {
+			return err
+		}
+		batch = batch[:0]
+	}
+	if err := retargetBatch(); err != nil {
+		return err
+	}
+	return keep(ctx, func(tx manifest.Tx) error {
+		now, err := tx.Home(ctx, bucket)
+		if err != nil || now.To != now.Domain {
+			return err
+		}
+		now.To = ""
+		return tx.PutHome(ctx, now)
+	})
 }

@@ -105,7 +105,7 @@ func (s *Store) update(ctx context.Context, domain func() string, fn func(tx man
 func (s *Store) apply(ctx context.Context, domain func() string, fn func(tx manifest.Tx) error) error {
 	s.moving.RLock()
 	c, err := s.meta.Update(ctx, domain(), fn) // where nothing is moved meanwhile
-	s.feed.note(c, err)
+	s.feed.add(c, err)
 	s.moving.RUnlock()
 	if c == nil {
 		if err == nil {

@@ -80,6 +80,9 @@ func (s *Store) Sweep(ctx context.Context) (Swept, error) {
 			continue // a schema without it came meanwhile
 		}
 		if err == nil {
+			err = s.retargetUploads(ctx, name, s.keep)
+		}
+		if err == nil {
 			err = b.sweepTrash(ctx, &done)
 		}
 		if err == nil {

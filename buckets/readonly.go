@@ -61,7 +61,7 @@ func (s *Store) writable(ctx context.Context) error {
 	ctx = context.WithoutCancel(ctx)
 	err := s.catchUp(ctx, g.upTo)
 	if err == nil && g.policies != nil {
-		err = s.tie(ctx, g.policies, s.applyValues)
+		err = s.writeHomes(ctx, g.policies, s.applyValues)
 	}
 	err = wrapSpace(err)
 	if g.retried = time.Now(); err != nil {
