@@ -29,19 +29,44 @@ func soak(n int) int {
 	return n
 }
 
-// buildCairn builds the binary that users run.
+// built is the directory of the binary that tests start and kill.
+var built string
+
+func TestMain(m *testing.M) {
+	var err error
+	if built, err = os.MkdirTemp("", "cairn-test-"); err != nil {
+		panic(err)
+	}
+	status := m.Run()
+	os.RemoveAll(built)
+	os.Exit(status)
+}
+
+// buildCairn builds the binary that users run, once for all tests.
 func buildCairn(t *testing.T) string {
 	t.Helper()
-	bin := filepath.Join(t.TempDir(), "cairn")
-	if runtime.GOOS == "windows" {
-		bin += ".exe"
+	if err := buildOnce(); err != nil {
+		t.Fatal(err)
 	}
-	out, err := exec.Command("go", "build", "-o", bin, ".").CombinedOutput()
-	if err != nil {
-		t.Fatalf("build: %v\n%s", err, out)
-	}
-	return bin
+	return binaryPath()
 }
+
+func binaryPath() string {
+	name := "cairn"
+	if runtime.GOOS == "windows" {
+		name += ".exe"
+	}
+	return filepath.Join(built, name)
+}
+
+var buildOnce = sync.OnceValue(func() error {
+	build := exec.Command("go", "build", "-trimpath", "-o", binaryPath(), ".")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		return fmt.Errorf("build: %w\n%s", err, out)
+	}
+	return nil
+})
 
 // A running is a server that can be killed.
 type running struct {
