@@ -21,7 +21,7 @@ type frameCache struct {
 
 type cachedFrame struct {
 	id    FrameID
-	ready chan struct{} // closed when plain and err are set
+	ready chan struct{} // closed when plain and err are set for good
 	plain []byte
 	err   error
 	refs  int           // readers
@@ -68,7 +68,7 @@ func (c *frameCache) settleFrame(f *cachedFrame, plain []byte, err error) {
 	}
 }
 
-// dropFrame takes a loaded frame out, whose bytes have proved wrong.
+// dropFrame removes a loaded frame whose bytes have proved wrong.
 func (c *frameCache) dropFrame(id FrameID) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -91,7 +91,7 @@ func (c *frameCache) takeBuffer(size int) []byte {
 	return make([]byte, 0, max(size, FrameSize))
 }
 
-// evictFrame takes f out; the caller holds mu.
+// evictFrame removes f; the caller holds mu.
 func (c *frameCache) evictFrame(f *cachedFrame) {
 	c.lru.Remove(f.elem)
 	f.elem = nil

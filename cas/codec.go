@@ -42,7 +42,7 @@ type coder struct {
 	dec     *zstd.Decoder
 
 	mu   sync.Mutex
-	encs map[zstd.EncoderLevel]*zstd.Encoder // made when first used; mu
+	encs map[zstd.EncoderLevel]*zstd.Encoder // guarded by mu; each is made at its first use
 }
 
 func newCoder(workers int) (*coder, error) {
@@ -79,9 +79,9 @@ func (c *coder) close() {
 	c.dec.Close()
 }
 
-// encodePayload appends the encoded form of plain to dst, or returns plain itself
-// and Raw when encoding saves less than a thirty-second part. What it encodes
-// it has decoded and compared, with scratch to decode into.
+// encodePayload appends the encoded form of plain to dst, or returns plain
+// itself and Raw if encoding saves less than a thirty-second part. It decodes
+// the encoded form into scratch and compares it with plain.
 func (c *coder) encodePayload(how Compression, plain, dst, scratch []byte) (encoded []byte, used Codec, err error) {
 	defer recoverCodec(&err)
 	var out []byte
@@ -122,8 +122,9 @@ func (c *coder) encodePayload(how Compression, plain, dst, scratch []byte) (enco
 	return out, how.Codec, nil
 }
 
-// decodePayload decodes a payload that must be size bytes long into dst's space. It
-// never makes more than size bytes, whatever the payload says.
+// decodePayload decodes a payload, whose plain bytes must be size long, into
+// the space of dst. It never makes more than size bytes, whatever the payload
+// says.
 func (c *coder) decodePayload(codec Codec, stored, dst []byte, size int) (plain []byte, err error) {
 	defer recoverCodec(&err)
 	if size > pack.MaxPlain {
@@ -158,8 +159,8 @@ func (c *coder) decodePayload(codec Codec, stored, dst []byte, size int) (plain 
 	return dst, nil
 }
 
-// recoverCodec makes a panic of a codec an error of the one frame that it could not
-// cope with: the process and its other requests go on.
+// recoverCodec turns a panic of a codec into an error of the frame that caused
+// it, so that the process and its other requests go on.
 func recoverCodec(err *error) {
 	if p := recover(); p != nil {
 		*err = fmt.Errorf("codec panicked: %v", p)

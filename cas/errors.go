@@ -24,6 +24,6 @@ func (e *CorruptError) CorruptChunk() (digest, pack string) {
 	return e.Digest.String(), e.Pack.String()
 }
 
-// ErrMissing reports chunks that a manifest names and that are not stored. It
-// is damage, not absence: no fs.ErrNotExist.
+// ErrMissing reports chunks that a manifest names and that are not stored. That
+// is damage, so it is not fs.ErrNotExist.
 var ErrMissing = errors.New("chunk is not stored")

@@ -8,15 +8,15 @@ import (
 	"github.com/cairn-store/cairn/cas/pack"
 )
 
-// A group merges what small uploads finish at the same time: their last
-// chunks share frames, one write and, later, one Sync. Those who come while a
-// round is written form the next.
+// A group merges the rests of uploads that finish at the same time: their last
+// chunks share frames, one write and, later, one Sync. Items that come while a
+// round is being written form the next round.
 type group struct {
-	s  *Store
-	mu sync.Mutex
-	// queue holds items that wait, guarded by mu.
-	queue []*groupItem
-	busy  bool // rounds are written; guarded by mu
+	s *Store
+
+	mu    sync.Mutex   // guards what follows
+	queue []*groupItem // items that wait
+	busy  bool         // whether a goroutine is writing rounds
 }
 
 // A groupItem is what one caller wants written.
@@ -27,7 +27,7 @@ type groupItem struct {
 	slots        []Ref
 	commit, base uint64 // of records
 
-	// Valid once submit has returned without an error.
+	// Valid once writeItem has returned without an error.
 	at     places // where it lies
 	added  int64  // plain bytes that were new
 	stored int64  // its share of the bytes written
@@ -38,7 +38,8 @@ type groupItem struct {
 const groupRound = 4 << 20 // plain bytes served in a round
 
 // writeItem returns when the item is appended to a pack, not yet durable, or ctx
-// is done. After an error it may still be written: nobody may touch it.
+// is done. After an error a round may still read the item, so the caller must
+// not use its memory again.
 func (g *group) writeItem(ctx context.Context, it *groupItem) error {
 	it.done = make(chan struct{})
 	g.mu.Lock()
@@ -59,7 +60,7 @@ func (g *group) writeItem(ctx context.Context, it *groupItem) error {
 	return context.Cause(ctx)
 }
 
-// writeRounds writes rounds as long as somebody waits.
+// writeRounds writes rounds until no item waits.
 func (g *group) writeRounds() {
 	for {
 		g.mu.Lock()
@@ -85,7 +86,8 @@ func (g *group) takeRound() []*groupItem {
 	return round
 }
 
-// writeRound serves a round: items of one kind and compression go into common frames.
+// writeRound writes a round: items of one kind and compression share frames. It
+// holds Store.fresh, so that no batch appends the same chunks meanwhile.
 func (g *group) writeRound(ctx context.Context, round []*groupItem) {
 	g.s.fresh.enter(ctx) // cannot fail
 	defer g.s.fresh.leave()
@@ -128,7 +130,7 @@ type groupFrame struct {
 	first, last, base uint64 // of records
 }
 
-// addItem takes over the chunks of it that are still new.
+// addItem adds the chunks of an item that are still new.
 func (f *groupFrame) addItem(ctx context.Context, s *Store, it *groupItem) {
 	if it.kind == KindRecord {
 		if len(f.items) == 0 {

@@ -32,10 +32,10 @@ type Index interface {
 	// once, in order of IDs.
 	Dependants(ctx context.Context, ds []Digest) ([]FrameID, error)
 
-	// Apply makes one atomic change. It is visible on return and durable no
-	// later than the next commit to the metadata store of the same database
-	// that is durable. Applying a change again in the same epoch changes
-	// nothing. An error other than ErrSource leaves the outcome unknown.
+	// Apply makes one atomic change. It is visible on return. It is durable
+	// when a later commit to the metadata store of the same database is.
+	// Applying a change again in the same epoch changes nothing. An error
+	// other than ErrSource leaves the outcome unknown.
 	Apply(ctx context.Context, c *Change) error
 
 	// AllChunks, AllFrames and AllPacks yield every entry, in order of
@@ -127,9 +127,9 @@ type Change struct {
 	DropFrames []FrameID
 	DropPacks  []PackID
 
-	// Bad are chunks found damaged, as they were read: one is marked only
-	// where its digest has the same frame and slot still, so that a healed
-	// chunk is not.
+	// Bad are the entries of chunks that were found damaged. One is marked only
+	// if its digest still has the same frame and slot, so that a chunk that
+	// has been healed meanwhile is not.
 	Bad []ChunkEntry
 	// Drop removes an entry that is unchanged in every field, unless a frame
 	// names its digest as a source.
@@ -144,8 +144,8 @@ type Change struct {
 	// when the whole change is made, or Apply fails with ErrSource. It is
 	// stamped.
 	Frames []FrameEntry
-	// Chunks are added where the digest is unknown or marked Bad; an entry
-	// that is Live stays as it is, and the new copy is dead bytes. The stamp
-	// of either is raised to the current epoch.
+	// Chunks are added where the digest is unknown or marked Bad. A Live entry
+	// stays as it is, and the new copy is dead bytes. Either way the stamp is
+	// raised to the current epoch.
 	Chunks []ChunkEntry
 }

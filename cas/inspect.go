@@ -28,7 +28,7 @@ type PackInfo struct {
 }
 
 // Inspect reads what a pack says of itself and of its frames: from its footer if
-// it is sealed, else from frame to frame. It reads no payload that it need not.
+// it is sealed, else from frame to frame. It avoids reading payloads.
 // A version, kind, codec or flag that is not known is an error satisfying
 // ErrUnknown.
 func (s *Store) Inspect(ctx context.Context, p PackEntry) (*PackInfo, error) {
@@ -86,7 +86,7 @@ func (s *scanner) inspectPack(ctx context.Context, p PackEntry) (*PackInfo, erro
 // those bytes.
 const SmallPack = 64 << 10
 
-// readInfo reads what a pack says of itself first.
+// readInfo reads the header of a pack.
 func readInfo(ctx context.Context, from pack.Reader, p PackEntry) (*PackInfo, error) {
 	info := &PackInfo{PackEntry: PackEntry{ID: p.ID, Size: p.Size}}
 	h, err := pack.ReadHeader(ctx, from, p.ID, p.Size)
@@ -99,7 +99,7 @@ func readInfo(ctx context.Context, from pack.Reader, p PackEntry) (*PackInfo, er
 	return info, nil
 }
 
-// noteCommits learns from a frame of the pack.
+// noteCommits raises LastCommit to that of a frame of the pack.
 func (i *PackInfo) noteCommits(f *Frame) {
 	_, last, _ := f.Commits()
 	i.LastCommit = max(i.LastCommit, last)
@@ -107,29 +107,29 @@ func (i *PackInfo) noteCommits(f *Frame) {
 
 // A Survey compares the packs that are there with those that the index knows.
 type Survey struct {
-	Packs   int64       // that are there, of others too
-	Bytes   int64       // that they take
-	Missing []PackEntry // the index knows them, and they are not there
-	Short   []PackEntry // they are shorter than the index knows
-	Unknown []*PackInfo // the index does not know them, or not all of them; without Frames
-	Foreign []*PackInfo // they belong to another store or domain; without Frames
-	Lost    []LostPack  // they should be there and are not: 10,000 are listed at most
+	Packs   int64       // packs that are there, those of other stores included
+	Bytes   int64       // what they take
+	Missing []PackEntry // packs that the index has and that are not there
+	Short   []PackEntry // packs that are shorter than the index says
+	Unknown []*PackInfo // packs that the index does not have, or not all of; without Frames
+	Foreign []*PackInfo // packs that belong to another store or domain; without Frames
+	Lost    []LostPack  // packs that should be there and are not; at most 10,000 are listed
 }
 
 const maxLost = 10_000
 
-// A LostPack is a serial that a pack calls settled, of which there is no pack and
-// no note that it is void. A record may say that it was doomed: then it is not
-// lost.
+// A LostPack is a serial that a pack calls settled, though there is neither a
+// pack of it nor a note that it is void. A record may say that the pack was
+// doomed: then it is not lost.
 type LostPack struct {
 	Writer [16]byte
 	Serial uint64
 	Named  PackID // the pack that calls it settled
 }
 
-// Survey lists the packs and compares them with the index. It reads only
-// those that the index does not know, and, where a serial is missing, what
-// notes its writer has left.
+// Survey lists the packs and compares them with the index. It reads only packs
+// that the index does not have and, where a serial is missing, the notes that
+// its writer has left.
 func (s *Store) Survey(ctx context.Context) (*Survey, error) {
 	v := &surveyor{s: s, known: make(map[PackID]PackEntry), present: make(map[pack.Void]bool), settled: make(map[[16]byte]settledBy)}
 	if err := v.run(ctx); err != nil {
@@ -138,7 +138,7 @@ func (s *Store) Survey(ctx context.Context) (*Survey, error) {
 	return &v.out, nil
 }
 
-// A settledBy is the highest serial that is settled, and who says so.
+// A settledBy is the highest serial that is settled, and the pack that says so.
 type settledBy struct {
 	serial uint64
 	pack   PackID
@@ -147,8 +147,8 @@ type settledBy struct {
 type surveyor struct {
 	s       *Store
 	out     Survey
-	known   map[PackID]PackEntry // of the index; in the end those that were not met
-	met     []PackEntry          // of the index, in the end
+	known   map[PackID]PackEntry // packs of the index that have not been listed yet
+	met     []PackEntry          // packs of the index that have been listed, once run is through
 	present map[pack.Void]bool   // serials of packs that are there, or void
 	settled map[[16]byte]settledBy
 }
@@ -223,7 +223,7 @@ func (v *surveyor) comparePack(ctx context.Context, p PackEntry) error {
 	return v.takeNotes(ctx, frames)
 }
 
-// takeNotes takes the notes that a pack holds.
+// takeNotes adds the void serials that frames of a pack note to present.
 func (v *surveyor) takeNotes(ctx context.Context, frames []*Frame) error {
 	for _, f := range frames {
 		voids, err := v.s.Voids(ctx, f)
@@ -237,7 +237,7 @@ func (v *surveyor) takeNotes(ctx context.Context, frames []*Frame) error {
 	return nil
 }
 
-// listLost names the serials that are settled and absent.
+// listLost lists the serials that are settled and absent.
 func (v *surveyor) listLost(ctx context.Context) error {
 	read := make(map[[16]byte]bool) // notes of known packs of this writer
 	writers := slices.SortedFunc(maps.Keys(v.settled), func(a, b [16]byte) int { return bytes.Compare(a[:], b[:]) })
@@ -262,7 +262,7 @@ func (v *surveyor) listLost(ctx context.Context) error {
 	return nil
 }
 
-// takeKnownNotes takes the notes of the packs of a writer that the index knows.
+// takeKnownNotes takes the notes of those packs of a writer that the index has.
 func (v *surveyor) takeKnownNotes(ctx context.Context, writer [16]byte) error {
 	for _, e := range v.met {
 		if e.Writer != writer {

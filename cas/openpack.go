@@ -20,16 +20,16 @@ type openPack struct {
 	voids  []uint64 // serials that it notes as void
 
 	mu      sync.Mutex // guards what follows
-	cond    sync.Cond  // told when durable or err changes
+	cond    sync.Cond  // is broadcast when durable, busy or err changes
 	off     int64      // bytes written
 	durable int64      // bytes synced whose frames are indexed
-	busy    bool       // somebody syncs or seals
-	ending  bool       // it will be sealed, and only that makes it durable
+	busy    bool       // a goroutine is syncing or sealing, without mu
+	ending  bool       // only sealing makes it durable, and it will be sealed
 	err     error      // why nothing more becomes durable
 	lines   pack.Lines
-	entry   PackEntry // of the index, but for size and seal
+	entry   PackEntry // for the index, but for size and seal
 	counted bool      // its serial is settled or given up
-	pending Change    // what is written but not indexed
+	pending Change    // what is written and not indexed yet
 }
 
 // A place is a point in an open pack: all frames up to end.
@@ -81,7 +81,8 @@ func (o *openPack) writeVoids(writer [16]byte) error {
 	return err
 }
 
-// countSerial tells once what has become of the pack's serial; the caller holds mu.
+// countSerial settles the pack's serial or gives it up, the first time that it
+// is called; the caller holds mu.
 func (o *openPack) countSerial(durable bool) {
 	if o.counted {
 		return
@@ -119,7 +120,7 @@ func (o *openPack) writeFrame(h *pack.Frame, payload []byte) (place, error) {
 	at := place{o, h.End()}
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.err != nil { // meanwhile; nobody would take this frame out of the flight again
+	if o.err != nil { // it failed meanwhile; nobody would remove this frame from those in flight
 		return place{}, o.err
 	}
 	o.off = at.end
@@ -157,7 +158,8 @@ func slotEntries(h *pack.Frame) []ChunkEntry {
 }
 
 // waitDurable returns when all frames before end are durable and indexed, or
-// ctx is done. One Sync serves all who wait.
+// ctx is done. One Sync serves all callers: the first that finds nobody busy
+// starts a goroutine for it, which may hang longer than anybody waits.
 func (o *openPack) waitDurable(ctx context.Context, end int64) error {
 	stop := context.AfterFunc(ctx, func() {
 		o.mu.Lock()
@@ -174,7 +176,7 @@ func (o *openPack) waitDurable(ctx context.Context, end int64) error {
 		if !o.busy && !o.ending {
 			o.busy = true
 			off, change := o.takePending()
-			go o.syncFrames(off, change) // it may hang longer than anybody waits
+			go o.syncFrames(off, change)
 		}
 		o.cond.Wait()
 	}
@@ -184,7 +186,8 @@ func (o *openPack) waitDurable(ctx context.Context, end int64) error {
 	return o.err
 }
 
-// syncFrames makes what was taken durable, and then findable.
+// syncFrames makes the pack durable up to off, and then indexes change. If the
+// backend cannot sync, the pack is sealed instead.
 func (o *openPack) syncFrames(off int64, change *Change) {
 	err := o.w.Sync()
 	if err == nil {
@@ -202,12 +205,13 @@ func (o *openPack) syncFrames(off int64, change *Change) {
 	}
 	o.settleSync(off, err)
 	if err != nil {
-		o.p.removeInFlight(change.Chunks) // before those who wait learn of it
+		o.p.removeInFlight(change.Chunks) // before mu is given up and those who wait see the error
 	}
 	o.mu.Unlock()
 }
 
-// takePending hands out what is pending; the caller holds mu and has set busy.
+// takePending returns what is pending, to be indexed; the caller holds mu and has
+// set busy.
 func (o *openPack) takePending() (off int64, c *Change) {
 	pending := o.pending
 	o.pending = Change{}
@@ -236,7 +240,8 @@ func (o *openPack) settleSync(off int64, err error) {
 	o.cond.Broadcast()
 }
 
-// indexFrames makes the chunks of durable frames findable.
+// indexFrames adds durable frames to the index. Then their chunks are no longer
+// in flight.
 func (o *openPack) indexFrames(c *Change, sealed bool) error {
 	c.Packs[0].Sealed = sealed
 	if err := o.p.ix.Apply(o.p.ctx, c); err != nil {
@@ -247,8 +252,8 @@ func (o *openPack) indexFrames(c *Change, sealed bool) error {
 }
 
 // seal ends the pack with a footer. Nobody appends to it any more. The footer
-// is written when all before it is durable: a crash cannot leave a whole
-// footer behind frames with holes.
+// is written when all before it is durable, so that a crash cannot leave a whole
+// footer behind frames that are not.
 func (o *openPack) seal() {
 	o.mu.Lock()
 	for o.busy {
@@ -294,8 +299,8 @@ func (o *openPack) hasFailed() bool {
 	return o.err != nil
 }
 
-// giveUp gives the pack up. What was synced stays good, the rest is lost with
-// the batches that wait for it.
+// giveUp ends the pack after a failure. What was synced stays good; the batches
+// that wait for the rest fail with err.
 func (o *openPack) giveUp(err error) {
 	o.mu.Lock()
 	for o.busy {

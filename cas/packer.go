@@ -13,9 +13,9 @@ import (
 )
 
 // A packer appends frames to packs: one pack at a time, for all batches. A
-// pack is its own journal. Its bytes never change once written, a group of
+// pack is its own journal: its bytes never change once written, a group of
 // small commits shares one Sync, and a pack that has reached its size is
-// sealed with a footer. What is durable is then indexed, in that order.
+// sealed with a footer. Frames are indexed only when they are durable.
 type packer struct {
 	b    backend.Backend
 	ix   Index
@@ -24,21 +24,23 @@ type packer struct {
 	store, domain [16]byte
 	serials       serials
 
-	ctx context.Context // for what outlives a call; never cancelled
+	ctx context.Context // for work that outlives a call; never cancelled
 
-	mu     gate      // serialises appends; held while the backend is waited for
-	cur    *openPack // guarded by mu; nil before the first append
-	closed bool      // guarded by mu
+	// mu makes appends happen one after another, and guards cur and closed.
+	// appendFrame holds it while it waits for the backend, so it is a gate.
+	mu     gate
+	cur    *openPack // nil before the first append
+	closed bool
 
-	sealing chan struct{} // a token for each full pack that is being sealed
-	early   chan struct{} // one for a pack that is sealed before it is full
+	sealing chan struct{} // has a token for each full pack that is being sealed
+	early   chan struct{} // has one for a pack that is sealed before it is full
 
-	flightMu sync.Mutex
-	flight   map[Digest]place // chunks appended and not yet indexed
+	flightMu sync.Mutex       // guards flight
+	flight   map[Digest]place // chunks appended and not indexed yet
 }
 
-// remoteSeals is how many full packs of a remote backend may be on their way
-// at a time. The memory that they take is bounded by it.
+// remoteSeals is how many full packs of a remote backend may be on their way at
+// a time. It bounds the memory that they take.
 const remoteSeals = 3
 
 func newPacker(ctx context.Context, b backend.Backend, ix Index, opts *Options, size int64, seals int) *packer {
@@ -49,9 +51,9 @@ func newPacker(ctx context.Context, b backend.Backend, ix Index, opts *Options, 
 	return p
 }
 
-// appendFrame writes a frame, fixing its place. It is durable when a wait on the
-// place it returns has succeeded. It may hang in the backend: ctx ends only its
-// waiting for others.
+// appendFrame writes a frame and returns its place. The frame is durable when a
+// wait for that place has succeeded. ctx ends only the wait for other appends:
+// the call may hang in the backend.
 func (p *packer) appendFrame(ctx context.Context, h *pack.Frame, payload []byte) (place, error) {
 	if err := p.mu.enter(ctx); err != nil {
 		return place{}, err
@@ -116,9 +118,9 @@ func (p *packer) newOpenPack(id PackID, w backend.Writer, off int64) *openPack {
 	return o
 }
 
-// sealNow seals a pack whose backend publishes whole objects only, unless
-// somebody else is about to. One such pack is on its way at a time: what is
-// appended meanwhile shares the next.
+// sealNow seals a pack of a backend that publishes whole objects only, unless
+// another call does. Only one such pack is on its way at a time, so what is
+// appended meanwhile shares the next pack.
 func (p *packer) sealNow(o *openPack) {
 	if !p.isCurrent(o, false) {
 		return
@@ -130,8 +132,8 @@ func (p *packer) sealNow(o *openPack) {
 	<-p.early
 }
 
-// isCurrent reports whether frames are being appended to o. With end nothing
-// is appended to it any more.
+// isCurrent reports whether frames are being appended to o. With end it makes
+// sure that none are from now on.
 func (p *packer) isCurrent(o *openPack, end bool) bool {
 	p.mu.enter(p.ctx) // cannot fail
 	defer p.mu.leave()
@@ -142,8 +144,8 @@ func (p *packer) isCurrent(o *openPack, end bool) bool {
 	return is
 }
 
-// addInFlight and land keep track of the chunks between append and index, so that
-// uploads side by side share them.
+// addInFlight and removeInFlight keep track of the chunks that are appended and
+// not indexed yet, so that uploads side by side share them.
 func (p *packer) addInFlight(chunks []ChunkEntry, at place) {
 	p.flightMu.Lock()
 	defer p.flightMu.Unlock()
@@ -171,12 +173,12 @@ func (p *packer) findInFlight(ds []Digest, out []found) {
 	}
 }
 
-// close makes durable what was appended and takes no more. The last pack
-// stays unsealed, to be continued by the next packer.
+// close makes durable what was appended, and refuses further frames. The last
+// pack stays unsealed: the next packer appends to it.
 func (p *packer) close() error {
 	p.mu.enter(p.ctx) // cannot fail
 	p.closed = true
-	o := p.cur // sealNow still has to find it there
+	o := p.cur // it stays there, for sealNow to find
 	p.mu.leave()
 	for range cap(p.sealing) { // waits for the packs being sealed
 		p.sealing <- struct{}{}

@@ -17,9 +17,13 @@ var ErrTooLarge = errors.New("a slot of records must have 1 byte to 1 MiB")
 // Records are what one commit changed, or a part of a checkpoint, as they
 // travel in packs.
 type Records struct {
-	Commit uint64 // number of the commit; of a part of a checkpoint what it took
-	Base   uint64 // of the checkpoint, or 0: it holds what commits up to Base have left
-	Slots  [][]byte
+	// Commit is the number of the commit; of a part of a checkpoint, the number
+	// that its writing took.
+	Commit uint64
+	// Base is 0, or that of the checkpoint: it holds the state after all
+	// commits up to Base.
+	Base  uint64
+	Slots [][]byte
 }
 
 // AppendRecords makes changes to metadata durable in the packs, for a rebuild

@@ -9,9 +9,9 @@ import (
 	"github.com/cairn-store/cairn/cas/pack"
 )
 
-// recoverOpenPack finds the pack that the last process was appending to, indexes the
-// whole frames beyond what the index knows of, and goes on appending to it: if
-// nobody else can be doing so.
+// recoverOpenPack finds the pack that the last process was appending to, indexes
+// its whole frames that are not indexed yet, and makes it the open pack. It does
+// nothing of this unless nobody else can be appending to it.
 func (s *Store) recoverOpenPack(ctx context.Context, opts *Options, size int64) error {
 	var last PackEntry
 	for p, err := range s.ix.AllPacks(ctx) {
@@ -48,9 +48,9 @@ func (s *Store) recoverOpenPack(ctx context.Context, opts *Options, size int64) 
 	return nil
 }
 
-// adoptFrames indexes the frames of a pack beyond its known size and returns the pack
-// to be gone on with, or nil when it is sealed or does not end in a whole frame:
-// nothing may follow the torn end of a crash.
+// adoptFrames indexes the frames of a pack behind the size that the index has,
+// and returns the pack to append to. It returns nil if the pack is sealed or
+// does not end in a whole frame: nothing may follow the torn end of a crash.
 func (s *Store) adoptFrames(ctx context.Context, p PackEntry, size int64) (*openPack, error) {
 	change := &Change{Packs: []PackEntry{p}}
 	entry := &change.Packs[0]

@@ -6,8 +6,9 @@ import (
 )
 
 // A room bounds what all batches of a store have under way in one step, so
-// that memory does not grow with their number. What has taken room goes on
-// without asking for more of the same.
+// that memory does not grow with their number. A unit or a frame takes room
+// once and gives it back when it is done, so batches do not wait for each other
+// in a circle.
 type room chan struct{}
 
 // takeRoom waits for room, counting it in held.
@@ -33,8 +34,8 @@ func (r room) giveAll(held *atomic.Int32) {
 	}
 }
 
-// A gate is a lock that is made with room for one, and that may be waited for
-// with a context: those who hold one may hang in the backend.
+// A gate is a lock that can be waited for with a context, since its holder may
+// hang in the backend. It is made with room for one.
 type gate chan struct{}
 
 func (g gate) enter(ctx context.Context) error {
@@ -48,8 +49,9 @@ func (g gate) enter(ctx context.Context) error {
 
 func (g gate) leave() { <-g }
 
-// waitOrLeave runs fn, which may hang in the backend, and returns its error, or
-// that of ctx once it is done. With left, fn goes on with all that it was given.
+// waitOrLeave runs fn, which may hang in the backend, in a goroutine. It returns
+// the error of fn, or that of ctx if ctx is done first. Then left is true, and
+// fn goes on using all that it was given.
 func waitOrLeave(ctx context.Context, fn func() error) (left bool, err error) {
 	done := make(chan error, 1)
 	go func() { done <- fn() }()

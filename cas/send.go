@@ -8,28 +8,28 @@ import (
 	"github.com/cairn-store/cairn/backend"
 )
 
-// A sender is a backend that is durable near and sends packs far away behind.
+// A sender is a backend that makes packs durable nearby at once, and sends them
+// far away later.
 type sender interface {
 	backend.Backend
 
-	// Send returns when all packs that were begun before it are far away;
-	// seal ends the one that is being appended to.
+	// Send returns when all packs that were begun before the call are far
+	// away. It calls seal to end the pack that is being appended to.
 	Send(ctx context.Context, seal func() error) error
 	Run(ctx context.Context, every time.Duration, seal func() error) error
 }
 
-// sealEvery is how long what was appended stays in an open pack that could be
+// sealEvery is how long frames stay in an open pack before it is sealed to be
 // sent.
 const sealEvery = 5 * time.Second
 
-// Behind reports whether packs are sent behind: durable is then not yet as
-// durable as the backend makes it.
+// Behind reports whether packs are sent far away after they are durable nearby.
 func (s *Store) Behind() bool {
 	_, ok := s.b.(sender)
 	return ok
 }
 
-// Send returns when all that is durable is where the backend keeps it for
+// Send returns when all that is durable now is where the backend keeps it for
 // good.
 func (s *Store) Send(ctx context.Context) error {
 	if b, ok := s.b.(sender); ok {
@@ -38,7 +38,8 @@ func (s *Store) Send(ctx context.Context) error {
 	return nil
 }
 
-// RunSend sends packs behind until ctx is done, if the backend does so.
+// RunSend sends packs far away until ctx is done, if the backend is one that
+// does so later.
 func (s *Store) RunSend(ctx context.Context) error {
 	if b, ok := s.b.(sender); ok {
 		return b.Run(ctx, sealEvery, func() error { return s.pack.sealCurrent(s.ctx) })

@@ -2,22 +2,22 @@ package cas
 
 import "sync"
 
-// Serials count the packs of one writer, so that one that is lost is missed.
+// Serials count the packs of one writer, so that a lost one is noticed.
 type serials struct {
 	writer [16]byte
 
-	mu       sync.Mutex
-	last     uint64          // given out
-	open     map[uint64]bool // neither durable nor noted as void
-	void     []uint64        // given up, to be noted in a pack
-	previous PackID          // the pack before
+	mu       sync.Mutex      // guards what follows
+	last     uint64          // the highest serial given out
+	open     map[uint64]bool // serials neither durable nor noted as void
+	void     []uint64        // serials given up, still to be noted in a pack
+	previous PackID          // the pack made last
 }
 
 // voidsInPack is how many serials are noted as void in one pack at most.
 const voidsInPack = 4096
 
-// nextSerial gives out the serial of a new pack, with what its header says of those
-// before, and the serials that it has to note as void.
+// nextSerial gives out the serial of the new pack id, with what its header says
+// of the packs before, and the serials that it has to note as void.
 func (c *serials) nextSerial(id PackID) (serial, settled uint64, previous PackID, voids []uint64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -33,7 +33,7 @@ func (c *serials) nextSerial(id PackID) (serial, settled uint64, previous PackID
 	return c.last, settled, previous, voids
 }
 
-// settleSerial notes that a pack is durable, and the voids that it tells of.
+// settleSerial notes that a pack is durable, and with it its notes of voids.
 func (c *serials) settleSerial(serial uint64, voids []uint64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -43,7 +43,8 @@ func (c *serials) settleSerial(serial uint64, voids []uint64) {
 	}
 }
 
-// giveUp notes that a pack has failed before anything of it was durable.
+// giveUp notes that a pack has failed before anything in it was durable: its
+// serial becomes void.
 func (c *serials) giveUp(serial uint64, voids []uint64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

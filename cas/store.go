@@ -28,7 +28,7 @@ type Store struct {
 	ix     Index
 	log    *slog.Logger
 	remote bool
-	ctx    context.Context // for what outlives a call; never cancelled
+	ctx    context.Context // for work that outlives a call; never cancelled
 
 	// The way in: batches and records make frames, alone or in a group, and
 	// append them to the open pack.
@@ -62,25 +62,25 @@ type Options struct {
 	Log        *slog.Logger // default: discard
 
 	// Remote says that the backend is far away: each request to it takes
-	// its time and costs. Several packs are then sealed at a time, and what
-	// lies close together is read by one request.
+	// long and costs money. So several packs are sealed at a time, and pieces
+	// that lie close together are read by one request.
 	Remote bool
 	Cache  Cache // of a remote backend's frames; default: none
 
 	// Store and Domain stand in the headers of packs: random IDs, made once.
-	// Survey tells packs of others by them; zero tells none.
+	// By them Survey recognises packs of other stores; with zero it does not.
 	Store, Domain [16]byte
 
-	// Exclusive says that nobody else can have the backend open for writing:
-	// the store goes on with the pack that the last process left open.
+	// Exclusive says that nobody else can have the backend open for writing.
+	// The store then appends to the pack that the last process left open.
 	Exclusive bool
 
 	Sealer Sealer               // seals frames; default: none
 	Codecs map[Codec]FrameCodec // beside those of the format, for reading; their numbers are 3 and more
 }
 
-// Open returns the Store whose packs lie in b and whose chunks ix knows. If
-// nobody else can be appending to it, it adopts what a crash left written but
+// Open returns the Store whose packs lie in b and whose chunks ix has. With
+// Options.Exclusive it first indexes the frames that a crash left written but
 // not indexed.
 func Open(ctx context.Context, b backend.Backend, ix Index, opts *Options) (*Store, error) {
 	if opts == nil {
@@ -145,8 +145,8 @@ func Open(ctx context.Context, b backend.Backend, ix Index, opts *Options) (*Sto
 // Close waits until what batches have written is durable and closes the
 // store. Batches under way fail; reads do when the backend is closed.
 func (s *Store) Close() error {
-	// The coder is left to the garbage collector: closed under a read, it
-	// would make good bytes look damaged.
+	// The coder is left to the garbage collector: if it were closed during a
+	// read, good bytes would look damaged.
 	return s.pack.close()
 }
 
@@ -186,7 +186,7 @@ func (s *Store) Remote() bool { return s.remote }
 
 var _ io.Closer = (*Store)(nil)
 
-// A Usage sums a store up.
+// A Usage is the sums over a store.
 type Usage struct {
 	Chunks    int64 // distinct chunks of blobs
 	Bytes     int64 // their plain bytes

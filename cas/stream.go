@@ -2,8 +2,8 @@ package cas
 
 import "io"
 
-// inPlace is the longest chunk of streams that are read where they are hashed
-// and, if new, written from: a unit has room for one that it ends before.
+// inPlace is the longest chunk of a stream that is read straight into units. A
+// unit has room for one chunk of this length behind its end.
 const inPlace = 256 << 10
 
 // Chunks are cut from a stream, as by a chunker.Chunker.
@@ -18,8 +18,9 @@ type Chunks interface {
 // fails, where it returns the error: what c has not returned by then is Rest.
 // Progress, if not nil, receives the number of bytes after every chunk.
 //
-// The first chunk is read into c's own buffer, as is all of a small stream, so
-// that those who wait for bytes hold no unit.
+// The first chunk, and all of a small stream, is read into c's own buffer, so
+// that an upload that waits for its first bytes holds no unit. From then on c
+// reads into units, where its chunks are hashed and, if new, written from.
 func (b *Batch) PutAll(c Chunks, progress func(n int64)) error {
 	var own []byte // c's buffer, while it works in a unit
 	lent := false  // whether it does
@@ -54,8 +55,8 @@ func (b *Batch) PutAll(c Chunks, progress func(n int64)) error {
 	}
 }
 
-// putLying adds a chunk that lies behind the last one of the unit already. If
-// it is the first of the next unit, it moves there, and c goes on behind it.
+// putLying adds a chunk that lies in the unit already, behind the last one. If
+// the unit is full, the chunk is copied to the next one, and c reads on there.
 func (b *Batch) putLying(c Chunks, p []byte) error {
 	u := b.unit
 	if u.fits(p) {

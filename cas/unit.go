@@ -6,7 +6,8 @@ import (
 	"github.com/cairn-store/cairn/cas/pack"
 )
 
-// A unit is a run of chunks that are hashed and looked up together.
+// A unit is a run of chunks that are hashed and looked up together. The step
+// that has received it owns it; buf may be read by users until they release it.
 type unit struct {
 	buf     []byte
 	ends    []int // of each chunk in buf
@@ -19,8 +20,8 @@ type unit struct {
 	users   atomic.Int32  // that still read buf
 }
 
-// fits reports whether the unit has room for one more chunk. An empty one has
-// for any.
+// fits reports whether the unit has room for one more chunk. An empty unit
+// takes a chunk of any length.
 func (u *unit) fits(chunk []byte) bool {
 	return len(u.buf) == 0 || len(u.buf)+len(chunk) <= unitSize
 }

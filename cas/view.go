@@ -24,8 +24,8 @@ func (s *scanner) openPack(p PackEntry) pack.Reader {
 	return r
 }
 
-// A packView reads one pack of a remote backend in large pieces, for those
-// who walk all of it.
+// A packView reads one pack of a remote backend in large pieces, for walks over
+// all of it. One goroutine at a time may use it.
 type packView struct {
 	r    packReader
 	size int64
@@ -34,8 +34,8 @@ type packView struct {
 	buf []byte
 }
 
-// viewSize is at least the pack size that is usual for a remote backend: such
-// a pack is one request.
+// viewSize is how much is read at a time. Packs of the usual size of a remote
+// backend are shorter, so one request reads all of such a pack.
 const viewSize = 48 << 20
 
 func (v *packView) ReadAt(ctx context.Context, p []byte, off int64) error {
@@ -51,7 +51,7 @@ func (v *packView) ReadAt(ctx context.Context, p []byte, off int64) error {
 	return nil
 }
 
-// loadPiece takes a piece into memory that begins at off, or all of the pack.
+// loadPiece reads a piece that begins at off, or all of the pack if it is short.
 func (v *packView) loadPiece(ctx context.Context, off int64) error {
 	if v.size <= viewSize {
 		off = 0

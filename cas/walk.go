@@ -18,9 +18,13 @@ type Frame struct {
 	Slots   []Ref
 	Sources []Source
 	header  *pack.Frame
-	from    pack.Reader // has its bytes
-	sealed  bool        // its key is not at hand, so neither are its slots
-	bare    bool        // it is a frame of records of which the footer has no slots
+	from    pack.Reader // reads its bytes
+
+	// sealed says that its key is not at hand, so that its slots are unknown.
+	sealed bool
+	// bare says that it comes from a footer, which has no slots of frames of
+	// records: its own header has them.
+	bare bool
 
 	// Damage says why no frame was recognised from Entry.Offset on, for
 	// Skipped bytes. In a pack that was never sealed this may be what a
@@ -72,7 +76,8 @@ func (s *Store) Walk(ctx context.Context, p PackEntry, fn func(*Frame) error) (s
 	return info.Sealed, nil
 }
 
-// Examine is Walk, and returns what the pack says of itself, without Frames.
+// Examine does what Walk does, and returns what the pack says of itself, without
+// Frames.
 func (s *Store) Examine(ctx context.Context, p PackEntry, fn func(*Frame) error) (*PackInfo, error) {
 	from := s.scan.openPack(p)
 	info, err := readInfo(ctx, from, p)
@@ -100,7 +105,7 @@ func (s *scanner) walkPack(ctx context.Context, from pack.Reader, p PackEntry, f
 	})
 }
 
-// frameFound makes of what a walk met what callers are told.
+// frameFound turns what a walk of package pack met into a Frame.
 func (s *scanner) frameFound(from pack.Reader, id PackID, w *pack.Found) (*Frame, error) {
 	f := &Frame{from: from, Damage: w.Damage, Entry: FrameEntry{Pack: id, Offset: w.Offset}}
 	if w.Damage != nil {
@@ -112,8 +117,8 @@ func (s *scanner) frameFound(from pack.Reader, id PackID, w *pack.Found) (*Frame
 	return f, s.describeFrame(f, w.Frame)
 }
 
-// describeFrame fills f from a header. Of a sealed frame whose key is not at hand
-// the slots are not known.
+// describeFrame fills f from a header. A sealed frame whose key is not at hand
+// gets no slots.
 func (s *scanner) describeFrame(f *Frame, h *pack.Frame) error {
 	if h.Block != nil {
 		block, err := s.load.dec.openPart(h.ID, h.Kind, h.Key, partBlock, h.Block)
@@ -172,10 +177,10 @@ func (p stretch) ReadAt(_ context.Context, dst []byte, off int64) error {
 	return nil
 }
 
-// Verify reads a frame and returns which of its slots cannot be had any more,
-// and the plain bytes of all, nil of those; plain is nil if none can be had.
-// Of a frame of records that only a footer describes, whose header is damaged,
-// nothing can be had, and the error is a *CorruptError.
+// Verify reads a frame and returns its damaged slots, and the plain bytes of all
+// slots in order, nil for those that are damaged; plain is nil if all are. If a
+// frame of records that only a footer describes has a damaged header, its slots
+// are unknown, and the error is a *CorruptError.
 func (s *Store) Verify(ctx context.Context, f *Frame) (bad []Ref, plain [][]byte, err error) {
 	from := f.from
 	if f.bare {
@@ -213,8 +218,8 @@ func (s *Store) Verify(ctx context.Context, f *Frame) (bad []Ref, plain [][]byte
 // A Void is a serial that its writer has given up: no pack of it need exist.
 type Void = pack.Void
 
-// Voids returns what a frame of notes tells, and nothing of other frames. Notes
-// that are damaged are left out.
+// Voids returns the void serials that a frame of notes names, and none for other
+// frames. It leaves damaged notes out.
 func (s *Store) Voids(ctx context.Context, f *Frame) (out []Void, err error) {
 	if f.Damage != nil || f.Entry.Kind != pack.KindNote {
 		return nil, nil

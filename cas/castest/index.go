@@ -13,8 +13,8 @@ import (
 type Maker struct {
 	// Open returns an empty index.
 	Open func(t *testing.T) cas.Index
-	// Reopen returns the same index after a restart. Nil for one that does
-	// not outlive its process.
+	// Reopen returns the same index after a restart. It is nil for an index
+	// that does not outlive its process.
 	Reopen func(t *testing.T, ix cas.Index) cas.Index
 	// NextEpoch raises the epoch of the index's domain by one.
 	NextEpoch func(t *testing.T, ix cas.Index)
@@ -178,7 +178,7 @@ func testBad(t *testing.T, s *suite) {
 		t.Errorf("marked by what somebody read elsewhere: %+v", got)
 	}
 	stale := old
-	stale.Stamp, stale.Offset = 99, 99 // whoever read it need not know these
+	stale.Stamp, stale.Offset = 99, 99 // Bad does not compare these
 	s.applyChange(t, &cas.Change{Bad: []cas.ChunkEntry{stale}})
 	if got := s.lookUpChunk(t, 1); got.State != cas.Bad || got.Usable() || got.Frame != old.Frame {
 		t.Errorf("marked: %+v", got)
@@ -210,7 +210,8 @@ func testPacks(t *testing.T, s *suite) {
 	}
 }
 
-// testConcurrent: of many who add the same chunks, one wins each.
+// testConcurrent adds the same chunks from many goroutines: for each chunk, one
+// of them wins.
 func testConcurrent(t *testing.T, s *suite) {
 	var wg sync.WaitGroup
 	for w := range byte(8) {

@@ -118,7 +118,7 @@ func (x *MemIndex) Apply(ctx context.Context, c *cas.Change) error {
 	defer x.mu.Unlock()
 	y := x
 	if slices.ContainsFunc(c.Frames, func(f cas.FrameEntry) bool { return len(f.Sources) > 0 }) {
-		// It may fail, and then changes nothing.
+		// It comes first, since it may fail and must have changed nothing then.
 		y = &MemIndex{chunks: maps.Clone(x.chunks), frames: maps.Clone(x.frames), packs: maps.Clone(x.packs), epoch: x.epoch}
 	}
 	removed := y.removeEntries(c)
@@ -133,7 +133,8 @@ func (x *MemIndex) Apply(ctx context.Context, c *cas.Change) error {
 	return nil
 }
 
-// removeEntries drops and marks, and reports whether a usable chunk was among that.
+// removeEntries makes the drops and marks of c, and reports whether that made a
+// usable chunk unusable. The caller holds mu.
 func (x *MemIndex) removeEntries(c *cas.Change) (removed bool) {
 	for _, id := range c.DropFrames {
 		delete(x.frames, id)

@@ -11,7 +11,7 @@ import (
 	"github.com/cairn-store/cairn/cas"
 )
 
-// contents are all that an index knows.
+// contents are all that an index holds.
 type contents struct {
 	chunks          []cas.ChunkEntry
 	frames          []cas.FrameEntry
@@ -33,10 +33,10 @@ func (s *suite) readContents(t *testing.T) *contents {
 	return c
 }
 
-// numbers of packs and digests that tests use begin with these.
+// numbers is how many numbers of packs and of digests the tests use.
 const numbers = 40
 
-// diffFrom returns "", or what of c and d differs.
+// diffFrom describes the first difference between c and d, or returns "".
 func (c *contents) diffFrom(d *contents) string {
 	switch {
 	case !slices.Equal(c.chunks, d.chunks):
@@ -59,7 +59,7 @@ func (c *contents) diffFrom(d *contents) string {
 	return ""
 }
 
-// testModel compares random changes with a MemIndex.
+// testModel makes random changes to the index and to a MemIndex, and compares.
 func testModel(t *testing.T, s *suite) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
@@ -97,7 +97,7 @@ func (r *random) digest() cas.Digest   { return digestOf(byte(r.IntN(numbers))) 
 func (r *random) frameID() cas.FrameID { return cas.FrameID{byte(1 + r.IntN(12))} }
 func (r *random) packID() cas.PackID   { return cas.PackID{byte(r.IntN(6))} }
 
-// few is how many of something a change has: mostly none.
+// few returns how many of something a change has: mostly none.
 func (r *random) few() int { return max(0, r.IntN(6)-3) }
 
 func (r *random) nextChange(mem *MemIndex) *cas.Change {
@@ -131,7 +131,7 @@ func (r *random) nextChange(mem *MemIndex) *cas.Change {
 	return c
 }
 
-// knownChunk returns the entry of some digest, sometimes as it is not any more.
+// knownChunk returns the entry of some digest, sometimes a stale one.
 func (r *random) knownChunk(mem *MemIndex) cas.ChunkEntry {
 	e := mem.chunks[r.digest()]
 	switch r.IntN(4) {

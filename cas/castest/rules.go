@@ -9,8 +9,8 @@ import (
 	"github.com/cairn-store/cairn/cas"
 )
 
-// testFrames: the frames of a pack come in order of offsets, and one that was
-// moved lies in its new pack only.
+// testFrames checks that the frames of a pack come in order of offsets, and that
+// a frame that was moved lies in its new pack only.
 func testFrames(t *testing.T, s *suite) {
 	a, b, c := frameEntry(3), frameEntry(2), frameEntry(1)
 	a.Offset, b.Offset, c.Offset = 1, 1<<40, 255
@@ -39,7 +39,8 @@ func testFrames(t *testing.T, s *suite) {
 	}
 }
 
-// testDrop: only an entry that is what it was when it was read is dropped.
+// testDrop checks that an entry is dropped only if it is unchanged since it was
+// read.
 func testDrop(t *testing.T, s *suite) {
 	s.m.NextEpoch(t, s.Index)
 	s.applyChange(t, &cas.Change{Chunks: []cas.ChunkEntry{chunkEntry(1, 1)}})
@@ -78,8 +79,8 @@ func testDropFrames(t *testing.T, s *suite) {
 	if got := s.findDependants(t, 1); len(got) != 0 {
 		t.Errorf("dependants: %v", got)
 	}
-	// What comes again under the same ID, with other sources, depends on
-	// these only.
+	// A frame that is added again under its ID, with other sources, depends
+	// on the new ones only.
 	s.applyChange(t, &cas.Change{Chunks: []cas.ChunkEntry{chunkEntry(2, 1)}, Frames: []cas.FrameEntry{frameEntry(2, 1, 1)}})
 	s.applyChange(t, &cas.Change{Frames: []cas.FrameEntry{frameEntry(2, 2)}})
 	if a, b := s.findDependants(t, 1), s.findDependants(t, 1, 2); len(a) != 0 || !slices.Equal(b, []cas.FrameID{{2}}) {
@@ -87,7 +88,8 @@ func testDropFrames(t *testing.T, s *suite) {
 	}
 }
 
-// testDropSource: a chunk stays as long as a frame names it as a source.
+// testDropSource checks that a chunk stays as long as a frame names it as a
+// source.
 func testDropSource(t *testing.T, s *suite) {
 	s.applyChange(t, &cas.Change{Frames: []cas.FrameEntry{frameEntry(1), frameEntry(2, 1), frameEntry(3, 1)}, Chunks: []cas.ChunkEntry{chunkEntry(1, 1)}})
 	drop := []cas.ChunkEntry{s.lookUpChunk(t, 1)}
@@ -103,8 +105,8 @@ func testDropSource(t *testing.T, s *suite) {
 	}
 }
 
-// testSources: a frame is taken only if all that it copies from can be relied
-// on, and is one step away.
+// testSources checks that a frame is added only if each of its sources is usable
+// and lies in a frame without sources.
 func testSources(t *testing.T, s *suite) {
 	bad := chunkEntry(3, 1)
 	bad.State = cas.Bad
@@ -156,10 +158,10 @@ func testSources(t *testing.T, s *suite) {
 	}
 }
 
-// testStamps: what is added or stamped has the epoch of that moment.
+// testStamps checks that what is added or stamped gets the current epoch.
 func testStamps(t *testing.T, s *suite) {
 	e := chunkEntry(1, 1)
-	e.Stamp = 99 // the caller's word does not count
+	e.Stamp = 99 // the index sets stamps, whatever the caller gives
 	s.applyChange(t, &cas.Change{Chunks: []cas.ChunkEntry{e, chunkEntry(2, 1), chunkEntry(3, 1)}})
 	stamps := func(want ...uint64) {
 		t.Helper()
@@ -192,8 +194,8 @@ func testStamps(t *testing.T, s *suite) {
 	}
 }
 
-// testRemovals: the counter rises by one with every change that makes usable
-// chunks unusable, and with no other.
+// testRemovals checks that the counter rises by one with every change that makes
+// usable chunks unusable, and with no other.
 func testRemovals(t *testing.T, s *suite) {
 	e := []cas.ChunkEntry{chunkEntry(0, 1), chunkEntry(1, 1), chunkEntry(2, 1), chunkEntry(3, 1)}
 	want := uint64(0)
@@ -223,8 +225,8 @@ func testRemovals(t *testing.T, s *suite) {
 	}
 }
 
-// testRemovalsVisible: nobody sees a chunk marked and the counter before it,
-// or the counter and the chunk before it.
+// testRemovalsVisible checks that a mark and the rise of the counter become
+// visible at once: no reader sees only one of them.
 func testRemovalsVisible(t *testing.T, s *suite) {
 	const rounds = 100
 	at := func(n uint64) cas.ChunkEntry {
@@ -235,8 +237,8 @@ func testRemovalsVisible(t *testing.T, s *suite) {
 	for range 4 {
 		wg.Go(func() {
 			out := make([]cas.ChunkEntry, 1)
-			// counted returns how many removals the entry tells of: the slot
-			// number n is the nth to be marked.
+			// counted returns how many removals there were when the entry was
+			// read: the nth slot to be marked has number n.
 			counted := func() uint64 {
 				if err := s.Chunks(t.Context(), []cas.Digest{digestOf(1)}, out); err != nil {
 					t.Error(err)
@@ -275,8 +277,8 @@ func testRemovalsVisible(t *testing.T, s *suite) {
 	}
 }
 
-// testAgain: a change that is made again in the same epoch changes nothing
-// but the counters of what it removes.
+// testAgain checks that a change that is made again in the same epoch changes
+// nothing but the counter of removals.
 func testAgain(t *testing.T, s *suite) {
 	s.applyChange(t, &cas.Change{Chunks: []cas.ChunkEntry{chunkEntry(1, 1), chunkEntry(2, 1), chunkEntry(3, 1)}, Frames: []cas.FrameEntry{frameEntry(1), frameEntry(2)}})
 	s.m.NextEpoch(t, s.Index)
@@ -294,7 +296,7 @@ func testAgain(t *testing.T, s *suite) {
 	}
 }
 
-// testRestart: what an index knows outlives its process.
+// testRestart checks that the contents of an index outlive its process.
 func testRestart(t *testing.T, s *suite) {
 	if s.m.Reopen == nil {
 		return

@@ -1,6 +1,6 @@
 // Package diskcache keeps the stored bytes of frames in a directory of bounded
-// size: what was used last stays. It survives restarts. Nothing in it is
-// needed, and nothing is believed: a cas.Store verifies what it reads.
+// size: what was used last stays. It survives restarts. It may lose anything at
+// any time, and may hold wrong bytes: a cas.Store verifies what it reads.
 package diskcache
 
 import (
@@ -28,26 +28,27 @@ type Cache struct {
 	size int64
 	log  *slog.Logger
 
-	mu   sync.Mutex
-	m    map[cas.FrameID]*list.Element // guarded by mu
-	lru  list.List                     // of *entry, latest first, guarded by mu
-	used int64                         // guarded by mu
-	said bool                          // that it cannot be written to, guarded by mu
+	mu     sync.Mutex // guards what follows, and the entries
+	m      map[cas.FrameID]*list.Element
+	lru    list.List // of *entry, the one used last first
+	used   int64     // bytes of all entries
+	warned bool      // whether it has been logged that a write failed
 }
 
 var _ cas.Cache = (*Cache)(nil)
 
 type entry struct {
-	id   cas.FrameID
-	size int64
-	told time.Time // when the file's time was set
+	id      cas.FrameID
+	size    int64
+	touched time.Time // what the file's time was set to
 }
 
-// touch is how old the time of a file may become that is used.
+// touch is how old the time of a file that is used may become, before it is set
+// again.
 const touch = time.Hour
 
-// Open opens the cache in dir, making it if there is none. Of what is there
-// the latest size bytes are kept. A nil log discards.
+// Open opens the cache in dir, and makes it if there is none. It keeps the size
+// bytes that were used last. A nil log discards.
 func Open(dir string, size int64, log *slog.Logger) (*Cache, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("diskcache: %w", err)
@@ -66,7 +67,7 @@ func Open(dir string, size int64, log *slog.Logger) (*Cache, error) {
 	return c, nil
 }
 
-// loadEntries takes in what an earlier process left.
+// loadEntries adds the files that an earlier process left.
 func (c *Cache) loadEntries() error {
 	var found []*entry
 	err := fs.WalkDir(c.root.FS(), ".", func(name string, d fs.DirEntry, err error) error {
@@ -90,7 +91,7 @@ func (c *Cache) loadEntries() error {
 	if err != nil {
 		return err
 	}
-	slices.SortFunc(found, func(a, b *entry) int { return a.told.Compare(b.told) })
+	slices.SortFunc(found, func(a, b *entry) int { return a.touched.Compare(b.touched) })
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, e := range found {
@@ -115,7 +116,8 @@ func parseName(name string) (id cas.FrameID, ok bool) {
 	return id, err == nil && nameOf(id) == filepath.ToSlash(name)
 }
 
-// addEntry takes an entry in, and others out for it; mu is held.
+// addEntry adds an entry, and removes others to stay below size; the caller holds
+// mu.
 func (c *Cache) addEntry(e *entry) {
 	c.m[e.id] = c.lru.PushFront(e)
 	c.used += e.size
@@ -124,7 +126,7 @@ func (c *Cache) addEntry(e *entry) {
 	}
 }
 
-// removeEntry takes an entry out; mu is held.
+// removeEntry removes an entry and its file; the caller holds mu.
 func (c *Cache) removeEntry(id cas.FrameID) {
 	el := c.m[id]
 	if el == nil {
@@ -133,7 +135,7 @@ func (c *Cache) removeEntry(id cas.FrameID) {
 	c.used -= el.Value.(*entry).size
 	c.lru.Remove(el)
 	delete(c.m, id)
-	c.root.Remove(nameOf(id)) // what stays is found by the next process
+	c.root.Remove(nameOf(id)) // a file that stays is found by the next process
 }
 
 // Get implements cas.Cache.
@@ -146,9 +148,9 @@ func (c *Cache) Get(id cas.FrameID, p []byte) bool {
 	}
 	c.lru.MoveToFront(el)
 	e := el.Value.(*entry)
-	stale := time.Since(e.told) > touch
+	stale := time.Since(e.touched) > touch
 	if stale {
-		e.told = time.Now()
+		e.touched = time.Now()
 	}
 	c.mu.Unlock()
 	f, err := c.root.Open(nameOf(id))
@@ -179,8 +181,8 @@ func (c *Cache) Put(id cas.FrameID, p []byte) {
 	if err := c.writeFile(id, p); err != nil {
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		if !c.said {
-			c.said = true
+		if !c.warned {
+			c.warned = true
 			c.log.Warn("the cache cannot be written to", "error", err)
 		}
 		return
@@ -192,8 +194,8 @@ func (c *Cache) Put(id cas.FrameID, p []byte) {
 	}
 }
 
-// writeFile makes a file that appears when it is whole. It is not synced: what a
-// power cut leaves of it does not verify.
+// writeFile makes a file that appears under its name when it is whole. It is not
+// synced: what a power cut leaves of it does not verify.
 func (c *Cache) writeFile(id cas.FrameID, p []byte) error {
 	name := nameOf(id)
 	if err := c.root.Mkdir(name[:2], 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
@@ -209,7 +211,7 @@ func (c *Cache) writeFile(id cas.FrameID, p []byte) error {
 		err = c.root.Rename(temp, name)
 	}
 	if err != nil {
-		c.root.Remove(temp) // err is what is told
+		c.root.Remove(temp) // err is what matters
 	}
 	return err
 }
@@ -221,5 +223,5 @@ func (c *Cache) Drop(id cas.FrameID) {
 	c.removeEntry(id)
 }
 
-// Close gives the directory back.
+// Close closes the directory.
 func (c *Cache) Close() error { return c.root.Close() }

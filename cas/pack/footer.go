@@ -14,8 +14,8 @@ const (
 	tailVersion = 2
 	tailSize    = 64
 
-	// What is read of the end of a pack at once, in which most footers lie
-	// whole: a part of its size, within these bounds.
+	// The first read of a footer takes a part of the pack's size from its end,
+	// within these bounds, so that most footers need one read.
 	tailPart  = 128
 	tailLeast = 4 << 10
 	tailMost  = 32 << 10
@@ -48,7 +48,7 @@ func (l *Lines) Add(f *Frame, header []byte) {
 	l.n, l.end = l.n+1, f.End()
 }
 
-// recordFixed is how much of the header of a frame of records is in its line.
+// recordFixed returns how much of the header of a frame of records its line has.
 func recordFixed(h []byte) int {
 	n := frameFixed
 	if h[7]&flagSealed != 0 {
@@ -166,7 +166,8 @@ func (t *Footer) Frames() iter.Seq2[*Frame, error] {
 	}
 }
 
-// parseLine reads one line; the frame before it ends at off.
+// parseLine reads one line, and returns what follows. The frame before it ends
+// at off.
 func (t *Footer) parseLine(p []byte, off int64) (*Frame, []byte, error) {
 	c := cutter{p: p}
 	gap := c.cutUvarint()

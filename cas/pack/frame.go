@@ -19,8 +19,8 @@ const (
 	frameTag     = "CrnF"
 	frameVersion = 2
 	flagSealed   = 1
-	checkAt      = 36 // bytes before the check
-	frameFixed   = 40 // bytes before what depends on kind and flags
+	checkAt      = 36 // offset of the check
+	frameFixed   = 40 // bytes before the part that depends on kind and flags
 	frameSum     = 16
 	recordDigest = 16 // bytes of a record's digest that are stored
 
@@ -49,7 +49,7 @@ type Frame struct {
 	Sources []Source
 
 	// Block is the sealed form of Slots and Sources, nil if they are not
-	// sealed. Who has the key reads them by ParseBlock.
+	// sealed. A caller that has opened it passes the plain form to ParseBlock.
 	Block []byte
 }
 
@@ -126,7 +126,7 @@ func AppendBlock(b []byte, f *Frame) []byte {
 	return b
 }
 
-// placeOf begins what check and sum are over.
+// placeOf returns the place of a frame, which check and sum cover first.
 func placeOf(pack ID, off int64) (p [24]byte) {
 	copy(p[:], pack[:])
 	binary.LittleEndian.PutUint64(p[16:], uint64(off))
@@ -144,9 +144,9 @@ func sumOf(h []byte, pack ID, off int64) [frameSum]byte {
 	return [frameSum]byte(sum[:frameSum])
 }
 
-// headerLength returns how long the header is that begins with p, or 0 when
-// none begins there that lies at off of the pack. It asks only what all
-// versions keep.
+// headerLength returns the length of the header that p begins with, or 0 if p
+// does not begin with a header that was written for offset off of the pack. It
+// looks only at fields that all versions have.
 func headerLength(p []byte, pack ID, off int64) int {
 	if len(p) < frameFixed || string(p[:4]) != frameTag {
 		return 0
@@ -168,8 +168,9 @@ func ParseFrame(p []byte, pack ID, off int64) (*Frame, error) {
 	return f, err
 }
 
-// parseFixed reads a header without its sum. Without withBlock p may go on
-// after it, and a frame of records has no block; it returns what follows.
+// parseFixed reads a header without its sum. With withBlock p is the header and
+// no more. Without, p may go on behind it, as in the line of a footer, where a
+// frame of records has no block; parseFixed returns what follows.
 func parseFixed(p []byte, pack ID, off int64, withBlock bool) (*Frame, []byte, error) {
 	unknown := func(what string, value uint64) error {
 		return &UnknownError{What: what, Value: value, Pack: pack, Offset: off}
@@ -270,7 +271,7 @@ func (f *Frame) ParseBlock(p []byte) error {
 	return nil
 }
 
-// A cutter takes fields off the front of p. bad is set once one is not whole.
+// A cutter takes fields off the front of p. It sets bad when one is not whole.
 type cutter struct {
 	p   []byte
 	bad bool

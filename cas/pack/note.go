@@ -14,7 +14,7 @@ type Void struct {
 	Serial uint64
 }
 
-// AppendVoid appends the slot of a frame of notes that tells of v.
+// AppendVoid appends the slot of a frame of notes that says that v is void.
 func AppendVoid(b []byte, v Void) []byte {
 	b = append(b, noteVoid)
 	b = append(b, v.Writer[:]...)
@@ -24,7 +24,7 @@ func AppendVoid(b []byte, v Void) []byte {
 // ErrNote reports a note that is damaged.
 var ErrNote = errors.New("note about a pack is damaged")
 
-// ParseNote reads a slot of a frame of notes, which lies at off of a pack.
+// ParseNote reads a slot of the frame of notes at offset off of a pack.
 func ParseNote(p []byte, pack ID, off int64) (v Void, err error) {
 	if len(p) > 0 && p[0] != noteVoid {
 		return v, &UnknownError{What: "note", Value: uint64(p[0]), Pack: pack, Offset: off}

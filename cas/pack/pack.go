@@ -99,8 +99,8 @@ type Reader interface {
 // ErrUnknown is what an *UnknownError satisfies.
 var ErrUnknown = errors.New("not known to this program")
 
-// An UnknownError reports something whole that a newer program has written, or
-// one too old: it is no damage, and must not be passed over.
+// An UnknownError reports something undamaged that a newer program has written,
+// or a program that is too old. It is not damage, and must not be skipped.
 type UnknownError struct {
 	What   string // such as "codec"
 	Value  uint64
@@ -126,7 +126,7 @@ const (
 	packMagic       = "CAIRNPK"
 	packVersion     = 2
 	packVersionName = "pack version"
-	maxPackHeader   = 4096 // of any version
+	maxPackHeader   = 4096 // the longest header that a later version may have
 
 	// HeaderSize is the length of a pack's header.
 	HeaderSize = 128
@@ -139,8 +139,8 @@ type Header struct {
 	Domain   [16]byte
 	Writer   [16]byte
 	Serial   uint64 // of the writer's packs, from 1
-	Previous ID     // the writer's pack before; of the first, the newest that was known
-	Settled  uint64 // all serials of the writer up to it are durable, void or doomed
+	Previous ID     // the writer's pack before; of its first, the newest pack in the index
+	Settled  uint64 // all serials of the writer up to this one are durable, void or doomed
 	Time     int64  // of its making, Unix milliseconds
 }
 
@@ -172,7 +172,7 @@ func ParseHeader(p []byte, id ID) (*Header, error) {
 	if len(p) < 12 || string(p[:7]) != packMagic {
 		return nil, ErrPack
 	}
-	if p[7] == 1 { // version 1 had no length: 32 bytes, then their sum
+	if p[7] == 1 { // a header of version 1 has no length: it is 32 bytes, then their sum
 		if len(p) < 36 || binary.LittleEndian.Uint32(p[32:]) != Checksum(p[:32]) {
 			return nil, ErrPack
 		}

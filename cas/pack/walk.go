@@ -10,20 +10,20 @@ import (
 // is recognised.
 type Found struct {
 	Offset, Length int64
-	Frame          *Frame // nil where nothing is known of one
+	Frame          *Frame // nil if none is recognised
 
 	// Damage says why the bytes are not what they should be. In a pack that
-	// was never sealed it may be what a crash left of an unfinished write.
-	// With a Frame beside it, which the footer describes, only the frame's
-	// header is damaged.
+	// was never sealed, the bytes may be what a crash left of an unfinished
+	// write. If Frame is set too, only the header of the frame is damaged,
+	// and Frame is as the footer describes it.
 	Damage error
 }
 
 // Walk calls fn for every frame of the first size bytes of the pack id, in
-// order of offsets, and for every stretch in which none is recognised. It goes
-// by the footer, which it returns, if there is one, else from frame to frame.
-// An unknown version, kind or flag ends it with an *UnknownError. It reads
-// at most three times size, and 4 MiB, in all, whatever the pack holds; of
+// order of offsets, and for every stretch in which none is recognised. If the
+// pack has a footer, it follows and returns that, else it goes from frame to
+// frame. An unknown version, kind or flag ends it with an *UnknownError. It
+// reads at most three times size, and 4 MiB, in all, whatever the pack holds; of
 // payloads only what lies near a header or in a damaged stretch.
 func Walk(ctx context.Context, r Reader, id ID, size int64, fn func(*Found) error) (*Footer, error) {
 	foot, err := ReadFooter(ctx, r, id, size)
@@ -33,8 +33,8 @@ func Walk(ctx context.Context, r Reader, id ID, size int64, fn func(*Found) erro
 	return foot, WalkFrames(ctx, r, id, size, foot, fn)
 }
 
-// WalkFrames is Walk for those who have read the footer; it is nil of a pack
-// without a whole one.
+// WalkFrames is Walk for callers that have read the footer. foot is nil for a
+// pack without a whole footer.
 func WalkFrames(ctx context.Context, r Reader, id ID, size int64, foot *Footer, fn func(*Found) error) error {
 	w := &walker{ctx: ctx, r: r, id: id, size: size, fn: fn, spare: size + maxHeader}
 	if foot != nil {
@@ -49,8 +49,8 @@ func WalkFrames(ctx context.Context, r Reader, id ID, size int64, foot *Footer, 
 	return w.walkFrames()
 }
 
-// windowSize is how much a walk reads at least: a pack of many small frames is
-// then read about once.
+// windowSize is the least that a walk reads at a time, so that a pack of many
+// small frames is read about once.
 const windowSize = 16 << 10
 
 type walker struct {
@@ -63,11 +63,13 @@ type walker struct {
 	at     int64 // of window in the pack
 	window []byte
 
-	spare int64 // bytes that may still be read to try what looks like a header
+	// spare is how many bytes may still be read outside the window to find out
+	// whether what looks like a header is one. It bounds the walk's reads.
+	spare int64
 }
 
-// peek returns n bytes from off, fewer at the end. They are good until the
-// next call.
+// peek returns n bytes from off, fewer at the end. They are valid until the next
+// call.
 func (w *walker) peek(off int64, n int) ([]byte, error) {
 	n = int(min(int64(n), w.size-off))
 	if n <= 0 {
@@ -107,7 +109,7 @@ func (w *walker) packHeader() error {
 }
 
 // walkFooter visits the frames that the footer names. Bytes between them belong
-// to none.
+// to no frame.
 func (w *walker) walkFooter(foot *Footer) error {
 	for line, err := range foot.Frames() {
 		if err != nil {
@@ -152,8 +154,8 @@ func (w *walker) walkFrames() error {
 	return nil
 }
 
-// frameAt returns the frame at off, nil if there is none. want is how long its
-// header is, if that is known.
+// frameAt returns the frame at off, or nil if there is none. want is the length
+// of its header, or 0 if that is not known.
 func (w *walker) frameAt(off int64, want int) (*Frame, error) {
 	p, err := w.peek(off, frameFixed)
 	if err != nil {
@@ -179,7 +181,7 @@ func (w *walker) findNextFrame(off int64) (int64, error) {
 		if _, err := w.peek(off, frameFixed); err != nil {
 			return 0, err
 		}
-		// All that is at hand.
+		// Search all that the window has.
 		p := w.window[off-w.at:]
 		i := bytes.Index(p, []byte(frameTag))
 		if i < 0 {
@@ -194,8 +196,9 @@ func (w *walker) findNextFrame(off int64) (int64, error) {
 	return w.size, nil
 }
 
-// frameBegins reports whether a frame begins at off. What only looks like a header
-// costs its length at most, and all that do no more than the pack's size.
+// frameBegins reports whether a frame begins at off. To find out, it reads at
+// most the length of the header that seems to begin there; w.spare bounds the
+// sum of such reads.
 func (w *walker) frameBegins(off int64) (bool, error) {
 	p, err := w.peek(off, frameFixed)
 	if err != nil {
