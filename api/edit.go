@@ -46,10 +46,7 @@ func overwriteRange(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) e
 		return fmt.Errorf("%d bytes for a range of %d: %w", r.ContentLength, size, buckets.ErrSize)
 	}
 	f, err := b.Overwrite(r.Context(), id, from, &bodyReader{r.Body}, size, opts)
-	if err != nil {
-		return err
-	}
-	return writeUploaded(w, r, http.StatusOK, f)
+	return writeUploaded(w, r, http.StatusOK, f, err)
 }
 
 // contentRange parses Content-Range into the offset of its first byte and the
@@ -91,10 +88,7 @@ func appendToFile(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) err
 		return err
 	}
 	f, err := b.Extend(r.Context(), id, &bodyReader{r.Body}, r.ContentLength, opts)
-	if err != nil {
-		return err
-	}
-	return writeUploaded(w, r, http.StatusOK, f)
+	return writeUploaded(w, r, http.StatusOK, f, err)
 }
 
 // truncateFile shortens a file.
@@ -113,10 +107,7 @@ func truncateFile(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) err
 		return fmt.Errorf("size is missing: %w", errRequest)
 	}
 	f, err := b.Truncate(r.Context(), id, *in.Size, opts)
-	if err != nil {
-		return err
-	}
-	return writeUploaded(w, r, http.StatusOK, f)
+	return writeUploaded(w, r, http.StatusOK, f, err)
 }
 
 // composeFile makes a file, or a version of one, from ranges of others.
@@ -139,10 +130,7 @@ func (s *Server) composeFile(w http.ResponseWriter, r *http.Request, b *buckets.
 			return err
 		}
 		f, err := b.Edit(r.Context(), in.FileID, pieces, opts)
-		if err != nil {
-			return err
-		}
-		return writeUploaded(w, r, http.StatusOK, f)
+		return writeUploaded(w, r, http.StatusOK, f, err)
 	}
 	if opts.OnConflict == "" {
 		opts.OnConflict = buckets.ConflictNew
@@ -155,10 +143,7 @@ func (s *Server) composeFile(w http.ResponseWriter, r *http.Request, b *buckets.
 	if ifNoneMatch && errors.Is(err, buckets.ErrExist) {
 		return fmt.Errorf("%w: the name is taken", buckets.ErrPrecondition)
 	}
-	if err != nil {
-		return err
-	}
-	return writeUploaded(w, r, http.StatusCreated, f)
+	return writeUploaded(w, r, http.StatusCreated, f, err)
 }
 
 // parsePieces returns the pieces of a composition, with buckets narrowed to

@@ -25,10 +25,7 @@ func statFile(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
 		return err
 	}
 	f, err := b.Stat(r.Context(), mux.Vars(r)["id"], opts)
-	if err != nil {
-		return err
-	}
-	return writeFile(w, r, http.StatusOK, f)
+	return writeFile(w, r, http.StatusOK, f, err)
 }
 
 // updateFile applies a merge patch.
@@ -61,10 +58,7 @@ func updateFile(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error
 		return err
 	}
 	f, err := b.Update(r.Context(), id, p)
-	if err != nil {
-		return err
-	}
-	return writeFile(w, r, http.StatusOK, f)
+	return writeFile(w, r, http.StatusOK, f, err)
 }
 
 // patchMember decodes a member of a merge patch, if it is present. null stands
@@ -105,7 +99,7 @@ func deleteFile(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error
 	if f.State == buckets.Purged {
 		return noContent(w, nil)
 	}
-	return writeFile(w, r, http.StatusOK, f)
+	return writeFile(w, r, http.StatusOK, f, nil)
 }
 
 // undeleteFile takes a file out of the trash.
@@ -114,10 +108,7 @@ func undeleteFile(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) err
 		return err
 	}
 	f, err := b.Undelete(r.Context(), mux.Vars(r)["id"])
-	if err != nil {
-		return err
-	}
-	return writeFile(w, r, http.StatusOK, f)
+	return writeFile(w, r, http.StatusOK, f, err)
 }
 
 // copyFile makes a file with the content of another.
@@ -140,7 +131,7 @@ func (s *Server) copyFile(w http.ResponseWriter, r *http.Request, src *buckets.B
 	}
 	markReplayed(w, f)
 	w.Header().Set("Location", linkOf(f))
-	return writeFile(w, r, http.StatusCreated, f)
+	return writeFile(w, r, http.StatusCreated, f, nil)
 }
 
 // listReferences lists the records that hold a file.

@@ -124,10 +124,7 @@ func restoreVersion(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) e
 		return err
 	}
 	f, err := b.RestoreVersion(r.Context(), mux.Vars(r)["id"], n)
-	if err != nil {
-		return err
-	}
-	return writeFile(w, r, http.StatusOK, f)
+	return writeFile(w, r, http.StatusOK, f, err)
 }
 
 // removeVersion removes a version for good.

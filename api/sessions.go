@@ -292,9 +292,9 @@ func commitSession(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) er
 		return err
 	}
 	if again || f.Unchanged {
-		return writeUploaded(w, r, http.StatusOK, f)
+		return writeUploaded(w, r, http.StatusOK, f, nil)
 	}
-	return writeUploaded(w, r, http.StatusCreated, f)
+	return writeUploaded(w, r, http.StatusCreated, f, nil)
 }
 
 // tellMissing answers a commit with the chunks that it lacks.

@@ -51,7 +51,7 @@ func createFile(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error
 	if f.Unchanged {
 		status = http.StatusOK
 	}
-	return writeUploaded(w, r, status, f)
+	return writeUploaded(w, r, status, f, nil)
 }
 
 // replaceFile stores a new version of a file.
@@ -68,13 +68,14 @@ func replaceFile(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) erro
 		return err
 	}
 	f, err := b.Replace(r.Context(), id, u.body, &u.opts)
+	return writeUploaded(w, r, http.StatusOK, f, err)
+}
+
+// writeUploaded answers an upload or edit that made f, or failed with err.
+func writeUploaded(w http.ResponseWriter, r *http.Request, status int, f *buckets.File, err error) error {
 	if err != nil {
 		return err
 	}
-	return writeUploaded(w, r, http.StatusOK, f)
-}
-
-func writeUploaded(w http.ResponseWriter, r *http.Request, status int, f *buckets.File) error {
 	w.Header().Set("ETag", entityTag(f))
 	w.Header().Set("Location", linkOf(f))
 	markReplayed(w, f)

@@ -52,7 +52,10 @@ func (s *Server) overProtocol(protocol string, h bucketHandler) handler {
 }
 
 func (s *Server) newRUFH() *rufh.Handler {
-	return &rufh.Handler{Base: s.baseURL, Answer: writeUploaded, Final: func(err error) bool { return problemOf(err).Status < 500 }}
+	answer := func(w http.ResponseWriter, r *http.Request, status int, f *buckets.File) error {
+		return writeUploaded(w, r, status, f, nil)
+	}
+	return &rufh.Handler{Base: s.baseURL, Answer: answer, Final: func(err error) bool { return problemOf(err).Status < 500 }}
 }
 
 // orRUFH answers a request that makes a file with plain, unless it asks for a

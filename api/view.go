@@ -46,8 +46,11 @@ func uploadView(f *buckets.File, who *access.Principal) *client.File {
 
 func linkOf(f *buckets.File) string { return "/api/files/" + f.Bucket + "/" + f.ID }
 
-// writeFile answers with a file.
-func writeFile(w http.ResponseWriter, r *http.Request, status int, f *buckets.File) error {
+// writeFile answers with f, unless err is set.
+func writeFile(w http.ResponseWriter, r *http.Request, status int, f *buckets.File, err error) error {
+	if err != nil {
+		return err
+	}
 	w.Header().Set("ETag", entityTag(f))
 	return writeJSON(w, status, View(f, principalOf(r).Operator))
 }

@@ -21,22 +21,11 @@ import (
 // sha1.
 const algorithms = "sha1,sha256,sha512,blake3,md5,crc32"
 
+// newHash returns the hash of one of the algorithms.
 func newHash(name string) hash.Hash {
-	switch name {
-	case "sha1":
-		return sha1.New()
-	case "sha256":
-		return sha256.New()
-	case "sha512":
-		return sha512.New()
-	case "blake3":
-		return blake3.New()
-	case "md5":
-		return md5.New()
-	case "crc32":
-		return crc32.NewIEEE()
-	}
-	return nil
+	return map[string]func() hash.Hash{"sha1": sha1.New, "sha256": sha256.New, "sha512": sha512.New, "md5": md5.New,
+		"blake3": func() hash.Hash { return blake3.New() },
+		"crc32":  func() hash.Hash { return crc32.NewIEEE() }}[name]()
 }
 
 // A sum checks a body against Upload-Checksum. The header comes before the

@@ -14,16 +14,8 @@ func newCp(t *target) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "cp [flags] BUCKET/ID BUCKET[/PATH]", Short: "Copy a file, moving no data", Args: wantArgs(cobra.ExactArgs(2)),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return t.withFiles(cmd, func(ctx context.Context, fl *files) error {
-				bucket, id, err := resolveRef(ctx, fl, args[0])
-				if err != nil {
-					return err
-				}
-				f, err := fl.Copy(ctx, bucket, id, copyTo(args[1], version))
-				if err != nil {
-					return err
-				}
-				return t.showJSON(cmd.OutOrStdout(), f)
+			return t.showFile(cmd, args[0], func(ctx context.Context, fl *files, bucket, id string) (*client.File, error) {
+				return fl.Copy(ctx, bucket, id, copyTo(args[1], version))
 			})
 		},
 	}
@@ -78,21 +70,11 @@ func newRestore(t *target) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "restore [flags] BUCKET/ID", Short: "Take a file from the trash, or make an old version current", Args: wantArgs(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return t.withFiles(cmd, func(ctx context.Context, fl *files) error {
-				bucket, id, err := resolveRef(ctx, fl, args[0])
-				if err != nil {
-					return err
-				}
-				var f *client.File
+			return t.showFile(cmd, args[0], func(ctx context.Context, fl *files, bucket, id string) (*client.File, error) {
 				if version > 0 {
-					f, err = fl.RestoreVersion(ctx, bucket, id, version)
-				} else {
-					f, err = fl.Undelete(ctx, bucket, id)
+					return fl.RestoreVersion(ctx, bucket, id, version)
 				}
-				if err != nil {
-					return err
-				}
-				return t.showJSON(cmd.OutOrStdout(), f)
+				return fl.Undelete(ctx, bucket, id)
 			})
 		},
 	}

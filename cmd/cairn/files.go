@@ -81,7 +81,7 @@ func (fl *files) Put(ctx context.Context, bucket, name string, r io.Reader, o *c
 	if err != nil {
 		return nil, err
 	}
-	f, err := b.Put(ctx, name, &toldReader{r, new(client.Progress), o.Progress}, &buckets.PutOptions{Folder: o.Folder, Size: o.Size, SizeKnown: o.SizeKnown,
+	f, err := b.Put(ctx, name, &toldStream{r: r, tell: o.Progress}, &buckets.PutOptions{Folder: o.Folder, Size: o.Size, SizeKnown: o.SizeKnown,
 		OnConflict: buckets.OnConflict(o.OnConflict), SkipUnchanged: o.SkipUnchanged, Digests: o.Digests})
 	if err != nil {
 		return nil, err
@@ -129,8 +129,7 @@ func (fl *files) Download(ctx context.Context, bucket, id string, dst client.Des
 	if err := dst.Truncate(0); err != nil {
 		return nil, err
 	}
-	p := &client.Progress{Size: c.Size}
-	n, err := io.Copy(&toldWriter{io.NewOffsetWriter(dst, 0), p, o.Progress}, c)
+	n, err := io.Copy(&toldStream{w: io.NewOffsetWriter(dst, 0), p: client.Progress{Size: c.Size}, tell: o.Progress}, c)
 	return &client.Fetched{File: api.View(&c.File, true), ReceivedBytes: n}, err
 }
 

@@ -214,7 +214,7 @@ func (g *getter) copyContent(ctx context.Context, bucket, id string, opts *clien
 		return err
 	}
 	defer r.Close()
-	n, err := io.Copy(&toldWriter{w, new(client.Progress), g.bar.followFile()}, r)
+	n, err := io.Copy(&toldStream{w: w, tell: g.bar.followFile()}, r)
 	if err == nil && n != size {
 		err = io.ErrUnexpectedEOF
 	}

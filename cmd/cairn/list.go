@@ -61,16 +61,8 @@ func newStat(t *target) *cobra.Command {
 	return &cobra.Command{
 		Use: "stat BUCKET/ID", Short: "Show what is known of a file or version", Args: wantArgs(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return t.withFiles(cmd, func(ctx context.Context, fl *files) error {
-				bucket, id, err := resolveRef(ctx, fl, args[0])
-				if err != nil {
-					return err
-				}
-				f, err := fl.Stat(ctx, bucket, id, &client.GetOptions{Trashed: true})
-				if err != nil {
-					return err
-				}
-				return t.showJSON(cmd.OutOrStdout(), f)
+			return t.showFile(cmd, args[0], func(ctx context.Context, fl *files, bucket, id string) (*client.File, error) {
+				return fl.Stat(ctx, bucket, id, &client.GetOptions{Trashed: true})
 			})
 		},
 	}
@@ -94,13 +86,24 @@ func (t *target) showValue(cmd *cobra.Command, v any, text string, args ...any) 
 	return err
 }
 
-// showJSON writes a value as JSON: on one line with --json, else indented.
-func (t *target) showJSON(w io.Writer, v any) error {
-	enc := json.NewEncoder(w)
-	if !t.json {
-		enc.SetIndent("", "  ")
-	}
-	return enc.Encode(v)
+// showFile writes what fn returns about the file or version ref, as JSON: on one
+// line with --json, else indented.
+func (t *target) showFile(cmd *cobra.Command, ref string, fn func(ctx context.Context, fl *files, bucket, id string) (*client.File, error)) error {
+	return t.withFiles(cmd, func(ctx context.Context, fl *files) error {
+		bucket, id, err := resolveRef(ctx, fl, ref)
+		if err != nil {
+			return err
+		}
+		f, err := fn(ctx, fl, bucket, id)
+		if err != nil {
+			return err
+		}
+		enc := json.NewEncoder(cmd.OutOrStdout())
+		if !t.json {
+			enc.SetIndent("", "  ")
+		}
+		return enc.Encode(f)
+	})
 }
 
 // showTable writes files as JSON objects, a line each, or as columns.

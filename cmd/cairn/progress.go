@@ -80,34 +80,30 @@ func (b *bar) followFile() func(client.Progress) {
 	}
 }
 
-// A toldReader reports what is read from it.
-type toldReader struct {
-	io.Reader
-	p    *client.Progress
-	tell func(client.Progress)
+// A toldStream reports what passes through it, in one direction.
+type toldStream struct {
+	r    io.Reader
+	w    io.Writer
+	p    client.Progress
+	tell func(client.Progress) // nil reports nothing
 }
 
-func (t *toldReader) Read(p []byte) (int, error) {
-	n, err := t.Reader.Read(p)
-	if t.p.Done += int64(n); t.tell != nil {
-		t.tell(*t.p)
-	}
+func (t *toldStream) Read(p []byte) (int, error) {
+	n, err := t.r.Read(p)
+	t.count(n)
 	return n, err
 }
 
-// A toldWriter reports what is written to it.
-type toldWriter struct {
-	io.Writer
-	p    *client.Progress
-	tell func(client.Progress)
+func (t *toldStream) Write(p []byte) (int, error) {
+	n, err := t.w.Write(p)
+	t.count(n)
+	return n, err
 }
 
-func (t *toldWriter) Write(p []byte) (int, error) {
-	n, err := t.Writer.Write(p)
+func (t *toldStream) count(n int) {
 	if t.p.Done += int64(n); t.tell != nil {
-		t.tell(*t.p)
+		t.tell(t.p)
 	}
-	return n, err
 }
 
 // bytesText formats a number of bytes for people.
