@@ -153,7 +153,7 @@ func (s *Store) Check(ctx context.Context, opts *Options) (*Report, error) {
 		c.addProblem(Problem{Kind: "metadata", Detail: s.stale.Error(), Repaired: c.opts.Repair})
 	}
 	if s.stale == nil || c.opts.Repair {
-		if err := c.run(ctx); err != nil {
+		if err := c.checkAll(ctx); err != nil {
 			return nil, err
 		}
 	}
@@ -168,7 +168,7 @@ func (c *domainChecker) addProblem(p Problem) {
 	c.checker.addProblem(p)
 }
 
-func (c *checker) run(ctx context.Context) (err error) {
+func (c *checker) checkAll(ctx context.Context) (err error) {
 	c.records = &rowLog{most: rowsInMemory}
 	defer func() { err = errors.Join(err, c.records.close()) }()
 	if err := c.addUnwritten(ctx); err != nil {
@@ -185,7 +185,7 @@ func (c *checker) run(ctx context.Context) (err error) {
 	}
 	for _, d := range c.Domains {
 		dc := c.domains[d.Name]
-		for _, step := range []func(context.Context) error{dc.checkPacks, dc.replayRecords, dc.checkIndex, dc.heal} {
+		for _, step := range []func(context.Context) error{dc.checkPacks, dc.replayRecords, dc.checkIndex, dc.healChunks} {
 			if err := step(ctx); err != nil {
 				return err
 			}

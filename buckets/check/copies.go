@@ -13,7 +13,7 @@ import (
 // frames without sources are indexed by then.
 func (d *domainBuilder) indexCopies(ctx context.Context) error {
 	for _, p := range d.copyPacks {
-		if !d.counts(p.ID) {
+		if !d.willStay(p.ID) {
 			continue
 		}
 		frames, err := d.loadFrames(ctx, p)

@@ -7,10 +7,10 @@ import (
 	"github.com/cairn-store/cairn/cas"
 )
 
-// heal looks in all packs for another copy of each damaged chunk. A chunk
+// healChunks looks in all packs for another copy of each damaged chunk. A chunk
 // without one is marked Bad, so that the next upload that carries it stores it
 // anew.
-func (c *domainChecker) heal(ctx context.Context) error {
+func (c *domainChecker) healChunks(ctx context.Context) error {
 	var ds []cas.Digest
 	copies := make(map[cas.Digest]cas.Digest) // chunks that are whole again when another is
 	for d, b := range c.bad {

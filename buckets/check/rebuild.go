@@ -76,7 +76,7 @@ func (s *Store) build(ctx context.Context, anew bool) error {
 		}
 	}
 	for _, d := range b.domains {
-		if err := d.replay(ctx); err != nil {
+		if err := d.replayRecords(ctx); err != nil {
 			return err
 		}
 	}
@@ -88,7 +88,7 @@ func (s *Store) build(ctx context.Context, anew bool) error {
 			return err
 		}
 	}
-	return b.finish(ctx)
+	return b.finishBuild(ctx)
 }
 
 // setIdentity gives the new database the IDs of the store whose packs there are.
@@ -115,9 +115,9 @@ func (b *builder) setIdentity(ctx context.Context) error {
 	return b.Meta.SetIdentity(ctx, store, domains)
 }
 
-// finish makes what follows from all rows together, and raises the number of
+// finishBuild makes what follows from all rows together, and raises the number of
 // the last commit.
-func (b *builder) finish(ctx context.Context) error {
+func (b *builder) finishBuild(ctx context.Context) error {
 	if err := b.Meta.Reindex(ctx); err != nil {
 		return err
 	}
@@ -267,15 +267,15 @@ func (d *domainBuilder) findNewer(ctx context.Context, id cas.PackID, frames []*
 	}
 	newer := make(map[cas.FrameID]bool)
 	for i := range known {
-		if e := &known[i]; e.Known() && d.counts(e.Pack) && bytes.Compare(e.Pack[:], id[:]) > 0 {
+		if e := &known[i]; e.Known() && d.willStay(e.Pack) && bytes.Compare(e.Pack[:], id[:]) > 0 {
 			newer[ids[i]] = true
 		}
 	}
 	return newer, nil
 }
 
-// counts reports whether a pack is there and stays.
-func (d *domainBuilder) counts(id cas.PackID) bool { return d.listed[id] && !d.doomed[id] }
+// willStay reports whether a pack is there and stays.
+func (d *domainBuilder) willStay(id cas.PackID) bool { return d.listed[id] && !d.doomed[id] }
 
 // keepFrames adds a pack with frames that are needed again to packs. The frames
 // are kept as long as there is room, else the pack is inspected again.

@@ -15,8 +15,8 @@ type keptPack struct {
 	frames []*cas.Frame // nil if the pack has to be inspected again
 }
 
-// replay restores what the records in the packs of the domain say.
-func (d *domainBuilder) replay(ctx context.Context) error {
+// replayRecords restores what the records in the packs of the domain say.
+func (d *domainBuilder) replayRecords(ctx context.Context) error {
 	r := manifest.NewReplayer(func(ctx context.Context, seq uint64, rs []manifest.Record) error {
 		d.highest = max(d.highest, seq)
 		for i := range rs {
@@ -26,7 +26,7 @@ func (d *domainBuilder) replay(ctx context.Context) error {
 				d.census.addDoomed(doom)
 			}
 		}
-		return d.Meta.Restore(ctx, 0, rs) // finish raises the number
+		return d.Meta.Restore(ctx, 0, rs) // finishBuild raises the number
 	})
 	if err := d.eachRecord(ctx, d.recordPacks, isCheckpoint, r.Survey); err != nil {
 		return err

@@ -224,7 +224,7 @@ type rowCursor struct {
 	ok   bool // at is an entry
 }
 
-func (l *rowLog) cursor() (*rowCursor, error) {
+func (l *rowLog) newCursor() (*rowCursor, error) {
 	c := &rowCursor{}
 	c.next, c.stop = iter.Pull2(l.entries())
 	return c, c.advance()

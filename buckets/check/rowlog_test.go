@@ -48,7 +48,7 @@ func TestRowLog(t *testing.T) {
 			t.Errorf("%d entries in memory, want under %d", len(log.buf), most)
 		}
 		slices.Sort(ids)
-		c, err := log.cursor()
+		c, err := log.newCursor()
 		must(t, err)
 		for _, id := range ids {
 			if r.IntN(5) == 0 {

@@ -21,7 +21,7 @@ func (c *checker) checkRows(ctx context.Context) (err error) {
 	for _, h := range all {
 		c.homes[h.Bucket] = h
 	}
-	cursor, err := c.records.cursor()
+	cursor, err := c.records.newCursor()
 	defer cursor.stop()
 	if err != nil {
 		return err

@@ -34,7 +34,6 @@ var oneWord = map[string]int{
 	"api/rufh":              93,
 	"api/tus":               80,
 	"buckets":               57,
-	"buckets/local":         70,
 	"cmd/cairn":             50,
 	"internal/pgtest":       100,
 	"manifest":              69,
