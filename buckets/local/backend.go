@@ -23,14 +23,14 @@ import (
 type Backend struct {
 	Path     string
 	S3       *s3backend.Options
-	PackSize int64 // bytes at which packs are sealed; default 64 MiB, in S3 32 MiB
+	PackSize int64 // bytes at which a pack is sealed; default 64 MiB, in S3 32 MiB
 
 	// CacheDir, if set, is where what was last read from S3 is kept, in a
 	// directory of the backend's name, up to CacheSize bytes.
 	CacheDir  string
 	CacheSize int64
-	// SingleWriter says, of a service in S3 without conditional PUT, that
-	// no other store will ever write there.
+	// SingleWriter promises that no other store will ever write there. It is
+	// needed where the service has no conditional PUT.
 	SingleWriter bool
 
 	FS diskbackend.FS // replaces the operating system's files, for tests
@@ -85,7 +85,7 @@ func (s *parts) openChunks(ctx context.Context, d *domain, ix cas.Index) (err er
 	return err
 }
 
-// openBackends opens the backends, without their metadata.
+// openBackends opens the drivers of all backends, not the database.
 func openBackends(ctx context.Context, dir string, opts *Options) (*parts, error) {
 	s := &parts{dir: dir}
 	if opts != nil {

@@ -66,14 +66,15 @@ func checkOnce(ctx context.Context, dir string, opts *CheckOptions) (r *check.Re
 	}
 	r, err = s.checked.Check(ctx, &check.Options{Repair: opts.Repair && !opts.DryRun, Progress: opts.Progress, Domains: domains})
 	if err == nil && s.checked.Stale() != nil && opts.Repair && opts.DryRun {
-		return planRepair(ctx, dir, opts, s.meta, r)
+		return planRepair(ctx, dir, opts, s, r)
 	}
 	return r, err
 }
 
-// planRepair adds to r what a repair would make of the database now, which is
-// nil if there is none to be read: it rebuilds one in a temporary directory.
-func planRepair(ctx context.Context, dir string, opts *CheckOptions, now manifest.Store, r *check.Report) (_ *check.Report, err error) {
+// planRepair adds to r what a repair would make of the database: it rebuilds one
+// in a temporary directory. now is the store with the database that there is, nil
+// if none can be opened.
+func planRepair(ctx context.Context, dir string, opts *CheckOptions, now *parts, r *check.Report) (_ *check.Report, err error) {
 	tmp, err := os.MkdirTemp("", "cairn-plan-")
 	if err != nil {
 		return nil, fmt.Errorf("check: room for a database: %w", err)
@@ -81,11 +82,23 @@ func planRepair(ctx context.Context, dir string, opts *CheckOptions, now manifes
 	defer func() { err = errors.Join(err, os.RemoveAll(tmp)) }()
 	o := opts.Options
 	o.MetaFS, o.Log = nil, nil
-	s, err := openBackends(ctx, dir, &o)
-	if err != nil {
-		return nil, err
+	s := &parts{opts: o, dir: dir, scratch: true}
+	var meta manifest.Store
+	if now == nil {
+		backends, err := openBackends(ctx, dir, &o)
+		if err != nil {
+			return nil, err
+		}
+		s.domains = backends.domains
+	} else {
+		meta = now.meta
+		for _, d := range now.domains { // their drivers are open, and their journals
+			s.domains = append(s.domains, &domain{name: d.name, where: d.where, packs: d.packs})
+		}
 	}
-	s.scratch = true
+	for _, d := range s.domains {
+		d.where.CacheDir = ""
+	}
 	if s.meta, err = s.openDatabase(ctx, tmp, false); err != nil {
 		return nil, err
 	}
@@ -96,7 +109,7 @@ func planRepair(ctx context.Context, dir string, opts *CheckOptions, now manifes
 	if err := s.checked.Rebuild(ctx); err != nil {
 		return nil, fmt.Errorf("plan to rebuild %s: %w", dir, err)
 	}
-	r.Plan, err = check.NewPlan(ctx, now, s.checked)
+	r.Plan, err = check.NewPlan(ctx, meta, s.checked)
 	return r, err
 }
 

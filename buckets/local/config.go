@@ -10,9 +10,9 @@ import (
 	"github.com/cairn-store/cairn/buckets/schema"
 )
 
-// Configure returns Options of the backends of cfg and the buckets of sc.
-// Either may be nil: without cfg there is the backend "local", without sc the
-// bucket "demo" in the only backend.
+// Configure returns Options with the backends of cfg and the buckets of sc.
+// Either may be nil: without cfg the only backend is "local", without sc the only
+// bucket is "demo" in the only backend.
 func Configure(cfg *schema.Config, sc *schema.Schema) (*Options, error) {
 	if cfg == nil {
 		cfg = &schema.Config{}
@@ -26,7 +26,7 @@ func Configure(cfg *schema.Config, sc *schema.Schema) (*Options, error) {
 	return opts, err
 }
 
-// ConfigureBackends returns Options of the backends of cfg alone.
+// ConfigureBackends returns Options with the backends of cfg alone.
 func ConfigureBackends(cfg *schema.Config) *Options {
 	opts := &Options{Backends: make(map[string]Backend)}
 	for name, b := range cfg.Storage.Backends {

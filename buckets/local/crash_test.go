@@ -8,6 +8,8 @@ import (
 	"io"
 	"io/fs"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"slices"
 	"sync"
 	"testing"
@@ -33,9 +35,9 @@ type promise struct {
 }
 
 // crashWork does a bit of everything, one file per goroutine at a time.
-func crashWork(t *testing.T, f *crashfs.FS, opts *local.Options, ack func(promise)) {
+func crashWork(t *testing.T, dir string, crashed func() bool, opts *local.Options, ack func(promise)) {
 	ctx := t.Context()
-	s, err := local.Open(ctx, "store", opts)
+	s, err := local.Open(ctx, dir, opts)
 	if err != nil {
 		return // crashed
 	}
@@ -48,7 +50,7 @@ func crashWork(t *testing.T, f *crashfs.FS, opts *local.Options, ack func(promis
 	var wg sync.WaitGroup
 	if behind := opts.Buckets["demo"].Acknowledge == buckets.AckJournal; behind {
 		wg.Go(func() {
-			for n := 0; n < 20 && !f.Crashed(); n++ {
+			for n := 0; n < 20 && !crashed(); n++ {
 				s.Send(ctx) // it may fail: the machine dies
 			}
 		})
@@ -56,7 +58,7 @@ func crashWork(t *testing.T, f *crashfs.FS, opts *local.Options, ack func(promis
 	for w := range uint64(3) {
 		wg.Go(func() {
 			r := rand.New(rand.NewPCG(7, w))
-			for n := 0; n < 4 && !f.Crashed(); n++ {
+			for n := 0; n < 4 && !crashed(); n++ {
 				crashFile(ctx, b, r, fmt.Sprintf("f-%d-%d", w, n), ack)
 			}
 		})
@@ -127,41 +129,43 @@ func TestCrash(t *testing.T) {
 	if testing.Short() {
 		limit = 5
 	}
-	work := func(f *crashfs.FS, ack func(promise)) { crashWork(t, f, crashOptions(f), ack) }
+	work := func(f *crashfs.FS, ack func(promise)) { crashWork(t, "store", f.Crashed, crashOptions(f), ack) }
 	crashfs.Run(t, &crashfs.Options{Limit: soak(limit)}, work, func(t *testing.T, f *crashfs.FS, acked []promise) {
-		verifyCrash(t, crashOptions(f), acked)
+		verifyCrash(t, "store", crashOptions(f), acked)
 	})
 }
 
 // verifyCrash looks at what a crash has left, and at what a rebuild makes of
 // the packs alone.
-func verifyCrash(t *testing.T, opts *local.Options, acked []promise) {
+func verifyCrash(t *testing.T, dir string, opts *local.Options, acked []promise) {
 	t.Helper()
-	report, err := local.Check(t.Context(), "store", &local.CheckOptions{Options: *opts})
+	report, err := local.Check(t.Context(), dir, &local.CheckOptions{Options: *opts})
 	if err != nil || !report.OK {
 		t.Fatalf("check: %v, %+v", err, report)
 	}
-	verifyPromises(t, opts, acked)
-	if err := opts.MetaFS.RemoveAll("store/meta"); err != nil {
-		t.Fatal(err)
+	verifyPromises(t, dir, opts, acked)
+	if opts.MetaFS != nil {
+		must(t, opts.MetaFS.RemoveAll(dir+"/meta"))
+	} else {
+		must(t, os.RemoveAll(filepath.Join(dir, "meta")))
 	}
 	opts.TakeOwnership = true // it is another database
-	report, err = local.Check(t.Context(), "store", &local.CheckOptions{Options: *opts, Repair: true})
+	report, err = local.Check(t.Context(), dir, &local.CheckOptions{Options: *opts, Repair: true})
 	if err != nil || !report.OK {
 		t.Fatalf("rebuild: %v, %+v", err, report)
 	}
-	verifyPromises(t, opts, acked)
+	verifyPromises(t, dir, opts, acked)
 }
 
 // verifyPromises opens the store and compares it with the last promise about
 // every file.
-func verifyPromises(t *testing.T, opts *local.Options, acked []promise) {
+func verifyPromises(t *testing.T, dir string, opts *local.Options, acked []promise) {
 	t.Helper()
 	last := make(map[string]promise)
 	for _, p := range acked {
 		last[p.id] = p
 	}
-	s, err := local.Open(t.Context(), "store", opts)
+	s, err := local.Open(t.Context(), dir, opts)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -30,19 +30,18 @@ import (
 // Options are choices of Open and Check; nil and zero values mean the
 // defaults.
 type Options struct {
-	// Buckets are the buckets there are; by default "demo", which keeps a
-	// sha256 of every file.
+	// Buckets are the policies of the buckets, by name. The default is one
+	// bucket "demo", which keeps a sha256 of every file.
 	Buckets  map[string]buckets.Policy
 	Auth     access.Authorizer // decides in place of the buckets' rules
 	PackSize int64             // bytes at which packs are sealed, where a Backend says nothing
 
-	// Backends are where packs lie, by name: a policy's Domain is one of
-	// these names. By default there is one, "local", which is the store's
-	// own directory.
+	// Backends are where packs lie, by name; a policy's Domain is one of these
+	// names. The default is one backend "local", the store's own directory.
 	Backends map[string]Backend
 
-	// TakeOwnership takes backends in S3 from the store that has written to
-	// them so far, which takes no more changes from then on.
+	// TakeOwnership makes this store the owner of its backends in S3. The
+	// store that owned them before takes no more changes from then on.
 	TakeOwnership bool
 
 	// ReadOnly, if set, makes the store refuse every change with this reason.
@@ -70,7 +69,7 @@ type Options struct {
 type Database interface {
 	manifest.Store
 	Index(domain string) cas.Index
-	// Domains returns the names of the domains that packs are known of.
+	// Domains returns the names of the domains of which the database has packs.
 	Domains() ([]string, error)
 	Close() error
 }
@@ -85,7 +84,7 @@ var (
 	ErrNoBackend = errors.New("the packs that the metadata describes are not there")
 )
 
-// defaultDomain is that of a store whose options name no backends.
+// defaultDomain is the only domain of a store whose options name no backends.
 const defaultDomain = "local"
 
 // Open opens the store in dir, making it if there is none. A second process

@@ -303,7 +303,7 @@ func TestMigrateCrash(t *testing.T) {
 	}
 	work := func(f *crashfs.FS, ack func(promise)) { migrateWork(t, f, options(f), ack) }
 	crashfs.Run(t, &crashfs.Options{Limit: soak(limit)}, work, func(t *testing.T, f *crashfs.FS, acked []promise) {
-		verifyCrash(t, options(f), acked)
+		verifyCrash(t, "store", options(f), acked)
 	})
 }
 

@@ -13,11 +13,12 @@ import (
 	"github.com/cairn-store/cairn/backend/s3backend"
 )
 
-// ErrNotS3 reports a backend that there is nothing to probe of.
+// ErrNotS3 reports a backend that cannot be probed.
 var ErrNotS3 = errors.New("backend is not of type s3")
 
-// Probe tries whether the service of a backend in S3 keeps what Cairn relies
-// on; thorough takes longer. An unknown name is fs.ErrNotExist.
+// Probe tests whether the service of a backend in S3 has the properties that
+// Cairn relies on; thorough tests more and takes longer. An unknown name is
+// fs.ErrNotExist.
 func Probe(ctx context.Context, opts *Options, name string, thorough bool) ([]s3backend.Finding, error) {
 	where, ok := opts.Backends[name]
 	if !ok {
@@ -33,8 +34,9 @@ func Probe(ctx context.Context, opts *Options, name string, thorough bool) ([]s3
 	return b.Probe(ctx, thorough)
 }
 
-// ProbeAll probes all backends in S3, not thoroughly. Its error names what is
-// needed and was not found; what is merely missed is logged.
+// ProbeAll probes all backends in S3, not thoroughly. Its error names the
+// property that Cairn needs and a service lacks; what Cairn can do without is
+// logged.
 func ProbeAll(ctx context.Context, opts *Options) error {
 	for _, name := range slices.Sorted(maps.Keys(opts.Backends)) {
 		found, err := Probe(ctx, opts, name, false)
@@ -58,11 +60,14 @@ func ProbeAll(ctx context.Context, opts *Options) error {
 
 const (
 	sweepEvery = 24 * time.Hour
-	sweepAge   = 24 * time.Hour // of an upload in parts that nobody goes on with: none takes as long
+	// sweepAge is the age at which an upload in parts is taken away: none that is
+	// under way takes as long.
+	sweepAge = 24 * time.Hour
 )
 
-// Sweep takes away what crashes have left in backends in S3, now and once a
-// day until ctx is done. What goes wrong is logged and tried again.
+// Sweep removes the uploads in parts that crashes have left in backends in S3,
+// now and once a day until ctx is done. Errors are logged, and the next sweep
+// tries again.
 func Sweep(ctx context.Context, opts *Options) error {
 	log := opts.Log
 	if log == nil {

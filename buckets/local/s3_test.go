@@ -161,12 +161,12 @@ func testCrashS3(t *testing.T, level buckets.Acknowledge) {
 		opts = local.Options{Backends: map[string]local.Backend{"far": {S3: s3}}, PackSize: 256 << 10,
 			Buckets: map[string]buckets.Policy{"demo": {Domain: "far", Compression: cas.Compression{Codec: cas.Zstd}, Acknowledge: level}}}
 		on(f)
-		crashWork(t, f, &opts, ack)
+		crashWork(t, "store", f.Crashed, &opts, ack)
 	}
 	crashfs.Run(t, &crashfs.Options{Limit: soak(8), Percents: []int{0, 100}}, work, func(t *testing.T, f *crashfs.FS, acked []promise) {
 		opts.Backends["far"].S3.Wrap = nil
 		on(f)
-		verifyCrash(t, &opts, acked)
+		verifyCrash(t, "store", &opts, acked)
 	})
 }
 
