@@ -32,9 +32,15 @@ func TestFaults(t *testing.T) {
 			if s.Name != "fake" && f != s3test.WrongRequest && f != s3test.LostAnswer {
 				continue // all together will do
 			}
-			t.Run(string(f), func(t *testing.T) { testFault(t, s, 0.3, f) })
+			t.Run(string(f), func(t *testing.T) {
+				t.Parallel() // they wait for connections that stand still
+				testFault(t, s, 0.3, f)
+			})
 		}
-		t.Run("all", func(t *testing.T) { testFault(t, s, 0.4, faults...) })
+		t.Run("all", func(t *testing.T) {
+			t.Parallel()
+			testFault(t, s, 0.4, faults...)
+		})
 	})
 }
 
