@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -81,6 +82,27 @@ func TestLinesOfPages(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestPagesNameFiles checks that the files of the module which pages for those
+// who work on it name are there: by their path, or by the end of it.
+func TestPagesNameFiles(t *testing.T) {
+	var files []string
+	for _, suffix := range []string{".go", ".md", ".yaml", ".ts"} {
+		eachFile(t, suffix, func(name string, _ []byte) { files = append(files, "/"+name) })
+	}
+	named := regexp.MustCompile("`([a-z]+(?:/[a-z]+)*/[a-z_0-9]+\\.(?:go|md|yaml|ts))`")
+	for _, page := range []string{"ARCHITECTURE.md", "CONTRIBUTING.md"} {
+		text, err := os.ReadFile(filepath.Join(root, page))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range named.FindAllSubmatch(text, -1) {
+			if name := "/" + string(m[1]); !slices.ContainsFunc(files, func(f string) bool { return strings.HasSuffix(f, name) }) {
+				t.Errorf("%s names %s, which is not there", page, m[1])
+			}
+		}
+	}
 }
 
 // TestLinesOfComments holds lines that have a comment to maxLine.
