@@ -42,8 +42,9 @@ func Compose(ctx context.Context, dst *cas.Store, pieces []Piece, open Opener, s
 	if !ok {
 		return nil, cas.BatchStats{}, errors.New("manifest: pieces need segments that can be read back")
 	}
-	out := &Content{Chunker: s.String()}
-	c := &composer{ctx: ctx, s: s, name: s.String(), max: s.Max(), pieces: pieces, lens: make([]int64, len(pieces)), list: &treeBuilder{c: out}}
+	w := newContentWriter(ctx, dst, s, opts, nil)
+	defer w.batch.Close()
+	c := &composer{contentWriter: w, ctx: ctx, s: s, name: s.String(), max: s.Max(), pieces: pieces, lens: make([]int64, len(pieces))}
 	for i := range pieces {
 		if c.lens[i] = pieces[i].Len; pieces[i].From == "" {
 			c.lens[i] = -1
@@ -53,29 +54,21 @@ func Compose(ctx context.Context, dst *cas.Store, pieces []Piece, open Opener, s
 		*o = source{open: open, chunks: dst, segs: segs}
 		defer o.close()
 	}
-	c.b = dst.NewBatch(ctx, &cas.BatchOptions{Compression: opts.Compression, Emit: c.emit})
-	defer c.b.Close()
-	keep := &segmentKeeper{ctx: ctx, b: c.b, to: opts.Segments}
-	c.list.put = keep.put
-	if err := c.run(); err != nil {
-		return nil, c.b.Stats(), err
+	w.emit, w.addRest = c.emitChunk, c.takeQueued
+	err := c.run()
+	if err == nil {
+		err = w.finish()
 	}
-	if err := c.b.Drain(); err != nil {
-		return nil, c.b.Stats(), err
+	if err != nil {
+		return nil, w.batch.Stats(), err
 	}
-	if err := c.takeQueued(); err != nil {
-		return nil, c.b.Stats(), err
-	}
-	if err := c.list.end(keep); err != nil {
-		return nil, c.b.Stats(), err
-	}
-	return out, c.b.Stats(), digestAll(ctx, dst, out, opts)
+	return w.content, w.batch.Stats(), digestAll(ctx, dst, w.content, opts)
 }
 
 // A composer cuts the stream that its pieces make.
 type composer struct {
+	*contentWriter
 	ctx      context.Context
-	b        *cas.Batch
 	s        chunker.Splitter
 	name     string
 	max      int
@@ -95,9 +88,9 @@ type composer struct {
 	mu    sync.Mutex
 	queue []run // guarded by mu; what has been decided and is not yet in the list
 
-	// Owned by the goroutine that emits, and after Drain by Compose.
-	list  *treeBuilder
-	taken source // that references are taken from
+	// The stored content that references are taken from. Like the list, it
+	// belongs to the goroutine that emits, and after Drain to Compose.
+	taken source
 }
 
 const (
@@ -134,7 +127,7 @@ func (c *composer) run() error {
 			return fmt.Errorf("manifest: splitter %s cut %d of %d bytes", c.name, n, len(p))
 		}
 		c.push(run{put: 1})
-		if err := c.b.Put(p[:n]); err != nil {
+		if err := c.batch.Put(p[:n]); err != nil {
 			return err
 		}
 		c.skip(int64(n))
@@ -314,8 +307,8 @@ func (c *composer) pop() (run, bool) {
 	return r, true
 }
 
-// emit adds a chunk that was put, and before it what was taken over before.
-func (c *composer) emit(ref cas.Ref) error {
+// emitChunk adds a chunk that was put, and before it what was taken over before.
+func (c *composer) emitChunk(ref cas.Ref) error {
 	for {
 		r, ok := c.pop()
 		if !ok {

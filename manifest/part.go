@@ -88,14 +88,11 @@ func BeginPart(ctx context.Context, dst *cas.Store, after *OpenPart, rest []byte
 		return nil
 	}})
 	in := &pauseReader{r: r}
-	chunks := newChunker(io.MultiReader(bytes.NewReader(rest), in), s, opts.Chunkers)
+	chunks := opts.newChunker(io.MultiReader(bytes.NewReader(rest), in), s)
 	err := o.b.PutAll(chunks, opts.Progress)
 	o.Rest, o.Size = slices.Clone(chunks.Rest()), in.n
 	o.part.Rest, o.part.Size = o.Rest, o.Size
-	if opts.Chunkers != nil {
-		chunks.Reset(nil)
-		opts.Chunkers.Put(chunks)
-	}
+	opts.releaseChunker(chunks)
 	if !errors.Is(err, errPause) {
 		o.Close()
 		return nil, err
@@ -153,29 +150,23 @@ func Assemble(ctx context.Context, dst *cas.Store, refs func(yield func(cas.Ref)
 	if opts == nil {
 		opts = &WriteOptions{}
 	}
-	c := &Content{Chunker: s.String()}
-	list := &treeBuilder{c: c}
-	b := dst.NewBatch(ctx, &cas.BatchOptions{Compression: opts.Compression, Emit: list.add})
-	defer b.Close()
-	keep := &segmentKeeper{ctx: ctx, b: b, to: opts.Segments}
-	list.put = keep.put
-	if err := refs(list.add); err != nil {
-		return nil, b.Stats(), err
+	w := newContentWriter(ctx, dst, s, opts, nil)
+	defer w.batch.Close()
+	err := refs(w.list.add)
+	if err == nil {
+		err = w.batch.PutAll(chunker.New(bytes.NewReader(rest), s), nil)
 	}
-	if err := b.PutAll(chunker.New(bytes.NewReader(rest), s), nil); err != nil {
-		return nil, b.Stats(), err
+	if err == nil {
+		err = w.finish()
 	}
-	if err := b.Drain(); err != nil {
-		return nil, b.Stats(), err
-	}
-	if err := list.end(keep); err != nil {
-		return nil, b.Stats(), err
+	if err != nil {
+		return nil, w.batch.Stats(), err
 	}
 	if opts.Sums != nil {
 		opts.Sums.Write(rest)
-		c.addDigests(opts.Sums.hashes)
+		w.content.addDigests(opts.Sums.hashes)
 	}
-	return c, b.Stats(), digestAll(ctx, dst, c, opts)
+	return w.content, w.batch.Stats(), digestAll(ctx, dst, w.content, opts)
 }
 
 // digestAll reads an assembled content once for those digests of the whole

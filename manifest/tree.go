@@ -216,17 +216,6 @@ func (b *treeBuilder) graftRefs(l *list, off, to int64) (n int64, err error) {
 	return n, nil
 }
 
-// end ends the list, and returns when all that k was given is stored.
-func (b *treeBuilder) end(k *segmentKeeper) error {
-	if err := b.finish(); err != nil {
-		return err
-	}
-	if err := k.flush(); err != nil {
-		return err
-	}
-	return k.b.Flush()
-}
-
 // A segmentKeeper stores segments in packs and in the metadata store.
 type segmentKeeper struct {
 	ctx  context.Context // of the write that it is part of

@@ -48,48 +48,93 @@ func NewDigest(name string) hash.Hash {
 }
 
 // Write cuts r into chunks by s and stores them in dst. When it returns, all
-// chunks and segments are durable; a commit makes a version of them.
+// chunks and segments are durable. A commit makes a version of them.
 func Write(ctx context.Context, dst *cas.Store, r io.Reader, s chunker.Splitter, opts *WriteOptions) (*Content, cas.BatchStats, error) {
 	if opts == nil {
 		opts = &WriteOptions{}
 	}
-	c := &Content{Chunker: s.String()}
-	list := &treeBuilder{c: c}
 	digests, err := newDigests(opts.Digests)
 	if err != nil {
 		return nil, cas.BatchStats{}, err
 	}
-	b := dst.NewBatch(ctx, &cas.BatchOptions{Compression: opts.Compression, Emit: list.add, Tap: digests.tap(opts.Memory)})
-	defer b.Close()
-	keep := &segmentKeeper{ctx: ctx, b: b, to: opts.Segments}
-	list.put = keep.put
-	chunks := newChunker(r, s, opts.Chunkers)
-	err = b.PutAll(chunks, opts.Progress)
-	if opts.Chunkers != nil {
-		chunks.Reset(nil)
-		opts.Chunkers.Put(chunks)
+	w := newContentWriter(ctx, dst, s, opts, digests.tap(opts.Memory))
+	defer w.batch.Close()
+	chunks := opts.newChunker(r, s)
+	err = w.batch.PutAll(chunks, opts.Progress)
+	opts.releaseChunker(chunks)
+	if err == nil {
+		err = w.finish()
 	}
 	if err != nil {
-		return nil, b.Stats(), err
+		return nil, w.batch.Stats(), err
 	}
-	if err := b.Drain(); err != nil {
-		return nil, b.Stats(), err
-	}
-	if err := list.end(keep); err != nil {
-		return nil, b.Stats(), err
-	}
-	c.addDigests(digests.hashes)
-	return c, b.Stats(), nil
+	w.content.addDigests(digests.hashes)
+	return w.content, w.batch.Stats(), nil
 }
 
-func newChunker(r io.Reader, s chunker.Splitter, pool *sync.Pool) *chunker.Chunker {
-	if pool != nil {
-		if c, ok := pool.Get().(*chunker.Chunker); ok {
+// A contentWriter stores a content whose chunks come in order. Each chunk that
+// is put into the batch, or whose reference is added to the list, is the next.
+type contentWriter struct {
+	content *Content
+	batch   *cas.Batch
+	list    *treeBuilder
+	keeper  *segmentKeeper
+
+	emit func(cas.Ref) error // adds a chunk of the batch to the list
+	// addRest adds what follows the last chunk of the batch to the list. It runs
+	// when emit runs no more; nil if nothing follows.
+	addRest func() error
+}
+
+// newContentWriter begins a content that is cut by s. The caller closes its
+// batch.
+func newContentWriter(ctx context.Context, dst *cas.Store, s chunker.Splitter, opts *WriteOptions, tap func([]byte, []cas.Digest)) *contentWriter {
+	c := &Content{Chunker: s.String()}
+	w := &contentWriter{content: c, list: &treeBuilder{c: c}}
+	w.emit = w.list.add
+	w.batch = dst.NewBatch(ctx, &cas.BatchOptions{Compression: opts.Compression, Tap: tap,
+		Emit: func(r cas.Ref) error { return w.emit(r) }})
+	w.keeper = &segmentKeeper{ctx: ctx, b: w.batch, to: opts.Segments}
+	w.list.put = w.keeper.put
+	return w
+}
+
+// finish ends the list. When it returns, all chunks and segments are durable.
+func (w *contentWriter) finish() error {
+	if err := w.batch.Drain(); err != nil {
+		return err
+	}
+	if w.addRest != nil {
+		if err := w.addRest(); err != nil {
+			return err
+		}
+	}
+	if err := w.list.finish(); err != nil {
+		return err
+	}
+	if err := w.keeper.flush(); err != nil {
+		return err
+	}
+	return w.batch.Flush()
+}
+
+// newChunker returns a chunker of r, from the pool if there is one.
+func (o *WriteOptions) newChunker(r io.Reader, s chunker.Splitter) *chunker.Chunker {
+	if o.Chunkers != nil {
+		if c, ok := o.Chunkers.Get().(*chunker.Chunker); ok {
 			c.Reset(r)
 			return c
 		}
 	}
 	return chunker.New(r, s)
+}
+
+// releaseChunker puts c back into the pool.
+func (o *WriteOptions) releaseChunker(c *chunker.Chunker) {
+	if o.Chunkers != nil {
+		c.Reset(nil)
+		o.Chunkers.Put(c)
+	}
 }
 
 // newDigests returns the digests of a content that are asked for.
