@@ -16,9 +16,9 @@ const (
 	listedRefs  = 4096 // references returned at a time
 )
 
-// A list finds its way in the chunk list of a content, and remembers the
+// A chunkList finds its way in the chunk list of a content, and remembers the
 // nodes that it looked at of late. It may be used concurrently.
-type list struct {
+type chunkList struct {
 	ctx    context.Context // of the reader that it belongs to
 	c      *Content
 	segs   SegmentGetter
@@ -30,8 +30,8 @@ type list struct {
 	behind int64   // guarded by mu; where the leaves that were got last end
 }
 
-func newList(ctx context.Context, segs SegmentGetter, c *Content) *list {
-	l := &list{ctx: ctx, c: c, segs: segs}
+func newList(ctx context.Context, segs SegmentGetter, c *Content) *chunkList {
+	l := &chunkList{ctx: ctx, c: c, segs: segs}
 	if c.Top.IsZero() {
 		l.inline = inlineNode(c)
 	}
@@ -54,18 +54,18 @@ func (p *position) next() {
 }
 
 // at returns the position of the chunk that holds offset off.
-func (l *list) at(off int64) (position, error) {
+func (l *chunkList) at(off int64) (position, error) {
 	n, start, _, err := l.nodeAt(0, off)
 	if err != nil {
 		return position{}, err
 	}
-	i, first := n.find(off - start)
+	i, first := n.findOffset(off - start)
 	k := (off - start - first) / n.entries[i].size
 	return position{n, i, k, start + first + k*n.entries[i].size}, nil
 }
 
 // entryAt returns the entry of the chunk that begins at off.
-func (l *list) entryAt(off int64) (entry, error) {
+func (l *chunkList) entryAt(off int64) (entry, error) {
 	p, err := l.at(off)
 	if err != nil {
 		return entry{}, err
@@ -76,7 +76,7 @@ func (l *list) entryAt(off int64) (entry, error) {
 // refsAt returns the chunks from the one that holds off on, and where that
 // begins: at least one, and no more than hold size bytes and one chunk, lie in
 // one leaf, and are worth returning at a time.
-func (l *list) refsAt(off, size int64) ([]cas.Ref, int64, error) {
+func (l *chunkList) refsAt(off, size int64) ([]cas.Ref, int64, error) {
 	p, err := l.at(off)
 	if err != nil {
 		return nil, 0, err
@@ -97,7 +97,7 @@ func (l *list) refsAt(off, size int64) ([]cas.Ref, int64, error) {
 
 // nodeAt returns the node of a level that holds offset off, where it begins,
 // and whether it is the last of its level.
-func (l *list) nodeAt(level int, off int64) (n *node, start int64, last bool, err error) {
+func (l *chunkList) nodeAt(level int, off int64) (n *node, start int64, last bool, err error) {
 	if off < 0 || off >= l.c.Size {
 		return nil, 0, false, fmt.Errorf("manifest: chunk list ends before offset %d: %w", off, ErrFormat)
 	}
@@ -110,7 +110,7 @@ func (l *list) nodeAt(level int, off int64) (n *node, start int64, last bool, er
 		return nil, 0, false, err
 	}
 	for last = true; n.level > level; {
-		i, first := n.find(off - start)
+		i, first := n.findOffset(off - start)
 		e := &n.entries[i]
 		k := (off - start - first) / e.size
 		last = last && i == len(n.entries)-1 && k == e.count-1
@@ -123,8 +123,8 @@ func (l *list) nodeAt(level int, off int64) (n *node, start int64, last bool, er
 }
 
 // top returns the top. The caller holds mu.
-func (l *list) top() (*node, error) {
-	top := l.c.top()
+func (l *chunkList) top() (*node, error) {
+	top := l.c.topEntry()
 	if n := l.recall(&top); n != nil {
 		return n, nil
 	}
@@ -142,9 +142,9 @@ func (l *list) top() (*node, error) {
 // child returns the child of n that its entry i refers to, and that begins at
 // start. Leaves that are looked at in order are got some at a time. The
 // caller holds mu.
-func (l *list) child(n *node, i int, start int64) (*node, error) {
+func (l *chunkList) child(n *node, i int, start int64) (*node, error) {
 	if c := l.recall(&n.entries[i]); c != nil {
-		if !c.is(n.level-1, &n.entries[i]) {
+		if !c.matches(n.level-1, &n.entries[i]) {
 			return nil, fmt.Errorf("manifest: segment %s is referred to as two: %w", c.digest, ErrFormat)
 		}
 		return c, nil
@@ -179,7 +179,7 @@ func (l *list) child(n *node, i int, start int64) (*node, error) {
 
 // recall returns the node that e refers to, if it was looked at of late. The
 // caller holds mu.
-func (l *list) recall(e *entry) *node {
+func (l *chunkList) recall(e *entry) *node {
 	for i, n := range l.nodes {
 		if n.digest == e.digest {
 			copy(l.nodes[1:], l.nodes[:i])
@@ -192,7 +192,7 @@ func (l *list) recall(e *entry) *node {
 
 // remember keeps n and forgets what was not used for longest. The caller
 // holds mu.
-func (l *list) remember(n *node) {
+func (l *chunkList) remember(n *node) {
 	if len(l.nodes) < cachedNodes {
 		l.nodes = append(l.nodes, nil)
 	}
@@ -209,7 +209,7 @@ func (l *list) remember(n *node) {
 // entries, if it is no leaf, and likewise those below it. So of every level
 // below the next node is the same in both lists, and differs from the last one
 // here: the runs end where they ended.
-func (l *list) whole(level int, off, to int64) (entry, bool, error) {
+func (l *chunkList) whole(level int, off, to int64) (entry, bool, error) {
 	if level >= l.c.Height {
 		return entry{}, false, nil
 	}
@@ -217,7 +217,7 @@ func (l *list) whole(level int, off, to int64) (entry, bool, error) {
 	if err != nil {
 		return entry{}, false, err
 	}
-	i, first := up.find(off - start)
+	i, first := up.findOffset(off - start)
 	e := up.entries[i]
 	into := off - start - first
 	if into%e.size != 0 {
@@ -245,7 +245,7 @@ func (l *list) whole(level int, off, to int64) (entry, bool, error) {
 
 // goesOn reports whether the node of a level that begins at off ends before
 // the offset to, and is not the last one.
-func (l *list) goesOn(level int, off, to int64) (bool, error) {
+func (l *chunkList) goesOn(level int, off, to int64) (bool, error) {
 	if off >= to {
 		return false, nil
 	}
@@ -253,7 +253,7 @@ func (l *list) goesOn(level int, off, to int64) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	i, _ := up.find(off - start)
+	i, _ := up.findOffset(off - start)
 	e := &up.entries[i]
 	last = last && i == len(up.entries)-1 && e.count == 1
 	return !last && e.size <= to-off, nil
@@ -307,14 +307,14 @@ func (c *Content) RefsFrom(ctx context.Context, src SegmentGetter, n int64, fn f
 }
 
 // chunk returns the position of the chunk number n.
-func (l *list) chunk(n int64) (position, error) {
+func (l *chunkList) chunk(n int64) (position, error) {
 	leaf, start := l.inline, int64(0)
 	if leaf == nil {
 		l.mu.Lock()
 		defer l.mu.Unlock()
 		var err error
 		for leaf, err = l.top(); err == nil && leaf.level > 0; {
-			i, k, off := leaf.skip(&n)
+			i, k, off := leaf.findChunk(&n)
 			start += off
 			n -= k * leaf.entries[i].chunks
 			start += k * leaf.entries[i].size
@@ -324,14 +324,14 @@ func (l *list) chunk(n int64) (position, error) {
 			return position{}, err
 		}
 	}
-	i, k, off := leaf.skip(&n)
+	i, k, off := leaf.findChunk(&n)
 	return position{leaf, i, k, start + off + k*leaf.entries[i].size}, nil
 }
 
-// skip returns the entry that holds the chunk number *n, in the how manieth of
+// findChunk returns the entry that holds the chunk number *n, in the how manieth of
 // its run, and where the entry begins. It takes what comes before the entry
 // off *n.
-func (nd *node) skip(n *int64) (i int, k, off int64) {
+func (nd *node) findChunk(n *int64) (i int, k, off int64) {
 	for i = range nd.entries {
 		e := &nd.entries[i]
 		if *n < e.count*e.chunks {
@@ -352,7 +352,7 @@ func (c *Content) Walk(ctx context.Context, src SegmentGetter, node func(Segment
 	if c.Top.IsZero() {
 		return refs(c.Inline)
 	}
-	return w.walk(c.Height, []entry{c.top()})
+	return w.walkLevel(c.Height, []entry{c.topEntry()})
 }
 
 // A walker walks over trees.
@@ -364,8 +364,8 @@ type walker struct {
 	seen map[cas.Digest]bool // nodes, while they are not too many
 }
 
-// walk visits the nodes of a level that es refer to.
-func (w *walker) walk(level int, es []entry) error {
+// walkLevel visits the nodes of a level that es refer to.
+func (w *walker) walkLevel(level int, es []entry) error {
 	for len(es) > 0 {
 		var batch []entry
 		for ; len(es) > 0 && len(batch) < walkNodes; es = es[1:] {
@@ -386,7 +386,7 @@ func (w *walker) walk(level int, es []entry) error {
 			return err
 		}
 		for i, n := range nodes {
-			if err := w.visit(n, ps[i]); err != nil {
+			if err := w.visitNode(n, ps[i]); err != nil {
 				return err
 			}
 		}
@@ -394,12 +394,12 @@ func (w *walker) walk(level int, es []entry) error {
 	return nil
 }
 
-func (w *walker) visit(n *node, p []byte) error {
+func (w *walker) visitNode(n *node, p []byte) error {
 	if err := w.node(Segment{n.digest, p}); err != nil {
 		return err
 	}
 	if n.level > 0 {
-		return w.walk(n.level-1, n.entries)
+		return w.walkLevel(n.level-1, n.entries)
 	}
 	refs := make([]cas.Ref, len(n.entries))
 	for i := range n.entries {

@@ -18,7 +18,7 @@ import (
 //
 // fields calls a method of the codec for each field, in ascending order of
 // tags. It serves encoding and decoding, so that the two cannot differ.
-type row interface{ fields(c *codec) }
+type row interface{ codeFields(c *codec) }
 
 // A codec encodes or decodes the fields of one row. Encoding fails where
 // decoding the result would fail. After a failure decoding yields zero values.
@@ -33,7 +33,7 @@ type codec struct {
 // appendRow appends the canonical encoding of r, in an envelope, to b.
 func appendRow(b []byte, tag byte, in string, r row) ([]byte, error) {
 	c := &codec{encoding: true}
-	r.fields(c)
+	r.codeFields(c)
 	if c.bad {
 		return nil, fmt.Errorf("manifest: encode %s: a field is out of its range", in)
 	}
@@ -49,7 +49,7 @@ func parseRow(p []byte, tag byte, in string, lastTag byte, r row) error {
 	}
 	if err == nil {
 		c := &codec{decoder: decoder{p: body}, in: in}
-		r.fields(c)
+		r.codeFields(c)
 		if err = c.err; err == nil && (c.bad || len(c.p) > 0) {
 			err = ErrFormat
 		}
@@ -149,7 +149,7 @@ func (c *codec) number(tag byte, n *uint64) {
 	}
 	if v := c.takeField(tag); v != nil {
 		in := decoder{p: v}
-		*n = in.uvarint()
+		*n = in.takeNumber()
 		c.must(!in.bad && len(in.p) == 0 && *n != 0)
 	}
 }
@@ -248,7 +248,7 @@ func (c *codec) list(tag byte, ss *[]string) {
 	}
 	in := decoder{p: c.takeField(tag)}
 	for len(in.p) > 0 {
-		*ss = append(*ss, string(in.take(in.uvarint())))
+		*ss = append(*ss, string(in.takeBytes(in.takeNumber())))
 	}
 	c.must(!in.bad)
 }
@@ -299,8 +299,8 @@ func (c *codec) treeTop(tag byte, of *Content) {
 	}
 	if v := c.takeField(tag); v != nil {
 		in := decoder{p: v}
-		in.fixed(of.Top[:])
-		height := in.uvarint()
+		in.takeInto(of.Top[:])
+		height := in.takeNumber()
 		of.Height = int(height)
 		c.must(!in.bad && len(in.p) == 0 && height <= maxHeight && !of.Top.IsZero())
 	}

@@ -50,12 +50,12 @@ func Compose(ctx context.Context, dst *cas.Store, pieces []Piece, open Opener, s
 			c.lens[i] = -1
 		}
 	}
-	for _, o := range []*source{&c.compared, &c.read, &c.taken} {
+	for _, o := range []*source{&c.matched, &c.read, &c.taken} {
 		*o = source{open: open, chunks: dst, segs: segs}
 		defer o.close()
 	}
 	w.emit, w.addRest = c.emitChunk, c.takeQueued
-	err := c.run()
+	err := c.cutPieces()
 	if err == nil {
 		err = w.finish()
 	}
@@ -74,15 +74,15 @@ type composer struct {
 	max      int
 	pieces   []Piece
 	lens     []int64 // of the pieces; that of Data is -1 until its end has come
-	compared source  // with which the stream may go on
+	matched source  // with which the stream may go on
 
 	// The bytes of the stream at hand, from the next chunk's beginning on.
-	next place
+	next streamPosition
 	buf  []byte
-	end  place  // behind buf
+	end  streamPosition  // behind buf
 	read source // that buf is filled from
-	back []byte // that buf lies in
-	one  []byte // what was read last
+	backing []byte // that buf lies in
+	chunkBuf  []byte // what was read last
 	step int    // bytes to be read at a time
 
 	mu    sync.Mutex
@@ -98,8 +98,8 @@ const (
 	lastStep  = 1 << 20
 )
 
-// A place is one in the stream: so many bytes into a piece.
-type place struct {
+// A streamPosition is one in the stream: so many bytes into a piece.
+type streamPosition struct {
 	piece int
 	off   int64
 }
@@ -112,13 +112,13 @@ type run struct {
 	from, to int64
 }
 
-func (c *composer) run() error {
+func (c *composer) cutPieces() error {
 	c.step = firstStep
 	for {
-		if err := c.takeOver(); err != nil {
+		if err := c.reuseStored(); err != nil {
 			return err
 		}
-		p, err := c.peek()
+		p, err := c.peekBytes()
 		if err != nil || len(p) == 0 {
 			return err
 		}
@@ -126,33 +126,33 @@ func (c *composer) run() error {
 		if n <= 0 || n > len(p) {
 			return fmt.Errorf("manifest: splitter %s cut %d of %d bytes", c.name, n, len(p))
 		}
-		c.push(run{put: 1})
+		c.queueRun(run{put: 1})
 		if err := c.batch.Put(p[:n]); err != nil {
 			return err
 		}
-		c.skip(int64(n))
+		c.skipBytes(int64(n))
 	}
 }
 
-// takeOver takes references of stored contents over, as long as the next
+// reuseStored takes references of stored contents over, as long as the next
 // chunk is one of theirs.
-func (c *composer) takeOver() error {
+func (c *composer) reuseStored() error {
 	for c.next.piece < len(c.pieces) {
 		p := &c.pieces[c.next.piece]
 		if c.next.off == c.lens[c.next.piece] {
-			c.next = place{c.next.piece + 1, 0}
+			c.next = streamPosition{c.next.piece + 1, 0}
 			continue
 		}
 		if p.From == "" && len(c.buf) > 0 {
 			return nil
 		}
 		if p.From == "" { // which may have ended
-			if err := c.fill(); err != nil {
+			if err := c.fillBuffer(); err != nil {
 				return err
 			}
 			continue
 		}
-		r, err := c.compared.of(c.ctx, p)
+		r, err := c.matched.openPiece(c.ctx, p)
 		if err != nil || r.c.Chunker != c.name {
 			return err
 		}
@@ -166,20 +166,20 @@ func (c *composer) takeOver() error {
 		if err != nil || end.off == from {
 			return err
 		}
-		c.push(run{of: p.From, from: from, to: end.off})
-		c.skip(end.off - from)
+		c.queueRun(run{of: p.From, from: from, to: end.off})
+		c.skipBytes(end.off - from)
 		c.step = firstStep
 	}
 	return nil
 }
 
-// skip goes on to n bytes further. What of them is not at hand lies in the
+// skipBytes goes on to n bytes further. What of them is not at hand lies in the
 // piece of the next chunk.
-func (c *composer) skip(n int64) {
+func (c *composer) skipBytes(n int64) {
 	if n <= int64(len(c.buf)) {
 		c.buf = c.buf[n:]
 	} else {
-		c.buf, c.end = c.buf[:0], place{c.next.piece, c.next.off + n}
+		c.buf, c.end = c.buf[:0], streamPosition{c.next.piece, c.next.off + n}
 	}
 	for n > 0 {
 		k := n
@@ -188,26 +188,26 @@ func (c *composer) skip(n int64) {
 		}
 		n -= k
 		if c.next.off += k; c.next.off == c.lens[c.next.piece] {
-			c.next = place{c.next.piece + 1, 0}
+			c.next = streamPosition{c.next.piece + 1, 0}
 		}
 	}
 }
 
-// peek returns what the next chunk is cut from: so many bytes as the longest
+// peekBytes returns what the next chunk is cut from: so many bytes as the longest
 // chunk has, or all that is left.
-func (c *composer) peek() ([]byte, error) {
+func (c *composer) peekBytes() ([]byte, error) {
 	for len(c.buf) < c.max && c.end.piece < len(c.pieces) {
-		if err := c.fill(); err != nil {
+		if err := c.fillBuffer(); err != nil {
 			return nil, err
 		}
 	}
 	return c.buf[:min(len(c.buf), c.max)], nil
 }
 
-// fill reads on.
-func (c *composer) fill() error {
+// fillBuffer reads on.
+func (c *composer) fillBuffer() error {
 	if c.end.off == c.lens[c.end.piece] {
-		c.end = place{c.end.piece + 1, 0}
+		c.end = streamPosition{c.end.piece + 1, 0}
 		return nil
 	}
 	if c.pieces[c.end.piece].From == "" {
@@ -217,7 +217,7 @@ func (c *composer) fill() error {
 }
 
 func (c *composer) fillData() error {
-	c.room(max(c.max-len(c.buf), lastStep))
+	c.growBuffer(max(c.max-len(c.buf), lastStep))
 	for range 100 { // as bufio: reads without data or error before giving up
 		n, err := c.pieces[c.end.piece].Data.Read(c.buf[len(c.buf):cap(c.buf)])
 		c.buf = c.buf[:len(c.buf)+n]
@@ -239,7 +239,7 @@ func (c *composer) fillData() error {
 // fillStored reads whole chunks: nothing but them can be verified.
 func (c *composer) fillStored() error {
 	p := &c.pieces[c.end.piece]
-	r, err := c.read.of(c.ctx, p)
+	r, err := c.read.openPiece(c.ctx, p)
 	if err != nil {
 		return err
 	}
@@ -255,33 +255,33 @@ func (c *composer) fillStored() error {
 		size += int(refs[k].Length)
 		k++
 	}
-	if cap(c.one) < size {
-		c.one = make([]byte, size)
+	if cap(c.chunkBuf) < size {
+		c.chunkBuf = make([]byte, size)
 	}
-	c.one = c.one[:size]
-	if err := r.src.Read(c.ctx, refs[:k], c.one); err != nil {
+	c.chunkBuf = c.chunkBuf[:size]
+	if err := r.src.Read(c.ctx, refs[:k], c.chunkBuf); err != nil {
 		return err
 	}
-	got := c.one[off-start : min(int64(size), end-start)]
-	c.room(len(got))
+	got := c.chunkBuf[off-start : min(int64(size), end-start)]
+	c.growBuffer(len(got))
 	c.buf = append(c.buf, got...)
 	c.end.off += int64(len(got))
 	return nil
 }
 
-// room makes room for n more bytes in buf.
-func (c *composer) room(n int) {
+// growBuffer makes room for n more bytes in buf.
+func (c *composer) growBuffer(n int) {
 	if cap(c.buf)-len(c.buf) >= n {
 		return
 	}
-	if n += len(c.buf); n > len(c.back) {
-		c.back = make([]byte, 2*n)
+	if n += len(c.buf); n > len(c.backing) {
+		c.backing = make([]byte, 2*n)
 	}
-	c.buf = c.back[:copy(c.back, c.buf)]
+	c.buf = c.backing[:copy(c.backing, c.buf)]
 }
 
-// push adds to what the list becomes.
-func (c *composer) push(r run) {
+// queueRun adds to what the list becomes.
+func (c *composer) queueRun(r run) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if n := len(c.queue); r.put > 0 && n > 0 && c.queue[n-1].put > 0 {
@@ -291,8 +291,8 @@ func (c *composer) push(r run) {
 	c.queue = append(c.queue, r)
 }
 
-// pop returns what comes next in the list, false if that is nothing yet.
-func (c *composer) pop() (run, bool) {
+// nextRun returns what comes next in the list, false if that is nothing yet.
+func (c *composer) nextRun() (run, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if len(c.queue) == 0 {
@@ -310,14 +310,14 @@ func (c *composer) pop() (run, bool) {
 // emitChunk adds a chunk that was put, and before it what was taken over before.
 func (c *composer) emitChunk(ref cas.Ref) error {
 	for {
-		r, ok := c.pop()
+		r, ok := c.nextRun()
 		if !ok {
 			return errors.New("manifest: a chunk that was not put")
 		}
 		if r.put > 0 {
-			return c.list.add(ref)
+			return c.list.addRef(ref)
 		}
-		if err := c.take(r); err != nil {
+		if err := c.takeRun(r); err != nil {
 			return err
 		}
 	}
@@ -326,24 +326,24 @@ func (c *composer) emitChunk(ref cas.Ref) error {
 // takeQueued adds what was taken over after the last chunk that was put.
 func (c *composer) takeQueued() error {
 	for {
-		r, ok := c.pop()
+		r, ok := c.nextRun()
 		if !ok {
 			return nil
 		}
-		if err := c.take(r); err != nil {
+		if err := c.takeRun(r); err != nil {
 			return err
 		}
 	}
 }
 
-// take adds the references of a run.
-func (c *composer) take(t run) error {
-	r, err := c.taken.of(c.ctx, &Piece{From: t.of})
+// takeRun adds the references of a run.
+func (c *composer) takeRun(t run) error {
+	r, err := c.taken.openPiece(c.ctx, &Piece{From: t.of})
 	if err != nil {
 		return err
 	}
 	for off := t.from; off < t.to; {
-		n, err := c.list.graft(r.list, off, t.to)
+		n, err := c.list.graftNodes(r.list, off, t.to)
 		if err != nil {
 			return err
 		}
@@ -361,8 +361,8 @@ type source struct {
 	r      *Reader
 }
 
-// of returns a reader of the content of p.
-func (s *source) of(ctx context.Context, p *Piece) (*Reader, error) {
+// openPiece returns a reader of the content of p.
+func (s *source) openPiece(ctx context.Context, p *Piece) (*Reader, error) {
 	if s.r == nil || s.name != p.From {
 		s.close()
 		c, err := s.open(ctx, p.From)

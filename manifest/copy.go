@@ -26,7 +26,7 @@ type Copier struct {
 	Bytes int64 // plain bytes of chunks that were copied
 
 	b    *cas.Batch
-	held int64 // bytes put since the last Flush
+	unflushed int64 // bytes put since the last Flush
 	seen map[cas.Digest]bool
 	segs []Segment
 	buf  []byte
@@ -47,14 +47,14 @@ func (k *Copier) Content(ctx context.Context, c *Content) error {
 func (k *Copier) Refs(ctx context.Context, refs []cas.Ref) error {
 	for len(refs) > 0 {
 		n := min(len(refs), copyLook)
-		lacking, err := k.lacking(ctx, refs[:n])
+		lacking, err := k.missingRefs(ctx, refs[:n])
 		if err != nil {
 			return err
 		}
 		refs = refs[n:]
 		for len(lacking) > 0 {
-			m, size := k.window(lacking)
-			if err := k.copy(ctx, lacking[:m], size); err != nil {
+			m, size := k.nextWindow(lacking)
+			if err := k.copyRefs(ctx, lacking[:m], size); err != nil {
 				return err
 			}
 			lacking = lacking[m:]
@@ -63,8 +63,8 @@ func (k *Copier) Refs(ctx context.Context, refs []cas.Ref) error {
 	return nil
 }
 
-// lacking returns those of refs that are neither there nor on their way.
-func (k *Copier) lacking(ctx context.Context, refs []cas.Ref) (out []cas.Ref, err error) {
+// missingRefs returns those of refs that are neither there nor on their way.
+func (k *Copier) missingRefs(ctx context.Context, refs []cas.Ref) (out []cas.Ref, err error) {
 	ds := make([]cas.Digest, len(refs))
 	for i, r := range refs {
 		ds[i] = r.Digest
@@ -92,8 +92,8 @@ func (k *Copier) lacking(ctx context.Context, refs []cas.Ref) (out []cas.Ref, er
 	return out, nil
 }
 
-// window returns how many of refs are read at a time, and their size.
-func (k *Copier) window(refs []cas.Ref) (n, size int) {
+// nextWindow returns how many of refs are read at a time, and their size.
+func (k *Copier) nextWindow(refs []cas.Ref) (n, size int) {
 	most := copyWindow
 	if k.From.Remote() {
 		most = cas.WindowSize
@@ -105,7 +105,7 @@ func (k *Copier) window(refs []cas.Ref) (n, size int) {
 	return n, size
 }
 
-func (k *Copier) copy(ctx context.Context, refs []cas.Ref, size int) error {
+func (k *Copier) copyRefs(ctx context.Context, refs []cas.Ref, size int) error {
 	if cap(k.buf) < size {
 		k.buf = make([]byte, size)
 	}
@@ -123,7 +123,7 @@ func (k *Copier) copy(ctx context.Context, refs []cas.Ref, size int) error {
 		p = p[r.Length:]
 	}
 	k.Bytes += int64(size)
-	if k.held += int64(size); k.held >= copyFlush || len(k.seen) >= copySeen {
+	if k.unflushed += int64(size); k.unflushed >= copyFlush || len(k.seen) >= copySeen {
 		return k.Flush(ctx)
 	}
 	return nil
@@ -154,7 +154,7 @@ func (k *Copier) Flush(ctx context.Context) error {
 		return err
 	}
 	err := k.b.Close()
-	k.b, k.held, k.segs = nil, 0, nil
+	k.b, k.unflushed, k.segs = nil, 0, nil
 	clear(k.seen)
 	return err
 }

@@ -21,8 +21,8 @@ func (d *decoder) must(ok bool) {
 	}
 }
 
-// take takes n bytes, which belong to the input.
-func (d *decoder) take(n uint64) []byte {
+// takeBytes takes n bytes, which belong to the input.
+func (d *decoder) takeBytes(n uint64) []byte {
 	if d.bad || n > uint64(len(d.p)) {
 		d.fail()
 		return nil
@@ -32,11 +32,11 @@ func (d *decoder) take(n uint64) []byte {
 	return v
 }
 
-// fixed takes as many bytes as out has.
-func (d *decoder) fixed(out []byte) { copy(out, d.take(uint64(len(out)))) }
+// takeInto takes as many bytes as out has.
+func (d *decoder) takeInto(out []byte) { copy(out, d.takeBytes(uint64(len(out)))) }
 
-// uvarint takes a number in its shortest form.
-func (d *decoder) uvarint() uint64 {
+// takeNumber takes a number in its shortest form.
+func (d *decoder) takeNumber() uint64 {
 	n, k := binary.Uvarint(d.p)
 	if k <= 0 || (k > 1 && d.p[k-1] == 0) {
 		d.fail()
@@ -46,9 +46,9 @@ func (d *decoder) uvarint() uint64 {
 	return n
 }
 
-// int takes a number that is at most math.MaxInt64.
-func (d *decoder) int() int64 {
-	n := d.uvarint()
+// takeSize takes a number that is at most math.MaxInt64.
+func (d *decoder) takeSize() int64 {
+	n := d.takeNumber()
 	if n > math.MaxInt64 {
 		d.fail()
 		return 0
@@ -63,7 +63,7 @@ func (d *decoder) takeField(tag byte) []byte {
 		return nil
 	}
 	d.p = d.p[1:]
-	n := d.uvarint()
+	n := d.takeNumber()
 	d.must(n > 0)
-	return d.take(n)
+	return d.takeBytes(n)
 }

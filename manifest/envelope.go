@@ -64,7 +64,7 @@ func openEnvelope(p []byte, tag byte, in string) ([]byte, error) {
 		return nil, ErrFormat
 	}
 	d := &decoder{p: p[2:]}
-	n := d.uvarint()
+	n := d.takeNumber()
 	switch {
 	case d.bad || n != uint64(len(d.p)):
 		return nil, ErrFormat

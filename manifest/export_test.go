@@ -11,7 +11,7 @@ import (
 func BuildList(refs []cas.Ref, put func([]byte) (cas.Digest, error)) (*Content, error) {
 	l := &treeBuilder{c: &Content{}, put: put}
 	for _, r := range refs {
-		if err := l.add(r); err != nil {
+		if err := l.addRef(r); err != nil {
 			return nil, err
 		}
 	}
@@ -23,18 +23,18 @@ func EncodeSlot(s *Slot) ([]byte, error) {
 	var records []byte
 	var err error
 	for i := range s.Records {
-		if records, err = s.Records[i].append(records); err != nil {
+		if records, err = s.Records[i].appendTo(records); err != nil {
 			return nil, err
 		}
 	}
-	return s.encode(records), nil
+	return s.encodeWith(records), nil
 }
 
 // SetLimit bounds the bytes of the parts that r keeps.
 func (r *Replayer) SetLimit(n int) { r.limit = n }
 
 // Held is how many bytes r keeps.
-func (r *Replayer) Held() int { return r.held }
+func (r *Replayer) Held() int { return r.waitingBytes }
 
 const MaxParts = maxParts
 
@@ -65,7 +65,7 @@ func Graft(ctx context.Context, src SegmentGetter, parts []Run, put func([]byte)
 	for _, p := range parts {
 		l := newList(ctx, src, p.Of)
 		for off := p.From; off < p.To; {
-			n, err := b.graft(l, off, p.To)
+			n, err := b.graftNodes(l, off, p.To)
 			if err != nil {
 				return nil, err
 			}
@@ -85,7 +85,7 @@ type Run struct {
 func Remembered(m *SumMemory) int {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return len(m.now)
+	return len(m.recent)
 }
 
 // FirstLeaf returns the size of the first leaf of c.

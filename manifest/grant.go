@@ -72,7 +72,7 @@ func (g *Grant) UnmarshalBinary(p []byte) error {
 	return parseRow(p, tagGrant, "grant", 18, g)
 }
 
-func (g *Grant) fields(c *codec) {
+func (g *Grant) codeFields(c *codec) {
 	c.grantID(1, &g.ID)
 	c.text(2, &g.Bucket)
 	c.text(3, &g.Op)

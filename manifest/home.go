@@ -61,7 +61,7 @@ func (h *Home) UnmarshalBinary(p []byte) error {
 	return parseRow(p, tagHome, "home", 6, h)
 }
 
-func (h *Home) fields(c *codec) {
+func (h *Home) codeFields(c *codec) {
 	c.text(1, &h.Bucket)
 	c.number(2, &h.Move)
 	c.text(3, &h.From)

@@ -55,7 +55,7 @@ func (k *APIKey) UnmarshalBinary(p []byte) error {
 	return parseRow(p, tagAPIKey, "API key", 8, k)
 }
 
-func (k *APIKey) fields(c *codec) {
+func (k *APIKey) codeFields(c *codec) {
 	c.text(1, &k.ID)
 	c.text(2, &k.Name)
 	c.list(3, &k.Buckets)
@@ -78,7 +78,7 @@ func (k *SignKey) UnmarshalBinary(p []byte) error {
 	return parseRow(p, tagSignKey, "signing key", 3, k)
 }
 
-func (k *SignKey) fields(c *codec) {
+func (k *SignKey) codeFields(c *codec) {
 	c.text(1, &k.ID)
 	c.bytes(2, &k.Secret)
 	c.time(3, &k.CreatedAt)

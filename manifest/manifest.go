@@ -37,7 +37,7 @@ func (m *Manifest) UnmarshalBinary(p []byte) error {
 	return parseRow(p, tagManifest, "manifest row", 14, m)
 }
 
-func (m *Manifest) fields(c *codec) {
+func (m *Manifest) codeFields(c *codec) {
 	c.versionID(1, &m.ID)
 	c.fileID(2, &m.File)
 	c.number(3, &m.Version)
@@ -52,7 +52,7 @@ func (m *Manifest) fields(c *codec) {
 	c.text(12, &m.DeclaredMIMEType)
 	c.time(13, &m.CreatedAt)
 	c.text(14, &m.CreatedBy)
-	c.must(m.Content.whole())
+	c.must(m.Content.isConsistent())
 }
 
 // A Content is what Write makes of a stream.
@@ -104,7 +104,7 @@ func (f *File) UnmarshalBinary(p []byte) error {
 	return parseRow(p, tagFile, "file row", 18, f)
 }
 
-func (f *File) fields(c *codec) {
+func (f *File) codeFields(c *codec) {
 	c.fileID(1, &f.ID)
 	c.number(2, &f.Revision)
 	c.text(3, &f.Bucket)

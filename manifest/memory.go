@@ -25,11 +25,11 @@ const (
 // used for long. Its methods may be called concurrently; nil remembers nothing.
 type SumMemory struct {
 	mu       sync.Mutex
-	now, old map[cas.Digest][]byte // by what a digest was and the chunks, what it became; mu
+	recent, old map[cas.Digest][]byte // by what a digest was and the chunks, what it became; mu
 }
 
-// write makes h, a digest of that name, go on by p.
-func (m *SumMemory) write(name string, h hash.Hash, p []byte, ds []cas.Digest) {
+// writeHash makes h, a digest of that name, go on by p.
+func (m *SumMemory) writeHash(name string, h hash.Hash, p []byte, ds []cas.Digest) {
 	k, ok := h.(keptHash)
 	if !ok || m == nil || len(p) < rememberFrom {
 		h.Write(p)
@@ -40,12 +40,12 @@ func (m *SumMemory) write(name string, h hash.Hash, p []byte, ds []cas.Digest) {
 		h.Write(p)
 		return
 	}
-	if after := m.get(key); after != nil && k.UnmarshalBinary(after) == nil {
+	if after := m.getStep(key); after != nil && k.UnmarshalBinary(after) == nil {
 		return
 	}
 	h.Write(p)
 	if after, err := k.MarshalBinary(); err == nil {
-		m.put(key, after)
+		m.putStep(key, after)
 	}
 }
 
@@ -67,29 +67,29 @@ func stepKey(name string, h encoding.BinaryMarshaler, ds []cas.Digest) (key cas.
 
 const stepContext = "cairn-store/cairn 2026 step of a digest v1"
 
-func (m *SumMemory) get(key cas.Digest) []byte {
+func (m *SumMemory) getStep(key cas.Digest) []byte {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if v := m.now[key]; v != nil {
+	if v := m.recent[key]; v != nil {
 		return v
 	}
 	v := m.old[key]
 	if v != nil {
-		m.keep(key, v)
+		m.addRecent(key, v)
 	}
 	return v
 }
 
-func (m *SumMemory) put(key cas.Digest, v []byte) {
+func (m *SumMemory) putStep(key cas.Digest, v []byte) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.keep(key, v)
+	m.addRecent(key, v)
 }
 
-// keep notes v among what was used of late. The caller holds mu.
-func (m *SumMemory) keep(key cas.Digest, v []byte) {
-	if m.now == nil || len(m.now) == rememberRuns {
-		m.now, m.old = make(map[cas.Digest][]byte), m.now
+// addRecent notes v among what was used of late. The caller holds mu.
+func (m *SumMemory) addRecent(key cas.Digest, v []byte) {
+	if m.recent == nil || len(m.recent) == rememberRuns {
+		m.recent, m.old = make(map[cas.Digest][]byte), m.recent
 	}
-	m.now[key] = v
+	m.recent[key] = v
 }

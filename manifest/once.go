@@ -40,7 +40,7 @@ func (o *Once) UnmarshalBinary(p []byte) error {
 	return parseRow(p, tagOnce, "idempotency key", 5, o)
 }
 
-func (o *Once) fields(c *codec) {
+func (o *Once) codeFields(c *codec) {
 	c.text(1, &o.Bucket)
 	c.sum(2, &o.Key)
 	c.text(3, &o.Request)

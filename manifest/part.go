@@ -71,7 +71,7 @@ func BeginPart(ctx context.Context, dst *cas.Store, after *OpenPart, rest []byte
 		opts = &WriteOptions{}
 	}
 	o := &OpenPart{part: &Part{}, sums: opts.Sums, seen: make(chan struct{})}
-	tap := opts.Sums.tap(opts.Memory)
+	tap := opts.Sums.chunkTap(opts.Memory)
 	if tap != nil && after != nil {
 		sum := tap
 		tap = func(p []byte, ds []cas.Digest) {
@@ -152,7 +152,7 @@ func Assemble(ctx context.Context, dst *cas.Store, refs func(yield func(cas.Ref)
 	}
 	w := newContentWriter(ctx, dst, s, opts, nil)
 	defer w.batch.Close()
-	err := refs(w.list.add)
+	err := refs(w.list.addRef)
 	if err == nil {
 		err = w.batch.PutAll(chunker.New(bytes.NewReader(rest), s), nil)
 	}

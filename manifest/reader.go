@@ -41,7 +41,7 @@ type Reader struct {
 	cancel context.CancelFunc
 	src    Source
 	c      *Content
-	list   *list
+	list   *chunkList
 
 	pos   int64
 	queue []*window // read or being read, the first one at or before pos
@@ -126,7 +126,7 @@ func (r *Reader) Read(p []byte) (int, error) {
 	if len(p) == 0 {
 		return 0, r.err
 	}
-	buf, err := r.ahead()
+	buf, err := r.readAhead()
 	if err != nil {
 		return 0, err
 	}
@@ -139,7 +139,7 @@ func (r *Reader) Read(p []byte) (int, error) {
 func (r *Reader) WriteTo(w io.Writer) (n int64, err error) {
 	r.Expect(r.c.Size - r.pos)
 	for {
-		buf, err := r.ahead()
+		buf, err := r.readAhead()
 		if err == io.EOF {
 			return n, nil
 		}
@@ -155,9 +155,9 @@ func (r *Reader) WriteTo(w io.Writer) (n int64, err error) {
 	}
 }
 
-// ahead returns the bytes at hand from pos on, at least one, and keeps the
+// readAhead returns the bytes at hand from pos on, at least one, and keeps the
 // queue of windows filled.
-func (r *Reader) ahead() ([]byte, error) {
+func (r *Reader) readAhead() ([]byte, error) {
 	if r.err != nil {
 		return nil, r.err
 	}
@@ -165,7 +165,7 @@ func (r *Reader) ahead() ([]byte, error) {
 		return nil, io.EOF
 	}
 	for len(r.queue) > 0 && !r.queue[0].holds(r.pos) {
-		r.drop()
+		r.dropWindow()
 	}
 	if len(r.queue) == 0 {
 		r.next = r.pos
@@ -173,15 +173,15 @@ func (r *Reader) ahead() ([]byte, error) {
 			r.size = firstWindow
 		}
 		if r.pos < r.until {
-			r.lengthen(r.until - r.pos)
+			r.lengthenWindows(r.until - r.pos)
 		}
 	}
 	most := windowQueue
 	if r.long != nil {
 		most = longQueue // while one waits for its answer, the others come
 	}
-	for len(r.queue) < most && r.next < r.end() {
-		if err := r.fetch(); err != nil {
+	for len(r.queue) < most && r.next < r.readAheadEnd() {
+		if err := r.fetchWindow(); err != nil {
 			return nil, err
 		}
 	}
@@ -197,16 +197,16 @@ func (r *Reader) ahead() ([]byte, error) {
 // less is then read in vain, and more at a time. It is only a hint.
 func (r *Reader) Expect(n int64) { r.until = r.pos + min(n, r.c.Size-r.pos) }
 
-// end is where reading ahead stops for now.
-func (r *Reader) end() int64 {
+// readAheadEnd is where reading ahead stops for now.
+func (r *Reader) readAheadEnd() int64 {
 	if r.pos < r.until {
 		return r.until
 	}
 	return r.c.Size
 }
 
-// lengthen makes windows long where n bytes are worth it, if it may.
-func (r *Reader) lengthen(n int64) {
+// lengthenWindows makes windows long where n bytes are worth it, if it may.
+func (r *Reader) lengthenWindows(n int64) {
 	s, ok := r.src.(longSource)
 	if !ok || n < lastWindow/2 {
 		return
@@ -221,21 +221,21 @@ func (r *Reader) lengthen(n int64) {
 
 func (w *window) holds(pos int64) bool { return pos >= w.off && pos < w.off+int64(len(w.buf)) }
 
-// drop takes the first window off the queue.
-func (r *Reader) drop() {
+// dropWindow takes the first window off the queue.
+func (r *Reader) dropWindow() {
 	w := r.queue[0]
 	r.queue = r.queue[1:]
 	<-w.ready
 	r.free = append(r.free, w.buf)
 }
 
-// fetch begins to read the next window.
-func (r *Reader) fetch() error {
-	refs, off, size, err := r.take(r.next)
+// fetchWindow begins to read the next window.
+func (r *Reader) fetchWindow() error {
+	refs, off, size, err := r.windowChunks(r.next)
 	if err != nil {
 		return err
 	}
-	w := &window{off: off, buf: r.buffer(size), ready: make(chan struct{})}
+	w := &window{off: off, buf: r.takeBuffer(size), ready: make(chan struct{})}
 	r.queue = append(r.queue, w)
 	r.next = off + int64(size)
 	last := lastWindow
@@ -250,18 +250,18 @@ func (r *Reader) fetch() error {
 	return nil
 }
 
-// take returns the chunks of a window that begins with the one at from, its
+// windowChunks returns the chunks of a window that begins with the one at from, its
 // offset and its size.
-func (r *Reader) take(from int64) (refs []cas.Ref, off int64, size int, err error) {
+func (r *Reader) windowChunks(from int64) (refs []cas.Ref, off int64, size int, err error) {
 	rest, off, err := r.list.refsAt(from, int64(r.size)+1)
 	for err == nil {
 		k := 0
-		for k < len(rest) && (size == 0 || size+int(rest[k].Length) <= r.size && off+int64(size) < r.end()) {
+		for k < len(rest) && (size == 0 || size+int(rest[k].Length) <= r.size && off+int64(size) < r.readAheadEnd()) {
 			size += int(rest[k].Length)
 			k++
 		}
 		refs = append(refs, rest[:k]...)
-		if k < len(rest) || len(refs) >= listedRefs || off+int64(size) >= r.end() {
+		if k < len(rest) || len(refs) >= listedRefs || off+int64(size) >= r.readAheadEnd() {
 			return refs, off, size, nil
 		}
 		rest, _, err = r.list.refsAt(off+int64(size), int64(r.size)+1)
@@ -269,7 +269,7 @@ func (r *Reader) take(from int64) (refs []cas.Ref, off int64, size int, err erro
 	return nil, 0, 0, err
 }
 
-func (r *Reader) buffer(size int) []byte {
+func (r *Reader) takeBuffer(size int) []byte {
 	for i, b := range r.free {
 		if cap(b) >= size {
 			r.free[i] = r.free[len(r.free)-1]

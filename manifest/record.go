@@ -38,9 +38,9 @@ const (
 	recordHome     = 6
 )
 
-// append appends the record's type, the length of its body and the body.
-func (r *Record) append(b []byte) ([]byte, error) {
-	typ, body, err := r.encode()
+// appendTo appends the record's type, the length of its body and the body.
+func (r *Record) appendTo(b []byte) ([]byte, error) {
+	typ, body, err := r.encodeBody()
 	if err != nil {
 		return nil, err
 	}
@@ -49,7 +49,7 @@ func (r *Record) append(b []byte) ([]byte, error) {
 	return append(b, body...), nil
 }
 
-func (r *Record) encode() (typ byte, body []byte, err error) {
+func (r *Record) encodeBody() (typ byte, body []byte, err error) {
 	switch {
 	case r.File != nil && r.File.ID != "":
 		body, err = r.File.AppendBinary(nil)
@@ -82,12 +82,12 @@ func encodeID(id, prefix string) ([]byte, error) {
 	return p, nil
 }
 
-// record takes a record.
-func (d *decoder) record() (Record, error) {
+// takeRecord takes a record.
+func (d *decoder) takeRecord() (Record, error) {
 	before := len(d.p)
 	typ := d.p[0]
 	d.p = d.p[1:]
-	n := d.uvarint()
+	n := d.takeNumber()
 	if d.bad || n > uint64(len(d.p)) || before-len(d.p)+int(n) > MaxRecord {
 		return Record{}, fmt.Errorf("manifest: decode record: %w", ErrFormat)
 	}
@@ -138,6 +138,6 @@ func decodeDoom(body []byte) (*Doom, bool) {
 	}
 	doom := &Doom{Pack: cas.PackID(body[:16]), Writer: [16]byte(body[16:32])}
 	d := &decoder{p: body[32:]}
-	doom.Serial = d.uvarint()
+	doom.Serial = d.takeNumber()
 	return doom, !d.bad && len(d.p) == 0 && doom.Serial > 0
 }

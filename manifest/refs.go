@@ -20,8 +20,8 @@ func ParseRefs(p []byte) (refs []cas.Ref, err error) {
 	d := &decoder{p: p}
 	for len(d.p) > 0 {
 		var r cas.Ref
-		d.fixed(r.Digest[:])
-		n := d.uvarint()
+		d.takeInto(r.Digest[:])
+		n := d.takeNumber()
 		if d.bad || n == 0 || n > cas.MaxChunk {
 			return nil, ErrFormat
 		}

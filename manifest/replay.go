@@ -32,16 +32,16 @@ type Replayer struct {
 	highest     uint64
 
 	pass      int
-	waiting   map[uint64]*parts
-	held      int             // bytes of what waits
+	waiting   map[uint64]*waitingCommit
+	waitingBytes      int             // bytes of what waits
 	forgotten map[uint64]bool // commits some part of which was forgotten in this pass
 	wanted    map[uint64]bool // those of the pass before; nil in the first
 	applied   map[uint64]bool // commits of several parts
 	lacking   map[uint64]bool // commits that are not whole
 }
 
-// parts are those of a commit that have come.
-type parts struct {
+// waitingCommit are those of a commit that have come.
+type waitingCommit struct {
 	of    uint64            // how many there are
 	slots map[uint64][]byte // records, as they are encoded
 	bytes int
@@ -61,7 +61,7 @@ const replayLimit = MaxCommit
 // NewReplayer returns a Replayer that hands what counts to apply.
 func NewReplayer(apply func(ctx context.Context, seq uint64, rs []Record) error) *Replayer {
 	return &Replayer{apply: apply, limit: replayLimit, checkpoints: make(map[[16]byte]*checkpoint),
-		waiting: make(map[uint64]*parts), forgotten: make(map[uint64]bool), applied: make(map[uint64]bool),
+		waiting: make(map[uint64]*waitingCommit), forgotten: make(map[uint64]bool), applied: make(map[uint64]bool),
 		lacking: make(map[uint64]bool)}
 }
 
@@ -91,8 +91,8 @@ func (r *Replayer) Survey(p []byte) error {
 
 const checkpointContext = "cairn-store/cairn 2026 checkpoint v1"
 
-// whole reports whether all of the checkpoint was seen.
-func (c *checkpoint) whole() bool {
+// isWhole reports whether all of the checkpoint was seen.
+func (c *checkpoint) isWhole() bool {
 	if c.broken || c.end == nil || uint64(len(c.parts)) != c.end.Parts {
 		return false
 	}
@@ -116,7 +116,7 @@ func (r *Replayer) Base() uint64 {
 	if !r.replaying {
 		r.replaying = true
 		for _, c := range r.checkpoints {
-			if c.whole() && (r.chosen == nil || c.base > r.chosen.base) {
+			if c.isWhole() && (r.chosen == nil || c.base > r.chosen.base) {
 				r.chosen = c
 			}
 		}
@@ -140,16 +140,16 @@ func (r *Replayer) Replay(ctx context.Context, p []byte) error {
 	case s.Base > 0 && (s.Part == 0 || r.pass > 0 || r.chosen == nil || s.Checkpoint != r.chosen.id):
 		return nil
 	case s.Base > 0:
-		return r.hand(ctx, s.Base, records)
+		return r.applyParts(ctx, s.Base, records)
 	case s.Commit <= base || r.wanted != nil && !r.wanted[s.Commit]:
 		return nil
 	case s.Parts == 1:
-		return r.hand(ctx, s.Commit, records)
+		return r.applyParts(ctx, s.Commit, records)
 	}
-	return r.wait(ctx, s, records)
+	return r.keepPart(ctx, s, records)
 }
 
-func (r *Replayer) hand(ctx context.Context, seq uint64, parts ...[]byte) error {
+func (r *Replayer) applyParts(ctx context.Context, seq uint64, parts ...[]byte) error {
 	var all []Record
 	for _, p := range parts {
 		rs, err := decodeRecords(p)
@@ -161,14 +161,14 @@ func (r *Replayer) hand(ctx context.Context, seq uint64, parts ...[]byte) error 
 	return r.apply(ctx, seq, all)
 }
 
-// wait keeps a part until the others of its commit have come.
-func (r *Replayer) wait(ctx context.Context, s *Slot, records []byte) error {
+// keepPart keeps a part until the others of its commit have come.
+func (r *Replayer) keepPart(ctx context.Context, s *Slot, records []byte) error {
 	if r.applied[s.Commit] || r.forgotten[s.Commit] {
 		return nil
 	}
 	c := r.waiting[s.Commit]
 	if c == nil {
-		c = &parts{of: s.Parts, slots: make(map[uint64][]byte)}
+		c = &waitingCommit{of: s.Parts, slots: make(map[uint64][]byte)}
 		r.waiting[s.Commit] = c
 	}
 	if c.of != s.Parts {
@@ -179,32 +179,32 @@ func (r *Replayer) wait(ctx context.Context, s *Slot, records []byte) error {
 	}
 	c.slots[s.Part] = bytes.Clone(records)
 	c.bytes += len(records)
-	r.held += len(records)
+	r.waitingBytes += len(records)
 	if uint64(len(c.slots)) < c.of {
-		r.shrink()
+		r.forgetLatest()
 		return nil
 	}
 	var all [][]byte
 	for n := range c.of {
 		all = append(all, c.slots[n+1])
 	}
-	r.drop(s.Commit)
+	r.dropWaiting(s.Commit)
 	r.applied[s.Commit] = true
-	return r.hand(ctx, s.Commit, all...)
+	return r.applyParts(ctx, s.Commit, all...)
 }
 
-// shrink forgets the latest commits that wait, beyond the limit. The earliest
+// forgetLatest forgets the latest commits that wait, beyond the limit. The earliest
 // is never forgotten, so that every pass completes one.
-func (r *Replayer) shrink() {
-	for r.held > r.limit && len(r.waiting) > 1 {
+func (r *Replayer) forgetLatest() {
+	for r.waitingBytes > r.limit && len(r.waiting) > 1 {
 		last := slices.Max(slices.Collect(maps.Keys(r.waiting)))
-		r.drop(last)
+		r.dropWaiting(last)
 		r.forgotten[last] = true
 	}
 }
 
-func (r *Replayer) drop(seq uint64) {
-	r.held -= r.waiting[seq].bytes
+func (r *Replayer) dropWaiting(seq uint64) {
+	r.waitingBytes -= r.waiting[seq].bytes
 	delete(r.waiting, seq)
 }
 
@@ -216,7 +216,7 @@ func (r *Replayer) EndPass(ctx context.Context) (again bool, err error) {
 	r.Base()
 	for seq := range r.waiting {
 		r.lacking[seq] = true
-		r.drop(seq)
+		r.dropWaiting(seq)
 	}
 	r.pass++
 	r.wanted, r.forgotten = r.forgotten, make(map[uint64]bool)

@@ -50,8 +50,8 @@ func (e *entry) same(o *entry) bool {
 // ref is the reference of an entry of level 0.
 func (e *entry) ref() cas.Ref { return cas.Ref{Digest: e.digest, Length: uint32(e.size)} }
 
-// possible reports whether there can be such an entry at a level.
-func (e *entry) possible(level int) bool {
+// isPossible reports whether there can be such an entry at a level.
+func (e *entry) isPossible(level int) bool {
 	if level == 0 && e.chunks != 1 {
 		return false
 	}
@@ -63,8 +63,8 @@ func possibleSums(chunks, size int64) bool {
 	return chunks > 0 && size >= chunks && (size-1)/cas.MaxChunk < chunks
 }
 
-// ends reports whether a node ends with an entry of digest d, its n-th.
-func ends(d *cas.Digest, n int) bool {
+// endsNode reports whether a node ends with an entry of digest d, its n-th.
+func endsNode(d *cas.Digest, n int) bool {
 	return n == nodeMax || n >= nodeMin && binary.LittleEndian.Uint16(d[30:]) < nodeBound
 }
 
@@ -119,10 +119,10 @@ func parseNode(p []byte) (*node, error) {
 		d.p = d.p[copy(e.digest[:], d.p):]
 		e.chunks = 1
 		if n.level > 0 {
-			e.chunks = d.int()
+			e.chunks = d.takeSize()
 		}
-		e.size, e.count = d.int(), d.int()
-		if d.bad || !n.take(e) {
+		e.size, e.count = d.takeSize(), d.takeSize()
+		if d.bad || !n.appendEntry(e) {
 			return nil, ErrFormat
 		}
 	}
@@ -132,14 +132,14 @@ func parseNode(p []byte) (*node, error) {
 	return n, nil
 }
 
-// take adds an entry if it can follow those that are there.
-func (n *node) take(e entry) bool {
+// appendEntry adds an entry if it can follow those that are there.
+func (n *node) appendEntry(e entry) bool {
 	if k := len(n.entries); k > 0 {
-		if last := &n.entries[k-1]; last.same(&e) || ends(&last.digest, k) {
+		if last := &n.entries[k-1]; last.same(&e) || endsNode(&last.digest, k) {
 			return false
 		}
 	}
-	if !e.possible(n.level) || e.count > (math.MaxInt64-n.size)/e.size {
+	if !e.isPossible(n.level) || e.count > (math.MaxInt64-n.size)/e.size {
 		return false
 	}
 	n.entries = append(n.entries, e)
@@ -148,8 +148,8 @@ func (n *node) take(e entry) bool {
 	return true
 }
 
-// find returns the entry of n that holds offset off, and where it begins.
-func (n *node) find(off int64) (i int, first int64) {
+// findOffset returns the entry of n that holds offset off, and where it begins.
+func (n *node) findOffset(off int64) (i int, first int64) {
 	for i = range n.entries {
 		run := n.entries[i].size * n.entries[i].count
 		if off < first+run {
@@ -160,9 +160,9 @@ func (n *node) find(off int64) (i int, first int64) {
 	return i, first
 }
 
-// whole reports whether the sums of c can be those of its chunk list, and all
+// isConsistent reports whether the sums of c can be those of its chunk list, and all
 // that it refers to can be read back.
-func (c *Content) whole() bool {
+func (c *Content) isConsistent() bool {
 	if !c.Top.IsZero() {
 		return len(c.Inline) == 0 && c.Chunks > inlineChunks && possibleSums(c.Chunks, c.Size) &&
 			c.Height >= 0 && c.Height <= maxHeight && c.Chunks > 1<<(6*c.Height)
@@ -210,8 +210,8 @@ func inlineNode(c *Content) *node {
 	return n
 }
 
-// top describes the top of the tree of c.
-func (c *Content) top() entry { return entry{c.Top, c.Chunks, c.Size, 1} }
+// topEntry describes the top of the tree of c.
+func (c *Content) topEntry() entry { return entry{c.Top, c.Chunks, c.Size, 1} }
 
 // A Segment is a node of a chunk list, encoded.
 type Segment struct {
@@ -262,14 +262,14 @@ func checkNode(level int, e *entry, p []byte) (*node, error) {
 	if err != nil {
 		return nil, fmt.Errorf("segment %s: %w", e.digest, err)
 	}
-	if cas.SumSegment(p) != e.digest || !n.is(level, e) {
+	if cas.SumSegment(p) != e.digest || !n.matches(level, e) {
 		return nil, fmt.Errorf("manifest: segment %s is not the one that was referred to: %w", e.digest, ErrFormat)
 	}
 	n.digest = e.digest
 	return n, nil
 }
 
-// is reports whether n is what e describes at a level.
-func (n *node) is(level int, e *entry) bool {
+// matches reports whether n is what e describes at a level.
+func (n *node) matches(level int, e *entry) bool {
 	return n.level == level && n.chunks == e.chunks && n.size == e.size
 }

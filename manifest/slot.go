@@ -70,7 +70,7 @@ func EncodeSome(seq uint64, rs []Record) (slots [][]byte, n int, err error) {
 	var part []byte
 	size := 0
 	for ; n < len(rs); n++ {
-		r, err := rs[n].append(nil)
+		r, err := rs[n].appendTo(nil)
 		if err != nil {
 			return nil, 0, err
 		}
@@ -94,13 +94,13 @@ func EncodeSome(seq uint64, rs []Record) (slots [][]byte, n int, err error) {
 	parts = append(parts, part)
 	for i, p := range parts {
 		s := &Slot{Commit: seq, Part: uint64(i + 1), Parts: uint64(len(parts))}
-		slots = append(slots, s.encode(p))
+		slots = append(slots, s.encodeWith(p))
 	}
 	return slots, n, nil
 }
 
-// encode encodes a slot whose records are encoded already.
-func (s *Slot) encode(records []byte) []byte {
+// encodeWith encodes a slot whose records are encoded already.
+func (s *Slot) encodeWith(records []byte) []byte {
 	var b []byte
 	switch {
 	case s.Commit > 0:
@@ -150,16 +150,16 @@ func decodeHead(p []byte) (s *Slot, records []byte, err error) {
 	d := &decoder{p: body[1:]}
 	switch body[0] {
 	case slotCommit:
-		s.Commit, s.Part, s.Parts = d.uvarint(), d.uvarint(), d.uvarint()
+		s.Commit, s.Part, s.Parts = d.takeNumber(), d.takeNumber(), d.takeNumber()
 		d.must(s.Commit > 0 && s.Part > 0 && s.Part <= s.Parts && s.Parts <= maxParts)
 	case slotCheckpoint:
-		d.fixed(s.Checkpoint[:])
-		s.Base, s.Part = d.uvarint(), d.uvarint()
+		d.takeInto(s.Checkpoint[:])
+		s.Base, s.Part = d.takeNumber(), d.takeNumber()
 		d.must(s.Base > 0 && s.Part > 0)
 	case slotEnd:
-		d.fixed(s.Checkpoint[:])
-		s.Base, s.Parts = d.uvarint(), d.uvarint()
-		d.fixed(s.Digest[:])
+		d.takeInto(s.Checkpoint[:])
+		s.Base, s.Parts = d.takeNumber(), d.takeNumber()
+		d.takeInto(s.Digest[:])
 		d.must(s.Base > 0)
 	case 0:
 		d.fail()
@@ -174,7 +174,7 @@ func decodeHead(p []byte) (s *Slot, records []byte, err error) {
 
 func decodeRecords(p []byte) (rs []Record, err error) {
 	for d := (&decoder{p: p}); len(d.p) > 0; {
-		r, err := d.record()
+		r, err := d.takeRecord()
 		if err != nil {
 			return nil, err
 		}

@@ -54,15 +54,15 @@ func (s *Sums) State() (map[string][]byte, error) {
 	return state, nil
 }
 
-// tap returns what goes on by the bytes of chunks and their digests, or nil
+// chunkTap returns what goes on by the bytes of chunks and their digests, or nil
 // where there is nothing to do.
-func (s *Sums) tap(m *SumMemory) func([]byte, []cas.Digest) {
+func (s *Sums) chunkTap(m *SumMemory) func([]byte, []cas.Digest) {
 	if s == nil || len(s.hashes) == 0 {
 		return nil
 	}
 	return func(p []byte, ds []cas.Digest) {
 		for name, h := range s.hashes {
-			m.write(name, h, p, ds)
+			m.writeHash(name, h, p, ds)
 		}
 	}
 }

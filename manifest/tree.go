@@ -8,8 +8,8 @@ import (
 	"github.com/cairn-store/cairn/cas"
 )
 
-// keepSegments is how many segments are handed to the metadata store at a time.
-const keepSegments = 64
+// segmentBatch is how many segments are handed to the metadata store at a time.
+const segmentBatch = 64
 
 // A treeBuilder makes the chunk list of a content from its references, from
 // the bottom up. Equal lists make equal trees, whatever they are made of.
@@ -20,19 +20,19 @@ const keepSegments = 64
 type treeBuilder struct {
 	// put stores an encoded node. It is called in order, children first.
 	put    func([]byte) (cas.Digest, error)
-	levels []growing
+	levels []openNode
 	c      *Content
 }
 
-// A growing is what is not yet a node of a level.
-type growing struct {
+// A openNode is what is not yet a node of a level.
+type openNode struct {
 	entries []entry
 	open    entry // the run that may go on, none if its count is 0
 }
 
 var errLongList = errors.New("manifest: a chunk list of 2^63 bytes or more")
 
-func (b *treeBuilder) add(r cas.Ref) error {
+func (b *treeBuilder) addRef(r cas.Ref) error {
 	return b.addAt(0, entry{r.Digest, 1, int64(r.Length), 1})
 }
 
@@ -43,12 +43,12 @@ func (b *treeBuilder) addAt(level int, e entry) error {
 	}
 	b.c.Size += e.count * e.size
 	b.c.Chunks += e.count * e.chunks
-	return b.push(level, e)
+	return b.pushEntry(level, e)
 }
 
-func (b *treeBuilder) push(level int, e entry) error {
+func (b *treeBuilder) pushEntry(level int, e entry) error {
 	for len(b.levels) <= level {
-		b.levels = append(b.levels, growing{})
+		b.levels = append(b.levels, openNode{})
 	}
 	g := &b.levels[level]
 	if g.open.count > 0 {
@@ -56,7 +56,7 @@ func (b *treeBuilder) push(level int, e entry) error {
 			g.open.count += e.count
 			return nil
 		}
-		if err := b.close(level); err != nil {
+		if err := b.closeRun(level); err != nil {
 			return err
 		}
 	}
@@ -64,22 +64,22 @@ func (b *treeBuilder) push(level int, e entry) error {
 	return nil
 }
 
-// close ends the open run of a level, and its node where the run ends it.
-func (b *treeBuilder) close(level int) error {
+// closeRun ends the open run of a level, and its node where the run ends it.
+func (b *treeBuilder) closeRun(level int) error {
 	g := &b.levels[level]
 	if g.open.count == 0 {
 		return nil
 	}
 	g.entries = append(g.entries, g.open)
 	g.open.count = 0
-	if !ends(&g.open.digest, len(g.entries)) {
+	if !endsNode(&g.open.digest, len(g.entries)) {
 		return nil
 	}
-	return b.cut(level)
+	return b.cutNode(level)
 }
 
-// cut makes a node of what has grown in a level.
-func (b *treeBuilder) cut(level int) error {
+// cutNode makes a node of what has grown in a level.
+func (b *treeBuilder) cutNode(level int) error {
 	g := &b.levels[level]
 	e := entry{count: 1}
 	for i := range g.entries {
@@ -91,7 +91,7 @@ func (b *treeBuilder) cut(level int) error {
 		return err
 	}
 	g.entries = g.entries[:0]
-	return b.push(level+1, e)
+	return b.pushEntry(level+1, e)
 }
 
 // finish ends the list.
@@ -109,11 +109,11 @@ func (b *treeBuilder) finish() error {
 		return nil
 	}
 	for k := 0; ; k++ {
-		if err := b.close(k); err != nil {
+		if err := b.closeRun(k); err != nil {
 			return err
 		}
 		if len(b.levels[k].entries) > 0 {
-			if err := b.cut(k); err != nil {
+			if err := b.cutNode(k); err != nil {
 				return err
 			}
 		}
@@ -124,9 +124,9 @@ func (b *treeBuilder) finish() error {
 	}
 }
 
-// settle tells a level what comes next in it, and reports whether nothing is
+// prepareLevel tells a level what comes next in it, and reports whether nothing is
 // growing there then.
-func (b *treeBuilder) settle(level int, next *entry) (bool, error) {
+func (b *treeBuilder) prepareLevel(level int, next *entry) (bool, error) {
 	if level >= len(b.levels) {
 		return true, nil
 	}
@@ -134,23 +134,23 @@ func (b *treeBuilder) settle(level int, next *entry) (bool, error) {
 		if g.open.same(next) {
 			return false, nil
 		}
-		if err := b.close(level); err != nil {
+		if err := b.closeRun(level); err != nil {
 			return false, err
 		}
 	}
 	return len(b.levels[level].entries) == 0, nil
 }
 
-// idle is how many levels have nothing growing, from the lowest on: no more
+// idleLevels is how many levels have nothing growing, from the lowest on: no more
 // than most.
-func (b *treeBuilder) idle(most int) (n int) {
+func (b *treeBuilder) idleLevels(most int) (n int) {
 	for n < most && (n >= len(b.levels) || b.levels[n].open.count == 0 && len(b.levels[n].entries) == 0) {
 		n++
 	}
 	return n
 }
 
-// graft adds what the list l holds from off on, where one of its chunks
+// graftNodes adds what the list l holds from off on, where one of its chunks
 // begins; all up to the offset to, where another one does, is to be added. It
 // returns how many bytes it has added: of the nodes of l that are nodes of the
 // new list too, one of the highest level, with those that equal it, or else
@@ -159,10 +159,10 @@ func (b *treeBuilder) idle(most int) (n int) {
 // A node of l is one of the new list if a node of its level begins where it
 // does, and the run to which it is taken goes on far enough that the last
 // entries, in it and below it, end as they do in l; see list.whole.
-func (b *treeBuilder) graft(l *list, off, to int64) (int64, error) {
+func (b *treeBuilder) graftNodes(l *chunkList, off, to int64) (int64, error) {
 	var e entry
 	ok, err := false, error(nil)
-	level := b.idle(l.c.Height) - 1
+	level := b.idleLevels(l.c.Height) - 1
 	for ; level >= 0; level-- {
 		if e, ok, err = l.whole(level, off, to); ok || err != nil {
 			break
@@ -175,7 +175,7 @@ func (b *treeBuilder) graft(l *list, off, to int64) (int64, error) {
 				break
 			}
 		}
-		if ok, err = b.settle(level+1, &next); !ok || err != nil {
+		if ok, err = b.prepareLevel(level+1, &next); !ok || err != nil {
 			break
 		}
 		var up entry
@@ -194,7 +194,7 @@ func (b *treeBuilder) graft(l *list, off, to int64) (int64, error) {
 }
 
 // graftRefs adds the references of a leaf from off on, up to the offset to.
-func (b *treeBuilder) graftRefs(l *list, off, to int64) (n int64, err error) {
+func (b *treeBuilder) graftRefs(l *chunkList, off, to int64) (n int64, err error) {
 	p, err := l.at(off)
 	if err != nil {
 		return 0, err
@@ -216,27 +216,27 @@ func (b *treeBuilder) graftRefs(l *list, off, to int64) (n int64, err error) {
 	return n, nil
 }
 
-// A segmentKeeper stores segments in packs and in the metadata store.
-type segmentKeeper struct {
+// A segmentWriter stores segments in packs and in the metadata store.
+type segmentWriter struct {
 	ctx  context.Context // of the write that it is part of
 	b    *cas.Batch
 	to   SegmentPutter // nil for nowhere but packs
 	held []Segment
 }
 
-func (k *segmentKeeper) put(p []byte) (cas.Digest, error) {
+func (k *segmentWriter) put(p []byte) (cas.Digest, error) {
 	d, err := k.b.PutSegment(k.ctx, p)
 	if err != nil || k.to == nil {
 		return d, err
 	}
-	if k.held = append(k.held, Segment{d, p}); len(k.held) == keepSegments {
+	if k.held = append(k.held, Segment{d, p}); len(k.held) == segmentBatch {
 		err = k.flush()
 	}
 	return d, err
 }
 
 // flush hands over what is held.
-func (k *segmentKeeper) flush() error {
+func (k *segmentWriter) flush() error {
 	if len(k.held) == 0 {
 		return nil
 	}

@@ -129,7 +129,7 @@ func (u *Upload) UnmarshalBinary(p []byte) error {
 	return parseRow(p, tagUpload, "upload", 36, u)
 }
 
-func (u *Upload) fields(c *codec) {
+func (u *Upload) codeFields(c *codec) {
 	c.uploadID(1, &u.ID)
 	c.text(2, &u.Bucket)
 	c.text(3, &u.Who)

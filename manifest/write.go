@@ -57,7 +57,7 @@ func Write(ctx context.Context, dst *cas.Store, r io.Reader, s chunker.Splitter,
 	if err != nil {
 		return nil, cas.BatchStats{}, err
 	}
-	w := newContentWriter(ctx, dst, s, opts, digests.tap(opts.Memory))
+	w := newContentWriter(ctx, dst, s, opts, digests.chunkTap(opts.Memory))
 	defer w.batch.Close()
 	chunks := opts.newChunker(r, s)
 	err = w.batch.PutAll(chunks, opts.Progress)
@@ -78,7 +78,7 @@ type contentWriter struct {
 	content *Content
 	batch   *cas.Batch
 	list    *treeBuilder
-	keeper  *segmentKeeper
+	segments  *segmentWriter
 
 	emit func(cas.Ref) error // adds a chunk of the batch to the list
 	// addRest adds what follows the last chunk of the batch to the list. It runs
@@ -91,11 +91,11 @@ type contentWriter struct {
 func newContentWriter(ctx context.Context, dst *cas.Store, s chunker.Splitter, opts *WriteOptions, tap func([]byte, []cas.Digest)) *contentWriter {
 	c := &Content{Chunker: s.String()}
 	w := &contentWriter{content: c, list: &treeBuilder{c: c}}
-	w.emit = w.list.add
+	w.emit = w.list.addRef
 	w.batch = dst.NewBatch(ctx, &cas.BatchOptions{Compression: opts.Compression, Tap: tap,
 		Emit: func(r cas.Ref) error { return w.emit(r) }})
-	w.keeper = &segmentKeeper{ctx: ctx, b: w.batch, to: opts.Segments}
-	w.list.put = w.keeper.put
+	w.segments = &segmentWriter{ctx: ctx, b: w.batch, to: opts.Segments}
+	w.list.put = w.segments.put
 	return w
 }
 
@@ -112,7 +112,7 @@ func (w *contentWriter) finish() error {
 	if err := w.list.finish(); err != nil {
 		return err
 	}
-	if err := w.keeper.flush(); err != nil {
+	if err := w.segments.flush(); err != nil {
 		return err
 	}
 	return w.batch.Flush()
