@@ -9,25 +9,25 @@ import (
 )
 
 const (
-	cachedNodes = 32 // nodes that a list remembers
-	leavesAhead = 16 // leaves got at a time where they are looked at in order
-	walkNodes   = 16 // nodes of a level got at a time by Walk
+	cachedNodes = 32 // nodes that a chunkList caches
+	leavesAhead = 16 // leaves fetched at a time when they are read in order
+	walkNodes   = 16 // nodes of one level that Walk fetches at a time
 	walkSeen    = 1 << 16
-	listedRefs  = 4096 // references returned at a time
+	listedRefs  = 4096 // references that refsAt returns at most
 )
 
-// A chunkList finds its way in the chunk list of a content, and remembers the
-// nodes that it looked at of late. It may be used concurrently.
+// A chunkList finds positions in the chunk list of a content and caches the
+// nodes that it used last. It may be used concurrently.
 type chunkList struct {
-	ctx    context.Context // of the reader that it belongs to
+	ctx    context.Context // of the reader that owns the list
 	c      *Content
 	segs   SegmentGetter
-	inline *node // the whole list, if it stands in the row
+	inline *node // the whole list, if the row holds it; else nil
 
 	mu     sync.Mutex
-	nodes  []*node // guarded by mu; used latest first
-	ahead  int     // guarded by mu; leaves got at a time
-	behind int64   // guarded by mu; where the leaves that were got last end
+	nodes  []*node // guarded by mu; the cache, last used first
+	ahead  int     // guarded by mu; leaves to fetch at a time
+	behind int64   // guarded by mu; end of the leaves that were fetched last
 }
 
 func newList(ctx context.Context, segs SegmentGetter, c *Content) *chunkList {
@@ -38,8 +38,8 @@ func newList(ctx context.Context, segs SegmentGetter, c *Content) *chunkList {
 	return l
 }
 
-// A position is that of a chunk in a leaf: the k-th of the run that is the
-// entry i. It begins at offset off.
+// A position is the place of a chunk in a leaf: it is the k-th chunk of entry i,
+// and begins at offset off of the content.
 type position struct {
 	n   *node
 	i   int
@@ -47,14 +47,14 @@ type position struct {
 	off int64
 }
 
-// next goes on to the next run.
+// next moves to the first chunk of the next entry.
 func (p *position) next() {
 	p.off += (p.n.entries[p.i].count - p.k) * p.n.entries[p.i].size
 	p.i, p.k = p.i+1, 0
 }
 
 // at returns the position of the chunk that holds offset off.
-func (l *chunkList) at(off int64) (position, error) {
+func (l *chunkList) positionAt(off int64) (position, error) {
 	n, start, _, err := l.nodeAt(0, off)
 	if err != nil {
 		return position{}, err
@@ -66,18 +66,19 @@ func (l *chunkList) at(off int64) (position, error) {
 
 // entryAt returns the entry of the chunk that begins at off.
 func (l *chunkList) entryAt(off int64) (entry, error) {
-	p, err := l.at(off)
+	p, err := l.positionAt(off)
 	if err != nil {
 		return entry{}, err
 	}
 	return p.n.entries[p.i], nil
 }
 
-// refsAt returns the chunks from the one that holds off on, and where that
-// begins: at least one, and no more than hold size bytes and one chunk, lie in
-// one leaf, and are worth returning at a time.
+// refsAt returns references in order, starting with the chunk that holds off,
+// and the offset of that chunk. It returns at least one. It stops at the end of
+// the leaf, at listedRefs references, and before the first chunk that begins
+// size bytes or more after the start.
 func (l *chunkList) refsAt(off, size int64) ([]cas.Ref, int64, error) {
-	p, err := l.at(off)
+	p, err := l.positionAt(off)
 	if err != nil {
 		return nil, 0, err
 	}
@@ -95,8 +96,8 @@ func (l *chunkList) refsAt(off, size int64) ([]cas.Ref, int64, error) {
 	return refs, start, nil
 }
 
-// nodeAt returns the node of a level that holds offset off, where it begins,
-// and whether it is the last of its level.
+// nodeAt returns the node of a level that holds offset off, the offset where it
+// begins, and whether it is the last node of its level.
 func (l *chunkList) nodeAt(level int, off int64) (n *node, start int64, last bool, err error) {
 	if off < 0 || off >= l.c.Size {
 		return nil, 0, false, fmt.Errorf("manifest: chunk list ends before offset %d: %w", off, ErrFormat)
@@ -106,7 +107,7 @@ func (l *chunkList) nodeAt(level int, off int64) (n *node, start int64, last boo
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if n, err = l.top(); err != nil {
+	if n, err = l.topNode(); err != nil {
 		return nil, 0, false, err
 	}
 	for last = true; n.level > level; {
@@ -115,17 +116,17 @@ func (l *chunkList) nodeAt(level int, off int64) (n *node, start int64, last boo
 		k := (off - start - first) / e.size
 		last = last && i == len(n.entries)-1 && k == e.count-1
 		start += first + k*e.size
-		if n, err = l.child(n, i, start); err != nil {
+		if n, err = l.childNode(n, i, start); err != nil {
 			return nil, 0, false, err
 		}
 	}
 	return n, start, last, nil
 }
 
-// top returns the top. The caller holds mu.
-func (l *chunkList) top() (*node, error) {
+// topNode returns the top of the tree. The caller holds mu.
+func (l *chunkList) topNode() (*node, error) {
 	top := l.c.topEntry()
-	if n := l.recall(&top); n != nil {
+	if n := l.recallNode(&top); n != nil {
 		return n, nil
 	}
 	ns, _, err := getNodes(l.ctx, l.segs, l.c.Height, []entry{top})
@@ -135,15 +136,15 @@ func (l *chunkList) top() (*node, error) {
 	if n := ns[0]; n.level > 0 && len(n.entries) == 1 && n.entries[0].count == 1 {
 		return nil, fmt.Errorf("manifest: segment %s is no top: %w", n.digest, ErrFormat)
 	}
-	l.remember(ns[0])
+	l.rememberNode(ns[0])
 	return ns[0], nil
 }
 
-// child returns the child of n that its entry i refers to, and that begins at
-// start. Leaves that are looked at in order are got some at a time. The
+// childNode returns the child of n that entry i refers to. The child begins at
+// offset start. When leaves are read in order, it fetches several at a time. The
 // caller holds mu.
-func (l *chunkList) child(n *node, i int, start int64) (*node, error) {
-	if c := l.recall(&n.entries[i]); c != nil {
+func (l *chunkList) childNode(n *node, i int, start int64) (*node, error) {
+	if c := l.recallNode(&n.entries[i]); c != nil {
 		if !c.matches(n.level-1, &n.entries[i]) {
 			return nil, fmt.Errorf("manifest: segment %s is referred to as two: %w", c.digest, ErrFormat)
 		}
@@ -158,7 +159,7 @@ func (l *chunkList) child(n *node, i int, start int64) (*node, error) {
 	}
 	es := n.entries[i:min(i+most, len(n.entries))]
 	ns, _, err := getNodes(l.ctx, l.segs, n.level-1, es)
-	if err != nil && len(es) > 1 { // what comes later need not be wanted
+	if err != nil && len(es) > 1 { // the later leaves may never be needed
 		es = es[:1]
 		ns, _, err = getNodes(l.ctx, l.segs, n.level-1, es)
 	}
@@ -172,14 +173,14 @@ func (l *chunkList) child(n *node, i int, start int64) (*node, error) {
 		}
 	}
 	for j := len(ns) - 1; j >= 0; j-- {
-		l.remember(ns[j])
+		l.rememberNode(ns[j])
 	}
 	return ns[0], nil
 }
 
-// recall returns the node that e refers to, if it was looked at of late. The
-// caller holds mu.
-func (l *chunkList) recall(e *entry) *node {
+// recallNode returns the node that e refers to if it is in the cache, else nil.
+// The caller holds mu.
+func (l *chunkList) recallNode(e *entry) *node {
 	for i, n := range l.nodes {
 		if n.digest == e.digest {
 			copy(l.nodes[1:], l.nodes[:i])
@@ -190,9 +191,9 @@ func (l *chunkList) recall(e *entry) *node {
 	return nil
 }
 
-// remember keeps n and forgets what was not used for longest. The caller
-// holds mu.
-func (l *chunkList) remember(n *node) {
+// rememberNode puts n first in the cache and drops the node that was not used
+// for the longest time. The caller holds mu.
+func (l *chunkList) rememberNode(n *node) {
 	if len(l.nodes) < cachedNodes {
 		l.nodes = append(l.nodes, nil)
 	}
@@ -200,16 +201,17 @@ func (l *chunkList) remember(n *node) {
 	l.nodes[0] = n
 }
 
-// whole returns the entry of the node of a level that begins at off, and how
-// many times in a row it can be taken whole by a list that takes all from off
-// up to the offset to; false if that is not at all.
+// reusableNodes returns the entry of the node of a level that begins at off. The
+// count of the entry says how many equal nodes, one after another, a new list
+// can reuse that takes all bytes from off to the offset to. It returns false if
+// it can reuse none.
 //
-// It can be where the next node of its level lies before to and is not the
-// last one, which the end of the list has cut. For then that node has nodeMin
-// entries, if it is no leaf, and likewise those below it. So of every level
-// below the next node is the same in both lists, and differs from the last one
-// here: the runs end where they ended.
-func (l *chunkList) whole(level int, off, to int64) (entry, bool, error) {
+// A node is reusable if the next node of its level begins before to and is not
+// the last node, which the end of the old list has cut short. That next node has
+// at least nodeMin entries unless it is a leaf, and so do the nodes below it. So
+// at every lower level the next node is the same in both lists and differs from
+// the last one here: runs of equal entries end at the same place in both.
+func (l *chunkList) reusableNodes(level int, off, to int64) (entry, bool, error) {
 	if level >= l.c.Height {
 		return entry{}, false, nil
 	}
@@ -232,7 +234,7 @@ func (l *chunkList) whole(level int, off, to int64) (entry, bool, error) {
 	case last:
 		e.count -= 2
 	default:
-		ok, err := l.goesOn(level, end, to)
+		ok, err := l.endsBefore(level, end, to)
 		if err != nil {
 			return e, false, err
 		}
@@ -243,9 +245,9 @@ func (l *chunkList) whole(level int, off, to int64) (entry, bool, error) {
 	return e, e.count > 0, nil
 }
 
-// goesOn reports whether the node of a level that begins at off ends before
-// the offset to, and is not the last one.
-func (l *chunkList) goesOn(level int, off, to int64) (bool, error) {
+// endsBefore reports whether the node of a level that begins at off ends at or
+// before the offset to and is not the last node of its level.
+func (l *chunkList) endsBefore(level int, off, to int64) (bool, error) {
 	if off >= to {
 		return false, nil
 	}
@@ -259,8 +261,8 @@ func (l *chunkList) goesOn(level int, off, to int64) (bool, error) {
 	return !last && e.size <= to-off, nil
 }
 
-// Runs calls fn with the chunk references of c, in order: of equal ones that
-// follow each other, as many as there are at once.
+// Runs calls fn with the chunk references of c, in order. n is the number of
+// equal references that follow one another.
 func (c *Content) Runs(ctx context.Context, src SegmentGetter, fn func(r cas.Ref, n int64) error) error {
 	l := newList(ctx, src, c)
 	for off := int64(0); off < c.Size; {
@@ -278,18 +280,18 @@ func (c *Content) Runs(ctx context.Context, src SegmentGetter, fn func(r cas.Ref
 	return nil
 }
 
-// Refs calls fn with the chunk references of c, in order.
+// Refs calls fn with each chunk reference of c, in order.
 func (c *Content) Refs(ctx context.Context, src SegmentGetter, fn func(cas.Ref) error) error {
 	return c.RefsFrom(ctx, src, 0, fn)
 }
 
-// RefsFrom calls fn with the chunk references of c but the first n, in order.
+// RefsFrom is Refs without the first n references.
 func (c *Content) RefsFrom(ctx context.Context, src SegmentGetter, n int64, fn func(cas.Ref) error) error {
 	if n >= c.Chunks {
 		return nil
 	}
 	l := newList(ctx, src, c)
-	p, err := l.chunk(n)
+	p, err := l.positionOfChunk(n)
 	for err == nil {
 		for ; p.i < len(p.n.entries); p.next() {
 			for range p.n.entries[p.i].count - p.k {
@@ -301,24 +303,24 @@ func (c *Content) RefsFrom(ctx context.Context, src SegmentGetter, n int64, fn f
 		if p.off >= c.Size {
 			return nil
 		}
-		p, err = l.at(p.off)
+		p, err = l.positionAt(p.off)
 	}
 	return err
 }
 
-// chunk returns the position of the chunk number n.
-func (l *chunkList) chunk(n int64) (position, error) {
+// positionOfChunk returns the position of chunk n, counted from 0.
+func (l *chunkList) positionOfChunk(n int64) (position, error) {
 	leaf, start := l.inline, int64(0)
 	if leaf == nil {
 		l.mu.Lock()
 		defer l.mu.Unlock()
 		var err error
-		for leaf, err = l.top(); err == nil && leaf.level > 0; {
+		for leaf, err = l.topNode(); err == nil && leaf.level > 0; {
 			i, k, off := leaf.findChunk(&n)
 			start += off
 			n -= k * leaf.entries[i].chunks
 			start += k * leaf.entries[i].size
-			leaf, err = l.child(leaf, i, start)
+			leaf, err = l.childNode(leaf, i, start)
 		}
 		if err != nil {
 			return position{}, err
@@ -328,9 +330,9 @@ func (l *chunkList) chunk(n int64) (position, error) {
 	return position{leaf, i, k, start + off + k*leaf.entries[i].size}, nil
 }
 
-// findChunk returns the entry that holds the chunk number *n, in the how manieth of
-// its run, and where the entry begins. It takes what comes before the entry
-// off *n.
+// findChunk returns the entry i that holds chunk *n of the node, the index k of
+// the node or chunk within the run of that entry, and the offset where the run
+// begins. It subtracts the chunks of earlier entries from *n.
 func (nd *node) findChunk(n *int64) (i int, k, off int64) {
 	for i = range nd.entries {
 		e := &nd.entries[i]
@@ -346,7 +348,8 @@ func (nd *node) findChunk(n *int64) (i int, k, off int64) {
 }
 
 // Walk calls node with every segment of the chunk list of c, and refs with all
-// references, some at a time. What is there repeatedly may come once.
+// references, some at a time. A segment that occurs several times may be visited
+// once only.
 func (c *Content) Walk(ctx context.Context, src SegmentGetter, node func(Segment) error, refs func([]cas.Ref) error) error {
 	w := &walker{ctx: ctx, src: src, node: node, refs: refs, seen: make(map[cas.Digest]bool)}
 	if c.Top.IsZero() {
@@ -355,16 +358,17 @@ func (c *Content) Walk(ctx context.Context, src SegmentGetter, node func(Segment
 	return w.walkLevel(c.Height, []entry{c.topEntry()})
 }
 
-// A walker walks over trees.
+// A walker visits the nodes of trees.
 type walker struct {
 	ctx  context.Context
 	src  SegmentGetter
 	node func(Segment) error
 	refs func([]cas.Ref) error
-	seen map[cas.Digest]bool // nodes, while they are not too many
+	seen map[cas.Digest]bool // nodes visited so far, at most walkSeen
 }
 
-// walkLevel visits the nodes of a level that es refer to.
+// walkLevel visits the nodes of a level that es refer to, and all nodes below
+// them.
 func (w *walker) walkLevel(level int, es []entry) error {
 	for len(es) > 0 {
 		var batch []entry

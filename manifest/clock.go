@@ -5,12 +5,12 @@ import (
 	"time"
 )
 
-// A Clock is the latest time that somebody who works with the store has
-// believed, so that a clock that jumps is noticed.
+// A Clock stores the latest time that a server has accepted, so that a clock
+// that jumps can be detected.
 type Clock interface {
-	// LatestTime returns what SetLatestTime was told last, zero if nothing.
+	// LatestTime returns the time of the last SetLatestTime, or zero.
 	LatestTime(ctx context.Context) (time.Time, error)
 
-	// SetLatestTime is durable on return. Times are kept in milliseconds.
+	// SetLatestTime stores a time, in milliseconds. It is durable on return.
 	SetLatestTime(ctx context.Context, t time.Time) error
 }

@@ -12,31 +12,31 @@ import (
 	"github.com/cairn-store/cairn/chunker"
 )
 
-// A Piece is a run of bytes that Compose makes content of: a range of a stored
-// content, or bytes that come.
+// A Piece is a run of bytes that Compose makes a content of: a range of a stored
+// content, or the bytes of a reader.
 type Piece struct {
-	From     string    // what the stored content is called, "" for Data
-	Off, Len int64     // the range, which lies within it
-	Data     io.Reader // is read to its end
+	From     string    // name of the stored content, "" for Data
+	Off, Len int64     // the range within the stored content
+	Data     io.Reader // read to its end
 }
 
-// An Opener finds stored contents by the names that pieces give them. A name
-// stands for the same content however often it is asked for.
+// An Opener finds the stored content that a piece names. The same name must
+// always stand for the same content.
 type Opener func(ctx context.Context, name string) (*Content, error)
 
-// Compose makes a content of pieces, one after another, cut by s as their
-// bytes would be in one stream. References to chunks and whole subtrees of segments are
-// taken over from the stored contents; bytes are read only around the seams,
-// and of contents that another splitter has cut. opts.Segments must find
-// segments, too.
+// Compose makes a content of pieces, one after another. It cuts them by s as if
+// their bytes came in one stream. Where it can, it reuses chunk references and
+// whole subtrees of segments of the stored contents. It reads bytes only around
+// the seams, and of contents that another splitter has cut. opts.Segments must
+// be able to find segments, too.
 //
-// The length of a chunk depends on nothing but the bytes from its beginning
-// on. So where a chunk of the new content begins at the beginning of a chunk of
-// a stored one, and as long as the bytes that follow are those of the stored
-// one, the new content has its chunks; except for its last one, which may owe
-// its end to the end of the stream.
+// The length of a chunk depends only on the bytes from its beginning on. So
+// where a chunk of the new content and a chunk of a stored content begin at the
+// same byte, both have the same chunks for as long as their bytes are the same.
+// The last chunk of the stored content is the exception, since the end of the
+// stream may have ended it.
 //
-// Who commits the content checks that its chunks are still stored.
+// The commit must check that the chunks are still stored.
 func Compose(ctx context.Context, dst *cas.Store, pieces []Piece, open Opener, s chunker.Splitter, opts *WriteOptions) (*Content, cas.BatchStats, error) {
 	segs, ok := opts.Segments.(SegmentGetter)
 	if !ok {
@@ -65,31 +65,35 @@ func Compose(ctx context.Context, dst *cas.Store, pieces []Piece, open Opener, s
 	return w.content, w.batch.Stats(), digestAll(ctx, dst, w.content, opts)
 }
 
-// A composer cuts the stream that its pieces make.
+// A composer cuts the stream of its pieces into chunks. It keeps one source each
+// for finding reusable chunks, for reading bytes, and for the goroutine that
+// adds references to the list, because each of them is at another place of the
+// stream.
 type composer struct {
 	*contentWriter
-	ctx      context.Context
-	s        chunker.Splitter
-	name     string
-	max      int
-	pieces   []Piece
-	lens     []int64 // of the pieces; that of Data is -1 until its end has come
-	matched source  // with which the stream may go on
+	ctx    context.Context
+	s      chunker.Splitter
+	name   string
+	max    int
+	pieces []Piece
+	// Lengths of the pieces. The length of Data is -1 until its end was read.
+	lens    []int64
+	matched source // stored content whose chunks may be reused next
 
-	// The bytes of the stream at hand, from the next chunk's beginning on.
-	next streamPosition
-	buf  []byte
-	end  streamPosition  // behind buf
-	read source // that buf is filled from
-	backing []byte // that buf lies in
-	chunkBuf  []byte // what was read last
-	step int    // bytes to be read at a time
+	// Bytes that were read and not cut yet. The next chunk begins with buf.
+	next     streamPosition
+	buf      []byte
+	end      streamPosition // where buf ends
+	read     source         // stored content that buf is filled from
+	backing  []byte         // memory of buf
+	chunkBuf []byte         // chunks that fillStored has read
+	step     int            // bytes to read at a time
 
 	mu    sync.Mutex
-	queue []run // guarded by mu; what has been decided and is not yet in the list
+	queue []run // guarded by mu; runs that are not in the list yet
 
-	// The stored content that references are taken from. Like the list, it
-	// belongs to the goroutine that emits, and after Drain to Compose.
+	// Stored content that references are taken from. Like the list, it belongs
+	// to the goroutine that emits chunks, and after Drain to Compose.
 	taken source
 }
 
@@ -98,14 +102,14 @@ const (
 	lastStep  = 1 << 20
 )
 
-// A streamPosition is one in the stream: so many bytes into a piece.
+// A streamPosition is a position in the stream: off bytes into a piece.
 type streamPosition struct {
 	piece int
 	off   int64
 }
 
-// A run is a part of the list: chunks that the batch was given, or those of a
-// stored content from one offset to another, where chunks begin.
+// A run is a part of the new list: put chunks of the batch, or the chunks of a
+// stored content between two offsets where chunks begin.
 type run struct {
 	put      int
 	of       string
@@ -134,8 +138,8 @@ func (c *composer) cutPieces() error {
 	}
 }
 
-// reuseStored takes references of stored contents over, as long as the next
-// chunk is one of theirs.
+// reuseStored queues references of stored contents for as long as the next chunk
+// is one of theirs.
 func (c *composer) reuseStored() error {
 	for c.next.piece < len(c.pieces) {
 		p := &c.pieces[c.next.piece]
@@ -146,7 +150,7 @@ func (c *composer) reuseStored() error {
 		if p.From == "" && len(c.buf) > 0 {
 			return nil
 		}
-		if p.From == "" { // which may have ended
+		if p.From == "" { // it may have ended
 			if err := c.fillBuffer(); err != nil {
 				return err
 			}
@@ -157,12 +161,13 @@ func (c *composer) reuseStored() error {
 			return err
 		}
 		from := p.Off + c.next.off
-		first, err := r.list.at(from)
+		first, err := r.list.positionAt(from)
 		if err != nil || first.off != from {
 			return err
 		}
-		// The chunk that holds the last byte of the content is never taken.
-		end, err := r.list.at(min(p.Off+p.Len, r.c.Size-1))
+		// The chunk that holds the last byte of a stored content is never
+		// reused.
+		end, err := r.list.positionAt(min(p.Off+p.Len, r.c.Size-1))
 		if err != nil || end.off == from {
 			return err
 		}
@@ -173,8 +178,8 @@ func (c *composer) reuseStored() error {
 	return nil
 }
 
-// skipBytes goes on to n bytes further. What of them is not at hand lies in the
-// piece of the next chunk.
+// skipBytes moves on by n bytes. If buf has fewer, all of them lie in the piece
+// of the next chunk.
 func (c *composer) skipBytes(n int64) {
 	if n <= int64(len(c.buf)) {
 		c.buf = c.buf[n:]
@@ -193,8 +198,8 @@ func (c *composer) skipBytes(n int64) {
 	}
 }
 
-// peekBytes returns what the next chunk is cut from: so many bytes as the longest
-// chunk has, or all that is left.
+// peekBytes returns what the next chunk is cut from: as many bytes as the
+// longest chunk can have, or all that are left.
 func (c *composer) peekBytes() ([]byte, error) {
 	for len(c.buf) < c.max && c.end.piece < len(c.pieces) {
 		if err := c.fillBuffer(); err != nil {
@@ -204,7 +209,7 @@ func (c *composer) peekBytes() ([]byte, error) {
 	return c.buf[:min(len(c.buf), c.max)], nil
 }
 
-// fillBuffer reads on.
+// fillBuffer reads more of the stream into buf.
 func (c *composer) fillBuffer() error {
 	if c.end.off == c.lens[c.end.piece] {
 		c.end = streamPosition{c.end.piece + 1, 0}
@@ -218,7 +223,7 @@ func (c *composer) fillBuffer() error {
 
 func (c *composer) fillData() error {
 	c.growBuffer(max(c.max-len(c.buf), lastStep))
-	for range 100 { // as bufio: reads without data or error before giving up
+	for range 100 { // like bufio, give up after that many reads without data and error
 		n, err := c.pieces[c.end.piece].Data.Read(c.buf[len(c.buf):cap(c.buf)])
 		c.buf = c.buf[:len(c.buf)+n]
 		c.end.off += int64(n)
@@ -236,7 +241,8 @@ func (c *composer) fillData() error {
 	return io.ErrNoProgress
 }
 
-// fillStored reads whole chunks: nothing but them can be verified.
+// fillStored reads whole chunks into buf, because only whole chunks can be
+// verified.
 func (c *composer) fillStored() error {
 	p := &c.pieces[c.end.piece]
 	r, err := c.read.openPiece(c.ctx, p)
@@ -269,7 +275,7 @@ func (c *composer) fillStored() error {
 	return nil
 }
 
-// growBuffer makes room for n more bytes in buf.
+// growBuffer makes space for n more bytes behind buf.
 func (c *composer) growBuffer(n int) {
 	if cap(c.buf)-len(c.buf) >= n {
 		return
@@ -280,7 +286,7 @@ func (c *composer) growBuffer(n int) {
 	c.buf = c.backing[:copy(c.backing, c.buf)]
 }
 
-// queueRun adds to what the list becomes.
+// queueRun queues a run for the list.
 func (c *composer) queueRun(r run) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -291,7 +297,8 @@ func (c *composer) queueRun(r run) {
 	c.queue = append(c.queue, r)
 }
 
-// nextRun returns what comes next in the list, false if that is nothing yet.
+// nextRun takes the next run off the queue: one chunk at a time of those of the
+// batch. It returns false if the queue is empty.
 func (c *composer) nextRun() (run, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -307,7 +314,8 @@ func (c *composer) nextRun() (run, bool) {
 	return r, true
 }
 
-// emitChunk adds a chunk that was put, and before it what was taken over before.
+// emitChunk adds a chunk of the batch to the list, after the stored references
+// that come before it.
 func (c *composer) emitChunk(ref cas.Ref) error {
 	for {
 		r, ok := c.nextRun()
@@ -323,7 +331,8 @@ func (c *composer) emitChunk(ref cas.Ref) error {
 	}
 }
 
-// takeQueued adds what was taken over after the last chunk that was put.
+// takeQueued adds the stored references that come after the last chunk of the
+// batch.
 func (c *composer) takeQueued() error {
 	for {
 		r, ok := c.nextRun()
@@ -336,7 +345,7 @@ func (c *composer) takeQueued() error {
 	}
 }
 
-// takeRun adds the references of a run.
+// takeRun adds the references of a run of a stored content.
 func (c *composer) takeRun(t run) error {
 	r, err := c.taken.openPiece(c.ctx, &Piece{From: t.of})
 	if err != nil {
@@ -352,7 +361,7 @@ func (c *composer) takeRun(t run) error {
 	return nil
 }
 
-// A source is the stored content that pieces were last taken from.
+// A source reads the stored content that was asked for last.
 type source struct {
 	open   Opener
 	chunks Source
@@ -361,7 +370,7 @@ type source struct {
 	r      *Reader
 }
 
-// openPiece returns a reader of the content of p.
+// openPiece returns a reader of the stored content of p.
 func (s *source) openPiece(ctx context.Context, p *Piece) (*Reader, error) {
 	if s.r == nil || s.name != p.From {
 		s.close()

@@ -8,28 +8,28 @@ import (
 
 const (
 	copyLook    = 4096     // chunks looked up at a time
-	copyWindow  = 4 << 20  // bytes read at a time; of a remote store cas.WindowSize
-	copyFlush   = 64 << 20 // bytes after which what was copied is made durable
-	copySeen    = 1 << 16  // chunks after which it is, if they are small
-	copySegment = 256      // segments after which it is
+	copyWindow  = 4 << 20  // bytes read at a time; from a remote store cas.WindowSize
+	copyFlush   = 64 << 20 // bytes after which a Copier flushes
+	copySeen    = 1 << 16  // chunks after which it flushes
+	copySegment = 256      // segments after which it flushes
 )
 
-// A Copier copies contents from one domain to another: only what the other
-// has not. One goroutine at a time may call its methods.
+// A Copier copies contents from one domain to another, without the chunks that
+// the other domain has already. It is not for concurrent use.
 type Copier struct {
 	From     *cas.Store
 	To       *cas.Store
-	Segments SegmentGetter // of From
-	Keep     SegmentPutter // of To
+	Segments SegmentGetter // where the segments of From are found
+	Keep     SegmentPutter // where the segments of To are stored
 	How      cas.Compression
 
 	Bytes int64 // plain bytes of chunks that were copied
 
-	b    *cas.Batch
+	b         *cas.Batch
 	unflushed int64 // bytes put since the last Flush
-	seen map[cas.Digest]bool
-	segs []Segment
-	buf  []byte
+	seen      map[cas.Digest]bool
+	segs      []Segment
+	buf       []byte
 }
 
 // Content copies the chunks and segments of c. They are durable when Flush has
@@ -63,7 +63,8 @@ func (k *Copier) Refs(ctx context.Context, refs []cas.Ref) error {
 	return nil
 }
 
-// missingRefs returns those of refs that are neither there nor on their way.
+// missingRefs returns the refs that To has not, without those that were put
+// since the last Flush.
 func (k *Copier) missingRefs(ctx context.Context, refs []cas.Ref) (out []cas.Ref, err error) {
 	ds := make([]cas.Digest, len(refs))
 	for i, r := range refs {
@@ -80,7 +81,7 @@ func (k *Copier) missingRefs(ctx context.Context, refs []cas.Ref) (out []cas.Ref
 		if len(missing) == 0 {
 			break
 		}
-		if r.Digest != missing[0] { // which keeps the order of ds
+		if r.Digest != missing[0] { // missing has the order of ds
 			continue
 		}
 		missing = missing[1:]
@@ -92,7 +93,7 @@ func (k *Copier) missingRefs(ctx context.Context, refs []cas.Ref) (out []cas.Ref
 	return out, nil
 }
 
-// nextWindow returns how many of refs are read at a time, and their size.
+// nextWindow returns how many of refs to read next, and their size.
 func (k *Copier) nextWindow(refs []cas.Ref) (n, size int) {
 	most := copyWindow
 	if k.From.Remote() {
@@ -129,7 +130,7 @@ func (k *Copier) copyRefs(ctx context.Context, refs []cas.Ref, size int) error {
 	return nil
 }
 
-// Flush returns when all that was copied is durable.
+// Flush makes all that was copied durable.
 func (k *Copier) Flush(ctx context.Context) error {
 	if k.b == nil && len(k.segs) > 0 {
 		k.b = k.To.NewBatch(ctx, &cas.BatchOptions{Compression: k.How})
@@ -159,7 +160,7 @@ func (k *Copier) Flush(ctx context.Context) error {
 	return err
 }
 
-// Close gives up what was not flushed.
+// Close drops what was not flushed.
 func (k *Copier) Close() error {
 	if k.b == nil {
 		return nil

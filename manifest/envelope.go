@@ -7,9 +7,9 @@ import (
 	"strings"
 )
 
-// Every row, record slot and segment stands in an envelope: a tag, a version,
-// the length of the body and the body, with nothing after it. All versions
-// keep that, so that what is unknown can be told from what is damaged.
+// Every row, record slot and segment is stored in an envelope: a tag, a version,
+// the length of the body, and the body, with nothing after it. All versions keep
+// this layout, so that unknown encodings can be told from damaged ones.
 const (
 	tagManifest = 'M'
 	tagFile     = 'F'
@@ -21,7 +21,7 @@ const (
 	tagSignKey  = 'Y'
 	tagOnce     = 'O'
 
-	// knownTags are those of all envelopes, whoever reads them.
+	// knownTags are the tags of all envelopes, of every kind.
 	knownTags = "MFHRSUGKYO"
 
 	envelopeVersion = 1
@@ -30,13 +30,12 @@ const (
 var (
 	// ErrFormat reports an encoding that is damaged or not canonical.
 	ErrFormat = errors.New("encoding is damaged")
-	// ErrUnknown reports an encoding that is whole but holds what this
-	// program does not know: a newer one has written it. An UnknownError says
-	// what.
+	// ErrUnknown reports an encoding that is whole but written by a newer
+	// program. An UnknownError names the part that is not known.
 	ErrUnknown = errors.New("written by a newer program")
 )
 
-// An UnknownError names what is unknown. It is ErrUnknown.
+// An UnknownError names the unknown part of an encoding. It matches ErrUnknown.
 type UnknownError struct {
 	In    string // "file row", "record slot", …
 	What  string // "version", "field", "record type", …
@@ -57,8 +56,8 @@ func appendEnvelope(b []byte, tag byte, body []byte) []byte {
 	return append(b, body...)
 }
 
-// openEnvelope returns the body of an envelope of the given tag, which is part
-// of p. in names what is looked for.
+// openEnvelope returns the body of an envelope with a tag. The body shares the
+// memory of p. in names the encoding in errors.
 func openEnvelope(p []byte, tag byte, in string) ([]byte, error) {
 	if len(p) < 3 {
 		return nil, ErrFormat
@@ -80,8 +79,8 @@ func openEnvelope(p []byte, tag byte, in string) ([]byte, error) {
 	return d.p, nil
 }
 
-// checkFields returns an error if p is not fields in ascending order of their
-// tags, or has one beyond the last that is known.
+// checkFields returns an error if p is not a sequence of fields in ascending
+// order of tags, or if a tag is above last, the highest known one.
 func checkFields(p []byte, in string, last byte) error {
 	d := &decoder{p: p}
 	before := byte(0)

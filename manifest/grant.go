@@ -6,14 +6,15 @@ import (
 	"time"
 )
 
-// A Grant is what a signed URL stands for. Its encoding is what is signed, so
-// it never changes. How often it was used is counted beside it.
+// A Grant is the permission that a signed URL carries. Its encoding is what is
+// signed, so it never changes. The uses of a grant are counted in a separate
+// place.
 type Grant struct {
 	ID       GrantID
 	Bucket   string
 	Op       string
 	File     FileID    // "" for an upload that makes a new file
-	Manifest VersionID // if only that version is meant
+	Manifest VersionID // set if the grant is for that version only
 
 	Folder  string
 	Name    string
@@ -26,40 +27,40 @@ type Grant struct {
 	MaxUses     int64
 
 	Owner     string
-	Ruled     bool   // the rules decide about its signer, who had Claims
+	Ruled     bool   // the rules of the bucket apply to the signer, who had Claims
 	Claims    []byte // a JSON object, "" for none
 	CreatedAt time.Time
 	ExpiresAt time.Time
 }
 
-// Grants are the ways to find grants, of a Store and of a Tx.
+// Grants are the read methods for grants, of a Store and of a Tx.
 type Grants interface {
 	// Grant returns a grant of a bucket, or fs.ErrNotExist.
 	Grant(ctx context.Context, bucket string, id GrantID) (*Grant, error)
 
 	// Grants yields the grants of a bucket that owner has signed, in order of
-	// IDs; "" is everybody.
+	// IDs. An empty owner means all signers.
 	Grants(ctx context.Context, bucket, owner string) iter.Seq2[*Grant, error]
 }
 
-// GrantChanges are what a Tx does to grants.
+// GrantChanges are the write methods for grants, of a Tx.
 type GrantChanges interface {
-	// PutGrant writes a new grant, which has not been used.
+	// PutGrant writes a new grant, with a count of uses of 0.
 	PutGrant(ctx context.Context, g *Grant) error
 
-	// UseGrant counts a use of a grant and returns how many there are now. A
-	// grant that is not there is fs.ErrNotExist.
+	// UseGrant counts a use of a grant and returns the new count, or
+	// fs.ErrNotExist.
 	UseGrant(ctx context.Context, bucket string, id GrantID) (int64, error)
 
-	// DropGrant removes a grant. One that is not there is not an error.
+	// DropGrant removes a grant. It is no error if there is none.
 	DropGrant(ctx context.Context, bucket string, id GrantID) error
 
-	// DropGrantsOf removes grants that owner has signed, of all buckets, at
-	// most limit, and returns how many.
+	// DropGrantsOf removes at most limit grants that owner has signed, of all
+	// buckets, and returns how many.
 	DropGrantsOf(ctx context.Context, owner string, limit int) (int, error)
 
-	// SweepGrants removes the grants of all buckets that have expired before a
-	// moment, at most limit, and returns how many.
+	// SweepGrants removes at most limit grants of all buckets that expired
+	// before a time, and returns how many.
 	SweepGrants(ctx context.Context, before time.Time, limit int) (int, error)
 }
 

@@ -5,22 +5,22 @@ import (
 	"slices"
 )
 
-// A Home says in which domain the files of a bucket lie: of a record, the one
-// whose packs hold it. A bucket that was never moved needs no record. Of the
-// homes of a bucket the one of the highest Move counts.
+// A Home says in which domain the files of a bucket are. As a record, it is in
+// the packs of that domain. A bucket that was never moved has no record. Of
+// several homes of a bucket the one with the highest Move is valid.
 type Home struct {
 	Bucket string
-	Move   uint64   // how often it was moved, from 1; 0 if never
-	From   string   // the domain that the files were moved from last
-	Domain string   // where they lie; "" if the bucket is not declared any more
-	Been   []string // other domains whose packs hold rows of it
-	To     string   // the domain that a move under way copies to
+	Move   uint64   // counts the moves of the bucket
+	From   string   // the domain before the last move
+	Domain string   // the domain of the files; "" if the bucket is no longer declared
+	Been   []string // other domains whose packs hold rows of the bucket
+	To     string   // the domain that a present move copies to, or ""
 }
 
-// In reports whether the bucket's files may lie in a domain.
+// In reports whether files of the bucket may be in a domain.
 func (h *Home) In(domain string) bool { return domain == h.Domain || h.To != "" && domain == h.To }
 
-// Leave notes that the files lie in another domain from now on.
+// Leave sets the domain of the files to another one.
 func (h *Home) Leave(to string) {
 	if h.Domain != "" && !slices.Contains(h.Been, h.Domain) {
 		h.Been = append(h.Been, h.Domain)
@@ -28,27 +28,26 @@ func (h *Home) Leave(to string) {
 	h.From, h.Domain, h.To = h.Domain, to, ""
 }
 
-// Homes are the ways to find homes, of a Store and of a Tx.
+// Homes are the read methods for homes, of a Store and of a Tx.
 type Homes interface {
-	// Home returns the home of a bucket; of one that has none, one that says
-	// nothing.
+	// Home returns the home of a bucket. If it has none, only the Bucket of the
+	// result is set.
 	Home(ctx context.Context, bucket string) (*Home, error)
 
 	// Homes returns all homes, in order of buckets.
 	Homes(ctx context.Context) ([]*Home, error)
 }
 
-// HomeChanges are what a Tx does to homes.
+// HomeChanges are the write methods for homes, of a Tx.
 type HomeChanges interface {
-	// PutHome writes a home. Where it raises Move, that is a record too, for the
+	// PutHome writes a home. If it raises Move, it also makes a record for the
 	// packs of h.Domain.
 	PutHome(ctx context.Context, h *Home) error
 
-	// RestoreHome writes a home that the packs tell of: no record.
+	// RestoreHome writes a home that was found in packs. It makes no record.
 	RestoreHome(ctx context.Context, h *Home) error
 
-	// DropHome removes the home of a bucket. One that is not there is not an
-	// error.
+	// DropHome removes the home of a bucket. It is no error if there is none.
 	DropHome(ctx context.Context, bucket string) error
 }
 

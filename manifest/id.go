@@ -10,10 +10,10 @@ import (
 	"time"
 )
 
-// A FileID names a file over all its versions, a VersionID one manifest for
-// ever, a GrantID what a signed URL carries, an UploadID content on its way. IDs sort by the time they were
-// made and end in 128 random bits. A file that comes from elsewhere may keep its
-// UUID as its ID, in the canonical form of lower case.
+// A FileID names a file with all its versions, a VersionID one version, a
+// GrantID a grant, an UploadID an upload. IDs sort by the time when they were
+// made and end in 128 random bits. A file from another system may keep its UUID
+// as its ID, in the canonical form of lower case.
 type (
 	FileID    string // f_… or a UUID
 	VersionID string // m_…
@@ -38,7 +38,7 @@ func NewVersionID() VersionID { return VersionID(newID(versionPrefix)) }
 // NewGrantID returns the ID of a new grant.
 func NewGrantID() GrantID { return GrantID(newID(grantPrefix)) }
 
-// idEncoding keeps the order of what it encodes.
+// idEncoding preserves the order of the bytes.
 func idEncoding() *base32.Encoding {
 	return base32.NewEncoding("0123456789abcdefghijklmnopqrstuv").WithPadding(base32.NoPadding)
 }
@@ -50,19 +50,19 @@ func newID(prefix string) string {
 	return prefix + idEncoding().EncodeToString(b[:])
 }
 
-// ParseFileID reports whether s is a file's ID, well formed.
+// ParseFileID reports whether s is a well-formed ID of a file.
 func ParseFileID(s string) (FileID, bool) { return FileID(s), wellFormed(s, filePrefix) }
 
-// ParseVersionID reports whether s is a manifest's ID, well formed.
+// ParseVersionID reports whether s is a well-formed ID of a version.
 func ParseVersionID(s string) (VersionID, bool) { return VersionID(s), wellFormed(s, versionPrefix) }
 
 // NewUploadID returns the ID of a new upload.
 func NewUploadID() UploadID { return UploadID(newID(uploadPrefix)) }
 
-// ParseUploadID reports whether s is an upload's ID, well formed.
+// ParseUploadID reports whether s is a well-formed ID of an upload.
 func ParseUploadID(s string) (UploadID, bool) { return UploadID(s), wellFormed(s, uploadPrefix) }
 
-// ParseGrantID reports whether s is a grant's ID, well formed.
+// ParseGrantID reports whether s is a well-formed ID of a grant.
 func ParseGrantID(s string) (GrantID, bool) { return GrantID(s), wellFormed(s, grantPrefix) }
 
 func wellFormed(id, prefix string) bool {
@@ -92,7 +92,7 @@ func appendID(b []byte, id, prefix string) ([]byte, bool) {
 	return append(b, p...), true
 }
 
-// idText is the text of an ID in binary form, whatever its bits.
+// idText returns the text of an ID in binary form.
 func idText(p []byte, prefix string) (string, bool) {
 	switch {
 	case len(p) == idBytes:

@@ -2,19 +2,19 @@ package manifest
 
 import "context"
 
-// Identities are random, made when they are first asked for, and durable
-// before they are told.
+// Identities are the random IDs of the store, of this database and of domains. A
+// method makes an ID on its first call. An ID is durable before it is returned.
 type Identities interface {
-	// StoreID names the store, over rebuilds of its database too.
+	// StoreID names the store. It survives a rebuild of the database.
 	StoreID(ctx context.Context) ([16]byte, error)
 
-	// OwnerID names this database: one made anew is another.
+	// OwnerID names this database. A rebuilt database has another one.
 	OwnerID(ctx context.Context) ([16]byte, error)
 
-	// DomainID names a domain, whatever it is called.
+	// DomainID names a domain, independently of the name of the domain.
 	DomainID(ctx context.Context, domain string) ([16]byte, error)
 
-	// SetIdentity makes a database that is made anew that of a store whose
-	// packs there are. What is zero or not named stays as it is.
+	// SetIdentity sets the IDs of a new database to those that the packs of a
+	// store have. It leaves out zero IDs.
 	SetIdentity(ctx context.Context, store [16]byte, domains map[string][16]byte) error
 }

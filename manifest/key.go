@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// An APIKey lets a service in without a user.
+// An APIKey authenticates a service, which is no user.
 type APIKey struct {
 	ID        string
 	Name      string
@@ -14,7 +14,7 @@ type APIKey struct {
 	Operator  bool
 	Hash      [32]byte // of the secret
 	CreatedAt time.Time
-	ExpiresAt time.Time // zero is never
+	ExpiresAt time.Time // zero: never
 }
 
 // A SignKey signs grants.
@@ -24,7 +24,7 @@ type SignKey struct {
 	CreatedAt time.Time
 }
 
-// Keys are the ways to find API keys and signing keys, of a Store and of a
+// Keys are the read methods for API keys and signing keys, of a Store and of a
 // Tx. There are few of both.
 type Keys interface {
 	// APIKey returns an API key, or fs.ErrNotExist.
@@ -37,8 +37,8 @@ type Keys interface {
 	SignKeys(ctx context.Context) ([]*SignKey, error)
 }
 
-// KeyChanges are what a Tx does to keys. To drop what is not there is not an
-// error.
+// KeyChanges are the write methods for keys, of a Tx. To drop a key that does
+// not exist is no error.
 type KeyChanges interface {
 	PutAPIKey(ctx context.Context, k *APIKey) error
 	DropAPIKey(ctx context.Context, id string) error

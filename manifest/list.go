@@ -6,11 +6,11 @@ import (
 	"time"
 )
 
-// A Listed is a file in a listing.
+// A Listed is a file in a listing, with its current version.
 type Listed struct {
 	File    *File
-	Current *Manifest // nil if its row is lost
-	Key     string    // that the listing found it by: Range.After goes on behind it
+	Current *Manifest // nil if the row is lost
+	Key     string    // the place in the listing; as Range.After it continues behind this file
 }
 
 // A Row is a version with its file.
@@ -19,32 +19,32 @@ type Row struct {
 	Manifest *Manifest // nil for a file without versions
 }
 
-// Listings are the ways to go through many rows, each of one moment: what is
-// changed meanwhile is not seen.
+// Listings are the methods that yield many rows. Each yields the rows as they
+// were at one moment.
 type Listings interface {
-	// List yields the files of a bucket that r chooses, each once, with their
-	// current versions. A file that keeps its path and its state is listed once
-	// also by calls that follow each other, each from the key of the last file
-	// before, whatever is done to other files between or during them.
+	// List yields the files of a bucket that r selects, each once, with their
+	// current versions. Several calls, each starting after the key of the last
+	// file before, also list a file exactly once if it keeps its path and its
+	// state, whatever happens to other files meanwhile.
 	List(ctx context.Context, bucket string, r *Range) iter.Seq2[*Listed, error]
 
 	// AllFiles yields every file, in order of IDs.
 	AllFiles(ctx context.Context) iter.Seq2[*File, error]
 
-	// AllRows yields every version of every file of a bucket, "" is all
-	// buckets: in order of file IDs, the newest version of each first. Rows of
-	// one file share its File.
+	// AllRows yields every version of every file of a bucket; "" means all
+	// buckets. It orders files by ID, and puts the newest version of each first.
+	// Rows of one file share its File.
 	AllRows(ctx context.Context, bucket string) iter.Seq2[*Row, error]
 
-	// TrashedBefore returns files of a bucket that were moved to the trash
-	// before a moment, at most limit.
+	// TrashedBefore returns at most limit files of a bucket that were moved to
+	// the trash before a time.
 	TrashedBefore(ctx context.Context, bucket string, before time.Time, limit int) ([]*File, error)
 
-	// Marks yields, in any order, the marks of all files and versions that are
-	// gone for good.
+	// Marks yields, in any order, a record for each file and version that was
+	// removed for good.
 	Marks(ctx context.Context) iter.Seq2[Record, error]
 
-	// Buckets returns the names of the buckets that hold files or have held
-	// some.
+	// Buckets returns the names of the buckets that have files or once had
+	// files.
 	Buckets(ctx context.Context) ([]string, error)
 }

@@ -1,9 +1,24 @@
-// Package manifest describes files: their versions, each a list of chunks,
-// and what is known about them. FORMAT.md describes the bytes.
+// Package manifest describes files: their versions, the chunk list of each
+// version, and the rows and records that store them. FORMAT.md describes the
+// bytes.
 //
-// A version's chunk list is a tree of segments, cut by content, so that a new
-// version of a huge file writes only the path to what changed. Write makes a
-// version's content from a stream, Reader gives it back, Store holds the rows.
+// Start with this file: File, Manifest and Content. store.go has Store, the
+// interface of the metadata store, which packages pebblestore and pgstore
+// implement.
+//
+// A write: Write (write.go) cuts a stream into chunks and puts them into a
+// cas.Batch. The batch returns references, of which treeBuilder (tree.go) makes
+// the chunk list, a tree of segments (segment.go). The caller then commits the
+// Content with Store.Update, which encodes the records of the change as slots
+// (record.go, slot.go) for the packs. Part and Assemble (part.go) do the same
+// for a stream that comes in parts, Compose (compose.go) for ranges of stored
+// contents.
+//
+// A read: Reader (reader.go) finds references with a chunkList (chunklist.go),
+// which fetches segments from the store, and reads their chunks from a Source, a
+// cas.Store.
+//
+// A rebuild: Replayer (replay.go) restores rows from the records in packs.
 package manifest
 
 import (
@@ -20,8 +35,8 @@ type Manifest struct {
 	Version uint64 // from 1; never used twice in a file
 
 	Content
-	MIMEType         string // found in the content
-	DeclaredMIMEType string // said by the uploader
+	MIMEType         string // detected in the content
+	DeclaredMIMEType string // declared by the uploader
 	CreatedAt        time.Time
 	CreatedBy        string // ID of who uploaded it, "" if unknown
 }
@@ -55,14 +70,16 @@ func (m *Manifest) codeFields(c *codec) {
 	c.must(m.Content.isConsistent())
 }
 
-// A Content is what Write makes of a stream.
+// A Content describes the bytes of a version: their chunk list and digests.
+// Write makes it.
 type Content struct {
 	Size    int64
 	Chunker string // name of the splitter, see chunker.Parse
 	Chunks  int64  // references to chunks
 
-	// The chunk list: whole if it is at most inlineChunks long, else the top
-	// of the tree of its segments, which lies so many levels above the leaves.
+	// The chunk list: Inline if it has at most inlineChunks references, else
+	// Top, the top of a tree of segments, which is Height levels above the
+	// leaves.
 	Inline []cas.Ref
 	Top    cas.Digest
 	Height int
@@ -71,7 +88,7 @@ type Content struct {
 	Digests map[string][]byte
 }
 
-// A File is what the versions of a file have in common.
+// A File is the row of a file: what all its versions share.
 type File struct {
 	ID       FileID
 	Revision uint64 // raised by every change of the row
@@ -85,8 +102,8 @@ type File struct {
 	Tags     []string
 
 	Current     VersionID
-	LastVersion uint64 // highest number given so far
-	Versions    uint64 // how many there are
+	LastVersion uint64 // highest number of a version so far
+	Versions    uint64 // how many versions exist
 	TotalSize   int64  // of all versions, bytes
 	TotalChunks int64  // references in all versions
 

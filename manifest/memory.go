@@ -10,25 +10,27 @@ import (
 )
 
 const (
-	// rememberFrom is how many bytes are worth remembering what they do to a
-	// digest: small contents would drive out long ones and gain nothing.
+	// rememberFrom is the least number of bytes for which a step is remembered.
+	// Steps of small contents would displace those of long ones and save little.
 	rememberFrom = 256 << 10
-	// rememberRuns is how many runs of chunks, of up to 1 MiB, are remembered
-	// in each half of a SumMemory, of some 300 bytes each.
+	// rememberRuns is how many steps each half of a SumMemory holds. A step
+	// covers up to 1 MiB of chunks and takes some 300 bytes.
 	rememberRuns = 1 << 14
 )
 
-// A SumMemory remembers what digests of contents came to. Where the chunks of
-// a content have been seen in the same order before, from its beginning on, a
-// digest of it takes its value from there, and does not look at their bytes
-// again: chunks are what their BLAKE3 digests say. It forgets what was not
-// used for long. Its methods may be called concurrently; nil remembers nothing.
+// A SumMemory remembers steps of digests: the state of a digest before some
+// chunks, and its state after them. A content whose chunks were seen in the same
+// order before, from its beginning on, gets its digests without hashing their
+// bytes again, since the BLAKE3 digests of chunks stand for their bytes. Steps
+// that were not used for long are dropped. Its methods may be called
+// concurrently. A nil SumMemory remembers nothing.
 type SumMemory struct {
-	mu       sync.Mutex
-	recent, old map[cas.Digest][]byte // by what a digest was and the chunks, what it became; mu
+	mu sync.Mutex
+	// Guarded by mu. The state after a step, by its stepKey.
+	recent, old map[cas.Digest][]byte
 }
 
-// writeHash makes h, a digest of that name, go on by p.
+// writeHash writes p, the bytes of the chunks ds, to h, the digest called name.
 func (m *SumMemory) writeHash(name string, h hash.Hash, p []byte, ds []cas.Digest) {
 	k, ok := h.(keptHash)
 	if !ok || m == nil || len(p) < rememberFrom {
@@ -49,7 +51,8 @@ func (m *SumMemory) writeHash(name string, h hash.Hash, p []byte, ds []cas.Diges
 	}
 }
 
-// stepKey names the step of a digest by the chunks ds.
+// stepKey is the key of the step from the present state of a digest over the
+// chunks ds.
 func stepKey(name string, h encoding.BinaryMarshaler, ds []cas.Digest) (key cas.Digest, ok bool) {
 	before, err := h.MarshalBinary()
 	if err != nil {
@@ -57,7 +60,7 @@ func stepKey(name string, h encoding.BinaryMarshaler, ds []cas.Digest) (key cas.
 	}
 	k := blake3.NewDerived(stepContext)
 	k.Write(append([]byte(name), 0))
-	k.Write(before) // as long as every other of that name
+	k.Write(before) // states of one digest have one length
 	for i := range ds {
 		k.Write(ds[i][:])
 	}
@@ -86,7 +89,8 @@ func (m *SumMemory) putStep(key cas.Digest, v []byte) {
 	m.addRecent(key, v)
 }
 
-// addRecent notes v among what was used of late. The caller holds mu.
+// addRecent adds a step to the recent half, and makes that the old half when it
+// is full. The caller holds mu.
 func (m *SumMemory) addRecent(key cas.Digest, v []byte) {
 	if m.recent == nil || len(m.recent) == rememberRuns {
 		m.recent, m.old = make(map[cas.Digest][]byte), m.recent

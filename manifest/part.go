@@ -14,25 +14,26 @@ import (
 	"github.com/cairn-store/cairn/chunker"
 )
 
-// A Part is a run of content on its way that has been cut and stored.
+// A Part is a part of a stream, cut and stored.
 type Part struct {
 	Refs []cas.Ref // whole chunks, durable
-	Rest []byte    // bytes after them that make no chunk yet: fewer than the splitter's Max
-	Size int64     // bytes that came in
+	Rest []byte    // bytes after the last whole chunk: fewer than the splitter's Max
+	Size int64     // bytes read from the stream
 
-	Stats cas.BatchStats // what it has added to the store
+	Stats cas.BatchStats // what the part has added to the store
 
-	Sums map[string][]byte // State of WriteOptions.Sums, all but Rest seen
+	Sums map[string][]byte // State of WriteOptions.Sums after Refs
 }
 
-// errPause stands at the end of a part: more of the stream may follow.
+// errPause ends the input of a part: the stream may continue with another part.
 var errPause = errors.New("more may follow")
 
-// pauseReader ends with errPause where its stream ends or fails.
+// A pauseReader is a reader that returns errPause when the inner reader ends or
+// fails.
 type pauseReader struct {
 	r   io.Reader
 	n   int64
-	err error // what the stream failed with, nil for its end
+	err error // the error of the inner reader, nil at its end
 }
 
 func (p *pauseReader) Read(b []byte) (int, error) {
@@ -47,25 +48,25 @@ func (p *pauseReader) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// An OpenPart is a part whose bytes have been taken in and are not yet
-// durable. The next part of the stream may begin meanwhile.
+// An OpenPart is a part that is cut but not yet durable. The next part of the
+// stream may begin meanwhile.
 type OpenPart struct {
-	Rest []byte // bytes that make no chunk yet: the next part begins with them
-	Size int64  // bytes that came in
+	Rest []byte // bytes after the last whole chunk; the next part begins with them
+	Size int64  // bytes read from the stream
 
 	b    *cas.Batch
 	part *Part
 	sums *Sums
-	seen chan struct{} // closed when sums have seen the part's chunks
+	seen chan struct{} // closed when the sums include the part's chunks
 	once sync.Once     // closes seen
 }
 
-// BeginPart takes in the next part of a stream that is cut by s: rest, what
-// the part before has left, and then r to its end. Where r fails, what came
-// before is kept all the same, and returned beside the error of r. after is
-// the part before, if it may not be durable yet, else nil. The part is to be
-// flushed or closed. Parts of a stream, put together by Assemble, are cut as
-// the whole stream would be.
+// BeginPart reads the next part of a stream that is cut by s: rest, which the
+// part before has left over, and then r to its end. If r fails, it returns the
+// part that it has read together with the error of r. after is the part before
+// if that may not be durable yet, else nil. The caller flushes or closes the
+// part. Parts of a stream that Assemble joins are cut as the whole stream would
+// be.
 func BeginPart(ctx context.Context, dst *cas.Store, after *OpenPart, rest []byte, r io.Reader, s chunker.Splitter, opts *WriteOptions) (*OpenPart, error) {
 	if opts == nil {
 		opts = &WriteOptions{}
@@ -100,8 +101,8 @@ func BeginPart(ctx context.Context, dst *cas.Store, after *OpenPart, rest []byte
 	return o, in.err
 }
 
-// Flush returns the part when its chunks are durable. The part before must
-// have been flushed.
+// Flush makes the chunks of the part durable and returns it. The part before
+// must have been flushed.
 func (o *OpenPart) Flush() (*Part, cas.BatchStats, error) {
 	defer o.Close()
 	if err := o.b.Drain(); err != nil {
@@ -121,16 +122,16 @@ func (o *OpenPart) Flush() (*Part, cas.BatchStats, error) {
 	return o.part, o.part.Stats, nil
 }
 
-// Close gives the part up if it has not been flushed.
+// Close drops the part if it was not flushed.
 func (o *OpenPart) Close() error {
 	o.passSums()
 	return o.b.Close()
 }
 
-// passSums leaves the sums to the part after.
+// passSums lets the next part use the sums.
 func (o *OpenPart) passSums() { o.once.Do(func() { close(o.seen) }) }
 
-// WritePart is BeginPart and Flush.
+// WritePart is BeginPart followed by Flush.
 func WritePart(ctx context.Context, dst *cas.Store, rest []byte, r io.Reader, s chunker.Splitter, opts *WriteOptions) (*Part, cas.BatchStats, error) {
 	o, rerr := BeginPart(ctx, dst, nil, rest, r, s, opts)
 	if o == nil {
@@ -143,9 +144,9 @@ func WritePart(ctx context.Context, dst *cas.Store, rest []byte, r io.Reader, s 
 	return part, stats, rerr
 }
 
-// Assemble makes a content of the parts of a stream: the references in refs,
-// then the rest of the last one. The chunks that refs name must be stored; who
-// commits the content checks that they still are.
+// Assemble makes a content of the parts of a stream: the references that refs
+// yields, then the rest of the last part. The chunks of the references must be
+// stored. The commit must check that they still are.
 func Assemble(ctx context.Context, dst *cas.Store, refs func(yield func(cas.Ref) error) error, rest []byte, s chunker.Splitter, opts *WriteOptions) (*Content, cas.BatchStats, error) {
 	if opts == nil {
 		opts = &WriteOptions{}
@@ -169,8 +170,8 @@ func Assemble(ctx context.Context, dst *cas.Store, refs func(yield func(cas.Ref)
 	return w.content, w.batch.Stats(), digestAll(ctx, dst, w.content, opts)
 }
 
-// digestAll reads an assembled content once for those digests of the whole
-// that are not there yet.
+// digestAll computes the digests of opts that c does not have yet, by reading
+// the whole content once.
 func digestAll(ctx context.Context, dst *cas.Store, c *Content, opts *WriteOptions) error {
 	left := slices.DeleteFunc(slices.Clone(opts.Digests), func(name string) bool { return c.Digests[name] != nil })
 	digests, err := newDigests(left)

@@ -13,48 +13,50 @@ import (
 
 // A Source reads chunks: a *cas.Store.
 type Source interface {
-	// Read fills dst with the chunks refs, one after another, verified.
+	// Read fills dst with the verified bytes of the chunks refs, one after
+	// another.
 	Read(ctx context.Context, refs []cas.Ref, dst []byte) error
 }
 
-// A longSource is a Source far away: a *cas.Store of a remote backend. It
-// gives leave to a few readers to read more at a time than others.
+// A longSource is a Source with a remote backend, which a *cas.Store may be. It
+// lets a few readers at a time use long windows.
 type longSource interface {
 	LongReader() (release func(), ok bool)
 }
 
 const (
-	firstWindow = 128 << 10 // bytes read ahead at first, doubling up to
+	firstWindow = 128 << 10 // size of the first window; the size doubles up to lastWindow
 	lastWindow  = 2 << 20
 	windowQueue = 3 // windows being read at a time
 
-	firstLong = 8 << 20 // likewise of a long reader that knows what is wanted
+	firstLong = 8 << 20 // the same for readers with long windows
 	lastLong  = cas.WindowSize
 	longQueue = 9
 )
 
 // A Reader reads a version's content: an io.ReadSeekCloser, io.ReaderAt and
 // io.WriterTo. Read and WriteTo read ahead in the order of the chunk list.
-// ReadAt may be called from several goroutines at a time, all else from one.
+// ReadAt may be called concurrently, all other methods from one goroutine at a
+// time.
 type Reader struct {
-	ctx    context.Context // governs all reads: an io.Reader has no other way to be told
+	ctx    context.Context // governs all reads, since io.Reader takes no context
 	cancel context.CancelFunc
 	src    Source
 	c      *Content
 	list   *chunkList
 
 	pos   int64
-	queue []*window // read or being read, the first one at or before pos
-	next  int64     // offset that the window after the queue begins at
+	queue []*window // windows read or being read, in order; pos lies in the first
+	next  int64     // offset where the window after the queue begins
 	size  int       // of that window
-	until int64     // where reading in order ends, if that was told; else 0
-	long  func()    // gives back the leave to read long windows; nil without
+	until int64     // where reading in order ends, by Expect; else 0
+	long  func()    // ends the use of long windows; nil if they are not used
 	free  [][]byte
 	wg    sync.WaitGroup
-	err   error // after Close
+	err   error // errClosed after Close
 }
 
-// A window is a run of chunks that are read together.
+// A window is a run of chunks that are read with one call of Source.Read.
 type window struct {
 	off   int64
 	buf   []byte
@@ -155,8 +157,8 @@ func (r *Reader) WriteTo(w io.Writer) (n int64, err error) {
 	}
 }
 
-// readAhead returns the bytes at hand from pos on, at least one, and keeps the
-// queue of windows filled.
+// readAhead returns the bytes from pos to the end of the first window, at least
+// one. It starts reads until the queue of windows is full.
 func (r *Reader) readAhead() ([]byte, error) {
 	if r.err != nil {
 		return nil, r.err
@@ -178,7 +180,7 @@ func (r *Reader) readAhead() ([]byte, error) {
 	}
 	most := windowQueue
 	if r.long != nil {
-		most = longQueue // while one waits for its answer, the others come
+		most = longQueue // hides the latency of a request
 	}
 	for len(r.queue) < most && r.next < r.readAheadEnd() {
 		if err := r.fetchWindow(); err != nil {
@@ -193,11 +195,12 @@ func (r *Reader) readAhead() ([]byte, error) {
 	return w.buf[r.pos-w.off:], nil
 }
 
-// Expect tells that the next n bytes will be read in order, and nothing more:
-// less is then read in vain, and more at a time. It is only a hint.
+// Expect announces that the next n bytes will be read in order, and nothing
+// after them. Then the Reader reads no more than those, and more of them at a
+// time. It is only a hint.
 func (r *Reader) Expect(n int64) { r.until = r.pos + min(n, r.c.Size-r.pos) }
 
-// readAheadEnd is where reading ahead stops for now.
+// readAheadEnd is the offset where reading ahead stops.
 func (r *Reader) readAheadEnd() int64 {
 	if r.pos < r.until {
 		return r.until
@@ -205,7 +208,8 @@ func (r *Reader) readAheadEnd() int64 {
 	return r.c.Size
 }
 
-// lengthenWindows makes windows long where n bytes are worth it, if it may.
+// lengthenWindows switches to long windows if n bytes are enough for them and
+// the source allows one more long reader.
 func (r *Reader) lengthenWindows(n int64) {
 	s, ok := r.src.(longSource)
 	if !ok || n < lastWindow/2 {
@@ -221,7 +225,8 @@ func (r *Reader) lengthenWindows(n int64) {
 
 func (w *window) holds(pos int64) bool { return pos >= w.off && pos < w.off+int64(len(w.buf)) }
 
-// dropWindow takes the first window off the queue.
+// dropWindow takes the first window off the queue and keeps its buffer for the
+// next one.
 func (r *Reader) dropWindow() {
 	w := r.queue[0]
 	r.queue = r.queue[1:]
@@ -229,7 +234,7 @@ func (r *Reader) dropWindow() {
 	r.free = append(r.free, w.buf)
 }
 
-// fetchWindow begins to read the next window.
+// fetchWindow starts the read of the next window.
 func (r *Reader) fetchWindow() error {
 	refs, off, size, err := r.windowChunks(r.next)
 	if err != nil {
@@ -250,8 +255,8 @@ func (r *Reader) fetchWindow() error {
 	return nil
 }
 
-// windowChunks returns the chunks of a window that begins with the one at from, its
-// offset and its size.
+// windowChunks returns the chunks of the window that begins with the chunk at
+// from, its offset and its size.
 func (r *Reader) windowChunks(from int64) (refs []cas.Ref, off int64, size int, err error) {
 	rest, off, err := r.list.refsAt(from, int64(r.size)+1)
 	for err == nil {
@@ -288,7 +293,7 @@ func (r *Reader) takeBuffer(size int) []byte {
 
 var errClosed = errors.New("reader is closed")
 
-// Close ends what is being read.
+// Close cancels the reads under way and waits for them.
 func (r *Reader) Close() error {
 	r.cancel()
 	r.wg.Wait()

@@ -7,21 +7,21 @@ import (
 	"github.com/cairn-store/cairn/cas"
 )
 
-// A Record is a change of metadata as it travels in packs: the whole state of
-// a row after the change, or the mark that a row or pack is gone for good.
-// Replay keeps the file row of the highest revision, whatever the order of
-// packs; a mark beats every row.
+// A Record is a change of metadata as packs store it: the whole state of a row
+// after the change, or a mark that a row or pack was removed for good. Exactly
+// one field is set. Replay keeps the file row with the highest revision, in
+// whatever order it reads the packs. A mark takes precedence over every row.
 type Record struct {
 	File     *File     // a file's row
 	Manifest *Manifest // a version's row
-	Purged   FileID    // the file and all its versions are gone
-	Dropped  VersionID // the version is gone
-	Doomed   *Doom     // the pack's deletion has begun: its chunks don't count
-	Home     *Home     // where a bucket's files lie from now on
+	Purged   FileID    // the file and all its versions were removed
+	Dropped  VersionID // the version was removed
+	Doomed   *Doom     // the deletion of the pack has begun: its chunks are not used
+	Home     *Home     // the domain of a bucket's files from this commit on
 }
 
-// A Doom names a pack whose deletion has begun, and its place among those of
-// its writer, so that nobody misses it.
+// A Doom names a pack whose deletion has begun, and its serial number among the
+// packs of its writer, so that the pack is not reported as missing.
 type Doom struct {
 	Pack   cas.PackID
 	Writer [16]byte
@@ -38,7 +38,7 @@ const (
 	recordHome     = 6
 )
 
-// appendTo appends the record's type, the length of its body and the body.
+// appendTo appends the type of the record, the length of its body, and the body.
 func (r *Record) appendTo(b []byte) ([]byte, error) {
 	typ, body, err := r.encodeBody()
 	if err != nil {
@@ -82,7 +82,7 @@ func encodeID(id, prefix string) ([]byte, error) {
 	return p, nil
 }
 
-// takeRecord takes a record.
+// takeRecord takes a record off the front.
 func (d *decoder) takeRecord() (Record, error) {
 	before := len(d.p)
 	typ := d.p[0]

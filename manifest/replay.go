@@ -11,61 +11,61 @@ import (
 	"github.com/cairn-store/cairn/chunker/blake3"
 )
 
-// A Replayer makes rows anew from the slots of records of one domain's packs,
-// whatever the order in which it is given them, and however often. Survey is
-// told of all that may belong to a checkpoint; then Replay is told of all,
-// again and again until EndPass says that it has seen enough.
+// A Replayer rebuilds rows from the slots of records of the packs of one domain.
+// The order of slots does not matter, and slots may come repeatedly. Its user
+// first passes every slot that may belong to a checkpoint to Survey. Then it
+// makes passes: it passes every slot to Replay and calls EndPass, until EndPass
+// needs no other pass.
 //
-// The newest checkpoint that is whole counts, and commits up to its base do
-// not. A commit counts if all its parts are there. Memory is bounded: parts
-// whose commit is not whole yet are forgotten beyond a limit, and asked for
-// in another pass.
+// Only the newest checkpoint that is whole is applied, and no commit up to its
+// base. A commit is applied if all its parts exist. Memory is bounded: beyond a
+// limit, parts of incomplete commits are dropped and read again in another pass.
 type Replayer struct {
-	// apply is told of the records of a commit, or of a part of a checkpoint
-	// whose base is seq.
+	// apply receives the records of commit seq, or of a part of a checkpoint
+	// with base seq.
 	apply func(ctx context.Context, seq uint64, rs []Record) error
-	limit int // bytes of parts that are kept
+	limit int // of waitingBytes
 
 	checkpoints map[[16]byte]*checkpoint
-	chosen      *checkpoint // nil if none is whole; valid if replaying
+	chosen      *checkpoint // nil if none is whole; valid while replaying
 	replaying   bool
 	highest     uint64
 
-	pass      int
-	waiting   map[uint64]*waitingCommit
-	waitingBytes      int             // bytes of what waits
-	forgotten map[uint64]bool // commits some part of which was forgotten in this pass
-	wanted    map[uint64]bool // those of the pass before; nil in the first
-	applied   map[uint64]bool // commits of several parts
-	lacking   map[uint64]bool // commits that are not whole
+	pass         int
+	waiting      map[uint64]*waitingCommit
+	waitingBytes int             // sum over waiting
+	forgotten    map[uint64]bool // commits with parts dropped in this pass
+	wanted       map[uint64]bool // forgotten of the pass before; nil in the first pass
+	applied      map[uint64]bool // applied commits that have several parts
+	lacking      map[uint64]bool // commits that are incomplete
 }
 
-// waitingCommit are those of a commit that have come.
+// A waitingCommit holds the parts of a commit that were read so far.
 type waitingCommit struct {
-	of    uint64            // how many there are
-	slots map[uint64][]byte // records, as they are encoded
+	of    uint64            // how many parts the commit has
+	slots map[uint64][]byte // encoded records, by number of the part
 	bytes int
 }
 
-// A checkpoint is what Survey has seen of one.
+// A checkpoint is what Survey has found of one.
 type checkpoint struct {
 	id     [16]byte
 	base   uint64
-	parts  map[uint64]cas.Digest // of the slots
+	parts  map[uint64]cas.Digest // digests of the slots
 	end    *Slot
-	broken bool // two slots say what cannot both be
+	broken bool // two slots contradict each other
 }
 
 const replayLimit = MaxCommit
 
-// NewReplayer returns a Replayer that hands what counts to apply.
+// NewReplayer returns a Replayer that calls apply with what it finds.
 func NewReplayer(apply func(ctx context.Context, seq uint64, rs []Record) error) *Replayer {
 	return &Replayer{apply: apply, limit: replayLimit, checkpoints: make(map[[16]byte]*checkpoint),
 		waiting: make(map[uint64]*waitingCommit), forgotten: make(map[uint64]bool), applied: make(map[uint64]bool),
 		lacking: make(map[uint64]bool)}
 }
 
-// Survey learns of checkpoints. Slots of commits tell it nothing.
+// Survey collects checkpoints. It ignores slots of commits.
 func (r *Replayer) Survey(p []byte) error {
 	s, _, err := decodeHead(p)
 	if err != nil || s.Base == 0 {
@@ -91,7 +91,7 @@ func (r *Replayer) Survey(p []byte) error {
 
 const checkpointContext = "cairn-store/cairn 2026 checkpoint v1"
 
-// isWhole reports whether all of the checkpoint was seen.
+// isWhole reports whether all slots of the checkpoint were found.
 func (c *checkpoint) isWhole() bool {
 	if c.broken || c.end == nil || uint64(len(c.parts)) != c.end.Parts {
 		return false
@@ -109,9 +109,9 @@ func (c *checkpoint) isWhole() bool {
 	return sum == c.end.Digest
 }
 
-// Base is the last commit that the checkpoint stands for, 0 if there is none.
-// No slot of a commit up to it is needed. What Survey is told afterwards does
-// not count.
+// Base returns the last commit that the chosen checkpoint includes, or 0 without
+// a checkpoint. The slots of commits up to it are not needed. Base ends the
+// survey: later calls of Survey have no effect.
 func (r *Replayer) Base() uint64 {
 	if !r.replaying {
 		r.replaying = true
@@ -128,7 +128,8 @@ func (r *Replayer) Base() uint64 {
 	return r.chosen.base
 }
 
-// Replay hands on what counts of a slot, perhaps later. It does not keep p.
+// Replay applies the records of a slot, at once or when the other parts of its
+// commit have come. It does not retain p.
 func (r *Replayer) Replay(ctx context.Context, p []byte) error {
 	s, records, err := decodeHead(p)
 	if err != nil {
@@ -161,7 +162,7 @@ func (r *Replayer) applyParts(ctx context.Context, seq uint64, parts ...[]byte) 
 	return r.apply(ctx, seq, all)
 }
 
-// keepPart keeps a part until the others of its commit have come.
+// keepPart stores a part until the other parts of its commit have come.
 func (r *Replayer) keepPart(ctx context.Context, s *Slot, records []byte) error {
 	if r.applied[s.Commit] || r.forgotten[s.Commit] {
 		return nil
@@ -193,8 +194,9 @@ func (r *Replayer) keepPart(ctx context.Context, s *Slot, records []byte) error 
 	return r.applyParts(ctx, s.Commit, all...)
 }
 
-// forgetLatest forgets the latest commits that wait, beyond the limit. The earliest
-// is never forgotten, so that every pass completes one.
+// forgetLatest drops the parts of the latest incomplete commits until the limit
+// is kept. It never drops the earliest one, so that every pass completes at
+// least one.
 func (r *Replayer) forgetLatest() {
 	for r.waitingBytes > r.limit && len(r.waiting) > 1 {
 		last := slices.Max(slices.Collect(maps.Keys(r.waiting)))
@@ -208,10 +210,9 @@ func (r *Replayer) dropWaiting(seq uint64) {
 	delete(r.waiting, seq)
 }
 
-// EndPass says that Replay was told of all slots. It reports whether it must
-// be told of all of them again: otherwise all that counts has been handed on,
-// apply has been told of the highest number that was met, with no records,
-// and Lacking tells the rest.
+// EndPass ends a pass. It reports whether another pass over all slots is needed.
+// Otherwise everything was applied, at last the highest number found, with no
+// records, and Lacking returns the incomplete commits.
 func (r *Replayer) EndPass(ctx context.Context) (again bool, err error) {
 	r.Base()
 	for seq := range r.waiting {
@@ -226,8 +227,8 @@ func (r *Replayer) EndPass(ctx context.Context) (again bool, err error) {
 	return false, r.apply(ctx, r.highest, nil)
 }
 
-// Lacking returns the numbers of the commits, in order, some part of which was
-// not there: they were not handed on. A crash leaves such a commit if it was
+// Lacking returns, in order, the numbers of the commits of which parts are
+// missing. They were not applied. A crash leaves such a commit only if it was
 // never acknowledged.
 func (r *Replayer) Lacking() []uint64 {
 	return slices.Sorted(maps.Keys(r.lacking))

@@ -11,34 +11,34 @@ import (
 	"github.com/cairn-store/cairn/chunker/blake3"
 )
 
-// A chunk list that does not stand in its row is a tree of segments, its
-// nodes. Those of level 0, the leaves, list references to chunks, those of a
-// level above the nodes of the level below. Neighbours that are equal are one
-// entry with a count. A node ends after an entry whose digest's last two
-// bytes, little-endian, are under nodeBound, from nodeMin entries on, and
+// A chunk list that is too long for its row is a tree of segments, its nodes.
+// Nodes of level 0, the leaves, list references to chunks. Nodes of a higher
+// level list nodes of the level below. Equal neighbours are one entry with a
+// count. A node ends after an entry whose digest's last two bytes,
+// little-endian, are under nodeBound, if it has at least nodeMin entries, and
 // always at nodeMax.
 const (
 	nodeMin   = 64
 	nodeMax   = 512
 	nodeBound = 512
 
-	// maxHeight is the level of the highest top that there can be: all nodes
-	// of a level but its last have nodeMin entries, and a list has less than
-	// 2^63 chunks.
+	// maxHeight is the level of the highest possible top: all nodes of a level
+	// but the last have nodeMin entries, and a list has less than 2^63 chunks.
 	maxHeight = 10
 
 	tagSegment = 'S'
 
-	inlineChunks = 32 // chunk lists up to here stand in the row itself
+	inlineChunks = 32 // the longest chunk list that its row holds
 
 	rootContext = "cairn-store/cairn 2026 manifest root v2"
 )
 
-// An entry is count equal references, one after another, to a chunk or node.
+// An entry stands for count equal references, one after another, to a chunk or
+// node.
 type entry struct {
 	digest cas.Digest
-	chunks int64 // in one: 1 at level 0
-	size   int64 // plain bytes of one
+	chunks int64 // of one reference: 1 at level 0
+	size   int64 // plain bytes of one reference
 	count  int64
 }
 
@@ -50,7 +50,7 @@ func (e *entry) same(o *entry) bool {
 // ref is the reference of an entry of level 0.
 func (e *entry) ref() cas.Ref { return cas.Ref{Digest: e.digest, Length: uint32(e.size)} }
 
-// isPossible reports whether there can be such an entry at a level.
+// isPossible reports whether a node of a level can have this entry.
 func (e *entry) isPossible(level int) bool {
 	if level == 0 && e.chunks != 1 {
 		return false
@@ -58,12 +58,12 @@ func (e *entry) isPossible(level int) bool {
 	return e.count > 0 && possibleSums(e.chunks, e.size)
 }
 
-// possibleSums reports whether that many chunks can have that size.
+// possibleSums reports whether so many chunks can have that size.
 func possibleSums(chunks, size int64) bool {
 	return chunks > 0 && size >= chunks && (size-1)/cas.MaxChunk < chunks
 }
 
-// endsNode reports whether a node ends with an entry of digest d, its n-th.
+// endsNode reports whether a node ends with its n-th entry, which has digest d.
 func endsNode(d *cas.Digest, n int) bool {
 	return n == nodeMax || n >= nodeMin && binary.LittleEndian.Uint16(d[30:]) < nodeBound
 }
@@ -92,7 +92,7 @@ func encodeNode(level int, entries []entry) []byte {
 	return appendEnvelope(make([]byte, 0, len(body)+5), tagSegment, body)
 }
 
-// decodeNode reads what encodeNode wrote. Nothing but that is taken for a node.
+// decodeNode decodes what encodeNode wrote and refuses everything else.
 func decodeNode(p []byte) (*node, error) {
 	n, err := parseNode(p)
 	if err != nil {
@@ -132,7 +132,7 @@ func parseNode(p []byte) (*node, error) {
 	return n, nil
 }
 
-// appendEntry adds an entry if it can follow those that are there.
+// appendEntry adds an entry. It returns false if e cannot follow the last one.
 func (n *node) appendEntry(e entry) bool {
 	if k := len(n.entries); k > 0 {
 		if last := &n.entries[k-1]; last.same(&e) || endsNode(&last.digest, k) {
@@ -143,12 +143,13 @@ func (n *node) appendEntry(e entry) bool {
 		return false
 	}
 	n.entries = append(n.entries, e)
-	n.chunks += e.count * e.chunks // which is not above the size
+	n.chunks += e.count * e.chunks // at most the size, so it cannot overflow
 	n.size += e.count * e.size
 	return true
 }
 
-// findOffset returns the entry of n that holds offset off, and where it begins.
+// findOffset returns the entry of n that holds offset off, and the offset where
+// the entry begins.
 func (n *node) findOffset(off int64) (i int, first int64) {
 	for i = range n.entries {
 		run := n.entries[i].size * n.entries[i].count
@@ -160,8 +161,8 @@ func (n *node) findOffset(off int64) (i int, first int64) {
 	return i, first
 }
 
-// isConsistent reports whether the sums of c can be those of its chunk list, and all
-// that it refers to can be read back.
+// isConsistent reports whether the sums of c can be those of its chunk list, and
+// whether everything that it refers to has a valid length.
 func (c *Content) isConsistent() bool {
 	if !c.Top.IsZero() {
 		return len(c.Inline) == 0 && c.Chunks > inlineChunks && possibleSums(c.Chunks, c.Size) &&
@@ -180,8 +181,8 @@ func (c *Content) isConsistent() bool {
 	return int64(len(c.Inline)) == c.Chunks && size == c.Size
 }
 
-// Root is the Merkle root over the chunk list. Equal roots mean equal bytes;
-// equal bytes cut by different splitters have different roots.
+// Root is the Merkle root over the chunk list. Equal roots mean equal bytes.
+// Equal bytes have different roots if different splitters have cut them.
 func (c *Content) Root() (root cas.Digest) {
 	top := c.Top
 	if len(c.Inline) > 0 {
@@ -196,7 +197,7 @@ func (c *Content) Root() (root cas.Digest) {
 	return root
 }
 
-// inlineNode is the list that stands in the row of c, as a leaf.
+// inlineNode is the list that the row of c holds, as a leaf.
 func inlineNode(c *Content) *node {
 	n := &node{entries: make([]entry, 0, len(c.Inline)), chunks: c.Chunks, size: c.Size}
 	for _, r := range c.Inline {
@@ -210,7 +211,7 @@ func inlineNode(c *Content) *node {
 	return n
 }
 
-// topEntry describes the top of the tree of c.
+// topEntry is the entry that would refer to the top of the tree of c.
 func (c *Content) topEntry() entry { return entry{c.Top, c.Chunks, c.Size, 1} }
 
 // A Segment is a node of a chunk list, encoded.
@@ -221,20 +222,21 @@ type Segment struct {
 
 // A SegmentGetter finds encoded segments.
 type SegmentGetter interface {
-	// Segments returns the encoded segments ds, in their order, nil for one
-	// that there is not. The caller may keep them.
+	// Segments returns the encoded segments ds, in their order, nil for a
+	// segment that does not exist. The caller may keep them.
 	Segments(ctx context.Context, ds []cas.Digest) ([][]byte, error)
 }
 
-// A SegmentPutter keeps encoded segments in the metadata store.
+// A SegmentPutter stores encoded segments in the metadata store.
 type SegmentPutter interface {
-	// PutSegments keeps segments. They are durable no later than a commit that
-	// follows. It does not keep their bytes, and may be given what it has.
+	// PutSegments stores segments. They are durable no later than the next
+	// commit. It does not retain the slices. Segments that are stored already
+	// are no error.
 	PutSegments(ctx context.Context, segs []Segment) error
 }
 
-// getNodes gets the nodes of a level that es refer to, and checks that they
-// are those. Counts of es don't matter.
+// getNodes fetches the nodes of a level that es refer to, and checks that they
+// are those. The counts of es do not matter.
 func getNodes(ctx context.Context, src SegmentGetter, level int, es []entry) ([]*node, [][]byte, error) {
 	ds := make([]cas.Digest, len(es))
 	for i := range es {
@@ -256,7 +258,8 @@ func getNodes(ctx context.Context, src SegmentGetter, level int, es []entry) ([]
 	return nodes, ps, nil
 }
 
-// checkNode decodes p, which must be what e describes at a level.
+// checkNode decodes p. It fails if p is not the node of a level that e
+// describes.
 func checkNode(level int, e *entry, p []byte) (*node, error) {
 	n, err := decodeNode(p)
 	if err != nil {

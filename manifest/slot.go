@@ -8,20 +8,20 @@ import (
 	"github.com/cairn-store/cairn/cas"
 )
 
-// What one commit may cost.
+// Limits of one commit.
 const (
 	MaxRecord = 512 << 10 // encoded bytes of a record
 	MaxSlot   = 1 << 20   // bytes of a slot
 	MaxCommit = 32 << 20  // bytes of all slots of a commit
 
-	// maxParts is more than a commit has slots: two that follow each other
-	// hold more than one can.
+	// maxParts is more than the slots of a commit: two consecutive slots
+	// together have more bytes than one may have.
 	maxParts = 128
-	// slotHead is more than a slot takes beside its records.
+	// slotHead is more than the bytes of a slot besides its records.
 	slotHead = 64
 )
 
-// ErrTooLarge reports a change that is larger than one commit may be. Nothing
+// ErrTooLarge reports a change that exceeds the limits of one commit. Nothing
 // was changed.
 var ErrTooLarge = errors.New("change is larger than one commit may be")
 
@@ -35,20 +35,19 @@ const (
 // A Slot is what one slot of a frame of records holds: a part of a commit, a
 // part of a checkpoint, or the end of a checkpoint.
 type Slot struct {
-	Commit uint64 // number of the commit, 0 in a checkpoint
+	Commit uint64 // number of the commit; 0 in a checkpoint
 
-	Checkpoint [16]byte // which checkpoint
-	Base       uint64   // the last commit that it stands for, 0 in a commit
+	Checkpoint [16]byte // ID of the checkpoint
+	Base       uint64   // the last commit that the checkpoint includes; 0 in a commit
 
 	Part    uint64     // from 1; 0 at the end of a checkpoint
-	Parts   uint64     // how many the commit has, or at its end the checkpoint
-	Digest  cas.Digest // of the checkpoint's parts, at its end
+	Parts   uint64     // parts of the commit, or at the end of a checkpoint, its parts
+	Digest  cas.Digest // over the parts, at the end of a checkpoint
 	Records []Record   // none at the end of a checkpoint
 }
 
-// EncodeCommit encodes what the commit of a number changed, as slots of at
-// most MaxSlot bytes. It refuses what is larger than a commit may be with
-// ErrTooLarge.
+// EncodeCommit encodes the records of commit seq as slots of at most MaxSlot
+// bytes. It returns ErrTooLarge if they exceed the limits of a commit.
 func EncodeCommit(seq uint64, rs []Record) ([][]byte, error) {
 	slots, n, err := EncodeSome(seq, rs)
 	if err == nil && n < len(rs) {
@@ -61,7 +60,7 @@ func EncodeCommit(seq uint64, rs []Record) ([][]byte, error) {
 }
 
 // EncodeSome encodes as many of rs as fit into one commit, and returns how many
-// those are: at least one.
+// it has encoded: at least one.
 func EncodeSome(seq uint64, rs []Record) (slots [][]byte, n int, err error) {
 	if seq == 0 || len(rs) == 0 {
 		return nil, 0, fmt.Errorf("manifest: encode commit %d of %d records", seq, len(rs))
@@ -99,7 +98,7 @@ func EncodeSome(seq uint64, rs []Record) (slots [][]byte, n int, err error) {
 	return slots, n, nil
 }
 
-// encodeWith encodes a slot whose records are encoded already.
+// encodeWith encodes a slot with records that are encoded already.
 func (s *Slot) encodeWith(records []byte) []byte {
 	var b []byte
 	switch {
@@ -123,7 +122,7 @@ func appendNumbers(b []byte, ns ...uint64) []byte {
 	return b
 }
 
-// DecodeSlot reads a slot. The slot does not refer to p.
+// DecodeSlot decodes a slot. The result does not share memory with p.
 func DecodeSlot(p []byte) (*Slot, error) {
 	s, records, err := decodeHead(p)
 	if err != nil {
@@ -136,7 +135,7 @@ func DecodeSlot(p []byte) (*Slot, error) {
 	return s, nil
 }
 
-// decodeHead reads what a slot is, and returns its records as they are.
+// decodeHead decodes all of a slot but its records, which it returns encoded.
 func decodeHead(p []byte) (s *Slot, records []byte, err error) {
 	const in = "record slot"
 	body, err := openEnvelope(p, tagSlot, in)

@@ -6,47 +6,47 @@ import (
 	"iter"
 )
 
-// Files are the ways to find files and versions, and sums of them, of a Store
-// and of a Tx. A missing row is fs.ErrNotExist.
+// Files are the read methods for files and versions, and for sums over them, of
+// a Store and of a Tx. A missing row is fs.ErrNotExist.
 type Files interface {
 	File(ctx context.Context, id FileID) (*File, error)
-	// FileByPath finds the active file of a bucket by folder and name.
+	// FileByPath returns the active file of a bucket with a path, its folder and
+	// name.
 	FileByPath(ctx context.Context, bucket, path string) (*File, error)
 	Manifest(ctx context.Context, id VersionID) (*Manifest, error)
 	Version(ctx context.Context, file FileID, n uint64) (*Manifest, error)
 	// Versions yields the versions of a file, newest first.
 	Versions(ctx context.Context, file FileID) iter.Seq2[*Manifest, error]
-	// OldVersions returns the n oldest versions of a file, or fewer if there are
-	// no more, of those whose number is above one, oldest first.
+	// OldVersions returns at most n versions of a file whose numbers are higher
+	// than above, oldest first.
 	OldVersions(ctx context.Context, file FileID, above uint64, n int) ([]*Manifest, error)
 
-	// Usage sums up a bucket, exactly; OwnerUsage, the files in it of one
-	// owner.
+	// Usage returns the exact sums over a bucket, OwnerUsage those over the
+	// files of one owner in it.
 	Usage(ctx context.Context, bucket string) (Usage, error)
 	OwnerUsage(ctx context.Context, bucket, owner string) (Usage, error)
 }
 
-// FileChanges are what a Tx does to files and versions. Their records go to
-// the packs of its domain.
+// FileChanges are the write methods for files and versions, of a Tx. They make
+// records for the packs of its domain.
 type FileChanges interface {
-	// PutFile writes f's row, raising f.Revision, and with it the index of
-	// names and the usage. It fails with ErrConflict when f is active and
-	// another active file has its path.
+	// PutFile raises f.Revision and writes the row of f. It updates the index of
+	// names and the usage. It returns ErrConflict if f is active and another
+	// active file has its path.
 	PutFile(ctx context.Context, f *File) error
 
 	// PutManifest writes the row of a new version.
 	PutManifest(ctx context.Context, m *Manifest) error
 
-	// DropManifests removes the rows of versions for good. One that is missing
-	// is fs.ErrNotExist.
+	// DropManifests removes the rows of versions for good. It returns
+	// fs.ErrNotExist if one is missing.
 	DropManifests(ctx context.Context, ids []VersionID) error
 
 	// Purge removes a file and all its versions for good.
 	Purge(ctx context.Context, id FileID) error
 }
 
-// Found are all ways to find one thing, and what belongs together, of a Store
-// and of a Tx.
+// Found are the read methods that a Store and a Tx share.
 type Found interface {
 	Files
 	Uploads
@@ -58,9 +58,9 @@ type Found interface {
 }
 
 // A Tx is a transaction of a Store; see Store.Update. It sees its own writes.
-// While one of its iterators yields, rows may be read and changed: what is
-// changed may or may not be yielded as it was. Its methods are not for
-// concurrent use, and not for use after fn has returned.
+// Rows may be read and written while one of its iterators yields; the iterator
+// may or may not yield what was written. Its methods are not for concurrent use,
+// nor for use after fn has returned.
 type Tx interface {
 	Found
 	FileChanges
@@ -71,14 +71,14 @@ type Tx interface {
 	OnceChanges
 	HomeChanges
 
-	// Removals is the store's for the transaction's domain: a commit whose
-	// chunks were found stored while it was the same needs no other proof that
-	// they still are.
+	// Removals returns Epochs.Removals of the domain of the transaction. A
+	// commit compares it with the value from before its chunks were found
+	// stored. If both are equal, the chunks are still stored.
 	Removals(ctx context.Context) (uint64, error)
 }
 
-// A Store holds rows and segments. It is safe for concurrent use. The rows it
-// returns are the caller's, and times in them are kept in milliseconds.
+// A Store stores rows and segments. It is safe for concurrent use. The caller
+// owns the rows that it returns. Times in rows have millisecond precision.
 // manifesttest.Run checks an implementation.
 type Store interface {
 	Found
@@ -88,51 +88,50 @@ type Store interface {
 	Epochs
 	Identities
 
-	// Segments are kept per domain.
+	// Segments returns the segments of a domain.
 	Segments(domain string) Segments
 
-	// Update runs fn in a transaction: all that fn reads and writes through
-	// tx is as if no other Update ran meanwhile. When fn returns nil, its
-	// writes are made together and durable on return; an error of fn makes
-	// none and is returned as it is. fn may be run more than once, the last
-	// run counts: it must set what it tells its caller anew each time. After
-	// any other error but ErrTooLarge the outcome is unknown, and the commit that may have been
-	// made is returned beside the error.
+	// Update runs fn in a serializable transaction. If fn returns nil, its
+	// writes are made together and are durable on return. If fn returns an
+	// error, nothing is written, and Update returns that error as it is. fn may
+	// run several times; the last run counts, so each run must set anew what it
+	// reports to its caller. After any other error but ErrTooLarge the outcome
+	// is unknown: Update returns it with the commit that it may have made.
 	//
-	// The records of what fn changed go to the packs of domain. A transaction
-	// that makes none needs no domain, and is told nothing of removals.
+	// The records of the changes go to the packs of domain. domain may be "" if
+	// fn makes no records and does not call Removals.
 	Update(ctx context.Context, domain string, fn func(tx Tx) error) (*Commit, error)
 
-	// LastCommit returns the number of the latest commit or, if there was none
-	// since the store was opened, one that no later commit is below. Numbers
-	// rise with commits, are visible in order and never given twice, whatever
-	// crashes; there may be gaps.
+	// LastCommit returns the number of the latest commit. If there was none
+	// since the store was opened, it returns a number between the latest and the
+	// next commit. Numbers of commits rise, become visible in order, and are
+	// never used twice, whatever crashes. There may be gaps.
 	LastCommit(ctx context.Context) (uint64, error)
 
-	// TakeNumber returns a number, higher than all before, for records that are
-	// written beside Update. It is durable on return.
+	// TakeNumber returns a new highest number, for records that are written
+	// outside of Update. It is durable on return.
 	TakeNumber(ctx context.Context) (uint64, error)
 
-	// Unwritten yields the commits, oldest first, whose records may not be
-	// durable in the packs yet. Written forgets some. It may be lost in a crash.
+	// Unwritten yields the commits, oldest first, whose records may not yet be
+	// durable in packs. Written removes some of them. A crash may undo Written.
 	Unwritten(ctx context.Context) iter.Seq2[*Commit, error]
 	Written(ctx context.Context, seqs ...uint64) error
 
-	// Restore replays records, which may be none, of the commit of a number: a
-	// row of a higher revision replaces one of a lower, marks remove rows and
-	// keep later replays from bringing them back. Any order of calls ends in
-	// the same rows. Names and usage follow with Reindex. Numbers are given
-	// above seq from then on.
+	// Restore replays the records of commit seq, which may be none. A row with a
+	// higher revision replaces one with a lower. A mark removes rows and keeps
+	// later replays from restoring them. The order of calls does not matter.
+	// Reindex must follow, to update names and usage. Later numbers are higher
+	// than seq.
 	Restore(ctx context.Context, seq uint64, rs []Record) error
 
-	// Reindex makes the index of names and the usage anew from the rows, and
-	// makes all that Restore did durable.
+	// Reindex rebuilds the index of names and the usage from the rows. It makes
+	// all calls of Restore durable.
 	Reindex(ctx context.Context) error
 
-	// Ready returns nil, or why nothing can be changed now.
+	// Ready returns nil, or an error that says why nothing can be changed now.
 	Ready() error
 
-	// DiskSize returns the bytes that the store and its indexes take.
+	// DiskSize returns the bytes that the store takes.
 	DiskSize() int64
 }
 
@@ -145,25 +144,25 @@ type Segments interface {
 	SegmentPutter
 }
 
-// A Range chooses files of a bucket. Active files come in byte order of their
-// paths, others in order of their IDs.
+// A Range selects files of a bucket. Active files come in byte order of their
+// paths, other files in order of their IDs.
 type Range struct {
 	State  State
 	Prefix string // of the path; only for active files
-	After  string // begin after this path, or ID
+	After  string // start after this path, or ID
 
-	Versioned bool // only files of more than one version
+	Versioned bool // only files with more than one version
 }
 
-// A Commit is what one Update changed.
+// A Commit is the records of one Update.
 type Commit struct {
 	Seq    uint64   // its number
-	Prev   uint64   // that of the commit before it; numbers between are no commits
+	Prev   uint64   // the number of the commit before; numbers between belong to no commit
 	Domain string   // whose packs the records go to
 	Slots  [][]byte // encoded by EncodeCommit
 }
 
-// Size is the bytes of the slots.
+// Size returns the bytes of the slots.
 func (c *Commit) Size() (n int) {
 	for _, p := range c.Slots {
 		n += len(p)
@@ -171,7 +170,7 @@ func (c *Commit) Size() (n int) {
 	return n
 }
 
-// Records decodes what the commit changed.
+// Records decodes the records of the commit.
 func (c *Commit) Records() (rs []Record, err error) {
 	for _, p := range c.Slots {
 		s, err := DecodeSlot(p)

@@ -7,20 +7,20 @@ import (
 	"github.com/cairn-store/cairn/cas"
 )
 
-// Sums are digests of a content that comes in parts: what they have seen can
-// be kept between parts and taken up again.
+// Sums are digests of a content that comes in parts. Their states can be stored
+// between parts.
 type Sums struct{ hashes map[string]hash.Hash }
 
-// keptHash is a hash that can be kept.
+// keptHash is a hash whose state can be stored.
 type keptHash interface {
 	hash.Hash
 	encoding.BinaryMarshaler
 	encoding.BinaryUnmarshaler
 }
 
-// ResumeSums returns the digests called names as they were when State was
-// taken; a nil state is the beginning. Those that cannot be kept are left out:
-// they are computed of the whole.
+// ResumeSums returns the digests called names in the states that State returned.
+// A nil map stands for the beginning of the content. Digests whose state cannot
+// be stored are left out: Assemble computes them from the whole content.
 func ResumeSums(names []string, state map[string][]byte) (*Sums, error) {
 	s := &Sums{make(map[string]hash.Hash)}
 	for _, name := range names {
@@ -41,7 +41,7 @@ func ResumeSums(names []string, state map[string][]byte) (*Sums, error) {
 	return s, nil
 }
 
-// State returns what the digests have seen.
+// State returns the present states of the digests.
 func (s *Sums) State() (map[string][]byte, error) {
 	state := make(map[string][]byte)
 	for name, h := range s.hashes {
@@ -54,8 +54,8 @@ func (s *Sums) State() (map[string][]byte, error) {
 	return state, nil
 }
 
-// chunkTap returns what goes on by the bytes of chunks and their digests, or nil
-// where there is nothing to do.
+// chunkTap returns a function that adds chunks, given by their bytes and
+// digests, to the sums. It returns nil if there are no digests.
 func (s *Sums) chunkTap(m *SumMemory) func([]byte, []cas.Digest) {
 	if s == nil || len(s.hashes) == 0 {
 		return nil
@@ -67,7 +67,7 @@ func (s *Sums) chunkTap(m *SumMemory) func([]byte, []cas.Digest) {
 	}
 }
 
-// Write implements io.Writer, for contents whose chunks are not at hand.
+// Write implements io.Writer. It is for bytes whose chunks are not known.
 func (s *Sums) Write(p []byte) (int, error) {
 	for _, h := range s.hashes {
 		h.Write(p)

@@ -8,26 +8,26 @@ import (
 	"github.com/cairn-store/cairn/cas"
 )
 
-// segmentBatch is how many segments are handed to the metadata store at a time.
+// segmentBatch is how many segments go to the metadata store in one call.
 const segmentBatch = 64
 
-// A treeBuilder makes the chunk list of a content from its references, from
-// the bottom up. Equal lists make equal trees, whatever they are made of.
+// A treeBuilder makes the chunk list of a content from its references, from the
+// bottom up. Equal lists make equal trees, however they are made.
 //
-// Of every level it holds the node that grows, and the last run of equal
-// references, open until a reference that differs has come: only then is its
-// count known, and whether the node ends.
+// For each level it holds the node that grows and the last run of equal
+// references. A run stays open until a different reference comes. Only then its
+// count is known, and whether the node ends with it.
 type treeBuilder struct {
-	// put stores an encoded node. It is called in order, children first.
+	// put stores an encoded node. Children are stored before their parents.
 	put    func([]byte) (cas.Digest, error)
 	levels []openNode
 	c      *Content
 }
 
-// A openNode is what is not yet a node of a level.
+// An openNode is the node of a level that still grows.
 type openNode struct {
 	entries []entry
-	open    entry // the run that may go on, none if its count is 0
+	run     entry // the last run, which may still grow; none if its count is 0
 }
 
 var errLongList = errors.New("manifest: a chunk list of 2^63 bytes or more")
@@ -36,7 +36,7 @@ func (b *treeBuilder) addRef(r cas.Ref) error {
 	return b.addAt(0, entry{r.Digest, 1, int64(r.Length), 1})
 }
 
-// addAt adds e to a level. Nothing may be growing in the levels below.
+// addAt adds e to a level. No node may be growing in the levels below.
 func (b *treeBuilder) addAt(level int, e entry) error {
 	if e.count > (math.MaxInt64-b.c.Size)/e.size {
 		return errLongList
@@ -51,34 +51,35 @@ func (b *treeBuilder) pushEntry(level int, e entry) error {
 		b.levels = append(b.levels, openNode{})
 	}
 	g := &b.levels[level]
-	if g.open.count > 0 {
-		if g.open.same(&e) {
-			g.open.count += e.count
+	if g.run.count > 0 {
+		if g.run.same(&e) {
+			g.run.count += e.count
 			return nil
 		}
 		if err := b.closeRun(level); err != nil {
 			return err
 		}
 	}
-	b.levels[level].open = e
+	b.levels[level].run = e
 	return nil
 }
 
-// closeRun ends the open run of a level, and its node where the run ends it.
+// closeRun ends the open run of a level, and with it the node if the run ends
+// it.
 func (b *treeBuilder) closeRun(level int) error {
 	g := &b.levels[level]
-	if g.open.count == 0 {
+	if g.run.count == 0 {
 		return nil
 	}
-	g.entries = append(g.entries, g.open)
-	g.open.count = 0
-	if !endsNode(&g.open.digest, len(g.entries)) {
+	g.entries = append(g.entries, g.run)
+	g.run.count = 0
+	if !endsNode(&g.run.digest, len(g.entries)) {
 		return nil
 	}
 	return b.cutNode(level)
 }
 
-// cutNode makes a node of what has grown in a level.
+// cutNode stores the growing node of a level and adds it to the level above.
 func (b *treeBuilder) cutNode(level int) error {
 	g := &b.levels[level]
 	e := entry{count: 1}
@@ -94,14 +95,14 @@ func (b *treeBuilder) cutNode(level int) error {
 	return b.pushEntry(level+1, e)
 }
 
-// finish ends the list.
+// finish ends the list and sets where the content finds it.
 func (b *treeBuilder) finish() error {
 	c := b.c
 	if c.Chunks == 0 {
 		return nil
 	}
 	if c.Chunks <= inlineChunks {
-		for _, e := range append(b.levels[0].entries, b.levels[0].open) {
+		for _, e := range append(b.levels[0].entries, b.levels[0].run) {
 			for range e.count {
 				c.Inline = append(c.Inline, e.ref())
 			}
@@ -117,21 +118,22 @@ func (b *treeBuilder) finish() error {
 				return err
 			}
 		}
-		if up := &b.levels[k+1]; k+2 == len(b.levels) && len(up.entries) == 0 && up.open.count == 1 {
-			c.Top, c.Height = up.open.digest, k
+		if up := &b.levels[k+1]; k+2 == len(b.levels) && len(up.entries) == 0 && up.run.count == 1 {
+			c.Top, c.Height = up.run.digest, k
 			return nil
 		}
 	}
 }
 
-// prepareLevel tells a level what comes next in it, and reports whether nothing is
-// growing there then.
+// prepareLevel closes the open run of a level unless next would extend it. It
+// reports whether no node grows in the level after that, so that next can begin
+// one.
 func (b *treeBuilder) prepareLevel(level int, next *entry) (bool, error) {
 	if level >= len(b.levels) {
 		return true, nil
 	}
-	if g := &b.levels[level]; g.open.count > 0 {
-		if g.open.same(next) {
+	if g := &b.levels[level]; g.run.count > 0 {
+		if g.run.same(next) {
 			return false, nil
 		}
 		if err := b.closeRun(level); err != nil {
@@ -141,30 +143,31 @@ func (b *treeBuilder) prepareLevel(level int, next *entry) (bool, error) {
 	return len(b.levels[level].entries) == 0, nil
 }
 
-// idleLevels is how many levels have nothing growing, from the lowest on: no more
-// than most.
+// idleLevels counts the levels in which no node grows, from the lowest up, to at
+// most the number most.
 func (b *treeBuilder) idleLevels(most int) (n int) {
-	for n < most && (n >= len(b.levels) || b.levels[n].open.count == 0 && len(b.levels[n].entries) == 0) {
+	for n < most && (n >= len(b.levels) || b.levels[n].run.count == 0 && len(b.levels[n].entries) == 0) {
 		n++
 	}
 	return n
 }
 
-// graftNodes adds what the list l holds from off on, where one of its chunks
-// begins; all up to the offset to, where another one does, is to be added. It
-// returns how many bytes it has added: of the nodes of l that are nodes of the
-// new list too, one of the highest level, with those that equal it, or else
-// the rest of a leaf.
+// graftNodes adds a part of the list l that begins at off, where one of its
+// chunks begins. All of l up to the offset to, where another chunk begins, is to
+// be added by repeated calls. It returns how many bytes it has added: the
+// largest subtree of l at off that is also one of the new list, together with
+// equal ones that follow it, or else the rest of a leaf.
 //
-// A node of l is one of the new list if a node of its level begins where it
-// does, and the run to which it is taken goes on far enough that the last
-// entries, in it and below it, end as they do in l; see list.whole.
+// A node of l is also one of the new list if a node of its level begins at the
+// same place in both, and enough follows in l before to that its last entry, and
+// the last entries of the nodes below it, end as they do in l. See
+// reusableNodes.
 func (b *treeBuilder) graftNodes(l *chunkList, off, to int64) (int64, error) {
 	var e entry
 	ok, err := false, error(nil)
 	level := b.idleLevels(l.c.Height) - 1
 	for ; level >= 0; level-- {
-		if e, ok, err = l.whole(level, off, to); ok || err != nil {
+		if e, ok, err = l.reusableNodes(level, off, to); ok || err != nil {
 			break
 		}
 	}
@@ -179,7 +182,7 @@ func (b *treeBuilder) graftNodes(l *chunkList, off, to int64) (int64, error) {
 			break
 		}
 		var up entry
-		if up, ok, err = l.whole(level+1, off, to); !ok || err != nil {
+		if up, ok, err = l.reusableNodes(level+1, off, to); !ok || err != nil {
 			break
 		}
 		e, level = up, level+1
@@ -193,9 +196,9 @@ func (b *treeBuilder) graftNodes(l *chunkList, off, to int64) (int64, error) {
 	return e.size * e.count, b.addAt(level+1, e)
 }
 
-// graftRefs adds the references of a leaf from off on, up to the offset to.
+// graftRefs adds the references of a leaf of l from off up to the offset to.
 func (b *treeBuilder) graftRefs(l *chunkList, off, to int64) (n int64, err error) {
-	p, err := l.at(off)
+	p, err := l.positionAt(off)
 	if err != nil {
 		return 0, err
 	}
@@ -211,36 +214,37 @@ func (b *treeBuilder) graftRefs(l *chunkList, off, to int64) (n int64, err error
 		n += e.size * e.count
 	}
 	if n == 0 {
-		return 0, ErrFormat // to is not where a chunk begins
+		return 0, ErrFormat // no chunk begins at to
 	}
 	return n, nil
 }
 
-// A segmentWriter stores segments in packs and in the metadata store.
+// A segmentWriter stores segments in packs, and in the metadata store in
+// batches.
 type segmentWriter struct {
-	ctx  context.Context // of the write that it is part of
-	b    *cas.Batch
-	to   SegmentPutter // nil for nowhere but packs
-	held []Segment
+	ctx     context.Context // of the write that uses it
+	b       *cas.Batch
+	to      SegmentPutter // nil: in packs only
+	pending []Segment
 }
 
-func (k *segmentWriter) put(p []byte) (cas.Digest, error) {
+func (k *segmentWriter) putNode(p []byte) (cas.Digest, error) {
 	d, err := k.b.PutSegment(k.ctx, p)
 	if err != nil || k.to == nil {
 		return d, err
 	}
-	if k.held = append(k.held, Segment{d, p}); len(k.held) == segmentBatch {
+	if k.pending = append(k.pending, Segment{d, p}); len(k.pending) == segmentBatch {
 		err = k.flush()
 	}
 	return d, err
 }
 
-// flush hands over what is held.
+// flush stores the pending segments in the metadata store.
 func (k *segmentWriter) flush() error {
-	if len(k.held) == 0 {
+	if len(k.pending) == 0 {
 		return nil
 	}
-	err := k.to.PutSegments(k.ctx, k.held)
-	k.held = k.held[:0]
+	err := k.to.PutSegments(k.ctx, k.pending)
+	k.pending = k.pending[:0]
 	return err
 }

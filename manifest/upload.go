@@ -8,18 +8,19 @@ import (
 	"github.com/cairn-store/cairn/cas"
 )
 
-// An Upload is content on its way that comes in pieces. The references to its
-// chunks are parts beside it, and so are the bytes after the last whole chunk,
-// its rest. It is under way until it has become a version or has expired.
+// An Upload is the row of an upload, whose content comes in pieces. Stored
+// beside the row are its parts, which hold the references to its chunks, and its
+// rest, the bytes after the last whole chunk. An upload is under way until it
+// becomes a version or expires.
 type Upload struct {
 	ID       UploadID
 	Bucket   string
-	Who      string // whose it is
-	Domain   string // where its content lies
-	Header   string // what the protocol wants kept
+	Who      string // the principal
+	Domain   string // the domain of its chunks
+	Header   string // state of the upload protocol
 	Name     string
 	Folder   string
-	Target   FileID // that it becomes a version of, "" for a new file
+	Target   FileID // the file that gets the new version; "" for a new file
 	MIMEType string // declared
 	Metadata []byte // a JSON object, "" for none
 	Tags     []string
@@ -27,48 +28,50 @@ type Upload struct {
 	OnConflict    string
 	SkipUnchanged bool
 	IfMatch       string
-	Digests       []string          // of the whole, to be computed
-	Sums          map[string][]byte // their states after what has arrived, but for the rest
+	Digests       []string          // names of digests to compute of the whole
+	Sums          map[string][]byte // states of the digests after the last whole chunk
 	Expect        map[string][]byte // digests that the whole must have
 	Chunker       string
 
-	Length      int64 // of the whole, -1 while unknown
-	Offset      int64 // bytes that have arrived
-	Held        int64 // bytes that count against its principal while it is under way
-	Parts       uint64
-	Partial     bool       // it becomes no file, but a part of one
-	Joins       []UploadID // partial uploads that it is made of, in order
-	Listed      bool       // its parts are a list of chunks that are sent by themselves: they keep nothing alive
-	Bases       []string   // files, versions and uploads whose chunks need not be sent
-	Chunks      int64      // listed
-	LastChunk   uint32     // bytes of the last one listed
-	NewBytes    int64      // of chunks that were not stored before
-	StoredBytes int64      // what they take
-	Received    int64      // bytes of chunks that were new to the uploader
+	Length  int64 // bytes of the whole; -1 while unknown
+	Offset  int64 // bytes received in order
+	Held    int64 // bytes counted against the principal while it is under way
+	Parts   uint64
+	Partial bool       // it becomes no file but a part of another upload
+	Joins   []UploadID // the partial uploads that it joins, in order
+	// Its parts are a list of chunks, which are sent separately. They keep no
+	// chunk alive.
+	Listed      bool
+	Bases       []string // files, versions and uploads whose chunks need not be sent
+	Chunks      int64    // chunks in the list
+	LastChunk   uint32   // bytes of the last chunk in the list
+	NewBytes    int64    // of chunks that were not stored before
+	StoredBytes int64    // bytes stored for those chunks
+	Received    int64    // bytes of chunks that the uploader had to send
 
-	Manifest  VersionID // that it has become
-	Expired   bool      // only remembered
-	Evicted   bool      // expired before its time, for others of its principal
+	Manifest  VersionID // the version that it has become
+	Expired   bool      // expired; only the row is left
+	Evicted   bool      // expired early to free space for other uploads of the principal
 	CreatedAt time.Time
 	ExpiresAt time.Time
 }
 
-// UnderWay reports whether the upload has neither ended nor expired.
+// UnderWay reports whether the upload has neither become a version nor expired.
 func (u *Upload) UnderWay() bool { return u.Manifest == "" && !u.Expired }
 
-// A Holding sums up the uploads under way of a principal in a bucket.
+// A Holding sums up the uploads under way of one principal in a bucket.
 type Holding struct {
 	Uploads int
-	Bytes   int64 // of Upload.Held
+	Bytes   int64 // sum of Upload.Held
 }
 
-// Uploads are the ways to find uploads, of a Store and of a Tx.
+// Uploads are the read methods for uploads, of a Store and of a Tx.
 type Uploads interface {
 	// Upload returns an upload of a bucket, or fs.ErrNotExist.
 	Upload(ctx context.Context, bucket string, id UploadID) (*Upload, error)
 
-	// UploadParts yields the parts of an upload, from a number on, in order.
-	// Numbers begin with 0. An upload without parts has none to yield.
+	// UploadParts yields the parts of an upload in order, starting with part
+	// from. The first part is 0. An upload without parts yields nothing.
 	UploadParts(ctx context.Context, id UploadID, from uint64) iter.Seq2[[]cas.Ref, error]
 
 	// UploadRest returns the rest of an upload, nil if there is none.
@@ -80,28 +83,27 @@ type Uploads interface {
 	// UploadsHeld sums up the uploads under way of a principal.
 	UploadsHeld(ctx context.Context, bucket, who string) (Holding, error)
 
-	// UploadsOf returns the uploads under way of a principal that hold bytes,
-	// those that expire first first, at most limit.
+	// UploadsOf returns at most limit uploads under way of a principal that hold
+	// bytes, ordered by the time when they expire.
 	UploadsOf(ctx context.Context, bucket, who string, limit int) ([]*Upload, error)
 
-	// UploadsWaiting returns the uploads under way that are to be joined of a
-	// partial one, among others, in order of IDs, at most limit, from the one
-	// after an ID on.
+	// UploadsWaiting returns at most limit uploads under way that join the
+	// partial upload part, in order of IDs, starting behind the ID after.
 	UploadsWaiting(ctx context.Context, bucket string, part, after UploadID, limit int) ([]*Upload, error)
 
-	// UploadsOver returns the uploads that have not expired and whose time was
-	// over before a moment, in order of that time, at most limit.
+	// UploadsOver returns at most limit uploads that are not yet marked as
+	// expired and whose time ended before a moment, ordered by that time.
 	UploadsOver(ctx context.Context, bucket string, before time.Time, limit int) ([]*Upload, error)
 }
 
-// UploadChanges are what a Tx does to uploads.
+// UploadChanges are the write methods for uploads, of a Tx.
 type UploadChanges interface {
-	// PutUpload writes the row of an upload. One that is not under way loses
-	// its rest; DropParts drops its parts.
+	// PutUpload writes the row of an upload. If the upload is not under way, it
+	// drops the rest. DropParts drops the parts.
 	PutUpload(ctx context.Context, u *Upload) error
 
-	// DropParts drops parts of an upload, at most limit, and reports whether
-	// more may be left.
+	// DropParts drops at most limit parts of an upload and reports whether more
+	// may be left.
 	DropParts(ctx context.Context, id UploadID, limit int) (more bool, err error)
 
 	// PutPart writes part n of an upload.
@@ -114,9 +116,9 @@ type UploadChanges interface {
 	// been dropped before. An upload that does not exist is not an error.
 	DropUpload(ctx context.Context, bucket string, id UploadID) error
 
-	// SweepUploads removes the expired uploads of a bucket whose time was over
-	// before a moment, and what is left of their parts: at most limit of each.
-	// While it returns limit, more may be left.
+	// SweepUploads removes expired uploads of a bucket whose time ended before a
+	// moment, and what is left of their parts, at most limit of each. It returns
+	// how many uploads or parts. While that is limit, more may be left.
 	SweepUploads(ctx context.Context, bucket string, before time.Time, limit int) (int, error)
 }
 

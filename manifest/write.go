@@ -17,20 +17,21 @@ import (
 // WriteOptions are choices of Write.
 type WriteOptions struct {
 	Compression cas.Compression
-	Digests     []string      // whole-content digests to compute, see NewDigest
-	Segments    SegmentPutter // where segments go besides the packs; nil for nowhere
-	Progress    func(n int64) // bytes taken in so far
+	Digests     []string // whole-content digests to compute, see NewDigest
+	// Segments stores segments in the metadata store, besides the packs. It may
+	// be nil.
+	Segments SegmentPutter
+	Progress func(n int64) // called with the bytes read so far
 
-	// Sums are shown the chunks of a part, and are asked for the digests of
-	// the whole by Assemble. Nil has no part in it.
+	// Sums are updated with the chunks of a part, and give Assemble the digests
+	// of the whole. They may be nil.
 	Sums *Sums
 
-	// Memory spares those who send the same content again the digests of the
-	// whole; nil for none.
+	// Memory saves hashing contents that are sent again. It may be nil.
 	Memory *SumMemory
 
-	// Chunkers is a pool of *chunker.Chunker that all cut by the splitter
-	// of the call, for those who write many small contents; nil for none.
+	// Chunkers is a pool of *chunker.Chunker, all with the splitter of the call.
+	// It saves allocations when many small contents are written. It may be nil.
 	Chunkers *sync.Pool
 }
 
@@ -75,10 +76,10 @@ func Write(ctx context.Context, dst *cas.Store, r io.Reader, s chunker.Splitter,
 // A contentWriter stores a content whose chunks come in order. Each chunk that
 // is put into the batch, or whose reference is added to the list, is the next.
 type contentWriter struct {
-	content *Content
-	batch   *cas.Batch
-	list    *treeBuilder
-	segments  *segmentWriter
+	content  *Content
+	batch    *cas.Batch
+	list     *treeBuilder
+	segments *segmentWriter
 
 	emit func(cas.Ref) error // adds a chunk of the batch to the list
 	// addRest adds what follows the last chunk of the batch to the list. It runs
@@ -95,7 +96,7 @@ func newContentWriter(ctx context.Context, dst *cas.Store, s chunker.Splitter, o
 	w.batch = dst.NewBatch(ctx, &cas.BatchOptions{Compression: opts.Compression, Tap: tap,
 		Emit: func(r cas.Ref) error { return w.emit(r) }})
 	w.segments = &segmentWriter{ctx: ctx, b: w.batch, to: opts.Segments}
-	w.list.put = w.segments.put
+	w.list.put = w.segments.putNode
 	return w
 }
 
@@ -137,7 +138,7 @@ func (o *WriteOptions) releaseChunker(c *chunker.Chunker) {
 	}
 }
 
-// newDigests returns the digests of a content that are asked for.
+// newDigests returns hashes for the digests called names.
 func newDigests(names []string) (*Sums, error) {
 	s := &Sums{make(map[string]hash.Hash)}
 	for _, name := range names {

@@ -36,7 +36,7 @@ func Main(m *testing.M) int {
 	if os.Getenv(urlVariable) != "" {
 		return m.Run()
 	}
-	bin, err := binaries()
+	bin, err := findBinaries()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "pgtest:", err)
 		return 1
@@ -45,12 +45,12 @@ func Main(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, "pgtest: PostgreSQL is not installed: the tests with it are left out")
 		return m.Run()
 	}
-	s, err := start(bin)
+	s, err := startServer(bin)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "pgtest: start PostgreSQL:", err)
 		return 1
 	}
-	defer s.stop()
+	defer s.stopServer()
 	os.Setenv(urlVariable, s.url)
 	return m.Run()
 }
@@ -64,11 +64,11 @@ func Database(t testing.TB) string {
 		t.Skip("PostgreSQL is not installed")
 	}
 	name := "t" + strings.ToLower(rand.Text()[:12])
-	if err := execute(t.Context(), server, "CREATE DATABASE "+name); err != nil {
+	if err := runTests(t.Context(), server, "CREATE DATABASE "+name); err != nil {
 		t.Fatalf("make a database: %v", err)
 	}
 	t.Cleanup(func() {
-		if err := execute(context.Background(), server, "DROP DATABASE "+name); err != nil {
+		if err := runTests(context.Background(), server, "DROP DATABASE "+name); err != nil {
 			t.Errorf("drop a database: %v", err)
 		}
 	})
@@ -83,12 +83,12 @@ func Database(t testing.TB) string {
 // Execute makes a statement on a database.
 func Execute(t testing.TB, database, statement string) {
 	t.Helper()
-	if err := execute(t.Context(), database, statement); err != nil {
+	if err := runTests(t.Context(), database, statement); err != nil {
 		t.Fatalf("%s: %v", statement, err)
 	}
 }
 
-func execute(ctx context.Context, server, statement string) error {
+func runTests(ctx context.Context, server, statement string) error {
 	c, err := pgx.Connect(ctx, server)
 	if err != nil {
 		return err
@@ -97,9 +97,9 @@ func execute(ctx context.Context, server, statement string) error {
 	return errors.Join(err, c.Close(ctx))
 }
 
-// binaries returns the directory of the server's binaries, "" if there is
+// findBinaries returns the directory of the server's binaries, "" if there is
 // none.
-func binaries() (string, error) {
+func findBinaries() (string, error) {
 	if dir := os.Getenv("CAIRN_POSTGRES"); dir != "" {
 		_, err := os.Stat(filepath.Join(dir, "postgres"))
 		return dir, err
@@ -144,7 +144,7 @@ while read -r line; do :; done
 kill -INT $! && wait $!
 `
 
-func start(bin string) (*server, error) {
+func startServer(bin string) (*server, error) {
 	dir, err := os.MkdirTemp("", "cairn-pg-")
 	if err != nil {
 		return nil, err
@@ -154,7 +154,7 @@ func start(bin string) (*server, error) {
 	args := []string{"sh", "-c", script, "sh", dir, bin}
 	if os.Geteuid() == 0 {
 		// The server refuses to run as root.
-		u, err := give(dir)
+		u, err := setShared(dir)
 		if err != nil {
 			return nil, errors.Join(err, os.RemoveAll(dir))
 		}
@@ -170,11 +170,11 @@ func start(bin string) (*server, error) {
 		return nil, errors.Join(err, os.RemoveAll(dir))
 	}
 	go func() { s.ended <- errors.Join(s.cmd.Wait(), os.RemoveAll(dir)) }()
-	return s, s.wait()
+	return s, s.waitReady()
 }
 
-// give makes dir that of a user who may do little, and returns the user.
-func give(dir string) (*user.User, error) {
+// setShared makes dir that of a user who may do little, and returns the user.
+func setShared(dir string) (*user.User, error) {
 	u, err := user.Lookup("postgres")
 	if err != nil {
 		u, err = user.Lookup("nobody")
@@ -189,23 +189,23 @@ func give(dir string) (*user.User, error) {
 	return u, os.Chown(dir, id, -1)
 }
 
-// wait returns when the server answers.
-func (s *server) wait() error {
+// waitReady returns when the server answers.
+func (s *server) waitReady() error {
 	for range 600 {
 		select {
 		case err := <-s.ended:
 			return fmt.Errorf("it ended: %w\n%s", err, s.log.String())
 		case <-time.After(50 * time.Millisecond):
 		}
-		if execute(context.Background(), s.url, "SELECT 1") == nil {
+		if runTests(context.Background(), s.url, "SELECT 1") == nil {
 			return nil
 		}
 	}
-	s.stop()
+	s.stopServer()
 	return fmt.Errorf("it does not answer\n%s", s.log.String())
 }
 
-func (s *server) stop() {
+func (s *server) stopServer() {
 	s.hold.Close()
 	if err := <-s.ended; err != nil {
 		fmt.Fprintln(os.Stderr, "pgtest: stop PostgreSQL:", err)

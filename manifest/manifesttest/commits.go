@@ -12,7 +12,7 @@ import (
 	"github.com/cairn-store/cairn/manifest"
 )
 
-func (s *suite) unwritten() (seqs []uint64) {
+func (s *suite) testUnwritten() (seqs []uint64) {
 	s.t.Helper()
 	for c, err := range s.s.Unwritten(s.ctx) {
 		if err != nil {
@@ -23,10 +23,10 @@ func (s *suite) unwritten() (seqs []uint64) {
 	return seqs
 }
 
-func (s *suite) outbox() {
+func (s *suite) testOutbox() {
 	var cs []*manifest.Commit
 	for _, name := range []string{"a", "b", "c"} {
-		f, m := file("", name, 1)
+		f, m := newFile("", name, 1)
 		cs = append(cs, s.update(func(tx manifest.Tx) error {
 			if err := tx.PutManifest(s.ctx, m); err != nil {
 				return err
@@ -36,7 +36,7 @@ func (s *suite) outbox() {
 	}
 	first := cs[0].Seq
 	rs, err := cs[0].Records()
-	if cs[1].Seq <= first || cs[2].Seq <= cs[1].Seq || s.last() != cs[2].Seq || cs[1].Prev != first || cs[2].Prev != cs[1].Seq ||
+	if cs[1].Seq <= first || cs[2].Seq <= cs[1].Seq || s.lastCommit() != cs[2].Seq || cs[1].Prev != first || cs[2].Prev != cs[1].Seq ||
 		err != nil || len(rs) != 2 || cs[0].Domain != domain {
 		s.t.Errorf("commits %+v", cs)
 	}
@@ -44,7 +44,7 @@ func (s *suite) outbox() {
 		s.t.Fatal(err)
 	}
 	s.restart()
-	got := s.unwritten()
+	got := s.testUnwritten()
 	if !slices.Contains(got, first) || !slices.Contains(got, cs[2].Seq) || !slices.IsSorted(got) {
 		s.t.Errorf("unwritten after a restart: %d", got)
 	}
@@ -53,26 +53,26 @@ func (s *suite) outbox() {
 			s.t.Errorf("%+v came back as %+v, %v", cs[0], c, err)
 		}
 	}
-	if s.last() < cs[2].Seq {
-		s.t.Errorf("numbers are given twice: the last is %d", s.last())
+	if s.lastCommit() < cs[2].Seq {
+		s.t.Errorf("numbers are given twice: the last is %d", s.lastCommit())
 	}
 	for _, c := range cs {
 		if err := s.s.Written(s.ctx, c.Seq); err != nil {
 			s.t.Fatal(err)
 		}
 	}
-	if got := s.unwritten(); len(got) != 0 {
+	if got := s.testUnwritten(); len(got) != 0 {
 		s.t.Errorf("unwritten: %d", got)
 	}
 }
 
 // oldVersions come oldest first, as many as are asked for.
 func (s *suite) oldVersions() {
-	f := s.add("", "f", 1)
-	s.add("", "g", 1)
+	f := s.addFile("", "f", 1)
+	s.addFile("", "g", 1)
 	s.update(func(tx manifest.Tx) error {
 		for n := uint64(2); n <= 600; n++ {
-			_, m := file("", "f", int64(n))
+			_, m := newFile("", "f", int64(n))
 			m.File, m.Version = f.ID, n
 			f.Current, f.LastVersion, f.Versions = m.ID, n, n
 			if err := tx.PutManifest(s.ctx, m); err != nil {
@@ -114,9 +114,9 @@ func (s *suite) oldVersions() {
 	check(s.s, 0, 1, 2)
 }
 
-// numbers are never given twice, whatever takes them and however the store ends.
-func (s *suite) numbers() {
-	last, lastCommit := s.last(), s.last()
+// testNumbers are never given twice, whatever takes them and however the store ends.
+func (s *suite) testNumbers() {
+	last, lastCommit := s.lastCommit(), s.lastCommit()
 	given := func(seq uint64) {
 		s.t.Helper()
 		if seq <= last {
@@ -126,7 +126,7 @@ func (s *suite) numbers() {
 	}
 	commit := func() {
 		s.t.Helper()
-		f, m := file("", fmt.Sprint("f", last), 1)
+		f, m := newFile("", fmt.Sprint("f", last), 1)
 		c := s.update(func(tx manifest.Tx) error {
 			return errors.Join(tx.PutManifest(s.ctx, m), tx.PutFile(s.ctx, f))
 		})
@@ -134,8 +134,8 @@ func (s *suite) numbers() {
 			s.t.Errorf("commit %d follows commit %d, it says %d", c.Seq, lastCommit, c.Prev)
 		}
 		given(c.Seq)
-		if lastCommit = c.Seq; s.last() != last {
-			s.t.Errorf("the last commit is %d, want %d", s.last(), last)
+		if lastCommit = c.Seq; s.lastCommit() != last {
+			s.t.Errorf("the last commit is %d, want %d", s.lastCommit(), last)
 		}
 		if err := s.s.Written(s.ctx, c.Seq); err != nil { // nothing is left in the outbox
 			s.t.Fatal(err)
@@ -151,7 +151,7 @@ func (s *suite) numbers() {
 	}
 	restart := func() {
 		s.restart()
-		if lastCommit = s.last(); lastCommit < last {
+		if lastCommit = s.lastCommit(); lastCommit < last {
 			s.t.Errorf("the last commit is %d, number %d was given", lastCommit, last)
 		}
 	}
@@ -197,8 +197,8 @@ func (s *suite) numbers() {
 
 // tooLarge: a change beyond the bound of a commit is none.
 func (s *suite) tooLarge() {
-	before := s.last()
-	big, m := file("", "big", 1)
+	before := s.lastCommit()
+	big, m := newFile("", "big", 1)
 	big.Metadata = bytes.Repeat([]byte{'x'}, manifest.MaxRecord)
 	tests := map[string]func(tx manifest.Tx) error{
 		"record": func(tx manifest.Tx) error {
@@ -206,7 +206,7 @@ func (s *suite) tooLarge() {
 		},
 		"commit": func(tx manifest.Tx) error {
 			for i := range manifest.MaxCommit/(manifest.MaxRecord/2) + 1 {
-				f, m := file("", fmt.Sprint(i), 1)
+				f, m := newFile("", fmt.Sprint(i), 1)
 				f.Metadata = big.Metadata[:manifest.MaxRecord/2]
 				if err := errors.Join(tx.PutManifest(s.ctx, m), tx.PutFile(s.ctx, f)); err != nil {
 					return err
@@ -222,10 +222,10 @@ func (s *suite) tooLarge() {
 	}
 	s.restart()
 	_, err := s.s.FileByPath(s.ctx, "b", "big")
-	s.gone("what was too large", err)
+	s.checkGone("what was too large", err)
 	_, err = s.s.FileByPath(s.ctx, "b", "0")
-	s.gone("a part of what was too large", err)
-	if got := s.unwritten(); len(got) != 0 || s.last() < before {
+	s.checkGone("a part of what was too large", err)
+	if got := s.testUnwritten(); len(got) != 0 || s.lastCommit() < before {
 		s.t.Errorf("unwritten: %d", got)
 	}
 	s.usage(manifest.Usage{})
@@ -233,7 +233,7 @@ func (s *suite) tooLarge() {
 	r := rand.NewChaCha8([32]byte{})
 	c := s.update(func(tx manifest.Tx) error {
 		for i := range 40 {
-			f, m := file("", fmt.Sprint(i), 1)
+			f, m := newFile("", fmt.Sprint(i), 1)
 			f.Metadata = make([]byte, manifest.MaxRecord-4096)
 			r.Read(f.Metadata)
 			if err := errors.Join(tx.PutManifest(s.ctx, m), tx.PutFile(s.ctx, f)); err != nil {

@@ -10,7 +10,7 @@ import (
 	"github.com/cairn-store/cairn/manifest"
 )
 
-func grant(bucket, owner string, life time.Duration) *manifest.Grant {
+func newGrant(bucket, owner string, life time.Duration) *manifest.Grant {
 	return &manifest.Grant{ID: manifest.NewGrantID(), Bucket: bucket, Op: "download", Owner: owner, Types: []string{"a/b"},
 		Claims: []byte(`{"x":1}`), CreatedAt: day, ExpiresAt: day.Add(life)}
 }
@@ -39,9 +39,9 @@ func (s *suite) grantsOf(bucket, owner string) (out []manifest.GrantID) {
 	return out
 }
 
-func (s *suite) grants() {
-	a, b, c := grant("b", "ann", time.Minute), grant("b", "bob", 2*time.Minute), grant("b", "ann", 3*time.Minute)
-	other := grant("b2", "ann", time.Minute)
+func (s *suite) testGrants() {
+	a, b, c := newGrant("b", "ann", time.Minute), newGrant("b", "bob", 2*time.Minute), newGrant("b", "ann", 3*time.Minute)
+	other := newGrant("b2", "ann", time.Minute)
 	s.putGrants(a, b, c, other)
 	s.restart()
 	got, err := s.s.Grant(s.ctx, "b", a.ID)
@@ -49,7 +49,7 @@ func (s *suite) grants() {
 		s.t.Errorf("%+v, %v, want %+v", got, err, a)
 	}
 	_, err = s.s.Grant(s.ctx, "b2", a.ID)
-	s.gone("a grant of another bucket", err)
+	s.checkGone("a grant of another bucket", err)
 	for owner, want := range map[string][]manifest.GrantID{"": {a.ID, b.ID, c.ID}, "ann": {a.ID, c.ID}, "bob": {b.ID}, "an": nil} {
 		slices.Sort(want)
 		if got := s.grantsOf("b", owner); !slices.Equal(got, want) {
@@ -60,7 +60,7 @@ func (s *suite) grants() {
 		return errors.Join(tx.DropGrant(s.ctx, "b", a.ID), tx.DropGrant(s.ctx, "b", a.ID))
 	})
 	_, err = s.s.Grant(s.ctx, "b", a.ID)
-	s.gone("a dropped grant", err)
+	s.checkGone("a dropped grant", err)
 	if got := s.grantsOf("b", "ann"); !slices.Equal(got, []manifest.GrantID{c.ID}) {
 		s.t.Errorf("after a drop: %v", got)
 	}
@@ -68,7 +68,7 @@ func (s *suite) grants() {
 
 // grantUses are counted, and go with the grant.
 func (s *suite) grantUses() {
-	g := grant("b", "ann", time.Minute)
+	g := newGrant("b", "ann", time.Minute)
 	s.putGrants(g)
 	use := func() (n int64, err error) {
 		_, err = s.s.Update(s.ctx, domain, func(tx manifest.Tx) (err error) {
@@ -100,7 +100,7 @@ func (s *suite) grantUses() {
 func (s *suite) grantSweeps() {
 	var gs []*manifest.Grant
 	for i := range 12 {
-		gs = append(gs, grant([]string{"b", "b2"}[i%2], []string{"ann", "bob"}[i/6], time.Duration(i)*time.Minute))
+		gs = append(gs, newGrant([]string{"b", "b2"}[i%2], []string{"ann", "bob"}[i/6], time.Duration(i)*time.Minute))
 	}
 	s.putGrants(gs...)
 	dropOf := func(owner string, limit int) (n int) {

@@ -7,8 +7,8 @@ import (
 	"github.com/cairn-store/cairn/manifest"
 )
 
-// homes are rows, and records where they tell of a move.
-func (s *suite) homes() {
+// testHomes are rows, and records where they tell of a move.
+func (s *suite) testHomes() {
 	none, err := s.s.Home(s.ctx, "b")
 	if err != nil || !reflect.DeepEqual(none, &manifest.Home{Bucket: "b"}) {
 		s.t.Errorf("no home: %+v, %v", none, err)
@@ -41,7 +41,7 @@ func (s *suite) homes() {
 	s.update(func(tx manifest.Tx) error {
 		return errors.Join(tx.RestoreHome(s.ctx, &manifest.Home{Bucket: "a", Move: 9}), tx.DropHome(s.ctx, "b"), tx.DropHome(s.ctx, "c"))
 	})
-	if all, err := s.s.Homes(s.ctx); err != nil || len(all) != 1 || all[0].Move != 9 || len(s.unwritten()) != 1 {
+	if all, err := s.s.Homes(s.ctx); err != nil || len(all) != 1 || all[0].Move != 9 || len(s.testUnwritten()) != 1 {
 		s.t.Errorf("%+v, %v", all, err)
 	}
 }

@@ -9,7 +9,7 @@ import (
 	"github.com/cairn-store/cairn/manifest"
 )
 
-func (s *suite) keys() {
+func (s *suite) testKeys() {
 	a := &manifest.APIKey{ID: "0a", Name: "a", Buckets: []string{"*"}, Ops: []string{"read"}, Hash: [32]byte{1}, CreatedAt: day}
 	b := &manifest.APIKey{ID: "0b", Operator: true, CreatedAt: day, ExpiresAt: day.Add(time.Hour)}
 	x := &manifest.SignKey{ID: "01", Secret: []byte{1, 2}, CreatedAt: day}
@@ -23,7 +23,7 @@ func (s *suite) keys() {
 		s.t.Errorf("%+v, %v", got, err)
 	}
 	_, err = s.s.APIKey(s.ctx, "01")
-	s.gone("an API key with the ID of a signing key", err)
+	s.checkGone("an API key with the ID of a signing key", err)
 	if all, err := s.s.APIKeys(s.ctx); err != nil || !reflect.DeepEqual(all, []*manifest.APIKey{a, b}) {
 		s.t.Errorf("%+v, %v", all, err)
 	}
@@ -40,8 +40,8 @@ func (s *suite) keys() {
 	}
 }
 
-// receipts are of a scope, last until they expire, and may be many.
-func (s *suite) receipts() {
+// testReceipts are of a scope, last until they expire, and may be many.
+func (s *suite) testReceipts() {
 	a, b := manifest.Scope{1}, manifest.Scope{1, 31: 1}
 	var ds []cas.Digest
 	for i := range 1000 {
@@ -108,10 +108,10 @@ func (s *suite) receipts() {
 	}
 }
 
-func (s *suite) onces() {
+func (s *suite) testOnces() {
 	key := [32]byte{1, 31: 2}
 	_, err := s.s.Once(s.ctx, "b", key)
-	s.gone("an unused key", err)
+	s.checkGone("an unused key", err)
 	first := &manifest.Once{Bucket: "b", Key: key, Request: "r", Manifest: manifest.NewVersionID(), ExpiresAt: day.Add(time.Hour)}
 	other := &manifest.Once{Bucket: "c", Key: key, Request: "q", Manifest: manifest.NewVersionID(), ExpiresAt: day}
 	again := *first
@@ -138,13 +138,13 @@ func (s *suite) onces() {
 		s.t.Errorf("%d swept, want 1", n)
 	}
 	_, err = s.s.Once(s.ctx, "c", key)
-	s.gone("what was swept", err)
+	s.checkGone("what was swept", err)
 	if _, err := s.s.Once(s.ctx, "b", key); err != nil {
 		s.t.Errorf("what was used anew: %v", err)
 	}
 }
 
-func (s *suite) identity() {
+func (s *suite) testIdentity() {
 	type all struct{ store, owner, a, b [16]byte }
 	read := func() (out all) {
 		s.t.Helper()
@@ -180,7 +180,7 @@ func (s *suite) identity() {
 	}
 }
 
-func (s *suite) clock() {
+func (s *suite) testClock() {
 	if got, err := s.s.LatestTime(s.ctx); err != nil || !got.IsZero() {
 		s.t.Errorf("the latest time of a new store is %s, %v", got, err)
 	}

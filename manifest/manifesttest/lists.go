@@ -11,8 +11,8 @@ import (
 	"github.com/cairn-store/cairn/manifest"
 )
 
-// versions adds versions to a file.
-func (s *suite) versions(f *manifest.File, n int) *manifest.File {
+// testVersions adds versions to a file.
+func (s *suite) testVersions(f *manifest.File, n int) *manifest.File {
 	s.t.Helper()
 	var out *manifest.File
 	s.update(func(tx manifest.Tx) error {
@@ -40,7 +40,7 @@ func (s *suite) versions(f *manifest.File, n int) *manifest.File {
 func (s *suite) oneMoment() {
 	var fs []*manifest.File
 	for _, name := range strings.Split("abcdef", "") {
-		fs = append(fs, s.add("", name, 1))
+		fs = append(fs, s.addFile("", name, 1))
 	}
 	rename := func(f *manifest.File, name string) {
 		s.update(func(tx manifest.Tx) error {
@@ -61,9 +61,9 @@ func (s *suite) oneMoment() {
 		switch l.Key {
 		case "a":
 			rename(fs[1], "zz")
-			s.versions(fs[2], 1)
+			s.testVersions(fs[2], 1)
 			s.update(func(tx manifest.Tx) error { return tx.Purge(s.ctx, fs[3].ID) })
-			s.add("", "dd", 1)
+			s.addFile("", "dd", 1)
 		case "c":
 			if l.File.LastVersion != 1 || l.Current == nil || l.Current.Version != 1 {
 				s.t.Errorf("a version of a later moment: %+v, %+v", l.File, l.Current)
@@ -100,10 +100,10 @@ func (s *suite) allRows() {
 	var want, wantB []string
 	var files []*manifest.File
 	for i := range 5 {
-		f, m := file("", fmt.Sprint("f", i), 1)
+		f, m := newFile("", fmt.Sprint("f", i), 1)
 		f.Bucket = []string{"b", "c"}[i%2]
 		s.update(func(tx manifest.Tx) error { return errors.Join(tx.PutManifest(s.ctx, m), tx.PutFile(s.ctx, f)) })
-		files = append(files, s.versions(f, i))
+		files = append(files, s.testVersions(f, i))
 	}
 	slices.SortFunc(files, func(a, b *manifest.File) int { return strings.Compare(string(a.ID), string(b.ID)) })
 	for _, f := range files {
@@ -141,7 +141,7 @@ func (s *suite) allRows() {
 func (s *suite) trashedBefore() {
 	var want []manifest.FileID
 	for i := range 9 {
-		f := s.add("", fmt.Sprint(i), 1)
+		f := s.addFile("", fmt.Sprint(i), 1)
 		f.State, f.DeletedAt = manifest.Trashed, day.Add(time.Duration(i)*time.Minute)
 		if i == 0 {
 			f.State, f.DeletedAt = manifest.Quarantined, time.Time{}
@@ -171,7 +171,7 @@ func (s *suite) trashedBefore() {
 	}
 }
 
-func (s *suite) writers() {
+func (s *suite) testWriters() {
 	register := func(domain string) manifest.Writer {
 		s.t.Helper()
 		w, err := s.s.Register(s.ctx, domain)
@@ -195,7 +195,7 @@ func (s *suite) writers() {
 	if a.Begin != 0 || b.Begin != 1 || other.Begin != 0 || a.ID == b.ID || a.ID == (manifest.WriterID{}) {
 		s.t.Errorf("writers %+v, %+v, %+v", a, b, other)
 	}
-	s.add("", "f", 1) // what was before it outlives a crash with it
+	s.addFile("", "f", 1) // what was before it outlives a crash with it
 	s.restart()
 	if got, err := s.s.Writers(s.ctx, "x"); err != nil || !reflect.DeepEqual(got, []manifest.Writer{a, b}) {
 		s.t.Errorf("%+v, %v", got, err)

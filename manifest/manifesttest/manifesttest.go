@@ -22,16 +22,16 @@ const domain = "x"
 // the same one after a restart.
 func Run(t *testing.T, open func(t *testing.T) manifest.Store, reopen func(t *testing.T, s manifest.Store) manifest.Store) {
 	for name, test := range map[string]func(*suite){
-		"Rows": (*suite).rows, "Conflict": (*suite).conflict, "Rollback": (*suite).rollback, "Listing": (*suite).listing,
-		"Outbox": (*suite).outbox, "Counter": (*suite).counter, "Restore": (*suite).restore, "Segments": (*suite).segments,
-		"OldVersions": (*suite).oldVersions, "Numbers": (*suite).numbers, "TooLarge": (*suite).tooLarge,
-		"Buckets": (*suite).buckets, "Clock": (*suite).clock, "Homes": (*suite).homes, "Marks": (*suite).marks,
-		"Uploads": (*suite).uploads, "UploadEnds": (*suite).uploadEnds, "UploadLists": (*suite).uploadLists,
-		"UploadSweep": (*suite).uploadSweep, "UploadParts": (*suite).uploadParts, "WhileYielding": (*suite).whileYielding, "Grants": (*suite).grants,
-		"GrantUses": (*suite).grantUses, "GrantSweeps": (*suite).grantSweeps, "Keys": (*suite).keys,
-		"Receipts": (*suite).receipts, "Onces": (*suite).onces, "Identity": (*suite).identity,
+		"Rows": (*suite).testRows, "Conflict": (*suite).testConflict, "Rollback": (*suite).testRollback, "Listing": (*suite).testListing,
+		"Outbox": (*suite).testOutbox, "Counter": (*suite).counter, "Restore": (*suite).testRestore, "Segments": (*suite).testSegments,
+		"OldVersions": (*suite).oldVersions, "Numbers": (*suite).testNumbers, "TooLarge": (*suite).tooLarge,
+		"Buckets": (*suite).testBuckets, "Clock": (*suite).testClock, "Homes": (*suite).testHomes, "Marks": (*suite).testMarks,
+		"Uploads": (*suite).testUploads, "UploadEnds": (*suite).uploadEnds, "UploadLists": (*suite).uploadLists,
+		"UploadSweep": (*suite).uploadSweep, "UploadParts": (*suite).uploadParts, "WhileYielding": (*suite).whileYielding, "Grants": (*suite).testGrants,
+		"GrantUses": (*suite).grantUses, "GrantSweeps": (*suite).grantSweeps, "Keys": (*suite).testKeys,
+		"Receipts": (*suite).testReceipts, "Onces": (*suite).testOnces, "Identity": (*suite).testIdentity,
 		"OneMoment": (*suite).oneMoment, "AllRows": (*suite).allRows, "TrashedBefore": (*suite).trashedBefore,
-		"Writers": (*suite).writers, "Roots": (*suite).roots,
+		"Writers": (*suite).testWriters, "Roots": (*suite).testRoots,
 	} {
 		t.Run(name, func(t *testing.T) { test(&suite{t, t.Context(), Twice(open(t)), reopen}) })
 	}
@@ -46,7 +46,7 @@ type suite struct {
 
 func (s *suite) restart() { s.s = Twice(s.reopen(s.t, s.s)) }
 
-func (s *suite) last() uint64 {
+func (s *suite) lastCommit() uint64 {
 	s.t.Helper()
 	n, err := s.s.LastCommit(s.ctx)
 	if err != nil {
@@ -66,8 +66,8 @@ func (s *suite) update(fn func(tx manifest.Tx) error) *manifest.Commit {
 
 var day = time.UnixMilli(1_700_000_000_000).UTC()
 
-// file makes a file of one version, of n bytes.
-func file(folder, name string, n int64) (*manifest.File, *manifest.Manifest) {
+// newFile makes a file of one version, of n bytes.
+func newFile(folder, name string, n int64) (*manifest.File, *manifest.Manifest) {
 	f := &manifest.File{ID: manifest.NewFileID(), Bucket: "b", Folder: folder, Name: name, LastVersion: 1, Versions: 1,
 		TotalSize: n, TotalChunks: 1, CreatedAt: day, UpdatedAt: day}
 	m := &manifest.Manifest{ID: manifest.NewVersionID(), File: f.ID, Version: 1, CreatedAt: day,
@@ -76,9 +76,9 @@ func file(folder, name string, n int64) (*manifest.File, *manifest.Manifest) {
 	return f, m
 }
 
-func (s *suite) add(folder, name string, n int64) *manifest.File {
+func (s *suite) addFile(folder, name string, n int64) *manifest.File {
 	s.t.Helper()
-	f, m := file(folder, name, n)
+	f, m := newFile(folder, name, n)
 	s.update(func(tx manifest.Tx) error {
 		if err := tx.PutManifest(s.ctx, m); err != nil {
 			return err
@@ -98,15 +98,15 @@ func (s *suite) usage(want manifest.Usage) {
 	}
 }
 
-func (s *suite) gone(what string, err error) {
+func (s *suite) checkGone(what string, err error) {
 	s.t.Helper()
 	if !errors.Is(err, fs.ErrNotExist) {
 		s.t.Errorf("%s: %v, want fs.ErrNotExist", what, err)
 	}
 }
 
-func (s *suite) rows() {
-	f := s.add("d", "f", 10)
+func (s *suite) testRows() {
+	f := s.addFile("d", "f", 10)
 	s.restart()
 	got, err := s.s.FileByPath(s.ctx, "b", "d/f")
 	if err != nil || got.ID != f.ID || !got.CreatedAt.Equal(day) || got.Revision == 0 {
@@ -117,30 +117,30 @@ func (s *suite) rows() {
 		s.t.Fatalf("%+v, %v", m, err)
 	}
 	_, err = s.s.Version(s.ctx, f.ID, 2)
-	s.gone("version 2", err)
+	s.checkGone("version 2", err)
 	_, err = s.s.FileByPath(s.ctx, "b", "d")
-	s.gone("a folder", err)
+	s.checkGone("a folder", err)
 	_, err = s.s.FileByPath(s.ctx, "c", "d/f")
-	s.gone("another bucket", err)
+	s.checkGone("another bucket", err)
 	s.usage(manifest.Usage{Files: 1, Versions: 1, Bytes: 10, Chunks: 1})
 
 	got.State, got.DeletedAt = manifest.Trashed, day
 	s.update(func(tx manifest.Tx) error { return tx.PutFile(s.ctx, got) })
 	_, err = s.s.FileByPath(s.ctx, "b", "d/f")
-	s.gone("what is in the trash", err)
+	s.checkGone("what is in the trash", err)
 	s.usage(manifest.Usage{TrashedFiles: 1, TrashedVersions: 1, TrashedBytes: 10, TrashedChunks: 1})
 
 	s.update(func(tx manifest.Tx) error { return tx.Purge(s.ctx, f.ID) })
 	_, err = s.s.File(s.ctx, f.ID)
-	s.gone("purged", err)
+	s.checkGone("purged", err)
 	_, err = s.s.Manifest(s.ctx, f.Current)
-	s.gone("version of the purged", err)
+	s.checkGone("version of the purged", err)
 	s.usage(manifest.Usage{})
 }
 
-func (s *suite) conflict() {
-	a := s.add("", "f", 1)
-	f, m := file("", "f", 1)
+func (s *suite) testConflict() {
+	a := s.addFile("", "f", 1)
+	f, m := newFile("", "f", 1)
 	put := func(tx manifest.Tx) error {
 		if err := tx.PutManifest(s.ctx, m); err != nil {
 			return err
@@ -151,7 +151,7 @@ func (s *suite) conflict() {
 		s.t.Fatalf("two files at one path: %v", err)
 	}
 	_, err := s.s.Manifest(s.ctx, m.ID)
-	s.gone("what a failed update wrote", err)
+	s.checkGone("what a failed update wrote", err)
 	s.update(func(tx manifest.Tx) error { // a renamed file makes room in the same transaction
 		a, err := tx.File(s.ctx, a.ID)
 		if err != nil {
@@ -168,9 +168,9 @@ func (s *suite) conflict() {
 	}
 }
 
-func (s *suite) rollback() {
-	before, failure := s.last(), errors.New("no")
-	f, m := file("", "f", 1)
+func (s *suite) testRollback() {
+	before, failure := s.lastCommit(), errors.New("no")
+	f, m := newFile("", "f", 1)
 	c, err := s.s.Update(s.ctx, domain, func(tx manifest.Tx) error {
 		if err := tx.PutManifest(s.ctx, m); err != nil {
 			return err
@@ -183,21 +183,21 @@ func (s *suite) rollback() {
 		}
 		return failure
 	})
-	if c != nil || err != failure || s.last() != before {
+	if c != nil || err != failure || s.lastCommit() != before {
 		s.t.Errorf("%+v, %v", c, err)
 	}
 	_, err = s.s.File(s.ctx, f.ID)
-	s.gone("after an error", err)
+	s.checkGone("after an error", err)
 	s.usage(manifest.Usage{})
 	if c := s.update(func(manifest.Tx) error { return nil }); c != nil {
 		s.t.Errorf("a commit of nothing: %+v", c)
 	}
 }
 
-func (s *suite) listing() {
+func (s *suite) testListing() {
 	var want []string
 	for _, p := range [][2]string{{"", "a"}, {"d", "a"}, {"d", "b"}, {"d/e", "a"}, {"", "d-"}, {"", "z"}} {
-		want = append(want, s.add(p[0], p[1], 1).Path())
+		want = append(want, s.addFile(p[0], p[1], 1).Path())
 	}
 	slices.Sort(want)
 	list := func(r *manifest.Range) (out []string) {
@@ -231,7 +231,7 @@ func (s *suite) listing() {
 
 // counter: updates side by side are as if one after the other.
 func (s *suite) counter() {
-	f := s.add("", "f", 1)
+	f := s.addFile("", "f", 1)
 	var wg sync.WaitGroup
 	for range 8 {
 		wg.Go(func() {
@@ -256,13 +256,13 @@ func (s *suite) counter() {
 	}
 }
 
-// restore replays records in several orders and expects the same rows.
-func (s *suite) restore() {
-	f, m := file("d", "f", 5)
+// testRestore replays records in several orders and expects the same rows.
+func (s *suite) testRestore() {
+	f, m := newFile("d", "f", 5)
 	newer := *f
 	newer.Name, newer.Revision = "g", 7
 	f.Revision = 3
-	p, pm := file("", "purged", 5)
+	p, pm := newFile("", "purged", 5)
 	p.Revision = 9
 	rs := []manifest.Record{{File: &newer}, {File: f}, {Manifest: m}, {Purged: p.ID}, {File: p}, {Manifest: pm}}
 	for range 3 {
@@ -281,23 +281,23 @@ func (s *suite) restore() {
 		s.t.Errorf("%+v, %v", got, err)
 	}
 	_, err := s.s.FileByPath(s.ctx, "b", "d/f")
-	s.gone("the older row", err)
+	s.checkGone("the older row", err)
 	_, err = s.s.File(s.ctx, p.ID)
-	s.gone("what was purged", err)
+	s.checkGone("what was purged", err)
 	_, err = s.s.Manifest(s.ctx, pm.ID)
-	s.gone("a version of what was purged", err)
+	s.checkGone("a version of what was purged", err)
 	s.usage(manifest.Usage{Files: 1, Versions: 1, Bytes: 5, Chunks: 1})
 }
 
-// marks tell what is gone for good, also what was replayed.
-func (s *suite) marks() {
-	f, g := s.add("", "f", 1), s.add("", "g", 1)
+// testMarks tell what is gone for good, also what was replayed.
+func (s *suite) testMarks() {
+	f, g := s.addFile("", "f", 1), s.addFile("", "g", 1)
 	s.update(func(tx manifest.Tx) error {
 		return errors.Join(tx.DropManifests(s.ctx, []manifest.VersionID{f.Current}), tx.PutFile(s.ctx, f))
 	})
 	s.update(func(tx manifest.Tx) error { return tx.Purge(s.ctx, g.ID) })
 	other := manifest.NewFileID()
-	if err := s.s.Restore(s.ctx, s.last(), []manifest.Record{{Purged: other}}); err != nil {
+	if err := s.s.Restore(s.ctx, s.lastCommit(), []manifest.Record{{Purged: other}}); err != nil {
 		s.t.Fatal(err)
 	}
 	if err := s.s.Reindex(s.ctx); err != nil {
@@ -317,7 +317,7 @@ func (s *suite) marks() {
 	}
 }
 
-func (s *suite) segments() {
+func (s *suite) testSegments() {
 	var segs []manifest.Segment
 	var ds []cas.Digest
 	for i := range 50 {
@@ -343,7 +343,7 @@ func (s *suite) segments() {
 			s.t.Fatal(err)
 		}
 	}
-	s.add("", "f", 1) // whose commit makes them durable
+	s.addFile("", "f", 1) // whose commit makes them durable
 	s.restart()
 	have(domain, func(i int) bool { return i < 40 })
 	have("y", func(int) bool { return false })
@@ -352,8 +352,8 @@ func (s *suite) segments() {
 	}
 }
 
-func (s *suite) buckets() {
-	s.add("", "f", 1)
+func (s *suite) testBuckets() {
+	s.addFile("", "f", 1)
 	if got, err := s.s.Buckets(s.ctx); err != nil || !slices.Equal(got, []string{"b"}) {
 		s.t.Errorf("buckets %q, %v", got, err)
 	}

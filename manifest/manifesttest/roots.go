@@ -11,10 +11,10 @@ import (
 	"github.com/cairn-store/cairn/manifest"
 )
 
-// roots compares a random history with a model: every digest that a version or
+// testRoots compares a random history with a model: every digest that a version or
 // a part of an upload leads to is yielded for the domain that it lies in, and
 // nothing else is.
-func (s *suite) roots() {
+func (s *suite) testRoots() {
 	seed := rand.Uint64()
 	s.t.Logf("seed %d", seed)
 	m := &rootModel{suite: s, r: rand.New(rand.NewPCG(seed, 1)), files: make(map[manifest.FileID]*rootFile),
@@ -24,7 +24,7 @@ func (s *suite) roots() {
 		s.update(func(tx manifest.Tx) error { return tx.PutHome(s.ctx, &h) })
 	}
 	for i := range 150 {
-		m.step()
+		m.takeStep()
 		if i%50 == 49 {
 			s.restart()
 			m.check("x")
@@ -62,11 +62,11 @@ func isIn(bucket, domain string) bool {
 	return true // it is being moved, or nobody knows
 }
 
-func (m *rootModel) bucket() string {
+func (m *rootModel) pickBucket() string {
 	return []string{"at-x", "at-y", "moving", "been", "unknown"}[m.r.IntN(5)]
 }
 
-func (m *rootModel) refs(n int) (out []cas.Ref, ds []cas.Digest) {
+func (m *rootModel) randomRefs(n int) (out []cas.Ref, ds []cas.Digest) {
 	for range n {
 		m.n++
 		d := cas.Sum(binary.BigEndian.AppendUint64(nil, m.n))
@@ -75,13 +75,13 @@ func (m *rootModel) refs(n int) (out []cas.Ref, ds []cas.Digest) {
 	return out, ds
 }
 
-// content is inline, or a tree of which only the top is known here.
-func (m *rootModel) content() (manifest.Content, []cas.Digest) {
+// randomContent is inline, or a tree of which only the top is known here.
+func (m *rootModel) randomContent() (manifest.Content, []cas.Digest) {
 	if m.r.IntN(3) == 0 {
-		_, ds := m.refs(1)
+		_, ds := m.randomRefs(1)
 		return manifest.Content{Size: 7 * 100, Chunks: 100, Chunker: "c", Top: ds[0]}, ds
 	}
-	refs, ds := m.refs(1 + m.r.IntN(4))
+	refs, ds := m.randomRefs(1 + m.r.IntN(4))
 	return manifest.Content{Size: int64(7 * len(refs)), Chunks: int64(len(refs)), Chunker: "c", Inline: refs}, ds
 }
 
@@ -95,16 +95,16 @@ func pick[K comparable, V any](r *rand.Rand, from map[K]V) (k K, v V, ok bool) {
 	return k, v, ok
 }
 
-func (m *rootModel) step() {
+func (m *rootModel) takeStep() {
 	switch m.r.IntN(8) {
 	case 0, 1:
-		f := &manifest.File{ID: manifest.NewFileID(), Bucket: m.bucket(), Name: fmt.Sprint(m.n)}
+		f := &manifest.File{ID: manifest.NewFileID(), Bucket: m.pickBucket(), Name: fmt.Sprint(m.n)}
 		m.files[f.ID] = &rootFile{f.Bucket, make(map[manifest.VersionID][]cas.Digest)}
 		m.update(func(tx manifest.Tx) error { f := *f; return tx.PutFile(m.ctx, &f) })
-		m.version(f.ID)
+		m.addVersion(f.ID)
 	case 2:
 		if id, _, ok := pick(m.r, m.files); ok {
-			m.version(id)
+			m.addVersion(id)
 		}
 	case 3:
 		id, f, ok := pick(m.r, m.files)
@@ -130,13 +130,13 @@ func (m *rootModel) step() {
 			})
 		}
 	case 5:
-		u := &rootUpload{row: *upload(m.bucket(), "ann", 1)}
+		u := &rootUpload{row: *newUpload(m.pickBucket(), "ann", 1)}
 		u.row.Domain, u.row.Listed = []string{"x", "y"}[m.r.IntN(2)], m.r.IntN(4) == 0
 		m.uploads[u.row.ID] = u
 		m.putUploads(&u.row)
 	case 6:
 		if id, u, ok := pick(m.r, m.uploads); ok {
-			refs, ds := m.refs(1 + m.r.IntN(3))
+			refs, ds := m.randomRefs(1 + m.r.IntN(3))
 			n := u.row.Parts
 			u.row.Parts, u.parts = n+1, append(u.parts, ds...)
 			m.update(func(tx manifest.Tx) error {
@@ -155,8 +155,8 @@ func (m *rootModel) step() {
 	}
 }
 
-func (m *rootModel) version(id manifest.FileID) {
-	c, ds := m.content()
+func (m *rootModel) addVersion(id manifest.FileID) {
+	c, ds := m.randomContent()
 	v := &manifest.Manifest{ID: manifest.NewVersionID(), File: id, Content: c, CreatedAt: day}
 	m.update(func(tx manifest.Tx) error {
 		f, err := tx.File(m.ctx, id)

@@ -11,8 +11,8 @@ import (
 	"github.com/cairn-store/cairn/manifest"
 )
 
-// upload makes an upload under way.
-func upload(bucket, who string, held int64) *manifest.Upload {
+// newUpload makes an upload under way.
+func newUpload(bucket, who string, held int64) *manifest.Upload {
 	return &manifest.Upload{ID: manifest.NewUploadID(), Bucket: bucket, Who: who, Domain: domain, Chunker: "c", Length: -1, Held: held,
 		Sums: map[string][]byte{"sha256": {0, 1}}, CreatedAt: day, ExpiresAt: day.Add(time.Hour)}
 }
@@ -29,17 +29,17 @@ func (s *suite) putUploads(us ...*manifest.Upload) {
 	})
 }
 
-func ref(n byte) cas.Ref { return cas.Ref{Digest: cas.Sum([]byte{n}), Length: uint32(n)} }
+func testRef(n byte) cas.Ref { return cas.Ref{Digest: cas.Sum([]byte{n}), Length: uint32(n)} }
 
-func refs(ns ...byte) (out []cas.Ref) {
+func testRefs(ns ...byte) (out []cas.Ref) {
 	for _, n := range ns {
-		out = append(out, ref(n))
+		out = append(out, testRef(n))
 	}
 	return out
 }
 
-// parts are the parts of an upload, as the store or a transaction has them.
-func (s *suite) parts(in manifest.Uploads, id manifest.UploadID, from uint64) (out [][]cas.Ref) {
+// testParts are the parts of an upload, as the store or a transaction has them.
+func (s *suite) testParts(in manifest.Uploads, id manifest.UploadID, from uint64) (out [][]cas.Ref) {
 	s.t.Helper()
 	for p, err := range in.UploadParts(s.ctx, id, from) {
 		if err != nil {
@@ -52,10 +52,10 @@ func (s *suite) parts(in manifest.Uploads, id manifest.UploadID, from uint64) (o
 
 // sortedIDs are the IDs of uploads in the order of IDs.
 func sortedIDs(us ...*manifest.Upload) []manifest.UploadID {
-	return slices.Sorted(slices.Values(ids(us)))
+	return slices.Sorted(slices.Values(uploadIDs(us)))
 }
 
-func ids(us []*manifest.Upload) (out []manifest.UploadID) {
+func uploadIDs(us []*manifest.Upload) (out []manifest.UploadID) {
 	for _, u := range us {
 		out = append(out, u.ID)
 	}
@@ -73,21 +73,21 @@ func (s *suite) underWay(bucket string) (out []manifest.UploadID) {
 	return out
 }
 
-func (s *suite) holding(bucket, who string, uploads int, bytes int64) {
+func (s *suite) testHolding(bucket, who string, uploads int, bytes int64) {
 	s.t.Helper()
 	if h, err := s.s.UploadsHeld(s.ctx, bucket, who); err != nil || h != (manifest.Holding{Uploads: uploads, Bytes: bytes}) {
 		s.t.Errorf("%q holds %+v in %q, %v, want %d of %d bytes", who, h, bucket, err, uploads, bytes)
 	}
 }
 
-func (s *suite) uploads() {
+func (s *suite) testUploads() {
 	_, err := s.s.Upload(s.ctx, "b", manifest.NewUploadID())
-	s.gone("an unknown upload", err)
-	u := upload("b", "ann", 5)
+	s.checkGone("an unknown upload", err)
+	u := newUpload("b", "ann", 5)
 	u.Joins = nil
-	seq := s.last()
+	seq := s.lastCommit()
 	s.update(func(tx manifest.Tx) error {
-		for n, p := range [][]cas.Ref{refs(1, 2), refs(3), refs(1)} {
+		for n, p := range [][]cas.Ref{testRefs(1, 2), testRefs(3), testRefs(1)} {
 			if err := tx.PutPart(s.ctx, u.ID, uint64(n), p); err != nil {
 				return err
 			}
@@ -96,7 +96,7 @@ func (s *suite) uploads() {
 			return err
 		}
 		got, err := tx.Upload(s.ctx, "b", u.ID)
-		if err != nil || !reflect.DeepEqual(got, u) || len(s.parts(tx, u.ID, 1)) != 2 {
+		if err != nil || !reflect.DeepEqual(got, u) || len(s.testParts(tx, u.ID, 1)) != 2 {
 			s.t.Errorf("in the transaction: %+v, %v", got, err)
 		}
 		h, err := tx.UploadsHeld(s.ctx, "b", "ann")
@@ -105,7 +105,7 @@ func (s *suite) uploads() {
 		}
 		return nil
 	})
-	if s.last() != seq {
+	if s.lastCommit() != seq {
 		s.t.Error("an upload made a commit")
 	}
 	s.restart()
@@ -113,10 +113,10 @@ func (s *suite) uploads() {
 	if err != nil || !reflect.DeepEqual(got, u) {
 		s.t.Errorf("%+v, %v, want %+v", got, err, u)
 	}
-	if got := s.parts(s.s, u.ID, 0); !reflect.DeepEqual(got, [][]cas.Ref{refs(1, 2), refs(3), refs(1)}) {
+	if got := s.testParts(s.s, u.ID, 0); !reflect.DeepEqual(got, [][]cas.Ref{testRefs(1, 2), testRefs(3), testRefs(1)}) {
 		s.t.Errorf("parts %v", got)
 	}
-	if got := s.parts(s.s, u.ID, 2); !reflect.DeepEqual(got, [][]cas.Ref{refs(1)}) {
+	if got := s.testParts(s.s, u.ID, 2); !reflect.DeepEqual(got, [][]cas.Ref{testRefs(1)}) {
 		s.t.Errorf("parts from 2: %v", got)
 	}
 	rest, err := s.s.UploadRest(s.ctx, u.ID)
@@ -134,7 +134,7 @@ func (s *suite) uploads() {
 
 // uploadEnds: what an upload keeps goes with its end, however it ends.
 func (s *suite) uploadEnds() {
-	other := upload("b", "ann", 1)
+	other := newUpload("b", "ann", 1)
 	for what, end := range map[string]func(tx manifest.Tx, u *manifest.Upload) error{
 		"committed": func(tx manifest.Tx, u *manifest.Upload) error {
 			u.Manifest = manifest.NewVersionID()
@@ -159,30 +159,30 @@ func (s *suite) uploadEnds() {
 			return err
 		},
 	} {
-		u := upload("b", "ann", 7)
+		u := newUpload("b", "ann", 7)
 		u.Joins = []manifest.UploadID{other.ID}
 		s.putUploads(other, u)
 		s.update(func(tx manifest.Tx) error {
-			return errors.Join(tx.PutPart(s.ctx, u.ID, 0, refs(1)), tx.PutRest(s.ctx, u.ID, []byte("r")), tx.PutPart(s.ctx, other.ID, 0, refs(2)))
+			return errors.Join(tx.PutPart(s.ctx, u.ID, 0, testRefs(1)), tx.PutRest(s.ctx, u.ID, []byte("r")), tx.PutPart(s.ctx, other.ID, 0, testRefs(2)))
 		})
-		s.holding("b", "ann", 2, 8)
+		s.testHolding("b", "ann", 2, 8)
 		s.update(func(tx manifest.Tx) error {
 			u := *u
 			if err := end(tx, &u); err != nil {
 				return err
 			}
-			if got := s.parts(tx, u.ID, 0); len(got) != 0 {
+			if got := s.testParts(tx, u.ID, 0); len(got) != 0 {
 				s.t.Errorf("%s: parts are left in the transaction: %v", what, got)
 			}
 			return nil
 		})
 		rest, err := s.s.UploadRest(s.ctx, u.ID)
 		waiting, werr := s.s.UploadsWaiting(s.ctx, "b", other.ID, "", 10)
-		if got := s.parts(s.s, u.ID, 0); len(got) != 0 || len(rest) != 0 || len(waiting) != 0 || errors.Join(err, werr) != nil {
-			s.t.Errorf("%s: left are %v, %q, %v, %v", what, got, rest, ids(waiting), errors.Join(err, werr))
+		if got := s.testParts(s.s, u.ID, 0); len(got) != 0 || len(rest) != 0 || len(waiting) != 0 || errors.Join(err, werr) != nil {
+			s.t.Errorf("%s: left are %v, %q, %v, %v", what, got, rest, uploadIDs(waiting), errors.Join(err, werr))
 		}
-		s.holding("b", "ann", 1, 1)
-		if got := s.parts(s.s, other.ID, 0); len(got) != 1 {
+		s.testHolding("b", "ann", 1, 1)
+		if got := s.testParts(s.s, other.ID, 0); len(got) != 1 {
 			s.t.Errorf("%s: another's parts are gone", what)
 		}
 		s.update(func(tx manifest.Tx) error { return tx.DropUpload(s.ctx, "b", u.ID) })
@@ -193,11 +193,11 @@ func (s *suite) uploadEnds() {
 // uploadLists: by bucket, by whose they are, by the parts that they wait for
 // and by their time.
 func (s *suite) uploadLists() {
-	part := upload("b", "ann", 3)
+	part := newUpload("b", "ann", 3)
 	part.Partial = true
 	var all, waiting []*manifest.Upload
 	for i := range 7 {
-		u := upload("b", []string{"ann", "bob"}[i%2], int64(i))
+		u := newUpload("b", []string{"ann", "bob"}[i%2], int64(i))
 		u.ExpiresAt = day.Add(time.Duration(10-i) * time.Minute)
 		if i%2 == 0 {
 			u.Joins = []manifest.UploadID{part.ID, part.ID}
@@ -205,22 +205,22 @@ func (s *suite) uploadLists() {
 		}
 		all = append(all, u)
 	}
-	elsewhere := upload("b2", "ann", 100)
+	elsewhere := newUpload("b2", "ann", 100)
 	s.putUploads(append(all, part, elsewhere)...)
 	s.putUploads(append(all, part)...) // as they are: nothing is listed twice
-	s.holding("b", "ann", 5, 3+0+2+4+6)
-	s.holding("b", "bob", 3, 1+3+5)
-	s.holding("b", "an", 0, 0)
+	s.testHolding("b", "ann", 5, 3+0+2+4+6)
+	s.testHolding("b", "bob", 3, 1+3+5)
+	s.testHolding("b", "an", 0, 0)
 	s.restart()
 	if got := s.underWay("b"); !slices.Equal(got, sortedIDs(append([]*manifest.Upload{part}, all...)...)) {
 		s.t.Errorf("under way: %v", got)
 	}
 	got, err := s.s.UploadsOf(s.ctx, "b", "ann", 10)
-	if want := ids([]*manifest.Upload{all[6], all[4], all[2], part}); err != nil || !slices.Equal(ids(got), want) {
-		s.t.Errorf("of ann: %v, %v, want %v", ids(got), err, want)
+	if want := uploadIDs([]*manifest.Upload{all[6], all[4], all[2], part}); err != nil || !slices.Equal(uploadIDs(got), want) {
+		s.t.Errorf("of ann: %v, %v, want %v", uploadIDs(got), err, want)
 	}
-	if got, err := s.s.UploadsOf(s.ctx, "b", "ann", 2); err != nil || !slices.Equal(ids(got), ids([]*manifest.Upload{all[6], all[4]})) {
-		s.t.Errorf("two of ann: %v, %v", ids(got), err)
+	if got, err := s.s.UploadsOf(s.ctx, "b", "ann", 2); err != nil || !slices.Equal(uploadIDs(got), uploadIDs([]*manifest.Upload{all[6], all[4]})) {
+		s.t.Errorf("two of ann: %v, %v", uploadIDs(got), err)
 	}
 	var pages []manifest.UploadID
 	for after := manifest.UploadID(""); ; {
@@ -231,7 +231,7 @@ func (s *suite) uploadLists() {
 		if len(us) == 0 {
 			break
 		}
-		pages = append(pages, ids(us)...)
+		pages = append(pages, uploadIDs(us)...)
 		after = pages[len(pages)-1]
 	}
 	if want := sortedIDs(waiting...); !slices.Equal(pages, want) {
@@ -241,15 +241,15 @@ func (s *suite) uploadLists() {
 	moved.Joins, moved.Held = moved.Joins[:0], 50
 	s.putUploads(&moved)
 	if us, err := s.s.UploadsWaiting(s.ctx, "b", part.ID, "", 10); err != nil || len(us) != 3 {
-		s.t.Errorf("waiting after a change: %v, %v", ids(us), err)
+		s.t.Errorf("waiting after a change: %v, %v", uploadIDs(us), err)
 	}
-	s.holding("b", "ann", 5, 3+50+2+4+6)
+	s.testHolding("b", "ann", 5, 3+50+2+4+6)
 	over, err := s.s.UploadsOver(s.ctx, "b", day.Add(6*time.Minute), 10) // those of 4 and 5 minutes, not of 6
-	if want := ids([]*manifest.Upload{all[6], all[5]}); err != nil || !slices.Equal(ids(over), want) {
-		s.t.Errorf("over: %v, %v, want %v", ids(over), err, want)
+	if want := uploadIDs([]*manifest.Upload{all[6], all[5]}); err != nil || !slices.Equal(uploadIDs(over), want) {
+		s.t.Errorf("over: %v, %v, want %v", uploadIDs(over), err, want)
 	}
 	if over, err := s.s.UploadsOver(s.ctx, "b", day.Add(6*time.Minute), 1); err != nil || len(over) != 1 || over[0].ID != all[6].ID {
-		s.t.Errorf("one that is over: %v, %v", ids(over), err)
+		s.t.Errorf("one that is over: %v, %v", uploadIDs(over), err)
 	}
 }
 
@@ -257,7 +257,7 @@ func (s *suite) uploadLists() {
 func (s *suite) uploadSweep() {
 	var us []*manifest.Upload
 	for i := range 10 {
-		u := upload("b", "ann", 1)
+		u := newUpload("b", "ann", 1)
 		u.ExpiresAt, u.Expired = day.Add(time.Duration(i)*time.Minute), i%3 != 0
 		us = append(us, u)
 	}
@@ -286,12 +286,12 @@ func (s *suite) uploadSweep() {
 
 // uploadParts: parts are dropped some at a time, those of expired uploads too.
 func (s *suite) uploadParts() {
-	u := upload("b", "ann", 1)
+	u := newUpload("b", "ann", 1)
 	u.ExpiresAt, u.Expired = day, true
 	s.putUploads(u)
 	s.update(func(tx manifest.Tx) error {
 		for n := range uint64(25) {
-			if err := tx.PutPart(s.ctx, u.ID, n, refs(byte(n+1))); err != nil {
+			if err := tx.PutPart(s.ctx, u.ID, n, testRefs(byte(n+1))); err != nil {
 				return err
 			}
 		}
@@ -300,7 +300,7 @@ func (s *suite) uploadParts() {
 	const limit = 10
 	n := limit
 	for calls := 0; n == limit; calls++ {
-		before := len(s.parts(s.s, u.ID, 0))
+		before := len(s.testParts(s.s, u.ID, 0))
 		s.update(func(tx manifest.Tx) (err error) {
 			if calls == 0 {
 				_, err = tx.DropParts(s.ctx, u.ID, limit)
@@ -309,15 +309,15 @@ func (s *suite) uploadParts() {
 			}
 			return err
 		})
-		if left := len(s.parts(s.s, u.ID, 0)); left > 0 && before-left > limit {
+		if left := len(s.testParts(s.s, u.ID, 0)); left > 0 && before-left > limit {
 			s.t.Errorf("%d parts were dropped at once, want at most %d", before-left, limit)
 		}
 		if calls > 5 {
 			s.t.Fatal("parts do not end")
 		}
 	}
-	if _, err := s.s.Upload(s.ctx, "b", u.ID); err == nil || len(s.parts(s.s, u.ID, 0)) != 0 {
-		s.t.Errorf("swept: error %v, %d parts are left", err, len(s.parts(s.s, u.ID, 0)))
+	if _, err := s.s.Upload(s.ctx, "b", u.ID); err == nil || len(s.testParts(s.s, u.ID, 0)) != 0 {
+		s.t.Errorf("swept: error %v, %d parts are left", err, len(s.testParts(s.s, u.ID, 0)))
 	}
 	s.update(func(tx manifest.Tx) error {
 		if more, err := tx.DropParts(s.ctx, u.ID, limit); err != nil || more {
@@ -331,7 +331,7 @@ func (s *suite) uploadParts() {
 func (s *suite) whileYielding() {
 	var us []*manifest.Upload
 	for range 300 {
-		us = append(us, upload("b", "ann", 1))
+		us = append(us, newUpload("b", "ann", 1))
 	}
 	s.putUploads(us...)
 	s.update(func(tx manifest.Tx) error {
@@ -359,5 +359,5 @@ func (s *suite) whileYielding() {
 		}
 		return nil
 	})
-	s.holding("b", "ann", 150, 300)
+	s.testHolding("b", "ann", 150, 300)
 }

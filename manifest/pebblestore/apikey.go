@@ -47,13 +47,13 @@ func all[R encoding.BinaryUnmarshaler](ctx context.Context, s rows, letter byte,
 
 // PutAPIKey implements manifest.KeyChanges, and so do the methods below.
 func (t *tx) PutAPIKey(ctx context.Context, k *manifest.APIKey) error {
-	return t.put(apiKeyKey(k.ID), k)
+	return t.putRow(apiKeyKey(k.ID), k)
 }
 
 func (t *tx) DropAPIKey(ctx context.Context, id string) error { return t.b.Delete(apiKeyKey(id), nil) }
 
 func (t *tx) PutSignKey(ctx context.Context, k *manifest.SignKey) error {
-	return t.put(signKeyKey(k.ID), k)
+	return t.putRow(signKeyKey(k.ID), k)
 }
 
 func (t *tx) DropSignKey(ctx context.Context, id string) error {

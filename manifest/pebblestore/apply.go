@@ -14,24 +14,24 @@ import (
 // Apply is written to the log without waiting for it: a later commit of rows
 // is behind it in the same log.
 func (x *index) Apply(ctx context.Context, c *cas.Change) error {
-	if err := x.d.acquire(ctx); err != nil {
+	if err := x.d.lockChanges(ctx); err != nil {
 		return fmt.Errorf("pebblestore: apply: %w", err)
 	}
 	b := x.d.db.NewBatch()
-	if err := x.apply(ctx, b, c); err != nil {
-		x.d.release()
+	if err := x.applyTo(ctx, b, c); err != nil {
+		x.d.unlockChanges()
 		return fmt.Errorf("pebblestore: apply: %w", errors.Join(err, b.Close()))
 	}
-	if err := x.d.commit(b, false); err != nil {
+	if err := x.d.commitBatch(b, false); err != nil {
 		return fmt.Errorf("pebblestore: apply: %w", err)
 	}
 	return nil
 }
 
-// A changing is a change that is being made: what the index knows of all that
+// A application is a change that is being made: what the index knows of all that
 // it touches, and what is to be known of it. The lock is held, so that what
 // the database says stays true meanwhile.
-type changing struct {
+type application struct {
 	*index
 	ctx      context.Context
 	counters counters
@@ -49,38 +49,38 @@ type touchedChunk struct{ old, now cas.ChunkEntry }
 
 type touchedFrame struct{ old, now cas.FrameEntry }
 
-// apply writes c to b, and the count of removals with it.
-func (x *index) apply(ctx context.Context, b *pebble.Batch, c *cas.Change) error {
-	w := &changing{index: x, ctx: ctx}
+// applyTo writes c to b, and the count of removals with it.
+func (x *index) applyTo(ctx context.Context, b *pebble.Batch, c *cas.Change) error {
+	w := &application{index: x, ctx: ctx}
 	var err error
-	if w.counters, err = x.d.counters(x.domain); err != nil {
+	if w.counters, err = x.d.readCounters(x.domain); err != nil {
 		return err
 	}
-	if err := w.load(c); err != nil {
+	if err := w.loadEntries(c); err != nil {
 		return err
 	}
 	for _, id := range c.DropFrames {
 		w.frames[id].now = cas.FrameEntry{}
 	}
-	w.mark(c.Bad)
-	if err := w.drop(c.Drop); err != nil {
+	w.markBad(c.Bad)
+	if err := w.dropChunks(c.Drop); err != nil {
 		return err
 	}
 	for _, d := range c.Stamp {
-		w.stamp(d)
+		w.stampChunk(d)
 	}
 	for i := range c.Frames {
 		w.frames[c.Frames[i].ID].now = c.Frames[i]
 	}
-	w.add(c.Chunks)
+	w.addChunks(c.Chunks)
 	if err := w.checkSources(c.Frames); err != nil {
 		return err
 	}
-	return w.write(b, c)
+	return w.writeEntries(b, c)
 }
 
 // load looks up all that c is about.
-func (w *changing) load(c *cas.Change) error {
+func (w *application) loadEntries(c *cas.Change) error {
 	n := len(c.Bad) + len(c.Drop) + len(c.Stamp) + len(c.Chunks)
 	w.at = make(map[cas.Digest]int, n)
 	w.ds = make([]cas.Digest, 0, n)
@@ -117,7 +117,7 @@ func (w *changing) load(c *cas.Change) error {
 	return w.loadFrames(ids)
 }
 
-func (w *changing) loadFrames(ids []cas.FrameID) error {
+func (w *application) loadFrames(ids []cas.FrameID) error {
 	if len(ids) == 0 {
 		return nil
 	}
@@ -134,11 +134,11 @@ func (w *changing) loadFrames(ids []cas.FrameID) error {
 	return nil
 }
 
-func (w *changing) chunk(d cas.Digest) *cas.ChunkEntry { return &w.chunks[w.at[d]].now }
+func (w *application) chunkNow(d cas.Digest) *cas.ChunkEntry { return &w.chunks[w.at[d]].now }
 
-func (w *changing) mark(bad []cas.ChunkEntry) {
+func (w *application) markBad(bad []cas.ChunkEntry) {
 	for i := range bad {
-		e := w.chunk(bad[i].Digest)
+		e := w.chunkNow(bad[i].Digest)
 		if e.Usable() && e.Frame == bad[i].Frame && e.Slot == bad[i].Slot {
 			e.State = cas.Bad
 			w.removed = true
@@ -146,53 +146,53 @@ func (w *changing) mark(bad []cas.ChunkEntry) {
 	}
 }
 
-func (w *changing) drop(gone []cas.ChunkEntry) error {
+func (w *application) dropChunks(gone []cas.ChunkEntry) error {
 	if len(gone) == 0 {
 		return nil
 	}
-	it, err := w.d.iter(domainKey(keySource, w.domain, nil))
+	it, err := w.d.newIter(domainKey(keySource, w.domain, nil))
 	if err != nil {
 		return err
 	}
 	defer it.Close()
 	for i := range gone {
-		e := w.chunk(gone[i].Digest)
-		if *e != gone[i] || slices.ContainsFunc(appendDependants(nil, it, sourcePrefix(w.domain, e.Digest)), w.stays) {
+		e := w.chunkNow(gone[i].Digest)
+		if *e != gone[i] || slices.ContainsFunc(appendDependants(nil, it, sourcePrefix(w.domain, e.Digest)), w.frameStays) {
 			continue
 		}
 		w.removed = w.removed || e.Usable()
 		*e = cas.ChunkEntry{}
 	}
-	return damaged(it.Error())
+	return asDamageIfCorrupt(it.Error())
 }
 
 // stays reports whether the frame id, which the index knows, is not dropped.
-func (w *changing) stays(id cas.FrameID) bool {
+func (w *application) frameStays(id cas.FrameID) bool {
 	f := w.frames[id]
 	return f == nil || f.now.Known()
 }
 
-func (w *changing) add(chunks []cas.ChunkEntry) {
+func (w *application) addChunks(chunks []cas.ChunkEntry) {
 	for i := range chunks {
-		if e := w.chunk(chunks[i].Digest); !e.Usable() {
+		if e := w.chunkNow(chunks[i].Digest); !e.Usable() {
 			*e = chunks[i]
 		}
-		w.stamp(chunks[i].Digest)
+		w.stampChunk(chunks[i].Digest)
 	}
 }
 
-func (w *changing) stamp(d cas.Digest) {
-	if e := w.chunk(d); e.Frame != (cas.FrameID{}) {
+func (w *application) stampChunk(d cas.Digest) {
+	if e := w.chunkNow(d); e.Frame != (cas.FrameID{}) {
 		e.Stamp = w.counters.epoch
 	}
 }
 
 // checkSources demands of the sources of frames what cas.Change says.
-func (w *changing) checkSources(frames []cas.FrameEntry) error {
+func (w *application) checkSources(frames []cas.FrameEntry) error {
 	var ids []cas.FrameID
 	for i := range frames {
 		for _, s := range frames[i].Sources {
-			if id := w.chunk(s.Digest).Frame; w.frames[id] == nil {
+			if id := w.chunkNow(s.Digest).Frame; w.frames[id] == nil {
 				ids = append(ids, id)
 			}
 		}
@@ -202,18 +202,18 @@ func (w *changing) checkSources(frames []cas.FrameEntry) error {
 	}
 	for i := range frames {
 		for _, s := range frames[i].Sources {
-			e := w.chunk(s.Digest)
+			e := w.chunkNow(s.Digest)
 			if in := w.frames[e.Frame]; !e.Usable() || !in.now.Known() || len(in.now.Sources) > 0 {
 				return fmt.Errorf("frame %s, source %s: %w", frames[i].ID, s.Digest, cas.ErrSource)
 			}
-			w.stamp(s.Digest)
+			w.stampChunk(s.Digest)
 		}
 	}
 	return nil
 }
 
 // write writes what has changed to b. A batch takes whatever is put into it.
-func (w *changing) write(b *pebble.Batch, c *cas.Change) error {
+func (w *application) writeEntries(b *pebble.Batch, c *cas.Change) error {
 	for _, id := range c.DropPacks {
 		b.Delete(packKey(w.domain, id), nil)
 	}
@@ -245,7 +245,7 @@ func (w *changing) write(b *pebble.Batch, c *cas.Change) error {
 }
 
 // writeFrame writes a frame's entry, and what finds it by place and source.
-func (w *changing) writeFrame(b *pebble.Batch, id cas.FrameID, f *touchedFrame) {
+func (w *application) writeFrame(b *pebble.Batch, id cas.FrameID, f *touchedFrame) {
 	if f.old.Equal(&f.now) {
 		return
 	}

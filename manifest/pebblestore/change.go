@@ -9,9 +9,9 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 )
 
-// acquire waits for the right to change, unless nothing can be changed now.
-func (d *DB) acquire(ctx context.Context) error {
-	if err := d.fs.state(); err != nil {
+// lockChanges waits for the right to change, unless nothing can be changed now.
+func (d *DB) lockChanges(ctx context.Context) error {
+	if err := d.fs.changeError(); err != nil {
 		return err
 	}
 	select {
@@ -24,27 +24,27 @@ func (d *DB) acquire(ctx context.Context) error {
 		case <-d.fs.fullSignal():
 			return ErrNoSpace
 		case <-d.fs.failed:
-			return d.fs.lost()
+			return d.fs.writeError()
 		case <-ctx.Done():
 			return ctx.Err()
 		}
 	}
-	if err := d.fs.state(); err != nil {
-		d.release()
+	if err := d.fs.changeError(); err != nil {
+		d.unlockChanges()
 		return err
 	}
 	return nil
 }
 
-func (d *DB) release() { <-d.lock }
+func (d *DB) unlockChanges() { <-d.lock }
 
-// commit makes the changes of b, durably if sync is set, and closes b. It takes
+// commitBatch makes the changes of b, durably if sync is set, and closes b. It takes
 // the lock over and gives it back as soon as the next one may change. Where
 // nothing can be written it returns without waiting, the outcome unknown.
-func (d *DB) commit(b *pebble.Batch, sync bool) error {
+func (d *DB) commitBatch(b *pebble.Batch, sync bool) error {
 	done := make(chan error, 1)
 	go func() {
-		err := d.apply(b, sync)
+		err := d.applyBatch(b, sync)
 		if sync && err == nil {
 			err = b.SyncWait()
 		}
@@ -52,29 +52,29 @@ func (d *DB) commit(b *pebble.Batch, sync bool) error {
 	}()
 	select {
 	case err := <-done:
-		return errors.Join(err, d.fs.lost())
+		return errors.Join(err, d.fs.writeError())
 	case <-d.fs.fullSignal():
 	case <-d.fs.failed:
 	}
 	select {
 	case err := <-done:
-		return errors.Join(err, d.fs.lost())
+		return errors.Join(err, d.fs.writeError())
 	default:
 	}
-	if err := d.fs.lost(); err != nil {
+	if err := d.fs.writeError(); err != nil {
 		return err
 	}
 	return ErrNoSpace
 }
 
-// apply puts b into the log and makes it visible. Pebble panics where it
+// applyBatch puts b into the log and makes it visible. Pebble panics where it
 // cannot go on.
-func (d *DB) apply(b *pebble.Batch, sync bool) (err error) {
-	defer d.release()
+func (d *DB) applyBatch(b *pebble.Batch, sync bool) (err error) {
+	defer d.unlockChanges()
 	defer func() {
 		if p := recover(); p != nil {
-			d.fs.fail("pebble", fmt.Errorf("%v", p))
-			err = d.fs.lost()
+			d.fs.setFailed("pebble", fmt.Errorf("%v", p))
+			err = d.fs.writeError()
 		}
 	}()
 	if sync {
@@ -83,24 +83,24 @@ func (d *DB) apply(b *pebble.Batch, sync bool) (err error) {
 	return b.Commit(pebble.NoSync)
 }
 
-// write makes what fn puts into a batch, durably if sync is set. What the
+// writeBatch makes what fn puts into a batch, durably if sync is set. What the
 // database says stays true while fn runs.
-func (d *DB) write(ctx context.Context, sync bool, fn func(b *pebble.Batch) error) error {
-	if err := d.acquire(ctx); err != nil {
+func (d *DB) writeBatch(ctx context.Context, sync bool, fn func(b *pebble.Batch) error) error {
+	if err := d.lockChanges(ctx); err != nil {
 		return err
 	}
 	b := d.db.NewIndexedBatch()
 	commits := false
 	defer func() { // fn may panic
 		if !commits {
-			d.release()
+			d.unlockChanges()
 		}
 	}()
 	if err := fn(b); err != nil || b.Empty() {
 		return closeBatch(err, b)
 	}
 	commits = true
-	return d.commit(b, sync)
+	return d.commitBatch(b, sync)
 }
 
 // closeBatch gives b back and returns err as it was.
@@ -111,7 +111,7 @@ func closeBatch(err error, b *pebble.Batch) error {
 	return err
 }
 
-// put makes one change durable.
-func (d *DB) put(key, value []byte) error {
-	return d.write(context.Background(), true, func(b *pebble.Batch) error { return b.Set(key, value, nil) })
+// putValue makes one change durable.
+func (d *DB) putValue(key, value []byte) error {
+	return d.writeBatch(context.Background(), true, func(b *pebble.Batch) error { return b.Set(key, value, nil) })
 }

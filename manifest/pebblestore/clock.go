@@ -13,7 +13,7 @@ import (
 
 // LatestTime implements manifest.Clock.
 func (d *DB) LatestTime(ctx context.Context) (time.Time, error) {
-	v, err := d.get(d.db, []byte{keyClock})
+	v, err := d.getValue(d.db, []byte{keyClock})
 	if errors.Is(err, fs.ErrNotExist) {
 		return time.Time{}, ctx.Err()
 	}
@@ -29,7 +29,7 @@ func (d *DB) LatestTime(ctx context.Context) (time.Time, error) {
 // SetLatestTime implements manifest.Clock.
 func (d *DB) SetLatestTime(ctx context.Context, t time.Time) error {
 	v := binary.BigEndian.AppendUint64(nil, millis(t))
-	err := d.write(ctx, true, func(b *pebble.Batch) error { return b.Set([]byte{keyClock}, v, nil) })
+	err := d.writeBatch(ctx, true, func(b *pebble.Batch) error { return b.Set([]byte{keyClock}, v, nil) })
 	if err != nil {
 		return fmt.Errorf("pebblestore: set latest time: %w", err)
 	}

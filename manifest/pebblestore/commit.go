@@ -17,7 +17,7 @@ import (
 
 // startNumbers finds the highest number that was given.
 func (d *DB) startNumbers() error {
-	v, err := d.get(d.db, []byte{keyNumber})
+	v, err := d.getValue(d.db, []byte{keyNumber})
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
@@ -40,7 +40,7 @@ func (d *DB) LastCommit(ctx context.Context) (uint64, error) {
 // TakeNumber implements manifest.Store.
 func (d *DB) TakeNumber(ctx context.Context) (uint64, error) {
 	var seq uint64
-	err := d.write(ctx, true, func(b *pebble.Batch) error {
+	err := d.writeBatch(ctx, true, func(b *pebble.Batch) error {
 		d.seq++
 		seq = d.seq
 		return setNumber(b, seq)
@@ -66,7 +66,7 @@ func (d *DB) Unwritten(ctx context.Context) iter.Seq2[*manifest.Commit, error] {
 
 // Written implements manifest.Store.
 func (d *DB) Written(ctx context.Context, seqs ...uint64) error {
-	err := d.write(ctx, false, func(b *pebble.Batch) error {
+	err := d.writeBatch(ctx, false, func(b *pebble.Batch) error {
 		for _, seq := range seqs {
 			if err := b.Delete(outboxKey(seq), nil); err != nil {
 				return err

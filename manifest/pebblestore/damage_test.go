@@ -25,17 +25,17 @@ func whole(t *testing.T) string {
 	must(t, err)
 	write := func(from, to int) {
 		for i := from; i < to; i++ {
-			must(t, d.acquire(t.Context()))
+			must(t, d.lockChanges(t.Context()))
 			b := d.db.NewBatch()
 			must(t, b.Set(key(i), value(i), nil))
-			must(t, d.commit(b, i%100 == 0))
+			must(t, d.commitBatch(b, i%100 == 0))
 		}
 	}
 	write(0, damagedKeys/2)
 	must(t, d.db.Flush())
 	must(t, d.db.Compact(t.Context(), []byte{0}, []byte{255}, false))
 	write(damagedKeys/2, damagedKeys)
-	must(t, d.put(key(damagedKeys), nil))
+	must(t, d.putValue(key(damagedKeys), nil))
 	must(t, d.Close())
 	return dir
 }
@@ -125,7 +125,7 @@ func tryDamaged(t *testing.T, dir string, log bool) {
 	var ids [][]byte
 	for i := range damagedKeys {
 		ids = append(ids, key(i)[1:])
-		v, err := d.get(d.db, key(i))
+		v, err := d.getValue(d.db, key(i))
 		if err == nil && string(v) != string(value(i)) {
 			t.Fatalf("key %d is %q", i, v)
 		}
@@ -134,7 +134,7 @@ func tryDamaged(t *testing.T, dir string, log bool) {
 			break
 		}
 	}
-	if err := find(d.db, []byte{'Z'}, ids, func(int, []byte) error { return nil }); err != nil {
+	if err := findValues(d.db, []byte{'Z'}, ids, func(int, []byte) error { return nil }); err != nil {
 		checkDamaged(t, err)
 	}
 	if err := d.Close(); err != nil && !errors.Is(err, ErrSync) {

@@ -86,10 +86,10 @@ func Open(dir string, opts *Options) (*DB, error) {
 		inner = vfs.Default
 	}
 	d.fs = newWaitFS(inner, d.log, opts.Failed)
-	err := d.open(dir, inner, opts)
+	err := d.openOrWait(dir, inner, opts)
 	if err == nil {
 		d.rows = rows{d, d.db}
-		err = d.start()
+		err = d.checkFormat()
 	}
 	if err != nil {
 		if d.db != nil {
@@ -123,27 +123,27 @@ func (d *DB) pebbleOptions(opts *Options) *pebble.Options {
 }
 
 // Ready implements manifest.Store.
-func (d *DB) Ready() error { return d.fs.state() }
+func (d *DB) Ready() error { return d.fs.changeError() }
 
 // DiskSize returns the bytes that the database takes.
 func (d *DB) DiskSize() int64 { return int64(d.db.Metrics().DiskSpaceUsage()) }
 
-// get returns a copy of a value, or fs.ErrNotExist.
-func (d *DB) get(r pebble.Reader, key []byte) ([]byte, error) {
+// getValue returns a copy of a value, or fs.ErrNotExist.
+func (d *DB) getValue(r pebble.Reader, key []byte) ([]byte, error) {
 	v, closer, err := r.Get(key)
 	if errors.Is(err, pebble.ErrNotFound) {
 		return nil, fs.ErrNotExist
 	}
 	if err != nil {
-		return nil, damaged(err)
+		return nil, asDamageIfCorrupt(err)
 	}
 	defer closer.Close()
 	return append([]byte(nil), v...), nil
 }
 
-// iter iterates over the keys that begin with prefix.
-func (d *DB) iter(prefix []byte) (*pebble.Iterator, error) {
-	return d.db.NewIter(&pebble.IterOptions{LowerBound: prefix, UpperBound: after(prefix)})
+// newIter iterates over the keys that begin with prefix.
+func (d *DB) newIter(prefix []byte) (*pebble.Iterator, error) {
+	return d.db.NewIter(&pebble.IterOptions{LowerBound: prefix, UpperBound: prefixEnd(prefix)})
 }
 
 // pebbleLog sends Pebble's messages to slog. Pebble calls Fatalf when it
@@ -155,7 +155,7 @@ func (l pebbleLog) Infof(format string, args ...any) { l.d.log.Debug(fmt.Sprintf
 func (l pebbleLog) Errorf(format string, args ...any) { l.d.log.Error(fmt.Sprintf(format, args...)) }
 
 func (l pebbleLog) Fatalf(format string, args ...any) {
-	l.d.fs.fail("pebble", fmt.Errorf("%w: "+format, append([]any{ErrDamaged}, args...)...))
+	l.d.fs.setFailed("pebble", fmt.Errorf("%w: "+format, append([]any{ErrDamaged}, args...)...))
 }
 
 var (
@@ -169,13 +169,13 @@ var (
 // close together, and in vain here: few keys are looked up in falling order.
 const fewKeys = 200
 
-// find looks up what prefix and each of ids are the key of, and calls found
+// findValues looks up what prefix and each of ids are the key of, and calls found
 // with the number and the value of those that are there. One iterator does for
 // all; it asks the filters of all levels, since most look-ups of chunks miss.
-func find(r pebble.Reader, prefix []byte, ids [][]byte, found func(i int, v []byte) error) error {
-	it, err := r.NewIter(&pebble.IterOptions{LowerBound: prefix, UpperBound: after(prefix), UseL6Filters: true})
+func findValues(r pebble.Reader, prefix []byte, ids [][]byte, found func(i int, v []byte) error) error {
+	it, err := r.NewIter(&pebble.IterOptions{LowerBound: prefix, UpperBound: prefixEnd(prefix), UseL6Filters: true})
 	if err != nil {
-		return damaged(err)
+		return asDamageIfCorrupt(err)
 	}
 	defer it.Close()
 	order := make([]int, len(ids))
@@ -191,13 +191,13 @@ func find(r pebble.Reader, prefix []byte, ids [][]byte, found func(i int, v []by
 		key = append(key[:len(prefix)], ids[i]...)
 		if !it.SeekPrefixGE(key) {
 			if err := it.Error(); err != nil {
-				return damaged(err)
+				return asDamageIfCorrupt(err)
 			}
 			continue
 		}
 		v, err := it.ValueAndErr()
 		if err != nil {
-			return damaged(err)
+			return asDamageIfCorrupt(err)
 		}
 		if err := found(i, v); err != nil {
 			return err

@@ -27,9 +27,9 @@ func expiryPrefix(list byte, scope []byte) []byte {
 // millis is a time in milliseconds, 0 for those before 1970.
 func millis(t time.Time) uint64 { return uint64(max(t.UnixMilli(), 0)) }
 
-// over returns the times and the rests of the keys of a list whose time was over before a
+// expiredKeys returns the times and the rests of the keys of a list whose time was over before a
 // moment, those over longest first, at most limit.
-func (s rows) over(list byte, scope []byte, before time.Time, limit int) (rests [][]byte, err error) {
+func (s rows) expiredKeys(list byte, scope []byte, before time.Time, limit int) (rests [][]byte, err error) {
 	prefix := expiryPrefix(list, scope)
 	end := binary.BigEndian.AppendUint64(bytes.Clone(prefix), millis(before))
 	it, err := s.r.NewIter(&pebble.IterOptions{LowerBound: prefix, UpperBound: end})
@@ -50,10 +50,10 @@ func (s rows) over(list byte, scope []byte, before time.Time, limit int) (rests 
 	return rests, nil
 }
 
-// sweep drops the rows of a list whose time was over before a moment, at most
+// sweepExpired drops the rows of a list whose time was over before a moment, at most
 // limit, and returns how many.
-func (t *tx) sweep(list byte, scope []byte, before time.Time, limit int, drop func(rest []byte) error) (int, error) {
-	over, err := t.over(list, scope, before, limit)
+func (t *tx) sweepExpired(list byte, scope []byte, before time.Time, limit int, drop func(rest []byte) error) (int, error) {
+	over, err := t.expiredKeys(list, scope, before, limit)
 	if err != nil {
 		return 0, err
 	}

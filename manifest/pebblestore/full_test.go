@@ -62,7 +62,7 @@ func TestOpenFull(t *testing.T) {
 			d, err := Open("meta", &Options{FS: mem})
 			must(t, err)
 			for i := range 5 {
-				must(t, d.put(key(i), value(i)))
+				must(t, d.putValue(key(i), value(i)))
 				if test.tables && i == 2 {
 					must(t, d.db.Flush())
 				}
@@ -86,7 +86,7 @@ func TestOpenFull(t *testing.T) {
 			must(t, err)
 			checkValues(t, d, 5)
 			must(t, d.Ready())
-			must(t, d.put(key(5), value(5)))
+			must(t, d.putValue(key(5), value(5)))
 			must(t, d.Close())
 		})
 	}
@@ -95,7 +95,7 @@ func TestOpenFull(t *testing.T) {
 func checkValues(t *testing.T, d *DB, n int) {
 	t.Helper()
 	for i := range n {
-		if v, err := d.get(d.db, key(i)); err != nil || string(v) != string(value(i)) {
+		if v, err := d.getValue(d.db, key(i)); err != nil || string(v) != string(value(i)) {
 			t.Errorf("key %d: %q, %v", i, v, err)
 		}
 	}
@@ -104,7 +104,7 @@ func checkValues(t *testing.T, d *DB, n int) {
 func checkFull(t *testing.T, d *DB, n int) {
 	t.Helper()
 	checkValues(t, d, n)
-	if err := d.put(key(99), nil); !errors.Is(err, ErrNoSpace) || !errors.Is(err, backend.ErrNoSpace) {
+	if err := d.putValue(key(99), nil); !errors.Is(err, ErrNoSpace) || !errors.Is(err, backend.ErrNoSpace) {
 		t.Errorf("a change: %v", err)
 	}
 	if err := d.Ready(); !errors.Is(err, ErrNoSpace) {
@@ -122,7 +122,7 @@ func TestMakeFull(t *testing.T) {
 	f.full.Store(false)
 	d, err := Open("meta", &Options{FS: f})
 	must(t, err)
-	must(t, d.put(key(0), nil))
+	must(t, d.putValue(key(0), nil))
 	must(t, d.Close())
 }
 
@@ -132,9 +132,9 @@ func TestFull(t *testing.T) {
 	f := &fullFS{FS: vfs.NewMem()}
 	d, err := Open("meta", &Options{FS: f})
 	must(t, err)
-	must(t, d.put(key(0), value(0)))
+	must(t, d.putValue(key(0), value(0)))
 	f.full.Store(true)
-	if err := d.put(key(1), value(1)); !errors.Is(err, ErrNoSpace) {
+	if err := d.putValue(key(1), value(1)); !errors.Is(err, ErrNoSpace) {
 		t.Errorf("a change: %v", err)
 	}
 	checkFull(t, d, 1)
@@ -142,10 +142,10 @@ func TestFull(t *testing.T) {
 	for d.Ready() != nil {
 		time.Sleep(time.Millisecond)
 	}
-	must(t, d.put(key(2), value(2)))
+	must(t, d.putValue(key(2), value(2)))
 	checkValues(t, d, 3)
 	f.full.Store(true)
-	if err := d.put(key(3), value(3)); !errors.Is(err, ErrNoSpace) {
+	if err := d.putValue(key(3), value(3)); !errors.Is(err, ErrNoSpace) {
 		t.Errorf("a change: %v", err)
 	}
 	if err := d.Close(); !errors.Is(err, ErrNoSpace) {

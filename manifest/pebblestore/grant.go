@@ -54,22 +54,22 @@ func (t *tx) PutGrant(ctx context.Context, g *manifest.Grant) error {
 	key := grantKey(keyGrant, g.Bucket, g.ID)
 	t.b.Set(expiryKey(keyGrant, nil, g.ExpiresAt, key[1:]), nil, nil)
 	t.b.Set(signedKey(g.Owner, key[1:]), nil, nil)
-	return t.put(key, g)
+	return t.putRow(key, g)
 }
 
 func (t *tx) UseGrant(ctx context.Context, bucket string, id manifest.GrantID) (int64, error) {
-	if _, err := t.d.get(t.b, grantKey(keyGrant, bucket, id)); err != nil {
+	if _, err := t.d.getValue(t.b, grantKey(keyGrant, bucket, id)); err != nil {
 		return 0, fmt.Errorf("grant %s: %w", id, err)
 	}
 	var n uint64
 	key := grantKey(keyUses, bucket, id)
-	v, err := t.d.get(t.b, key)
+	v, err := t.d.getValue(t.b, key)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 	case err != nil:
 		return 0, err
 	default:
-		ns, ok := uvarints(v, 1)
+		ns, ok := parseUvarints(v, 1)
 		if !ok {
 			return 0, fmt.Errorf("pebblestore: damaged uses of grant %s: %x", id, v)
 		}
@@ -120,5 +120,5 @@ func (t *tx) DropGrantsOf(ctx context.Context, owner string, limit int) (n int, 
 }
 
 func (t *tx) SweepGrants(ctx context.Context, before time.Time, limit int) (int, error) {
-	return t.sweep(keyGrant, nil, before, limit, func(rest []byte) error { return t.dropGrantAt(ctx, rest) })
+	return t.sweepExpired(keyGrant, nil, before, limit, func(rest []byte) error { return t.dropGrantAt(ctx, rest) })
 }

@@ -39,12 +39,12 @@ func (t *tx) PutHome(ctx context.Context, h *manifest.Home) error {
 		row := *h
 		t.records = append(t.records, manifest.Record{Home: &row})
 	}
-	return t.put(homeKey(h.Bucket), h)
+	return t.putRow(homeKey(h.Bucket), h)
 }
 
 // RestoreHome implements manifest.HomeChanges.
 func (t *tx) RestoreHome(ctx context.Context, h *manifest.Home) error {
-	return t.put(homeKey(h.Bucket), h)
+	return t.putRow(homeKey(h.Bucket), h)
 }
 
 // DropHome implements manifest.HomeChanges.

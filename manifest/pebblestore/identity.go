@@ -20,21 +20,21 @@ const (
 func identityKey(name string) []byte { return append([]byte{keyIdentity}, name...) }
 
 // StoreID implements manifest.Identities, and so do the methods below.
-func (d *DB) StoreID(ctx context.Context) ([16]byte, error) { return d.identity(ctx, nameStore) }
+func (d *DB) StoreID(ctx context.Context) ([16]byte, error) { return d.makeIdentity(ctx, nameStore) }
 
-func (d *DB) OwnerID(ctx context.Context) ([16]byte, error) { return d.identity(ctx, nameOwner) }
+func (d *DB) OwnerID(ctx context.Context) ([16]byte, error) { return d.makeIdentity(ctx, nameOwner) }
 
 func (d *DB) DomainID(ctx context.Context, domain string) ([16]byte, error) {
-	return d.identity(ctx, nameDomain+domain)
+	return d.makeIdentity(ctx, nameDomain+domain)
 }
 
-// identity returns an identity, which it makes if there is none.
-func (d *DB) identity(ctx context.Context, name string) ([16]byte, error) {
+// makeIdentity returns an identity, which it makes if there is none.
+func (d *DB) makeIdentity(ctx context.Context, name string) ([16]byte, error) {
 	id, err := d.readIdentity(name)
 	if !errors.Is(err, fs.ErrNotExist) {
 		return id, err
 	}
-	err = d.write(ctx, true, func(b *pebble.Batch) (err error) {
+	err = d.writeBatch(ctx, true, func(b *pebble.Batch) (err error) {
 		if id, err = d.readIdentity(name); !errors.Is(err, fs.ErrNotExist) {
 			return err // another was faster
 		}
@@ -48,7 +48,7 @@ func (d *DB) identity(ctx context.Context, name string) ([16]byte, error) {
 }
 
 func (d *DB) readIdentity(name string) (id [16]byte, err error) {
-	v, err := d.get(d.db, identityKey(name))
+	v, err := d.getValue(d.db, identityKey(name))
 	if err == nil && len(v) != len(id) {
 		err = fmt.Errorf("damaged identity %q: %x", name, v)
 	}
@@ -59,7 +59,7 @@ func (d *DB) readIdentity(name string) (id [16]byte, err error) {
 }
 
 func (d *DB) SetIdentity(ctx context.Context, store [16]byte, domains map[string][16]byte) error {
-	err := d.write(ctx, true, func(b *pebble.Batch) error {
+	err := d.writeBatch(ctx, true, func(b *pebble.Batch) error {
 		if store != [16]byte{} {
 			b.Set(identityKey(nameStore), store[:], nil)
 		}

@@ -21,12 +21,12 @@ type index struct {
 
 // Domains returns the names of the domains that packs are known of.
 func (d *DB) Domains() (names []string, err error) {
-	it, err := d.iter([]byte{keyPack})
+	it, err := d.newIter([]byte{keyPack})
 	if err != nil {
 		return nil, err
 	}
 	defer it.Close()
-	for ok := it.First(); ok; ok = it.SeekGE(after(domainKey(keyPack, names[len(names)-1], nil))) {
+	for ok := it.First(); ok; ok = it.SeekGE(prefixEnd(domainKey(keyPack, names[len(names)-1], nil))) {
 		k := it.Key()
 		names = append(names, string(k[2:2+int(k[1])]))
 	}
@@ -74,7 +74,7 @@ func (x *index) Chunks(ctx context.Context, ds []cas.Digest, out []cas.ChunkEntr
 		ids[i] = ds[i][:]
 	}
 	clear(out)
-	err := find(x.d.db, domainKey(keyChunk, x.domain, nil), ids, func(i int, v []byte) (err error) {
+	err := findValues(x.d.db, domainKey(keyChunk, x.domain, nil), ids, func(i int, v []byte) (err error) {
 		out[i], err = x.chunk(ds[i], v)
 		return err
 	})
@@ -93,7 +93,7 @@ func (x *index) Frames(ctx context.Context, ids []cas.FrameID, out []cas.FrameEn
 		keys[i] = ids[i][:]
 	}
 	clear(out)
-	err := find(x.d.db, domainKey(keyFrame, x.domain, nil), keys, func(i int, v []byte) (err error) {
+	err := findValues(x.d.db, domainKey(keyFrame, x.domain, nil), keys, func(i int, v []byte) (err error) {
 		out[i], err = x.frame(ids[i], v)
 		return err
 	})
@@ -111,7 +111,7 @@ func (x *index) PackFrames(ctx context.Context, id cas.PackID) iter.Seq2[cas.Fra
 		prefix := domainKey(keyPlace, x.domain, id[:])
 		for f, err := range scanOf(ctx, s, prefix, prefix, func(k, _ []byte) (cas.FrameEntry, error) {
 			id := cas.FrameID(k[len(k)-16:])
-			v, err := x.d.get(s, frameKey(x.domain, id))
+			v, err := x.d.getValue(s, frameKey(x.domain, id))
 			if err != nil {
 				return cas.FrameEntry{}, x.named("frame", id, err)
 			}
@@ -126,7 +126,7 @@ func (x *index) PackFrames(ctx context.Context, id cas.PackID) iter.Seq2[cas.Fra
 
 func (x *index) Dependants(ctx context.Context, ds []cas.Digest) ([]cas.FrameID, error) {
 	var ids []cas.FrameID
-	it, err := x.d.iter(domainKey(keySource, x.domain, nil))
+	it, err := x.d.newIter(domainKey(keySource, x.domain, nil))
 	if err != nil {
 		return nil, fmt.Errorf("pebblestore: dependants: %w", err)
 	}
@@ -134,7 +134,7 @@ func (x *index) Dependants(ctx context.Context, ds []cas.Digest) ([]cas.FrameID,
 	for _, d := range ds {
 		ids = appendDependants(ids, it, sourcePrefix(x.domain, d))
 	}
-	if err := errors.Join(damaged(it.Error()), ctx.Err()); err != nil {
+	if err := errors.Join(asDamageIfCorrupt(it.Error()), ctx.Err()); err != nil {
 		return nil, fmt.Errorf("pebblestore: dependants: %w", err)
 	}
 	slices.SortFunc(ids, func(a, b cas.FrameID) int { return slices.Compare(a[:], b[:]) })
@@ -151,7 +151,7 @@ func appendDependants(ids []cas.FrameID, it *pebble.Iterator, prefix []byte) []c
 
 // Epoch implements manifest.Epochs.
 func (d *DB) Epoch(ctx context.Context, domain string) (uint64, error) {
-	c, err := d.counters(domain)
+	c, err := d.readCounters(domain)
 	return c.epoch, errors.Join(err, ctx.Err())
 }
 
@@ -163,15 +163,15 @@ func (x *index) Epoch(ctx context.Context) (uint64, error) {
 
 // Removals counts the changes that made stored chunks of a domain unusable.
 func (d *DB) Removals(ctx context.Context, domain string) (uint64, error) {
-	c, err := d.counters(domain)
+	c, err := d.readCounters(domain)
 	return c.removals, errors.Join(err, ctx.Err())
 }
 
 // NextEpoch raises the epoch of a domain, durably, and returns it.
 func (d *DB) NextEpoch(ctx context.Context, domain string) (uint64, error) {
 	var c counters
-	err := d.write(ctx, true, func(b *pebble.Batch) (err error) {
-		if c, err = d.counters(domain); err != nil {
+	err := d.writeBatch(ctx, true, func(b *pebble.Batch) (err error) {
+		if c, err = d.readCounters(domain); err != nil {
 			return err
 		}
 		c.epoch++
@@ -183,9 +183,9 @@ func (d *DB) NextEpoch(ctx context.Context, domain string) (uint64, error) {
 	return c.epoch, nil
 }
 
-// counters returns those of a domain; of one that was never changed, zeros.
-func (d *DB) counters(domain string) (c counters, err error) {
-	v, err := d.get(d.db, domainKey(keyDomain, domain, nil))
+// readCounters returns those of a domain; of one that was never changed, zeros.
+func (d *DB) readCounters(domain string) (c counters, err error) {
+	v, err := d.getValue(d.db, domainKey(keyDomain, domain, nil))
 	if errors.Is(err, fs.ErrNotExist) {
 		return c, nil
 	}
@@ -225,9 +225,9 @@ func scan[E any](ctx context.Context, d *DB, prefix, from []byte, parse func(k, 
 func scanOf[E any](ctx context.Context, r pebble.Reader, prefix, from []byte, parse func(k, v []byte) (E, error)) iter.Seq2[E, error] {
 	return func(yield func(E, error) bool) {
 		var zero E
-		it, err := r.NewIter(&pebble.IterOptions{LowerBound: prefix, UpperBound: after(prefix)})
+		it, err := r.NewIter(&pebble.IterOptions{LowerBound: prefix, UpperBound: prefixEnd(prefix)})
 		if err != nil {
-			yield(zero, fmt.Errorf("pebblestore: %w", damaged(err)))
+			yield(zero, fmt.Errorf("pebblestore: %w", asDamageIfCorrupt(err)))
 			return
 		}
 		defer it.Close()
@@ -238,7 +238,7 @@ func scanOf[E any](ctx context.Context, r pebble.Reader, prefix, from []byte, pa
 			}
 			v, err := it.ValueAndErr()
 			if err != nil {
-				yield(zero, fmt.Errorf("pebblestore: %w", damaged(err)))
+				yield(zero, fmt.Errorf("pebblestore: %w", asDamageIfCorrupt(err)))
 				return
 			}
 			e, err := parse(it.Key(), v)
@@ -247,7 +247,7 @@ func scanOf[E any](ctx context.Context, r pebble.Reader, prefix, from []byte, pa
 			}
 		}
 		if err := it.Error(); err != nil {
-			yield(zero, fmt.Errorf("pebblestore: %w", damaged(err)))
+			yield(zero, fmt.Errorf("pebblestore: %w", asDamageIfCorrupt(err)))
 		}
 	}
 }

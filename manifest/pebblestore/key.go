@@ -48,8 +48,8 @@ const (
 	keyExpiry   = 'E' // see expiry.go
 )
 
-// after returns the first key that does not begin with prefix.
-func after(prefix []byte) []byte {
+// prefixEnd returns the first key that does not begin with prefix.
+func prefixEnd(prefix []byte) []byte {
 	end := append([]byte(nil), prefix...)
 	for i := len(end) - 1; i >= 0; i-- {
 		if end[i]++; end[i] != 0 {
@@ -92,8 +92,8 @@ func outboxKey(seq uint64) []byte {
 	return binary.BigEndian.AppendUint64([]byte{keyOutbox}, seq)
 }
 
-// uvarints reads n numbers that fill p.
-func uvarints(p []byte, n int) ([]uint64, bool) {
+// parseUvarints reads n numbers that fill p.
+func parseUvarints(p []byte, n int) ([]uint64, bool) {
 	out := make([]uint64, n)
 	for i := range out {
 		v, k := binary.Uvarint(p)
@@ -125,7 +125,7 @@ func parseUsage(p []byte) (u manifest.Usage, err error) {
 	if len(p) == 0 || p[0] != entryVersion {
 		return u, fmt.Errorf("pebblestore: usage: %w", errEntry)
 	}
-	n, ok := uvarints(p[1:], 8)
+	n, ok := parseUvarints(p[1:], 8)
 	if !ok {
 		return u, fmt.Errorf("pebblestore: usage: %w", errEntry)
 	}

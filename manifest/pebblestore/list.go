@@ -13,9 +13,9 @@ import (
 	"github.com/cairn-store/cairn/manifest"
 )
 
-// moment yields what seq makes of the rows of one moment: the one in which
+// atOneMoment yields what seq makes of the rows of one moment: the one in which
 // iteration begins.
-func moment[E any](d *DB, seq func(s rows) iter.Seq2[E, error]) iter.Seq2[E, error] {
+func atOneMoment[E any](d *DB, seq func(s rows) iter.Seq2[E, error]) iter.Seq2[E, error] {
 	return func(yield func(E, error) bool) {
 		snap := d.db.NewSnapshot()
 		defer snap.Close()
@@ -32,10 +32,10 @@ func (d *DB) List(ctx context.Context, bucket string, r *manifest.Range) iter.Se
 	if r == nil {
 		r = &manifest.Range{}
 	}
-	return moment(d, func(s rows) iter.Seq2[*manifest.Listed, error] { return s.list(ctx, bucket, r) })
+	return atOneMoment(d, func(s rows) iter.Seq2[*manifest.Listed, error] { return s.listFiles(ctx, bucket, r) })
 }
 
-func (s rows) list(ctx context.Context, bucket string, r *manifest.Range) iter.Seq2[*manifest.Listed, error] {
+func (s rows) listFiles(ctx context.Context, bucket string, r *manifest.Range) iter.Seq2[*manifest.Listed, error] {
 	letter, prefix := byte(keyName), r.Prefix
 	if r.State != manifest.Active {
 		letter, prefix = keyHidden, ""
@@ -89,7 +89,7 @@ func (s rows) allFiles(ctx context.Context) iter.Seq2[*manifest.File, error] {
 }
 
 func (d *DB) AllRows(ctx context.Context, bucket string) iter.Seq2[*manifest.Row, error] {
-	return moment(d, func(s rows) iter.Seq2[*manifest.Row, error] { return s.allRows(ctx, bucket) })
+	return atOneMoment(d, func(s rows) iter.Seq2[*manifest.Row, error] { return s.allRows(ctx, bucket) })
 }
 
 func (s rows) allRows(ctx context.Context, bucket string) iter.Seq2[*manifest.Row, error] {
@@ -120,7 +120,7 @@ func (s rows) allRows(ctx context.Context, bucket string) iter.Seq2[*manifest.Ro
 func (s rows) versionsOf(ctx context.Context, it *pebble.Iterator, f *manifest.File, yield func(*manifest.Row, error) bool) bool {
 	prefix := append([]byte{keyVersion}, f.ID...)
 	any := false
-	for ok := it.SeekLT(after(prefix)); ok && len(it.Key()) == len(prefix)+8 && string(it.Key()[:len(prefix)]) == string(prefix); ok = it.Prev() {
+	for ok := it.SeekLT(prefixEnd(prefix)); ok && len(it.Key()) == len(prefix)+8 && string(it.Key()[:len(prefix)]) == string(prefix); ok = it.Prev() {
 		any = true
 		m, err := s.Manifest(ctx, manifest.VersionID(it.Value()))
 		if err != nil {
@@ -163,7 +163,7 @@ func (d *DB) TrashedBefore(ctx context.Context, bucket string, before time.Time,
 
 // Buckets implements manifest.Store.
 func (d *DB) Buckets(ctx context.Context) (names []string, err error) {
-	it, err := d.iter([]byte{keyUsage})
+	it, err := d.newIter([]byte{keyUsage})
 	if err != nil {
 		return nil, fmt.Errorf("pebblestore: %w", err)
 	}

@@ -32,12 +32,12 @@ func (t *tx) PutOnce(ctx context.Context, o *manifest.Once) error {
 		t.b.Delete(expiryKey(keyOnce, nil, old.ExpiresAt, key[1:]), nil)
 	}
 	t.b.Set(expiryKey(keyOnce, nil, o.ExpiresAt, key[1:]), nil, nil)
-	return t.put(key, o)
+	return t.putRow(key, o)
 }
 
 // SweepOnces implements manifest.OnceChanges.
 func (t *tx) SweepOnces(ctx context.Context, before time.Time, limit int) (int, error) {
-	return t.sweep(keyOnce, nil, before, limit, func(rest []byte) error {
+	return t.sweepExpired(keyOnce, nil, before, limit, func(rest []byte) error {
 		return t.b.Delete(append([]byte{keyOnce}, rest...), nil)
 	})
 }

@@ -11,8 +11,8 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
-// open opens the database for changes; for reading if there is no space.
-func (d *DB) open(dir string, inner vfs.FS, opts *Options) error {
+// openOrWait opens the database for changes; for reading if there is no space.
+func (d *DB) openOrWait(dir string, inner vfs.FS, opts *Options) error {
 	switch ok, err := Exists(dir, inner); {
 	case err != nil:
 		return err
@@ -29,10 +29,10 @@ func (d *DB) open(dir string, inner vfs.FS, opts *Options) error {
 		done <- opened{db, err}
 	}()
 	var o opened
-	for d.fs.state() == nil {
+	for d.fs.changeError() == nil {
 		if o != (opened{}) {
 			d.db = o.db
-			d.fs.opened()
+			d.fs.endOpening()
 			return o.err
 		}
 		select {
@@ -48,10 +48,10 @@ func (d *DB) open(dir string, inner vfs.FS, opts *Options) error {
 	if o.db != nil {
 		closePebble(o.db) // it has nothing that is not on the disk
 	}
-	if err := d.fs.unlock(); err != nil {
+	if err := d.fs.unlockDirs(); err != nil {
 		return err
 	}
-	if err := d.fs.lost(); err != ErrNoSpace {
+	if err := d.fs.writeError(); err != ErrNoSpace {
 		return err
 	}
 	return d.openFull(dir, inner, opts)
@@ -96,8 +96,8 @@ func openError(err error) error {
 	return asDamage(err)
 }
 
-// damaged makes an error of reading say so if it is damage.
-func damaged(err error) error {
+// asDamageIfCorrupt makes an error of reading say so if it is damage.
+func asDamageIfCorrupt(err error) error {
 	if err != nil && (pebble.IsCorruptionError(err) || errors.Is(err, fs.ErrNotExist)) {
 		return asDamage(err)
 	}
@@ -144,12 +144,12 @@ func Exists(dir string, f FS) (bool, error) {
 // Format 2 had no stamps, sources and counters of domains.
 const formatVersion = 3
 
-// start checks the format version and finds the latest commit.
-func (d *DB) start() error {
-	v, err := d.get(d.db, []byte{keyFormat})
+// checkFormat checks the format version and finds the latest commit.
+func (d *DB) checkFormat() error {
+	v, err := d.getValue(d.db, []byte{keyFormat})
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		err = d.put([]byte{keyFormat}, []byte{formatVersion})
+		err = d.putValue([]byte{keyFormat}, []byte{formatVersion})
 	case err == nil && (len(v) != 1 || v[0] != formatVersion):
 		err = fmt.Errorf("%w: it has format %x, this program knows %d", ErrFormat, v, formatVersion)
 	}
@@ -163,14 +163,14 @@ func (d *DB) start() error {
 // is durable, or the error says why it may not be.
 func (d *DB) Close() error {
 	d.closing.Do(func() {
-		d.fs.close()
+		d.fs.beginClosing()
 		d.lock <- struct{}{} // and never given back
 		close(d.closed)
 		err := closePebble(d.db)
 		if !d.readOnly {
-			err = errors.Join(d.fs.lost(), err)
+			err = errors.Join(d.fs.writeError(), err)
 		}
-		d.closeErr = errors.Join(err, d.fs.unlock())
+		d.closeErr = errors.Join(err, d.fs.unlockDirs())
 	})
 	return d.closeErr
 }

@@ -16,7 +16,7 @@ func (s rows) receiptTimes(prefix []byte, ds []cas.Digest) ([]uint64, error) {
 	for i := range ds {
 		ids[i] = ds[i][:]
 	}
-	err := find(s.r, prefix, ids, func(i int, v []byte) error {
+	err := findValues(s.r, prefix, ids, func(i int, v []byte) error {
 		if len(v) != 8 {
 			return fmt.Errorf("damaged receipt of %s: %x", ds[i], v)
 		}
@@ -67,7 +67,7 @@ func (t *tx) PutReceipts(ctx context.Context, scope manifest.Scope, ds []cas.Dig
 
 // SweepReceipts implements manifest.ReceiptChanges.
 func (t *tx) SweepReceipts(ctx context.Context, before time.Time, limit int) (int, error) {
-	return t.sweep(keyReceipt, nil, before, limit, func(rest []byte) error {
+	return t.sweepExpired(keyReceipt, nil, before, limit, func(rest []byte) error {
 		return t.b.Delete(append([]byte{keyReceipt}, rest...), nil)
 	})
 }

@@ -14,17 +14,17 @@ import (
 // Restore implements manifest.Store. Names and usage are what rows say
 // together, so Reindex makes them once all rows are in.
 func (d *DB) Restore(ctx context.Context, seq uint64, rs []manifest.Record) error {
-	err := d.write(ctx, false, func(b *pebble.Batch) error { return d.restore(ctx, b, seq, rs) })
+	err := d.writeBatch(ctx, false, func(b *pebble.Batch) error { return d.restoreRecords(ctx, b, seq, rs) })
 	if err != nil {
 		return fmt.Errorf("pebblestore: restore: %w", err)
 	}
 	return nil
 }
 
-func (d *DB) restore(ctx context.Context, b *pebble.Batch, seq uint64, rs []manifest.Record) error {
+func (d *DB) restoreRecords(ctx context.Context, b *pebble.Batch, seq uint64, rs []manifest.Record) error {
 	t := &tx{rows: rows{d, b}, b: b}
 	for i := range rs {
-		if err := t.replay(ctx, &rs[i]); err != nil {
+		if err := t.replayRecord(ctx, &rs[i]); err != nil {
 			return err
 		}
 	}
@@ -37,7 +37,7 @@ func (d *DB) restore(ctx context.Context, b *pebble.Batch, seq uint64, rs []mani
 	return setNumber(b, seq)
 }
 
-func (t *tx) replay(ctx context.Context, r *manifest.Record) error {
+func (t *tx) replayRecord(ctx context.Context, r *manifest.Record) error {
 	switch {
 	case r.File != nil:
 		return t.replayFile(ctx, r.File)
@@ -51,8 +51,8 @@ func (t *tx) replay(ctx context.Context, r *manifest.Record) error {
 	return nil
 }
 
-func (t *tx) gone(key []byte) (bool, error) {
-	_, err := t.d.get(t.b, key)
+func (t *tx) isGone(key []byte) (bool, error) {
+	_, err := t.d.getValue(t.b, key)
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
 	}
@@ -60,7 +60,7 @@ func (t *tx) gone(key []byte) (bool, error) {
 }
 
 func (t *tx) replayFile(ctx context.Context, f *manifest.File) error {
-	gone, err := t.gone(goneKey(f.ID))
+	gone, err := t.isGone(goneKey(f.ID))
 	if err != nil || gone {
 		return err
 	}
@@ -71,18 +71,18 @@ func (t *tx) replayFile(ctx context.Context, f *manifest.File) error {
 	if old != nil && old.Revision >= f.Revision {
 		return nil
 	}
-	return t.put(fileKey(f.ID), f)
+	return t.putRow(fileKey(f.ID), f)
 }
 
 func (t *tx) replayManifest(m *manifest.Manifest) error {
 	for _, key := range [][]byte{goneKey(m.ID), goneKey(m.File)} {
-		gone, err := t.gone(key)
+		gone, err := t.isGone(key)
 		if err != nil || gone {
 			return err
 		}
 	}
 	t.b.Set(versionKey(m.File, m.Version), []byte(m.ID), nil)
-	return t.put(rowKey(m.ID), m)
+	return t.putRow(rowKey(m.ID), m)
 }
 
 func (t *tx) replayDropped(ctx context.Context, id manifest.VersionID) error {
@@ -93,7 +93,7 @@ func (t *tx) replayDropped(ctx context.Context, id manifest.VersionID) error {
 	if err != nil {
 		return err
 	}
-	return t.drop(m)
+	return t.dropManifest(m)
 }
 
 func (t *tx) replayPurged(ctx context.Context, id manifest.FileID) error {
@@ -110,10 +110,10 @@ func (t *tx) replayPurged(ctx context.Context, id manifest.FileID) error {
 
 // Reindex implements manifest.Store.
 func (d *DB) Reindex(ctx context.Context) error {
-	if err := d.acquire(ctx); err != nil {
+	if err := d.lockChanges(ctx); err != nil {
 		return fmt.Errorf("pebblestore: reindex: %w", err)
 	}
-	defer d.release()
+	defer d.unlockChanges()
 	for _, letter := range []byte{keyName, keyHidden, keyUsage, keyOwner} {
 		if err := d.db.DeleteRange([]byte{letter}, []byte{letter + 1}, pebble.NoSync); err != nil {
 			return fmt.Errorf("pebblestore: reindex: %w", err)
@@ -143,5 +143,5 @@ func (d *DB) Reindex(ctx context.Context) error {
 			return fmt.Errorf("pebblestore: reindex: %w", err)
 		}
 	}
-	return errors.Join(d.db.LogData(nil, pebble.Sync), d.fs.lost())
+	return errors.Join(d.db.LogData(nil, pebble.Sync), d.fs.writeError())
 }

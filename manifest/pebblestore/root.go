@@ -11,7 +11,7 @@ import (
 
 // Roots implements manifest.Roots.
 func (d *DB) Roots(ctx context.Context, domain string) iter.Seq2[*manifest.Root, error] {
-	return moment(d, func(s rows) iter.Seq2[*manifest.Root, error] {
+	return atOneMoment(d, func(s rows) iter.Seq2[*manifest.Root, error] {
 		return func(yield func(*manifest.Root, error) bool) {
 			homes, err := s.Homes(ctx)
 			if err != nil {

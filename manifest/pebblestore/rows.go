@@ -23,7 +23,7 @@ type rows struct {
 
 // decode reads the row under key.
 func (s rows) decode(key []byte, row encoding.BinaryUnmarshaler) error {
-	v, err := s.d.get(s.r, key)
+	v, err := s.d.getValue(s.r, key)
 	if err != nil {
 		return err
 	}
@@ -39,7 +39,7 @@ func (s rows) File(ctx context.Context, id manifest.FileID) (*manifest.File, err
 }
 
 func (s rows) FileByPath(ctx context.Context, bucket, path string) (*manifest.File, error) {
-	id, err := s.d.get(s.r, bucketKey(keyName, bucket, path))
+	id, err := s.d.getValue(s.r, bucketKey(keyName, bucket, path))
 	if err != nil {
 		return nil, fmt.Errorf("file %q: %w", path, err)
 	}
@@ -55,7 +55,7 @@ func (s rows) Manifest(ctx context.Context, id manifest.VersionID) (*manifest.Ma
 }
 
 func (s rows) Version(ctx context.Context, file manifest.FileID, n uint64) (*manifest.Manifest, error) {
-	id, err := s.d.get(s.r, versionKey(file, n))
+	id, err := s.d.getValue(s.r, versionKey(file, n))
 	if err != nil {
 		return nil, fmt.Errorf("version %d of %s: %w", n, file, err)
 	}
@@ -65,7 +65,7 @@ func (s rows) Version(ctx context.Context, file manifest.FileID, n uint64) (*man
 func (s rows) Versions(ctx context.Context, file manifest.FileID) iter.Seq2[*manifest.Manifest, error] {
 	return func(yield func(*manifest.Manifest, error) bool) {
 		prefix := append([]byte{keyVersion}, file...)
-		it, err := s.r.NewIter(&pebble.IterOptions{LowerBound: prefix, UpperBound: after(prefix)})
+		it, err := s.r.NewIter(&pebble.IterOptions{LowerBound: prefix, UpperBound: prefixEnd(prefix)})
 		if err != nil {
 			yield(nil, fmt.Errorf("pebblestore: %w", err))
 			return
@@ -87,7 +87,7 @@ func (s rows) OldVersions(ctx context.Context, file manifest.FileID, above uint6
 	if above == math.MaxUint64 {
 		return nil, nil
 	}
-	it, err := s.r.NewIter(&pebble.IterOptions{LowerBound: versionKey(file, above+1), UpperBound: after(append([]byte{keyVersion}, file...))})
+	it, err := s.r.NewIter(&pebble.IterOptions{LowerBound: versionKey(file, above+1), UpperBound: prefixEnd(append([]byte{keyVersion}, file...))})
 	if err != nil {
 		return nil, fmt.Errorf("pebblestore: %w", err)
 	}
@@ -106,15 +106,15 @@ func (s rows) OldVersions(ctx context.Context, file manifest.FileID, above uint6
 }
 
 func (s rows) Usage(ctx context.Context, bucket string) (manifest.Usage, error) {
-	return s.usage(ctx, usageKey(bucket))
+	return s.readUsage(ctx, usageKey(bucket))
 }
 
 func (s rows) OwnerUsage(ctx context.Context, bucket, owner string) (manifest.Usage, error) {
-	return s.usage(ctx, bucketKey(keyOwner, bucket, owner))
+	return s.readUsage(ctx, bucketKey(keyOwner, bucket, owner))
 }
 
-func (s rows) usage(ctx context.Context, key []byte) (manifest.Usage, error) {
-	v, err := s.d.get(s.r, key)
+func (s rows) readUsage(ctx context.Context, key []byte) (manifest.Usage, error) {
+	v, err := s.d.getValue(s.r, key)
 	if errors.Is(err, fs.ErrNotExist) {
 		return manifest.Usage{}, ctx.Err()
 	}
@@ -154,7 +154,7 @@ func (s segments) Segments(ctx context.Context, ds []cas.Digest) ([][]byte, erro
 	for i := range ds {
 		ids[i] = ds[i][:]
 	}
-	err := find(s.d.db, domainKey(keySegment, s.domain, nil), ids, func(i int, v []byte) error {
+	err := findValues(s.d.db, domainKey(keySegment, s.domain, nil), ids, func(i int, v []byte) error {
 		out[i] = append([]byte{}, v...)
 		return nil
 	})
@@ -167,10 +167,10 @@ func (s segments) Segments(ctx context.Context, ds []cas.Digest) ([][]byte, erro
 // PutSegments writes only what is not there: an edit makes again some of the
 // segments around it as they are.
 func (s segments) PutSegments(ctx context.Context, segs []manifest.Segment) error {
-	if err := s.d.acquire(ctx); err != nil {
+	if err := s.d.lockChanges(ctx); err != nil {
 		return fmt.Errorf("pebblestore: put segments: %w", err)
 	}
-	defer s.d.release()
+	defer s.d.unlockChanges()
 	b := s.d.db.NewBatch()
 	defer b.Close()
 	for _, g := range segs {

@@ -125,7 +125,7 @@ func testFailedSync(t *testing.T, is func(base string) bool, errno syscall.Errno
 	value := make([]byte, 100<<10)
 	acked := 0
 	for ; acked < 3; acked++ {
-		must(t, d.put(key(acked), value))
+		must(t, d.putValue(key(acked), value))
 	}
 	f.arm(func(name, _ string) error {
 		if is(filepath.Base(name)) {
@@ -135,7 +135,7 @@ func testFailedSync(t *testing.T, is func(base string) bool, errno syscall.Errno
 	})
 	var err error
 	for ; acked < 2000; acked++ {
-		if err = d.put(key(acked), value); err != nil {
+		if err = d.putValue(key(acked), value); err != nil {
 			break
 		}
 	}
@@ -145,7 +145,7 @@ func testFailedSync(t *testing.T, is func(base string) bool, errno syscall.Errno
 	check := func(d *DB) {
 		t.Helper()
 		for i := range acked {
-			if v, err := d.get(d.db, key(i)); err != nil || len(v) != len(value) {
+			if v, err := d.getValue(d.db, key(i)); err != nil || len(v) != len(value) {
 				t.Fatalf("key %d of %d: %d bytes, %v", i, acked, len(v), err)
 			}
 		}
@@ -179,7 +179,7 @@ func testFailedSync(t *testing.T, is func(base string) bool, errno syscall.Errno
 		t.Log(name)
 		d := open(disk)
 		check(d)
-		must(t, d.put(key(acked+1), value))
+		must(t, d.putValue(key(acked+1), value))
 		must(t, d.Close())
 	}
 }
@@ -203,7 +203,7 @@ func TestSyncIsNotRepeated(t *testing.T) {
 		for _, errno := range []syscall.Errno{syscall.ENOSPC, syscall.EIO} {
 			f := &droppingFS{FS: vfs.NewMem(), lost: map[string]bool{}}
 			w := newWaitFS(f, slog.New(slog.DiscardHandler), nil)
-			w.opened()
+			w.endOpening()
 			a, err := w.Create("a", vfs.WriteCategoryUnspecified)
 			must(t, err)
 			b, err := w.Create("b", vfs.WriteCategoryUnspecified)
@@ -219,13 +219,13 @@ func TestSyncIsNotRepeated(t *testing.T) {
 			<-w.failed
 			go func() { done <- op(a) }()
 			go func() { done <- second(b.Write([]byte("x"))) }()
-			if err := w.state(); !errors.Is(err, ErrSync) || !errors.Is(err, errno) {
+			if err := w.changeError(); !errors.Is(err, ErrSync) || !errors.Is(err, errno) {
 				t.Errorf("%s: %v", name, err)
 			}
 			if len(done) > 0 {
 				t.Errorf("%s returned: %v", name, <-done)
 			}
-			w.close()
+			w.beginClosing()
 			for range 3 {
 				must(t, <-done)
 			}

@@ -24,35 +24,35 @@ type tx struct {
 // Update implements manifest.Store. Updates follow one another, but share the
 // wait for the log: the next one runs while this one's bytes are on their way.
 func (d *DB) Update(ctx context.Context, domain string, fn func(manifest.Tx) error) (*manifest.Commit, error) {
-	if err := d.acquire(ctx); err != nil {
+	if err := d.lockChanges(ctx); err != nil {
 		return nil, fmt.Errorf("pebblestore: update: %w", err)
 	}
 	b := d.db.NewIndexedBatch()
-	c, err := d.decide(b, domain, fn)
+	c, err := d.runUpdate(b, domain, fn)
 	if err != nil || b.Empty() {
 		return nil, closeBatch(err, b)
 	}
-	if err := d.commit(b, true); err != nil {
+	if err := d.commitBatch(b, true); err != nil {
 		return c, fmt.Errorf("pebblestore: update: %w", err)
 	}
 	return c, nil
 }
 
-// decide runs fn on b. It keeps the lock if there is something to commit.
-func (d *DB) decide(b *pebble.Batch, domain string, fn func(manifest.Tx) error) (c *manifest.Commit, err error) {
+// runUpdate runs fn on b. It keeps the lock if there is something to commit.
+func (d *DB) runUpdate(b *pebble.Batch, domain string, fn func(manifest.Tx) error) (c *manifest.Commit, err error) {
 	commits := false
 	defer func() { // fn may panic
 		if !commits {
-			d.release()
+			d.unlockChanges()
 		}
 	}()
-	c, err = d.run(b, domain, fn)
+	c, err = d.runOnBatch(b, domain, fn)
 	commits = err == nil && !b.Empty()
 	return c, err
 }
 
-// run runs fn on b and adds its records to what waits for the packs.
-func (d *DB) run(b *pebble.Batch, domain string, fn func(manifest.Tx) error) (*manifest.Commit, error) {
+// runOnBatch runs fn on b and adds its records to what waits for the packs.
+func (d *DB) runOnBatch(b *pebble.Batch, domain string, fn func(manifest.Tx) error) (*manifest.Commit, error) {
 	t := &tx{rows: rows{d, b}, b: b, domain: domain}
 	if err := fn(t); err != nil {
 		return nil, err
@@ -83,7 +83,7 @@ func (d *DB) run(b *pebble.Batch, domain string, fn func(manifest.Tx) error) (*m
 // Removals implements manifest.Tx. The index changes under the same lock.
 func (t *tx) Removals(ctx context.Context) (uint64, error) { return t.d.Removals(ctx, t.domain) }
 
-func (t *tx) put(key []byte, row encoding.BinaryAppender) error {
+func (t *tx) putRow(key []byte, row encoding.BinaryAppender) error {
 	v, err := row.AppendBinary(nil)
 	if err != nil {
 		return err
@@ -106,41 +106,41 @@ func (t *tx) PutFile(ctx context.Context, f *manifest.File) error {
 	}
 	f.Revision++
 	if old != nil {
-		if err := t.unlist(ctx, old); err != nil {
+		if err := t.removeFromLists(ctx, old); err != nil {
 			return err
 		}
 	}
-	if err := t.list(ctx, f); err != nil {
+	if err := t.addToLists(ctx, f); err != nil {
 		return err
 	}
 	row := *f
 	t.records = append(t.records, manifest.Record{File: &row})
-	return t.put(fileKey(f.ID), f)
+	return t.putRow(fileKey(f.ID), f)
 }
 
-// list adds f to the index of names and the usage of its bucket.
-func (t *tx) list(ctx context.Context, f *manifest.File) error {
+// addToLists adds f to the index of names and the usage of its bucket.
+func (t *tx) addToLists(ctx context.Context, f *manifest.File) error {
 	if f.State == manifest.Active {
 		t.b.Set(bucketKey(keyName, f.Bucket, f.Path()), []byte(f.ID), nil)
 	} else {
 		t.b.Set(bucketKey(keyHidden, f.Bucket, string(f.ID)), nil, nil)
 	}
-	return t.count(ctx, f, 1)
+	return t.countFile(ctx, f, 1)
 }
 
-// unlist takes f, as it stands in the database, out of them.
-func (t *tx) unlist(ctx context.Context, f *manifest.File) error {
+// removeFromLists takes f, as it stands in the database, out of them.
+func (t *tx) removeFromLists(ctx context.Context, f *manifest.File) error {
 	if f.State == manifest.Active {
 		t.b.Delete(bucketKey(keyName, f.Bucket, f.Path()), nil)
 	} else {
 		t.b.Delete(bucketKey(keyHidden, f.Bucket, string(f.ID)), nil)
 	}
-	return t.count(ctx, f, -1)
+	return t.countFile(ctx, f, -1)
 }
 
-func (t *tx) count(ctx context.Context, f *manifest.File, sign int64) error {
+func (t *tx) countFile(ctx context.Context, f *manifest.File, sign int64) error {
 	for _, key := range usageKeys(f) {
-		u, err := t.usage(ctx, key)
+		u, err := t.readUsage(ctx, key)
 		if err != nil {
 			return err
 		}
@@ -175,7 +175,7 @@ func (t *tx) PutManifest(ctx context.Context, m *manifest.Manifest) error {
 	row := *m
 	t.records = append(t.records, manifest.Record{Manifest: &row})
 	t.b.Set(versionKey(m.File, m.Version), []byte(m.ID), nil)
-	return t.put(rowKey(m.ID), m)
+	return t.putRow(rowKey(m.ID), m)
 }
 
 func (t *tx) DropManifests(ctx context.Context, ids []manifest.VersionID) error {
@@ -185,14 +185,14 @@ func (t *tx) DropManifests(ctx context.Context, ids []manifest.VersionID) error 
 			return err
 		}
 		t.records = append(t.records, manifest.Record{Dropped: id})
-		if err := t.drop(m); err != nil {
+		if err := t.dropManifest(m); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (t *tx) drop(m *manifest.Manifest) error {
+func (t *tx) dropManifest(m *manifest.Manifest) error {
 	t.b.Delete(versionKey(m.File, m.Version), nil)
 	t.b.Delete(rowKey(m.ID), nil)
 	return t.b.Set(goneKey(m.ID), nil, nil)
@@ -203,7 +203,7 @@ func (t *tx) Purge(ctx context.Context, id manifest.FileID) error {
 	if err != nil {
 		return err
 	}
-	if err := t.unlist(ctx, f); err != nil {
+	if err := t.removeFromLists(ctx, f); err != nil {
 		return err
 	}
 	for m, err := range t.Versions(ctx, id) {

@@ -76,7 +76,7 @@ func (s rows) UploadParts(ctx context.Context, id manifest.UploadID, from uint64
 }
 
 func (s rows) UploadRest(ctx context.Context, id manifest.UploadID) ([]byte, error) {
-	v, err := s.d.get(s.r, restKey(id))
+	v, err := s.d.getValue(s.r, restKey(id))
 	if errors.Is(err, fs.ErrNotExist) {
 		err = nil
 	}
@@ -121,7 +121,7 @@ func (s rows) eachHeld(ctx context.Context, bucket, who string, fn func(id manif
 		held int64
 	}
 	for e, err := range scanOf(ctx, s.r, prefix, prefix, func(k, v []byte) (entry, error) {
-		n, ok := uvarints(v, 1)
+		n, ok := parseUvarints(v, 1)
 		if !ok {
 			return entry{}, fmt.Errorf("pebblestore: damaged entry of an upload %x", k)
 		}
@@ -178,7 +178,7 @@ func (s rows) UploadsWaiting(ctx context.Context, bucket string, part, after man
 }
 
 func (s rows) UploadsOver(ctx context.Context, bucket string, before time.Time, limit int) ([]*manifest.Upload, error) {
-	over, err := s.over(listUploads, bucketScope(bucket), before, limit)
+	over, err := s.expiredKeys(listUploads, bucketScope(bucket), before, limit)
 	if err != nil {
 		return nil, err
 	}
@@ -205,7 +205,7 @@ func (t *tx) PutUpload(ctx context.Context, u *manifest.Upload) error {
 	if err := t.b.Set(expiryOf(u), nil, nil); err != nil {
 		return err
 	}
-	if err := t.put(uploadKey(u.Bucket, u.ID), u); err != nil {
+	if err := t.putRow(uploadKey(u.Bucket, u.ID), u); err != nil {
 		return err
 	}
 	if !u.UnderWay() {
@@ -246,7 +246,7 @@ func (t *tx) unlistUpload(old, now *manifest.Upload) error {
 // keys it has.
 func (t *tx) DropParts(ctx context.Context, id manifest.UploadID, limit int) (more bool, err error) {
 	prefix := partsKey(id)
-	return false, t.b.DeleteRange(prefix, after(prefix), nil)
+	return false, t.b.DeleteRange(prefix, prefixEnd(prefix), nil)
 }
 
 func (t *tx) PutPart(ctx context.Context, id manifest.UploadID, n uint64, refs []cas.Ref) error {
@@ -278,7 +278,7 @@ func (t *tx) DropUpload(ctx context.Context, bucket string, id manifest.UploadID
 }
 
 func (t *tx) SweepUploads(ctx context.Context, bucket string, before time.Time, limit int) (int, error) {
-	return t.sweep(listExpired, bucketScope(bucket), before, limit, func(id []byte) error {
+	return t.sweepExpired(listExpired, bucketScope(bucket), before, limit, func(id []byte) error {
 		if _, err := t.DropParts(ctx, manifest.UploadID(id), limit); err != nil {
 			return err
 		}

@@ -62,8 +62,8 @@ func (w *waitFS) fullSignal() <-chan struct{} {
 	return w.isFull
 }
 
-// state returns nil, or why nothing can be changed now.
-func (w *waitFS) state() error {
+// changeError returns nil, or why nothing can be changed now.
+func (w *waitFS) changeError() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	switch {
@@ -75,19 +75,19 @@ func (w *waitFS) state() error {
 	return nil
 }
 
-// opened says that Pebble is open: it does not take errors any more.
-func (w *waitFS) opened() {
+// endOpening says that Pebble is open: it does not take errors any more.
+func (w *waitFS) endOpening() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.opening = false
 }
 
-// close says that nobody waits any more for what cannot be written.
-func (w *waitFS) close() {
+// beginClosing says that nobody waits any more for what cannot be written.
+func (w *waitFS) beginClosing() {
 	w.mu.Lock()
 	w.closing = true
 	w.mu.Unlock()
-	if w.state() != nil {
+	if w.changeError() != nil {
 		w.detach()
 	}
 }
@@ -109,8 +109,8 @@ func (w *waitFS) detach() {
 	}
 }
 
-// unlock gives up the lock of the directory, if it is still held.
-func (w *waitFS) unlock() error {
+// unlockDirs gives up the lock of the directory, if it is still held.
+func (w *waitFS) unlockDirs() error {
 	w.mu.Lock()
 	locks := w.locks
 	w.mu.Unlock()
@@ -121,8 +121,8 @@ func (w *waitFS) unlock() error {
 	return errors.Join(errs...)
 }
 
-// fail ends all changes.
-func (w *waitFS) fail(what string, err error) {
+// setFailed ends all changes.
+func (w *waitFS) setFailed(what string, err error) {
 	w.mu.Lock()
 	first, closing, opening := w.err == nil, w.closing, w.opening
 	if first {
@@ -157,9 +157,9 @@ func (w *waitFS) mayChange() bool {
 	}
 }
 
-// try runs op, which changes a file, until there is space for it. done is
+// retryWhileFull runs op, which changes a file, until there is space for it. done is
 // false if it was not done and never will be.
-func (w *waitFS) try(op func() error) (done bool, err error) {
+func (w *waitFS) retryWhileFull(op func() error) (done bool, err error) {
 	waits := false
 	for w.mayChange() {
 		if err = op(); !noSpace(err) {
@@ -168,7 +168,7 @@ func (w *waitFS) try(op func() error) (done bool, err error) {
 		}
 		if !waits {
 			waits = true
-			w.wait(err)
+			w.beginWait(err)
 		}
 		select {
 		case <-time.After(retryFull):
@@ -177,7 +177,7 @@ func (w *waitFS) try(op func() error) (done bool, err error) {
 		}
 	}
 	if waits {
-		w.waited()
+		w.endWait()
 	}
 	if !done {
 		return false, nil
@@ -185,8 +185,8 @@ func (w *waitFS) try(op func() error) (done bool, err error) {
 	return true, err
 }
 
-// wait says that somebody waits for space.
-func (w *waitFS) wait(err error) {
+// beginWait says that somebody waits for space.
+func (w *waitFS) beginWait(err error) {
 	w.mu.Lock()
 	if w.waits++; w.waits == 1 {
 		close(w.isFull)
@@ -199,7 +199,7 @@ func (w *waitFS) wait(err error) {
 	}
 }
 
-func (w *waitFS) waited() {
+func (w *waitFS) endWait() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.waits--; w.waits == 0 && !w.isDetached() {
@@ -208,36 +208,36 @@ func (w *waitFS) waited() {
 	}
 }
 
-// change is try where Pebble cannot go on after an error, unless it is
+// changeFile is try where Pebble cannot go on after an error, unless it is
 // opening.
-func (w *waitFS) change(what string, op func() error) (done bool, err error) {
-	done, err = w.try(op)
+func (w *waitFS) changeFile(what string, op func() error) (done bool, err error) {
+	done, err = w.retryWhileFull(op)
 	w.mu.Lock()
 	opening := w.opening
 	w.mu.Unlock()
 	if err == nil || opening {
 		return done, err
 	}
-	w.fail(what, err)
+	w.setFailed(what, err)
 	<-w.detached
 	return false, nil
 }
 
-// once runs op, which tells whether what was written is on the disk.
-func (w *waitFS) once(what string, op func() error) error {
+// syncOnce runs op, which tells whether what was written is on the disk.
+func (w *waitFS) syncOnce(what string, op func() error) error {
 	if !w.mayChange() {
 		return nil
 	}
 	if err := op(); err != nil {
-		w.fail(what, err)
+		w.setFailed(what, err)
 		<-w.detached
 	}
 	return nil
 }
 
-// lost returns nil, or why what Pebble says of its writes is not to be
+// writeError returns nil, or why what Pebble says of its writes is not to be
 // believed.
-func (w *waitFS) lost() error {
+func (w *waitFS) writeError() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.err == nil && w.isDetached() {
@@ -250,10 +250,10 @@ func noSpace(err error) bool {
 	return err != nil && (isNoSpace(err) || errors.Is(err, backend.ErrNoSpace))
 }
 
-// file opens a file for writing.
-func (w *waitFS) file(name string, open func() (vfs.File, error)) (vfs.File, error) {
+// openForWriting opens a file for writing.
+func (w *waitFS) openForWriting(name string, open func() (vfs.File, error)) (vfs.File, error) {
 	var f vfs.File
-	done, err := w.change("open "+name, func() (err error) {
+	done, err := w.changeFile("open "+name, func() (err error) {
 		f, err = open()
 		return err
 	})
@@ -270,15 +270,15 @@ func (w *waitFS) file(name string, open func() (vfs.File, error)) (vfs.File, err
 }
 
 func (w *waitFS) Create(name string, c vfs.DiskWriteCategory) (vfs.File, error) {
-	return w.file(name, func() (vfs.File, error) { return w.FS.Create(name, c) })
+	return w.openForWriting(name, func() (vfs.File, error) { return w.FS.Create(name, c) })
 }
 
 func (w *waitFS) OpenReadWrite(name string, c vfs.DiskWriteCategory, opts ...vfs.OpenOption) (vfs.File, error) {
-	return w.file(name, func() (vfs.File, error) { return w.FS.OpenReadWrite(name, c, opts...) })
+	return w.openForWriting(name, func() (vfs.File, error) { return w.FS.OpenReadWrite(name, c, opts...) })
 }
 
 func (w *waitFS) ReuseForWrite(from, to string, c vfs.DiskWriteCategory) (vfs.File, error) {
-	return w.file(to, func() (vfs.File, error) { return w.FS.ReuseForWrite(from, to, c) })
+	return w.openForWriting(to, func() (vfs.File, error) { return w.FS.ReuseForWrite(from, to, c) })
 }
 
 func (w *waitFS) Open(name string, opts ...vfs.OpenOption) (vfs.File, error) {
@@ -299,7 +299,7 @@ func (w *waitFS) OpenDir(name string) (vfs.File, error) {
 }
 
 func (w *waitFS) Rename(from, to string) error {
-	done, err := w.change("rename "+from, func() error { return w.FS.Rename(from, to) })
+	done, err := w.changeFile("rename "+from, func() error { return w.FS.Rename(from, to) })
 	if !done && err == nil {
 		w.instead.Rename(from, to) // if it was created there
 	}
@@ -307,23 +307,23 @@ func (w *waitFS) Rename(from, to string) error {
 }
 
 func (w *waitFS) Link(from, to string) error {
-	_, err := w.change("link "+from, func() error { return w.FS.Link(from, to) })
+	_, err := w.changeFile("link "+from, func() error { return w.FS.Link(from, to) })
 	return err
 }
 
 func (w *waitFS) MkdirAll(dir string, perm os.FileMode) error {
-	_, err := w.change("make "+dir, func() error { return w.FS.MkdirAll(dir, perm) })
+	_, err := w.changeFile("make "+dir, func() error { return w.FS.MkdirAll(dir, perm) })
 	return err
 }
 
 // What Pebble removes it does not need: it can go on after an error.
 func (w *waitFS) Remove(name string) error {
-	_, err := w.try(func() error { return w.FS.Remove(name) })
+	_, err := w.retryWhileFull(func() error { return w.FS.Remove(name) })
 	return err
 }
 
 func (w *waitFS) RemoveAll(name string) error {
-	_, err := w.try(func() error { return w.FS.RemoveAll(name) })
+	_, err := w.retryWhileFull(func() error { return w.FS.RemoveAll(name) })
 	return err
 }
 
@@ -359,7 +359,7 @@ type waitFile struct {
 }
 
 func (f *waitFile) Write(p []byte) (n int, err error) {
-	done, err := f.w.change("write "+f.name, func() error {
+	done, err := f.w.changeFile("write "+f.name, func() error {
 		m, err := f.File.Write(p[n:])
 		n += m
 		return err
@@ -371,7 +371,7 @@ func (f *waitFile) Write(p []byte) (n int, err error) {
 }
 
 func (f *waitFile) WriteAt(p []byte, off int64) (n int, err error) {
-	done, err := f.w.change("write "+f.name, func() error {
+	done, err := f.w.changeFile("write "+f.name, func() error {
 		m, err := f.File.WriteAt(p[n:], off+int64(n))
 		n += m
 		return err
@@ -385,16 +385,16 @@ func (f *waitFile) WriteAt(p []byte, off int64) (n int, err error) {
 // Close may be what tells of a failed write.
 func (f *waitFile) Close() error {
 	err := f.File.Close()
-	return f.w.once("close "+f.name, func() error { return err })
+	return f.w.syncOnce("close "+f.name, func() error { return err })
 }
 
 func (f *waitFile) Preallocate(offset, length int64) error { return nil }
 
-func (f *waitFile) Sync() error     { return f.w.once("sync "+f.name, f.File.Sync) }
-func (f *waitFile) SyncData() error { return f.w.once("sync "+f.name, f.File.SyncData) }
+func (f *waitFile) Sync() error     { return f.w.syncOnce("sync "+f.name, f.File.Sync) }
+func (f *waitFile) SyncData() error { return f.w.syncOnce("sync "+f.name, f.File.SyncData) }
 
 func (f *waitFile) SyncTo(length int64) (full bool, err error) {
-	err = f.w.once("sync "+f.name, func() (err error) {
+	err = f.w.syncOnce("sync "+f.name, func() (err error) {
 		full, err = f.File.SyncTo(length)
 		return err
 	})

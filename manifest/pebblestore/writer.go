@@ -16,8 +16,8 @@ import (
 // Register implements manifest.Epochs, and so do the methods below. The epoch
 // is read under the lock, so that one that is raised later finds the writer.
 func (d *DB) Register(ctx context.Context, domain string) (w manifest.Writer, err error) {
-	err = d.write(ctx, false, func(b *pebble.Batch) error {
-		c, err := d.counters(domain)
+	err = d.writeBatch(ctx, false, func(b *pebble.Batch) error {
+		c, err := d.readCounters(domain)
 		if err != nil {
 			return err
 		}
@@ -32,7 +32,7 @@ func (d *DB) Register(ctx context.Context, domain string) (w manifest.Writer, er
 }
 
 func (d *DB) Unregister(ctx context.Context, domain string, id manifest.WriterID) error {
-	err := d.write(ctx, false, func(b *pebble.Batch) error { return b.Delete(domainKey(keyWriter, domain, id[:]), nil) })
+	err := d.writeBatch(ctx, false, func(b *pebble.Batch) error { return b.Delete(domainKey(keyWriter, domain, id[:]), nil) })
 	if err != nil {
 		return fmt.Errorf("pebblestore: unregister: %w", err)
 	}
@@ -42,7 +42,7 @@ func (d *DB) Unregister(ctx context.Context, domain string, id manifest.WriterID
 func (d *DB) Writers(ctx context.Context, domain string) (ws []manifest.Writer, err error) {
 	prefix := domainKey(keyWriter, domain, nil)
 	for w, err := range scanOf(ctx, d.db, prefix, prefix, func(k, v []byte) (w manifest.Writer, err error) {
-		n, ok := uvarints(v, 1)
+		n, ok := parseUvarints(v, 1)
 		if !ok || len(k) != len(prefix)+len(w.ID) {
 			return w, fmt.Errorf("pebblestore: damaged entry of a writer %x: %x", k, v)
 		}

@@ -20,12 +20,12 @@ import (
 // SERIALIZABLE would give transactions up that are not in each other's way.
 func (x *index) Apply(ctx context.Context, c *cas.Change) error {
 	a := newApplication(c)
-	err := x.d.transact(ctx, pgx.ReadCommitted, func(tx conn) error {
+	err := x.d.runTransaction(ctx, pgx.ReadCommitted, func(tx conn) error {
 		c, err := lockDomain(ctx, tx, x.domain, a.alone)
 		if err != nil {
 			return err
 		}
-		return a.make(ctx, tx, x.domain, c.epoch)
+		return a.execute(ctx, tx, x.domain, c.epoch)
 	})
 	if err != nil {
 		return fmt.Errorf("pgstore: apply: %w", err)
@@ -98,20 +98,20 @@ func lastOf[E any, ID comparable](es []E, id func(*E) ID) (out []*E) {
 	return out
 }
 
-// make makes the change in the order that cas.Change demands.
-func (a *application) make(ctx context.Context, tx conn, domain string, epoch int64) error {
+// execute makes the change in the order that cas.Change demands.
+func (a *application) execute(ctx context.Context, tx conn, domain string, epoch int64) error {
 	removed := int64(0)
 	b := &pgx.Batch{}
-	a.dropFrames(b, domain)
-	a.mark(b, domain, &removed)
-	a.drop(b, domain, &removed)
-	a.putPacks(b, domain)
-	a.putFrames(b, domain)
-	a.putChunks(b, domain, epoch)
+	a.queueFrameDrops(b, domain)
+	a.queueBad(b, domain, &removed)
+	a.queueDrops(b, domain, &removed)
+	a.queuePacks(b, domain)
+	a.queueFrames(b, domain)
+	a.queueChunks(b, domain, epoch)
 	if len(a.stamped) > 0 {
 		b.Queue(`UPDATE cairn_chunks SET stamp = $3 WHERE domain = $1 AND digest = ANY($2) AND stamp < $3`, domain, digestBytes(a.stamped), epoch)
 	}
-	if err := tx.send(ctx, b); err != nil {
+	if err := tx.sendBatch(ctx, b); err != nil {
 		return err
 	}
 	if err := a.checkSources(ctx, tx, domain); err != nil {
@@ -124,7 +124,7 @@ func (a *application) make(ctx context.Context, tx conn, domain string, epoch in
 	return err
 }
 
-func (a *application) dropFrames(b *pgx.Batch, domain string) {
+func (a *application) queueFrameDrops(b *pgx.Batch, domain string) {
 	if len(a.DropPacks) > 0 {
 		b.Queue(`DELETE FROM cairn_packs WHERE domain = $1 AND id = ANY($2)`, domain, bytesOf(a.DropPacks))
 	}
@@ -135,7 +135,7 @@ func (a *application) dropFrames(b *pgx.Batch, domain string) {
 	}
 }
 
-func (a *application) mark(b *pgx.Batch, domain string, removed *int64) {
+func (a *application) queueBad(b *pgx.Batch, domain string, removed *int64) {
 	if len(a.Bad) == 0 {
 		return
 	}
@@ -152,7 +152,7 @@ func (a *application) mark(b *pgx.Batch, domain string, removed *int64) {
 	})
 }
 
-func (a *application) drop(b *pgx.Batch, domain string, removed *int64) {
+func (a *application) queueDrops(b *pgx.Batch, domain string, removed *int64) {
 	if len(a.Drop) == 0 {
 		return
 	}
@@ -178,7 +178,7 @@ func (a *application) drop(b *pgx.Batch, domain string, removed *int64) {
 	})
 }
 
-func (a *application) putPacks(b *pgx.Batch, domain string) {
+func (a *application) queuePacks(b *pgx.Batch, domain string) {
 	if len(a.packs) == 0 {
 		return
 	}
@@ -197,7 +197,7 @@ func (a *application) putPacks(b *pgx.Batch, domain string) {
 		domain, id, size, sealed, writer, serial, lastCommit)
 }
 
-func (a *application) putFrames(b *pgx.Batch, domain string) {
+func (a *application) queueFrames(b *pgx.Batch, domain string) {
 	if len(a.frames) == 0 {
 		return
 	}
@@ -217,7 +217,7 @@ func (a *application) putFrames(b *pgx.Batch, domain string) {
 	}
 }
 
-func (a *application) putChunks(b *pgx.Batch, domain string, epoch int64) {
+func (a *application) queueChunks(b *pgx.Batch, domain string, epoch int64) {
 	if len(a.chunks) == 0 {
 		return
 	}

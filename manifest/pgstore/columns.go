@@ -54,20 +54,20 @@ func newFrameColumns(es []*cas.FrameEntry) *frameArrays {
 	return c
 }
 
-// fileArrays are rows of files column by column.
-type fileArrays struct {
+// fileColumns are rows of files column by column.
+type fileColumns struct {
 	id, bucket, path, owner, current, row     [][]byte
 	state                                     []int32
 	deleted, revision, versions, size, chunks []int64
 }
 
-func (c *fileArrays) add(f *manifest.File) error {
+func (c *fileColumns) add(f *manifest.File) error {
 	row, err := f.AppendBinary(nil)
 	if err != nil {
 		return err
 	}
-	c.id, c.bucket, c.path = append(c.id, raw(f.ID)), append(c.bucket, raw(f.Bucket)), append(c.path, raw(f.Path()))
-	c.owner, c.current, c.row = append(c.owner, raw(f.Owner)), append(c.current, raw(f.Current)), append(c.row, row)
+	c.id, c.bucket, c.path = append(c.id, toBytes(f.ID)), append(c.bucket, toBytes(f.Bucket)), append(c.path, toBytes(f.Path()))
+	c.owner, c.current, c.row = append(c.owner, toBytes(f.Owner)), append(c.current, toBytes(f.Current)), append(c.row, row)
 	c.state, c.deleted = append(c.state, int32(f.State)), append(c.deleted, millis(f.DeletedAt))
 	c.revision, c.versions = append(c.revision, int64(f.Revision)), append(c.versions, int64(f.Versions))
 	c.size, c.chunks = append(c.size, f.TotalSize), append(c.chunks, f.TotalChunks)
@@ -76,7 +76,7 @@ func (c *fileArrays) add(f *manifest.File) error {
 
 // put writes the rows; where replay is set, but for those that are gone for
 // good, and not in place of one of the same or a higher revision.
-func (c *fileArrays) put(b *pgx.Batch, replay bool) {
+func (c *fileColumns) queueUpsert(b *pgx.Batch, replay bool) {
 	unmarked, newer := ``, ``
 	if replay {
 		unmarked = `WHERE NOT EXISTS (SELECT 1 FROM cairn_marks AS m WHERE m.id = n.id)`
@@ -92,25 +92,25 @@ func (c *fileArrays) put(b *pgx.Batch, replay bool) {
 		c.id, c.bucket, c.path, c.owner, c.current, c.row, c.state, c.deleted, c.revision, c.versions, c.size, c.chunks)
 }
 
-// versionArrays are rows of versions column by column.
-type versionArrays struct {
+// versionColumns are rows of versions column by column.
+type versionColumns struct {
 	id, file, row [][]byte
 	version       []int64
 }
 
-func (c *versionArrays) add(m *manifest.Manifest) error {
+func (c *versionColumns) add(m *manifest.Manifest) error {
 	row, err := m.AppendBinary(nil)
 	if err != nil {
 		return err
 	}
-	c.id, c.file, c.row = append(c.id, raw(m.ID)), append(c.file, raw(m.File)), append(c.row, row)
+	c.id, c.file, c.row = append(c.id, toBytes(m.ID)), append(c.file, toBytes(m.File)), append(c.row, row)
 	c.version = append(c.version, int64(m.Version))
 	return nil
 }
 
 // put writes the rows; where replay is set, but for those that are gone for
 // good or whose files are.
-func (c *versionArrays) put(b *pgx.Batch, replay bool) {
+func (c *versionColumns) queueUpsert(b *pgx.Batch, replay bool) {
 	unmarked := ``
 	if replay {
 		unmarked = `WHERE NOT EXISTS (SELECT 1 FROM cairn_marks AS m WHERE m.id = n.id OR m.id = n.file)`

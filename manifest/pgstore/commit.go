@@ -56,7 +56,7 @@ const (
 )
 
 func (d *DB) Unwritten(ctx context.Context) iter.Seq2[*manifest.Commit, error] {
-	l := &list[*manifest.Commit]{
+	l := &pagedList[*manifest.Commit]{
 		query: `SELECT number, prev, domain, slots FROM (
 			SELECT number, prev, domain, slots, sum(size) OVER (ORDER BY number) AS upto, size FROM (
 				SELECT * FROM cairn_outbox WHERE number > $2 ORDER BY number LIMIT $3) AS page) AS summed
@@ -74,7 +74,7 @@ func (d *DB) Unwritten(ctx context.Context) iter.Seq2[*manifest.Commit, error] {
 			return c, err
 		},
 	}
-	return named("unwritten", l.eachAtOnce(ctx, d))
+	return named("unwritten", l.eachAtOneMoment(ctx, d))
 }
 
 func (d *DB) Written(ctx context.Context, seqs ...uint64) error {

@@ -28,9 +28,9 @@ type conn struct {
 // that is made of the transaction after it is void, whoever passes over it.
 type outcome struct{ err error }
 
-// do calls fn, which makes a statement. Outside of a transaction it tries
+// runStatement calls fn, which makes a statement. Outside of a transaction it tries
 // again what may be.
-func (c conn) do(ctx context.Context, fn func() error) error {
+func (c conn) runStatement(ctx context.Context, fn func() error) error {
 	if c.tx == nil {
 		return retry(ctx, fn)
 	}
@@ -44,7 +44,7 @@ func (c conn) do(ctx context.Context, fn func() error) error {
 
 // exec returns how many rows were changed.
 func (c conn) exec(ctx context.Context, sql string, args ...any) (n int64, err error) {
-	err = c.do(ctx, func() error {
+	err = c.runStatement(ctx, func() error {
 		tag, err := c.q.Exec(ctx, sql, args...)
 		n = tag.RowsAffected()
 		return err
@@ -52,17 +52,17 @@ func (c conn) exec(ctx context.Context, sql string, args ...any) (n int64, err e
 	return n, err
 }
 
-// send makes the statements of a batch, without waiting for each.
-func (c conn) send(ctx context.Context, b *pgx.Batch) error {
+// sendBatch makes the statements of a batch, without waiting for each.
+func (c conn) sendBatch(ctx context.Context, b *pgx.Batch) error {
 	if b.Len() == 0 {
 		return nil
 	}
-	return c.do(ctx, func() error { return c.q.SendBatch(ctx, b).Close() })
+	return c.runStatement(ctx, func() error { return c.q.SendBatch(ctx, b).Close() })
 }
 
 // collect returns what parse makes of each row of the answer.
 func collect[E any](ctx context.Context, c conn, parse pgx.RowToFunc[E], sql string, args ...any) (out []E, err error) {
-	err = c.do(ctx, func() error {
+	err = c.runStatement(ctx, func() error {
 		rows, err := c.q.Query(ctx, sql, args...)
 		if err == nil {
 			out, err = pgx.CollectRows(rows, parse)
@@ -78,7 +78,7 @@ func collect[E any](ctx context.Context, c conn, parse pgx.RowToFunc[E], sql str
 // one returns what parse makes of the first row of the answer, or
 // fs.ErrNotExist.
 func one[E any](ctx context.Context, c conn, parse pgx.RowToFunc[E], sql string, args ...any) (e E, err error) {
-	err = c.do(ctx, func() error {
+	err = c.runStatement(ctx, func() error {
 		rows, err := c.q.Query(ctx, sql, args...)
 		if err == nil {
 			e, err = pgx.CollectOneRow(rows, parse)
@@ -104,14 +104,14 @@ func decode[R any, P interface {
 	return r, P(r).UnmarshalBinary(p)
 }
 
-// raw is a string as the database takes it: columns of text don't hold every
+// toBytes is a string as the database takes it: columns of text don't hold every
 // one.
-func raw[S ~string](s S) []byte { return []byte(s) }
+func toBytes[S ~string](s S) []byte { return []byte(s) }
 
-func raws[S ~string](ss []S) [][]byte {
+func toByteSlices[S ~string](ss []S) [][]byte {
 	out := make([][]byte, len(ss))
 	for i, s := range ss {
-		out[i] = raw(s)
+		out[i] = toBytes(s)
 	}
 	return out
 }
@@ -166,9 +166,9 @@ func retry(ctx context.Context, fn func() error) error {
 	}
 }
 
-// transact calls fn in transactions until one is committed, or fails with what
+// runTransaction calls fn in transactions until one is committed, or fails with what
 // may not be tried again.
-func (d *DB) transact(ctx context.Context, level pgx.TxIsoLevel, fn func(c conn) error) error {
+func (d *DB) runTransaction(ctx context.Context, level pgx.TxIsoLevel, fn func(c conn) error) error {
 	return retry(ctx, func() error {
 		return pgx.BeginTxFunc(ctx, d.pool, pgx.TxOptions{IsoLevel: level}, func(tx pgx.Tx) error {
 			return fn(conn{tx, &outcome{}})

@@ -20,7 +20,7 @@ func parseCounters(row pgx.CollectableRow) (c counters, err error) {
 	return c, row.Scan(&c.epoch, &c.removals)
 }
 
-func (d *DB) counters(ctx context.Context, domain string) (counters, error) {
+func (d *DB) readCounters(ctx context.Context, domain string) (counters, error) {
 	c, err := one(ctx, d.alone(), parseCounters, `SELECT epoch, removals FROM cairn_domains WHERE domain = $1`, domain)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return c, fmt.Errorf("pgstore: counters of domain %q: %w", domain, err)
@@ -57,12 +57,12 @@ func lockDomain(ctx context.Context, tx conn, domain string, alone bool) (counte
 
 // Epoch implements manifest.Epochs, and so do the methods below.
 func (d *DB) Epoch(ctx context.Context, domain string) (uint64, error) {
-	c, err := d.counters(ctx, domain)
+	c, err := d.readCounters(ctx, domain)
 	return uint64(c.epoch), err
 }
 
 func (d *DB) Removals(ctx context.Context, domain string) (uint64, error) {
-	c, err := d.counters(ctx, domain)
+	c, err := d.readCounters(ctx, domain)
 	return uint64(c.removals), err
 }
 
@@ -79,7 +79,7 @@ func (d *DB) NextEpoch(ctx context.Context, domain string) (uint64, error) {
 // the writer.
 func (d *DB) Register(ctx context.Context, domain string) (w manifest.Writer, err error) {
 	rand.Read(w.ID[:])
-	err = d.transact(ctx, pgx.ReadCommitted, func(tx conn) error {
+	err = d.runTransaction(ctx, pgx.ReadCommitted, func(tx conn) error {
 		c, err := lockDomain(ctx, tx, domain, false)
 		if err != nil {
 			return err

@@ -17,7 +17,7 @@ type rows struct{ c conn }
 
 // File implements manifest.Files, and so do the methods below.
 func (s rows) File(ctx context.Context, id manifest.FileID) (*manifest.File, error) {
-	f, err := one(ctx, s.c, decode[manifest.File], `SELECT row FROM cairn_files WHERE id = $1`, raw(id))
+	f, err := one(ctx, s.c, decode[manifest.File], `SELECT row FROM cairn_files WHERE id = $1`, toBytes(id))
 	if err != nil {
 		return nil, fmt.Errorf("file %s: %w", id, err)
 	}
@@ -26,7 +26,7 @@ func (s rows) File(ctx context.Context, id manifest.FileID) (*manifest.File, err
 
 func (s rows) FileByPath(ctx context.Context, bucket, path string) (*manifest.File, error) {
 	f, err := one(ctx, s.c, decode[manifest.File], `SELECT f.row FROM cairn_names AS n JOIN cairn_files AS f ON f.id = n.file
-		WHERE n.bucket = $1 AND n.path = $2`, raw(bucket), raw(path))
+		WHERE n.bucket = $1 AND n.path = $2`, toBytes(bucket), toBytes(path))
 	if err != nil {
 		return nil, fmt.Errorf("file %q: %w", path, err)
 	}
@@ -34,7 +34,7 @@ func (s rows) FileByPath(ctx context.Context, bucket, path string) (*manifest.Fi
 }
 
 func (s rows) Manifest(ctx context.Context, id manifest.VersionID) (*manifest.Manifest, error) {
-	m, err := one(ctx, s.c, decode[manifest.Manifest], `SELECT row FROM cairn_versions WHERE id = $1`, raw(id))
+	m, err := one(ctx, s.c, decode[manifest.Manifest], `SELECT row FROM cairn_versions WHERE id = $1`, toBytes(id))
 	if err != nil {
 		return nil, fmt.Errorf("manifest %s: %w", id, err)
 	}
@@ -43,7 +43,7 @@ func (s rows) Manifest(ctx context.Context, id manifest.VersionID) (*manifest.Ma
 
 func (s rows) Version(ctx context.Context, file manifest.FileID, n uint64) (*manifest.Manifest, error) {
 	m, err := one(ctx, s.c, decode[manifest.Manifest],
-		`SELECT row FROM cairn_versions WHERE file = $1 AND version = $2 ORDER BY id DESC LIMIT 1`, raw(file), int64(n))
+		`SELECT row FROM cairn_versions WHERE file = $1 AND version = $2 ORDER BY id DESC LIMIT 1`, toBytes(file), int64(n))
 	if err != nil {
 		return nil, fmt.Errorf("version %d of %s: %w", n, file, err)
 	}
@@ -55,21 +55,21 @@ func (s rows) Version(ctx context.Context, file manifest.FileID, n uint64) (*man
 const rowPage = 512
 
 func (s rows) Versions(ctx context.Context, file manifest.FileID) iter.Seq2[*manifest.Manifest, error] {
-	l := &list[*manifest.Manifest]{
+	l := &pagedList[*manifest.Manifest]{
 		query: `SELECT row FROM cairn_versions WHERE file = $1 AND version < $2 ORDER BY version DESC LIMIT $3`,
-		args:  []any{raw(file)},
+		args:  []any{toBytes(file)},
 		first: []any{int64(math.MaxInt64)},
 		most:  rowPage,
 		key:   func(m *manifest.Manifest) []any { return []any{int64(m.Version)} },
 		parse: decode[manifest.Manifest],
 	}
-	return named("versions of "+string(file), l.each(ctx, s.c))
+	return named("versions of "+string(file), l.eachRow(ctx, s.c))
 }
 
 func (s rows) OldVersions(ctx context.Context, file manifest.FileID, above uint64, n int) ([]*manifest.Manifest, error) {
 	ms, err := collect(ctx, s.c, decode[manifest.Manifest],
 		`SELECT row FROM cairn_versions WHERE file = $1 AND version > $2 ORDER BY version LIMIT $3`,
-		raw(file), int64(min(above, math.MaxInt64)), n)
+		toBytes(file), int64(min(above, math.MaxInt64)), n)
 	if err != nil {
 		return nil, fmt.Errorf("pgstore: versions of %s: %w", file, err)
 	}
@@ -77,11 +77,11 @@ func (s rows) OldVersions(ctx context.Context, file manifest.FileID, above uint6
 }
 
 func (s rows) Usage(ctx context.Context, bucket string) (manifest.Usage, error) {
-	return s.usage(ctx, bucket, true, "")
+	return s.readUsage(ctx, bucket, true, "")
 }
 
 func (s rows) OwnerUsage(ctx context.Context, bucket, owner string) (manifest.Usage, error) {
-	return s.usage(ctx, bucket, false, owner)
+	return s.readUsage(ctx, bucket, false, owner)
 }
 
 // usageColumns are in the order of usageFields.
@@ -93,8 +93,8 @@ func usageFields(u *manifest.Usage) []*int64 {
 		&u.TrashedFiles, &u.TrashedVersions, &u.TrashedBytes, &u.TrashedChunks}
 }
 
-// usage sums up, so that what is not there is zeros.
-func (s rows) usage(ctx context.Context, bucket string, whole bool, owner string) (manifest.Usage, error) {
+// readUsage sums up, so that what is not there is zeros.
+func (s rows) readUsage(ctx context.Context, bucket string, whole bool, owner string) (manifest.Usage, error) {
 	us, err := collect(ctx, s.c, func(row pgx.CollectableRow) (u manifest.Usage, err error) {
 		var fields []any
 		for _, f := range usageFields(&u) {
@@ -102,7 +102,7 @@ func (s rows) usage(ctx context.Context, bucket string, whole bool, owner string
 		}
 		err = row.Scan(fields...)
 		return u, err
-	}, `SELECT `+usageColumns+` FROM cairn_usage WHERE bucket = $1 AND whole = $2 AND owner = $3`, raw(bucket), whole, raw(owner))
+	}, `SELECT `+usageColumns+` FROM cairn_usage WHERE bucket = $1 AND whole = $2 AND owner = $3`, toBytes(bucket), whole, toBytes(owner))
 	if err != nil {
 		return manifest.Usage{}, fmt.Errorf("pgstore: usage of %q: %w", bucket, err)
 	}
@@ -114,7 +114,7 @@ func (t *tx) PutFile(ctx context.Context, f *manifest.File) error {
 	// The row that there is, and the one that has the path.
 	found, err := collect(ctx, t.c, decode[manifest.File], `SELECT row FROM cairn_files WHERE id = $1
 		UNION ALL SELECT f.row FROM cairn_names AS n JOIN cairn_files AS f ON f.id = n.file
-		WHERE n.bucket = $2 AND n.path = $3 AND f.id <> $1`, raw(f.ID), raw(f.Bucket), raw(f.Path()))
+		WHERE n.bucket = $2 AND n.path = $3 AND f.id <> $1`, toBytes(f.ID), toBytes(f.Bucket), toBytes(f.Path()))
 	if err != nil {
 		return fmt.Errorf("pgstore: put file %s: %w", f.ID, err)
 	}
@@ -122,44 +122,44 @@ func (t *tx) PutFile(ctx context.Context, f *manifest.File) error {
 	for _, old := range found {
 		switch {
 		case old.ID == f.ID:
-			unlist(b, old)
+			queueUnlist(b, old)
 		case f.State == manifest.Active:
 			return manifest.ErrConflict
 		}
 	}
 	f.Revision++
 	if f.State == manifest.Active {
-		b.Queue(`INSERT INTO cairn_names VALUES ($1, $2, $3)`, raw(f.Bucket), raw(f.Path()), raw(f.ID))
+		b.Queue(`INSERT INTO cairn_names VALUES ($1, $2, $3)`, toBytes(f.Bucket), toBytes(f.Path()), toBytes(f.ID))
 	}
-	count(b, f, 1)
-	c := &fileArrays{}
+	queueUsage(b, f, 1)
+	c := &fileColumns{}
 	if err := c.add(f); err != nil {
 		return err
 	}
-	c.put(b, false)
+	c.queueUpsert(b, false)
 	row := *f
 	t.records = append(t.records, manifest.Record{File: &row})
-	return t.c.send(ctx, b)
+	return t.c.sendBatch(ctx, b)
 }
 
-// unlist takes f, as it stands in the database, out of the index of names and
+// queueUnlist takes f, as it stands in the database, out of the index of names and
 // the usage.
-func unlist(b *pgx.Batch, f *manifest.File) {
+func queueUnlist(b *pgx.Batch, f *manifest.File) {
 	if f.State == manifest.Active {
-		b.Queue(`DELETE FROM cairn_names WHERE bucket = $1 AND path = $2 AND file = $3`, raw(f.Bucket), raw(f.Path()), raw(f.ID))
+		b.Queue(`DELETE FROM cairn_names WHERE bucket = $1 AND path = $2 AND file = $3`, toBytes(f.Bucket), toBytes(f.Path()), toBytes(f.ID))
 	}
-	count(b, f, -1)
+	queueUsage(b, f, -1)
 }
 
-// count adds f to the usages that it counts in, or takes it out of them.
-func count(b *pgx.Batch, f *manifest.File, sign int64) {
+// queueUsage adds f to the usages that it counts in, or takes it out of them.
+func queueUsage(b *pgx.Batch, f *manifest.File, sign int64) {
 	var u manifest.Usage
 	if f.State == manifest.Trashed {
 		u = manifest.Usage{TrashedFiles: sign, TrashedVersions: sign * int64(f.Versions), TrashedBytes: sign * f.TotalSize, TrashedChunks: sign * f.TotalChunks}
 	} else {
 		u = manifest.Usage{Files: sign, Versions: sign * int64(f.Versions), Bytes: sign * f.TotalSize, Chunks: sign * f.TotalChunks}
 	}
-	args := []any{raw(f.Bucket), raw(f.Owner)}
+	args := []any{toBytes(f.Bucket), toBytes(f.Owner)}
 	for _, n := range usageFields(&u) {
 		args = append(args, *n)
 	}
@@ -173,18 +173,18 @@ func count(b *pgx.Batch, f *manifest.File, sign int64) {
 
 func (t *tx) PutManifest(ctx context.Context, m *manifest.Manifest) error {
 	row := *m
-	c := &versionArrays{}
+	c := &versionColumns{}
 	if err := c.add(m); err != nil {
 		return err
 	}
 	b := &pgx.Batch{}
-	c.put(b, false)
+	c.queueUpsert(b, false)
 	t.records = append(t.records, manifest.Record{Manifest: &row})
-	return t.c.send(ctx, b)
+	return t.c.sendBatch(ctx, b)
 }
 
 func (t *tx) DropManifests(ctx context.Context, ids []manifest.VersionID) error {
-	gone, err := collect(ctx, t.c, pgx.RowTo[[]byte], `DELETE FROM cairn_versions WHERE id = ANY($1) RETURNING id`, raws(ids))
+	gone, err := collect(ctx, t.c, pgx.RowTo[[]byte], `DELETE FROM cairn_versions WHERE id = ANY($1) RETURNING id`, toByteSlices(ids))
 	if err != nil {
 		return fmt.Errorf("pgstore: drop manifests: %w", err)
 	}
@@ -199,12 +199,12 @@ func (t *tx) DropManifests(ctx context.Context, ids []manifest.VersionID) error 
 		t.records = append(t.records, manifest.Record{Dropped: id})
 	}
 	b := &pgx.Batch{}
-	mark(b, gone, false)
-	return t.c.send(ctx, b)
+	queueMarks(b, gone, false)
+	return t.c.sendBatch(ctx, b)
 }
 
-// mark notes what is gone for good.
-func mark(b *pgx.Batch, ids [][]byte, file bool) {
+// queueMarks notes what is gone for good.
+func queueMarks(b *pgx.Batch, ids [][]byte, file bool) {
 	b.Queue(`INSERT INTO cairn_marks SELECT m.id, $2::bool FROM unnest($1::bytea[]) AS m(id) ON CONFLICT DO NOTHING`, ids, file)
 }
 
@@ -214,10 +214,10 @@ func (t *tx) Purge(ctx context.Context, id manifest.FileID) error {
 		return err
 	}
 	b := &pgx.Batch{}
-	unlist(b, f)
-	b.Queue(`DELETE FROM cairn_versions WHERE file = $1`, raw(id))
-	b.Queue(`DELETE FROM cairn_files WHERE id = $1`, raw(id))
-	mark(b, raws([]manifest.FileID{id}), true)
+	queueUnlist(b, f)
+	b.Queue(`DELETE FROM cairn_versions WHERE file = $1`, toBytes(id))
+	b.Queue(`DELETE FROM cairn_files WHERE id = $1`, toBytes(id))
+	queueMarks(b, toByteSlices([]manifest.FileID{id}), true)
 	t.records = append(t.records, manifest.Record{Purged: id})
-	return t.c.send(ctx, b)
+	return t.c.sendBatch(ctx, b)
 }

@@ -11,7 +11,7 @@ import (
 
 // Home implements manifest.Homes.
 func (s rows) Home(ctx context.Context, bucket string) (*manifest.Home, error) {
-	h, err := one(ctx, s.c, decode[manifest.Home], `SELECT row FROM cairn_homes WHERE bucket = $1`, raw(bucket))
+	h, err := one(ctx, s.c, decode[manifest.Home], `SELECT row FROM cairn_homes WHERE bucket = $1`, toBytes(bucket))
 	if errors.Is(err, fs.ErrNotExist) {
 		return &manifest.Home{Bucket: bucket}, nil
 	}
@@ -45,12 +45,12 @@ func (t *tx) RestoreHome(ctx context.Context, h *manifest.Home) error {
 	if err != nil {
 		return err
 	}
-	_, err = t.c.exec(ctx, `INSERT INTO cairn_homes VALUES ($1, $2) ON CONFLICT (bucket) DO UPDATE SET row = excluded.row`, raw(h.Bucket), p)
+	_, err = t.c.exec(ctx, `INSERT INTO cairn_homes VALUES ($1, $2) ON CONFLICT (bucket) DO UPDATE SET row = excluded.row`, toBytes(h.Bucket), p)
 	return err
 }
 
 // DropHome implements manifest.HomeChanges.
 func (t *tx) DropHome(ctx context.Context, bucket string) error {
-	_, err := t.c.exec(ctx, `DELETE FROM cairn_homes WHERE bucket = $1`, raw(bucket))
+	_, err := t.c.exec(ctx, `DELETE FROM cairn_homes WHERE bucket = $1`, toBytes(bucket))
 	return err
 }

@@ -18,22 +18,22 @@ const (
 )
 
 // StoreID implements manifest.Identities, and so do the methods below.
-func (d *DB) StoreID(ctx context.Context) ([16]byte, error) { return d.identity(ctx, nameStore) }
+func (d *DB) StoreID(ctx context.Context) ([16]byte, error) { return d.makeIdentity(ctx, nameStore) }
 
-func (d *DB) OwnerID(ctx context.Context) ([16]byte, error) { return d.identity(ctx, nameOwner) }
+func (d *DB) OwnerID(ctx context.Context) ([16]byte, error) { return d.makeIdentity(ctx, nameOwner) }
 
 func (d *DB) DomainID(ctx context.Context, domain string) ([16]byte, error) {
-	return d.identity(ctx, nameDomain+domain)
+	return d.makeIdentity(ctx, nameDomain+domain)
 }
 
-// identity returns an identity, which it makes if there is none. Of two who
+// makeIdentity returns an identity, which it makes if there is none. Of two who
 // make one at once, both are told the first.
-func (d *DB) identity(ctx context.Context, name string) ([16]byte, error) {
+func (d *DB) makeIdentity(ctx context.Context, name string) ([16]byte, error) {
 	id, err := d.readIdentity(ctx, name)
 	if errors.Is(err, fs.ErrNotExist) {
 		var made [16]byte
 		rand.Read(made[:])
-		_, err = d.alone().exec(ctx, `INSERT INTO cairn_identities VALUES ($1, $2) ON CONFLICT DO NOTHING`, raw(name), made[:])
+		_, err = d.alone().exec(ctx, `INSERT INTO cairn_identities VALUES ($1, $2) ON CONFLICT DO NOTHING`, toBytes(name), made[:])
 		if err == nil {
 			id, err = d.readIdentity(ctx, name)
 		}
@@ -49,14 +49,14 @@ func (d *DB) readIdentity(ctx context.Context, name string) ([16]byte, error) {
 		id, err := pgx.RowTo[[]byte](row)
 		c := column{}
 		return [16]byte(c.bytes(16, id)), errors.Join(err, c.end("identity", id))
-	}, `SELECT id FROM cairn_identities WHERE name = $1`, raw(name))
+	}, `SELECT id FROM cairn_identities WHERE name = $1`, toBytes(name))
 }
 
 func (d *DB) SetIdentity(ctx context.Context, store [16]byte, domains map[string][16]byte) error {
 	var names, ids [][]byte
 	set := func(name string, id [16]byte) {
 		if id != [16]byte{} {
-			names, ids = append(names, raw(name)), append(ids, id[:])
+			names, ids = append(names, toBytes(name)), append(ids, id[:])
 		}
 	}
 	set(nameStore, store)

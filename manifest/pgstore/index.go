@@ -95,7 +95,7 @@ func (x *index) Frames(ctx context.Context, ids []cas.FrameID, out []cas.FrameEn
 const entryPage = 4096
 
 func (x *index) PackFrames(ctx context.Context, id cas.PackID) iter.Seq2[cas.FrameEntry, error] {
-	l := &list[cas.FrameEntry]{
+	l := &pagedList[cas.FrameEntry]{
 		query: `SELECT ` + frameColumns + ` FROM cairn_frames WHERE domain = $1 AND pack = $2 AND (start, id) > ($3, $4) ORDER BY start, id LIMIT $5`,
 		args:  []any{x.domain, id[:]},
 		first: []any{int64(math.MinInt64), []byte{}},
@@ -103,11 +103,11 @@ func (x *index) PackFrames(ctx context.Context, id cas.PackID) iter.Seq2[cas.Fra
 		key:   func(e cas.FrameEntry) []any { return []any{e.Offset, e.ID[:]} },
 		parse: x.parseFrame,
 	}
-	return named("frames of a pack", l.eachAtOnce(ctx, x.d))
+	return named("frames of a pack", l.eachAtOneMoment(ctx, x.d))
 }
 
 func (x *index) AllChunks(ctx context.Context) iter.Seq2[cas.ChunkEntry, error] {
-	l := &list[cas.ChunkEntry]{
+	l := &pagedList[cas.ChunkEntry]{
 		query: `SELECT ` + chunkColumns + ` FROM cairn_chunks WHERE domain = $1 AND digest > $2 ORDER BY digest LIMIT $3`,
 		args:  []any{x.domain},
 		first: []any{[]byte{}},
@@ -115,11 +115,11 @@ func (x *index) AllChunks(ctx context.Context) iter.Seq2[cas.ChunkEntry, error] 
 		key:   func(e cas.ChunkEntry) []any { return []any{e.Digest[:]} },
 		parse: x.parseChunk,
 	}
-	return named("all chunks", l.eachAtOnce(ctx, x.d))
+	return named("all chunks", l.eachAtOneMoment(ctx, x.d))
 }
 
 func (x *index) AllFrames(ctx context.Context) iter.Seq2[cas.FrameEntry, error] {
-	l := &list[cas.FrameEntry]{
+	l := &pagedList[cas.FrameEntry]{
 		query: `SELECT ` + frameColumns + ` FROM cairn_frames WHERE domain = $1 AND id > $2 ORDER BY id LIMIT $3`,
 		args:  []any{x.domain},
 		first: []any{[]byte{}},
@@ -127,11 +127,11 @@ func (x *index) AllFrames(ctx context.Context) iter.Seq2[cas.FrameEntry, error] 
 		key:   func(e cas.FrameEntry) []any { return []any{e.ID[:]} },
 		parse: x.parseFrame,
 	}
-	return named("all frames", l.eachAtOnce(ctx, x.d))
+	return named("all frames", l.eachAtOneMoment(ctx, x.d))
 }
 
 func (x *index) AllPacks(ctx context.Context) iter.Seq2[cas.PackEntry, error] {
-	l := &list[cas.PackEntry]{
+	l := &pagedList[cas.PackEntry]{
 		query: `SELECT ` + packColumns + ` FROM cairn_packs WHERE domain = $1 AND id > $2 ORDER BY id LIMIT $3`,
 		args:  []any{x.domain},
 		first: []any{[]byte{}},
@@ -139,7 +139,7 @@ func (x *index) AllPacks(ctx context.Context) iter.Seq2[cas.PackEntry, error] {
 		key:   func(e cas.PackEntry) []any { return []any{e.ID[:]} },
 		parse: x.parsePack,
 	}
-	return named("all packs", l.eachAtOnce(ctx, x.d))
+	return named("all packs", l.eachAtOneMoment(ctx, x.d))
 }
 
 func (x *index) Dependants(ctx context.Context, ds []cas.Digest) ([]cas.FrameID, error) {

@@ -9,7 +9,7 @@ import (
 
 // APIKey implements manifest.Keys, and so do the methods below.
 func (s rows) APIKey(ctx context.Context, id string) (*manifest.APIKey, error) {
-	k, err := one(ctx, s.c, decode[manifest.APIKey], `SELECT row FROM cairn_api_keys WHERE id = $1`, raw(id))
+	k, err := one(ctx, s.c, decode[manifest.APIKey], `SELECT row FROM cairn_api_keys WHERE id = $1`, toBytes(id))
 	if err != nil {
 		return nil, fmt.Errorf("API key %q: %w", id, err)
 	}
@@ -30,12 +30,12 @@ func (t *tx) PutAPIKey(ctx context.Context, k *manifest.APIKey) error {
 	if err != nil {
 		return err
 	}
-	_, err = t.c.exec(ctx, `INSERT INTO cairn_api_keys VALUES ($1, $2) ON CONFLICT (id) DO UPDATE SET row = excluded.row`, raw(k.ID), row)
+	_, err = t.c.exec(ctx, `INSERT INTO cairn_api_keys VALUES ($1, $2) ON CONFLICT (id) DO UPDATE SET row = excluded.row`, toBytes(k.ID), row)
 	return err
 }
 
 func (t *tx) DropAPIKey(ctx context.Context, id string) error {
-	_, err := t.c.exec(ctx, `DELETE FROM cairn_api_keys WHERE id = $1`, raw(id))
+	_, err := t.c.exec(ctx, `DELETE FROM cairn_api_keys WHERE id = $1`, toBytes(id))
 	return err
 }
 
@@ -44,11 +44,11 @@ func (t *tx) PutSignKey(ctx context.Context, k *manifest.SignKey) error {
 	if err != nil {
 		return err
 	}
-	_, err = t.c.exec(ctx, `INSERT INTO cairn_sign_keys VALUES ($1, $2) ON CONFLICT (id) DO UPDATE SET row = excluded.row`, raw(k.ID), row)
+	_, err = t.c.exec(ctx, `INSERT INTO cairn_sign_keys VALUES ($1, $2) ON CONFLICT (id) DO UPDATE SET row = excluded.row`, toBytes(k.ID), row)
 	return err
 }
 
 func (t *tx) DropSignKey(ctx context.Context, id string) error {
-	_, err := t.c.exec(ctx, `DELETE FROM cairn_sign_keys WHERE id = $1`, raw(id))
+	_, err := t.c.exec(ctx, `DELETE FROM cairn_sign_keys WHERE id = $1`, toBytes(id))
 	return err
 }

@@ -18,9 +18,9 @@ func (d *DB) List(ctx context.Context, bucket string, r *manifest.Range) iter.Se
 	if r == nil {
 		r = &manifest.Range{}
 	}
-	l := &list[*manifest.Listed]{
+	l := &pagedList[*manifest.Listed]{
 		most:  rowPage,
-		key:   func(l *manifest.Listed) []any { return []any{raw(l.Key)} },
+		key:   func(l *manifest.Listed) []any { return []any{toBytes(l.Key)} },
 		parse: parseListed,
 	}
 	versions := int64(0)
@@ -30,25 +30,25 @@ func (d *DB) List(ctx context.Context, bucket string, r *manifest.Range) iter.Se
 	if r.State != manifest.Active {
 		l.query = `SELECT f.id, f.row, v.row FROM cairn_files AS f LEFT JOIN cairn_versions AS v ON v.id = f.current
 			WHERE f.bucket = $1 AND f.state = $2 AND f.versions >= $3 AND f.id > $4 ORDER BY f.id LIMIT $5`
-		l.args = []any{raw(bucket), int32(r.State), versions}
-		l.first = []any{raw(r.After)}
-		return named("list", l.eachAtOnce(ctx, d))
+		l.args = []any{toBytes(bucket), int32(r.State), versions}
+		l.first = []any{toBytes(r.After)}
+		return named("list", l.eachAtOneMoment(ctx, d))
 	}
-	l.args, l.first = []any{raw(bucket), versions, raw(r.Prefix)}, []any{raw(r.After)}
+	l.args, l.first = []any{toBytes(bucket), versions, toBytes(r.Prefix)}, []any{toBytes(r.After)}
 	below, key, limit := ``, `$4`, `$5`
-	if end := after(raw(r.Prefix)); end != nil {
+	if end := prefixEnd(toBytes(r.Prefix)); end != nil {
 		l.args = append(l.args, end)
 		below, key, limit = ` AND n.path < $4`, `$5`, `$6`
 	}
 	l.query = `SELECT n.path, f.row, v.row FROM cairn_names AS n JOIN cairn_files AS f ON f.id = n.file
 		LEFT JOIN cairn_versions AS v ON v.id = f.current
 		WHERE n.bucket = $1 AND f.versions >= $2 AND n.path >= $3` + below + ` AND n.path > ` + key + ` ORDER BY n.path LIMIT ` + limit
-	return named("list", l.eachAtOnce(ctx, d))
+	return named("list", l.eachAtOneMoment(ctx, d))
 }
 
-// after returns the first key that does not begin with prefix, nil if there is
+// prefixEnd returns the first key that does not begin with prefix, nil if there is
 // none.
-func after(prefix []byte) []byte {
+func prefixEnd(prefix []byte) []byte {
 	end := bytes.Clone(prefix)
 	for i := len(end) - 1; i >= 0; i-- {
 		if end[i]++; end[i] != 0 {
@@ -78,33 +78,33 @@ func parseListed(row pgx.CollectableRow) (*manifest.Listed, error) {
 }
 
 func (d *DB) AllFiles(ctx context.Context) iter.Seq2[*manifest.File, error] {
-	l := &list[*manifest.File]{
+	l := &pagedList[*manifest.File]{
 		query: `SELECT row FROM cairn_files WHERE id > $1 ORDER BY id LIMIT $2`,
 		first: []any{[]byte{}},
 		most:  rowPage,
-		key:   func(f *manifest.File) []any { return []any{raw(f.ID)} },
+		key:   func(f *manifest.File) []any { return []any{toBytes(f.ID)} },
 		parse: decode[manifest.File],
 	}
-	return named("all files", l.eachAtOnce(ctx, d))
+	return named("all files", l.eachAtOneMoment(ctx, d))
 }
 
 func (d *DB) AllRows(ctx context.Context, bucket string) iter.Seq2[*manifest.Row, error] {
-	l := &list[*manifest.Row]{
+	l := &pagedList[*manifest.Row]{
 		query: `SELECT f.row, v.row FROM cairn_files AS f LEFT JOIN cairn_versions AS v ON v.file = f.id
 			WHERE ($1 OR f.bucket = $2) AND f.id >= $3 AND (f.id > $3 OR v.version < $4)
 			ORDER BY f.id, v.version DESC LIMIT $5`,
-		args:  []any{bucket == "", raw(bucket)},
+		args:  []any{bucket == "", toBytes(bucket)},
 		first: []any{[]byte{}, int64(math.MaxInt64)},
 		most:  rowPage,
 		key: func(r *manifest.Row) []any {
 			if r.Manifest == nil {
-				return []any{raw(r.File.ID), int64(0)}
+				return []any{toBytes(r.File.ID), int64(0)}
 			}
-			return []any{raw(r.File.ID), int64(r.Manifest.Version)}
+			return []any{toBytes(r.File.ID), int64(r.Manifest.Version)}
 		},
 		parse: rowParser(),
 	}
-	return named("all rows", l.eachAtOnce(ctx, d))
+	return named("all rows", l.eachAtOneMoment(ctx, d))
 }
 
 // rowParser makes rows of a file and one of its versions, of which those that
@@ -138,7 +138,7 @@ func rowParser() pgx.RowToFunc[*manifest.Row] {
 func (d *DB) TrashedBefore(ctx context.Context, bucket string, before time.Time, limit int) ([]*manifest.File, error) {
 	fs, err := collect(ctx, d.alone(), decode[manifest.File], `SELECT row FROM cairn_files
 		WHERE bucket = $1 AND state = $2 AND deleted < $3 ORDER BY deleted LIMIT $4`,
-		raw(bucket), int32(manifest.Trashed), millis(before), limit)
+		toBytes(bucket), int32(manifest.Trashed), millis(before), limit)
 	if err != nil {
 		return nil, fmt.Errorf("pgstore: trash of %q: %w", bucket, err)
 	}
@@ -146,11 +146,11 @@ func (d *DB) TrashedBefore(ctx context.Context, bucket string, before time.Time,
 }
 
 func (d *DB) Marks(ctx context.Context) iter.Seq2[manifest.Record, error] {
-	l := &list[manifest.Record]{
+	l := &pagedList[manifest.Record]{
 		query: `SELECT id, file FROM cairn_marks WHERE id > $1 ORDER BY id LIMIT $2`,
 		first: []any{[]byte{}},
 		most:  entryPage,
-		key:   func(r manifest.Record) []any { return []any{raw(string(r.Purged) + string(r.Dropped))} },
+		key:   func(r manifest.Record) []any { return []any{toBytes(string(r.Purged) + string(r.Dropped))} },
 		parse: func(row pgx.CollectableRow) (r manifest.Record, err error) {
 			var id []byte
 			var file bool
@@ -161,7 +161,7 @@ func (d *DB) Marks(ctx context.Context) iter.Seq2[manifest.Record, error] {
 			return manifest.Record{Dropped: manifest.VersionID(id)}, err
 		},
 	}
-	return named("marks", l.eachAtOnce(ctx, d))
+	return named("marks", l.eachAtOneMoment(ctx, d))
 }
 
 func (d *DB) Buckets(ctx context.Context) ([]string, error) {

@@ -10,7 +10,7 @@ import (
 
 // Once implements manifest.Onces.
 func (s rows) Once(ctx context.Context, bucket string, key [32]byte) (*manifest.Once, error) {
-	o, err := one(ctx, s.c, decode[manifest.Once], `SELECT row FROM cairn_onces WHERE bucket = $1 AND key = $2`, raw(bucket), key[:])
+	o, err := one(ctx, s.c, decode[manifest.Once], `SELECT row FROM cairn_onces WHERE bucket = $1 AND key = $2`, toBytes(bucket), key[:])
 	if err != nil {
 		return nil, fmt.Errorf("idempotency key: %w", err)
 	}
@@ -25,7 +25,7 @@ func (t *tx) PutOnce(ctx context.Context, o *manifest.Once) error {
 	}
 	_, err = t.c.exec(ctx, `INSERT INTO cairn_onces (bucket, key, expires, row) VALUES ($1, $2, $3, $4)
 		ON CONFLICT (bucket, key) DO UPDATE SET expires = excluded.expires, row = excluded.row`,
-		raw(o.Bucket), o.Key[:], millis(o.ExpiresAt), row)
+		toBytes(o.Bucket), o.Key[:], millis(o.ExpiresAt), row)
 	return err
 }
 

@@ -13,8 +13,8 @@ import (
 // little.
 const firstPage = 128
 
-// A list is a statement whose answer is read page by page.
-type list[E any] struct {
+// A pagedList is a statement whose answer is read page by page.
+type pagedList[E any] struct {
 	// query yields the rows behind the one with a key, in order of keys. Its
 	// last parameters are those of the key and how many rows it may yield.
 	query string
@@ -28,18 +28,18 @@ type list[E any] struct {
 
 // each yields all rows. Between pages other statements may be made on c, and
 // what they change may or may not be seen.
-func (l *list[E]) each(ctx context.Context, c conn) iter.Seq2[E, error] {
-	return func(yield func(E, error) bool) { l.yield(ctx, c, func() {}, yield) }
+func (l *pagedList[E]) eachRow(ctx context.Context, c conn) iter.Seq2[E, error] {
+	return func(yield func(E, error) bool) { l.yieldPages(ctx, c, func() {}, yield) }
 }
 
 // eachAtOnce yields all rows of one moment.
-func (l *list[E]) eachAtOnce(ctx context.Context, d *DB) iter.Seq2[E, error] {
-	return moment(ctx, d, func(c conn, end func(), yield func(E, error) bool) { l.yield(ctx, c, end, yield) })
+func (l *pagedList[E]) eachAtOneMoment(ctx context.Context, d *DB) iter.Seq2[E, error] {
+	return atOneMoment(ctx, d, func(c conn, end func(), yield func(E, error) bool) { l.yieldPages(ctx, c, end, yield) })
 }
 
-// moment yields what seq yields of the rows of one moment. seq may call end
+// atOneMoment yields what seq yields of the rows of one moment. seq may call end
 // when it has read all it needs.
-func moment[E any](ctx context.Context, d *DB, seq func(c conn, end func(), yield func(E, error) bool)) iter.Seq2[E, error] {
+func atOneMoment[E any](ctx context.Context, d *DB, seq func(c conn, end func(), yield func(E, error) bool)) iter.Seq2[E, error] {
 	return func(yield func(E, error) bool) {
 		tx, err := d.scans.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly})
 		if err != nil {
@@ -56,7 +56,7 @@ func moment[E any](ctx context.Context, d *DB, seq func(c conn, end func(), yiel
 
 // yield yields all rows, calls end when it has read the last page, and reports
 // whether more would be asked for.
-func (l *list[E]) yield(ctx context.Context, c conn, end func(), yield func(E, error) bool) bool {
+func (l *pagedList[E]) yieldPages(ctx context.Context, c conn, end func(), yield func(E, error) bool) bool {
 	after, limit := l.first, min(firstPage, l.most)
 	for {
 		page, err := collect(ctx, c, l.parse, l.query, slices.Concat(l.args, after, []any{limit})...)

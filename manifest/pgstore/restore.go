@@ -14,11 +14,11 @@ import (
 func (d *DB) Restore(ctx context.Context, seq uint64, rs []manifest.Record) error {
 	r, err := newReplay(rs)
 	if err == nil {
-		err = d.transact(ctx, pgx.Serializable, func(tx conn) error {
+		err = d.runTransaction(ctx, pgx.Serializable, func(tx conn) error {
 			b := &pgx.Batch{}
 			b.Queue(`UPDATE cairn_numbers SET number = $1, last_commit = $1 WHERE number < $1`, int64(seq))
-			r.queue(b)
-			return tx.send(ctx, b)
+			r.queueAll(b)
+			return tx.sendBatch(ctx, b)
 		})
 	}
 	if err != nil {
@@ -30,8 +30,8 @@ func (d *DB) Restore(ctx context.Context, seq uint64, rs []manifest.Record) erro
 // A replay is records as statements take them.
 type replay struct {
 	purged, dropped [][]byte
-	files           fileArrays
-	versions        versionArrays
+	files           fileColumns
+	versions        versionColumns
 }
 
 func newReplay(rs []manifest.Record) (*replay, error) {
@@ -47,9 +47,9 @@ func newReplay(rs []manifest.Record) (*replay, error) {
 		case rec.Manifest != nil:
 			versions[rec.Manifest.ID] = rec.Manifest
 		case rec.Dropped != "":
-			r.dropped = append(r.dropped, raw(rec.Dropped))
+			r.dropped = append(r.dropped, toBytes(rec.Dropped))
 		case rec.Purged != "":
-			r.purged = append(r.purged, raw(rec.Purged))
+			r.purged = append(r.purged, toBytes(rec.Purged))
 		}
 	}
 	for _, f := range files {
@@ -65,28 +65,28 @@ func newReplay(rs []manifest.Record) (*replay, error) {
 	return r, nil
 }
 
-func (r *replay) queue(b *pgx.Batch) {
+func (r *replay) queueAll(b *pgx.Batch) {
 	if len(r.dropped) > 0 {
-		mark(b, r.dropped, false)
+		queueMarks(b, r.dropped, false)
 		b.Queue(`DELETE FROM cairn_versions WHERE id = ANY($1)`, r.dropped)
 	}
 	if len(r.purged) > 0 {
-		mark(b, r.purged, true)
+		queueMarks(b, r.purged, true)
 		b.Queue(`DELETE FROM cairn_versions WHERE file = ANY($1)`, r.purged)
 		b.Queue(`DELETE FROM cairn_files WHERE id = ANY($1)`, r.purged)
 	}
 	if len(r.files.id) > 0 {
-		r.files.put(b, true)
+		r.files.queueUpsert(b, true)
 	}
 	if len(r.versions.id) > 0 {
-		r.versions.put(b, true)
+		r.versions.queueUpsert(b, true)
 	}
 }
 
 // Reindex implements manifest.Store. Of files that have the same path, which
 // only rows of several packs can say, the last by ID is found by it.
 func (d *DB) Reindex(ctx context.Context) error {
-	err := d.transact(ctx, pgx.Serializable, func(tx conn) error {
+	err := d.runTransaction(ctx, pgx.Serializable, func(tx conn) error {
 		b := &pgx.Batch{}
 		b.Queue(`DELETE FROM cairn_names`)
 		b.Queue(`INSERT INTO cairn_names SELECT DISTINCT ON (bucket, path) bucket, path, id FROM cairn_files
@@ -100,7 +100,7 @@ func (d *DB) Reindex(ctx context.Context) error {
 				sum(CASE WHEN state = $1 THEN size ELSE 0 END)::int8, sum(CASE WHEN state = $1 THEN chunks ELSE 0 END)::int8
 				FROM cairn_files GROUP BY 1, 2, 3`, int32(manifest.Trashed))
 		}
-		return tx.send(ctx, b)
+		return tx.sendBatch(ctx, b)
 	})
 	if err != nil {
 		return fmt.Errorf("pgstore: reindex: %w", err)

@@ -12,7 +12,7 @@ import (
 
 // Roots implements manifest.Roots.
 func (d *DB) Roots(ctx context.Context, domain string) iter.Seq2[*manifest.Root, error] {
-	return named("roots", moment(ctx, d, func(c conn, _ func(), yield func(*manifest.Root, error) bool) {
+	return named("roots", atOneMoment(ctx, d, func(c conn, _ func(), yield func(*manifest.Root, error) bool) {
 		homes, err := rows{c}.Homes(ctx)
 		if err != nil {
 			yield(nil, err)
@@ -23,26 +23,26 @@ func (d *DB) Roots(ctx context.Context, domain string) iter.Seq2[*manifest.Root,
 		elsewhere, moving := [][]byte{}, [][]byte{}
 		for _, h := range homes {
 			if h.Domain != "" && !h.In(domain) {
-				elsewhere = append(elsewhere, raw(h.Bucket))
+				elsewhere = append(elsewhere, toBytes(h.Bucket))
 			}
 			if h.To != "" && h.In(domain) {
-				moving = append(moving, raw(h.Bucket))
+				moving = append(moving, toBytes(h.Bucket))
 			}
 		}
-		if versionRoots(elsewhere).yield(ctx, c, func() {}, yield) {
+		if versionRoots(elsewhere).yieldPages(ctx, c, func() {}, yield) {
 			uploadRoots(ctx, c, domain, moving, yield)
 		}
 	}))
 }
 
-func versionRoots(elsewhere [][]byte) *list[*manifest.Root] {
-	return &list[*manifest.Root]{
+func versionRoots(elsewhere [][]byte) *pagedList[*manifest.Root] {
+	return &pagedList[*manifest.Root]{
 		query: `SELECT v.row FROM cairn_versions AS v JOIN cairn_files AS f ON f.id = v.file
 			WHERE NOT f.bucket = ANY($1) AND v.id > $2 ORDER BY v.id LIMIT $3`,
 		args:  []any{elsewhere},
 		first: []any{[]byte{}},
 		most:  rowPage,
-		key:   func(r *manifest.Root) []any { return []any{raw(r.Version)} },
+		key:   func(r *manifest.Root) []any { return []any{toBytes(r.Version)} },
 		parse: func(row pgx.CollectableRow) (*manifest.Root, error) {
 			m, err := decode[manifest.Manifest](row)
 			if err != nil {
@@ -54,17 +54,17 @@ func versionRoots(elsewhere [][]byte) *list[*manifest.Root] {
 }
 
 func uploadRoots(ctx context.Context, c conn, domain string, moving [][]byte, yield func(*manifest.Root, error) bool) {
-	l := &list[part]{
+	l := &pagedList[part]{
 		query: `SELECT p.upload, p.part, p.refs FROM cairn_parts AS p JOIN cairn_uploads AS u ON u.id = p.upload
 			WHERE u.under_way AND NOT u.listed AND (u.domain = $1 OR u.bucket = ANY($2)) AND (p.upload, p.part) > ($3, $4)
 			ORDER BY p.upload, p.part LIMIT $5`,
-		args:  []any{raw(domain), moving},
+		args:  []any{toBytes(domain), moving},
 		first: []any{[]byte{}, int64(-1)},
 		most:  partPage,
-		key:   func(p part) []any { return []any{raw(p.upload), p.n} },
+		key:   func(p part) []any { return []any{toBytes(p.upload), p.n} },
 		parse: parsePart,
 	}
-	l.yield(ctx, c, func() {}, func(p part, err error) bool {
+	l.yieldPages(ctx, c, func() {}, func(p part, err error) bool {
 		if err != nil {
 			return yield(nil, err)
 		}

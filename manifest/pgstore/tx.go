@@ -39,7 +39,7 @@ func (d *DB) Update(ctx context.Context, domain string, fn func(tx manifest.Tx) 
 	}
 	var c *manifest.Commit
 	var fnErr error
-	err := d.transact(ctx, pgx.Serializable, func(cn conn) (err error) {
+	err := d.runTransaction(ctx, pgx.Serializable, func(cn conn) (err error) {
 		t := &tx{rows: rows{cn}, domain: domain}
 		c, fnErr = nil, nil
 		if domain != "" {
@@ -54,7 +54,7 @@ func (d *DB) Update(ctx context.Context, domain string, fn func(tx manifest.Tx) 
 		case fnErr != nil:
 			return errFn
 		}
-		c, err = t.decide(ctx)
+		c, err = t.writeCommit(ctx)
 		return err
 	})
 	switch {
@@ -68,8 +68,8 @@ func (d *DB) Update(ctx context.Context, domain string, fn func(tx manifest.Tx) 
 	return c, fmt.Errorf("pgstore: update: %w", err)
 }
 
-// decide writes the commit, if there are records.
-func (t *tx) decide(ctx context.Context) (*manifest.Commit, error) {
+// writeCommit writes the commit, if there are records.
+func (t *tx) writeCommit(ctx context.Context) (*manifest.Commit, error) {
 	if len(t.records) == 0 {
 		return nil, nil
 	}
@@ -84,7 +84,7 @@ func (t *tx) decide(ctx context.Context) (*manifest.Commit, error) {
 	b := &pgx.Batch{}
 	b.Queue(`UPDATE cairn_numbers SET number = $1, last_commit = $1`, int64(c.Seq))
 	b.Queue(`INSERT INTO cairn_outbox VALUES ($1, $2, $3, $4, $5)`, int64(c.Seq), int64(c.Prev), c.Domain, int64(c.Size()), c.Slots)
-	if err := t.c.send(ctx, b); err != nil {
+	if err := t.c.sendBatch(ctx, b); err != nil {
 		return nil, err
 	}
 	return c, nil

@@ -16,7 +16,7 @@ import (
 
 // Upload implements manifest.Uploads, and so do the methods below.
 func (s rows) Upload(ctx context.Context, bucket string, id manifest.UploadID) (*manifest.Upload, error) {
-	u, err := one(ctx, s.c, decode[manifest.Upload], `SELECT row FROM cairn_uploads WHERE bucket = $1 AND id = $2`, raw(bucket), raw(id))
+	u, err := one(ctx, s.c, decode[manifest.Upload], `SELECT row FROM cairn_uploads WHERE bucket = $1 AND id = $2`, toBytes(bucket), toBytes(id))
 	if err != nil {
 		return nil, fmt.Errorf("upload %s: %w", id, err)
 	}
@@ -47,16 +47,16 @@ func parsePart(row pgx.CollectableRow) (p part, err error) {
 }
 
 func (s rows) UploadParts(ctx context.Context, id manifest.UploadID, from uint64) iter.Seq2[[]cas.Ref, error] {
-	l := &list[part]{
+	l := &pagedList[part]{
 		query: `SELECT upload, part, refs FROM cairn_parts WHERE upload = $1 AND part > $2 ORDER BY part LIMIT $3`,
-		args:  []any{raw(id)},
+		args:  []any{toBytes(id)},
 		first: []any{int64(from) - 1},
 		most:  partPage,
 		key:   func(p part) []any { return []any{p.n} },
 		parse: parsePart,
 	}
 	return func(yield func([]cas.Ref, error) bool) {
-		for p, err := range named("parts", l.each(ctx, s.c)) {
+		for p, err := range named("parts", l.eachRow(ctx, s.c)) {
 			if !yield(p.refs, err) {
 				return
 			}
@@ -65,7 +65,7 @@ func (s rows) UploadParts(ctx context.Context, id manifest.UploadID, from uint64
 }
 
 func (s rows) UploadRest(ctx context.Context, id manifest.UploadID) ([]byte, error) {
-	p, err := one(ctx, s.c, pgx.RowTo[[]byte], `SELECT rest FROM cairn_rests WHERE upload = $1`, raw(id))
+	p, err := one(ctx, s.c, pgx.RowTo[[]byte], `SELECT rest FROM cairn_rests WHERE upload = $1`, toBytes(id))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -76,21 +76,21 @@ func (s rows) UploadRest(ctx context.Context, id manifest.UploadID) ([]byte, err
 }
 
 func (s rows) UploadsUnderWay(ctx context.Context, bucket string) iter.Seq2[*manifest.Upload, error] {
-	l := &list[*manifest.Upload]{
+	l := &pagedList[*manifest.Upload]{
 		query: `SELECT row FROM cairn_uploads WHERE bucket = $1 AND under_way AND id > $2 ORDER BY id LIMIT $3`,
-		args:  []any{raw(bucket)},
+		args:  []any{toBytes(bucket)},
 		first: []any{[]byte{}},
 		most:  rowPage,
-		key:   func(u *manifest.Upload) []any { return []any{raw(u.ID)} },
+		key:   func(u *manifest.Upload) []any { return []any{toBytes(u.ID)} },
 		parse: decode[manifest.Upload],
 	}
-	return named("uploads under way", l.each(ctx, s.c))
+	return named("uploads under way", l.eachRow(ctx, s.c))
 }
 
 func (s rows) UploadsHeld(ctx context.Context, bucket, who string) (manifest.Holding, error) {
 	h, err := one(ctx, s.c, func(row pgx.CollectableRow) (h manifest.Holding, err error) {
 		return h, row.Scan(&h.Uploads, &h.Bytes)
-	}, `SELECT count(*), coalesce(sum(held), 0)::int8 FROM cairn_uploads WHERE bucket = $1 AND who = $2 AND under_way`, raw(bucket), raw(who))
+	}, `SELECT count(*), coalesce(sum(held), 0)::int8 FROM cairn_uploads WHERE bucket = $1 AND who = $2 AND under_way`, toBytes(bucket), toBytes(who))
 	if err != nil {
 		return h, fmt.Errorf("pgstore: uploads held: %w", err)
 	}
@@ -108,17 +108,17 @@ func (s rows) uploads(ctx context.Context, sql string, args ...any) ([]*manifest
 
 func (s rows) UploadsOf(ctx context.Context, bucket, who string, limit int) ([]*manifest.Upload, error) {
 	return s.uploads(ctx, `SELECT row FROM cairn_uploads WHERE bucket = $1 AND who = $2 AND under_way AND held > 0
-		ORDER BY expires, id LIMIT $3`, raw(bucket), raw(who), limit)
+		ORDER BY expires, id LIMIT $3`, toBytes(bucket), toBytes(who), limit)
 }
 
 func (s rows) UploadsWaiting(ctx context.Context, bucket string, part, after manifest.UploadID, limit int) ([]*manifest.Upload, error) {
 	return s.uploads(ctx, `SELECT u.row FROM cairn_joins AS j JOIN cairn_uploads AS u ON u.bucket = j.bucket AND u.id = j.whole
-		WHERE j.bucket = $1 AND j.part = $2 AND j.whole > $3 ORDER BY j.whole LIMIT $4`, raw(bucket), raw(part), raw(after), limit)
+		WHERE j.bucket = $1 AND j.part = $2 AND j.whole > $3 ORDER BY j.whole LIMIT $4`, toBytes(bucket), toBytes(part), toBytes(after), limit)
 }
 
 func (s rows) UploadsOver(ctx context.Context, bucket string, before time.Time, limit int) ([]*manifest.Upload, error) {
 	return s.uploads(ctx, `SELECT row FROM cairn_uploads WHERE bucket = $1 AND NOT expired AND expires < $2
-		ORDER BY expires, id LIMIT $3`, raw(bucket), millis(before), limit)
+		ORDER BY expires, id LIMIT $3`, toBytes(bucket), millis(before), limit)
 }
 
 // PutUpload implements manifest.UploadChanges, and so do the methods below.
@@ -133,18 +133,18 @@ func (t *tx) PutUpload(ctx context.Context, u *manifest.Upload) error {
 		ON CONFLICT (bucket, id) DO UPDATE SET who = excluded.who, domain = excluded.domain,
 			under_way = excluded.under_way, listed = excluded.listed, expired = excluded.expired,
 			expires = excluded.expires, held = excluded.held, row = excluded.row`,
-		raw(u.Bucket), raw(u.ID), raw(u.Who), raw(u.Domain), u.UnderWay(), u.Listed, u.Expired, millis(u.ExpiresAt), u.Held, row)
+		toBytes(u.Bucket), toBytes(u.ID), toBytes(u.Who), toBytes(u.Domain), u.UnderWay(), u.Listed, u.Expired, millis(u.ExpiresAt), u.Held, row)
 	if !u.UnderWay() {
-		queueForget(b, [][]byte{raw(u.ID)})
-		return t.c.send(ctx, b)
+		queueForget(b, [][]byte{toBytes(u.ID)})
+		return t.c.sendBatch(ctx, b)
 	}
-	parts := raws(u.Joins)
-	b.Queue(`DELETE FROM cairn_joins WHERE whole = $1 AND NOT part = ANY($2)`, raw(u.ID), parts)
+	parts := toByteSlices(u.Joins)
+	b.Queue(`DELETE FROM cairn_joins WHERE whole = $1 AND NOT part = ANY($2)`, toBytes(u.ID), parts)
 	if len(parts) > 0 {
 		b.Queue(`INSERT INTO cairn_joins SELECT $1::bytea, j.part, $2::bytea FROM unnest($3::bytea[]) AS j(part) ON CONFLICT DO NOTHING`,
-			raw(u.Bucket), raw(u.ID), parts)
+			toBytes(u.Bucket), toBytes(u.ID), parts)
 	}
-	return t.c.send(ctx, b)
+	return t.c.sendBatch(ctx, b)
 }
 
 // queueForget drops what uploads keep beside their rows, but for their parts.
@@ -154,7 +154,7 @@ func queueForget(b *pgx.Batch, ids [][]byte) {
 }
 
 func (t *tx) DropParts(ctx context.Context, id manifest.UploadID, limit int) (more bool, err error) {
-	return t.dropParts(ctx, [][]byte{raw(id)}, limit)
+	return t.dropParts(ctx, [][]byte{toBytes(id)}, limit)
 }
 
 func (t *tx) dropParts(ctx context.Context, ids [][]byte, limit int) (more bool, err error) {
@@ -165,32 +165,32 @@ func (t *tx) dropParts(ctx context.Context, ids [][]byte, limit int) (more bool,
 
 func (t *tx) PutPart(ctx context.Context, id manifest.UploadID, n uint64, refs []cas.Ref) error {
 	_, err := t.c.exec(ctx, `INSERT INTO cairn_parts VALUES ($1, $2, $3) ON CONFLICT (upload, part) DO UPDATE SET refs = excluded.refs`,
-		raw(id), int64(n), manifest.AppendRefs([]byte{}, refs))
+		toBytes(id), int64(n), manifest.AppendRefs([]byte{}, refs))
 	return err
 }
 
 func (t *tx) PutRest(ctx context.Context, id manifest.UploadID, rest []byte) error {
 	if len(rest) == 0 {
-		_, err := t.c.exec(ctx, `DELETE FROM cairn_rests WHERE upload = $1`, raw(id))
+		_, err := t.c.exec(ctx, `DELETE FROM cairn_rests WHERE upload = $1`, toBytes(id))
 		return err
 	}
-	_, err := t.c.exec(ctx, `INSERT INTO cairn_rests VALUES ($1, $2) ON CONFLICT (upload) DO UPDATE SET rest = excluded.rest`, raw(id), rest)
+	_, err := t.c.exec(ctx, `INSERT INTO cairn_rests VALUES ($1, $2) ON CONFLICT (upload) DO UPDATE SET rest = excluded.rest`, toBytes(id), rest)
 	return err
 }
 
 func (t *tx) DropUpload(ctx context.Context, bucket string, id manifest.UploadID) error {
-	n, err := t.c.exec(ctx, `DELETE FROM cairn_uploads WHERE bucket = $1 AND id = $2`, raw(bucket), raw(id))
+	n, err := t.c.exec(ctx, `DELETE FROM cairn_uploads WHERE bucket = $1 AND id = $2`, toBytes(bucket), toBytes(id))
 	if err != nil || n == 0 {
 		return err
 	}
 	b := &pgx.Batch{}
-	queueForget(b, [][]byte{raw(id)})
-	return t.c.send(ctx, b)
+	queueForget(b, [][]byte{toBytes(id)})
+	return t.c.sendBatch(ctx, b)
 }
 
 func (t *tx) SweepUploads(ctx context.Context, bucket string, before time.Time, limit int) (int, error) {
 	ids, err := collect(ctx, t.c, pgx.RowTo[[]byte], `SELECT id FROM cairn_uploads WHERE bucket = $1 AND expired AND expires < $2
-		ORDER BY expires, id LIMIT $3`, raw(bucket), millis(before), limit)
+		ORDER BY expires, id LIMIT $3`, toBytes(bucket), millis(before), limit)
 	if err != nil || len(ids) == 0 {
 		return 0, err
 	}
@@ -198,7 +198,7 @@ func (t *tx) SweepUploads(ctx context.Context, bucket string, before time.Time, 
 		return limit, err // the rows stay until their parts are gone
 	}
 	b := &pgx.Batch{}
-	b.Queue(`DELETE FROM cairn_uploads WHERE bucket = $1 AND id = ANY($2)`, raw(bucket), ids)
+	b.Queue(`DELETE FROM cairn_uploads WHERE bucket = $1 AND id = ANY($2)`, toBytes(bucket), ids)
 	queueForget(b, ids)
-	return len(ids), t.c.send(ctx, b)
+	return len(ids), t.c.sendBatch(ctx, b)
 }
