@@ -187,3 +187,20 @@ type Usage struct {
 	Files, Versions, Bytes, Chunks                             int64 // of active and quarantined files
 	TrashedFiles, TrashedVersions, TrashedBytes, TrashedChunks int64
 }
+
+// Sums returns pointers to the sums of u, in the order of their encoding.
+func (u *Usage) Sums() []*int64 {
+	return []*int64{&u.Files, &u.Versions, &u.Bytes, &u.Chunks,
+		&u.TrashedFiles, &u.TrashedVersions, &u.TrashedBytes, &u.TrashedChunks}
+}
+
+// Add adds a file to the sums, or subtracts it if sign is -1.
+func (u *Usage) Add(f *File, sign int64) {
+	sums := u.Sums()
+	if f.State == Trashed {
+		sums = sums[4:]
+	}
+	for i, n := range []int64{1, int64(f.Versions), f.TotalSize, f.TotalChunks} {
+		*sums[i] += sign * n
+	}
+}

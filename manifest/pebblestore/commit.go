@@ -59,7 +59,7 @@ func setNumber(b *pebble.Batch, seq uint64) error {
 // Unwritten implements manifest.Store.
 func (d *DB) Unwritten(ctx context.Context) iter.Seq2[*manifest.Commit, error] {
 	prefix := []byte{keyOutbox}
-	return scan(ctx, d, prefix, prefix, func(k, v []byte) (*manifest.Commit, error) {
+	return scanPrefix(ctx, d.db, prefix, func(k, v []byte) (*manifest.Commit, error) {
 		return parseCommit(binary.BigEndian.Uint64(k[1:]), v)
 	})
 }

@@ -1,6 +1,7 @@
 package pebblestore
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 )
@@ -16,5 +17,5 @@ func (d *DB) Count(ctx context.Context) (map[byte]int, error) {
 	for ok := it.First(); ok && ctx.Err() == nil; ok = it.Next() {
 		n[it.Key()[0]]++
 	}
-	return n, firstError(it.Error(), ctx.Err())
+	return n, cmp.Or(it.Error(), ctx.Err())
 }

@@ -108,7 +108,7 @@ func tryDamaged(t *testing.T, dir string, log bool) {
 		return
 	}
 	n, told := 0, false
-	for k, err := range scan(t.Context(), d, []byte{'Z'}, []byte{'Z'}, func(k, v []byte) (string, error) { return string(k), nil }) {
+	for k, err := range scanPrefix(t.Context(), d.db, []byte{'Z'}, func(k, v []byte) (string, error) { return string(k), nil }) {
 		if err != nil {
 			checkDamaged(t, err)
 			told = true

@@ -67,3 +67,11 @@ func (t *tx) sweepExpired(list byte, scope []byte, before time.Time, limit int, 
 	}
 	return len(over), nil
 }
+
+// sweepRows is sweepExpired for rows of a letter with nothing stored beside
+// them.
+func (t *tx) sweepRows(letter byte, before time.Time, limit int) (int, error) {
+	return t.sweepExpired(letter, nil, before, limit, func(rest []byte) error {
+		return t.b.Delete(append([]byte{letter}, rest...), nil)
+	})
+}

@@ -25,11 +25,7 @@ func signedKey(owner string, rest []byte) []byte {
 
 // Grant implements manifest.Grants, and so does Grants.
 func (s rows) Grant(ctx context.Context, bucket string, id manifest.GrantID) (*manifest.Grant, error) {
-	g := new(manifest.Grant)
-	if err := s.decode(grantKey(keyGrant, bucket, id), g); err != nil {
-		return nil, fmt.Errorf("grant %s: %w", id, err)
-	}
-	return g, ctx.Err()
+	return getRow[manifest.Grant](ctx, s, grantKey(keyGrant, bucket, id), "grant %s", id)
 }
 
 func (s rows) Grants(ctx context.Context, bucket, owner string) iter.Seq2[*manifest.Grant, error] {
@@ -37,15 +33,12 @@ func (s rows) Grants(ctx context.Context, bucket, owner string) iter.Seq2[*manif
 	if owner != "" {
 		prefix = signedKey(owner, bucketScope(bucket))
 	}
-	return scanOf(ctx, s.r, prefix, prefix, func(k, v []byte) (*manifest.Grant, error) {
+	parse := rowParser[manifest.Grant]("grant", len(prefix))
+	return scanPrefix(ctx, s.r, prefix, func(k, v []byte) (*manifest.Grant, error) {
 		if owner != "" {
 			return s.Grant(ctx, bucket, manifest.GrantID(k[len(prefix):]))
 		}
-		g := new(manifest.Grant)
-		if err := g.UnmarshalBinary(v); err != nil {
-			return nil, fmt.Errorf("grant %s: %w", k[len(prefix):], err)
-		}
-		return g, nil
+		return parse(k, v)
 	})
 }
 
@@ -105,7 +98,7 @@ func (t *tx) dropGrantAt(ctx context.Context, rest []byte) error {
 
 func (t *tx) DropGrantsOf(ctx context.Context, owner string, limit int) (n int, err error) {
 	prefix := signedKey(owner, nil)
-	for rest, err := range scanOf(ctx, t.b, prefix, prefix, func(k, _ []byte) ([]byte, error) {
+	for rest, err := range scanPrefix(ctx, t.b, prefix, func(k, _ []byte) ([]byte, error) {
 		return append([]byte(nil), k[len(prefix):]...), nil
 	}) {
 		if err != nil || n == limit {

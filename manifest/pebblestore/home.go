@@ -3,7 +3,6 @@ package pebblestore
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
 
 	"github.com/cairn-store/cairn/manifest"
@@ -13,20 +12,16 @@ func homeKey(bucket string) []byte { return append([]byte{keyHome}, bucket...) }
 
 // Home implements manifest.Homes.
 func (s rows) Home(ctx context.Context, bucket string) (*manifest.Home, error) {
-	h := new(manifest.Home)
-	err := s.decode(homeKey(bucket), h)
+	h, err := getRow[manifest.Home](ctx, s, homeKey(bucket), "home of bucket %q", bucket)
 	if errors.Is(err, fs.ErrNotExist) {
 		return &manifest.Home{Bucket: bucket}, ctx.Err()
 	}
-	if err != nil {
-		return nil, fmt.Errorf("home of bucket %q: %w", bucket, err)
-	}
-	return h, ctx.Err()
+	return h, err
 }
 
 // Homes implements manifest.Homes.
 func (s rows) Homes(ctx context.Context) ([]*manifest.Home, error) {
-	return all(ctx, s, keyHome, func() *manifest.Home { return new(manifest.Home) })
+	return allRowsUnder[manifest.Home](ctx, s, keyHome, "home")
 }
 
 // PutHome implements manifest.HomeChanges.

@@ -41,66 +41,53 @@ func (x *index) named(what string, id fmt.Stringer, err error) error {
 	return fmt.Errorf("%s %s of domain %q: %w", what, id, x.domain, err)
 }
 
-func (x *index) chunk(d cas.Digest, v []byte) (cas.ChunkEntry, error) {
-	e, err := parseChunk(d, v)
+// parseEntry is parse with the entry in errors.
+func parseEntry[ID fmt.Stringer, E any](x *index, what string, id ID, v []byte, parse func(ID, []byte) (E, error)) (E, error) {
+	e, err := parse(id, v)
 	if err != nil {
-		return cas.ChunkEntry{}, x.named("chunk", d, err)
-	}
-	return e, nil
-}
-
-func (x *index) frame(id cas.FrameID, v []byte) (cas.FrameEntry, error) {
-	e, err := parseFrame(id, v)
-	if err != nil {
-		return cas.FrameEntry{}, x.named("frame", id, err)
-	}
-	return e, nil
-}
-
-func (x *index) pack(id cas.PackID, v []byte) (cas.PackEntry, error) {
-	e, err := parsePack(id, v)
-	if err != nil {
-		return cas.PackEntry{}, x.named("pack", id, err)
+		var zero E
+		return zero, x.named(what, id, err)
 	}
 	return e, nil
 }
 
 func (x *index) Chunks(ctx context.Context, ds []cas.Digest, out []cas.ChunkEntry) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	ids := make([][]byte, len(ds))
-	for i := range ds {
-		ids[i] = ds[i][:]
-	}
-	clear(out)
-	err := findValues(x.d.db, domainKey(keyChunk, x.domain, nil), ids, func(i int, v []byte) (err error) {
-		out[i], err = x.chunk(ds[i], v)
-		return err
-	})
-	if err != nil {
-		return fmt.Errorf("pebblestore: chunks: %w", err)
-	}
-	return nil
+	return lookUp(ctx, x, keyChunk, "chunk", ds, digestKeys(ds), out, parseChunk)
 }
 
 func (x *index) Frames(ctx context.Context, ids []cas.FrameID, out []cas.FrameEntry) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
 	keys := make([][]byte, len(ids))
 	for i := range ids {
 		keys[i] = ids[i][:]
 	}
+	return lookUp(ctx, x, keyFrame, "frame", ids, keys, out, parseFrame)
+}
+
+// lookUp sets each element of out to the entry of the ID at the same index, or
+// to zero if there is none. keys are the bytes of the IDs.
+func lookUp[ID fmt.Stringer, E any](ctx context.Context, x *index, letter byte, what string, ids []ID, keys [][]byte, out []E,
+	parse func(ID, []byte) (E, error)) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
 	clear(out)
-	err := findValues(x.d.db, domainKey(keyFrame, x.domain, nil), keys, func(i int, v []byte) (err error) {
-		out[i], err = x.frame(ids[i], v)
+	err := findValues(x.d.db, domainKey(letter, x.domain, nil), keys, func(i int, v []byte) (err error) {
+		out[i], err = parseEntry(x, what, ids[i], v, parse)
 		return err
 	})
 	if err != nil {
-		return fmt.Errorf("pebblestore: frames: %w", err)
+		return fmt.Errorf("pebblestore: %ss: %w", what, err)
 	}
 	return nil
+}
+
+// digestKeys returns the bytes of digests. They share the memory of ds.
+func digestKeys(ds []cas.Digest) [][]byte {
+	keys := make([][]byte, len(ds))
+	for i := range ds {
+		keys[i] = ds[i][:]
+	}
+	return keys
 }
 
 // PackFrames reads places and frames of one moment.
@@ -109,13 +96,13 @@ func (x *index) PackFrames(ctx context.Context, id cas.PackID) iter.Seq2[cas.Fra
 		s := x.d.db.NewSnapshot()
 		defer s.Close()
 		prefix := domainKey(keyPlace, x.domain, id[:])
-		for f, err := range scanOf(ctx, s, prefix, prefix, func(k, _ []byte) (cas.FrameEntry, error) {
+		for f, err := range scanPrefix(ctx, s, prefix, func(k, _ []byte) (cas.FrameEntry, error) {
 			id := cas.FrameID(k[len(k)-16:])
 			v, err := x.d.getValue(s, frameKey(x.domain, id))
 			if err != nil {
 				return cas.FrameEntry{}, x.named("frame", id, err)
 			}
-			return x.frame(id, v)
+			return parseEntry(x, "frame", id, v, parseFrame)
 		}) {
 			if !yield(f, err) {
 				return
@@ -199,55 +186,22 @@ func (d *DB) readCounters(domain string) (c counters, err error) {
 }
 
 func (x *index) AllChunks(ctx context.Context) iter.Seq2[cas.ChunkEntry, error] {
-	return entries(ctx, x, keyChunk, func(id, v []byte) (cas.ChunkEntry, error) { return x.chunk(cas.Digest(id), v) })
+	return allEntries(ctx, x, keyChunk, "chunk", func(b []byte) cas.Digest { return cas.Digest(b) }, parseChunk)
 }
 
 func (x *index) AllFrames(ctx context.Context) iter.Seq2[cas.FrameEntry, error] {
-	return entries(ctx, x, keyFrame, func(id, v []byte) (cas.FrameEntry, error) { return x.frame(cas.FrameID(id), v) })
+	return allEntries(ctx, x, keyFrame, "frame", func(b []byte) cas.FrameID { return cas.FrameID(b) }, parseFrame)
 }
 
 func (x *index) AllPacks(ctx context.Context) iter.Seq2[cas.PackEntry, error] {
-	return entries(ctx, x, keyPack, func(id, v []byte) (cas.PackEntry, error) { return x.pack(cas.PackID(id), v) })
+	return allEntries(ctx, x, keyPack, "pack", func(b []byte) cas.PackID { return cas.PackID(b) }, parsePack)
 }
 
-// entries yields what parse makes of every value under a letter of the domain.
-func entries[E any](ctx context.Context, x *index, letter byte, parse func(id, v []byte) (E, error)) iter.Seq2[E, error] {
+// allEntries yields the entries under a letter of the domain.
+func allEntries[ID fmt.Stringer, E any](ctx context.Context, x *index, letter byte, what string, toID func([]byte) ID,
+	parse func(ID, []byte) (E, error)) iter.Seq2[E, error] {
 	prefix := domainKey(letter, x.domain, nil)
-	return scan(ctx, x.d, prefix, prefix, func(k, v []byte) (E, error) { return parse(k[len(prefix):], v) })
-}
-
-// scan yields what parse makes of every value from a key on, within a prefix.
-func scan[E any](ctx context.Context, d *DB, prefix, from []byte, parse func(k, v []byte) (E, error)) iter.Seq2[E, error] {
-	return scanOf(ctx, d.db, prefix, from, parse)
-}
-
-// scanOf is scan of a snapshot.
-func scanOf[E any](ctx context.Context, r pebble.Reader, prefix, from []byte, parse func(k, v []byte) (E, error)) iter.Seq2[E, error] {
-	return func(yield func(E, error) bool) {
-		var zero E
-		it, err := r.NewIter(&pebble.IterOptions{LowerBound: prefix, UpperBound: prefixEnd(prefix)})
-		if err != nil {
-			yield(zero, fmt.Errorf("pebblestore: %w", asDamageIfCorrupt(err)))
-			return
-		}
-		defer it.Close()
-		for ok := it.SeekGE(from); ok; ok = it.Next() {
-			if err := ctx.Err(); err != nil {
-				yield(zero, err)
-				return
-			}
-			v, err := it.ValueAndErr()
-			if err != nil {
-				yield(zero, fmt.Errorf("pebblestore: %w", asDamageIfCorrupt(err)))
-				return
-			}
-			e, err := parse(it.Key(), v)
-			if !yield(e, err) || err != nil {
-				return
-			}
-		}
-		if err := it.Error(); err != nil {
-			yield(zero, fmt.Errorf("pebblestore: %w", asDamageIfCorrupt(err)))
-		}
-	}
+	return scanPrefix(ctx, x.d.db, prefix, func(k, v []byte) (E, error) {
+		return parseEntry(x, what, toID(k[len(prefix):]), v, parse)
+	})
 }

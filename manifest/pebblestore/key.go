@@ -107,15 +107,9 @@ func parseUvarints(p []byte, n int) ([]uint64, bool) {
 
 func usageKey(bucket string) []byte { return append([]byte{keyUsage}, bucket...) }
 
-// usageFields lists the sums of a usage in the order of their encoding.
-func usageFields(u *manifest.Usage) []*int64 {
-	return []*int64{&u.Files, &u.Versions, &u.Bytes, &u.Chunks,
-		&u.TrashedFiles, &u.TrashedVersions, &u.TrashedBytes, &u.TrashedChunks}
-}
-
 func appendUsage(b []byte, u *manifest.Usage) []byte {
 	b = append(b, entryVersion)
-	for _, n := range usageFields(u) {
+	for _, n := range u.Sums() {
 		b = binary.AppendUvarint(b, uint64(*n))
 	}
 	return b
@@ -129,7 +123,7 @@ func parseUsage(p []byte) (u manifest.Usage, err error) {
 	if !ok {
 		return u, fmt.Errorf("pebblestore: usage: %w", errEntry)
 	}
-	for i, f := range usageFields(&u) {
+	for i, f := range u.Sums() {
 		*f = int64(n[i])
 	}
 	return u, nil

@@ -1,6 +1,7 @@
 package pebblestore
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -12,20 +13,6 @@ import (
 
 	"github.com/cairn-store/cairn/manifest"
 )
-
-// atOneMoment yields what seq makes of the rows of one moment: the one in which
-// iteration begins.
-func atOneMoment[E any](d *DB, seq func(s rows) iter.Seq2[E, error]) iter.Seq2[E, error] {
-	return func(yield func(E, error) bool) {
-		snap := d.db.NewSnapshot()
-		defer snap.Close()
-		for e, err := range seq(rows{d, snap}) {
-			if !yield(e, err) || err != nil {
-				return
-			}
-		}
-	}
-}
 
 // List implements manifest.Listings, and so do the methods below.
 func (d *DB) List(ctx context.Context, bucket string, r *manifest.Range) iter.Seq2[*manifest.Listed, error] {
@@ -45,7 +32,7 @@ func (s rows) listFiles(ctx context.Context, bucket string, r *manifest.Range) i
 		from = append(bucketKey(letter, bucket, r.After), 0)
 	}
 	bare := len(bucketKey(letter, bucket, ""))
-	found := scanOf(ctx, s.r, base, from, func(k, v []byte) (*manifest.Listed, error) {
+	found := scanFrom(ctx, s.r, base, from, func(k, v []byte) (*manifest.Listed, error) {
 		l := &manifest.Listed{Key: string(k[bare:])}
 		id := manifest.FileID(v)
 		if letter == keyHidden {
@@ -61,16 +48,7 @@ func (s rows) listFiles(ctx context.Context, bucket string, r *manifest.Range) i
 		}
 		return l, err
 	})
-	return func(yield func(*manifest.Listed, error) bool) {
-		for l, err := range found {
-			if l == nil && err == nil {
-				continue
-			}
-			if !yield(l, err) {
-				return
-			}
-		}
-	}
+	return onlyIf(found, func(l *manifest.Listed) bool { return l != nil })
 }
 
 func (d *DB) AllFiles(ctx context.Context) iter.Seq2[*manifest.File, error] {
@@ -79,13 +57,7 @@ func (d *DB) AllFiles(ctx context.Context) iter.Seq2[*manifest.File, error] {
 
 func (s rows) allFiles(ctx context.Context) iter.Seq2[*manifest.File, error] {
 	prefix := []byte{keyFile}
-	return scanOf(ctx, s.r, prefix, prefix, func(k, v []byte) (*manifest.File, error) {
-		f := new(manifest.File)
-		if err := f.UnmarshalBinary(v); err != nil {
-			return nil, fmt.Errorf("file %s: %w", k[1:], err)
-		}
-		return f, nil
-	})
+	return scanPrefix(ctx, s.r, prefix, rowParser[manifest.File]("file", 1))
 }
 
 func (d *DB) AllRows(ctx context.Context, bucket string) iter.Seq2[*manifest.Row, error] {
@@ -141,7 +113,7 @@ func (s rows) versionsOf(ctx context.Context, it *pebble.Iterator, f *manifest.F
 func (d *DB) TrashedBefore(ctx context.Context, bucket string, before time.Time, limit int) ([]*manifest.File, error) {
 	prefix := bucketKey(keyHidden, bucket, "")
 	var out []*manifest.File
-	for id, err := range scanOf(ctx, d.r, prefix, prefix, func(k, _ []byte) (manifest.FileID, error) {
+	for id, err := range scanPrefix(ctx, d.r, prefix, func(k, _ []byte) (manifest.FileID, error) {
 		return manifest.FileID(k[len(prefix):]), nil
 	}) {
 		if err != nil || len(out) == limit {
@@ -171,14 +143,5 @@ func (d *DB) Buckets(ctx context.Context) (names []string, err error) {
 	for ok := it.First(); ok; ok = it.Next() {
 		names = append(names, string(it.Key()[1:]))
 	}
-	return names, firstError(it.Error(), ctx.Err())
-}
-
-func firstError(errs ...error) error {
-	for _, err := range errs {
-		if err != nil {
-			return err
-		}
-	}
-	return nil
+	return names, cmp.Or(it.Error(), ctx.Err())
 }

@@ -3,7 +3,6 @@ package pebblestore
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
 	"time"
 
@@ -14,11 +13,7 @@ func onceKey(bucket string, key [32]byte) []byte { return bucketKey(keyOnce, buc
 
 // Once implements manifest.Onces.
 func (s rows) Once(ctx context.Context, bucket string, key [32]byte) (*manifest.Once, error) {
-	o := new(manifest.Once)
-	if err := s.decode(onceKey(bucket, key), o); err != nil {
-		return nil, fmt.Errorf("idempotency key: %w", err)
-	}
-	return o, ctx.Err()
+	return getRow[manifest.Once](ctx, s, onceKey(bucket, key), "idempotency key")
 }
 
 // PutOnce implements manifest.OnceChanges.
@@ -37,7 +32,5 @@ func (t *tx) PutOnce(ctx context.Context, o *manifest.Once) error {
 
 // SweepOnces implements manifest.OnceChanges.
 func (t *tx) SweepOnces(ctx context.Context, before time.Time, limit int) (int, error) {
-	return t.sweepExpired(keyOnce, nil, before, limit, func(rest []byte) error {
-		return t.b.Delete(append([]byte{keyOnce}, rest...), nil)
-	})
+	return t.sweepRows(keyOnce, before, limit)
 }

@@ -12,11 +12,8 @@ import (
 
 // receiptTimes looks up when receipts expire, in milliseconds; 0 is none.
 func (s rows) receiptTimes(prefix []byte, ds []cas.Digest) ([]uint64, error) {
-	ids, times := make([][]byte, len(ds)), make([]uint64, len(ds))
-	for i := range ds {
-		ids[i] = ds[i][:]
-	}
-	err := findValues(s.r, prefix, ids, func(i int, v []byte) error {
+	times := make([]uint64, len(ds))
+	err := findValues(s.r, prefix, digestKeys(ds), func(i int, v []byte) error {
 		if len(v) != 8 {
 			return fmt.Errorf("damaged receipt of %s: %x", ds[i], v)
 		}
@@ -67,7 +64,5 @@ func (t *tx) PutReceipts(ctx context.Context, scope manifest.Scope, ds []cas.Dig
 
 // SweepReceipts implements manifest.ReceiptChanges.
 func (t *tx) SweepReceipts(ctx context.Context, before time.Time, limit int) (int, error) {
-	return t.sweepExpired(keyReceipt, nil, before, limit, func(rest []byte) error {
-		return t.b.Delete(append([]byte{keyReceipt}, rest...), nil)
-	})
+	return t.sweepRows(keyReceipt, before, limit)
 }

@@ -135,7 +135,7 @@ func (d *DB) Reindex(ctx context.Context) error {
 			if usage[string(key)] == nil {
 				usage[string(key)] = &manifest.Usage{}
 			}
-			addUsage(usage[string(key)], f, 1)
+			usage[string(key)].Add(f, 1)
 		}
 	}
 	for key, u := range usage {

@@ -2,7 +2,6 @@ package pebblestore
 
 import (
 	"context"
-	"fmt"
 	"iter"
 
 	"github.com/cairn-store/cairn/cas"
@@ -51,13 +50,7 @@ func (s rows) versionRoots(ctx context.Context, elsewhere map[string]bool, yield
 
 func (s rows) uploadRoots(ctx context.Context, here func(*manifest.Upload) bool, yield func(*manifest.Root, error) bool) {
 	prefix := []byte{keyUpload}
-	for u, err := range scanOf(ctx, s.r, prefix, prefix, func(k, v []byte) (*manifest.Upload, error) {
-		u := new(manifest.Upload)
-		if err := u.UnmarshalBinary(v); err != nil {
-			return nil, fmt.Errorf("upload %q: %w", k[1:], err)
-		}
-		return u, nil
-	}) {
+	for u, err := range scanPrefix(ctx, s.r, prefix, rowParser[manifest.Upload]("upload", 1)) {
 		if err != nil {
 			yield(nil, err)
 			return

@@ -2,7 +2,6 @@ package pebblestore
 
 import (
 	"context"
-	"encoding"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -21,21 +20,8 @@ type rows struct {
 	r pebble.Reader
 }
 
-// decode reads the row under key.
-func (s rows) decode(key []byte, row encoding.BinaryUnmarshaler) error {
-	v, err := s.d.getValue(s.r, key)
-	if err != nil {
-		return err
-	}
-	return row.UnmarshalBinary(v)
-}
-
 func (s rows) File(ctx context.Context, id manifest.FileID) (*manifest.File, error) {
-	f := new(manifest.File)
-	if err := s.decode(fileKey(id), f); err != nil {
-		return nil, fmt.Errorf("file %s: %w", id, err)
-	}
-	return f, ctx.Err()
+	return getRow[manifest.File](ctx, s, fileKey(id), "file %s", id)
 }
 
 func (s rows) FileByPath(ctx context.Context, bucket, path string) (*manifest.File, error) {
@@ -47,11 +33,7 @@ func (s rows) FileByPath(ctx context.Context, bucket, path string) (*manifest.Fi
 }
 
 func (s rows) Manifest(ctx context.Context, id manifest.VersionID) (*manifest.Manifest, error) {
-	m := new(manifest.Manifest)
-	if err := s.decode(rowKey(id), m); err != nil {
-		return nil, fmt.Errorf("manifest %s: %w", id, err)
-	}
-	return m, ctx.Err()
+	return getRow[manifest.Manifest](ctx, s, rowKey(id), "manifest %s", id)
 }
 
 func (s rows) Version(ctx context.Context, file manifest.FileID, n uint64) (*manifest.Manifest, error) {
@@ -127,7 +109,7 @@ func (s rows) readUsage(ctx context.Context, key []byte) (manifest.Usage, error)
 // Marks implements manifest.Store.
 func (d *DB) Marks(ctx context.Context) iter.Seq2[manifest.Record, error] {
 	prefix := []byte{keyGone}
-	return scan(ctx, d, prefix, prefix, func(k, _ []byte) (manifest.Record, error) {
+	return scanPrefix(ctx, d.db, prefix, func(k, _ []byte) (manifest.Record, error) {
 		if id, ok := manifest.ParseFileID(string(k[1:])); ok {
 			return manifest.Record{Purged: id}, nil
 		}
@@ -150,11 +132,7 @@ func (d *DB) Segments(domain string) manifest.Segments { return segments{d, doma
 
 func (s segments) Segments(ctx context.Context, ds []cas.Digest) ([][]byte, error) {
 	out := make([][]byte, len(ds))
-	ids := make([][]byte, len(ds))
-	for i := range ds {
-		ids[i] = ds[i][:]
-	}
-	err := findValues(s.d.db, domainKey(keySegment, s.domain, nil), ids, func(i int, v []byte) error {
+	err := findValues(s.d.db, domainKey(keySegment, s.domain, nil), digestKeys(ds), func(i int, v []byte) error {
 		out[i] = append([]byte{}, v...)
 		return nil
 	})

@@ -144,7 +144,7 @@ func (t *tx) countFile(ctx context.Context, f *manifest.File, sign int64) error 
 		if err != nil {
 			return err
 		}
-		addUsage(&u, f, sign)
+		u.Add(f, sign)
 		if err := t.b.Set(key, appendUsage(nil, &u), nil); err != nil {
 			return err
 		}
@@ -155,20 +155,6 @@ func (t *tx) countFile(ctx context.Context, f *manifest.File, sign int64) error 
 // usageKeys are the usages that f counts in.
 func usageKeys(f *manifest.File) [][]byte {
 	return [][]byte{usageKey(f.Bucket), bucketKey(keyOwner, f.Bucket, f.Owner)}
-}
-
-func addUsage(u *manifest.Usage, f *manifest.File, sign int64) {
-	if f.State == manifest.Trashed {
-		u.TrashedFiles += sign
-		u.TrashedVersions += sign * int64(f.Versions)
-		u.TrashedBytes += sign * f.TotalSize
-		u.TrashedChunks += sign * f.TotalChunks
-		return
-	}
-	u.Files += sign
-	u.Versions += sign * int64(f.Versions)
-	u.Bytes += sign * f.TotalSize
-	u.Chunks += sign * f.TotalChunks
 }
 
 func (t *tx) PutManifest(ctx context.Context, m *manifest.Manifest) error {

@@ -58,15 +58,11 @@ func bucketScope(bucket string) []byte { return append([]byte(bucket), 0) }
 
 // Upload implements manifest.Uploads, and so do the methods below.
 func (s rows) Upload(ctx context.Context, bucket string, id manifest.UploadID) (*manifest.Upload, error) {
-	u := new(manifest.Upload)
-	if err := s.decode(uploadKey(bucket, id), u); err != nil {
-		return nil, fmt.Errorf("upload %s: %w", id, err)
-	}
-	return u, ctx.Err()
+	return getRow[manifest.Upload](ctx, s, uploadKey(bucket, id), "upload %s", id)
 }
 
 func (s rows) UploadParts(ctx context.Context, id manifest.UploadID, from uint64) iter.Seq2[[]cas.Ref, error] {
-	return scanOf(ctx, s.r, partsKey(id), partKey(id, from), func(_, v []byte) ([]cas.Ref, error) {
+	return scanFrom(ctx, s.r, partsKey(id), partKey(id, from), func(_, v []byte) ([]cas.Ref, error) {
 		refs, err := manifest.ParseRefs(v)
 		if err != nil {
 			return nil, fmt.Errorf("part of upload %s: %w", id, err)
@@ -85,23 +81,8 @@ func (s rows) UploadRest(ctx context.Context, id manifest.UploadID) ([]byte, err
 
 func (s rows) UploadsUnderWay(ctx context.Context, bucket string) iter.Seq2[*manifest.Upload, error] {
 	prefix := bucketKey(keyUpload, bucket, "")
-	all := scanOf(ctx, s.r, prefix, prefix, func(k, v []byte) (*manifest.Upload, error) {
-		u := new(manifest.Upload)
-		if err := u.UnmarshalBinary(v); err != nil {
-			return nil, fmt.Errorf("upload %s: %w", k[len(prefix):], err)
-		}
-		return u, nil
-	})
-	return func(yield func(*manifest.Upload, error) bool) {
-		for u, err := range all {
-			if err == nil && !u.UnderWay() {
-				continue
-			}
-			if !yield(u, err) {
-				return
-			}
-		}
-	}
+	all := scanPrefix(ctx, s.r, prefix, rowParser[manifest.Upload]("upload", len(prefix)))
+	return onlyIf(all, (*manifest.Upload).UnderWay)
 }
 
 func (s rows) UploadsHeld(ctx context.Context, bucket, who string) (h manifest.Holding, err error) {
@@ -120,7 +101,7 @@ func (s rows) eachHeld(ctx context.Context, bucket, who string, fn func(id manif
 		id   manifest.UploadID
 		held int64
 	}
-	for e, err := range scanOf(ctx, s.r, prefix, prefix, func(k, v []byte) (entry, error) {
+	for e, err := range scanPrefix(ctx, s.r, prefix, func(k, v []byte) (entry, error) {
 		n, ok := parseUvarints(v, 1)
 		if !ok {
 			return entry{}, fmt.Errorf("pebblestore: damaged entry of an upload %x", k)
@@ -159,7 +140,7 @@ func (s rows) UploadsOf(ctx context.Context, bucket, who string, limit int) ([]*
 func (s rows) UploadsWaiting(ctx context.Context, bucket string, part, after manifest.UploadID, limit int) ([]*manifest.Upload, error) {
 	prefix := joinKey(bucket, part, "")
 	var us []*manifest.Upload
-	for id, err := range scanOf(ctx, s.r, prefix, append(joinKey(bucket, part, after), 0), func(k, _ []byte) (manifest.UploadID, error) {
+	for id, err := range scanFrom(ctx, s.r, prefix, append(joinKey(bucket, part, after), 0), func(k, _ []byte) (manifest.UploadID, error) {
 		return manifest.UploadID(k[len(prefix):]), nil
 	}) {
 		if err != nil {

@@ -41,7 +41,7 @@ func (d *DB) Unregister(ctx context.Context, domain string, id manifest.WriterID
 
 func (d *DB) Writers(ctx context.Context, domain string) (ws []manifest.Writer, err error) {
 	prefix := domainKey(keyWriter, domain, nil)
-	for w, err := range scanOf(ctx, d.db, prefix, prefix, func(k, v []byte) (w manifest.Writer, err error) {
+	for w, err := range scanPrefix(ctx, d.db, prefix, func(k, v []byte) (w manifest.Writer, err error) {
 		n, ok := parseUvarints(v, 1)
 		if !ok || len(k) != len(prefix)+len(w.ID) {
 			return w, fmt.Errorf("pebblestore: damaged entry of a writer %x: %x", k, v)

@@ -11,13 +11,13 @@ import (
 	"github.com/cairn-store/cairn/cas"
 )
 
-// Apply locks the domain's row before it looks at anything: for sharing where
-// it only adds, so that additions go on side by side, and for itself where it
-// removes or relies on sources. So no removal comes between what an addition
-// has found and its commit, nobody sees the counter of removals without the
-// removal, and the epoch stays what it is. With these locks READ COMMITTED is
-// enough; rows that are added at the same time are then waited for, where
-// SERIALIZABLE would give transactions up that are not in each other's way.
+// Apply locks the row of the domain before it reads anything: in shared mode if
+// it only adds entries, so that additions run side by side, and exclusively if
+// it removes entries or needs sources. Therefore no removal happens between the
+// reads of an addition and its commit, the count of removals becomes visible
+// together with the removal, and the epoch does not change. With these locks
+// READ COMMITTED is enough: statements wait for rows that others are adding,
+// while SERIALIZABLE would abort transactions that do not conflict.
 func (x *index) Apply(ctx context.Context, c *cas.Change) error {
 	a := newApplication(c)
 	err := x.d.runTransaction(ctx, pgx.ReadCommitted, func(tx conn) error {
@@ -33,10 +33,11 @@ func (x *index) Apply(ctx context.Context, c *cas.Change) error {
 	return nil
 }
 
-// An application is a change as statements take it: each row once, as columns.
+// An application is a change prepared for statements: each entry once, as
+// columns.
 type application struct {
 	*cas.Change
-	alone   bool // nothing else may be applied meanwhile
+	alone   bool // the row of the domain is locked exclusively
 	packs   []*cas.PackEntry
 	frames  []*cas.FrameEntry
 	chunks  []*cas.ChunkEntry
@@ -83,8 +84,7 @@ func newApplication(c *cas.Change) *application {
 	return a
 }
 
-// lastOf returns the entries without those that a later one of the same ID
-// takes the place of.
+// lastOf returns the last entry of each ID.
 func lastOf[E any, ID comparable](es []E, id func(*E) ID) (out []*E) {
 	at := make(map[ID]int, len(es))
 	for i := range es {
@@ -98,7 +98,7 @@ func lastOf[E any, ID comparable](es []E, id func(*E) ID) (out []*E) {
 	return out
 }
 
-// execute makes the change in the order that cas.Change demands.
+// execute makes the change, in the order that cas.Change demands.
 func (a *application) execute(ctx context.Context, tx conn, domain string, epoch int64) error {
 	removed := int64(0)
 	b := &pgx.Batch{}
@@ -120,7 +120,7 @@ func (a *application) execute(ctx context.Context, tx conn, domain string, epoch
 	if removed == 0 {
 		return nil
 	}
-	_, err := tx.exec(ctx, `UPDATE cairn_domains SET removals = removals + 1 WHERE domain = $1`, domain)
+	_, err := tx.exec(ctx, "", `UPDATE cairn_domains SET removals = removals + 1 WHERE domain = $1`, domain)
 	return err
 }
 
@@ -160,7 +160,7 @@ func (a *application) queueDrops(b *pgx.Batch, domain string, removed *int64) {
 	for i := range a.Drop {
 		c.add(&a.Drop[i])
 	}
-	// A digest may stand in the list more than once: its row goes once.
+	// A digest may occur several times in the list. Its row is deleted once.
 	b.Queue(`WITH gone AS (
 			DELETE FROM cairn_chunks AS c
 			USING unnest($2::bytea[], $3::bytea[], $4::int8[], $5::int8[], $6::int8[], $7::int4[], $8::int8[])
@@ -190,7 +190,7 @@ func (a *application) queuePacks(b *pgx.Batch, domain string) {
 		size, serial, lastCommit = append(size, e.Size), append(serial, int64(e.Serial)), append(lastCommit, int64(e.LastCommit))
 		sealed = append(sealed, e.Sealed)
 	}
-	b.Queue(`INSERT INTO cairn_packs (domain, `+packColumns+`)
+	b.Queue(`INSERT INTO cairn_packs (domain, `+selectPack+`)
 		SELECT $1::text, * FROM unnest($2::bytea[], $3::int8[], $4::bool[], $5::bytea[], $6::int8[], $7::int8[]) AS p
 		ON CONFLICT (domain, id) DO UPDATE SET size = excluded.size, sealed = excluded.sealed, writer = excluded.writer,
 			serial = excluded.serial, last_commit = excluded.last_commit`,
@@ -202,9 +202,9 @@ func (a *application) queueFrames(b *pgx.Batch, domain string) {
 		return
 	}
 	c := newFrameColumns(a.frames)
-	// A frame that takes another's place copies from its own sources only.
+	// The sources of a replaced frame are dropped.
 	b.Queue(`DELETE FROM cairn_sources WHERE domain = $1 AND frame = ANY($2)`, domain, c.id)
-	b.Queue(`INSERT INTO cairn_frames (domain, `+frameColumns+`)
+	b.Queue(`INSERT INTO cairn_frames (domain, `+selectFrame+`)
 		SELECT $1::text, * FROM unnest($2::bytea[], $3::bytea[], $4::int8[], $5::int8[], $6::int8[], $7::int8[], $8::int8[],
 			$9::int4[], $10::int4[], $11::int8[], $12::bytea[]) AS f
 		ON CONFLICT (domain, id) DO UPDATE SET pack = excluded.pack, start = excluded.start, header = excluded.header,
@@ -232,13 +232,13 @@ func (a *application) queueChunks(b *pgx.Batch, domain string, epoch int64) {
 		domain, c.digest, c.frame, c.slot, c.start, c.size, c.state, epoch, int32(cas.Live))
 }
 
-// checkSources fails unless every source is usable and lies in a frame without
-// sources.
+// checkSources returns cas.ErrSource unless every source is usable and is in a
+// frame without sources.
 func (a *application) checkSources(ctx context.Context, tx conn, domain string) error {
 	if len(a.sources) == 0 {
 		return nil
 	}
-	lacks, err := one(ctx, tx, pgx.RowTo[[]byte], `SELECT want.digest FROM unnest($2::bytea[]) AS want(digest)
+	lacks, err := queryOne(ctx, tx, "", pgx.RowTo[[]byte], `SELECT want.digest FROM unnest($2::bytea[]) AS want(digest)
 		WHERE NOT EXISTS (SELECT 1 FROM cairn_chunks AS c JOIN cairn_frames AS f ON f.domain = c.domain AND f.id = c.frame
 			WHERE c.domain = $1 AND c.digest = want.digest AND c.state = $3 AND length(f.sources) = 0)
 		LIMIT 1`, domain, digestBytes(a.sources), int32(cas.Live))

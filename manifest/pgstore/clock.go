@@ -12,7 +12,7 @@ import (
 
 // LatestTime implements manifest.Clock.
 func (d *DB) LatestTime(ctx context.Context) (time.Time, error) {
-	ms, err := one(ctx, d.alone(), pgx.RowTo[int64], `SELECT latest FROM cairn_clock`)
+	ms, err := queryOne(ctx, d.alone(), "", pgx.RowTo[int64], `SELECT latest FROM cairn_clock`)
 	if errors.Is(err, fs.ErrNotExist) {
 		return time.Time{}, nil
 	}
@@ -24,10 +24,7 @@ func (d *DB) LatestTime(ctx context.Context) (time.Time, error) {
 
 // SetLatestTime implements manifest.Clock.
 func (d *DB) SetLatestTime(ctx context.Context, t time.Time) error {
-	_, err := d.alone().exec(ctx, `INSERT INTO cairn_clock VALUES (1, $1) ON CONFLICT (id) DO UPDATE SET latest = excluded.latest`,
+	_, err := d.alone().exec(ctx, "pgstore: set latest time", `INSERT INTO cairn_clock VALUES (1, $1) ON CONFLICT (id) DO UPDATE SET latest = excluded.latest`,
 		t.UnixMilli())
-	if err != nil {
-		return fmt.Errorf("pgstore: set latest time: %w", err)
-	}
-	return nil
+	return err
 }

@@ -10,34 +10,35 @@ import (
 
 type commandTag = pgconn.CommandTag
 
-// chunkArrays are chunk entries column by column.
-type chunkArrays struct {
+// chunkColumns are chunk entries as arrays, one for each column.
+type chunkColumns struct {
 	digest, frame            [][]byte
 	slot, start, size, stamp []int64
 	state                    []int32
 }
 
-func newChunkColumns(n int) *chunkArrays {
-	return &chunkArrays{digest: make([][]byte, 0, n), frame: make([][]byte, 0, n), slot: make([]int64, 0, n),
+func newChunkColumns(n int) *chunkColumns {
+	return &chunkColumns{digest: make([][]byte, 0, n), frame: make([][]byte, 0, n), slot: make([]int64, 0, n),
 		start: make([]int64, 0, n), size: make([]int64, 0, n), stamp: make([]int64, 0, n), state: make([]int32, 0, n)}
 }
 
-func (c *chunkArrays) add(e *cas.ChunkEntry) {
+func (c *chunkColumns) add(e *cas.ChunkEntry) {
 	c.digest, c.frame = append(c.digest, e.Digest[:]), append(c.frame, e.Frame[:])
 	c.slot, c.start, c.size = append(c.slot, int64(e.Slot)), append(c.start, int64(e.Offset)), append(c.size, int64(e.Length))
 	c.stamp, c.state = append(c.stamp, int64(e.Stamp)), append(c.state, int32(e.State))
 }
 
-// frameArrays are frame entries column by column, and their sources.
-type frameArrays struct {
+// frameColumns are frame entries and their sources as arrays, one for each
+// column.
+type frameColumns struct {
 	id, pack, sources                        [][]byte
 	start, header, stored, plain, slots, key []int64
 	kind, codec                              []int32
 	sourceDigest, sourceFrame                [][]byte
 }
 
-func newFrameColumns(es []*cas.FrameEntry) *frameArrays {
-	c := &frameArrays{}
+func newFrameColumns(es []*cas.FrameEntry) *frameColumns {
+	c := &frameColumns{}
 	for _, e := range es {
 		c.id, c.pack = append(c.id, e.ID[:]), append(c.pack, e.Pack[:])
 		c.start, c.header, c.stored = append(c.start, e.Offset), append(c.header, int64(e.HeaderLen)), append(c.stored, int64(e.StoredLen))
@@ -54,7 +55,7 @@ func newFrameColumns(es []*cas.FrameEntry) *frameArrays {
 	return c
 }
 
-// fileColumns are rows of files column by column.
+// fileColumns are rows of files as arrays, one for each column.
 type fileColumns struct {
 	id, bucket, path, owner, current, row     [][]byte
 	state                                     []int32
@@ -74,8 +75,9 @@ func (c *fileColumns) add(f *manifest.File) error {
 	return nil
 }
 
-// put writes the rows; where replay is set, but for those that are gone for
-// good, and not in place of one of the same or a higher revision.
+// queueUpsert queues a statement that writes the rows. If replay is set, it
+// leaves out files that were removed for good and does not replace rows of the
+// same or a higher revision.
 func (c *fileColumns) queueUpsert(b *pgx.Batch, replay bool) {
 	unmarked, newer := ``, ``
 	if replay {
@@ -92,7 +94,7 @@ func (c *fileColumns) queueUpsert(b *pgx.Batch, replay bool) {
 		c.id, c.bucket, c.path, c.owner, c.current, c.row, c.state, c.deleted, c.revision, c.versions, c.size, c.chunks)
 }
 
-// versionColumns are rows of versions column by column.
+// versionColumns are rows of versions as arrays, one for each column.
 type versionColumns struct {
 	id, file, row [][]byte
 	version       []int64
@@ -108,8 +110,9 @@ func (c *versionColumns) add(m *manifest.Manifest) error {
 	return nil
 }
 
-// put writes the rows; where replay is set, but for those that are gone for
-// good or whose files are.
+// queueUpsert queues a statement that writes the rows. If replay is set, it
+// leaves out versions that were removed for good, by themselves or with their
+// file.
 func (c *versionColumns) queueUpsert(b *pgx.Batch, replay bool) {
 	unmarked := ``
 	if replay {

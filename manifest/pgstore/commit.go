@@ -2,7 +2,6 @@ package pgstore
 
 import (
 	"context"
-	"fmt"
 	"iter"
 
 	"github.com/jackc/pgx/v5"
@@ -10,15 +9,15 @@ import (
 	"github.com/cairn-store/cairn/manifest"
 )
 
-// numbers are those that were given to commits, and beside them.
+// numbers are the numbers given to commits and to other records.
 type numbers struct {
-	number     uint64 // the highest
-	lastCommit uint64 // that of the latest commit, or one between it and the next
+	number     uint64 // the highest number
+	lastCommit uint64 // the number of the latest commit, or one between it and the next
 }
 
-// parseNumbers takes for the latest commit what was the highest number when
-// the database was opened, if that is higher: it may be one of records that
-// packs have without a commit.
+// parseNumbers raises lastCommit to the highest number at the time when the
+// database was opened. That may be the number of records that packs have without
+// a commit.
 func (d *DB) parseNumbers(row pgx.CollectableRow) (numbers, error) {
 	var number, last int64
 	err := row.Scan(&number, &last)
@@ -28,27 +27,27 @@ func (d *DB) parseNumbers(row pgx.CollectableRow) (numbers, error) {
 const selectNumbers = `SELECT number, last_commit FROM cairn_numbers`
 
 func (d *DB) lockNumbers(ctx context.Context, tx conn) (numbers, error) {
-	return one(ctx, tx, d.parseNumbers, selectNumbers+` FOR UPDATE`)
+	return queryOne(ctx, tx, "", d.parseNumbers, selectNumbers+` FOR UPDATE`)
 }
 
 // LastCommit implements manifest.Store, and so do the methods below.
 func (d *DB) LastCommit(ctx context.Context) (uint64, error) {
-	n, err := one(ctx, d.alone(), d.parseNumbers, selectNumbers)
+	n, err := queryOne(ctx, d.alone(), "pgstore: last commit", d.parseNumbers, selectNumbers)
 	if err != nil {
-		return 0, fmt.Errorf("pgstore: last commit: %w", err)
+		return 0, err
 	}
 	return n.lastCommit, nil
 }
 
 func (d *DB) TakeNumber(ctx context.Context) (uint64, error) {
-	n, err := one(ctx, d.alone(), pgx.RowTo[int64], `UPDATE cairn_numbers SET number = number + 1 RETURNING number`)
+	n, err := queryOne(ctx, d.alone(), "pgstore: take a number", pgx.RowTo[int64], `UPDATE cairn_numbers SET number = number + 1 RETURNING number`)
 	if err != nil {
-		return 0, fmt.Errorf("pgstore: take a number: %w", err)
+		return 0, err
 	}
 	return uint64(n), nil
 }
 
-// Of the outbox so many commits are read at once, and no more bytes unless one
+// Commits of the outbox that are read at once, and their bytes, unless one
 // commit alone has more.
 const (
 	outboxPage  = 512
@@ -82,8 +81,6 @@ func (d *DB) Written(ctx context.Context, seqs ...uint64) error {
 	for i, seq := range seqs {
 		ns[i] = int64(seq)
 	}
-	if _, err := d.alone().exec(ctx, `DELETE FROM cairn_outbox WHERE number = ANY($1)`, ns); err != nil {
-		return fmt.Errorf("pgstore: written: %w", err)
-	}
-	return nil
+	_, err := d.alone().exec(ctx, "pgstore: written", `DELETE FROM cairn_outbox WHERE number = ANY($1)`, ns)
+	return err
 }

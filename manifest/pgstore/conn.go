@@ -2,7 +2,9 @@ package pgstore
 
 import (
 	"context"
+	"encoding"
 	"errors"
+	"fmt"
 	"io/fs"
 	"math/rand/v2"
 	"time"
@@ -18,18 +20,18 @@ type querier interface {
 	SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResults
 }
 
-// A conn makes statements: each by itself, or those of a transaction.
+// A conn makes statements, each by itself or all in one transaction.
 type conn struct {
 	q  querier
 	tx *outcome // nil outside of a transaction
 }
 
-// An outcome is the first error that the database had for a transaction. All
-// that is made of the transaction after it is void, whoever passes over it.
+// An outcome is the first error of the database in a transaction. After it the
+// whole transaction is void, even if the caller ignores the error.
 type outcome struct{ err error }
 
-// runStatement calls fn, which makes a statement. Outside of a transaction it tries
-// again what may be.
+// runStatement calls fn, which makes a statement. Outside of a transaction it
+// retries transient failures.
 func (c conn) runStatement(ctx context.Context, fn func() error) error {
 	if c.tx == nil {
 		return retry(ctx, fn)
@@ -42,17 +44,18 @@ func (c conn) runStatement(ctx context.Context, fn func() error) error {
 	return err
 }
 
-// exec returns how many rows were changed.
-func (c conn) exec(ctx context.Context, sql string, args ...any) (n int64, err error) {
+// exec makes a statement and returns how many rows it has changed. Errors of
+// exec and of the functions below say what was being done.
+func (c conn) exec(ctx context.Context, what, sql string, args ...any) (n int64, err error) {
 	err = c.runStatement(ctx, func() error {
 		tag, err := c.q.Exec(ctx, sql, args...)
 		n = tag.RowsAffected()
 		return err
 	})
-	return n, err
+	return n, addContext(what, err)
 }
 
-// sendBatch makes the statements of a batch, without waiting for each.
+// sendBatch makes the statements of a batch in one round trip.
 func (c conn) sendBatch(ctx context.Context, b *pgx.Batch) error {
 	if b.Len() == 0 {
 		return nil
@@ -60,8 +63,8 @@ func (c conn) sendBatch(ctx context.Context, b *pgx.Batch) error {
 	return c.runStatement(ctx, func() error { return c.q.SendBatch(ctx, b).Close() })
 }
 
-// collect returns what parse makes of each row of the answer.
-func collect[E any](ctx context.Context, c conn, parse pgx.RowToFunc[E], sql string, args ...any) (out []E, err error) {
+// queryAll returns the rows of the answer, parsed.
+func queryAll[E any](ctx context.Context, c conn, what string, parse pgx.RowToFunc[E], sql string, args ...any) (out []E, err error) {
 	err = c.runStatement(ctx, func() error {
 		rows, err := c.q.Query(ctx, sql, args...)
 		if err == nil {
@@ -70,14 +73,13 @@ func collect[E any](ctx context.Context, c conn, parse pgx.RowToFunc[E], sql str
 		return err
 	})
 	if err != nil {
-		return nil, err
+		return nil, addContext(what, err)
 	}
 	return out, nil
 }
 
-// one returns what parse makes of the first row of the answer, or
-// fs.ErrNotExist.
-func one[E any](ctx context.Context, c conn, parse pgx.RowToFunc[E], sql string, args ...any) (e E, err error) {
+// queryOne returns the first row of the answer, parsed, or fs.ErrNotExist.
+func queryOne[E any](ctx context.Context, c conn, what string, parse pgx.RowToFunc[E], sql string, args ...any) (e E, err error) {
 	err = c.runStatement(ctx, func() error {
 		rows, err := c.q.Query(ctx, sql, args...)
 		if err == nil {
@@ -88,10 +90,47 @@ func one[E any](ctx context.Context, c conn, parse pgx.RowToFunc[E], sql string,
 	if errors.Is(err, pgx.ErrNoRows) {
 		err = fs.ErrNotExist
 	}
-	return e, err
+	if err != nil {
+		var zero E
+		return zero, addContext(what, err)
+	}
+	return e, nil
 }
 
-// decode makes a row of the binary encoding in the only column.
+// addContext says in an error what was being done; "" adds nothing.
+func addContext(what string, err error) error {
+	if err == nil || what == "" {
+		return err
+	}
+	return fmt.Errorf("%s: %w", what, err)
+}
+
+// putRow makes a statement that writes a row: its last parameter is the row's
+// binary encoding.
+func (t *tx) putRow(ctx context.Context, what string, row encoding.BinaryAppender, sql string, args ...any) error {
+	p, err := row.AppendBinary(nil)
+	if err == nil {
+		_, err = t.c.exec(ctx, what, sql, append(args, p)...)
+	}
+	return err
+}
+
+// drop makes a statement that drops rows.
+func (t *tx) drop(ctx context.Context, what, sql string, args ...any) error {
+	_, err := t.c.exec(ctx, what, sql, args...)
+	return err
+}
+
+// dropSome drops rows of a table that a condition selects, at most as many as
+// the last parameter says, and returns how many. key is the primary key, which
+// identifies the rows.
+func (t *tx) dropSome(ctx context.Context, table, key, condition string, args ...any) (int, error) {
+	n, err := t.c.exec(ctx, "pgstore: drop from "+table, fmt.Sprintf(`DELETE FROM %[1]s WHERE (%[2]s) IN (SELECT %[2]s FROM %[1]s WHERE %[3]s LIMIT $%[4]d)`,
+		table, key, condition, len(args)), args...)
+	return int(n), err
+}
+
+// decode decodes a row from the only column.
 func decode[R any, P interface {
 	*R
 	UnmarshalBinary([]byte) error
@@ -104,8 +143,8 @@ func decode[R any, P interface {
 	return r, P(r).UnmarshalBinary(p)
 }
 
-// toBytes is a string as the database takes it: columns of text don't hold every
-// one.
+// toBytes converts a string for a column of bytes, since columns of text do not
+// hold every string.
 func toBytes[S ~string](s S) []byte { return []byte(s) }
 
 func toByteSlices[S ~string](ss []S) [][]byte {
@@ -116,13 +155,12 @@ func toByteSlices[S ~string](ss []S) [][]byte {
 	return out
 }
 
-// millis is a time in milliseconds, 0 for those before 1970.
+// millis returns a time in milliseconds, 0 for times before 1970.
 func millis(t time.Time) int64 { return max(t.UnixMilli(), 0) }
 
-// SQLSTATEs of transactions that the database has given up and that may be
-// tried again. A unique violation is one where what was looked for before was
-// written by another transaction meanwhile; so is a table that exists although
-// it was to be made only if there is none.
+// SQLSTATEs of aborted transactions that may be retried. A unique violation
+// means that another transaction has written a row after this one had looked for
+// it, a duplicate table that another process has created it at the same time.
 const (
 	serializationFailure = "40001"
 	deadlockDetected     = "40P01"
@@ -130,8 +168,8 @@ const (
 	duplicateTable       = "42P07"
 )
 
-// mayRetry reports whether a transaction that failed with err has changed
-// nothing and may succeed when it is tried again.
+// mayRetry reports whether err says that a transaction has changed nothing and
+// may succeed on a retry.
 func mayRetry(err error) bool {
 	var e *pgconn.PgError
 	if !errors.As(err, &e) {
@@ -144,8 +182,8 @@ func mayRetry(err error) bool {
 	return false
 }
 
-// retry calls fn until it fails with nothing that may be tried again. What is
-// there already, and stays, is no accident.
+// retry calls fn until it returns nil or an error that may not be retried. A row
+// or table that still exists after 20 tries is no accident.
 func retry(ctx context.Context, fn func() error) error {
 	for n := 0; ; n++ {
 		err := fn()
@@ -156,7 +194,7 @@ func retry(ctx context.Context, fn func() error) error {
 		if n > 20 && errors.As(err, &e) && (e.Code == uniqueViolation || e.Code == duplicateTable) {
 			return err
 		}
-		// Those who got into each other's way should not meet again.
+		// A random wait, so that conflicting transactions do not meet again.
 		most := min(time.Millisecond<<min(n, 10), 100*time.Millisecond)
 		select {
 		case <-time.After(rand.N(most)):
@@ -166,8 +204,8 @@ func retry(ctx context.Context, fn func() error) error {
 	}
 }
 
-// runTransaction calls fn in transactions until one is committed, or fails with what
-// may not be tried again.
+// runTransaction runs fn in a transaction, and again in another if it may be
+// retried.
 func (d *DB) runTransaction(ctx context.Context, level pgx.TxIsoLevel, fn func(c conn) error) error {
 	return retry(ctx, func() error {
 		return pgx.BeginTxFunc(ctx, d.pool, pgx.TxOptions{IsoLevel: level}, func(tx pgx.Tx) error {
@@ -176,5 +214,5 @@ func (d *DB) runTransaction(ctx context.Context, level pgx.TxIsoLevel, fn func(c
 	})
 }
 
-// alone makes statements each by itself.
+// alone returns a conn that makes each statement by itself.
 func (d *DB) alone() conn { return d.c }

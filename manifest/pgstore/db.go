@@ -1,10 +1,22 @@
-// Package pgstore keeps rows, segments and chunk indexes in a database that
+// Package pgstore stores rows, segments and chunk indexes in a database that
 // speaks PostgreSQL's protocol, which many processes may use at once. Its
-// statements are plain: CockroachDB and YugabyteDB are meant to take them too.
+// statements are plain, so that CockroachDB and YugabyteDB should take them too.
 //
-// Rows are stored in their binary encoding, beside the columns that they are
-// found and ordered by. A call makes no more statements when it is about more
-// rows; iterators make one a page.
+// Rows are stored in their binary encoding, beside the columns by which they are
+// found and ordered. A call makes the same number of statements for any number
+// of rows. Iterators make one for each page.
+//
+// Start with schema.go, the tables, and conn.go, which makes statements and
+// retries them.
+//
+// A write: DB.Update (tx.go) runs fn in a transaction. The methods of tx, in the
+// files of their rows (file.go, upload.go, grant.go, …), make statements and
+// collect records. writeCommit then adds the records to the outbox under the
+// next number. Index.Apply (apply.go) changes the chunk index.
+//
+// A read: methods of rows, in the same files, parse the answer of one statement
+// (queryOne, queryAll). Listings (list.go, root.go) are a pagedList (page.go),
+// read page by page in one read-only transaction.
 package pgstore
 
 import (
@@ -22,23 +34,23 @@ import (
 type DB struct {
 	rows
 	pool *pgxpool.Pool
-	// scans are the connections of iterators of one moment, which are held
-	// while they yield: what their callers do meanwhile needs others.
+	// scans are the connections of iterators that read as of one moment. An
+	// iterator holds its connection while it yields, so the statements that its
+	// caller makes meanwhile need other connections.
 	scans *pgxpool.Pool
 
-	turn   chan struct{} // holds one token while somebody makes a commit
-	opened uint64        // the highest number when it was opened
+	turn   chan struct{} // holds one token while a transaction of this process has a domain
+	opened uint64        // the highest number when the database was opened
 }
 
 // Options are choices of Open; nil and zero values mean the defaults.
 type Options struct {
-	Conns int // that transactions and look-ups use at once; default 16
-	Scans int // that listings of one moment use at once; default 16
+	Conns int // connections for transactions and look-ups; default 16
+	Scans int // connections for listings; default 16
 }
 
-// Open opens the database that a URL or a string of keywords names, as libpq
-// reads them, and makes the tables that it lacks. Tables are found in the
-// connection's search_path.
+// Open opens the database that url names, a URL or keywords in libpq's form, and
+// creates missing tables in the connection's search_path.
 func Open(ctx context.Context, url string, opts *Options) (*DB, error) {
 	config, err := pgxpool.ParseConfig(url)
 	if err != nil {
@@ -84,21 +96,21 @@ func (d *DB) start(ctx context.Context) error {
 	if err := d.migrate(ctx); err != nil {
 		return err
 	}
-	n, err := one(ctx, d.alone(), d.parseNumbers, selectNumbers)
+	n, err := queryOne(ctx, d.alone(), "", d.parseNumbers, selectNumbers)
 	d.opened = n.number
 	return err
 }
 
-// Ready implements manifest.Store. What keeps the database from being changed
-// shows when it is.
+// Ready implements manifest.Store. It returns nil: only a write shows whether
+// the database takes writes.
 func (d *DB) Ready() error { return nil }
 
-// DiskSize implements manifest.Store: the bytes of the whole database, 0 where
-// it cannot tell.
+// DiskSize implements manifest.Store. It returns the bytes of the whole
+// database, or 0 if they are not known.
 func (d *DB) DiskSize() int64 {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
-	n, err := one(ctx, d.alone(), pgx.RowTo[int64], `SELECT pg_database_size(current_database())`)
+	n, err := queryOne(ctx, d.alone(), "", pgx.RowTo[int64], `SELECT pg_database_size(current_database())`)
 	if err != nil {
 		return 0
 	}

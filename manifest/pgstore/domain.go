@@ -12,8 +12,8 @@ import (
 	"github.com/cairn-store/cairn/manifest"
 )
 
-// counters are what is kept of a domain as a whole; zeros of one that was
-// never changed.
+// counters are the epoch and the count of removals of a domain. Those of a new
+// domain are zero.
 type counters struct{ epoch, removals int64 }
 
 func parseCounters(row pgx.CollectableRow) (c counters, err error) {
@@ -21,35 +21,31 @@ func parseCounters(row pgx.CollectableRow) (c counters, err error) {
 }
 
 func (d *DB) readCounters(ctx context.Context, domain string) (counters, error) {
-	c, err := one(ctx, d.alone(), parseCounters, `SELECT epoch, removals FROM cairn_domains WHERE domain = $1`, domain)
+	c, err := queryOne(ctx, d.alone(), "", parseCounters, `SELECT epoch, removals FROM cairn_domains WHERE domain = $1`, domain)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return c, fmt.Errorf("pgstore: counters of domain %q: %w", domain, err)
 	}
 	return c, nil
 }
 
-// Domains returns the names of the domains that packs are known of.
+// Domains returns the names of the domains that have packs in the index.
 func (d *DB) Domains() ([]string, error) {
-	names, err := collect(context.Background(), d.c, pgx.RowTo[string], `SELECT DISTINCT domain FROM cairn_packs ORDER BY domain`)
-	if err != nil {
-		return nil, fmt.Errorf("pgstore: domains: %w", err)
-	}
-	return names, nil
+	return queryAll(context.Background(), d.c, "pgstore: domains", pgx.RowTo[string], `SELECT DISTINCT domain FROM cairn_packs ORDER BY domain`)
 }
 
-// lockDomain locks the row of a domain until the transaction ends, which it
-// makes if there is none: for sharing, or alone.
+// lockDomain locks the row of a domain until the end of the transaction, shared
+// or exclusively (alone), and creates it if needed.
 func lockDomain(ctx context.Context, tx conn, domain string, alone bool) (counters, error) {
 	mode := `SHARE`
 	if alone {
 		mode = `UPDATE`
 	}
 	for {
-		c, err := one(ctx, tx, parseCounters, `SELECT epoch, removals FROM cairn_domains WHERE domain = $1 FOR `+mode, domain)
+		c, err := queryOne(ctx, tx, "", parseCounters, `SELECT epoch, removals FROM cairn_domains WHERE domain = $1 FOR `+mode, domain)
 		if !errors.Is(err, fs.ErrNotExist) {
 			return c, err
 		}
-		if _, err := tx.exec(ctx, `INSERT INTO cairn_domains VALUES ($1, 0, 0) ON CONFLICT DO NOTHING`, domain); err != nil {
+		if _, err := tx.exec(ctx, "", `INSERT INTO cairn_domains VALUES ($1, 0, 0) ON CONFLICT DO NOTHING`, domain); err != nil {
 			return c, err
 		}
 	}
@@ -67,16 +63,16 @@ func (d *DB) Removals(ctx context.Context, domain string) (uint64, error) {
 }
 
 func (d *DB) NextEpoch(ctx context.Context, domain string) (uint64, error) {
-	epoch, err := one(ctx, d.alone(), pgx.RowTo[int64], `INSERT INTO cairn_domains AS d VALUES ($1, 1, 0)
+	epoch, err := queryOne(ctx, d.alone(), fmt.Sprintf("pgstore: next epoch of domain %q", domain), pgx.RowTo[int64], `INSERT INTO cairn_domains AS d VALUES ($1, 1, 0)
 		ON CONFLICT (domain) DO UPDATE SET epoch = d.epoch + 1 RETURNING epoch`, domain)
 	if err != nil {
-		return 0, fmt.Errorf("pgstore: next epoch of domain %q: %w", domain, err)
+		return 0, err
 	}
 	return uint64(epoch), nil
 }
 
-// Register locks the domain's row, so that an epoch that is raised later finds
-// the writer.
+// Register reads the epoch under a lock of the domain's row, so that whoever
+// raises the epoch later finds the writer.
 func (d *DB) Register(ctx context.Context, domain string) (w manifest.Writer, err error) {
 	rand.Read(w.ID[:])
 	err = d.runTransaction(ctx, pgx.ReadCommitted, func(tx conn) error {
@@ -85,7 +81,7 @@ func (d *DB) Register(ctx context.Context, domain string) (w manifest.Writer, er
 			return err
 		}
 		w.Begin = uint64(c.epoch)
-		_, err = tx.exec(ctx, `INSERT INTO cairn_writers VALUES ($1, $2, $3)`, domain, w.ID[:], c.epoch)
+		_, err = tx.exec(ctx, "", `INSERT INTO cairn_writers VALUES ($1, $2, $3)`, domain, w.ID[:], c.epoch)
 		return err
 	})
 	if err != nil {
@@ -95,14 +91,12 @@ func (d *DB) Register(ctx context.Context, domain string) (w manifest.Writer, er
 }
 
 func (d *DB) Unregister(ctx context.Context, domain string, id manifest.WriterID) error {
-	if _, err := d.alone().exec(ctx, `DELETE FROM cairn_writers WHERE domain = $1 AND id = $2`, domain, id[:]); err != nil {
-		return fmt.Errorf("pgstore: unregister: %w", err)
-	}
-	return nil
+	_, err := d.alone().exec(ctx, "pgstore: unregister", `DELETE FROM cairn_writers WHERE domain = $1 AND id = $2`, domain, id[:])
+	return err
 }
 
 func (d *DB) Writers(ctx context.Context, domain string) ([]manifest.Writer, error) {
-	ws, err := collect(ctx, d.alone(), func(row pgx.CollectableRow) (w manifest.Writer, err error) {
+	return queryAll(ctx, d.alone(), fmt.Sprintf("pgstore: writers of domain %q", domain), func(row pgx.CollectableRow) (w manifest.Writer, err error) {
 		var id []byte
 		var begin int64
 		err = row.Scan(&id, &begin)
@@ -110,8 +104,4 @@ func (d *DB) Writers(ctx context.Context, domain string) ([]manifest.Writer, err
 		w = manifest.Writer{ID: manifest.WriterID(c.bytes(16, id)), Begin: uint64(begin)}
 		return w, errors.Join(err, c.end("writer", id))
 	}, `SELECT id, begun FROM cairn_writers WHERE domain = $1 ORDER BY begun, id`, domain)
-	if err != nil {
-		return nil, fmt.Errorf("pgstore: writers of domain %q: %w", domain, err)
-	}
-	return ws, nil
 }

@@ -12,46 +12,30 @@ import (
 	"github.com/cairn-store/cairn/manifest"
 )
 
-// rows finds rows as c sees them.
+// rows has the read methods, for the rows that c sees.
 type rows struct{ c conn }
 
 // File implements manifest.Files, and so do the methods below.
 func (s rows) File(ctx context.Context, id manifest.FileID) (*manifest.File, error) {
-	f, err := one(ctx, s.c, decode[manifest.File], `SELECT row FROM cairn_files WHERE id = $1`, toBytes(id))
-	if err != nil {
-		return nil, fmt.Errorf("file %s: %w", id, err)
-	}
-	return f, nil
+	return queryOne(ctx, s.c, "file "+string(id), decode[manifest.File], `SELECT row FROM cairn_files WHERE id = $1`, toBytes(id))
 }
 
 func (s rows) FileByPath(ctx context.Context, bucket, path string) (*manifest.File, error) {
-	f, err := one(ctx, s.c, decode[manifest.File], `SELECT f.row FROM cairn_names AS n JOIN cairn_files AS f ON f.id = n.file
+	return queryOne(ctx, s.c, fmt.Sprintf("file %q", path), decode[manifest.File], `SELECT f.row FROM cairn_names AS n JOIN cairn_files AS f ON f.id = n.file
 		WHERE n.bucket = $1 AND n.path = $2`, toBytes(bucket), toBytes(path))
-	if err != nil {
-		return nil, fmt.Errorf("file %q: %w", path, err)
-	}
-	return f, nil
 }
 
 func (s rows) Manifest(ctx context.Context, id manifest.VersionID) (*manifest.Manifest, error) {
-	m, err := one(ctx, s.c, decode[manifest.Manifest], `SELECT row FROM cairn_versions WHERE id = $1`, toBytes(id))
-	if err != nil {
-		return nil, fmt.Errorf("manifest %s: %w", id, err)
-	}
-	return m, nil
+	return queryOne(ctx, s.c, "manifest "+string(id), decode[manifest.Manifest], `SELECT row FROM cairn_versions WHERE id = $1`, toBytes(id))
 }
 
 func (s rows) Version(ctx context.Context, file manifest.FileID, n uint64) (*manifest.Manifest, error) {
-	m, err := one(ctx, s.c, decode[manifest.Manifest],
+	return queryOne(ctx, s.c, fmt.Sprintf("version %d of %s", n, file), decode[manifest.Manifest],
 		`SELECT row FROM cairn_versions WHERE file = $1 AND version = $2 ORDER BY id DESC LIMIT 1`, toBytes(file), int64(n))
-	if err != nil {
-		return nil, fmt.Errorf("version %d of %s: %w", n, file, err)
-	}
-	return m, nil
 }
 
-// rowPage is how many rows are read at once: some kilobytes each, at most
-// manifest.MaxRecord.
+// rowPage is how many rows one statement reads. A row has some kilobytes, at
+// most manifest.MaxRecord.
 const rowPage = 512
 
 func (s rows) Versions(ctx context.Context, file manifest.FileID) iter.Seq2[*manifest.Manifest, error] {
@@ -67,13 +51,9 @@ func (s rows) Versions(ctx context.Context, file manifest.FileID) iter.Seq2[*man
 }
 
 func (s rows) OldVersions(ctx context.Context, file manifest.FileID, above uint64, n int) ([]*manifest.Manifest, error) {
-	ms, err := collect(ctx, s.c, decode[manifest.Manifest],
+	return queryAll(ctx, s.c, "pgstore: versions of "+string(file), decode[manifest.Manifest],
 		`SELECT row FROM cairn_versions WHERE file = $1 AND version > $2 ORDER BY version LIMIT $3`,
 		toBytes(file), int64(min(above, math.MaxInt64)), n)
-	if err != nil {
-		return nil, fmt.Errorf("pgstore: versions of %s: %w", file, err)
-	}
-	return ms, nil
 }
 
 func (s rows) Usage(ctx context.Context, bucket string) (manifest.Usage, error) {
@@ -84,35 +64,29 @@ func (s rows) OwnerUsage(ctx context.Context, bucket, owner string) (manifest.Us
 	return s.readUsage(ctx, bucket, false, owner)
 }
 
-// usageColumns are in the order of usageFields.
+// usageColumns are in the order of manifest.Usage.Sums.
 const usageColumns = `files, versions, bytes, chunks, trashed_files, trashed_versions, trashed_bytes, trashed_chunks`
 
-// usageFields lists the sums of a usage.
-func usageFields(u *manifest.Usage) []*int64 {
-	return []*int64{&u.Files, &u.Versions, &u.Bytes, &u.Chunks,
-		&u.TrashedFiles, &u.TrashedVersions, &u.TrashedBytes, &u.TrashedChunks}
-}
-
-// readUsage sums up, so that what is not there is zeros.
+// readUsage returns zero sums if there is no row.
 func (s rows) readUsage(ctx context.Context, bucket string, whole bool, owner string) (manifest.Usage, error) {
-	us, err := collect(ctx, s.c, func(row pgx.CollectableRow) (u manifest.Usage, err error) {
+	us, err := queryAll(ctx, s.c, fmt.Sprintf("pgstore: usage of %q", bucket), func(row pgx.CollectableRow) (u manifest.Usage, err error) {
 		var fields []any
-		for _, f := range usageFields(&u) {
+		for _, f := range u.Sums() {
 			fields = append(fields, f)
 		}
 		err = row.Scan(fields...)
 		return u, err
 	}, `SELECT `+usageColumns+` FROM cairn_usage WHERE bucket = $1 AND whole = $2 AND owner = $3`, toBytes(bucket), whole, toBytes(owner))
 	if err != nil {
-		return manifest.Usage{}, fmt.Errorf("pgstore: usage of %q: %w", bucket, err)
+		return manifest.Usage{}, err
 	}
 	return append(us, manifest.Usage{})[0], nil
 }
 
 // PutFile implements manifest.FileChanges, and so do the methods below.
 func (t *tx) PutFile(ctx context.Context, f *manifest.File) error {
-	// The row that there is, and the one that has the path.
-	found, err := collect(ctx, t.c, decode[manifest.File], `SELECT row FROM cairn_files WHERE id = $1
+	// The present row of the file, and the row of the file that has the path.
+	found, err := queryAll(ctx, t.c, "", decode[manifest.File], `SELECT row FROM cairn_files WHERE id = $1
 		UNION ALL SELECT f.row FROM cairn_names AS n JOIN cairn_files AS f ON f.id = n.file
 		WHERE n.bucket = $2 AND n.path = $3 AND f.id <> $1`, toBytes(f.ID), toBytes(f.Bucket), toBytes(f.Path()))
 	if err != nil {
@@ -142,8 +116,8 @@ func (t *tx) PutFile(ctx context.Context, f *manifest.File) error {
 	return t.c.sendBatch(ctx, b)
 }
 
-// queueUnlist takes f, as it stands in the database, out of the index of names and
-// the usage.
+// queueUnlist removes the present row f of a file from the index of names and
+// from the usage.
 func queueUnlist(b *pgx.Batch, f *manifest.File) {
 	if f.State == manifest.Active {
 		b.Queue(`DELETE FROM cairn_names WHERE bucket = $1 AND path = $2 AND file = $3`, toBytes(f.Bucket), toBytes(f.Path()), toBytes(f.ID))
@@ -151,16 +125,13 @@ func queueUnlist(b *pgx.Batch, f *manifest.File) {
 	queueUsage(b, f, -1)
 }
 
-// queueUsage adds f to the usages that it counts in, or takes it out of them.
+// queueUsage adds f to the usages of its bucket and owner, or subtracts it if
+// sign is -1.
 func queueUsage(b *pgx.Batch, f *manifest.File, sign int64) {
 	var u manifest.Usage
-	if f.State == manifest.Trashed {
-		u = manifest.Usage{TrashedFiles: sign, TrashedVersions: sign * int64(f.Versions), TrashedBytes: sign * f.TotalSize, TrashedChunks: sign * f.TotalChunks}
-	} else {
-		u = manifest.Usage{Files: sign, Versions: sign * int64(f.Versions), Bytes: sign * f.TotalSize, Chunks: sign * f.TotalChunks}
-	}
+	u.Add(f, sign)
 	args := []any{toBytes(f.Bucket), toBytes(f.Owner)}
-	for _, n := range usageFields(&u) {
+	for _, n := range u.Sums() {
 		args = append(args, *n)
 	}
 	b.Queue(`INSERT INTO cairn_usage AS u (bucket, whole, owner, `+usageColumns+`)
@@ -184,7 +155,7 @@ func (t *tx) PutManifest(ctx context.Context, m *manifest.Manifest) error {
 }
 
 func (t *tx) DropManifests(ctx context.Context, ids []manifest.VersionID) error {
-	gone, err := collect(ctx, t.c, pgx.RowTo[[]byte], `DELETE FROM cairn_versions WHERE id = ANY($1) RETURNING id`, toByteSlices(ids))
+	gone, err := queryAll(ctx, t.c, "", pgx.RowTo[[]byte], `DELETE FROM cairn_versions WHERE id = ANY($1) RETURNING id`, toByteSlices(ids))
 	if err != nil {
 		return fmt.Errorf("pgstore: drop manifests: %w", err)
 	}
@@ -203,7 +174,7 @@ func (t *tx) DropManifests(ctx context.Context, ids []manifest.VersionID) error 
 	return t.c.sendBatch(ctx, b)
 }
 
-// queueMarks notes what is gone for good.
+// queueMarks adds marks of files or versions that are removed for good.
 func queueMarks(b *pgx.Batch, ids [][]byte, file bool) {
 	b.Queue(`INSERT INTO cairn_marks SELECT m.id, $2::bool FROM unnest($1::bytea[]) AS m(id) ON CONFLICT DO NOTHING`, ids, file)
 }

@@ -2,7 +2,6 @@ package pgstore
 
 import (
 	"context"
-	"fmt"
 	"iter"
 	"time"
 
@@ -13,22 +12,12 @@ import (
 
 // Grant implements manifest.Grants, and so does Grants.
 func (s rows) Grant(ctx context.Context, bucket string, id manifest.GrantID) (*manifest.Grant, error) {
-	g, err := one(ctx, s.c, decode[manifest.Grant], `SELECT row FROM cairn_grants WHERE bucket = $1 AND id = $2`, toBytes(bucket), toBytes(id))
-	if err != nil {
-		return nil, fmt.Errorf("grant %s: %w", id, err)
-	}
-	return g, nil
+	return queryOne(ctx, s.c, "grant "+string(id), decode[manifest.Grant], `SELECT row FROM cairn_grants WHERE bucket = $1 AND id = $2`, toBytes(bucket), toBytes(id))
 }
 
 func (s rows) Grants(ctx context.Context, bucket, owner string) iter.Seq2[*manifest.Grant, error] {
-	l := &pagedList[*manifest.Grant]{
-		query: `SELECT row FROM cairn_grants WHERE bucket = $1 AND id > $2 ORDER BY id LIMIT $3`,
-		args:  []any{toBytes(bucket)},
-		first: []any{[]byte{}},
-		most:  rowPage,
-		key:   func(g *manifest.Grant) []any { return []any{toBytes(g.ID)} },
-		parse: decode[manifest.Grant],
-	}
+	l := listByID(`SELECT row FROM cairn_grants WHERE bucket = $1 AND id > $2 ORDER BY id LIMIT $3`,
+		rowPage, decode[manifest.Grant], func(g *manifest.Grant) []byte { return toBytes(g.ID) }, toBytes(bucket))
 	if owner != "" {
 		l.query = `SELECT row FROM cairn_grants WHERE bucket = $1 AND owner = $2 AND id > $3 ORDER BY id LIMIT $4`
 		l.args = append(l.args, toBytes(owner))
@@ -38,38 +27,24 @@ func (s rows) Grants(ctx context.Context, bucket, owner string) iter.Seq2[*manif
 
 // PutGrant implements manifest.GrantChanges, and so do the methods below.
 func (t *tx) PutGrant(ctx context.Context, g *manifest.Grant) error {
-	row, err := g.AppendBinary(nil)
-	if err != nil {
-		return err
-	}
-	_, err = t.c.exec(ctx, `INSERT INTO cairn_grants (bucket, id, owner, expires, uses, row) VALUES ($1, $2, $3, $4, 0, $5)
+	return t.putRow(ctx, "pgstore: put grant", g, `INSERT INTO cairn_grants (bucket, id, owner, expires, uses, row) VALUES ($1, $2, $3, $4, 0, $5)
 		ON CONFLICT (bucket, id) DO UPDATE SET owner = excluded.owner, expires = excluded.expires, uses = 0, row = excluded.row`,
-		toBytes(g.Bucket), toBytes(g.ID), toBytes(g.Owner), millis(g.ExpiresAt), row)
-	return err
+		toBytes(g.Bucket), toBytes(g.ID), toBytes(g.Owner), millis(g.ExpiresAt))
 }
 
 func (t *tx) UseGrant(ctx context.Context, bucket string, id manifest.GrantID) (int64, error) {
-	n, err := one(ctx, t.c, pgx.RowTo[int64], `UPDATE cairn_grants SET uses = uses + 1 WHERE bucket = $1 AND id = $2 RETURNING uses`,
+	return queryOne(ctx, t.c, "grant "+string(id), pgx.RowTo[int64], `UPDATE cairn_grants SET uses = uses + 1 WHERE bucket = $1 AND id = $2 RETURNING uses`,
 		toBytes(bucket), toBytes(id))
-	if err != nil {
-		return 0, fmt.Errorf("grant %s: %w", id, err)
-	}
-	return n, nil
 }
 
 func (t *tx) DropGrant(ctx context.Context, bucket string, id manifest.GrantID) error {
-	_, err := t.c.exec(ctx, `DELETE FROM cairn_grants WHERE bucket = $1 AND id = $2`, toBytes(bucket), toBytes(id))
-	return err
+	return t.drop(ctx, "pgstore: drop grant", `DELETE FROM cairn_grants WHERE bucket = $1 AND id = $2`, toBytes(bucket), toBytes(id))
 }
 
 func (t *tx) DropGrantsOf(ctx context.Context, owner string, limit int) (int, error) {
-	n, err := t.c.exec(ctx, `DELETE FROM cairn_grants WHERE (bucket, id) IN (
-		SELECT bucket, id FROM cairn_grants WHERE owner = $1 ORDER BY bucket, id LIMIT $2)`, toBytes(owner), limit)
-	return int(n), err
+	return t.dropSome(ctx, "cairn_grants", "bucket, id", "owner = $1 ORDER BY bucket, id", toBytes(owner), limit)
 }
 
 func (t *tx) SweepGrants(ctx context.Context, before time.Time, limit int) (int, error) {
-	n, err := t.c.exec(ctx, `DELETE FROM cairn_grants WHERE (bucket, id) IN (
-		SELECT bucket, id FROM cairn_grants WHERE expires < $1 ORDER BY expires LIMIT $2)`, millis(before), limit)
-	return int(n), err
+	return t.dropSome(ctx, "cairn_grants", "bucket, id", "expires < $1 ORDER BY expires", millis(before), limit)
 }

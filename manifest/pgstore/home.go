@@ -11,7 +11,7 @@ import (
 
 // Home implements manifest.Homes.
 func (s rows) Home(ctx context.Context, bucket string) (*manifest.Home, error) {
-	h, err := one(ctx, s.c, decode[manifest.Home], `SELECT row FROM cairn_homes WHERE bucket = $1`, toBytes(bucket))
+	h, err := queryOne(ctx, s.c, "", decode[manifest.Home], `SELECT row FROM cairn_homes WHERE bucket = $1`, toBytes(bucket))
 	if errors.Is(err, fs.ErrNotExist) {
 		return &manifest.Home{Bucket: bucket}, nil
 	}
@@ -23,7 +23,7 @@ func (s rows) Home(ctx context.Context, bucket string) (*manifest.Home, error) {
 
 // Homes implements manifest.Homes.
 func (s rows) Homes(ctx context.Context) ([]*manifest.Home, error) {
-	return collect(ctx, s.c, decode[manifest.Home], `SELECT row FROM cairn_homes ORDER BY bucket`)
+	return queryAll(ctx, s.c, "", decode[manifest.Home], `SELECT row FROM cairn_homes ORDER BY bucket`)
 }
 
 // PutHome implements manifest.HomeChanges.
@@ -41,16 +41,11 @@ func (t *tx) PutHome(ctx context.Context, h *manifest.Home) error {
 
 // RestoreHome implements manifest.HomeChanges.
 func (t *tx) RestoreHome(ctx context.Context, h *manifest.Home) error {
-	p, err := h.AppendBinary(nil)
-	if err != nil {
-		return err
-	}
-	_, err = t.c.exec(ctx, `INSERT INTO cairn_homes VALUES ($1, $2) ON CONFLICT (bucket) DO UPDATE SET row = excluded.row`, toBytes(h.Bucket), p)
-	return err
+	return t.putRow(ctx, "pgstore: put home", h, `INSERT INTO cairn_homes VALUES ($1, $2) ON CONFLICT (bucket) DO UPDATE SET row = excluded.row`,
+		toBytes(h.Bucket))
 }
 
 // DropHome implements manifest.HomeChanges.
 func (t *tx) DropHome(ctx context.Context, bucket string) error {
-	_, err := t.c.exec(ctx, `DELETE FROM cairn_homes WHERE bucket = $1`, toBytes(bucket))
-	return err
+	return t.drop(ctx, "pgstore: drop home", `DELETE FROM cairn_homes WHERE bucket = $1`, toBytes(bucket))
 }

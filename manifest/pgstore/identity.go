@@ -10,11 +10,11 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// What is named by an identity.
+// Names of identities.
 const (
 	nameStore  = "s"
 	nameOwner  = "o"
-	nameDomain = "d" // and the domain
+	nameDomain = "d" // followed by the name of the domain
 )
 
 // StoreID implements manifest.Identities, and so do the methods below.
@@ -26,14 +26,14 @@ func (d *DB) DomainID(ctx context.Context, domain string) ([16]byte, error) {
 	return d.makeIdentity(ctx, nameDomain+domain)
 }
 
-// makeIdentity returns an identity, which it makes if there is none. Of two who
-// make one at once, both are told the first.
+// makeIdentity returns an identity, which it creates if needed. If two processes
+// create one at once, both return the first.
 func (d *DB) makeIdentity(ctx context.Context, name string) ([16]byte, error) {
 	id, err := d.readIdentity(ctx, name)
 	if errors.Is(err, fs.ErrNotExist) {
 		var made [16]byte
 		rand.Read(made[:])
-		_, err = d.alone().exec(ctx, `INSERT INTO cairn_identities VALUES ($1, $2) ON CONFLICT DO NOTHING`, toBytes(name), made[:])
+		_, err = d.alone().exec(ctx, "", `INSERT INTO cairn_identities VALUES ($1, $2) ON CONFLICT DO NOTHING`, toBytes(name), made[:])
 		if err == nil {
 			id, err = d.readIdentity(ctx, name)
 		}
@@ -45,7 +45,7 @@ func (d *DB) makeIdentity(ctx context.Context, name string) ([16]byte, error) {
 }
 
 func (d *DB) readIdentity(ctx context.Context, name string) ([16]byte, error) {
-	return one(ctx, d.alone(), func(row pgx.CollectableRow) ([16]byte, error) {
+	return queryOne(ctx, d.alone(), "", func(row pgx.CollectableRow) ([16]byte, error) {
 		id, err := pgx.RowTo[[]byte](row)
 		c := column{}
 		return [16]byte(c.bytes(16, id)), errors.Join(err, c.end("identity", id))
@@ -63,10 +63,7 @@ func (d *DB) SetIdentity(ctx context.Context, store [16]byte, domains map[string
 	for domain, id := range domains {
 		set(nameDomain+domain, id)
 	}
-	_, err := d.alone().exec(ctx, `INSERT INTO cairn_identities SELECT * FROM unnest($1::bytea[], $2::bytea[]) AS i
+	_, err := d.alone().exec(ctx, "pgstore: set identity", `INSERT INTO cairn_identities SELECT * FROM unnest($1::bytea[], $2::bytea[]) AS i
 		ON CONFLICT (name) DO UPDATE SET id = excluded.id`, names, ids)
-	if err != nil {
-		return fmt.Errorf("pgstore: set identity: %w", err)
-	}
-	return nil
+	return err
 }

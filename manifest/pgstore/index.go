@@ -25,8 +25,7 @@ var _ cas.Index = (*index)(nil)
 // Index returns the chunk index of a domain.
 func (d *DB) Index(domain string) cas.Index { return &index{d, domain} }
 
-// bytesOf returns ids as the database takes them. They share the memory of
-// ids.
+// bytesOf converts IDs for a parameter.
 func bytesOf[T ~[16]byte](ids []T) [][]byte {
 	out := make([][]byte, len(ids))
 	for i := range ids {
@@ -44,46 +43,40 @@ func digestBytes(ds []cas.Digest) [][]byte {
 	return out
 }
 
-// The columns that parseChunk, parseFrame and parsePack take.
+// The columns that parseChunk, parseFrame and parsePack scan.
 const (
-	chunkColumns = `digest, frame, slot, start, size, state, stamp`
-	frameColumns = `id, pack, start, header, stored, plain, slots, kind, codec, key, sources`
-	packColumns  = `id, size, sealed, writer, serial, last_commit`
+	selectChunk = `digest, frame, slot, start, size, state, stamp`
+	selectFrame = `id, pack, start, header, stored, plain, slots, kind, codec, key, sources`
+	selectPack  = `id, size, sealed, writer, serial, last_commit`
 )
 
 var errEntry = errors.New("entry is malformed")
 
 func (x *index) Chunks(ctx context.Context, ds []cas.Digest, out []cas.ChunkEntry) error {
-	if len(ds) == 0 {
-		return nil
-	}
-	known := make(map[cas.Digest]cas.ChunkEntry, len(ds))
-	es, err := collect(ctx, x.d.alone(), x.parseChunk,
-		`SELECT `+chunkColumns+` FROM cairn_chunks WHERE domain = $1 AND digest = ANY($2)`, x.domain, digestBytes(ds))
-	if err != nil {
-		return fmt.Errorf("pgstore: chunks: %w", err)
-	}
-	for _, e := range es {
-		known[e.Digest] = e
-	}
-	for i, d := range ds {
-		out[i] = known[d]
-	}
-	return nil
+	return lookUp(ctx, x, "pgstore: chunks", ds, digestBytes(ds), out, x.parseChunk, func(e *cas.ChunkEntry) cas.Digest { return e.Digest },
+		`SELECT `+selectChunk+` FROM cairn_chunks WHERE domain = $1 AND digest = ANY($2)`)
 }
 
 func (x *index) Frames(ctx context.Context, ids []cas.FrameID, out []cas.FrameEntry) error {
+	return lookUp(ctx, x, "pgstore: frames", ids, bytesOf(ids), out, x.parseFrame, func(e *cas.FrameEntry) cas.FrameID { return e.ID },
+		`SELECT `+selectFrame+` FROM cairn_frames WHERE domain = $1 AND id = ANY($2)`)
+}
+
+// lookUp sets each element of out to the entry of the ID at the same index, or
+// to zero if there is none. key is the ID of an entry, keys are the IDs as
+// parameters.
+func lookUp[ID comparable, E any](ctx context.Context, x *index, what string, ids []ID, keys [][]byte, out []E,
+	parse pgx.RowToFunc[E], key func(*E) ID, sql string) error {
 	if len(ids) == 0 {
 		return nil
 	}
-	known := make(map[cas.FrameID]cas.FrameEntry, len(ids))
-	es, err := collect(ctx, x.d.alone(), x.parseFrame,
-		`SELECT `+frameColumns+` FROM cairn_frames WHERE domain = $1 AND id = ANY($2)`, x.domain, bytesOf(ids))
+	es, err := queryAll(ctx, x.d.alone(), what, parse, sql, x.domain, keys)
 	if err != nil {
-		return fmt.Errorf("pgstore: frames: %w", err)
+		return err
 	}
-	for _, e := range es {
-		known[e.ID] = e
+	known := make(map[ID]E, len(es))
+	for i := range es {
+		known[key(&es[i])] = es[i]
 	}
 	for i, id := range ids {
 		out[i] = known[id]
@@ -91,12 +84,12 @@ func (x *index) Frames(ctx context.Context, ids []cas.FrameID, out []cas.FrameEn
 	return nil
 }
 
-// entryPage is how many entries of the index are read at once.
+// entryPage is how many entries one statement reads.
 const entryPage = 4096
 
 func (x *index) PackFrames(ctx context.Context, id cas.PackID) iter.Seq2[cas.FrameEntry, error] {
 	l := &pagedList[cas.FrameEntry]{
-		query: `SELECT ` + frameColumns + ` FROM cairn_frames WHERE domain = $1 AND pack = $2 AND (start, id) > ($3, $4) ORDER BY start, id LIMIT $5`,
+		query: `SELECT ` + selectFrame + ` FROM cairn_frames WHERE domain = $1 AND pack = $2 AND (start, id) > ($3, $4) ORDER BY start, id LIMIT $5`,
 		args:  []any{x.domain, id[:]},
 		first: []any{int64(math.MinInt64), []byte{}},
 		most:  entryPage,
@@ -107,51 +100,29 @@ func (x *index) PackFrames(ctx context.Context, id cas.PackID) iter.Seq2[cas.Fra
 }
 
 func (x *index) AllChunks(ctx context.Context) iter.Seq2[cas.ChunkEntry, error] {
-	l := &pagedList[cas.ChunkEntry]{
-		query: `SELECT ` + chunkColumns + ` FROM cairn_chunks WHERE domain = $1 AND digest > $2 ORDER BY digest LIMIT $3`,
-		args:  []any{x.domain},
-		first: []any{[]byte{}},
-		most:  entryPage,
-		key:   func(e cas.ChunkEntry) []any { return []any{e.Digest[:]} },
-		parse: x.parseChunk,
-	}
+	l := listByID(`SELECT `+selectChunk+` FROM cairn_chunks WHERE domain = $1 AND digest > $2 ORDER BY digest LIMIT $3`,
+		entryPage, x.parseChunk, func(e cas.ChunkEntry) []byte { return e.Digest[:] }, x.domain)
 	return named("all chunks", l.eachAtOneMoment(ctx, x.d))
 }
 
 func (x *index) AllFrames(ctx context.Context) iter.Seq2[cas.FrameEntry, error] {
-	l := &pagedList[cas.FrameEntry]{
-		query: `SELECT ` + frameColumns + ` FROM cairn_frames WHERE domain = $1 AND id > $2 ORDER BY id LIMIT $3`,
-		args:  []any{x.domain},
-		first: []any{[]byte{}},
-		most:  entryPage,
-		key:   func(e cas.FrameEntry) []any { return []any{e.ID[:]} },
-		parse: x.parseFrame,
-	}
+	l := listByID(`SELECT `+selectFrame+` FROM cairn_frames WHERE domain = $1 AND id > $2 ORDER BY id LIMIT $3`,
+		entryPage, x.parseFrame, func(e cas.FrameEntry) []byte { return e.ID[:] }, x.domain)
 	return named("all frames", l.eachAtOneMoment(ctx, x.d))
 }
 
 func (x *index) AllPacks(ctx context.Context) iter.Seq2[cas.PackEntry, error] {
-	l := &pagedList[cas.PackEntry]{
-		query: `SELECT ` + packColumns + ` FROM cairn_packs WHERE domain = $1 AND id > $2 ORDER BY id LIMIT $3`,
-		args:  []any{x.domain},
-		first: []any{[]byte{}},
-		most:  entryPage,
-		key:   func(e cas.PackEntry) []any { return []any{e.ID[:]} },
-		parse: x.parsePack,
-	}
+	l := listByID(`SELECT `+selectPack+` FROM cairn_packs WHERE domain = $1 AND id > $2 ORDER BY id LIMIT $3`,
+		entryPage, x.parsePack, func(e cas.PackEntry) []byte { return e.ID[:] }, x.domain)
 	return named("all packs", l.eachAtOneMoment(ctx, x.d))
 }
 
 func (x *index) Dependants(ctx context.Context, ds []cas.Digest) ([]cas.FrameID, error) {
-	ids, err := collect(ctx, x.d.alone(), func(row pgx.CollectableRow) (cas.FrameID, error) {
+	return queryAll(ctx, x.d.alone(), "pgstore: dependants", func(row pgx.CollectableRow) (cas.FrameID, error) {
 		id, err := pgx.RowTo[[]byte](row)
 		c := &column{}
 		return cas.FrameID(c.bytes(16, id)), errors.Join(err, x.end(c, "frame", id))
 	}, `SELECT DISTINCT frame FROM cairn_sources WHERE domain = $1 AND digest = ANY($2) ORDER BY frame`, x.domain, digestBytes(ds))
-	if err != nil {
-		return nil, fmt.Errorf("pgstore: dependants: %w", err)
-	}
-	return ids, nil
 }
 
 func (x *index) Removals(ctx context.Context) (uint64, error) { return x.d.Removals(ctx, x.domain) }
@@ -166,7 +137,7 @@ func fill(n int, p []byte) []byte {
 	return p
 }
 
-// A column checks what columns hold.
+// A column converts values of columns and notes malformed ones in bad.
 type column struct{ bad bool }
 
 func (c *column) bytes(n int, p []byte) []byte {
@@ -184,7 +155,7 @@ func (c *column) number(v, most int64) int64 {
 
 func (c *column) uint32(v int64) uint32 { return uint32(c.number(v, math.MaxUint32)) }
 
-// end reports what was wrong.
+// end returns an error if a value was malformed.
 func (c *column) end(what string, id []byte) error {
 	if !c.bad {
 		return nil
@@ -192,7 +163,7 @@ func (c *column) end(what string, id []byte) error {
 	return fmt.Errorf("%s %x: %w", what, id, errEntry)
 }
 
-// end adds to what was wrong which index it is about.
+// end is column.end with the domain in the error.
 func (x *index) end(c *column, what string, id []byte) error {
 	if err := c.end(what, id); err != nil {
 		return fmt.Errorf("domain %q: %w", x.domain, err)
@@ -234,8 +205,8 @@ func (x *index) parseFrame(row pgx.CollectableRow) (e cas.FrameEntry, err error)
 	return e, x.end(c, "frame", id)
 }
 
-// sourceBytes is what a source takes in the column of a frame's sources: a
-// digest and two numbers.
+// sourceBytes is the size of one source in the column of sources: a digest and
+// two numbers.
 const sourceBytes = 40
 
 func appendSource(b []byte, s *cas.Source) []byte {

@@ -46,8 +46,8 @@ func (d *DB) List(ctx context.Context, bucket string, r *manifest.Range) iter.Se
 	return named("list", l.eachAtOneMoment(ctx, d))
 }
 
-// prefixEnd returns the first key that does not begin with prefix, nil if there is
-// none.
+// prefixEnd returns the first key after all keys that begin with prefix, or nil
+// if there is none.
 func prefixEnd(prefix []byte) []byte {
 	end := bytes.Clone(prefix)
 	for i := len(end) - 1; i >= 0; i-- {
@@ -78,13 +78,8 @@ func parseListed(row pgx.CollectableRow) (*manifest.Listed, error) {
 }
 
 func (d *DB) AllFiles(ctx context.Context) iter.Seq2[*manifest.File, error] {
-	l := &pagedList[*manifest.File]{
-		query: `SELECT row FROM cairn_files WHERE id > $1 ORDER BY id LIMIT $2`,
-		first: []any{[]byte{}},
-		most:  rowPage,
-		key:   func(f *manifest.File) []any { return []any{toBytes(f.ID)} },
-		parse: decode[manifest.File],
-	}
+	l := listByID(`SELECT row FROM cairn_files WHERE id > $1 ORDER BY id LIMIT $2`,
+		rowPage, decode[manifest.File], func(f *manifest.File) []byte { return toBytes(f.ID) })
 	return named("all files", l.eachAtOneMoment(ctx, d))
 }
 
@@ -107,8 +102,8 @@ func (d *DB) AllRows(ctx context.Context, bucket string) iter.Seq2[*manifest.Row
 	return named("all rows", l.eachAtOneMoment(ctx, d))
 }
 
-// rowParser makes rows of a file and one of its versions, of which those that
-// follow each other share the file.
+// rowParser parses rows of a file and a version. Consecutive rows of one file
+// share the File.
 func rowParser() pgx.RowToFunc[*manifest.Row] {
 	var file []byte
 	var shared *manifest.File
@@ -136,22 +131,14 @@ func rowParser() pgx.RowToFunc[*manifest.Row] {
 }
 
 func (d *DB) TrashedBefore(ctx context.Context, bucket string, before time.Time, limit int) ([]*manifest.File, error) {
-	fs, err := collect(ctx, d.alone(), decode[manifest.File], `SELECT row FROM cairn_files
+	return queryAll(ctx, d.alone(), fmt.Sprintf("pgstore: trash of %q", bucket), decode[manifest.File], `SELECT row FROM cairn_files
 		WHERE bucket = $1 AND state = $2 AND deleted < $3 ORDER BY deleted LIMIT $4`,
 		toBytes(bucket), int32(manifest.Trashed), millis(before), limit)
-	if err != nil {
-		return nil, fmt.Errorf("pgstore: trash of %q: %w", bucket, err)
-	}
-	return fs, nil
 }
 
 func (d *DB) Marks(ctx context.Context) iter.Seq2[manifest.Record, error] {
-	l := &pagedList[manifest.Record]{
-		query: `SELECT id, file FROM cairn_marks WHERE id > $1 ORDER BY id LIMIT $2`,
-		first: []any{[]byte{}},
-		most:  entryPage,
-		key:   func(r manifest.Record) []any { return []any{toBytes(string(r.Purged) + string(r.Dropped))} },
-		parse: func(row pgx.CollectableRow) (r manifest.Record, err error) {
+	l := listByID(`SELECT id, file FROM cairn_marks WHERE id > $1 ORDER BY id LIMIT $2`,
+		entryPage, func(row pgx.CollectableRow) (r manifest.Record, err error) {
 			var id []byte
 			var file bool
 			err = row.Scan(&id, &file)
@@ -159,18 +146,13 @@ func (d *DB) Marks(ctx context.Context) iter.Seq2[manifest.Record, error] {
 				return manifest.Record{Purged: manifest.FileID(id)}, err
 			}
 			return manifest.Record{Dropped: manifest.VersionID(id)}, err
-		},
-	}
+		}, func(r manifest.Record) []byte { return toBytes(string(r.Purged) + string(r.Dropped)) })
 	return named("marks", l.eachAtOneMoment(ctx, d))
 }
 
 func (d *DB) Buckets(ctx context.Context) ([]string, error) {
-	names, err := collect(ctx, d.alone(), func(row pgx.CollectableRow) (string, error) {
+	return queryAll(ctx, d.alone(), "pgstore: buckets", func(row pgx.CollectableRow) (string, error) {
 		name, err := pgx.RowTo[[]byte](row)
 		return string(name), err
 	}, `SELECT bucket FROM cairn_usage WHERE whole ORDER BY bucket`)
-	if err != nil {
-		return nil, fmt.Errorf("pgstore: buckets: %w", err)
-	}
-	return names, nil
 }

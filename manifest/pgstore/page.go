@@ -9,36 +9,44 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// firstPage is how many rows the first page of a list has, for those who want
-// little.
+// firstPage is the size of the first page of a list, since some callers need few
+// rows.
 const firstPage = 128
 
-// A pagedList is a statement whose answer is read page by page.
+// A pagedList is a query that is read page by page.
 type pagedList[E any] struct {
-	// query yields the rows behind the one with a key, in order of keys. Its
-	// last parameters are those of the key and how many rows it may yield.
+	// query returns the rows after a key, in order of keys. Its parameters are
+	// args, the values of the key, and the size of the page.
 	query string
-	args  []any // the parameters before these
-	first []any // a key before all others
-	most  int   // rows of a page, which are held in memory
-	short bool  // a page may have fewer than it may though more follow
+	args  []any
+	first []any // the values of a key before all others
+	most  int   // rows in a page
+	short bool  // a page may be short though more rows follow
 	key   func(e E) []any
 	parse pgx.RowToFunc[E]
 }
 
-// each yields all rows. Between pages other statements may be made on c, and
-// what they change may or may not be seen.
+// listByID returns a list of rows that are ordered by an ID, which is not empty.
+// The parameters of the query are args, the ID before the page, and the size of
+// the page.
+func listByID[E any](query string, most int, parse pgx.RowToFunc[E], id func(E) []byte, args ...any) *pagedList[E] {
+	return &pagedList[E]{query: query, args: args, first: []any{[]byte{}}, most: most, parse: parse,
+		key: func(e E) []any { return []any{id(e)} }}
+}
+
+// eachRow yields all rows. Other statements may be made on c between pages; the
+// list may or may not yield what they change.
 func (l *pagedList[E]) eachRow(ctx context.Context, c conn) iter.Seq2[E, error] {
 	return func(yield func(E, error) bool) { l.yieldPages(ctx, c, func() {}, yield) }
 }
 
-// eachAtOnce yields all rows of one moment.
+// eachAtOneMoment yields all rows as of one moment.
 func (l *pagedList[E]) eachAtOneMoment(ctx context.Context, d *DB) iter.Seq2[E, error] {
 	return atOneMoment(ctx, d, func(c conn, end func(), yield func(E, error) bool) { l.yieldPages(ctx, c, end, yield) })
 }
 
-// atOneMoment yields what seq yields of the rows of one moment. seq may call end
-// when it has read all it needs.
+// atOneMoment yields what seq yields of the rows as of one moment. seq may call
+// end when it needs no more rows, to free the connection.
 func atOneMoment[E any](ctx context.Context, d *DB, seq func(c conn, end func(), yield func(E, error) bool)) iter.Seq2[E, error] {
 	return func(yield func(E, error) bool) {
 		tx, err := d.scans.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly})
@@ -47,19 +55,19 @@ func atOneMoment[E any](ctx context.Context, d *DB, seq func(c conn, end func(),
 			yield(zero, err)
 			return
 		}
-		// Nothing is written: there is nothing that could fail to be undone.
+		// The transaction is read-only, so a failed rollback has no effect.
 		end := func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }
 		defer end()
 		seq(conn{tx, &outcome{}}, end, yield)
 	}
 }
 
-// yield yields all rows, calls end when it has read the last page, and reports
-// whether more would be asked for.
+// yieldPages yields all rows and reports whether yield wants more. It calls end
+// after the last page was read.
 func (l *pagedList[E]) yieldPages(ctx context.Context, c conn, end func(), yield func(E, error) bool) bool {
 	after, limit := l.first, min(firstPage, l.most)
 	for {
-		page, err := collect(ctx, c, l.parse, l.query, slices.Concat(l.args, after, []any{limit})...)
+		page, err := queryAll(ctx, c, "", l.parse, l.query, slices.Concat(l.args, after, []any{limit})...)
 		if err != nil {
 			var zero E
 			yield(zero, err)
@@ -81,7 +89,7 @@ func (l *pagedList[E]) yieldPages(ctx context.Context, c conn, end func(), yield
 	}
 }
 
-// named adds to errors what was being done.
+// named says in errors what was being done.
 func named[E any](what string, seq iter.Seq2[E, error]) iter.Seq2[E, error] {
 	return func(yield func(E, error) bool) {
 		for e, err := range seq {

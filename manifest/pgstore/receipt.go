@@ -2,7 +2,6 @@ package pgstore
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -13,10 +12,10 @@ import (
 
 // HaveReceipts implements manifest.Receipts.
 func (s rows) HaveReceipts(ctx context.Context, scope manifest.Scope, ds []cas.Digest, at time.Time) ([]bool, error) {
-	found, err := collect(ctx, s.c, pgx.RowTo[[]byte], `SELECT digest FROM cairn_receipts WHERE scope = $1 AND digest = ANY($2) AND expires > $3`,
+	found, err := queryAll(ctx, s.c, "pgstore: receipts", pgx.RowTo[[]byte], `SELECT digest FROM cairn_receipts WHERE scope = $1 AND digest = ANY($2) AND expires > $3`,
 		scope[:], digestBytes(ds), millis(at))
 	if err != nil {
-		return nil, fmt.Errorf("pgstore: receipts: %w", err)
+		return nil, err
 	}
 	known := make(map[string]bool, len(found))
 	for _, d := range found {
@@ -31,14 +30,12 @@ func (s rows) HaveReceipts(ctx context.Context, scope manifest.Scope, ds []cas.D
 
 // PutReceipts implements manifest.ReceiptChanges.
 func (t *tx) PutReceipts(ctx context.Context, scope manifest.Scope, ds []cas.Digest, expires time.Time) error {
-	_, err := t.c.exec(ctx, `INSERT INTO cairn_receipts SELECT DISTINCT $1::bytea, r.digest, $3::int8 FROM unnest($2::bytea[]) AS r(digest)
+	_, err := t.c.exec(ctx, "pgstore: put receipts", `INSERT INTO cairn_receipts SELECT DISTINCT $1::bytea, r.digest, $3::int8 FROM unnest($2::bytea[]) AS r(digest)
 		ON CONFLICT (scope, digest) DO UPDATE SET expires = excluded.expires`, scope[:], digestBytes(ds), millis(expires))
 	return err
 }
 
 // SweepReceipts implements manifest.ReceiptChanges.
 func (t *tx) SweepReceipts(ctx context.Context, before time.Time, limit int) (int, error) {
-	n, err := t.c.exec(ctx, `DELETE FROM cairn_receipts WHERE (scope, digest) IN (
-		SELECT scope, digest FROM cairn_receipts WHERE expires < $1 ORDER BY expires LIMIT $2)`, millis(before), limit)
-	return int(n), err
+	return t.dropSome(ctx, "cairn_receipts", "scope, digest", "expires < $1 ORDER BY expires", millis(before), limit)
 }

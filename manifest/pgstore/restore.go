@@ -9,8 +9,8 @@ import (
 	"github.com/cairn-store/cairn/manifest"
 )
 
-// Restore implements manifest.Store. Marks come first: what they say holds for
-// the rows beside them too.
+// Restore implements manifest.Store. It writes marks first, since they also
+// apply to the rows of the same call.
 func (d *DB) Restore(ctx context.Context, seq uint64, rs []manifest.Record) error {
 	r, err := newReplay(rs)
 	if err == nil {
@@ -27,7 +27,7 @@ func (d *DB) Restore(ctx context.Context, seq uint64, rs []manifest.Record) erro
 	return nil
 }
 
-// A replay is records as statements take them.
+// A replay is records prepared for statements.
 type replay struct {
 	purged, dropped [][]byte
 	files           fileColumns
@@ -83,8 +83,8 @@ func (r *replay) queueAll(b *pgx.Batch) {
 	}
 }
 
-// Reindex implements manifest.Store. Of files that have the same path, which
-// only rows of several packs can say, the last by ID is found by it.
+// Reindex implements manifest.Store. Rows from several packs may have the same
+// path; then the file with the highest ID gets it.
 func (d *DB) Reindex(ctx context.Context) error {
 	err := d.runTransaction(ctx, pgx.Serializable, func(tx conn) error {
 		b := &pgx.Batch{}

@@ -18,8 +18,9 @@ func (d *DB) Roots(ctx context.Context, domain string) iter.Seq2[*manifest.Root,
 			yield(nil, err)
 			return
 		}
-		// Buckets none of whose versions lie here, and those that are being
-		// moved, whose uploads count here wherever they lie.
+		// elsewhere are buckets whose versions are not in the domain. moving are
+		// buckets that a move copies from or to it: their uploads count whatever
+		// domain they name.
 		elsewhere, moving := [][]byte{}, [][]byte{}
 		for _, h := range homes {
 			if h.Domain != "" && !h.In(domain) {
@@ -36,21 +37,15 @@ func (d *DB) Roots(ctx context.Context, domain string) iter.Seq2[*manifest.Root,
 }
 
 func versionRoots(elsewhere [][]byte) *pagedList[*manifest.Root] {
-	return &pagedList[*manifest.Root]{
-		query: `SELECT v.row FROM cairn_versions AS v JOIN cairn_files AS f ON f.id = v.file
+	return listByID(`SELECT v.row FROM cairn_versions AS v JOIN cairn_files AS f ON f.id = v.file
 			WHERE NOT f.bucket = ANY($1) AND v.id > $2 ORDER BY v.id LIMIT $3`,
-		args:  []any{elsewhere},
-		first: []any{[]byte{}},
-		most:  rowPage,
-		key:   func(r *manifest.Root) []any { return []any{toBytes(r.Version)} },
-		parse: func(row pgx.CollectableRow) (*manifest.Root, error) {
+		rowPage, func(row pgx.CollectableRow) (*manifest.Root, error) {
 			m, err := decode[manifest.Manifest](row)
 			if err != nil {
 				return nil, fmt.Errorf("version: %w", err)
 			}
 			return &manifest.Root{Version: m.ID, Top: m.Top, Chunks: m.Inline}, nil
-		},
-	}
+		}, func(r *manifest.Root) []byte { return toBytes(r.Version) }, elsewhere)
 }
 
 func uploadRoots(ctx context.Context, c conn, domain string, moving [][]byte, yield func(*manifest.Root, error) bool) {

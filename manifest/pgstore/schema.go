@@ -15,8 +15,8 @@ var ErrFormat = errors.New("metadata database has a format that this program doe
 
 const schemaVersion = 1
 
-// indexSchema makes the tables of domains that there are not. The names of
-// domains are ordered and compared by their bytes.
+// indexSchema creates the missing tables of chunk indexes. Names of domains are
+// ordered by their bytes.
 const indexSchema = `
 CREATE TABLE IF NOT EXISTS cairn_schema (
 	id      int4 PRIMARY KEY,
@@ -85,10 +85,9 @@ CREATE TABLE IF NOT EXISTS cairn_packs (
 );
 `
 
-// rowSchema makes the tables of rows that there are not. IDs, names, paths and
-// whose something is are bytes: text can't hold every string, and what a
-// client asks for should be no error of the database. They are ordered by
-// their bytes.
+// rowSchema creates the missing tables of rows. IDs, names, paths and owners are
+// bytes and ordered by them: text cannot hold every string, and no request of a
+// client should be an error of the database.
 const rowSchema = `
 CREATE TABLE IF NOT EXISTS cairn_numbers (
 	id          int4 PRIMARY KEY,
@@ -231,11 +230,11 @@ CREATE INDEX IF NOT EXISTS cairn_onces_expires ON cairn_onces (expires);
 INSERT INTO cairn_numbers VALUES (1, 0, 0) ON CONFLICT DO NOTHING;
 `
 
-// undefinedTable is the SQLSTATE of a statement about a table there is not.
+// undefinedTable is the SQLSTATE of a statement about a table that does not
+// exist.
 const undefinedTable = "42P01"
 
-// migrate brings the tables to what this program knows. Several processes may
-// do so at once.
+// migrate creates the tables. Several processes may do so at once.
 func (d *DB) migrate(ctx context.Context) error {
 	version, err := d.schemaVersion(ctx)
 	if err != nil {
@@ -248,8 +247,8 @@ func (d *DB) migrate(ctx context.Context) error {
 	default:
 		return fmt.Errorf("%w: it has format %d, this program knows %d", ErrFormat, version, schemaVersion)
 	}
-	// Of two who make a table at once, one may fail though it is to be made
-	// only if there is none.
+	// If two processes create a table at once, one of them may fail in spite of
+	// IF NOT EXISTS.
 	return retry(ctx, func() error {
 		if _, err := d.pool.Exec(ctx, indexSchema+rowSchema); err != nil {
 			return fmt.Errorf("make tables: %w", err)
@@ -261,7 +260,7 @@ func (d *DB) migrate(ctx context.Context) error {
 
 // schemaVersion returns 0 for a database without tables.
 func (d *DB) schemaVersion(ctx context.Context) (version int, err error) {
-	version, err = one(ctx, d.alone(), pgx.RowTo[int], `SELECT version FROM cairn_schema`)
+	version, err = queryOne(ctx, d.alone(), "", pgx.RowTo[int], `SELECT version FROM cairn_schema`)
 	var e *pgconn.PgError
 	if errors.Is(err, fs.ErrNotExist) || errors.As(err, &e) && e.Code == undefinedTable {
 		return 0, nil

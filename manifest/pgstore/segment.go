@@ -2,7 +2,6 @@ package pgstore
 
 import (
 	"context"
-	"fmt"
 
 	"github.com/jackc/pgx/v5"
 
@@ -25,11 +24,11 @@ func (s segments) Segments(ctx context.Context, ds []cas.Digest) ([][]byte, erro
 		return out, nil
 	}
 	type segment struct{ digest, data []byte }
-	found, err := collect(ctx, s.d.alone(), func(row pgx.CollectableRow) (g segment, err error) {
+	found, err := queryAll(ctx, s.d.alone(), "pgstore: segments", func(row pgx.CollectableRow) (g segment, err error) {
 		return g, row.Scan(&g.digest, &g.data)
 	}, `SELECT digest, data FROM cairn_segments WHERE domain = $1 AND digest = ANY($2)`, s.domain, digestBytes(ds))
 	if err != nil {
-		return nil, fmt.Errorf("pgstore: segments: %w", err)
+		return nil, err
 	}
 	known := make(map[string][]byte, len(found))
 	for _, g := range found {
@@ -49,10 +48,7 @@ func (s segments) PutSegments(ctx context.Context, segs []manifest.Segment) erro
 	for i := range segs {
 		digests[i], data[i] = segs[i].Digest[:], segs[i].Data
 	}
-	_, err := s.d.alone().exec(ctx, `INSERT INTO cairn_segments SELECT $1::text, * FROM unnest($2::bytea[], $3::bytea[]) AS g
+	_, err := s.d.alone().exec(ctx, "pgstore: put segments", `INSERT INTO cairn_segments SELECT $1::text, * FROM unnest($2::bytea[], $3::bytea[]) AS g
 		ON CONFLICT DO NOTHING`, s.domain, digests, data)
-	if err != nil {
-		return fmt.Errorf("pgstore: put segments: %w", err)
-	}
-	return nil
+	return err
 }

@@ -10,12 +10,12 @@ import (
 	"github.com/cairn-store/cairn/manifest"
 )
 
-// A tx is a transaction.
+// A tx is a transaction: the manifest.Tx of Update.
 type tx struct {
 	rows
 	domain  string
 	records []manifest.Record
-	numbers numbers // as they were when it began
+	numbers numbers // the numbers at its begin
 }
 
 var (
@@ -23,11 +23,12 @@ var (
 	errFn       = errors.New("fn has failed")
 )
 
-// Update runs fn at SERIALIZABLE, again where the database gives it up. One
-// that may have records locks the row of numbers first, until it is committed:
-// so numbers become visible in order, and another process waits before its fn
-// has done anything. Those of this process wait for each other here, since
-// each that had waited in the database would be given up.
+// Update runs fn at isolation level SERIALIZABLE, and again when the database
+// aborts it. A transaction with a domain first locks the row of numbers until
+// its commit. So numbers become visible in order, and a transaction of another
+// process waits before its fn has read anything. Transactions of this process
+// wait for each other on turn instead, because the database would abort each one
+// that had waited for the lock.
 func (d *DB) Update(ctx context.Context, domain string, fn func(tx manifest.Tx) error) (*manifest.Commit, error) {
 	if domain != "" {
 		select {
@@ -50,7 +51,7 @@ func (d *DB) Update(ctx context.Context, domain string, fn func(tx manifest.Tx) 
 		fnErr = fn(t)
 		switch {
 		case cn.tx.err != nil:
-			return cn.tx.err // whatever fn has made of it
+			return cn.tx.err // even if fn has ignored it
 		case fnErr != nil:
 			return errFn
 		}
@@ -68,7 +69,7 @@ func (d *DB) Update(ctx context.Context, domain string, fn func(tx manifest.Tx) 
 	return c, fmt.Errorf("pgstore: update: %w", err)
 }
 
-// writeCommit writes the commit, if there are records.
+// writeCommit adds the commit to the outbox, if there are records.
 func (t *tx) writeCommit(ctx context.Context) (*manifest.Commit, error) {
 	if len(t.records) == 0 {
 		return nil, nil
@@ -90,7 +91,7 @@ func (t *tx) writeCommit(ctx context.Context) (*manifest.Commit, error) {
 	return c, nil
 }
 
-// Removals locks the row of the transaction's domain for sharing, so that no
+// Removals locks the row of the transaction's domain in shared mode, so that no
 // chunk is removed before the commit.
 func (t *tx) Removals(ctx context.Context) (uint64, error) {
 	if t.domain == "" {

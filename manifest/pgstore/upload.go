@@ -16,15 +16,11 @@ import (
 
 // Upload implements manifest.Uploads, and so do the methods below.
 func (s rows) Upload(ctx context.Context, bucket string, id manifest.UploadID) (*manifest.Upload, error) {
-	u, err := one(ctx, s.c, decode[manifest.Upload], `SELECT row FROM cairn_uploads WHERE bucket = $1 AND id = $2`, toBytes(bucket), toBytes(id))
-	if err != nil {
-		return nil, fmt.Errorf("upload %s: %w", id, err)
-	}
-	return u, nil
+	return queryOne(ctx, s.c, "upload "+string(id), decode[manifest.Upload], `SELECT row FROM cairn_uploads WHERE bucket = $1 AND id = $2`, toBytes(bucket), toBytes(id))
 }
 
-// partPage is how many parts are read at once: each may have the references of
-// some thousand chunks.
+// partPage is how many parts one statement reads. A part may have the references
+// of some thousand chunks.
 const partPage = 32
 
 // A part is a part of an upload.
@@ -65,7 +61,7 @@ func (s rows) UploadParts(ctx context.Context, id manifest.UploadID, from uint64
 }
 
 func (s rows) UploadRest(ctx context.Context, id manifest.UploadID) ([]byte, error) {
-	p, err := one(ctx, s.c, pgx.RowTo[[]byte], `SELECT rest FROM cairn_rests WHERE upload = $1`, toBytes(id))
+	p, err := queryOne(ctx, s.c, "", pgx.RowTo[[]byte], `SELECT rest FROM cairn_rests WHERE upload = $1`, toBytes(id))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -76,34 +72,20 @@ func (s rows) UploadRest(ctx context.Context, id manifest.UploadID) ([]byte, err
 }
 
 func (s rows) UploadsUnderWay(ctx context.Context, bucket string) iter.Seq2[*manifest.Upload, error] {
-	l := &pagedList[*manifest.Upload]{
-		query: `SELECT row FROM cairn_uploads WHERE bucket = $1 AND under_way AND id > $2 ORDER BY id LIMIT $3`,
-		args:  []any{toBytes(bucket)},
-		first: []any{[]byte{}},
-		most:  rowPage,
-		key:   func(u *manifest.Upload) []any { return []any{toBytes(u.ID)} },
-		parse: decode[manifest.Upload],
-	}
+	l := listByID(`SELECT row FROM cairn_uploads WHERE bucket = $1 AND under_way AND id > $2 ORDER BY id LIMIT $3`,
+		rowPage, decode[manifest.Upload], func(u *manifest.Upload) []byte { return toBytes(u.ID) }, toBytes(bucket))
 	return named("uploads under way", l.eachRow(ctx, s.c))
 }
 
 func (s rows) UploadsHeld(ctx context.Context, bucket, who string) (manifest.Holding, error) {
-	h, err := one(ctx, s.c, func(row pgx.CollectableRow) (h manifest.Holding, err error) {
+	return queryOne(ctx, s.c, "pgstore: uploads held", func(row pgx.CollectableRow) (h manifest.Holding, err error) {
 		return h, row.Scan(&h.Uploads, &h.Bytes)
 	}, `SELECT count(*), coalesce(sum(held), 0)::int8 FROM cairn_uploads WHERE bucket = $1 AND who = $2 AND under_way`, toBytes(bucket), toBytes(who))
-	if err != nil {
-		return h, fmt.Errorf("pgstore: uploads held: %w", err)
-	}
-	return h, nil
 }
 
-// uploads returns those that a statement finds.
+// uploads returns the uploads that a statement finds.
 func (s rows) uploads(ctx context.Context, sql string, args ...any) ([]*manifest.Upload, error) {
-	us, err := collect(ctx, s.c, decode[manifest.Upload], sql, args...)
-	if err != nil {
-		return nil, fmt.Errorf("pgstore: uploads: %w", err)
-	}
-	return us, nil
+	return queryAll(ctx, s.c, "pgstore: uploads", decode[manifest.Upload], sql, args...)
 }
 
 func (s rows) UploadsOf(ctx context.Context, bucket, who string, limit int) ([]*manifest.Upload, error) {
@@ -147,7 +129,7 @@ func (t *tx) PutUpload(ctx context.Context, u *manifest.Upload) error {
 	return t.c.sendBatch(ctx, b)
 }
 
-// queueForget drops what uploads keep beside their rows, but for their parts.
+// queueForget drops the joins and the rests of uploads.
 func queueForget(b *pgx.Batch, ids [][]byte) {
 	b.Queue(`DELETE FROM cairn_joins WHERE whole = ANY($1)`, ids)
 	b.Queue(`DELETE FROM cairn_rests WHERE upload = ANY($1)`, ids)
@@ -158,28 +140,26 @@ func (t *tx) DropParts(ctx context.Context, id manifest.UploadID, limit int) (mo
 }
 
 func (t *tx) dropParts(ctx context.Context, ids [][]byte, limit int) (more bool, err error) {
-	n, err := t.c.exec(ctx, `DELETE FROM cairn_parts WHERE (upload, part) IN (
-		SELECT upload, part FROM cairn_parts WHERE upload = ANY($1) LIMIT $2)`, ids, limit)
-	return int(n) == limit, err
+	n, err := t.dropSome(ctx, "cairn_parts", "upload, part", "upload = ANY($1)", ids, limit)
+	return n == limit, err
 }
 
 func (t *tx) PutPart(ctx context.Context, id manifest.UploadID, n uint64, refs []cas.Ref) error {
-	_, err := t.c.exec(ctx, `INSERT INTO cairn_parts VALUES ($1, $2, $3) ON CONFLICT (upload, part) DO UPDATE SET refs = excluded.refs`,
+	_, err := t.c.exec(ctx, "pgstore: put part", `INSERT INTO cairn_parts VALUES ($1, $2, $3) ON CONFLICT (upload, part) DO UPDATE SET refs = excluded.refs`,
 		toBytes(id), int64(n), manifest.AppendRefs([]byte{}, refs))
 	return err
 }
 
 func (t *tx) PutRest(ctx context.Context, id manifest.UploadID, rest []byte) error {
 	if len(rest) == 0 {
-		_, err := t.c.exec(ctx, `DELETE FROM cairn_rests WHERE upload = $1`, toBytes(id))
-		return err
+		return t.drop(ctx, "pgstore: drop rest", `DELETE FROM cairn_rests WHERE upload = $1`, toBytes(id))
 	}
-	_, err := t.c.exec(ctx, `INSERT INTO cairn_rests VALUES ($1, $2) ON CONFLICT (upload) DO UPDATE SET rest = excluded.rest`, toBytes(id), rest)
+	_, err := t.c.exec(ctx, "pgstore: put rest", `INSERT INTO cairn_rests VALUES ($1, $2) ON CONFLICT (upload) DO UPDATE SET rest = excluded.rest`, toBytes(id), rest)
 	return err
 }
 
 func (t *tx) DropUpload(ctx context.Context, bucket string, id manifest.UploadID) error {
-	n, err := t.c.exec(ctx, `DELETE FROM cairn_uploads WHERE bucket = $1 AND id = $2`, toBytes(bucket), toBytes(id))
+	n, err := t.c.exec(ctx, "pgstore: drop upload", `DELETE FROM cairn_uploads WHERE bucket = $1 AND id = $2`, toBytes(bucket), toBytes(id))
 	if err != nil || n == 0 {
 		return err
 	}
@@ -189,7 +169,7 @@ func (t *tx) DropUpload(ctx context.Context, bucket string, id manifest.UploadID
 }
 
 func (t *tx) SweepUploads(ctx context.Context, bucket string, before time.Time, limit int) (int, error) {
-	ids, err := collect(ctx, t.c, pgx.RowTo[[]byte], `SELECT id FROM cairn_uploads WHERE bucket = $1 AND expired AND expires < $2
+	ids, err := queryAll(ctx, t.c, "pgstore: sweep uploads", pgx.RowTo[[]byte], `SELECT id FROM cairn_uploads WHERE bucket = $1 AND expired AND expires < $2
 		ORDER BY expires, id LIMIT $3`, toBytes(bucket), millis(before), limit)
 	if err != nil || len(ids) == 0 {
 		return 0, err

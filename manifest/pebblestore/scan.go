@@ -1,0 +1,117 @@
+package pebblestore
+
+import (
+	"context"
+	"encoding"
+	"fmt"
+	"iter"
+
+	"github.com/cockroachdb/pebble/v2"
+)
+
+// A decodable is a pointer to a row.
+type decodable[R any] interface {
+	*R
+	encoding.BinaryUnmarshaler
+}
+
+// getRow returns the row under key. Errors name it by format and args.
+func getRow[R any, P decodable[R]](ctx context.Context, s rows, key []byte, format string, args ...any) (*R, error) {
+	row := new(R)
+	v, err := s.d.getValue(s.r, key)
+	if err == nil {
+		err = P(row).UnmarshalBinary(v)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", fmt.Sprintf(format, args...), err)
+	}
+	return row, ctx.Err()
+}
+
+// rowParser returns a parser of rows. Errors name a row by what and its key
+// without the first n bytes.
+func rowParser[R any, P decodable[R]](what string, n int) func(k, v []byte) (*R, error) {
+	return func(k, v []byte) (*R, error) {
+		row := new(R)
+		if err := P(row).UnmarshalBinary(v); err != nil {
+			return nil, fmt.Errorf("%s %q: %w", what, k[n:], err)
+		}
+		return row, nil
+	}
+}
+
+// allRowsUnder returns the rows whose keys begin with a letter.
+func allRowsUnder[R any, P decodable[R]](ctx context.Context, s rows, letter byte, what string) (out []*R, err error) {
+	for r, err := range scanPrefix(ctx, s.r, []byte{letter}, rowParser[R, P](what, 1)) {
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, r)
+	}
+	return out, nil
+}
+
+// scanPrefix yields what parse returns for each key that begins with prefix, in
+// order of keys.
+func scanPrefix[E any](ctx context.Context, r pebble.Reader, prefix []byte, parse func(k, v []byte) (E, error)) iter.Seq2[E, error] {
+	return scanFrom(ctx, r, prefix, prefix, parse)
+}
+
+// scanFrom is scanPrefix for the keys from a key on.
+func scanFrom[E any](ctx context.Context, r pebble.Reader, prefix, from []byte, parse func(k, v []byte) (E, error)) iter.Seq2[E, error] {
+	return func(yield func(E, error) bool) {
+		var zero E
+		it, err := r.NewIter(&pebble.IterOptions{LowerBound: prefix, UpperBound: prefixEnd(prefix)})
+		if err != nil {
+			yield(zero, fmt.Errorf("pebblestore: %w", asDamageIfCorrupt(err)))
+			return
+		}
+		defer it.Close()
+		for ok := it.SeekGE(from); ok; ok = it.Next() {
+			if err := ctx.Err(); err != nil {
+				yield(zero, err)
+				return
+			}
+			v, err := it.ValueAndErr()
+			if err != nil {
+				yield(zero, fmt.Errorf("pebblestore: %w", asDamageIfCorrupt(err)))
+				return
+			}
+			e, err := parse(it.Key(), v)
+			if !yield(e, err) || err != nil {
+				return
+			}
+		}
+		if err := it.Error(); err != nil {
+			yield(zero, fmt.Errorf("pebblestore: %w", asDamageIfCorrupt(err)))
+		}
+	}
+}
+
+// onlyIf yields the elements of seq that keep accepts, and its errors.
+func onlyIf[E any](seq iter.Seq2[E, error], keep func(E) bool) iter.Seq2[E, error] {
+	return func(yield func(E, error) bool) {
+		for e, err := range seq {
+			if err == nil && !keep(e) {
+				continue
+			}
+			if !yield(e, err) {
+				return
+			}
+		}
+	}
+}
+
+// atOneMoment yields what seq yields for the rows as of the moment when the
+// iteration begins.
+func atOneMoment[E any](d *DB, seq func(s rows) iter.Seq2[E, error]) iter.Seq2[E, error] {
+	return func(yield func(E, error) bool) {
+		snap := d.db.NewSnapshot()
+		defer snap.Close()
+		for e, err := range seq(rows{d, snap}) {
+			if !yield(e, err) || err != nil {
+				return
+			}
+		}
+	}
+}
