@@ -11,8 +11,8 @@ import (
 	"github.com/cairn-store/cairn/cas"
 )
 
-// Apply is written to the log without waiting for it: a later commit of rows
-// is behind it in the same log.
+// Apply does not wait for the log. A later commit of rows comes after it in the
+// same log, so it makes the change durable too.
 func (x *index) Apply(ctx context.Context, c *cas.Change) error {
 	if err := x.d.lockChanges(ctx); err != nil {
 		return fmt.Errorf("pebblestore: apply: %w", err)
@@ -28,14 +28,14 @@ func (x *index) Apply(ctx context.Context, c *cas.Change) error {
 	return nil
 }
 
-// A application is a change that is being made: what the index knows of all that
-// it touches, and what is to be known of it. The lock is held, so that what
-// the database says stays true meanwhile.
+// An application is a change being made: the entries that it touches, as they
+// are now and as they will be. DB.lock is held, so the entries in the database
+// do not change meanwhile.
 type application struct {
 	*index
 	ctx      context.Context
 	counters counters
-	removed  bool // some usable chunk
+	removed  bool // whether some usable chunk became unusable
 
 	ds     []cas.Digest // of chunks, each once
 	at     map[cas.Digest]int
@@ -44,12 +44,12 @@ type application struct {
 	frames map[cas.FrameID]*touchedFrame
 }
 
-// A touchedChunk is zero in old or now where the chunk is not known.
+// A touchedChunk has zero for old or now if the index has no entry then.
 type touchedChunk struct{ old, now cas.ChunkEntry }
 
 type touchedFrame struct{ old, now cas.FrameEntry }
 
-// applyTo writes c to b, and the count of removals with it.
+// applyTo writes c to b, and the new count of removals with it.
 func (x *index) applyTo(ctx context.Context, b *pebble.Batch, c *cas.Change) error {
 	w := &application{index: x, ctx: ctx}
 	var err error
@@ -79,7 +79,7 @@ func (x *index) applyTo(ctx context.Context, b *pebble.Batch, c *cas.Change) err
 	return w.writeEntries(b, c)
 }
 
-// load looks up all that c is about.
+// loadEntries reads all entries that c touches.
 func (w *application) loadEntries(c *cas.Change) error {
 	n := len(c.Bad) + len(c.Drop) + len(c.Stamp) + len(c.Chunks)
 	w.at = make(map[cas.Digest]int, n)
@@ -166,7 +166,7 @@ func (w *application) dropChunks(gone []cas.ChunkEntry) error {
 	return asDamageIfCorrupt(it.Error())
 }
 
-// stays reports whether the frame id, which the index knows, is not dropped.
+// frameStays reports whether a frame of the index is not being dropped.
 func (w *application) frameStays(id cas.FrameID) bool {
 	f := w.frames[id]
 	return f == nil || f.now.Known()
@@ -187,7 +187,7 @@ func (w *application) stampChunk(d cas.Digest) {
 	}
 }
 
-// checkSources demands of the sources of frames what cas.Change says.
+// checkSources checks the sources of frames as cas.Change demands.
 func (w *application) checkSources(frames []cas.FrameEntry) error {
 	var ids []cas.FrameID
 	for i := range frames {
@@ -212,7 +212,8 @@ func (w *application) checkSources(frames []cas.FrameEntry) error {
 	return nil
 }
 
-// write writes what has changed to b. A batch takes whatever is put into it.
+// writeEntries writes the changed entries to b. The methods of a batch do not
+// fail.
 func (w *application) writeEntries(b *pebble.Batch, c *cas.Change) error {
 	for _, id := range c.DropPacks {
 		b.Delete(packKey(w.domain, id), nil)
@@ -244,7 +245,8 @@ func (w *application) writeEntries(b *pebble.Batch, c *cas.Change) error {
 	return b.Set(domainKey(keyDomain, w.domain, nil), w.counters.append(nil), nil)
 }
 
-// writeFrame writes a frame's entry, and what finds it by place and source.
+// writeFrame writes the entry of a frame and the keys that find it by place and
+// by source.
 func (w *application) writeFrame(b *pebble.Batch, id cas.FrameID, f *touchedFrame) {
 	if f.old.Equal(&f.now) {
 		return

@@ -9,7 +9,7 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 )
 
-// lockChanges waits for the right to change, unless nothing can be changed now.
+// lockChanges takes DB.lock. It returns an error if nothing can be changed now.
 func (d *DB) lockChanges(ctx context.Context) error {
 	if err := d.fs.changeError(); err != nil {
 		return err
@@ -38,9 +38,10 @@ func (d *DB) lockChanges(ctx context.Context) error {
 
 func (d *DB) unlockChanges() { <-d.lock }
 
-// commitBatch makes the changes of b, durably if sync is set, and closes b. It takes
-// the lock over and gives it back as soon as the next one may change. Where
-// nothing can be written it returns without waiting, the outcome unknown.
+// commitBatch applies b, durably if sync is set, and closes it. The caller holds
+// DB.lock; commitBatch releases it as soon as the next change may begin. If the
+// file system fails or is full meanwhile, it returns without waiting, and the
+// outcome is unknown.
 func (d *DB) commitBatch(b *pebble.Batch, sync bool) error {
 	done := make(chan error, 1)
 	go func() {
@@ -67,8 +68,8 @@ func (d *DB) commitBatch(b *pebble.Batch, sync bool) error {
 	return ErrNoSpace
 }
 
-// applyBatch puts b into the log and makes it visible. Pebble panics where it
-// cannot go on.
+// applyBatch writes b to the log, makes it visible and releases DB.lock. It
+// turns a panic of Pebble, which cannot continue then, into an error.
 func (d *DB) applyBatch(b *pebble.Batch, sync bool) (err error) {
 	defer d.unlockChanges()
 	defer func() {
@@ -83,8 +84,8 @@ func (d *DB) applyBatch(b *pebble.Batch, sync bool) (err error) {
 	return b.Commit(pebble.NoSync)
 }
 
-// writeBatch makes what fn puts into a batch, durably if sync is set. What the
-// database says stays true while fn runs.
+// writeBatch commits what fn puts into a batch, durably if sync is set. DB.lock
+// is held while fn runs, so what fn reads does not change.
 func (d *DB) writeBatch(ctx context.Context, sync bool, fn func(b *pebble.Batch) error) error {
 	if err := d.lockChanges(ctx); err != nil {
 		return err
@@ -103,7 +104,7 @@ func (d *DB) writeBatch(ctx context.Context, sync bool, fn func(b *pebble.Batch)
 	return d.commitBatch(b, sync)
 }
 
-// closeBatch gives b back and returns err as it was.
+// closeBatch closes b and returns err, or the error of closing.
 func closeBatch(err error, b *pebble.Batch) error {
 	if cerr := b.Close(); err == nil {
 		err = cerr
@@ -111,7 +112,7 @@ func closeBatch(err error, b *pebble.Batch) error {
 	return err
 }
 
-// putValue makes one change durable.
+// putValue sets one key, durably.
 func (d *DB) putValue(key, value []byte) error {
 	return d.writeBatch(context.Background(), true, func(b *pebble.Batch) error { return b.Set(key, value, nil) })
 }

@@ -15,7 +15,7 @@ import (
 	"github.com/cairn-store/cairn/manifest"
 )
 
-// startNumbers finds the highest number that was given.
+// startNumbers reads the highest number that was given.
 func (d *DB) startNumbers() error {
 	v, err := d.getValue(d.db, []byte{keyNumber})
 	if errors.Is(err, fs.ErrNotExist) {
@@ -51,7 +51,7 @@ func (d *DB) TakeNumber(ctx context.Context) (uint64, error) {
 	return seq, nil
 }
 
-// setNumber notes, in the batch that uses it, that a number was given.
+// setNumber stores the highest number, in the batch that uses it.
 func setNumber(b *pebble.Batch, seq uint64) error {
 	return b.Set([]byte{keyNumber}, binary.AppendUvarint(nil, seq), nil)
 }
@@ -80,7 +80,7 @@ func (d *DB) Written(ctx context.Context, seqs ...uint64) error {
 	return nil
 }
 
-// appendCommit appends what the outbox keeps of a commit.
+// appendCommit appends the value that the outbox has for a commit.
 func appendCommit(b []byte, c *manifest.Commit) []byte {
 	b = append(b, byte(len(c.Domain)))
 	b = append(b, c.Domain...)

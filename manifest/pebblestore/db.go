@@ -1,7 +1,21 @@
-// Package pebblestore keeps rows, segments and chunk indexes in one embedded
+// Package pebblestore stores rows, segments and chunk indexes in one embedded
 // Pebble database, so that one write-ahead log orders them all.
 //
-// Keys are a letter and what it takes to be unique; see key.go.
+// Start with key.go, the keys and what their values are. scan.go has the
+// functions that read rows and ranges of keys, change.go the lock that all
+// changes take and the commit of a batch.
+//
+// A write: DB.Update (tx.go) takes DB.lock, runs fn on an indexed batch and
+// commits it. The methods of tx, in the files of their rows (tx.go, upload.go,
+// grant.go, …), put rows into the batch and collect records. runOnBatch then
+// adds the records to the outbox under the next number. Index.Apply (apply.go)
+// changes the chunk index in the same way, without waiting for the log.
+//
+// A read: the methods of rows read from the database, from the batch of a
+// transaction, or from a snapshot.
+//
+// waitfs.go lies between Pebble and the disk. It handles full volumes and failed
+// syncs, which Pebble cannot.
 package pebblestore
 
 import (
@@ -25,28 +39,28 @@ import (
 // A DB is an open database: a manifest.Store, and a cas.Index for every
 // domain.
 type DB struct {
-	rows // of the database
+	rows // reads from the database
 
 	db   *pebble.DB
 	fs   *waitFS
 	log  *slog.Logger
-	lock chan struct{} // holds one token while somebody changes rows or the index
+	lock chan struct{} // holds one token while rows or the index are being changed
 
 	readOnly bool // the volume was full when it was opened
 	closing  sync.Once
 	closed   chan struct{}
-	closeErr error // valid once closed is
+	closeErr error // valid once closed is closed
 
-	seq   uint64 // the highest number given, changed with lock held
+	seq   uint64 // the highest number given; guarded by lock
 	seqMu sync.Mutex
-	last  uint64 // of the latest commit, changed with lock held, guarded by seqMu
+	last  uint64 // the latest commit; written with lock and seqMu held
 }
 
 // Options are choices of Open; nil and zero values mean the defaults.
 type Options struct {
-	CacheBytes int64        // of blocks; default 32 MiB
+	CacheBytes int64        // size of the block cache; default 32 MiB
 	FS         vfs.FS       // default: the operating system's
-	MustExist  bool         // fail with fs.ErrNotExist rather than make a database
+	MustExist  bool         // return fs.ErrNotExist instead of creating a database
 	Log        *slog.Logger // default: discard
 	// Failed, if not nil, is called when the database begins to refuse all
 	// changes with ErrSync. It must not block.
@@ -59,20 +73,21 @@ var (
 	// ErrFormat reports a database of another version of the program. There is
 	// no conversion.
 	ErrFormat = errors.New("metadata database has a format that this program does not know")
-	// ErrDamaged reports files of the database that are not what was written.
+	// ErrDamaged reports damaged files of the database.
 	ErrDamaged = errors.New("metadata database is damaged")
 	// ErrNoSpace reports that the volume of the database is full. A database
-	// that was opened on a full volume takes changes when it is opened anew.
+	// that was opened on a full volume takes no changes until it is opened
+	// again.
 	ErrNoSpace = fmt.Errorf("metadata database: %w", backend.ErrNoSpace)
-	// ErrSync reports that something which was written may not have reached the
-	// disk. The outcome of what waited for it is unknown. The database serves
-	// reads and refuses changes until it is closed and opened anew, which takes
-	// up what is on the disk.
+	// ErrSync reports that written data may not have reached the disk. The
+	// outcome of the changes that waited for it is unknown. The database serves
+	// reads and refuses changes until it is closed and opened again, which uses
+	// what is on the disk.
 	ErrSync = errors.New("metadata database takes no more changes: what it wrote may not be on the disk")
 )
 
-// Open opens the database in dir, making it if there is none. Where there is
-// no space to do so, the DB serves reads and refuses changes with ErrNoSpace.
+// Open opens the database in dir and creates it if there is none. If the volume
+// is full, the DB serves reads and refuses changes with ErrNoSpace.
 func Open(dir string, opts *Options) (*DB, error) {
 	if opts == nil {
 		opts = &Options{}
@@ -117,7 +132,7 @@ func (d *DB) pebbleOptions(opts *Options) *pebble.Options {
 		d.log.Error("the metadata database is damaged", "what", c.String())
 	}}
 	for i := range o.Levels {
-		o.Levels[i].FilterPolicy = bloom.FilterPolicy(10) // most look-ups of an ingest are misses
+		o.Levels[i].FilterPolicy = bloom.FilterPolicy(10) // most look-ups of new chunks find nothing
 	}
 	return o
 }
@@ -141,13 +156,13 @@ func (d *DB) getValue(r pebble.Reader, key []byte) ([]byte, error) {
 	return append([]byte(nil), v...), nil
 }
 
-// newIter iterates over the keys that begin with prefix.
+// newIter returns an iterator over the keys that begin with prefix.
 func (d *DB) newIter(prefix []byte) (*pebble.Iterator, error) {
 	return d.db.NewIter(&pebble.IterOptions{LowerBound: prefix, UpperBound: prefixEnd(prefix)})
 }
 
-// pebbleLog sends Pebble's messages to slog. Pebble calls Fatalf when it
-// cannot keep its promises any more: it changes no file from then on.
+// pebbleLog writes Pebble's messages to slog. Pebble calls Fatalf when it cannot
+// continue. From then on no file is changed.
 type pebbleLog struct{ d *DB }
 
 func (l pebbleLog) Infof(format string, args ...any) { l.d.log.Debug(fmt.Sprintf(format, args...)) }
@@ -164,14 +179,16 @@ var (
 	_ cas.Index      = (*index)(nil)
 )
 
-// fewKeys are so few that they lie far apart. With rising keys an iterator looks
-// at the next entries before it seeks, which is at its best where the keys lie
-// close together, and in vain here: few keys are looked up in falling order.
+// fewKeys is the number of keys below which findValues looks them up in falling
+// order. With rising keys, an iterator tries the next entries before it seeks.
+// That helps when many keys lie close together, and is wasted work when few keys
+// lie far apart.
 const fewKeys = 200
 
-// findValues looks up what prefix and each of ids are the key of, and calls found
-// with the number and the value of those that are there. One iterator does for
-// all; it asks the filters of all levels, since most look-ups of chunks miss.
+// findValues looks up the keys made of prefix and each of ids, and calls found
+// with the index and the value of those that exist. It uses one iterator for
+// all, and the filters of all levels, since most look-ups of chunks find
+// nothing.
 func findValues(r pebble.Reader, prefix []byte, ids [][]byte, found func(i int, v []byte) error) error {
 	it, err := r.NewIter(&pebble.IterOptions{LowerBound: prefix, UpperBound: prefixEnd(prefix), UseL6Filters: true})
 	if err != nil {
@@ -206,5 +223,5 @@ func findValues(r pebble.Reader, prefix []byte, ids [][]byte, found func(i int, 
 	return nil
 }
 
-// FS is the filesystem that a database lies in.
+// FS is the file system of a database.
 type FS = vfs.FS

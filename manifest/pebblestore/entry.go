@@ -16,14 +16,13 @@ func chunkKey(domain string, d cas.Digest) []byte   { return domainKey(keyChunk,
 func frameKey(domain string, id cas.FrameID) []byte { return domainKey(keyFrame, domain, id[:]) }
 func packKey(domain string, id cas.PackID) []byte   { return domainKey(keyPack, domain, id[:]) }
 
-// placeKey says where a frame lies, so that those of a pack are found.
+// placeKey finds the frames of a pack, in order of offsets.
 func placeKey(domain string, f *cas.FrameEntry) []byte {
 	k := binary.BigEndian.AppendUint64(domainKey(keyPlace, domain, f.Pack[:]), uint64(f.Offset))
 	return append(k, f.ID[:]...)
 }
 
-// sourceKey says that a frame has a source, so that those that have one are
-// found by sourcePrefix.
+// sourceKey finds the frames that have a source, by sourcePrefix.
 func sourceKey(domain string, source cas.Digest, id cas.FrameID) []byte {
 	return append(sourcePrefix(domain, source), id[:]...)
 }
@@ -100,7 +99,7 @@ func parsePack(id cas.PackID, p []byte) (e cas.PackEntry, err error) {
 	return e, r.end()
 }
 
-// counters are what is kept of a domain as a whole.
+// counters are the epoch and the count of removals of a domain.
 type counters struct {
 	epoch    uint64
 	removals uint64
@@ -117,8 +116,8 @@ func parseCounters(p []byte) (c counters, err error) {
 	return c, r.end()
 }
 
-// An entryReader reads the fields of a value of the index. The first that is
-// wrong ends it; what it yields from then on is zero.
+// An entryReader reads the fields of a value of the index. After the first
+// malformed field it returns zero values.
 type entryReader struct {
 	p   []byte
 	err error
@@ -139,7 +138,7 @@ func (r *entryReader) version() {
 	}
 }
 
-// bytes returns the next n bytes, zero ones if there are fewer.
+// bytes returns the next n bytes, or n zero bytes if fewer are left.
 func (r *entryReader) bytes(n int) []byte {
 	if len(r.p) < n {
 		r.fail(errEntry)
@@ -150,7 +149,7 @@ func (r *entryReader) bytes(n int) []byte {
 	return v
 }
 
-// byte returns the next byte, which is at most the highest.
+// byte returns the next byte. It fails if that is above highest.
 func (r *entryReader) byte(highest byte) byte {
 	v := r.bytes(1)[0]
 	if v > highest {
@@ -179,7 +178,7 @@ func (r *entryReader) uint32() uint32 {
 	return uint32(v)
 }
 
-// end reports what was wrong; nothing may be left.
+// end returns the first error. Bytes that are left over are an error.
 func (r *entryReader) end() error {
 	if len(r.p) > 0 {
 		r.fail(errEntry)

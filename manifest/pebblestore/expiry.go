@@ -9,9 +9,9 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 )
 
-// Rows that expire are listed by their time under keyExpiry: a letter, what
-// the rows that are swept together have in common, the time, and the rest of
-// the row's key. Who writes a row in place of another drops the entry of that.
+// Rows that expire have an entry under keyExpiry: the letter of a list, a scope,
+// the time, and the rest of the row's key. Rows of one list and scope are swept
+// together. A write that replaces a row must delete the entry of the old row.
 
 // expiryKey is the key of an entry.
 func expiryKey(list byte, scope []byte, at time.Time, rest []byte) []byte {
@@ -24,11 +24,11 @@ func expiryPrefix(list byte, scope []byte) []byte {
 	return append([]byte{keyExpiry, list}, scope...)
 }
 
-// millis is a time in milliseconds, 0 for those before 1970.
+// millis returns a time in milliseconds, 0 for times before 1970.
 func millis(t time.Time) uint64 { return uint64(max(t.UnixMilli(), 0)) }
 
-// expiredKeys returns the times and the rests of the keys of a list whose time was over before a
-// moment, those over longest first, at most limit.
+// expiredKeys returns the ends of at most limit keys of a list, the time and the
+// rest, whose time is before a moment, earliest first.
 func (s rows) expiredKeys(list byte, scope []byte, before time.Time, limit int) (rests [][]byte, err error) {
 	prefix := expiryPrefix(list, scope)
 	end := binary.BigEndian.AppendUint64(bytes.Clone(prefix), millis(before))
@@ -50,8 +50,8 @@ func (s rows) expiredKeys(list byte, scope []byte, before time.Time, limit int) 
 	return rests, nil
 }
 
-// sweepExpired drops the rows of a list whose time was over before a moment, at most
-// limit, and returns how many.
+// sweepExpired removes at most limit entries of a list whose time is before a
+// moment, calls drop for the row of each, and returns how many.
 func (t *tx) sweepExpired(list byte, scope []byte, before time.Time, limit int, drop func(rest []byte) error) (int, error) {
 	over, err := t.expiredKeys(list, scope, before, limit)
 	if err != nil {
@@ -68,8 +68,7 @@ func (t *tx) sweepExpired(list byte, scope []byte, before time.Time, limit int, 
 	return len(over), nil
 }
 
-// sweepRows is sweepExpired for rows of a letter with nothing stored beside
-// them.
+// sweepRows is sweepExpired for rows that have no other keys.
 func (t *tx) sweepRows(letter byte, before time.Time, limit int) (int, error) {
 	return t.sweepExpired(letter, nil, before, limit, func(rest []byte) error {
 		return t.b.Delete(append([]byte{letter}, rest...), nil)

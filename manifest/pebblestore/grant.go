@@ -17,7 +17,7 @@ func grantKey(letter byte, bucket string, id manifest.GrantID) []byte {
 	return bucketKey(letter, bucket, string(id))
 }
 
-// signedKey leads to a grant from who has signed it.
+// signedKey finds a grant by its signer.
 func signedKey(owner string, rest []byte) []byte {
 	sum := sha256.Sum256([]byte(owner))
 	return append(append([]byte{keySigned}, sum[:16]...), rest...)
@@ -87,7 +87,7 @@ func (t *tx) DropGrant(ctx context.Context, bucket string, id manifest.GrantID) 
 	return t.b.Delete(key, nil)
 }
 
-// dropGrantAt drops the grant whose key, but for the letter, is rest.
+// dropGrantAt drops a grant, given its key without the letter.
 func (t *tx) dropGrantAt(ctx context.Context, rest []byte) error {
 	bucket, id, ok := splitBucket(rest)
 	if !ok {

@@ -10,11 +10,11 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 )
 
-// What is named by an identity, after keyIdentity.
+// Names of identities, after keyIdentity.
 const (
 	nameStore  = "s"
 	nameOwner  = "o"
-	nameDomain = "d" // and the domain
+	nameDomain = "d" // followed by the name of the domain
 )
 
 func identityKey(name string) []byte { return append([]byte{keyIdentity}, name...) }
@@ -28,7 +28,7 @@ func (d *DB) DomainID(ctx context.Context, domain string) ([16]byte, error) {
 	return d.makeIdentity(ctx, nameDomain+domain)
 }
 
-// makeIdentity returns an identity, which it makes if there is none.
+// makeIdentity returns an identity, which it creates if needed.
 func (d *DB) makeIdentity(ctx context.Context, name string) ([16]byte, error) {
 	id, err := d.readIdentity(name)
 	if !errors.Is(err, fs.ErrNotExist) {
@@ -36,7 +36,7 @@ func (d *DB) makeIdentity(ctx context.Context, name string) ([16]byte, error) {
 	}
 	err = d.writeBatch(ctx, true, func(b *pebble.Batch) (err error) {
 		if id, err = d.readIdentity(name); !errors.Is(err, fs.ErrNotExist) {
-			return err // another was faster
+			return err // another caller has created it
 		}
 		rand.Read(id[:])
 		return b.Set(identityKey(name), id[:], nil)

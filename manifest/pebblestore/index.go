@@ -19,7 +19,7 @@ type index struct {
 	domain string
 }
 
-// Domains returns the names of the domains that packs are known of.
+// Domains returns the names of the domains that have packs in the index.
 func (d *DB) Domains() (names []string, err error) {
 	it, err := d.newIter([]byte{keyPack})
 	if err != nil {
@@ -33,15 +33,16 @@ func (d *DB) Domains() (names []string, err error) {
 	return names, it.Error()
 }
 
-// Index returns the chunk index of a domain, whose name is at most 255 bytes.
+// Index returns the chunk index of a domain. The name of a domain has at most
+// 255 bytes.
 func (d *DB) Index(domain string) cas.Index { return &index{d, domain} }
 
-// named adds to an error which entry it is about.
+// named says in an error which entry it is about.
 func (x *index) named(what string, id fmt.Stringer, err error) error {
 	return fmt.Errorf("%s %s of domain %q: %w", what, id, x.domain, err)
 }
 
-// parseEntry is parse with the entry in errors.
+// parseEntry calls parse and names the entry in errors.
 func parseEntry[ID fmt.Stringer, E any](x *index, what string, id ID, v []byte, parse func(ID, []byte) (E, error)) (E, error) {
 	e, err := parse(id, v)
 	if err != nil {
@@ -90,7 +91,7 @@ func digestKeys(ds []cas.Digest) [][]byte {
 	return keys
 }
 
-// PackFrames reads places and frames of one moment.
+// PackFrames reads from a snapshot.
 func (x *index) PackFrames(ctx context.Context, id cas.PackID) iter.Seq2[cas.FrameEntry, error] {
 	return func(yield func(cas.FrameEntry, error) bool) {
 		s := x.d.db.NewSnapshot()
@@ -148,13 +149,13 @@ func (x *index) Epoch(ctx context.Context) (uint64, error) {
 	return x.d.Epoch(ctx, x.domain)
 }
 
-// Removals counts the changes that made stored chunks of a domain unusable.
+// Removals implements manifest.Epochs.
 func (d *DB) Removals(ctx context.Context, domain string) (uint64, error) {
 	c, err := d.readCounters(domain)
 	return c.removals, errors.Join(err, ctx.Err())
 }
 
-// NextEpoch raises the epoch of a domain, durably, and returns it.
+// NextEpoch implements manifest.Epochs.
 func (d *DB) NextEpoch(ctx context.Context, domain string) (uint64, error) {
 	var c counters
 	err := d.writeBatch(ctx, true, func(b *pebble.Batch) (err error) {
@@ -170,7 +171,7 @@ func (d *DB) NextEpoch(ctx context.Context, domain string) (uint64, error) {
 	return c.epoch, nil
 }
 
-// readCounters returns those of a domain; of one that was never changed, zeros.
+// readCounters returns the counters of a domain, zeros for a new one.
 func (d *DB) readCounters(domain string) (c counters, err error) {
 	v, err := d.getValue(d.db, domainKey(keyDomain, domain, nil))
 	if errors.Is(err, fs.ErrNotExist) {

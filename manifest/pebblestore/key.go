@@ -8,7 +8,7 @@ import (
 	"github.com/cairn-store/cairn/manifest"
 )
 
-// The letters that keys begin with, what follows them, and the value.
+// The first letters of keys, with what follows them → the value.
 const (
 	keyFormat  = 'v' // "" → format version
 	keyDomain  = 'd' // domain → its counters
@@ -26,13 +26,13 @@ const (
 	keyUsage   = 'U' // bucket → usage
 	keyOwner   = 'W' // bucket, owner → usage
 	keyOutbox  = 'O' // number → commit whose records may not be in packs yet
-	keyNumber  = 'Q' // "" → the highest number that was given to a commit
-	keyGone    = 'X' // file or manifest → "" for those gone for good
+	keyNumber  = 'Q' // "" → the highest number given to a commit
+	keyGone    = 'X' // file or manifest → "" for those removed for good
 
 	keyUpload   = 'u' // bucket, upload → row
 	keyPart     = 'P' // upload, part number → references
 	keyRest     = 'R' // upload → bytes after its last whole chunk
-	keyHeld     = 'H' // bucket, hash of whose it is, upload → bytes held, of uploads under way
+	keyHeld     = 'H' // bucket, hash of the principal, upload → bytes held, of uploads under way
 	keyJoin     = 'J' // bucket, part, whole → "" for uploads under way that wait for parts
 	keyGrant    = 'g' // bucket, grant → row
 	keyUses     = 'n' // bucket, grant → uses
@@ -43,12 +43,12 @@ const (
 	keyOnce     = 'i' // bucket, key → row
 	keyHome     = 'h' // bucket → row
 	keyIdentity = 'I' // name → ID
-	keyClock    = 't' // "" → the latest time believed
+	keyClock    = 't' // "" → the latest accepted time
 	keyWriter   = 'w' // domain, writer → its begin
 	keyExpiry   = 'E' // see expiry.go
 )
 
-// prefixEnd returns the first key that does not begin with prefix.
+// prefixEnd returns the first key after all keys that begin with prefix.
 func prefixEnd(prefix []byte) []byte {
 	end := append([]byte(nil), prefix...)
 	for i := len(end) - 1; i >= 0; i-- {
@@ -59,7 +59,7 @@ func prefixEnd(prefix []byte) []byte {
 	return nil
 }
 
-// domainKey is a letter, the domain and what names a thing in it.
+// domainKey is a letter, the domain and an ID in it.
 func domainKey(letter byte, domain string, id []byte) []byte {
 	k := make([]byte, 0, 2+len(domain)+len(id))
 	k = append(k, letter, byte(len(domain)))

@@ -52,7 +52,7 @@ func (s rows) listFiles(ctx context.Context, bucket string, r *manifest.Range) i
 }
 
 func (d *DB) AllFiles(ctx context.Context) iter.Seq2[*manifest.File, error] {
-	return d.allFiles(ctx) // one iterator is of one moment
+	return d.allFiles(ctx) // one iterator sees the rows of one moment
 }
 
 func (s rows) allFiles(ctx context.Context) iter.Seq2[*manifest.File, error] {
@@ -87,8 +87,8 @@ func (s rows) allRows(ctx context.Context, bucket string) iter.Seq2[*manifest.Ro
 	}
 }
 
-// versionsOf yields the versions of a file that it, which is over all of them,
-// finds. It reports whether more is asked for.
+// versionsOf yields the versions of a file, found by it, an iterator over the
+// versions of all files. It reports whether yield wants more.
 func (s rows) versionsOf(ctx context.Context, it *pebble.Iterator, f *manifest.File, yield func(*manifest.Row, error) bool) bool {
 	prefix := append([]byte{keyVersion}, f.ID...)
 	any := false

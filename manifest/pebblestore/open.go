@@ -11,7 +11,8 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
-// openOrWait opens the database for changes; for reading if there is no space.
+// openOrWait opens the database. If the volume is full, it opens it for reading
+// only.
 func (d *DB) openOrWait(dir string, inner vfs.FS, opts *Options) error {
 	switch ok, err := Exists(dir, inner); {
 	case err != nil:
@@ -46,7 +47,7 @@ func (d *DB) openOrWait(dir string, inner vfs.FS, opts *Options) error {
 		o = <-done
 	}
 	if o.db != nil {
-		closePebble(o.db) // it has nothing that is not on the disk
+		closePebble(o.db) // its changes are all on the disk
 	}
 	if err := d.fs.unlockDirs(); err != nil {
 		return err
@@ -57,7 +58,7 @@ func (d *DB) openOrWait(dir string, inner vfs.FS, opts *Options) error {
 	return d.openFull(dir, inner, opts)
 }
 
-// openFull opens a database that there is no space for changes of.
+// openFull opens a database on a full volume, for reading only.
 func (d *DB) openFull(dir string, inner vfs.FS, opts *Options) (err error) {
 	o := d.pebbleOptions(opts)
 	o.FS, o.ReadOnly = inner, true
@@ -69,7 +70,7 @@ func (d *DB) openFull(dir string, inner vfs.FS, opts *Options) (err error) {
 	return err
 }
 
-// openPebble is pebble.Open, with errors that say what they are.
+// openPebble is pebble.Open with its errors translated.
 func openPebble(dir string, o *pebble.Options) (db *pebble.DB, err error) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -91,12 +92,12 @@ func openError(err error) error {
 	case errors.Is(err, pebble.ErrDBDoesNotExist):
 		return err
 	case errors.As(err, &errno) && !errors.Is(err, fs.ErrNotExist):
-		return err // the disk's trouble, or the operator's
+		return err // an error of the operating system, not damage
 	}
 	return asDamage(err)
 }
 
-// asDamageIfCorrupt makes an error of reading say so if it is damage.
+// asDamageIfCorrupt marks an error of a read as ErrDamaged if it means damage.
 func asDamageIfCorrupt(err error) error {
 	if err != nil && (pebble.IsCorruptionError(err) || errors.Is(err, fs.ErrNotExist)) {
 		return asDamage(err)
@@ -104,15 +105,15 @@ func asDamageIfCorrupt(err error) error {
 	return err
 }
 
-// asDamage keeps of an error of Pebble what it says: a missing file must not
-// pass for a missing row.
+// asDamage keeps only the text of an error of Pebble, so that a missing file
+// does not match fs.ErrNotExist and pass for a missing row.
 func asDamage(err error) error {
 	what, _, _ := strings.Cut(err.Error(), "\n")
 	return fmt.Errorf("%w: %s", ErrDamaged, what)
 }
 
-// Exists reports whether there is a database in dir, leaving no trace. A nil
-// filesystem is the operating system's.
+// Exists reports whether there is a database in dir, without changing anything.
+// A nil file system is the operating system's.
 func Exists(dir string, f FS) (bool, error) {
 	if f == nil {
 		f = vfs.Default
@@ -127,8 +128,8 @@ func Exists(dir string, f FS) (bool, error) {
 	if desc.Exists {
 		return true, nil
 	}
-	// Pebble would make a new database over the tables of one that has lost
-	// what names its MANIFEST.
+	// Pebble would create a new database beside the tables of one whose MANIFEST
+	// can no longer be found.
 	names, err := f.List(dir)
 	if err != nil {
 		return false, err
@@ -159,12 +160,12 @@ func (d *DB) checkFormat() error {
 	return d.startNumbers()
 }
 
-// Close waits for the change under way and closes the database. What it held
-// is durable, or the error says why it may not be.
+// Close waits for the change under way and closes the database. It returns an
+// error if some changes may not be durable.
 func (d *DB) Close() error {
 	d.closing.Do(func() {
 		d.fs.beginClosing()
-		d.lock <- struct{}{} // and never given back
+		d.lock <- struct{}{} // never released
 		close(d.closed)
 		err := closePebble(d.db)
 		if !d.readOnly {

@@ -10,7 +10,8 @@ import (
 	"github.com/cairn-store/cairn/manifest"
 )
 
-// receiptTimes looks up when receipts expire, in milliseconds; 0 is none.
+// receiptTimes returns the times when receipts expire, in milliseconds, 0 for no
+// receipt.
 func (s rows) receiptTimes(prefix []byte, ds []cas.Digest) ([]uint64, error) {
 	times := make([]uint64, len(ds))
 	err := findValues(s.r, prefix, digestKeys(ds), func(i int, v []byte) error {

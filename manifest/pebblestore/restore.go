@@ -11,8 +11,8 @@ import (
 	"github.com/cairn-store/cairn/manifest"
 )
 
-// Restore implements manifest.Store. Names and usage are what rows say
-// together, so Reindex makes them once all rows are in.
+// Restore implements manifest.Store. Names and usage depend on all rows, so
+// Reindex makes them at the end.
 func (d *DB) Restore(ctx context.Context, seq uint64, rs []manifest.Record) error {
 	err := d.writeBatch(ctx, false, func(b *pebble.Batch) error { return d.restoreRecords(ctx, b, seq, rs) })
 	if err != nil {

@@ -30,8 +30,8 @@ func (d *DB) Roots(ctx context.Context, domain string) iter.Seq2[*manifest.Root,
 	})
 }
 
-// versionRoots yields what versions keep, but for buckets that lie elsewhere,
-// and reports whether more is asked for.
+// versionRoots yields the roots of versions, except in buckets that are
+// elsewhere, and reports whether yield wants more.
 func (s rows) versionRoots(ctx context.Context, elsewhere map[string]bool, yield func(*manifest.Root, error) bool) bool {
 	for r, err := range s.allRows(ctx, "") {
 		if err != nil {
@@ -68,7 +68,8 @@ func (s rows) uploadRoots(ctx context.Context, here func(*manifest.Upload) bool,
 	}
 }
 
-// partRoots yields what the parts of an upload keep.
+// partRoots yields the roots of the parts of an upload, and reports whether
+// yield wants more.
 func (s rows) partRoots(ctx context.Context, u *manifest.Upload, yield func(*manifest.Root, error) bool) (more bool, err error) {
 	for refs, err := range s.UploadParts(ctx, u.ID, 0) {
 		if err != nil || !yield(&manifest.Root{Upload: u.ID, Chunks: append([]cas.Ref(nil), refs...)}, nil) {

@@ -14,7 +14,8 @@ import (
 	"github.com/cairn-store/cairn/manifest"
 )
 
-// rows finds rows as r sees them: the database or a transaction's batch.
+// rows has the read methods, for the rows that r holds: the database, a snapshot
+// or the batch of a transaction.
 type rows struct {
 	d *DB
 	r pebble.Reader
@@ -142,8 +143,8 @@ func (s segments) Segments(ctx context.Context, ds []cas.Digest) ([][]byte, erro
 	return out, ctx.Err()
 }
 
-// PutSegments writes only what is not there: an edit makes again some of the
-// segments around it as they are.
+// PutSegments writes only segments that are not stored: an edit encodes some
+// existing segments around it again.
 func (s segments) PutSegments(ctx context.Context, segs []manifest.Segment) error {
 	if err := s.d.lockChanges(ctx); err != nil {
 		return fmt.Errorf("pebblestore: put segments: %w", err)
@@ -155,7 +156,7 @@ func (s segments) PutSegments(ctx context.Context, segs []manifest.Segment) erro
 		key := domainKey(keySegment, s.domain, g.Digest[:])
 		switch _, closer, err := s.d.db.Get(key); {
 		case err == nil:
-			closer.Close() // of a value that was not looked at
+			closer.Close() // the value is not used
 		case errors.Is(err, pebble.ErrNotFound):
 			if err := b.Set(key, g.Data, nil); err != nil {
 				return fmt.Errorf("pebblestore: put segments: %w", err)

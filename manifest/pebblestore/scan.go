@@ -88,7 +88,7 @@ func scanFrom[E any](ctx context.Context, r pebble.Reader, prefix, from []byte, 
 	}
 }
 
-// onlyIf yields the elements of seq that keep accepts, and its errors.
+// onlyIf yields the errors of seq, and the elements for which keep is true.
 func onlyIf[E any](seq iter.Seq2[E, error], keep func(E) bool) iter.Seq2[E, error] {
 	return func(yield func(E, error) bool) {
 		for e, err := range seq {

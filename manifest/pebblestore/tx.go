@@ -12,8 +12,8 @@ import (
 	"github.com/cairn-store/cairn/manifest"
 )
 
-// A tx is a transaction: the one Update that holds the lock, and a batch that
-// sees its own writes.
+// A tx is a transaction: the manifest.Tx of the Update that holds DB.lock. Its
+// reads go through the batch, so it sees its own writes.
 type tx struct {
 	rows
 	b       *pebble.Batch
@@ -21,8 +21,8 @@ type tx struct {
 	records []manifest.Record
 }
 
-// Update implements manifest.Store. Updates follow one another, but share the
-// wait for the log: the next one runs while this one's bytes are on their way.
+// Update implements manifest.Store. Updates run one after another, but wait for
+// the log together: DB.lock is released before the sync of the log ends.
 func (d *DB) Update(ctx context.Context, domain string, fn func(manifest.Tx) error) (*manifest.Commit, error) {
 	if err := d.lockChanges(ctx); err != nil {
 		return nil, fmt.Errorf("pebblestore: update: %w", err)
@@ -38,7 +38,8 @@ func (d *DB) Update(ctx context.Context, domain string, fn func(manifest.Tx) err
 	return c, nil
 }
 
-// runUpdate runs fn on b. It keeps the lock if there is something to commit.
+// runUpdate runs fn on b. It keeps DB.lock if there is something to commit, else
+// it releases it.
 func (d *DB) runUpdate(b *pebble.Batch, domain string, fn func(manifest.Tx) error) (c *manifest.Commit, err error) {
 	commits := false
 	defer func() { // fn may panic
@@ -51,7 +52,7 @@ func (d *DB) runUpdate(b *pebble.Batch, domain string, fn func(manifest.Tx) erro
 	return c, err
 }
 
-// runOnBatch runs fn on b and adds its records to what waits for the packs.
+// runOnBatch runs fn on b and adds its records to the outbox.
 func (d *DB) runOnBatch(b *pebble.Batch, domain string, fn func(manifest.Tx) error) (*manifest.Commit, error) {
 	t := &tx{rows: rows{d, b}, b: b, domain: domain}
 	if err := fn(t); err != nil {
@@ -80,7 +81,8 @@ func (d *DB) runOnBatch(b *pebble.Batch, domain string, fn func(manifest.Tx) err
 	return c, nil
 }
 
-// Removals implements manifest.Tx. The index changes under the same lock.
+// Removals implements manifest.Tx. The index changes under DB.lock too, so the
+// count stays the same until the commit.
 func (t *tx) Removals(ctx context.Context) (uint64, error) { return t.d.Removals(ctx, t.domain) }
 
 func (t *tx) putRow(key []byte, row encoding.BinaryAppender) error {
@@ -118,7 +120,7 @@ func (t *tx) PutFile(ctx context.Context, f *manifest.File) error {
 	return t.putRow(fileKey(f.ID), f)
 }
 
-// addToLists adds f to the index of names and the usage of its bucket.
+// addToLists adds f to the index of names and to the usage.
 func (t *tx) addToLists(ctx context.Context, f *manifest.File) error {
 	if f.State == manifest.Active {
 		t.b.Set(bucketKey(keyName, f.Bucket, f.Path()), []byte(f.ID), nil)
@@ -128,7 +130,7 @@ func (t *tx) addToLists(ctx context.Context, f *manifest.File) error {
 	return t.countFile(ctx, f, 1)
 }
 
-// removeFromLists takes f, as it stands in the database, out of them.
+// removeFromLists removes the present row f of a file from them.
 func (t *tx) removeFromLists(ctx context.Context, f *manifest.File) error {
 	if f.State == manifest.Active {
 		t.b.Delete(bucketKey(keyName, f.Bucket, f.Path()), nil)
@@ -152,7 +154,8 @@ func (t *tx) countFile(ctx context.Context, f *manifest.File, sign int64) error 
 	return nil
 }
 
-// usageKeys are the usages that f counts in.
+// usageKeys are the keys of the usages that count f: of its bucket and of its
+// owner.
 func usageKeys(f *manifest.File) [][]byte {
 	return [][]byte{usageKey(f.Bucket), bucketKey(keyOwner, f.Bucket, f.Owner)}
 }

@@ -16,10 +16,10 @@ import (
 	"github.com/cairn-store/cairn/manifest"
 )
 
-// Lists of uploads by their time, under keyExpiry.
+// Lists of uploads under keyExpiry.
 const (
-	listUploads = keyUpload // that have not expired
-	listExpired = 'x'       // that have
+	listUploads = keyUpload // not yet marked as expired
+	listExpired = 'x'       // marked as expired
 )
 
 func uploadKey(bucket string, id manifest.UploadID) []byte {
@@ -34,18 +34,18 @@ func partKey(id manifest.UploadID, n uint64) []byte {
 
 func restKey(id manifest.UploadID) []byte { return append([]byte{keyRest}, id...) }
 
-// heldKey leads to an upload under way from whose it is.
+// heldKey finds an upload under way by its principal.
 func heldKey(bucket, who string, id manifest.UploadID) []byte {
 	sum := sha256.Sum256([]byte(who))
 	return append(append(bucketKey(keyHeld, bucket, ""), sum[:16]...), id...)
 }
 
-// joinKey leads to an upload under way from a part that it waits for.
+// joinKey finds an upload under way by a part that it waits for.
 func joinKey(bucket string, part, whole manifest.UploadID) []byte {
 	return bucketKey(keyJoin, bucket, string(part)+string(whole))
 }
 
-// expiryOf is the entry of an upload in the lists by time.
+// expiryOf is the key of an upload under keyExpiry.
 func expiryOf(u *manifest.Upload) []byte {
 	list := byte(listUploads)
 	if u.Expired {
@@ -202,8 +202,8 @@ func (t *tx) PutUpload(ctx context.Context, u *manifest.Upload) error {
 	return t.b.Set(heldKey(u.Bucket, u.Who, u.ID), binary.AppendUvarint(nil, uint64(u.Held)), nil)
 }
 
-// unlistUpload takes an upload out of the lists that lead to it, but for those
-// that now, if it is not nil, stands in at the same places.
+// unlistUpload deletes the keys that find an upload. It leaves those that the
+// new row now, which may be nil, has too.
 func (t *tx) unlistUpload(old, now *manifest.Upload) error {
 	err := t.b.Delete(expiryOf(old), nil)
 	if err != nil || !old.UnderWay() {
@@ -223,8 +223,8 @@ func (t *tx) unlistUpload(old, now *manifest.Upload) error {
 	return nil
 }
 
-// DropParts drops all parts of an upload: a range costs the same however many
-// keys it has.
+// DropParts drops all parts of an upload at once, since deleting a range costs
+// the same for any number of keys.
 func (t *tx) DropParts(ctx context.Context, id manifest.UploadID, limit int) (more bool, err error) {
 	prefix := partsKey(id)
 	return false, t.b.DeleteRange(prefix, prefixEnd(prefix), nil)

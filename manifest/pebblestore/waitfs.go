@@ -15,37 +15,37 @@ import (
 	"github.com/cairn-store/cairn/backend"
 )
 
-// A waitFS keeps from Pebble what it cannot go on after.
+// A waitFS is the file system of Pebble. It hides errors from Pebble after which
+// Pebble cannot continue.
 //
-// A write that fails because the volume is full waits, and is tried again
-// until there is room. Meanwhile everybody who wants to change something is
-// told ErrNoSpace.
+// If a write fails because the volume is full, it waits and tries again until
+// there is space. Meanwhile changes of the database are refused with ErrNoSpace.
 //
-// A sync that fails is never repeated: the kernel may have dropped the pages
-// that it could not write, and the next sync would succeed without them. The
-// file system has failed then. That sync, and all that would change a file
-// from then on, waits for good; everybody who wants to change something is
-// told ErrSync. Reads go on.
+// A failed sync is never repeated: the kernel may have dropped the pages that it
+// could not write, so that the next sync would succeed without them. The file
+// system has failed then. That sync, and every later change of a file, blocks
+// until detach. Changes of the database are refused with ErrSync. Reads
+// continue.
 //
-// detach ends all waiting: what would change a file succeeds without touching
-// the disk, so that Pebble can close.
+// detach ends all waiting: from then on changes of files succeed without
+// touching the disk, so that Pebble can close.
 //
-// Nor does it preallocate: a store takes the space it uses.
+// A waitFS does not preallocate: a store uses no more space than it needs.
 type waitFS struct {
 	vfs.FS
 	log      *slog.Logger
 	onFailed func(error) // called once, if not nil
 
 	mu       sync.Mutex
-	opening  bool          // guarded by mu; other errors than those above are Pebble's
-	closing  bool          // guarded by mu; nobody is there to wait for
-	waits    int           // writes that wait for space, guarded by mu
-	isFull   chan struct{} // closed while a write waits, guarded by mu
-	err      error         // why the file system has failed, guarded by mu
+	opening  bool          // guarded by mu; Pebble is opening and handles errors itself
+	closing  bool          // guarded by mu; Close was called, so nothing needs to wait
+	waits    int           // guarded by mu; writes that wait for space
+	isFull   chan struct{} // guarded by mu; closed while a write waits
+	err      error         // guarded by mu; why the file system has failed, or nil
 	locks    []*dirLock    // guarded by mu
 	failed   chan struct{} // closed when err is set
 	detached chan struct{} // closed by detach
-	instead  *vfs.MemFS    // holds what is created after that
+	instead  *vfs.MemFS    // holds the files created after detach
 }
 
 const retryFull = 200 * time.Millisecond
@@ -62,7 +62,7 @@ func (w *waitFS) fullSignal() <-chan struct{} {
 	return w.isFull
 }
 
-// changeError returns nil, or why nothing can be changed now.
+// changeError returns nil, or the reason why nothing can be changed now.
 func (w *waitFS) changeError() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -75,14 +75,16 @@ func (w *waitFS) changeError() error {
 	return nil
 }
 
-// endOpening says that Pebble is open: it does not take errors any more.
+// endOpening says that Pebble is open. It handles no errors of changes from now
+// on.
 func (w *waitFS) endOpening() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.opening = false
 }
 
-// beginClosing says that nobody waits any more for what cannot be written.
+// beginClosing says that Close was called. Writes that cannot finish are given
+// up.
 func (w *waitFS) beginClosing() {
 	w.mu.Lock()
 	w.closing = true
@@ -109,7 +111,7 @@ func (w *waitFS) detach() {
 	}
 }
 
-// unlockDirs gives up the lock of the directory, if it is still held.
+// unlockDirs releases the locks of directories.
 func (w *waitFS) unlockDirs() error {
 	w.mu.Lock()
 	locks := w.locks
@@ -121,7 +123,7 @@ func (w *waitFS) unlockDirs() error {
 	return errors.Join(errs...)
 }
 
-// setFailed ends all changes.
+// setFailed makes the file system fail for the reason err.
 func (w *waitFS) setFailed(what string, err error) {
 	w.mu.Lock()
 	first, closing, opening := w.err == nil, w.closing, w.opening
@@ -143,8 +145,8 @@ func (w *waitFS) setFailed(what string, err error) {
 	}
 }
 
-// mayChange returns true, or false once what would change a file is to be done
-// without the disk.
+// mayChange returns true, or false once changes must not touch the disk. It
+// blocks while the file system has failed and is not detached.
 func (w *waitFS) mayChange() bool {
 	select {
 	case <-w.detached:
@@ -157,8 +159,8 @@ func (w *waitFS) mayChange() bool {
 	}
 }
 
-// retryWhileFull runs op, which changes a file, until there is space for it. done is
-// false if it was not done and never will be.
+// retryWhileFull runs op, which changes a file, and repeats it while the volume
+// is full. done is false if op was not done because of detach.
 func (w *waitFS) retryWhileFull(op func() error) (done bool, err error) {
 	waits := false
 	for w.mayChange() {
@@ -185,7 +187,7 @@ func (w *waitFS) retryWhileFull(op func() error) (done bool, err error) {
 	return true, err
 }
 
-// beginWait says that somebody waits for space.
+// beginWait counts a write that waits for space.
 func (w *waitFS) beginWait(err error) {
 	w.mu.Lock()
 	if w.waits++; w.waits == 1 {
@@ -208,8 +210,8 @@ func (w *waitFS) endWait() {
 	}
 }
 
-// changeFile is try where Pebble cannot go on after an error, unless it is
-// opening.
+// changeFile is retryWhileFull for operations whose errors Pebble cannot handle
+// unless it is opening.
 func (w *waitFS) changeFile(what string, op func() error) (done bool, err error) {
 	done, err = w.retryWhileFull(op)
 	w.mu.Lock()
@@ -223,7 +225,8 @@ func (w *waitFS) changeFile(what string, op func() error) (done bool, err error)
 	return false, nil
 }
 
-// syncOnce runs op, which tells whether what was written is on the disk.
+// syncOnce runs op, a sync or another call that reports whether data is on the
+// disk. If op fails, it blocks until detach.
 func (w *waitFS) syncOnce(what string, op func() error) error {
 	if !w.mayChange() {
 		return nil
@@ -235,8 +238,8 @@ func (w *waitFS) syncOnce(what string, op func() error) error {
 	return nil
 }
 
-// writeError returns nil, or why what Pebble says of its writes is not to be
-// believed.
+// writeError returns nil, or the reason why a successful write of Pebble may not
+// be on the disk.
 func (w *waitFS) writeError() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -301,7 +304,7 @@ func (w *waitFS) OpenDir(name string) (vfs.File, error) {
 func (w *waitFS) Rename(from, to string) error {
 	done, err := w.changeFile("rename "+from, func() error { return w.FS.Rename(from, to) })
 	if !done && err == nil {
-		w.instead.Rename(from, to) // if it was created there
+		w.instead.Rename(from, to) // if it exists there
 	}
 	return err
 }
@@ -316,7 +319,7 @@ func (w *waitFS) MkdirAll(dir string, perm os.FileMode) error {
 	return err
 }
 
-// What Pebble removes it does not need: it can go on after an error.
+// Pebble continues after a failed Remove, since it no longer needs the file.
 func (w *waitFS) Remove(name string) error {
 	_, err := w.retryWhileFull(func() error { return w.FS.Remove(name) })
 	return err
@@ -341,7 +344,7 @@ func (w *waitFS) Lock(name string) (io.Closer, error) {
 
 func (w *waitFS) Unwrap() vfs.FS { return w.FS }
 
-// A dirLock is given up once, by Pebble or by unlock.
+// A dirLock is released once, by Pebble or by unlockDirs.
 type dirLock struct {
 	c    io.Closer
 	once sync.Once
@@ -382,7 +385,7 @@ func (f *waitFile) WriteAt(p []byte, off int64) (n int, err error) {
 	return n, err
 }
 
-// Close may be what tells of a failed write.
+// Close may be the call that reports a failed write.
 func (f *waitFile) Close() error {
 	err := f.File.Close()
 	return f.w.syncOnce("close "+f.name, func() error { return err })
@@ -401,8 +404,8 @@ func (f *waitFile) SyncTo(length int64) (full bool, err error) {
 	return full, err
 }
 
-// isLocked tells the failure of Pebble's lock from others: it has no error of
-// its own.
+// isLocked reports whether err is that of Pebble's lock, which has no error
+// value.
 func isLocked(err error) bool {
 	s := err.Error()
 	return strings.Contains(s, "resource temporarily unavailable") || strings.Contains(s, "lock held by current process") ||

@@ -13,8 +13,9 @@ import (
 	"github.com/cairn-store/cairn/manifest"
 )
 
-// Register implements manifest.Epochs, and so do the methods below. The epoch
-// is read under the lock, so that one that is raised later finds the writer.
+// Register implements manifest.Epochs, and so do the methods below. It reads the
+// epoch with DB.lock held, so that whoever raises the epoch later finds the
+// writer.
 func (d *DB) Register(ctx context.Context, domain string) (w manifest.Writer, err error) {
 	err = d.writeBatch(ctx, false, func(b *pebble.Batch) error {
 		c, err := d.readCounters(domain)

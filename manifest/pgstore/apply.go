@@ -141,7 +141,7 @@ func (a *application) queueBad(b *pgx.Batch, domain string, removed *int64) {
 	}
 	c := newChunkColumns(len(a.Bad))
 	for i := range a.Bad {
-		c.add(&a.Bad[i])
+		c.addChunk(&a.Bad[i])
 	}
 	b.Queue(`UPDATE cairn_chunks AS c SET state = $5
 		FROM unnest($2::bytea[], $3::bytea[], $4::int8[]) AS bad(digest, frame, slot)
@@ -158,7 +158,7 @@ func (a *application) queueDrops(b *pgx.Batch, domain string, removed *int64) {
 	}
 	c := newChunkColumns(len(a.Drop))
 	for i := range a.Drop {
-		c.add(&a.Drop[i])
+		c.addChunk(&a.Drop[i])
 	}
 	// A digest may occur several times in the list. Its row is deleted once.
 	b.Queue(`WITH gone AS (
@@ -223,7 +223,7 @@ func (a *application) queueChunks(b *pgx.Batch, domain string, epoch int64) {
 	}
 	c := newChunkColumns(len(a.chunks))
 	for _, e := range a.chunks {
-		c.add(e)
+		c.addChunk(e)
 	}
 	b.Queue(`INSERT INTO cairn_chunks AS c (domain, digest, frame, slot, start, size, state, stamp)
 		SELECT $1::text, n.*, $8::int8 FROM unnest($2::bytea[], $3::bytea[], $4::int8[], $5::int8[], $6::int8[], $7::int4[]) AS n

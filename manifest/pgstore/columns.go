@@ -22,7 +22,7 @@ func newChunkColumns(n int) *chunkColumns {
 		start: make([]int64, 0, n), size: make([]int64, 0, n), stamp: make([]int64, 0, n), state: make([]int32, 0, n)}
 }
 
-func (c *chunkColumns) add(e *cas.ChunkEntry) {
+func (c *chunkColumns) addChunk(e *cas.ChunkEntry) {
 	c.digest, c.frame = append(c.digest, e.Digest[:]), append(c.frame, e.Frame[:])
 	c.slot, c.start, c.size = append(c.slot, int64(e.Slot)), append(c.start, int64(e.Offset)), append(c.size, int64(e.Length))
 	c.stamp, c.state = append(c.stamp, int64(e.Stamp)), append(c.state, int32(e.State))
@@ -62,7 +62,7 @@ type fileColumns struct {
 	deleted, revision, versions, size, chunks []int64
 }
 
-func (c *fileColumns) add(f *manifest.File) error {
+func (c *fileColumns) addFile(f *manifest.File) error {
 	row, err := f.AppendBinary(nil)
 	if err != nil {
 		return err
@@ -100,7 +100,7 @@ type versionColumns struct {
 	version       []int64
 }
 
-func (c *versionColumns) add(m *manifest.Manifest) error {
+func (c *versionColumns) addVersion(m *manifest.Manifest) error {
 	row, err := m.AppendBinary(nil)
 	if err != nil {
 		return err

@@ -107,7 +107,7 @@ func (t *tx) PutFile(ctx context.Context, f *manifest.File) error {
 	}
 	queueUsage(b, f, 1)
 	c := &fileColumns{}
-	if err := c.add(f); err != nil {
+	if err := c.addFile(f); err != nil {
 		return err
 	}
 	c.queueUpsert(b, false)
@@ -145,7 +145,7 @@ func queueUsage(b *pgx.Batch, f *manifest.File, sign int64) {
 func (t *tx) PutManifest(ctx context.Context, m *manifest.Manifest) error {
 	row := *m
 	c := &versionColumns{}
-	if err := c.add(m); err != nil {
+	if err := c.addVersion(m); err != nil {
 		return err
 	}
 	b := &pgx.Batch{}

@@ -129,8 +129,8 @@ func (x *index) Removals(ctx context.Context) (uint64, error) { return x.d.Remov
 
 func (x *index) Epoch(ctx context.Context) (uint64, error) { return x.d.Epoch(ctx, x.domain) }
 
-// fill returns p, or n zero bytes if p has another length.
-func fill(n int, p []byte) []byte {
+// zeroUnless returns p, or n zero bytes if p has another length.
+func zeroUnless(n int, p []byte) []byte {
 	if len(p) != n {
 		return make([]byte, n)
 	}
@@ -142,7 +142,7 @@ type column struct{ bad bool }
 
 func (c *column) bytes(n int, p []byte) []byte {
 	c.bad = c.bad || len(p) != n
-	return fill(n, p)
+	return zeroUnless(n, p)
 }
 
 func (c *column) number(v, most int64) int64 {

@@ -53,12 +53,12 @@ func newReplay(rs []manifest.Record) (*replay, error) {
 		}
 	}
 	for _, f := range files {
-		if err := r.files.add(f); err != nil {
+		if err := r.files.addFile(f); err != nil {
 			return nil, err
 		}
 	}
 	for _, m := range versions {
-		if err := r.versions.add(m); err != nil {
+		if err := r.versions.addVersion(m); err != nil {
 			return nil, err
 		}
 	}
