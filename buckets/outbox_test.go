@@ -2,6 +2,7 @@ package buckets
 
 import (
 	"context"
+	"errors"
 	"iter"
 	"testing"
 	"time"
@@ -62,4 +63,34 @@ type nothingUnwritten struct{ manifest.Store }
 
 func (nothingUnwritten) Unwritten(context.Context) iter.Seq2[*manifest.Commit, error] {
 	return func(func(*manifest.Commit, error) bool) {}
+}
+
+// A catch-up whose context ends has perhaps not begun all commits: it settles
+// none of them.
+func TestCatchUpContextEnds(t *testing.T) {
+	s := &Store{outbox: newOutbox(3), meta: unwritten{commits: []*manifest.Commit{{Prev: 3, Seq: 5}}}}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := s.catchUp(ctx, 5); !errors.Is(err, context.Canceled) {
+		t.Errorf("got error %v, want %v", err, context.Canceled)
+	}
+	if s.outbox.low != 3 {
+		t.Errorf("commits up to %d are settled, want 3", s.outbox.low)
+	}
+}
+
+// unwritten is a metadata store with commits that are not written yet.
+type unwritten struct {
+	manifest.Store
+	commits []*manifest.Commit
+}
+
+func (u unwritten) Unwritten(context.Context) iter.Seq2[*manifest.Commit, error] {
+	return func(yield func(*manifest.Commit, error) bool) {
+		for _, c := range u.commits {
+			if !yield(c, nil) {
+				return
+			}
+		}
+	}
 }
