@@ -23,6 +23,7 @@ const (
 	KindData    = pack.KindData
 	KindSegment = pack.KindSegment
 	KindRecord  = pack.KindRecord
+	KindNote    = pack.KindNote
 
 	Raw  = pack.Raw
 	Zstd = pack.Zstd

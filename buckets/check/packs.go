@@ -164,6 +164,10 @@ func (c *domainChecker) checkFrame(ctx context.Context, f *cas.Frame, known cas.
 	if err := c.census.addVoids(ctx, c.Chunks, f); err != nil {
 		return err
 	}
+	if f.Entry.Kind == cas.KindNote && len(bad) > 0 && f.Entry.Offset < known.Size {
+		c.addProblem(Problem{Kind: "pack", Pack: f.Entry.Pack.String(),
+			Detail: fmt.Sprintf("notes at %d are damaged: packs that they give up may be called missing", f.Entry.Offset)})
+	}
 	if f.Entry.Kind == cas.KindRecord {
 		if len(bad) > 0 && f.Entry.Offset >= known.Size {
 			return nil // never acknowledged: what a crash has left
