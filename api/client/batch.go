@@ -1,9 +1,7 @@
 package client
 
 import (
-	"bytes"
 	"encoding/binary"
-	"sync/atomic"
 
 	"github.com/klauspost/compress/zstd"
 )
@@ -69,26 +67,3 @@ func (b *batch) plainBytes(n int) (sum int64) {
 	}
 	return sum
 }
-
-// A batchReader reads the body of a batch for a request and counts what is
-// taken.
-type batchReader struct {
-	r     *bytes.Reader
-	touch func()
-	n     atomic.Int64 // bytes taken; atomic, because the transport may read on after a request has failed
-}
-
-func (b *batch) newReader(touch func()) *batchReader {
-	return &batchReader{r: bytes.NewReader(b.body), touch: touch}
-}
-
-func (r *batchReader) Read(p []byte) (int, error) {
-	n, err := r.r.Read(p)
-	r.n.Add(int64(n))
-	if n > 0 {
-		r.touch()
-	}
-	return n, err
-}
-
-func (r *batchReader) bytesTaken() int { return int(r.n.Load()) }

@@ -277,7 +277,7 @@ func (d *download) fetchRun(ctx context.Context, r *run) error {
 			return err
 		}
 		defer body.Close()
-		in := touching{body, touch}
+		in := watched{body, func(int) { touch() }}
 		for len(r.chunks) > 0 {
 			c := r.chunks[0]
 			n, err := io.ReadFull(in, buf[:c.size])

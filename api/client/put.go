@@ -129,7 +129,7 @@ func (p *put) sendWhole(ctx context.Context, content []byte) (f *File, err error
 	}
 	p.t.setSize(int64(len(content)))
 	err = p.t.retry(ctx, func(ctx context.Context, touch func(), _ int) (err error) {
-		q := p.newRequest(touching{bytes.NewReader(content), touch}, int64(len(content)))
+		q := p.newRequest(watched{bytes.NewReader(content), func(int) { touch() }}, int64(len(content)))
 		if key != "" {
 			q.header.Set("Idempotency-Key", key)
 		}
@@ -149,19 +149,7 @@ func (p *put) sendStream(ctx context.Context, r io.Reader) (*File, error) {
 	if p.opts.SizeKnown {
 		size = p.opts.Size
 	}
-	return p.c.callFile(ctx, p.newRequest(&counting{r, p.t}, size))
-}
-
-// A counting reader adds what is read from it to the progress.
-type counting struct {
-	r io.Reader
-	t *transfer
-}
-
-func (c *counting) Read(p []byte) (int, error) {
-	n, err := c.r.Read(p)
-	c.t.addProgress(int64(n), int64(n))
-	return n, err
+	return p.c.callFile(ctx, p.newRequest(watched{r, func(n int) { p.t.addProgress(int64(n), int64(n)) }}, size))
 }
 
 // sendBySession sends a content by chunk list.

@@ -216,16 +216,16 @@ func retryAfter(h http.Header) time.Duration {
 	return 0
 }
 
-// A touching reader calls touch whenever it reads bytes.
-type touching struct {
-	r     io.Reader
-	touch func()
+// A watched reader calls read with the number of bytes of every read.
+type watched struct {
+	r    io.Reader
+	read func(n int)
 }
 
-func (t touching) Read(p []byte) (int, error) {
-	n, err := t.r.Read(p)
+func (w watched) Read(p []byte) (int, error) {
+	n, err := w.r.Read(p)
 	if n > 0 {
-		t.touch()
+		w.read(n)
 	}
 	return n, err
 }

@@ -1,6 +1,7 @@
 package client
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -8,6 +9,7 @@ import (
 	"net/url"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/klauspost/compress/zstd"
@@ -270,10 +272,11 @@ func (u *uploader) sendBatch(ctx context.Context, g *errgroup.Group, b *batch) {
 			}
 			b.encodeBody(u.zstd)
 			q := &request{method: http.MethodPost, path: u.sessionPath("chunks"), header: http.Header{"Content-Type": {ChunksType}}}
-			body := b.newReader(touch)
-			q.body, q.size = body, int64(len(b.body))
+			var taken atomic.Int64 // atomic, because the transport may read on after the request has failed
+			q.body = watched{bytes.NewReader(b.body), func(n int) { taken.Add(int64(n)); touch() }}
+			q.size = int64(len(b.body))
 			err := u.c.callJSON(ctx, q, nil)
-			u.t.addProgress(0, b.plainBytes(body.bytesTaken()))
+			u.t.addProgress(0, b.plainBytes(int(taken.Load())))
 			return err
 		})
 		u.mu.Lock()
