@@ -27,7 +27,7 @@ func TestRound(t *testing.T) {
 	good := stub("cp -R {repo} {out}")
 	rs, err := good.runRound(t.Context(), t.TempDir(), src)
 	if err != nil || len(rs) != 3 || rs[0].stored != 5000 || rs[0].peak == 0 {
-		t.Errorf("%+v, %v", rs, err)
+		t.Errorf("got results %+v, error %v, want three with 5000 bytes stored at first", rs, err)
 	}
 	bad := stub("mkdir -p {out} && head -c 4999 {repo}/f > {out}/f")
 	if _, err := bad.runRound(t.Context(), t.TempDir(), src); err == nil {

@@ -154,10 +154,10 @@ func TestLeft(t *testing.T) {
 	want(t, "near", keys(t, near))
 	info, err := b.Stat(t.Context(), "c")
 	if err != nil || info.Size != 3<<20 {
-		t.Errorf("what was never finished: %+v, %v", info, err)
+		t.Errorf("object that was never finished: got %d bytes, %v, want %d bytes", info.Size, err, 3<<20)
 	}
 	if _, _, err := b.Append(t.Context(), "c"); !errors.Is(err, fs.ErrExist) {
-		t.Errorf("append to what was sent: %v", err)
+		t.Errorf("append to an object that was sent: got %v, want fs.ErrExist", err)
 	}
 }
 

@@ -17,8 +17,9 @@ import (
 	"github.com/cairn-store/cairn/internal/s3test"
 )
 
-// Whatever befalls requests: what was acknowledged is there, right and whole;
-// what failed says that it may be tried again, and is there whole or not at all.
+// With every fault: an object whose write was acknowledged is there, right and
+// whole; a write that failed says that it may be repeated, and its object is
+// there whole or not at all.
 func TestFaults(t *testing.T) {
 	s3test.Each(t, func(t *testing.T, s *s3test.Server) {
 		faults := []s3test.Fault{s3test.Status500, s3test.SlowDown, s3test.ResetRequest, s3test.ResetAnswer, s3test.LostAnswer, s3test.FailedAnswer,

@@ -26,7 +26,7 @@ func TestProbe(t *testing.T) {
 			}
 		}
 		for info, err := range b.List(t.Context(), "") {
-			t.Errorf("left behind: %v, %v", info, err)
+			t.Errorf("after the probe: listed %v, error %v, want no object", info, err)
 		}
 	})
 }

@@ -1,5 +1,6 @@
-// Package arch checks that the packages import each other in one direction
-// only, and that the house rules a machine can see are kept.
+// Package arch is a test of the rules of the house: which package may import
+// which, how long files and lines may be, how functions are named, and that what
+// the pages name exists. CONTRIBUTING.md lists them.
 package arch
 
 import (
@@ -19,8 +20,8 @@ import (
 
 const module = "github.com/cairn-store/cairn/"
 
-// allowed is what each package may import of this module; "*" is anything.
-// A package that is not listed fails: it has to find its place first.
+// allowed lists what each package may import of this module; "*" is anything.
+// A package that is not listed fails the test.
 var allowed = map[string][]string{
 	"chunker":               {},
 	"chunker/blake3":        {},
@@ -62,7 +63,7 @@ var allowed = map[string][]string{
 	"internal/s3test":       {"backend/s3backend"},
 }
 
-// only lists who may know of what is kept behind one door.
+// only lists modules that few packages may import, and those packages.
 var only = map[string][]string{
 	"github.com/cockroachdb/pebble": {"manifest/pebblestore", "internal/crashfs"},
 	"github.com/jackc/pgx":          {"manifest/pgstore", "internal/pgtest"},
