@@ -18,7 +18,7 @@ const (
 // defaultProfile is what "default" stands for.
 const defaultProfile = "balanced"
 
-// profiles lists what [Profile] knows, in the order in which errors show it.
+// profiles lists the profiles, in the order in which errors show them.
 // An entry may be added; one that was released stays as it is, because the
 // newer versions of a file are cut as the older ones were.
 var profiles = [...]struct {

@@ -104,7 +104,7 @@ func TestSend(t *testing.T) {
 	want(t, "deleted", append(keys(t, b), keys(t, far)...))
 }
 
-// A reader goes on where it is when its object is sent.
+// A reader whose object is sent meanwhile reads on from the far backend.
 func TestReadOn(t *testing.T) {
 	b := journal.New(membackend.New(nil), far(), nil)
 	const key = "0123456789"
@@ -124,8 +124,8 @@ func TestReadOn(t *testing.T) {
 	}
 }
 
-// What a process leaves is sent by the next, also what it had sent and not
-// noted, and what it never finished.
+// The next process sends what the last one has left: also an object that was
+// sent and not deleted near, and one that was never finished.
 func TestLeft(t *testing.T) {
 	near, far := membackend.New(nil), far()
 	b := journal.New(near, far, nil)
@@ -161,8 +161,8 @@ func TestLeft(t *testing.T) {
 	}
 }
 
-// While the far place does not answer, things go on here. Once it belongs to
-// another, nothing more is taken that it would never get.
+// While the far backend does not answer, objects are stored near. Once another
+// store owns it, nothing more is taken, since it could never be sent.
 func TestFarAway(t *testing.T) {
 	down := &broken{Backend: far()}
 	b := journal.New(membackend.New(nil), down, nil)

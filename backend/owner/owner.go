@@ -40,7 +40,7 @@ func (c *Claim) String() string {
 // Options are choices of Open.
 type Options struct {
 	Place        string // of this store, for people
-	Take         bool   // take the backend from whoever has it
+	Take         bool   // take the backend from its present owner
 	SingleWriter bool   // the operator makes sure that nobody else writes, where the service cannot
 }
 

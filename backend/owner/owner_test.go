@@ -45,7 +45,7 @@ func put(t *testing.T, b backend.Backend, key string) error {
 	return nil
 }
 
-// Under the guard a backend is what it was. The claim is no object of it.
+// A guarded backend keeps the contract, and its claims are not listed.
 func TestConformance(t *testing.T) {
 	backendtest.Run(t, func(t *testing.T) backend.Backend {
 		return open(t, membackend.New(nil), "a", false)
@@ -102,9 +102,9 @@ func TestOneOwner(t *testing.T) {
 	}
 }
 
-// Of two that saw the backend free one gets it, and of two that take it from a
-// third; who saw it as its own before another took it cannot answer for what
-// it stores.
+// Of two stores that found the backend free one gets it, as of two that take it
+// from a third. A store that was its owner when another took it cannot
+// acknowledge what it stores.
 func TestSeenBefore(t *testing.T) {
 	b := membackend.New(nil)
 	at := func(c *owner.Claim, id string) (*owner.Backend, error) {
@@ -135,7 +135,7 @@ func TestSeenBefore(t *testing.T) {
 	}
 }
 
-// A claim that exists and is not listed stops the store; it is not overlooked.
+// A claim that exists and that the service does not list is an error.
 func TestUnlisted(t *testing.T) {
 	b := membackend.New(nil)
 	open(t, b, "a", false)
@@ -153,7 +153,7 @@ func (blind) List(context.Context, string) iter.Seq2[backend.Info, error] {
 	return func(func(backend.Info, error) bool) {}
 }
 
-// A service whose conditions mean nothing is for one writer only.
+// A service that ignores conditions is refused without SingleWriter.
 func TestNotExclusive(t *testing.T) {
 	b := careless{membackend.New(nil)}
 	if _, err := try(t, b, "a", &owner.Options{}); !errors.Is(err, owner.ErrNotExclusive) {

@@ -17,7 +17,7 @@ import (
 	"github.com/cairn-store/cairn/buckets/rules"
 )
 
-// A Config is what alyx.yml says of storage, of who is who, and of serving.
+// A Config is Cairn's part of alyx.yml.
 type Config struct {
 	Storage Storage
 	Auth    Auth
