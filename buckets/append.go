@@ -70,7 +70,7 @@ func (b *Bucket) append(ctx context.Context, id string, offset int64, r io.Reade
 	if err := b.mayAppend(ctx, row); err != nil {
 		return b.upload(row), err
 	}
-	if err := b.s.writable(ctx); err != nil {
+	if err := b.s.checkWritable(ctx); err != nil {
 		return b.upload(row), err
 	}
 	if offset != row.Offset {
@@ -117,7 +117,7 @@ func (b *Bucket) mayAppend(ctx context.Context, row *uploadRow) error {
 	if row.Target == "" {
 		return d.mayCreate(ctx)
 	}
-	f, _, err := b.find(ctx, string(row.Target), nil)
+	f, _, err := b.findRows(ctx, string(row.Target), nil)
 	if err != nil {
 		return err
 	}

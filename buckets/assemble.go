@@ -133,7 +133,7 @@ func (d *draft) beginAgain(ctx context.Context) error {
 	if d.target == "" {
 		return d.beginByName(ctx)
 	}
-	f, _, err := d.b.find(ctx, string(d.target), nil)
+	f, _, err := d.b.findRows(ctx, string(d.target), nil)
 	if err != nil {
 		return err
 	}
@@ -143,7 +143,7 @@ func (d *draft) beginAgain(ctx context.Context) error {
 // segmentStore puts segments into the metadata store, and finds them there or
 // in the packs.
 func (b *Bucket) segmentStore() segmentStore {
-	return segmentStore{b.s.meta.Segments(b.domain()), b.segments()}
+	return segmentStore{b.s.meta.Segments(b.domain()), b.segmentGetter()}
 }
 
 type segmentStore struct {
@@ -158,7 +158,7 @@ func (d *draft) expected(ctx context.Context, want map[string][]byte) error {
 		got := d.content.Digests[name]
 		if got == nil {
 			h := map[string]func() hash.Hash{"sha256": sha256.New, "sha512": sha512.New}[name]()
-			r := manifest.NewReader(ctx, d.b.chunks(), d.b.segments(), d.content)
+			r := manifest.NewReader(ctx, d.b.chunks(), d.b.segmentGetter(), d.content)
 			_, err := io.Copy(h, r)
 			r.Close() // of a reader
 			if err != nil {

@@ -75,7 +75,7 @@ func (b *Bucket) resolveBase(ctx context.Context, id string) (string, error) {
 // readableBase is a version that the principal may read in full. Where the
 // bucket tells its principals only of what is theirs, it must be that too.
 func (b *Bucket) readableBase(ctx context.Context, id string) (*manifest.File, *manifest.Manifest, error) {
-	f, m, err := b.find(ctx, id, nil)
+	f, m, err := b.findRows(ctx, id, nil)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -119,7 +119,7 @@ func (b *Bucket) base(ctx context.Context, id string) (*baseSet, error) {
 		return nil, withdrawn(err)
 	}
 	return b.s.bases.acquire(ctx, id, m.Chunks, func(add func(cas.Ref) error) error {
-		return m.Content.Walk(ctx, b.segments(), passOver, func(refs []cas.Ref) error {
+		return m.Content.Walk(ctx, b.segmentGetter(), passOver, func(refs []cas.Ref) error {
 			for _, r := range refs {
 				if err := add(r); err != nil {
 					return err

@@ -9,12 +9,12 @@ import (
 	"github.com/cairn-store/cairn/manifest"
 )
 
-// update runs a transaction as Store.update does, and returns when the change
+// updateRows runs a transaction as Store.update does, and returns when the change
 // is as durable as the bucket's answers are. Where packs are sent behind, all
 // of the domain's that there are by then must have arrived: so have the
 // chunks that were found stored, whoever stored them.
-func (b *Bucket) update(ctx context.Context, fn func(tx manifest.Tx) error) error {
-	if err := b.s.update(ctx, b.domain, fn); err != nil || b.b.Acknowledge == AckJournal {
+func (b *Bucket) updateRows(ctx context.Context, fn func(tx manifest.Tx) error) error {
+	if err := b.s.updateRows(ctx, b.domain, fn); err != nil || b.b.Acknowledge == AckJournal {
 		return err
 	}
 	return b.chunks().Send(ctx)

@@ -49,9 +49,9 @@ func (b *Bucket) whoID() string {
 	return b.who.ID
 }
 
-// segments finds the segments of the bucket's files: in the metadata store
+// segmentGetter finds the segments of the bucket's files: in the metadata store
 // or, if it has lost one, in the packs.
-func (b *Bucket) segments() manifest.SegmentGetter {
+func (b *Bucket) segmentGetter() manifest.SegmentGetter {
 	return segments{b.s.meta.Segments(b.domain()), b.chunks()}
 }
 
@@ -77,9 +77,9 @@ func (s segments) Segments(ctx context.Context, ds []cas.Digest) ([][]byte, erro
 	return out, nil
 }
 
-// find returns the rows of the file or version id. What is in the trash is
+// findRows returns the rows of the file or version id. What is in the trash is
 // found only if opts say so.
-func (b *Bucket) find(ctx context.Context, id string, opts *GetOptions) (*manifest.File, *manifest.Manifest, error) {
+func (b *Bucket) findRows(ctx context.Context, id string, opts *GetOptions) (*manifest.File, *manifest.Manifest, error) {
 	if opts == nil {
 		opts = &GetOptions{}
 	}
@@ -124,10 +124,10 @@ func (b *Bucket) findVersion(ctx context.Context, id manifest.VersionID, opts *G
 	return f, m, nil
 }
 
-// permitted finds the file or version id, and asks whether the principal may
+// findPermitted finds the file or version id, and asks whether the principal may
 // do op to it. That a version is missing is told only to those who may.
-func (b *Bucket) permitted(ctx context.Context, op access.Op, id string, opts *GetOptions) (*manifest.File, *manifest.Manifest, error) {
-	f, m, err := b.find(ctx, id, opts)
+func (b *Bucket) findPermitted(ctx context.Context, op access.Op, id string, opts *GetOptions) (*manifest.File, *manifest.Manifest, error) {
+	f, m, err := b.findRows(ctx, id, opts)
 	missing := errors.Is(err, ErrNoVersion) && f != nil
 	if missing {
 		m, err = b.s.meta.Manifest(ctx, f.Current)
@@ -158,8 +158,8 @@ func (b *Bucket) checkVisible(f *manifest.File, err error, opts *GetOptions) err
 	return nil
 }
 
-// file describes version m of f.
-func (b *Bucket) file(f *manifest.File, m *manifest.Manifest) *File {
+// describeFile describes version m of f.
+func (b *Bucket) describeFile(f *manifest.File, m *manifest.Manifest) *File {
 	out := &File{
 		ID: string(f.ID), ManifestID: string(m.ID), Bucket: f.Bucket, Name: f.Name, Folder: f.Folder,
 		Size: m.Size, MIMEType: m.MIMEType, DeclaredMIMEType: m.DeclaredMIMEType,
@@ -176,11 +176,11 @@ func (b *Bucket) file(f *manifest.File, m *manifest.Manifest) *File {
 
 // Stat describes the file (f_…) or version (m_…) id.
 func (b *Bucket) Stat(ctx context.Context, id string, opts *GetOptions) (*File, error) {
-	f, m, err := b.permitted(ctx, access.OpRead, id, opts)
+	f, m, err := b.findPermitted(ctx, access.OpRead, id, opts)
 	if err != nil {
 		return nil, err
 	}
-	return b.file(f, m), nil
+	return b.describeFile(f, m), nil
 }
 
 // StatPath describes the active file at a path: folder and name joined by '/'.
@@ -198,16 +198,16 @@ func (b *Bucket) StatPath(ctx context.Context, path string) (*File, error) {
 // Open opens the content of the file (f_…) or version (m_…) id. ctx governs
 // all reads of the object.
 func (b *Bucket) Open(ctx context.Context, id string, opts *GetOptions) (*Object, error) {
-	f, m, err := b.permitted(ctx, access.OpDownload, id, opts)
+	f, m, err := b.findPermitted(ctx, access.OpDownload, id, opts)
 	if err != nil {
 		return nil, err
 	}
 	if g := b.grant(); g != nil && g.MaxUses > 0 {
-		if err := b.s.keep(ctx, func(tx manifest.Tx) error { return b.useGrant(ctx, tx) }); err != nil {
+		if err := b.s.keepValues(ctx, func(tx manifest.Tx) error { return b.useGrant(ctx, tx) }); err != nil {
 			return nil, err
 		}
 	}
-	return &Object{File: *b.file(f, m), Content: manifest.NewReader(ctx, b.chunks(), b.segments(), &m.Content)}, nil
+	return &Object{File: *b.describeFile(f, m), Content: manifest.NewReader(ctx, b.chunks(), b.segmentGetter(), &m.Content)}, nil
 }
 
 // List yields the files that opts choose and the list rule allows, of the
@@ -250,7 +250,7 @@ func (b *Bucket) List(ctx context.Context, opts *ListOptions) iter.Seq2[*File, e
 					continue
 				}
 			}
-			file := b.file(f, m)
+			file := b.describeFile(f, m)
 			file.key = l.Key
 			if !yield(file, nil) {
 				return

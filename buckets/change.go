@@ -33,7 +33,7 @@ type rowChange struct {
 // f is written. changeFile returns the file as it is then.
 func (b *Bucket) changeFile(ctx context.Context, c rowChange, fn func(tx manifest.Tx, f *manifest.File, m *manifest.Manifest) error) (*File, error) {
 	var out *File
-	err := b.updateRows(ctx, c, func(tx manifest.Tx, f *manifest.File, m *manifest.Manifest) error {
+	err := b.changeRows(ctx, c, func(tx manifest.Tx, f *manifest.File, m *manifest.Manifest) error {
 		if err := fn(tx, f, m); err != nil {
 			return err
 		}
@@ -42,22 +42,22 @@ func (b *Bucket) changeFile(ctx context.Context, c rowChange, fn func(tx manifes
 		}
 		cur, err := tx.Manifest(ctx, f.Current)
 		if err == nil {
-			out = b.file(f, cur)
+			out = b.describeFile(f, cur)
 		}
 		return err
 	})
 	return out, err
 }
 
-// updateRows checks that the principal may make a change, and runs fn on the
+// changeRows checks that the principal may make a change, and runs fn on the
 // rows of the file and its current version in a transaction.
-func (b *Bucket) updateRows(ctx context.Context, c rowChange, fn func(tx manifest.Tx, f *manifest.File, m *manifest.Manifest) error) error {
+func (b *Bucket) changeRows(ctx context.Context, c rowChange, fn func(tx manifest.Tx, f *manifest.File, m *manifest.Manifest) error) error {
 	fid, ok := manifest.ParseFileID(c.id)
 	if !ok {
 		return ErrNoFile
 	}
 	opts := &GetOptions{Trashed: c.trashed}
-	f, m, err := b.find(ctx, c.id, opts)
+	f, m, err := b.findRows(ctx, c.id, opts)
 	if err != nil {
 		return err
 	}
@@ -71,7 +71,7 @@ func (b *Bucket) updateRows(ctx context.Context, c rowChange, fn func(tx manifes
 	if err := b.check(ctx, req); err != nil {
 		return err
 	}
-	return b.update(ctx, func(tx manifest.Tx) error {
+	return b.updateRows(ctx, func(tx manifest.Tx) error {
 		f, err := tx.File(ctx, fid)
 		if err := b.checkVisible(f, err, opts); err != nil {
 			return err
@@ -162,14 +162,14 @@ func (b *Bucket) Update(ctx context.Context, id string, p *Patch) (*File, error)
 
 // mergeMetadata applies a merge patch (RFC 7396).
 func mergeMetadata(old []byte, patch map[string]any) ([]byte, error) {
-	merged := merge(decodeExact(old), patch)
+	merged := mergePatch(decodeExact(old), patch)
 	if len(merged) == 0 {
 		return nil, nil
 	}
 	return encodeMetadata(merged)
 }
 
-func merge(target, patch map[string]any) map[string]any {
+func mergePatch(target, patch map[string]any) map[string]any {
 	if target == nil {
 		target = make(map[string]any)
 	}
@@ -180,7 +180,7 @@ func merge(target, patch map[string]any) map[string]any {
 			delete(target, k)
 		case isMap:
 			t, _ := target[k].(map[string]any)
-			target[k] = merge(t, sub)
+			target[k] = mergePatch(t, sub)
 		default:
 			target[k] = v
 		}
@@ -192,7 +192,7 @@ func merge(target, patch map[string]any) map[string]any {
 // the bucket has no trash it is gone for good, and its state Purged.
 func (b *Bucket) Delete(ctx context.Context, id string, opts *DeleteOptions) (*File, error) {
 	if b.b.Trash.Off {
-		return b.purge(ctx, rowChange{id: id, op: access.OpDelete, ifMatch: opts.ifMatch()})
+		return b.purgeFile(ctx, rowChange{id: id, op: access.OpDelete, ifMatch: opts.ifMatch()})
 	}
 	return b.changeFile(ctx, rowChange{id: id, op: access.OpDelete, ifMatch: opts.ifMatch()}, func(tx manifest.Tx, f *manifest.File, m *manifest.Manifest) error {
 		f.State = manifest.Trashed
@@ -229,15 +229,15 @@ func (b *Bucket) Undelete(ctx context.Context, id string) (*File, error) {
 // good. Of a file of more than a thousand versions the oldest go first, in
 // changes of their own: should Purge fail between them, the others are left.
 func (b *Bucket) Purge(ctx context.Context, id string, opts *DeleteOptions) error {
-	_, err := b.purge(ctx, rowChange{id: id, op: access.OpDelete, ifMatch: opts.ifMatch(), trashed: true})
+	_, err := b.purgeFile(ctx, rowChange{id: id, op: access.OpDelete, ifMatch: opts.ifMatch(), trashed: true})
 	return err
 }
 
-func (b *Bucket) purge(ctx context.Context, c rowChange) (out *File, err error) {
+func (b *Bucket) purgeFile(ctx context.Context, c rowChange) (out *File, err error) {
 	for more := true; more; {
 		var f0 *File // as it is before
-		err := b.updateRows(ctx, c, func(tx manifest.Tx, f *manifest.File, m *manifest.Manifest) (err error) {
-			f0 = b.file(f, m)
+		err := b.changeRows(ctx, c, func(tx manifest.Tx, f *manifest.File, m *manifest.Manifest) (err error) {
+			f0 = b.describeFile(f, m)
 			more, err = b.purgeSome(ctx, tx, f)
 			return err
 		})

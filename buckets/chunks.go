@@ -49,11 +49,11 @@ func (b *Bucket) Chunk(ctx context.Context, id, digest string, opts *GetOptions)
 	if err != nil {
 		return nil, ErrNoChunk
 	}
-	_, m, err := b.permitted(ctx, access.OpDownload, id, opts)
+	_, m, err := b.findPermitted(ctx, access.OpDownload, id, opts)
 	if err != nil {
 		return nil, err
 	}
-	err = m.Content.Walk(ctx, b.segments(), passOver, func(refs []cas.Ref) error {
+	err = m.Content.Walk(ctx, b.segmentGetter(), passOver, func(refs []cas.Ref) error {
 		for _, r := range refs {
 			if r.Digest == want {
 				return errFound
@@ -73,11 +73,11 @@ func (b *Bucket) Chunk(ctx context.Context, id, digest string, opts *GetOptions)
 // eachRef authorises reading and calls fn for every element of a chunk list,
 // but for so many, until it fails.
 func (b *Bucket) eachRef(ctx context.Context, id string, after int64, opts *GetOptions, fn func(cas.Ref) error) error {
-	_, m, err := b.permitted(ctx, access.OpRead, id, opts)
+	_, m, err := b.findPermitted(ctx, access.OpRead, id, opts)
 	if err != nil {
 		return err
 	}
-	return m.Content.RefsFrom(ctx, b.segments(), after, fn)
+	return m.Content.RefsFrom(ctx, b.segmentGetter(), after, fn)
 }
 
 // A Diff compares the chunk lists of two versions.

@@ -90,11 +90,11 @@ func (s *Store) seeTime(ctx context.Context) error {
 	if t.Before(seen) {
 		t = seen
 	}
-	return s.believe(ctx, t, kept)
+	return s.setSeen(ctx, t, kept)
 }
 
-// believe notes a time as the latest seen. It is made durable once a minute.
-func (s *Store) believe(ctx context.Context, t, kept time.Time) error {
+// setSeen notes a time as the latest seen. It is made durable once a minute.
+func (s *Store) setSeen(ctx context.Context, t, kept time.Time) error {
 	if t.Sub(kept) >= time.Minute {
 		if err := s.meta.SetLatestTime(ctx, t); err != nil {
 			return wrapSpace(err)
@@ -145,7 +145,7 @@ func (s *Store) newestRow(ctx context.Context) (newest time.Time, err error) {
 // TrustClock says that the clock is right, however far it stands beyond the
 // latest time seen: what has expired by it is removed from now on.
 func (s *Store) TrustClock(ctx context.Context) error {
-	return s.believe(ctx, s.now(), time.Time{})
+	return s.setSeen(ctx, s.now(), time.Time{})
 }
 
 // ClockError is ErrClock while nothing is removed because of the clock.

@@ -56,7 +56,7 @@ func (d *draft) commit(ctx context.Context) (*File, error) {
 	for range commitTries {
 		var todo decision
 		var out *File
-		err := d.b.update(ctx, func(tx manifest.Tx) (err error) {
+		err := d.b.updateRows(ctx, func(tx manifest.Tx) (err error) {
 			if todo, err = d.plan(ctx, tx); err == nil {
 				out, err = d.carryOut(ctx, tx, &todo, touch)
 			}
@@ -223,7 +223,7 @@ func (d *draft) carryOut(ctx context.Context, tx manifest.Tx, todo *decision, to
 				return nil, err
 			}
 		}
-		out := d.b.file(todo.file, todo.current)
+		out := d.b.describeFile(todo.file, todo.current)
 		out.Unchanged = true
 		return out, d.finishCommit(tx, todo.current)
 	}
@@ -251,7 +251,7 @@ func (d *draft) makeVersion(ctx context.Context, tx manifest.Tx, old *manifest.F
 	if err := d.finishCommit(tx, m); err != nil {
 		return nil, err
 	}
-	return d.b.file(f, m), tx.PutFile(ctx, f)
+	return d.b.describeFile(f, m), tx.PutFile(ctx, f)
 }
 
 func (d *draft) finishCommit(tx manifest.Tx, m *manifest.Manifest) error {
@@ -315,7 +315,7 @@ func (d *draft) recheckChunks(ctx context.Context) error {
 		ds = ds[:0]
 		return err
 	}
-	err = d.content.Walk(ctx, d.b.segments(), func(s manifest.Segment) error {
+	err = d.content.Walk(ctx, d.b.segmentGetter(), func(s manifest.Segment) error {
 		ds = append(ds, s.Digest)
 		return check(recheckDigests)
 	}, func(refs []cas.Ref) error {
@@ -349,7 +349,7 @@ func (d *draft) followBucket(ctx context.Context) error {
 
 // copier copies from the bucket's domain to that of to.
 func (b *Bucket) copier(to *Bucket) *manifest.Copier {
-	return &manifest.Copier{From: b.chunks(), To: to.chunks(), Segments: b.segments(),
+	return &manifest.Copier{From: b.chunks(), To: to.chunks(), Segments: b.segmentGetter(),
 		Keep: b.s.meta.Segments(to.domain()), How: b.b.Compression}
 }
 

@@ -84,7 +84,7 @@ func (c *composition) find(ctx context.Context, p *Piece, out *manifest.Piece) e
 	key := src.b.name + "/" + p.File
 	f := c.sources[key]
 	if f == nil {
-		row, m, err := src.find(ctx, p.File, nil)
+		row, m, err := src.findRows(ctx, p.File, nil)
 		if err != nil {
 			return err
 		}
@@ -156,7 +156,7 @@ func (f *foreign) Read(p []byte) (int, error) {
 		if err != nil {
 			return 0, err
 		}
-		f.r = manifest.NewReader(f.ctx, f.b.chunks(), f.b.segments(), c)
+		f.r = manifest.NewReader(f.ctx, f.b.chunks(), f.b.segmentGetter(), c)
 		f.in = io.NewSectionReader(f.r, f.off, f.n)
 	}
 	n, err := f.in.Read(p)

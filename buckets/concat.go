@@ -174,5 +174,5 @@ func (b *Bucket) content(ctx context.Context, id string) (Content, error) {
 	if err != nil {
 		return nil, err
 	}
-	return manifest.NewReader(ctx, b.chunks(), b.segments(), c), nil
+	return manifest.NewReader(ctx, b.chunks(), b.segmentGetter(), c), nil
 }

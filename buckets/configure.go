@@ -42,7 +42,7 @@ func (s *Store) SetPolicies(ctx context.Context, policies map[string]Policy) err
 		if s.chunks[p.Domain] == nil {
 			return fmt.Errorf("buckets: bucket %q: no backend is called %q", name, p.Domain)
 		}
-		p.fill()
+		p.setDefaults()
 		if p.Acknowledge == AckJournal && !s.chunks[p.Domain].Behind() {
 			return fmt.Errorf("buckets: bucket %q: acknowledge: journal begins with the next start", name)
 		}
@@ -62,8 +62,8 @@ func (s *Store) SetPolicies(ctx context.Context, policies map[string]Policy) err
 	return nil
 }
 
-// fill puts defaults in the place of zero values.
-func (p *Policy) fill() {
+// setDefaults puts defaults in the place of zero values.
+func (p *Policy) setDefaults() {
 	if p.Profile == "" {
 		p.Profile = "balanced"
 	}

@@ -13,7 +13,7 @@ func (b *Bucket) Copy(ctx context.Context, id string, dst *Bucket, opts *CopyOpt
 	if opts == nil {
 		opts = &CopyOptions{}
 	}
-	src, m, err := b.permitted(ctx, access.OpDownload, id, &GetOptions{Version: opts.Version})
+	src, m, err := b.findPermitted(ctx, access.OpDownload, id, &GetOptions{Version: opts.Version})
 	if err != nil {
 		return nil, err
 	}
@@ -35,15 +35,15 @@ func (b *Bucket) Copy(ctx context.Context, id string, dst *Bucket, opts *CopyOpt
 		put.OnConflict = ConflictNew
 	}
 	if b.domain() != dst.domain() {
-		r := manifest.NewReader(ctx, b.chunks(), b.segments(), &m.Content)
+		r := manifest.NewReader(ctx, b.chunks(), b.segmentGetter(), &m.Content)
 		defer r.Close()
 		return dst.Put(ctx, name, r, put)
 	}
-	return dst.link(ctx, name, m, put)
+	return dst.linkContent(ctx, name, m, put)
 }
 
-// link makes the content of m a file of the bucket.
-func (b *Bucket) link(ctx context.Context, name string, m *manifest.Manifest, opts *PutOptions) (*File, error) {
+// linkContent makes the content of m a file of the bucket.
+func (b *Bucket) linkContent(ctx context.Context, name string, m *manifest.Manifest, opts *PutOptions) (*File, error) {
 	d, err := b.draftByName(ctx, name, opts)
 	if err != nil {
 		return nil, err

@@ -122,7 +122,7 @@ func (b *Bucket) draftOfVersion(ctx context.Context, id string, opts *PutOptions
 	if _, ok := manifest.ParseFileID(id); !ok {
 		return nil, ErrNoFile // a manifest ID names one version for ever
 	}
-	f, _, err := b.find(ctx, id, nil)
+	f, _, err := b.findRows(ctx, id, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -142,7 +142,7 @@ func (d *draft) beginByName(ctx context.Context) error {
 // begin looks at the file that the draft may become a version of, nil for none,
 // so that what cannot succeed fails before the first byte.
 func (d *draft) begin(ctx context.Context, old *manifest.File) error {
-	if err := d.b.s.writable(ctx); err != nil {
+	if err := d.b.s.checkWritable(ctx); err != nil {
 		return err
 	}
 	if err := d.b.s.meta.Ready(); err != nil {

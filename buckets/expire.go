@@ -14,7 +14,7 @@ const maxSwept = 1000
 // to do. What was done stays if one of them fails.
 func (s *Store) keepAll(ctx context.Context, fn func(tx manifest.Tx) (more bool, err error)) error {
 	for more := true; more; {
-		err := s.keep(ctx, func(tx manifest.Tx) (err error) {
+		err := s.keepValues(ctx, func(tx manifest.Tx) (err error) {
 			more, err = fn(tx)
 			return err
 		})

@@ -29,14 +29,14 @@ func (v *bucketFS) Open(name string) (fs.File, error) {
 	if !fs.ValidPath(name) {
 		return nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrInvalid}
 	}
-	f, err := v.open(name)
+	f, err := v.openName(name)
 	if err != nil {
 		return nil, &fs.PathError{Op: "open", Path: name, Err: err}
 	}
 	return f, nil
 }
 
-func (v *bucketFS) open(name string) (fs.File, error) {
+func (v *bucketFS) openName(name string) (fs.File, error) {
 	dir, err := v.isDir(name)
 	if err != nil {
 		return nil, err
@@ -140,7 +140,7 @@ func (d *fsDir) Read([]byte) (int, error) {
 func (d *fsDir) ReadDir(n int) ([]fs.DirEntry, error) {
 	if !d.listed {
 		var err error
-		if d.entries, err = d.v.list(d.name); err != nil {
+		if d.entries, err = d.v.readDir(d.name); err != nil {
 			return nil, &fs.PathError{Op: "readdir", Path: d.name, Err: err}
 		}
 		d.listed = true
@@ -156,9 +156,9 @@ func (d *fsDir) ReadDir(n int) ([]fs.DirEntry, error) {
 	return out, nil
 }
 
-// list returns the entries of a directory, leaping over what lies in its
+// readDir returns the entries of a directory, leaping over what lies in its
 // directories where no file has a say of its own.
-func (v *bucketFS) list(name string) ([]fs.DirEntry, error) {
+func (v *bucketFS) readDir(name string) ([]fs.DirEntry, error) {
 	err := v.b.check(v.ctx, &access.Request{Op: access.OpList})
 	perFile := errors.Is(err, access.ErrPerFile)
 	if err != nil && !perFile {
@@ -171,7 +171,7 @@ func (v *bucketFS) list(name string) ([]fs.DirEntry, error) {
 	entries := make(map[string]fs.DirEntry)
 	after := ""
 	for {
-		l, err := v.next(prefix, after)
+		l, err := v.nextListed(prefix, after)
 		if l == nil || err != nil {
 			return sortedEntries(entries), err
 		}
@@ -180,7 +180,7 @@ func (v *bucketFS) list(name string) ([]fs.DirEntry, error) {
 		dir, _, deeper := strings.Cut(rest, "/")
 		var file *File
 		if perFile || !deeper {
-			if file, err = v.seen(l, perFile); err != nil {
+			if file, err = v.visibleFile(l, perFile); err != nil {
 				return nil, err
 			}
 			if file == nil {
@@ -197,9 +197,9 @@ func (v *bucketFS) list(name string) ([]fs.DirEntry, error) {
 	}
 }
 
-// seen describes a file of the listing, nil if it has gone or, where each file
+// visibleFile describes a file of the listing, nil if it has gone or, where each file
 // decides, is not for the view's principal.
-func (v *bucketFS) seen(l *manifest.Listed, perFile bool) (*File, error) {
+func (v *bucketFS) visibleFile(l *manifest.Listed, perFile bool) (*File, error) {
 	if l.Current == nil {
 		return nil, nil
 	}
@@ -208,12 +208,12 @@ func (v *bucketFS) seen(l *manifest.Listed, perFile bool) (*File, error) {
 			return nil, err
 		}
 	}
-	return v.b.file(l.File, l.Current), nil
+	return v.b.describeFile(l.File, l.Current), nil
 }
 
-// next returns the first active file under prefix whose path comes after a
+// nextListed returns the first active file under prefix whose path comes after a
 // path, nil at the end.
-func (v *bucketFS) next(prefix, after string) (*manifest.Listed, error) {
+func (v *bucketFS) nextListed(prefix, after string) (*manifest.Listed, error) {
 	for l, err := range v.b.s.meta.List(v.ctx, v.b.b.name, &manifest.Range{Prefix: prefix, After: after}) {
 		return l, err
 	}

@@ -29,7 +29,7 @@ type keyRows struct {
 
 // Update implements access.Rows.
 func (r keyRows) Update(ctx context.Context, fn func(tx manifest.Tx) error) error {
-	return r.s.keep(ctx, fn)
+	return r.s.keepValues(ctx, fn)
 }
 
 // Now implements access.Rows.
@@ -44,7 +44,7 @@ func (s *Store) Explain(ctx context.Context, bucket string, op access.Op, id str
 	}
 	req := &access.Request{Op: op, Bucket: bucket, Who: who, Upload: up}
 	if id != "" {
-		if req.File, req.Version, err = b.find(ctx, id, &GetOptions{Trashed: true}); err != nil {
+		if req.File, req.Version, err = b.findRows(ctx, id, &GetOptions{Trashed: true}); err != nil {
 			return nil, err
 		}
 	}
@@ -56,7 +56,7 @@ func (b *Bucket) Grants() *access.Grants {
 	return &access.Grants{Keys: b.s.keys, Guard: b.s.guard, Bucket: b.b.name, Who: b.who,
 		TTL: b.b.Access.SignedURLTTL, MaxFileSize: b.b.Limits.MaxFileSize,
 		Find: func(ctx context.Context, id string) (*manifest.File, *manifest.Manifest, error) {
-			return b.find(ctx, id, nil)
+			return b.findRows(ctx, id, nil)
 		}}
 }
 

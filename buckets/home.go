@@ -36,7 +36,7 @@ func (s *Store) adoptMoves(ctx context.Context, policies map[string]Policy) erro
 // no changes setHomes only checks, and the homes are written before the first
 // change. The caller holds binding.
 func (s *Store) setHomes(ctx context.Context, policies map[string]Policy) error {
-	if s.writable(ctx) == nil || !s.gate.postpone(policies) {
+	if s.checkWritable(ctx) == nil || !s.gate.postponeHomes(policies) {
 		return s.writeHomes(ctx, policies, s.applyValues)
 	}
 	err := s.writeHomes(ctx, policies, func(ctx context.Context, fn func(tx manifest.Tx) error) error {
@@ -145,7 +145,7 @@ func checkStays(ctx context.Context, tx manifest.Tx, name, domain string) error 
 
 // moveEmpty makes another domain the home of a bucket without files.
 func (s *Store) moveEmpty(ctx context.Context, name, domain string) error {
-	return s.apply(ctx, func() string { return domain }, func(tx manifest.Tx) error {
+	return s.applyRows(ctx, func() string { return domain }, func(tx manifest.Tx) error {
 		if err := checkStays(ctx, tx, name, domain); err != nil {
 			return err
 		}

@@ -77,7 +77,7 @@ func (l *Limits) checkType(name, declared string, found *mimetype.MIME) error {
 			judged = declared
 		}
 	case TypeStrict:
-		if err := agree(name, declared, found); err != nil {
+		if err := checkAgree(name, declared, found); err != nil {
 			return err
 		}
 	}
@@ -101,10 +101,10 @@ func Covers(t, mediaType string) bool {
 	return wild && strings.HasPrefix(mediaType, family)
 }
 
-// agree checks that the declaration and the name say what was found in the
+// checkAgree checks that the declaration and the name say what was found in the
 // content, or something that is a kind of it: JSON is text, and a document of
 // an office is a zip. application/octet-stream declares nothing.
-func agree(name, declared string, found *mimetype.MIME) error {
+func checkAgree(name, declared string, found *mimetype.MIME) error {
 	if declared != "" && declared != "application/octet-stream" && !kindOf(declared, found) {
 		return fmt.Errorf("declared as %q, found to be %q: %w", names.Clip(declared), found, ErrTypeMismatch)
 	}
@@ -147,7 +147,7 @@ func (l *Limits) checkRow(name string, m *manifest.Manifest) error {
 		judged = m.DeclaredMIMEType
 	}
 	if found := mimetype.Lookup(m.MIMEType); l.TypeCheck == TypeStrict && found != nil {
-		if err := agree(name, m.DeclaredMIMEType, found); err != nil {
+		if err := checkAgree(name, m.DeclaredMIMEType, found); err != nil {
 			return err
 		}
 	}

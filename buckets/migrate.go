@@ -38,7 +38,7 @@ type Migrated struct {
 // left to copy. Everything that is copied has been verified. The old copies stay
 // until they are collected. progress, if not nil, is called now and then.
 func (s *Store) Migrate(ctx context.Context, bucket, to string, progress func(Migrated)) (Migrated, error) {
-	if err := s.writable(ctx); err != nil {
+	if err := s.checkWritable(ctx); err != nil {
 		return Migrated{}, err
 	}
 	if !s.migrating.TryLock() {
@@ -151,7 +151,7 @@ func (m *migration) announce(ctx context.Context) (beenThere bool, err error) {
 		h.Move, h.To = max(h.Move, 1), m.to
 		return tx.PutHome(ctx, h)
 	}
-	if err := m.s.retargetUploads(ctx, m.bucket, m.s.keep); err != nil {
+	if err := m.s.retargetUploads(ctx, m.bucket, m.s.keepValues); err != nil {
 		return false, err // of the move before, which announce would forget
 	}
 	h, err := m.s.meta.Home(ctx, m.bucket)
@@ -159,9 +159,9 @@ func (m *migration) announce(ctx context.Context) (beenThere bool, err error) {
 		return false, err
 	}
 	if h.Move == 0 {
-		err = m.s.update(ctx, m.from.domain, note)
+		err = m.s.updateRows(ctx, m.from.domain, note)
 	} else {
-		err = m.s.keep(ctx, note)
+		err = m.s.keepValues(ctx, note)
 	}
 	if err != nil {
 		return false, err
@@ -350,7 +350,7 @@ func (m *migration) switchDomain(ctx context.Context, removals uint64) (again bo
 	if c == nil {
 		return err == nil, err
 	}
-	return false, m.s.told(ctx, c, err)
+	return false, m.s.bringToPacks(ctx, c, err)
 }
 
 // switchHeld does the work of switchDomain while it holds moving for writing, so

@@ -76,7 +76,7 @@ func (d *draft) findEarlier(ctx context.Context, rows manifest.Found) (*File, er
 	if err != nil {
 		return nil, err
 	}
-	out := d.b.file(f, m)
+	out := d.b.describeFile(f, m)
 	out.Replayed = true
 	return out, nil
 }

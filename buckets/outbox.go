@@ -34,27 +34,27 @@ func newOutbox(low uint64) *outbox {
 	return o
 }
 
-// mark notes that a commit is in the packs.
-func (o *outbox) mark(c *manifest.Commit) {
+// markWritten notes that a commit is in the packs.
+func (o *outbox) markWritten(c *manifest.Commit) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if c.Prev > o.low {
 		o.done[c.Prev] = c.Seq
 		return
 	}
-	o.raise(c.Seq)
+	o.raiseLow(c.Seq)
 }
 
 // markAll notes that all commits up to seq that there are are in the packs.
 func (o *outbox) markAll(seq uint64) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.raise(seq)
+	o.raiseLow(seq)
 }
 
-// raise raises low to seq, and beyond where the commits that follow are done.
+// raiseLow raises low to seq, and beyond where the commits that follow are done.
 // Not every number is a commit's. It is called with mu held.
-func (o *outbox) raise(seq uint64) {
+func (o *outbox) raiseLow(seq uint64) {
 	o.low = max(o.low, seq)
 	for more := true; more; {
 		more = false
@@ -69,17 +69,17 @@ func (o *outbox) raise(seq uint64) {
 	o.cond.Broadcast()
 }
 
-// fail notes that a commit did not get to the packs.
-func (o *outbox) fail(seq uint64) {
+// markFailed notes that a commit did not get to the packs.
+func (o *outbox) markFailed(seq uint64) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.failed = max(o.failed, seq)
 	o.cond.Broadcast()
 }
 
-// settled waits until all commits up to seq are in the packs, or it is known
+// awaitSettled waits until all commits up to seq are in the packs, or it is known
 // that one is not.
-func (o *outbox) settled(seq uint64) bool {
+func (o *outbox) awaitSettled(seq uint64) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	for o.low < seq && o.failed <= o.low {
@@ -92,56 +92,56 @@ func (o *outbox) settled(seq uint64) bool {
 // it may have seen has not got to the packs: one that writes brings it there.
 var errBehind = errors.New("earlier changes are still to be made durable")
 
-// update runs a transaction and makes its records durable in the packs: the
+// updateRows runs a transaction and makes its records durable in the packs: the
 // metadata store decides, then the packs learn, then the caller may answer.
-func (s *Store) update(ctx context.Context, domain func() string, fn func(tx manifest.Tx) error) error {
-	if err := s.writable(ctx); err != nil {
+func (s *Store) updateRows(ctx context.Context, domain func() string, fn func(tx manifest.Tx) error) error {
+	if err := s.checkWritable(ctx); err != nil {
 		return err
 	}
-	return s.apply(ctx, domain, fn)
+	return s.applyRows(ctx, domain, fn)
 }
 
-// apply is update without a look at the gate.
-func (s *Store) apply(ctx context.Context, domain func() string, fn func(tx manifest.Tx) error) error {
+// applyRows is update without a look at the gate.
+func (s *Store) applyRows(ctx context.Context, domain func() string, fn func(tx manifest.Tx) error) error {
 	s.moving.RLock()
 	c, err := s.meta.Update(ctx, domain(), fn) // where nothing is moved meanwhile
 	s.feed.add(c, err)
 	s.moving.RUnlock()
 	if c == nil {
 		if err == nil {
-			err = s.behind(ctx)
+			err = s.awaitEarlier(ctx)
 		}
 		return wrapSpace(err)
 	}
-	return s.told(ctx, c, err)
+	return s.bringToPacks(ctx, c, err)
 }
 
-// behind waits for all that a transaction which wrote nothing may have seen.
-func (s *Store) behind(ctx context.Context) error {
+// awaitEarlier waits for all that a transaction which wrote nothing may have seen.
+func (s *Store) awaitEarlier(ctx context.Context) error {
 	last, err := s.meta.LastCommit(ctx)
-	if err == nil && !s.outbox.settled(last) {
+	if err == nil && !s.outbox.awaitSettled(last) {
 		err = errBehind // what it saw may be lost yet
 	}
 	return err
 }
 
-// told brings a commit, which may have failed with err, to the packs.
-func (s *Store) told(ctx context.Context, c *manifest.Commit, err error) error {
+// bringToPacks brings a commit, which may have failed with err, to the packs.
+func (s *Store) bringToPacks(ctx context.Context, c *manifest.Commit, err error) error {
 	settled := false
 	defer func() {
 		if !settled {
-			s.outbox.fail(c.Seq)
+			s.outbox.markFailed(c.Seq)
 		}
 	}()
 	if err != nil {
 		return wrapSpace(err)
 	}
 	ctx = context.WithoutCancel(ctx) // it is decided
-	if err := s.write(ctx, c); err != nil {
+	if err := s.writeRecords(ctx, c); err != nil {
 		return wrapSpace(err)
 	}
 	settled = true
-	for !s.outbox.settled(c.Seq) {
+	for !s.outbox.awaitSettled(c.Seq) {
 		if err := s.catchUp(ctx, c.Seq); err != nil {
 			return wrapSpace(err)
 		}
@@ -149,10 +149,10 @@ func (s *Store) told(ctx context.Context, c *manifest.Commit, err error) error {
 	return nil
 }
 
-// keep runs a transaction that writes values and no rows. It says nothing of
+// keepValues runs a transaction that writes values and no rows. It says nothing of
 // rows, so it need not wait for what others have still to bring to the packs.
-func (s *Store) keep(ctx context.Context, fn func(tx manifest.Tx) error) error {
-	if err := s.writable(ctx); err != nil {
+func (s *Store) keepValues(ctx context.Context, fn func(tx manifest.Tx) error) error {
+	if err := s.checkWritable(ctx); err != nil {
 		return err
 	}
 	return s.applyValues(ctx, fn)
@@ -166,8 +166,8 @@ func (s *Store) applyValues(ctx context.Context, fn func(tx manifest.Tx) error) 
 	return wrapSpace(err)
 }
 
-// write brings the records of a commit to the packs.
-func (s *Store) write(ctx context.Context, c *manifest.Commit) error {
+// writeRecords brings the records of a commit to the packs.
+func (s *Store) writeRecords(ctx context.Context, c *manifest.Commit) error {
 	chunks := s.chunks[c.Domain]
 	if chunks == nil {
 		return fmt.Errorf("no backend is called %q any more, and it has not been told of all changes", c.Domain)
@@ -178,7 +178,7 @@ func (s *Store) write(ctx context.Context, c *manifest.Commit) error {
 	if err := s.meta.Written(ctx, c.Seq); err != nil {
 		return err
 	}
-	s.outbox.mark(c)
+	s.outbox.markWritten(c)
 	return nil
 }
 
@@ -230,7 +230,7 @@ func (s *Store) catchUp(ctx context.Context, seq uint64) error {
 		}
 		g.Go(func() error {
 			defer size.Release(n)
-			return s.write(gctx, c)
+			return s.writeRecords(gctx, c)
 		})
 	}
 	if err := cmp.Or(g.Wait(), ctx.Err()); err != nil {

@@ -17,7 +17,7 @@ func TestOutboxAfterFailure(t *testing.T) {
 	o := s.outbox
 	waits := func(seq uint64) chan bool {
 		c := make(chan bool, 1)
-		go func() { c <- o.settled(seq) }()
+		go func() { c <- o.awaitSettled(seq) }()
 		return c
 	}
 	answer := func(c chan bool) bool {
@@ -30,8 +30,8 @@ func TestOutboxAfterFailure(t *testing.T) {
 		}
 	}
 	commit := func(prev, seq uint64) *manifest.Commit { return &manifest.Commit{Prev: prev, Seq: seq} }
-	o.mark(commit(5, 6))
-	o.fail(7)
+	o.markWritten(commit(5, 6))
+	o.markFailed(7)
 	if answer(waits(5)) || answer(waits(9)) {
 		t.Error("commits are settled that are not")
 	}
@@ -51,8 +51,8 @@ func TestOutboxAfterFailure(t *testing.T) {
 		t.Error("what was caught up is not settled")
 	}
 	later := waits(15)
-	o.mark(commit(12, 15)) // 13 and 14 are no commits
-	o.mark(commit(8, 12))  // nor is what was caught up to
+	o.markWritten(commit(12, 15)) // 13 and 14 are no commits
+	o.markWritten(commit(8, 12))  // nor is what was caught up to
 	if !answer(later) || len(o.done) > 0 {
 		t.Errorf("later commits are not settled; %v is left", o.done)
 	}

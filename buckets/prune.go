@@ -68,7 +68,7 @@ type Swept struct {
 // stands far beyond the latest time that the store has seen: see TrustClock.
 func (s *Store) Sweep(ctx context.Context) (Swept, error) {
 	var done Swept
-	if err := s.writable(ctx); err != nil {
+	if err := s.checkWritable(ctx); err != nil {
 		return done, err
 	}
 	if err := s.seeTime(ctx); err != nil {
@@ -80,7 +80,7 @@ func (s *Store) Sweep(ctx context.Context) (Swept, error) {
 			continue // a schema without it came meanwhile
 		}
 		if err == nil {
-			err = s.retargetUploads(ctx, name, s.keep)
+			err = s.retargetUploads(ctx, name, s.keepValues)
 		}
 		if err == nil {
 			err = b.sweepTrash(ctx, &done)
@@ -137,11 +137,11 @@ func (b *Bucket) sweepTrash(ctx context.Context, done *Swept) error {
 // many transactions as it takes.
 func (b *Bucket) purgeTrashed(ctx context.Context, id manifest.FileID, before time.Time) (purged bool, err error) {
 	for more := true; more && err == nil; {
-		err = b.s.update(ctx, b.domain, func(tx manifest.Tx) error {
+		err = b.s.updateRows(ctx, b.domain, func(tx manifest.Tx) error {
 			more, purged = false, false
 			f, err := tx.File(ctx, id)
 			if err != nil || f.State != manifest.Trashed || !f.DeletedAt.Before(before) {
-				return notGone(err)
+				return ignoreGone(err)
 			}
 			more, err = b.purgeSome(ctx, tx, f)
 			purged = !more
@@ -176,11 +176,11 @@ func (b *Bucket) sweepVersions(ctx context.Context, done *Swept) error {
 func (b *Bucket) pruneFile(ctx context.Context, id manifest.FileID) (dropped int64, err error) {
 	for above, more := uint64(0), true; more; {
 		var last, n uint64
-		err := b.s.update(ctx, b.domain, func(tx manifest.Tx) error {
+		err := b.s.updateRows(ctx, b.domain, func(tx manifest.Tx) error {
 			last, more, n = above, false, 0
 			f, err := tx.File(ctx, id)
 			if err != nil {
-				return notGone(err)
+				return ignoreGone(err)
 			}
 			before := f.Versions
 			last, more, err = b.b.Versions.prune(ctx, tx, f, above, b.s.removalTime())
@@ -218,7 +218,7 @@ func (b *Bucket) purgeSome(ctx context.Context, tx manifest.Tx, f *manifest.File
 	return true, tx.PutFile(ctx, f)
 }
 
-func notGone(err error) error {
+func ignoreGone(err error) error {
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}

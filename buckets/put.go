@@ -93,7 +93,7 @@ func (d *draft) setType(head []byte) error {
 
 // setStoredType is setType for content that is stored already.
 func (d *draft) setStoredType(ctx context.Context) error {
-	r := manifest.NewReader(ctx, d.b.chunks(), d.b.segments(), d.content)
+	r := manifest.NewReader(ctx, d.b.chunks(), d.b.segmentGetter(), d.content)
 	defer r.Close()
 	head := make([]byte, min(d.content.Size, sniffBytes))
 	if _, err := io.ReadFull(r, head); err != nil {

@@ -25,9 +25,9 @@ type gate struct {
 	policies map[string]Policy // whose buckets are to be tied then; nil for none; mu
 }
 
-// postpone leaves the tying of buckets to the first change, and reports whether
+// postponeHomes leaves the tying of buckets to the first change, and reports whether
 // the gate is still shut.
-func (g *gate) postpone(policies map[string]Policy) bool {
+func (g *gate) postponeHomes(policies map[string]Policy) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.reason == nil && g.behind == nil {
@@ -41,10 +41,10 @@ func (g *gate) postpone(policies map[string]Policy) bool {
 // makes it try again to finish what the last process left.
 const retryPause = time.Second
 
-// writable is nil if the store takes changes now, and else why not. A store that
+// checkWritable is nil if the store takes changes now, and else why not. A store that
 // was opened with a full backend first finishes what the last process left: only
 // then do packs hold all that the database has decided, in its order.
-func (s *Store) writable(ctx context.Context) error {
+func (s *Store) checkWritable(ctx context.Context) error {
 	g := &s.gate
 	if g.reason != nil {
 		return fmt.Errorf("%w: %w", ErrReadOnly, g.reason)
@@ -73,9 +73,9 @@ func (s *Store) writable(ctx context.Context) error {
 	return nil
 }
 
-// finish brings to the packs what the last process left. Where the store takes
+// finishEarlier brings to the packs what the last process left. Where the store takes
 // no changes, that waits; so it does where there is no space for it.
-func (s *Store) finish(ctx context.Context, seq uint64) error {
+func (s *Store) finishEarlier(ctx context.Context, seq uint64) error {
 	if s.gate.reason != nil {
 		s.log.Error("changes are refused, reads go on", "reason", s.gate.reason)
 		return nil

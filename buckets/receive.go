@@ -41,7 +41,7 @@ func (b *Bucket) ReceiveChunks(ctx context.Context, id string, next func() (Sent
 	if err := b.mayAppend(ctx, row); err != nil {
 		return got, err
 	}
-	if err := b.s.writable(ctx); err != nil {
+	if err := b.s.checkWritable(ctx); err != nil {
 		return got, err
 	}
 	if row.Received > row.Offset {

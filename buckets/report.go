@@ -79,7 +79,7 @@ func (s *Store) Dump(ctx context.Context) iter.Seq2[Row, error] {
 			if m == nil {
 				continue
 			}
-			r := b.file(f, m).row()
+			r := b.describeFile(f, m).toRow()
 			r.Metadata = json.RawMessage(f.Metadata)
 			if len(r.Metadata) == 0 {
 				r.Metadata = json.RawMessage("{}")
@@ -95,7 +95,7 @@ func (s *Store) Dump(ctx context.Context) iter.Seq2[Row, error] {
 	}
 }
 
-func (f *File) row() Row {
+func (f *File) toRow() Row {
 	r := Row{ID: f.ManifestID, FileID: f.ID, Version: f.Version, Bucket: f.Bucket, Name: f.Name, Folder: f.Folder,
 		MIMEType: f.MIMEType, DeclaredMIMEType: f.DeclaredMIMEType, Size: f.Size, Digests: map[string]string{},
 		Tags: append([]string{}, f.Tags...), Owner: f.Owner, Access: f.Access, State: f.State,

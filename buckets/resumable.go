@@ -91,7 +91,7 @@ func (b *Bucket) NewUpload(ctx context.Context, name string, opts *UploadOptions
 		}
 	}
 	row.ExpiresAt = row.CreatedAt.Add(b.b.UploadExpiry)
-	err = b.s.keep(ctx, func(tx manifest.Tx) error {
+	err = b.s.keepValues(ctx, func(tx manifest.Tx) error {
 		row.Domain = b.domain()
 		return b.putUpload(ctx, tx, row)
 	})
@@ -234,7 +234,7 @@ func (b *Bucket) made(ctx context.Context, row *uploadRow) (*File, error) {
 	if err != nil {
 		return nil, err
 	}
-	return b.file(f, m), nil
+	return b.describeFile(f, m), nil
 }
 
 // Cancel gives an upload up. A file that it has become stays.
@@ -252,7 +252,7 @@ func (b *Bucket) expireUpload(ctx context.Context, id manifest.UploadID) error {
 	return b.s.keepAll(ctx, func(tx manifest.Tx) (more bool, err error) {
 		row, err := b.getUpload(ctx, tx, id)
 		if err != nil {
-			return false, notGone(err)
+			return false, ignoreGone(err)
 		}
 		if row.Expired {
 			return tx.DropParts(ctx, id, maxSwept)
@@ -270,7 +270,7 @@ func (b *Bucket) dropUpload(ctx context.Context, id manifest.UploadID) error {
 	return b.s.keepAll(ctx, func(tx manifest.Tx) (more bool, err error) {
 		row, err := b.getUpload(ctx, tx, id)
 		if err != nil {
-			return false, notGone(err)
+			return false, ignoreGone(err)
 		}
 		if row.Partial && !row.Expired {
 			n, err := b.endWaiting(ctx, tx, id, maxEnded)

@@ -161,7 +161,7 @@ func New(ctx context.Context, meta manifest.Store, chunks map[string]*cas.Store,
 		s.clock.machine = time.Now
 	}
 	s.gate.reason = opts.ReadOnly
-	if err := s.finish(ctx, last); err != nil {
+	if err := s.finishEarlier(ctx, last); err != nil {
 		return nil, fmt.Errorf("buckets: finish what the last process left: %w", err)
 	}
 	if err := s.SetPolicies(ctx, policies); err != nil {
@@ -193,7 +193,7 @@ func (s *Store) Ready(ctx context.Context) error {
 	if _, err := s.meta.Usage(ctx, "_"); err != nil {
 		return err
 	}
-	if err := s.writable(ctx); err != nil {
+	if err := s.checkWritable(ctx); err != nil {
 		return err
 	}
 	return wrapSpace(s.meta.Ready())

@@ -15,7 +15,7 @@ import (
 // Versions yields the versions of the file id (f_…), newest first.
 func (b *Bucket) Versions(ctx context.Context, id string) iter.Seq2[*File, error] {
 	return func(yield func(*File, error) bool) {
-		f, m, err := b.find(ctx, id, &GetOptions{Trashed: true})
+		f, m, err := b.findRows(ctx, id, &GetOptions{Trashed: true})
 		if err == nil {
 			err = b.checkFile(ctx, access.OpRead, f, m)
 		}
@@ -28,15 +28,15 @@ func (b *Bucket) Versions(ctx context.Context, id string) iter.Seq2[*File, error
 				yield(nil, err)
 				return
 			}
-			if !yield(b.file(f, m), nil) {
+			if !yield(b.describeFile(f, m), nil) {
 				return
 			}
 		}
 	}
 }
 
-// version finds version n of f in a transaction.
-func version(ctx context.Context, tx manifest.Tx, f *manifest.File, n uint64) (*manifest.Manifest, error) {
+// versionOf finds version n of f in a transaction.
+func versionOf(ctx context.Context, tx manifest.Tx, f *manifest.File, n uint64) (*manifest.Manifest, error) {
 	m, err := tx.Version(ctx, f.ID, n)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("version %d: %w", n, ErrNoVersion)
@@ -48,7 +48,7 @@ func version(ctx context.Context, tx manifest.Tx, f *manifest.File, n uint64) (*
 // version n, moving no data.
 func (b *Bucket) RestoreVersion(ctx context.Context, id string, n uint64) (*File, error) {
 	return b.changeFile(ctx, rowChange{id: id, op: access.OpUpdate, patch: &Patch{}, restore: n}, func(tx manifest.Tx, f *manifest.File, _ *manifest.Manifest) error {
-		m, err := version(ctx, tx, f, n)
+		m, err := versionOf(ctx, tx, f, n)
 		if err != nil {
 			return err
 		}
@@ -61,7 +61,7 @@ func (b *Bucket) RestoreVersion(ctx context.Context, id string, n uint64) (*File
 // current one, the newest that is left becomes current.
 func (b *Bucket) DeleteVersion(ctx context.Context, id string, n uint64) error {
 	_, err := b.changeFile(ctx, rowChange{id: id, op: access.OpDelete, trashed: true}, func(tx manifest.Tx, f *manifest.File, _ *manifest.Manifest) error {
-		m, err := version(ctx, tx, f, n)
+		m, err := versionOf(ctx, tx, f, n)
 		if err != nil {
 			return err
 		}
