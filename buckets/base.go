@@ -119,7 +119,7 @@ func (b *Bucket) base(ctx context.Context, id string) (*baseSet, error) {
 		return nil, withdrawn(err)
 	}
 	return b.s.bases.acquire(ctx, id, m.Chunks, func(add func(cas.Ref) error) error {
-		return m.Content.Walk(ctx, b.segmentGetter(), passOver, func(refs []cas.Ref) error {
+		return m.Content.Walk(ctx, b.segmentGetter(), skipSegment, func(refs []cas.Ref) error {
 			for _, r := range refs {
 				if err := add(r); err != nil {
 					return err

@@ -9,10 +9,10 @@ import (
 	"github.com/cairn-store/cairn/manifest"
 )
 
-// updateRows runs a transaction as Store.update does, and returns when the change
-// is as durable as the bucket's answers are. Where packs are sent behind, all
-// of the domain's that there are by then must have arrived: so have the
-// chunks that were found stored, whoever stored them.
+// updateRows runs a transaction as Store.updateRows does, and returns when the
+// change is as durable as the bucket's policy says. With AckRemote it waits until
+// all packs that the domain has by then are in the backend: the chunks that were
+// found stored may be in any of them.
 func (b *Bucket) updateRows(ctx context.Context, fn func(tx manifest.Tx) error) error {
 	if err := b.s.updateRows(ctx, b.domain, fn); err != nil || b.b.Acknowledge == AckJournal {
 		return err

@@ -17,11 +17,13 @@ import (
 )
 
 // A Bucket is a named policy over files, as one principal sees it: every
-// method first asks the store's authoriser. Its methods may run concurrently.
+// method first calls the store's access.Guard. Its methods may run concurrently.
 type Bucket struct {
-	s   *Store
-	b   *bucket
-	pin string // the domain that an upload stores into; "" is the bucket's own at the time
+	s *Store
+	b *bucket
+	// pin is the domain that an upload stores into. "" is the domain that the
+	// bucket is in at the time of each call.
+	pin string
 	who *access.Principal
 }
 
@@ -124,8 +126,8 @@ func (b *Bucket) findVersion(ctx context.Context, id manifest.VersionID, opts *G
 	return f, m, nil
 }
 
-// findPermitted finds the file or version id, and asks whether the principal may
-// do op to it. That a version is missing is told only to those who may.
+// findPermitted returns the rows of the file or version id if the principal may
+// do op to it. Only those who may learn that a version is missing.
 func (b *Bucket) findPermitted(ctx context.Context, op access.Op, id string, opts *GetOptions) (*manifest.File, *manifest.Manifest, error) {
 	f, m, err := b.findRows(ctx, id, opts)
 	missing := errors.Is(err, ErrNoVersion) && f != nil

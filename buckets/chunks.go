@@ -21,10 +21,11 @@ type Chunk struct {
 // the store does.
 var ErrNoChunk = fmt.Errorf("no such chunk in this file: %w", ErrNoFile)
 
+// errFound ends a walk whose end has been found.
 var errFound = errors.New("found")
 
-// Chunks yields the chunk list of the file or version id, in order, but for
-// its first chunks, as many as after says.
+// Chunks yields the chunk list of the file or version id in order, without its
+// first after chunks.
 func (b *Bucket) Chunks(ctx context.Context, id string, after int64, opts *GetOptions) iter.Seq2[Chunk, error] {
 	return func(yield func(Chunk, error) bool) {
 		err := b.eachRef(ctx, id, after, opts, func(r cas.Ref) error {
@@ -33,14 +34,14 @@ func (b *Bucket) Chunks(ctx context.Context, id string, after int64, opts *GetOp
 			}
 			return nil
 		})
-		if err != nil && err != errFound {
+		if err != nil && !errors.Is(err, errFound) {
 			yield(Chunk{}, err)
 		}
 	}
 }
 
-// passOver does nothing with a segment.
-func passOver(manifest.Segment) error { return nil }
+// skipSegment lets a walk go on.
+func skipSegment(manifest.Segment) error { return nil }
 
 // Chunk returns the bytes of a chunk of the file or version id, verified.
 // Chunks of other files cannot be had this way.
@@ -53,7 +54,7 @@ func (b *Bucket) Chunk(ctx context.Context, id, digest string, opts *GetOptions)
 	if err != nil {
 		return nil, err
 	}
-	err = m.Content.Walk(ctx, b.segmentGetter(), passOver, func(refs []cas.Ref) error {
+	err = m.Content.Walk(ctx, b.segmentGetter(), skipSegment, func(refs []cas.Ref) error {
 		for _, r := range refs {
 			if r.Digest == want {
 				return errFound
@@ -61,17 +62,17 @@ func (b *Bucket) Chunk(ctx context.Context, id, digest string, opts *GetOptions)
 		}
 		return nil
 	})
-	switch err {
-	case nil:
+	switch {
+	case err == nil:
 		return nil, ErrNoChunk
-	case errFound:
+	case errors.Is(err, errFound):
 		return b.chunks().Get(ctx, want, nil)
 	}
 	return nil, err
 }
 
-// eachRef authorises reading and calls fn for every element of a chunk list,
-// but for so many, until it fails.
+// eachRef calls fn for every element of a chunk list behind the first after, if
+// the principal may read the version, until fn fails.
 func (b *Bucket) eachRef(ctx context.Context, id string, after int64, opts *GetOptions, fn func(cas.Ref) error) error {
 	_, m, err := b.findPermitted(ctx, access.OpRead, id, opts)
 	if err != nil {

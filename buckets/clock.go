@@ -17,17 +17,20 @@ var ErrClock = errors.New("the clock has jumped ahead: nothing is removed until 
 // what has expired; all else goes on.
 const maxClockGap = 7 * 24 * time.Hour
 
-// A clock tells the time to what stamps rows, and to what removes them by their
-// stamps. The two differ where the clock of the machine is not to be believed:
-// what is stamped is never older than what was seen before, and what is removed
-// is never removed by a time that has jumped ahead.
+// A clock gives the time that rows are stamped with, and the time that they are
+// removed by. The two differ where the machine's clock may be wrong: stamps never
+// go back behind a time seen before, and nothing is removed by a time that has
+// jumped ahead.
 type clock struct {
 	machine func() time.Time
 
-	mu   sync.Mutex
-	seen time.Time // the latest time believed, durable but for a minute; zero while unknown; mu
-	kept time.Time // as it is durable; mu
-	held bool      // the machine's clock is beyond seen by more than maxClockGap; mu
+	// mu guards what follows.
+	mu sync.Mutex
+	// seen is the latest time that was taken for right, zero while unknown. kept
+	// is that of it which is durable: at most a minute older.
+	seen, kept time.Time
+	// held says that the machine's clock is more than maxClockGap beyond seen.
+	held bool
 }
 
 func (c *clock) read() time.Time { return c.machine().UTC().Truncate(time.Millisecond) }
@@ -45,8 +48,8 @@ func (s *Store) now() time.Time {
 	return t
 }
 
-// removalTime is the time by which rows are removed: the machine's where it is
-// believed, else the latest that was seen.
+// removalTime is the time by which rows are removed: the machine's or, where that
+// has jumped ahead, the latest that was seen.
 func (s *Store) removalTime() time.Time {
 	t, c := s.clock.read(), &s.clock
 	c.mu.Lock()
@@ -57,7 +60,7 @@ func (s *Store) removalTime() time.Time {
 	return t
 }
 
-// seeTime looks at the clock and notes durably what it tells, or fails with
+// seeTime reads the clock and keeps the time as the latest seen, or fails with
 // ErrClock.
 func (s *Store) seeTime(ctx context.Context) error {
 	c := &s.clock
@@ -70,8 +73,8 @@ func (s *Store) seeTime(ctx context.Context) error {
 		if seen, err = s.newestRow(ctx); err != nil {
 			return err
 		}
-		// A row that was stamped by a clock ahead of its time proves nothing:
-		// the time that it tells is never believed beyond the machine's.
+		// A row may have been stamped by a clock that ran ahead, so its time
+		// counts only up to the machine's.
 		if seen.After(t) {
 			seen = t
 		}
@@ -107,8 +110,8 @@ func (s *Store) setSeen(ctx context.Context, t, kept time.Time) error {
 	return nil
 }
 
-// loadClock reads the latest time seen. It writes nothing: a store on a full disk
-// is to open. What runs the store sees the time with each sweep.
+// loadClock reads the latest time seen. It writes nothing, so that a store on a
+// full disk opens. Each sweep keeps the time.
 func (s *Store) loadClock(ctx context.Context) error {
 	c := &s.clock
 	seen, err := s.meta.LatestTime(ctx)

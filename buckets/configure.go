@@ -29,7 +29,7 @@ func (s *Store) ApplySchema(ctx context.Context, sc *schema.Schema) error {
 	return s.SetPolicies(ctx, policies)
 }
 
-// SetPolicies is ApplySchema for policies that no schema declares.
+// SetPolicies is ApplySchema for policies that come from no schema.
 func (s *Store) SetPolicies(ctx context.Context, policies map[string]Policy) error {
 	s.binding.Lock()
 	defer s.binding.Unlock()
@@ -62,7 +62,7 @@ func (s *Store) SetPolicies(ctx context.Context, policies map[string]Policy) err
 	return nil
 }
 
-// setDefaults puts defaults in the place of zero values.
+// setDefaults replaces zero values by the defaults.
 func (p *Policy) setDefaults() {
 	if p.Profile == "" {
 		p.Profile = "balanced"
@@ -87,7 +87,7 @@ func (p *Policy) setDefaults() {
 	}
 }
 
-// Policies are what the buckets of a schema are set up to do.
+// Policies returns the policies of the buckets of a schema.
 func Policies(sc *schema.Schema) (map[string]Policy, error) {
 	env, err := rules.NewEnv()
 	if err != nil {
@@ -110,7 +110,7 @@ func Policies(sc *schema.Schema) (map[string]Policy, error) {
 	return out, nil
 }
 
-// policyOf is all of a bucket's policy but its rules.
+// policyOf returns the policy of a bucket, without its rules.
 func policyOf(b *schema.Bucket) Policy {
 	codecs := map[string]cas.Codec{"none": cas.Raw, "gzip": cas.Gzip, "zstd": cas.Zstd}
 	p := Policy{

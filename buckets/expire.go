@@ -10,7 +10,7 @@ import (
 // waits for the next: a commit leaves it to the sweep.
 const maxSwept = 1000
 
-// keepAll runs transactions as keep does, until fn reports that nothing is left
+// keepAll runs transactions as keepValues does, until fn reports that nothing is left
 // to do. What was done stays if one of them fails.
 func (s *Store) keepAll(ctx context.Context, fn func(tx manifest.Tx) (more bool, err error)) error {
 	for more := true; more; {

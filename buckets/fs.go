@@ -20,7 +20,7 @@ import (
 func (b *Bucket) FS(ctx context.Context) fs.FS { return &bucketFS{ctx, b} }
 
 type bucketFS struct {
-	ctx context.Context // an fs.FS has no other way to be told
+	ctx context.Context // the methods of an fs.FS take none
 	b   *Bucket
 }
 
@@ -156,8 +156,8 @@ func (d *fsDir) ReadDir(n int) ([]fs.DirEntry, error) {
 	return out, nil
 }
 
-// readDir returns the entries of a directory, leaping over what lies in its
-// directories where no file has a say of its own.
+// readDir returns the entries of a directory. Where the list rule does not look
+// at files it does not read what lies deeper.
 func (v *bucketFS) readDir(name string) ([]fs.DirEntry, error) {
 	err := v.b.check(v.ctx, &access.Request{Op: access.OpList})
 	perFile := errors.Is(err, access.ErrPerFile)
@@ -197,8 +197,8 @@ func (v *bucketFS) readDir(name string) ([]fs.DirEntry, error) {
 	}
 }
 
-// visibleFile describes a file of the listing, nil if it has gone or, where each file
-// decides, is not for the view's principal.
+// visibleFile describes a file of the listing. It returns nil if the file's row is
+// lost or, where each file decides, the principal may not see it.
 func (v *bucketFS) visibleFile(l *manifest.Listed, perFile bool) (*File, error) {
 	if l.Current == nil {
 		return nil, nil

@@ -30,8 +30,8 @@ const (
 	TypeStrict TypeCheck = "strict"
 )
 
-// Limits bound what a bucket takes; zero values don't. Sums are of logical
-// bytes, of all versions, those in the trash included.
+// Limits bound what a bucket takes. Zero values do not. Sums are of logical
+// bytes: of all versions, those in the trash included.
 type Limits struct {
 	MaxFileSize  int64
 	MaxTotalSize int64 // of the bucket
@@ -64,7 +64,7 @@ func (l *Limits) checkName(name string) error {
 	return fmt.Errorf("name %q: want an extension of %s: %w", names.Clip(name), strings.Join(l.Extensions, ", "), ErrType)
 }
 
-// checkType judges content of which found was found.
+// checkType checks the type of content. found is what its first bytes show.
 func (l *Limits) checkType(name, declared string, found *mimetype.MIME) error {
 	sniffed, _, _ := strings.Cut(found.String(), ";")
 	if d, _, err := mime.ParseMediaType(declared); err == nil {
@@ -137,7 +137,7 @@ func kindOf(said string, found *mimetype.MIME) bool {
 	return false
 }
 
-// checkRow checks stored content under a name, for a rename or a copy.
+// checkRow checks the name and type of stored content, for a rename or a copy.
 func (l *Limits) checkRow(name string, m *manifest.Manifest) error {
 	if err := l.checkName(name); err != nil {
 		return err
@@ -154,7 +154,7 @@ func (l *Limits) checkRow(name string, m *manifest.Manifest) error {
 	return l.checkJudged(judged)
 }
 
-// usages sum up buckets and owners: a store, or a transaction.
+// usages sum up buckets and owners. A store and a transaction implement it.
 type usages interface {
 	Usage(ctx context.Context, bucket string) (manifest.Usage, error)
 	OwnerUsage(ctx context.Context, bucket, owner string) (manifest.Usage, error)

@@ -14,18 +14,26 @@ import (
 	"github.com/cairn-store/cairn/manifest"
 )
 
-// An outbox follows the commits that the metadata store has decided on their
-// way into the packs. A commit may rest on all that were decided before it,
-// so it is answered only when the packs hold those too: what a rebuild finds
-// is always all up to some moment.
+// An outbox counts which commits of the metadata store are in the packs. A commit
+// may rest on all that were decided before it, so its caller is answered only
+// when those are in the packs too: a rebuild always finds everything up to some
+// moment.
 type outbox struct {
-	mu     sync.Mutex
-	cond   sync.Cond         // told when low or failed rises
-	low    uint64            // every commit up to here is in the packs
-	done   map[uint64]uint64 // commits beyond low that are, by the number of the commit before
-	failed uint64            // the highest that did not get there: until low is there too, catchUp must bring some
+	// mu guards what follows, up to failed.
+	mu sync.Mutex
+	// cond is broadcast when low or failed rises.
+	cond sync.Cond
+	// low: every commit up to this number is in the packs.
+	low uint64
+	// done holds the numbers of commits beyond low that are in the packs, by the
+	// number of the commit before each.
+	done map[uint64]uint64
+	// failed is the highest number of a commit that could not be written to the
+	// packs. While it is above low, only catchUp can raise low past it.
+	failed uint64
 
-	catching sync.Mutex // held by who catches up
+	// catching lets one goroutine at a time catch up.
+	catching sync.Mutex
 }
 
 func newOutbox(low uint64) *outbox {
@@ -34,7 +42,7 @@ func newOutbox(low uint64) *outbox {
 	return o
 }
 
-// markWritten notes that a commit is in the packs.
+// markWritten notes that the records of a commit are in the packs.
 func (o *outbox) markWritten(c *manifest.Commit) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -45,15 +53,15 @@ func (o *outbox) markWritten(c *manifest.Commit) {
 	o.raiseLow(c.Seq)
 }
 
-// markAll notes that all commits up to seq that there are are in the packs.
+// markAll notes that every commit up to seq is in the packs.
 func (o *outbox) markAll(seq uint64) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.raiseLow(seq)
 }
 
-// raiseLow raises low to seq, and beyond where the commits that follow are done.
-// Not every number is a commit's. It is called with mu held.
+// raiseLow raises low to seq, and on while the next commit is in done. Not every
+// number is a commit's. The caller holds mu.
 func (o *outbox) raiseLow(seq uint64) {
 	o.low = max(o.low, seq)
 	for more := true; more; {
@@ -69,7 +77,7 @@ func (o *outbox) raiseLow(seq uint64) {
 	o.cond.Broadcast()
 }
 
-// markFailed notes that a commit did not get to the packs.
+// markFailed notes that a commit could not be written to the packs.
 func (o *outbox) markFailed(seq uint64) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -77,8 +85,8 @@ func (o *outbox) markFailed(seq uint64) {
 	o.cond.Broadcast()
 }
 
-// awaitSettled waits until all commits up to seq are in the packs, or it is known
-// that one is not.
+// awaitSettled waits until all commits up to seq are in the packs, and returns
+// true, or until one could not be written, and returns false.
 func (o *outbox) awaitSettled(seq uint64) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -88,12 +96,14 @@ func (o *outbox) awaitSettled(seq uint64) bool {
 	return o.low >= seq
 }
 
-// errBehind says that a transaction wrote nothing, and that some commit that
-// it may have seen has not got to the packs: one that writes brings it there.
+// errBehind reports a transaction that wrote nothing, and may have read a commit
+// that could not be written to the packs yet. A transaction that writes brings
+// that commit there first.
 var errBehind = errors.New("earlier changes are still to be made durable")
 
-// updateRows runs a transaction and makes its records durable in the packs: the
-// metadata store decides, then the packs learn, then the caller may answer.
+// updateRows runs a transaction and makes its records durable in the packs of a
+// domain: the metadata store decides, then the records are appended, then
+// updateRows returns.
 func (s *Store) updateRows(ctx context.Context, domain func() string, fn func(tx manifest.Tx) error) error {
 	if err := s.checkWritable(ctx); err != nil {
 		return err
@@ -101,10 +111,10 @@ func (s *Store) updateRows(ctx context.Context, domain func() string, fn func(tx
 	return s.applyRows(ctx, domain, fn)
 }
 
-// applyRows is update without a look at the gate.
+// applyRows is updateRows, also while the store takes no changes.
 func (s *Store) applyRows(ctx context.Context, domain func() string, fn func(tx manifest.Tx) error) error {
 	s.moving.RLock()
-	c, err := s.meta.Update(ctx, domain(), fn) // where nothing is moved meanwhile
+	c, err := s.meta.Update(ctx, domain(), fn) // the domain does not change under moving
 	s.feed.add(c, err)
 	s.moving.RUnlock()
 	if c == nil {
@@ -116,16 +126,19 @@ func (s *Store) applyRows(ctx context.Context, domain func() string, fn func(tx 
 	return s.bringToPacks(ctx, c, err)
 }
 
-// awaitEarlier waits for all that a transaction which wrote nothing may have seen.
+// awaitEarlier waits until all commits that a transaction may have read are in
+// the packs. It is for transactions that wrote nothing.
 func (s *Store) awaitEarlier(ctx context.Context) error {
 	last, err := s.meta.LastCommit(ctx)
 	if err == nil && !s.outbox.awaitSettled(last) {
-		err = errBehind // what it saw may be lost yet
+		err = errBehind // what it has read may still be lost
 	}
 	return err
 }
 
-// bringToPacks brings a commit, which may have failed with err, to the packs.
+// bringToPacks writes the records of a commit to the packs, and waits until those
+// of earlier commits are there. err is the error of the transaction: with one the
+// commit may not have been made, and counts as not written.
 func (s *Store) bringToPacks(ctx context.Context, c *manifest.Commit, err error) error {
 	settled := false
 	defer func() {
@@ -136,7 +149,7 @@ func (s *Store) bringToPacks(ctx context.Context, c *manifest.Commit, err error)
 	if err != nil {
 		return wrapSpace(err)
 	}
-	ctx = context.WithoutCancel(ctx) // it is decided
+	ctx = context.WithoutCancel(ctx) // the commit is decided
 	if err := s.writeRecords(ctx, c); err != nil {
 		return wrapSpace(err)
 	}
@@ -149,8 +162,8 @@ func (s *Store) bringToPacks(ctx context.Context, c *manifest.Commit, err error)
 	return nil
 }
 
-// keepValues runs a transaction that writes values and no rows. It says nothing of
-// rows, so it need not wait for what others have still to bring to the packs.
+// keepValues runs a transaction that changes no files, and so makes no records.
+// It does not wait for the packs.
 func (s *Store) keepValues(ctx context.Context, fn func(tx manifest.Tx) error) error {
 	if err := s.checkWritable(ctx); err != nil {
 		return err
@@ -158,7 +171,7 @@ func (s *Store) keepValues(ctx context.Context, fn func(tx manifest.Tx) error) e
 	return s.applyValues(ctx, fn)
 }
 
-// applyValues is keep without a look at the gate.
+// applyValues is keepValues, also while the store takes no changes.
 func (s *Store) applyValues(ctx context.Context, fn func(tx manifest.Tx) error) error {
 	s.moving.RLock()
 	defer s.moving.RUnlock()
@@ -166,7 +179,7 @@ func (s *Store) applyValues(ctx context.Context, fn func(tx manifest.Tx) error) 
 	return wrapSpace(err)
 }
 
-// writeRecords brings the records of a commit to the packs.
+// writeRecords appends the records of a commit to the packs of its domain.
 func (s *Store) writeRecords(ctx context.Context, c *manifest.Commit) error {
 	chunks := s.chunks[c.Domain]
 	if chunks == nil {
@@ -182,8 +195,8 @@ func (s *Store) writeRecords(ctx context.Context, c *manifest.Commit) error {
 	return nil
 }
 
-// appendRecords makes records that no transaction has decided durable in the
-// packs of a domain, under numbers of their own.
+// appendRecords appends records that no transaction has made to the packs of a
+// domain, under commit numbers of their own.
 func (s *Store) appendRecords(ctx context.Context, domain string, rs []manifest.Record) error {
 	for len(rs) > 0 {
 		seq, err := s.meta.TakeNumber(ctx)
@@ -203,13 +216,16 @@ func (s *Store) appendRecords(ctx context.Context, domain string, rs []manifest.
 }
 
 const (
-	catchUpCommits = 64                     // brought to the packs side by side
-	catchUpBytes   = 2 * manifest.MaxCommit // that they have together
+	// catchUpCommits is how many commits catchUp writes side by side, and
+	// catchUpBytes how many bytes of records they have together.
+	catchUpCommits = 64
+	catchUpBytes   = 2 * manifest.MaxCommit
 )
 
-// catchUp brings the records of the unwritten commits up to a number to the
-// packs. Those on their way already may be brought twice, which changes
-// nothing; those beyond may not be durable in the metadata store yet.
+// catchUp writes the records of the unwritten commits up to a number to the
+// packs. Some of them may be written by others at the same time: a record that
+// is there twice changes nothing. Later commits may not be durable in the
+// metadata store yet.
 func (s *Store) catchUp(ctx context.Context, seq uint64) error {
 	o := s.outbox
 	o.catching.Lock()
@@ -226,7 +242,7 @@ func (s *Store) catchUp(ctx context.Context, seq uint64) error {
 		}
 		n := min(int64(c.Size()), catchUpBytes)
 		if size.Acquire(gctx, n) != nil {
-			break // one has failed
+			break // a write has failed
 		}
 		g.Go(func() error {
 			defer size.Release(n)
@@ -234,7 +250,7 @@ func (s *Store) catchUp(ctx context.Context, seq uint64) error {
 		})
 	}
 	if err := cmp.Or(g.Wait(), ctx.Err()); err != nil {
-		return err // some were perhaps not begun
+		return err // some may not have been begun
 	}
 	o.markAll(seq)
 	return nil

@@ -14,10 +14,10 @@ import (
 
 func (v *Versions) keepAll() bool { return !v.Off && v.Keep == 0 && v.KeepFor == 0 }
 
-// prune removes, for good, versions of f that the policy does not keep, oldest
-// first; it keeps none up to the number above. It changes f, which the caller
-// writes, and returns the highest number that it has removed. more tells that
-// there may be others.
+// prune removes for good the versions of f that the policy does not keep, oldest
+// first, beginning behind the number above: calls before have seen to those up to
+// it. It changes f, which the caller writes, and returns the highest number that
+// it has removed. more reports that there may be others.
 func (v *Versions) prune(ctx context.Context, tx manifest.Tx, f *manifest.File, above uint64, now time.Time) (last uint64, more bool, err error) {
 	keep := uint64(v.Keep)
 	if v.Off {
@@ -57,9 +57,9 @@ func (v *Versions) prune(ctx context.Context, tx manifest.Tx, f *manifest.File, 
 
 // Swept counts what Sweep removed.
 type Swept struct {
-	Files    int64 // whose time in the trash was over
-	Versions int64 // that were replaced long enough ago
-	Uploads  int64 // that were not ended in time
+	Files    int64 // files whose time in the trash was over
+	Versions int64 // versions that were replaced long enough ago
+	Uploads  int64 // uploads that were not ended in time
 }
 
 // Sweep removes what is kept no longer: files in the trash and old versions
@@ -77,7 +77,7 @@ func (s *Store) Sweep(ctx context.Context) (Swept, error) {
 	for _, name := range s.Buckets() {
 		b, err := s.Bucket(name)
 		if errors.Is(err, fs.ErrNotExist) {
-			continue // a schema without it came meanwhile
+			continue // a schema without the bucket was applied meanwhile
 		}
 		if err == nil {
 			err = s.retargetUploads(ctx, name, s.keepValues)

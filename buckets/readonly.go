@@ -17,16 +17,21 @@ var ErrReadOnly = errors.New("the store takes no changes now; what is stored can
 type gate struct {
 	reason error // of Options.ReadOnly; nil for none
 
-	mu      sync.Mutex
-	behind  error     // of bringing to the packs what the last process decided: nil when that is done; mu
-	upTo    uint64    // the last of those commits
-	retried time.Time // when that was tried last; mu
-
-	policies map[string]Policy // whose buckets are to be tied then; nil for none; mu
+	// mu guards what follows. It is held while the store catches up, so that
+	// changes wait for that.
+	mu sync.Mutex
+	// behind says why the commits of the last process could not all be written to
+	// the packs. It is nil when they are there. upTo is the last of them, and
+	// retried when writing them was tried last.
+	behind  error
+	upTo    uint64
+	retried time.Time
+	// policies are those whose homes are to be written then, nil for none.
+	policies map[string]Policy
 }
 
-// postponeHomes leaves the tying of buckets to the first change, and reports whether
-// the gate is still shut.
+// postponeHomes leaves the homes of buckets to be written before the first
+// change. It reports whether the gate is still shut.
 func (g *gate) postponeHomes(policies map[string]Policy) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -73,8 +78,8 @@ func (s *Store) checkWritable(ctx context.Context) error {
 	return nil
 }
 
-// finishEarlier brings to the packs what the last process left. Where the store takes
-// no changes, that waits; so it does where there is no space for it.
+// finishEarlier writes to the packs what the last process left. It leaves that
+// for later where the store takes no changes, or has no space.
 func (s *Store) finishEarlier(ctx context.Context, seq uint64) error {
 	if s.gate.reason != nil {
 		s.log.Error("changes are refused, reads go on", "reason", s.gate.reason)

@@ -28,15 +28,24 @@ import (
 // A Store holds buckets: rows in a metadata store, content in the chunk
 // stores of one or more domains.
 type Store struct {
-	meta    manifest.Store
-	chunks  map[string]*cas.Store              // by domain
-	sums    map[string]*manifest.SumMemory     // by domain: what is stored in one tells nothing of another
-	buckets atomic.Pointer[map[string]*bucket] // never changed, only replaced
-	binding sync.Mutex                         // held while buckets is replaced
-	moving  sync.RWMutex                       // held by every change; for writing by the end of a move, after binding
-	feed    *feed                              // under moving; of the move that is under way, else nil
+	meta manifest.Store
+	// chunks and sums are by domain. Sums are not shared, so that nobody learns
+	// from one domain what another has stored.
+	chunks map[string]*cas.Store
+	sums   map[string]*manifest.SumMemory
+	// buckets points to a map that never changes. Who replaces it holds binding.
+	buckets atomic.Pointer[map[string]*bucket]
+	binding sync.Mutex
+	// moving guards the domains of buckets, and feed. Every transaction holds it
+	// for reading. The end of a move holds it for writing, so that a transaction
+	// is either noted in feed, and followed, or sees the new domain. It is locked
+	// after binding.
+	moving sync.RWMutex
+	// feed collects commits for the move that is under way, nil for none.
+	feed *feed
 
-	migrating sync.Mutex // held by the move
+	// migrating is held by a move from beginning to end. It is locked first.
+	migrating sync.Mutex
 
 	guard   *access.Guard
 	keys    *access.Keys
@@ -53,7 +62,7 @@ type Store struct {
 
 // A Policy is what a bucket is set up to do.
 type Policy struct {
-	Domain      string          // whose packs hold the content
+	Domain      string          // in whose packs the content lies
 	Profile     string          // of the chunker; "" is "balanced"
 	Compression cas.Compression // of frames
 	Digests     []string        // whole-file digests computed for every upload
@@ -66,14 +75,14 @@ type Policy struct {
 	Trash    Trash
 
 	InlineTypes  []string      // media types shown in place; nil is harmless ones
-	MaxUploads   int           // under way, of one principal; 0 is 1000
+	MaxUploads   int           // most uploads under way of one principal; 0 is 1000
 	UploadExpiry time.Duration // of an unfinished upload; 0 is 24 hours
-	Dedup        Dedup         // among whose files an upload may be told of bytes; "" is principal
+	Dedup        Dedup         // whose chunks an upload need not send; "" is principal
 	Acknowledge  Acknowledge   // where a change is durable when it is answered; "" is remote
 }
 
 // Pieces are limits on the requests of uploads in pieces, for protocols that
-// can tell them; zero values don't limit.
+// announce limits. Zero values do not limit.
 type Pieces struct {
 	MinSize   int64 // of a file that is sent in pieces
 	MaxAppend int64 // of one request
@@ -94,13 +103,14 @@ type Trash struct {
 	KeepFor time.Duration // 0 is for ever
 }
 
-// A Dedup says among whose files an upload may be told that bytes are there.
+// A Dedup says whose stored chunks an upload may skip. To skip a chunk is to
+// learn that it is stored.
 type Dedup string
 
 const (
-	DedupPrincipal Dedup = "principal" // the uploader's own, and bases that it may read
-	DedupBucket    Dedup = "bucket"
-	DedupGlobal    Dedup = "global" // tells anybody what is stored
+	DedupPrincipal Dedup = "principal" // the uploader's own files
+	DedupBucket    Dedup = "bucket"    // any file of the bucket that the uploader may read
+	DedupGlobal    Dedup = "global"    // all: anybody can find out what is stored
 )
 
 // An Acknowledge says where a change, and all that it rests on, is durable
@@ -119,7 +129,7 @@ type bucket struct {
 	chunkers sync.Pool // of chunkers that cut by splitter
 }
 
-// Options are what New may be told.
+// Options are optional settings of New.
 type Options struct {
 	// Auth decides about every call in place of the buckets' own rules.
 	Auth access.Authorizer
@@ -133,10 +143,10 @@ type Options struct {
 	Closers []io.Closer
 }
 
-// New returns a Store of the buckets in policies. It first brings to the
-// packs what a crash may have left undone; while a backend is too full for that,
-// the Store refuses changes with ErrNoSpace and can be read. The Store closes
-// chunks.
+// New returns a Store of the buckets in policies. It first writes to the packs
+// what a crash may have left in the metadata store only. While a backend is too
+// full for that, the Store refuses changes with ErrNoSpace and can be read. The
+// Store closes chunks.
 func New(ctx context.Context, meta manifest.Store, chunks map[string]*cas.Store, policies map[string]Policy, opts *Options) (*Store, error) {
 	if opts == nil {
 		opts = &Options{}
@@ -173,9 +183,9 @@ func New(ctx context.Context, meta manifest.Store, chunks map[string]*cas.Store,
 func (s *Store) lookup(name string) *bucket { return (*s.buckets.Load())[name] }
 
 // Bucket returns the bucket of that name, for trusted callers; Bucket.As
-// narrows it to a principal. An unknown name is ErrNoBucket. It keeps the
-// policy of this moment, except that access is always decided by the newest,
-// and that files are where they are.
+// narrows it to a principal. An unknown name is ErrNoBucket. The Bucket keeps the
+// policy of this moment, except that access is decided by the newest rules, and
+// that it follows a move to another domain.
 func (s *Store) Bucket(name string) (*Bucket, error) {
 	b := s.lookup(name)
 	if b == nil {
