@@ -1,5 +1,5 @@
-// Package pgtest gives tests databases of a PostgreSQL server: of one that it
-// starts for the test binary, or of one that the environment names.
+// Package pgtest gives tests databases of a PostgreSQL server. It starts one for
+// the test binary, or uses one that the environment names.
 //
 //	CAIRN_POSTGRES      directory of the binaries, where they are neither in PATH nor where Debian has them
 //	CAIRN_POSTGRES_URL  a running server, which may be one that speaks PostgreSQL's protocol
@@ -28,10 +28,9 @@ import (
 
 const urlVariable = "CAIRN_POSTGRES_URL"
 
-// Main runs the tests of m beside a server, which ends with them: it is to be
-// called by TestMain, which exits with what it returns. Without binaries of
-// PostgreSQL the tests that ask for a Database are skipped, unless
-// CAIRN_POSTGRES names some.
+// Main runs the tests of m with a server and returns the exit code. TestMain
+// calls it. Without PostgreSQL, tests that call Database are skipped, unless
+// CAIRN_POSTGRES is set.
 func Main(m *testing.M) int {
 	if os.Getenv(urlVariable) != "" {
 		return m.Run()
@@ -55,8 +54,8 @@ func Main(m *testing.M) int {
 	return m.Run()
 }
 
-// Database makes a database that is empty, and returns the URL that opens it.
-// It goes with the test.
+// Database creates an empty database and returns its URL. The end of the test
+// drops it.
 func Database(t testing.TB) string {
 	t.Helper()
 	server := os.Getenv(urlVariable)
@@ -80,7 +79,7 @@ func Database(t testing.TB) string {
 	return u.String()
 }
 
-// Execute makes a statement on a database.
+// Execute runs a statement on a database.
 func Execute(t testing.TB, database, statement string) {
 	t.Helper()
 	if err := runTests(t.Context(), database, statement); err != nil {
@@ -97,8 +96,7 @@ func runTests(ctx context.Context, server, statement string) error {
 	return errors.Join(err, c.Close(ctx))
 }
 
-// findBinaries returns the directory of the server's binaries, "" if there is
-// none.
+// findBinaries returns the directory of the server's binaries, or "".
 func findBinaries() (string, error) {
 	if dir := os.Getenv("CAIRN_POSTGRES"); dir != "" {
 		_, err := os.Stat(filepath.Join(dir, "postgres"))
@@ -127,11 +125,12 @@ type server struct {
 	ended chan error
 }
 
-// script makes a cluster in the directory $1 with the binaries in $2, and runs
-// a server on it until standard input ends: also when this process is killed.
-// Nothing but the socket in the directory leads to it. What is stored is gone
-// with a crash of the machine, so nothing is synced. Its collation is not the
-// order of bytes, so that a statement that should ask for that one has to.
+// script creates a cluster in the directory $1 with the binaries in $2 and runs
+// a server on it until standard input ends, which it also does when this process
+// is killed. The server listens only on a socket in the directory. It does not
+// sync, since a crash of the machine may lose everything. Its collation is not
+// the order of bytes, so that a statement that depends on that order must ask
+// for it.
 const script = `
 dir=$1 bin=$2
 trap 'rm -rf "$dir"' EXIT
@@ -173,7 +172,7 @@ func startServer(bin string) (*server, error) {
 	return s, s.waitReady()
 }
 
-// setShared makes dir that of a user who may do little, and returns the user.
+// setShared gives dir to an unprivileged user and returns that user.
 func setShared(dir string) (*user.User, error) {
 	u, err := user.Lookup("postgres")
 	if err != nil {
@@ -189,7 +188,7 @@ func setShared(dir string) (*user.User, error) {
 	return u, os.Chown(dir, id, -1)
 }
 
-// waitReady returns when the server answers.
+// waitReady waits until the server answers.
 func (s *server) waitReady() error {
 	for range 600 {
 		select {

@@ -66,7 +66,8 @@ func (s *suite) testOutbox() {
 	}
 }
 
-// oldVersions come oldest first, as many as are asked for.
+// oldVersions tests that OldVersions returns the oldest versions, as many as
+// asked for.
 func (s *suite) oldVersions() {
 	f := s.addFile("", "f", 1)
 	s.addFile("", "g", 1)
@@ -114,7 +115,8 @@ func (s *suite) oldVersions() {
 	check(s.s, 0, 1, 2)
 }
 
-// testNumbers are never given twice, whatever takes them and however the store ends.
+// testNumbers tests that no number is given twice, whatever takes numbers and
+// however the store ends.
 func (s *suite) testNumbers() {
 	last, lastCommit := s.lastCommit(), s.lastCommit()
 	given := func(seq uint64) {
@@ -137,7 +139,7 @@ func (s *suite) testNumbers() {
 		if lastCommit = c.Seq; s.lastCommit() != last {
 			s.t.Errorf("the last commit is %d, want %d", s.lastCommit(), last)
 		}
-		if err := s.s.Written(s.ctx, c.Seq); err != nil { // nothing is left in the outbox
+		if err := s.s.Written(s.ctx, c.Seq); err != nil { // so that the outbox is empty
 			s.t.Fatal(err)
 		}
 	}
@@ -164,7 +166,7 @@ func (s *suite) testNumbers() {
 		take()
 		restart()
 	}
-	last += 1000 // of a commit in the packs that the store has never seen
+	last += 1000 // the number of a commit that is only in packs
 	if err := s.s.Restore(s.ctx, last, nil); err != nil {
 		s.t.Fatal(err)
 	}
@@ -195,7 +197,8 @@ func (s *suite) testNumbers() {
 	wg.Wait()
 }
 
-// tooLarge: a change beyond the bound of a commit is none.
+// tooLarge tests that a change beyond the limits of a commit is refused and
+// leaves nothing.
 func (s *suite) tooLarge() {
 	before := s.lastCommit()
 	big, m := newFile("", "big", 1)
@@ -229,7 +232,7 @@ func (s *suite) tooLarge() {
 		s.t.Errorf("unwritten: %d", got)
 	}
 	s.usage(manifest.Usage{})
-	// What fits is written, whatever it holds.
+	// A change within the limits is written.
 	r := rand.NewChaCha8([32]byte{})
 	c := s.update(func(tx manifest.Tx) error {
 		for i := range 40 {

@@ -27,7 +27,7 @@ func (s *suite) putGrants(gs ...*manifest.Grant) {
 	})
 }
 
-// grantsOf are the IDs of the grants of a bucket.
+// grantsOf returns the IDs of the grants of a bucket.
 func (s *suite) grantsOf(bucket, owner string) (out []manifest.GrantID) {
 	s.t.Helper()
 	for g, err := range s.s.Grants(s.ctx, bucket, owner) {
@@ -66,7 +66,7 @@ func (s *suite) testGrants() {
 	}
 }
 
-// grantUses are counted, and go with the grant.
+// grantUses tests that uses are counted, and dropped with the grant.
 func (s *suite) grantUses() {
 	g := newGrant("b", "ann", time.Minute)
 	s.putGrants(g)
@@ -96,7 +96,8 @@ func (s *suite) grantUses() {
 	}
 }
 
-// grantSweeps drop by signer and by time, no more than they are told.
+// grantSweeps tests that grants are dropped by signer and by time, within the
+// limit.
 func (s *suite) grantSweeps() {
 	var gs []*manifest.Grant
 	for i := range 12 {

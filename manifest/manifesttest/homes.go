@@ -7,7 +7,7 @@ import (
 	"github.com/cairn-store/cairn/manifest"
 )
 
-// testHomes are rows, and records where they tell of a move.
+// testHomes tests the rows of homes, and the records of moves.
 func (s *suite) testHomes() {
 	none, err := s.s.Home(s.ctx, "b")
 	if err != nil || !reflect.DeepEqual(none, &manifest.Home{Bucket: "b"}) {

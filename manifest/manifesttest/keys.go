@@ -40,7 +40,8 @@ func (s *suite) testKeys() {
 	}
 }
 
-// testReceipts are of a scope, last until they expire, and may be many.
+// testReceipts tests that receipts belong to a scope, last until they expire,
+// and may be many.
 func (s *suite) testReceipts() {
 	a, b := manifest.Scope{1}, manifest.Scope{1, 31: 1}
 	var ds []cas.Digest
@@ -75,7 +76,7 @@ func (s *suite) testReceipts() {
 	}
 	put(a, ds[:600], day.Add(time.Hour))
 	put(b, ds[:1], day.Add(time.Hour))
-	put(a, ds[500:800], day.Add(2*time.Hour)) // 100 of them anew
+	put(a, ds[500:800], day.Add(2*time.Hour)) // 100 of them again
 	s.restart()
 	for _, c := range []struct {
 		scope manifest.Scope
@@ -134,7 +135,7 @@ func (s *suite) testOnces() {
 	if n := sweep(day); n != 0 {
 		s.t.Errorf("%d swept before their time", n)
 	}
-	if n := sweep(day.Add(90 * time.Minute)); n != 1 { // the one that was used anew lasts
+	if n := sweep(day.Add(90 * time.Minute)); n != 1 { // the one that was put again lasts
 		s.t.Errorf("%d swept, want 1", n)
 	}
 	_, err = s.s.Once(s.ctx, "c", key)
@@ -184,7 +185,7 @@ func (s *suite) testClock() {
 	if got, err := s.s.LatestTime(s.ctx); err != nil || !got.IsZero() {
 		s.t.Errorf("the latest time of a new store is %s, %v", got, err)
 	}
-	for _, t := range []time.Time{day.Add(time.Hour), day} { // backwards too, when an operator says so
+	for _, t := range []time.Time{day.Add(time.Hour), day} { // also backwards, as an operator may demand
 		if err := s.s.SetLatestTime(s.ctx, t); err != nil {
 			s.t.Fatal(err)
 		}

@@ -35,8 +35,8 @@ func (s *suite) testVersions(f *manifest.File, n int) *manifest.File {
 	return out
 }
 
-// oneMoment: what is changed while a listing yields is not seen by it, and its
-// keys lead on however rows change.
+// oneMoment tests that a listing does not show what changes while it yields, and
+// that its keys can continue it, however rows change.
 func (s *suite) oneMoment() {
 	var fs []*manifest.File
 	for _, name := range strings.Split("abcdef", "") {
@@ -94,8 +94,8 @@ func (s *suite) oneMoment() {
 	}
 }
 
-// allRows yields files in order, the newest version of each first, one bucket
-// or all.
+// allRows tests that AllRows yields files in order, the newest version of each
+// first, of one bucket or of all.
 func (s *suite) allRows() {
 	var want, wantB []string
 	var files []*manifest.File
@@ -195,7 +195,7 @@ func (s *suite) testWriters() {
 	if a.Begin != 0 || b.Begin != 1 || other.Begin != 0 || a.ID == b.ID || a.ID == (manifest.WriterID{}) {
 		s.t.Errorf("writers %+v, %+v, %+v", a, b, other)
 	}
-	s.addFile("", "f", 1) // what was before it outlives a crash with it
+	s.addFile("", "f", 1) // makes all that was written before durable
 	s.restart()
 	if got, err := s.s.Writers(s.ctx, "x"); err != nil || !reflect.DeepEqual(got, []manifest.Writer{a, b}) {
 		s.t.Errorf("%+v, %v", got, err)
@@ -205,7 +205,7 @@ func (s *suite) testWriters() {
 			s.t.Error(err)
 		}
 	}
-	if err := s.s.Unregister(s.ctx, "x", other.ID); err != nil { // of another domain
+	if err := s.s.Unregister(s.ctx, "x", other.ID); err != nil { // a writer of another domain
 		s.t.Error(err)
 	}
 	x, xerr := s.s.Writers(s.ctx, "x")

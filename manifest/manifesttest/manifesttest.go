@@ -1,4 +1,5 @@
-// Package manifesttest checks implementations of manifest.Store.
+// Package manifesttest tests implementations of manifest.Store. Run has the list
+// of tests.
 package manifesttest
 
 import (
@@ -18,8 +19,8 @@ import (
 
 const domain = "x"
 
-// Run checks an implementation. open returns an empty store; reopen returns
-// the same one after a restart.
+// Run tests an implementation. open returns an empty store; reopen returns the
+// same store after a restart.
 func Run(t *testing.T, open func(t *testing.T) manifest.Store, reopen func(t *testing.T, s manifest.Store) manifest.Store) {
 	for name, test := range map[string]func(*suite){
 		"Rows": (*suite).testRows, "Conflict": (*suite).testConflict, "Rollback": (*suite).testRollback, "Listing": (*suite).testListing,
@@ -66,7 +67,7 @@ func (s *suite) update(fn func(tx manifest.Tx) error) *manifest.Commit {
 
 var day = time.UnixMilli(1_700_000_000_000).UTC()
 
-// newFile makes a file of one version, of n bytes.
+// newFile returns a file with one version of n bytes.
 func newFile(folder, name string, n int64) (*manifest.File, *manifest.Manifest) {
 	f := &manifest.File{ID: manifest.NewFileID(), Bucket: "b", Folder: folder, Name: name, LastVersion: 1, Versions: 1,
 		TotalSize: n, TotalChunks: 1, CreatedAt: day, UpdatedAt: day}
@@ -152,7 +153,7 @@ func (s *suite) testConflict() {
 	}
 	_, err := s.s.Manifest(s.ctx, m.ID)
 	s.checkGone("what a failed update wrote", err)
-	s.update(func(tx manifest.Tx) error { // a renamed file makes room in the same transaction
+	s.update(func(tx manifest.Tx) error { // a renamed file frees its path in the same transaction
 		a, err := tx.File(s.ctx, a.ID)
 		if err != nil {
 			return err
@@ -229,7 +230,7 @@ func (s *suite) testListing() {
 	}
 }
 
-// counter: updates side by side are as if one after the other.
+// counter tests that concurrent updates have the result of consecutive ones.
 func (s *suite) counter() {
 	f := s.addFile("", "f", 1)
 	var wg sync.WaitGroup
@@ -256,7 +257,7 @@ func (s *suite) counter() {
 	}
 }
 
-// testRestore replays records in several orders and expects the same rows.
+// testRestore tests that records have the same result in every order.
 func (s *suite) testRestore() {
 	f, m := newFile("d", "f", 5)
 	newer := *f
@@ -289,7 +290,7 @@ func (s *suite) testRestore() {
 	s.usage(manifest.Usage{Files: 1, Versions: 1, Bytes: 5, Chunks: 1})
 }
 
-// testMarks tell what is gone for good, also what was replayed.
+// testMarks tests that Marks yields what was removed for good, also by Restore.
 func (s *suite) testMarks() {
 	f, g := s.addFile("", "f", 1), s.addFile("", "g", 1)
 	s.update(func(tx manifest.Tx) error {
@@ -338,12 +339,12 @@ func (s *suite) testSegments() {
 		}
 	}
 	have(domain, func(int) bool { return false })
-	for _, part := range [][]manifest.Segment{nil, segs[:20], segs[10:40]} { // some of them again
+	for _, part := range [][]manifest.Segment{nil, segs[:20], segs[10:40]} { // some segments twice
 		if err := s.s.Segments(domain).PutSegments(s.ctx, part); err != nil {
 			s.t.Fatal(err)
 		}
 	}
-	s.addFile("", "f", 1) // whose commit makes them durable
+	s.addFile("", "f", 1) // its commit makes the segments durable
 	s.restart()
 	have(domain, func(i int) bool { return i < 40 })
 	have("y", func(int) bool { return false })

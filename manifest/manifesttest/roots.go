@@ -11,9 +11,8 @@ import (
 	"github.com/cairn-store/cairn/manifest"
 )
 
-// testRoots compares a random history with a model: every digest that a version or
-// a part of an upload leads to is yielded for the domain that it lies in, and
-// nothing else is.
+// testRoots compares a random history with a model: Roots must yield exactly the
+// digests that the versions and parts of a domain lead to.
 func (s *suite) testRoots() {
 	seed := rand.Uint64()
 	s.t.Logf("seed %d", seed)
@@ -51,7 +50,7 @@ type rootUpload struct {
 	parts []cas.Digest
 }
 
-// isIn tells which domains the files of a bucket may lie in.
+// isIn reports whether files of the bucket may be in a domain.
 func isIn(bucket, domain string) bool {
 	switch bucket {
 	case "at-x":
@@ -59,7 +58,7 @@ func isIn(bucket, domain string) bool {
 	case "at-y", "been":
 		return domain == "y"
 	}
-	return true // it is being moved, or nobody knows
+	return true // it is being moved, or has no home
 }
 
 func (m *rootModel) pickBucket() string {
@@ -75,7 +74,8 @@ func (m *rootModel) randomRefs(n int) (out []cas.Ref, ds []cas.Digest) {
 	return out, ds
 }
 
-// randomContent is inline, or a tree of which only the top is known here.
+// randomContent returns a content with an inline list, or with a tree of which
+// only the top exists.
 func (m *rootModel) randomContent() (manifest.Content, []cas.Digest) {
 	if m.r.IntN(3) == 0 {
 		_, ds := m.randomRefs(1)

@@ -11,7 +11,7 @@ import (
 	"github.com/cairn-store/cairn/manifest"
 )
 
-// newUpload makes an upload under way.
+// newUpload returns an upload under way.
 func newUpload(bucket, who string, held int64) *manifest.Upload {
 	return &manifest.Upload{ID: manifest.NewUploadID(), Bucket: bucket, Who: who, Domain: domain, Chunker: "c", Length: -1, Held: held,
 		Sums: map[string][]byte{"sha256": {0, 1}}, CreatedAt: day, ExpiresAt: day.Add(time.Hour)}
@@ -29,17 +29,17 @@ func (s *suite) putUploads(us ...*manifest.Upload) {
 	})
 }
 
-func testRef(n byte) cas.Ref { return cas.Ref{Digest: cas.Sum([]byte{n}), Length: uint32(n)} }
+func newRef(n byte) cas.Ref { return cas.Ref{Digest: cas.Sum([]byte{n}), Length: uint32(n)} }
 
-func testRefs(ns ...byte) (out []cas.Ref) {
+func newRefs(ns ...byte) (out []cas.Ref) {
 	for _, n := range ns {
-		out = append(out, testRef(n))
+		out = append(out, newRef(n))
 	}
 	return out
 }
 
-// testParts are the parts of an upload, as the store or a transaction has them.
-func (s *suite) testParts(in manifest.Uploads, id manifest.UploadID, from uint64) (out [][]cas.Ref) {
+// partsOf returns the parts of an upload.
+func (s *suite) partsOf(in manifest.Uploads, id manifest.UploadID, from uint64) (out [][]cas.Ref) {
 	s.t.Helper()
 	for p, err := range in.UploadParts(s.ctx, id, from) {
 		if err != nil {
@@ -50,7 +50,7 @@ func (s *suite) testParts(in manifest.Uploads, id manifest.UploadID, from uint64
 	return out
 }
 
-// sortedIDs are the IDs of uploads in the order of IDs.
+// sortedIDs returns the IDs of uploads in order.
 func sortedIDs(us ...*manifest.Upload) []manifest.UploadID {
 	return slices.Sorted(slices.Values(uploadIDs(us)))
 }
@@ -87,7 +87,7 @@ func (s *suite) testUploads() {
 	u.Joins = nil
 	seq := s.lastCommit()
 	s.update(func(tx manifest.Tx) error {
-		for n, p := range [][]cas.Ref{testRefs(1, 2), testRefs(3), testRefs(1)} {
+		for n, p := range [][]cas.Ref{newRefs(1, 2), newRefs(3), newRefs(1)} {
 			if err := tx.PutPart(s.ctx, u.ID, uint64(n), p); err != nil {
 				return err
 			}
@@ -96,7 +96,7 @@ func (s *suite) testUploads() {
 			return err
 		}
 		got, err := tx.Upload(s.ctx, "b", u.ID)
-		if err != nil || !reflect.DeepEqual(got, u) || len(s.testParts(tx, u.ID, 1)) != 2 {
+		if err != nil || !reflect.DeepEqual(got, u) || len(s.partsOf(tx, u.ID, 1)) != 2 {
 			s.t.Errorf("in the transaction: %+v, %v", got, err)
 		}
 		h, err := tx.UploadsHeld(s.ctx, "b", "ann")
@@ -113,10 +113,10 @@ func (s *suite) testUploads() {
 	if err != nil || !reflect.DeepEqual(got, u) {
 		s.t.Errorf("%+v, %v, want %+v", got, err, u)
 	}
-	if got := s.testParts(s.s, u.ID, 0); !reflect.DeepEqual(got, [][]cas.Ref{testRefs(1, 2), testRefs(3), testRefs(1)}) {
+	if got := s.partsOf(s.s, u.ID, 0); !reflect.DeepEqual(got, [][]cas.Ref{newRefs(1, 2), newRefs(3), newRefs(1)}) {
 		s.t.Errorf("parts %v", got)
 	}
-	if got := s.testParts(s.s, u.ID, 2); !reflect.DeepEqual(got, [][]cas.Ref{testRefs(1)}) {
+	if got := s.partsOf(s.s, u.ID, 2); !reflect.DeepEqual(got, [][]cas.Ref{newRefs(1)}) {
 		s.t.Errorf("parts from 2: %v", got)
 	}
 	rest, err := s.s.UploadRest(s.ctx, u.ID)
@@ -132,7 +132,8 @@ func (s *suite) testUploads() {
 	}
 }
 
-// uploadEnds: what an upload keeps goes with its end, however it ends.
+// uploadEnds tests that the parts and the rest of an upload go when it ends, in
+// every way.
 func (s *suite) uploadEnds() {
 	other := newUpload("b", "ann", 1)
 	for what, end := range map[string]func(tx manifest.Tx, u *manifest.Upload) error{
@@ -163,7 +164,7 @@ func (s *suite) uploadEnds() {
 		u.Joins = []manifest.UploadID{other.ID}
 		s.putUploads(other, u)
 		s.update(func(tx manifest.Tx) error {
-			return errors.Join(tx.PutPart(s.ctx, u.ID, 0, testRefs(1)), tx.PutRest(s.ctx, u.ID, []byte("r")), tx.PutPart(s.ctx, other.ID, 0, testRefs(2)))
+			return errors.Join(tx.PutPart(s.ctx, u.ID, 0, newRefs(1)), tx.PutRest(s.ctx, u.ID, []byte("r")), tx.PutPart(s.ctx, other.ID, 0, newRefs(2)))
 		})
 		s.testHolding("b", "ann", 2, 8)
 		s.update(func(tx manifest.Tx) error {
@@ -171,18 +172,18 @@ func (s *suite) uploadEnds() {
 			if err := end(tx, &u); err != nil {
 				return err
 			}
-			if got := s.testParts(tx, u.ID, 0); len(got) != 0 {
+			if got := s.partsOf(tx, u.ID, 0); len(got) != 0 {
 				s.t.Errorf("%s: parts are left in the transaction: %v", what, got)
 			}
 			return nil
 		})
 		rest, err := s.s.UploadRest(s.ctx, u.ID)
 		waiting, werr := s.s.UploadsWaiting(s.ctx, "b", other.ID, "", 10)
-		if got := s.testParts(s.s, u.ID, 0); len(got) != 0 || len(rest) != 0 || len(waiting) != 0 || errors.Join(err, werr) != nil {
+		if got := s.partsOf(s.s, u.ID, 0); len(got) != 0 || len(rest) != 0 || len(waiting) != 0 || errors.Join(err, werr) != nil {
 			s.t.Errorf("%s: left are %v, %q, %v, %v", what, got, rest, uploadIDs(waiting), errors.Join(err, werr))
 		}
 		s.testHolding("b", "ann", 1, 1)
-		if got := s.testParts(s.s, other.ID, 0); len(got) != 1 {
+		if got := s.partsOf(s.s, other.ID, 0); len(got) != 1 {
 			s.t.Errorf("%s: another's parts are gone", what)
 		}
 		s.update(func(tx manifest.Tx) error { return tx.DropUpload(s.ctx, "b", u.ID) })
@@ -190,8 +191,8 @@ func (s *suite) uploadEnds() {
 	s.update(func(tx manifest.Tx) error { return tx.DropUpload(s.ctx, "b", "u_none") })
 }
 
-// uploadLists: by bucket, by whose they are, by the parts that they wait for
-// and by their time.
+// uploadLists tests the lists of uploads: by bucket, by principal, by the parts
+// that they wait for, and by time.
 func (s *suite) uploadLists() {
 	part := newUpload("b", "ann", 3)
 	part.Partial = true
@@ -207,7 +208,7 @@ func (s *suite) uploadLists() {
 	}
 	elsewhere := newUpload("b2", "ann", 100)
 	s.putUploads(append(all, part, elsewhere)...)
-	s.putUploads(append(all, part)...) // as they are: nothing is listed twice
+	s.putUploads(append(all, part)...) // putting them again lists nothing twice
 	s.testHolding("b", "ann", 5, 3+0+2+4+6)
 	s.testHolding("b", "bob", 3, 1+3+5)
 	s.testHolding("b", "an", 0, 0)
@@ -253,7 +254,7 @@ func (s *suite) uploadLists() {
 	}
 }
 
-// uploadSweep forgets only what has expired, and no more than it is told.
+// uploadSweep tests that only expired uploads are removed, within the limit.
 func (s *suite) uploadSweep() {
 	var us []*manifest.Upload
 	for i := range 10 {
@@ -284,14 +285,15 @@ func (s *suite) uploadSweep() {
 	}
 }
 
-// uploadParts: parts are dropped some at a time, those of expired uploads too.
+// uploadParts tests that parts are dropped some at a time, also those of expired
+// uploads.
 func (s *suite) uploadParts() {
 	u := newUpload("b", "ann", 1)
 	u.ExpiresAt, u.Expired = day, true
 	s.putUploads(u)
 	s.update(func(tx manifest.Tx) error {
 		for n := range uint64(25) {
-			if err := tx.PutPart(s.ctx, u.ID, n, testRefs(byte(n+1))); err != nil {
+			if err := tx.PutPart(s.ctx, u.ID, n, newRefs(byte(n+1))); err != nil {
 				return err
 			}
 		}
@@ -300,7 +302,7 @@ func (s *suite) uploadParts() {
 	const limit = 10
 	n := limit
 	for calls := 0; n == limit; calls++ {
-		before := len(s.testParts(s.s, u.ID, 0))
+		before := len(s.partsOf(s.s, u.ID, 0))
 		s.update(func(tx manifest.Tx) (err error) {
 			if calls == 0 {
 				_, err = tx.DropParts(s.ctx, u.ID, limit)
@@ -309,15 +311,15 @@ func (s *suite) uploadParts() {
 			}
 			return err
 		})
-		if left := len(s.testParts(s.s, u.ID, 0)); left > 0 && before-left > limit {
+		if left := len(s.partsOf(s.s, u.ID, 0)); left > 0 && before-left > limit {
 			s.t.Errorf("%d parts were dropped at once, want at most %d", before-left, limit)
 		}
 		if calls > 5 {
 			s.t.Fatal("parts do not end")
 		}
 	}
-	if _, err := s.s.Upload(s.ctx, "b", u.ID); err == nil || len(s.testParts(s.s, u.ID, 0)) != 0 {
-		s.t.Errorf("swept: error %v, %d parts are left", err, len(s.testParts(s.s, u.ID, 0)))
+	if _, err := s.s.Upload(s.ctx, "b", u.ID); err == nil || len(s.partsOf(s.s, u.ID, 0)) != 0 {
+		s.t.Errorf("swept: error %v, %d parts are left", err, len(s.partsOf(s.s, u.ID, 0)))
 	}
 	s.update(func(tx manifest.Tx) error {
 		if more, err := tx.DropParts(s.ctx, u.ID, limit); err != nil || more {
@@ -327,7 +329,7 @@ func (s *suite) uploadParts() {
 	})
 }
 
-// changing rows while a transaction yields them.
+// whileYielding tests that rows may be changed while a transaction yields them.
 func (s *suite) whileYielding() {
 	var us []*manifest.Upload
 	for range 300 {
