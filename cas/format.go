@@ -7,7 +7,7 @@ import (
 	"github.com/cairn-store/cairn/cas/pack"
 )
 
-// The names of package pack, for those who use a Store.
+// The types of package pack that the methods of a Store take and return.
 type (
 	Digest       = pack.Digest
 	Ref          = pack.Ref
@@ -37,11 +37,8 @@ const (
 	MaxChunk = 4 << 20
 )
 
-// The errors of package pack.
-var (
-	ErrDigest  = pack.ErrDigest
-	ErrUnknown = pack.ErrUnknown
-)
+// ErrUnknown is what an *UnknownError satisfies.
+var ErrUnknown = pack.ErrUnknown
 
 // ParseDigest reads what Digest.String wrote.
 func ParseDigest(s string) (Digest, error) { return pack.ParseDigest(s) }

@@ -172,7 +172,7 @@ func (g *group) writeFrame(ctx context.Context, f *groupFrame) {
 	var stored int
 	var err error
 	if len(f.slots) > 0 {
-		at, stored, err = g.s.writeFrame(ctx, f)
+		at, stored, err = g.appendFrame(ctx, f)
 	}
 	for _, it := range f.items {
 		it.at.add(at)
@@ -185,9 +185,10 @@ func (g *group) writeFrame(ctx context.Context, f *groupFrame) {
 	}
 }
 
-// writeFrame encodes a frame and appends it, returning its place and the
+// appendFrame encodes a frame and appends it, returning its place and the
 // bytes it takes.
-func (s *Store) writeFrame(ctx context.Context, f *groupFrame) (place, int, error) {
+func (g *group) appendFrame(ctx context.Context, f *groupFrame) (place, int, error) {
+	s := g.s
 	e := s.enc.encodeFrame(f.kind, f.how, f.plain, f.slots)
 	defer s.enc.freeFrame(e)
 	if e.err != nil {

@@ -49,7 +49,7 @@ func (s *scanner) inspectPack(ctx context.Context, p PackEntry) (*PackInfo, erro
 		return nil, err
 	}
 	foot, err := pack.ReadFooter(ctx, from, p.ID, p.Size)
-	if err == pack.ErrFooter {
+	if errors.Is(err, pack.ErrFooter) {
 		info.Damage = err
 	} else if err != nil {
 		return nil, err
@@ -90,7 +90,7 @@ const SmallPack = 64 << 10
 func readInfo(ctx context.Context, from pack.Reader, p PackEntry) (*PackInfo, error) {
 	info := &PackInfo{PackEntry: PackEntry{ID: p.ID, Size: p.Size}}
 	h, err := pack.ReadHeader(ctx, from, p.ID, p.Size)
-	if err != nil && err != pack.ErrPack {
+	if err != nil && !errors.Is(err, pack.ErrPack) {
 		return nil, err
 	}
 	if h != nil {

@@ -27,7 +27,7 @@ type Found struct {
 // payloads only what lies near a header or in a damaged stretch.
 func Walk(ctx context.Context, r Reader, id ID, size int64, fn func(*Found) error) (*Footer, error) {
 	foot, err := ReadFooter(ctx, r, id, size)
-	if err != nil && err != ErrFooter {
+	if err != nil && !errors.Is(err, ErrFooter) {
 		return nil, err
 	}
 	return foot, WalkFrames(ctx, r, id, size, foot, fn)
@@ -102,7 +102,7 @@ func (w *walker) packHeader() error {
 		return w.fn(&Found{Length: w.size, Damage: ErrPack})
 	}
 	_, err := ReadHeader(w.ctx, w.r, w.id, w.size)
-	if err == ErrPack {
+	if errors.Is(err, ErrPack) {
 		err = w.fn(&Found{Length: HeaderSize, Damage: ErrPack})
 	}
 	return err
