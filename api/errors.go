@@ -18,6 +18,7 @@ import (
 	"github.com/cairn-store/cairn/buckets"
 	"github.com/cairn-store/cairn/buckets/access"
 	"github.com/cairn-store/cairn/cas"
+	"github.com/cairn-store/cairn/manifest"
 )
 
 // Errors of requests, as opposed to errors of the store.
@@ -158,6 +159,7 @@ func storeOutcomes() []outcome {
 		{buckets.ErrTypeMismatch, 422, "type-mismatch", "INVALID_REQUEST", true},
 		{buckets.ErrNoSpace, 507, "backend-full", "STORAGE_FULL", false},
 		{buckets.ErrReadOnly, 503, "store-read-only", "SERVICE_UNAVAILABLE", false},
+		{manifest.ErrSync, 503, "store-read-only", "SERVICE_UNAVAILABLE", false},
 		{buckets.ErrOwned, 503, "backend-owned", "SERVICE_UNAVAILABLE", false},
 		{buckets.ErrUnavailable, 503, "backend-unavailable", "SERVICE_UNAVAILABLE", false},
 		{buckets.ErrClosed, 503, "draining", "SERVICE_UNAVAILABLE", true},

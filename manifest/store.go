@@ -135,8 +135,15 @@ type Store interface {
 	DiskSize() int64
 }
 
-// ErrConflict reports that the path of a file is taken.
-var ErrConflict = errors.New("path is taken")
+var (
+	// ErrConflict reports that the path of a file is taken.
+	ErrConflict = errors.New("path is taken")
+	// ErrSync reports that written data may not have reached the disk. The
+	// outcome of the changes that waited for it is unknown. The store serves
+	// reads and refuses changes until it is closed and opened again, which uses
+	// what is on the disk.
+	ErrSync = errors.New("metadata database takes no more changes: what it wrote may not be on the disk")
+)
 
 // Segments are the segments of one domain.
 type Segments interface {

@@ -79,11 +79,8 @@ var (
 	// that was opened on a full volume takes no changes until it is opened
 	// again.
 	ErrNoSpace = fmt.Errorf("metadata database: %w", backend.ErrNoSpace)
-	// ErrSync reports that written data may not have reached the disk. The
-	// outcome of the changes that waited for it is unknown. The database serves
-	// reads and refuses changes until it is closed and opened again, which uses
-	// what is on the disk.
-	ErrSync = errors.New("metadata database takes no more changes: what it wrote may not be on the disk")
+	// ErrSync is manifest.ErrSync.
+	ErrSync = manifest.ErrSync
 )
 
 // Open opens the database in dir and creates it if there is none. If the volume
