@@ -195,7 +195,10 @@ func TestCrashPostgres(t *testing.T) {
 	points := int64(soak(4))
 	for i := range points {
 		k := 1 + i*total/points
-		t.Run(fmt.Sprint("k=", k), func(t *testing.T) { run(t, k) })
+		t.Run(fmt.Sprint("k=", k), func(t *testing.T) {
+			t.Parallel()
+			run(t, k)
+		})
 	}
 }
 

@@ -21,6 +21,10 @@ type Options struct {
 
 	// Seed chooses which unsynced data survive.
 	Seed uint64
+
+	// Parallel runs the rounds for each of Percents side by side, so work and
+	// verify must share nothing but the file system they are given.
+	Parallel bool
 }
 
 // Run calls work again and again, each time on a new file system that crashes
@@ -48,7 +52,7 @@ func Run[A any](t *testing.T, opts *Options, work func(fs *FS, ack func(A)), ver
 	whole := New()
 	work(whole, func(A) {})
 	stride := max(1, (whole.Writes()+int64(limit)-1)/int64(limit))
-	for _, percent := range percents {
+	round := func(t *testing.T, percent int) {
 		for k := int64(0); ; k += stride {
 			seed := opts.Seed + uint64(k)
 			fs := New()
@@ -66,10 +70,18 @@ func Run[A any](t *testing.T, opts *Options, work func(fs *FS, ack func(A)), ver
 			mu.Lock()
 			clone := fs.Crash(percent, seed)
 			mu.Unlock()
-			t.Run(fmt.Sprintf("%d%%/k=%d", percent, k), func(t *testing.T) { verify(t, clone, acked) })
+			t.Run(fmt.Sprintf("k=%d", k), func(t *testing.T) { verify(t, clone, acked) })
 			if ended {
 				break
 			}
 		}
+	}
+	for _, percent := range percents {
+		t.Run(fmt.Sprintf("%d%%", percent), func(t *testing.T) {
+			if opts.Parallel {
+				t.Parallel()
+			}
+			round(t, percent)
+		})
 	}
 }
