@@ -8,6 +8,7 @@ import (
 
 	"github.com/cairn-store/cairn/api/client"
 	"github.com/cairn-store/cairn/buckets"
+	"github.com/cairn-store/cairn/buckets/upload"
 	"github.com/cairn-store/cairn/chunker"
 )
 
@@ -33,7 +34,7 @@ func wholeSeconds(d time.Duration) int64 { return int64(d / time.Second) }
 // and with example cuts to test its chunker against.
 func serverCapabilities(w http.ResponseWriter, r *http.Request) error {
 	out := client.ServerCapabilities{Hash: "blake3-256", Profiles: make(map[string]string), Golden: goldenCuts(), Protocols: protocolNames(),
-		Limits: client.ServerLimits{MaxListJSON: maxListJSON, MaxListChunks: buckets.MaxListed, MaxBatch: maxBatch, MaxBases: buckets.MaxBases}}
+		Limits: client.ServerLimits{MaxListJSON: maxListJSON, MaxListChunks: upload.MaxListed, MaxBatch: maxBatch, MaxBases: upload.MaxBases}}
 	for _, name := range chunker.Profiles() {
 		sp, err := chunker.Profile(name)
 		if err != nil {

@@ -14,13 +14,14 @@ import (
 
 	"github.com/cairn-store/cairn/api/client"
 	"github.com/cairn-store/cairn/buckets"
+	"github.com/cairn-store/cairn/buckets/upload"
 	"github.com/cairn-store/cairn/cas"
 )
 
 var errZstd = errors.New("zstd does not decode to a chunk")
 
 // receiveChunk takes one chunk of a session.
-func (s *Server) receiveChunk(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
+func (s *Server) receiveChunk(w http.ResponseWriter, r *http.Request, b *upload.Bucket) error {
 	up, err := findSession(r, b)
 	if err != nil {
 		return err
@@ -50,12 +51,12 @@ func (s *Server) receiveChunk(w http.ResponseWriter, r *http.Request, b *buckets
 		return fmt.Errorf("no chunk is empty: %w", errRequest)
 	}
 	sent := false
-	got, err := b.ReceiveChunks(r.Context(), up.ID, func() (buckets.SentChunk, error) {
+	got, err := b.ReceiveChunks(r.Context(), up.ID, func() (upload.SentChunk, error) {
 		if sent {
-			return buckets.SentChunk{}, io.EOF
+			return upload.SentChunk{}, io.EOF
 		}
 		sent = true
-		return buckets.SentChunk{Digest: digest, Bytes: p}, nil
+		return upload.SentChunk{Digest: digest, Bytes: p}, nil
 	})
 	if err != nil {
 		return err
@@ -68,7 +69,7 @@ func (s *Server) receiveChunk(w http.ResponseWriter, r *http.Request, b *buckets
 }
 
 // receiveChunks takes a batch of chunks of a session.
-func (s *Server) receiveChunks(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
+func (s *Server) receiveChunks(w http.ResponseWriter, r *http.Request, b *upload.Bucket) error {
 	if t, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")); t != client.ChunksType {
 		return fmt.Errorf("send chunks as %s: %w", client.ChunksType, errMediaType)
 	}
@@ -106,7 +107,7 @@ type chunkHead struct {
 }
 
 // nextChunk returns the next chunk. Its bytes are valid until the next call.
-func (c *chunkBatch) nextChunk() (out buckets.SentChunk, err error) {
+func (c *chunkBatch) nextChunk() (out upload.SentChunk, err error) {
 	if c.done == len(c.run) {
 		if err := c.readHeads(); err != nil {
 			return out, err

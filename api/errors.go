@@ -17,6 +17,7 @@ import (
 	"github.com/cairn-store/cairn/api/tus"
 	"github.com/cairn-store/cairn/buckets"
 	"github.com/cairn-store/cairn/buckets/access"
+	"github.com/cairn-store/cairn/buckets/upload"
 	"github.com/cairn-store/cairn/cas"
 	"github.com/cairn-store/cairn/manifest"
 )
@@ -100,7 +101,7 @@ func uploadOutcomes() []outcome {
 		{buckets.ErrComplete, 403, "modify-final-upload", "FORBIDDEN", true},
 		{tus.ErrHeader, 400, "invalid-request", "INVALID_REQUEST", true},
 		{buckets.ErrUploadExpired, 410, "upload-expired", "UPLOAD_NOT_FOUND", true},
-		{buckets.ErrTooManyUploads, 429, "too-many-uploads", "RATE_LIMITED", true},
+		{upload.ErrTooMany, 429, "too-many-uploads", "RATE_LIMITED", true},
 		{buckets.ErrNoUpload, 404, "upload-not-found", "UPLOAD_NOT_FOUND", true},
 		{buckets.ErrOffset, 409, "upload-offset-mismatch", "CONFLICT", true},
 		{buckets.ErrPart, 400, "incomplete-part", "INVALID_REQUEST", true},
@@ -209,7 +210,7 @@ func problemOf(err error) *problem {
 		if o.shown {
 			p.Detail, p.Error = err.Error(), err.Error()
 		}
-		if at := (*buckets.ListOffsetError)(nil); errors.As(err, &at) {
+		if at := (*upload.ListOffsetError)(nil); errors.As(err, &at) {
 			p.Details["listed_chunks"] = at.Chunks
 		}
 		if at := (*buckets.OffsetError)(nil); errors.As(err, &at) {

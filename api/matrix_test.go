@@ -16,8 +16,8 @@ import (
 
 	"github.com/cairn-store/cairn/api"
 	"github.com/cairn-store/cairn/api/client"
-	"github.com/cairn-store/cairn/buckets"
 	"github.com/cairn-store/cairn/buckets/access"
+	"github.com/cairn-store/cairn/buckets/upload"
 	"github.com/cairn-store/cairn/manifest"
 )
 
@@ -197,7 +197,7 @@ func (m *matrix) refresh() {
 		m.t.Fatal(err)
 	}
 	m.key = k.ID
-	up, err := m.world.bucket(m.bucket).As(&access.Principal{ID: "ann"}).NewUpload(m.t.Context(), "up", nil)
+	up, err := upload.New().In(m.world.bucket(m.bucket).As(&access.Principal{ID: "ann"})).Begin(m.t.Context(), "up", nil)
 	if err != nil {
 		m.t.Fatal(err)
 	}
@@ -210,7 +210,7 @@ func (m *matrix) refresh() {
 		m.t.Fatal(err)
 	}
 	m.listed = session.ID
-	if up, err = m.world.bucket(m.bucket).As(&access.Principal{ID: "ann"}).NewUpload(m.t.Context(), "up", &buckets.UploadOptions{Header: "rufh"}); err != nil {
+	if up, err = upload.New().In(m.world.bucket(m.bucket).As(&access.Principal{ID: "ann"})).Begin(m.t.Context(), "up", &upload.Options{Header: "rufh"}); err != nil {
 		m.t.Fatal(err)
 	}
 	m.pieces = up.ID

@@ -22,6 +22,7 @@ import (
 	"github.com/cairn-store/cairn/api/auth"
 	"github.com/cairn-store/cairn/buckets"
 	"github.com/cairn-store/cairn/buckets/schema"
+	"github.com/cairn-store/cairn/buckets/upload"
 )
 
 // Options are choices of New; nil and zero values mean the defaults.
@@ -49,6 +50,7 @@ type Options struct {
 // A Server answers requests about a store. It is an http.Handler.
 type Server struct {
 	store    *buckets.Store
+	uploads  *upload.Uploads
 	opts     Options
 	log      *slog.Logger
 	handler  http.Handler
@@ -64,7 +66,7 @@ const (
 
 // New returns a server of store.
 func New(store *buckets.Store, opts *Options) *Server {
-	s := &Server{store: store, zstd: newZstd()}
+	s := &Server{store: store, uploads: upload.New(), zstd: newZstd()}
 	if opts != nil {
 		s.opts = *opts
 	}
@@ -107,7 +109,7 @@ type route struct {
 func (s *Server) routes() []route {
 	const bucket, file = bucketRoute, fileRoute
 	const version = file + "/versions/{n}"
-	limits := s.overProtocol("rufh", s.newRUFH().Options)
+	limits := s.overProtocol("rufh", s.ofUploads(s.newRUFH().Options))
 	all := methods{"GET": s.inBucket(listFiles), "POST": s.orRUFH(createFile), "OPTIONS": limits}
 	return slices.Concat(s.resumableRoutes(), s.sessionRoutes(), []route{
 		{"/healthz", methods{"GET": serveHealth}},

@@ -14,6 +14,7 @@ import (
 
 	"github.com/cairn-store/cairn/api/client"
 	"github.com/cairn-store/cairn/buckets"
+	"github.com/cairn-store/cairn/buckets/upload"
 	"github.com/cairn-store/cairn/cas"
 	"github.com/cairn-store/cairn/chunker"
 )
@@ -30,7 +31,7 @@ const (
 
 func (s *Server) sessionRoutes() []route {
 	const all, one = bucketRoute + "/_sessions", bucketRoute + "/_sessions/{upload}"
-	in := func(h bucketHandler) handler { return s.overProtocol("sessions", h) }
+	in := func(h uploadsHandler) handler { return s.overProtocol("sessions", s.ofUploads(h)) }
 	return []route{
 		{"/api/files/_capabilities", methods{"GET": s.withIdentity(serverCapabilities)}},
 		{all, methods{"POST": in(s.newSession)}},
@@ -44,7 +45,7 @@ func (s *Server) sessionRoutes() []route {
 }
 
 // newSession opens a session.
-func (s *Server) newSession(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
+func (s *Server) newSession(w http.ResponseWriter, r *http.Request, b *upload.Bucket) error {
 	var in client.NewSession
 	if err := readJSONUpTo(r, &in, maxListJSON); err != nil {
 		return err
@@ -53,7 +54,7 @@ func (s *Server) newSession(w http.ResponseWriter, r *http.Request, b *buckets.B
 	if err != nil {
 		return err
 	}
-	opts := &buckets.UploadOptions{Listed: true, Bases: in.Bases, Replace: in.FileID, PutOptions: buckets.PutOptions{
+	opts := &upload.Options{Listed: true, Bases: in.Bases, Replace: in.FileID, PutOptions: buckets.PutOptions{
 		Folder: in.Folder, MIMEType: in.MIMEType, Metadata: in.Metadata, Tags: in.Tags, OnConflict: buckets.OnConflict(in.OnConflict),
 		IfMatch: in.IfMatch, SkipUnchanged: in.SkipUnchanged, Digests: in.Digests}}
 	if in.Size != nil {
@@ -71,7 +72,7 @@ func (s *Server) newSession(w http.ResponseWriter, r *http.Request, b *buckets.B
 	if (in.Name == "") == (in.FileID == "") {
 		return fmt.Errorf("want name, for a file, or file_id, for a version: %w", errRequest)
 	}
-	up, err := b.NewUpload(r.Context(), in.Name, opts)
+	up, err := b.Begin(r.Context(), in.Name, opts)
 	if err != nil {
 		return err
 	}
@@ -91,7 +92,7 @@ func (s *Server) newSession(w http.ResponseWriter, r *http.Request, b *buckets.B
 	return writeJSON(w, http.StatusCreated, out)
 }
 
-func sessionView(up *buckets.Upload) *client.Session {
+func sessionView(up *upload.Upload) *client.Session {
 	out := &client.Session{ID: up.ID, Bucket: up.Bucket, Name: up.Name, Folder: up.Folder, Chunker: up.Listed.Chunker,
 		ListedChunks: up.Listed.Chunks, ListedBytes: up.Offset, ReceivedBytes: up.Listed.Received,
 		CreatedAt: client.Time{Time: up.CreatedAt}, ExpiresAt: client.Time{Time: up.ExpiresAt}}
@@ -105,15 +106,15 @@ func sessionView(up *buckets.Upload) *client.Session {
 }
 
 // findSession finds the session that a path names.
-func findSession(r *http.Request, b *buckets.Bucket) (*buckets.Upload, error) {
-	up, err := b.Upload(r.Context(), mux.Vars(r)["upload"])
+func findSession(r *http.Request, b *upload.Bucket) (*upload.Upload, error) {
+	up, err := b.Find(r.Context(), mux.Vars(r)["upload"])
 	if err == nil && up.Listed == nil {
 		err = buckets.ErrNoUpload
 	}
 	return up, err
 }
 
-func statSession(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
+func statSession(w http.ResponseWriter, r *http.Request, b *upload.Bucket) error {
 	up, err := findSession(r, b)
 	if err != nil {
 		return err
@@ -125,7 +126,7 @@ func statSession(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) erro
 	return writeJSON(w, http.StatusOK, sessionView(up))
 }
 
-func dropSession(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
+func dropSession(w http.ResponseWriter, r *http.Request, b *upload.Bucket) error {
 	up, err := findSession(r, b)
 	if err != nil {
 		return err
@@ -134,7 +135,7 @@ func dropSession(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) erro
 }
 
 // appendList appends a piece to the chunk list of a session.
-func appendList(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
+func appendList(w http.ResponseWriter, r *http.Request, b *upload.Bucket) error {
 	at, err := strconv.ParseInt(r.URL.Query().Get("at"), 10, 64)
 	if err != nil || at < 0 {
 		return fmt.Errorf("at %.30q: want the number of chunks listed so far: %w", r.URL.Query().Get("at"), errRequest)
@@ -213,7 +214,7 @@ func parseChunks(chunks []client.Chunk) ([]cas.Ref, error) {
 
 // missingDigests returns the digests of the chunks that must be sent, each
 // once.
-func missingDigests(r *http.Request, l *buckets.Lacking) ([]string, error) {
+func missingDigests(r *http.Request, l *upload.Lacking) ([]string, error) {
 	out, said := []string{}, make(map[cas.Digest]bool)
 	for c, err := range l.Each(r.Context()) {
 		if err != nil {
@@ -231,17 +232,17 @@ func missingDigests(r *http.Request, l *buckets.Lacking) ([]string, error) {
 	return out, nil
 }
 
-func writeBitmap(w http.ResponseWriter, l *buckets.Lacking) error {
+func writeBitmap(w http.ResponseWriter, l *upload.Lacking) error {
 	h := w.Header()
 	h.Set("Content-Type", client.BitmapType)
-	h.Set("Content-Length", strconv.Itoa(len(l.Bits)))
+	h.Set("Content-Length", strconv.Itoa(len(l.MustSend)))
 	h.Set("Cache-Control", "no-store")
-	w.Write(l.Bits) // a client that is gone needs no answer
+	w.Write(l.MustSend) // a client that is gone needs no answer
 	return nil
 }
 
 // listMissing answers with what must still be sent.
-func listMissing(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
+func listMissing(w http.ResponseWriter, r *http.Request, b *upload.Bucket) error {
 	l, err := b.Lacking(r.Context(), mux.Vars(r)["upload"])
 	if err != nil {
 		return err
@@ -277,14 +278,14 @@ func listMissing(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) erro
 }
 
 // commitSession makes the file.
-func commitSession(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
+func commitSession(w http.ResponseWriter, r *http.Request, b *upload.Bucket) error {
 	up, err := findSession(r, b)
 	if err != nil {
 		return err
 	}
 	again := up.File != nil
 	f, err := b.Commit(r.Context(), up.ID)
-	var missing *buckets.MissingError
+	var missing *upload.MissingError
 	if errors.As(err, &missing) {
 		return tellMissing(w, r, missing)
 	}
@@ -298,7 +299,7 @@ func commitSession(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) er
 }
 
 // tellMissing answers a commit with the chunks that it lacks.
-func tellMissing(w http.ResponseWriter, r *http.Request, e *buckets.MissingError) error {
+func tellMissing(w http.ResponseWriter, r *http.Request, e *upload.MissingError) error {
 	p := problemOf(e)
 	digests := []string{}
 	for c, err := range e.Lacking.Each(r.Context()) {

@@ -106,16 +106,16 @@ func markReplayed(w http.ResponseWriter, f *buckets.File) {
 	}
 }
 
-// An upload is the file that a request brings: its name, bytes and options.
-type upload struct {
+// An uploadRequest is the file that a request brings: its name, bytes and options.
+type uploadRequest struct {
 	name string
 	body io.Reader
 	opts buckets.PutOptions
 }
 
 // newUpload reads all of a request that stands before the file's bytes.
-func newUpload(r *http.Request) (*upload, error) {
-	u := &upload{}
+func newUpload(r *http.Request) (*uploadRequest, error) {
+	u := &uploadRequest{}
 	u.opts.Once = parseOnce(r)
 	if err := u.readQuery(r); err != nil {
 		return nil, err
@@ -140,7 +140,7 @@ func newUpload(r *http.Request) (*upload, error) {
 
 // readQuery sets the options of the query. Of repeated parameters the last one
 // counts.
-func (u *upload) readQuery(r *http.Request) error {
+func (u *uploadRequest) readQuery(r *http.Request) error {
 	query, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil {
 		return fmt.Errorf("query: %w: %w", errRequest, err)
@@ -154,7 +154,7 @@ func (u *upload) readQuery(r *http.Request) error {
 }
 
 // setField sets an option by a parameter of the query or a field of a form.
-func (u *upload) setField(name, value string) error {
+func (u *uploadRequest) setField(name, value string) error {
 	var err error
 	switch name {
 	case "name":
@@ -186,7 +186,7 @@ func (u *upload) setField(name, value string) error {
 
 // readForm reads the fields of a form up to its part "file", which becomes the
 // body.
-func (u *upload) readForm(form *multipart.Reader) error {
+func (u *uploadRequest) readForm(form *multipart.Reader) error {
 	for range maxParts {
 		part, err := form.NextRawPart()
 		if err == io.EOF {
@@ -213,7 +213,7 @@ func (u *upload) readForm(form *multipart.Reader) error {
 	return fmt.Errorf("more than %d parts: %w", maxParts, errMultipart)
 }
 
-func (u *upload) takeFilePart(form *multipart.Reader, part *multipart.Part) {
+func (u *uploadRequest) takeFilePart(form *multipart.Reader, part *multipart.Part) {
 	if u.name == "" {
 		u.name = part.FileName()
 	}

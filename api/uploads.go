@@ -11,14 +11,16 @@ import (
 	"github.com/cairn-store/cairn/api/rufh"
 	"github.com/cairn-store/cairn/api/tus"
 	"github.com/cairn-store/cairn/buckets"
+	"github.com/cairn-store/cairn/buckets/upload"
 )
 
 // resumableRoutes are the routes of the protocols for resumable uploads.
 func (s *Server) resumableRoutes() (out []route) {
 	t := &tus.Handler{Base: s.baseURL}
-	all := methods{"OPTIONS": s.overProtocol("tus", t.Options), "POST": s.overProtocol("tus", t.Create)}
+	options, create := s.overProtocol("tus", s.ofUploads(t.Options)), s.overProtocol("tus", s.ofUploads(t.Create))
+	all := methods{"OPTIONS": options, "POST": create}
 	one := methods{"HEAD": s.ofUpload("tus", t.Head), "PATCH": s.ofUpload("tus", t.Patch), "DELETE": s.ofUpload("tus", t.Delete), "POST": s.ofUpload("tus", t.Post),
-		"OPTIONS": s.overProtocol("tus", t.Options)}
+		"OPTIONS": options}
 	const bucket = "/{bucket:[^/_][^/]*}"
 	// The second is where Alyx's SDK looks.
 	for _, base := range []string{"/api/tus" + bucket, "/api/files" + bucket + "/tus"} {
@@ -28,7 +30,7 @@ func (s *Server) resumableRoutes() (out []route) {
 	h := s.newRUFH()
 	head := s.ofUpload("rufh", h.Head)
 	return append(out, route{own, methods{"HEAD": head, "GET": head, "PATCH": s.ofUpload("rufh", h.Patch), "DELETE": s.ofUpload("rufh", h.Delete),
-		"POST": s.ofUpload("rufh", h.Post), "OPTIONS": s.overProtocol("rufh", h.Options)}})
+		"POST": s.ofUpload("rufh", h.Post), "OPTIONS": s.overProtocol("rufh", s.ofUploads(h.Options))}})
 }
 
 // overProtocol is inBucket for a protocol. Rules see it as that of the
@@ -67,7 +69,7 @@ func (s *Server) orRUFH(plain bucketHandler) handler {
 		if err != nil {
 			return err
 		}
-		return h.Create(w, r, b, c)
+		return h.Create(w, r, s.uploads.In(b), c)
 	})
 	return func(w http.ResponseWriter, r *http.Request) error {
 		if rufh.Wanted(r) {
@@ -87,7 +89,7 @@ func resumableCreation(w http.ResponseWriter, r *http.Request, b *buckets.Bucket
 	if _, params, err := mime.ParseMediaType(r.Header.Get("Content-Disposition")); err == nil && params["filename"] != "" {
 		name = params["filename"]
 	}
-	u := &upload{name: name, opts: opts.PutOptions}
+	u := &uploadRequest{name: name, opts: opts.PutOptions}
 	if err := u.readQuery(r); err != nil {
 		return nil, err
 	}
@@ -99,7 +101,7 @@ func resumableCreation(w http.ResponseWriter, r *http.Request, b *buckets.Bucket
 	default:
 		u.opts.MIMEType = t
 	}
-	c := &rufh.Creation{Name: u.name, UploadOptions: *opts}
+	c := &rufh.Creation{Name: u.name, Options: *opts}
 	c.PutOptions = u.opts
 	return c, readConditions(w, r, b, c)
 }
@@ -120,8 +122,15 @@ func readConditions(w http.ResponseWriter, r *http.Request, b *buckets.Bucket, c
 	return err
 }
 
-func (s *Server) ofUpload(protocol string, h func(w http.ResponseWriter, r *http.Request, b *buckets.Bucket, id string) error) handler {
-	return s.overProtocol(protocol, func(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
+// An uploadsHandler answers a request about the uploads of a bucket.
+type uploadsHandler func(w http.ResponseWriter, r *http.Request, b *upload.Bucket) error
+
+func (s *Server) ofUploads(h uploadsHandler) bucketHandler {
+	return func(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error { return h(w, r, s.uploads.In(b)) }
+}
+
+func (s *Server) ofUpload(protocol string, h func(w http.ResponseWriter, r *http.Request, b *upload.Bucket, id string) error) handler {
+	return s.overProtocol(protocol, s.ofUploads(func(w http.ResponseWriter, r *http.Request, b *upload.Bucket) error {
 		return h(w, r, b, mux.Vars(r)["upload"])
-	})
+	}))
 }

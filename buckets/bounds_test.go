@@ -12,6 +12,7 @@ import (
 	"github.com/cairn-store/cairn/backend/membackend"
 	"github.com/cairn-store/cairn/buckets"
 	"github.com/cairn-store/cairn/buckets/access"
+	"github.com/cairn-store/cairn/buckets/upload"
 	"github.com/cairn-store/cairn/cas"
 	"github.com/cairn-store/cairn/internal/crashfs"
 	"github.com/cairn-store/cairn/manifest"
@@ -127,23 +128,23 @@ func TestEndsOfWaitingAreBounded(t *testing.T) {
 	for _, what := range []string{"cancel", "expire", "broken off"} {
 		t.Run(what, func(t *testing.T) {
 			meta, s, b := openBounded(t, buckets.Policy{UploadExpiry: 500 * time.Millisecond, MaxUploads: 2 * waiting})
-			part, err := b.NewUpload(t.Context(), "", &buckets.UploadOptions{Partial: true})
+			part, err := uploads(b).Begin(t.Context(), "", &upload.Options{Partial: true})
 			must(t, err)
 			for i := range waiting {
-				_, err := b.Concat(t.Context(), fmt.Sprint(i), []string{part.ID}, &buckets.UploadOptions{})
+				_, err := uploads(b).Concat(t.Context(), fmt.Sprint(i), []string{part.ID}, &upload.Options{})
 				must(t, err)
 			}
 			switch what {
 			case "cancel":
-				must(t, b.Cancel(t.Context(), part.ID))
+				must(t, uploads(b).Cancel(t.Context(), part.ID))
 			case "expire":
 				time.Sleep(600 * time.Millisecond)
 				_, err = s.Sweep(t.Context())
 				must(t, err)
 			default:
 				meta.kill = 3
-				wantErr(t, "killed", b.Cancel(t.Context(), part.ID), errKilled)
-				must(t, b.Cancel(t.Context(), part.ID))
+				wantErr(t, "killed", uploads(b).Cancel(t.Context(), part.ID), errKilled)
+				must(t, uploads(b).Cancel(t.Context(), part.ID))
 			}
 			meta.wantBounds(t, what)
 			for range meta.UploadsUnderWay(t.Context(), "b") {
@@ -158,14 +159,14 @@ func TestEvictionIsBounded(t *testing.T) {
 	const others, size = 100, 1000
 	meta, _, b := openBounded(t, buckets.Policy{Limits: buckets.Limits{MaxOwnerSize: others * size}})
 	for i := range others {
-		up, err := b.NewUpload(t.Context(), fmt.Sprint(i), nil)
+		up, err := uploads(b).Begin(t.Context(), fmt.Sprint(i), nil)
 		must(t, err)
-		_, err = b.Append(t.Context(), up.ID, 0, bytes.NewReader(noise(uint64(i), size)), nil)
+		_, err = uploads(b).Append(t.Context(), up.ID, 0, bytes.NewReader(noise(uint64(i), size)), nil)
 		must(t, err)
 	}
-	up, err := b.NewUpload(t.Context(), "large", nil)
+	up, err := uploads(b).Begin(t.Context(), "large", nil)
 	must(t, err)
-	up, err = b.Append(t.Context(), up.ID, 0, bytes.NewReader(noise(7, others*size)), nil)
+	up, err = uploads(b).Append(t.Context(), up.ID, 0, bytes.NewReader(noise(7, others*size)), nil)
 	must(t, err)
 	if up.Offset != others*size {
 		t.Errorf("it stands at %d, want %d", up.Offset, others*size)
@@ -183,7 +184,7 @@ func TestPartsAreDroppedBoundedly(t *testing.T) {
 	for _, what := range []string{"cancel", "commit", "broken off"} {
 		t.Run(what, func(t *testing.T) {
 			meta, s, b := openBounded(t, buckets.Policy{UploadExpiry: time.Second})
-			up, err := b.NewUpload(t.Context(), "many", nil)
+			up, err := uploads(b).Begin(t.Context(), "many", nil)
 			must(t, err)
 			id := manifest.UploadID(up.ID)
 			content := noise(1, 100_000)
@@ -219,9 +220,9 @@ func TestPartsAreDroppedBoundedly(t *testing.T) {
 			}
 			switch what {
 			case "cancel":
-				must(t, b.Cancel(t.Context(), up.ID))
+				must(t, uploads(b).Cancel(t.Context(), up.ID))
 			case "commit":
-				f, err := b.Commit(t.Context(), up.ID)
+				f, err := uploads(b).Commit(t.Context(), up.ID)
 				must(t, err)
 				if f.Size != parts*int64(refs[0].Length) {
 					t.Errorf("%d bytes, want %d", f.Size, parts*int64(refs[0].Length))
@@ -231,11 +232,11 @@ func TestPartsAreDroppedBoundedly(t *testing.T) {
 				must(t, err)
 			default:
 				meta.kill = 1
-				wantErr(t, "killed", b.Cancel(t.Context(), up.ID), errKilled)
+				wantErr(t, "killed", uploads(b).Cancel(t.Context(), up.ID), errKilled)
 				if n := left(); n == 0 || n == parts {
 					t.Fatalf("%d parts are left, want some", n)
 				}
-				_, err := b.Append(t.Context(), up.ID, up.Offset, strings.NewReader("x"), nil)
+				_, err := uploads(b).Append(t.Context(), up.ID, up.Offset, strings.NewReader("x"), nil)
 				wantErr(t, "append to what lacks parts", err, buckets.ErrNoUpload)
 				time.Sleep(2100 * time.Millisecond)
 				_, err = s.Sweep(t.Context())
@@ -252,16 +253,16 @@ func TestPartsAreDroppedBoundedly(t *testing.T) {
 // However many uploads are under way, a move ends in transactions of bounded
 // size. One that breaks off between them is ended by the next sweep.
 func TestMoveEndsBoundedly(t *testing.T) {
-	const uploads = 2200
+	const waiting = 2200
 	for _, failAt := range []int{0, 1500} {
 		t.Run(fmt.Sprint("fail at ", failAt), func(t *testing.T) {
 			meta, s, b := openBounded(t, buckets.Policy{})
-			up, err := b.NewUpload(t.Context(), "f", nil)
+			up, err := uploads(b).Begin(t.Context(), "f", nil)
 			must(t, err)
-			_, err = b.Append(t.Context(), up.ID, 0, strings.NewReader("before "), nil)
+			_, err = uploads(b).Append(t.Context(), up.ID, 0, strings.NewReader("before "), nil)
 			must(t, err)
 			_, err = meta.Update(t.Context(), "", func(tx manifest.Tx) error {
-				for range uploads {
+				for range waiting {
 					u := &manifest.Upload{ID: manifest.NewUploadID(), Bucket: "b", Domain: "d", Name: "n", Length: -1,
 						CreatedAt: up.CreatedAt, ExpiresAt: up.ExpiresAt}
 					if err := tx.PutUpload(t.Context(), u); err != nil {
@@ -291,9 +292,9 @@ func TestMoveEndsBoundedly(t *testing.T) {
 			if must(t, err); h.Domain != "e" || h.To != "" {
 				t.Errorf("home %+v, want domain e and no move under way", h)
 			}
-			_, err = b.Append(t.Context(), up.ID, 7, strings.NewReader("after"), nil)
+			_, err = uploads(b).Append(t.Context(), up.ID, 7, strings.NewReader("after"), nil)
 			must(t, err)
-			f, err := b.Commit(t.Context(), up.ID)
+			f, err := uploads(b).Commit(t.Context(), up.ID)
 			must(t, err)
 			if got := read(t, b, f.ID, nil); got != "before after" {
 				t.Errorf("the upload has become %q, want %q", got, "before after")

@@ -100,7 +100,7 @@ func (s *Store) seeTime(ctx context.Context) error {
 func (s *Store) setSeen(ctx context.Context, t, kept time.Time) error {
 	if t.Sub(kept) >= time.Minute {
 		if err := s.meta.SetLatestTime(ctx, t); err != nil {
-			return wrapSpace(err)
+			return WrapSpace(err)
 		}
 		kept = t
 	}

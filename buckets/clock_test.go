@@ -29,7 +29,7 @@ func newClocked(t *testing.T) *clocked {
 	put(t, b, "f", "two", nil)
 	_, err := b.Delete(t.Context(), put(t, b, "g", "three", nil).ID, nil)
 	must(t, err)
-	_, err = b.NewUpload(t.Context(), "up", nil)
+	_, err = uploads(b).Begin(t.Context(), "up", nil)
 	must(t, err)
 	return c
 }

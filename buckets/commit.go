@@ -48,7 +48,7 @@ var errStale = concept("the file has changed", ErrPrecondition)
 // commit makes the content a version. It first asks again whether it may, now
 // that size and type are known. Then a transaction decides what has to be done,
 // and either does it or leaves it to be done between two transactions.
-func (d *draft) commit(ctx context.Context) (*File, error) {
+func (d *Draft) commit(ctx context.Context) (*File, error) {
 	if err := d.authorizeCommit(ctx); err != nil {
 		return nil, err
 	}
@@ -92,7 +92,7 @@ func (d *draft) commit(ctx context.Context) (*File, error) {
 
 // authorizeCommit asks whether the draft may become what it would have become
 // when it was begun.
-func (d *draft) authorizeCommit(ctx context.Context) error {
+func (d *Draft) authorizeCommit(ctx context.Context) error {
 	if d.target == "" {
 		if err := d.mayCreate(ctx); err != nil {
 			return err
@@ -114,7 +114,7 @@ func (d *draft) authorizeCommit(ctx context.Context) error {
 
 // plan decides, from the rows and the draft alone, what the commit has to do
 // next. It changes neither.
-func (d *draft) plan(ctx context.Context, tx manifest.Tx) (decision, error) {
+func (d *Draft) plan(ctx context.Context, tx manifest.Tx) (decision, error) {
 	if n, err := tx.Removals(ctx); err != nil || n != d.removals {
 		return decision{step: recheckChunks}, err
 	}
@@ -165,7 +165,7 @@ func (d *draft) plan(ctx context.Context, tx manifest.Tx) (decision, error) {
 // sourcesAreKept reports whether the rows of all versions that content was taken
 // from are there. While they are, so is what they refer to: it need not be looked
 // up.
-func (d *draft) sourcesAreKept(ctx context.Context, tx manifest.Tx) (bool, error) {
+func (d *Draft) sourcesAreKept(ctx context.Context, tx manifest.Tx) (bool, error) {
 	for _, id := range d.sources {
 		_, err := tx.Manifest(ctx, id)
 		if errors.Is(err, fs.ErrNotExist) {
@@ -180,7 +180,7 @@ func (d *draft) sourcesAreKept(ctx context.Context, tx manifest.Tx) (bool, error
 
 // findTarget returns the file that the draft becomes a version of, nil for a
 // new one.
-func (d *draft) findTarget(ctx context.Context, tx manifest.Tx) (*manifest.File, error) {
+func (d *Draft) findTarget(ctx context.Context, tx manifest.Tx) (*manifest.File, error) {
 	if d.target != "" {
 		f, err := tx.File(ctx, d.target)
 		if errors.Is(err, fs.ErrNotExist) || err == nil && f.State != manifest.Active {
@@ -204,14 +204,14 @@ func (d *draft) findTarget(ctx context.Context, tx manifest.Tx) (*manifest.File,
 	return f, nil
 }
 
-func (d *draft) isUnchanged(f *manifest.File, m *manifest.Manifest) bool {
+func (d *Draft) isUnchanged(f *manifest.File, m *manifest.Manifest) bool {
 	return d.opts.SkipUnchanged && m.Root() == d.content.Root() && m.Size == d.content.Size &&
 		(d.metadata == nil || bytes.Equal(d.metadata, f.Metadata)) &&
 		(d.opts.Tags == nil || slices.Equal(d.opts.Tags, f.Tags))
 }
 
 // carryOut does what is decided, or postpones it.
-func (d *draft) carryOut(ctx context.Context, tx manifest.Tx, todo *decision, touch bool) (*File, error) {
+func (d *Draft) carryOut(ctx context.Context, tx manifest.Tx, todo *decision, touch bool) (*File, error) {
 	switch todo.step {
 	case makeVersion:
 		return d.makeVersion(ctx, tx, todo.file)
@@ -232,7 +232,7 @@ func (d *draft) carryOut(ctx context.Context, tx manifest.Tx, todo *decision, to
 
 // makeVersion writes the rows of the version, old being the file as it is, nil
 // for a new one.
-func (d *draft) makeVersion(ctx context.Context, tx manifest.Tx, old *manifest.File) (*File, error) {
+func (d *Draft) makeVersion(ctx context.Context, tx manifest.Tx, old *manifest.File) (*File, error) {
 	f, m := d.newRows(old)
 	if old == nil {
 		if err := d.chooseName(ctx, tx, f); err != nil {
@@ -254,7 +254,7 @@ func (d *draft) makeVersion(ctx context.Context, tx manifest.Tx, old *manifest.F
 	return d.b.describeFile(f, m), tx.PutFile(ctx, f)
 }
 
-func (d *draft) finishCommit(tx manifest.Tx, m *manifest.Manifest) error {
+func (d *Draft) finishCommit(tx manifest.Tx, m *manifest.Manifest) error {
 	if d.onCommit == nil {
 		return nil
 	}
@@ -262,7 +262,7 @@ func (d *draft) finishCommit(tx manifest.Tx, m *manifest.Manifest) error {
 }
 
 // newRows returns the rows of the file and of the version.
-func (d *draft) newRows(old *manifest.File) (*manifest.File, *manifest.Manifest) {
+func (d *Draft) newRows(old *manifest.File) (*manifest.File, *manifest.Manifest) {
 	f := &manifest.File{ID: manifest.NewFileID(), Bucket: d.b.b.name, Folder: d.folder, Name: d.name,
 		Owner: d.b.whoID(), CreatedAt: d.b.s.now()}
 	if old != nil {
@@ -281,7 +281,7 @@ func (d *draft) newRows(old *manifest.File) (*manifest.File, *manifest.Manifest)
 
 // chooseName gives a new file the name asked for or, if it is taken and the
 // request allows it, a free one.
-func (d *draft) chooseName(ctx context.Context, tx manifest.Tx, f *manifest.File) error {
+func (d *Draft) chooseName(ctx context.Context, tx manifest.Tx, f *manifest.File) error {
 	name, err := freeName(ctx, tx, f.Bucket, f.Folder, f.Name)
 	if err != nil {
 		return err
@@ -297,7 +297,7 @@ func (d *draft) chooseName(ctx context.Context, tx manifest.Tx, f *manifest.File
 const recheckDigests = 4096
 
 // recheckChunks looks all chunks and segments of the content up again.
-func (d *draft) recheckChunks(ctx context.Context) error {
+func (d *Draft) recheckChunks(ctx context.Context) error {
 	n, err := d.b.s.meta.Removals(ctx, d.b.domain())
 	if err != nil {
 		return err
@@ -331,7 +331,7 @@ func (d *draft) recheckChunks(ctx context.Context) error {
 }
 
 // followBucket copies the content to the domain that the bucket was moved to.
-func (d *draft) followBucket(ctx context.Context) error {
+func (d *Draft) followBucket(ctx context.Context) error {
 	there := *d.b
 	there.pin = ""
 	to := there.pinned()

@@ -15,7 +15,7 @@ import (
 
 // A composition is the pieces of an edit, looked up and authorised.
 type composition struct {
-	d       *draft
+	d       *Draft
 	sources map[string]*File            // by bucket and ID: a file stands for one version throughout
 	taken   map[manifest.VersionID]bool // whose chunks and segments the new content may have
 	pieces  []manifest.Piece

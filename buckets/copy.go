@@ -2,6 +2,8 @@ package buckets
 
 import (
 	"context"
+	"errors"
+	"io/fs"
 
 	"github.com/cairn-store/cairn/buckets/access"
 	"github.com/cairn-store/cairn/manifest"
@@ -18,10 +20,11 @@ func (b *Bucket) Copy(ctx context.Context, id string, dst *Bucket, opts *CopyOpt
 		return nil, err
 	}
 	put := &PutOptions{Folder: src.Folder, MIMEType: m.DeclaredMIMEType, OnConflict: opts.OnConflict, Once: opts.Once}
+	// A copy tells no more than its maker may see.
 	switch err := b.checkFile(ctx, access.OpRead, src, m); {
 	case err == nil:
 		put.Metadata, put.Tags = decodeExact(src.Metadata), src.Tags
-	case withdrawn(err) != nil: // else a copy tells no more than its maker may see
+	case !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, fs.ErrPermission):
 		return nil, err
 	}
 	name := src.Name
@@ -52,7 +55,7 @@ func (b *Bucket) linkContent(ctx context.Context, name string, m *manifest.Manif
 		return d.earlier, nil
 	}
 	d.mime, d.content = m.MIMEType, &m.Content
-	if err := b.b.Limits.checkSize(m.Size); err != nil {
+	if err := b.b.Limits.CheckSize(m.Size); err != nil {
 		return nil, err
 	}
 	if err := b.b.Limits.checkRow(d.name, m); err != nil {

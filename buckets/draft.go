@@ -29,9 +29,9 @@ type request struct {
 	partial  bool             // part of a file only: it has no name or type that limits could judge
 }
 
-// A draft is bytes on their way to become a version. It is begun with a
+// A Draft is bytes on their way to become a version. It is begun with a
 // request, is given its content once, and is committed.
-type draft struct {
+type Draft struct {
 	b *Bucket // pinned to the domain that the content is stored in
 	request
 
@@ -85,8 +85,8 @@ func (b *Bucket) newRequest(opts *PutOptions) (r request, err error) {
 	return r, checkTags(r.opts.Tags)
 }
 
-func (b *Bucket) newDraft(r request) *draft {
-	d := &draft{b: b.pinned(), request: r, splitter: r.cut, size: r.opts.Size, declared: r.opts.MIMEType}
+func (b *Bucket) newDraft(r request) *Draft {
+	d := &Draft{b: b.pinned(), request: r, splitter: r.cut, size: r.opts.Size, declared: r.opts.MIMEType}
 	if d.splitter == nil {
 		d.splitter = b.b.splitter
 	}
@@ -94,7 +94,7 @@ func (b *Bucket) newDraft(r request) *draft {
 }
 
 // draftByName begins an upload by name, authorised and ready for content.
-func (b *Bucket) draftByName(ctx context.Context, name string, opts *PutOptions) (*draft, error) {
+func (b *Bucket) draftByName(ctx context.Context, name string, opts *PutOptions) (*Draft, error) {
 	r, err := b.newRequest(opts)
 	if err != nil {
 		return nil, err
@@ -114,7 +114,7 @@ func (b *Bucket) draftByName(ctx context.Context, name string, opts *PutOptions)
 
 // draftOfVersion begins an upload of a version of the file id, authorised and
 // ready for content.
-func (b *Bucket) draftOfVersion(ctx context.Context, id string, opts *PutOptions) (*draft, error) {
+func (b *Bucket) draftOfVersion(ctx context.Context, id string, opts *PutOptions) (*Draft, error) {
 	r, err := b.newRequest(opts)
 	if err != nil {
 		return nil, err
@@ -131,7 +131,7 @@ func (b *Bucket) draftOfVersion(ctx context.Context, id string, opts *PutOptions
 	return d, d.begin(ctx, f)
 }
 
-func (d *draft) beginByName(ctx context.Context) error {
+func (d *Draft) beginByName(ctx context.Context) error {
 	old, err := d.b.s.meta.FileByPath(ctx, d.b.b.name, names.Join(d.folder, d.name))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
@@ -141,12 +141,12 @@ func (d *draft) beginByName(ctx context.Context) error {
 
 // begin looks at the file that the draft may become a version of, nil for none,
 // so that what cannot succeed fails before the first byte.
-func (d *draft) begin(ctx context.Context, old *manifest.File) error {
+func (d *Draft) begin(ctx context.Context, old *manifest.File) error {
 	if err := d.b.s.checkWritable(ctx); err != nil {
 		return err
 	}
 	if err := d.b.s.meta.Ready(); err != nil {
-		return wrapSpace(err)
+		return WrapSpace(err)
 	}
 	var err error
 	if d.removals, err = d.b.s.meta.Removals(ctx, d.b.domain()); err != nil {
@@ -195,7 +195,7 @@ func (d *draft) begin(ctx context.Context, old *manifest.File) error {
 // findRoom checks what is known before the first byte against the limits, and
 // finds out how many bytes may come. The version may take the place of so many
 // bytes.
-func (d *draft) findRoom(ctx context.Context, instead int64) error {
+func (d *Draft) findRoom(ctx context.Context, instead int64) error {
 	l := &d.b.b.Limits
 	if !d.partial {
 		if err := l.checkName(d.name); err != nil {
@@ -203,7 +203,7 @@ func (d *draft) findRoom(ctx context.Context, instead int64) error {
 		}
 	}
 	if d.opts.SizeKnown {
-		if err := l.checkSize(d.opts.Size); err != nil {
+		if err := l.CheckSize(d.opts.Size); err != nil {
 			return err
 		}
 	}
@@ -228,7 +228,7 @@ func (d *draft) findRoom(ctx context.Context, instead int64) error {
 
 // forRules is the draft as rules see it: what is declared, and what the name
 // suggests, until there is content to tell.
-func (d *draft) forRules() *rules.Upload {
+func (d *Draft) forRules() *rules.Upload {
 	up := &rules.Upload{Name: d.name, Folder: d.folder, Path: names.Join(d.folder, d.name), Size: d.size, MIMEType: d.mime}
 	if d.content != nil {
 		up.Size = d.content.Size
@@ -246,13 +246,13 @@ func (d *draft) forRules() *rules.Upload {
 }
 
 // mayCreate asks whether the draft may become a file.
-func (d *draft) mayCreate(ctx context.Context) error {
+func (d *Draft) mayCreate(ctx context.Context) error {
 	return d.b.check(ctx, &access.Request{Op: access.OpCreate, Upload: d.forRules()})
 }
 
 // mayUpdate asks whether the draft may become a version of f, and returns f's
 // current version.
-func (d *draft) mayUpdate(ctx context.Context, f *manifest.File) (*manifest.Manifest, error) {
+func (d *Draft) mayUpdate(ctx context.Context, f *manifest.File) (*manifest.Manifest, error) {
 	m, err := d.b.s.meta.Manifest(ctx, f.Current)
 	if err != nil {
 		return nil, err

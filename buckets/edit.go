@@ -56,7 +56,7 @@ func (b *Bucket) Compose(ctx context.Context, name string, pieces []Piece, opts 
 		return d.earlier, nil
 	}
 	if err := d.compose(ctx, pieces); err != nil {
-		return nil, wrapSpace(err)
+		return nil, WrapSpace(err)
 	}
 	return d.commit(ctx)
 }
@@ -137,7 +137,7 @@ func (b *Bucket) editContent(ctx context.Context, id string, opts *PutOptions, p
 		added, stored = added+d.stats.NewBytes, stored+d.stats.StoredBytes
 		d.stats.NewBytes, d.stats.StoredBytes = added, stored
 		if err != nil {
-			return nil, wrapSpace(err)
+			return nil, WrapSpace(err)
 		}
 		if f, err := d.commit(ctx); !errors.Is(err, errStale) {
 			return f, err
@@ -147,7 +147,7 @@ func (b *Bucket) editContent(ctx context.Context, id string, opts *PutOptions, p
 }
 
 // compose makes the content of pieces, and finds its type.
-func (d *draft) compose(ctx context.Context, pieces []Piece) error {
+func (d *Draft) compose(ctx context.Context, pieces []Piece) error {
 	if len(pieces) == 0 || len(pieces) > maxPieces {
 		return fmt.Errorf("%d pieces: want 1 to %d: %w", len(pieces), maxPieces, fs.ErrInvalid)
 	}

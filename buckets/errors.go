@@ -78,8 +78,8 @@ func (e *OffsetError) Error() string {
 }
 func (e *OffsetError) Unwrap() error { return ErrOffset }
 
-// wrapSpace gives every layer's want of space one name.
-func wrapSpace(err error) error {
+// WrapSpace gives every layer's want of space one name.
+func WrapSpace(err error) error {
 	if err != nil && errors.Is(err, backend.ErrNoSpace) && !errors.Is(err, ErrNoSpace) {
 		return fmt.Errorf("%w: %w", ErrNoSpace, err)
 	}

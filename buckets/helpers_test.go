@@ -12,6 +12,7 @@ import (
 	"github.com/cairn-store/cairn/buckets"
 	"github.com/cairn-store/cairn/buckets/access"
 	"github.com/cairn-store/cairn/buckets/local"
+	"github.com/cairn-store/cairn/buckets/upload"
 	"github.com/cairn-store/cairn/cas"
 )
 
@@ -157,3 +158,8 @@ func newFailing(p []byte, err error) io.Reader {
 }
 
 func (f *failing) Read([]byte) (int, error) { return 0, f.err }
+
+// allUploads are those of all stores: their IDs differ.
+var allUploads = upload.New()
+
+func uploads(b *buckets.Bucket) *upload.Bucket { return allUploads.In(b) }

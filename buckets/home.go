@@ -43,7 +43,7 @@ func (s *Store) setHomes(ctx context.Context, policies map[string]Policy) error 
 		return s.applyValues(ctx, func(tx manifest.Tx) error { return cmp.Or(fn(tx), errNotNow) })
 	})
 	// Without space not even a transaction begins.
-	if errors.Is(err, errNotNow) || errors.Is(wrapSpace(err), ErrNoSpace) {
+	if errors.Is(err, errNotNow) || errors.Is(WrapSpace(err), ErrNoSpace) {
 		return nil
 	}
 	return err

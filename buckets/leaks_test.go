@@ -15,6 +15,7 @@ import (
 	"github.com/cairn-store/cairn/backend/membackend"
 	"github.com/cairn-store/cairn/buckets"
 	"github.com/cairn-store/cairn/buckets/access"
+	"github.com/cairn-store/cairn/buckets/upload"
 	"github.com/cairn-store/cairn/cas"
 	"github.com/cairn-store/cairn/manifest/manifesttest"
 	"github.com/cairn-store/cairn/manifest/pebblestore"
@@ -37,7 +38,7 @@ func (c *countingIndex) Chunks(ctx context.Context, ds []cas.Digest, out []cas.C
 }
 
 // forget returns which of chunks were asked for since the last call.
-func (c *countingIndex) forget(chunks []buckets.SentChunk) (n int) {
+func (c *countingIndex) forget(chunks []upload.SentChunk) (n int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, ch := range chunks {
@@ -73,7 +74,7 @@ func TestNothingIsAskedBeyondScope(t *testing.T) {
 	content := noise(1, 1_000_000)
 	put(t, ann, "secret", string(content), nil)
 	own := put(t, bob, "own", string(noise(2, 500_000)), nil)
-	up, err := bob.NewUpload(t.Context(), "x", &buckets.UploadOptions{Listed: true, Bases: []string{own.ID}})
+	up, err := uploads(bob).Begin(t.Context(), "x", &upload.Options{Listed: true, Bases: []string{own.ID}})
 	must(t, err)
 	chunks := cut(t, up.Listed.Chunker, content)
 	ix.forget(nil)
@@ -83,22 +84,22 @@ func TestNothingIsAskedBeyondScope(t *testing.T) {
 			t.Errorf("%s asked the index for %d chunks, want %d", what, n, want)
 		}
 	}
-	_, l, err := bob.AppendList(t.Context(), up.ID, 0, listing(chunks))
+	_, l, err := uploads(bob).AppendList(t.Context(), up.ID, 0, listing(chunks))
 	must(t, err)
 	asked("a list", 0)
-	_, err = bob.Lacking(t.Context(), up.ID)
+	_, err = uploads(bob).Lacking(t.Context(), up.ID)
 	must(t, err)
 	asked("the list anew", 0)
-	_, err = bob.Commit(t.Context(), up.ID)
+	_, err = uploads(bob).Commit(t.Context(), up.ID)
 	wantErr(t, "commit", err, buckets.ErrMissing)
 	asked("a commit", 0)
 	if l.Chunks != int64(len(chunks)) {
 		t.Errorf("%d of %d lack", l.Chunks, len(chunks))
 	}
-	_, err = bob.ReceiveChunks(t.Context(), up.ID, sending(chunks[:3]))
+	_, err = uploads(bob).ReceiveChunks(t.Context(), up.ID, sending(chunks[:3]))
 	must(t, err)
 	ix.forget(nil)
-	_, err = bob.Lacking(t.Context(), up.ID)
+	_, err = uploads(bob).Lacking(t.Context(), up.ID)
 	must(t, err)
 	asked("three sent", 3)
 }
@@ -122,7 +123,7 @@ func TestAbortsLeaveNothing(t *testing.T) {
 	all.Wait()
 	for i, id := range ids {
 		b := bucket(t, s, "b").As(&access.Principal{ID: fmt.Sprint("user", i%7)})
-		if err := b.Cancel(t.Context(), id); err != nil && !errors.Is(err, buckets.ErrNoUpload) {
+		if err := uploads(b).Cancel(t.Context(), id); err != nil && !errors.Is(err, buckets.ErrNoUpload) {
 			t.Errorf("cancel: %v", err)
 		}
 	}
@@ -151,7 +152,7 @@ func abort(t *testing.T, r *rand.Rand, b *buckets.Bucket, content []byte) string
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	listed := r.IntN(2) == 0
-	up, err := b.NewUpload(t.Context(), "f", &buckets.UploadOptions{Listed: listed, PutOptions: buckets.PutOptions{OnConflict: buckets.ConflictNew}})
+	up, err := uploads(b).Begin(t.Context(), "f", &upload.Options{Listed: listed, PutOptions: buckets.PutOptions{OnConflict: buckets.ConflictNew}})
 	if err != nil {
 		t.Error(err)
 		return ""
@@ -161,24 +162,24 @@ func abort(t *testing.T, r *rand.Rand, b *buckets.Bucket, content []byte) string
 		time.AfterFunc(time.Duration(r.IntN(20))*time.Millisecond, cancel)
 	}
 	if how == 1 {
-		time.AfterFunc(time.Duration(r.IntN(20))*time.Millisecond, func() { b.Cancel(context.WithoutCancel(ctx), up.ID) })
+		time.AfterFunc(time.Duration(r.IntN(20))*time.Millisecond, func() { uploads(b).Cancel(context.WithoutCancel(ctx), up.ID) })
 	}
 	if listed {
 		chunks := cut(t, up.Listed.Chunker, content)
-		b.AppendList(ctx, up.ID, 0, listing(chunks))
+		uploads(b).AppendList(ctx, up.ID, 0, listing(chunks))
 		next, left := sending(chunks), r.IntN(2*len(chunks))
-		b.ReceiveChunks(ctx, up.ID, func() (buckets.SentChunk, error) {
+		uploads(b).ReceiveChunks(ctx, up.ID, func() (upload.SentChunk, error) {
 			if left--; left < 0 {
-				return buckets.SentChunk{}, errLost
+				return upload.SentChunk{}, errLost
 			}
 			return next()
 		})
 	} else {
-		b.Append(ctx, up.ID, 0, newFailing(content[:n], errLost), nil)
-		b.Append(ctx, up.ID, int64(n), bytes.NewReader(content[n:]), nil)
+		uploads(b).Append(ctx, up.ID, 0, newFailing(content[:n], errLost), nil)
+		uploads(b).Append(ctx, up.ID, int64(n), bytes.NewReader(content[n:]), nil)
 	}
 	if how != 3 {
-		b.Commit(ctx, up.ID)
+		uploads(b).Commit(ctx, up.ID)
 	}
 	return up.ID
 }

@@ -42,7 +42,8 @@ type Limits struct {
 	TypeCheck  TypeCheck
 }
 
-func (l *Limits) checkSize(size int64) error {
+// CheckSize judges the size of a file.
+func (l *Limits) CheckSize(size int64) error {
 	if l.MaxFileSize > 0 && size > l.MaxFileSize {
 		return fmt.Errorf("%d bytes, at most %d are taken: %w", size, l.MaxFileSize, ErrTooLarge)
 	}
@@ -64,8 +65,8 @@ func (l *Limits) checkName(name string) error {
 	return fmt.Errorf("name %q: want an extension of %s: %w", names.Clip(name), strings.Join(l.Extensions, ", "), ErrType)
 }
 
-// checkType checks the type of content. found is what its first bytes show.
-func (l *Limits) checkType(name, declared string, found *mimetype.MIME) error {
+// CheckType checks the type of content. found is what its first bytes show.
+func (l *Limits) CheckType(name, declared string, found *mimetype.MIME) error {
 	sniffed, _, _ := strings.Cut(found.String(), ";")
 	if d, _, err := mime.ParseMediaType(declared); err == nil {
 		declared = d

@@ -14,6 +14,7 @@ import (
 	"github.com/cairn-store/cairn/buckets"
 	"github.com/cairn-store/cairn/buckets/access"
 	"github.com/cairn-store/cairn/buckets/local"
+	"github.com/cairn-store/cairn/buckets/upload"
 	"github.com/cairn-store/cairn/cas"
 )
 
@@ -121,19 +122,19 @@ func TestUploadsUnderWayAreBounded(t *testing.T) {
 		ids = append(ids, id)
 		time.Sleep(2 * time.Millisecond) // times are kept by the millisecond
 		for k, id := range ids {
-			up, err := ann.Upload(t.Context(), id)
+			up, err := uploads(ann).Find(t.Context(), id)
 			if left := k > i-fit; left && (err != nil || up.Offset != size) || !left && !errors.Is(err, buckets.ErrEvicted) {
 				t.Fatalf("upload %d after %d: %+v, %v", k, i, up, err)
 			}
 		}
 	}
-	if up, err := bob.Upload(t.Context(), his); err != nil || up.Offset != size {
+	if up, err := uploads(bob).Find(t.Context(), his); err != nil || up.Offset != size {
 		t.Errorf("another's: %+v, %v", up, err)
 	}
 	// One that lists more than ever fits takes nobody's place.
 	_, err = unended(t, ann, 1, noise(5, size*fit+1))
 	wantErr(t, "more than fits", err, buckets.ErrQuota)
-	_, err = ann.Upload(t.Context(), ids[len(ids)-fit])
+	_, err = uploads(ann).Find(t.Context(), ids[len(ids)-fit])
 	must(t, err)
 }
 
@@ -155,7 +156,7 @@ func TestUploadsUnderWayRace(t *testing.T) {
 	all.Wait()
 	var held int64
 	for _, id := range ids {
-		up, err := ann.Upload(t.Context(), id)
+		up, err := uploads(ann).Find(t.Context(), id)
 		if err == nil {
 			held += up.Offset
 		} else if !errors.Is(err, buckets.ErrEvicted) {
@@ -170,17 +171,17 @@ func TestUploadsUnderWayRace(t *testing.T) {
 // unended sends p in an upload that stays open, by list if i is odd.
 func unended(t *testing.T, b *buckets.Bucket, i int, p []byte) (id string, err error) {
 	ctx := t.Context()
-	up, err := b.NewUpload(ctx, fmt.Sprint("unended ", i), &buckets.UploadOptions{Listed: i%2 == 1})
+	up, err := uploads(b).Begin(ctx, fmt.Sprint("unended ", i), &upload.Options{Listed: i%2 == 1})
 	if err != nil {
 		return "", err
 	}
 	if i%2 == 0 {
-		_, err = b.Append(ctx, up.ID, 0, bytes.NewReader(p), nil)
+		_, err = uploads(b).Append(ctx, up.ID, 0, bytes.NewReader(p), nil)
 		return up.ID, err
 	}
 	chunks := cut(t, up.Listed.Chunker, p)
-	if _, _, err = b.AppendList(ctx, up.ID, 0, listing(chunks)); err == nil {
-		_, err = b.ReceiveChunks(ctx, up.ID, sending(chunks))
+	if _, _, err = uploads(b).AppendList(ctx, up.ID, 0, listing(chunks)); err == nil {
+		_, err = uploads(b).ReceiveChunks(ctx, up.ID, sending(chunks))
 	}
 	return up.ID, err
 }
@@ -191,7 +192,7 @@ func TestPartsOfAllThatIsLeft(t *testing.T) {
 	b, _ := limited(t, buckets.Limits{MaxOwnerSize: 200_000})
 	ann := b.As(&access.Principal{ID: "ann", Operator: true})
 	for i := range 3 {
-		up, err := ann.Concat(t.Context(), "whole", partials(t, ann, 2*i, 2), &buckets.UploadOptions{})
+		up, err := uploads(ann).Concat(t.Context(), "whole", partials(t, ann, 2*i, 2), &upload.Options{})
 		must(t, err)
 		if up.File == nil || up.File.Size != 200_000 {
 			t.Fatalf("%+v", up)
@@ -204,9 +205,9 @@ func TestPartsOfAllThatIsLeft(t *testing.T) {
 func partials(t *testing.T, b *buckets.Bucket, seed, n int) (ids []string) {
 	t.Helper()
 	for i := range n {
-		up, err := b.NewUpload(t.Context(), "", &buckets.UploadOptions{Partial: true, PutOptions: *sized(100_000)})
+		up, err := uploads(b).Begin(t.Context(), "", &upload.Options{Partial: true, PutOptions: *sized(100_000)})
 		must(t, err)
-		_, err = b.Append(t.Context(), up.ID, 0, bytes.NewReader(noise(uint64(seed+i), 100_000)), nil)
+		_, err = uploads(b).Append(t.Context(), up.ID, 0, bytes.NewReader(noise(uint64(seed+i), 100_000)), nil)
 		must(t, err)
 		ids = append(ids, up.ID)
 	}
@@ -218,14 +219,14 @@ func TestWaitingGoesWithItsParts(t *testing.T) {
 	b, _ := limited(t, buckets.Limits{})
 	ann := b.As(&access.Principal{ID: "ann", Operator: true})
 	ids := partials(t, ann, 0, 1)
-	open, err := ann.NewUpload(t.Context(), "", &buckets.UploadOptions{Partial: true})
+	open, err := uploads(ann).Begin(t.Context(), "", &upload.Options{Partial: true})
 	must(t, err)
-	whole, err := ann.Concat(t.Context(), "whole", append(ids, open.ID), &buckets.UploadOptions{})
+	whole, err := uploads(ann).Concat(t.Context(), "whole", append(ids, open.ID), &upload.Options{})
 	must(t, err)
-	must(t, ann.Cancel(t.Context(), ids[0]))
-	_, err = ann.Upload(t.Context(), whole.ID)
+	must(t, uploads(ann).Cancel(t.Context(), ids[0]))
+	_, err = uploads(ann).Find(t.Context(), whole.ID)
 	wantErr(t, "the whole", err, buckets.ErrUploadExpired)
-	_, err = ann.Upload(t.Context(), open.ID)
+	_, err = uploads(ann).Find(t.Context(), open.ID)
 	must(t, err)
 }
 
@@ -242,15 +243,15 @@ func racingUpload(t *testing.T, b *buckets.Bucket, way int, name string, p []byt
 		_, err := b.Put(ctx, name, bytes.NewReader(p), &buckets.PutOptions{Size: int64(len(p)), SizeKnown: true})
 		return err
 	}
-	up, err := b.NewUpload(ctx, name, nil)
+	up, err := uploads(b).Begin(ctx, name, nil)
 	if err != nil {
 		return err
 	}
 	for at := 0; at < len(p) && err == nil; at += 3000 {
-		_, err = b.Append(ctx, up.ID, int64(at), bytes.NewReader(p[at:min(at+3000, len(p))]), nil)
+		_, err = uploads(b).Append(ctx, up.ID, int64(at), bytes.NewReader(p[at:min(at+3000, len(p))]), nil)
 	}
 	if err == nil {
-		_, err = b.Commit(ctx, up.ID)
+		_, err = uploads(b).Commit(ctx, up.ID)
 	}
 	return err
 }

@@ -65,7 +65,7 @@ func (s *Store) Migrate(ctx context.Context, bucket, to string, progress func(Mi
 	m.copier = from.copier(&there)
 	defer m.copier.Close()
 	if err := m.run(ctx); err != nil {
-		return m.done, fmt.Errorf("migrate bucket %q to %q: %w", bucket, to, wrapSpace(err))
+		return m.done, fmt.Errorf("migrate bucket %q to %q: %w", bucket, to, WrapSpace(err))
 	}
 	return m.done, nil
 }
@@ -287,11 +287,11 @@ func (m *migration) copyUploads(ctx context.Context) error {
 		if u.Listed {
 			continue
 		}
-		err = m.from.eachPart(ctx, &uploadRow{*u}, 0, func(refs []cas.Ref) error { return m.copier.Refs(ctx, refs) })
+		err = m.from.eachPart(ctx, u, 0, func(refs []cas.Ref) error { return m.copier.Refs(ctx, refs) })
 		if err == nil || errors.Is(err, fs.ErrNotExist) {
 			continue // it has become a file, or has expired
 		}
-		if _, gone := m.from.getUpload(ctx, m.s.meta, u.ID); errors.Is(gone, ErrNoUpload) {
+		if _, gone := m.from.uploadRow(ctx, m.s.meta, u.ID); errors.Is(gone, ErrNoUpload) {
 			continue
 		}
 		return fmt.Errorf("upload %s: %w", u.ID, err)

@@ -42,13 +42,13 @@ func (b *Bucket) whoKey() string {
 }
 
 // onceKey names the key among those of its principal.
-func (d *draft) onceKey() [32]byte {
+func (d *Draft) onceKey() [32]byte {
 	return sha256.Sum256([]byte(d.b.whoKey() + "\x00" + d.opts.Once.Key))
 }
 
 // findEarlier returns the file that an earlier upload with the key has made, nil
 // if there was none.
-func (d *draft) findEarlier(ctx context.Context, rows manifest.Found) (*File, error) {
+func (d *Draft) findEarlier(ctx context.Context, rows manifest.Found) (*File, error) {
 	if d.opts.Once == nil {
 		return nil, nil
 	}
@@ -82,7 +82,7 @@ func (d *draft) findEarlier(ctx context.Context, rows manifest.Found) (*File, er
 }
 
 // rememberOnce notes in the commit what came of the key.
-func (d *draft) rememberOnce(ctx context.Context, tx manifest.Tx, m *manifest.Manifest) error {
+func (d *Draft) rememberOnce(ctx context.Context, tx manifest.Tx, m *manifest.Manifest) error {
 	if d.opts.Once == nil {
 		return nil
 	}

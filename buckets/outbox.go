@@ -121,7 +121,7 @@ func (s *Store) applyRows(ctx context.Context, domain func() string, fn func(tx 
 		if err == nil {
 			err = s.awaitEarlier(ctx)
 		}
-		return wrapSpace(err)
+		return WrapSpace(err)
 	}
 	return s.bringToPacks(ctx, c, err)
 }
@@ -147,16 +147,16 @@ func (s *Store) bringToPacks(ctx context.Context, c *manifest.Commit, err error)
 		}
 	}()
 	if err != nil {
-		return wrapSpace(err)
+		return WrapSpace(err)
 	}
 	ctx = context.WithoutCancel(ctx) // the commit is decided
 	if err := s.writeRecords(ctx, c); err != nil {
-		return wrapSpace(err)
+		return WrapSpace(err)
 	}
 	settled = true
 	for !s.outbox.awaitSettled(c.Seq) {
 		if err := s.catchUp(ctx, c.Seq); err != nil {
-			return wrapSpace(err)
+			return WrapSpace(err)
 		}
 	}
 	return nil
@@ -176,7 +176,7 @@ func (s *Store) applyValues(ctx context.Context, fn func(tx manifest.Tx) error) 
 	s.moving.RLock()
 	defer s.moving.RUnlock()
 	_, err := s.meta.Update(ctx, "", fn)
-	return wrapSpace(err)
+	return WrapSpace(err)
 }
 
 // writeRecords appends the records of a commit to the packs of its domain.

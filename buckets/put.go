@@ -6,14 +6,14 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"sync"
 
 	"github.com/gabriel-vasile/mimetype"
 
 	"github.com/cairn-store/cairn/manifest"
 )
 
-const sniffBytes = 3072 // that the media type is found in
+// SniffBytes is how many bytes the media type of content is found in.
+const SniffBytes = 3072
 
 // Put stores the content of r under name. By default a name that the folder
 // already holds becomes a new version of that file. The file it returns is
@@ -36,36 +36,32 @@ func (b *Bucket) Replace(ctx context.Context, id string, r io.Reader, opts *PutO
 }
 
 // put stores the content of r and commits it.
-func (d *draft) put(ctx context.Context, r io.Reader) (*File, error) {
+func (d *Draft) put(ctx context.Context, r io.Reader) (*File, error) {
 	if d.earlier != nil {
 		return d.earlier, nil
 	}
 	if err := d.write(ctx, r); err != nil {
-		return nil, wrapSpace(err)
+		return nil, WrapSpace(err)
 	}
 	return d.commit(ctx)
 }
 
 // write finds the type of what r gives, and stores it as the content.
-func (d *draft) write(ctx context.Context, r io.Reader) error {
+func (d *Draft) write(ctx context.Context, r io.Reader) error {
 	r = &limitedReader{r: r, left: d.room, over: d.over}
 	if d.opts.SizeKnown {
 		r = &exactReader{r: r, left: d.opts.Size, size: d.opts.Size}
 	}
-	whole := bufio.NewReaderSize(r, sniffBytes)
-	head, err := whole.Peek(sniffBytes)
+	whole := bufio.NewReaderSize(r, SniffBytes)
+	head, err := whole.Peek(SniffBytes)
 	if err != nil && err != io.EOF {
 		return err
 	}
 	if err := d.setType(head); err != nil {
 		return err
 	}
-	var pool *sync.Pool
-	if d.splitter == d.b.b.splitter {
-		pool = &d.b.b.chunkers
-	}
 	d.content, d.stats, err = manifest.Write(ctx, d.b.chunks(), whole, d.splitter, &manifest.WriteOptions{
-		Chunkers:    pool,
+		Chunkers:    d.b.chunkerPool(d.splitter.String()),
 		Compression: d.b.b.Compression,
 		Digests:     d.opts.Digests,
 		Segments:    d.b.s.meta.Segments(d.b.domain()),
@@ -77,25 +73,25 @@ func (d *draft) write(ctx context.Context, r io.Reader) error {
 
 // setType finds the media type in the first bytes of the content, and checks it
 // against what the bucket, and the uploader's signed URL, take.
-func (d *draft) setType(head []byte) error {
+func (d *Draft) setType(head []byte) error {
 	found := mimetype.Detect(head)
 	d.mime, _, _ = strings.Cut(found.String(), ";")
 	l := &d.b.b.Limits
-	if err := l.checkType(d.name, d.declared, found); err != nil {
+	if err := l.CheckType(d.name, d.declared, found); err != nil {
 		return err
 	}
 	if g := d.b.grant(); g != nil && len(g.Types) > 0 {
 		signed := Limits{Types: g.Types, TypeCheck: l.TypeCheck}
-		return signed.checkType(d.name, d.declared, found)
+		return signed.CheckType(d.name, d.declared, found)
 	}
 	return nil
 }
 
 // setStoredType is setType for content that is stored already.
-func (d *draft) setStoredType(ctx context.Context) error {
+func (d *Draft) setStoredType(ctx context.Context) error {
 	r := manifest.NewReader(ctx, d.b.chunks(), d.b.segmentGetter(), d.content)
 	defer r.Close()
-	head := make([]byte, min(d.content.Size, sniffBytes))
+	head := make([]byte, min(d.content.Size, SniffBytes))
 	if _, err := io.ReadFull(r, head); err != nil {
 		return err
 	}

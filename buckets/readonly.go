@@ -68,7 +68,7 @@ func (s *Store) checkWritable(ctx context.Context) error {
 	if err == nil && g.policies != nil {
 		err = s.writeHomes(ctx, g.policies, s.applyValues)
 	}
-	err = wrapSpace(err)
+	err = WrapSpace(err)
 	if g.retried = time.Now(); err != nil {
 		g.behind = err
 		return err
@@ -85,7 +85,7 @@ func (s *Store) finishEarlier(ctx context.Context, seq uint64) error {
 		s.log.Error("changes are refused, reads go on", "reason", s.gate.reason)
 		return nil
 	}
-	err := wrapSpace(cmp.Or(s.catchUp(ctx, seq), s.meta.Ready()))
+	err := WrapSpace(cmp.Or(s.catchUp(ctx, seq), s.meta.Ready()))
 	if errors.Is(err, ErrNoSpace) {
 		s.log.Error("changes are refused until there is space, reads go on", "reason", err)
 		s.gate.behind, s.gate.upTo, s.gate.retried = err, seq, time.Now()

@@ -14,6 +14,7 @@ import (
 	"github.com/cairn-store/cairn/backend/membackend"
 	"github.com/cairn-store/cairn/buckets"
 	"github.com/cairn-store/cairn/buckets/access"
+	"github.com/cairn-store/cairn/buckets/upload"
 	"github.com/cairn-store/cairn/cas"
 	"github.com/cairn-store/cairn/manifest"
 	"github.com/cairn-store/cairn/manifest/pebblestore"
@@ -57,9 +58,9 @@ func TestReadOnly(t *testing.T) {
 	trashed := put(t, b, "g", "three", nil)
 	_, err := b.Delete(t.Context(), trashed.ID, nil)
 	must(t, err)
-	in, err := b.NewUpload(t.Context(), "up", nil)
+	in, err := uploads(b).Begin(t.Context(), "up", nil)
 	must(t, err)
-	list, err := b.NewUpload(t.Context(), "up", &buckets.UploadOptions{Listed: true})
+	list, err := uploads(b).Begin(t.Context(), "up", &upload.Options{Listed: true})
 	must(t, err)
 	_, signed, err := b.Grants().Sign(t.Context(), access.Grant{Op: access.GrantDownload, File: f.ID}, 0)
 	must(t, err)
@@ -87,14 +88,14 @@ func TestReadOnly(t *testing.T) {
 	}
 	for what, call := range map[string]func() error{
 		"Append": func() error {
-			_, err := b.Append(t.Context(), in.ID, 0, unread{t}, nil)
+			_, err := uploads(b).Append(t.Context(), in.ID, 0, unread{t}, nil)
 			return err
 		},
-		"Commit":     func() error { _, err := b.Commit(t.Context(), in.ID); return err },
-		"Cancel":     func() error { return b.Cancel(t.Context(), in.ID) },
-		"AppendList": func() error { _, _, err := b.AppendList(t.Context(), list.ID, 0, listing(nil)); return err },
+		"Commit":     func() error { _, err := uploads(b).Commit(t.Context(), in.ID); return err },
+		"Cancel":     func() error { return uploads(b).Cancel(t.Context(), in.ID) },
+		"AppendList": func() error { _, _, err := uploads(b).AppendList(t.Context(), list.ID, 0, listing(nil)); return err },
 		"ReceiveChunks": func() error {
-			_, err := b.ReceiveChunks(t.Context(), list.ID, sending(cut(t, list.Listed.Chunker, []byte("x"))))
+			_, err := uploads(b).ReceiveChunks(t.Context(), list.ID, sending(cut(t, list.Listed.Chunker, []byte("x"))))
 			return err
 		},
 		"Revoke":  func() error { return b.Grants().Revoke(t.Context(), strings.SplitN(signed, ".", 2)[0]) },
@@ -105,7 +106,7 @@ func TestReadOnly(t *testing.T) {
 	} {
 		refused(what, call())
 	}
-	if _, err := b.Upload(t.Context(), in.ID); err != nil {
+	if _, err := uploads(b).Find(t.Context(), in.ID); err != nil {
 		t.Errorf("an upload is described: %v", err)
 	}
 	if got := read(t, redeem(t, b, signed), f.ID, nil); got != "two" {

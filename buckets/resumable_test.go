@@ -14,6 +14,7 @@ import (
 	"github.com/cairn-store/cairn/buckets"
 	"github.com/cairn-store/cairn/buckets/access"
 	"github.com/cairn-store/cairn/buckets/local"
+	"github.com/cairn-store/cairn/buckets/upload"
 )
 
 var errLost = errors.New("connection lost")
@@ -30,7 +31,7 @@ func TestPieces(t *testing.T) {
 		must(t, err)
 		content := noise(uint64(n), n)
 		b := bucket(t, s, "a")
-		up, err := b.NewUpload(t.Context(), "f.bin", &buckets.UploadOptions{Header: "h", PutOptions: buckets.PutOptions{Size: int64(n), SizeKnown: n != 1,
+		up, err := uploads(b).Begin(t.Context(), "f.bin", &upload.Options{Header: "h", PutOptions: buckets.PutOptions{Size: int64(n), SizeKnown: n != 1,
 			Folder: "d", Metadata: map[string]any{"k": 9007199254740993}, Tags: []string{"t"}, Digests: []string{"sha256"}}})
 		must(t, err)
 		for off := 0; off < n; {
@@ -40,7 +41,7 @@ func TestPieces(t *testing.T) {
 			if r.IntN(2) == 0 {
 				in, want = newFailing(content[off:off+k], errLost), errLost
 			}
-			got, err := b.Append(t.Context(), up.ID, int64(off), in, nil)
+			got, err := uploads(b).Append(t.Context(), up.ID, int64(off), in, nil)
 			wantErr(t, "append", err, want)
 			if off += k; got.Offset != int64(off) {
 				t.Fatalf("stands at %d, want %d", got.Offset, off)
@@ -51,11 +52,11 @@ func TestPieces(t *testing.T) {
 				must(t, err)
 				b = bucket(t, s, "a")
 			}
-			if again, err := b.Upload(t.Context(), up.ID); err != nil || again.Offset != int64(off) || again.Header != "h" {
+			if again, err := uploads(b).Find(t.Context(), up.ID); err != nil || again.Offset != int64(off) || again.Header != "h" {
 				t.Fatalf("found %+v, %v", again, err)
 			}
 		}
-		f, err := b.Commit(t.Context(), up.ID)
+		f, err := uploads(b).Commit(t.Context(), up.ID)
 		must(t, err)
 		if f.NewBytes != int64(n) {
 			t.Errorf("%d bytes were new, want %d", f.NewBytes, n)
@@ -67,14 +68,14 @@ func TestPieces(t *testing.T) {
 		if got := read(t, b, f.ID, nil); got != string(content) {
 			t.Errorf("%d bytes read back as %d others", n, len(got))
 		}
-		again, err := b.Commit(t.Context(), up.ID)
+		again, err := uploads(b).Commit(t.Context(), up.ID)
 		if err != nil || again.ManifestID != f.ManifestID {
 			t.Errorf("committed again: %+v, %v", again, err)
 		}
-		if done, err := b.Upload(t.Context(), up.ID); err != nil || done.File == nil || done.File.ID != f.ID {
+		if done, err := uploads(b).Find(t.Context(), up.ID); err != nil || done.File == nil || done.File.ID != f.ID {
 			t.Errorf("after the commit: %+v, %v", done, err)
 		}
-		must(t, b.Cancel(t.Context(), up.ID)) // which touches no file
+		must(t, uploads(b).Cancel(t.Context(), up.ID)) // which touches no file
 		stat(t, b, f.ID, nil)
 		must(t, s.Close())
 		if r, err := local.Check(t.Context(), dir, &local.CheckOptions{Options: *twoBuckets()}); err != nil || !r.OK {
@@ -86,21 +87,21 @@ func TestPieces(t *testing.T) {
 func TestPiecesRefused(t *testing.T) {
 	b, ann, bob, _ := ruled(t, buckets.Policy{Limits: buckets.Limits{MaxFileSize: 100_000, MaxTotalSize: 150_000, Types: []string{"image/*"}}}, ownersOnly())
 	image := gif + strings.Repeat("x", 50_000)
-	sized := func(n int64) *buckets.UploadOptions {
-		return &buckets.UploadOptions{PutOptions: buckets.PutOptions{Size: n, SizeKnown: true}}
+	sized := func(n int64) *upload.Options {
+		return &upload.Options{PutOptions: buckets.PutOptions{Size: n, SizeKnown: true}}
 	}
-	add := func(id string, off int64, p string) (*buckets.Upload, error) {
-		return ann.Append(t.Context(), id, off, strings.NewReader(p), nil)
+	add := func(id string, off int64, p string) (*upload.Upload, error) {
+		return uploads(ann).Append(t.Context(), id, off, strings.NewReader(p), nil)
 	}
-	_, err := ann.NewUpload(t.Context(), "f.gif", sized(100_001))
+	_, err := uploads(ann).Begin(t.Context(), "f.gif", sized(100_001))
 	wantErr(t, "declared too large", err, buckets.ErrTooLarge)
-	up, err := ann.NewUpload(t.Context(), "f.gif", sized(int64(len(image))))
+	up, err := uploads(ann).Begin(t.Context(), "f.gif", sized(int64(len(image))))
 	must(t, err)
-	_, err = bob.Append(t.Context(), up.ID, 0, strings.NewReader(image), nil)
+	_, err = uploads(bob).Append(t.Context(), up.ID, 0, strings.NewReader(image), nil)
 	wantErr(t, "by another", err, buckets.ErrNoUpload)
-	_, err = bob.Upload(t.Context(), up.ID)
+	_, err = uploads(bob).Find(t.Context(), up.ID)
 	wantErr(t, "seen by another", err, buckets.ErrNoUpload)
-	wantErr(t, "cancelled by another", bob.Cancel(t.Context(), up.ID), buckets.ErrNoUpload)
+	wantErr(t, "cancelled by another", uploads(bob).Cancel(t.Context(), up.ID), buckets.ErrNoUpload)
 	_, err = add(up.ID, 5, image)
 	wantErr(t, "at another offset", err, buckets.ErrOffset)
 	_, err = add(up.ID, 0, strings.Repeat("text ", 5_000))
@@ -109,38 +110,38 @@ func TestPiecesRefused(t *testing.T) {
 	if err != nil || got.Offset != 20_000 {
 		t.Fatalf("%+v, %v", got, err)
 	}
-	_, err = ann.Commit(t.Context(), up.ID)
+	_, err = uploads(ann).Commit(t.Context(), up.ID)
 	wantErr(t, "committed early", err, buckets.ErrSize)
 	got, err = add(up.ID, 20_000, image[20_000:]+"more")
 	wantErr(t, "more than declared", err, buckets.ErrTooLarge)
 	if got.Offset != int64(len(image)) {
 		t.Errorf("stands at %d", got.Offset)
 	}
-	_, err = ann.Commit(t.Context(), up.ID)
+	_, err = uploads(ann).Commit(t.Context(), up.ID)
 	must(t, err)
 
 	// Of unknown length, no more is taken than could be kept.
-	up, err = ann.NewUpload(t.Context(), "g.gif", nil)
+	up, err = uploads(ann).Begin(t.Context(), "g.gif", nil)
 	must(t, err)
-	got, err = ann.Append(t.Context(), up.ID, 0, io.MultiReader(strings.NewReader(gif), &endless{}), nil)
+	got, err = uploads(ann).Append(t.Context(), up.ID, 0, io.MultiReader(strings.NewReader(gif), &endless{}), nil)
 	if !errors.Is(err, buckets.ErrQuota) && !errors.Is(err, buckets.ErrTooLarge) || got.Offset > 100_000 {
 		t.Errorf("%+v, %v", got, err)
 	}
-	must(t, ann.Cancel(t.Context(), up.ID))
-	_, err = ann.Upload(t.Context(), up.ID)
+	must(t, uploads(ann).Cancel(t.Context(), up.ID))
+	_, err = uploads(ann).Find(t.Context(), up.ID)
 	wantErr(t, "cancelled", err, buckets.ErrNoUpload)
 	// Two that fit alone do not fit together.
 	var ids []string
 	for _, name := range []string{"h.gif", "i.gif"} {
-		up, err := ann.NewUpload(t.Context(), name, sized(int64(len(image))))
+		up, err := uploads(ann).Begin(t.Context(), name, sized(int64(len(image))))
 		must(t, err)
 		_, err = add(up.ID, 0, image)
 		must(t, err)
 		ids = append(ids, up.ID)
 	}
-	_, err = ann.Commit(t.Context(), ids[0])
+	_, err = uploads(ann).Commit(t.Context(), ids[0])
 	must(t, err)
-	_, err = ann.Commit(t.Context(), ids[1])
+	_, err = uploads(ann).Commit(t.Context(), ids[1])
 	wantErr(t, "beyond the quota", err, buckets.ErrQuota)
 	_ = b
 }
@@ -151,25 +152,25 @@ func TestPiecesAskAgain(t *testing.T) {
 	ann := bucket(t, s, "b").As(&access.Principal{ID: "ann"})
 	f := put(t, ann, "f", "1", nil)
 	var ids []string
-	for _, opts := range []*buckets.UploadOptions{nil, {Replace: f.ID}} {
-		up, err := ann.NewUpload(t.Context(), "new", opts)
+	for _, opts := range []*upload.Options{nil, {Replace: f.ID}} {
+		up, err := uploads(ann).Begin(t.Context(), "new", opts)
 		must(t, err)
-		_, err = ann.Append(t.Context(), up.ID, 0, strings.NewReader("xx"), nil)
+		_, err = uploads(ann).Append(t.Context(), up.ID, 0, strings.NewReader("xx"), nil)
 		must(t, err)
 		ids = append(ids, up.ID)
 	}
-	_, err := ann.NewUpload(t.Context(), "", &buckets.UploadOptions{Replace: f.ManifestID})
+	_, err := uploads(ann).Begin(t.Context(), "", &upload.Options{Replace: f.ManifestID})
 	wantErr(t, "of a version", err, buckets.ErrNoFile)
 	must(t, s.ApplySchema(t.Context(), parse(t, `buckets: {b: {backend: one, rules: {read: "true"}}}`)))
 	for _, id := range ids {
-		_, err := ann.Append(t.Context(), id, 2, strings.NewReader("x"), nil)
+		_, err := uploads(ann).Append(t.Context(), id, 2, strings.NewReader("x"), nil)
 		wantErr(t, "append", err, fs.ErrPermission)
-		_, err = ann.Commit(t.Context(), id)
+		_, err = uploads(ann).Commit(t.Context(), id)
 		wantErr(t, "commit", err, fs.ErrPermission)
 	}
 	must(t, s.ApplySchema(t.Context(), parse(t, `buckets: {b: {backend: one, rules: {create: "true", update: "true", read: "true"}}}`)))
 	for i, id := range ids {
-		g, err := ann.Commit(t.Context(), id)
+		g, err := uploads(ann).Commit(t.Context(), id)
 		if err != nil || (g.ID == f.ID) != (i == 1) || g.Size != 2 {
 			t.Errorf("%+v, %v", g, err)
 		}
@@ -179,22 +180,22 @@ func TestPiecesAskAgain(t *testing.T) {
 // A request that goes on with an upload ends the one that stands still.
 func TestHandover(t *testing.T) {
 	b := bucket(t, open(t, twoBuckets()), "a")
-	up, err := b.NewUpload(t.Context(), "f", nil)
+	up, err := uploads(b).Begin(t.Context(), "f", nil)
 	must(t, err)
 	r, w := io.Pipe()
 	var all sync.WaitGroup
 	all.Go(func() {
-		got, err := b.Append(t.Context(), up.ID, 0, r, &buckets.AppendOptions{Interrupt: func() { w.CloseWithError(buckets.ErrInterrupted) }})
+		got, err := uploads(b).Append(t.Context(), up.ID, 0, r, &upload.AppendOptions{Interrupt: func() { w.CloseWithError(buckets.ErrInterrupted) }})
 		if !errors.Is(err, buckets.ErrInterrupted) || got.Offset != 5 {
 			t.Errorf("the old request: %+v, %v", got, err)
 		}
 	})
 	w.Write([]byte("hello"))
-	if _, err := b.Append(t.Context(), up.ID, 5, strings.NewReader(", world"), nil); err != nil {
+	if _, err := uploads(b).Append(t.Context(), up.ID, 5, strings.NewReader(", world"), nil); err != nil {
 		t.Errorf("the new request: %v", err)
 	}
 	all.Wait()
-	f, err := b.Commit(t.Context(), up.ID)
+	f, err := uploads(b).Commit(t.Context(), up.ID)
 	must(t, err)
 	if got := read(t, b, f.ID, nil); got != "hello, world" {
 		t.Errorf("read %q", got)
@@ -204,19 +205,19 @@ func TestHandover(t *testing.T) {
 func TestPiecesExpire(t *testing.T) {
 	s := declared(t, `buckets: {b: {backend: one, upload_expiry: 30ms}, long: {backend: one}}`)
 	b, long := bucket(t, s, "b"), bucket(t, s, "long")
-	up, err := b.NewUpload(t.Context(), "f", nil)
+	up, err := uploads(b).Begin(t.Context(), "f", nil)
 	must(t, err)
-	_, err = b.Append(t.Context(), up.ID, 0, strings.NewReader("x"), nil)
+	_, err = uploads(b).Append(t.Context(), up.ID, 0, strings.NewReader("x"), nil)
 	must(t, err)
-	kept, err := long.NewUpload(t.Context(), "f", nil)
+	kept, err := uploads(long).Begin(t.Context(), "f", nil)
 	must(t, err)
 	time.Sleep(50 * time.Millisecond)
-	_, err = b.Append(t.Context(), up.ID, 1, strings.NewReader("x"), nil)
+	_, err = uploads(b).Append(t.Context(), up.ID, 1, strings.NewReader("x"), nil)
 	wantErr(t, "append to an expired one", err, buckets.ErrNoUpload)
 	if done, err := s.Sweep(t.Context()); err != nil || done.Uploads != 1 {
 		t.Errorf("swept %+v, %v", done, err)
 	}
-	_, err = long.Upload(t.Context(), kept.ID)
+	_, err = uploads(long).Find(t.Context(), kept.ID)
 	must(t, err)
 }
 
@@ -225,9 +226,9 @@ func TestPiecesExpire(t *testing.T) {
 func TestOverrun(t *testing.T) {
 	b := bucket(t, open(t, twoBuckets()), "a")
 	for _, n := range []int{3, 5000} {
-		up, err := b.NewUpload(t.Context(), "f", &buckets.UploadOptions{PutOptions: buckets.PutOptions{Size: int64(n), SizeKnown: true}})
+		up, err := uploads(b).Begin(t.Context(), "f", &upload.Options{PutOptions: buckets.PutOptions{Size: int64(n), SizeKnown: true}})
 		must(t, err)
-		_, err = b.Append(t.Context(), up.ID, 0, io.MultiReader(strings.NewReader(strings.Repeat("x", n+1))), nil)
+		_, err = uploads(b).Append(t.Context(), up.ID, 0, io.MultiReader(strings.NewReader(strings.Repeat("x", n+1))), nil)
 		wantErr(t, "a byte too many", err, buckets.ErrTooLarge)
 	}
 }
@@ -237,21 +238,21 @@ func TestOverrun(t *testing.T) {
 func TestWhoInterrupts(t *testing.T) {
 	s := declared(t, `buckets: {b: {backend: one, rules: {create: auth.id != null}}}`)
 	ann, bob := bucket(t, s, "b").As(&access.Principal{ID: "ann"}), bucket(t, s, "b").As(&access.Principal{ID: "bob"})
-	up, err := ann.NewUpload(t.Context(), "f", nil)
+	up, err := uploads(ann).Begin(t.Context(), "f", nil)
 	must(t, err)
 	r, w := io.Pipe()
 	var all sync.WaitGroup
 	var mu sync.Mutex
 	asked := 0
 	all.Go(func() {
-		_, err := ann.Append(t.Context(), up.ID, 0, r, &buckets.AppendOptions{Interrupt: func() {
+		_, err := uploads(ann).Append(t.Context(), up.ID, 0, r, &upload.AppendOptions{Interrupt: func() {
 			mu.Lock()
 			defer mu.Unlock()
 			asked++
 		}, Verify: func() error {
 			var other sync.WaitGroup
 			other.Go(func() {
-				if _, err := ann.Append(t.Context(), up.ID, 1, strings.NewReader("y"), nil); err != nil {
+				if _, err := uploads(ann).Append(t.Context(), up.ID, 1, strings.NewReader("y"), nil); err != nil {
 					t.Error(err)
 				}
 			})
@@ -264,7 +265,7 @@ func TestWhoInterrupts(t *testing.T) {
 		}
 	})
 	w.Write([]byte("x"))
-	wantErr(t, "bob's cancel", bob.Cancel(t.Context(), up.ID), buckets.ErrNoUpload)
+	wantErr(t, "bob's cancel", uploads(bob).Cancel(t.Context(), up.ID), buckets.ErrNoUpload)
 	w.Close()
 	all.Wait()
 	if asked > 0 {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/cairn-store/cairn/buckets"
 	"github.com/cairn-store/cairn/buckets/access"
+	"github.com/cairn-store/cairn/buckets/upload"
 	"github.com/cairn-store/cairn/cas"
 )
 
@@ -20,21 +21,21 @@ func TestListsAreNoBases(t *testing.T) {
 			content := noise(1, 1_000_000)
 			put(t, bucket(t, s, "b").As(&access.Principal{ID: "bob"}), "secret", string(content), nil)
 			b := bucket(t, s, "b").As(&who)
-			first, err := b.NewUpload(t.Context(), "first", &buckets.UploadOptions{Listed: true})
+			first, err := uploads(b).Begin(t.Context(), "first", &upload.Options{Listed: true})
 			must(t, err)
 			chunks := cut(t, first.Listed.Chunker, content)
-			_, _, err = b.AppendList(t.Context(), first.ID, 0, listing(chunks))
+			_, _, err = uploads(b).AppendList(t.Context(), first.ID, 0, listing(chunks))
 			must(t, err)
-			_, err = b.ReceiveChunks(t.Context(), first.ID, sending(chunks[:2]))
+			_, err = uploads(b).ReceiveChunks(t.Context(), first.ID, sending(chunks[:2]))
 			must(t, err)
-			second, err := b.NewUpload(t.Context(), "second", &buckets.UploadOptions{Listed: true, Bases: []string{first.ID}})
+			second, err := uploads(b).Begin(t.Context(), "second", &upload.Options{Listed: true, Bases: []string{first.ID}})
 			must(t, err)
-			_, l, err := b.AppendList(t.Context(), second.ID, 0, listing(chunks))
+			_, l, err := uploads(b).AppendList(t.Context(), second.ID, 0, listing(chunks))
 			must(t, err)
 			if l.Chunks != int64(len(chunks)-2) {
 				t.Errorf("%d of %d must be sent, two were", l.Chunks, len(chunks))
 			}
-			_, err = b.Commit(t.Context(), second.ID)
+			_, err = uploads(b).Commit(t.Context(), second.ID)
 			wantErr(t, "commit of chunks that were only listed", err, buckets.ErrMissing)
 		})
 	}
@@ -44,23 +45,23 @@ func TestListsAreNoBases(t *testing.T) {
 func TestBaseBecomesFile(t *testing.T) {
 	b := demo(t)
 	content := noise(2, 500_000)
-	base, err := b.NewUpload(t.Context(), "base", nil)
+	base, err := uploads(b).Begin(t.Context(), "base", nil)
 	must(t, err)
-	_, err = b.Append(t.Context(), base.ID, 0, newFailing(content, io.EOF), nil)
+	_, err = uploads(b).Append(t.Context(), base.ID, 0, newFailing(content, io.EOF), nil)
 	must(t, err)
-	up, err := b.NewUpload(t.Context(), "up", &buckets.UploadOptions{Listed: true, Bases: []string{base.ID}})
+	up, err := uploads(b).Begin(t.Context(), "up", &upload.Options{Listed: true, Bases: []string{base.ID}})
 	must(t, err)
 	chunks := cut(t, up.Listed.Chunker, content)
-	_, _, err = b.AppendList(t.Context(), up.ID, 0, listing(chunks))
+	_, _, err = uploads(b).AppendList(t.Context(), up.ID, 0, listing(chunks))
 	must(t, err)
-	f, err := b.Commit(t.Context(), base.ID)
+	f, err := uploads(b).Commit(t.Context(), base.ID)
 	must(t, err)
-	l, err := b.Lacking(t.Context(), up.ID)
+	l, err := uploads(b).Lacking(t.Context(), up.ID)
 	if must(t, err); l.Chunks != 0 {
 		t.Errorf("%d must be sent", l.Chunks)
 	}
 	must(t, b.Purge(t.Context(), f.ID, nil))
-	l, err = b.Lacking(t.Context(), up.ID)
+	l, err = uploads(b).Lacking(t.Context(), up.ID)
 	if must(t, err); l.Chunks != int64(len(chunks)) {
 		t.Errorf("with the base purged, %d must be sent", l.Chunks)
 	}
@@ -71,16 +72,16 @@ func TestListOfWrongLengths(t *testing.T) {
 	b := demo(t)
 	content := noise(3, 1_000_000)
 	for _, known := range []bool{false, true} {
-		opts := &buckets.UploadOptions{Listed: true, PutOptions: buckets.PutOptions{Digests: []string{}}}
+		opts := &upload.Options{Listed: true, PutOptions: buckets.PutOptions{Digests: []string{}}}
 		if known {
 			opts.Bases = []string{put(t, b, "base", string(content), nil).ID}
 		}
-		up, err := b.NewUpload(t.Context(), "up", opts)
+		up, err := uploads(b).Begin(t.Context(), "up", opts)
 		must(t, err)
 		chunks := cut(t, up.Listed.Chunker, content)
 		next := listing(chunks)
 		i := 0
-		_, _, err = b.AppendList(t.Context(), up.ID, 0, func() (cas.Ref, error) {
+		_, _, err = uploads(b).AppendList(t.Context(), up.ID, 0, func() (cas.Ref, error) {
 			r, err := next()
 			if i++; i == 5 {
 				r.Length = 20_000
@@ -91,10 +92,10 @@ func TestListOfWrongLengths(t *testing.T) {
 			wantErr(t, "list", err, buckets.ErrList)
 		} else {
 			must(t, err)
-			_, err = b.ReceiveChunks(t.Context(), up.ID, sending(chunks))
+			_, err = uploads(b).ReceiveChunks(t.Context(), up.ID, sending(chunks))
 			must(t, err)
 		}
-		_, err = b.Commit(t.Context(), up.ID)
+		_, err = uploads(b).Commit(t.Context(), up.ID)
 		wantErr(t, "commit", err, buckets.ErrList)
 	}
 }
@@ -102,15 +103,15 @@ func TestListOfWrongLengths(t *testing.T) {
 // A piece of a list may arrive while the one before is being taken.
 func TestListsOverlap(t *testing.T) {
 	b := demo(t)
-	up, err := b.NewUpload(t.Context(), "up", &buckets.UploadOptions{Listed: true})
+	up, err := uploads(b).Begin(t.Context(), "up", &upload.Options{Listed: true})
 	must(t, err)
 	chunks := cut(t, up.Listed.Chunker, noise(4, 2_000_000))
 	half := len(chunks) / 2
 	tail, first := listing(chunks[half:]), true
-	_, l, err := b.AppendList(t.Context(), up.ID, int64(half), func() (cas.Ref, error) {
+	_, l, err := uploads(b).AppendList(t.Context(), up.ID, int64(half), func() (cas.Ref, error) {
 		if first {
 			first = false
-			_, _, err := b.AppendList(t.Context(), up.ID, 0, listing(chunks[:half]))
+			_, _, err := uploads(b).AppendList(t.Context(), up.ID, 0, listing(chunks[:half]))
 			must(t, err)
 		}
 		return tail()
@@ -138,13 +139,13 @@ func TestExpiryUnderWay(t *testing.T) {
 		must(t, err)
 	}
 	content := noise(5, 2_000_000)
-	up, err := b.NewUpload(t.Context(), "list", &buckets.UploadOptions{Listed: true})
+	up, err := uploads(b).Begin(t.Context(), "list", &upload.Options{Listed: true})
 	must(t, err)
 	chunks := cut(t, up.Listed.Chunker, content)
-	_, _, err = b.AppendList(t.Context(), up.ID, 0, listing(chunks[:5]))
+	_, _, err = uploads(b).AppendList(t.Context(), up.ID, 0, listing(chunks[:5]))
 	must(t, err)
 	rest, first := listing(chunks[5:]), true
-	_, _, err = b.AppendList(t.Context(), up.ID, 5, func() (cas.Ref, error) {
+	_, _, err = uploads(b).AppendList(t.Context(), up.ID, 5, func() (cas.Ref, error) {
 		if first {
 			first = false
 			expire()
@@ -153,11 +154,11 @@ func TestExpiryUnderWay(t *testing.T) {
 	})
 	wantErr(t, "list", err, buckets.ErrUploadExpired)
 
-	up, err = b.NewUpload(t.Context(), "stream", nil)
+	up, err = uploads(b).Begin(t.Context(), "stream", nil)
 	must(t, err)
-	_, err = b.Append(t.Context(), up.ID, 0, newFailing(content[:1_000_000], io.EOF), nil)
+	_, err = uploads(b).Append(t.Context(), up.ID, 0, newFailing(content[:1_000_000], io.EOF), nil)
 	must(t, err)
-	_, err = b.Append(t.Context(), up.ID, 1_000_000, io.MultiReader(readerFunc(func() { expire() }), newFailing(content[1_000_000:], io.EOF)), nil)
+	_, err = uploads(b).Append(t.Context(), up.ID, 1_000_000, io.MultiReader(readerFunc(func() { expire() }), newFailing(content[1_000_000:], io.EOF)), nil)
 	wantErr(t, "append", err, buckets.ErrUploadExpired)
 }
 

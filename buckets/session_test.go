@@ -15,25 +15,26 @@ import (
 	"github.com/cairn-store/cairn/buckets"
 	"github.com/cairn-store/cairn/buckets/access"
 	"github.com/cairn-store/cairn/buckets/local"
+	"github.com/cairn-store/cairn/buckets/upload"
 	"github.com/cairn-store/cairn/cas"
 	"github.com/cairn-store/cairn/chunker"
 )
 
 // cut cuts content into chunks by the splitter of that name.
-func cut(t *testing.T, name string, content []byte) (out []buckets.SentChunk) {
+func cut(t *testing.T, name string, content []byte) (out []upload.SentChunk) {
 	t.Helper()
 	s, err := chunker.Parse(name)
 	must(t, err)
 	for len(content) > 0 {
 		n := s.Split(content[:min(len(content), s.Max())])
-		out = append(out, buckets.SentChunk{Digest: cas.Digest(blake3.Sum256(content[:n])), Bytes: content[:n]})
+		out = append(out, upload.SentChunk{Digest: cas.Digest(blake3.Sum256(content[:n])), Bytes: content[:n]})
 		content = content[n:]
 	}
 	return out
 }
 
-func sending(chunks []buckets.SentChunk) func() (buckets.SentChunk, error) {
-	return func() (c buckets.SentChunk, err error) {
+func sending(chunks []upload.SentChunk) func() (upload.SentChunk, error) {
+	return func() (c upload.SentChunk, err error) {
 		if len(chunks) == 0 {
 			return c, io.EOF
 		}
@@ -42,7 +43,7 @@ func sending(chunks []buckets.SentChunk) func() (buckets.SentChunk, error) {
 	}
 }
 
-func listing(chunks []buckets.SentChunk) func() (cas.Ref, error) {
+func listing(chunks []upload.SentChunk) func() (cas.Ref, error) {
 	next := sending(chunks)
 	return func() (cas.Ref, error) {
 		c, err := next()
@@ -51,7 +52,7 @@ func listing(chunks []buckets.SentChunk) func() (cas.Ref, error) {
 }
 
 // lacks returns the chunks that must be sent.
-func lacks(t *testing.T, l *buckets.Lacking, chunks []buckets.SentChunk) (out []buckets.SentChunk) {
+func lacks(t *testing.T, l *upload.Lacking, chunks []upload.SentChunk) (out []upload.SentChunk) {
 	t.Helper()
 	for c, err := range l.Each(t.Context()) {
 		must(t, err)
@@ -64,23 +65,23 @@ func lacks(t *testing.T, l *buckets.Lacking, chunks []buckets.SentChunk) (out []
 func TestListsAskAgain(t *testing.T) {
 	s := declared(t, `buckets: {b: {backend: one, rules: {create: auth.id != null, read: "true"}}}`)
 	ann := bucket(t, s, "b").As(&access.Principal{ID: "ann"})
-	up, err := ann.NewUpload(t.Context(), "new", &buckets.UploadOptions{Listed: true})
+	up, err := uploads(ann).Begin(t.Context(), "new", &upload.Options{Listed: true})
 	must(t, err)
 	chunks := cut(t, up.Listed.Chunker, noise(1, 100_000))
 	must(t, s.ApplySchema(t.Context(), parse(t, `buckets: {b: {backend: one, rules: {read: "true"}}}`)))
-	_, _, err = ann.AppendList(t.Context(), up.ID, 0, listing(chunks))
+	_, _, err = uploads(ann).AppendList(t.Context(), up.ID, 0, listing(chunks))
 	wantErr(t, "list", err, fs.ErrPermission)
-	_, err = ann.Lacking(t.Context(), up.ID)
+	_, err = uploads(ann).Lacking(t.Context(), up.ID)
 	wantErr(t, "lacking", err, fs.ErrPermission)
-	_, err = ann.ReceiveChunks(t.Context(), up.ID, sending(chunks))
+	_, err = uploads(ann).ReceiveChunks(t.Context(), up.ID, sending(chunks))
 	wantErr(t, "receive", err, fs.ErrPermission)
 	must(t, s.ApplySchema(t.Context(), parse(t, `buckets: {b: {backend: one, rules: {create: "true", read: "true"}}}`)))
 	bob := bucket(t, s, "b").As(&access.Principal{ID: "bob"})
-	_, _, err = bob.AppendList(t.Context(), up.ID, 0, listing(chunks))
+	_, _, err = uploads(bob).AppendList(t.Context(), up.ID, 0, listing(chunks))
 	wantErr(t, "somebody else's", err, buckets.ErrNoUpload)
-	_, err = bob.Lacking(t.Context(), up.ID)
+	_, err = uploads(bob).Lacking(t.Context(), up.ID)
 	wantErr(t, "somebody else's", err, buckets.ErrNoUpload)
-	_, err = bob.ReceiveChunks(t.Context(), up.ID, sending(chunks))
+	_, err = uploads(bob).ReceiveChunks(t.Context(), up.ID, sending(chunks))
 	wantErr(t, "somebody else's", err, buckets.ErrNoUpload)
 }
 
@@ -92,37 +93,37 @@ func TestListOverRestart(t *testing.T) {
 	must(t, err)
 	nobody := func() *buckets.Bucket { return bucket(t, s, "a").As(&access.Principal{Operator: true}) }
 	content := noise(2, 3_000_000)
-	opts := func() *buckets.UploadOptions { return &buckets.UploadOptions{Listed: true} }
-	up, err := nobody().NewUpload(t.Context(), "f", opts())
+	opts := func() *upload.Options { return &upload.Options{Listed: true} }
+	up, err := uploads(nobody()).Begin(t.Context(), "f", opts())
 	must(t, err)
 	chunks := cut(t, up.Listed.Chunker, content)
-	_, l, err := nobody().AppendList(t.Context(), up.ID, 0, listing(chunks))
+	_, l, err := uploads(nobody()).AppendList(t.Context(), up.ID, 0, listing(chunks))
 	must(t, err)
 	if n := len(lacks(t, l, chunks)); n != len(chunks) {
 		t.Errorf("%d of %d must be sent", n, len(chunks))
 	}
-	got, err := nobody().ReceiveChunks(t.Context(), up.ID, sending(chunks[:20]))
+	got, err := uploads(nobody()).ReceiveChunks(t.Context(), up.ID, sending(chunks[:20]))
 	if err != nil || got.NewChunks != 20 || got.Chunks != 20 {
 		t.Errorf("received %+v, %v", got, err)
 	}
 	must(t, s.Close())
 	s, err = local.Open(t.Context(), dir, twoBuckets())
 	must(t, err)
-	l, err = nobody().Lacking(t.Context(), up.ID)
+	l, err = uploads(nobody()).Lacking(t.Context(), up.ID)
 	must(t, err)
 	rest := lacks(t, l, chunks)
 	if len(rest) != len(chunks)-20 {
 		t.Errorf("after the restart %d of %d must be sent", len(rest), len(chunks))
 	}
-	other, err := nobody().NewUpload(t.Context(), "g", opts())
+	other, err := uploads(nobody()).Begin(t.Context(), "g", opts())
 	must(t, err)
-	_, l, err = nobody().AppendList(t.Context(), other.ID, 0, listing(chunks))
+	_, l, err = uploads(nobody()).AppendList(t.Context(), other.ID, 0, listing(chunks))
 	if must(t, err); l.Chunks != int64(len(chunks)) {
 		t.Errorf("an upload of nobody's is told of %d chunks of another", int64(len(chunks))-l.Chunks)
 	}
-	_, err = nobody().ReceiveChunks(t.Context(), up.ID, sending(rest))
+	_, err = uploads(nobody()).ReceiveChunks(t.Context(), up.ID, sending(rest))
 	must(t, err)
-	f, err := nobody().Commit(t.Context(), up.ID)
+	f, err := uploads(nobody()).Commit(t.Context(), up.ID)
 	must(t, err)
 	if f.NewBytes != int64(len(content)) || f.StoredBytes < f.NewBytes {
 		t.Errorf("%d bytes were new, %d are stored", f.NewBytes, f.StoredBytes)
@@ -139,12 +140,12 @@ func TestListOverRestart(t *testing.T) {
 // A long list is kept in parts and answered in bits.
 func TestLongList(t *testing.T) {
 	b := demo(t)
-	up, err := b.NewUpload(t.Context(), "long", &buckets.UploadOptions{Listed: true})
+	up, err := uploads(b).Begin(t.Context(), "long", &upload.Options{Listed: true})
 	must(t, err)
 	const n = 300_000
 	r := rand.NewChaCha8([32]byte{7})
 	i := 0
-	up, l, err := b.AppendList(t.Context(), up.ID, 0, func() (ref cas.Ref, err error) {
+	up, l, err := uploads(b).AppendList(t.Context(), up.ID, 0, func() (ref cas.Ref, err error) {
 		if i++; i > n {
 			return ref, io.EOF
 		}
@@ -153,10 +154,10 @@ func TestLongList(t *testing.T) {
 		return ref, nil
 	})
 	must(t, err)
-	if up.Listed.Chunks != n || up.Offset != n*65536 || l.Chunks != n || l.Bytes != n*65536 || len(l.Bits) != n/8 {
+	if up.Listed.Chunks != n || up.Offset != n*65536 || l.Chunks != n || l.Bytes != n*65536 || len(l.MustSend) != n/8 {
 		t.Errorf("%+v, %d bytes lack", up, l.Bytes)
 	}
-	must(t, b.Cancel(t.Context(), up.ID))
+	must(t, uploads(b).Cancel(t.Context(), up.ID))
 }
 
 // Damaged chunks are asked for again, by whoever may be told of them.
@@ -172,10 +173,10 @@ func TestListHealsDamage(t *testing.T) {
 	must(t, err)
 	defer s.Close()
 	b := bucket(t, s, "a")
-	up, err := b.NewUpload(t.Context(), "", &buckets.UploadOptions{Listed: true, Replace: f.ID})
+	up, err := uploads(b).Begin(t.Context(), "", &upload.Options{Listed: true, Replace: f.ID})
 	must(t, err)
 	chunks := cut(t, up.Listed.Chunker, content)
-	_, l, err := b.AppendList(t.Context(), up.ID, 0, listing(chunks))
+	_, l, err := uploads(b).AppendList(t.Context(), up.ID, 0, listing(chunks))
 	must(t, err)
 	if l.Chunks != 0 {
 		t.Fatalf("%d must be sent, before anybody has found the damage", l.Chunks)
@@ -186,13 +187,13 @@ func TestListHealsDamage(t *testing.T) {
 		t.Fatal("damage was not found")
 	}
 	o.Close()
-	_, err = b.Commit(t.Context(), up.ID)
+	_, err = uploads(b).Commit(t.Context(), up.ID)
 	wantErr(t, "commit", err, buckets.ErrMissing)
-	l, err = b.Lacking(t.Context(), up.ID)
+	l, err = uploads(b).Lacking(t.Context(), up.ID)
 	must(t, err)
-	_, err = b.ReceiveChunks(t.Context(), up.ID, sending(lacks(t, l, chunks)))
+	_, err = uploads(b).ReceiveChunks(t.Context(), up.ID, sending(lacks(t, l, chunks)))
 	must(t, err)
-	_, err = b.Commit(t.Context(), up.ID)
+	_, err = uploads(b).Commit(t.Context(), up.ID)
 	must(t, err)
 	if got := read(t, b, f.ID, nil); got != string(content) {
 		t.Error("it reads back otherwise")
@@ -208,17 +209,17 @@ func TestBasesSideBySide(t *testing.T) {
 		f := put(t, b, "base"+hex.EncodeToString([]byte{byte(i)}), string(content), nil)
 		for range 4 {
 			all.Go(func() {
-				up, err := b.NewUpload(t.Context(), "x", &buckets.UploadOptions{Listed: true, Bases: []string{f.ID},
+				up, err := uploads(b).Begin(t.Context(), "x", &upload.Options{Listed: true, Bases: []string{f.ID},
 					PutOptions: buckets.PutOptions{OnConflict: buckets.ConflictNew}})
 				if err != nil {
 					t.Error(err)
 					return
 				}
-				_, l, err := b.AppendList(t.Context(), up.ID, 0, listing(cut(t, up.Listed.Chunker, content)))
+				_, l, err := uploads(b).AppendList(t.Context(), up.ID, 0, listing(cut(t, up.Listed.Chunker, content)))
 				if err != nil || l.Chunks != 0 {
 					t.Errorf("%+v, %v", l, err)
 				}
-				if _, err := b.Commit(t.Context(), up.ID); err != nil {
+				if _, err := uploads(b).Commit(t.Context(), up.ID); err != nil {
 					t.Error(err)
 				}
 			})

@@ -55,9 +55,6 @@ type Store struct {
 	clock  clock
 	gate   gate
 	outbox *outbox
-
-	uploads handover // of uploads that are sent in pieces
-	bases   *baseSets
 }
 
 // A Policy is what a bucket is set up to do.
@@ -156,7 +153,7 @@ func New(ctx context.Context, meta manifest.Store, chunks map[string]*cas.Store,
 		return nil, err
 	}
 	s := &Store{meta: meta, chunks: chunks, log: opts.Log, closers: opts.Closers,
-		outbox: newOutbox(last), bases: newBaseSets(), sums: make(map[string]*manifest.SumMemory)}
+		outbox: newOutbox(last), sums: make(map[string]*manifest.SumMemory)}
 	for domain := range chunks {
 		s.sums[domain] = &manifest.SumMemory{}
 	}
@@ -206,7 +203,7 @@ func (s *Store) Ready(ctx context.Context) error {
 	if err := s.checkWritable(ctx); err != nil {
 		return err
 	}
-	return wrapSpace(s.meta.Ready())
+	return WrapSpace(s.meta.Ready())
 }
 
 // Close waits for what is being written and closes the store.

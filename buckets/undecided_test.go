@@ -16,6 +16,7 @@ import (
 	"github.com/cairn-store/cairn/buckets"
 	"github.com/cairn-store/cairn/buckets/access"
 	"github.com/cairn-store/cairn/buckets/local"
+	"github.com/cairn-store/cairn/buckets/upload"
 	"github.com/cairn-store/cairn/cas"
 )
 
@@ -116,50 +117,50 @@ func undecided() map[string]func(t *testing.T, s *buckets.Store, b *buckets.Buck
 	type prepare = func(t *testing.T, s *buckets.Store, b *buckets.Bucket, f, trashed *buckets.File) func() error
 	all := map[string]prepare{
 		"Append": func(t *testing.T, _ *buckets.Store, b *buckets.Bucket, _, _ *buckets.File) func() error {
-			up, err := b.NewUpload(t.Context(), "n", nil)
+			up, err := uploads(b).Begin(t.Context(), "n", nil)
 			must(t, err)
 			return func() error {
-				_, err := b.Append(t.Context(), up.ID, 0, strings.NewReader("x"), nil)
+				_, err := uploads(b).Append(t.Context(), up.ID, 0, strings.NewReader("x"), nil)
 				return err
 			}
 		},
 		"Append to a version": func(t *testing.T, _ *buckets.Store, b *buckets.Bucket, f, _ *buckets.File) func() error {
-			up, err := b.NewUpload(t.Context(), "", &buckets.UploadOptions{Replace: f.ID})
+			up, err := uploads(b).Begin(t.Context(), "", &upload.Options{Replace: f.ID})
 			must(t, err)
 			return func() error {
-				_, err := b.Append(t.Context(), up.ID, 0, strings.NewReader("x"), nil)
+				_, err := uploads(b).Append(t.Context(), up.ID, 0, strings.NewReader("x"), nil)
 				return err
 			}
 		},
 		"Commit": func(t *testing.T, _ *buckets.Store, b *buckets.Bucket, _, _ *buckets.File) func() error {
-			up, err := b.NewUpload(t.Context(), "n", nil)
+			up, err := uploads(b).Begin(t.Context(), "n", nil)
 			must(t, err)
-			_, err = b.Append(t.Context(), up.ID, 0, strings.NewReader("x"), nil)
+			_, err = uploads(b).Append(t.Context(), up.ID, 0, strings.NewReader("x"), nil)
 			must(t, err)
 			return func() error {
-				_, err := b.Commit(t.Context(), up.ID)
+				_, err := uploads(b).Commit(t.Context(), up.ID)
 				return err
 			}
 		},
 		"Concat": func(t *testing.T, _ *buckets.Store, b *buckets.Bucket, _, _ *buckets.File) func() error {
-			part, err := b.NewUpload(t.Context(), "", &buckets.UploadOptions{Partial: true, PutOptions: buckets.PutOptions{Size: 1, SizeKnown: true}})
+			part, err := uploads(b).Begin(t.Context(), "", &upload.Options{Partial: true, PutOptions: buckets.PutOptions{Size: 1, SizeKnown: true}})
 			must(t, err)
-			_, err = b.Append(t.Context(), part.ID, 0, strings.NewReader("x"), nil)
+			_, err = uploads(b).Append(t.Context(), part.ID, 0, strings.NewReader("x"), nil)
 			must(t, err)
 			return func() error {
-				_, err := b.Concat(t.Context(), "n", []string{part.ID}, &buckets.UploadOptions{})
+				_, err := uploads(b).Concat(t.Context(), "n", []string{part.ID}, &upload.Options{})
 				return err
 			}
 		},
-		"NewUpload with a base": func(t *testing.T, _ *buckets.Store, b *buckets.Bucket, f, _ *buckets.File) func() error {
+		"Begin with a base": func(t *testing.T, _ *buckets.Store, b *buckets.Bucket, f, _ *buckets.File) func() error {
 			return func() error {
-				_, err := b.NewUpload(t.Context(), "n", &buckets.UploadOptions{Listed: true, Bases: []string{f.ID}})
+				_, err := uploads(b).Begin(t.Context(), "n", &upload.Options{Listed: true, Bases: []string{f.ID}})
 				return err
 			}
 		},
-		"NewUpload of a version by list": func(t *testing.T, _ *buckets.Store, b *buckets.Bucket, f, _ *buckets.File) func() error {
+		"Begin of a version by list": func(t *testing.T, _ *buckets.Store, b *buckets.Bucket, f, _ *buckets.File) func() error {
 			return func() error {
-				_, err := b.NewUpload(t.Context(), "", &buckets.UploadOptions{Listed: true, Replace: f.ID})
+				_, err := uploads(b).Begin(t.Context(), "", &upload.Options{Listed: true, Replace: f.ID})
 				return err
 			}
 		},
@@ -192,41 +193,41 @@ func undecided() map[string]func(t *testing.T, s *buckets.Store, b *buckets.Buck
 			}
 		},
 	}
-	listed := func(t *testing.T, b *buckets.Bucket, f *buckets.File) (string, []buckets.SentChunk) {
-		up, err := b.NewUpload(t.Context(), "n", &buckets.UploadOptions{Listed: true, Bases: []string{f.ID}})
+	listed := func(t *testing.T, b *buckets.Bucket, f *buckets.File) (string, []upload.SentChunk) {
+		up, err := uploads(b).Begin(t.Context(), "n", &upload.Options{Listed: true, Bases: []string{f.ID}})
 		must(t, err)
 		return up.ID, cut(t, up.Listed.Chunker, []byte("two"))
 	}
 	all["AppendList"] = func(t *testing.T, _ *buckets.Store, b *buckets.Bucket, f, _ *buckets.File) func() error {
 		id, chunks := listed(t, b, f)
 		return func() error {
-			up, err := b.Upload(t.Context(), id)
+			up, err := uploads(b).Find(t.Context(), id)
 			must(t, err)
 			at := up.Listed.Chunks // a call before may have listed, and failed in what it tells
-			_, _, err = b.AppendList(t.Context(), id, at, listing(chunks[at:]))
+			_, _, err = uploads(b).AppendList(t.Context(), id, at, listing(chunks[at:]))
 			return err
 		}
 	}
-	for name, call := range map[string]func(t *testing.T, b *buckets.Bucket, id string, chunks []buckets.SentChunk) error{
-		"Lacking": func(t *testing.T, b *buckets.Bucket, id string, chunks []buckets.SentChunk) error {
-			l, err := b.Lacking(t.Context(), id)
+	for name, call := range map[string]func(t *testing.T, b *buckets.Bucket, id string, chunks []upload.SentChunk) error{
+		"Lacking": func(t *testing.T, b *buckets.Bucket, id string, chunks []upload.SentChunk) error {
+			l, err := uploads(b).Lacking(t.Context(), id)
 			if err == nil && l.Chunks > 0 {
 				t.Error("a chunk of a base lacks")
 			}
 			return err
 		},
-		"ReceiveChunks": func(t *testing.T, b *buckets.Bucket, id string, chunks []buckets.SentChunk) error {
-			_, err := b.ReceiveChunks(t.Context(), id, sending(chunks))
+		"ReceiveChunks": func(t *testing.T, b *buckets.Bucket, id string, chunks []upload.SentChunk) error {
+			_, err := uploads(b).ReceiveChunks(t.Context(), id, sending(chunks))
 			return err
 		},
-		"Commit of a list": func(t *testing.T, b *buckets.Bucket, id string, chunks []buckets.SentChunk) error {
-			_, err := b.Commit(t.Context(), id)
+		"Commit of a list": func(t *testing.T, b *buckets.Bucket, id string, chunks []upload.SentChunk) error {
+			_, err := uploads(b).Commit(t.Context(), id)
 			return err
 		},
 	} {
 		all[name] = func(t *testing.T, _ *buckets.Store, b *buckets.Bucket, f, _ *buckets.File) func() error {
 			id, chunks := listed(t, b, f)
-			_, _, err := b.AppendList(t.Context(), id, 0, listing(chunks))
+			_, _, err := uploads(b).AppendList(t.Context(), id, 0, listing(chunks))
 			must(t, err)
 			return func() error { return call(t, b, id, chunks) }
 		}

@@ -1,39 +1,67 @@
 package buckets
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 
+	"github.com/cairn-store/cairn/cas"
 	"github.com/cairn-store/cairn/manifest"
 )
 
-// ErrTooManyUploads reports a principal with as many uploads under way as the
-// bucket lets one have.
-var ErrTooManyUploads = errors.New("too many uploads under way: end or cancel some")
-
 const defaultMaxUploads = 1000
 
-// roomForUpload refuses an upload to those who have too many. Uploads that
-// begin at the same time may pass together.
-func (b *Bucket) roomForUpload(ctx context.Context) error {
-	if b.who == nil {
-		return nil
+// uploadRow returns the row of an upload, or ErrNoUpload.
+func (b *Bucket) uploadRow(ctx context.Context, in manifest.Uploads, id manifest.UploadID) (*manifest.Upload, error) {
+	u, err := in.Upload(ctx, b.b.name, id)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, ErrNoUpload
 	}
-	h, err := b.s.meta.UploadsHeld(ctx, b.b.name, b.whoKey())
-	if err == nil && h.Uploads >= b.b.MaxUploads {
-		err = fmt.Errorf("%d in bucket %q: %w", h.Uploads, b.b.name, ErrTooManyUploads)
-	}
-	return err
+	return u, err
 }
 
-// held is how many bytes the upload keeps: that came, or that it lists. What is
-// joined of others is theirs.
-func (row *uploadRow) held() int64 {
+func putUpload(ctx context.Context, tx manifest.Tx, row *manifest.Upload) error {
+	row.Held = heldBytes(row)
+	return tx.PutUpload(ctx, row)
+}
+
+// heldBytes is how many bytes an upload keeps: that have come, or that it lists.
+// What is joined of others is theirs.
+func heldBytes(row *manifest.Upload) int64 {
 	if len(row.Joins) > 0 {
 		return 0
 	}
 	return row.Offset
+}
+
+// GoneError is why an upload that has expired is gone.
+func GoneError(row *manifest.Upload) error {
+	if row.Evicted {
+		return ErrEvicted
+	}
+	return ErrUploadExpired
+}
+
+// eachPart calls fn with the chunks of an upload, a part at a time from one on.
+func (b *Bucket) eachPart(ctx context.Context, row *manifest.Upload, from uint64, fn func([]cas.Ref) error) error {
+	if from >= row.Parts {
+		return nil
+	}
+	for refs, err := range b.s.meta.UploadParts(ctx, row.ID, from) {
+		if err == nil {
+			err = fn(refs)
+		}
+		if from++; err != nil || from == row.Parts {
+			return err
+		}
+	}
+	now, err := b.uploadRow(ctx, b.s.meta, row.ID)
+	if err == nil && now.Expired {
+		err = GoneError(now)
+	}
+	return cmp.Or(err, ErrNoUpload) // it has ended meanwhile
 }
 
 // makeRoom ends other uploads of row's principal where row and they would hold
@@ -41,23 +69,23 @@ func (row *uploadRow) held() int64 {
 // Who begins again and again, and ends nothing, fills no more of the store than
 // that. It reports whether there may be more to end, in another transaction:
 // row must not be written before.
-func (b *Bucket) makeRoom(ctx context.Context, tx manifest.Tx, row *uploadRow) (more bool, err error) {
+func (b *Bucket) makeRoom(ctx context.Context, tx manifest.Tx, row *manifest.Upload) (more bool, err error) {
 	most := b.b.Limits.MaxOwnerSize
 	if !row.UnderWay() || most <= 0 || b.whoID() == "" {
 		return false, nil
 	}
-	if row.held() > most {
+	if heldBytes(row) > most {
 		return false, fmt.Errorf("the files of one owner may take %d bytes in all: %w", most, ErrQuota)
 	}
 	h, err := tx.UploadsHeld(ctx, b.b.name, row.Who)
 	if err != nil {
 		return false, err
 	}
-	was, err := b.getUpload(ctx, tx, row.ID) // among those summed up
+	was, err := b.uploadRow(ctx, tx, row.ID) // among those summed up
 	if err != nil {
 		return false, err
 	}
-	excess := h.Bytes - was.Held + row.held() - most
+	excess := h.Bytes - was.Held + heldBytes(row) - most
 	if excess <= 0 {
 		return false, nil
 	}
@@ -71,7 +99,7 @@ func (b *Bucket) makeRoom(ctx context.Context, tx manifest.Tx, row *uploadRow) (
 			continue
 		}
 		u.Evicted = true
-		n, err := b.endUpload(ctx, tx, &uploadRow{*u}, maxEnded-ended)
+		n, err := b.endUpload(ctx, tx, u, maxEnded-ended)
 		if ended += n; err != nil || ended == maxEnded {
 			return true, err
 		}
@@ -82,14 +110,6 @@ func (b *Bucket) makeRoom(ctx context.Context, tx manifest.Tx, row *uploadRow) (
 	return ended > 0, nil // else there are no others
 }
 
-// gone is why there is no such upload any more.
-func (row *uploadRow) gone() error {
-	if row.Evicted {
-		return ErrEvicted
-	}
-	return ErrUploadExpired
-}
-
 // maxEnded is how many uploads one transaction ends at most, and how many rows
 // of uploads are listed at a time: each may name maxConcat others.
 const maxEnded = 16
@@ -98,7 +118,7 @@ const maxEnded = 16
 // returns how many. The upload itself comes last: where it returns limit, it may
 // have to be called again. The row stays, to tell that there was an upload. Of
 // the parts, what one transaction cannot drop is left to the sweep.
-func (b *Bucket) endUpload(ctx context.Context, tx manifest.Tx, row *uploadRow, limit int) (ended int, err error) {
+func (b *Bucket) endUpload(ctx context.Context, tx manifest.Tx, row *manifest.Upload, limit int) (ended int, err error) {
 	if row.Partial {
 		if ended, err = b.endWaiting(ctx, tx, row.ID, limit); err != nil || ended == limit {
 			return ended, err
@@ -111,7 +131,7 @@ func (b *Bucket) endUpload(ctx context.Context, tx manifest.Tx, row *uploadRow, 
 	if _, err := tx.DropParts(ctx, row.ID, maxSwept); err != nil {
 		return ended, err
 	}
-	return ended + 1, b.putUpload(ctx, tx, row)
+	return ended + 1, putUpload(ctx, tx, row)
 }
 
 // endWaiting ends uploads that wait for a part, at most limit, and returns how
@@ -122,9 +142,74 @@ func (b *Bucket) endWaiting(ctx context.Context, tx manifest.Tx, part manifest.U
 		return 0, err
 	}
 	for _, u := range waiting {
-		if _, err := b.endUpload(ctx, tx, &uploadRow{*u}, 1); err != nil {
+		if _, err := b.endUpload(ctx, tx, u, 1); err != nil {
 			return 0, err
 		}
 	}
 	return len(waiting), nil
+}
+
+// expireUpload ends an upload whose time is over, and drops its parts.
+func (b *Bucket) expireUpload(ctx context.Context, id manifest.UploadID) error {
+	return b.s.keepAll(ctx, func(tx manifest.Tx) (more bool, err error) {
+		row, err := b.uploadRow(ctx, tx, id)
+		if err != nil {
+			return false, ignoreGone(err)
+		}
+		if row.Expired {
+			return tx.DropParts(ctx, id, maxSwept)
+		}
+		if !b.s.removalTime().After(row.ExpiresAt) {
+			return false, nil // it went on meanwhile
+		}
+		n, err := b.endUpload(ctx, tx, row, maxEnded)
+		return n == maxEnded || row.Parts > maxSwept, err
+	})
+}
+
+// dropUpload ends an upload and forgets it.
+func (b *Bucket) dropUpload(ctx context.Context, id manifest.UploadID) error {
+	return b.s.keepAll(ctx, func(tx manifest.Tx) (more bool, err error) {
+		row, err := b.uploadRow(ctx, tx, id)
+		if err != nil {
+			return false, ignoreGone(err)
+		}
+		if row.Partial && !row.Expired {
+			n, err := b.endWaiting(ctx, tx, id, maxEnded)
+			if err != nil || n == maxEnded {
+				return true, err
+			}
+		}
+		if more, err = tx.DropParts(ctx, id, maxSwept); err != nil || !more {
+			return false, cmp.Or(err, tx.DropUpload(ctx, b.b.name, id))
+		}
+		row.Expired = true // it lacks parts from now on
+		return true, putUpload(ctx, tx, row)
+	})
+}
+
+// sweepUploads gives up the bucket's uploads whose time is over, and forgets
+// them when as much time has passed again.
+func (b *Bucket) sweepUploads(ctx context.Context, done *Swept) error {
+	before := b.s.removalTime().Add(-b.b.UploadExpiry)
+	err := b.s.sweepAll(ctx, func(tx manifest.Tx, limit int) (int, error) {
+		return tx.SweepUploads(ctx, b.b.name, before, limit)
+	})
+	if err != nil {
+		return err
+	}
+	for n := maxEnded; n == maxEnded; {
+		over, err := b.s.meta.UploadsOver(ctx, b.b.name, b.s.removalTime(), maxEnded)
+		if err != nil {
+			return err
+		}
+		for _, u := range over {
+			done.Uploads++
+			if err := b.expireUpload(ctx, u.ID); err != nil {
+				return err
+			}
+		}
+		n = len(over)
+	}
+	return nil
 }

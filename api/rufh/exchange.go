@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/cairn-store/cairn/buckets"
+	"github.com/cairn-store/cairn/buckets/upload"
 )
 
 // An exchange is a request and its answers.
@@ -20,8 +21,8 @@ type exchange struct {
 	*Handler
 	w  http.ResponseWriter
 	r  *http.Request
-	b  *buckets.Bucket
-	up *buckets.Upload
+	b  *upload.Bucket
+	up *upload.Upload
 
 	version        int64     // of the draft, -1 if the request does not name one
 	complete, told bool      // Upload-Complete, and whether it was sent
@@ -31,7 +32,7 @@ type exchange struct {
 
 // beginExchange reads a request and sets the headers that all its answers
 // have.
-func (t *Handler) beginExchange(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) (*exchange, error) {
+func (t *Handler) beginExchange(w http.ResponseWriter, r *http.Request, b *upload.Bucket) (*exchange, error) {
 	x := &exchange{Handler: t, w: w, r: r, b: b, version: parseNumber(r.Header, "Upload-Draft-Interop-Version"),
 		offset: parseNumber(r.Header, "Upload-Offset"), length: parseNumber(r.Header, "Upload-Length")}
 	x.complete, x.told = parseBoolean(r.Header, "Upload-Complete")
@@ -57,7 +58,7 @@ func (x *exchange) adaptToOldDrafts() {
 
 // findUpload reads the upload that the request is about into x.up.
 func (x *exchange) findUpload(id string) error {
-	up, err := x.b.Upload(x.r.Context(), id)
+	up, err := x.b.Find(x.r.Context(), id)
 	if err != nil {
 		return err
 	}
@@ -117,7 +118,7 @@ func (x *exchange) appendBody() error {
 		return err
 	}
 	body := &content{r: x.r.Body, left: x.b.Policy().Pieces.MaxAppend}
-	opts := &buckets.AppendOptions{Size: max(x.r.ContentLength, 0), Progress: x.reportProgress, Interrupt: func() {
+	opts := &upload.AppendOptions{Size: max(x.r.ContentLength, 0), Progress: x.reportProgress, Interrupt: func() {
 		body.stopped.Store(true)
 		// Where no deadline can be set, the body ends when the client sends or goes.
 		http.NewResponseController(x.w).SetReadDeadline(time.Now())

@@ -13,6 +13,7 @@ import (
 	"github.com/dunglas/httpsfv"
 
 	"github.com/cairn-store/cairn/buckets"
+	"github.com/cairn-store/cairn/buckets/upload"
 )
 
 // In these functions a field that is not valid counts as absent.
@@ -140,7 +141,7 @@ func isPartial(r *http.Request) bool {
 
 // expectWhole reads what a creation states about the digests of the whole
 // file.
-func (x *exchange) expectWhole(opts *buckets.UploadOptions) error {
+func (x *exchange) expectWhole(opts *upload.Options) error {
 	opts.Expect = statedDigests(x.r.Header, "Repr-Digest")
 	if opts.Expect["sha256"] == nil && !wantsDigest(x.r.Header, "sha-256") {
 		return nil

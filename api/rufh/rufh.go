@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/cairn-store/cairn/buckets"
+	"github.com/cairn-store/cairn/buckets/upload"
 )
 
 const (
@@ -51,7 +52,7 @@ func Wanted(r *http.Request) bool {
 // A Creation is the file that a request creates.
 type Creation struct {
 	Name string
-	buckets.UploadOptions
+	upload.Options
 }
 
 // The header of an upload marks it as one of this protocol.
@@ -62,7 +63,7 @@ const (
 
 // Create begins an upload. The request may bring its first bytes or all of
 // them.
-func (t *Handler) Create(w http.ResponseWriter, r *http.Request, b *buckets.Bucket, c *Creation) error {
+func (t *Handler) Create(w http.ResponseWriter, r *http.Request, b *upload.Bucket, c *Creation) error {
 	x, err := t.beginExchange(w, r, b)
 	if err != nil {
 		return err
@@ -75,10 +76,10 @@ func (t *Handler) Create(w http.ResponseWriter, r *http.Request, b *buckets.Buck
 	if c.Replace != "" {
 		c.Header = ofVersion
 	}
-	if err := x.expectWhole(&c.UploadOptions); err != nil {
+	if err := x.expectWhole(&c.Options); err != nil {
 		return err
 	}
-	if x.up, err = b.NewUpload(r.Context(), c.Name, &c.UploadOptions); err != nil {
+	if x.up, err = b.Begin(r.Context(), c.Name, &c.Options); err != nil {
 		return err
 	}
 	x.setLimits(x.up)
@@ -102,7 +103,7 @@ func (t *Handler) Create(w http.ResponseWriter, r *http.Request, b *buckets.Buck
 
 // Patch appends the body to an upload. With its last byte the upload becomes a
 // file.
-func (t *Handler) Patch(w http.ResponseWriter, r *http.Request, b *buckets.Bucket, id string) error {
+func (t *Handler) Patch(w http.ResponseWriter, r *http.Request, b *upload.Bucket, id string) error {
 	x, err := t.beginExchange(w, r, b)
 	if err != nil {
 		return err
@@ -136,7 +137,7 @@ func (t *Handler) Patch(w http.ResponseWriter, r *http.Request, b *buckets.Bucke
 
 // Head answers with the state of an upload. It stops a request that still
 // sends to it: the client has given that one up.
-func (t *Handler) Head(w http.ResponseWriter, r *http.Request, b *buckets.Bucket, id string) error {
+func (t *Handler) Head(w http.ResponseWriter, r *http.Request, b *upload.Bucket, id string) error {
 	x, err := t.beginExchange(w, r, b)
 	if err != nil {
 		return err
@@ -158,7 +159,7 @@ func (t *Handler) Head(w http.ResponseWriter, r *http.Request, b *buckets.Bucket
 }
 
 // Delete cancels an upload. If it has become a file, the file stays.
-func (t *Handler) Delete(w http.ResponseWriter, r *http.Request, b *buckets.Bucket, id string) error {
+func (t *Handler) Delete(w http.ResponseWriter, r *http.Request, b *upload.Bucket, id string) error {
 	x := &exchange{Handler: t, w: w, r: r, b: b}
 	if err := x.findUpload(id); err != nil {
 		return err
@@ -172,7 +173,7 @@ func (t *Handler) Delete(w http.ResponseWriter, r *http.Request, b *buckets.Buck
 
 // Post runs the method of X-HTTP-Method-Override, for clients that cannot send
 // PATCH or DELETE.
-func (t *Handler) Post(w http.ResponseWriter, r *http.Request, b *buckets.Bucket, id string) error {
+func (t *Handler) Post(w http.ResponseWriter, r *http.Request, b *upload.Bucket, id string) error {
 	switch r.Header.Get("X-HTTP-Method-Override") {
 	case http.MethodPatch:
 		return t.Patch(w, r, b, id)
@@ -183,7 +184,7 @@ func (t *Handler) Post(w http.ResponseWriter, r *http.Request, b *buckets.Bucket
 }
 
 // Options answers with the limits of uploads.
-func (t *Handler) Options(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
+func (t *Handler) Options(w http.ResponseWriter, r *http.Request, b *upload.Bucket) error {
 	x := &exchange{Handler: t, w: w, r: r, b: b}
 	x.setLimits(nil)
 	w.Header().Set("Accept-Patch", contentType)
@@ -193,7 +194,7 @@ func (t *Handler) Options(w http.ResponseWriter, r *http.Request, b *buckets.Buc
 
 // setLimits sets Upload-Limit to the limits of the bucket or, if up is not
 // nil, of that upload.
-func (x *exchange) setLimits(up *buckets.Upload) {
+func (x *exchange) setLimits(up *upload.Upload) {
 	p := x.b.Policy()
 	age := p.UploadExpiry
 	if up != nil {

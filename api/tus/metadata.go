@@ -8,6 +8,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/cairn-store/cairn/buckets"
+	"github.com/cairn-store/cairn/buckets/upload"
 )
 
 const (
@@ -19,8 +20,8 @@ const (
 // filetype, and the keys that clients send in their place, set the name and
 // type of the file. folder and fileId are extensions of this server. All other
 // keys become the metadata of the file.
-func ParseMetadata(header string) (*buckets.UploadOptions, string, error) {
-	opts, name := &buckets.UploadOptions{}, ""
+func ParseMetadata(header string) (*upload.Options, string, error) {
+	opts, name := &upload.Options{}, ""
 	if len(header) > maxMetadata {
 		return nil, "", fmt.Errorf("%w: Upload-Metadata of %d bytes, at most %d are taken", ErrHeader, len(header), maxMetadata)
 	}

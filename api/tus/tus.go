@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/cairn-store/cairn/buckets"
+	"github.com/cairn-store/cairn/buckets/upload"
 )
 
 // Version is that of the protocol.
@@ -57,7 +58,7 @@ func checkVersion(w http.ResponseWriter, r *http.Request) error {
 }
 
 // Options answers with what the server supports.
-func (t *Handler) Options(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
+func (t *Handler) Options(w http.ResponseWriter, r *http.Request, b *upload.Bucket) error {
 	h := w.Header()
 	h.Set("Tus-Resumable", Version)
 	h.Set("Tus-Version", Version)
@@ -71,7 +72,7 @@ func (t *Handler) Options(w http.ResponseWriter, r *http.Request, b *buckets.Buc
 }
 
 // Create begins an upload. The request may bring its first bytes.
-func (t *Handler) Create(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
+func (t *Handler) Create(w http.ResponseWriter, r *http.Request, b *upload.Bucket) error {
 	if err := checkVersion(w, r); err != nil {
 		return err
 	}
@@ -86,7 +87,7 @@ func (t *Handler) Create(w http.ResponseWriter, r *http.Request, b *buckets.Buck
 	if hasBody && !isOffsetStream(r) {
 		return ErrContentType
 	}
-	up, err := b.NewUpload(r.Context(), name, opts)
+	up, err := b.Begin(r.Context(), name, opts)
 	if err != nil {
 		return err
 	}
@@ -103,13 +104,13 @@ func (t *Handler) Create(w http.ResponseWriter, r *http.Request, b *buckets.Buck
 	return nil
 }
 
-func (t *Handler) setLocation(w http.ResponseWriter, r *http.Request, up *buckets.Upload) {
+func (t *Handler) setLocation(w http.ResponseWriter, r *http.Request, up *upload.Upload) {
 	w.Header().Set("Location", t.Base(r)+"/api/tus/"+up.Bucket+"/"+up.ID)
 	setUploadHeaders(w, up)
 }
 
 // concatParts makes a file of partial uploads, which urls names.
-func (t *Handler) concatParts(w http.ResponseWriter, r *http.Request, b *buckets.Bucket, name string, opts *buckets.UploadOptions, urls string) error {
+func (t *Handler) concatParts(w http.ResponseWriter, r *http.Request, b *upload.Bucket, name string, opts *upload.Options, urls string) error {
 	var ids []string
 	for _, text := range strings.Fields(urls) {
 		u, err := url.Parse(text)
@@ -128,7 +129,7 @@ func (t *Handler) concatParts(w http.ResponseWriter, r *http.Request, b *buckets
 }
 
 // readCreation reads the name and options of a new upload.
-func readCreation(r *http.Request) (*buckets.UploadOptions, string, error) {
+func readCreation(r *http.Request) (*upload.Options, string, error) {
 	meta := r.Header.Get("Upload-Metadata")
 	opts, name, err := ParseMetadata(meta)
 	if err != nil {
@@ -170,7 +171,7 @@ func isOffsetStream(r *http.Request) bool {
 }
 
 // setUploadHeaders sets the headers that describe the state of an upload.
-func setUploadHeaders(w http.ResponseWriter, up *buckets.Upload) {
+func setUploadHeaders(w http.ResponseWriter, up *upload.Upload) {
 	h := w.Header()
 	if !up.Waiting {
 		h.Set("Upload-Offset", strconv.FormatInt(up.Offset, 10))
@@ -185,7 +186,7 @@ func setUploadHeaders(w http.ResponseWriter, up *buckets.Upload) {
 }
 
 // Head answers with the state of an upload.
-func (t *Handler) Head(w http.ResponseWriter, r *http.Request, b *buckets.Bucket, id string) error {
+func (t *Handler) Head(w http.ResponseWriter, r *http.Request, b *upload.Bucket, id string) error {
 	if err := checkVersion(w, r); err != nil {
 		return err
 	}
@@ -216,7 +217,7 @@ func (t *Handler) Head(w http.ResponseWriter, r *http.Request, b *buckets.Bucket
 
 // Patch appends the body to an upload. With its last byte the upload becomes a
 // file.
-func (t *Handler) Patch(w http.ResponseWriter, r *http.Request, b *buckets.Bucket, id string) error {
+func (t *Handler) Patch(w http.ResponseWriter, r *http.Request, b *upload.Bucket, id string) error {
 	if err := checkVersion(w, r); err != nil {
 		return err
 	}
@@ -233,7 +234,7 @@ func (t *Handler) Patch(w http.ResponseWriter, r *http.Request, b *buckets.Bucke
 			return err
 		}
 	}
-	up, err := b.Upload(r.Context(), id)
+	up, err := b.Find(r.Context(), id)
 	if err != nil {
 		return err
 	}
@@ -260,10 +261,10 @@ func (t *Handler) Patch(w http.ResponseWriter, r *http.Request, b *buckets.Bucke
 
 // appendBody appends the body of r to an upload, unless the body lacks the
 // checksum that r states.
-func (t *Handler) appendBody(w http.ResponseWriter, r *http.Request, b *buckets.Bucket, up *buckets.Upload, offset, length int64) (*buckets.Upload, error) {
+func (t *Handler) appendBody(w http.ResponseWriter, r *http.Request, b *upload.Bucket, up *upload.Upload, offset, length int64) (*upload.Upload, error) {
 	body := &stoppable{r: r.Body}
 	control := http.NewResponseController(w)
-	opts := &buckets.AppendOptions{Length: length, Interrupt: func() {
+	opts := &upload.AppendOptions{Length: length, Interrupt: func() {
 		body.stopped.Store(true)
 		control.SetReadDeadline(time.Now()) // if that is not supported, the body ends with the next bytes or the connection
 	}}
@@ -306,7 +307,7 @@ func (s *stoppable) Read(p []byte) (int, error) {
 
 // finishUpload commits an upload that is complete. A partial upload it joins
 // to the uploads that wait for it.
-func (t *Handler) finishUpload(w http.ResponseWriter, r *http.Request, b *buckets.Bucket, up *buckets.Upload) error {
+func (t *Handler) finishUpload(w http.ResponseWriter, r *http.Request, b *upload.Bucket, up *upload.Upload) error {
 	if up.Length < 0 || up.Offset < up.Length {
 		return nil
 	}
@@ -324,7 +325,7 @@ func (t *Handler) finishUpload(w http.ResponseWriter, r *http.Request, b *bucket
 
 // Post runs the method of X-HTTP-Method-Override, for clients that cannot send
 // PATCH, DELETE or HEAD.
-func (t *Handler) Post(w http.ResponseWriter, r *http.Request, b *buckets.Bucket, id string) error {
+func (t *Handler) Post(w http.ResponseWriter, r *http.Request, b *upload.Bucket, id string) error {
 	switch r.Header.Get("X-HTTP-Method-Override") {
 	case http.MethodPatch:
 		return t.Patch(w, r, b, id)
@@ -337,7 +338,7 @@ func (t *Handler) Post(w http.ResponseWriter, r *http.Request, b *buckets.Bucket
 }
 
 // Delete cancels an upload. If it has become a file, the file stays.
-func (t *Handler) Delete(w http.ResponseWriter, r *http.Request, b *buckets.Bucket, id string) error {
+func (t *Handler) Delete(w http.ResponseWriter, r *http.Request, b *upload.Bucket, id string) error {
 	if err := checkVersion(w, r); err != nil {
 		return err
 	}

@@ -16,6 +16,7 @@ import (
 
 	"github.com/cairn-store/cairn/buckets"
 	"github.com/cairn-store/cairn/buckets/local"
+	"github.com/cairn-store/cairn/buckets/upload"
 	"github.com/cairn-store/cairn/cas"
 	"github.com/cairn-store/cairn/internal/crashfs"
 )
@@ -61,10 +62,10 @@ func TestMigrate(t *testing.T) {
 	must(t, a.Purge(t.Context(), pu.ID, nil))
 	_, err = b.Put(t.Context(), "other", bytes.NewReader(noise(5, 200000)), nil)
 	must(t, err)
-	up, err := a.NewUpload(t.Context(), "later", nil)
+	up, err := upload.New().In(a).Begin(t.Context(), "later", nil)
 	must(t, err)
 	half := noise(6, 3<<20)
-	up, err = a.Append(t.Context(), up.ID, 0, bytes.NewReader(half), nil)
+	up, err = upload.New().In(a).Append(t.Context(), up.ID, 0, bytes.NewReader(half), nil)
 	must(t, err)
 
 	rows := dump(t, s)
@@ -79,9 +80,9 @@ func TestMigrate(t *testing.T) {
 		t.Errorf("moved where it is: %+v, %v", again, err)
 	}
 	// What was got before the move reads and writes as before, the upload goes on.
-	up, err = a.Append(t.Context(), up.ID, up.Offset, bytes.NewReader(big), nil)
+	up, err = upload.New().In(a).Append(t.Context(), up.ID, up.Offset, bytes.NewReader(big), nil)
 	must(t, err)
-	later, err := a.Commit(t.Context(), up.ID)
+	later, err := upload.New().In(a).Commit(t.Context(), up.ID)
 	must(t, err)
 	rows = dump(t, s)
 	must(t, s.Close())

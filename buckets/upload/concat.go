@@ -1,4 +1,4 @@
-package buckets
+package upload
 
 import (
 	"context"
@@ -6,31 +6,35 @@ import (
 	"fmt"
 	"io"
 
+	"github.com/cairn-store/cairn/buckets"
 	"github.com/cairn-store/cairn/chunker"
 	"github.com/cairn-store/cairn/manifest"
 )
 
-const maxConcat = 10_000 // uploads joined
+const (
+	maxConcat = 10_000 // uploads joined
+	joinPage  = 16     // rows that are listed at a time: each may name maxConcat others
+)
 
 // Concat makes an upload of partial ones, in their order, and of it a file
 // when they have all arrived: now, or when Join finds them whole. The parts
 // stay, and may be joined again. Their bytes are cut anew, so that the file is
 // what it would be sent in one piece; what is stored already is not stored
 // again.
-func (b *Bucket) Concat(ctx context.Context, name string, ids []string, opts *UploadOptions) (*Upload, error) {
+func (b *Bucket) Concat(ctx context.Context, name string, ids []string, opts *Options) (*Upload, error) {
 	if len(ids) == 0 || len(ids) > maxConcat {
-		return nil, fmt.Errorf("%d uploads to join: want 1 to %d: %w", len(ids), maxConcat, ErrPart)
+		return nil, fmt.Errorf("%d uploads to join: want 1 to %d: %w", len(ids), maxConcat, buckets.ErrPart)
 	}
 	o := *opts
 	o.joins = ids
-	length, whole, err := b.joinable(ctx, ids)
+	length, whole, err := b.sumParts(ctx, ids)
 	if err != nil {
 		return nil, err
 	}
 	if o.Size, o.SizeKnown = max(length, 0), length >= 0; !o.SizeKnown && !whole {
 		o.Size = 0
 	}
-	up, err := b.NewUpload(ctx, name, &o)
+	up, err := b.Begin(ctx, name, &o)
 	if err != nil || !whole {
 		return up, err
 	}
@@ -41,17 +45,17 @@ func (b *Bucket) Concat(ctx context.Context, name string, ids []string, opts *Up
 	return done, nil
 }
 
-// joinable sums up the lengths of partial uploads, -1 if one is not known, and
+// sumParts sums up the lengths of partial uploads, -1 if one is not known, and
 // reports whether they have all arrived.
-func (b *Bucket) joinable(ctx context.Context, ids []string) (length int64, whole bool, err error) {
+func (b *Bucket) sumParts(ctx context.Context, ids []string) (length int64, whole bool, err error) {
 	whole = true
 	for _, id := range ids {
 		row, err := b.findUpload(ctx, id)
 		if err != nil {
 			return 0, false, err
 		}
-		if !row.Partial || row.Domain != b.domain() {
-			return 0, false, fmt.Errorf("upload %s: %w", id, ErrPart)
+		if !row.Partial || row.Domain != b.in.Domain() {
+			return 0, false, fmt.Errorf("upload %s: %w", id, buckets.ErrPart)
 		}
 		whole = whole && row.Length >= 0 && row.Offset == row.Length
 		if length >= 0 && row.Length >= 0 {
@@ -71,29 +75,30 @@ func (b *Bucket) Join(ctx context.Context, id string) (*Upload, error) {
 		return nil, err
 	}
 	if row.Manifest != "" || len(row.Joins) == 0 {
-		return b.Upload(ctx, id)
+		return b.Find(ctx, id)
 	}
 	ids := make([]string, len(row.Joins))
 	for i, part := range row.Joins {
 		ids[i] = string(part)
 	}
-	length, whole, err := b.joinable(ctx, ids)
+	length, whole, err := b.sumParts(ctx, ids)
 	if err != nil || !whole {
-		return b.upload(row), err
+		return b.describeRow(row), err
 	}
-	all := &joined{open: func(id string) (Content, error) { return b.content(ctx, id) }, ids: ids}
+	all := &joined{open: func(id string) (buckets.Content, error) { return b.openContent(ctx, id) }, ids: ids}
 	defer all.close()
 	if _, err := io.CopyN(io.Discard, all, row.Offset); err != nil { // an earlier try came so far
 		return nil, err
 	}
-	_, err = b.append(ctx, id, row.Offset, all, &AppendOptions{Length: length})
-	if err != nil && !errors.Is(err, ErrOffset) && !errors.Is(err, ErrComplete) { // else another has joined them
+	_, err = b.appendContent(ctx, id, row.Offset, all, &AppendOptions{Length: length})
+	joined := errors.Is(err, buckets.ErrOffset) || errors.Is(err, buckets.ErrComplete) // by another request
+	if err != nil && !joined {
 		return nil, err
 	}
 	if _, err := b.Commit(ctx, id); err != nil {
 		return nil, err
 	}
-	return b.Upload(ctx, id)
+	return b.Find(ctx, id)
 }
 
 // JoinAll makes files of the uploads that wait for a part, if it was the last.
@@ -104,15 +109,15 @@ func (b *Bucket) JoinAll(ctx context.Context, part string) error {
 		return err
 	}
 	after := manifest.UploadID("")
-	for n := maxEnded; n == maxEnded; {
-		waiting, err := b.s.meta.UploadsWaiting(ctx, b.b.name, row.ID, after, maxEnded)
+	for n := joinPage; n == joinPage; {
+		waiting, err := b.in.Meta().UploadsWaiting(ctx, b.Name(), row.ID, after, joinPage)
 		if err != nil {
 			return err
 		}
 		for _, u := range waiting {
 			after = u.ID
 			if _, err := b.Join(ctx, string(u.ID)); err != nil {
-				b.s.log.Info("uploads could not be joined", "upload", u.ID, "error", err)
+				b.in.Log().Info("uploads could not be joined", "upload", u.ID, "error", err)
 			}
 		}
 		n = len(waiting)
@@ -122,9 +127,9 @@ func (b *Bucket) JoinAll(ctx context.Context, part string) error {
 
 // joined reads uploads one after another, one open at a time.
 type joined struct {
-	open func(id string) (Content, error)
+	open func(id string) (buckets.Content, error)
 	ids  []string
-	r    Content
+	r    buckets.Content
 }
 
 func (j *joined) close() {
@@ -156,13 +161,13 @@ func (j *joined) Read(p []byte) (int, error) {
 	}
 }
 
-// content reads what has arrived of an upload.
-func (b *Bucket) content(ctx context.Context, id string) (Content, error) {
+// openContent reads what has arrived of an upload.
+func (b *Bucket) openContent(ctx context.Context, id string) (buckets.Content, error) {
 	row, err := b.findUpload(ctx, id)
 	if err != nil {
 		return nil, err
 	}
-	rest, err := b.s.meta.UploadRest(ctx, row.ID)
+	rest, err := b.in.Meta().UploadRest(ctx, row.ID)
 	if err != nil {
 		return nil, err
 	}
@@ -170,9 +175,9 @@ func (b *Bucket) content(ctx context.Context, id string) (Content, error) {
 	if err != nil {
 		return nil, err
 	}
-	c, _, err := b.assembled(ctx, row, rest, s, nil)
+	c, _, err := b.assembleContent(ctx, row, rest, s, nil)
 	if err != nil {
 		return nil, err
 	}
-	return manifest.NewReader(ctx, b.chunks(), b.segmentGetter(), c), nil
+	return manifest.NewReader(ctx, b.in.Chunks(), b.in.Segments(), c), nil
 }

@@ -1,11 +1,11 @@
-package buckets
+package upload
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"io"
 
+	"github.com/cairn-store/cairn/buckets"
 	"github.com/cairn-store/cairn/cas"
 	"github.com/cairn-store/cairn/chunker"
 	"github.com/cairn-store/cairn/manifest"
@@ -34,7 +34,7 @@ func (e *ListOffsetError) Error() string {
 }
 
 // Unwrap implements errors.Is for ErrListOffset.
-func (e *ListOffsetError) Unwrap() error { return ErrListOffset }
+func (e *ListOffsetError) Unwrap() error { return buckets.ErrListOffset }
 
 // AppendList adds the chunks that next yields, until io.EOF, to the list of an
 // upload that has at of them; else it is a *ListOffsetError. When next fails,
@@ -46,12 +46,12 @@ func (b *Bucket) AppendList(ctx context.Context, id string, at int64, next func(
 		return nil, nil, err
 	}
 	if row.Manifest != "" {
-		return nil, nil, ErrComplete
+		return nil, nil, buckets.ErrComplete
 	}
 	if err := b.mayAppend(ctx, row); err != nil {
 		return nil, nil, err
 	}
-	part, first := -1, at // of what this call lists
+	part, first := int64(-1), at // of what this call lists
 	for {
 		refs := make([]cas.Ref, 0, listPart)
 		var ended error
@@ -61,26 +61,26 @@ func (b *Bucket) AppendList(ctx context.Context, id string, at int64, next func(
 				refs = append(refs, r)
 			}
 		}
-		if row, err = b.list(ctx, id, at, refs); err != nil {
+		if row, err = b.keepList(ctx, id, at, refs); err != nil {
 			return nil, nil, err
 		}
 		if part < 0 { // others may have listed since the row was looked at
-			part = int(row.Parts) - min(1, len(refs))
+			part = int64(row.Parts) - int64(min(1, len(refs)))
 		}
 		if at += int64(len(refs)); ended == io.EOF {
 			break
 		}
 		if ended != nil {
-			return b.upload(row), nil, ended
+			return b.describeRow(row), nil, ended
 		}
 	}
-	l, err := b.lacking(ctx, row, part, first)
-	return b.upload(row), l, err
+	l, err := b.findLacking(ctx, row, uint64(part), first)
+	return b.describeRow(row), l, err
 }
 
-// list makes a part of the list durable.
-func (b *Bucket) list(ctx context.Context, id string, at int64, refs []cas.Ref) (*uploadRow, error) {
-	return b.changeListed(ctx, manifest.UploadID(id), func(tx manifest.Tx, row *uploadRow) (more bool, err error) {
+// keepList makes a part of the list durable.
+func (b *Bucket) keepList(ctx context.Context, id string, at int64, refs []cas.Ref) (*manifest.Upload, error) {
+	return b.changeListed(ctx, manifest.UploadID(id), func(tx manifest.Tx, row *manifest.Upload) (more bool, err error) {
 		if at != row.Chunks {
 			return false, &ListOffsetError{row.Chunks}
 		}
@@ -88,7 +88,7 @@ func (b *Bucket) list(ctx context.Context, id string, at int64, refs []cas.Ref) 
 			return false, nil
 		}
 		if row.Manifest != "" {
-			return false, ErrComplete
+			return false, buckets.ErrComplete
 		}
 		if err := b.checkList(row, refs); err != nil {
 			return false, err
@@ -100,8 +100,8 @@ func (b *Bucket) list(ctx context.Context, id string, at int64, refs []cas.Ref) 
 			row.Offset += int64(r.Length)
 		}
 		row.LastChunk = refs[len(refs)-1].Length
-		row.ExpiresAt = b.s.now().Add(b.b.UploadExpiry)
-		if more, err := b.makeRoom(ctx, tx, row); err != nil || more {
+		row.ExpiresAt = b.in.Now().Add(b.Policy().UploadExpiry)
+		if more, err := b.in.MakeRoom(ctx, tx, row); err != nil || more {
 			return more, err
 		}
 		return false, tx.PutPart(ctx, row.ID, n, refs)
@@ -110,36 +110,36 @@ func (b *Bucket) list(ctx context.Context, id string, at int64, refs []cas.Ref) 
 
 // checkList refuses a list that no splitter of the upload's name could have
 // cut, and one that is longer than it may be.
-func (b *Bucket) checkList(row *uploadRow, refs []cas.Ref) error {
+func (b *Bucket) checkList(row *manifest.Upload, refs []cas.Ref) error {
 	s, err := chunker.Parse(row.Chunker)
 	if err != nil {
 		return err
 	}
 	if row.Chunks+int64(len(refs)) > MaxListed {
-		return fmt.Errorf("more than %d chunks: %w", MaxListed, ErrTooLarge)
+		return fmt.Errorf("more than %d chunks: %w", MaxListed, buckets.ErrTooLarge)
 	}
 	size, last := row.Offset, row.LastChunk
 	for i, r := range refs {
 		if (i > 0 || row.Chunks > 0) && int(last) < s.Min() {
-			return fmt.Errorf("chunk %d of the list is not the last and has %d bytes, at least %d are cut: %w", row.Chunks+int64(i)-1, last, s.Min(), ErrList)
+			return fmt.Errorf("chunk %d of the list is not the last and has %d bytes, at least %d are cut: %w", row.Chunks+int64(i)-1, last, s.Min(), buckets.ErrList)
 		}
 		if r.Length == 0 || int64(r.Length) > int64(s.Max()) {
-			return fmt.Errorf("chunk %d of the list has %d bytes: want 1 to %d: %w", row.Chunks+int64(i), r.Length, s.Max(), ErrList)
+			return fmt.Errorf("chunk %d of the list has %d bytes: want 1 to %d: %w", row.Chunks+int64(i), r.Length, s.Max(), buckets.ErrList)
 		}
 		last = r.Length
 		size += int64(r.Length)
 	}
 	if row.Length >= 0 && size > row.Length {
-		return fmt.Errorf("the list has more than the %d bytes declared: %w", row.Length, ErrSize)
+		return fmt.Errorf("the list has more than the %d bytes declared: %w", row.Length, buckets.ErrSize)
 	}
-	return b.b.Limits.checkSize(size)
+	return b.limits().CheckSize(size)
 }
 
 // findListed returns the row of an upload by chunk list.
-func (b *Bucket) findListed(ctx context.Context, id string) (*uploadRow, error) {
+func (b *Bucket) findListed(ctx context.Context, id string) (*manifest.Upload, error) {
 	row, err := b.findUpload(ctx, id)
 	if err == nil && !row.Listed {
-		err = ErrNoUpload
+		err = buckets.ErrNoUpload
 	}
 	return row, err
 }
@@ -147,46 +147,28 @@ func (b *Bucket) findListed(ctx context.Context, id string) (*uploadRow, error) 
 // changeListed changes the row of an upload by chunk list, of which several
 // requests may be under way. While fn reports that there is more to do before,
 // it is called again, in another transaction and with the row read anew.
-func (b *Bucket) changeListed(ctx context.Context, id manifest.UploadID, fn func(tx manifest.Tx, row *uploadRow) (more bool, err error)) (*uploadRow, error) {
-	var row *uploadRow
-	err := b.s.keepAll(ctx, func(tx manifest.Tx) (more bool, err error) {
-		if row, err = b.getUpload(ctx, tx, id); err != nil {
-			return false, err // ErrNoUpload if it was cancelled meanwhile
+func (b *Bucket) changeListed(ctx context.Context, id manifest.UploadID, fn func(tx manifest.Tx, row *manifest.Upload) (more bool, err error)) (*manifest.Upload, error) {
+	var row *manifest.Upload
+	err := b.in.KeepAll(ctx, func(tx manifest.Tx) (more bool, err error) {
+		if row, err = b.in.Upload(ctx, tx, id); err != nil {
+			return false, err // buckets.ErrNoUpload if it was cancelled meanwhile
 		}
 		if row.Expired { // meanwhile, and its list with it
-			return false, row.gone()
+			return false, buckets.GoneError(row)
 		}
 		if more, err := fn(tx, row); err != nil || more {
 			return more, err
 		}
-		return false, b.putUpload(ctx, tx, row)
+		return false, b.in.PutUpload(ctx, tx, row)
 	})
 	return row, err
 }
 
 // minChunk is the shortest chunk of an upload's content but its last.
-func minChunk(row *uploadRow) int64 {
+func minChunk(row *manifest.Upload) int64 {
 	s, err := chunker.Parse(row.Chunker)
 	if err != nil {
 		return 1
 	}
 	return int64(s.Min())
-}
-
-// eachPart calls fn with the chunks of an upload, a part at a time from one on.
-func (b *Bucket) eachPart(ctx context.Context, row *uploadRow, from int, fn func([]cas.Ref) error) error {
-	n := uint64(from)
-	if n >= row.Parts {
-		return nil
-	}
-	for refs, err := range b.s.meta.UploadParts(ctx, row.ID, n) {
-		if err == nil {
-			err = fn(refs)
-		}
-		if n++; err != nil || n == row.Parts {
-			return err
-		}
-	}
-	_, err := b.findUpload(ctx, string(row.ID)) // it has ended meanwhile
-	return cmp.Or(err, ErrNoUpload)
 }

@@ -1,4 +1,4 @@
-package buckets
+package upload
 
 import (
 	"context"
@@ -19,10 +19,9 @@ type holder struct {
 	done      chan struct{} // closed when it has
 }
 
-// takeOver waits until key is free, asking who holds it to stop. What it
+// acquire waits until key is free, and asks who holds it to stop. What it
 // returns gives key back.
-func (s *Store) takeOver(ctx context.Context, key string, interrupt func()) (release func(), err error) {
-	h := &s.uploads
+func (h *handover) acquire(ctx context.Context, key string, interrupt func()) (release func(), err error) {
 	me := &holder{interrupt: interrupt, done: make(chan struct{})}
 	for {
 		h.mu.Lock()

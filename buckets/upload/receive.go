@@ -1,4 +1,4 @@
-package buckets
+package upload
 
 import (
 	"context"
@@ -6,6 +6,7 @@ import (
 	"io"
 	"time"
 
+	"github.com/cairn-store/cairn/buckets"
 	"github.com/cairn-store/cairn/cas"
 	"github.com/cairn-store/cairn/chunker"
 	"github.com/cairn-store/cairn/manifest"
@@ -36,16 +37,16 @@ func (b *Bucket) ReceiveChunks(ctx context.Context, id string, next func() (Sent
 		return got, err
 	}
 	if row.Manifest != "" {
-		return got, ErrComplete
+		return got, buckets.ErrComplete
 	}
 	if err := b.mayAppend(ctx, row); err != nil {
 		return got, err
 	}
-	if err := b.s.checkWritable(ctx); err != nil {
+	if err := b.in.CheckWritable(ctx); err != nil {
 		return got, err
 	}
 	if row.Received > row.Offset {
-		return got, fmt.Errorf("%d bytes came for a list of %d: send only what is listed: %w", row.Received, row.Offset, ErrTooLarge)
+		return got, fmt.Errorf("%d bytes came for a list of %d: send only what is listed: %w", row.Received, row.Offset, buckets.ErrTooLarge)
 	}
 	s, err := chunker.Parse(row.Chunker)
 	if err != nil {
@@ -55,16 +56,16 @@ func (b *Bucket) ReceiveChunks(ctx context.Context, id string, next func() (Sent
 	for {
 		more, err := b.receivePart(ctx, row, s.Max(), next, &got)
 		if err != nil || !more {
-			return got, wrapSpace(err)
+			return got, buckets.WrapSpace(err)
 		}
 	}
 }
 
 // receivePart stores chunks for a while, and makes them durable.
-func (b *Bucket) receivePart(ctx context.Context, row *uploadRow, longest int, next func() (SentChunk, error), got *Received) (more bool, err error) {
+func (b *Bucket) receivePart(ctx context.Context, row *manifest.Upload, longest int, next func() (SentChunk, error), got *Received) (more bool, err error) {
 	var said []cas.Digest
 	var refs []cas.Ref
-	batch := b.chunks().NewBatch(ctx, &cas.BatchOptions{Compression: b.b.Compression, Emit: func(r cas.Ref) error {
+	batch := b.in.Chunks().NewBatch(ctx, &cas.BatchOptions{Compression: b.Policy().Compression, Emit: func(r cas.Ref) error {
 		refs = append(refs, r)
 		return nil
 	}})
@@ -74,7 +75,7 @@ func (b *Bucket) receivePart(ctx context.Context, row *uploadRow, longest int, n
 	for until := time.Now().Add(partTime); ended == nil && size < partSize && len(said) < listPart && !time.Now().After(until); {
 		c, err := next()
 		if err == nil && len(c.Bytes) > longest {
-			err = fmt.Errorf("chunk %s has more than %d bytes: %w", c.Digest, longest, ErrChunkTooLarge)
+			err = fmt.Errorf("chunk %s has more than %d bytes: %w", c.Digest, longest, buckets.ErrChunkTooLarge)
 		}
 		if ended = err; err != nil {
 			break
@@ -88,12 +89,12 @@ func (b *Bucket) receivePart(ctx context.Context, row *uploadRow, longest int, n
 	if err := batch.Flush(); err != nil {
 		return false, err
 	}
-	if err := b.acknowledge(ctx, row, refs, batch.Stats(), got); err != nil {
+	if err := b.noteReceipts(ctx, row, refs, batch.Stats(), got); err != nil {
 		return false, err
 	}
 	for i, r := range refs {
 		if r.Digest != said[i] {
-			return false, fmt.Errorf("chunk said to be %s is %s: %w", said[i], r.Digest, ErrChunkDigest)
+			return false, fmt.Errorf("chunk said to be %s is %s: %w", said[i], r.Digest, buckets.ErrChunkDigest)
 		}
 	}
 	if ended == io.EOF {
@@ -102,8 +103,8 @@ func (b *Bucket) receivePart(ctx context.Context, row *uploadRow, longest int, n
 	return ended == nil, ended
 }
 
-// acknowledge notes that the principal has had the chunks.
-func (b *Bucket) acknowledge(ctx context.Context, row *uploadRow, refs []cas.Ref, stats cas.BatchStats, got *Received) error {
+// noteReceipts notes that the principal has had the chunks.
+func (b *Bucket) noteReceipts(ctx context.Context, row *manifest.Upload, refs []cas.Ref, stats cas.BatchStats, got *Received) error {
 	if len(refs) == 0 {
 		return nil
 	}
@@ -113,9 +114,9 @@ func (b *Bucket) acknowledge(ctx context.Context, row *uploadRow, refs []cas.Ref
 		ds[i] = r.Digest
 	}
 	var part Received
-	_, err := b.changeListed(ctx, row.ID, func(tx manifest.Tx, row *uploadRow) (more bool, err error) {
+	_, err := b.changeListed(ctx, row.ID, func(tx manifest.Tx, row *manifest.Upload) (more bool, err error) {
 		part = Received{}
-		at := b.s.now()
+		at := b.in.Now()
 		known, err := tx.HaveReceipts(ctx, scope, ds, at)
 		if err != nil {
 			return false, err
@@ -137,7 +138,7 @@ func (b *Bucket) acknowledge(ctx context.Context, row *uploadRow, refs []cas.Ref
 			return false, err
 		}
 		row.NewBytes, row.StoredBytes = row.NewBytes+stats.NewBytes, row.StoredBytes+stats.StoredBytes
-		row.ExpiresAt = later(row.ExpiresAt, at.Add(b.b.UploadExpiry))
+		row.ExpiresAt = latest(row.ExpiresAt, at.Add(b.Policy().UploadExpiry))
 		return false, nil
 	})
 	if err == nil {
@@ -146,7 +147,7 @@ func (b *Bucket) acknowledge(ctx context.Context, row *uploadRow, refs []cas.Ref
 	return err
 }
 
-func later(a, b time.Time) time.Time {
+func latest(a, b time.Time) time.Time {
 	if b = b.UTC().Truncate(time.Millisecond); b.After(a) {
 		return b
 	}

@@ -1,4 +1,4 @@
-package buckets
+package upload
 
 import (
 	"bytes"
@@ -11,7 +11,7 @@ import (
 
 	"golang.org/x/sync/semaphore"
 
-	"github.com/cairn-store/cairn/buckets/access"
+	"github.com/cairn-store/cairn/buckets"
 	"github.com/cairn-store/cairn/cas"
 	"github.com/cairn-store/cairn/manifest"
 )
@@ -29,9 +29,9 @@ const (
 
 // chooseBases returns what an upload may be told to be there: what is named,
 // if the uploader may read it, and the version that it would replace.
-func (b *Bucket) chooseBases(ctx context.Context, d *draft, ids []string) ([]string, error) {
+func (b *Bucket) chooseBases(ctx context.Context, replaces manifest.FileID, ids []string) ([]string, error) {
 	if len(ids) > MaxBases {
-		return nil, fmt.Errorf("%d bases, at most %d are taken: %w", len(ids), MaxBases, ErrBase)
+		return nil, fmt.Errorf("%d bases, at most %d are taken: %w", len(ids), MaxBases, buckets.ErrBase)
 	}
 	var out []string
 	for _, id := range ids {
@@ -41,13 +41,13 @@ func (b *Bucket) chooseBases(ctx context.Context, d *draft, ids []string) ([]str
 		}
 		out = append(out, base)
 	}
-	if d.allowed != "" && len(out) < MaxBases {
-		f, err := b.s.meta.File(ctx, d.allowed)
+	if replaces != "" && len(out) < MaxBases {
+		f, err := b.in.Meta().File(ctx, replaces)
 		if err != nil {
 			return nil, err
 		}
 		base, err := b.resolveBase(ctx, string(f.Current))
-		if err := withdrawn(err); err != nil {
+		if err := unlessWithdrawn(err); err != nil {
 			return nil, err
 		}
 		if base != "" {
@@ -65,7 +65,7 @@ func (b *Bucket) resolveBase(ctx context.Context, id string) (string, error) {
 		_, err := b.findUpload(ctx, id)
 		return id, err
 	}
-	_, m, err := b.readableBase(ctx, id)
+	m, err := b.readableBase(ctx, id)
 	if err != nil {
 		return "", err
 	}
@@ -74,37 +74,31 @@ func (b *Bucket) resolveBase(ctx context.Context, id string) (string, error) {
 
 // readableBase is a version that the principal may read in full. Where the
 // bucket tells its principals only of what is theirs, it must be that too.
-func (b *Bucket) readableBase(ctx context.Context, id string) (*manifest.File, *manifest.Manifest, error) {
-	f, m, err := b.findRows(ctx, id, nil)
+func (b *Bucket) readableBase(ctx context.Context, id string) (*manifest.Manifest, error) {
+	f, m, err := b.in.FindReadable(ctx, id)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	for _, op := range []access.Op{access.OpRead, access.OpDownload} {
-		if err := b.checkFile(ctx, op, f, m); err != nil {
-			return nil, nil, err
-		}
+	if b.Policy().Dedup == buckets.DedupPrincipal && !b.in.IsTrusted() && (b.in.PrincipalID() == "" || f.Owner != b.in.PrincipalID()) {
+		return nil, fmt.Errorf("it is somebody else's, and the bucket's dedup is %s: %w", buckets.DedupPrincipal, buckets.ErrBase)
 	}
-	trusted := b.who == nil || b.who.Operator
-	if b.b.Dedup == DedupPrincipal && !trusted && (b.who.ID == "" || f.Owner != b.who.ID) {
-		return nil, nil, fmt.Errorf("it is somebody else's, and the bucket's dedup is %s: %w", DedupPrincipal, ErrBase)
-	}
-	return f, m, nil
+	return m, nil
 }
 
-// base returns the digests of a base, for as long as the principal may read
+// acquireBase returns the digests of a base, for as long as the principal may read
 // it: nil where that is over. They are to be released.
-func (b *Bucket) base(ctx context.Context, id string) (*baseSet, error) {
+func (b *Bucket) acquireBase(ctx context.Context, id string) (*baseSet, error) {
 	if _, ok := manifest.ParseUploadID(id); ok {
 		row, err := b.findUpload(ctx, id)
 		if err != nil {
-			return nil, withdrawn(err)
+			return nil, unlessWithdrawn(err)
 		}
 		if row.Manifest != "" { // it has become a file
-			return b.base(ctx, string(row.Manifest))
+			return b.acquireBase(ctx, string(row.Manifest))
 		}
 		key := fmt.Sprintf("%s %d", id, row.Parts)
-		return b.s.bases.acquire(ctx, key, row.Offset/minChunk(row)+1, func(add func(cas.Ref) error) error {
-			return b.eachPart(ctx, row, 0, func(refs []cas.Ref) error {
+		return b.uploads.bases.acquire(ctx, key, row.Offset/minChunk(row)+1, func(add func(cas.Ref) error) error {
+			return b.in.EachPart(ctx, row, 0, func(refs []cas.Ref) error {
 				for _, r := range refs {
 					if err := add(r); err != nil {
 						return err
@@ -114,12 +108,12 @@ func (b *Bucket) base(ctx context.Context, id string) (*baseSet, error) {
 			})
 		})
 	}
-	_, m, err := b.readableBase(ctx, id)
+	m, err := b.readableBase(ctx, id)
 	if err != nil {
-		return nil, withdrawn(err)
+		return nil, unlessWithdrawn(err)
 	}
-	return b.s.bases.acquire(ctx, id, m.Chunks, func(add func(cas.Ref) error) error {
-		return m.Content.Walk(ctx, b.segmentGetter(), skipSegment, func(refs []cas.Ref) error {
+	return b.uploads.bases.acquire(ctx, id, m.Chunks, func(add func(cas.Ref) error) error {
+		return m.Content.Walk(ctx, b.in.Segments(), func(manifest.Segment) error { return nil }, func(refs []cas.Ref) error {
 			for _, r := range refs {
 				if err := add(r); err != nil {
 					return err
@@ -130,9 +124,9 @@ func (b *Bucket) base(ctx context.Context, id string) (*baseSet, error) {
 	})
 }
 
-// withdrawn is nil for errors that say that a base may be read no longer.
-func withdrawn(err error) error {
-	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) || errors.Is(err, ErrBase) {
+// unlessWithdrawn is nil for errors that say that a base may be read no longer.
+func unlessWithdrawn(err error) error {
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) || errors.Is(err, buckets.ErrBase) {
 		return nil
 	}
 	return err
@@ -169,8 +163,8 @@ func newBaseSets() *baseSets {
 // how many chunks it has at most. One caller may hold one set at a time.
 func (c *baseSets) acquire(ctx context.Context, key string, n int64, load func(add func(cas.Ref) error) error) (*baseSet, error) {
 	n = min(n, maxOneBase)
-	if s := c.existing(key); s != nil {
-		return s.wait(ctx)
+	if s := c.findSet(key); s != nil {
+		return s.waitLoaded(ctx)
 	}
 	if err := c.makeRoom(ctx, n); err != nil {
 		return nil, err
@@ -178,29 +172,29 @@ func (c *baseSets) acquire(ctx context.Context, key string, n int64, load func(a
 	s := &baseSet{owner: c, key: key, size: n, ready: make(chan struct{}), users: 1}
 	c.mu.Lock()
 	if other := c.sets[key]; other != nil { // meanwhile
-		c.hold(other)
+		c.holdSet(other)
 		c.mu.Unlock()
 		c.room.Release(n)
-		return other.wait(ctx)
+		return other.waitLoaded(ctx)
 	}
 	c.sets[key] = s
 	c.mu.Unlock()
-	s.load(load)
-	return s.wait(ctx)
+	s.loadDigests(load)
+	return s.waitLoaded(ctx)
 }
 
-func (c *baseSets) existing(key string) *baseSet {
+func (c *baseSets) findSet(key string) *baseSet {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	s := c.sets[key]
 	if s != nil {
-		c.hold(s)
+		c.holdSet(s)
 	}
 	return s
 }
 
-// hold counts a user of s. c.mu is held.
-func (c *baseSets) hold(s *baseSet) {
+// holdSet counts a user of s. c.mu is held.
+func (c *baseSets) holdSet(s *baseSet) {
 	if s.users++; s.users == 1 {
 		c.used = slices.DeleteFunc(c.used, func(o *baseSet) bool { return o == s })
 	}
@@ -212,7 +206,7 @@ func (c *baseSets) makeRoom(ctx context.Context, n int64) error {
 	for !c.room.TryAcquire(n) {
 		c.mu.Lock()
 		if len(c.used) > 0 {
-			c.drop(c.used[0])
+			c.dropSet(c.used[0])
 			c.mu.Unlock()
 			continue
 		}
@@ -227,8 +221,8 @@ func (c *baseSets) makeRoom(ctx context.Context, n int64) error {
 	return nil
 }
 
-// drop forgets a set that nobody uses. c.mu is held.
-func (c *baseSets) drop(s *baseSet) {
+// dropSet forgets a set that nobody uses. c.mu is held.
+func (c *baseSets) dropSet(s *baseSet) {
 	c.used = slices.DeleteFunc(c.used, func(o *baseSet) bool { return o == s })
 	delete(c.sets, s.key)
 	c.room.Release(s.size)
@@ -236,7 +230,7 @@ func (c *baseSets) drop(s *baseSet) {
 
 var errFull = errors.New("set is full")
 
-func (s *baseSet) load(load func(add func(cas.Ref) error) error) {
+func (s *baseSet) loadDigests(load func(add func(cas.Ref) error) error) {
 	s.digests = make([][16]byte, 0, s.size)
 	s.err = load(func(r cas.Ref) error {
 		if int64(len(s.digests)) == s.size {
@@ -252,8 +246,8 @@ func (s *baseSet) load(load func(add func(cas.Ref) error) error) {
 	close(s.ready)
 }
 
-// wait returns s when it has been loaded.
-func (s *baseSet) wait(ctx context.Context) (*baseSet, error) {
+// waitLoaded returns s when it has been loaded.
+func (s *baseSet) waitLoaded(ctx context.Context) (*baseSet, error) {
 	select {
 	case <-s.ready:
 	case <-ctx.Done():
@@ -281,6 +275,6 @@ func (s *baseSet) release() {
 	}
 	c.used = append(c.used, s)
 	if s.err != nil || c.waiting > 0 {
-		c.drop(s)
+		c.dropSet(s)
 	}
 }

@@ -1,4 +1,4 @@
-package buckets
+package upload
 
 import (
 	"bufio"
@@ -13,6 +13,7 @@ import (
 
 	"github.com/gabriel-vasile/mimetype"
 
+	"github.com/cairn-store/cairn/buckets"
 	"github.com/cairn-store/cairn/cas"
 	"github.com/cairn-store/cairn/chunker"
 	"github.com/cairn-store/cairn/manifest"
@@ -48,12 +49,12 @@ func (b *Bucket) Append(ctx context.Context, id string, offset int64, r io.Reade
 		return nil, err
 	}
 	if len(row.Joins) > 0 {
-		return b.upload(row), ErrComplete // its content is that of its parts
+		return b.describeRow(row), buckets.ErrComplete // its content is that of its parts
 	}
-	return b.append(ctx, id, offset, r, opts)
+	return b.appendContent(ctx, id, offset, r, opts)
 }
 
-func (b *Bucket) append(ctx context.Context, id string, offset int64, r io.Reader, opts *AppendOptions) (*Upload, error) {
+func (b *Bucket) appendContent(ctx context.Context, id string, offset int64, r io.Reader, opts *AppendOptions) (*Upload, error) {
 	b = b.pinned()
 	in := &interruptible{r: r, interrupt: opts.Interrupt}
 	row, release, err := b.holdUpload(ctx, id, in.stop)
@@ -62,117 +63,87 @@ func (b *Bucket) append(ctx context.Context, id string, offset int64, r io.Reade
 	}
 	defer release()
 	if row.Listed {
-		return nil, ErrNoUpload // for this way of sending
+		return nil, buckets.ErrNoUpload // for this way of sending
 	}
 	if row.Manifest != "" {
-		return b.upload(row), ErrComplete
+		return b.describeRow(row), buckets.ErrComplete
 	}
 	if err := b.mayAppend(ctx, row); err != nil {
-		return b.upload(row), err
+		return b.describeRow(row), err
 	}
-	if err := b.s.checkWritable(ctx); err != nil {
-		return b.upload(row), err
+	if err := b.in.CheckWritable(ctx); err != nil {
+		return b.describeRow(row), err
 	}
 	if offset != row.Offset {
-		return b.upload(row), &OffsetError{row.Offset, offset}
+		return b.describeRow(row), &buckets.OffsetError{Stands: row.Offset, Given: offset}
 	}
-	if err := b.told(row, opts); err != nil {
-		return b.upload(row), err
+	if err := b.checkLengths(row, opts); err != nil {
+		return b.describeRow(row), err
 	}
 	err = b.appendParts(context.WithoutCancel(ctx), row, in, opts) // what has arrived is kept
-	return b.upload(row), wrapSpace(err)
+	return b.describeRow(row), buckets.WrapSpace(err)
 }
 
-// told looks at the sizes that a request tells, and sets the length if it is
+// checkLengths looks at the sizes that a request tells, and sets the length if it is
 // told only now.
-func (b *Bucket) told(row *uploadRow, opts *AppendOptions) error {
+func (b *Bucket) checkLengths(row *manifest.Upload, opts *AppendOptions) error {
 	length := opts.Length
 	switch {
 	case length <= 0:
 	case row.Length >= 0 && length != row.Length:
-		return fmt.Errorf("length %d, it was %d: %w", length, row.Length, ErrLength)
+		return fmt.Errorf("length %d, it was %d: %w", length, row.Length, buckets.ErrLength)
 	case length < row.Offset:
-		return fmt.Errorf("length %d, %d bytes have arrived: %w", length, row.Offset, ErrLength)
+		return fmt.Errorf("length %d, %d bytes have arrived: %w", length, row.Offset, buckets.ErrLength)
 	default:
-		if err := b.b.Limits.checkSize(length); err != nil {
+		if err := b.limits().CheckSize(length); err != nil {
 			return err
 		}
 		row.Length = length
 	}
 	if row.Length >= 0 && opts.Size > row.Length-row.Offset {
-		return fmt.Errorf("%d bytes at %d of %d: %w", opts.Size, row.Offset, row.Length, ErrOverrun)
+		return fmt.Errorf("%d bytes at %d of %d: %w", opts.Size, row.Offset, row.Length, buckets.ErrOverrun)
 	}
 	return nil
 }
 
-// mayAppend asks again.
-func (b *Bucket) mayAppend(ctx context.Context, row *uploadRow) error {
-	d, err := b.draftOf(row, row.Length)
+// mayAppend asks again whether the upload may go on.
+func (b *Bucket) mayAppend(ctx context.Context, row *manifest.Upload) error {
+	d, err := b.in.ResumeDraft(row, row.Length)
 	if err != nil {
 		return err
 	}
-	if row.Domain != b.domain() {
-		return ErrMoved
+	if row.Domain != b.in.Domain() {
+		return buckets.ErrMoved
 	}
-	if row.Target == "" {
-		return d.mayCreate(ctx)
-	}
-	f, _, err := b.findRows(ctx, string(row.Target), nil)
-	if err != nil {
-		return err
-	}
-	_, err = d.mayUpdate(ctx, f)
-	return err
-}
-
-// draftOf returns the draft that a row describes, of length bytes; -1 is
-// unknown.
-func (b *Bucket) draftOf(row *uploadRow, length int64) (*draft, error) {
-	opts := &PutOptions{MIMEType: row.MIMEType, Size: max(length, 0), SizeKnown: length >= 0,
-		Tags: row.Tags, OnConflict: OnConflict(row.OnConflict), SkipUnchanged: row.SkipUnchanged, IfMatch: row.IfMatch, Digests: row.Digests}
-	if opts.Digests == nil {
-		opts.Digests = []string{} // not the bucket's of today
-	}
-	if len(row.Metadata) > 0 {
-		opts.Metadata = decodeExact(row.Metadata)
-	}
-	r, err := b.newRequest(opts)
-	if err != nil {
-		return nil, err
-	}
-	r.name, r.folder, r.target = row.Name, row.Folder, row.Target
-	r.cut, err = chunker.Parse(row.Chunker)
-	return b.newDraft(r), err
+	return d.Authorize(ctx)
 }
 
 // appendParts stores what r gives, a part at a time; or all or nothing, if it
 // is to be verified.
-func (b *Bucket) appendParts(ctx context.Context, row *uploadRow, r io.Reader, opts *AppendOptions) error {
+func (b *Bucket) appendParts(ctx context.Context, row *manifest.Upload, r io.Reader, opts *AppendOptions) error {
 	s, err := chunker.Parse(row.Chunker)
 	if err != nil {
 		return err
 	}
-	rest, err := b.s.meta.UploadRest(ctx, row.ID)
+	rest, err := b.in.Meta().UploadRest(ctx, row.ID)
 	if err != nil {
 		return err
 	}
-	sums, err := row.sums()
+	sums, err := wholeSums(row)
 	if err != nil {
 		return err
 	}
-	if r, err = b.fitting(ctx, row, r); err != nil {
+	if r, err = b.limitBody(ctx, row, r); err != nil {
 		return err
 	}
-	in := &parts{r: r, s: s, rest: rest, opts: &manifest.WriteOptions{Compression: b.b.Compression, Sums: sums, Memory: b.s.sums[b.domain()]}}
-	if row.Chunker == b.Chunker() {
-		in.opts.Chunkers = &b.b.chunkers
-	}
+	in := &parts{r: r, s: s, rest: rest, opts: b.in.WriteOptions(row.Chunker)}
+	in.opts.Sums = sums
 	if opts.Verify != nil {
 		return b.appendVerified(ctx, row, in, opts.Verify)
 	}
-	var before *keeping
+	var before *flushingPart
 	for {
-		part, more, rerr := in.next(ctx, b.chunks(), before)
+		part, more, rerr := in.cutPart(ctx, b.in.Chunks(), before)
 		if err := before.wait(); err != nil || part == nil {
 			if part != nil {
 				part.Close()
@@ -182,7 +153,7 @@ func (b *Bucket) appendParts(ctx context.Context, row *uploadRow, r io.Reader, o
 		if before != nil && opts.Progress != nil {
 			opts.Progress(row.Offset)
 		}
-		size, rest := in.counted(part, more)
+		size, rest := in.countPart(part, more)
 		before = b.keepNext(ctx, row, part, size, rest)
 		if !more {
 			return errors.Join(before.wait(), rerr)
@@ -199,8 +170,8 @@ type parts struct {
 	opts *manifest.WriteOptions
 }
 
-// next takes in what comes for a while, and says whether there is more.
-func (p *parts) next(ctx context.Context, dst *cas.Store, before *keeping) (part *manifest.OpenPart, more bool, err error) {
+// cutPart takes in what comes for a while, and says whether there is more.
+func (p *parts) cutPart(ctx context.Context, dst *cas.Store, before *flushingPart) (part *manifest.OpenPart, more bool, err error) {
 	var after *manifest.OpenPart
 	if before != nil {
 		after = before.part
@@ -213,10 +184,10 @@ func (p *parts) next(ctx context.Context, dst *cas.Store, before *keeping) (part
 	return part, err == nil && piece.more, err
 }
 
-// counted returns by how much a part moves the upload's offset, and the rest to
+// countPart returns by how much a part moves the upload's offset, and the rest to
 // keep with it. A rest that is little beside what came, where more comes, is
 // left to the next part: it is not kept, and not counted yet.
-func (p *parts) counted(part *manifest.OpenPart, more bool) (size int64, rest []byte) {
+func (p *parts) countPart(part *manifest.OpenPart, more bool) (size int64, rest []byte) {
 	size, p.late = p.late+part.Size, 0
 	if n := int64(len(part.Rest)); more && n <= size/8 {
 		p.late = n
@@ -225,8 +196,8 @@ func (p *parts) counted(part *manifest.OpenPart, more bool) (size int64, rest []
 	return size, part.Rest
 }
 
-// A keeping is a part that becomes durable while the next one arrives.
-type keeping struct {
+// A flushingPart is a part that becomes durable while the next one arrives.
+type flushingPart struct {
 	part *manifest.OpenPart
 	done chan struct{}
 	err  error
@@ -234,8 +205,8 @@ type keeping struct {
 
 // keepNext makes a part durable, with size and rest as counted, and moves the
 // upload's offset. Until wait has returned, row is not to be touched.
-func (b *Bucket) keepNext(ctx context.Context, row *uploadRow, open *manifest.OpenPart, size int64, rest []byte) *keeping {
-	k := &keeping{part: open, done: make(chan struct{})}
+func (b *Bucket) keepNext(ctx context.Context, row *manifest.Upload, open *manifest.OpenPart, size int64, rest []byte) *flushingPart {
+	k := &flushingPart{part: open, done: make(chan struct{})}
 	go func() {
 		defer close(k.done)
 		part, _, err := open.Flush()
@@ -248,7 +219,7 @@ func (b *Bucket) keepNext(ctx context.Context, row *uploadRow, open *manifest.Op
 	return k
 }
 
-func (k *keeping) wait() error {
+func (k *flushingPart) wait() error {
 	if k == nil {
 		return nil
 	}
@@ -257,10 +228,10 @@ func (k *keeping) wait() error {
 }
 
 // appendVerified stores all that in gives, or nothing.
-func (b *Bucket) appendVerified(ctx context.Context, row *uploadRow, in *parts, verify func() error) error {
+func (b *Bucket) appendVerified(ctx context.Context, row *manifest.Upload, in *parts, verify func() error) error {
 	var held manifest.Part
 	for {
-		open, more, rerr := in.next(ctx, b.chunks(), nil)
+		open, more, rerr := in.cutPart(ctx, b.in.Chunks(), nil)
 		if open == nil {
 			return rerr
 		}
@@ -271,7 +242,7 @@ func (b *Bucket) appendVerified(ctx context.Context, row *uploadRow, in *parts, 
 		held.Refs, held.Rest, held.Sums, held.Size = append(held.Refs, part.Refs...), part.Rest, part.Sums, held.Size+part.Size
 		held.Stats.NewBytes, held.Stats.StoredBytes = held.Stats.NewBytes+part.Stats.NewBytes, held.Stats.StoredBytes+part.Stats.StoredBytes
 		if held.Size > maxVerified {
-			return fmt.Errorf("%d bytes to be verified at once, at most %d are: %w", held.Size, maxVerified, ErrTooLarge)
+			return fmt.Errorf("%d bytes to be verified at once, at most %d are: %w", held.Size, maxVerified, buckets.ErrTooLarge)
 		}
 		if more {
 			continue
@@ -283,9 +254,9 @@ func (b *Bucket) appendVerified(ctx context.Context, row *uploadRow, in *parts, 
 	}
 }
 
-// sums are the digests of the whole as far as the upload has come: nil where
+// wholeSums are the digests of the whole as far as the upload has come: nil where
 // they are left to the commit.
-func (row *uploadRow) sums() (*manifest.Sums, error) {
+func wholeSums(row *manifest.Upload) (*manifest.Sums, error) {
 	if row.Partial || row.Listed || row.Offset > 0 && row.Sums == nil {
 		return nil, nil
 	}
@@ -310,25 +281,25 @@ func (p *pieceReader) Read(buf []byte) (int, error) {
 	return n, err
 }
 
-// fitting bounds r by what the upload may still take, and judges the type of
+// limitBody bounds r by what the upload may still take, and judges the type of
 // content that has just begun.
-func (b *Bucket) fitting(ctx context.Context, row *uploadRow, r io.Reader) (io.Reader, error) {
-	most, over, err := b.b.Limits.room(ctx, b.s.meta, b.b.name, b.whoID())
+func (b *Bucket) limitBody(ctx context.Context, row *manifest.Upload, r io.Reader) (io.Reader, error) {
+	most, over, err := b.in.FindRoom(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if l := b.b.Limits.MaxFileSize; l > 0 && l < most {
-		most, over = l, fmt.Errorf("more than %d bytes: %w", l, ErrTooLarge)
+	if l := b.limits().MaxFileSize; l > 0 && l < most {
+		most, over = l, fmt.Errorf("more than %d bytes: %w", l, buckets.ErrTooLarge)
 	}
 	if row.Length >= 0 {
-		most, over = row.Length, fmt.Errorf("more than the %d bytes declared: %w", row.Length, ErrOverrun)
+		most, over = row.Length, fmt.Errorf("more than the %d bytes declared: %w", row.Length, buckets.ErrOverrun)
 	}
 	r = &stoppingReader{r: r, left: max(most-row.Offset, 0), over: over}
 	if row.Offset > 0 || row.Partial {
 		return r, nil
 	}
-	buffered := bufio.NewReaderSize(r, sniffBytes)
-	head, err := buffered.Peek(sniffBytes)
+	buffered := bufio.NewReaderSize(r, buckets.SniffBytes)
+	head, err := buffered.Peek(buckets.SniffBytes)
 	whole := err == nil || int64(len(head)) == row.Length
 	if err != nil && err != io.EOF { // Peek has kept it from those who read on
 		r = io.MultiReader(bytes.NewReader(slices.Clone(head)), failedReader{err})
@@ -336,7 +307,7 @@ func (b *Bucket) fitting(ctx context.Context, row *uploadRow, r io.Reader) (io.R
 		r = buffered
 	}
 	if whole { // enough has come to tell
-		if err := b.b.Limits.checkType(row.Name, row.MIMEType, mimetype.Detect(head)); err != nil {
+		if err := b.limits().CheckType(row.Name, row.MIMEType, mimetype.Detect(head)); err != nil {
 			return nil, err
 		}
 	}
@@ -398,27 +369,27 @@ func (s *stoppingReader) Read(p []byte) (int, error) {
 }
 
 // keepPart makes a part of the upload durable, and moves its offset.
-func (b *Bucket) keepPart(ctx context.Context, row *uploadRow, part *manifest.Part) error {
+func (b *Bucket) keepPart(ctx context.Context, row *manifest.Upload, part *manifest.Part) error {
 	next := *row
 	next.Offset += part.Size
-	next.ExpiresAt = b.s.now().Add(b.b.UploadExpiry)
+	next.ExpiresAt = b.in.Now().Add(b.Policy().UploadExpiry)
 	next.Sums = part.Sums
 	next.NewBytes, next.StoredBytes = row.NewBytes+part.Stats.NewBytes, row.StoredBytes+part.Stats.StoredBytes
 	if len(part.Refs) > 0 {
 		next.Parts++
 	}
-	err := b.s.keepAll(ctx, func(tx manifest.Tx) (more bool, err error) {
-		now, err := b.getUpload(ctx, tx, row.ID)
+	err := b.in.KeepAll(ctx, func(tx manifest.Tx) (more bool, err error) {
+		now, err := b.in.Upload(ctx, tx, row.ID)
 		if err != nil {
-			return false, err // ErrNoUpload if it was cancelled meanwhile
+			return false, err // buckets.ErrNoUpload if it was cancelled meanwhile
 		}
-		if b.hasLeft(b.domain()) { // and what came lies where it was
-			return false, ErrMoved
+		if b.in.Moved() { // and what came lies where it was
+			return false, buckets.ErrMoved
 		}
 		if now.Expired { // meanwhile, and what came before is gone
-			return false, now.gone()
+			return false, buckets.GoneError(now)
 		}
-		if more, err := b.makeRoom(ctx, tx, &next); err != nil || more {
+		if more, err := b.in.MakeRoom(ctx, tx, &next); err != nil || more {
 			return more, err
 		}
 		if len(part.Refs) > 0 {
@@ -429,7 +400,7 @@ func (b *Bucket) keepPart(ctx context.Context, row *uploadRow, part *manifest.Pa
 		if err := tx.PutRest(ctx, row.ID, part.Rest); err != nil {
 			return false, err
 		}
-		return false, b.putUpload(ctx, tx, &next)
+		return false, b.in.PutUpload(ctx, tx, &next)
 	})
 	if err == nil {
 		*row = next

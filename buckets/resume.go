@@ -1,0 +1,106 @@
+package buckets
+
+import (
+	"context"
+
+	"github.com/cairn-store/cairn/cas"
+	"github.com/cairn-store/cairn/chunker"
+	"github.com/cairn-store/cairn/manifest"
+)
+
+// partName is what rules see as the name of a part.
+const partName = "upload"
+
+// draftOfPart begins an upload that will have no name of its own.
+func (b *Bucket) draftOfPart(ctx context.Context, opts *PutOptions) (*Draft, error) {
+	r, err := b.newRequest(opts)
+	if err != nil {
+		return nil, err
+	}
+	r.name, r.partial, r.opts.OnConflict = partName, true, ConflictNew
+	d := b.newDraft(r)
+	if err := d.mayCreate(ctx); err != nil {
+		return nil, err
+	}
+	return d, d.begin(ctx, nil)
+}
+
+// Row returns a row of what the draft was asked for: ResumeDraft returns the
+// draft again.
+func (d *Draft) Row() *manifest.Upload {
+	row := &manifest.Upload{ID: manifest.NewUploadID(), Bucket: d.b.b.name, Who: d.b.whoKey(), Name: d.name, Folder: d.folder,
+		Target: d.target, MIMEType: d.opts.MIMEType, Metadata: d.metadata, Tags: d.opts.Tags, OnConflict: string(d.opts.OnConflict),
+		SkipUnchanged: d.opts.SkipUnchanged, IfMatch: d.opts.IfMatch, Digests: d.opts.Digests, Partial: d.partial,
+		Chunker: d.splitter.String(), Length: -1}
+	if d.opts.SizeKnown {
+		row.Length = d.opts.Size
+	}
+	return row
+}
+
+func (b *Bucket) resumeDraft(row *manifest.Upload, length int64) (*Draft, error) {
+	opts := &PutOptions{MIMEType: row.MIMEType, Size: max(length, 0), SizeKnown: length >= 0, Tags: row.Tags,
+		OnConflict: OnConflict(row.OnConflict), SkipUnchanged: row.SkipUnchanged, IfMatch: row.IfMatch, Digests: row.Digests}
+	if opts.Digests == nil {
+		opts.Digests = []string{} // not the bucket's of today
+	}
+	if len(row.Metadata) > 0 {
+		opts.Metadata = decodeExact(row.Metadata)
+	}
+	r, err := b.newRequest(opts)
+	if err != nil {
+		return nil, err
+	}
+	r.name, r.folder, r.target = row.Name, row.Folder, row.Target
+	r.cut, err = chunker.Parse(row.Chunker)
+	return b.newDraft(r), err
+}
+
+// Replaces returns the file that the draft may become a version of, "" for a new
+// one.
+func (d *Draft) Replaces() manifest.FileID { return d.allowed }
+
+// Splitter cuts the content.
+func (d *Draft) Splitter() chunker.Splitter { return d.splitter }
+
+// Authorize asks again whether a resumed draft may be.
+func (d *Draft) Authorize(ctx context.Context) error {
+	if d.target == "" {
+		return d.mayCreate(ctx)
+	}
+	f, _, err := d.b.findRows(ctx, string(d.target), nil)
+	if err != nil {
+		return err
+	}
+	_, err = d.mayUpdate(ctx, f)
+	return err
+}
+
+// Begin begins a resumed draft, whose content has come by now.
+func (d *Draft) Begin(ctx context.Context) error {
+	if d.target == "" {
+		return d.beginByName(ctx)
+	}
+	f, _, err := d.b.findRows(ctx, string(d.target), nil)
+	if err != nil {
+		return err
+	}
+	return d.begin(ctx, f)
+}
+
+// SetContent gives the draft its content, which is stored. It finds out the
+// type, and looks all chunks up.
+func (d *Draft) SetContent(ctx context.Context, c *manifest.Content, stats cas.BatchStats) error {
+	d.content, d.stats = c, stats
+	if err := d.setStoredType(ctx); err != nil {
+		return err
+	}
+	return d.recheckChunks(ctx)
+}
+
+// Commit makes the draft a version. fn runs in the transaction that does, with
+// the version's row, and fails it if it fails.
+func (d *Draft) Commit(ctx context.Context, fn func(tx manifest.Tx, m *manifest.Manifest) error) (*File, error) {
+	d.onCommit = fn
+	return d.commit(ctx)
+}
