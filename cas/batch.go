@@ -191,11 +191,14 @@ func (b *Batch) emitUnit(u *unit) error {
 }
 
 // PutSegment stores an encoded segment and returns its digest. It may be
-// called from Emit, or between Drain and Flush.
+// called before the first Put, from Emit, or between Drain and Flush.
 func (b *Batch) PutSegment(ctx context.Context, p []byte) (Digest, error) {
 	d := pack.SumSegment(p)
 	if b.mine[d] {
 		return d, nil
+	}
+	if b.w == nil { // before the first Put there may be any number of segments
+		b.w = startPipeline(b)
 	}
 	f, since := make([]found, 1), b.countOthers()
 	if err := b.s.pack.findChunks(ctx, []Digest{d}, f); err != nil {

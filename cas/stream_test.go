@@ -140,3 +140,37 @@ func TestUnitsBecomeFrames(t *testing.T) {
 		t.Errorf("%+v for %d bytes", st, len(data))
 	}
 }
+
+// Who assembles a content of references alone stores segments before the first
+// chunk, as many as it takes.
+func TestSegmentsBeforeChunks(t *testing.T) {
+	w := newWorld(t)
+	s := w.open(t, nil)
+	defer closeStore(t, s)
+	src := seeded(t)
+	b := s.NewBatch(t.Context(), nil)
+	defer b.Close()
+	var segments [][]byte
+	var ds []cas.Digest
+	for range 200 {
+		p := noise(src, 20_000)
+		d, err := b.PutSegment(t.Context(), p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		segments, ds = append(segments, p), append(ds, d)
+	}
+	chunk := noise(src, 50_000)
+	if err := errors.Join(b.Put(chunk), b.Flush()); err != nil {
+		t.Fatal(err)
+	}
+	for i, d := range ds {
+		got, err := s.Get(t.Context(), d, nil)
+		if err != nil || !bytes.Equal(got, segments[i]) {
+			t.Fatalf("segment %d: %d bytes, error %v, want %d", i, len(got), err, len(segments[i]))
+		}
+	}
+	if got, err := s.Get(t.Context(), cas.Sum(chunk), nil); err != nil || !bytes.Equal(got, chunk) {
+		t.Errorf("chunk: %d bytes, error %v, want %d", len(got), err, len(chunk))
+	}
+}
