@@ -28,7 +28,9 @@ type composition struct {
 	bodyIn int   // which piece it is
 }
 
-const bodyName = "body" // of the content that holds a body that has come: no ID
+// bodyName names, among sources, the content that holds the stored body. It is no
+// ID of a version.
+const bodyName = "body"
 
 func (c *composition) add(ctx context.Context, p *Piece) error {
 	if (p.File != "") == (p.Data != nil || p.body != nil) {
@@ -53,7 +55,8 @@ func (c *composition) add(ctx context.Context, p *Piece) error {
 	return nil
 }
 
-// take adds the body, or where it is stored.
+// take returns the piece that the body is: a stream or, once it is stored, a range
+// of the content that holds it.
 func (c *composition) take(in *body) manifest.Piece {
 	c.body, c.bodyAt, c.bodyIn = in, c.size, len(c.pieces)
 	if in.c != nil {
@@ -63,8 +66,8 @@ func (c *composition) take(in *body) manifest.Piece {
 	return manifest.Piece{Data: in.r, Len: max(in.size, 0)}
 }
 
-// limit makes the body fail when it is not as long as was said, or longer
-// than may be taken.
+// limit makes the body fail if it is not as long as its sender states, or longer
+// than the draft may be.
 func (c *composition) limit() {
 	p := &c.pieces[c.bodyIn]
 	if c.open {
@@ -74,8 +77,8 @@ func (c *composition) limit() {
 	}
 }
 
-// find looks for the version that a piece is of, and whether its bytes may be
-// had.
+// find completes the piece out with the version that p is a range of, which the
+// user must be allowed to download.
 func (c *composition) find(ctx context.Context, p *Piece, out *manifest.Piece) error {
 	src := c.d.b
 	if p.Bucket != nil {
@@ -110,7 +113,7 @@ func (c *composition) find(ctx context.Context, p *Piece, out *manifest.Piece) e
 	return nil
 }
 
-// content finds what pieces are of.
+// content returns the content that pieces name as their source.
 func (c *composition) content(ctx context.Context, name string) (*manifest.Content, error) {
 	if name == bodyName {
 		return c.body.c, nil
@@ -135,10 +138,10 @@ func (c *composition) close() {
 	}
 }
 
-// A foreign is a range of a content in another backend. It is opened when it
-// is read, and closed at its end: there may be many.
+// A foreign is a range of a content in another domain. It is opened at its first
+// read and closed at its end, since an edit may have many.
 type foreign struct {
-	ctx    context.Context // governs all reads: an io.Reader has no other way to be told
+	ctx    context.Context // of all reads, since Read takes none
 	b      *Bucket
 	of     manifest.VersionID
 	off, n int64

@@ -14,8 +14,8 @@ import (
 
 const (
 	maxPieces = 10_000
-	maxTaken  = 64  // versions whose rows a commit looks at, rather than look up all chunks
-	editTries = 100 // to edit a file that others change meanwhile
+	maxTaken  = 64  // sources whose rows a commit checks; with more it looks up all chunks
+	editTries = 100 // of an edit while others change the file
 )
 
 // ErrRange reports a range that does not lie within its file.
@@ -34,12 +34,13 @@ type Piece struct {
 	body *body
 }
 
-// A body is bytes that come once.
+// A body is a stream that can be read only once.
 type body struct {
 	r    io.Reader
 	size int64 // negative if it is not known
 
-	// Once it has come: where it is stored, and since when.
+	// Once the body is stored, c holds it from off on, and removals was counted
+	// before its chunks were looked up.
 	c        *manifest.Content
 	off      int64
 	removals uint64
@@ -104,7 +105,7 @@ func (b *Bucket) Truncate(ctx context.Context, id string, size int64, opts *PutO
 	})
 }
 
-// sized are opts without a size, which an edit finds out.
+// sized returns opts without a size: an edit computes it.
 func sized(opts *PutOptions) *PutOptions {
 	var o PutOptions
 	if opts != nil {
@@ -179,7 +180,7 @@ func (d *Draft) compose(ctx context.Context, pieces []Piece) error {
 		if c.open {
 			c.body.size = d.content.Size - c.size
 		}
-		if c.body.c != nil { // no row holds it: what was found stored must still be since then
+		if c.body.c != nil { // no row keeps its chunks: they are safe only while nothing was removed since
 			d.removals = c.body.removals
 		}
 		c.body.c, c.body.off, c.body.removals = d.content, c.bodyAt, d.removals

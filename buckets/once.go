@@ -81,7 +81,7 @@ func (d *Draft) findEarlier(ctx context.Context, rows manifest.Found) (*File, er
 	return out, nil
 }
 
-// rememberOnce notes in the commit what came of the key.
+// rememberOnce notes, in the commit, the version that the request made.
 func (d *Draft) rememberOnce(ctx context.Context, tx manifest.Tx, m *manifest.Manifest) error {
 	if d.opts.Once == nil {
 		return nil

@@ -64,11 +64,10 @@ func (b *Bucket) eachPart(ctx context.Context, row *manifest.Upload, from uint64
 	return cmp.Or(err, ErrNoUpload) // it has ended meanwhile
 }
 
-// makeRoom ends other uploads of row's principal where row and they would hold
-// more bytes than the files of one owner may take, those idle longest first.
-// Who begins again and again, and ends nothing, fills no more of the store than
-// that. It reports whether there may be more to end, in another transaction:
-// row must not be written before.
+// makeRoom ends other uploads of row's principal, those idle longest first, until
+// they and row hold no more bytes than the files of one owner may take. So uploads
+// that are begun and never ended cannot fill the store. If it reports more, the
+// caller must commit without row, and call again in another transaction.
 func (b *Bucket) makeRoom(ctx context.Context, tx manifest.Tx, row *manifest.Upload) (more bool, err error) {
 	most := b.b.Limits.MaxOwnerSize
 	if !row.UnderWay() || most <= 0 || b.whoID() == "" {

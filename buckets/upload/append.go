@@ -19,16 +19,20 @@ import (
 	"github.com/cairn-store/cairn/manifest"
 )
 
-// AppendOptions are choices of Append.
+// AppendOptions are the options of Append.
 type AppendOptions struct {
-	Length int64 // of the whole, where it was not known before; 0 says nothing
-	Size   int64 // that r is to have, so that too much is refused at once; 0 says nothing
+	// Length is the length of the whole upload, if it was not known before; 0
+	// says nothing.
+	Length int64
+	// Size is how many bytes r has, so that too many are refused at once; 0 says
+	// nothing.
+	Size int64
 
-	// Progress is called when what has come up to an offset is durable.
+	// Progress is called when all bytes up to offset are durable.
 	Progress func(offset int64)
 
-	// Interrupt is called, perhaps more than once, when another request goes
-	// on with the upload: the reader is to end soon, with any error.
+	// Interrupt is called, perhaps more than once, when another request wants to
+	// go on with the upload. The reader must then end soon, with any error.
 	Interrupt func()
 
 	// Verify is called when the reader has ended well. If it fails, or the
@@ -36,10 +40,10 @@ type AppendOptions struct {
 	Verify func() error
 }
 
-// Append adds what r gives to the upload, at an offset that must be where it
-// stands: else it is ErrOffset. When r fails, what came before is kept, and
-// the error of r is returned. The Upload tells where it stands, also beside an
-// error, unless it is nil. A second Append ends the one under way.
+// Append adds what r gives to the upload. offset must be the upload's own, else
+// the error is ErrOffset. When r fails, Append keeps what came before and returns
+// the error of r. The Upload that it returns, if not nil, has the new offset, also
+// beside an error. A second Append ends the one under way.
 func (b *Bucket) Append(ctx context.Context, id string, offset int64, r io.Reader, opts *AppendOptions) (*Upload, error) {
 	if opts == nil {
 		opts = &AppendOptions{}
@@ -84,8 +88,8 @@ func (b *Bucket) appendContent(ctx context.Context, id string, offset int64, r i
 	return b.describeRow(row), buckets.WrapSpace(err)
 }
 
-// checkLengths looks at the sizes that a request tells, and sets the length if it is
-// told only now.
+// checkLengths checks the sizes that a request states, and sets the length of the
+// upload if the request is the first to state it.
 func (b *Bucket) checkLengths(row *manifest.Upload, opts *AppendOptions) error {
 	length := opts.Length
 	switch {
@@ -118,8 +122,8 @@ func (b *Bucket) mayAppend(ctx context.Context, row *manifest.Upload) error {
 	return d.Authorize(ctx)
 }
 
-// appendParts stores what r gives, a part at a time; or all or nothing, if it
-// is to be verified.
+// appendParts stores what r gives, a part at a time; or all or nothing, if opts
+// have it verified.
 func (b *Bucket) appendParts(ctx context.Context, row *manifest.Upload, r io.Reader, opts *AppendOptions) error {
 	s, err := chunker.Parse(row.Chunker)
 	if err != nil {
@@ -161,16 +165,17 @@ func (b *Bucket) appendParts(ctx context.Context, row *manifest.Upload, r io.Rea
 	}
 }
 
-// parts cuts what arrives of an upload.
+// parts cuts the bytes that arrive of an upload.
 type parts struct {
 	r    io.Reader
 	s    chunker.Splitter
 	rest []byte
-	late int64 // bytes of rest that no part has counted yet
+	late int64 // bytes of rest that are not in any part's size yet
 	opts *manifest.WriteOptions
 }
 
-// cutPart takes in what comes for a while, and says whether there is more.
+// cutPart reads for a while and cuts what it reads. more tells that r has not
+// ended.
 func (p *parts) cutPart(ctx context.Context, dst *cas.Store, before *flushingPart) (part *manifest.OpenPart, more bool, err error) {
 	var after *manifest.OpenPart
 	if before != nil {
@@ -185,8 +190,8 @@ func (p *parts) cutPart(ctx context.Context, dst *cas.Store, before *flushingPar
 }
 
 // countPart returns by how much a part moves the upload's offset, and the rest to
-// keep with it. A rest that is little beside what came, where more comes, is
-// left to the next part: it is not kept, and not counted yet.
+// keep with it. If more bytes follow, and the rest is small beside the part, the
+// rest is neither kept nor counted: it comes with the next part.
 func (p *parts) countPart(part *manifest.OpenPart, more bool) (size int64, rest []byte) {
 	size, p.late = p.late+part.Size, 0
 	if n := int64(len(part.Rest)); more && n <= size/8 {
@@ -203,8 +208,9 @@ type flushingPart struct {
 	err  error
 }
 
-// keepNext makes a part durable, with size and rest as counted, and moves the
-// upload's offset. Until wait has returned, row is not to be touched.
+// keepBehind starts a goroutine that makes a part durable, with size and rest as
+// counted, and moves the offset of row. The caller must not touch row before wait
+// has returned.
 func (b *Bucket) keepNext(ctx context.Context, row *manifest.Upload, open *manifest.OpenPart, size int64, rest []byte) *flushingPart {
 	k := &flushingPart{part: open, done: make(chan struct{})}
 	go func() {
@@ -227,7 +233,8 @@ func (k *flushingPart) wait() error {
 	return k.err
 }
 
-// appendVerified stores all that in gives, or nothing.
+// appendVerified stores all that in gives, or nothing if verify or the reader
+// fails.
 func (b *Bucket) appendVerified(ctx context.Context, row *manifest.Upload, in *parts, verify func() error) error {
 	var held manifest.Part
 	for {
@@ -254,8 +261,8 @@ func (b *Bucket) appendVerified(ctx context.Context, row *manifest.Upload, in *p
 	}
 }
 
-// wholeSums are the digests of the whole as far as the upload has come: nil where
-// they are left to the commit.
+// wholeSums returns the digests of the whole after the bytes that have arrived,
+// nil where the commit computes them.
 func wholeSums(row *manifest.Upload) (*manifest.Sums, error) {
 	if row.Partial || row.Listed || row.Offset > 0 && row.Sums == nil {
 		return nil, nil
@@ -263,7 +270,7 @@ func wholeSums(row *manifest.Upload) (*manifest.Sums, error) {
 	return manifest.ResumeSums(row.Digests, row.Sums)
 }
 
-// A pieceReader ends after so many bytes, or so much time.
+// A pieceReader ends after left bytes, or at until.
 type pieceReader struct {
 	r     io.Reader
 	left  int64
@@ -281,8 +288,8 @@ func (p *pieceReader) Read(buf []byte) (int, error) {
 	return n, err
 }
 
-// limitBody bounds r by what the upload may still take, and judges the type of
-// content that has just begun.
+// limitBody bounds r by what the upload may still take. At the beginning of the
+// content it checks the type.
 func (b *Bucket) limitBody(ctx context.Context, row *manifest.Upload, r io.Reader) (io.Reader, error) {
 	most, over, err := b.in.FindRoom(ctx)
 	if err != nil {
@@ -301,12 +308,12 @@ func (b *Bucket) limitBody(ctx context.Context, row *manifest.Upload, r io.Reade
 	buffered := bufio.NewReaderSize(r, buckets.SniffBytes)
 	head, err := buffered.Peek(buckets.SniffBytes)
 	whole := err == nil || int64(len(head)) == row.Length
-	if err != nil && err != io.EOF { // Peek has kept it from those who read on
+	if err != nil && err != io.EOF { // Peek has consumed the error: readers must get it too
 		r = io.MultiReader(bytes.NewReader(slices.Clone(head)), failedReader{err})
 	} else {
 		r = buffered
 	}
-	if whole { // enough has come to tell
+	if whole { // enough bytes to find the type
 		if err := b.limits().CheckType(row.Name, row.MIMEType, mimetype.Detect(head)); err != nil {
 			return nil, err
 		}
@@ -314,13 +321,13 @@ func (b *Bucket) limitBody(ctx context.Context, row *manifest.Upload, r io.Reade
 	return r, nil
 }
 
-// A failedReader has failed.
+// A failedReader fails.
 type failedReader struct{ err error }
 
 func (f failedReader) Read([]byte) (int, error) { return 0, f.err }
 
-// An interruptible is a reader that may be told to end until it has: what a
-// request does after its body is not to be broken off.
+// An interruptible is a reader that can be made to end early. Once it has ended,
+// stop does nothing, so that a request is never broken off after its body.
 type interruptible struct {
 	r         io.Reader
 	interrupt func()
@@ -347,7 +354,7 @@ func (i *interruptible) stop() {
 	}
 }
 
-// A stoppingReader gives so many bytes, and fails where there are more.
+// A stoppingReader gives left bytes, and fails with over if there are more.
 type stoppingReader struct {
 	r    io.Reader
 	left int64
@@ -381,12 +388,12 @@ func (b *Bucket) keepPart(ctx context.Context, row *manifest.Upload, part *manif
 	err := b.in.KeepAll(ctx, func(tx manifest.Tx) (more bool, err error) {
 		now, err := b.in.Upload(ctx, tx, row.ID)
 		if err != nil {
-			return false, err // buckets.ErrNoUpload if it was cancelled meanwhile
+			return false, err // ErrNoUpload if it was cancelled meanwhile
 		}
-		if b.in.Moved() { // and what came lies where it was
+		if b.in.Moved() { // the part lies in the domain that the bucket has left
 			return false, buckets.ErrMoved
 		}
-		if now.Expired { // meanwhile, and what came before is gone
+		if now.Expired { // meanwhile: its earlier parts are gone
 			return false, buckets.GoneError(now)
 		}
 		if more, err := b.in.MakeRoom(ctx, tx, &next); err != nil || more {

@@ -20,15 +20,15 @@ const (
 	// MaxBases is how many files an upload by chunk list may name.
 	MaxBases = 16
 
-	// maxBaseChunks bounds the chunks of bases that are kept in memory at a
-	// time, 16 bytes each; maxOneBase those of one. What a larger base has
-	// beyond is asked for like anything new.
+	// maxBaseChunks is how many chunks of bases are kept in memory at a time, 16
+	// bytes each, and maxOneBase how many of one base. The chunks that a larger
+	// base has beyond that must be sent.
 	maxBaseChunks = 4 << 20
 	maxOneBase    = maxBaseChunks / 2
 )
 
-// chooseBases returns what an upload may be told to be there: what is named,
-// if the uploader may read it, and the version that it would replace.
+// chooseBases returns the bases of an upload: those that it names, if the
+// uploader may read them, and the version that it would replace.
 func (b *Bucket) chooseBases(ctx context.Context, replaces manifest.FileID, ids []string) ([]string, error) {
 	if len(ids) > MaxBases {
 		return nil, fmt.Errorf("%d bases, at most %d are taken: %w", len(ids), MaxBases, buckets.ErrBase)
@@ -58,8 +58,8 @@ func (b *Bucket) chooseBases(ctx context.Context, replaces manifest.FileID, ids 
 	return slices.Compact(out), nil
 }
 
-// resolveBase returns the version or upload that id names, if its chunks may
-// be told to the bucket's principal.
+// resolveBase returns the ID of the version or upload that id names, if the
+// bucket's principal may learn which chunks it has.
 func (b *Bucket) resolveBase(ctx context.Context, id string) (string, error) {
 	if _, ok := manifest.ParseUploadID(id); ok {
 		_, err := b.findUpload(ctx, id)
@@ -72,8 +72,8 @@ func (b *Bucket) resolveBase(ctx context.Context, id string) (string, error) {
 	return string(m.ID), nil
 }
 
-// readableBase is a version that the principal may read in full. Where the
-// bucket tells its principals only of what is theirs, it must be that too.
+// readableBase returns a version that the principal may read in full. With
+// DedupPrincipal it must be the principal's own.
 func (b *Bucket) readableBase(ctx context.Context, id string) (*manifest.Manifest, error) {
 	f, m, err := b.in.FindReadable(ctx, id)
 	if err != nil {
@@ -85,8 +85,8 @@ func (b *Bucket) readableBase(ctx context.Context, id string) (*manifest.Manifes
 	return m, nil
 }
 
-// acquireBase returns the digests of a base, for as long as the principal may read
-// it: nil where that is over. They are to be released.
+// acquireBase returns the digests of a base, which the caller must release; nil if
+// the principal may not read the base any more.
 func (b *Bucket) acquireBase(ctx context.Context, id string) (*baseSet, error) {
 	if _, ok := manifest.ParseUploadID(id); ok {
 		row, err := b.findUpload(ctx, id)
@@ -124,7 +124,8 @@ func (b *Bucket) acquireBase(ctx context.Context, id string) (*baseSet, error) {
 	})
 }
 
-// unlessWithdrawn is nil for errors that say that a base may be read no longer.
+// unlessWithdrawn returns err, or nil if err says that a base may not be read any
+// more.
 func unlessWithdrawn(err error) error {
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) || errors.Is(err, buckets.ErrBase) {
 		return nil
@@ -132,35 +133,36 @@ func unlessWithdrawn(err error) error {
 	return err
 }
 
-// baseSets keeps the digests of bases: an upload asks for the same ones with
-// every piece of its list.
+// baseSets keeps the digests of bases in memory, since every piece of an upload's
+// list needs the same ones. mu guards the fields below it.
 type baseSets struct {
-	room *semaphore.Weighted // chunks that may still be kept
+	room *semaphore.Weighted // one unit a chunk that is kept
 
 	mu      sync.Mutex
-	sets    map[string]*baseSet // mu
-	used    []*baseSet          // those that nobody uses, latest last; mu
-	waiting int                 // for room; mu
+	sets    map[string]*baseSet
+	unused  []*baseSet // sets without users, latest last
+	waiting int        // callers that wait for room
 }
 
-// A baseSet holds the digests of a base, cut to 16 bytes: who wants one to
-// pose as another has 2^128 to try.
+// A baseSet holds the digests of a base, cut to 16 bytes: to find another chunk
+// with the same 16 bytes takes 2^128 tries.
 type baseSet struct {
 	owner   *baseSets
 	key     string
-	size    int64 // that room was taken for
+	size    int64 // units of room that it takes
 	digests [][16]byte
 	err     error
 	ready   chan struct{} // closed when digests or err is there
-	users   int           // owner.mu
+	users   int           // guarded by owner.mu
 }
 
 func newBaseSets() *baseSets {
 	return &baseSets{room: semaphore.NewWeighted(maxBaseChunks), sets: make(map[string]*baseSet)}
 }
 
-// acquire returns the set called key, loading it if it is not at hand. n is
-// how many chunks it has at most. One caller may hold one set at a time.
+// acquire returns the set called key, which load loads if it is not in memory. n
+// is how many chunks it has at most. A caller must hold no other set meanwhile:
+// two callers that each wait for room of the other would never end.
 func (c *baseSets) acquire(ctx context.Context, key string, n int64, load func(add func(cas.Ref) error) error) (*baseSet, error) {
 	n = min(n, maxOneBase)
 	if s := c.findSet(key); s != nil {
@@ -193,20 +195,20 @@ func (c *baseSets) findSet(key string) *baseSet {
 	return s
 }
 
-// holdSet counts a user of s. c.mu is held.
+// holdSet counts a user of s. The caller holds c.mu.
 func (c *baseSets) holdSet(s *baseSet) {
 	if s.users++; s.users == 1 {
-		c.used = slices.DeleteFunc(c.used, func(o *baseSet) bool { return o == s })
+		c.unused = slices.DeleteFunc(c.unused, func(o *baseSet) bool { return o == s })
 	}
 }
 
-// makeRoom drops sets that nobody uses, oldest first, and then waits for
-// those that somebody does.
+// makeRoom takes room for n chunks. It drops sets without users, oldest first, and
+// then waits until users release theirs.
 func (c *baseSets) makeRoom(ctx context.Context, n int64) error {
 	for !c.room.TryAcquire(n) {
 		c.mu.Lock()
-		if len(c.used) > 0 {
-			c.dropSet(c.used[0])
+		if len(c.unused) > 0 {
+			c.dropSet(c.unused[0])
 			c.mu.Unlock()
 			continue
 		}
@@ -221,9 +223,9 @@ func (c *baseSets) makeRoom(ctx context.Context, n int64) error {
 	return nil
 }
 
-// dropSet forgets a set that nobody uses. c.mu is held.
+// dropSet forgets a set without users. The caller holds c.mu.
 func (c *baseSets) dropSet(s *baseSet) {
-	c.used = slices.DeleteFunc(c.used, func(o *baseSet) bool { return o == s })
+	c.unused = slices.DeleteFunc(c.unused, func(o *baseSet) bool { return o == s })
 	delete(c.sets, s.key)
 	c.room.Release(s.size)
 }
@@ -273,7 +275,7 @@ func (s *baseSet) release() {
 	if s.users--; s.users > 0 {
 		return
 	}
-	c.used = append(c.used, s)
+	c.unused = append(c.unused, s)
 	if s.err != nil || c.waiting > 0 {
 		c.dropSet(s)
 	}

@@ -25,7 +25,7 @@ type Uploads struct {
 	bases  *baseSets
 }
 
-// New returns the Uploads of a Store.
+// New returns Uploads with none under way in this process.
 func New() *Uploads { return &Uploads{bases: newBaseSets()} }
 
 // In returns the uploads of b, as b's principal sees them.

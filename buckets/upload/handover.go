@@ -6,21 +6,23 @@ import (
 	"time"
 )
 
-// A handover lets one request at a time work on an upload. A newer one asks
-// the older to stop and takes its place: the client has given that up, often
-// without the server having noticed.
+// A handover lets one request at a time work on an upload. A newer request stops
+// the older one and takes its place: the client has given that up, often before
+// the server has noticed.
 type handover struct {
 	mu      sync.Mutex
-	holders map[string]*holder // mu
+	holders map[string]*holder // by upload; guarded by mu
 }
 
 type holder struct {
-	interrupt func()        // asks it to stop, perhaps more than once, and does not wait; nil where it ends by itself soon
-	done      chan struct{} // closed when it has
+	// interrupt makes the request end, and does not wait for that. It may be
+	// called more than once. It is nil for a request that ends soon by itself.
+	interrupt func()
+	done      chan struct{} // closed when the request has ended
 }
 
-// acquire waits until key is free, and asks who holds it to stop. What it
-// returns gives key back.
+// acquire interrupts the holder of key and waits until it has ended. The caller
+// holds key until it calls release.
 func (h *handover) acquire(ctx context.Context, key string, interrupt func()) (release func(), err error) {
 	me := &holder{interrupt: interrupt, done: make(chan struct{})}
 	for {
@@ -40,12 +42,14 @@ func (h *handover) acquire(ctx context.Context, key string, interrupt func()) (r
 			}, nil
 		}
 		if other.interrupt != nil {
-			other.interrupt() // under the lock: never after it has given key back, when its connection may serve others
+			// mu is held, so that this never comes after release: then the
+			// connection of the older request may serve another one.
+			other.interrupt()
 		}
 		h.mu.Unlock()
 		select {
 		case <-other.done:
-		case <-time.After(100 * time.Millisecond): // ask again: it may have missed it
+		case <-time.After(100 * time.Millisecond): // interrupt again: it may have come too early
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		}

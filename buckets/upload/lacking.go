@@ -64,8 +64,8 @@ func (l *Lacking) Each(ctx context.Context) iter.Seq2[ListedChunk, error] {
 	}
 }
 
-// eachPart calls fn with the chunks of the list, a part at a time, and the bit of
-// the first.
+// eachPart calls fn with the chunks of the list, a part at a time. i is the bit of
+// the first one.
 func (l *Lacking) eachPart(ctx context.Context, fn func(i int64, refs []cas.Ref) error) error {
 	var i int64
 	return l.b.in.EachPart(ctx, l.row, l.part, func(refs []cas.Ref) error {
@@ -115,8 +115,8 @@ func (b *Bucket) findLacking(ctx context.Context, row *manifest.Upload, part uin
 	return l, err
 }
 
-// tellBase marks what a base has. That of an upload by chunk list is what was
-// sent to it: anybody can list what he does not have.
+// tellBase marks the chunks that a base has. Of a base that is an upload by chunk
+// list only those count that were sent to it: its list proves nothing.
 func (l *Lacking) tellBase(ctx context.Context, id string) error {
 	row, err := l.b.findListed(ctx, id)
 	if err == nil && row.Manifest == "" {

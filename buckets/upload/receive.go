@@ -12,11 +12,10 @@ import (
 	"github.com/cairn-store/cairn/manifest"
 )
 
-// A SentChunk is a chunk as it arrives, with the digest that it is said to
-// have.
+// A SentChunk is a chunk as it arrives, with the digest that its sender states.
 type SentChunk struct {
 	Digest cas.Digest
-	Bytes  []byte // read until the next one is asked for
+	Bytes  []byte // valid until the next call
 }
 
 // Received counts what ReceiveChunks took.
@@ -25,11 +24,11 @@ type Received struct {
 	NewChunks     int64 // that the principal had not sent before
 }
 
-// ReceiveChunks takes chunks for an upload by chunk list, those that next
-// yields until io.EOF, in any order and from several callers at a time. On
-// return those that it counts are durable; where next fails, that is what came
-// before. A chunk that has not the digest it is said to have ends the call
-// with ErrChunkDigest.
+// ReceiveChunks stores the chunks that next yields until io.EOF, for an upload by
+// chunk list. They may come in any order, and several calls may run at a time.
+// The chunks that Received counts are durable: all, or those before an error of
+// next. A chunk that does not have its stated digest ends the call with
+// ErrChunkDigest.
 func (b *Bucket) ReceiveChunks(ctx context.Context, id string, next func() (SentChunk, error)) (Received, error) {
 	var got Received
 	row, err := b.findListed(ctx, id)
@@ -61,7 +60,7 @@ func (b *Bucket) ReceiveChunks(ctx context.Context, id string, next func() (Sent
 	}
 }
 
-// receivePart stores chunks for a while, and makes them durable.
+// receivePart stores chunks for a while, and makes them durable with receipts.
 func (b *Bucket) receivePart(ctx context.Context, row *manifest.Upload, longest int, next func() (SentChunk, error), got *Received) (more bool, err error) {
 	var said []cas.Digest
 	var refs []cas.Ref
@@ -103,7 +102,7 @@ func (b *Bucket) receivePart(ctx context.Context, row *manifest.Upload, longest 
 	return ended == nil, ended
 }
 
-// noteReceipts notes that the principal has had the chunks.
+// noteReceipts notes that the principal has sent the chunks of refs.
 func (b *Bucket) noteReceipts(ctx context.Context, row *manifest.Upload, refs []cas.Ref, stats cas.BatchStats, got *Received) error {
 	if len(refs) == 0 {
 		return nil

@@ -11,7 +11,7 @@ import (
 	"github.com/cairn-store/cairn/manifest"
 )
 
-// A List is what is particular to an upload by chunk list.
+// A List describes the list of an upload by chunk list.
 type List struct {
 	Chunker  string // by which the content is to be cut
 	Chunks   int64  // listed so far
@@ -25,8 +25,8 @@ const (
 	listPart = 4096 // chunks of a list that are kept together
 )
 
-// A ListOffsetError says that a list is not as long as who appends to it
-// thinks.
+// A ListOffsetError reports that a list has another length than the request to
+// append to it says.
 type ListOffsetError struct{ Chunks int64 }
 
 func (e *ListOffsetError) Error() string {
@@ -151,9 +151,9 @@ func (b *Bucket) changeListed(ctx context.Context, id manifest.UploadID, fn func
 	var row *manifest.Upload
 	err := b.in.KeepAll(ctx, func(tx manifest.Tx) (more bool, err error) {
 		if row, err = b.in.Upload(ctx, tx, id); err != nil {
-			return false, err // buckets.ErrNoUpload if it was cancelled meanwhile
+			return false, err // ErrNoUpload if it was cancelled meanwhile
 		}
-		if row.Expired { // meanwhile, and its list with it
+		if row.Expired { // meanwhile: its list is gone
 			return false, buckets.GoneError(row)
 		}
 		if more, err := fn(tx, row); err != nil || more {

@@ -118,7 +118,7 @@ func (b *Bucket) checkCount(ctx context.Context) error {
 	return err
 }
 
-// describeRow describes a row.
+// describeRow returns what users see of a row.
 func (b *Bucket) describeRow(row *manifest.Upload) *Upload {
 	up := &Upload{ID: string(row.ID), Bucket: b.Name(), Name: row.Name, Folder: row.Folder, Header: row.Header, Length: row.Length,
 		Offset: row.Offset, Partial: row.Partial, Waiting: len(row.Joins) > 0 && row.Manifest == "", CreatedAt: row.CreatedAt, ExpiresAt: row.ExpiresAt}
@@ -161,11 +161,12 @@ func (b *Bucket) Find(ctx context.Context, id string) (*Upload, error) {
 	return out, err
 }
 
-// holdUpload finds an upload and waits until nobody else works on it: who
-// does is asked to stop. What it returns gives the upload free.
+// holdUpload finds an upload, interrupts the request that works on it and waits
+// until that has ended. The caller holds the upload until it calls the function
+// that is returned.
 func (b *Bucket) holdUpload(ctx context.Context, id string, interrupt func()) (*manifest.Upload, func(), error) {
 	if _, err := b.findUpload(ctx, id); err != nil {
-		return nil, nil, err // nobody's work ends because of those whose it is not
+		return nil, nil, err // before anything is interrupted: it may be another principal's
 	}
 	release, err := b.uploads.active.acquire(ctx, b.Name()+"/"+id, interrupt)
 	if err != nil {
@@ -179,8 +180,8 @@ func (b *Bucket) holdUpload(ctx context.Context, id string, interrupt func()) (*
 	return row, release, nil
 }
 
-// Settle ends what is under way on an upload and then describes it, so that
-// the offset it tells is where the next Append is to begin.
+// Settle ends the request that works on an upload, and then describes the upload:
+// its offset is where the next Append begins.
 func (b *Bucket) Settle(ctx context.Context, id string) (*Upload, error) {
 	_, release, err := b.holdUpload(ctx, id, nil)
 	if err != nil {
