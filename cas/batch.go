@@ -54,7 +54,7 @@ type Batch struct {
 	stop context.CancelCauseFunc
 
 	unit    *unit      // that Put fills; nil if there is none
-	w       unitWriter // a smallWriter until the first unit is full, and after the batch is drained
+	w       unitWriter // nil until the first unit is full or the batch is drained
 	drained bool
 	err     error // of Drain or Flush; it stays
 
@@ -118,7 +118,6 @@ func (s *Store) NewBatch(ctx context.Context, opts *BatchOptions) *Batch {
 	if opts != nil {
 		b.opts = *opts
 	}
-	b.w = smallWriter{b}
 	b.ctx, b.stop = context.WithCancelCause(ctx)
 	b.data = &frameBuilder{b: b, kind: KindData, how: b.opts.Compression}
 	b.segs = &frameBuilder{b: b, kind: KindSegment}
@@ -150,7 +149,7 @@ func (b *Batch) Put(chunk []byte) error {
 
 // sendUnit hands the unit, which others follow, to the pipeline.
 func (b *Batch) sendUnit() error {
-	if _, small := b.w.(smallWriter); small {
+	if b.w == nil {
 		b.w = startPipeline(b)
 	}
 	u := b.unit
@@ -223,6 +222,9 @@ func (b *Batch) Drain() error {
 		return b.err
 	}
 	b.drained = true
+	if b.w == nil {
+		b.w = smallWriter{b}
+	}
 	var err error
 	if u := b.unit; u != nil {
 		b.unit = nil
@@ -270,8 +272,10 @@ var errClosed = errors.New("batch is closed")
 // holds. Chunks already written stay stored, for whoever brings them again.
 func (b *Batch) Close() error {
 	b.stop(errClosed)
-	b.w.drain() // what failed has been returned by Drain, or nobody waits for it
-	b.w = smallWriter{b}
+	if b.w != nil {
+		b.w.drain() // what failed has been returned by Drain, or nobody waits for it
+		b.w = smallWriter{b}
+	}
 	return nil
 }
 
