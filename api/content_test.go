@@ -8,6 +8,8 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+	"mime"
+	"mime/multipart"
 	"strconv"
 	"strings"
 	"testing"
@@ -56,6 +58,27 @@ func TestRangesAndConditions(t *testing.T) {
 	empty := w.put("empty", nil)
 	w.want(200, "", "GET", "/api/files/demo/"+empty.ID+"/download", nil)
 	w.want(416, "range-not-satisfiable", "GET", "/api/files/demo/"+empty.ID+"/download", nil, "Range", "bytes=0-")
+}
+
+func TestSeveralRanges(t *testing.T) {
+	w := newWorld(t)
+	content := noise(5 << 20)
+	f := w.put("f", content)
+	a := w.want(206, "", "GET", "/api/files/demo/"+f.ID+"/download", nil, "Range", "bytes=0-1999999,4000000-4000000,3000000-5242879")
+	_, params, err := mime.ParseMediaType(a.Header.Get("Content-Type"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	parts := multipart.NewReader(bytes.NewReader(a.body), params["boundary"])
+	for _, want := range [][]byte{content[:2_000_000], content[4_000_000:4_000_001], content[3_000_000:]} {
+		part, err := parts.NextPart()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := io.ReadAll(part); err != nil || !bytes.Equal(got, want) {
+			t.Errorf("got %d bytes and %v, want %d bytes of the file", len(got), err, len(want))
+		}
+	}
 }
 
 func TestVersions(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"mime"
 	"net/http"
 	"regexp"
@@ -49,13 +50,13 @@ func serveContent(w http.ResponseWriter, r *http.Request, b *buckets.Bucket, inl
 	if err != nil {
 		return err
 	}
-	defer o.Close()
+	d := &delivery{ResponseWriter: w, src: contentSource{src: o}}
+	defer d.src.close()
 	setContentHeaders(w.Header(), r, &o.File, pinned, inline)
 	if err := settleRange(w, r, o.Size); err != nil {
 		return err
 	}
-	d := &delivery{ResponseWriter: w, src: o}
-	http.ServeContent(d, r, "", o.VersionCreatedAt, d.contentSource())
+	http.ServeContent(d, r, "", o.VersionCreatedAt, &d.src)
 	return d.endAnswer()
 }
 
@@ -157,31 +158,71 @@ func isBackwards(header string) bool {
 // connection, so that the client sees that the answer is incomplete.
 type delivery struct {
 	http.ResponseWriter
-	src    io.ReadSeeker
+	src    contentSource
 	status int
 	sent   bool
+}
+
+// A contentSource is what http.ServeContent reads. For an answer of several
+// ranges ServeContent reads it in a goroutine of its own, which it does not
+// wait for when the client has gone. So mu makes calls come one after another,
+// and after close they fail.
+type contentSource struct {
+	mu     sync.Mutex
+	src    io.ReadSeekCloser
 	err    error // of src
+	closed bool
 }
 
-// contentSource is what ServeContent reads.
-func (d *delivery) contentSource() io.ReadSeeker { return deliverySource{d} }
-
-type deliverySource struct{ d *delivery }
-
-func (s deliverySource) Read(p []byte) (int, error) {
-	n, err := s.d.src.Read(p)
+func (s *contentSource) Read(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return 0, fs.ErrClosed
+	}
+	n, err := s.src.Read(p)
 	if err != nil && err != io.EOF {
-		s.d.err = err
+		s.err = err
 	}
 	return n, err
 }
 
-func (s deliverySource) Seek(off int64, whence int) (int64, error) {
-	n, err := s.d.src.Seek(off, whence)
+func (s *contentSource) Seek(off int64, whence int) (int64, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return 0, fs.ErrClosed
+	}
+	n, err := s.src.Seek(off, whence)
 	if err != nil {
-		s.d.err = err
+		s.err = err
 	}
 	return n, err
+}
+
+// expect tells the source how many bytes will be read, so that it may fetch
+// them ahead.
+func (s *contentSource) expect(n int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if c, ok := s.src.(interface{ Expect(int64) }); ok && !s.closed {
+		c.Expect(n)
+	}
+}
+
+// failure returns the error that the source has met, if any.
+func (s *contentSource) failure() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.err
+}
+
+// close closes the source when no call is under way.
+func (s *contentSource) close() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.closed = true
+	s.src.Close()
 }
 
 func (d *delivery) WriteHeader(status int) { d.status = status }
@@ -211,20 +252,21 @@ var buffers = sync.Pool{New: func() any { p := make([]byte, 256<<10); return &p 
 func (d *delivery) ReadFrom(r io.Reader) (int64, error) {
 	buf := buffers.Get().(*[]byte)
 	defer buffers.Put(buf)
-	if part, ok := r.(*io.LimitedReader); ok { // ServeContent limits r to what it sends
-		if c, ok := d.src.(interface{ Expect(int64) }); ok {
-			c.Expect(part.N)
-		}
+	// Of one range ServeContent gives the source itself, limited to what it
+	// sends; of several it gives a pipe.
+	if part, ok := r.(*io.LimitedReader); ok && part.R == io.Reader(&d.src) {
+		d.src.expect(part.N)
 	}
 	return io.CopyBuffer(struct{ io.Writer }{d}, struct{ io.Reader }{r}, *buf)
 }
 
 func (d *delivery) endAnswer() error {
+	err := d.src.failure()
 	switch {
-	case d.err != nil && !d.sent:
-		return d.err
-	case d.err != nil:
-		return &brokenError{d.err}
+	case err != nil && !d.sent:
+		return err
+	case err != nil:
+		return &brokenError{err}
 	case d.status == http.StatusPreconditionFailed:
 		return buckets.ErrPrecondition
 	case d.status == http.StatusRequestedRangeNotSatisfiable:
