@@ -51,12 +51,15 @@ func (s *Server) withIdentity(h handler) handler {
 // WithPrincipal returns r with p as its sender, for programs that call a Server
 // themselves and know who p is. Such a request needs no token.
 func WithPrincipal(r *http.Request, p *access.Principal) *http.Request {
+	if p == nil {
+		p = &access.Principal{}
+	}
 	return r.WithContext(context.WithValue(r.Context(), principalKey{}, p))
 }
 
 func (s *Server) identifySender(w http.ResponseWriter, r *http.Request) (*access.Principal, error) {
 	if p, ok := r.Context().Value(principalKey{}).(*access.Principal); ok {
-		return p, nil
+		return seenAs(w, r, p)
 	}
 	if token := r.URL.Query().Get("token"); token != "" {
 		return s.redeemToken(r, token)
