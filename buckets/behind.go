@@ -20,6 +20,16 @@ func (b *Bucket) updateRows(ctx context.Context, fn func(tx manifest.Tx) error) 
 	return b.chunks().Send(ctx)
 }
 
+// awaitDurable returns when all changes made so far are as durable as the
+// bucket's policy says. It goes before an answer about a change that an earlier
+// request has made: that request may have failed after the change was decided.
+func (b *Bucket) awaitDurable(ctx context.Context) error {
+	if err := b.s.settleEarlier(ctx); err != nil || b.b.Acknowledge == AckJournal {
+		return err
+	}
+	return b.chunks().Send(ctx)
+}
+
 // Send returns when all that is durable on this machine is in the backends.
 func (s *Store) Send(ctx context.Context) error {
 	var errs []error

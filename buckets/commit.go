@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io/fs"
 	"slices"
-	"time"
 
 	"github.com/cairn-store/cairn/buckets/names"
 	"github.com/cairn-store/cairn/cas"
@@ -17,7 +16,7 @@ import (
 // commitTries is how often a commit is tried while others get in its way.
 const commitTries = 8
 
-// A step is what a commit has to do next.
+// A step is one kind of work in a commit.
 type step int
 
 const (
@@ -29,7 +28,7 @@ const (
 	followMovedBucket             // copy the content to the domain that the bucket was moved to
 )
 
-// A decision is what a transaction finds that a commit has to do next.
+// A decision is the step that plan chose, with the rows it needs.
 type decision struct {
 	step
 	file    *manifest.File     // that the draft becomes a version of, nil for a new one
@@ -52,18 +51,21 @@ func (d *Draft) commit(ctx context.Context) (*File, error) {
 	if err := d.authorizeCommit(ctx); err != nil {
 		return nil, err
 	}
-	touch := false // write the file's row even where nothing in it changes
+	var cause error // of the last try
 	for range commitTries {
 		var todo decision
 		var out *File
 		err := d.b.updateRows(ctx, func(tx manifest.Tx) (err error) {
 			if todo, err = d.plan(ctx, tx); err == nil {
-				out, err = d.carryOut(ctx, tx, &todo, touch)
+				out, err = d.carryOut(ctx, tx, &todo)
 			}
 			return err
 		})
 		if errors.Is(err, errBehind) {
-			touch = true // a commit that writes brings earlier ones to the packs
+			if err := d.b.s.settleEarlier(ctx); err != nil {
+				return nil, err
+			}
+			cause = ErrUnavailable
 			continue
 		}
 		if err == nil {
@@ -77,21 +79,22 @@ func (d *Draft) commit(ctx context.Context) (*File, error) {
 		}
 		switch todo.step {
 		case recheckChunks:
-			err = d.recheckChunks(ctx)
+			cause, err = ErrChunksGone, d.recheckChunks(ctx)
 		case authorizeFile:
-			_, err = d.mayUpdate(ctx, todo.file)
+			cause = ErrUnavailable
+			_, err = d.authorizeUpdate(ctx, todo.file)
 		case followMovedBucket:
-			err = d.followBucket(ctx)
+			cause, err = ErrMoved, d.followBucket(ctx)
 		}
 		if err != nil {
 			return nil, err
 		}
 	}
-	return nil, ErrChunksGone
+	return nil, fmt.Errorf("others came before the commit %d times; send it again: %w", commitTries, cause)
 }
 
-// authorizeCommit asks whether the draft may become what it would have become
-// when it was begun.
+// authorizeCommit repeats the access checks of the beginning, now with the real
+// size and type.
 func (d *Draft) authorizeCommit(ctx context.Context) error {
 	if d.target == "" {
 		if err := d.mayCreate(ctx); err != nil {
@@ -108,7 +111,7 @@ func (d *Draft) authorizeCommit(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	_, err = d.mayUpdate(ctx, f)
+	_, err = d.authorizeUpdate(ctx, f)
 	return err
 }
 
@@ -211,18 +214,13 @@ func (d *Draft) isUnchanged(f *manifest.File, m *manifest.Manifest) bool {
 }
 
 // carryOut does what is decided, or postpones it.
-func (d *Draft) carryOut(ctx context.Context, tx manifest.Tx, todo *decision, touch bool) (*File, error) {
+func (d *Draft) carryOut(ctx context.Context, tx manifest.Tx, todo *decision) (*File, error) {
 	switch todo.step {
 	case makeVersion:
 		return d.makeVersion(ctx, tx, todo.file)
 	case answerEarlier:
 		return todo.earlier, nil
 	case keepCurrent:
-		if touch {
-			if err := tx.PutFile(ctx, todo.file); err != nil {
-				return nil, err
-			}
-		}
 		out := d.b.describeFile(todo.file, todo.current)
 		out.Unchanged = true
 		return out, d.finishCommit(tx, todo.current)
@@ -352,6 +350,3 @@ func (b *Bucket) copier(to *Bucket) *manifest.Copier {
 	return &manifest.Copier{From: b.chunks(), To: to.chunks(), Segments: b.segmentGetter(),
 		Keep: b.s.meta.Segments(to.domain()), How: b.b.Compression}
 }
-
-// now is the time as rows keep it.
-func now() time.Time { return time.Now().UTC().Truncate(time.Millisecond) }

@@ -155,12 +155,15 @@ func (d *Draft) begin(ctx context.Context, old *manifest.File) error {
 	d.owner = d.b.whoID()
 	if d.opts.Once != nil {
 		if d.target != "" {
-			if _, err := d.mayUpdate(ctx, old); err != nil {
+			if _, err := d.authorizeUpdate(ctx, old); err != nil {
 				return err
 			}
 		}
-		if d.earlier, err = d.findEarlier(ctx, d.b.s.meta); d.earlier != nil || err != nil {
+		if d.earlier, err = d.findEarlier(ctx, d.b.s.meta); err != nil {
 			return err
+		}
+		if d.earlier != nil {
+			return d.b.awaitDurable(ctx)
 		}
 	}
 	if old == nil || d.target == "" && d.opts.OnConflict == ConflictNew {
@@ -172,7 +175,7 @@ func (d *Draft) begin(ctx context.Context, old *manifest.File) error {
 	if d.target == "" && d.opts.OnConflict == ConflictFail {
 		return ErrExist
 	}
-	m, err := d.mayUpdate(ctx, old)
+	m, err := d.authorizeUpdate(ctx, old)
 	if err != nil {
 		return err
 	}
@@ -250,9 +253,9 @@ func (d *Draft) mayCreate(ctx context.Context) error {
 	return d.b.check(ctx, &access.Request{Op: access.OpCreate, Upload: d.forRules()})
 }
 
-// mayUpdate asks whether the draft may become a version of f, and returns f's
-// current version.
-func (d *Draft) mayUpdate(ctx context.Context, f *manifest.File) (*manifest.Manifest, error) {
+// authorizeUpdate checks that the draft may become a version of f, remembers f as
+// allowed, and returns f's current version.
+func (d *Draft) authorizeUpdate(ctx context.Context, f *manifest.File) (*manifest.Manifest, error) {
 	m, err := d.b.s.meta.Manifest(ctx, f.Current)
 	if err != nil {
 		return nil, err

@@ -19,14 +19,14 @@ import (
 // leaves it to that package to ask whether its user may.
 type Intake struct{ b *Bucket }
 
-// Intake returns the bucket's, for packages below this one.
+// Intake returns b without checks of access, for packages below this one.
 func (b *Bucket) Intake(internal.Pass) *Intake { return &Intake{b} }
 
-// Pinned returns in with the domain that the bucket's files lie in now: what is
+// Pinned returns a copy of in whose domain is fixed to the present one: what is
 // stored through it is found again through it.
 func (in *Intake) Pinned() *Intake { return &Intake{in.b.pinned()} }
 
-// Moved reports whether the bucket's files lie elsewhere by now.
+// Moved reports whether the bucket has left the domain that in is pinned to.
 func (in *Intake) Moved() bool { return in.b.hasLeft(in.b.domain()) }
 
 // Domain is where the bucket's files lie.
@@ -51,6 +51,10 @@ func (in *Intake) Keep(ctx context.Context, fn func(tx manifest.Tx) error) error
 func (in *Intake) KeepAll(ctx context.Context, fn func(tx manifest.Tx) (more bool, err error)) error {
 	return in.b.s.keepAll(ctx, fn)
 }
+
+// AwaitDurable returns when all changes made so far are as durable as the
+// bucket's policy says.
+func (in *Intake) AwaitDurable(ctx context.Context) error { return in.b.awaitDurable(ctx) }
 
 // CheckWritable is nil if the store takes changes now, and else why not.
 func (in *Intake) CheckWritable(ctx context.Context) error { return in.b.s.checkWritable(ctx) }

@@ -316,9 +316,13 @@ func (m *migration) follow(ctx context.Context) (n int, err error) {
 		}
 		n++
 		for _, r := range rs {
-			if r.Manifest != nil {
+			switch {
+			case r.Home != nil:
+				// Of another bucket: in packs of m.to it would say that the
+				// bucket lies there.
+			case r.Manifest != nil:
 				err = m.copyVersion(ctx, r.Manifest)
-			} else {
+			default:
 				err = m.addRow(ctx, r) // a file's row or a mark
 			}
 			if err != nil {
@@ -385,7 +389,7 @@ func (m *migration) switchHeld(ctx context.Context, removals uint64) (*manifest.
 	}
 	// Where this fails the bucket has been moved all the same. Until it is done,
 	// with the next sweep or start, these uploads are refused with ErrMoved.
-	if err := s.retargetUploads(ctx, m.bucket, s.updateHeld); err != nil {
+	if err := s.retargetUploads(context.WithoutCancel(ctx), m.bucket, s.updateHeld); err != nil {
 		s.log.Error("uploads under way do not follow their bucket yet", "bucket", m.bucket, "error", err)
 	}
 	return c, nil

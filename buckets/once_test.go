@@ -5,6 +5,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/cairn-store/cairn/backend/backendtest"
 	"github.com/cairn-store/cairn/buckets"
 	"github.com/cairn-store/cairn/buckets/access"
 )
@@ -81,4 +82,36 @@ func TestOnceRaces(t *testing.T) {
 		t.Errorf("files %v", ids)
 	}
 	wantUsage(t, b, 1, 1, 1, 0, 0)
+}
+
+// A repeated request is answered only when what the first has made is in the
+// packs: the first may have failed after the database had decided.
+func TestRepeatsAreDurable(t *testing.T) {
+	r := newReopened(t)
+	s := r.open(buckets.Options{})
+	defer s.Close()
+	b := bucket(t, s, "demo")
+	put(t, b, "first", "content", nil)
+	up, err := uploads(b).Begin(t.Context(), "h", nil)
+	must(t, err)
+	up, err = uploads(b).Append(t.Context(), up.ID, 0, strings.NewReader("content"), nil)
+	must(t, err)
+	once := &buckets.PutOptions{Once: &buckets.Once{Key: "k"}}
+	putAgain := func() (*buckets.File, error) { return b.Put(t.Context(), "g", strings.NewReader("content"), once) }
+	commit := func() (*buckets.File, error) { return uploads(b).Commit(t.Context(), up.ID) }
+
+	r.packs.Add(backendtest.Rule{Op: backendtest.OpWrite, Onward: true}, backendtest.Rule{Op: backendtest.OpCreate, Onward: true})
+	for _, make := range []func() (*buckets.File, error){putAgain, commit} {
+		for range 3 {
+			if f, err := make(); err == nil {
+				t.Errorf("got %s, replayed %v, while nothing can be written to the packs", f.Name, f.Replayed)
+			}
+		}
+	}
+	r.packs.Reset()
+	for _, make := range []func() (*buckets.File, error){putAgain, commit} {
+		if _, err := make(); err != nil {
+			t.Errorf("got %v when packs can be written again", err)
+		}
+	}
 }

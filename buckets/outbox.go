@@ -97,8 +97,8 @@ func (o *outbox) awaitSettled(seq uint64) bool {
 }
 
 // errBehind reports a transaction that wrote nothing, and may have read a commit
-// that could not be written to the packs yet. A transaction that writes brings
-// that commit there first.
+// that could not be written to the packs yet. settleEarlier brings it there, and
+// so does a transaction that writes.
 var errBehind = errors.New("earlier changes are still to be made durable")
 
 // updateRows runs a transaction and makes its records durable in the packs of a
@@ -134,6 +134,16 @@ func (s *Store) awaitEarlier(ctx context.Context) error {
 		err = errBehind // what it has read may still be lost
 	}
 	return err
+}
+
+// settleEarlier returns when all commits made so far are in the packs. It writes
+// those whose own callers could not.
+func (s *Store) settleEarlier(ctx context.Context) error {
+	last, err := s.meta.LastCommit(ctx)
+	for err == nil && !s.outbox.awaitSettled(last) {
+		err = s.catchUp(ctx, last)
+	}
+	return WrapSpace(err)
 }
 
 // bringToPacks writes the records of a commit to the packs, and waits until those

@@ -272,3 +272,43 @@ func TestWhoInterrupts(t *testing.T) {
 		t.Errorf("interrupted %d times", asked)
 	}
 }
+
+// Two processes, or two servers of one, do not end each other's requests: the
+// row alone says where an upload stands.
+func TestPartsBesideAnotherServer(t *testing.T) {
+	ctx := t.Context()
+	b := demo(t)
+	here, there := upload.New().In(b), upload.New().In(b)
+	up, err := here.Begin(ctx, "f", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	content := noise(7, 40<<20)
+	taken := false
+	_, err = here.Append(ctx, up.ID, 0, bytes.NewReader(content), &upload.AppendOptions{Progress: func(offset int64) {
+		if taken {
+			return
+		}
+		taken = true
+		if _, err := there.Append(ctx, up.ID, offset, bytes.NewReader(content[offset:offset+1000]), nil); err != nil {
+			t.Error(err)
+		}
+	}})
+	if !taken || !errors.Is(err, buckets.ErrOffset) {
+		t.Fatalf("append beside another: got %v, want %v", err, buckets.ErrOffset)
+	}
+	up, err = there.Settle(ctx, up.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := here.Append(ctx, up.ID, up.Offset, bytes.NewReader(content[up.Offset:]), nil); err != nil {
+		t.Fatal(err)
+	}
+	f, err := there.Commit(ctx, up.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := read(t, b, f.ID, nil); got != string(content) {
+		t.Errorf("got %d bytes that differ from the %d sent", len(got), len(content))
+	}
+}

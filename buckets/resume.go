@@ -72,7 +72,7 @@ func (d *Draft) Authorize(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	_, err = d.mayUpdate(ctx, f)
+	_, err = d.authorizeUpdate(ctx, f)
 	return err
 }
 

@@ -1,6 +1,7 @@
-// Package internal opens what the packages below buckets need of each other, and
-// what nobody else may use: it asks nobody whether its user may.
+// Package internal opens to the packages below buckets what they need of it, and
+// what nobody else may use, since it checks no access.
 package internal
 
-// A Pass is shown by those who may.
-type Pass struct{}
+// A Pass is an argument that only packages below buckets can make:
+// Bucket.Intake demands it. The field keeps it from being written as struct{}{}.
+type Pass struct{ _ struct{} }

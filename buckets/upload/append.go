@@ -396,6 +396,14 @@ func (b *Bucket) keepPart(ctx context.Context, row *manifest.Upload, part *manif
 		if now.Expired { // meanwhile: its earlier parts are gone
 			return false, buckets.GoneError(now)
 		}
+		// Requests that reach the store by another Uploads, as from another
+		// process, are not ended by handover. Only the row tells of them.
+		if now.Manifest != "" {
+			return false, buckets.ErrComplete
+		}
+		if now.Offset != row.Offset || now.Parts != row.Parts {
+			return false, &buckets.OffsetError{Stands: now.Offset, Given: row.Offset}
+		}
 		if more, err := b.in.MakeRoom(ctx, tx, &next); err != nil || more {
 			return more, err
 		}

@@ -92,6 +92,9 @@ func (b *Bucket) assembleDraft(ctx context.Context, d *buckets.Draft, row *manif
 	if err != nil {
 		return err
 	}
+	if !row.Listed && len(row.Joins) == 0 && c.Size != row.Offset {
+		return fmt.Errorf("upload %s: its parts have %d bytes, and %d have arrived", row.ID, c.Size, row.Offset)
+	}
 	if err := b.checkDigests(ctx, c, row.Expect); err != nil {
 		return err
 	}

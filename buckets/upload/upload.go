@@ -197,7 +197,11 @@ func (b *Bucket) describeFile(ctx context.Context, row *manifest.Upload) (*bucke
 	if errors.Is(err, buckets.ErrNoVersion) {
 		return nil, buckets.ErrNoUpload // removed since
 	}
-	return f, err
+	if err != nil {
+		return nil, err
+	}
+	// Whoever learns of the file takes the upload for done.
+	return f, b.in.AwaitDurable(ctx)
 }
 
 // Cancel gives an upload up. A file that it has become stays.
