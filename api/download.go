@@ -53,7 +53,7 @@ func serveContent(w http.ResponseWriter, r *http.Request, b *buckets.Bucket, inl
 	d := &delivery{ResponseWriter: w, src: contentSource{src: o}}
 	defer d.src.close()
 	setContentHeaders(w.Header(), r, &o.File, pinned, inline)
-	if err := settleRange(w, r, o.Size); err != nil {
+	if err := dropBadRange(w, r, o.Size); err != nil {
 		return err
 	}
 	http.ServeContent(d, r, "", o.VersionCreatedAt, &d.src)
@@ -121,9 +121,9 @@ func parseVersion(s string) (uint64, error) {
 
 var goodRange = regexp.MustCompile(`^bytes=[ \t]*(\d+-\d*|-\d+)([ \t]*,[ \t]*(\d+-\d*|-\d+))*[ \t]*$`)
 
-// settleRange deletes a Range header that must be ignored: of another unit,
+// dropBadRange deletes a Range header that must be ignored: of another unit,
 // not valid, or of too many ranges. It refuses every range of an empty file.
-func settleRange(w http.ResponseWriter, r *http.Request, size int64) error {
+func dropBadRange(w http.ResponseWriter, r *http.Request, size int64) error {
 	header := r.Header.Get("Range")
 	if header == "" {
 		return nil

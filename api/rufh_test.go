@@ -260,10 +260,10 @@ func TestRUFHDigests(t *testing.T) {
 }
 
 // limited sets limits on the requests of uploads.
-func (w *world) limited(p buckets.Pieces, most int64) {
+func (w *world) limited(p buckets.AppendLimits, most int64) {
 	w.t.Helper()
 	policy := w.bucket("demo").Policy()
-	policy.Pieces, policy.Limits.MaxFileSize = p, most
+	policy.Appends, policy.Limits.MaxFileSize = p, most
 	if err := w.store.SetPolicies(w.t.Context(), map[string]buckets.Policy{"demo": policy, "other": w.bucket("other").Policy()}); err != nil {
 		w.t.Fatal(err)
 	}
@@ -271,7 +271,7 @@ func (w *world) limited(p buckets.Pieces, most int64) {
 
 func TestRUFHLimits(t *testing.T) {
 	u := &resumable{world: newWorld(t)}
-	u.limited(buckets.Pieces{MaxAppend: 10, MinAppend: 3, MinSize: 4}, 100)
+	u.limited(buckets.AppendLimits{MaxAppend: 10, MinAppend: 3, MinSize: 4}, 100)
 	const limit = "max-size=100, min-size=4, max-append-size=10, min-append-size=3, max-age=86400"
 	if got := u.do("OPTIONS", "/api/files/demo", nil).Header.Get("Upload-Limit"); got != limit {
 		t.Errorf("Upload-Limit %q", got)

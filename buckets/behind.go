@@ -9,11 +9,11 @@ import (
 	"github.com/cairn-store/cairn/manifest"
 )
 
-// updateRows runs a transaction as Store.updateRows does, and returns when the
+// updateAcknowledged runs a transaction as Store.updateRows does, and returns when the
 // change is as durable as the bucket's policy says. With AckRemote it waits until
 // all packs that the domain has by then are in the backend: the chunks that were
 // found stored may be in any of them.
-func (b *Bucket) updateRows(ctx context.Context, fn func(tx manifest.Tx) error) error {
+func (b *Bucket) updateAcknowledged(ctx context.Context, fn func(tx manifest.Tx) error) error {
 	if err := b.s.updateRows(ctx, b.domain, fn); err != nil || b.b.Acknowledge == AckJournal {
 		return err
 	}

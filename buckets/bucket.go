@@ -16,8 +16,9 @@ import (
 	"github.com/cairn-store/cairn/manifest"
 )
 
-// A Bucket is a named policy over files, as one principal sees it: every
-// method first calls the store's access.Guard. Its methods may run concurrently.
+// A Bucket is a named policy over files, as one principal sees it: every method
+// that shows or changes files asks the store's access.Guard before it does. Its
+// methods may run concurrently.
 type Bucket struct {
 	s *Store
 	b *bucket
@@ -205,7 +206,7 @@ func (b *Bucket) Open(ctx context.Context, id string, opts *GetOptions) (*Object
 		return nil, err
 	}
 	if g := b.grant(); g != nil && g.MaxUses > 0 {
-		if err := b.s.keepValues(ctx, func(tx manifest.Tx) error { return b.useGrant(ctx, tx) }); err != nil {
+		if err := b.s.updateLocal(ctx, func(tx manifest.Tx) error { return b.useGrant(ctx, tx) }); err != nil {
 			return nil, err
 		}
 	}

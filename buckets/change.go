@@ -71,7 +71,7 @@ func (b *Bucket) changeRows(ctx context.Context, c rowChange, fn func(tx manifes
 	if err := b.check(ctx, req); err != nil {
 		return err
 	}
-	return b.updateRows(ctx, func(tx manifest.Tx) error {
+	return b.updateAcknowledged(ctx, func(tx manifest.Tx) error {
 		f, err := tx.File(ctx, fid)
 		if err := b.checkVisible(f, err, opts); err != nil {
 			return err

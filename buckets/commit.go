@@ -55,13 +55,13 @@ func (d *Draft) commit(ctx context.Context) (*File, error) {
 	for range commitTries {
 		var todo decision
 		var out *File
-		err := d.b.updateRows(ctx, func(tx manifest.Tx) (err error) {
+		err := d.b.updateAcknowledged(ctx, func(tx manifest.Tx) (err error) {
 			if todo, err = d.plan(ctx, tx); err == nil {
 				out, err = d.carryOut(ctx, tx, &todo)
 			}
 			return err
 		})
-		if errors.Is(err, errBehind) {
+		if errors.Is(err, errUnsettled) {
 			if err := d.b.s.settleEarlier(ctx); err != nil {
 				return nil, err
 			}

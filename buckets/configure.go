@@ -118,7 +118,7 @@ func policyOf(b *schema.Bucket) Policy {
 		Compression: cas.Compression{Codec: codecs[b.Compression.Codec], Level: b.Compression.Level},
 		Limits: Limits{MaxFileSize: int64(b.MaxFileSize), MaxTotalSize: int64(b.MaxTotalSize), MaxOwnerSize: int64(b.MaxOwnerSize),
 			Types: b.AllowedTypes, Extensions: b.AllowedExtensions, TypeCheck: TypeCheck(b.TypeCheck)},
-		Pieces:       Pieces{MinSize: int64(b.UploadLimits.MinSize), MaxAppend: int64(b.UploadLimits.MaxAppend), MinAppend: int64(b.UploadLimits.MinAppend)},
+		Appends:      AppendLimits{MinSize: int64(b.UploadLimits.MinSize), MaxAppend: int64(b.UploadLimits.MaxAppend), MinAppend: int64(b.UploadLimits.MinAppend)},
 		Access:       access.Policy{Rules: make(map[access.Op]*rules.Rule), FileRules: b.FileRules, Disabled: !b.Enabled, SignedURLTTL: time.Duration(b.SignedURLTTL)},
 		Versions:     Versions{Off: !b.Versioning.Enabled, Keep: b.Versioning.Keep, KeepFor: time.Duration(b.Versioning.KeepFor)},
 		Trash:        Trash{Off: b.Trash == 0, KeepFor: time.Duration(b.Trash)},

@@ -189,7 +189,7 @@ func (d *Draft) begin(ctx context.Context, old *manifest.File) error {
 			d.splitter = s
 		}
 	}
-	if d.b.b.Versions.keepAll() {
+	if d.b.b.Versions.keepsEverything() {
 		return d.findRoom(ctx, 0)
 	}
 	return d.findRoom(ctx, old.TotalSize) // the commit counts exactly what goes

@@ -53,8 +53,8 @@ var (
 	ErrUnavailable    = backend.ErrUnavailable // it may be there later
 	ErrOwned          = backend.ErrOwned       // until an operator takes it back
 
-	// ErrChunksGone reports that chunks found stored when the upload began
-	// were found damaged before it ended: it must be sent again.
+	// ErrChunksGone reports that chunks which were stored when the upload began
+	// could not be used any more when it ended: it must be sent again.
 	ErrChunksGone = errors.New("stored chunks were found damaged during the upload; send it again")
 )
 

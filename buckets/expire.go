@@ -10,11 +10,11 @@ import (
 // waits for the next: a commit leaves it to the sweep.
 const maxSwept = 1000
 
-// keepAll runs transactions as keepValues does, until fn reports that nothing is left
-// to do. What was done stays if one of them fails.
-func (s *Store) keepAll(ctx context.Context, fn func(tx manifest.Tx) (more bool, err error)) error {
+// updateUntilDone runs transactions as updateLocal does, until fn reports that
+// nothing is left to do. What was done stays if one of them fails.
+func (s *Store) updateUntilDone(ctx context.Context, fn func(tx manifest.Tx) (more bool, err error)) error {
 	for more := true; more; {
-		err := s.keepValues(ctx, func(tx manifest.Tx) (err error) {
+		err := s.updateLocal(ctx, func(tx manifest.Tx) (err error) {
 			more, err = fn(tx)
 			return err
 		})
@@ -28,7 +28,7 @@ func (s *Store) keepAll(ctx context.Context, fn func(tx manifest.Tx) (more bool,
 // sweepAll calls sweep, which removes at most limit rows and returns how many,
 // in transactions of its own until no more are left.
 func (s *Store) sweepAll(ctx context.Context, sweep func(tx manifest.Tx, limit int) (int, error)) error {
-	return s.keepAll(ctx, func(tx manifest.Tx) (more bool, err error) {
+	return s.updateUntilDone(ctx, func(tx manifest.Tx) (more bool, err error) {
 		n, err := sweep(tx, maxSwept)
 		return n == maxSwept, err
 	})

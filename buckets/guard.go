@@ -29,7 +29,7 @@ type keyRows struct {
 
 // Update implements access.Rows.
 func (r keyRows) Update(ctx context.Context, fn func(tx manifest.Tx) error) error {
-	return r.s.keepValues(ctx, fn)
+	return r.s.updateLocal(ctx, fn)
 }
 
 // Now implements access.Rows.

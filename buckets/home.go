@@ -37,10 +37,10 @@ func (s *Store) adoptMoves(ctx context.Context, policies map[string]Policy) erro
 // change. The caller holds binding.
 func (s *Store) setHomes(ctx context.Context, policies map[string]Policy) error {
 	if s.checkWritable(ctx) == nil || !s.gate.postponeHomes(policies) {
-		return s.writeHomes(ctx, policies, s.applyValues)
+		return s.writeHomes(ctx, policies, s.updateLocalUnchecked)
 	}
 	err := s.writeHomes(ctx, policies, func(ctx context.Context, fn func(tx manifest.Tx) error) error {
-		return s.applyValues(ctx, func(tx manifest.Tx) error { return cmp.Or(fn(tx), errNotNow) })
+		return s.updateLocalUnchecked(ctx, func(tx manifest.Tx) error { return cmp.Or(fn(tx), errNotNow) })
 	})
 	// Without space not even a transaction begins.
 	if errors.Is(err, errNotNow) || errors.Is(WrapSpace(err), ErrNoSpace) {
@@ -145,7 +145,7 @@ func checkStays(ctx context.Context, tx manifest.Tx, name, domain string) error 
 
 // moveEmpty makes another domain the home of a bucket without files.
 func (s *Store) moveEmpty(ctx context.Context, name, domain string) error {
-	return s.applyRows(ctx, func() string { return domain }, func(tx manifest.Tx) error {
+	return s.updateRowsUnchecked(ctx, func() string { return domain }, func(tx manifest.Tx) error {
 		if err := checkStays(ctx, tx, name, domain); err != nil {
 			return err
 		}
@@ -153,13 +153,13 @@ func (s *Store) moveEmpty(ctx context.Context, name, domain string) error {
 		if err != nil {
 			return err
 		}
-		return settleHome(ctx, tx, h, domain)
+		return recordHome(ctx, tx, h, domain)
 	})
 }
 
-// settleHome makes domain the home of a bucket, with a record of it for
+// recordHome makes domain the home of a bucket, with a record of it for
 // rebuilds.
-func settleHome(ctx context.Context, tx manifest.Tx, h *manifest.Home, domain string) error {
+func recordHome(ctx context.Context, tx manifest.Tx, h *manifest.Home, domain string) error {
 	h.Leave(domain)
 	h.Move++
 	return tx.PutHome(ctx, h)

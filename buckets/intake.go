@@ -43,13 +43,13 @@ func (in *Intake) Meta() manifest.Store { return in.b.s.meta }
 
 // Keep runs a transaction that changes no files and versions.
 func (in *Intake) Keep(ctx context.Context, fn func(tx manifest.Tx) error) error {
-	return in.b.s.keepValues(ctx, fn)
+	return in.b.s.updateLocal(ctx, fn)
 }
 
 // KeepAll runs transactions as Keep does, until fn reports that nothing is left
 // to do.
 func (in *Intake) KeepAll(ctx context.Context, fn func(tx manifest.Tx) (more bool, err error)) error {
-	return in.b.s.keepAll(ctx, fn)
+	return in.b.s.updateUntilDone(ctx, fn)
 }
 
 // AwaitDurable returns when all changes made so far are as durable as the

@@ -33,10 +33,11 @@ type Migrated struct {
 
 // Migrate moves a bucket to another backend while it is in use. It copies what
 // the backend lacks, follows what changes meanwhile, and then switches: only
-// then changes of all buckets wait for a moment. Until the switch, and if
-// Migrate fails, the bucket is where it was. Called again, it copies what is
-// left to copy. Everything that is copied has been verified. The old copies stay
-// until they are collected. progress, if not nil, is called now and then.
+// then all changes, of all buckets, wait until what has come since is copied.
+// Until the switch, and if Migrate fails, the bucket is where it was. Called
+// again, it copies what is left to copy. Everything that is copied has been
+// verified. The old copies stay: nothing removes chunks yet. progress, if not nil,
+// is called now and then.
 func (s *Store) Migrate(ctx context.Context, bucket, to string, progress func(Migrated)) (Migrated, error) {
 	if err := s.checkWritable(ctx); err != nil {
 		return Migrated{}, err
@@ -151,7 +152,7 @@ func (m *migration) announce(ctx context.Context) (beenThere bool, err error) {
 		h.Move, h.To = max(h.Move, 1), m.to
 		return tx.PutHome(ctx, h)
 	}
-	if err := m.s.retargetUploads(ctx, m.bucket, m.s.keepValues); err != nil {
+	if err := m.s.retargetUploads(ctx, m.bucket, m.s.updateLocal); err != nil {
 		return false, err // of the move before, which announce would forget
 	}
 	h, err := m.s.meta.Home(ctx, m.bucket)
@@ -161,7 +162,7 @@ func (m *migration) announce(ctx context.Context) (beenThere bool, err error) {
 	if h.Move == 0 {
 		err = m.s.updateRows(ctx, m.from.domain, note)
 	} else {
-		err = m.s.keepValues(ctx, note)
+		err = m.s.updateLocal(ctx, note)
 	}
 	if err != nil {
 		return false, err
@@ -389,15 +390,14 @@ func (m *migration) switchHeld(ctx context.Context, removals uint64) (*manifest.
 	}
 	// Where this fails the bucket has been moved all the same. Until it is done,
 	// with the next sweep or start, these uploads are refused with ErrMoved.
-	if err := s.retargetUploads(context.WithoutCancel(ctx), m.bucket, s.updateHeld); err != nil {
+	if err := s.retargetUploads(context.WithoutCancel(ctx), m.bucket, s.updateLocalHeld); err != nil {
 		s.log.Error("uploads under way do not follow their bucket yet", "bucket", m.bucket, "error", err)
 	}
 	return c, nil
 }
 
-// updateHeld runs a transaction that writes values and no rows, for a caller
-// that holds moving.
-func (s *Store) updateHeld(ctx context.Context, fn func(tx manifest.Tx) error) error {
+// updateLocalHeld is updateLocalUnchecked for a caller that holds moving.
+func (s *Store) updateLocalHeld(ctx context.Context, fn func(tx manifest.Tx) error) error {
 	_, err := s.meta.Update(ctx, "", fn)
 	return err
 }
@@ -413,7 +413,7 @@ func (m *migration) switchHome(ctx context.Context) (*manifest.Commit, error) {
 		if err != nil {
 			return err
 		}
-		if err := settleHome(ctx, tx, h, m.to); err != nil {
+		if err := recordHome(ctx, tx, h, m.to); err != nil {
 			return err
 		}
 		h.To = m.to // until retargetUploads is done

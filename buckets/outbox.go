@@ -96,10 +96,10 @@ func (o *outbox) awaitSettled(seq uint64) bool {
 	return o.low >= seq
 }
 
-// errBehind reports a transaction that wrote nothing, and may have read a commit
+// errUnsettled reports a transaction that wrote nothing, and may have read a commit
 // that could not be written to the packs yet. settleEarlier brings it there, and
 // so does a transaction that writes.
-var errBehind = errors.New("earlier changes are still to be made durable")
+var errUnsettled = errors.New("earlier changes are still to be made durable")
 
 // updateRows runs a transaction and makes its records durable in the packs of a
 // domain: the metadata store decides, then the records are appended, then
@@ -108,11 +108,11 @@ func (s *Store) updateRows(ctx context.Context, domain func() string, fn func(tx
 	if err := s.checkWritable(ctx); err != nil {
 		return err
 	}
-	return s.applyRows(ctx, domain, fn)
+	return s.updateRowsUnchecked(ctx, domain, fn)
 }
 
-// applyRows is updateRows, also while the store takes no changes.
-func (s *Store) applyRows(ctx context.Context, domain func() string, fn func(tx manifest.Tx) error) error {
+// updateRowsUnchecked is updateRows without checkWritable, for opening and moves.
+func (s *Store) updateRowsUnchecked(ctx context.Context, domain func() string, fn func(tx manifest.Tx) error) error {
 	s.moving.RLock()
 	c, err := s.meta.Update(ctx, domain(), fn) // the domain does not change under moving
 	s.feed.add(c, err)
@@ -131,7 +131,7 @@ func (s *Store) applyRows(ctx context.Context, domain func() string, fn func(tx 
 func (s *Store) awaitEarlier(ctx context.Context) error {
 	last, err := s.meta.LastCommit(ctx)
 	if err == nil && !s.outbox.awaitSettled(last) {
-		err = errBehind // what it has read may still be lost
+		err = errUnsettled // what it has read may still be lost
 	}
 	return err
 }
@@ -172,17 +172,18 @@ func (s *Store) bringToPacks(ctx context.Context, c *manifest.Commit, err error)
 	return nil
 }
 
-// keepValues runs a transaction that changes no files, and so makes no records.
-// It does not wait for the packs.
-func (s *Store) keepValues(ctx context.Context, fn func(tx manifest.Tx) error) error {
+// updateLocal runs a transaction that makes no records: of uploads, grants, keys,
+// homes. It does not wait for the packs, and a rebuild from packs does not find
+// what it wrote.
+func (s *Store) updateLocal(ctx context.Context, fn func(tx manifest.Tx) error) error {
 	if err := s.checkWritable(ctx); err != nil {
 		return err
 	}
-	return s.applyValues(ctx, fn)
+	return s.updateLocalUnchecked(ctx, fn)
 }
 
-// applyValues is keepValues, also while the store takes no changes.
-func (s *Store) applyValues(ctx context.Context, fn func(tx manifest.Tx) error) error {
+// updateLocalUnchecked is updateLocal without checkWritable, for opening and moves.
+func (s *Store) updateLocalUnchecked(ctx context.Context, fn func(tx manifest.Tx) error) error {
 	s.moving.RLock()
 	defer s.moving.RUnlock()
 	_, err := s.meta.Update(ctx, "", fn)

@@ -12,7 +12,7 @@ import (
 	"github.com/cairn-store/cairn/manifest"
 )
 
-func (v *Versions) keepAll() bool { return !v.Off && v.Keep == 0 && v.KeepFor == 0 }
+func (v *Versions) keepsEverything() bool { return !v.Off && v.Keep == 0 && v.KeepFor == 0 }
 
 // prune removes for good the versions of f that the policy does not keep, oldest
 // first, beginning behind the number above: calls before have seen to those up to
@@ -28,7 +28,7 @@ func (v *Versions) prune(ctx context.Context, tx manifest.Tx, f *manifest.File, 
 		excess = f.Versions - keep
 	}
 	last = above
-	if v.keepAll() || f.Versions < 2 || excess == 0 && v.KeepFor == 0 {
+	if v.keepsEverything() || f.Versions < 2 || excess == 0 && v.KeepFor == 0 {
 		return last, false, nil
 	}
 	const page = 100
@@ -80,7 +80,7 @@ func (s *Store) Sweep(ctx context.Context) (Swept, error) {
 			continue // a schema without the bucket was applied meanwhile
 		}
 		if err == nil {
-			err = s.retargetUploads(ctx, name, s.keepValues)
+			err = s.retargetUploads(ctx, name, s.updateLocal)
 		}
 		if err == nil {
 			err = b.sweepTrash(ctx, &done)
@@ -153,7 +153,7 @@ func (b *Bucket) purgeTrashed(ctx context.Context, id manifest.FileID, before ti
 
 func (b *Bucket) sweepVersions(ctx context.Context, done *Swept) error {
 	v := b.b.Versions
-	if v.keepAll() {
+	if v.keepsEverything() {
 		return nil
 	}
 	for l, err := range b.s.meta.List(ctx, b.b.name, &manifest.Range{Versioned: true}) {

@@ -20,12 +20,12 @@ type gate struct {
 	// mu guards what follows. It is held while the store catches up, so that
 	// changes wait for that.
 	mu sync.Mutex
-	// behind says why the commits of the last process could not all be written to
+	// unsettled says why the commits of the last process could not all be written to
 	// the packs. It is nil when they are there. upTo is the last of them, and
 	// retried when writing them was tried last.
-	behind  error
-	upTo    uint64
-	retried time.Time
+	unsettled error
+	upTo      uint64
+	retried   time.Time
 	// policies are those whose homes are to be written then, nil for none.
 	policies map[string]Policy
 }
@@ -35,7 +35,7 @@ type gate struct {
 func (g *gate) postponeHomes(policies map[string]Policy) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.reason == nil && g.behind == nil {
+	if g.reason == nil && g.unsettled == nil {
 		return false
 	}
 	g.policies = policies
@@ -56,8 +56,8 @@ func (s *Store) checkWritable(ctx context.Context) error {
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.behind == nil || time.Since(g.retried) < retryPause {
-		return g.behind
+	if g.unsettled == nil || time.Since(g.retried) < retryPause {
+		return g.unsettled
 	}
 	if err := ctx.Err(); err != nil {
 		return err
@@ -66,14 +66,14 @@ func (s *Store) checkWritable(ctx context.Context) error {
 	ctx = context.WithoutCancel(ctx)
 	err := s.catchUp(ctx, g.upTo)
 	if err == nil && g.policies != nil {
-		err = s.writeHomes(ctx, g.policies, s.applyValues)
+		err = s.writeHomes(ctx, g.policies, s.updateLocalUnchecked)
 	}
 	err = WrapSpace(err)
 	if g.retried = time.Now(); err != nil {
-		g.behind = err
+		g.unsettled = err
 		return err
 	}
-	g.behind, g.policies = nil, nil
+	g.unsettled, g.policies = nil, nil
 	s.log.Info("changes are taken again: what the last process left is in the packs")
 	return nil
 }
@@ -88,7 +88,7 @@ func (s *Store) finishEarlier(ctx context.Context, seq uint64) error {
 	err := WrapSpace(cmp.Or(s.catchUp(ctx, seq), s.meta.Ready()))
 	if errors.Is(err, ErrNoSpace) {
 		s.log.Error("changes are refused until there is space, reads go on", "reason", err)
-		s.gate.behind, s.gate.upTo, s.gate.retried = err, seq, time.Now()
+		s.gate.unsettled, s.gate.upTo, s.gate.retried = err, seq, time.Now()
 		return nil
 	}
 	return err

@@ -76,8 +76,8 @@ func (d *Draft) Authorize(ctx context.Context) error {
 	return err
 }
 
-// Begin begins a resumed draft, whose content has come by now.
-func (d *Draft) Begin(ctx context.Context) error {
+// Prepare begins a resumed draft, whose content has come by now.
+func (d *Draft) Prepare(ctx context.Context) error {
 	if d.target == "" {
 		return d.beginByName(ctx)
 	}

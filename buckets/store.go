@@ -3,8 +3,16 @@
 // on this machine.
 //
 // A Bucket is what its user works with; Bucket.As narrows it to a principal.
-// Read draft.go and put.go for the life of an upload, commit.go for what
-// makes it a file.
+// A domain is a named backend with its packs and chunk index; users call it a
+// backend. Rows are what the database knows of files and versions; a record is a
+// change of a row as it travels in packs. A home says in which domain a bucket's
+// files lie. A draft is bytes on their way to become a version.
+//
+// For an upload read put.go (content), draft.go (checks), commit.go (the
+// transaction), outbox.go (its records to the packs) and behind.go (packs to a
+// backend far away). For a read: bucket.go (Open), then the Reader of package
+// manifest and the Store.Read of package cas. home.go and migrate.go move buckets.
+// Package upload takes content in pieces.
 package buckets
 
 import (
@@ -59,12 +67,12 @@ type Store struct {
 
 // A Policy is what a bucket is set up to do.
 type Policy struct {
-	Domain      string          // in whose packs the content lies
+	Domain      string          // name of the backend whose packs hold the content
 	Profile     string          // of the chunker; "" is "balanced"
 	Compression cas.Compression // of frames
 	Digests     []string        // whole-file digests computed for every upload
 	Limits      Limits          // on what is taken
-	Pieces      Pieces          // in which uploads come
+	Appends     AppendLimits    // in which uploads come
 
 	Access access.Policy // who may do what
 
@@ -78,9 +86,9 @@ type Policy struct {
 	Acknowledge  Acknowledge   // where a change is durable when it is answered; "" is remote
 }
 
-// Pieces are limits on the requests of uploads in pieces, for protocols that
+// AppendLimits are limits on the requests of uploads in pieces, for protocols that
 // announce limits. Zero values do not limit.
-type Pieces struct {
+type AppendLimits struct {
 	MinSize   int64 // of a file that is sent in pieces
 	MaxAppend int64 // of one request
 	MinAppend int64 // of one request that is not the last

@@ -150,7 +150,7 @@ func (b *Bucket) endWaiting(ctx context.Context, tx manifest.Tx, part manifest.U
 
 // expireUpload ends an upload whose time is over, and drops its parts.
 func (b *Bucket) expireUpload(ctx context.Context, id manifest.UploadID) error {
-	return b.s.keepAll(ctx, func(tx manifest.Tx) (more bool, err error) {
+	return b.s.updateUntilDone(ctx, func(tx manifest.Tx) (more bool, err error) {
 		row, err := b.uploadRow(ctx, tx, id)
 		if err != nil {
 			return false, ignoreGone(err)
@@ -168,7 +168,7 @@ func (b *Bucket) expireUpload(ctx context.Context, id manifest.UploadID) error {
 
 // dropUpload ends an upload and forgets it.
 func (b *Bucket) dropUpload(ctx context.Context, id manifest.UploadID) error {
-	return b.s.keepAll(ctx, func(tx manifest.Tx) (more bool, err error) {
+	return b.s.updateUntilDone(ctx, func(tx manifest.Tx) (more bool, err error) {
 		row, err := b.uploadRow(ctx, tx, id)
 		if err != nil {
 			return false, ignoreGone(err)

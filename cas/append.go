@@ -9,10 +9,10 @@ type appendedFrame struct {
 	stored int64 // bytes in the pack
 }
 
-// appendFrame appends an encoded frame and gives back what it takes. If the
+// appendOrLeave appends an encoded frame and gives back what it takes. If the
 // batch is cancelled meanwhile, the frame is left to the goroutine that may
 // hang in the backend with it.
-func (b *Batch) appendFrame(f *newFrame) error {
+func (b *Batch) appendOrLeave(f *newFrame) error {
 	var a appendedFrame
 	left, err := waitOrLeave(b.ctx, func() (err error) {
 		a, err = b.appendNew(f)

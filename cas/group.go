@@ -101,7 +101,7 @@ func (g *group) writeRound(ctx context.Context, round []*groupItem) {
 		c := class{it.kind, it.how, it.base}
 		f := open[c]
 		if f != nil && (len(f.plain)+len(it.plain) > FrameSize || len(f.slots)+len(it.slots) > pack.MaxSlots) {
-			g.writeFrame(ctx, f)
+			g.finishFrame(ctx, f)
 			f = nil
 		}
 		if f == nil {
@@ -111,7 +111,7 @@ func (g *group) writeRound(ctx context.Context, round []*groupItem) {
 		f.addItem(ctx, g.s, it)
 	}
 	for _, f := range open {
-		g.writeFrame(ctx, f)
+		g.finishFrame(ctx, f)
 	}
 	for _, it := range round {
 		close(it.done)
@@ -167,12 +167,12 @@ func (f *groupFrame) addItem(ctx context.Context, s *Store, it *groupItem) {
 	}
 }
 
-func (g *group) writeFrame(ctx context.Context, f *groupFrame) {
+func (g *group) finishFrame(ctx context.Context, f *groupFrame) {
 	var at place
 	var stored int
 	var err error
 	if len(f.slots) > 0 {
-		at, stored, err = g.appendFrame(ctx, f)
+		at, stored, err = g.encodeAndAppend(ctx, f)
 	}
 	for _, it := range f.items {
 		it.at.add(at)
@@ -185,9 +185,9 @@ func (g *group) writeFrame(ctx context.Context, f *groupFrame) {
 	}
 }
 
-// appendFrame encodes a frame and appends it, returning its place and the
+// encodeAndAppend encodes a frame and appends it, returning its place and the
 // bytes it takes.
-func (g *group) appendFrame(ctx context.Context, f *groupFrame) (place, int, error) {
+func (g *group) encodeAndAppend(ctx context.Context, f *groupFrame) (place, int, error) {
 	s := g.s
 	e := s.enc.encodeFrame(f.kind, f.how, f.plain, f.slots)
 	defer s.enc.freeFrame(e)

@@ -203,7 +203,7 @@ func (p *pipeline) appendAll() error {
 		}
 		<-q.encoded
 		defer b.s.frameRoom.giveRoom(&p.framesHeld)
-		return b.appendFrame(q.newFrame)
+		return b.appendOrLeave(q.newFrame)
 	})
 }
 

@@ -66,7 +66,7 @@ func (s *Store) adoptFrames(ctx context.Context, p PackEntry, size int64) (*open
 				torn = true
 				return nil
 			}
-			if f.sealed {
+			if f.locked {
 				return fmt.Errorf("pack %s at %d: key %d: %w", p.ID, f.Entry.Offset, f.Entry.Key, ErrKey)
 			}
 			if f.Entry.Kind.Indexed() {

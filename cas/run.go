@@ -141,7 +141,7 @@ func (l *loader) takeCached(pieces []*piece) (cached, rest []*piece) {
 func (l *loader) readRun(ctx context.Context, tokens chan struct{}, run []*piece) error {
 	read, err := l.readPieces(ctx, tokens, run)
 	if read < len(run) {
-		err = l.giveUp(ctx, run[read:], err)
+		err = l.recoverRun(ctx, run[read:], err)
 	}
 	for _, p := range run[:read] {
 		if p.hasSources() {
@@ -233,10 +233,10 @@ func readPiece(r io.Reader, gap int64, stored []byte) error {
 	return err
 }
 
-// giveUp settles the frames of pieces that cannot be read. Where the pack ends
+// recoverRun settles the frames of pieces that cannot be read. Where the pack ends
 // too early, those that lie before its end are still delivered. The caller
 // holds no token.
-func (l *loader) giveUp(ctx context.Context, run []*piece, err error) error {
+func (l *loader) recoverRun(ctx context.Context, run []*piece, err error) error {
 	for _, p := range run {
 		if p.claimed != nil {
 			l.frames.settleFrame(p.claimed, nil, err)

@@ -19,7 +19,7 @@ func (w smallWriter) putUnit(u *unit, _ bool) error {
 
 func (w smallWriter) putFrame(f *newFrame) error {
 	f.e = w.b.s.enc.encodeFrame(f.kind, f.how, f.plain, f.slots)
-	return w.b.appendFrame(f)
+	return w.b.appendOrLeave(f)
 }
 
 func (w smallWriter) waitFor(at place) error {

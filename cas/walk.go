@@ -20,8 +20,8 @@ type Frame struct {
 	header  *pack.Frame
 	from    pack.Reader // reads its bytes
 
-	// sealed says that its key is not at hand, so that its slots are unknown.
-	sealed bool
+	// locked says that its key is not at hand, so that its slots are unknown.
+	locked bool
 	// bare says that it comes from a footer, which has no slots of frames of
 	// records: its own header has them.
 	bare bool
@@ -125,10 +125,10 @@ func (s *scanner) describeFrame(f *Frame, h *pack.Frame) error {
 		if err == nil {
 			err = h.ParseBlock(block)
 		}
-		switch f.sealed = errors.Is(err, ErrKey); {
+		switch f.locked = errors.Is(err, ErrKey); {
 		case errors.Is(err, ErrUnknown):
 			return err
-		case err != nil && !f.sealed:
+		case err != nil && !f.locked:
 			f.Damage, f.Skipped = err, h.End()-h.Offset
 		}
 	}
@@ -192,7 +192,7 @@ func (s *Store) Verify(ctx context.Context, f *Frame) (bad []Ref, plain [][]byte
 			return nil, nil, fmt.Errorf("cas: verify frame %s: %w", f.Entry.ID, err)
 		}
 	}
-	if f.sealed {
+	if f.locked {
 		return nil, nil, fmt.Errorf("cas: verify frame %s: key %d: %w", f.Entry.ID, f.Entry.Key, ErrKey)
 	}
 	buf, err := s.load.readFrame(ctx, from, &f.Entry)

@@ -53,7 +53,7 @@ func (p *position) next() {
 	p.i, p.k = p.i+1, 0
 }
 
-// at returns the position of the chunk that holds offset off.
+// positionAt returns the position of the chunk that holds offset off.
 func (l *chunkList) positionAt(off int64) (position, error) {
 	n, start, _, err := l.nodeAt(0, off)
 	if err != nil {

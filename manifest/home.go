@@ -14,7 +14,10 @@ type Home struct {
 	From   string   // the domain before the last move
 	Domain string   // the domain of the files; "" if the bucket is no longer declared
 	Been   []string // other domains whose packs hold rows of the bucket
-	To     string   // the domain that a present move copies to, or ""
+	// To is the domain that a move copies to, also after one that failed, or "".
+	// When it is Domain, the move has switched, and uploads under way may not all
+	// have followed yet.
+	To string
 }
 
 // In reports whether files of the bucket may be in a domain.

@@ -27,8 +27,8 @@ import (
 	"github.com/cairn-store/cairn/cas"
 )
 
-// A Manifest is one immutable version of a file: a row of _alyx_files,
-// together with the File that it belongs to.
+// A Manifest is the row of one immutable version of a file: "manifest" and
+// "version" mean the same.
 type Manifest struct {
 	ID      VersionID
 	File    FileID

@@ -38,6 +38,10 @@ const (
 // io.WriterTo. Read and WriteTo read ahead in the order of the chunk list.
 // ReadAt may be called concurrently, all other methods from one goroutine at a
 // time.
+//
+// A window fails as a whole: after an error, bytes before the damage may not have
+// been delivered, and Read returns the error again until Seek leaves the window.
+// ReadAt of a smaller range may still read them.
 type Reader struct {
 	ctx    context.Context // governs all reads, since io.Reader takes no context
 	cancel context.CancelFunc

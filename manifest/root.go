@@ -47,7 +47,8 @@ type Epochs interface {
 }
 
 // A Writer is an upload, edit, copy or move under way. Chunks that it found
-// stored must not be collected until it ends.
+// stored must not be collected until it ends. Nothing is collected yet, and
+// nothing registers yet.
 type Writer struct {
 	ID    WriterID
 	Begin uint64 // the epoch at the call of Register

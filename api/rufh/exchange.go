@@ -84,7 +84,7 @@ func (x *exchange) totalLength() (n int64, known bool, err error) {
 
 // checkLimits checks the content against the limits of one request.
 func (x *exchange) checkLimits() error {
-	p, n := x.b.Policy().Pieces, x.r.ContentLength
+	p, n := x.b.Policy().Appends, x.r.ContentLength
 	switch {
 	case p.MaxAppend > 0 && n > p.MaxAppend:
 		return fmt.Errorf("%d bytes, at most %d: %w", n, p.MaxAppend, ErrAppendLarge)
@@ -117,7 +117,7 @@ func (x *exchange) appendBody() error {
 	if err != nil {
 		return err
 	}
-	body := &content{r: x.r.Body, left: x.b.Policy().Pieces.MaxAppend}
+	body := &content{r: x.r.Body, left: x.b.Policy().Appends.MaxAppend}
 	opts := &upload.AppendOptions{Size: max(x.r.ContentLength, 0), Progress: x.reportProgress, Interrupt: func() {
 		body.stopped.Store(true)
 		// Where no deadline can be set, the body ends when the client sends or goes.

@@ -113,13 +113,13 @@ func formatLimits(p *buckets.Policy, age time.Duration) string {
 	if n := p.Limits.MaxFileSize; n > 0 {
 		dict.Add("max-size", httpsfv.NewItem(n))
 	}
-	if n := p.Pieces.MinSize; n > 0 || p.Limits.MaxFileSize+p.Pieces.MaxAppend+p.Pieces.MinAppend == 0 {
+	if n := p.Appends.MinSize; n > 0 || p.Limits.MaxFileSize+p.Appends.MaxAppend+p.Appends.MinAppend == 0 {
 		dict.Add("min-size", httpsfv.NewItem(n))
 	}
-	if n := p.Pieces.MaxAppend; n > 0 {
+	if n := p.Appends.MaxAppend; n > 0 {
 		dict.Add("max-append-size", httpsfv.NewItem(n))
 	}
-	if n := p.Pieces.MinAppend; n > 0 {
+	if n := p.Appends.MinAppend; n > 0 {
 		dict.Add("min-append-size", httpsfv.NewItem(n))
 	}
 	dict.Add("max-age", httpsfv.NewItem(int64(max(age.Seconds(), 0))))

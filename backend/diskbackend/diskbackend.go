@@ -136,7 +136,7 @@ func (b *Backend) recoverDir(dir string) error {
 			return err
 		case info.IsDir():
 			err = b.recoverDir(name)
-		case info.Mode().IsRegular() && !isSealed(info):
+		case info.Mode().IsRegular() && !isCommitted(info):
 			err = b.syncFile(name)
 		}
 		if err != nil {
@@ -275,7 +275,7 @@ func (b *Backend) appendWriter(ctx context.Context, key string) (_ *writer, _ in
 	switch {
 	case err != nil:
 		return nil, 0, err
-	case isSealed(info):
+	case isCommitted(info):
 		return nil, 0, fs.ErrExist
 	case b.writing[key]:
 		return nil, 0, errBusy

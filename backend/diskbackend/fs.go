@@ -66,4 +66,4 @@ type ReadFile interface {
 	io.Closer
 }
 
-func isSealed(info fs.FileInfo) bool { return info.Mode().Perm()&0o200 == 0 }
+func isCommitted(info fs.FileInfo) bool { return info.Mode().Perm()&0o200 == 0 }

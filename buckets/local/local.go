@@ -129,7 +129,7 @@ func Open(ctx context.Context, dir string, opts *Options) (*buckets.Store, error
 // use it.
 func demoPolicy(domain string) buckets.Policy {
 	return buckets.Policy{Domain: domain, Compression: cas.Compression{Codec: cas.Zstd}, Digests: []string{"sha256"},
-		Limits: buckets.Limits{MaxFileSize: 1 << 40}, Pieces: buckets.Pieces{MaxAppend: 10 << 20, MinAppend: 1}}
+		Limits: buckets.Limits{MaxFileSize: 1 << 40}, Appends: buckets.AppendLimits{MaxAppend: 10 << 20, MinAppend: 1}}
 }
 
 // parts are what a store consists of.

@@ -140,7 +140,7 @@ func (b *Bucket) appendParts(ctx context.Context, row *manifest.Upload, r io.Rea
 	if r, err = b.limitBody(ctx, row, r); err != nil {
 		return err
 	}
-	in := &parts{r: r, s: s, rest: rest, opts: b.in.WriteOptions(row.Chunker)}
+	in := &partCutter{r: r, s: s, rest: rest, opts: b.in.WriteOptions(row.Chunker)}
 	in.opts.Sums = sums
 	if opts.Verify != nil {
 		return b.appendVerified(ctx, row, in, opts.Verify)
@@ -158,15 +158,15 @@ func (b *Bucket) appendParts(ctx context.Context, row *manifest.Upload, r io.Rea
 			opts.Progress(row.Offset)
 		}
 		size, rest := in.countPart(part, more)
-		before = b.keepNext(ctx, row, part, size, rest)
+		before = b.startKeeping(ctx, row, part, size, rest)
 		if !more {
 			return errors.Join(before.wait(), rerr)
 		}
 	}
 }
 
-// parts cuts the bytes that arrive of an upload.
-type parts struct {
+// partCutter cuts the bytes that arrive of an upload.
+type partCutter struct {
 	r    io.Reader
 	s    chunker.Splitter
 	rest []byte
@@ -176,12 +176,12 @@ type parts struct {
 
 // cutPart reads for a while and cuts what it reads. more tells that r has not
 // ended.
-func (p *parts) cutPart(ctx context.Context, dst *cas.Store, before *flushingPart) (part *manifest.OpenPart, more bool, err error) {
+func (p *partCutter) cutPart(ctx context.Context, dst *cas.Store, before *flushingPart) (part *manifest.OpenPart, more bool, err error) {
 	var after *manifest.OpenPart
 	if before != nil {
 		after = before.part
 	}
-	piece := &pieceReader{r: p.r, left: partSize, until: time.Now().Add(partTime)}
+	piece := &partReader{r: p.r, left: partSize, until: time.Now().Add(partTime)}
 	part, err = manifest.BeginPart(ctx, dst, after, p.rest, piece, p.s, p.opts)
 	if part != nil {
 		p.rest = part.Rest
@@ -192,7 +192,7 @@ func (p *parts) cutPart(ctx context.Context, dst *cas.Store, before *flushingPar
 // countPart returns by how much a part moves the upload's offset, and the rest to
 // keep with it. If more bytes follow, and the rest is small beside the part, the
 // rest is neither kept nor counted: it comes with the next part.
-func (p *parts) countPart(part *manifest.OpenPart, more bool) (size int64, rest []byte) {
+func (p *partCutter) countPart(part *manifest.OpenPart, more bool) (size int64, rest []byte) {
 	size, p.late = p.late+part.Size, 0
 	if n := int64(len(part.Rest)); more && n <= size/8 {
 		p.late = n
@@ -208,10 +208,10 @@ type flushingPart struct {
 	err  error
 }
 
-// keepBehind starts a goroutine that makes a part durable, with size and rest as
+// startKeeping starts a goroutine that makes a part durable, with size and rest as
 // counted, and moves the offset of row. The caller must not touch row before wait
 // has returned.
-func (b *Bucket) keepNext(ctx context.Context, row *manifest.Upload, open *manifest.OpenPart, size int64, rest []byte) *flushingPart {
+func (b *Bucket) startKeeping(ctx context.Context, row *manifest.Upload, open *manifest.OpenPart, size int64, rest []byte) *flushingPart {
 	k := &flushingPart{part: open, done: make(chan struct{})}
 	go func() {
 		defer close(k.done)
@@ -235,7 +235,7 @@ func (k *flushingPart) wait() error {
 
 // appendVerified stores all that in gives, or nothing if verify or the reader
 // fails.
-func (b *Bucket) appendVerified(ctx context.Context, row *manifest.Upload, in *parts, verify func() error) error {
+func (b *Bucket) appendVerified(ctx context.Context, row *manifest.Upload, in *partCutter, verify func() error) error {
 	var held manifest.Part
 	for {
 		open, more, rerr := in.cutPart(ctx, b.in.Chunks(), nil)
@@ -270,15 +270,15 @@ func wholeSums(row *manifest.Upload) (*manifest.Sums, error) {
 	return manifest.ResumeSums(row.Digests, row.Sums)
 }
 
-// A pieceReader ends after left bytes, or at until.
-type pieceReader struct {
+// A partReader ends after left bytes, or at until.
+type partReader struct {
 	r     io.Reader
 	left  int64
 	until time.Time
 	more  bool // it ended before r did
 }
 
-func (p *pieceReader) Read(buf []byte) (int, error) {
+func (p *partReader) Read(buf []byte) (int, error) {
 	if p.left == 0 || time.Now().After(p.until) {
 		p.more = true
 		return 0, io.EOF

@@ -85,7 +85,7 @@ func (b *Bucket) assembleDraft(ctx context.Context, d *buckets.Draft, row *manif
 	if err != nil {
 		return err
 	}
-	if err := d.Begin(ctx); err != nil {
+	if err := d.Prepare(ctx); err != nil {
 		return err
 	}
 	c, stats, err := b.assembleContent(ctx, row, rest, d.Splitter(), row.Digests)

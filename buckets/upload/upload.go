@@ -11,7 +11,8 @@ import (
 )
 
 // An Upload is content on its way that is sent in pieces. What Offset counts
-// is durable: it never moves back.
+// survives a crash of this machine: it never moves back. Only Commit makes it as
+// durable as the bucket's policy says.
 type Upload struct {
 	ID        string // u_…
 	Bucket    string
