@@ -42,7 +42,7 @@ vet:
 
 check: fmt vet build
 	@test -x $(POSTGRES)/postgres || echo "no PostgreSQL (Debian: apt-get install postgresql): the tests with it are left out"
-	$(PURE) test -vet=off ./...
+	$(PURE) test -timeout 30m -vet=off ./...
 
 # Everything: needs a C compiler for the race detector, and the network for
 # the static checker. What other platforms need is compiled beside the tests,
@@ -54,7 +54,7 @@ test: fmt vet build nginx postgres $(VERSITYGW) $(CLIENTS)
 	$(PURE) run $(STATICCHECK) ./...
 	@( renice -n 19 $$BASHPID >/dev/null 2>&1; $(CROSS) ) & cross=$$!; \
 	export CAIRN_CLIENTS=1 CAIRN_NGINX=$(NGINX) CAIRN_POSTGRES=$(POSTGRES) CAIRN_VERSITYGW=$(VERSITYGW); \
-	$(GO) test -race -tags pebblegozstd -vet=off -ldflags=-w ./...; tests=$$?; \
+	$(GO) test -race -timeout 30m -tags pebblegozstd -vet=off -ldflags=-w ./...; tests=$$?; \
 	wait $$cross && exit $$tests
 	api/client/js/check.sh test
 
