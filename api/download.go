@@ -98,6 +98,7 @@ func setContentHeaders(h http.Header, r *http.Request, f *buckets.File, pinned b
 func getOptions(r *http.Request) (opts *buckets.GetOptions, pinned bool, err error) {
 	vars, query := mux.Vars(r), r.URL.Query()
 	opts = &buckets.GetOptions{Trashed: query.Get("trashed") == "true"}
+	_, opts.ByPath = vars["path"]
 	_, pinned = manifest.ParseVersionID(vars["id"])
 	if n, ok := vars["n"]; ok {
 		if opts.Version, err = parseVersion(n); err != nil {
@@ -108,7 +109,7 @@ func getOptions(r *http.Request) (opts *buckets.GetOptions, pinned bool, err err
 			return nil, false, fmt.Errorf("version %.80q: use a number from 1: %w", n, errRequest)
 		}
 	}
-	return opts, pinned || opts.Version != 0, nil
+	return opts, !opts.ByPath && (pinned || opts.Version != 0), nil
 }
 
 func parseVersion(s string) (uint64, error) {

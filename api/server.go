@@ -119,6 +119,7 @@ func (s *Server) routes() []route {
 		{bucket, all},
 		{bucket + "/", all},
 		{bucket + "/_capabilities", methods{"GET": s.inBucket(bucketCapabilities)}},
+		{bucket + "/_at/{path:.*}", methods{"GET": s.inBucket(serveAtPath)}},
 		{bucket + "/_usage", methods{"GET": s.inBucket(bucketUsage)}},
 		{bucket + "/_compose", methods{"POST": s.inBucket(s.composeFile)}},
 		{bucket + "/_sign-upload", methods{"POST": s.inBucket(s.signUpload)}},

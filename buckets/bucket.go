@@ -86,6 +86,16 @@ func (b *Bucket) findRows(ctx context.Context, id string, opts *GetOptions) (*ma
 	if opts == nil {
 		opts = &GetOptions{}
 	}
+	if opts.ByPath {
+		f, err := b.s.meta.FileByPath(ctx, b.b.name, names.CanonicalPath(id))
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil, nil, ErrNoFile
+		}
+		if err != nil {
+			return nil, nil, err
+		}
+		id = string(f.ID)
+	}
 	if vid, ok := manifest.ParseVersionID(id); ok {
 		return b.findVersion(ctx, vid, opts)
 	}
@@ -188,14 +198,7 @@ func (b *Bucket) Stat(ctx context.Context, id string, opts *GetOptions) (*File, 
 
 // StatPath describes the active file at a path: folder and name joined by '/'.
 func (b *Bucket) StatPath(ctx context.Context, path string) (*File, error) {
-	f, err := b.s.meta.FileByPath(ctx, b.b.name, path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, ErrNoFile
-	}
-	if err != nil {
-		return nil, err
-	}
-	return b.Stat(ctx, string(f.ID), nil)
+	return b.Stat(ctx, path, &GetOptions{ByPath: true})
 }
 
 // Open opens the content of the file (f_…) or version (m_…) id. ctx governs

@@ -110,6 +110,15 @@ type request struct {
 	size   int64 // of body, -1 when unknown
 }
 
+// escapeElement escapes an element of a path, also one that would name another
+// place.
+func escapeElement(e string) string {
+	if e == "." || e == ".." {
+		return strings.ReplaceAll(e, ".", "%2E")
+	}
+	return url.PathEscape(e)
+}
+
 // sendRequest sends a request. An answer with a status other than 2xx is an
 // *Error.
 func (c *Client) sendRequest(ctx context.Context, q *request) (*http.Response, error) {
@@ -117,9 +126,15 @@ func (c *Client) sendRequest(ctx context.Context, q *request) (*http.Response, e
 	if q.admin {
 		u = c.base.JoinPath("api", "admin")
 	}
+	raw := u.EscapedPath()
 	for _, e := range q.path {
-		u = u.JoinPath(url.PathEscape(e))
+		raw += "/" + escapeElement(e)
 	}
+	var err error
+	if u.Path, err = url.PathUnescape(raw); err != nil {
+		return nil, err
+	}
+	u.RawPath = raw
 	u.RawQuery = q.query.Encode()
 	r, err := http.NewRequestWithContext(ctx, q.method, u.String(), q.body)
 	if err != nil {

@@ -131,10 +131,36 @@ func (c *Client) Stat(ctx context.Context, bucket, id string, opts *GetOptions) 
 	return f, err
 }
 
+// StatPath returns the active file with a path, its folder and name joined by
+// '/'.
+func (c *Client) StatPath(ctx context.Context, bucket, path string, opts *GetOptions) (*File, error) {
+	q := opts.query()
+	q.Set("as", "json")
+	var f *File
+	err := c.newTransfer(-1, nil).retry(ctx, func(ctx context.Context, _ func(), _ int) (err error) {
+		f, err = c.callFile(ctx, &request{method: http.MethodGet, path: atPath(bucket, path), query: q})
+		return err
+	})
+	return f, err
+}
+
+// OpenPath is Open for the active file with a path.
+func (c *Client) OpenPath(ctx context.Context, bucket, path string, opts *GetOptions) (io.ReadCloser, int64, error) {
+	return c.openContent(ctx, atPath(bucket, path), opts)
+}
+
+func atPath(bucket, path string) []string {
+	return append([]string{bucket, "_at"}, strings.Split(path, "/")...)
+}
+
 // Open returns the content of the file or version id and its length. The
 // reader fails with io.ErrUnexpectedEOF if the answer is cut off.
 func (c *Client) Open(ctx context.Context, bucket, id string, opts *GetOptions) (io.ReadCloser, int64, error) {
-	resp, err := c.sendRequest(ctx, &request{method: http.MethodGet, path: []string{bucket, id, "download"}, query: opts.query()})
+	return c.openContent(ctx, []string{bucket, id, "download"}, opts)
+}
+
+func (c *Client) openContent(ctx context.Context, path []string, opts *GetOptions) (io.ReadCloser, int64, error) {
+	resp, err := c.sendRequest(ctx, &request{method: http.MethodGet, path: path, query: opts.query()})
 	if err != nil {
 		return nil, 0, err
 	}

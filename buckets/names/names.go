@@ -49,6 +49,10 @@ func CleanFolder(folder string) (string, error) {
 	return f, nil
 }
 
+// CanonicalPath returns a path in the form in which paths are stored, for
+// look-ups. What no file can be called stays so, and is not found.
+func CanonicalPath(path string) string { return norm.NFC.String(path) }
+
 // badElement says what is wrong with one element of a path, or returns "".
 func badElement(e string) string {
 	switch {

@@ -156,13 +156,12 @@ func resolveRef(ctx context.Context, fl *files, ref string) (bucket, id string, 
 	if isFile || isVersion {
 		return bucket, rest, nil
 	}
-	for f, err := range fl.List(ctx, bucket, &client.ListOptions{Prefix: rest}) {
-		if err != nil {
-			return "", "", err
-		}
-		if f.Path == rest {
-			return bucket, f.ID, nil
-		}
+	f, err := fl.StatPath(ctx, bucket, rest, nil)
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", "", fmt.Errorf("%s: no such file: %w", ref, err)
 	}
-	return "", "", fmt.Errorf("%s: no such file: %w", ref, fs.ErrNotExist)
+	if err != nil {
+		return "", "", err
+	}
+	return bucket, f.ID, nil
 }

@@ -114,6 +114,18 @@ export class Client {
     return this.json('GET', at(bucket, id), {query, signal});
   }
 
+  /** Describes the active file with a path: folder and name joined by a slash. */
+  async statPath(bucket: string, path: string, {signal, ...query}: Omit<QueryOf<operations['atPath']>, 'as'> & Signal = {}): Promise<StoredFile> {
+    return this.json('GET', this.pathURL(bucket, path), {query: {...query, as: 'json'}, signal});
+  }
+
+  /** The stable address of the file with a path, on the server: for a link, or with as=view for an image. */
+  pathURL(bucket: string, path: string): string {
+    const elements = path.split('/');
+    if (elements.some((e) => ['', '.', '..'].includes(e))) throw new TypeError(`no file has the path ${path}`);
+    return at(bucket, '_at', ...elements);
+  }
+
   /** Changes what is known of a file. */
   update(bucket: string, id: string, patch: Patch, options: Condition = {}): Promise<StoredFile> {
     return this.json('PATCH', at(bucket, id), {json: patch, headers: condition(options), signal: options.signal, once: options.ifMatch !== undefined});

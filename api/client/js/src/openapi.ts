@@ -155,6 +155,27 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/files/{bucket}/_at/{path}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                bucket: components["parameters"]["bucket"];
+                /** @description folder and name of an active file, joined by slashes; a slash that is written %2F is part of a name, and no name has one */
+                path: string;
+            };
+            cookie?: never;
+        };
+        /** Read the file that has a path now */
+        get: operations["atPath"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/files/{bucket}/_capabilities": {
         parameters: {
             query?: never;
@@ -1708,6 +1729,42 @@ export interface operations {
         responses: {
             /** @description Upload-Limit */
             204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    atPath: {
+        parameters: {
+            query?: {
+                /** @description how it is answered: as by /download, as by /view, or with what is known of the file */
+                as?: "download" | "view" | "json";
+                /** @description name to save the content under */
+                filename?: components["parameters"]["filename"];
+                /** @description of a signed URL */
+                token?: components["parameters"]["token"];
+                /** @description number of a version */
+                version?: components["parameters"]["version"];
+            };
+            header?: {
+                Range?: components["parameters"]["range"];
+            };
+            path: {
+                bucket: components["parameters"]["bucket"];
+                /** @description folder and name of an active file, joined by slashes; a slash that is written %2F is part of a name, and no name has one */
+                path: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: components["responses"]["Content"];
+            206: components["responses"]["Content"];
+            /** @description what the client has is current */
+            304: {
                 headers: {
                     [name: string]: unknown;
                 };

@@ -16,6 +16,9 @@ test('files are listed, described, changed, copied, signed, deleted and restored
   assert.ok(new_bytes >= 0 && stored_bytes >= 0);
   await client.upload('demo', new Blob(['two']), {name: 'a.txt', folder: 'x/y', onConflict: 'version'});
   assert.equal((await client.stat('demo', file.id)).version, 2);
+  assert.equal((await client.statPath('demo', file.path)).id, file.id);
+  assert.equal((await fetch(server.url + client.pathURL('demo', file.path))).status, 200);
+  await assert.rejects(client.statPath('demo', '../other'), TypeError);
   assert.equal((await client.stat('demo', file.id, {version: 1})).manifest_id, file.manifest_id);
   const versions = await client.versions('demo', file.id);
   assert.deepEqual(versions.map((v) => v.version), [2, 1]);
