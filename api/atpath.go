@@ -1,7 +1,6 @@
 package api
 
 import (
-	"fmt"
 	"net/http"
 	"net/url"
 	"strings"
@@ -14,10 +13,17 @@ import (
 // serveAtPath answers about the active file whose path stands behind _at/: with
 // its content, or with what is known of it.
 func serveAtPath(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
-	as := r.URL.Query().Get("as")
-	answer := map[string]bucketHandler{"": downloadFile, "download": downloadFile, "view": viewFile, "json": statFile}[as]
-	if answer == nil {
-		return fmt.Errorf("as %.80q: use download, view or json: %w", as, errRequest)
+	q := queryOf(r)
+	answer := downloadFile
+	switch q.readChoice("as", "download", "view", "json") {
+	case "view":
+		answer = viewFile
+	case "json":
+		answer = statFile
+	}
+	q.readText("filename")
+	if q.err != nil {
+		return q.err
 	}
 	path, ok := decodePath(mux.Vars(r)["path"])
 	if !ok {

@@ -4,12 +4,11 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"errors"
-	"fmt"
 	"io"
 	"io/fs"
+	"math"
 	"mime"
 	"net/http"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -24,8 +23,6 @@ import (
 // sandbox is the Content-Security-Policy of content: a browser shows it and
 // runs none of it.
 const sandbox = "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src 'self' data:; media-src 'self'"
-
-const maxRanges = 16 // of a request; with more the whole file is sent
 
 func downloadFile(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
 	if g := principalOf(r).Grant; g != nil && g.Disposition == "inline" {
@@ -46,21 +43,23 @@ func serveContent(w http.ResponseWriter, r *http.Request, b *buckets.Bucket, inl
 	if err != nil {
 		return err
 	}
+	q := queryOf(r)
+	name := q.readText("filename")
+	if q.err != nil {
+		return q.err
+	}
 	o, err := b.Open(r.Context(), mux.Vars(r)["id"], opts)
 	if err != nil {
 		return err
 	}
 	d := &delivery{ResponseWriter: w, src: contentSource{src: o}}
 	defer d.src.close()
-	setContentHeaders(w.Header(), r, &o.File, pinned, inline)
-	if err := dropBadRange(w, r, o.Size); err != nil {
-		return err
-	}
-	http.ServeContent(d, r, "", o.VersionCreatedAt, &d.src)
-	return d.endAnswer()
+	setContentHeaders(w.Header(), r, &o.File, name, pinned, inline)
+	http.ServeContent(d, simplifyHeaders(r, o.Size), "", o.VersionCreatedAt, &d.src)
+	return d.endAnswer(o.Size)
 }
 
-func setContentHeaders(h http.Header, r *http.Request, f *buckets.File, pinned bool, inline func(*buckets.File) (string, bool)) {
+func setContentHeaders(h http.Header, r *http.Request, f *buckets.File, name string, pinned bool, inline func(*buckets.File) (string, bool)) {
 	disposition, contentType := "attachment", "application/octet-stream"
 	g := principalOf(r).Grant
 	if t, ok := inline(f); ok && (g == nil || g.Disposition != "attachment") {
@@ -68,9 +67,8 @@ func setContentHeaders(h http.Header, r *http.Request, f *buckets.File, pinned b
 	} else if f.MIMEType != "" {
 		contentType = f.MIMEType
 	}
-	name := f.Name
-	if n := r.URL.Query().Get("filename"); n != "" && g == nil {
-		name = n
+	if name == "" || g != nil {
+		name = f.Name
 	}
 	if g != nil && g.Filename != "" {
 		name = g.Filename
@@ -96,61 +94,18 @@ func setContentHeaders(h http.Header, r *http.Request, f *buckets.File, pinned b
 // getOptions reads which version a request names. pinned says that its URL
 // names this version for ever.
 func getOptions(r *http.Request) (opts *buckets.GetOptions, pinned bool, err error) {
-	vars, query := mux.Vars(r), r.URL.Query()
-	opts = &buckets.GetOptions{Trashed: query.Get("trashed") == "true"}
+	vars, q := mux.Vars(r), queryOf(r)
+	opts = &buckets.GetOptions{Trashed: q.readFlag("trashed")}
 	_, opts.ByPath = vars["path"]
 	_, pinned = manifest.ParseVersionID(vars["id"])
-	if n, ok := vars["n"]; ok {
-		if opts.Version, err = parseVersion(n); err != nil {
-			return nil, false, buckets.ErrNoVersion
+	if _, ok := vars["n"]; ok {
+		if opts.Version, err = versionOf(r); err != nil {
+			return nil, false, err
 		}
-	} else if n := query.Get("version"); n != "" {
-		if opts.Version, err = parseVersion(n); err != nil {
-			return nil, false, fmt.Errorf("version %.80q: use a number from 1: %w", n, errRequest)
-		}
+	} else {
+		opts.Version = q.readNumber("version", 0, 1, math.MaxUint64)
 	}
-	return opts, !opts.ByPath && (pinned || opts.Version != 0), nil
-}
-
-func parseVersion(s string) (uint64, error) {
-	n, err := strconv.ParseUint(s, 10, 64)
-	if err == nil && n == 0 {
-		err = errRequest
-	}
-	return n, err
-}
-
-var goodRange = regexp.MustCompile(`^bytes=[ \t]*(\d+-\d*|-\d+)([ \t]*,[ \t]*(\d+-\d*|-\d+))*[ \t]*$`)
-
-// dropBadRange deletes a Range header that must be ignored: of another unit,
-// not valid, or of too many ranges. It refuses every range of an empty file.
-func dropBadRange(w http.ResponseWriter, r *http.Request, size int64) error {
-	header := r.Header.Get("Range")
-	if header == "" {
-		return nil
-	}
-	if r.Method == http.MethodHead || !goodRange.MatchString(header) || strings.Count(header, ",") >= maxRanges || isBackwards(header) {
-		r.Header.Del("Range")
-		return nil
-	}
-	if size == 0 && r.Header.Get("If-Range") == "" {
-		w.Header().Set("Content-Range", "bytes */0")
-		return errRange
-	}
-	return nil
-}
-
-// isBackwards reports a range whose end lies before its beginning.
-func isBackwards(header string) bool {
-	for spec := range strings.SplitSeq(strings.TrimPrefix(header, "bytes="), ",") {
-		first, last, _ := strings.Cut(strings.TrimSpace(spec), "-")
-		a, errA := strconv.ParseInt(first, 10, 64)
-		b, errB := strconv.ParseInt(last, 10, 64)
-		if errA == nil && errB == nil && b < a {
-			return true
-		}
-	}
-	return false
+	return opts, !opts.ByPath && (pinned || opts.Version != 0), q.err
 }
 
 // A delivery is the http.ResponseWriter that http.ServeContent gets. It sends
@@ -261,7 +216,9 @@ func (d *delivery) ReadFrom(r io.Reader) (int64, error) {
 	return io.CopyBuffer(struct{ io.Writer }{d}, struct{ io.Reader }{r}, *buf)
 }
 
-func (d *delivery) endAnswer() error {
+// endAnswer ends the answer about a content of size bytes, or returns what it is
+// to be in place of what http.ServeContent has said.
+func (d *delivery) endAnswer(size int64) error {
 	err := d.src.failure()
 	switch {
 	case err != nil && !d.sent:
@@ -271,6 +228,7 @@ func (d *delivery) endAnswer() error {
 	case d.status == http.StatusPreconditionFailed:
 		return buckets.ErrPrecondition
 	case d.status == http.StatusRequestedRangeNotSatisfiable:
+		d.Header().Set("Content-Range", "bytes */"+strconv.FormatInt(size, 10))
 		return errRange
 	}
 	d.sendStatus()

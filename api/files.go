@@ -76,7 +76,11 @@ func patchMember[T any](raw json.RawMessage, into **T) error {
 
 // deleteFile moves a file to the trash, purges it, or removes one version.
 func deleteFile(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
-	id := mux.Vars(r)["id"]
+	id, q := mux.Vars(r)["id"], queryOf(r)
+	permanent := q.readFlag("permanent")
+	if q.err != nil {
+		return q.err
+	}
 	if _, ok := manifest.ParseVersionID(id); ok {
 		v, err := b.Stat(r.Context(), id, &buckets.GetOptions{Trashed: true})
 		if err != nil {
@@ -89,7 +93,7 @@ func deleteFile(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error
 		return err
 	}
 	opts := &buckets.DeleteOptions{IfMatch: tag}
-	if r.URL.Query().Get("permanent") == "true" {
+	if permanent {
 		return noContent(w, b.Purge(r.Context(), id, opts))
 	}
 	f, err := b.Delete(r.Context(), id, opts)

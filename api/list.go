@@ -1,9 +1,8 @@
 package api
 
 import (
-	"fmt"
+	"math"
 	"net/http"
-	"net/url"
 	"strconv"
 
 	"github.com/gorilla/mux"
@@ -29,19 +28,20 @@ type listing struct {
 
 // listFiles answers with a page of a bucket's files.
 func listFiles(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
-	q := r.URL.Query()
-	limit, err := parseNumber(q, "limit", defaultLimit, maxLimit)
-	if err != nil {
-		return err
-	}
-	opts := &buckets.ListOptions{Prefix: q.Get("prefix"), After: q.Get("cursor"), State: buckets.State(q.Get("state"))}
-	if q.Has("folder") {
-		folder := q.Get("folder")
+	q := queryOf(r)
+	limit, offset := int(q.readNumber("limit", defaultLimit, 1, maxLimit)), int(q.readNumber("offset", 0, 0, math.MaxInt32))
+	opts := &buckets.ListOptions{Prefix: q.readText("prefix"), After: q.readText("cursor"),
+		State: buckets.State(q.readChoice("state", "active", "trashed", "quarantined"))}
+	if folder := q.readText("folder"); q.values.Has("folder") {
 		opts.Folder = &folder
 	}
+	if q.err != nil {
+		return q.err
+	}
+	var err error
 	out := &listing{Files: []*client.File{}}
-	if q.Has("offset") {
-		err = listFrom(r, b, opts, out, limit)
+	if q.values.Has("offset") {
+		err = listFrom(r, b, opts, out, offset, limit)
 	} else {
 		err = listPage(r, b, opts, out, limit)
 	}
@@ -71,11 +71,7 @@ func listPage(r *http.Request, b *buckets.Bucket, opts *buckets.ListOptions, out
 
 // listFrom pages by offset. It walks the whole listing to count it; paging by
 // cursor does not.
-func listFrom(r *http.Request, b *buckets.Bucket, opts *buckets.ListOptions, out *listing, limit int) error {
-	offset, err := parseNumber(r.URL.Query(), "offset", 0, 1<<31-1)
-	if err != nil {
-		return err
-	}
+func listFrom(r *http.Request, b *buckets.Bucket, opts *buckets.ListOptions, out *listing, offset, limit int) error {
 	total := 0
 	for f, err := range b.List(r.Context(), opts) {
 		if err != nil {
@@ -88,18 +84,6 @@ func listFrom(r *http.Request, b *buckets.Bucket, opts *buckets.ListOptions, out
 	}
 	out.Total, out.Offset, out.Limit = &total, &offset, &limit
 	return nil
-}
-
-// parseNumber reads a parameter between 0 and limit.
-func parseNumber(q url.Values, name string, fallback, limit int) (int, error) {
-	if !q.Has(name) {
-		return fallback, nil
-	}
-	n, err := strconv.Atoi(q.Get(name))
-	if err != nil || n < 0 || n > limit || n == 0 && name == "limit" {
-		return 0, fmt.Errorf("%s %.80q: use a number up to %d: %w", name, q.Get(name), limit, errRequest)
-	}
-	return n, nil
 }
 
 // listVersions answers with the versions of a file, newest first.
@@ -142,11 +126,10 @@ func diffVersions(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) err
 	if err != nil {
 		return err
 	}
-	from := to - 1
-	if q := r.URL.Query().Get("from"); q != "" {
-		if from, err = parseVersion(q); err != nil {
-			return fmt.Errorf("from %.80q: use the number of a version: %w", q, errRequest)
-		}
+	q := queryOf(r)
+	from := q.readNumber("from", to-1, 1, math.MaxUint64)
+	if q.err != nil {
+		return q.err
 	}
 	if from == 0 {
 		return buckets.ErrNoVersion
@@ -160,8 +143,8 @@ func diffVersions(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) err
 
 // versionOf returns the number of the version that a path names.
 func versionOf(r *http.Request) (uint64, error) {
-	n, err := parseVersion(mux.Vars(r)["n"])
-	if err != nil {
+	n, err := strconv.ParseUint(mux.Vars(r)["n"], 10, 64)
+	if err != nil || n == 0 {
 		return 0, buckets.ErrNoVersion
 	}
 	return n, nil

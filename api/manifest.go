@@ -23,13 +23,10 @@ func listChunks(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error
 	if err != nil {
 		return err
 	}
-	after, err := parseNumber(r.URL.Query(), "after", 0, math.MaxInt32)
-	if err != nil {
-		return err
-	}
-	limit, err := parseNumber(r.URL.Query(), "limit", math.MaxInt, math.MaxInt32)
-	if err != nil {
-		return err
+	q := queryOf(r)
+	after, limit := q.readNumber("after", 0, 0, math.MaxInt32), q.readNumber("limit", math.MaxInt, 1, math.MaxInt32)
+	if q.err != nil {
+		return q.err
 	}
 	f, err := b.Stat(r.Context(), mux.Vars(r)["id"], opts)
 	if err != nil {
@@ -48,7 +45,7 @@ func listChunks(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error
 	}
 	// By manifest ID, so that the list is of the version that the headers
 	// name, even if the file changes meanwhile.
-	n, started := 0, false
+	n, started := uint64(0), false
 	for c, err := range b.Chunks(r.Context(), f.ManifestID, int64(after), &buckets.GetOptions{Trashed: opts.Trashed}) {
 		if n++; err == nil {
 			started = true

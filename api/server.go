@@ -161,7 +161,7 @@ func (s *Server) newRouter() http.Handler {
 		m.Handle(r.path, s.byMethod(r.methods))
 	}
 	m.NotFoundHandler = s.handlerOf(func(http.ResponseWriter, *http.Request) error { return errNoRoute })
-	return m
+	return routeByOnePath(m)
 }
 
 // byMethod chooses a handler by method. HEAD gets that of GET; net/http drops
@@ -175,6 +175,9 @@ func (s *Server) byMethod(on methods) http.Handler {
 		}
 		if h == nil || r.Method == http.MethodOptions {
 			w.Header().Set("Allow", allow)
+		}
+		if err := checkQuery(r); err != nil {
+			return err
 		}
 		if h != nil {
 			return h(w, r)

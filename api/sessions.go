@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"mime"
 	"net/http"
 	"strconv"
@@ -136,15 +137,19 @@ func dropSession(w http.ResponseWriter, r *http.Request, b *upload.Bucket) error
 
 // appendList appends a piece to the chunk list of a session.
 func appendList(w http.ResponseWriter, r *http.Request, b *upload.Bucket) error {
-	at, err := strconv.ParseInt(r.URL.Query().Get("at"), 10, 64)
-	if err != nil || at < 0 {
-		return fmt.Errorf("at %.30q: want the number of chunks listed so far: %w", r.URL.Query().Get("at"), errRequest)
+	q := queryOf(r)
+	at := q.readNumber("at", 0, 0, math.MaxInt64)
+	if !q.values.Has("at") {
+		q.refuse("at", "want the number of chunks listed so far")
+	}
+	if q.err != nil {
+		return q.err
 	}
 	next, err := listBody(r)
 	if err != nil {
 		return err
 	}
-	up, l, err := b.AppendList(r.Context(), mux.Vars(r)["upload"], at, next)
+	up, l, err := b.AppendList(r.Context(), mux.Vars(r)["upload"], int64(at), next)
 	if err != nil {
 		return err
 	}
@@ -243,6 +248,14 @@ func writeBitmap(w http.ResponseWriter, l *upload.Lacking) error {
 
 // listMissing answers with what must still be sent.
 func listMissing(w http.ResponseWriter, r *http.Request, b *upload.Bucket) error {
+	q := queryOf(r)
+	first, limit := q.readNumber("after", 0, 0, math.MaxInt64), q.readNumber("limit", maxMissing, 1, math.MaxInt64)
+	if q.values.Has("after") {
+		first++
+	}
+	if q.err != nil {
+		return q.err
+	}
 	l, err := b.Lacking(r.Context(), mux.Vars(r)["upload"])
 	if err != nil {
 		return err
@@ -251,24 +264,16 @@ func listMissing(w http.ResponseWriter, r *http.Request, b *upload.Bucket) error
 		w.Header().Set("X-Listed-Chunks", strconv.FormatInt(l.Count, 10))
 		return writeBitmap(w, l)
 	}
-	after, limit := int64(-1), int64(maxMissing)
-	for name, v := range map[string]*int64{"after": &after, "limit": &limit} {
-		if text := r.URL.Query().Get(name); text != "" {
-			if *v, err = strconv.ParseInt(text, 10, 64); err != nil || *v < 0 {
-				return fmt.Errorf("%s %.30q: want a number: %w", name, text, errRequest)
-			}
-		}
-	}
-	limit = max(1, min(limit, maxMissing))
+	limit = min(limit, maxMissing)
 	out := &client.MissingPage{Missing: []client.MissingChunk{}}
 	for c, err := range l.Each(r.Context()) {
 		if err != nil {
 			return err
 		}
-		if c.Index <= after {
+		if uint64(c.Index) < first {
 			continue
 		}
-		if int64(len(out.Missing)) == limit {
+		if uint64(len(out.Missing)) == limit {
 			out.NextAfter = &out.Missing[limit-1].Index
 			break
 		}

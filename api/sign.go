@@ -92,19 +92,22 @@ func (s *Server) signByQuery(w http.ResponseWriter, r *http.Request, b *buckets.
 		return errMethod
 	}
 	q := &signRequest{}
-	for k, v := range r.URL.Query() {
-		var err error
-		switch k {
-		case "operation":
-			q.Operation = v[0]
-		case "expiry", "expires_in":
-			err = q.ExpiresIn.parse(v[0])
-		default:
-			err = fmt.Errorf("parameter %.80q: use operation and expiry: %w", k, errRequest)
+	in := queryOf(r)
+	q.Operation = in.readChoice("operation", "download", "view", "upload")
+	for name := range in.values {
+		switch {
+		case name == "expiry" || name == "expires_in":
+			if q.ExpiresIn.parse(in.readText(name)) != nil {
+				in.refuse(name, "use seconds, or a duration such as 15m")
+			}
+		// A misspelt limit that is ignored would seem to hold. Names that begin
+		// so are of those who want no cached answer.
+		case name != "operation" && !strings.HasPrefix(name, "_"):
+			in.refuse(name, "is not known: use operation and expiry")
 		}
-		if err != nil {
-			return err
-		}
+	}
+	if in.err != nil {
+		return in.err
 	}
 	return s.signFile(w, r, b, q)
 }

@@ -10,8 +10,6 @@ import (
 	"mime"
 	"mime/multipart"
 	"net/http"
-	"net/url"
-	"strconv"
 	"strings"
 
 	"github.com/gorilla/mux"
@@ -138,15 +136,17 @@ func newUpload(r *http.Request) (*uploadRequest, error) {
 	return u, nil
 }
 
-// readQuery sets the options of the query. Of repeated parameters the last one
-// counts.
+// readQuery sets the options of the query.
 func (u *uploadRequest) readQuery(r *http.Request) error {
-	query, err := url.ParseQuery(r.URL.RawQuery)
-	if err != nil {
-		return fmt.Errorf("query: %w: %w", errRequest, err)
-	}
-	for k, v := range query {
-		if err := u.setField(k, v[len(v)-1]); err != nil {
+	q := queryOf(r)
+	q.readChoice("on_conflict", "new", "version", "fail")
+	q.readFlag("skip_unchanged")
+	for name := range q.values {
+		value := q.readText(name)
+		if q.err != nil {
+			return q.err
+		}
+		if err := u.setField(name, value); err != nil {
 			return err
 		}
 	}
@@ -155,7 +155,6 @@ func (u *uploadRequest) readQuery(r *http.Request) error {
 
 // setField sets an option by a parameter of the query or a field of a form.
 func (u *uploadRequest) setField(name, value string) error {
-	var err error
 	switch name {
 	case "name":
 		u.name = value
@@ -164,8 +163,8 @@ func (u *uploadRequest) setField(name, value string) error {
 	case "on_conflict":
 		u.opts.OnConflict = buckets.OnConflict(value)
 	case "skip_unchanged":
-		if u.opts.SkipUnchanged, err = strconv.ParseBool(value); err != nil {
-			return fmt.Errorf("skip_unchanged %q: use true or false: %w", value, errRequest)
+		if u.opts.SkipUnchanged = value == "true"; !u.opts.SkipUnchanged && value != "false" {
+			return fmt.Errorf("skip_unchanged %.80q: use true or false: %w", value, errRequest)
 		}
 	case "digests":
 		u.opts.Digests = []string{}

@@ -61,7 +61,14 @@ func (s *Server) identifySender(w http.ResponseWriter, r *http.Request) (*access
 	if p, ok := r.Context().Value(principalKey{}).(*access.Principal); ok {
 		return seenAs(w, r, p)
 	}
-	if token := r.URL.Query().Get("token"); token != "" {
+	if q := queryOf(r); q.values.Has("token") {
+		token := q.readText("token")
+		if token == "" {
+			q.refuse("token", "send that of a signed URL")
+		}
+		if q.err != nil {
+			return nil, q.err
+		}
 		return s.redeemToken(r, token)
 	}
 	if s.opts.Dev {
