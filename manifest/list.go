@@ -8,7 +8,7 @@ import (
 
 // A Listed is a file in a listing, with its current version.
 type Listed struct {
-	File    *File
+	File    *File     // nil if only keys were asked for
 	Current *Manifest // nil if the row is lost
 	Key     string    // the place in the listing; as Range.After it continues behind this file
 }

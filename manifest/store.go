@@ -158,7 +158,10 @@ type Range struct {
 	Prefix string // of the path; only for active files
 	After  string // start after this path, or ID
 
-	Versioned bool // only files with more than one version
+	Reverse bool // from the last path to the first; only for active files
+	Bare    bool // yields keys without rows; only for active files
+
+	Versioned bool // only files with more than one version; not with Bare
 }
 
 // A Commit is the records of one Update.

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -196,34 +197,51 @@ func (s *suite) testRollback() {
 }
 
 func (s *suite) testListing() {
-	var want []string
+	var all []string
 	for _, p := range [][2]string{{"", "a"}, {"d", "a"}, {"d", "b"}, {"d/e", "a"}, {"", "d-"}, {"", "z"}} {
-		want = append(want, s.addFile(p[0], p[1], 1).Path())
+		all = append(all, s.addFile(p[0], p[1], 1).Path())
 	}
-	slices.Sort(want)
+	slices.Sort(all)
 	list := func(r *manifest.Range) (out []string) {
 		s.t.Helper()
 		for l, err := range s.s.List(s.ctx, "b", r) {
 			if err != nil {
 				s.t.Fatal(err)
 			}
-			if l.Key != l.File.Path() || l.Current == nil || l.Current.ID != l.File.Current {
+			if r != nil && r.Bare {
+				if l.File != nil || l.Current != nil {
+					s.t.Errorf("more than the key of %q: %+v, %+v", l.Key, l.File, l.Current)
+				}
+			} else if l.Key != l.File.Path() || l.Current == nil || l.Current.ID != l.File.Current {
 				s.t.Errorf("%q, %+v of %+v", l.Key, l.Current, l.File)
 			}
 			out = append(out, l.Key)
 		}
 		return out
 	}
-	if got := list(nil); !slices.Equal(got, want) {
-		s.t.Errorf("%q, want %q", got, want)
+	if got := list(nil); !slices.Equal(got, all) {
+		s.t.Errorf("%q, want %q", got, all)
 	}
-	for i, p := range want {
-		if got := list(&manifest.Range{After: p}); !slices.Equal(got, want[i+1:]) {
-			s.t.Errorf("after %q: %q", p, got)
+	// What a range selects is what the paths themselves say.
+	afters := append([]string{"", "0", "d", "d/", "d/\xff", "zz", "\xff"}, all...)
+	for _, prefix := range []string{"", "a", "d", "d/", "d/e", "d0", "none", "z", "\xff"} {
+		for _, after := range afters {
+			for _, r := range []manifest.Range{{}, {Bare: true}, {Reverse: true}, {Bare: true, Reverse: true}} {
+				var want []string
+				for _, p := range all {
+					if strings.HasPrefix(p, prefix) && (after == "" || p > after && !r.Reverse || p < after && r.Reverse) {
+						want = append(want, p)
+					}
+				}
+				if r.Reverse {
+					slices.Reverse(want)
+				}
+				r.Prefix, r.After = prefix, after
+				if got := list(&r); !slices.Equal(got, want) {
+					s.t.Errorf("%+v: %q, want %q", r, got, want)
+				}
+			}
 		}
-	}
-	if got := list(&manifest.Range{Prefix: "d/", After: "d/a"}); !slices.Equal(got, []string{"d/b", "d/e/a"}) {
-		s.t.Errorf("below d: %q", got)
 	}
 	if got := list(&manifest.Range{State: manifest.Trashed}); len(got) != 0 {
 		s.t.Errorf("trash: %q", got)

@@ -27,13 +27,13 @@ func (s rows) listFiles(ctx context.Context, bucket string, r *manifest.Range) i
 	if r.State != manifest.Active {
 		letter, prefix = keyHidden, ""
 	}
-	base, from := bucketKey(letter, bucket, prefix), bucketKey(letter, bucket, prefix)
-	if r.After != "" && r.After >= prefix {
-		from = append(bucketKey(letter, bucket, r.After), 0)
-	}
-	bare := len(bucketKey(letter, bucket, ""))
-	found := scanFrom(ctx, s.r, base, from, func(k, v []byte) (*manifest.Listed, error) {
-		l := &manifest.Listed{Key: string(k[bare:])}
+	base, after := bucketKey(letter, bucket, prefix), bucketKey(letter, bucket, r.After)
+	start := len(bucketKey(letter, bucket, ""))
+	parse := func(k, v []byte) (*manifest.Listed, error) {
+		l := &manifest.Listed{Key: string(k[start:])}
+		if r.Bare {
+			return l, nil
+		}
 		id := manifest.FileID(v)
 		if letter == keyHidden {
 			id = manifest.FileID(l.Key)
@@ -47,7 +47,18 @@ func (s rows) listFiles(ctx context.Context, bucket string, r *manifest.Range) i
 			l.Current, err = nil, nil
 		}
 		return l, err
-	})
+	}
+	var found iter.Seq2[*manifest.Listed, error]
+	switch {
+	case r.Reverse && r.After == "":
+		found = scanBack(ctx, s.r, base, prefixEnd(base), parse)
+	case r.Reverse:
+		found = scanBack(ctx, s.r, base, after, parse)
+	case r.After == "" || r.After < prefix:
+		found = scanPrefix(ctx, s.r, base, parse)
+	default:
+		found = scanFrom(ctx, s.r, base, append(after, 0), parse)
+	}
 	return onlyIf(found, func(l *manifest.Listed) bool { return l != nil })
 }
 

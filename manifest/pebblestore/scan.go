@@ -59,6 +59,18 @@ func scanPrefix[E any](ctx context.Context, r pebble.Reader, prefix []byte, pars
 
 // scanFrom is scanPrefix for the keys from a key on.
 func scanFrom[E any](ctx context.Context, r pebble.Reader, prefix, from []byte, parse func(k, v []byte) (E, error)) iter.Seq2[E, error] {
+	return scanBy(ctx, r, prefix, func(it *pebble.Iterator) bool { return it.SeekGE(from) }, (*pebble.Iterator).Next, parse)
+}
+
+// scanBack is scanPrefix for the keys before a key, from the last to the first.
+func scanBack[E any](ctx context.Context, r pebble.Reader, prefix, before []byte, parse func(k, v []byte) (E, error)) iter.Seq2[E, error] {
+	return scanBy(ctx, r, prefix, func(it *pebble.Iterator) bool { return it.SeekLT(before) }, (*pebble.Iterator).Prev, parse)
+}
+
+// scanBy yields what parse returns for the keys that begin with prefix, from the
+// one that seek finds, as step goes on.
+func scanBy[E any](ctx context.Context, r pebble.Reader, prefix []byte, seek, step func(it *pebble.Iterator) bool,
+	parse func(k, v []byte) (E, error)) iter.Seq2[E, error] {
 	return func(yield func(E, error) bool) {
 		var zero E
 		it, err := r.NewIter(&pebble.IterOptions{LowerBound: prefix, UpperBound: prefixEnd(prefix)})
@@ -67,7 +79,7 @@ func scanFrom[E any](ctx context.Context, r pebble.Reader, prefix, from []byte, 
 			return
 		}
 		defer it.Close()
-		for ok := it.SeekGE(from); ok; ok = it.Next() {
+		for ok := seek(it); ok; ok = step(it) {
 			if err := ctx.Err(); err != nil {
 				yield(zero, err)
 				return

@@ -2,10 +2,12 @@ package pgstore
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"iter"
 	"math"
+	"strconv"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -23,7 +25,7 @@ func (d *DB) List(ctx context.Context, bucket string, r *manifest.Range) iter.Se
 		key:   func(l *manifest.Listed) []any { return []any{toBytes(l.Key)} },
 		parse: parseListed,
 	}
-	versions := int64(0)
+	versions := 0
 	if r.Versioned {
 		versions = 2
 	}
@@ -34,17 +36,22 @@ func (d *DB) List(ctx context.Context, bucket string, r *manifest.Range) iter.Se
 		l.first = []any{toBytes(r.After)}
 		return named("list", l.eachAtOneMoment(ctx, d))
 	}
-	l.args, l.first = []any{toBytes(bucket), versions, toBytes(r.Prefix)}, []any{toBytes(r.After)}
-	below, key, limit := ``, `$4`, `$5`
-	if end := prefixEnd(toBytes(r.Prefix)); end != nil {
-		l.args = append(l.args, end)
-		below, key, limit = ` AND n.path < $4`, `$5`, `$6`
+	end := cmp.Or(string(prefixEnd(toBytes(r.Prefix))), afterPaths)
+	l.args, l.first = []any{toBytes(bucket), toBytes(r.Prefix), toBytes(end)}, []any{toBytes(r.After)}
+	rows, next := `f.row, v.row FROM cairn_names AS n JOIN cairn_files AS f ON f.id = n.file AND f.versions >= `+strconv.Itoa(versions)+`
+		LEFT JOIN cairn_versions AS v ON v.id = f.current`, `> $4 ORDER BY n.path`
+	if r.Bare {
+		rows, l.most = `NULL::bytea, NULL::bytea FROM cairn_names AS n`, entryPage
 	}
-	l.query = `SELECT n.path, f.row, v.row FROM cairn_names AS n JOIN cairn_files AS f ON f.id = n.file
-		LEFT JOIN cairn_versions AS v ON v.id = f.current
-		WHERE n.bucket = $1 AND f.versions >= $2 AND n.path >= $3` + below + ` AND n.path > ` + key + ` ORDER BY n.path LIMIT ` + limit
+	if r.Reverse {
+		next, l.first = `< $4 ORDER BY n.path DESC`, []any{toBytes(cmp.Or(r.After, afterPaths))}
+	}
+	l.query = `SELECT n.path, ` + rows + ` WHERE n.bucket = $1 AND n.path >= $2 AND n.path < $3 AND n.path ` + next + ` LIMIT $5`
 	return named("list", l.eachAtOneMoment(ctx, d))
 }
+
+// afterPaths comes after all paths, which are UTF-8.
+const afterPaths = "\xff"
 
 // prefixEnd returns the first key after all keys that begin with prefix, or nil
 // if there is none.
@@ -62,6 +69,9 @@ func parseListed(row pgx.CollectableRow) (*manifest.Listed, error) {
 	var key, file, current []byte
 	if err := row.Scan(&key, &file, &current); err != nil {
 		return nil, err
+	}
+	if file == nil {
+		return &manifest.Listed{Key: string(key)}, nil
 	}
 	l := &manifest.Listed{File: new(manifest.File), Key: string(key)}
 	if err := l.File.UnmarshalBinary(file); err != nil {
