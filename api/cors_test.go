@@ -1,35 +1,124 @@
 package api_test
 
 import (
+	"slices"
 	"strings"
 	"testing"
 )
 
 const corsSchema = `buckets: {b: {rules: {create: "true", read: "true"}}}`
 
-func TestCORS(t *testing.T) {
-	w := securedBy(t, testConfig+`
-server: {cors: {allowed_origins: ["https://app.example.com"], max_age: 12h}}
-`, corsSchema)
-	preflight := func(origin, method, headers string) *answer {
-		return w.do("OPTIONS", "/api/files/b", nil, "Origin", origin, "Access-Control-Request-Method", method, "Access-Control-Request-Headers", headers)
-	}
+// TestPreflights asks whether pages may send headers.
+func TestPreflights(t *testing.T) {
 	const mine = "https://app.example.com"
-	for _, h := range []string{"authorization", "authorization,content-type", "if-match,range", "tus-resumable,upload-length,upload-metadata,upload-offset",
-		"upload-complete,upload-draft-interop-version", "idempotency-key", "x-requested-with"} {
-		a := preflight(mine, "PATCH", h)
-		if a.StatusCode/100 != 2 || a.Header.Get("Access-Control-Allow-Origin") != mine || a.Header.Get("Access-Control-Allow-Headers") != h {
-			t.Errorf("%s: %d %v", h, a.StatusCode, a.Header)
+	servers := map[string]*world{}
+	for what, keys := range map[string]string{
+		"":     ``,
+		"more": `, allowed_headers: [X-Tenant, x-lower]`,
+		"any":  `, allowed_headers: ["*"]`,
+	} {
+		servers[what] = securedBy(t, testConfig+`
+server: {cors: {allowed_origins: ["https://app.example.com"], max_age: 12h`+keys+`}}
+`, corsSchema)
+	}
+	for _, c := range []struct {
+		server, headers string
+		allowed         bool
+	}{
+		{"", "authorization", true},
+		{"", "authorization,content-type", true},
+		{"", "if-match,range", true},
+		{"", "if-modified-since,if-none-match,if-range,if-unmodified-since", true},
+		{"", "tus-resumable,upload-length,upload-metadata,upload-offset", true},
+		{"", "tus-resumable,upload-checksum,upload-concat,upload-defer-length", true},
+		{"", "upload-complete,upload-draft-interop-version", true},
+		{"", "idempotency-key", true},
+		{"", "x-cairn-as,x-http-method-override,x-request-id", true},
+		{"", "content-digest,content-disposition,content-encoding,repr-digest,want-repr-digest", true},
+
+		// What libraries add.
+		{"", "baggage", true},
+		{"", "sentry-trace", true},
+		{"", "baggage,sentry-trace", true},
+		{"", "traceparent", true},
+		{"", "traceparent,tracestate", true},
+		{"", "cache-control", true},
+		{"", "cache-control,pragma", true},
+		{"", "x-csrf-token", true},
+		{"", "x-xsrf-token", true},
+		{"", "x-csrftoken", true},
+		{"", "x-requested-with", true},
+		{"", "b3", true},
+		{"", "x-b3-parentspanid,x-b3-sampled,x-b3-spanid,x-b3-traceid", true},
+		{"", "x-datadog-origin,x-datadog-parent-id,x-datadog-sampling-priority,x-datadog-trace-id", true},
+		{"", "elastic-apm-traceparent", true},
+		{"", "newrelic", true},
+		{"", "request-context,request-id", true},
+		{"", "x-amzn-trace-id", true},
+		{"", "x-cloud-trace-context", true},
+		{"", "uber-trace-id", true},
+		{"", "x-correlation-id", true},
+		{"", "accept-language,content-language", true},
+		{"", "dnt,keep-alive,user-agent", true},
+		{"", "x-client-info", true},
+		{"", "authorization,baggage,cache-control,content-type,sentry-trace,traceparent,tus-resumable,upload-length,x-csrf-token", true},
+
+		// As proxies and scripts may write them.
+		{"", "", true},
+		{"", "Authorization, Content-Type", true},
+		{"", "sentry-trace, baggage", true},
+		{"", "SENTRY-TRACE,BAGGAGE,baggage", true},
+		{"", "authorization ,\tcontent-type,,", true},
+
+		{"", "x-evil", false},
+		{"", "x-tenant", false},
+		{"", "authorization,x-evil", false},
+		{"", "cookie", false},
+		{"", "host", false},
+		{"", "x-forwarded-for", false},
+		{"", "forwarded", false},
+		{"", "*", false},
+		{"", "authorization;content-type", false},
+
+		{"more", "x-tenant", true},
+		{"more", "x-lower", true},
+		{"more", "authorization,x-tenant", true},
+		{"more", "x-evil", false},
+		{"any", "x-evil", true},
+		{"any", "authorization,x-anything", true},
+	} {
+		for _, method := range []string{"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD"} {
+			for _, path := range []string{"/api/files/b", "/api/files/b/f_x/download", "/api/tus/b", "/api/none"} {
+				h := []string{"Origin", mine, "Access-Control-Request-Method", method}
+				if c.headers != "" {
+					h = append(h, "Access-Control-Request-Headers", c.headers)
+				}
+				a := servers[c.server].do("OPTIONS", path, nil, h...)
+				if got := a.Header.Get("Access-Control-Allow-Origin") == mine; got != c.allowed || a.StatusCode/100 != 2 {
+					t.Errorf("%s %s with %q: allowed is %v, want %v: %d %v", method, path, c.headers, got, c.allowed, a.StatusCode, a.Header)
+				}
+				allowed := strings.Split(a.Header.Get("Access-Control-Allow-Headers"), ",")
+				for name := range strings.SplitSeq(strings.ToLower(c.headers), ",") {
+					if name = strings.TrimSpace(name); c.allowed && name != "" && !slices.Contains(allowed, name) {
+						t.Errorf("%q: %s is not among %q", c.headers, name, allowed)
+					}
+				}
+			}
 		}
 	}
-	for _, origin := range []string{"https://evil.example.com", "https://app.example.com.evil.com", "http://app.example.com", "null"} {
-		if a := preflight(origin, "PUT", "authorization"); a.Header.Get("Access-Control-Allow-Origin") != "" {
+	for _, origin := range []string{"https://evil.example.com", "https://app.example.com.evil.com", "http://app.example.com", "null", "https://app.example.com:8443", ""} {
+		a := servers[""].do("OPTIONS", "/api/files/b", nil, "Origin", origin, "Access-Control-Request-Method", "PUT", "Access-Control-Request-Headers", "authorization")
+		if a.Header.Get("Access-Control-Allow-Origin") != "" {
 			t.Errorf("%s is allowed: %v", origin, a.Header)
 		}
 	}
-	if a := preflight(mine, "PUT", "x-evil"); a.Header.Get("Access-Control-Allow-Origin") != "" {
-		t.Errorf("an unknown header is allowed: %v", a.Header)
-	}
+}
+
+func TestCORS(t *testing.T) {
+	const mine = "https://app.example.com"
+	w := securedBy(t, testConfig+`
+server: {cors: {allowed_origins: ["https://app.example.com"]}}
+`, corsSchema)
 	a := w.do("GET", "/api/files/b", nil, "Origin", mine)
 	exposed := strings.ToLower(a.Header.Get("Access-Control-Expose-Headers"))
 	for _, h := range []string{"etag", "location", "content-range", "upload-offset", "tus-resumable", "x-request-id", "retry-after", "repr-digest"} {

@@ -174,7 +174,7 @@ func (s *Server) baseURL(r *http.Request) string {
 		return strings.TrimSuffix(s.opts.Server.PublicURL, "/")
 	}
 	scheme := "http"
-	if r.TLS != nil || s.opts.Auth != nil && s.opts.Auth.ByProxy(r) && r.Header.Get("X-Forwarded-Proto") == "https" {
+	if r.TLS != nil || s.opts.Auth != nil && s.opts.Auth.ByHTTPS(r) {
 		scheme = "https"
 	}
 	return scheme + "://" + r.Host

@@ -84,15 +84,16 @@ func (*JWT) ignoredKeys() []string { return []string{"access_ttl", "refresh_ttl"
 type CORS struct {
 	Enabled        bool     `key:"enabled" doc:"false allows none" default:"true"`
 	AllowedOrigins []string `key:"allowed_origins" doc:"such as https://app.example.com; * is any, without credentials"`
+	AllowedHeaders []string `key:"allowed_headers" doc:"that pages may send beside those of the API, of tracing and of common libraries; * is any"`
 }
 
 func (*CORS) ignoredKeys() []string {
-	return []string{"allowed_methods", "allowed_headers", "exposed_headers", "allow_credentials", "max_age"}
+	return []string{"allowed_methods", "exposed_headers", "allow_credentials", "max_age"}
 }
 
 // Server says how requests are taken.
 type Server struct {
-	TrustedProxies []string `key:"trusted_proxies" doc:"addresses or networks whose X-Forwarded-For is believed"`
+	TrustedProxies []string `key:"trusted_proxies" doc:"addresses or networks whose X-Forwarded-For or, without that, Forwarded is believed"`
 	CORS           CORS     `key:"cors" doc:"pages of other origins that may use the API"`
 	RateLimit      int      `key:"rate_limit" doc:"requests a second that one caller may send in the long run; 0 is no limit" default:"2000"`
 	RateBurst      int      `key:"rate_burst" doc:"requests that one caller may send at once" default:"10000"`
@@ -342,7 +343,14 @@ func (s *source) checkServer(n *yaml.Node, sv *Server) {
 			s.addProblem(nodeAt(n, "cors", "allowed_origins").Content[i], "origin %q: write it as https://host, https://*.example.com, or *", o)
 		}
 	}
+	for i, h := range sv.CORS.AllowedHeaders {
+		if !headerName.MatchString(h) {
+			s.addProblem(nodeAt(n, "cors", "allowed_headers").Content[i], "header %q: write the name of a header, such as X-Tenant, or *", h)
+		}
+	}
 }
+
+var headerName = regexp.MustCompile("^[-!#$%&'*+.^_`|~0-9A-Za-z]+$") // as RFC 9110 has it
 
 // ParseNetwork reads an address or a network.
 func ParseNetwork(text string) (netip.Prefix, error) {

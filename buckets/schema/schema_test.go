@@ -203,6 +203,8 @@ func TestWrongConfig(t *testing.T) {
 		{"server:\n  cors: {allowed_origins: ['https://*example.com']}\n", "2:28", "https://*.example.com"},
 		{"server:\n  cors: {allowed_origins: ['https://a.*']}\n", "2:28", "https://*.example.com"},
 		{"server:\n  cors: {allowed_origins: ['https://a.com/']}\n", "2:28", "https://host"},
+		{"server:\n  cors: {allowed_headers: [X-A, 'X B']}\n", "2:33", "name of a header"},
+		{"server:\n  cors: {allowed_headers: ['X-A: 1']}\n", "2:28", "name of a header"},
 	} {
 		_, err := ParseConfig("a.yml", []byte(c.text), getenv)
 		var ps Problems
