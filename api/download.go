@@ -17,6 +17,7 @@ import (
 	"github.com/gorilla/mux"
 
 	"github.com/cairn-store/cairn/buckets"
+	"github.com/cairn-store/cairn/buckets/mediatype"
 	"github.com/cairn-store/cairn/manifest"
 )
 
@@ -25,20 +26,17 @@ import (
 const sandbox = "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src 'self' data:; media-src 'self'"
 
 func downloadFile(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
-	if g := principalOf(r).Grant; g != nil && g.Disposition == "inline" {
-		return viewFile(w, r, b)
-	}
-	return serveContent(w, r, b, func(*buckets.File) (string, bool) { return "", false })
+	return serveContent(w, r, b, "attachment")
 }
 
 // viewFile answers with content that a browser may show.
 func viewFile(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
-	return serveContent(w, r, b, func(f *buckets.File) (string, bool) { return inlineType(f, b.Policy().InlineTypes) })
+	return serveContent(w, r, b, "inline")
 }
 
-// serveContent answers with the bytes of a file. inline returns the type under
-// which a browser may show them, false if it must not.
-func serveContent(w http.ResponseWriter, r *http.Request, b *buckets.Bucket, inline func(*buckets.File) (string, bool)) error {
+// serveContent answers with the bytes of a file. disposition is the route's,
+// which a signed URL may replace.
+func serveContent(w http.ResponseWriter, r *http.Request, b *buckets.Bucket, disposition string) error {
 	opts, pinned, err := getOptions(r)
 	if err != nil {
 		return err
@@ -54,26 +52,31 @@ func serveContent(w http.ResponseWriter, r *http.Request, b *buckets.Bucket, inl
 	}
 	d := &delivery{ResponseWriter: w, src: contentSource{src: o}}
 	defer d.src.close()
-	setContentHeaders(w.Header(), r, &o.File, name, pinned, inline)
+	if g := principalOf(r).Grant; g != nil && g.Disposition != "" {
+		disposition = g.Disposition
+	}
+	listed := b.Policy().InlineTypes
+	contentType := mediatype.Served(o.MIMEType, listed)
+	if disposition == "inline" {
+		var shown bool
+		if contentType, shown = inlineType(o.MIMEType, listed); !shown {
+			disposition = "attachment"
+		}
+	}
+	w.Header().Set("Content-Type", contentType)
+	setContentHeaders(w.Header(), r, &o.File, name, disposition, pinned)
 	http.ServeContent(d, simplifyHeaders(r, o.Size), "", o.VersionCreatedAt, &d.src)
 	return d.endAnswer(o.Size)
 }
 
-func setContentHeaders(h http.Header, r *http.Request, f *buckets.File, name string, pinned bool, inline func(*buckets.File) (string, bool)) {
-	disposition, contentType := "attachment", "application/octet-stream"
+func setContentHeaders(h http.Header, r *http.Request, f *buckets.File, name, disposition string, pinned bool) {
 	g := principalOf(r).Grant
-	if t, ok := inline(f); ok && (g == nil || g.Disposition != "attachment") {
-		disposition, contentType = "inline", t
-	} else if f.MIMEType != "" {
-		contentType = f.MIMEType
-	}
 	if name == "" || g != nil {
 		name = f.Name
 	}
 	if g != nil && g.Filename != "" {
 		name = g.Filename
 	}
-	h.Set("Content-Type", contentType)
 	h.Set("Content-Disposition", contentDisposition(disposition, name))
 	h.Set("Content-Security-Policy", sandbox)
 	h.Set("Cross-Origin-Resource-Policy", "same-site")
@@ -241,22 +244,26 @@ type brokenError struct{ err error }
 func (e *brokenError) Error() string { return e.err.Error() }
 func (e *brokenError) Unwrap() error { return e.err }
 
-// inlineType returns the type under which a browser may show a file: one that
-// the bucket lists or, if it has no list, one that cannot run. Text of any
-// kind is shown as text.
-func inlineType(f *buckets.File, listed []string) (string, bool) {
+// inlineType returns the type under which content of type found goes, and
+// whether a browser may show it: what the bucket lists or, if it has no list,
+// what cannot run. Text is shown as text.
+func inlineType(found string, listed []string) (string, bool) {
+	served := mediatype.Served(found, listed)
 	if listed != nil {
-		return f.MIMEType, slices.ContainsFunc(listed, func(t string) bool { return buckets.Covers(t, f.MIMEType) })
+		return served, slices.ContainsFunc(listed, func(l string) bool {
+			return mediatype.Covers(l, found) || mediatype.Covers(l, served)
+		})
 	}
-	switch t := f.MIMEType; t {
+	switch found {
 	case "image/png", "image/jpeg", "image/gif", "image/bmp", "image/webp", "image/avif", "image/vnd.microsoft.icon", "image/x-icon",
 		"audio/wav", "audio/webm", "audio/ogg", "audio/mpeg", "audio/flac", "audio/mp4", "audio/aac",
 		"video/mp4", "video/webm", "video/ogg", "application/pdf":
-		return t, true
-	case "text/plain", "text/csv", "text/markdown", "application/json":
+		return served, true
+	}
+	if mediatype.IsShownAsText(found) {
 		return "text/plain; charset=utf-8", true
 	}
-	return "", false
+	return served, false
 }
 
 // contentDisposition formats the header as in RFC 6266: an ASCII name for old

@@ -6,11 +6,9 @@ import (
 	"fmt"
 	"io/fs"
 	"math"
-	"mime"
-	"path"
-	"strings"
 
 	"github.com/cairn-store/cairn/buckets/access"
+	"github.com/cairn-store/cairn/buckets/mediatype"
 	"github.com/cairn-store/cairn/buckets/names"
 	"github.com/cairn-store/cairn/buckets/rules"
 	"github.com/cairn-store/cairn/cas"
@@ -240,7 +238,7 @@ func (d *Draft) forRules() *rules.Upload {
 		up.MIMEType = d.declared
 	}
 	if up.MIMEType == "" {
-		up.MIMEType, _, _ = strings.Cut(mime.TypeByExtension(path.Ext(d.name)), ";")
+		up.MIMEType = mediatype.TypeByName(d.name)
 	}
 	if d.b.who != nil {
 		up.Protocol = d.b.who.Request.Protocol

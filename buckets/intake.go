@@ -10,6 +10,7 @@ import (
 
 	"github.com/cairn-store/cairn/buckets/access"
 	"github.com/cairn-store/cairn/buckets/internal"
+	"github.com/cairn-store/cairn/buckets/mediatype"
 	"github.com/cairn-store/cairn/cas"
 	"github.com/cairn-store/cairn/manifest"
 )
@@ -61,6 +62,9 @@ func (in *Intake) CheckWritable(ctx context.Context) error { return in.b.s.check
 
 // Now is the time that rows are stamped with.
 func (in *Intake) Now() time.Time { return in.b.s.now() }
+
+// Types finds what kind of content is sent.
+func (in *Intake) Types() *mediatype.Detector { return in.b.s.types }
 
 // Log returns the store's.
 func (in *Intake) Log() *slog.Logger { return in.b.s.log }

@@ -6,12 +6,10 @@ import (
 	"io"
 	"math"
 	"mime"
-	"path"
 	"slices"
 	"strings"
 
-	"github.com/gabriel-vasile/mimetype"
-
+	"github.com/cairn-store/cairn/buckets/mediatype"
 	"github.com/cairn-store/cairn/buckets/names"
 	"github.com/cairn-store/cairn/manifest"
 )
@@ -65,77 +63,37 @@ func (l *Limits) checkName(name string) error {
 	return fmt.Errorf("name %q: want an extension of %s: %w", names.Clip(name), strings.Join(l.Extensions, ", "), ErrType)
 }
 
-// CheckType checks the type of content. found is what its first bytes show.
-func (l *Limits) CheckType(name, declared string, found *mimetype.MIME) error {
-	sniffed, _, _ := strings.Cut(found.String(), ";")
-	if d, _, err := mime.ParseMediaType(declared); err == nil {
-		declared = d
-	}
-	judged := sniffed
+// CheckType checks the type of content, which was found to be k.
+func (l *Limits) CheckType(name, declared string, k mediatype.Kind) error {
 	switch l.TypeCheck {
 	case TypeDeclared:
-		if declared != "" {
-			judged = declared
+		if t, _, err := mime.ParseMediaType(declared); err == nil {
+			declared = t
 		}
+		if declared == "" {
+			break
+		}
+		if len(l.Types) == 0 || slices.ContainsFunc(l.Types, func(t string) bool { return mediatype.Covers(t, declared) }) {
+			return nil
+		}
+		return l.refuseType(declared)
 	case TypeStrict:
-		if err := checkAgree(name, declared, found); err != nil {
-			return err
+		if !k.AgreesWithDeclared(declared) {
+			return fmt.Errorf("declared as %q, found to be %q: %w", names.Clip(declared), k.Type, ErrTypeMismatch)
+		}
+		if !k.AgreesWithName(name) {
+			return fmt.Errorf("name %q says %q, found to be %q: %w", names.Clip(name), mediatype.TypeByName(name), k.Type,
+				ErrTypeMismatch)
 		}
 	}
-	return l.checkJudged(judged)
-}
-
-func (l *Limits) checkJudged(judged string) error {
-	if len(l.Types) == 0 || slices.ContainsFunc(l.Types, func(t string) bool { return Covers(t, judged) }) {
+	if len(l.Types) == 0 || k.IsOneOf(l.Types) {
 		return nil
 	}
+	return l.refuseType(k.Type)
+}
+
+func (l *Limits) refuseType(judged string) error {
 	return fmt.Errorf("type %q: want one of %s: %w", names.Clip(judged), strings.Join(l.Types, ", "), ErrType)
-}
-
-// Covers reports whether a media type, or a range of them such as image/*,
-// covers another.
-func Covers(t, mediaType string) bool {
-	if t == "*/*" || t == mediaType {
-		return true
-	}
-	family, wild := strings.CutSuffix(t, "*")
-	return wild && strings.HasPrefix(mediaType, family)
-}
-
-// checkAgree checks that the declaration and the name say what was found in the
-// content, or something that is a kind of it: JSON is text, and a document of
-// an office is a zip. application/octet-stream declares nothing.
-func checkAgree(name, declared string, found *mimetype.MIME) error {
-	if declared != "" && declared != "application/octet-stream" && !kindOf(declared, found) {
-		return fmt.Errorf("declared as %q, found to be %q: %w", names.Clip(declared), found, ErrTypeMismatch)
-	}
-	ext := strings.ToLower(path.Ext(name))
-	said, _, _ := strings.Cut(mime.TypeByExtension(ext), ";")
-	if ext == found.Extension() || said == "" || kindOf(said, found) {
-		return nil
-	}
-	return fmt.Errorf("name %q says %q, found to be %q: %w", names.Clip(name), said, found, ErrTypeMismatch)
-}
-
-// kindOf reports whether said is the type found, one that it is a kind of, or
-// a kind of it that cannot be told from its first bytes.
-func kindOf(said string, found *mimetype.MIME) bool {
-	for m := found; m != nil; m = m.Parent() {
-		if m.Is(said) && m.String() != "application/octet-stream" {
-			return true
-		}
-	}
-	known := mimetype.Lookup(said)
-	if known == nil {
-		return found.Is("text/plain") && strings.HasPrefix(said, "text/") || found.Is("application/octet-stream")
-	}
-	// Text of a kind that has no mark of its own may look like plain text.
-	for m := known.Parent(); m != nil; m = m.Parent() {
-		if m.Is(found.String()) && found.Is("text/plain") {
-			return true
-		}
-	}
-	return false
 }
 
 // checkRow checks the name and type of stored content, for a rename or a copy.
@@ -143,16 +101,7 @@ func (l *Limits) checkRow(name string, m *manifest.Manifest) error {
 	if err := l.checkName(name); err != nil {
 		return err
 	}
-	judged := m.MIMEType
-	if l.TypeCheck == TypeDeclared && m.DeclaredMIMEType != "" {
-		judged = m.DeclaredMIMEType
-	}
-	if found := mimetype.Lookup(m.MIMEType); l.TypeCheck == TypeStrict && found != nil {
-		if err := checkAgree(name, m.DeclaredMIMEType, found); err != nil {
-			return err
-		}
-	}
-	return l.checkJudged(judged)
+	return l.CheckType(name, m.DeclaredMIMEType, mediatype.Recorded(m.MIMEType))
 }
 
 // usages sum up buckets and owners. A store and a transaction implement it.

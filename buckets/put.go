@@ -1,19 +1,13 @@
 package buckets
 
 import (
-	"bufio"
 	"context"
 	"fmt"
 	"io"
-	"strings"
 
-	"github.com/gabriel-vasile/mimetype"
-
+	"github.com/cairn-store/cairn/buckets/mediatype"
 	"github.com/cairn-store/cairn/manifest"
 )
-
-// SniffBytes is how many bytes the media type of content is found in.
-const SniffBytes = 3072
 
 // Put stores the content of r under name. By default a name that the folder
 // already holds becomes a new version of that file. The file it returns is
@@ -52,12 +46,11 @@ func (d *Draft) write(ctx context.Context, r io.Reader) error {
 	if d.opts.SizeKnown {
 		r = &exactReader{r: r, left: d.opts.Size, size: d.opts.Size}
 	}
-	whole := bufio.NewReaderSize(r, SniffBytes)
-	head, err := whole.Peek(SniffBytes)
-	if err != nil && err != io.EOF {
+	k, whole, err := d.b.s.types.ReadHead(d.name, r)
+	if err != nil {
 		return err
 	}
-	if err := d.setType(head); err != nil {
+	if err := d.setType(k); err != nil {
 		return err
 	}
 	d.content, d.stats, err = manifest.Write(ctx, d.b.chunks(), whole, d.splitter, &manifest.WriteOptions{
@@ -71,18 +64,17 @@ func (d *Draft) write(ctx context.Context, r io.Reader) error {
 	return err
 }
 
-// setType finds the media type in the first bytes of the content, and checks it
-// against what the bucket, and the uploader's signed URL, take.
-func (d *Draft) setType(head []byte) error {
-	found := mimetype.Detect(head)
-	d.mime, _, _ = strings.Cut(found.String(), ";")
+// setType notes what kind of content was found, and checks it against what the
+// bucket, and the uploader's signed URL, take.
+func (d *Draft) setType(k mediatype.Kind) error {
+	d.mime = k.Type
 	l := &d.b.b.Limits
-	if err := l.CheckType(d.name, d.declared, found); err != nil {
+	if err := l.CheckType(d.name, d.declared, k); err != nil {
 		return err
 	}
 	if g := d.b.grant(); g != nil && len(g.Types) > 0 {
 		signed := Limits{Types: g.Types, TypeCheck: l.TypeCheck}
-		return signed.CheckType(d.name, d.declared, found)
+		return signed.CheckType(d.name, d.declared, k)
 	}
 	return nil
 }
@@ -91,11 +83,11 @@ func (d *Draft) setType(head []byte) error {
 func (d *Draft) setStoredType(ctx context.Context) error {
 	r := manifest.NewReader(ctx, d.b.chunks(), d.b.segmentGetter(), d.content)
 	defer r.Close()
-	head := make([]byte, min(d.content.Size, SniffBytes))
-	if _, err := io.ReadFull(r, head); err != nil {
+	k, _, err := d.b.s.types.ReadHead(d.name, r)
+	if err != nil {
 		return err
 	}
-	return d.setType(head)
+	return d.setType(k)
 }
 
 // An exactReader fails unless its stream has just the size declared.

@@ -28,6 +28,7 @@ import (
 	"time"
 
 	"github.com/cairn-store/cairn/buckets/access"
+	"github.com/cairn-store/cairn/buckets/mediatype"
 	"github.com/cairn-store/cairn/cas"
 	"github.com/cairn-store/cairn/chunker"
 	"github.com/cairn-store/cairn/manifest"
@@ -60,6 +61,7 @@ type Store struct {
 	log     *slog.Logger
 	closers []io.Closer
 
+	types  *mediatype.Detector
 	clock  clock
 	gate   gate
 	outbox *outbox
@@ -161,7 +163,7 @@ func New(ctx context.Context, meta manifest.Store, chunks map[string]*cas.Store,
 		return nil, err
 	}
 	s := &Store{meta: meta, chunks: chunks, log: opts.Log, closers: opts.Closers,
-		outbox: newOutbox(last), sums: make(map[string]*manifest.SumMemory)}
+		outbox: newOutbox(last), types: mediatype.NewDetector(), sums: make(map[string]*manifest.SumMemory)}
 	for domain := range chunks {
 		s.sums[domain] = &manifest.SumMemory{}
 	}

@@ -26,9 +26,9 @@ type Bucket struct {
 	MaxFileSize       Size        `key:"max_file_size" doc:"bytes of one file"`
 	MaxTotalSize      Size        `key:"max_total_size" doc:"logical bytes of all versions in the bucket, the trash included"`
 	MaxOwnerSize      Size        `key:"max_owner_size" doc:"the same, of the files of one owner; unfinished uploads of one uploader may hold as much beside them, the oldest are given up for others"`
-	AllowedTypes      []string    `key:"allowed_types" doc:"media types taken: image/png, image/*, */*"`
+	AllowedTypes      []string    `key:"allowed_types" doc:"media types taken: image/png, image/*, */*; text/plain takes text whose kind only its name tells too"`
 	AllowedExtensions []string    `key:"allowed_extensions" doc:"ends of names taken, without the dot, in lower case"`
-	TypeCheck         TypeCheck   `key:"type_check" doc:"what types are checked against: strict (content, name and declaration agree), sniff (content), declared" default:"sniff"`
+	TypeCheck         TypeCheck   `key:"type_check" doc:"what types are checked against: strict (content, name and declaration agree), sniff (content; which kind of text it is, its name says), declared" default:"sniff"`
 	Compression       Compression `key:"compression" doc:"none, gzip or zstd; {codec: zstd, level: 9}; true is zstd"`
 	Chunking          Chunking    `key:"chunking" doc:"how content is cut: a profile, or {profile: NAME}" default:"balanced"`
 	Digests           []string    `key:"digests" doc:"whole-file digests kept beside the root: sha256, blake3, md5"`
@@ -40,7 +40,7 @@ type Bucket struct {
 	MaxUploads        int         `key:"max_uploads" doc:"uploads in pieces that one principal may have under way" default:"1000"`
 	UploadLimits      Pieces      `key:"upload_limits" doc:"limits on the requests of resumable uploads by the IETF's protocol, told in Upload-Limit beside max_file_size and upload_expiry"`
 	SignedURLTTL      Duration    `key:"signed_url_ttl" doc:"the longest life of a signed URL; off signs none" default:"7d"`
-	InlineTypes       []string    `key:"inline_types" doc:"media types that /view shows in place; by default harmless images, audio, video and text"`
+	InlineTypes       []string    `key:"inline_types" doc:"media types that /view shows in place; by default harmless images, audio, video and text. Scripts and styles are served as text/plain unless their type stands here in full (text/css; not text/*)"`
 	FileRules         bool        `key:"file_rules" doc:"true lets a file's access member replace the bucket's rules for it" default:"false"`
 	Rules             Rules       `key:"rules" doc:"CEL expressions by operation; a missing one denies"`
 	Transforms        Reserved    `key:"transforms" doc:"reserved"`
@@ -60,10 +60,9 @@ type Rules struct {
 	Create   string `key:"create" doc:"begin and commit uploads"`
 	Read     string `key:"read" doc:"see metadata, versions, references, manifest"`
 	Update   string `key:"update" doc:"new versions, metadata, access, restore of a version"`
-	Delete   string `key:"delete" doc:"trash, purge, delete of a version"`
+	Delete   string `key:"delete" doc:"trash, purge, undelete, delete of a version"`
 	Download string `key:"download" doc:"read content by any route; read's rule if missing"`
 	List     string `key:"list" doc:"list files and see usage; read's rule if missing. One that names file filters"`
-	Trash    string `key:"trash" doc:"see, download and restore files in the trash, by any route; delete's rule if missing. To purge them takes both. One that names file filters"`
 }
 
 // A Schema is what schema.yaml declares of files.

@@ -11,9 +11,8 @@ import (
 	"sync"
 	"time"
 
-	"github.com/gabriel-vasile/mimetype"
-
 	"github.com/cairn-store/cairn/buckets"
+	"github.com/cairn-store/cairn/buckets/mediatype"
 	"github.com/cairn-store/cairn/cas"
 	"github.com/cairn-store/cairn/chunker"
 	"github.com/cairn-store/cairn/manifest"
@@ -305,20 +304,55 @@ func (b *Bucket) limitBody(ctx context.Context, row *manifest.Upload, r io.Reade
 	if row.Offset > 0 || row.Partial {
 		return r, nil
 	}
-	buffered := bufio.NewReaderSize(r, buckets.SniffBytes)
-	head, err := buffered.Peek(buckets.SniffBytes)
-	whole := err == nil || int64(len(head)) == row.Length
+	buffered := bufio.NewReaderSize(r, mediatype.FirstLook)
+	head, err := buffered.Peek(mediatype.FirstLook)
+	whole := int64(len(head)) == row.Length
 	if err != nil && err != io.EOF { // Peek has consumed the error: readers must get it too
 		r = io.MultiReader(bytes.NewReader(slices.Clone(head)), failedReader{err})
 	} else {
 		r = buffered
 	}
-	if whole { // enough bytes to find the type
-		if err := b.limits().CheckType(row.Name, row.MIMEType, mimetype.Detect(head)); err != nil {
-			return nil, err
-		}
+	if !whole && err != nil {
+		return r, nil
 	}
-	return r, nil
+	check := func(head []byte, whole bool) (settled bool, err error) {
+		k, settled := b.in.Types().Find(row.Name, head, whole)
+		if settled {
+			err = b.limits().CheckType(row.Name, row.MIMEType, k)
+		}
+		return settled, err
+	}
+	if settled, err := check(head, whole); settled {
+		return r, err
+	}
+	return &headChecker{r: r, length: row.Length, check: check}, nil
+}
+
+// A headChecker fails as soon as the type of what it reads is told and is not
+// one that is taken.
+type headChecker struct {
+	r      io.Reader
+	length int64 // of the content, -1 if unknown
+	check  func(head []byte, whole bool) (settled bool, err error)
+	head   []byte
+}
+
+func (h *headChecker) Read(p []byte) (int, error) {
+	n, err := h.r.Read(p)
+	if h.check == nil {
+		return n, err
+	}
+	h.head = append(h.head, p[:min(n, mediatype.HeadBytes-len(h.head))]...)
+	whole := int64(len(h.head)) == h.length
+	if !whole && len(h.head) < mediatype.HeadBytes {
+		return n, err
+	}
+	_, refused := h.check(h.head, whole)
+	h.check, h.head = nil, nil
+	if refused != nil {
+		return 0, refused
+	}
+	return n, err
 }
 
 // A failedReader fails.

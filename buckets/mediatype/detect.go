@@ -1,0 +1,182 @@
+// Package mediatype finds what kind of content a file holds: by its first
+// bytes, as package mimetype does, and, among kinds of text that have no mark of
+// their own, by its name.
+package mediatype
+
+import (
+	"bytes"
+	"io"
+	"reflect"
+	"unsafe"
+
+	"github.com/gabriel-vasile/mimetype"
+	"golang.org/x/text/encoding/unicode"
+	"golang.org/x/text/transform"
+)
+
+const (
+	// HeadBytes is how many bytes of a content its type is found in, at most.
+	HeadBytes = 1 << 20
+	// FirstLook is how many bytes tell most types.
+	FirstLook = 4096
+
+	unknown = "application/octet-stream"
+	plain   = "text/plain"
+)
+
+// A Detector finds types in heads of up to HeadBytes. mimetype.Detect looks at
+// 4,096 bytes and can be told otherwise for a whole process only, so the
+// Detector reads the tree of its detectors and walks it. What the program adds
+// to the tree counts if it is added before.
+type Detector struct {
+	root *node // nil if mimetype keeps its tree in a way that is not known here
+}
+
+// A node of the tree finds one type, and its children find kinds of it.
+type node struct {
+	mime     *mimetype.MIME
+	matches  func(head []byte, limit uint32) bool
+	children []*node
+}
+
+// NewDetector returns a Detector.
+func NewDetector() *Detector {
+	root, ok := readNode(mimetype.Lookup(unknown))
+	if !ok {
+		return &Detector{}
+	}
+	return &Detector{root: root}
+}
+
+func readNode(m *mimetype.MIME) (*node, bool) {
+	n := &node{mime: m}
+	matches, known := fieldOf[func([]byte, uint32) bool](m, "detector")
+	children, ok := fieldOf[[]*mimetype.MIME](m, "children")
+	if !known || !ok {
+		return nil, false
+	}
+	n.matches = *matches
+	for _, c := range *children {
+		child, ok := readNode(c)
+		if !ok {
+			return nil, false
+		}
+		n.children = append(n.children, child)
+	}
+	return n, true
+}
+
+// fieldOf returns an unexported field of m. It reports false if there is none of
+// the name and, but for the type's own name, of type T.
+func fieldOf[T any](m *mimetype.MIME, name string) (*T, bool) {
+	f, ok := reflect.TypeFor[mimetype.MIME]().FieldByName(name)
+	want := reflect.TypeFor[T]()
+	if !ok || f.Type.Kind() != want.Kind() || !f.Type.ConvertibleTo(want) {
+		return nil, false
+	}
+	return (*T)(unsafe.Add(unsafe.Pointer(m), f.Offset)), true
+}
+
+// match returns the type of content that begins with head. A head that is not
+// the whole may end anywhere.
+func (d *Detector) match(head []byte, whole bool) *mimetype.MIME {
+	if d.root == nil {
+		return mimetype.Detect(head)
+	}
+	limit := uint32(len(head)) // a detector takes what reaches the limit as cut
+	if whole {
+		limit = 0
+	}
+	n := d.root
+walk:
+	for {
+		for _, c := range n.children {
+			if c.matches(head, limit) {
+				n = c
+				continue walk
+			}
+		}
+		return n.mime
+	}
+}
+
+// Find returns the kind of content that is called name and begins with head.
+// whole says that head is all of it. The answer is settled if more bytes cannot
+// change it.
+func (d *Detector) Find(name string, head []byte, whole bool) (k Kind, settled bool) {
+	found := d.match(head, whole)
+	settled = whole || len(head) >= HeadBytes || !isOpen(found)
+	return d.tellByName(name, head, found, whole), settled
+}
+
+// isOpen reports types whose kinds may be told by what comes later: containers,
+// and text.
+func isOpen(found *mimetype.MIME) bool {
+	for m := found; m != nil; m = m.Parent() {
+		if m.Is("application/zip") || m.Is("application/x-ole-storage") || m.Is(plain) {
+			return true
+		}
+	}
+	return false
+}
+
+// ReadHead finds the kind of what r gives. It reads as much as that takes, and
+// returns a reader of the whole.
+func (d *Detector) ReadHead(name string, r io.Reader) (Kind, io.Reader, error) {
+	head := new(bytes.Buffer)
+	for size := int64(FirstLook); ; size = HeadBytes {
+		_, err := io.CopyN(head, r, size-int64(head.Len()))
+		if err != nil && err != io.EOF {
+			return Kind{}, nil, err
+		}
+		if k, settled := d.Find(name, head.Bytes(), err == io.EOF); settled {
+			return k, io.MultiReader(head, r), nil
+		}
+	}
+}
+
+// tellByName returns the kind of content in which found was found: the one that
+// its name says, if the content could be it.
+func (d *Detector) tellByName(name string, head []byte, found *mimetype.MIME, whole bool) Kind {
+	k := Kind{Type: stripParameters(found.String()), content: found}
+	if t := textByName(name); t != nil {
+		switch {
+		case isGuess(found):
+			k.Type = t.name
+			if !t.table {
+				k.content = mimetype.Lookup(plain)
+			}
+		case t.json && found.Is("application/json"):
+			k.Type = t.name
+		}
+		return k
+	}
+	// mimetype expects no byte order mark before most kinds that have a mark of
+	// their own.
+	if said := TypeByName(name); found.Is(plain) && said != "" && said != plain {
+		if text, ok := decodeMarked(head); ok {
+			if m := d.match(text, whole); !m.Is(plain) && isKindOf(said, m) {
+				k.Type = stripParameters(m.String())
+			}
+		}
+	}
+	return k
+}
+
+// isGuess reports types that are found by counting commas or the like, which
+// text of any kind may pass.
+func isGuess(found *mimetype.MIME) bool {
+	return found.Is(plain) || found.Is("text/csv") || found.Is("text/tab-separated-values") || found.Is("message/rfc822")
+}
+
+// decodeMarked returns text that begins with a byte order mark as UTF-8 without
+// it. It reports false if there is none.
+func decodeMarked(head []byte) ([]byte, bool) {
+	for _, mark := range []string{"\xef\xbb\xbf", "\xff\xfe", "\xfe\xff"} {
+		if bytes.HasPrefix(head, []byte(mark)) {
+			text, _, err := transform.Bytes(unicode.BOMOverride(transform.Nop), head)
+			return text, err == nil
+		}
+	}
+	return nil, false
+}
