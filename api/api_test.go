@@ -84,7 +84,8 @@ func (a *answer) code() string {
 	return p.Code
 }
 
-// do sends a request; header is pairs of names and values.
+// do sends a request; header is pairs of names and values. A value is another
+// one if its name begins with "+".
 func (w *world) do(method, path string, body io.Reader, header ...string) *answer {
 	w.t.Helper()
 	r, err := http.NewRequestWithContext(w.t.Context(), method, w.url+path, body)
@@ -92,10 +93,17 @@ func (w *world) do(method, path string, body io.Reader, header ...string) *answe
 		w.t.Fatal(err)
 	}
 	for i := 0; i < len(header); i += 2 {
+		if header[i] == "" {
+			continue
+		}
 		if header[i] == "Host" {
 			r.Host = header[i+1]
 		}
-		r.Header.Set(header[i], header[i+1])
+		if name, more := strings.CutPrefix(header[i], "+"); more {
+			r.Header.Add(name, header[i+1])
+		} else {
+			r.Header.Set(name, header[i+1])
+		}
 	}
 	resp, err := http.DefaultTransport.RoundTrip(r)
 	if err != nil {

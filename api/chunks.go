@@ -8,6 +8,7 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"strings"
 
 	"github.com/gorilla/mux"
 	"github.com/klauspost/compress/zstd"
@@ -38,14 +39,10 @@ func (s *Server) receiveChunk(w http.ResponseWriter, r *http.Request, b *upload.
 	if int64(len(p)) > longest {
 		return fmt.Errorf("more than %d bytes: %w", longest, buckets.ErrChunkTooLarge)
 	}
-	switch enc := r.Header.Get("Content-Encoding"); enc {
-	case "", "identity":
-	case "zstd":
+	if strings.EqualFold(r.Header.Get("Content-Encoding"), "zstd") {
 		if p, err = s.zstd.DecodeAll(p, nil); err != nil {
 			return fmt.Errorf("%w: %w", errZstd, err)
 		}
-	default:
-		return fmt.Errorf("Content-Encoding %.30q: use zstd: %w", enc, errMediaType)
 	}
 	if len(p) == 0 {
 		return fmt.Errorf("no chunk is empty: %w", errRequest)

@@ -100,6 +100,7 @@ func uploadOutcomes() []outcome {
 		{buckets.ErrLength, 400, "inconsistent-upload-length", "INVALID_REQUEST", true},
 		{buckets.ErrComplete, 403, "modify-final-upload", "FORBIDDEN", true},
 		{tus.ErrHeader, 400, "invalid-request", "INVALID_REQUEST", true},
+		{buckets.ErrUploadInvalid, 410, "upload-invalid", "UPLOAD_NOT_FOUND", true},
 		{buckets.ErrUploadExpired, 410, "upload-expired", "UPLOAD_NOT_FOUND", true},
 		{upload.ErrTooMany, 429, "too-many-uploads", "RATE_LIMITED", true},
 		{buckets.ErrNoUpload, 404, "upload-not-found", "UPLOAD_NOT_FOUND", true},

@@ -201,7 +201,7 @@ func (m *matrix) refresh() {
 		m.t.Fatal(err)
 	}
 	m.key = k.ID
-	up, err := upload.New().In(m.world.bucket(m.bucket).As(&access.Principal{ID: "ann"})).Begin(m.t.Context(), "up", nil)
+	up, err := upload.New().In(m.world.bucket(m.bucket).As(&access.Principal{ID: "ann"})).Begin(m.t.Context(), "up", &upload.Options{Header: "{}"})
 	if err != nil {
 		m.t.Fatal(err)
 	}

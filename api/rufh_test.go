@@ -217,7 +217,9 @@ func TestRUFHLengths(t *testing.T) {
 		if a := u.do("PATCH", u.url, body, "Upload-Offset", "5", "Upload-Complete", "?0", "Content-Type", partial); a.StatusCode != 413 {
 			t.Errorf("beyond the length: %d %s", a.StatusCode, a.body)
 		}
-		u.gone()
+		if a := u.do("GET", u.url, nil); a.StatusCode != 410 || a.code() != "upload-invalid" {
+			t.Errorf("an upload that got too much: %d %s", a.StatusCode, a.body)
+		}
 	}
 	// Content of no told size may end too early.
 	u.create(201, "POST", "/api/files/demo", nil, "Upload-Complete", "?0", "Upload-Length", "10")

@@ -158,35 +158,10 @@ func (s *Server) routes() []route {
 func (s *Server) newRouter() http.Handler {
 	m := mux.NewRouter().UseEncodedPath().SkipClean(true)
 	for _, r := range s.routes() {
-		m.Handle(r.path, s.byMethod(r.methods))
+		m.Handle(r.path, s.answerRoute(&r))
 	}
 	m.NotFoundHandler = s.handlerOf(func(http.ResponseWriter, *http.Request) error { return errNoRoute })
 	return routeByOnePath(m)
-}
-
-// byMethod chooses a handler by method. HEAD gets that of GET; net/http drops
-// the body.
-func (s *Server) byMethod(on methods) http.Handler {
-	allow := allowHeader(on)
-	return s.handlerOf(func(w http.ResponseWriter, r *http.Request) error {
-		h := on[r.Method]
-		if h == nil && r.Method == http.MethodHead {
-			h = on[http.MethodGet]
-		}
-		if h == nil || r.Method == http.MethodOptions {
-			w.Header().Set("Allow", allow)
-		}
-		if err := checkQuery(r); err != nil {
-			return err
-		}
-		if h != nil {
-			return h(w, r)
-		}
-		if r.Method == http.MethodOptions {
-			return noContent(w, nil)
-		}
-		return errMethod
-	})
 }
 
 // bucketFor returns a bucket narrowed to the rights of the sender of r.

@@ -30,8 +30,14 @@ const (
 	maxRun      = 4096 // heads in a row before the bytes of their chunks
 )
 
+const (
+	sessionsRoute = bucketRoute + "/_sessions"
+	sessionRoute  = sessionsRoute + "/{upload}"
+	chunkRoute    = sessionRoute + "/chunks/{digest}"
+)
+
 func (s *Server) sessionRoutes() []route {
-	const all, one = bucketRoute + "/_sessions", bucketRoute + "/_sessions/{upload}"
+	const all, one = sessionsRoute, sessionRoute
 	in := func(h uploadsHandler) handler { return s.overProtocol("sessions", s.ofUploads(h)) }
 	return []route{
 		{"/api/files/_capabilities", methods{"GET": s.withIdentity(serverCapabilities)}},
@@ -40,7 +46,7 @@ func (s *Server) sessionRoutes() []route {
 		{one + "/list", methods{"POST": in(appendList)}},
 		{one + "/missing", methods{"GET": in(listMissing)}},
 		{one + "/chunks", methods{"POST": in(s.receiveChunks)}},
-		{one + "/chunks/{digest}", methods{"PUT": in(s.receiveChunk)}},
+		{chunkRoute, methods{"PUT": in(s.receiveChunk)}},
 		{one + "/commit", methods{"POST": in(commitSession)}},
 	}
 }

@@ -36,7 +36,7 @@ func (s *Server) resumableRoutes() (out []route) {
 // overProtocol is inBucket for a protocol. Rules see it as that of the
 // request.
 func (s *Server) overProtocol(protocol string, h bucketHandler) handler {
-	answer := s.inBucket(func(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
+	return s.inBucket(func(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
 		who := *principalOf(r)
 		who.Request.Protocol = protocol
 		r.Body = struct {
@@ -45,12 +45,6 @@ func (s *Server) overProtocol(protocol string, h bucketHandler) handler {
 		}{&bodyReader{r.Body}, r.Body}
 		return h(w, r, b.As(&who))
 	})
-	return func(w http.ResponseWriter, r *http.Request) error {
-		if protocol == "tus" {
-			w.Header().Set("Tus-Resumable", tus.Version) // refusals have it too
-		}
-		return answer(w, r)
-	}
 }
 
 func (s *Server) newRUFH() *rufh.Handler {

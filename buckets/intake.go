@@ -199,6 +199,12 @@ func (in *Intake) MakeRoom(ctx context.Context, tx manifest.Tx, row *manifest.Up
 	return in.b.makeRoom(ctx, tx, row)
 }
 
+// InvalidateUpload ends an upload that is not valid any more. Its row stays for
+// a while and says so.
+func (in *Intake) InvalidateUpload(ctx context.Context, id manifest.UploadID) error {
+	return in.b.invalidateUpload(ctx, id)
+}
+
 // DropUpload ends an upload and forgets it.
 func (in *Intake) DropUpload(ctx context.Context, id manifest.UploadID) error {
 	return in.b.dropUpload(ctx, id)

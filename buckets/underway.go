@@ -38,8 +38,11 @@ func heldBytes(row *manifest.Upload) int64 {
 
 // GoneError is why an upload that has expired is gone.
 func GoneError(row *manifest.Upload) error {
-	if row.Evicted {
+	switch {
+	case row.Evicted:
 		return ErrEvicted
+	case row.Invalid:
+		return ErrUploadInvalid
 	}
 	return ErrUploadExpired
 }
@@ -150,6 +153,21 @@ func (b *Bucket) endWaiting(ctx context.Context, tx manifest.Tx, part manifest.U
 
 // expireUpload ends an upload whose time is over, and drops its parts.
 func (b *Bucket) expireUpload(ctx context.Context, id manifest.UploadID) error {
+	return b.endUploadIf(ctx, id, func(row *manifest.Upload) bool {
+		return b.s.removalTime().After(row.ExpiresAt) // else it went on meanwhile
+	})
+}
+
+// invalidateUpload ends an upload under way that cannot become right any more.
+func (b *Bucket) invalidateUpload(ctx context.Context, id manifest.UploadID) error {
+	return b.endUploadIf(ctx, id, func(row *manifest.Upload) bool {
+		row.Invalid = row.UnderWay()
+		return row.Invalid
+	})
+}
+
+// endUploadIf ends an upload if over says so of its row, and drops its parts.
+func (b *Bucket) endUploadIf(ctx context.Context, id manifest.UploadID, over func(*manifest.Upload) bool) error {
 	return b.s.updateUntilDone(ctx, func(tx manifest.Tx) (more bool, err error) {
 		row, err := b.uploadRow(ctx, tx, id)
 		if err != nil {
@@ -158,8 +176,8 @@ func (b *Bucket) expireUpload(ctx context.Context, id manifest.UploadID) error {
 		if row.Expired {
 			return tx.DropParts(ctx, id, maxSwept)
 		}
-		if !b.s.removalTime().After(row.ExpiresAt) {
-			return false, nil // it went on meanwhile
+		if !over(row) {
+			return false, nil
 		}
 		n, err := b.endUpload(ctx, tx, row, maxEnded)
 		return n == maxEnded || row.Parts > maxSwept, err

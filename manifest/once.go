@@ -12,6 +12,7 @@ type Once struct {
 	Key       [32]byte // hash of the principal and the idempotency key
 	Request   string   // the request that used the key
 	Manifest  VersionID
+	Answer    []byte // to the request, as its writer encodes it
 	ExpiresAt time.Time
 }
 
@@ -38,7 +39,7 @@ func (o *Once) AppendBinary(b []byte) ([]byte, error) {
 // UnmarshalBinary decodes what AppendBinary wrote.
 func (o *Once) UnmarshalBinary(p []byte) error {
 	*o = Once{}
-	return parseRow(p, tagOnce, "idempotency key", 5, o)
+	return parseRow(p, tagOnce, "idempotency key", 6, o)
 }
 
 func (o *Once) codeFields(c *codec) {
@@ -47,4 +48,5 @@ func (o *Once) codeFields(c *codec) {
 	c.text(3, &o.Request)
 	c.versionID(4, &o.Manifest)
 	c.time(5, &o.ExpiresAt)
+	c.bytes(6, &o.Answer)
 }

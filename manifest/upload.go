@@ -50,8 +50,10 @@ type Upload struct {
 	Received    int64    // bytes of chunks that the uploader had to send
 
 	Manifest  VersionID // the version that it has become
+	Answer    []byte    // what its user was told of that version, as its writer encodes it
 	Expired   bool      // expired; only the row is left
 	Evicted   bool      // expired early to free space for other uploads of the principal
+	Invalid   bool      // ended early because it could not become right any more
 	CreatedAt time.Time
 	ExpiresAt time.Time
 }
@@ -128,7 +130,7 @@ func (u *Upload) AppendBinary(b []byte) ([]byte, error) { return appendRow(b, ta
 // UnmarshalBinary decodes what AppendBinary wrote.
 func (u *Upload) UnmarshalBinary(p []byte) error {
 	*u = Upload{}
-	return parseRow(p, tagUpload, "upload", 36, u)
+	return parseRow(p, tagUpload, "upload", 38, u)
 }
 
 func (u *Upload) codeFields(c *codec) {
@@ -168,5 +170,7 @@ func (u *Upload) codeFields(c *codec) {
 	c.flag(34, &u.Evicted)
 	c.time(35, &u.CreatedAt)
 	c.time(36, &u.ExpiresAt)
+	c.flag(37, &u.Invalid)
+	c.bytes(38, &u.Answer)
 	c.must(u.ID != "")
 }

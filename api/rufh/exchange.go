@@ -123,9 +123,7 @@ func (x *exchange) appendBody() error {
 		// Where no deadline can be set, the body ends when the client sends or goes.
 		http.NewResponseController(x.w).SetReadDeadline(time.Now())
 	}}
-	if known {
-		opts.Length = total
-	}
+	opts.Length, opts.LengthKnown = total, known
 	if sums := statedDigests(x.r.Header, "Content-Digest"); sums != nil {
 		body.expectDigests(sums)
 		opts.Verify = body.verifyDigests
@@ -140,7 +138,7 @@ func (x *exchange) appendBody() error {
 	}
 	if errors.Is(err, buckets.ErrOverrun) {
 		// What the file was to be is not known any more.
-		return errors.Join(err, x.b.Cancel(context.WithoutCancel(x.r.Context()), x.up.ID))
+		return errors.Join(err, x.b.Invalidate(context.WithoutCancel(x.r.Context()), x.up.ID))
 	}
 	if err == nil && x.complete && x.up.Length >= 0 && x.up.Offset < x.up.Length {
 		return fmt.Errorf("the content ends at %d of %d: %w", x.up.Offset, x.up.Length, buckets.ErrLength)
@@ -158,6 +156,21 @@ func (x *exchange) commitUpload() error {
 	x.up.File = f
 	x.setUploadHeaders()
 	return x.answerFile(f)
+}
+
+// answerAgain answers a request to an upload that has become a file. If it is
+// what a client sends that has lost the last answer, it gets that one. Every
+// other request changes nothing: its answer is not that of the file.
+func (x *exchange) answerAgain() error {
+	x.setUploadHeaders()
+	if x.complete && x.offset == x.up.Offset && x.r.ContentLength == 0 {
+		return x.answerFile(x.up.File)
+	}
+	x.w.Header().Set("Upload-Complete", "?0")
+	if x.offset != x.up.Offset {
+		return &buckets.OffsetError{Stands: x.up.Offset, Given: x.offset}
+	}
+	return ErrComplete
 }
 
 func (x *exchange) answerFile(f *buckets.File) error {

@@ -118,11 +118,7 @@ func (t *Handler) Patch(w http.ResponseWriter, r *http.Request, b *upload.Bucket
 		return fmt.Errorf("%w: an append needs Upload-Offset and Upload-Complete", ErrHeader)
 	}
 	if x.up.File != nil {
-		x.setUploadHeaders()
-		if x.complete && x.offset == x.up.Offset && r.ContentLength == 0 {
-			return x.answerFile(x.up.File) // the answer to the last bytes was lost
-		}
-		return ErrComplete
+		return x.answerAgain()
 	}
 	if err := x.appendBody(); err != nil {
 		return err
@@ -171,16 +167,9 @@ func (t *Handler) Delete(w http.ResponseWriter, r *http.Request, b *upload.Bucke
 	return nil
 }
 
-// Post runs the method of X-HTTP-Method-Override, for clients that cannot send
-// PATCH or DELETE.
-func (t *Handler) Post(w http.ResponseWriter, r *http.Request, b *upload.Bucket, id string) error {
-	switch r.Header.Get("X-HTTP-Method-Override") {
-	case http.MethodPatch:
-		return t.Patch(w, r, b, id)
-	case http.MethodDelete:
-		return t.Delete(w, r, b, id)
-	}
-	return fmt.Errorf("%w: POST to an upload needs X-HTTP-Method-Override: PATCH or DELETE", ErrHeader)
+// Post refuses a POST that X-HTTP-Method-Override does not make another method.
+func (t *Handler) Post(http.ResponseWriter, *http.Request, *upload.Bucket, string) error {
+	return fmt.Errorf("%w: POST to an upload needs X-HTTP-Method-Override: PATCH, DELETE or HEAD", ErrHeader)
 }
 
 // Options answers with the limits of uploads.

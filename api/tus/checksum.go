@@ -35,34 +35,38 @@ type sum struct {
 	io.Writer
 	hashes  map[string]hash.Hash
 	want    string      // Upload-Checksum
-	trailer http.Header // has the checksum if want is empty
+	trailer http.Header // has the checksum, if not nil
 }
 
 // readChecksum reads Upload-Checksum. It returns nil if there is none, in the
 // trailer neither.
 func readChecksum(r *http.Request) (*sum, error) {
-	text := r.Header.Get("Upload-Checksum")
-	_, late := r.Trailer["Upload-Checksum"]
-	if text == "" && !late {
+	text, there, err := readOne(r.Header, "Upload-Checksum")
+	if err != nil {
+		return nil, err
+	}
+	if _, late := r.Trailer["Upload-Checksum"]; !there && !late {
 		return nil, nil
 	}
 	s := &sum{hashes: make(map[string]hash.Hash), want: text, trailer: r.Trailer}
+	said, _, _ := strings.Cut(text, " ")
 	var all []io.Writer
 	for name := range strings.SplitSeq(algorithms, ",") {
-		if said, _, _ := strings.Cut(text, " "); text == "" || name == said {
+		if !there || name == said {
 			s.hashes[name] = newHash(name)
 			all = append(all, s.hashes[name])
 		}
 	}
 	s.Writer = io.MultiWriter(all...)
-	if text == "" {
-		return s, nil
+	if there {
+		s.trailer = nil
+		_, _, err = s.parseChecksum(text)
 	}
-	_, _, err := s.parseChecksum(text)
 	return s, err
 }
 
-// parseChecksum returns the hash that a checksum is of, and its value.
+// parseChecksum returns the hash that a checksum is of, and its value. A value
+// of another length than the hash's is one that no content has.
 func (s *sum) parseChecksum(text string) (hash.Hash, []byte, error) {
 	name, coded, _ := strings.Cut(text, " ")
 	h := s.hashes[name]
@@ -70,16 +74,19 @@ func (s *sum) parseChecksum(text string) (hash.Hash, []byte, error) {
 		return nil, nil, fmt.Errorf("%w: Upload-Checksum: %.30q is none of %s", ErrHeader, name, algorithms)
 	}
 	want, err := base64.StdEncoding.DecodeString(strings.TrimSpace(coded))
-	if err != nil || len(want) != h.Size() {
-		return nil, nil, fmt.Errorf("%w: Upload-Checksum: %.100q is no base64 of %d bytes", ErrHeader, coded, h.Size())
+	if err != nil || coded == "" {
+		return nil, nil, fmt.Errorf("%w: Upload-Checksum: %.100q is no base64", ErrHeader, coded)
 	}
 	return h, want, nil
 }
 
 func (s *sum) verify() error {
 	text := s.want
-	if text == "" {
-		text = s.trailer.Get("Upload-Checksum")
+	if s.trailer != nil {
+		var err error
+		if text, _, err = readOne(s.trailer, "Upload-Checksum"); err != nil {
+			return err
+		}
 	}
 	h, want, err := s.parseChecksum(text)
 	if err == nil && !bytes.Equal(h.Sum(nil), want) {

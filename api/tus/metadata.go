@@ -19,18 +19,20 @@ const (
 // ParseMetadata reads Upload-Metadata: keys with base64 values. filename and
 // filetype, and the keys that clients send in their place, set the name and
 // type of the file. folder and fileId are extensions of this server. All other
-// keys become the metadata of the file.
+// keys become the metadata of the file. JavaScript clients write what is absent
+// as null or undefined; that is left out where no value of the key can be meant.
 func ParseMetadata(header string) (*upload.Options, string, error) {
 	opts, name := &upload.Options{}, ""
 	if len(header) > maxMetadata {
 		return nil, "", fmt.Errorf("%w: Upload-Metadata of %d bytes, at most %d are taken", ErrHeader, len(header), maxMetadata)
 	}
 	opts.OnConflict = buckets.ConflictNew
+	if strings.TrimSpace(header) == "" {
+		return opts, defaultName, nil
+	}
 	seen := make(map[string]bool)
 	for pair := range strings.SplitSeq(header, ",") {
-		if pair = strings.TrimSpace(pair); pair == "" {
-			continue
-		}
+		pair = strings.TrimSpace(pair)
 		key, coded, _ := strings.Cut(pair, " ")
 		value, err := base64.StdEncoding.DecodeString(strings.TrimSpace(coded))
 		if err != nil || !utf8.Valid(value) || !isPrintable(key) || seen[key] {
@@ -38,6 +40,7 @@ func ParseMetadata(header string) (*upload.Options, string, error) {
 		}
 		seen[key] = true
 		text := string(value)
+		absent := text == "null" || text == "undefined"
 		switch key {
 		case "filename":
 			name = text
@@ -46,12 +49,19 @@ func ParseMetadata(header string) (*upload.Options, string, error) {
 				name = text
 			}
 		case "filetype", "type", "contentType":
-			opts.MIMEType = text
+			if !absent {
+				opts.MIMEType = text
+			}
 		case "folder":
 			opts.Folder = text
 		case "fileId":
-			opts.Replace = text
+			if !absent {
+				opts.Replace = text
+			}
 		default:
+			if key == "relativePath" && absent {
+				continue
+			}
 			if opts.Metadata == nil {
 				opts.Metadata = make(map[string]any)
 			}
@@ -75,9 +85,11 @@ func (k kept) String() string {
 	return string(p)
 }
 
-func parseKept(text string) (k kept) {
-	json.Unmarshal([]byte(text), &k) // text is from String, or from another protocol
-	return k
+// parseKept is the reverse of String. It reports whether text is from there, and
+// not from another protocol.
+func parseKept(text string) (k kept, ok bool) {
+	err := json.Unmarshal([]byte(text), &k)
+	return k, err == nil
 }
 
 func isPrintable(key string) bool {

@@ -27,6 +27,7 @@ const Version = "1.0.0"
 const (
 	extensions  = "creation,creation-with-upload,creation-defer-length,checksum,checksum-trailer,expiration,termination,concatenation,concatenation-unfinished"
 	contentType = "application/offset+octet-stream"
+	finalPrefix = "final;" // of Upload-Concat, before the URLs of the parts
 )
 
 // Errors of requests, as opposed to errors of the store.
@@ -50,7 +51,7 @@ func checkVersion(w http.ResponseWriter, r *http.Request) error {
 	h := w.Header()
 	h.Set("Tus-Resumable", Version)
 	h.Set("Cache-Control", "no-store")
-	if r.Header.Get("Tus-Resumable") != Version {
+	if v := r.Header.Values("Tus-Resumable"); len(v) != 1 || v[0] != Version {
 		h.Set("Tus-Version", Version)
 		return ErrVersion
 	}
@@ -80,24 +81,32 @@ func (t *Handler) Create(w http.ResponseWriter, r *http.Request, b *upload.Bucke
 	if err != nil {
 		return err
 	}
-	if urls, ok := strings.CutPrefix(r.Header.Get("Upload-Concat"), "final;"); ok {
+	if urls, ok := strings.CutPrefix(r.Header.Get("Upload-Concat"), finalPrefix); ok {
 		return t.concatParts(w, r, b, name, opts, urls)
 	}
+	at := &appending{w: w, r: r, b: b}
 	hasBody := r.ContentLength != 0
-	if hasBody && !isOffsetStream(r) {
-		return ErrContentType
+	if hasBody {
+		if !isOffsetStream(r) {
+			return ErrContentType
+		}
+		if at.sum, err = readChecksum(r); err != nil {
+			return err
+		}
+		if opts.SizeKnown && r.ContentLength > opts.Size {
+			return fmt.Errorf("%d bytes of %d: %w", r.ContentLength, opts.Size, buckets.ErrOverrun)
+		}
 	}
-	up, err := b.Begin(r.Context(), name, opts)
-	if err != nil {
+	if at.up, err = b.Begin(r.Context(), name, opts); err != nil {
 		return err
 	}
-	t.setLocation(w, r, up)
+	t.setLocation(w, r, at.up)
 	if hasBody {
-		if up, err = t.appendBody(w, r, b, up, 0, 0); err != nil {
+		if err := at.appendBody(); err != nil {
 			return err
 		}
 	}
-	if err := t.finishUpload(w, r, b, up); err != nil {
+	if err := finishUpload(w, r, b, at.up); err != nil {
 		return err
 	}
 	w.WriteHeader(http.StatusCreated)
@@ -111,6 +120,9 @@ func (t *Handler) setLocation(w http.ResponseWriter, r *http.Request, up *upload
 
 // concatParts makes a file of partial uploads, which urls names.
 func (t *Handler) concatParts(w http.ResponseWriter, r *http.Request, b *upload.Bucket, name string, opts *upload.Options, urls string) error {
+	if r.ContentLength != 0 {
+		return fmt.Errorf("%w: a final upload has the content of its parts, and brings none", ErrHeader)
+	}
 	var ids []string
 	for _, text := range strings.Fields(urls) {
 		u, err := url.Parse(text)
@@ -130,39 +142,60 @@ func (t *Handler) concatParts(w http.ResponseWriter, r *http.Request, b *upload.
 
 // readCreation reads the name and options of a new upload.
 func readCreation(r *http.Request) (*upload.Options, string, error) {
-	meta := r.Header.Get("Upload-Metadata")
+	meta := strings.Join(r.Header.Values("Upload-Metadata"), ",") // a list may stand in several lines
 	opts, name, err := ParseMetadata(meta)
 	if err != nil {
 		return nil, "", err
 	}
-	length, deferred, concat := r.Header.Get("Upload-Length"), r.Header.Get("Upload-Defer-Length"), r.Header.Get("Upload-Concat")
+	concat, _, err := readOne(r.Header, "Upload-Concat")
+	if err != nil {
+		return nil, "", err
+	}
+	if opts.Size, opts.SizeKnown, err = readNumber(r.Header, "Upload-Length"); err != nil {
+		return nil, "", err
+	}
+	deferred, isDeferred, err := readOne(r.Header, "Upload-Defer-Length")
+	if err != nil {
+		return nil, "", err
+	}
 	opts.Header = kept{meta, concat}.String()
 	opts.Partial = concat == "partial"
-	final := strings.HasPrefix(concat, "final;")
-	if concat != "" && !opts.Partial && !final || final && length+deferred != "" {
-		return nil, "", fmt.Errorf("%w: Upload-Concat: want partial, or final;URL URL and no length", ErrHeader)
-	}
+	final := strings.HasPrefix(concat, finalPrefix)
 	switch {
+	case concat != "" && !opts.Partial && !final || final && (opts.SizeKnown || isDeferred):
+		return nil, "", fmt.Errorf("%w: Upload-Concat: want partial, or final;URL URL and no length", ErrHeader)
 	case final:
-	case length != "" && deferred != "", length == "" && deferred == "":
+	case opts.SizeKnown == isDeferred:
 		return nil, "", fmt.Errorf("%w: want either Upload-Length or Upload-Defer-Length", ErrHeader)
-	case deferred != "" && deferred != "1":
+	case isDeferred && deferred != "1":
 		return nil, "", fmt.Errorf("%w: Upload-Defer-Length %.20q: want 1", ErrHeader, deferred)
-	case length != "":
-		if opts.Size, err = parseNumber("Upload-Length", length); err != nil {
-			return nil, "", err
-		}
-		opts.SizeKnown = true
 	}
 	return opts, name, nil
 }
 
-func parseNumber(header, text string) (int64, error) {
-	n, err := strconv.ParseInt(text, 10, 64)
-	if err != nil || n < 0 || text[0] == '+' {
-		return 0, fmt.Errorf("%w: %s %.30q: want a number", ErrHeader, header, text)
+// readOne returns the value of a header that may be there once.
+func readOne(h http.Header, name string) (value string, there bool, err error) {
+	switch values := h.Values(name); len(values) {
+	case 0:
+		return "", false, nil
+	case 1:
+		return values[0], true, nil
+	default:
+		return "", false, fmt.Errorf("%w: %s is there %d times", ErrHeader, name, len(values))
 	}
-	return n, nil
+}
+
+// readNumber returns the number in a header that may be there once.
+func readNumber(h http.Header, name string) (n int64, there bool, err error) {
+	text, there, err := readOne(h, name)
+	if err != nil || !there {
+		return 0, false, err
+	}
+	u, err := strconv.ParseUint(text, 10, 63)
+	if err != nil {
+		return 0, false, fmt.Errorf("%w: %s %.30q: want a number of bytes", ErrHeader, name, text)
+	}
+	return int64(u), true, nil
 }
 
 func isOffsetStream(r *http.Request) bool {
@@ -185,14 +218,37 @@ func setUploadHeaders(w http.ResponseWriter, up *upload.Upload) {
 	h.Set("Content-Location", "/api/files/"+up.Bucket+"/"+up.File.ID)
 }
 
-// Head answers with the state of an upload.
+// findUpload finds an upload of this protocol, and what was kept of its
+// creation.
+func findUpload(r *http.Request, b *upload.Bucket, id string) (*upload.Upload, kept, error) {
+	up, err := b.Find(r.Context(), id)
+	if err != nil {
+		return nil, kept{}, err
+	}
+	k, ok := parseKept(up.Header)
+	if !ok {
+		return nil, kept{}, buckets.ErrNoUpload // another protocol's
+	}
+	return up, k, nil
+}
+
+// Head answers with the state of an upload. One whose bytes have all come is
+// made a file first: a client that sees them all there sends nothing more.
 func (t *Handler) Head(w http.ResponseWriter, r *http.Request, b *upload.Bucket, id string) error {
 	if err := checkVersion(w, r); err != nil {
 		return err
 	}
+	_, k, err := findUpload(r, b, id)
+	if err != nil {
+		return err
+	}
 	up, err := b.Settle(r.Context(), id) // the client has given up the request that still sends
-	if err == nil && up.Waiting {
+	switch {
+	case err != nil:
+	case up.Waiting:
 		up, err = b.Join(r.Context(), id)
+	case up.File == nil && !up.Partial:
+		err = finishUpload(w, r, b, up)
 	}
 	if err != nil {
 		return err
@@ -204,7 +260,6 @@ func (t *Handler) Head(w http.ResponseWriter, r *http.Request, b *upload.Bucket,
 	} else if !up.Waiting {
 		h.Set("Upload-Defer-Length", "1")
 	}
-	k := parseKept(up.Header)
 	if k.Metadata != "" {
 		h.Set("Upload-Metadata", k.Metadata)
 	}
@@ -224,68 +279,81 @@ func (t *Handler) Patch(w http.ResponseWriter, r *http.Request, b *upload.Bucket
 	if !isOffsetStream(r) {
 		return ErrContentType
 	}
-	offset, err := parseNumber("Upload-Offset", r.Header.Get("Upload-Offset")+"")
-	if r.Header.Get("Upload-Offset") == "" || err != nil {
-		return fmt.Errorf("%w: Upload-Offset is missing or no number", ErrHeader)
+	at := &appending{w: w, r: r, b: b}
+	var there bool
+	var err error
+	if at.offset, there, err = readNumber(r.Header, "Upload-Offset"); err != nil {
+		return err
 	}
-	var length int64
-	if text := r.Header.Get("Upload-Length"); text != "" {
-		if length, err = parseNumber("Upload-Length", text); err != nil {
+	if !there {
+		return fmt.Errorf("%w: Upload-Offset is missing", ErrHeader)
+	}
+	if at.length, at.lengthKnown, err = readNumber(r.Header, "Upload-Length"); err != nil {
+		return err
+	}
+	if at.sum, err = readChecksum(r); err != nil {
+		return err
+	}
+	var k kept
+	if at.up, k, err = findUpload(r, b, id); err != nil {
+		return err
+	}
+	switch up := at.up; {
+	case strings.HasPrefix(k.Concat, finalPrefix):
+		return buckets.ErrComplete
+	case up.File == nil:
+		if err := at.appendBody(); err != nil {
 			return err
 		}
-	}
-	up, err := b.Find(r.Context(), id)
-	if err != nil {
-		return err
-	}
-	if up.File != nil && offset == up.Offset && r.ContentLength == 0 {
+		if err := finishUpload(w, r, b, at.up); err != nil {
+			return err
+		}
+	case at.offset != up.Offset:
 		setUploadHeaders(w, up)
-		w.WriteHeader(http.StatusNoContent)
-		return nil
-	}
-	if up.File != nil || strings.HasPrefix(parseKept(up.Header).Concat, "final;") {
+		return &buckets.OffsetError{Stands: up.Offset, Given: at.offset}
+	case r.ContentLength != 0:
 		return buckets.ErrComplete
 	}
-	if up.Length >= 0 && r.ContentLength > up.Length-offset {
-		return fmt.Errorf("%d bytes at %d of %d: %w", r.ContentLength, offset, up.Length, buckets.ErrTooLarge)
-	}
-	if up, err = t.appendBody(w, r, b, up, offset, length); err != nil {
-		return err
-	}
-	if err := t.finishUpload(w, r, b, up); err != nil {
-		return err
-	}
+	setUploadHeaders(w, at.up)
 	w.WriteHeader(http.StatusNoContent)
 	return nil
 }
 
-// appendBody appends the body of r to an upload, unless the body lacks the
-// checksum that r states.
-func (t *Handler) appendBody(w http.ResponseWriter, r *http.Request, b *upload.Bucket, up *upload.Upload, offset, length int64) (*upload.Upload, error) {
-	body := &stoppable{r: r.Body}
-	control := http.NewResponseController(w)
-	opts := &upload.AppendOptions{Length: length, Interrupt: func() {
+// An appending is a request that brings bytes of an upload.
+type appending struct {
+	w           http.ResponseWriter
+	r           *http.Request
+	b           *upload.Bucket
+	up          *upload.Upload
+	offset      int64
+	length      int64 // of the whole, if it is known now
+	lengthKnown bool
+	sum         *sum // that the body must have, nil for any
+}
+
+// appendBody appends the body to the upload, unless the body lacks its
+// checksum.
+func (a *appending) appendBody() error {
+	body := &stoppable{r: a.r.Body}
+	control := http.NewResponseController(a.w)
+	opts := &upload.AppendOptions{Length: a.length, LengthKnown: a.lengthKnown, Size: max(a.r.ContentLength, 0), Interrupt: func() {
 		body.stopped.Store(true)
 		control.SetReadDeadline(time.Now()) // if that is not supported, the body ends with the next bytes or the connection
 	}}
-	sum, err := readChecksum(r)
-	if err != nil {
-		return up, err
-	}
 	var in io.Reader = body
-	if sum != nil {
-		in = io.TeeReader(body, sum)
-		opts.Verify = sum.verify
+	if a.sum != nil {
+		in = io.TeeReader(body, a.sum)
+		opts.Verify = a.sum.verify
 	}
-	now, err := b.Append(r.Context(), up.ID, offset, in, opts)
+	now, err := a.b.Append(a.r.Context(), a.up.ID, a.offset, in, opts)
 	if body.stopped.Load() { // net/http may take the deadline for the end of the connection
-		w.Header().Set("Connection", "close")
+		a.w.Header().Set("Connection", "close")
 	}
 	if now != nil {
-		setUploadHeaders(w, now)
-		up = now
+		setUploadHeaders(a.w, now)
+		a.up = now
 	}
-	return up, err
+	return err
 }
 
 // A stoppable is a body that another goroutine can stop.
@@ -307,7 +375,7 @@ func (s *stoppable) Read(p []byte) (int, error) {
 
 // finishUpload commits an upload that is complete. A partial upload it joins
 // to the uploads that wait for it.
-func (t *Handler) finishUpload(w http.ResponseWriter, r *http.Request, b *upload.Bucket, up *upload.Upload) error {
+func finishUpload(w http.ResponseWriter, r *http.Request, b *upload.Bucket, up *upload.Upload) error {
 	if up.Length < 0 || up.Offset < up.Length {
 		return nil
 	}
@@ -323,23 +391,17 @@ func (t *Handler) finishUpload(w http.ResponseWriter, r *http.Request, b *upload
 	return nil
 }
 
-// Post runs the method of X-HTTP-Method-Override, for clients that cannot send
-// PATCH, DELETE or HEAD.
-func (t *Handler) Post(w http.ResponseWriter, r *http.Request, b *upload.Bucket, id string) error {
-	switch r.Header.Get("X-HTTP-Method-Override") {
-	case http.MethodPatch:
-		return t.Patch(w, r, b, id)
-	case http.MethodDelete:
-		return t.Delete(w, r, b, id)
-	case http.MethodHead:
-		return t.Head(w, r, b, id)
-	}
+// Post refuses a POST that X-HTTP-Method-Override does not make another method.
+func (t *Handler) Post(http.ResponseWriter, *http.Request, *upload.Bucket, string) error {
 	return fmt.Errorf("%w: POST to an upload needs X-HTTP-Method-Override: PATCH, DELETE or HEAD", ErrHeader)
 }
 
 // Delete cancels an upload. If it has become a file, the file stays.
 func (t *Handler) Delete(w http.ResponseWriter, r *http.Request, b *upload.Bucket, id string) error {
 	if err := checkVersion(w, r); err != nil {
+		return err
+	}
+	if _, _, err := findUpload(r, b, id); err != nil {
 		return err
 	}
 	if err := b.Cancel(r.Context(), id); err != nil {

@@ -20,9 +20,10 @@ import (
 
 // AppendOptions are the options of Append.
 type AppendOptions struct {
-	// Length is the length of the whole upload, if it was not known before; 0
-	// says nothing.
-	Length int64
+	// Length is the length of the whole upload, if LengthKnown. It may be told
+	// once, and then again, but never changed.
+	Length      int64
+	LengthKnown bool
 	// Size is how many bytes r has, so that too many are refused at once; 0 says
 	// nothing.
 	Size int64
@@ -92,7 +93,7 @@ func (b *Bucket) appendContent(ctx context.Context, id string, offset int64, r i
 func (b *Bucket) checkLengths(row *manifest.Upload, opts *AppendOptions) error {
 	length := opts.Length
 	switch {
-	case length <= 0:
+	case !opts.LengthKnown:
 	case row.Length >= 0 && length != row.Length:
 		return fmt.Errorf("length %d, it was %d: %w", length, row.Length, buckets.ErrLength)
 	case length < row.Offset:
@@ -147,7 +148,11 @@ func (b *Bucket) appendParts(ctx context.Context, row *manifest.Upload, r io.Rea
 	var before *flushingPart
 	for {
 		part, more, rerr := in.cutPart(ctx, b.in.Chunks(), before)
-		if err := before.wait(); err != nil || part == nil {
+		err := before.wait()
+		if err == nil && more && in.late+part.Size == row.Length-row.Offset {
+			more, rerr = false, expectEnd(in.r)
+		}
+		if err != nil || part == nil || errors.Is(rerr, buckets.ErrOverrun) { // what came with too much is not kept
 			if part != nil {
 				part.Close()
 			}
@@ -162,6 +167,16 @@ func (b *Bucket) appendParts(ctx context.Context, row *manifest.Upload, r io.Rea
 			return errors.Join(before.wait(), rerr)
 		}
 	}
+}
+
+// expectEnd reads on where r has given all that it may. It returns nil if r ends
+// there.
+func expectEnd(r io.Reader) error {
+	var one [1]byte
+	if _, err := r.Read(one[:]); err != io.EOF {
+		return err
+	}
+	return nil
 }
 
 // partCutter cuts the bytes that arrive of an upload.

@@ -83,14 +83,16 @@ func (b *Bucket) Join(ctx context.Context, id string) (*Upload, error) {
 	}
 	length, whole, err := b.sumParts(ctx, ids)
 	if err != nil || !whole {
-		return b.describeRow(row), err
+		out := b.describeRow(row)
+		out.Length = length
+		return out, err
 	}
 	all := &joined{open: func(id string) (buckets.Content, error) { return b.openContent(ctx, id) }, ids: ids}
 	defer all.close()
 	if _, err := io.CopyN(io.Discard, all, row.Offset); err != nil { // an earlier try came so far
 		return nil, err
 	}
-	_, err = b.appendContent(ctx, id, row.Offset, all, &AppendOptions{Length: length})
+	_, err = b.appendContent(ctx, id, row.Offset, all, &AppendOptions{Length: length, LengthKnown: true})
 	joined := errors.Is(err, buckets.ErrOffset) || errors.Is(err, buckets.ErrComplete) // by another request
 	if err != nil && !joined {
 		return nil, err

@@ -205,6 +205,17 @@ func (b *Bucket) describeFile(ctx context.Context, row *manifest.Upload) (*bucke
 	return f, b.in.AwaitDurable(ctx)
 }
 
+// Invalidate ends an upload that cannot become right any more. Who asks for it
+// learns that there was one.
+func (b *Bucket) Invalidate(ctx context.Context, id string) error {
+	row, release, err := b.holdUpload(ctx, id, nil)
+	if err != nil {
+		return err
+	}
+	defer release()
+	return b.in.InvalidateUpload(ctx, row.ID)
+}
+
 // Cancel gives an upload up. A file that it has become stays.
 func (b *Bucket) Cancel(ctx context.Context, id string) error {
 	row, release, err := b.holdUpload(ctx, id, nil)

@@ -1,0 +1,93 @@
+package api
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+
+	"github.com/cairn-store/cairn/api/tus"
+)
+
+// answerRoute chooses a handler by method. HEAD gets that of GET; net/http
+// drops the body.
+func (s *Server) answerRoute(at *route) http.Handler {
+	on, allow := at.methods, allowHeader(at.methods)
+	over, coding := at.protocol(), at.coding()
+	return s.handlerOf(func(w http.ResponseWriter, r *http.Request) error {
+		if over == "tus" {
+			w.Header().Set("Tus-Resumable", tus.Version) // refusals have it too
+		}
+		if over != "" {
+			r = overrideMethod(r)
+		}
+		if err := checkCoding(w, r, coding); err != nil {
+			return err
+		}
+		h := on[r.Method]
+		if h == nil && r.Method == http.MethodHead {
+			h = on[http.MethodGet]
+		}
+		if h == nil || r.Method == http.MethodOptions {
+			w.Header().Set("Allow", allow)
+		}
+		if err := checkQuery(r); err != nil {
+			return err
+		}
+		if h != nil {
+			return h(w, r)
+		}
+		if r.Method == http.MethodOptions {
+			return noContent(w, nil)
+		}
+		return errMethod
+	})
+}
+
+// protocol returns the protocol for resumable uploads that is spoken at a
+// path of its own, "" elsewhere.
+func (at *route) protocol() string {
+	switch {
+	case strings.HasPrefix(at.path, "/api/tus/"), strings.HasPrefix(at.path, bucketRoute+"/tus"):
+		return "tus"
+	case strings.HasPrefix(at.path, "/api/uploads/"):
+		return "rufh"
+	}
+	return ""
+}
+
+// coding returns the coding that content may have besides identity.
+func (at *route) coding() string {
+	if at.path == chunkRoute {
+		return "zstd"
+	}
+	return ""
+}
+
+// overrideMethod returns r with the method of X-HTTP-Method-Override, for
+// clients that cannot send PATCH, DELETE or HEAD. Rules and signed URLs see only
+// that method.
+func overrideMethod(r *http.Request) *http.Request {
+	method := r.Header.Get("X-HTTP-Method-Override")
+	if method == "" {
+		return r
+	}
+	out := *r
+	out.Method = method
+	return &out
+}
+
+// checkCoding refuses content in a coding that is not taken at a path. Offsets
+// and lengths count the bytes that come, so a coding would have to be kept with
+// what it is the coding of, and decoding makes much of little.
+func checkCoding(w http.ResponseWriter, r *http.Request, taken string) error {
+	coding := strings.ToLower(strings.Join(r.Header.Values("Content-Encoding"), ","))
+	if coding == "" || coding == "identity" || coding == taken {
+		return nil
+	}
+	if taken != "" {
+		taken += ", "
+	}
+	taken += "identity"
+	w.Header().Set("Accept-Encoding", taken)
+	return fmt.Errorf("Content-Encoding %.30q: use %s: %w", coding, taken, errMediaType)
+}
