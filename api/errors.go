@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"slices"
+	"strconv"
 	"syscall"
 	"time"
 
@@ -312,6 +313,7 @@ func writeJSON(w http.ResponseWriter, status int, v any) error {
 	if h.Get("Cache-Control") == "" {
 		h.Set("Cache-Control", "no-store")
 	}
+	h.Set("Content-Length", strconv.Itoa(len(p)+1))
 	w.WriteHeader(status)
 	w.Write(append(p, '\n')) // a client that is gone needs no answer
 	return nil

@@ -121,10 +121,17 @@ func callerOf(p *access.Principal, ip string) string {
 		return "id " + p.ID
 	}
 	a, err := netip.ParseAddr(ip)
-	if err == nil && a.Is6() {
-		if n, err := a.Prefix(64); err == nil { // mostly one household or machine
-			return "net " + n.String()
-		}
+	if err != nil {
+		return "ip " + ip
 	}
-	return "ip " + ip
+	return "ip " + networkOf(a)
+}
+
+// networkOf names what counts as one address: with IPv6 64 bits of it, which is
+// mostly one household or machine.
+func networkOf(a netip.Addr) string {
+	if n, err := a.Prefix(64); err == nil && a.Is6() {
+		return n.String()
+	}
+	return a.String()
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"errors"
 	"io"
 	"log/slog"
 	"maps"
@@ -30,13 +31,18 @@ func (s *Server) wrapHandler(next http.Handler) http.Handler {
 		rec := &recorder{ResponseWriter: w, control: control, timeout: s.opts.IdleTimeout, body: body}
 		rec.Header().Set("X-Request-ID", id)
 		rec.Header().Set("X-Content-Type-Options", "nosniff")
-		start := time.Now()
-		defer s.finishRequest(rec, r, start)
+		end, ok := beginAnswer(r)
+		defer end()
+		defer s.finishRequest(rec, r, time.Now())
+		if !ok {
+			panic(http.ErrAbortHandler)
+		}
 		next.ServeHTTP(rec, r)
 	})
 }
 
-// finishRequest logs a request and recovers a panic of its handler.
+// finishRequest sends what is left of an answer, logs the request, and recovers
+// a panic of its handler.
 func (s *Server) finishRequest(rec *recorder, r *http.Request, start time.Time) {
 	p := recover()
 	if p != nil && p != http.ErrAbortHandler {
@@ -46,13 +52,14 @@ func (s *Server) finishRequest(rec *recorder, r *http.Request, start time.Time) 
 			p = nil
 		}
 	}
+	sent := p == nil && rec.sendRest()
 	s.log.Info("request", "request", requestIDOf(r), "method", r.Method, "path", r.URL.Path, "status", rec.status,
 		"bytes", rec.bytes, "ms", time.Since(start).Milliseconds(), "remote", r.RemoteAddr,
-		slog.Bool("cut", p != nil))
+		slog.Bool("cut", !sent))
 	if p != nil {
 		panic(http.ErrAbortHandler) // a half-sent answer must not look whole
 	}
-	rec.control.SetWriteDeadline(time.Time{}) // for the next request of the connection
+	rec.extendDeadline() // for what net/http still holds
 }
 
 type requestIDKey struct{}
@@ -89,6 +96,7 @@ type deadlineBody struct {
 
 func (b *deadlineBody) Read(p []byte) (int, error) {
 	start := time.Now()
+	b.control.SetWriteDeadline(start.Add(b.window))           // for a 100 Continue, which net/http writes now
 	b.control.SetReadDeadline(start.Add(b.window - b.waited)) // fails only where there is no connection
 	n, err := b.ReadCloser.Read(p)
 	b.waited += time.Since(start)
@@ -113,8 +121,8 @@ func (b *deadlineBody) boundLinger() {
 	}
 }
 
-// A recorder notes the status and the size of an answer, and sets a deadline
-// for every write.
+// A recorder notes the status and the size of an answer, and sets deadlines for
+// writes.
 type recorder struct {
 	http.ResponseWriter
 	control *http.ResponseController
@@ -122,6 +130,7 @@ type recorder struct {
 	body    *deadlineBody // of the request
 	status  int
 	bytes   int64
+	failed  bool // the client has gone, or has not taken the answer in time
 }
 
 func (w *recorder) WriteHeader(status int) {
@@ -129,17 +138,42 @@ func (w *recorder) WriteHeader(status int) {
 		w.status = status
 		w.body.boundLinger()
 	}
+	w.extendDeadline()
 	w.ResponseWriter.WriteHeader(status)
 }
 
-func (w *recorder) Write(p []byte) (int, error) {
+// writePiece is what a client must take of an answer within the timeout: whoever
+// reads slowly is not cut off, who reads next to nothing is.
+const writePiece = 16 << 10
+
+func (w *recorder) Write(p []byte) (n int, err error) {
 	if w.status == 0 {
 		w.WriteHeader(http.StatusOK)
 	}
-	w.control.SetWriteDeadline(time.Now().Add(w.timeout)) // fails only where there is no connection
-	n, err := w.ResponseWriter.Write(p)
+	for len(p) > 0 && err == nil {
+		var k int
+		w.extendDeadline()
+		k, err = w.ResponseWriter.Write(p[:min(len(p), writePiece)])
+		n, p = n+k, p[k:]
+	}
 	w.bytes += int64(n)
+	w.failed = w.failed || err != nil && !errors.Is(err, http.ErrBodyNotAllowed)
 	return n, err
+}
+
+// extendDeadline gives the next write its time. It does nothing where there is no
+// connection.
+func (w *recorder) extendDeadline() { w.control.SetWriteDeadline(time.Now().Add(w.timeout)) }
+
+// sendRest sends what net/http holds of an answer whose length is known, and
+// reports whether all writes went well.
+func (w *recorder) sendRest() bool {
+	if !w.failed && w.Header().Get("Content-Length") != "" {
+		w.extendDeadline()
+		err := w.control.Flush()
+		w.failed = err != nil && !errors.Is(err, http.ErrNotSupported)
+	}
+	return !w.failed
 }
 
 // Unwrap lets http.ResponseController reach the connection.

@@ -37,9 +37,9 @@ type Options struct {
 	Server schema.Server
 	Log    *slog.Logger // nil discards
 
-	// IdleTimeout is how long a write of an answer may make no progress, and
-	// the time within which a request's body must bring MinBytes; 60 seconds
-	// and 16 KiB by default.
+	// IdleTimeout is the time within which a request's body must bring MinBytes,
+	// and a client take 16 KiB of an answer; 60 seconds by default. MinBytes is
+	// 16 KiB by default.
 	IdleTimeout time.Duration
 	MinBytes    int64
 	// ShutdownTimeout is how long Serve waits for requests under way before
@@ -59,9 +59,14 @@ type Server struct {
 	draining atomic.Bool
 }
 
+// maxHeader is how many bytes the headers of a request may have. Beyond some KiB
+// more they are not read: net/http answers with a bare 431.
+const maxHeader = 64 << 10
+
+// How long a connection may wait, between requests and for the headers of one.
 const (
-	maxHeader     = 64 << 10 // bytes of a request's headers that are answered
-	maxHeaderRead = 2 << 20  // beyond which the connection is dropped with a bare 431
+	maxIdle       = 2 * time.Minute
+	maxHeaderTime = 30 * time.Second
 )
 
 // New returns a server of store.
@@ -208,13 +213,18 @@ func (s *Server) serveReady(w http.ResponseWriter, r *http.Request) error {
 }
 
 // Serve answers connections of ln until ctx is done. It then takes no more,
-// waits for requests under way, and returns nil.
+// waits for requests under way, and returns nil. It speaks HTTP/1, and bounds
+// connections as Options.Server says.
 func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
+	conns := s.newConnections()
 	srv := &http.Server{
 		Handler:           s,
-		ReadHeaderTimeout: 30 * time.Second,
-		IdleTimeout:       2 * time.Minute,
-		MaxHeaderBytes:    maxHeaderRead,
+		ReadHeaderTimeout: maxHeaderTime,
+		IdleTimeout:       maxIdle,
+		WriteTimeout:      s.opts.IdleTimeout, // of net/http's own answers: a recorder extends it
+		MaxHeaderBytes:    maxHeader,
+		ConnContext:       conns.admit,
+		ConnState:         conns.followState,
 		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelWarn),
 	}
 	served := make(chan error, 1)

@@ -98,6 +98,8 @@ type Server struct {
 	RateLimit      int      `key:"rate_limit" doc:"requests a second that one caller may send in the long run; 0 is no limit" default:"2000"`
 	RateBurst      int      `key:"rate_burst" doc:"requests that one caller may send at once" default:"10000"`
 	MaxConcurrent  int      `key:"max_concurrent" doc:"requests that one caller may have under way; 0 is no limit" default:"256"`
+	MaxConnections int      `key:"max_connections" doc:"connections taken at a time; beyond, those that wait longest for a request are dropped" default:"4096"`
+	MaxPerAddress  int      `key:"max_connections_per_address" doc:"of them from one address, or network of 64 bits with IPv6; trusted proxies may have more" default:"512"`
 	PublicURL      string   `key:"public_url" doc:"what signed URLs begin with; by default the request's own"`
 }
 
@@ -336,6 +338,11 @@ func (s *source) checkServer(n *yaml.Node, sv *Server) {
 	for key, v := range map[string]int{"rate_limit": sv.RateLimit, "rate_burst": sv.RateBurst, "max_concurrent": sv.MaxConcurrent} {
 		if v < 0 {
 			s.addProblem(nodeAt(n, key), "%s %d is negative", key, v)
+		}
+	}
+	for key, v := range map[string]int{"max_connections": sv.MaxConnections, "max_connections_per_address": sv.MaxPerAddress} {
+		if v < 1 {
+			s.addProblem(nodeAt(n, key), "%s %d: want at least 1", key, v)
 		}
 	}
 	for i, o := range sv.CORS.AllowedOrigins {

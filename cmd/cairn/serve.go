@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -122,11 +123,42 @@ func (t *target) newServer(ctx context.Context, opts *local.Options, s settings,
 	if s.config == nil {
 		s.config = &schema.Config{}
 	}
+	server := s.config.Server
+	server.MaxConnections = boundConnections(server.MaxConnections, opts.Log)
 	who, err := auth.New(s.config, store.Keys(), opts.Log)
 	if err != nil {
 		return nil, nil, errors.Join(err, store.Close())
 	}
-	return store, api.New(store, &api.Options{Dev: dev, Auth: who, Server: s.config.Server, Log: opts.Log}), nil
+	return store, api.New(store, &api.Options{Dev: dev, Auth: who, Server: server, Log: opts.Log}), nil
+}
+
+// ownFiles is how many files the server opens beside its connections: of the
+// database, of packs, and to other services.
+const ownFiles = 1024
+
+// boundConnections returns how many connections may be taken: as many as are
+// configured, or as many as this process may open.
+func boundConnections(configured int, log *slog.Logger) int {
+	n := cmp.Or(configured, api.DefaultConnections)
+	limit, ok := openFileLimit()
+	if !ok {
+		return n
+	}
+	fit := fitConnections(n, limit)
+	if fit < n {
+		log.Warn("the limit of open files (ulimit -n) is too low for server.max_connections: fewer connections are taken",
+			"open_files", limit, "needed", n+ownFiles, "max_connections", n, "taken", fit)
+	}
+	return fit
+}
+
+// fitConnections is how many of n connections a process takes that may open limit
+// files, at least half as many.
+func fitConnections(n int, limit uint64) int {
+	if limit >= uint64(n+ownFiles) {
+		return n
+	}
+	return min(n, int(max(limit/2, limit-min(limit, ownFiles), 1)))
 }
 
 // reloadOnHangup applies the schema again at every SIGHUP. A schema that is

@@ -123,3 +123,19 @@ func TestDirectoryWithSchema(t *testing.T) {
 		t.Errorf("with a schema without the bucket: %q", stderr)
 	}
 }
+
+// A process that may open few files takes fewer connections.
+func TestConnectionsFit(t *testing.T) {
+	for _, c := range []struct {
+		n     int
+		limit uint64
+		want  int
+	}{
+		{4096, 1 << 20, 4096}, {4096, 5120, 4096}, {4096, 5119, 4095}, {4096, 4096, 3072}, {4096, 1024, 512},
+		{4096, 256, 128}, {100, 1024, 100}, {4096, 0, 1}, {4096, 1<<64 - 1, 4096},
+	} {
+		if got := fitConnections(c.n, c.limit); got != c.want {
+			t.Errorf("%d with %d files: %d, want %d", c.n, c.limit, got, c.want)
+		}
+	}
+}
