@@ -66,8 +66,8 @@ type Backend interface {
 	// Delete removes key. A missing key is not an error.
 	Delete(ctx context.Context, key string) error
 
-	// List yields the objects whose keys begin with prefix, in key order.
-	// It does not yield objects begun but never synced or committed.
+	// List yields the objects whose keys begin with prefix, each once, in any
+	// order. It does not yield objects begun but never synced or committed.
 	List(ctx context.Context, prefix string) iter.Seq2[Info, error]
 }
 

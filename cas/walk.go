@@ -47,8 +47,8 @@ func (f *Frame) checkPayload(ctx context.Context) error {
 
 var errPayload = errors.New("frame payload is damaged")
 
-// Packs yields the packs that the backend holds, in order of their keys. Keys
-// of anything else are passed over.
+// Packs yields the packs that the backend holds, in any order. Keys of anything
+// else are passed over.
 func (s *Store) Packs(ctx context.Context) iter.Seq2[PackEntry, error] {
 	return func(yield func(PackEntry, error) bool) {
 		for info, err := range s.b.List(ctx, pack.Prefix) {

@@ -13,6 +13,7 @@ import (
 	"io"
 	"io/fs"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -146,6 +147,7 @@ func listKeys(t *testing.T, b backend.Backend, prefix string) []string {
 		}
 		keys = append(keys, info.Key)
 	}
+	slices.Sort(keys)
 	return keys
 }
 

@@ -303,6 +303,7 @@ func testListAndDelete(t *testing.T, b backend.Backend) {
 			t.Fatalf("Delete: %v", err)
 		}
 	}
+	slices.Sort(got)
 	if !slices.Equal(got, keys) {
 		t.Errorf("List while deleting: got %q, want %q", got, keys)
 	}

@@ -151,26 +151,22 @@ func (b *Backend) List(ctx context.Context, prefix string) iter.Seq2[backend.Inf
 			yield(backend.Info{}, err)
 			return
 		}
+		waiting := make(map[string]bool)
+		for _, info := range near {
+			waiting[info.Key] = true
+		}
 		for info, err := range b.far.List(ctx, prefix) {
 			if err != nil {
 				yield(info, err)
 				return
 			}
-			for len(near) > 0 && near[0].Key < info.Key {
-				if !yield(near[0], nil) {
-					return
-				}
-				near = near[1:]
-			}
-			if len(near) > 0 && near[0].Key == info.Key {
-				near = near[1:]
-			}
+			delete(waiting, info.Key)
 			if !yield(info, nil) {
 				return
 			}
 		}
 		for _, info := range near {
-			if !yield(info, nil) {
+			if waiting[info.Key] && !yield(info, nil) {
 				return
 			}
 		}

@@ -1,10 +1,12 @@
 package journal
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"math"
 	"path"
@@ -159,6 +161,9 @@ func (b *Backend) sendOne(ctx context.Context, key string) error {
 		if there.Size != info.Size {
 			return fmt.Errorf("%d bytes are stored of an object of %d: %w", there.Size, info.Size, err)
 		}
+		if err := b.compareWithFar(ctx, info); err != nil {
+			return err
+		}
 	case err != nil:
 		return err
 	}
@@ -171,6 +176,34 @@ func (b *Backend) sendOne(ctx context.Context, key string) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	delete(b.order, key)
+	return nil
+}
+
+// errDiffers reports a far object that is not the near one: neither is removed.
+var errDiffers = errors.New("other bytes are stored than wait here; check both and delete the one that is damaged")
+
+// compareWithFar fails unless the far object has the bytes of the near one. Who
+// sent it may have been killed before it knew what had arrived.
+func (b *Backend) compareWithFar(ctx context.Context, info backend.Info) error {
+	if info.Size == 0 {
+		return nil
+	}
+	far := backend.NewReader(ctx, b.far, info.Key, 0, info.Size)
+	defer far.Close()
+	here, there := make([]byte, min(info.Size, 1<<20)), make([]byte, min(info.Size, 1<<20))
+	for off := int64(0); off < info.Size; off += int64(len(here)) {
+		n := min(int64(len(here)), info.Size-off)
+		here, there = here[:n], there[:n]
+		if err := b.near.ReadAt(ctx, info.Key, here, off); err != nil {
+			return err
+		}
+		if _, err := io.ReadFull(far, there); err != nil {
+			return err
+		}
+		if !bytes.Equal(here, there) {
+			return errDiffers
+		}
+	}
 	return nil
 }
 
