@@ -96,20 +96,21 @@ func (c *Claim) Refuse(id string, opts *Options) error {
 func ownedError(c *Claim) error { return fmt.Errorf("%w: %s", backend.ErrOwned, c) }
 
 // Open claims b for the store id, if b has no claim or the options say so, and
-// returns b guarded. It fails with backend.ErrOwned where another store owns b.
+// returns b guarded. A claim of its own that was made without a test of the
+// service is made anew with one, unless SingleWriter is set. It fails with backend.ErrOwned where another store owns b.
 // c is what Current returned for b. A claim that another store makes after that
 // is not overruled; the guarded backend notices it.
 func Open(ctx context.Context, b backend.Backend, c *Claim, id string, opts *Options) (*Backend, error) {
 	if err := c.Refuse(id, opts); err != nil {
 		return nil, err
 	}
-	if c == nil || c.Owner != id {
+	if c == nil || c.Owner != id || !c.Exclusive && !opts.SingleWriter {
 		var err error
 		if c, err = makeClaim(ctx, b, c, id, opts); err != nil {
 			return nil, err
 		}
 	}
-	if !c.Exclusive && !opts.SingleWriter {
+	if !c.Exclusive && !opts.SingleWriter { // another process of this store was faster
 		return nil, fmt.Errorf("owner: %w", ErrNotExclusive)
 	}
 	out := &Backend{Backend: b, claim: *c}

@@ -169,6 +169,21 @@ func TestNotExclusive(t *testing.T) {
 	}
 }
 
+// A claim that was made on a service without conditions is made anew, with a
+// test, once the operator's promise is withdrawn.
+func TestExclusiveLater(t *testing.T) {
+	inner := membackend.New(nil)
+	if _, err := try(t, careless{inner}, "a", &owner.Options{SingleWriter: true}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := try(t, inner, "a", &owner.Options{}); err != nil {
+		t.Errorf("a service that has become exclusive: %v", err)
+	}
+	if _, err := try(t, inner, "b", &owner.Options{}); !errors.Is(err, backend.ErrOwned) {
+		t.Errorf("another store: %v", err)
+	}
+}
+
 // careless has no conditional PUT.
 type careless struct{ backend.Backend }
 
