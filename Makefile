@@ -21,6 +21,8 @@ TOOLS ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/cairn
 VERSITYGW_VERSION := v1.8.0
 CLIENTS := api/clienttest/node_modules/.package-lock.json
 VERSITYGW := $(TOOLS)/versitygw-$(VERSITYGW_VERSION)/versitygw
+RCLONE_VERSION := v1.76.0
+RCLONE := $(TOOLS)/rclone-$(RCLONE_VERSION)/rclone
 POSTGRES = $(or $(CAIRN_POSTGRES),$(shell dirname $$(readlink -f $$(command -v postgres || ls -v /usr/lib/postgresql/*/bin/postgres 2>/dev/null | tail -n 1) /dev/null | head -n 1)))
 NGINX = $(shell PATH=$$PATH:/usr/sbin command -v nginx)
 
@@ -48,12 +50,12 @@ check: fmt vet build
 # the static checker. What other platforms need is compiled beside the tests,
 # in time that these leave. pebblegozstd: with cgo, Pebble would compress by a
 # library in C, which no build of ours does.
-test: fmt vet build nginx postgres $(VERSITYGW) $(CLIENTS)
-	@echo "make test: uses Go and a C compiler (race detector); fetches $(STATICCHECK) and versitygw $(VERSITYGW_VERSION) through the Go module proxy; PostgreSQL (Debian's packages); Node, with upload clients and the TypeScript client's tools from npm"
+test: fmt vet build nginx postgres $(VERSITYGW) $(RCLONE) $(CLIENTS)
+	@echo "make test: uses Go and a C compiler (race detector); fetches $(STATICCHECK), versitygw $(VERSITYGW_VERSION) and rclone $(RCLONE_VERSION) through the Go module proxy; PostgreSQL (Debian's packages); Node, with upload clients and the TypeScript client's tools from npm"
 	@command -v cc >/dev/null || { echo "no C compiler: install gcc or clang (Debian: apt-get install gcc)"; exit 1; }
 	$(PURE) run $(STATICCHECK) ./...
 	@( renice -n 19 $$BASHPID >/dev/null 2>&1; $(CROSS) ) & cross=$$!; \
-	export CAIRN_CLIENTS=1 CAIRN_NGINX=$(NGINX) CAIRN_POSTGRES=$(POSTGRES) CAIRN_VERSITYGW=$(VERSITYGW); \
+	export CAIRN_CLIENTS=1 CAIRN_NGINX=$(NGINX) CAIRN_POSTGRES=$(POSTGRES) CAIRN_VERSITYGW=$(VERSITYGW) CAIRN_RCLONE=$(RCLONE); \
 	$(GO) test -race -timeout 30m -tags pebblegozstd -vet=off -ldflags=-w ./...; tests=$$?; \
 	wait $$cross && exit $$tests
 	api/client/js/check.sh test
@@ -71,9 +73,9 @@ cross:
 	@$(CROSS)
 
 # Long runs: more seeds, more crash points, more kills.
-soak: build nginx postgres $(VERSITYGW) $(CLIENTS)
+soak: build nginx postgres $(VERSITYGW) $(RCLONE) $(CLIENTS)
 	@command -v chromium >/dev/null || { apt-get update && apt-get install -y --no-install-recommends chromium; }
-	CAIRN_CLIENTS=1 CAIRN_NGINX=$(NGINX) CAIRN_POSTGRES=$(POSTGRES) CAIRN_BROWSER=$$(command -v chromium) CAIRN_VERSITYGW=$(VERSITYGW) CAIRN_SOAK=$${CAIRN_SOAK:-20} $(PURE) test -count=1 -timeout 60m ./...
+	CAIRN_CLIENTS=1 CAIRN_NGINX=$(NGINX) CAIRN_POSTGRES=$(POSTGRES) CAIRN_BROWSER=$$(command -v chromium) CAIRN_VERSITYGW=$(VERSITYGW) CAIRN_RCLONE=$(RCLONE) CAIRN_SOAK=$${CAIRN_SOAK:-20} $(PURE) test -count=1 -timeout 60m ./...
 	api/client/js/check.sh soak
 	$(MAKE) fuzz
 
@@ -87,9 +89,29 @@ fuzz:
 		done; \
 	done
 
-# An S3 service for the tests, built once.
+# S3 services for the tests, built once. Of rclone only what serves a directory:
+# 20 seconds of a core, where all of it takes minutes.
 $(VERSITYGW):
 	GOBIN=$(@D) CGO_ENABLED=0 $(GO) install github.com/versity/versitygw/cmd/versitygw@$(VERSITYGW_VERSION)
+
+define RCLONE_MAIN
+package main
+
+import (
+	_ "github.com/rclone/rclone/backend/local"
+	"github.com/rclone/rclone/cmd"
+	_ "github.com/rclone/rclone/cmd/serve/s3"
+)
+
+func main() { cmd.Main() }
+endef
+export RCLONE_MAIN
+
+$(RCLONE):
+	@mkdir -p $(@D)/source && cd $(@D)/source && echo "$$RCLONE_MAIN" >main.go && \
+		{ test -f go.mod || $(GO) mod init tools/rclone; } && \
+		$(GO) get github.com/rclone/rclone/{backend/local,cmd,cmd/serve/s3}@$(RCLONE_VERSION) && \
+		$(PURE) build -o ../rclone .
 
 # A proxy for the tests of doctor; where there is none they are left out.
 nginx:

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"net/http"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
@@ -23,7 +24,13 @@ type failure struct {
 	cause error
 }
 
-func (f *failure) Error() string { return fmt.Sprintf("%v: %v", f.kind, f.cause) }
+func (f *failure) Error() string {
+	text := fmt.Sprintf("%v: %v", f.kind, f.cause)
+	if hint := findHint(f.cause); hint != "" {
+		text += "; " + hint
+	}
+	return text
+}
 func (f *failure) Unwrap() error { return f.kind }
 
 func wrapError(op, key string, err error) error {
@@ -50,6 +57,37 @@ func statusOf(err error) (code string, status int) {
 		status = answer.HTTPStatusCode()
 	}
 	return code, status
+}
+
+// findHint says which setting mends what the service complains of, "" if none is
+// known to.
+func findHint(err error) string {
+	code, status := statusOf(err)
+	switch code {
+	case "NoSuchBucket":
+		return "make the bucket, or correct bucket"
+	case "InvalidAccessKeyId", "SignatureDoesNotMatch":
+		return "correct access_key_id and secret_access_key"
+	case "AccessDenied", "Forbidden":
+		return "let the key read, write, list and delete objects and multipart uploads of the bucket"
+	case "InvalidStorageClass", "InvalidObjectState":
+		return "correct storage_class: packs must be readable at once"
+	case "RequestTimeTooSkewed":
+		return "set this machine's clock"
+	case "AuthorizationHeaderMalformed", "IllegalLocationConstraintException":
+		return "correct region"
+	}
+	if status == 301 || status == 307 || status == 308 {
+		hint := "correct endpoint, region and force_path_style"
+		var answer *awshttp.ResponseError
+		if errors.As(err, &answer) {
+			if to := answer.Response.Header.Get("Location"); to != "" {
+				hint += fmt.Sprintf(": the service sends requests on to %.200q", to)
+			}
+		}
+		return hint
+	}
+	return ""
 }
 
 // kindOf returns the error that callers of the package can test for.
@@ -86,7 +124,12 @@ func isFinal(err error) bool {
 	switch code {
 	case "SlowDown", "Throttling", "ThrottlingException", "RequestLimitExceeded", "TooManyRequests",
 		"RequestTimeout", "RequestTimeTooSkewed", "OperationAborted", "ConditionalRequestConflict",
-		"IncompleteBody", "BadDigest", "XAmzContentSHA256Mismatch", "XAmzContentChecksumMismatch", "InternalError":
+		"IncompleteBody", "InternalError":
+		return false
+	case "SignatureDoesNotMatch":
+		return true
+	}
+	if isWrongBytes(err) {
 		return false
 	}
 	switch status {
@@ -112,7 +155,7 @@ func (b *Backend) withRetries(ctx context.Context, request func() error) error {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		if !renewed && b.renewCredentials(err) {
+		if !renewed && (b.renewCredentials(err) || isSkewed(err)) {
 			renewed = true
 			continue
 		}
@@ -129,6 +172,17 @@ func (b *Backend) withRetries(ctx context.Context, request func() error) error {
 		case <-time.After(min(delay, b.opts.RetryFor)):
 		}
 	}
+}
+
+// isSkewed reports whether the service may have refused a request for the time at
+// which it was signed. The SDK signs the next one by the service's clock.
+func isSkewed(err error) bool {
+	var answer *awshttp.ResponseError
+	if !errors.As(err, &answer) || answer.HTTPStatusCode() != 403 {
+		return false
+	}
+	at, perr := http.ParseTime(answer.Response.Header.Get("Date"))
+	return perr == nil && time.Since(at).Abs() > mostSkew
 }
 
 // renewCredentials drops cached credentials if err says that they have expired.

@@ -23,11 +23,10 @@ import (
 func TestFaults(t *testing.T) {
 	s3test.Each(t, func(t *testing.T, s *s3test.Server) {
 		faults := []s3test.Fault{s3test.Status500, s3test.SlowDown, s3test.ResetRequest, s3test.ResetAnswer, s3test.LostAnswer, s3test.FailedAnswer,
-			s3test.ShortAnswer, s3test.LongAnswer, s3test.Stall, s3test.StalledAnswer, s3test.Duplicate, s3test.Late, s3test.Expired}
+			s3test.ShortAnswer, s3test.LongAnswer, s3test.Stall, s3test.StalledAnswer, s3test.Duplicate, s3test.Late, s3test.Expired,
+			s3test.WrongRequest, s3test.ShortRequest, s3test.LongRequest}
 		if s.Name == "fake" {
 			faults = append(faults, s3test.OneByOne)
-		} else {
-			faults = append(faults, s3test.WrongRequest) // signatures are checked
 		}
 		for _, f := range faults {
 			if s.Name != "fake" && f != s3test.WrongRequest && f != s3test.LostAnswer {

@@ -6,16 +6,20 @@ import (
 	"fmt"
 	"io/fs"
 	"iter"
+	"net/url"
 	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 
 	"github.com/cairn-store/cairn/backend"
 )
 
 // List implements backend.Backend. It makes a request for every thousand keys.
+// Services yield keys in orders of their own, and some repeat keys at the seam of
+// two pages.
 func (b *Backend) List(ctx context.Context, prefix string) iter.Seq2[backend.Info, error] {
 	return func(yield func(backend.Info, error) bool) {
 		if err := ctx.Err(); err != nil {
@@ -26,7 +30,8 @@ func (b *Backend) List(ctx context.Context, prefix string) iter.Seq2[backend.Inf
 			return // no key begins with that
 		}
 		in := &s3.ListObjectsV2Input{Bucket: &b.opts.Bucket, Prefix: b.fullKey(prefix)}
-		for {
+		seen := make(map[string]bool)
+		for barren := 0; barren < maxBarrenPages; barren++ {
 			var page *s3.ListObjectsV2Output
 			err := b.withRetries(ctx, func() (err error) {
 				page, err = b.client.ListObjectsV2(ctx, in)
@@ -37,10 +42,12 @@ func (b *Backend) List(ctx context.Context, prefix string) iter.Seq2[backend.Inf
 				return
 			}
 			for _, o := range page.Contents {
-				key := strings.TrimPrefix(aws.ToString(o.Key), b.opts.Prefix)
-				if !backend.ValidKey(key) {
-					continue // not one of ours
+				key, ours := strings.CutPrefix(decodeKey(aws.ToString(o.Key), page.EncodingType), b.opts.Prefix)
+				if !ours || !backend.ValidKey(key) || seen[key] {
+					continue
 				}
+				seen[key] = true
+				barren = -1
 				if !yield(backend.Info{Key: key, Size: aws.ToInt64(o.Size), ModTime: aws.ToTime(o.LastModified)}, nil) {
 					return
 				}
@@ -48,44 +55,90 @@ func (b *Backend) List(ctx context.Context, prefix string) iter.Seq2[backend.Inf
 			if !aws.ToBool(page.IsTruncated) {
 				return
 			}
-			if aws.ToString(page.NextContinuationToken) == "" {
+			if next := aws.ToString(page.NextContinuationToken); next == "" || next == aws.ToString(in.ContinuationToken) {
 				yield(backend.Info{}, wrapError("list", prefix, fmt.Errorf("%w: a page says that there are more, and not where", backend.ErrUnavailable)))
 				return
 			}
 			in.ContinuationToken = page.NextContinuationToken
 		}
+		yield(backend.Info{}, wrapError("list", prefix, fmt.Errorf("%w: %d pages without a new key", backend.ErrUnavailable, maxBarrenPages)))
 	}
 }
 
+// maxBarrenPages is after how many pages in a row without a new key a list is
+// given up.
+const maxBarrenPages = 1000
+
+// decodeKey returns a key as it was before the service encoded it, which some do
+// unasked.
+func decodeKey(key string, encoding types.EncodingType) string {
+	if encoding == types.EncodingTypeUrl {
+		if plain, err := url.QueryUnescape(key); err == nil {
+			return plain
+		}
+	}
+	return key
+}
+
+// maxSweepPages bounds the list of multipart uploads that one Sweep reads, a
+// thousand a page.
+const maxSweepPages = 1000
+
 // Sweep aborts multipart uploads that were begun before a time and neither
 // completed nor aborted. A crash leaves such uploads, and services charge for
-// their parts. Sweep returns how many it has aborted.
+// their parts. One of which the service does not say when it was begun is left
+// alone. Sweep returns how many it has aborted.
 func (b *Backend) Sweep(ctx context.Context, before time.Time) (n int, err error) {
-	in := &s3.ListMultipartUploadsInput{Bucket: &b.opts.Bucket, Prefix: &b.opts.Prefix}
-	for {
+	met, n, err := b.sweepPrefix(ctx, b.opts.Prefix, before)
+	if err == nil && met == 0 && b.opts.Prefix != "" {
+		// Some services know no prefix here: they list all uploads, or those of
+		// a key. Others let the credentials list no more than the prefix.
+		met, n, err = b.sweepPrefix(ctx, "", before)
+		var f *failure
+		if met == 0 && errors.As(err, &f) && isFinal(f.cause) {
+			return n, nil
+		}
+	}
+	return n, wrapError("sweep", b.opts.Prefix, err)
+}
+
+// sweepPrefix aborts the uploads that Sweep is for among those that the service
+// lists for a prefix. It returns how many of the backend it has met.
+func (b *Backend) sweepPrefix(ctx context.Context, prefix string, before time.Time) (met, n int, err error) {
+	in := &s3.ListMultipartUploadsInput{Bucket: &b.opts.Bucket}
+	if prefix != "" {
+		in.Prefix = &prefix
+	}
+	for range maxSweepPages {
 		var page *s3.ListMultipartUploadsOutput
 		err := b.withRetries(ctx, func() (err error) {
 			page, err = b.client.ListMultipartUploads(ctx, in)
 			return err
 		})
 		if err != nil {
-			return n, wrapError("sweep", b.opts.Prefix, err)
+			return met, n, err
 		}
 		for _, u := range page.Uploads {
-			key := aws.ToString(u.Key)
-			if !aws.ToTime(u.Initiated).Before(before) || !strings.HasPrefix(key, b.opts.Prefix) {
+			key := decodeKey(aws.ToString(u.Key), page.EncodingType)
+			if !strings.HasPrefix(key, b.opts.Prefix) {
+				continue
+			}
+			met++
+			if u.Initiated == nil || !u.Initiated.Before(before) {
 				continue
 			}
 			if err := b.abortMultipart(ctx, key, aws.ToString(u.UploadId)); err != nil {
-				return n, wrapError("sweep", key, err)
+				return met, n, fmt.Errorf("%s: %w", key, err)
 			}
 			n++
 		}
-		if !aws.ToBool(page.IsTruncated) || aws.ToString(page.NextKeyMarker) == "" {
-			return n, nil
+		stands := aws.ToString(page.NextKeyMarker) == aws.ToString(in.KeyMarker) && aws.ToString(page.NextUploadIdMarker) == aws.ToString(in.UploadIdMarker)
+		if !aws.ToBool(page.IsTruncated) || stands {
+			break
 		}
 		in.KeyMarker, in.UploadIdMarker = page.NextKeyMarker, page.NextUploadIdMarker
 	}
+	return met, n, nil
 }
 
 // abortMultipart aborts a multipart upload. key includes the prefix. An upload

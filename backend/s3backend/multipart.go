@@ -20,12 +20,13 @@ type multipart struct {
 	id  string          // that the service has given the upload
 	g   *errgroup.Group // of the parts
 
+	proof proof // of the parts
 	mu    sync.Mutex
 	parts []types.CompletedPart // by number; guarded by mu
 }
 
-func (b *Backend) startMultipart(ctx context.Context, key, token string) (*multipart, error) {
-	m := &multipart{b: b, top: ctx, key: key}
+func (b *Backend) startMultipart(ctx context.Context, key, token string, p proof) (*multipart, error) {
+	m := &multipart{b: b, top: ctx, key: key, proof: p}
 	sse, kms := b.opts.serverEncryption()
 	err := b.withRetries(ctx, func() error {
 		out, err := b.client.CreateMultipartUpload(ctx, &s3.CreateMultipartUploadInput{
@@ -70,7 +71,7 @@ func (m *multipart) putPart(d *body, n int) error {
 	r := d.reader()
 	defer r.stop()
 	out, err := m.b.client.UploadPart(m.ctx, &s3.UploadPartInput{Bucket: &m.b.opts.Bucket, Key: m.b.fullKey(m.key),
-		UploadId: &m.id, PartNumber: aws.Int32(int32(n)), Body: r, ContentLength: &d.size})
+		UploadId: &m.id, PartNumber: aws.Int32(int32(n)), Body: r, ContentLength: &d.size, ContentMD5: d.digest(m.proof)})
 	if err != nil {
 		return err
 	}

@@ -3,9 +3,7 @@ package s3backend
 import (
 	"bytes"
 	"context"
-	"crypto/md5"
 	"crypto/rand"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
@@ -30,6 +28,10 @@ type Finding struct {
 	Detail string `json:"detail,omitempty"`
 }
 
+// ConditionalPut is the name of the step without which two stores do not notice
+// each other.
+const ConditionalPut = "conditional put"
+
 // A prober tests what Cairn relies on, under a prefix that it cleans up.
 type prober struct {
 	*Backend
@@ -44,8 +46,10 @@ type prober struct {
 func (b *Backend) Probe(ctx context.Context, thorough bool) (out []Finding, err error) {
 	p := &prober{Backend: b, prefix: "probe/" + strings.ToLower(rand.Text()) + "/"}
 	defer func() {
-		err = p.cleanUp(context.WithoutCancel(ctx))
 		out = p.out
+		if err = p.cleanUp(context.WithoutCancel(ctx)); Refuse(out) != nil {
+			err = nil // what refuses to store may refuse to delete
+		}
 	}()
 	if !p.runStep(ctx, "read after write", true, p.probeReadAfterWrite) {
 		return // the other steps would fail as well
@@ -55,11 +59,12 @@ func (b *Backend) Probe(ctx context.Context, thorough bool) (out []Finding, err 
 	p.runStep(ctx, "delete", true, p.probeDelete)
 	p.runStep(ctx, "clock", false, p.probeClock)
 	p.runStep(ctx, "metadata", true, p.probeMetadata)
-	p.runStep(ctx, "conditional put", false, p.probeConditional)
+	p.runStep(ctx, ConditionalPut, false, p.probeConditional)
+	p.runStep(ctx, "checksums", false, p.probeChecksums)
 	if thorough {
-		p.runStep(ctx, "checksums", false, p.probeChecksums)
 		p.runStep(ctx, "concurrent put", true, p.probeConcurrent)
 		p.runStep(ctx, "multipart", false, p.probeMultipart)
+		p.runStep(ctx, "part checksums", false, func(ctx context.Context) (string, error) { return p.describeProof(ctx, partPut) })
 	}
 	return
 }
@@ -153,6 +158,7 @@ func (p *prober) probeList(ctx context.Context) (string, error) {
 		}
 	}
 	got, err := p.listKeys(ctx, "list/")
+	slices.Sort(got)
 	if err == nil && !slices.Equal(got, want) {
 		err = fmt.Errorf("listed %q, want %q", got, want)
 	}
@@ -194,8 +200,13 @@ func (p *prober) probeDelete(ctx context.Context) (string, error) {
 const mostSkew = 5 * time.Minute
 
 func (p *prober) probeClock(ctx context.Context) (string, error) {
-	begun := time.Now()
-	out, err := p.client.ListObjectsV2(ctx, &s3.ListObjectsV2Input{Bucket: &p.opts.Bucket, Prefix: p.Backend.fullKey(p.prefix), MaxKeys: aws.Int32(1)})
+	var begun time.Time
+	var out *s3.ListObjectsV2Output
+	err := p.withRetries(ctx, func() (err error) {
+		begun = time.Now()
+		out, err = p.client.ListObjectsV2(ctx, &s3.ListObjectsV2Input{Bucket: &p.opts.Bucket, Prefix: p.Backend.fullKey(p.prefix), MaxKeys: aws.Int32(1)})
+		return err
+	})
 	if err != nil {
 		return "", err
 	}
@@ -218,7 +229,7 @@ func (p *prober) probeMetadata(ctx context.Context) (string, error) {
 	content.write([]byte("x"))
 	defer content.free()
 	token := newToken()
-	if err := p.withRetries(ctx, func() error { return p.putWhole(ctx, key, token, content, nil) }); err != nil {
+	if err := p.withRetries(ctx, func() error { return p.putWhole(ctx, key, token, content, untried, nil) }); err != nil {
 		return "", err
 	}
 	return "", p.acceptOwn(ctx, key, token, errors.New("user metadata does not come back"))
@@ -232,12 +243,12 @@ func (p *prober) probeConditional(ctx context.Context) (string, error) {
 		return "", err
 	}
 	if p.unconditional.Load() {
-		return "", errors.New("not offered; each PUT is preceded by a HEAD, and one server at a time may use the backend")
+		return "", errors.New("If-None-Match is refused; each PUT is preceded by a HEAD")
 	}
 	err := p.storeObject(ctx, key, []byte("second"))
 	if err == nil {
 		p.unconditional.Store(true)
-		return "", errors.New("If-None-Match is passed over; one server at a time may use the backend")
+		return "", errors.New("If-None-Match is passed over; each PUT is preceded by a HEAD")
 	}
 	if !errors.Is(err, fs.ErrExist) {
 		return "", err
@@ -245,19 +256,34 @@ func (p *prober) probeConditional(ctx context.Context) (string, error) {
 	return "", nil
 }
 
+// describeProof tells what protects bytes on their way: an error if nothing does.
+func (p *prober) describeProof(ctx context.Context, kind putKind) (string, error) {
+	proof, err := p.findProof(ctx, kind)
+	switch {
+	case err != nil:
+		return "", err
+	case p.readsBack(proof):
+		text := "each object is read back before it counts, as read_back says"
+		if proof == byReading {
+			text = "the service takes wrong bytes, so each object is read back before it counts, which costs the bytes once more"
+			if p.opts.Checksums != "when_supported" {
+				text += "; checksums: when_supported may spare that"
+			}
+			return "", errors.New(text)
+		}
+		return text, nil
+	case proof == byReading:
+		return "", errors.New("the service takes wrong bytes, and read_back: never keeps them from being noticed; set read_back: auto")
+	case proof == byMD5:
+		return "wrong bytes are refused for their Content-MD5, which is sent", nil
+	}
+	return "wrong bytes are refused for the sums that are signed", nil
+}
+
 // probeChecksums tests whether the service notices bytes that were damaged on
-// their way.
+// their way, by the requests that objects are sent with.
 func (p *prober) probeChecksums(ctx context.Context) (string, error) {
-	sum := md5.Sum([]byte("other bytes"))
-	_, err := p.client.PutObject(ctx, &s3.PutObjectInput{Bucket: &p.opts.Bucket, Key: p.Backend.fullKey(p.newKey("checksum")), Body: bytes.NewReader([]byte("bytes")),
-		ContentMD5: aws.String(base64.StdEncoding.EncodeToString(sum[:]))})
-	if err == nil {
-		return "", errors.New("a body that does not have its Content-MD5 was taken")
-	}
-	if code, status := statusOf(err); status != 400 {
-		return "", fmt.Errorf("a body that does not have its Content-MD5: %s %d, want 400", code, status)
-	}
-	return "", nil
+	return p.describeProof(ctx, wholePut)
 }
 
 // probeConcurrent has several writers write one key at the same time.
@@ -295,6 +321,7 @@ func (p *prober) probeConcurrent(ctx context.Context) (string, error) {
 func (p *prober) probeMultipart(ctx context.Context) (string, error) {
 	small := &Backend{opts: p.opts, client: p.client, creds: p.creds, blocks: sync.Pool{New: func() any { return new(block) }}}
 	small.unconditional.Store(p.unconditional.Load())
+	defer func() { p.proofs[partPut].Store(small.proofs[partPut].Load()) }()
 	small.opts.PutSize, small.opts.PartSize = 5<<20, 5<<20
 	q := &prober{Backend: small, prefix: p.prefix}
 	key, content := p.newKey("parts"), randomBytes(5<<20+1000)

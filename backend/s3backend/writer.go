@@ -3,8 +3,11 @@ package s3backend
 import (
 	"context"
 	"crypto/rand"
+	"crypto/sha256"
 	"errors"
 	"fmt"
+	"hash"
+	"io"
 	"io/fs"
 	"sync"
 
@@ -34,6 +37,8 @@ type writer struct {
 	life  backend.Lifetime
 	body  body
 	multi *multipart // nil while body holds all
+	sent  int64      // bytes that were given to multi
+	sum   hash.Hash  // of these; nil unless the object is read back
 }
 
 func (w *writer) Write(p []byte) (int, error) {
@@ -65,9 +70,20 @@ func (w *writer) Write(p []byte) (int, error) {
 // spillPart starts sending the body as a part, and empties it.
 func (w *writer) spillPart() (err error) {
 	if w.multi == nil {
-		if w.multi, err = w.b.startMultipart(w.life.Ctx, w.key, w.token); err != nil {
+		p, err := w.b.findProof(w.life.Ctx, partPut)
+		if err != nil {
 			return err
 		}
+		if w.multi, err = w.b.startMultipart(w.life.Ctx, w.key, w.token, p); err != nil {
+			return err
+		}
+		if w.b.readsBack(p) {
+			w.sum = sha256.New()
+		}
+	}
+	w.sent += w.body.size
+	if w.sum != nil {
+		io.Copy(w.sum, w.body.reader())
 	}
 	part := w.body
 	w.body = body{}
@@ -101,7 +117,7 @@ func (w *writer) Commit() error {
 // publish makes the object readable, in one PUT or from its parts.
 func (w *writer) publish() error {
 	if w.multi == nil {
-		return w.b.claimKey(w.life.Ctx, w.key, w.token, func(condition *string) error { return w.b.putWhole(w.life.Ctx, w.key, w.token, &w.body, condition) })
+		return w.publishWhole()
 	}
 	if w.body.size > 0 {
 		if err := w.spillPart(); err != nil {
@@ -111,7 +127,27 @@ func (w *writer) publish() error {
 	if err := w.multi.waitParts(); err != nil {
 		return err
 	}
-	return w.b.claimKey(w.life.Ctx, w.key, w.token, w.multi.complete)
+	err := w.b.claimKey(w.life.Ctx, w.key, w.token, w.multi.complete)
+	if err != nil || w.sum == nil {
+		return err
+	}
+	return w.b.readBack(w.life.Ctx, w.key, w.token, w.sent, [sha256.Size]byte(w.sum.Sum(nil)))
+}
+
+func (w *writer) publishWhole() error {
+	p, err := w.b.findProof(w.life.Ctx, wholePut)
+	if err != nil {
+		return err
+	}
+	err = w.b.claimKey(w.life.Ctx, w.key, w.token, func(condition *string) error {
+		return w.b.putWhole(w.life.Ctx, w.key, w.token, &w.body, p, condition)
+	})
+	if err != nil || !w.b.readsBack(p) {
+		return err
+	}
+	h := sha256.New()
+	io.Copy(h, w.body.reader())
+	return w.b.readBack(w.life.Ctx, w.key, w.token, w.body.size, [sha256.Size]byte(h.Sum(nil)))
 }
 
 func (w *writer) Abort() error {
@@ -183,12 +219,12 @@ func (b *Backend) acceptOwn(ctx context.Context, key, token string, err error) e
 }
 
 // putWhole makes one attempt to send an object whole.
-func (b *Backend) putWhole(ctx context.Context, key, token string, d *body, condition *string) error {
+func (b *Backend) putWhole(ctx context.Context, key, token string, d *body, p proof, condition *string) error {
 	r := d.reader()
 	defer r.stop()
 	sse, kms := b.opts.serverEncryption()
 	_, err := b.client.PutObject(ctx, &s3.PutObjectInput{
-		Bucket: &b.opts.Bucket, Key: b.fullKey(key), Body: r, ContentLength: &d.size, IfNoneMatch: condition,
+		Bucket: &b.opts.Bucket, Key: b.fullKey(key), Body: r, ContentLength: &d.size, ContentMD5: d.digest(p), IfNoneMatch: condition,
 		ContentType: aws.String("application/octet-stream"), Metadata: map[string]string{tokenKey: token},
 		StorageClass: types.StorageClass(b.opts.StorageClass), ServerSideEncryption: sse, SSEKMSKeyId: kms,
 	})

@@ -45,7 +45,7 @@ func newBackend(b *schema.Backend) Backend {
 		out.SingleWriter = s.SingleWriter
 		out.S3 = &s3backend.Options{Bucket: s.Bucket, Prefix: s.Prefix, Endpoint: s.Endpoint, Region: s.Region, PathStyle: s.ForcePathStyle,
 			AccessKeyID: s.AccessKeyID, SecretAccessKey: s.SecretAccessKey, SessionToken: s.SessionToken,
-			StorageClass: s.StorageClass, SSE: s.SSE, KMSKeyID: s.KMSKeyID, Checksums: s.Checksums}
+			StorageClass: s.StorageClass, SSE: s.SSE, KMSKeyID: s.KMSKeyID, Checksums: s.Checksums, ReadBack: s.ReadBack}
 	}
 	return out
 }

@@ -17,7 +17,7 @@ import (
 // while another took over finds out before it answers anybody.
 func TestOwnership(t *testing.T) {
 	s3test.Each(t, func(t *testing.T, srv *s3test.Server) {
-		far := local.Backend{S3: srv.Options(t)}
+		far := local.Backend{S3: srv.Options(t), SingleWriter: srv.SingleWriter}
 		options := func(take bool) *local.Options {
 			return &local.Options{Backends: map[string]local.Backend{"far": far}, Buckets: map[string]buckets.Policy{"a": {Domain: "far"}}, TakeOwnership: take}
 		}

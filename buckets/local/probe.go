@@ -10,6 +10,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/cairn-store/cairn/backend/owner"
 	"github.com/cairn-store/cairn/backend/s3backend"
 )
 
@@ -31,7 +32,13 @@ func Probe(ctx context.Context, opts *Options, name string, thorough bool) ([]s3
 	if err != nil {
 		return nil, fmt.Errorf("backend %q: %w", name, err)
 	}
-	return b.Probe(ctx, thorough)
+	found, err := b.Probe(ctx, thorough)
+	for i := range found {
+		if f := &found[i]; f.Name == s3backend.ConditionalPut && !f.OK && !where.SingleWriter {
+			f.Needed, f.Detail = true, fmt.Sprintf("%s: %v", f.Detail, owner.ErrNotExclusive)
+		}
+	}
+	return found, err
 }
 
 // ProbeAll probes all backends in S3, not thoroughly. Its error names the

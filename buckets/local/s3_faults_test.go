@@ -22,18 +22,17 @@ func TestFaultsS3(t *testing.T) {
 		through, proxy := s.Behind(t)
 		o := through.Options(t)
 		o.Attempts, o.Backoff, o.Stall = 3, 10*time.Millisecond, 300*time.Millisecond
-		opts := &local.Options{Backends: map[string]local.Backend{"far": {S3: o, PackSize: 1 << 20, CacheDir: t.TempDir(), CacheSize: 4 << 20}},
+		opts := &local.Options{Backends: map[string]local.Backend{"far": {S3: o, SingleWriter: s.SingleWriter, PackSize: 1 << 20, CacheDir: t.TempDir(), CacheSize: 4 << 20}},
 			Buckets: map[string]buckets.Policy{"b": {Domain: "far", Profile: "fine", Compression: cas.Compression{Codec: cas.Zstd}}}}
 		dir := t.TempDir()
 		store, err := local.Open(t.Context(), dir, opts)
 		must(t, err)
 		b := bucket(t, store, "b")
 		faults := []s3test.Fault{s3test.Status500, s3test.SlowDown, s3test.ResetRequest, s3test.ResetAnswer, s3test.LostAnswer, s3test.FailedAnswer,
-			s3test.ShortAnswer, s3test.LongAnswer, s3test.Stall, s3test.StalledAnswer, s3test.Duplicate, s3test.Late, s3test.Expired}
+			s3test.ShortAnswer, s3test.LongAnswer, s3test.Stall, s3test.StalledAnswer, s3test.Duplicate, s3test.Late, s3test.Expired,
+			s3test.WrongRequest, s3test.ShortRequest, s3test.LongRequest}
 		if s.Name == "fake" {
 			faults = append(faults, s3test.OneByOne)
-		} else {
-			faults = append(faults, s3test.WrongRequest)
 		}
 		harm := s3test.Sometimes(3, 0.5, faults...)
 		proxy.Harm(harm)

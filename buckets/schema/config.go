@@ -58,7 +58,8 @@ type S3 struct {
 	SSE             string `key:"sse" doc:"encryption by the service: AES256, aws:kms or aws:kms:dsse; by default what the bucket says"`
 	KMSKeyID        string `key:"kms_key_id" doc:"key of aws:kms; by default the account's own"`
 	SingleWriter    bool   `key:"single_writer" doc:"true, on a service without conditional PUT, where a second server would not be noticed: you see to it that there is none" default:"false"`
-	Checksums       string `key:"checksums" doc:"when_supported adds checksums that some services do not know; bodies are signed with their SHA-256 in any case" default:"when_required"`
+	Checksums       string `key:"checksums" doc:"when_supported adds checksums that some services do not know to the sums that are signed" default:"when_required"`
+	ReadBack        string `key:"read_back" doc:"auto reads each object back before it counts, where the service does not notice bytes that were damaged on their way to it; always, never" default:"auto"`
 	CacheDir        string `key:"cache_dir" doc:"directory on this machine that keeps what was read last; none without it"`
 	CacheSize       Size   `key:"cache_size" doc:"bytes that cache_dir may take" default:"10GiB"`
 }
@@ -259,6 +260,7 @@ func (s *source) checkS3(at *yaml.Node, b *S3) {
 		}
 	}
 	words("checksums", b.Checksums, "when_required", "when_supported")
+	words("read_back", b.ReadBack, "auto", "always", "never")
 	words("sse", b.SSE, "AES256", "aws:kms", "aws:kms:dsse")
 	if b.KMSKeyID != "" && !strings.HasPrefix(b.SSE, "aws:kms") {
 		s.addProblem(nodeAt(at, "kms_key_id"), "kms_key_id goes with sse: aws:kms")

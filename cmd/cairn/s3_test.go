@@ -23,8 +23,8 @@ storage:
   backends:
     far:
       type: s3
-      s3: {bucket: %q, prefix: %q, endpoint: %q, region: %q, access_key_id: %q, secret_access_key: %q, force_path_style: %v}
-`, o.Bucket, o.Prefix, o.Endpoint, o.Region, o.AccessKeyID, o.SecretAccessKey, o.PathStyle), schema)
+      s3: {bucket: %q, prefix: %q, endpoint: %q, region: %q, access_key_id: %q, secret_access_key: %q, force_path_style: %v, single_writer: %v}
+`, o.Bucket, o.Prefix, o.Endpoint, o.Region, o.AccessKeyID, o.SecretAccessKey, o.PathStyle, s.SingleWriter), schema)
 }
 
 // The command line works on S3 as it does on disk, and S3 alone is enough.

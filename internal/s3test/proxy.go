@@ -31,6 +31,8 @@ const (
 	LongAnswer    Fault = "answer that promises more than it holds"
 	WrongBytes    Fault = "wrong bytes in the answer"
 	WrongRequest  Fault = "wrong bytes in the request"
+	ShortRequest  Fault = "half of the bytes of the request"
+	LongRequest   Fault = "more bytes than the request has"
 	Stall         Fault = "stall"
 	StalledAnswer Fault = "stall in the middle of the answer"
 	Duplicate     Fault = "request served twice"
@@ -170,6 +172,10 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	case WrongRequest:
 		spoilBytes(x.body)
+	case ShortRequest:
+		x.body = x.body[:len(x.body)/2]
+	case LongRequest:
+		x.body = append(x.body, x.body...)
 	case Late:
 		p.late.Go(func() {
 			time.Sleep(50 * time.Millisecond)
