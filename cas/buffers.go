@@ -9,27 +9,49 @@ type cores chan struct{}
 func (c cores) take() { c <- struct{}{} }
 func (c cores) give() { <-c }
 
-// buffers are reused for payloads and plain bytes of frames.
-type buffers struct{ pool sync.Pool } // of *[]byte
+const (
+	smallBuffer = 64 << 10                // of frames of small files and of records
+	frameBuffer = FrameSize + FrameSize/4 // of frames of usual size
+)
 
-func newBuffers() *buffers {
-	return &buffers{sync.Pool{New: func() any { b := make([]byte, 0, FrameSize+FrameSize/4); return &b }}}
-}
+// buffers are reused for payloads and plain bytes of frames. There are small
+// ones too, since a store that has just been opened for a few small files would
+// spend its time on clearing large ones.
+type buffers struct{ small, large sync.Pool } // of *[]byte
 
-// get returns a buffer of n bytes, with room for a frame of usual size.
+// get returns a buffer of n bytes, with some room behind them.
 func (p *buffers) get(n int) []byte {
-	b := *p.pool.Get().(*[]byte)
-	if cap(b) < n {
-		p.put(b)
-		b = make([]byte, n)
+	pool, size := &p.large, frameBuffer
+	switch {
+	case n <= smallBuffer:
+		pool, size = &p.small, smallBuffer
+	case n > frameBuffer:
+		return make([]byte, n)
 	}
-	return b[:n]
+	if b, ok := pool.Get().(*[]byte); ok {
+		return (*b)[:n]
+	}
+	return make([]byte, n, size)
 }
 
 // put gives b back; it must not be used any more. Large buffers are left to
 // the garbage collector.
 func (p *buffers) put(b []byte) {
-	if cap(b) <= 2*FrameSize {
-		p.pool.Put(&b)
+	switch n := cap(b); {
+	case n >= smallBuffer && n < frameBuffer:
+		p.small.Put(&b)
+	case n >= frameBuffer && n <= 2*FrameSize:
+		p.large.Put(&b)
 	}
+}
+
+// grow returns b with room for n more bytes, for which it may take another
+// buffer.
+func (p *buffers) grow(b []byte, n int) []byte {
+	if len(b)+n <= cap(b) {
+		return b
+	}
+	larger := append(p.get(len(b) + n)[:0], b...)
+	p.put(b)
+	return larger
 }

@@ -26,13 +26,10 @@ func (f *frameBuilder) addChunk(r Ref, chunk []byte, since int64) error {
 			return err
 		}
 	}
-	if f.plain == nil {
-		f.plain = f.b.s.bufs.get(0)
-	}
 	if len(f.slots) == 0 || since < f.since { // units are looked up side by side
 		f.since = since
 	}
-	f.plain = append(f.plain, chunk...)
+	f.plain = append(f.b.s.bufs.grow(f.plain, len(chunk)), chunk...)
 	f.slots = append(f.slots, r)
 	return f.rememberChunks(r.Digest)
 }

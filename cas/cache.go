@@ -5,6 +5,10 @@ import (
 	"sync"
 )
 
+// minCached is what a frame takes of the cache at least, so that many small ones
+// do not take more memory than the limit.
+const minCached = 4 << 10
+
 // A frameCache keeps the plain bytes of frames that were decoded last, since
 // the chunks of one frame are read one after another. Each frame is decoded
 // by one goroutine while others that want it wait.
@@ -88,7 +92,10 @@ func (c *frameCache) takeBuffer(size int) []byte {
 			return b[:0]
 		}
 	}
-	return make([]byte, 0, max(size, FrameSize))
+	if size > FrameSize/2 {
+		size = max(size, FrameSize) // fits most others when it is reused
+	}
+	return make([]byte, 0, max(size, minCached))
 }
 
 // evictFrame removes f; the caller holds mu.
@@ -105,7 +112,7 @@ func (c *frameCache) evictFrame(f *cachedFrame) {
 // keepBuffer keeps the buffer of f, which nobody reads any more; the caller holds
 // mu.
 func (c *frameCache) keepBuffer(f *cachedFrame) {
-	if len(c.free) < 4 && cap(f.plain) <= 2*FrameSize {
+	if len(c.free) < 4 && cap(f.plain) >= FrameSize && cap(f.plain) <= 2*FrameSize {
 		c.free = append(c.free, f.plain)
 	}
 	f.plain = nil

@@ -34,8 +34,8 @@ func (e *encoded) size() int { return int(e.h.HeaderLen) + len(e.payload) }
 func (n *encoder) encodeFrame(kind Kind, how Compression, plain []byte, slots []Ref) *encoded {
 	n.cores.take()
 	defer n.cores.give()
-	e := &encoded{buf: n.bufs.get(0)}
-	scratch := n.bufs.get(0) // decoded into, to be compared
+	e := &encoded{buf: n.bufs.get(len(plain))}
+	scratch := n.bufs.get(len(plain)) // decoded into, to be compared
 	payload, used, err := n.coder.encodePayload(how, plain, e.buf, scratch)
 	n.bufs.put(scratch)
 	if used == Raw {
@@ -67,7 +67,7 @@ func (n *encoder) isWorthEncoding(how Compression, plain []byte) bool {
 	}
 	n.cores.take()
 	defer n.cores.give()
-	dst, scratch := n.bufs.get(0), n.bufs.get(0)
+	dst, scratch := n.bufs.get(encodingSample), n.bufs.get(encodingSample)
 	defer n.bufs.put(dst)
 	defer n.bufs.put(scratch)
 	how.Level = 1

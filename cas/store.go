@@ -123,7 +123,7 @@ func Open(ctx context.Context, b backend.Backend, ix Index, opts *Options) (*Sto
 		unitRoom: make(room, 4+3*n), frameRoom: make(room, 4+3*n),
 		units: sync.Pool{New: func() any { return &unit{buf: make([]byte, 0, unitSize+inPlace)} }},
 		long:  make(chan struct{}, longReaders),
-		cores: make(cores, n), bufs: newBuffers(),
+		cores: make(cores, n), bufs: new(buffers),
 	}
 	s.group.s = s
 	s.enc = &encoder{coder, opts.Sealer, s.cores, s.bufs}
