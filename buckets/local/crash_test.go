@@ -130,7 +130,7 @@ func TestCrash(t *testing.T) {
 		limit = 5
 	}
 	work := func(f *crashfs.FS, ack func(promise)) { crashWork(t, "store", f.Crashed, crashOptions(f), ack) }
-	crashfs.Run(t, &crashfs.Options{Limit: soak(limit), Parallel: true}, work, func(t *testing.T, f *crashfs.FS, acked []promise) {
+	crashfs.Run(t, &crashfs.Options{Limit: soak(limit), OnlyFS: true}, work, func(t *testing.T, f *crashfs.FS, acked []promise) {
 		verifyCrash(t, "store", crashOptions(f), acked)
 	})
 }

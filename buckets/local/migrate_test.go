@@ -303,7 +303,7 @@ func TestMigrateCrash(t *testing.T) {
 		return o
 	}
 	work := func(f *crashfs.FS, ack func(promise)) { migrateWork(t, f, options(f), ack) }
-	crashfs.Run(t, &crashfs.Options{Limit: soak(limit), Parallel: true}, work, func(t *testing.T, f *crashfs.FS, acked []promise) {
+	crashfs.Run(t, &crashfs.Options{Limit: soak(limit), OnlyFS: true}, work, func(t *testing.T, f *crashfs.FS, acked []promise) {
 		verifyCrash(t, "store", options(f), acked)
 	})
 }

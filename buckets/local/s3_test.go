@@ -125,7 +125,7 @@ func TestModelS3(t *testing.T) {
 					return o
 				})
 				m.dir = "store"
-				m.crash = func() { disk = disk.Crash(m.r.IntN(101), m.r.Uint64()) }
+				m.crash = func() { percent := m.r.IntN(101); disk = disk.Crash(m.r.Uint64(), percent)[0] }
 				if s.Name == "fake" {
 					m.run(2, 500, 250)
 				} else {

@@ -30,12 +30,12 @@ type FS struct {
 	// that a crash falls between two. Pebble's vfs needs that as well: some of
 	// its operations lock its mutex for clones twice, and hang if a clone comes
 	// between.
-	mu      sync.Mutex
-	writes  int64 // mutating operations begun
-	crashAt int64 // the number of writes at which to crash; negative is never
-	percent int   // of unsynced data that survive the crash
-	seed    uint64
-	clone   *FS // what survived, nil before the crash
+	mu       sync.Mutex
+	writes   int64 // mutating operations begun
+	crashAt  int64 // the number of writes at which to crash; negative is never
+	percents []int // of unsynced data that survive the crash, for each clone
+	seed     uint64
+	clones   []*FS // what survived, nil before the crash
 
 	written, read atomic.Int64 // bytes of files
 }
@@ -47,32 +47,34 @@ func wrapMem(mem *vfs.MemFS) *FS { return &FS{mem: mem, crashAt: -1} }
 
 // CrashAt makes the file system crash when k mutating operations are done and
 // the next one begins. What was synced by then survives; of the rest, every
-// block and directory entry does with a probability of percent. seed makes that
-// repeatable. Operations after the crash succeed as before it, and do not reach
-// the clone.
-func (f *FS) CrashAt(k int64, percent int, seed uint64) {
+// block and directory entry does with a probability of percent. There is a clone
+// for each of percents. seed makes that repeatable. Operations after the crash
+// succeed as before it, and do not reach the clones.
+func (f *FS) CrashAt(k int64, seed uint64, percents ...int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.crashAt, f.percent, f.seed = k, percent, seed
+	f.crashAt, f.seed, f.percents = k, seed, percents
 }
 
 // Crash crashes the file system now, unless it has crashed, and returns the
-// clone.
-func (f *FS) Crash(percent int, seed uint64) *FS {
+// clones.
+func (f *FS) Crash(seed uint64, percents ...int) []*FS {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.percent, f.seed = percent, seed
-	f.takeClone()
-	return f.clone
+	if f.clones == nil {
+		f.seed, f.percents = seed, percents
+		f.takeClones()
+	}
+	return f.clones
 }
 
-// takeClone takes the clone. The caller holds f.mu.
-func (f *FS) takeClone() {
-	if f.clone == nil {
-		f.clone = wrapMem(f.mem.CrashClone(vfs.CrashCloneCfg{
-			UnsyncedDataPercent: f.percent,
+// takeClones takes the clones. The caller holds f.mu.
+func (f *FS) takeClones() {
+	for _, percent := range f.percents {
+		f.clones = append(f.clones, wrapMem(f.mem.CrashClone(vfs.CrashCloneCfg{
+			UnsyncedDataPercent: percent,
 			RNG:                 rand.New(rand.NewPCG(f.seed, 0)),
-		}))
+		})))
 	}
 }
 
@@ -90,14 +92,11 @@ func (f *FS) Writes() int64 {
 func (f *FS) Bytes() (written, read int64) { return f.written.Load(), f.read.Load() }
 
 // Crashed reports whether the file system has crashed. If it has not, everything
-// that was done before the call is in a later clone too.
-func (f *FS) Crashed() bool { return f.Clone() != nil }
-
-// Clone returns what survived the crash, or nil if there was none.
-func (f *FS) Clone() *FS {
+// that was done before the call is in later clones too.
+func (f *FS) Crashed() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.clone
+	return f.clones != nil
 }
 
 // beginWrite begins a mutating operation: it counts it, and crashes if it is
@@ -105,7 +104,7 @@ func (f *FS) Clone() *FS {
 func (f *FS) beginWrite() (end func()) {
 	f.mu.Lock()
 	if f.writes == f.crashAt {
-		f.takeClone()
+		f.takeClones()
 	}
 	f.writes++
 	return f.mu.Unlock

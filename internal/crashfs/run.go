@@ -22,9 +22,10 @@ type Options struct {
 	// Seed chooses which unsynced data survive.
 	Seed uint64
 
-	// Parallel runs the rounds for each of Percents side by side, so work and
-	// verify must share nothing but the file system they are given.
-	Parallel bool
+	// OnlyFS says that work and verify share nothing but the file system that
+	// they are given. Then one run of work crashes into all of Percents, and
+	// what has survived of each is verified side by side.
+	OnlyFS bool
 }
 
 // Run calls work again and again, each time on a new file system that crashes
@@ -52,11 +53,11 @@ func Run[A any](t *testing.T, opts *Options, work func(fs *FS, ack func(A)), ver
 	whole := New()
 	work(whole, func(A) {})
 	stride := max(1, (whole.Writes()+int64(limit)-1)/int64(limit))
-	round := func(t *testing.T, percent int) {
+	round := func(percents ...int) {
 		for k := int64(0); ; k += stride {
 			seed := opts.Seed + uint64(k)
 			fs := New()
-			fs.CrashAt(k, percent, seed)
+			fs.CrashAt(k, seed, percents...)
 			var mu sync.Mutex
 			var acked []A // guarded by mu
 			work(fs, func(a A) {
@@ -68,20 +69,28 @@ func Run[A any](t *testing.T, opts *Options, work func(fs *FS, ack func(A)), ver
 			})
 			ended := !fs.Crashed()
 			mu.Lock()
-			clone := fs.Crash(percent, seed)
+			clones := fs.Crash(seed, percents...)
 			mu.Unlock()
-			t.Run(fmt.Sprintf("k=%d", k), func(t *testing.T) { verify(t, clone, acked) })
+			t.Run(fmt.Sprintf("k=%d", k), func(t *testing.T) {
+				for i, percent := range percents {
+					t.Run(fmt.Sprintf("%d%%", percent), func(t *testing.T) {
+						if opts.OnlyFS {
+							t.Parallel()
+						}
+						verify(t, clones[i], acked)
+					})
+				}
+			})
 			if ended {
 				break
 			}
 		}
 	}
+	if opts.OnlyFS {
+		round(percents...)
+		return
+	}
 	for _, percent := range percents {
-		t.Run(fmt.Sprintf("%d%%", percent), func(t *testing.T) {
-			if opts.Parallel {
-				t.Parallel()
-			}
-			round(t, percent)
-		})
+		round(percent)
 	}
 }
