@@ -37,9 +37,19 @@ func TestForms(t *testing.T) {
 		{"not a form", "hello", "invalid-multipart"},
 		{"cut in the file", whole[:len(whole)-500], "invalid-multipart"},
 		{"cut at the end", whole[:len(whole)-8], "invalid-multipart"},
-		{"no name", form(`name="file"`, "x"), "invalid-request"},
-		{"a part after the file", form(`name="file"; filename="a"`, "x", `name="name"`, "b"), "invalid-multipart"},
+		{"no name", form(`name="file"; filename=""`, "x"), "invalid-request"},
+		{"a field called file", form(`name="file"`, "x"), "invalid-multipart"},
+		{"a file called otherwise", form(`name="filepond"; filename="a"`, strings.Repeat("x", 1<<20)), "invalid-multipart"},
 		{"two files", form(`name="file"; filename="a"`, "x", `name="file"; filename="b"`, "x"), "invalid-multipart"},
+		{"a thumbnail after the file", form(`name="file"; filename="a"`, "x", `name="thumb"; filename="b"`, "x"), "invalid-multipart"},
+		{"a bad field after the file", form(`name="file"; filename="a"`, "x", `name="tags"`, "x"), "invalid-metadata"},
+		{"a bad name after the file", form(`name="file"; filename="a"`, "x", `name="name"`, "x/y"), "invalid-name"},
+		{"digests after the file", form(`name="file"; filename="a"`, "x", `name="digests"`, "md5"), "invalid-multipart"},
+		{"cut in a field after the file", form(`name="file"; filename="a"`, "x", `name="note"`, strings.Repeat("x", 80))[:170], "invalid-multipart"},
+		{"many fields after the file", strings.TrimSuffix(form(`name="file"; filename="a"`, "x"), "--B--\r\n") + many, "invalid-multipart"},
+		{"metadata of no key", form(`name="metadata[]"`, "x", `name="file"; filename="a"`, "x"), "invalid-metadata"},
+		{"metadata of two keys", form(`name="metadata[a][b]"`, "x", `name="file"; filename="a"`, "x"), "invalid-metadata"},
+		{"metadata without its end", form(`name="metadata[a"`, "x", `name="file"; filename="a"`, "x"), "invalid-metadata"},
 		{"bad metadata", form(`name="metadata"`, "[1]", `name="file"; filename="a"`, "x"), "invalid-metadata"},
 		{"bad tags", form(`name="tags"`, "1", `name="file"; filename="a"`, "x"), "invalid-metadata"},
 		{"bad conflict", form(`name="on_conflict"`, "maybe", `name="file"; filename="a"`, "x"), "invalid-request"},
@@ -60,6 +70,102 @@ func TestForms(t *testing.T) {
 		if !bytes.Contains(a.body, []byte(s)) {
 			t.Errorf("no %s in %s", s, a.body)
 		}
+	}
+}
+
+// What a form says of the file may stand before it and after it.
+func TestFormOrder(t *testing.T) {
+	w := newWorld(t)
+	const file = `name="file"; filename="a.txt"`
+	for _, c := range []struct {
+		what     string
+		parts    []string
+		path     string
+		metadata string
+		tags     string
+	}{
+		{"FilePond: JSON in a field of the file's name", []string{`name="file"`, `{"caption":"x"}`, file, "hello"}, "a.txt", "", ""},
+		{"FilePond: and after it", []string{file, "hello", `name="file"`, `{"caption":"x"}`}, "a.txt", "", ""},
+		{"a field that is not ours", []string{file, "hello", `name="csrf"`, "x"}, "a.txt", "", ""},
+		{"metadata before", []string{`name="metadata"`, `{"k":1}`, file, "hello"}, "a.txt", `{"k":1}`, ""},
+		{"metadata after", []string{file, "hello", `name="metadata"`, `{"k":1}`}, "a.txt", `{"k":1}`, ""},
+		{"keys of metadata before", []string{`name="metadata[k]"`, "1", `name="metadata[l m]"`, "", file, "hello"}, "a.txt", `{"k":"1","l m":""}`, ""},
+		{"keys of metadata after", []string{file, "hello", `name="metadata[k]"`, "1", `name="metadata[l]"`, "2"}, "a.txt", `{"k":"1","l":"2"}`, ""},
+		{"both sorts of metadata", []string{`name="metadata[k]"`, "1", `name="metadata"`, `{"l":2}`, file, "hello"}, "a.txt", `{"k":"1","l":2}`, ""},
+		{"both sorts, on both sides", []string{`name="metadata"`, `{"l":2}`, file, "hello", `name="metadata[k]"`, "1"}, "a.txt", `{"k":"1","l":2}`, ""},
+		{"tags before", []string{`name="tags"`, `["t"]`, file, "hello"}, "a.txt", "", `["t"]`},
+		{"tags after", []string{file, "hello", `name="tags"`, `["t"]`}, "a.txt", "", `["t"]`},
+		{"a name before", []string{`name="name"`, "b.txt", file, "hello"}, "b.txt", "", ""},
+		{"a name after", []string{file, "hello", `name="name"`, "b.txt"}, "b.txt", "", ""},
+		{"a folder before", []string{`name="folder"`, "x/y", file, "hello"}, "x/y/a.txt", "", ""},
+		{"a folder after", []string{file, "hello", `name="folder"`, "x/y"}, "x/y/a.txt", "", ""},
+		{"everything after", []string{file, "hello", `name="folder"`, "z", `name="name"`, "c.txt", `name="metadata[k]"`, "1", `name="tags"`, `["t"]`}, "z/c.txt", `{"k":"1"}`, `["t"]`},
+		{"an empty form field", []string{file, "hello", `name="name"`, "", `name="folder"`, ""}, "", "", ""},
+	} {
+		a := w.do("POST", "/api/files/demo", strings.NewReader(form(c.parts...)), "Content-Type", formType)
+		if c.path == "" {
+			if a.StatusCode != 400 || a.code() != "invalid-name" {
+				t.Errorf("%s: %d %s", c.what, a.StatusCode, a.body)
+			}
+			continue
+		}
+		var f client.File
+		json.Unmarshal(a.body, &f)
+		metadata, tags := "", ""
+		if len(f.Metadata) > 0 {
+			p, _ := json.Marshal(f.Metadata)
+			metadata = string(p)
+		}
+		if len(f.Tags) > 0 {
+			p, _ := json.Marshal(f.Tags)
+			tags = string(p)
+		}
+		if a.StatusCode != 201 || f.Path != c.path || metadata != c.metadata || tags != c.tags || f.Version != 1 {
+			t.Errorf("%s: %d %s", c.what, a.StatusCode, a.body)
+		}
+		if got := w.want(200, "", "GET", "/api/files/demo/"+f.ID+"/download", nil); string(got.body) != "hello" {
+			t.Errorf("%s: read %q", c.what, got.body)
+		}
+		w.want(204, "", "DELETE", "/api/files/demo/"+f.ID+"?permanent=true", nil)
+	}
+	// Of a version, what to do about a name that is taken, and conditions.
+	f := w.put("a.txt", []byte("one"))
+	for _, c := range []struct {
+		method, path string
+		status       int
+		version      uint64
+		parts        []string
+	}{
+		{"PUT", "/" + f.ID, 200, 2, []string{file, "two", `name="metadata[k]"`, "2"}},
+		{"POST", "", 201, 3, []string{file, "three", `name="on_conflict"`, "version"}},
+		{"POST", "", 409, 0, []string{file, "four", `name="on_conflict"`, "fail"}},
+		{"POST", "", 400, 0, []string{file, "four", `name="on_conflict"`, "perhaps"}},
+		{"POST", "", 200, 3, []string{file, "three", `name="skip_unchanged"`, "true", `name="on_conflict"`, "version"}},
+	} {
+		a := w.do(c.method, "/api/files/demo"+c.path, strings.NewReader(form(c.parts...)), "Content-Type", formType)
+		var got client.File
+		json.Unmarshal(a.body, &got)
+		if a.StatusCode != c.status || c.version > 0 && (got.ID != f.ID || got.Version != c.version || got.Metadata["k"] != "2") {
+			t.Errorf("%s %q: %d %s", c.method, c.parts, a.StatusCode, a.body)
+		}
+	}
+	w.want(412, "precondition-failed", "POST", "/api/files/demo", strings.NewReader(form(file, "x", `name="on_conflict"`, "version")),
+		"Content-Type", formType, "If-None-Match", "*")
+}
+
+// Rules and limits decide about what a form says after the file as well.
+func TestFormIsAskedAgain(t *testing.T) {
+	w := secured(t, `buckets: {docs: {allowed_extensions: [txt], rules: {create: "upload.folder == 'mine' || upload.folder == ''", read: "true"}}}`)
+	post := func(status int, code string, parts ...string) {
+		t.Helper()
+		w.want(status, code, "POST", "/api/files/docs", strings.NewReader(form(parts...)), "Content-Type", formType, "Authorization", token(t, "ann", nil))
+	}
+	const file = `name="file"; filename="a.txt"`
+	post(201, "", file, "x", `name="folder"`, "mine")
+	post(403, "access-denied", file, "x", `name="folder"`, "yours")
+	post(415, "type-not-allowed", file, "x", `name="name"`, "a.exe")
+	if n := strings.Count(string(w.want(200, "", "GET", "/api/files/docs", nil, "Authorization", token(t, "ann", nil)).body), `"manifest_id"`); n != 1 {
+		t.Errorf("%d files", n)
 	}
 }
 

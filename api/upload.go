@@ -17,11 +17,6 @@ import (
 	"github.com/cairn-store/cairn/buckets"
 )
 
-const (
-	maxParts = 64       // of a multipart body
-	maxField = 64 << 10 // bytes of a multipart field
-)
-
 // createFile stores a new file.
 func createFile(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
 	u, err := newUpload(r)
@@ -31,13 +26,16 @@ func createFile(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error
 	if u.name == "" {
 		return fmt.Errorf("the file has no name: send a multipart part \"file\" with a file name, or ?name=: %w", errRequest)
 	}
-	if u.opts.OnConflict == "" {
-		u.opts.OnConflict = buckets.ConflictNew
-	}
 	ifNoneMatch := r.Header.Get("If-None-Match") == "*"
-	if ifNoneMatch {
-		u.opts.OnConflict = buckets.ConflictFail
+	u.chooseConflict = func() {
+		if u.opts.OnConflict == "" {
+			u.opts.OnConflict = buckets.ConflictNew
+		}
+		if ifNoneMatch {
+			u.opts.OnConflict = buckets.ConflictFail
+		}
 	}
+	u.chooseConflict()
 	f, err := b.Put(r.Context(), u.name, u.body, &u.opts)
 	if ifNoneMatch && errors.Is(err, buckets.ErrExist) {
 		return fmt.Errorf("%w: the name is taken", buckets.ErrPrecondition)
@@ -109,6 +107,8 @@ type uploadRequest struct {
 	name string
 	body io.Reader
 	opts buckets.PutOptions
+
+	chooseConflict func() // completes OnConflict of a new file; nil for a version
 }
 
 // newUpload reads all of a request that stands before the file's bytes.
@@ -124,7 +124,8 @@ func newUpload(r *http.Request) (*uploadRequest, error) {
 		if err != nil || params["boundary"] == "" {
 			return nil, fmt.Errorf("no boundary in Content-Type: %w", errMultipart)
 		}
-		return u, u.readForm(multipart.NewReader(body, params["boundary"]))
+		f := &uploadForm{u: u, parts: multipart.NewReader(body, params["boundary"])}
+		return u, f.readToFile()
 	}
 	if err == nil && mediaType != "application/x-www-form-urlencoded" { // the default of curl for any body
 		u.opts.MIMEType = mediaType
@@ -179,89 +180,25 @@ func (u *uploadRequest) setField(name, value string) error {
 		if err := json.Unmarshal([]byte(value), &u.opts.Tags); err != nil || u.opts.Tags == nil {
 			return fmt.Errorf("tags are not a JSON array of strings: %w", buckets.ErrMetadata)
 		}
+	default:
+		if key, ok := strings.CutPrefix(name, "metadata["); ok {
+			return u.setMetadata(key, value)
+		}
 	}
 	return nil
 }
 
-// readForm reads the fields of a form up to its part "file", which becomes the
-// body.
-func (u *uploadRequest) readForm(form *multipart.Reader) error {
-	for range maxParts {
-		part, err := form.NextRawPart()
-		if err == io.EOF {
-			return fmt.Errorf("no part is called \"file\": %w", errMultipart)
-		}
-		if err != nil {
-			return formError(err)
-		}
-		if part.FormName() == "file" {
-			u.takeFilePart(form, part)
-			return nil
-		}
-		value, err := io.ReadAll(io.LimitReader(part, maxField+1))
-		if err != nil {
-			return formError(err)
-		}
-		if len(value) > maxField {
-			return fmt.Errorf("form field %.80q is larger than 64 KiB: %w", part.FormName(), errTooLarge)
-		}
-		if err := u.setField(part.FormName(), string(value)); err != nil {
-			return err
-		}
+// setMetadata sets a key of the metadata by a parameter or field metadata[KEY].
+func (u *uploadRequest) setMetadata(key, value string) error {
+	key, ok := strings.CutSuffix(key, "]")
+	if !ok || key == "" || strings.ContainsAny(key, "[]") {
+		return fmt.Errorf("metadata[%.80s: use metadata[KEY] for text, or metadata with a JSON object: %w", key, buckets.ErrMetadata)
 	}
-	return fmt.Errorf("more than %d parts: %w", maxParts, errMultipart)
-}
-
-func (u *uploadRequest) takeFilePart(form *multipart.Reader, part *multipart.Part) {
-	if u.name == "" {
-		u.name = part.FileName()
+	if u.opts.Metadata == nil {
+		u.opts.Metadata = make(map[string]any)
 	}
-	if mediaType, _, err := mime.ParseMediaType(part.Header.Get("Content-Type")); err == nil {
-		u.opts.MIMEType = mediaType
-	}
-	u.body = &lastPart{form: form, part: part}
-}
-
-// A lastPart is the content of the part "file". It ends with io.EOF only if
-// the form ends there: a form that breaks off makes no file.
-type lastPart struct {
-	form *multipart.Reader
-	part *multipart.Part
-	err  error // that all later reads return
-}
-
-func (l *lastPart) Read(p []byte) (int, error) {
-	if l.err != nil {
-		return 0, l.err
-	}
-	n, err := l.part.Read(p)
-	if err == io.EOF {
-		err = l.expectEnd()
-	} else if err != nil {
-		err = formError(err)
-	}
-	l.err = err
-	return n, err
-}
-
-// expectEnd returns io.EOF if the form ends here.
-func (l *lastPart) expectEnd() error {
-	next, err := l.form.NextRawPart()
-	if err == io.EOF {
-		return io.EOF
-	}
-	if err != nil {
-		return formError(err)
-	}
-	return fmt.Errorf("part %.80q follows the part \"file\": send it before: %w", next.FormName(), errMultipart)
-}
-
-// formError marks an error as one of the form, unless it is one of the body.
-func formError(err error) error {
-	if errors.Is(err, errBody) || errors.Is(err, errSlow) {
-		return err
-	}
-	return fmt.Errorf("%w: %w", errMultipart, err)
+	u.opts.Metadata[key] = value
+	return nil
 }
 
 // A bodyReader reads a body and maps its errors by bodyError.

@@ -110,6 +110,11 @@ type PutOptions struct {
 	// Once, if set, makes the upload happen once, however often it is sent.
 	Once *Once
 
+	// Amend, if set, is called when the content of a Put or Replace has come, by
+	// those who learn only then what it is to be. Unless opts is nil, the file
+	// gets that name and those options, and all is asked again.
+	Amend func() (name string, opts *PutOptions)
+
 	// Progress, if set, is told how many bytes of content have been taken
 	// in so far. It is called from one goroutine at a time.
 	Progress func(n int64)

@@ -37,7 +37,37 @@ func (d *Draft) put(ctx context.Context, r io.Reader) (*File, error) {
 	if err := d.write(ctx, r); err != nil {
 		return nil, WrapSpace(err)
 	}
+	if d.opts.Amend != nil {
+		var err error
+		if d, err = d.amend(ctx); err != nil {
+			return nil, err
+		}
+	}
 	return d.commit(ctx)
+}
+
+// amend returns a draft of the content by what is known now that it has come,
+// or d if that is what was known before.
+func (d *Draft) amend(ctx context.Context) (*Draft, error) {
+	name, opts := d.opts.Amend()
+	if opts == nil {
+		return d, nil
+	}
+	o := *opts
+	o.Size, o.SizeKnown = d.content.Size, true
+	var out *Draft
+	var err error
+	if d.target != "" {
+		out, err = d.b.draftOfVersion(ctx, string(d.target), &o)
+	} else {
+		out, err = d.b.draftByName(ctx, name, &o)
+	}
+	if err != nil {
+		return nil, err
+	}
+	// The chunks were looked up when d began.
+	out.content, out.stats, out.removals = d.content, d.stats, d.removals
+	return out, out.setStoredType(ctx)
 }
 
 // write finds the type of what r gives, and stores it as the content.
