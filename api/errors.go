@@ -32,6 +32,7 @@ var (
 	errBody          = errors.New("body ended before its declared length")
 	errSlow          = errors.New("too little was received for too long")
 	errTooLarge      = errors.New("body is too large")
+	errLength        = errors.New("a body of HTTP/1.0 needs Content-Length, else it cannot be told from none")
 	errMediaType     = errors.New("Content-Type or Content-Encoding is not taken here")
 	errHeaders       = errors.New("headers are larger than 64 KiB")
 	errForeignHost   = errors.New("with --dev only requests to a loopback address are answered")
@@ -119,6 +120,7 @@ func requestOutcomes() []outcome {
 		{errForeignHost, 403, "foreign-host", "FORBIDDEN", true},
 		{errForeignOrigin, 403, "foreign-origin", "FORBIDDEN", true},
 		{errTooLarge, 413, "body-too-large", "PAYLOAD_TOO_LARGE", true},
+		{errLength, 411, "length-required", "INVALID_REQUEST", true},
 		{errHeaders, 431, "headers-too-large", "HEADERS_TOO_LARGE", true},
 		{errSlow, 408, "body-timeout", "TIMEOUT", true},
 		{errMultipart, 400, "invalid-multipart", "INVALID_REQUEST", true},
@@ -288,8 +290,21 @@ func writeProblem(w http.ResponseWriter, r *http.Request, p *problem, cause erro
 	if p.Status == http.StatusUnauthorized {
 		h.Set("WWW-Authenticate", `Bearer realm="cairn"`)
 	}
-	w.WriteHeader(p.Status)
-	json.NewEncoder(w).Encode(p) // a client that is gone needs no answer
+	writeText(w, p.Status, p)
+}
+
+// writeText sends v as JSON in whole, so that it has a length and can be read
+// while the server still reads the request.
+func writeText(w http.ResponseWriter, status int, v any) error {
+	p, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	p = append(p, '\n')
+	w.Header().Set("Content-Length", strconv.Itoa(len(p)))
+	w.WriteHeader(status)
+	w.Write(p) // a client that is gone needs no answer
+	return nil
 }
 
 // bodyError returns the error that answers a failure to read a body.
@@ -304,19 +319,12 @@ func bodyError(err error) error {
 }
 
 func writeJSON(w http.ResponseWriter, status int, v any) error {
-	p, err := json.Marshal(v)
-	if err != nil {
-		return err
-	}
 	h := w.Header()
 	h.Set("Content-Type", "application/json")
 	if h.Get("Cache-Control") == "" {
 		h.Set("Cache-Control", "no-store")
 	}
-	h.Set("Content-Length", strconv.Itoa(len(p)+1))
-	w.WriteHeader(status)
-	w.Write(append(p, '\n')) // a client that is gone needs no answer
-	return nil
+	return writeText(w, status, v)
 }
 
 // noContent answers a request whose work ended with err: without a body if err

@@ -171,6 +171,9 @@ func readJSON(r *http.Request, v any) error { return readJSONUpTo(r, v, maxJSON)
 
 // readJSONUpTo is readJSON with another limit of the size.
 func readJSONUpTo(r *http.Request, v any, most int64) error {
+	if lacksLength(r) && r.Header.Get("Content-Type") != "" {
+		return errLength
+	}
 	if t, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); r.ContentLength != 0 && (err != nil || t != "application/json" && t != "application/merge-patch+json") {
 		return fmt.Errorf("Content-Type is not application/json: %w", errRequest)
 	}

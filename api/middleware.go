@@ -26,7 +26,8 @@ func (s *Server) wrapHandler(next http.Handler) http.Handler {
 		id := chooseRequestID(r)
 		r = r.WithContext(context.WithValue(r.Context(), requestIDKey{}, id))
 		control := http.NewResponseController(w)
-		body := &deadlineBody{ReadCloser: r.Body, control: control, window: s.opts.IdleTimeout, least: s.opts.MinBytes, ended: r.Body == http.NoBody}
+		body := &deadlineBody{ReadCloser: r.Body, control: control, window: s.opts.IdleTimeout, least: s.opts.MinBytes, ended: r.Body == http.NoBody,
+			length: r.ContentLength, patient: r.Header.Get("Expect") != "" || r.ProtoMajor > 1, slots: s.lingers}
 		r.Body = body
 		rec := &recorder{ResponseWriter: w, control: control, timeout: s.opts.IdleTimeout, body: body}
 		rec.Header().Set("X-Request-ID", id)
@@ -60,6 +61,7 @@ func (s *Server) finishRequest(rec *recorder, r *http.Request, start time.Time) 
 		panic(http.ErrAbortHandler) // a half-sent answer must not look whole
 	}
 	rec.extendDeadline() // for what net/http still holds
+	rec.body.finishAnswer()
 }
 
 type requestIDKey struct{}
@@ -91,7 +93,13 @@ type deadlineBody struct {
 
 	waited time.Duration // spent in Read in this window
 	got    int64         // bytes read in this window
+	read   int64         // bytes read in all
 	ended  bool          // the body has ended, or the answer has begun
+
+	length  int64 // of the body, -1 if it is not known
+	patient bool  // the client reads while it writes
+	slots   lingerSlots
+	lingers bool // see prepareAnswer
 }
 
 func (b *deadlineBody) Read(p []byte) (int, error) {
@@ -100,6 +108,7 @@ func (b *deadlineBody) Read(p []byte) (int, error) {
 	b.control.SetReadDeadline(start.Add(b.window - b.waited)) // fails only where there is no connection
 	n, err := b.ReadCloser.Read(p)
 	b.waited += time.Since(start)
+	b.read += int64(n)
 	if b.got += int64(n); b.got >= b.least {
 		b.waited, b.got = 0, 0
 	}
@@ -108,17 +117,6 @@ func (b *deadlineBody) Read(p []byte) (int, error) {
 		b.control.SetReadDeadline(time.Time{}) // else net/http would take it for the end of the connection
 	}
 	return n, err
-}
-
-const lingerTime = time.Second // for the unread rest of a body
-
-// boundLinger limits how long net/http waits for the unread rest of a body
-// before it answers.
-func (b *deadlineBody) boundLinger() {
-	if !b.ended {
-		b.ended = true
-		b.control.SetReadDeadline(time.Now().Add(min(b.window, lingerTime)))
-	}
 }
 
 // A recorder notes the status and the size of an answer, and sets deadlines for
@@ -136,7 +134,7 @@ type recorder struct {
 func (w *recorder) WriteHeader(status int) {
 	if w.status == 0 && status >= 200 {
 		w.status = status
-		w.body.boundLinger()
+		w.body.prepareAnswer(w.Header())
 	}
 	w.extendDeadline()
 	w.ResponseWriter.WriteHeader(status)

@@ -55,6 +55,7 @@ type Server struct {
 	log      *slog.Logger
 	handler  http.Handler
 	limits   *limiter
+	lingers  lingerSlots
 	zstd     *zstd.Decoder // of chunks that come compressed
 	draining atomic.Bool
 }
@@ -71,7 +72,7 @@ const (
 
 // New returns a server of store.
 func New(store *buckets.Store, opts *Options) *Server {
-	s := &Server{store: store, uploads: upload.New(), zstd: newZstd()}
+	s := &Server{store: store, uploads: upload.New(), zstd: newZstd(), lingers: make(lingerSlots, maxLingers)}
 	if opts != nil {
 		s.opts = *opts
 	}
@@ -115,7 +116,7 @@ func (s *Server) routes() []route {
 	const bucket, file = bucketRoute, fileRoute
 	const version = file + "/versions/{n}"
 	limits := s.overProtocol("rufh", s.ofUploads(s.newRUFH().Options))
-	all := methods{"GET": s.inBucket(listFiles), "POST": s.orRUFH(createFile), "OPTIONS": limits}
+	all := methods{"GET": s.inBucket(listFiles), "POST": takeContent(true, s.orRUFH(createFile)), "OPTIONS": limits}
 	return slices.Concat(s.resumableRoutes(), s.sessionRoutes(), []route{
 		{"/healthz", methods{"GET": serveHealth}},
 		{"/readyz", methods{"GET": s.serveReady}},
@@ -131,11 +132,11 @@ func (s *Server) routes() []route {
 		{bucket + "/_grants", methods{"GET": s.inBucket(listGrants)}},
 		{bucket + "/_grants/{grant}", methods{"GET": s.inBucket(statGrant), "DELETE": s.inBucket(revokeGrant)}},
 
-		{file, methods{"GET": s.inBucket(statFile), "PUT": s.orRUFH(replaceFile), "PATCH": s.inBucket(updateFile), "DELETE": s.inBucket(deleteFile), "OPTIONS": limits}},
+		{file, methods{"GET": s.inBucket(statFile), "PUT": takeContent(true, s.orRUFH(replaceFile)), "PATCH": s.inBucket(updateFile), "DELETE": s.inBucket(deleteFile), "OPTIONS": limits}},
 		{file + "/download", methods{"GET": s.inBucket(downloadFile)}},
 		{file + "/view", methods{"GET": s.inBucket(viewFile)}},
-		{file + "/content", methods{"PATCH": s.inBucket(overwriteRange)}},
-		{file + "/append", methods{"POST": s.inBucket(appendToFile)}},
+		{file + "/content", methods{"PATCH": takeContent(true, s.inBucket(overwriteRange))}},
+		{file + "/append", methods{"POST": takeContent(true, s.inBucket(appendToFile))}},
 		{file + "/truncate", methods{"POST": s.inBucket(truncateFile)}},
 		{file + "/restore", methods{"POST": s.inBucket(undeleteFile)}},
 		{file + "/copy", methods{"POST": s.inBucket(s.copyFile)}},

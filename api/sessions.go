@@ -43,10 +43,10 @@ func (s *Server) sessionRoutes() []route {
 		{"/api/files/_capabilities", methods{"GET": s.withIdentity(serverCapabilities)}},
 		{all, methods{"POST": in(s.newSession)}},
 		{one, methods{"GET": in(statSession), "DELETE": in(dropSession)}},
-		{one + "/list", methods{"POST": in(appendList)}},
+		{one + "/list", methods{"POST": takeContent(true, in(appendList))}},
 		{one + "/missing", methods{"GET": in(listMissing)}},
-		{one + "/chunks", methods{"POST": in(s.receiveChunks)}},
-		{chunkRoute, methods{"PUT": in(s.receiveChunk)}},
+		{one + "/chunks", methods{"POST": takeContent(true, in(s.receiveChunks))}},
+		{chunkRoute, methods{"PUT": takeContent(true, in(s.receiveChunk))}},
 		{one + "/commit", methods{"POST": in(commitSession)}},
 	}
 }

@@ -102,6 +102,24 @@ func markReplayed(w http.ResponseWriter, f *buckets.File) {
 	}
 }
 
+// lacksLength reports a request of HTTP/1.0 that does not say how long its body
+// is. It would be read as empty: what ends with the connection has an end that
+// nobody can tell from a break.
+func lacksLength(r *http.Request) bool {
+	return !r.ProtoAtLeast(1, 1) && r.ContentLength == 0 && r.Header.Get("Content-Length") == ""
+}
+
+// takeContent refuses to store a body without a length. Where a body is not
+// always there, its type tells.
+func takeContent(always bool, h handler) handler {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		if lacksLength(r) && (always || r.Header.Get("Content-Type") != "") {
+			return errLength
+		}
+		return h(w, r)
+	}
+}
+
 // An uploadRequest is the file that a request brings: its name, bytes and options.
 type uploadRequest struct {
 	name string

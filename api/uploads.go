@@ -17,9 +17,9 @@ import (
 // resumableRoutes are the routes of the protocols for resumable uploads.
 func (s *Server) resumableRoutes() (out []route) {
 	t := &tus.Handler{Base: s.baseURL}
-	options, create := s.overProtocol("tus", s.ofUploads(t.Options)), s.overProtocol("tus", s.ofUploads(t.Create))
+	options, create := s.overProtocol("tus", s.ofUploads(t.Options)), takeContent(false, s.overProtocol("tus", s.ofUploads(t.Create)))
 	all := methods{"OPTIONS": options, "POST": create}
-	one := methods{"HEAD": s.ofUpload("tus", t.Head), "PATCH": s.ofUpload("tus", t.Patch), "DELETE": s.ofUpload("tus", t.Delete), "POST": s.ofUpload("tus", t.Post),
+	one := methods{"HEAD": s.ofUpload("tus", t.Head), "PATCH": takeContent(true, s.ofUpload("tus", t.Patch)), "DELETE": s.ofUpload("tus", t.Delete), "POST": takeContent(false, s.ofUpload("tus", t.Post)),
 		"OPTIONS": options}
 	const bucket = "/{bucket:[^/_][^/]*}"
 	// The second is where Alyx's SDK looks.
@@ -29,8 +29,8 @@ func (s *Server) resumableRoutes() (out []route) {
 	const own = "/api/uploads" + bucket + "/{upload}"
 	h := s.newRUFH()
 	head := s.ofUpload("rufh", h.Head)
-	return append(out, route{own, methods{"HEAD": head, "GET": head, "PATCH": s.ofUpload("rufh", h.Patch), "DELETE": s.ofUpload("rufh", h.Delete),
-		"POST": s.ofUpload("rufh", h.Post), "OPTIONS": s.overProtocol("rufh", s.ofUploads(h.Options))}})
+	return append(out, route{own, methods{"HEAD": head, "GET": head, "PATCH": takeContent(true, s.ofUpload("rufh", h.Patch)), "DELETE": s.ofUpload("rufh", h.Delete),
+		"POST": takeContent(false, s.ofUpload("rufh", h.Post)), "OPTIONS": s.overProtocol("rufh", s.ofUploads(h.Options))}})
 }
 
 // overProtocol is inBucket for a protocol. Rules see it as that of the

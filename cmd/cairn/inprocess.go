@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"fmt"
 	"io"
 	"net/http"
 
@@ -22,7 +23,9 @@ func (t inProcess) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	defer in.Body.Close()
 	a := &answer{header: make(http.Header), status: http.StatusOK}
-	t.server.ServeHTTP(a, in)
+	if err := a.answerTo(in, t.server); err != nil {
+		return nil, err
+	}
 	if err := r.Context().Err(); err != nil {
 		return nil, err
 	}
@@ -35,6 +38,22 @@ type answer struct {
 	header http.Header
 	status int
 	body   bytes.Buffer
+}
+
+// answerTo lets h answer r. A handler that gives up half-way panics, which
+// breaks the connection where there is one.
+func (a *answer) answerTo(r *http.Request, h http.Handler) (err error) {
+	defer func() {
+		switch p := recover(); p {
+		case nil:
+		case http.ErrAbortHandler:
+			err = fmt.Errorf("the answer broke off after %d bytes: %w", a.body.Len(), io.ErrUnexpectedEOF)
+		default:
+			panic(p)
+		}
+	}()
+	h.ServeHTTP(a, r)
+	return nil
 }
 
 func (a *answer) Header() http.Header         { return a.header }
