@@ -1,6 +1,7 @@
 package api
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"slices"
@@ -19,6 +20,13 @@ func (s *Server) explainAccess(w http.ResponseWriter, r *http.Request) error {
 	}
 	if !slices.Contains(access.Ops(), access.Op(in.Operation)) {
 		return fmt.Errorf("operation %.80q: use create, read, update, delete, download or list: %w", in.Operation, errRequest)
+	}
+	claims, err := json.Marshal(in.Auth)
+	if err != nil {
+		return err
+	}
+	if err := rules.CheckNesting(claims); err != nil {
+		return fmt.Errorf("auth is %w: %w", err, errRequest)
 	}
 	id, _ := in.Auth["id"].(string)
 	who := &access.Principal{ID: id, Claims: in.Auth, Request: rules.Request{Method: r.Method, IP: s.clientIP(r), Protocol: "rest"}}

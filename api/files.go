@@ -187,8 +187,9 @@ func readJSONUpTo(r *http.Request, v any, most int64) error {
 	if len(p) == 0 {
 		return fmt.Errorf("body is empty: %w: %w", errRequest, io.EOF)
 	}
-	if !json.Valid(p) {
-		return fmt.Errorf("body is not JSON: %w", errRequest)
+	var whole json.RawMessage
+	if err := json.Unmarshal(p, &whole); err != nil {
+		return fmt.Errorf("body is not JSON: %w: %w", errRequest, err)
 	}
 	d := json.NewDecoder(bytes.NewReader(p))
 	d.DisallowUnknownFields()

@@ -125,6 +125,9 @@ func seenAs(w http.ResponseWriter, r *http.Request, p *access.Principal) (*acces
 	if err := json.Unmarshal([]byte(text), &claims); err != nil {
 		return nil, fmt.Errorf("%s is not a JSON object: %w", asHeader, errRequest)
 	}
+	if err := rules.CheckNesting([]byte(text)); err != nil {
+		return nil, fmt.Errorf("%s is %w: %w", asHeader, err, errRequest)
+	}
 	id, _ := claims["id"].(string)
 	var mu sync.Mutex
 	told := 0

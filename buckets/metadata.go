@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/cairn-store/cairn/buckets/names"
+	"github.com/cairn-store/cairn/buckets/rules"
 )
 
 const (
@@ -26,6 +27,9 @@ func encodeMetadata(m map[string]any) ([]byte, error) {
 	p, err := json.Marshal(m)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrMetadata, err)
+	}
+	if err := rules.CheckNesting(p); err != nil {
+		return nil, fmt.Errorf("%w: it is %w", ErrMetadata, err)
 	}
 	if len(p) > maxMetadata {
 		return nil, fmt.Errorf("%d bytes of metadata, at most %d are kept: %w", len(p), maxMetadata, ErrMetadata)

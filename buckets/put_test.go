@@ -499,12 +499,20 @@ func TestDigests(t *testing.T) {
 }
 
 func TestMetadataLimits(t *testing.T) {
+	nested := func(depth int) map[string]any {
+		m := map[string]any{}
+		for range depth - 1 {
+			m = map[string]any{"k": m}
+		}
+		return m
+	}
 	b := demo(t)
 	fits := strings.Repeat("v", 16<<10-len(`{"k":""}`))
 	f := put(t, b, "fits", "x", &buckets.PutOptions{Metadata: map[string]any{"k": fits}})
 	if got := stat(t, b, f.ID, nil).Metadata["k"]; got != fits {
 		t.Error("metadata of the largest size changed")
 	}
+	put(t, b, "deep", "x", &buckets.PutOptions{Metadata: nested(100)})
 	tags := make([]string, 64)
 	for i := range tags {
 		tags[i] = strings.Repeat("t", 126) + fmt.Sprintf("%02d", i)
@@ -515,6 +523,7 @@ func TestMetadataLimits(t *testing.T) {
 	for why, o := range map[string]buckets.PutOptions{
 		"too long":     {Metadata: map[string]any{"k": fits + "v"}},
 		"not JSON":     {Metadata: map[string]any{"k": func() {}}},
+		"too deep":     {Metadata: nested(101)},
 		"65 tags":      {Tags: append(tags, "t")},
 		"an empty tag": {Tags: []string{""}},
 		"a long tag":   {Tags: []string{strings.Repeat("t", 129)}},
@@ -533,7 +542,7 @@ func TestMetadataLimits(t *testing.T) {
 	if got := stat(t, b, f.ID, nil); got.Metadata["k"] != fits || len(got.Metadata) != 1 || got.Tags != nil {
 		t.Error("a refused patch changed the file")
 	}
-	if got := paths(t, b, nil); !slices.Equal(got, []string{"fits", "tags"}) {
+	if got := paths(t, b, nil); !slices.Equal(got, []string{"deep", "fits", "tags"}) {
 		t.Errorf("%v", got)
 	}
 }
