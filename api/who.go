@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"sync"
 
+	"github.com/cairn-store/cairn/api/auth"
 	"github.com/cairn-store/cairn/buckets/access"
 	"github.com/cairn-store/cairn/buckets/rules"
 )
@@ -129,6 +130,9 @@ func seenAs(w http.ResponseWriter, r *http.Request, p *access.Principal) (*acces
 		return nil, fmt.Errorf("%s is %w: %w", asHeader, err, errRequest)
 	}
 	id, _ := claims["id"].(string)
+	if err := auth.CheckSubject(id); id != "" && err != nil {
+		return nil, fmt.Errorf("%s: %w: %w", asHeader, errRequest, err)
+	}
 	var mu sync.Mutex
 	told := 0
 	return &access.Principal{ID: id, Claims: claims, Request: p.Request, Explain: func(d *access.Decision) {

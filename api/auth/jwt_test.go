@@ -32,16 +32,25 @@ const testSecret = "0123456789abcdef0123456789abcdef"
 // sign makes a token.
 func sign(t *testing.T, alg jose.SignatureAlgorithm, key any, kid string, claims map[string]any) string {
 	t.Helper()
-	opts := &jose.SignerOptions{}
-	if kid != "" {
-		opts = opts.WithHeader("kid", kid)
-	}
-	s, err := jose.NewSigner(jose.SigningKey{Algorithm: alg, Key: key}, opts)
+	text, err := json.Marshal(claims)
 	if err != nil {
 		t.Fatal(err)
 	}
-	text, _ := json.Marshal(claims)
-	o, err := s.Sign(text)
+	var header map[jose.HeaderKey]any
+	if kid != "" {
+		header = map[jose.HeaderKey]any{"kid": kid}
+	}
+	return signText(t, alg, key, header, string(text))
+}
+
+// signText makes a token of any payload.
+func signText(t *testing.T, alg jose.SignatureAlgorithm, key any, header map[jose.HeaderKey]any, text string) string {
+	t.Helper()
+	s, err := jose.NewSigner(jose.SigningKey{Algorithm: alg, Key: key}, &jose.SignerOptions{ExtraHeaders: header})
+	if err != nil {
+		t.Fatal(err)
+	}
+	o, err := s.Sign([]byte(text))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -73,55 +82,163 @@ func newVerifier(t *testing.T, cfg schema.JWT) *Verifier {
 	return v
 }
 
-func TestVerify(t *testing.T) {
-	v := newVerifier(t, schema.JWT{Secret: testSecret, Algorithm: "HS256", Issuer: "alyx", Audience: schema.Words{"cairn", "api"}, Leeway: schema.Duration(30 * time.Second)})
-	hs := func(change map[string]any) string {
-		return sign(t, jose.HS256, []byte(testSecret), "", claims(change))
-	}
+// Claims of a well-signed token: those that are taken, and what is said of the
+// others, so that an issuer finds the claim that is wrong.
+func TestClaims(t *testing.T) {
+	cfg := schema.JWT{Secret: testSecret, Algorithm: "HS256", Issuer: "alyx", Audience: schema.Words{"cairn", "api"}, Leeway: schema.Duration(30 * time.Second)}
+	strict := newVerifier(t, cfg)
+	cfg.ExpOptional = true
+	lax := newVerifier(t, cfg)
 	now := time.Now()
-	for what, token := range map[string]string{
-		"plain":              hs(nil),
-		"one audience":       hs(map[string]any{"aud": "cairn"}),
-		"no expiry":          hs(map[string]any{"exp": nil}),
-		"just expired":       hs(map[string]any{"exp": now.Add(-20 * time.Second).Unix()}),
-		"from a clock ahead": hs(map[string]any{"iat": now.Add(20 * time.Second).Unix(), "nbf": now.Add(20 * time.Second).Unix()}),
+	at := func(d time.Duration) int64 { return now.Add(d).Unix() }
+	type m = map[string]any
+	for _, c := range []struct {
+		what   string
+		change m      // nil values remove a claim
+		raw    string // the payload, in place of the claims
+		want   string // that the error holds, "" for a token that is believed
+	}{
+		{"plain", nil, "", ""},
+		{"one audience", m{"aud": "cairn"}, "", ""},
+		{"one of the audiences, last", m{"aud": []string{"a", "b", "api"}}, "", ""},
+		{"another audience", m{"aud": "web"}, "", "(aud)"},
+		{"other audiences", m{"aud": []string{"web", "Cairn"}}, "", "(aud)"},
+		{"no audience", m{"aud": nil}, "", "(aud)"},
+		{"audience of a list of none", m{"aud": []string{}}, "", "(aud)"},
+		{"audience of a number", m{"aud": 5}, "", "its aud is not"},
+		{"audience of texts and a number", m{"aud": []any{"cairn", 5}}, "", "its aud is not"},
+		{"audience of an object", m{"aud": m{"cairn": true}}, "", "its aud is not"},
+		{"audience of lists", m{"aud": []any{[]string{"cairn"}}}, "", "its aud is not"},
+		{"audience null", nil, `{"sub": "ann", "iss": "alyx", "exp": 9999999999, "aud": null}`, "its aud is not"},
+		{"another issuer", m{"iss": "eve"}, "", "(iss)"},
+		{"issuer in other letters", m{"iss": "Alyx"}, "", "(iss)"},
+		{"no issuer", m{"iss": nil}, "", "(iss)"},
+		{"issuer of a number", m{"iss": 1}, "", "its iss is not"},
+		{"issuers", m{"iss": []string{"alyx"}}, "", "its iss is not"},
+		{"expired", m{"exp": at(-time.Minute)}, "", "(exp)"},
+		{"just expired", m{"exp": at(-20 * time.Second)}, "", ""},
+		{"no exp", m{"exp": nil}, "", "no exp"},
+		{"exp of text", m{"exp": "1700000000"}, "", "its exp is not"},
+		{"exp of a word", m{"exp": "tomorrow"}, "", "its exp is not"},
+		{"exp of a list", m{"exp": []int64{at(time.Minute)}}, "", "its exp is not"},
+		{"exp true", m{"exp": true}, "", "its exp is not"},
+		{"exp with a fraction", m{"exp": float64(at(time.Minute)) + 0.5}, "", ""},
+		{"exp with an exponent", m{"exp": json.RawMessage("2.5e10")}, "", ""},
+		{"exp 0", m{"exp": 0}, "", "(exp)"},
+		{"exp negative", m{"exp": -1}, "", "its exp is not"},
+		{"exp in milliseconds", m{"exp": at(time.Minute) * 1000}, "", "its exp is not"},
+		{"exp huge", m{"exp": 1e300}, "", "its exp is not"},
+		{"exp beyond all numbers", m{"exp": json.RawMessage("1e400")}, "", "its exp is not"},
+		{"exp of 2^63", m{"exp": json.RawMessage("9223372036854775808")}, "", "its exp is not"},
+		{"exp of the year 1", m{"exp": -62135596800}, "", "its exp is not"},
+		{"exp null", nil, `{"sub": "ann", "iss": "alyx", "aud": "cairn", "exp": null}`, "its exp is not"},
+		{"exp in other letters", nil, `{"sub": "ann", "iss": "alyx", "aud": "cairn", "EXP": 9999999999}`, "no exp"},
+		{"not yet", m{"nbf": at(time.Minute)}, "", "(nbf)"},
+		{"nearly", m{"nbf": at(20 * time.Second)}, "", ""},
+		{"nbf of text", m{"nbf": "0"}, "", "its nbf is not"},
+		{"nbf huge", m{"nbf": 1e19}, "", "its nbf is not"},
+		{"nbf negative", m{"nbf": -1e300}, "", "its nbf is not"},
+		{"issued in the future", m{"iat": at(time.Hour)}, "", "(iat)"},
+		{"issued by a clock ahead", m{"iat": at(20 * time.Second)}, "", ""},
+		{"iat of text", m{"iat": now.Format(time.RFC3339)}, "", "its iat is not"},
+		{"no iat", m{"iat": nil}, "", ""},
+		{"no sub", m{"sub": nil}, "", "no sub"},
+		{"empty sub", m{"sub": ""}, "", "no sub"},
+		{"sub of a number", m{"sub": 7}, "", "its sub is not"},
+		{"sub of a list", m{"sub": []string{"ann"}}, "", "its sub is not"},
+		{"sub null", nil, `{"sub": null, "iss": "alyx", "aud": "cairn", "exp": 9999999999}`, "its sub is not"},
+		{"sub in other letters", m{"sub": nil, "Sub": "ann"}, "", "no sub"},
+		{"sub of a key", m{"sub": "key:0123456789abcdef"}, "", "its sub begins"},
+		{"sub of 255 bytes", m{"sub": strings.Repeat("s", 255)}, "", ""},
+		{"sub of 256 bytes", m{"sub": strings.Repeat("s", 256)}, "", "its sub has 256 bytes"},
+		{"sub of 11 KB", m{"sub": strings.Repeat("s", 11<<10)}, "", "its sub has 11264 bytes"},
+		{"sub with NUL", m{"sub": "ann\x00"}, "", "its sub has characters"},
+		{"sub with a newline", m{"sub": "ann\nbob"}, "", "its sub has characters"},
+		{"sub with ESC", m{"sub": "\x1b[2Jann"}, "", "its sub has characters"},
+		{"sub with DEL", m{"sub": "ann\x7f"}, "", "its sub has characters"},
+		{"sub that turns direction", m{"sub": "a\u202enn"}, "", "its sub has characters"},
+		{"sub with a space of no width", m{"sub": "ann\u200b"}, "", "its sub has characters"},
+		{"sub of half a character", nil, `{"sub": "\ud800", "iss": "alyx", "aud": "cairn", "exp": 9999999999}`, "its sub has characters"},
+		{"sub that is no UTF-8", nil, "{\"sub\": \"a\xff\", \"iss\": \"alyx\", \"aud\": \"cairn\", \"exp\": 9999999999}", "no JSON object"},
+		{"sub of many scripts", m{"sub": "Ånn Müller 安 علي|google-oauth2|1234@example.com"}, "", ""},
+		{"jti of a number", m{"jti": 5}, "", "its jti is not"},
+		{"sub twice", nil, `{"sub": "ann", "iss": "alyx", "aud": "cairn", "exp": 9999999999, "sub": "bob"}`, "each name once"},
+		{"exp twice", nil, `{"exp": 1, "sub": "ann", "iss": "alyx", "aud": "cairn", "exp": 9999999999}`, "each name once"},
+		{"a claim twice, deep", nil, `{"sub": "ann", "iss": "alyx", "aud": "cairn", "exp": 9999999999, "o": {"role": "a", "role": "b"}}`, "cannot be read"},
+		{"a claim beyond all numbers", m{"n": json.RawMessage("1e400")}, "", "cannot be read"},
+		{"claims nested 101 deep", m{"d": json.RawMessage(strings.Repeat("[", 100) + strings.Repeat("]", 100))}, "", "at most 100"},
+		{"claims nested 100 deep", m{"d": json.RawMessage(strings.Repeat("[", 99) + strings.Repeat("]", 99))}, "", ""},
+		{"a list", nil, `[]`, "no JSON object"},
+		{"a text", nil, `"ann"`, "no JSON object"},
+		{"null", nil, `null`, "(iss)"},
+		{"nothing", nil, ``, "no JSON object"},
+		{"more than an object", nil, `{"sub": "ann", "iss": "alyx", "aud": "cairn", "exp": 9999999999} {}`, "no JSON object"},
 	} {
-		sub, c, err := v.Verify(t.Context(), token)
-		if err != nil || sub != "ann" || c["role"] != "editor" || c["verified"] != true {
-			t.Errorf("%s: %q %v %v", what, sub, c, err)
+		token := sign(t, jose.HS256, []byte(testSecret), "", claims(c.change))
+		if c.change == nil && (c.raw != "" || c.what == "nothing") {
+			token = signText(t, jose.HS256, []byte(testSecret), nil, c.raw)
 		}
+		sub, got, err := strict.Verify(t.Context(), token)
+		switch {
+		case c.want == "" && (err != nil || sub != got["sub"] || sub == "" || got["role"] != "editor" || got["verified"] != true):
+			t.Errorf("%s: %q %v %v", c.what, sub, got, err)
+		case c.want != "" && (!errors.Is(err, ErrToken) || !strings.Contains(err.Error(), c.want)):
+			t.Errorf("%s: %q, error %v, want one that says %q", c.what, sub, err, c.want)
+		}
+		// exp_optional is about that one claim.
+		if _, _, err := lax.Verify(t.Context(), token); (err == nil) != (c.want == "" || c.want == "no exp" && c.change != nil || c.what == "exp in other letters") {
+			t.Errorf("%s, with exp_optional: %v", c.what, err)
+		}
+	}
+}
+
+// What makes a text no token at all, or one of nobody that is known.
+func TestVerify(t *testing.T) {
+	v := newVerifier(t, schema.JWT{Secret: testSecret, Algorithm: "HS256"})
+	hs := func(header map[jose.HeaderKey]any) string {
+		text, _ := json.Marshal(claims(nil))
+		return signText(t, jose.HS256, []byte(testSecret), header, string(text))
 	}
 	b64 := func(s string) string { return base64.RawURLEncoding.EncodeToString([]byte(s)) }
 	body, _ := json.Marshal(claims(nil))
 	good := strings.Split(hs(nil), ".")
 	for what, token := range map[string]string{
-		"expired":            hs(map[string]any{"exp": now.Add(-time.Minute).Unix()}),
-		"not yet":            hs(map[string]any{"nbf": now.Add(time.Minute).Unix()}),
-		"issued in future":   hs(map[string]any{"iat": now.Add(time.Hour).Unix()}),
-		"other issuer":       hs(map[string]any{"iss": "eve"}),
-		"no issuer":          hs(map[string]any{"iss": nil}),
-		"other audience":     hs(map[string]any{"aud": "web"}),
-		"no audience":        hs(map[string]any{"aud": nil}),
-		"no sub":             hs(map[string]any{"sub": nil}),
-		"empty sub":          hs(map[string]any{"sub": ""}),
-		"sub of a number":    hs(map[string]any{"sub": 7}),
-		"sub of a key":       hs(map[string]any{"sub": "key:0123456789abcdef"}),
-		"exp of text":        hs(map[string]any{"exp": "tomorrow"}),
-		"other secret":       sign(t, jose.HS256, []byte(strings.Repeat("x", 32)), "", claims(nil)),
-		"other algorithm":    sign(t, jose.HS512, []byte(testSecret+testSecret), "", claims(nil)),
-		"alg none":           b64(`{"alg":"none"}`) + "." + b64(string(body)) + ".",
-		"alg None":           b64(`{"alg":"None"}`) + "." + b64(string(body)) + "." + good[2],
-		"no alg":             b64(`{}`) + "." + b64(string(body)) + "." + good[2],
-		"no signature":       good[0] + "." + good[1] + ".",
-		"changed claims":     good[0] + "." + b64(strings.Replace(string(body), "ann", "bob", 1)) + "." + good[2],
-		"critical header":    b64(`{"alg":"HS256","crit":["x"],"x":1}`) + "." + good[1] + "." + good[2],
-		"two parts":          good[0] + "." + good[1],
-		"empty":              "",
-		"large":              strings.Repeat("a", maxToken+1),
-		"not base64":         "a!.b!.c!",
-		"claims of a list":   good[0] + "." + b64(`[]`) + "." + good[2],
-		"embedded own key":   b64(`{"alg":"HS256","jwk":{"kty":"oct","k":"eHh4"}}`) + "." + good[1] + "." + good[2],
-		"json serialisation": `{"payload":"` + good[1] + `","protected":"` + good[0] + `","signature":"` + good[2] + `"}`,
+		"plain": hs(nil), "a key ID that HS256 does not need": hs(map[jose.HeaderKey]any{"kid": "k"}),
+		"a type": hs(map[jose.HeaderKey]any{"typ": "at+jwt"}), "a place of keys": hs(map[jose.HeaderKey]any{"jku": "https://eve.example"}),
+	} {
+		if sub, _, err := v.Verify(t.Context(), token); err != nil || sub != "ann" {
+			t.Errorf("%s: %q, %v", what, sub, err)
+		}
+	}
+	for what, token := range map[string]string{
+		"other secret":           sign(t, jose.HS256, []byte(strings.Repeat("x", 32)), "", claims(nil)),
+		"other algorithm":        sign(t, jose.HS512, []byte(testSecret+testSecret), "", claims(nil)),
+		"alg none":               b64(`{"alg":"none"}`) + "." + b64(string(body)) + ".",
+		"alg None":               b64(`{"alg":"None"}`) + "." + b64(string(body)) + "." + good[2],
+		"alg in small letters":   b64(`{"alg":"hs256"}`) + "." + b64(string(body)) + "." + good[2],
+		"alg of a list":          b64(`{"alg":["HS256"]}`) + "." + b64(string(body)) + "." + good[2],
+		"alg twice":              b64(`{"alg":"none","alg":"HS256"}`) + "." + b64(string(body)) + "." + good[2],
+		"no alg":                 b64(`{}`) + "." + b64(string(body)) + "." + good[2],
+		"no signature":           good[0] + "." + good[1] + ".",
+		"changed claims":         good[0] + "." + b64(strings.Replace(string(body), "ann", "bob", 1)) + "." + good[2],
+		"a critical header":      b64(`{"alg":"HS256","crit":["x"],"x":1}`) + "." + good[1] + "." + good[2],
+		"a critical one, signed": hs(map[jose.HeaderKey]any{"crit": []string{"exp"}, "exp": 1}),
+		"critical, none named":   hs(map[jose.HeaderKey]any{"crit": []string{}}),
+		"critical, no list":      hs(map[jose.HeaderKey]any{"crit": "b64"}),
+		"b64 as critical":        hs(map[jose.HeaderKey]any{"crit": []string{"b64"}, "b64": true}),
+		"kid of a number":        hs(map[jose.HeaderKey]any{"kid": 7}),
+		"two parts":              good[0] + "." + good[1],
+		"four parts":             strings.Join(good, ".") + ".",
+		"five parts":             strings.Join(good, ".") + ".x.y",
+		"a space within":         good[0] + " ." + good[1] + "." + good[2],
+		"empty":                  "",
+		"dots":                   "..",
+		"large":                  strings.Repeat("a", maxToken+1),
+		"not base64":             "a!.b!.c!",
+		"padded base64":          good[0] + "=." + good[1] + "." + good[2],
+		"claims of a list":       good[0] + "." + b64(`[]`) + "." + good[2],
+		"embedded own key":       b64(`{"alg":"HS256","jwk":{"kty":"oct","k":"eHh4"}}`) + "." + good[1] + "." + good[2],
+		"json serialisation":     `{"payload":"` + good[1] + `","protected":"` + good[0] + `","signature":"` + good[2] + `"}`,
 	} {
 		if sub, _, err := v.Verify(t.Context(), token); !errors.Is(err, ErrToken) {
 			t.Errorf("%s: believed to be %q: %v", what, sub, err)

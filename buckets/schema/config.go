@@ -77,6 +77,8 @@ type JWT struct {
 	Issuer    string   `key:"issuer" doc:"that iss must be; empty takes any"`
 	Audience  Words    `key:"audience" doc:"that aud must hold, or one of several; none takes any"`
 	Leeway    Duration `key:"leeway" doc:"by which clocks may differ" default:"30s"`
+
+	ExpOptional bool `key:"exp_optional" doc:"true takes tokens without exp too, which are then valid for ever" default:"false"`
 }
 
 func (*JWT) ignoredKeys() []string { return []string{"access_ttl", "refresh_ttl"} }
