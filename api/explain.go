@@ -19,7 +19,7 @@ func (s *Server) explainAccess(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	if !slices.Contains(access.Ops(), access.Op(in.Operation)) {
-		return fmt.Errorf("operation %.80q: use create, read, update, delete, download or list: %w", in.Operation, errRequest)
+		return fmt.Errorf("operation %.80q: use create, read, update, delete, download, list or trash: %w", in.Operation, errRequest)
 	}
 	claims, err := json.Marshal(in.Auth)
 	if err != nil {

@@ -217,12 +217,17 @@ func (b *Bucket) Open(ctx context.Context, id string, opts *GetOptions) (*Object
 }
 
 // List yields the files that opts choose and the list rule allows, of the
-// moment in which iteration begins. A rule that looks at the file is asked
+// moment in which iteration begins; of the trash, those that the trash rule
+// allows. A rule that looks at the file is asked
 // about each. Where listings go on from cursors, a file that keeps its path and
 // its state is yielded once, whatever happens to others meanwhile.
 func (b *Bucket) List(ctx context.Context, opts *ListOptions) iter.Seq2[*File, error] {
 	return func(yield func(*File, error) bool) {
-		err := b.check(ctx, &access.Request{Op: access.OpList})
+		op := access.OpList
+		if opts != nil && opts.State == Trashed {
+			op = access.OpTrash
+		}
+		err := b.check(ctx, &access.Request{Op: op})
 		perFile := errors.Is(err, access.ErrPerFile)
 		if err != nil && !perFile {
 			yield(nil, err)
@@ -318,12 +323,24 @@ func (b *Bucket) Cursor(f *File) string {
 	return base64.RawURLEncoding.EncodeToString([]byte(key))
 }
 
-// Usage sums the bucket up.
+// Usage sums the bucket up, for those who may list all of it. The trash counts
+// only for those who may list all of that too.
 func (b *Bucket) Usage(ctx context.Context) (Usage, error) {
 	if err := b.check(ctx, &access.Request{Op: access.OpList}); err != nil {
 		return Usage{}, err
 	}
 	u, err := b.s.meta.Usage(ctx, b.b.name)
-	return Usage{Bucket: b.b.name, Files: u.Files, Versions: u.Versions + u.TrashedVersions, Bytes: u.Bytes,
-		TrashedFiles: u.TrashedFiles, TrashedBytes: u.TrashedBytes}, err
+	if err != nil {
+		return Usage{}, err
+	}
+	out := Usage{Bucket: b.b.name, Files: u.Files, Versions: u.Versions, Bytes: u.Bytes}
+	switch err := b.check(ctx, &access.Request{Op: access.OpTrash}); {
+	case errors.Is(err, fs.ErrPermission):
+		return out, nil
+	case err != nil:
+		return Usage{}, err
+	}
+	out.Versions += u.TrashedVersions
+	out.TrashedFiles, out.TrashedBytes = u.TrashedFiles, u.TrashedBytes
+	return out, nil
 }

@@ -212,7 +212,7 @@ func (o *DeleteOptions) ifMatch() string {
 // Undelete takes the file id (f_…) out of the trash, under a free name if its
 // own has been taken since.
 func (b *Bucket) Undelete(ctx context.Context, id string) (*File, error) {
-	return b.changeFile(ctx, rowChange{id: id, op: access.OpDelete, trashed: true}, func(tx manifest.Tx, f *manifest.File, m *manifest.Manifest) (err error) {
+	return b.changeFile(ctx, rowChange{id: id, op: access.OpTrash, trashed: true}, func(tx manifest.Tx, f *manifest.File, m *manifest.Manifest) (err error) {
 		if f.State != manifest.Trashed {
 			return ErrNotTrashed
 		}

@@ -97,7 +97,7 @@ func Policies(sc *schema.Schema) (map[string]Policy, error) {
 	for name, b := range sc.Buckets {
 		p := policyOf(b)
 		for op, src := range map[access.Op]string{access.OpCreate: b.Rules.Create, access.OpRead: b.Rules.Read, access.OpUpdate: b.Rules.Update,
-			access.OpDelete: b.Rules.Delete, access.OpDownload: b.Rules.Download, access.OpList: b.Rules.List} {
+			access.OpDelete: b.Rules.Delete, access.OpDownload: b.Rules.Download, access.OpList: b.Rules.List, access.OpTrash: b.Rules.Trash} {
 			if src == "" {
 				continue
 			}

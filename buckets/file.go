@@ -183,9 +183,9 @@ type ListOptions struct {
 type Usage struct {
 	Bucket       string
 	Files        int64 // active
-	Versions     int64 // of active and trashed files
+	Versions     int64 // of active files and, if they are counted, trashed ones
 	Bytes        int64 // of all versions of active files
-	TrashedFiles int64
+	TrashedFiles int64 // 0 for those who may not see the trash, as TrashedBytes
 	TrashedBytes int64 // of all versions of trashed files
 }
 

@@ -53,11 +53,11 @@ func (s *Store) Explain(ctx context.Context, bucket string, op access.Op, id str
 
 // Grants returns the signed URLs of the bucket.
 func (b *Bucket) Grants() *access.Grants {
-	return &access.Grants{Keys: b.s.keys, Guard: b.s.guard, Bucket: b.b.name, Who: b.who,
+	return access.NewGrants(b.s.keys, b.s.guard, &access.Granted{Bucket: b.b.name, Who: b.who,
 		TTL: b.b.Access.SignedURLTTL, MaxFileSize: b.b.Limits.MaxFileSize,
 		Find: func(ctx context.Context, id string) (*manifest.File, *manifest.Manifest, error) {
 			return b.findRows(ctx, id, nil)
-		}}
+		}})
 }
 
 // check returns nil if the bucket's principal may do what req asks for.

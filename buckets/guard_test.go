@@ -60,13 +60,12 @@ func (r *recorder) ops() (out []access.Op) {
 	return out
 }
 
-var everyOp = []access.Op{access.OpCreate, access.OpRead, access.OpUpdate, access.OpDelete, access.OpDownload, access.OpList}
-
 // A guarded call is one way to use a bucket, and the operation that it must
 // ask for before anything else.
 type guarded struct {
-	op  access.Op
-	run func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error
+	op    access.Op
+	run   func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error
+	whole bool // op is about the trash as a whole
 }
 
 func first[T any](seq iter.Seq2[T, error]) error {
@@ -79,148 +78,190 @@ func first[T any](seq iter.Seq2[T, error]) error {
 // guards has every method of a Bucket, here or in upload, that does something. Those that only
 // look at the Bucket value itself,
 // and those of uploads that TestPiecesAskAgain and TestListsAskAgain call, are in unguarded.
+// Those of grants that TestGrantsAreTheirSigners calls are there too.
 var guards = map[string][]guarded{
 	"Put": {
-		{access.OpCreate, func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {
+		{op: access.OpCreate, run: func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {
 			_, err := b.Put(ctx, "new", strings.NewReader("x"), nil)
 			return err
 		}},
 	},
 	"Begin": {
-		{access.OpCreate, func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {
+		{op: access.OpCreate, run: func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {
 			_, err := uploads(b).Begin(ctx, "new", nil)
 			return err
 		}},
-		{access.OpUpdate, func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {
+		{op: access.OpUpdate, run: func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {
 			_, err := uploads(b).Begin(ctx, "", &upload.Options{Replace: f.ID})
 			return err
 		}},
 	},
-	"Grants": {
-		{access.OpDownload, func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {
+	"Grants.Sign": {
+		{op: access.OpDownload, run: func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {
 			_, _, err := b.Grants().Sign(ctx, access.Grant{Op: access.GrantDownload, File: f.ID}, 0)
 			return err
 		}},
-		{access.OpUpdate, func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {
+		{op: access.OpUpdate, run: func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {
 			_, _, err := b.Grants().Sign(ctx, access.Grant{Op: access.GrantUpload, File: f.ID}, 0)
 			return err
 		}},
-		{access.OpCreate, func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {
+		{op: access.OpCreate, run: func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {
 			_, _, err := b.Grants().Sign(ctx, access.Grant{Op: access.GrantUpload}, 0)
 			return err
 		}},
 	},
-	"Replace": {{access.OpUpdate, func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {
+	"Replace": {{op: access.OpUpdate, run: func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {
 		_, err := b.Replace(ctx, f.ID, strings.NewReader("x"), nil)
 		return err
 	}}},
 	"Stat": {
-		{access.OpRead, func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {
+		{op: access.OpRead, run: func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {
 			_, err := b.Stat(ctx, f.ID, nil)
 			return err
 		}},
-		{access.OpRead, func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {
+		{op: access.OpRead, run: func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {
 			_, err := b.Stat(ctx, f.ManifestID, nil)
 			return err
 		}},
-		{access.OpRead, func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {
+		{op: access.OpTrash, run: func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {
 			_, err := b.Stat(ctx, trashed.ID, &buckets.GetOptions{Trashed: true})
 			return err
 		}},
+		{op: access.OpTrash, run: func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {
+			_, err := b.Stat(ctx, trashed.ManifestID, &buckets.GetOptions{Trashed: true})
+			return err
+		}},
 	},
-	"StatPath": {{access.OpRead, func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {
+	"StatPath": {{op: access.OpRead, run: func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {
 		_, err := b.StatPath(ctx, f.Path())
 		return err
 	}}},
 	"Open": {
-		{access.OpDownload, func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {
+		{op: access.OpDownload, run: func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {
 			_, err := b.Open(ctx, f.ID, nil)
 			return err
 		}},
-		{access.OpDownload, func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {
+		{op: access.OpDownload, run: func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {
 			_, err := b.Open(ctx, f.ManifestID, nil)
 			return err
 		}},
+		{op: access.OpTrash, run: func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {
+			_, err := b.Open(ctx, trashed.ID, &buckets.GetOptions{Trashed: true, Version: 1})
+			return err
+		}},
 	},
-	"List": {{access.OpList, func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {
-		return first(b.List(ctx, nil))
-	}}},
-	"FS": {{access.OpList, func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {
+	"List": {
+		{op: access.OpList, run: func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {
+			return first(b.List(ctx, nil))
+		}},
+		{op: access.OpTrash, run: func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {
+			return first(b.List(ctx, &buckets.ListOptions{State: buckets.Trashed}))
+		}, whole: true},
+	},
+	"FS": {{op: access.OpList, run: func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {
 		_, err := fs.ReadDir(b.FS(ctx), ".")
 		return err
 	}}},
-	"Usage": {{access.OpList, func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {
+	"Usage": {{op: access.OpList, run: func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {
 		_, err := b.Usage(ctx)
 		return err
 	}}},
-	"Update": {{access.OpUpdate, func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {
+	"Update": {{op: access.OpUpdate, run: func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {
 		_, err := b.Update(ctx, f.ID, &buckets.Patch{Name: ptr("renamed")})
 		return err
 	}}},
-	"Delete": {{access.OpDelete, func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {
+	"Delete": {{op: access.OpDelete, run: func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {
 		_, err := b.Delete(ctx, f.ID, nil)
 		return err
 	}}},
-	"Undelete": {{access.OpDelete, func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {
+	"Undelete": {{op: access.OpTrash, run: func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {
 		_, err := b.Undelete(ctx, trashed.ID)
 		return err
 	}}},
-	"Purge": {{access.OpDelete, func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {
-		return b.Purge(ctx, trashed.ID, nil)
-	}}},
-	"Copy": {{access.OpDownload, func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {
+	"Purge": {
+		{op: access.OpTrash, run: func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {
+			return b.Purge(ctx, trashed.ID, nil)
+		}},
+		{op: access.OpDelete, run: func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {
+			return b.Purge(ctx, f.ID, nil)
+		}},
+	},
+	"Copy": {{op: access.OpDownload, run: func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {
 		_, err := b.Copy(ctx, f.ID, b, nil)
 		return err
 	}}},
-	"Compose": {{access.OpCreate, func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {
+	"Compose": {{op: access.OpCreate, run: func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {
 		_, err := b.Compose(ctx, "new", []buckets.Piece{{File: f.ID, Length: -1}}, nil)
 		return err
 	}}},
-	"Edit": {{access.OpUpdate, func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {
+	"Edit": {{op: access.OpUpdate, run: func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {
 		_, err := b.Edit(ctx, f.ID, []buckets.Piece{{File: f.ID, Length: 1}}, nil)
 		return err
 	}}},
-	"Extend": {{access.OpUpdate, func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {
+	"Extend": {{op: access.OpUpdate, run: func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {
 		_, err := b.Extend(ctx, f.ID, strings.NewReader("x"), 1, nil)
 		return err
 	}}},
-	"Overwrite": {{access.OpUpdate, func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {
+	"Overwrite": {{op: access.OpUpdate, run: func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {
 		_, err := b.Overwrite(ctx, f.ID, 1, strings.NewReader("x"), 1, nil)
 		return err
 	}}},
-	"Truncate": {{access.OpUpdate, func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {
+	"Truncate": {{op: access.OpUpdate, run: func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {
 		_, err := b.Truncate(ctx, f.ID, 1, nil)
 		return err
 	}}},
-	"Versions": {{access.OpRead, func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {
-		return first(b.Versions(ctx, f.ID))
-	}}},
-	"RestoreVersion": {{access.OpUpdate, func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {
+	"Versions": {
+		{op: access.OpRead, run: func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {
+			return first(b.Versions(ctx, f.ID))
+		}},
+		{op: access.OpTrash, run: func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {
+			return first(b.Versions(ctx, trashed.ID))
+		}},
+	},
+	"RestoreVersion": {{op: access.OpUpdate, run: func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {
 		_, err := b.RestoreVersion(ctx, f.ID, 1)
 		return err
 	}}},
-	"Chunks": {{access.OpRead, func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {
-		return first(b.Chunks(ctx, f.ID, 0, nil))
-	}}},
-	"Chunk": {{access.OpDownload, func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {
-		sum := blake3.Sum256([]byte("two"))
-		_, err := b.Chunk(ctx, f.ID, hex.EncodeToString(sum[:]), nil)
-		return err
-	}}},
-	"Diff": {{access.OpRead, func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {
+	"Chunks": {
+		{op: access.OpRead, run: func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {
+			return first(b.Chunks(ctx, f.ID, 0, nil))
+		}},
+		{op: access.OpTrash, run: func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {
+			return first(b.Chunks(ctx, trashed.ManifestID, 0, &buckets.GetOptions{Trashed: true}))
+		}},
+	},
+	"Chunk": {
+		{op: access.OpDownload, run: func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {
+			sum := blake3.Sum256([]byte("two"))
+			_, err := b.Chunk(ctx, f.ID, hex.EncodeToString(sum[:]), nil)
+			return err
+		}},
+		{op: access.OpTrash, run: func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {
+			sum := blake3.Sum256([]byte("three"))
+			_, err := b.Chunk(ctx, trashed.ID, hex.EncodeToString(sum[:]), &buckets.GetOptions{Trashed: true})
+			return err
+		}},
+	},
+	"Diff": {{op: access.OpRead, run: func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {
 		_, err := b.Diff(ctx, f.ID, 1, 2)
 		return err
 	}}},
-	"DeleteVersion": {{access.OpDelete, func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {
-		return b.DeleteVersion(ctx, f.ID, 1)
-	}}},
+	"DeleteVersion": {
+		{op: access.OpDelete, run: func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {
+			return b.DeleteVersion(ctx, f.ID, 1)
+		}},
+		{op: access.OpTrash, run: func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {
+			return b.DeleteVersion(ctx, trashed.ID, 1)
+		}},
+	},
 }
 
-var unguarded = []string{"As", "Name", "Cursor", "Policy", "Chunker", "Intake",
+var unguarded = []string{"As", "Name", "Cursor", "Policy", "Chunker", "Intake", "Grants",
+	"Grants.Redeem", "Grants.List", "Grants.Get", "Grants.Revoke",
 	"Append", "Commit", "Find", "Settle", "Cancel", "Concat", "Join", "JoinAll", "AppendList", "Lacking", "ReceiveChunks"}
 
 // newGuarded returns a bucket with an active file of two versions and a
-// trashed one, as seen by alice.
+// trashed one of two, as seen by alice.
 func newGuarded(t *testing.T) (r *recorder, s *buckets.Store, b *buckets.Bucket, f, trashed *buckets.File) {
 	t.Helper()
 	r = &recorder{}
@@ -228,6 +269,7 @@ func newGuarded(t *testing.T) (r *recorder, s *buckets.Store, b *buckets.Bucket,
 	b = bucket(t, s, "demo").As(&access.Principal{ID: "alice"})
 	put(t, b, "f", "one", &buckets.PutOptions{Folder: "d"})
 	f = put(t, b, "f", "two", &buckets.PutOptions{Folder: "d"})
+	put(t, b, "g", "zero", nil)
 	trashed = put(t, b, "g", "three", nil)
 	_, err := b.Delete(t.Context(), trashed.ID, nil)
 	must(t, err)
@@ -237,9 +279,15 @@ func newGuarded(t *testing.T) (r *recorder, s *buckets.Store, b *buckets.Bucket,
 
 func TestEveryMethodAsks(t *testing.T) {
 	var methods []string
-	for _, t := range []reflect.Type{reflect.TypeFor[*buckets.Bucket](), reflect.TypeFor[*upload.Bucket]()} {
-		for i := range t.NumMethod() {
-			methods = append(methods, t.Method(i).Name)
+	for _, guard := range []reflect.Type{reflect.TypeFor[*buckets.Bucket](), reflect.TypeFor[*upload.Bucket](), reflect.TypeFor[*access.Grants]()} {
+		for _, f := range reflect.VisibleFields(guard.Elem()) {
+			if f.IsExported() {
+				t.Errorf("%s.%s can be used without asking anybody", guard, f.Name)
+			}
+		}
+		of := strings.TrimPrefix(guard.Elem().Name()+".", "Bucket.")
+		for i := range guard.NumMethod() {
+			methods = append(methods, of+guard.Method(i).Name)
 		}
 	}
 	for _, name := range methods {
@@ -259,9 +307,9 @@ func TestEveryMethodAsks(t *testing.T) {
 
 				// Denied and not listable: there is no such file. Without a
 				// file in question: no permission.
-				r.reset(everyOp...)
+				r.reset(access.Ops()...)
 				want := fs.ErrPermission
-				if call.op != access.OpCreate && call.op != access.OpList {
+				if call.ofFile() {
 					want = buckets.ErrNoFile
 				}
 				err := call.run(t.Context(), b, f, trashed)
@@ -269,28 +317,35 @@ func TestEveryMethodAsks(t *testing.T) {
 				if want == buckets.ErrNoFile && errors.Is(err, errRule) {
 					t.Errorf("the error tells that the file exists: %v", err)
 				}
-				asked(t, r, call.op)
+				asked(t, r, call)
 
-				// Denied and listable: no permission.
-				if call.op != access.OpList {
-					r.reset(call.op)
-					wantErr(t, "denied", call.run(t.Context(), b, f, trashed), fs.ErrPermission)
-					asked(t, r, call.op)
+				// Denied and listable: no permission. In the trash, what is
+				// denied is not listable either.
+				if call.op != access.OpTrash {
+					want = fs.ErrPermission
 				}
+				r.reset(call.op)
+				wantErr(t, "denied", call.run(t.Context(), b, f, trashed), want)
+				asked(t, r, call)
 				if after := snapshot(t, s); after != before {
 					t.Errorf("a denied call changed something:\n%s\nwas\n%s", after, before)
 				}
 
 				r.reset()
 				wantErr(t, "allowed", call.run(t.Context(), b, f, trashed), nil)
-				asked(t, r, call.op)
+				asked(t, r, call)
 			})
 		}
 	}
 }
 
-// asked checks that the first thing that r was asked is op, for alice.
-func asked(t *testing.T, r *recorder, op access.Op) {
+// ofFile reports whether what the call asks is about a file.
+func (c *guarded) ofFile() bool {
+	return c.op != access.OpCreate && c.op != access.OpList && !c.whole
+}
+
+// asked checks that the first thing that r was asked is the call's, for alice.
+func asked(t *testing.T, r *recorder, call guarded) {
 	t.Helper()
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -299,11 +354,11 @@ func asked(t *testing.T, r *recorder, op access.Op) {
 		return
 	}
 	req := r.asked[0]
-	if req.Op != op || req.Bucket != "demo" || req.Who == nil || req.Who.ID != "alice" {
-		t.Errorf("the authoriser was asked %+v, want %s", req, op)
+	if req.Op != call.op || req.Bucket != "demo" || req.Who == nil || req.Who.ID != "alice" {
+		t.Errorf("the authoriser was asked %+v, want %s", req, call.op)
 	}
-	if hasFile := op != access.OpCreate && op != access.OpList; hasFile != (req.File != nil) {
-		t.Errorf("%s: asked about file %v", op, req.File)
+	if call.ofFile() != (req.File != nil) {
+		t.Errorf("%s: asked about file %v", call.op, req.File)
 	}
 }
 

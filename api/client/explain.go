@@ -8,7 +8,7 @@ import (
 // A Question asks whether somebody may do something.
 type Question struct {
 	Bucket    string          `json:"bucket"`
-	Operation string          `json:"operation"`        // create, read, update, delete, download, list
+	Operation string          `json:"operation"`        // create, read, update, delete, download, list, trash
 	ID        string          `json:"id,omitempty"`     // of the file or version
 	Auth      map[string]any  `json:"auth,omitempty"`   // claims of the principal, "id" among them
 	Upload    *QuestionUpload `json:"upload,omitempty"` // of create and update

@@ -9,7 +9,7 @@ import (
 type KeyOptions struct {
 	Name       string   `json:"name"`
 	Buckets    []string `json:"buckets"`    // "*" is all
-	Operations []string `json:"operations"` // create, read, update, delete, download, list
+	Operations []string `json:"operations"` // create, read, update, delete, download, list, trash
 	Operator   bool     `json:"operator"`   // may do everything
 	ExpiresIn  string   `json:"expires_in,omitempty"`
 }

@@ -28,10 +28,27 @@ const (
 	OpDelete   Op = "delete"
 	OpDownload Op = "download"
 	OpList     Op = "list"
+	// OpTrash is whatever is done with a file in the trash: to see, list,
+	// download and restore it. To remove it for good is OpTrash and OpDelete.
+	OpTrash Op = "trash"
 )
 
 // Ops returns all operations.
-func Ops() []Op { return []Op{OpCreate, OpRead, OpUpdate, OpDelete, OpDownload, OpList} }
+func Ops() []Op {
+	return []Op{OpCreate, OpRead, OpUpdate, OpDelete, OpDownload, OpList, OpTrash}
+}
+
+// fallback returns the operation whose rule stands in where op has none, "" for
+// none.
+func (op Op) fallback() Op {
+	switch op {
+	case OpDownload, OpList:
+		return OpRead
+	case OpTrash:
+		return OpDelete
+	}
+	return ""
+}
 
 // A Principal is who sends a request, and how.
 type Principal struct {
@@ -71,7 +88,8 @@ type Scope struct {
 }
 
 func (s *Scope) allows(op Op, bucket string) bool {
-	return slices.Contains(s.Ops, op) && (slices.Contains(s.Buckets, bucket) || slices.Contains(s.Buckets, "*"))
+	named := slices.Contains(s.Ops, op) || op == OpTrash && slices.Contains(s.Ops, OpDelete)
+	return named && (slices.Contains(s.Buckets, bucket) || slices.Contains(s.Buckets, "*"))
 }
 
 // A Request is what an Authorizer decides about. Rows are not to be changed.
@@ -81,7 +99,7 @@ type Request struct {
 	// Who is nil for trusted callers in this process.
 	Who *Principal
 	// File and Version are the rows of the file that the request is about: nil
-	// for create, and for list as a whole.
+	// for create, and for list and trash as a whole.
 	File    *manifest.File
 	Version *manifest.Manifest
 	// Upload is what a create, or an update by upload, brings. For an update
@@ -96,9 +114,13 @@ type Request struct {
 // access is decided, whatever the protocol.
 //
 // Authorize returns nil where the request is allowed, and a denial where it is
-// not: an error satisfying errors.Is(err, fs.ErrPermission). A list that depends
-// on the file is denied with ErrPerFile; Authorize is then called for each file.
-// For a bucket that does not exist it returns ErrNoBucket.
+// not: an error satisfying errors.Is(err, fs.ErrPermission). A list, of active
+// files or of the trash, that depends on the file is denied with ErrPerFile;
+// Authorize is then called for each file. For a bucket that does not exist it
+// returns ErrNoBucket.
+//
+// Of a file in the trash Authorize is asked for OpTrash, whatever is to be done
+// with it, and for OpDelete besides if it is to be removed for good.
 //
 // Every other error says that nothing could be decided: a database that is
 // down, a context that is over. So does a panic, and so does an error that

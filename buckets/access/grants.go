@@ -18,10 +18,13 @@ import (
 // Grants makes, redeems and ends the signed URLs of one bucket, for one
 // principal.
 type Grants struct {
-	// Keys are those of the store, and Guard decides about what is signed.
-	Keys  *Keys
-	Guard *Guard
+	keys  *Keys // of the store
+	guard *Guard
+	of    Granted
+}
 
+// Granted is what the grants of a bucket are about.
+type Granted struct {
 	Bucket string
 	// Who is nil for trusted callers in this process.
 	Who *Principal
@@ -30,13 +33,19 @@ type Grants struct {
 	// MaxFileSize is the largest upload that the bucket takes, 0 for any.
 	MaxFileSize int64
 	// Find returns the rows of an active file of the bucket by the file's ID or
-	// a version's.
+	// a version's. It asks nobody, so nothing that it finds is shown before the
+	// guard has been asked.
 	Find func(ctx context.Context, id string) (*manifest.File, *manifest.Manifest, error)
+}
+
+// NewGrants returns the grants of a bucket. guard decides about what is signed.
+func NewGrants(keys *Keys, guard *Guard, of *Granted) *Grants {
+	return &Grants{keys: keys, guard: guard, of: *of}
 }
 
 // Sign makes a grant of g's operation, file or name, and limits, and returns it
 // with the token that proves it. If g.File is a version's ID, that version is
-// granted. life 0 is 15 minutes; more than TTL is refused.
+// granted. life 0 is 15 minutes; more than the bucket allows is refused.
 //
 // Signing needs the right to do what the grant lets others do. From then on the
 // grant alone decides about downloads. What an upload brings must be what its
@@ -45,25 +54,25 @@ func (s *Grants) Sign(ctx context.Context, g Grant, life time.Duration) (*Grant,
 	if err := g.validate(); err != nil {
 		return nil, "", err
 	}
-	if s.TTL < 0 || s.Who != nil && s.Who.Grant != nil {
+	if s.of.TTL < 0 || s.of.Who != nil && s.of.Who.Grant != nil {
 		return nil, "", fmt.Errorf("no URLs are signed here: %w", ErrGrantScope)
 	}
 	if life == 0 {
-		life = min(defaultGrantLife, s.TTL)
+		life = min(defaultGrantLife, s.of.TTL)
 	}
-	if life < 0 || life > s.TTL {
-		return nil, "", fmt.Errorf("a life of %s: use up to %s: %w", life, s.TTL, fs.ErrInvalid)
+	if life < 0 || life > s.of.TTL {
+		return nil, "", fmt.Errorf("a life of %s: use up to %s: %w", life, s.of.TTL, fs.ErrInvalid)
 	}
-	if g.Bucket = s.Bucket; s.Who != nil {
-		g.Owner = s.Who.ID
+	if g.Bucket = s.of.Bucket; s.of.Who != nil {
+		g.Owner = s.of.Who.ID
 	}
 	if err := s.checkMaySign(ctx, &g); err != nil {
 		return nil, "", err
 	}
-	rows := s.Keys.rows
+	rows := s.keys.rows
 	g.ID, g.CreatedAt = string(manifest.NewGrantID()), rows.Now()
 	g.ExpiresAt = g.CreatedAt.Add(life)
-	row, err := g.toRow(s.Who)
+	row, err := g.toRow(s.of.Who)
 	if err != nil {
 		return nil, "", err
 	}
@@ -71,7 +80,7 @@ func (s *Grants) Sign(ctx context.Context, g Grant, life time.Duration) (*Grant,
 	if err != nil {
 		return nil, "", err
 	}
-	key, err := s.Keys.currentSignKey(ctx)
+	key, err := s.keys.currentSignKey(ctx)
 	if err != nil {
 		return nil, "", err
 	}
@@ -96,7 +105,7 @@ func (s *Grants) checkMaySign(ctx context.Context, g *Grant) error {
 	if g.File == "" {
 		return s.checkMayUpload(ctx, g, nil, nil)
 	}
-	f, v, err := s.Find(ctx, g.File)
+	f, v, err := s.of.Find(ctx, g.File)
 	if err != nil {
 		return err
 	}
@@ -105,7 +114,7 @@ func (s *Grants) checkMaySign(ctx context.Context, g *Grant) error {
 	}
 	g.File = string(f.ID)
 	if g.Op != GrantUpload {
-		return s.Guard.Check(ctx, &Request{Op: OpDownload, Bucket: s.Bucket, Who: s.Who, File: f, Version: v})
+		return s.guard.Check(ctx, &Request{Op: OpDownload, Bucket: s.of.Bucket, Who: s.of.Who, File: f, Version: v})
 	}
 	if g.Manifest != "" {
 		return ErrNoFile // a version never gets other content
@@ -120,8 +129,8 @@ func (s *Grants) checkMayUpload(ctx context.Context, g *Grant, f *manifest.File,
 	up := rules.Upload{Name: g.Name, Folder: g.Folder, Path: names.Join(g.Folder, g.Name), Size: g.MaxSize, Protocol: "signed"}
 	if up.Size == 0 {
 		up.Size = math.MaxInt64
-		if s.MaxFileSize > 0 {
-			up.Size = s.MaxFileSize
+		if s.of.MaxFileSize > 0 {
+			up.Size = s.of.MaxFileSize
 		}
 	}
 	op := OpCreate
@@ -135,7 +144,7 @@ func (s *Grants) checkMayUpload(ctx context.Context, g *Grant, f *manifest.File,
 	for _, t := range types {
 		each := up
 		each.MIMEType = t
-		if err := s.Guard.Check(ctx, &Request{Op: op, Bucket: s.Bucket, Who: s.Who, File: f, Version: v, Upload: &each}); err != nil {
+		if err := s.guard.Check(ctx, &Request{Op: op, Bucket: s.of.Bucket, Who: s.of.Who, File: f, Version: v, Upload: &each}); err != nil {
 			return err
 		}
 	}
@@ -161,14 +170,14 @@ func (s *Grants) Redeem(ctx context.Context, token, ip string) (*Principal, erro
 	if err != nil {
 		return nil, err
 	}
-	if err := s.Keys.verifyText(ctx, text, mac); err != nil {
+	if err := s.keys.verifyText(ctx, text, mac); err != nil {
 		return nil, err
 	}
 	g, err := grantOfRow(row)
 	if err != nil {
 		return nil, err
 	}
-	if !s.Keys.rows.Now().Before(g.ExpiresAt) {
+	if !s.keys.rows.Now().Before(g.ExpiresAt) {
 		return nil, ErrGrantExpired
 	}
 	if g.IP != "" {
@@ -190,7 +199,7 @@ func (s *Grants) findRow(ctx context.Context, id string) (*manifest.Grant, error
 	if !ok {
 		return nil, ErrNoGrant
 	}
-	row, err := s.Keys.rows.Grant(ctx, s.Bucket, gid)
+	row, err := s.keys.rows.Grant(ctx, s.of.Bucket, gid)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, ErrNoGrant
 	}
@@ -203,12 +212,12 @@ func (s *Grants) findRow(ctx context.Context, id string) (*manifest.Grant, error
 func (s *Grants) List(ctx context.Context) ([]Grant, error) {
 	out := []Grant{}
 	signer := ""
-	if w := s.Who; w != nil && !w.Operator {
+	if w := s.of.Who; w != nil && !w.Operator {
 		if signer = w.ID; signer == "" || w.Grant != nil {
 			return out, nil
 		}
 	}
-	for row, err := range s.Keys.rows.Grants(ctx, s.Bucket, signer) {
+	for row, err := range s.keys.rows.Grants(ctx, s.of.Bucket, signer) {
 		if err != nil {
 			return nil, err
 		}
@@ -226,12 +235,12 @@ func (s *Grants) List(ctx context.Context) ([]Grant, error) {
 // owns reports whether the principal may see and revoke a grant.
 func (s *Grants) owns(g *Grant) bool {
 	switch {
-	case s.Who == nil:
+	case s.of.Who == nil:
 		return true
-	case s.Who.Grant != nil:
+	case s.of.Who.Grant != nil:
 		return false
 	}
-	return s.Who.Operator || s.Who.ID != "" && s.Who.ID == g.Owner
+	return s.of.Who.Operator || s.of.Who.ID != "" && s.of.Who.ID == g.Owner
 }
 
 // Get returns one of List, or ErrNoGrant.
@@ -256,5 +265,5 @@ func (s *Grants) Revoke(ctx context.Context, id string) error {
 	if err != nil {
 		return err
 	}
-	return s.Keys.rows.Update(ctx, func(tx manifest.Tx) error { return tx.DropGrant(ctx, g.Bucket, manifest.GrantID(g.ID)) })
+	return s.keys.rows.Update(ctx, func(tx manifest.Tx) error { return tx.DropGrant(ctx, g.Bucket, manifest.GrantID(g.ID)) })
 }

@@ -66,11 +66,48 @@ func (g *Guard) MayList(ctx context.Context, bucket string, who *Principal, f *m
 
 // Explain decides about a request by the policies of the buckets, whatever
 // Authorizer the guard has, and says what decided. Nothing is done.
-func (g *Guard) Explain(ctx context.Context, req *Request) *Decision { return g.book.decide(ctx, req) }
+func (g *Guard) Explain(ctx context.Context, req *Request) (d *Decision) {
+	for _, op := range governingOps(req) {
+		one := *req
+		one.Op = op
+		if d = g.book.decide(ctx, &one); d.Err != nil {
+			break
+		}
+	}
+	d.Op = req.Op
+	return d
+}
+
+// governingOps returns the operations that must all be allowed for a request.
+// Whoever may see an active file may not therefore see it in the trash, and
+// whoever may restore one from there learns of no active file.
+func governingOps(req *Request) []Op {
+	switch trashed := req.File != nil && req.File.State == manifest.Trashed; {
+	case trashed && req.Op == OpDelete:
+		return []Op{OpTrash, OpDelete}
+	case trashed:
+		return []Op{OpTrash}
+	case req.File != nil && req.Op == OpTrash:
+		return []Op{OpDelete}
+	}
+	return []Op{req.Op}
+}
 
 // authorize is the one path to every decision. Its error is a decision, the
 // context's, or an *AuthorizerError.
 func (g *Guard) authorize(ctx context.Context, req *Request) error {
+	for _, op := range governingOps(req) {
+		one := *req
+		one.Op = op
+		if err := g.authorizeOp(ctx, &one); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// authorizeOp is authorize for one of the operations that govern a request.
+func (g *Guard) authorizeOp(ctx context.Context, req *Request) error {
 	err := g.decideByGrant(ctx, req)
 	switch {
 	case err == nil:

@@ -84,7 +84,7 @@ func (s *Keys) checkScope(k *manifest.APIKey) error {
 	}
 	for _, op := range k.Ops {
 		if !slices.Contains(Ops(), Op(op)) {
-			return fmt.Errorf("operation %q: use create, read, update, delete, download or list: %w", names.Clip(op), fs.ErrInvalid)
+			return fmt.Errorf("operation %q: use create, read, update, delete, download, list or trash: %w", names.Clip(op), fs.ErrInvalid)
 		}
 	}
 	return nil

@@ -90,8 +90,11 @@ func TestKeysGoByTheStoresClock(t *testing.T) {
 	}
 	signed := func() string {
 		t.Helper()
-		grants := &access.Grants{Keys: keys, Bucket: "b", TTL: time.Hour}
-		grants.Guard, _ = access.NewGuard(func(string) *access.Policy { return &access.Policy{} }, nil)
+		guard, err := access.NewGuard(func(string) *access.Policy { return &access.Policy{} }, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		grants := access.NewGrants(keys, guard, &access.Granted{Bucket: "b", TTL: time.Hour})
 		_, token, err := grants.Sign(t.Context(), access.Grant{Op: access.GrantUpload}, 0)
 		if err != nil {
 			t.Fatal(err)

@@ -18,7 +18,8 @@ import (
 // A Policy is who may do what in a bucket.
 type Policy struct {
 	// Rules say who may do what. An operation without a rule is denied, after
-	// the fall-backs: read's rule stands in for download's and list's.
+	// the fall-backs: read's rule stands in for download's and list's, delete's
+	// for trash's.
 	Rules map[Op]*rules.Rule
 	// FileRules lets files have rules that replace those of the bucket.
 	FileRules bool
@@ -102,11 +103,7 @@ func (a *ruleBook) decide(ctx context.Context, req *Request) *Decision {
 // it has one to fall back to, by that one's. A file's own rule goes before its
 // bucket's.
 func (a *ruleBook) decideByRule(ctx context.Context, d *Decision, p *Policy, req *Request) {
-	ops := []Op{req.Op}
-	if req.Op == OpDownload || req.Op == OpList {
-		ops = append(ops, OpRead)
-	}
-	for _, op := range ops {
+	for op := req.Op; op != ""; op = op.fallback() {
 		rule := p.Rules[op]
 		d.By = "bucket rule"
 		if src, ok := fileRule(p, req, op); ok {
@@ -129,7 +126,7 @@ func (a *ruleBook) decideByRule(ctx context.Context, d *Decision, p *Policy, req
 
 // evalRule is the answer of a rule to a request.
 func evalRule(ctx context.Context, rule *rules.Rule, p *Policy, req *Request) error {
-	wholeList := req.Op == OpList && req.File == nil
+	wholeList := req.File == nil && (req.Op == OpList || req.Op == OpTrash)
 	if wholeList && rule.Uses("file") {
 		return ErrPerFile
 	}
@@ -206,10 +203,10 @@ func (g *Guard) CheckFileRules(bucket string, p *Policy, access map[string]strin
 	if len(access) > 0 && !p.FileRules {
 		return fmt.Errorf("files of bucket %q have no rules of their own; its schema would need file_rules: true: %w", bucket, ErrAccess)
 	}
-	ops := []Op{OpRead, OpUpdate, OpDelete, OpDownload, OpList}
+	ops := slices.DeleteFunc(Ops(), func(op Op) bool { return op == OpCreate })
 	for _, op := range slices.Sorted(maps.Keys(access)) {
 		if !slices.Contains(ops, Op(op)) {
-			return fmt.Errorf("operation %q: use read, update, delete, download or list: %w", names.Clip(op), ErrAccess)
+			return fmt.Errorf("operation %q: use read, update, delete, download, list or trash: %w", names.Clip(op), ErrAccess)
 		}
 		if _, err := g.book.compileRule(access[op]); err != nil {
 			return fmt.Errorf("rule for %s: %w: %w", op, ErrAccess, err)

@@ -60,9 +60,10 @@ type Rules struct {
 	Create   string `key:"create" doc:"begin and commit uploads"`
 	Read     string `key:"read" doc:"see metadata, versions, references, manifest"`
 	Update   string `key:"update" doc:"new versions, metadata, access, restore of a version"`
-	Delete   string `key:"delete" doc:"trash, purge, undelete, delete of a version"`
+	Delete   string `key:"delete" doc:"trash, purge, delete of a version"`
 	Download string `key:"download" doc:"read content by any route; read's rule if missing"`
 	List     string `key:"list" doc:"list files and see usage; read's rule if missing. One that names file filters"`
+	Trash    string `key:"trash" doc:"see, download and restore files in the trash, by any route; delete's rule if missing. To purge them takes both. One that names file filters"`
 }
 
 // A Schema is what schema.yaml declares of files.

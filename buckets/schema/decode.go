@@ -263,11 +263,14 @@ func nodeAt(n *yaml.Node, path ...string) *yaml.Node {
 		if n.Kind == yaml.AliasNode {
 			n = n.Alias
 		}
-		found := n
+		var found *yaml.Node
 		for i := 0; i+1 < len(n.Content) && n.Kind == yaml.MappingNode; i += 2 {
 			if n.Content[i].Value == name {
 				found = n.Content[i+1]
 			}
+		}
+		if found == nil {
+			return n
 		}
 		n = found
 	}

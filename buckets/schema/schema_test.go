@@ -27,7 +27,7 @@ func TestParse(t *testing.T) {
 		Dedup: DedupBucket, Acknowledge: "remote", Versioning: Versioning{true, 20, Duration(90 * 24 * time.Hour)}, Trash: Duration(30 * 24 * time.Hour),
 		UploadExpiry: Duration(24 * time.Hour), MaxUploads: 1000, SignedURLTTL: Duration(time.Hour),
 		InlineTypes: []string{"image/png", "image/jpeg", "application/pdf"}, FileRules: true,
-		Rules: Rules{"auth.id != null", "file.owner == auth.id ||\n\"team\" in file.tags\n", "file.owner == auth.id", "file.owner == auth.id", "file.owner == auth.id", "auth.id != null"},
+		Rules: Rules{"auth.id != null", "file.owner == auth.id ||\n\"team\" in file.tags\n", "file.owner == auth.id", "file.owner == auth.id", "file.owner == auth.id", "auth.id != null", "auth.role == 'admin'"},
 	}
 	if !reflect.DeepEqual(d, want) {
 		t.Errorf("documents:\n%+v, want\n%+v", d, want)

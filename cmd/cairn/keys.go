@@ -39,7 +39,7 @@ func newKeysCreate(t *target) *cobra.Command {
 	f := cmd.Flags()
 	f.StringVar(&opts.Name, "name", "", "what it is for")
 	f.StringSliceVar(&opts.Buckets, "bucket", nil, "buckets it is for; * is all")
-	f.StringSliceVar(&opts.Operations, "op", nil, "operations it is for: create, read, update, delete, download, list")
+	f.StringSliceVar(&opts.Operations, "op", nil, "operations it is for: create, read, update, delete, download, list, trash")
 	f.BoolVar(&opts.Operator, "operator", false, "it may do everything")
 	f.DurationVar(&expires, "expires", 0, "how long it is valid, such as 720h (default: until it is removed)")
 	return cmd

@@ -429,7 +429,7 @@ export interface paths {
             };
             cookie?: never;
         };
-        /** Sum the bucket up, in logical bytes */
+        /** Sum the bucket up, in logical bytes; the trash only for those who may list all of it */
         get: operations["usage"];
         put?: never;
         post?: never;
@@ -1166,7 +1166,7 @@ export interface components {
             versions: number;
         };
         /** @enum {unknown} */
-        Operation: "create" | "read" | "update" | "delete" | "download" | "list";
+        Operation: "create" | "read" | "update" | "delete" | "download" | "list" | "trash";
         Patch: {
             /** @description rules that replace the bucket's for this file; needs file_rules; null takes them away */
             access?: {
