@@ -258,7 +258,7 @@ var guards = map[string][]guarded{
 
 var unguarded = []string{"As", "Name", "Cursor", "Policy", "Chunker", "Intake", "Grants",
 	"Grants.Redeem", "Grants.List", "Grants.Get", "Grants.Revoke",
-	"Append", "Commit", "Find", "Settle", "Cancel", "Concat", "Join", "JoinAll", "AppendList", "Lacking", "ReceiveChunks"}
+	"Append", "Commit", "Find", "Settle", "Cancel", "Invalidate", "Concat", "Join", "JoinAll", "AppendList", "Lacking", "ReceiveChunks"}
 
 // newGuarded returns a bucket with an active file of two versions and a
 // trashed one of two, as seen by alice.
