@@ -169,6 +169,7 @@ func newFaulty(t *testing.T) (u *fuse, s *buckets.Store, b *buckets.Bucket, f, t
 	b = bucket(t, s, "demo").As(&access.Principal{ID: "alice"})
 	put(t, b, "f", "one", &buckets.PutOptions{Folder: "d"})
 	f = put(t, b, "f", "two", &buckets.PutOptions{Folder: "d"})
+	put(t, b, "g", "zero", nil)
 	trashed = put(t, b, "g", "three", nil)
 	_, err = b.Delete(t.Context(), trashed.ID, nil)
 	must(t, err)

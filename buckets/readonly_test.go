@@ -55,6 +55,7 @@ func TestReadOnly(t *testing.T) {
 	b := bucket(t, s, "demo")
 	put(t, b, "f", "one", &buckets.PutOptions{Folder: "d"})
 	f := put(t, b, "f", "two", &buckets.PutOptions{Folder: "d"})
+	put(t, b, "g", "zero", nil)
 	trashed := put(t, b, "g", "three", nil)
 	_, err := b.Delete(t.Context(), trashed.ID, nil)
 	must(t, err)
