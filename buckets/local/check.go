@@ -85,6 +85,11 @@ func planRepair(ctx context.Context, dir string, opts *CheckOptions, now *parts,
 	s := &parts{opts: o, dir: dir, scratch: true}
 	var meta manifest.Store
 	if now == nil {
+		lock, err := lockDir(dir, &opts.Options)
+		if err != nil {
+			return nil, err
+		}
+		defer func() { err = errors.Join(err, lock.Close()) }()
 		backends, err := openBackends(ctx, dir, &o)
 		if err != nil {
 			return nil, err

@@ -117,6 +117,7 @@ func Open(ctx context.Context, dir string, opts *Options) (*buckets.Store, error
 			closers = append(closers, d.cache)
 		}
 	}
+	closers = append(closers, s.lock) // last
 	store, err := buckets.New(ctx, s.meta, chunks, policies,
 		&buckets.Options{Auth: s.opts.Auth, Log: s.opts.Log, ReadOnly: readOnly, Now: s.opts.Now, Closers: closers})
 	if err != nil {
@@ -137,6 +138,7 @@ type parts struct {
 	opts    Options
 	dir     string
 	meta    Database
+	lock    io.Closer    // of dir; nil until all is open
 	domains []*domain    // in order of names
 	checked *check.Store // the same database and chunks; set when they are open
 	scratch bool         // the database is one to be thrown away: nothing is written to the backends
@@ -155,7 +157,16 @@ type domain struct {
 }
 
 // open opens all parts of the store in dir and surveys the packs.
-func open(ctx context.Context, dir string, opts *Options) (*parts, error) {
+func open(ctx context.Context, dir string, opts *Options) (_ *parts, err error) {
+	lock, err := lockDir(dir, opts)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, lock.Close())
+		}
+	}()
 	s, err := openBackends(ctx, dir, opts)
 	if err != nil {
 		return nil, err
@@ -181,7 +192,23 @@ func open(ctx context.Context, dir string, opts *Options) (*parts, error) {
 	if err != nil {
 		return nil, errors.Join(err, s.close())
 	}
+	s.lock = lock
 	return s, nil
+}
+
+// lockDir keeps other processes out of dir. It comes before all else: a driver
+// that is opened removes what a process that died has left, which must not be
+// what a running one is about to finish.
+func lockDir(dir string, opts *Options) (io.Closer, error) {
+	var files pebblestore.FS
+	if opts != nil {
+		files = opts.MetaFS
+	}
+	lock, err := pebblestore.LockDir(dir, files)
+	if errors.Is(err, pebblestore.ErrLocked) {
+		err = fmt.Errorf("%s: %w", dir, ErrLocked)
+	}
+	return lock, err
 }
 
 func metaDir(dir string) string { return filepath.Join(dir, "meta") }
@@ -286,5 +313,9 @@ func (s *parts) close() error {
 			errs = append(errs, d.cache.Close())
 		}
 	}
-	return errors.Join(append(errs, s.meta.Close())...)
+	errs = append(errs, s.meta.Close())
+	if s.lock != nil {
+		errs = append(errs, s.lock.Close())
+	}
+	return errors.Join(errs...)
 }

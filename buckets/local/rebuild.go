@@ -13,6 +13,11 @@ import (
 // its place and moved there when it is whole. One that is there, because it is
 // damaged or has been overtaken, is set aside under the name that is returned.
 func rebuild(ctx context.Context, dir string, opts *Options) (aside string, err error) {
+	lock, err := lockDir(dir, opts)
+	if err != nil {
+		return "", err
+	}
+	defer func() { err = errors.Join(err, lock.Close()) }()
 	s, err := openBackends(ctx, dir, opts)
 	if err != nil {
 		return "", err

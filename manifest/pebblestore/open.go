@@ -3,6 +3,7 @@ package pebblestore
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"strings"
 	"syscall"
@@ -111,6 +112,31 @@ func asDamage(err error) error {
 	what, _, _ := strings.Cut(err.Error(), "\n")
 	return fmt.Errorf("%w: %s", ErrDamaged, what)
 }
+
+// LockDir keeps other processes out of dir, which is made if it is missing, until
+// the Closer is closed; ErrLocked says that one is there. A directory that cannot
+// be written to is not locked: a database in it can only be read, or opened once
+// by its own lock. A nil file system is the operating system's.
+func LockDir(dir string, f FS) (io.Closer, error) {
+	if f == nil {
+		f = vfs.Default
+	}
+	if err := f.MkdirAll(dir, 0o700); err != nil {
+		return nil, err
+	}
+	lock, err := f.Lock(f.PathJoin(dir, ".lock"))
+	switch {
+	case err == nil:
+		return lock, nil
+	case isLocked(err):
+		return nil, fmt.Errorf("%w (%w)", ErrLocked, err)
+	}
+	return unlocked{}, nil
+}
+
+type unlocked struct{}
+
+func (unlocked) Close() error { return nil }
 
 // Exists reports whether there is a database in dir, without changing anything.
 // A nil file system is the operating system's.
