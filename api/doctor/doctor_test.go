@@ -25,8 +25,15 @@ import (
 	"github.com/cairn-store/cairn/buckets/local"
 )
 
-func serve(t *testing.T) (*httptest.Server, *buckets.Store) {
-	store, err := local.Open(t.Context(), t.TempDir(), nil)
+func serve(t *testing.T) (*httptest.Server, *buckets.Store) { return serveUpTo(t, nil) }
+
+// serveUpTo serves a bucket of a policy; nil is the usual one.
+func serveUpTo(t *testing.T, p *buckets.Policy) (*httptest.Server, *buckets.Store) {
+	var opts *local.Options
+	if p != nil {
+		opts = &local.Options{Buckets: map[string]buckets.Policy{"demo": *p}}
+	}
+	store, err := local.Open(t.Context(), t.TempDir(), opts)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -145,6 +152,54 @@ func TestFaults(t *testing.T) {
 			}
 		})
 	}
+}
+
+// What is slow is not broken: a server or a machine under load hands on what it
+// has read in its own time.
+func TestSlowIsNoFault(t *testing.T) {
+	for name, slow := range map[string]func(r *http.Request) io.Reader{
+		"every request waits": func(r *http.Request) io.Reader {
+			time.Sleep(300 * time.Millisecond)
+			return r.Body
+		},
+		"bodies begin late": func(r *http.Request) io.Reader { return &lateReader{r: r.Body, first: 1200 * time.Millisecond} },
+		"bodies trickle":    func(r *http.Request) io.Reader { return &lateReader{r: r.Body, each: 10 * time.Millisecond} },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			// A body that fits into the buffers of connections: it has left the
+			// client at once, wherever it is.
+			srv, _ := serveUpTo(t, &buckets.Policy{Domain: "local", Limits: buckets.Limits{MaxFileSize: 1 << 20}})
+			to, err := url.Parse(srv.URL)
+			if err != nil {
+				t.Fatal(err)
+			}
+			rp := &httputil.ReverseProxy{ErrorLog: log.New(io.Discard, "", 0), Rewrite: func(r *httputil.ProxyRequest) {
+				r.SetURL(to)
+				r.Out.Host = r.In.Host
+				if r.In.ContentLength != 0 {
+					r.Out.Body = io.NopCloser(slow(r.In))
+				}
+			}}
+			proxy := httptest.NewServer(rp)
+			defer proxy.Close()
+			if r := examine(t, proxy.URL); !r.Good {
+				t.Errorf("faults %v", faults(r))
+			}
+		})
+	}
+}
+
+// A lateReader waits before the first and before each Read.
+type lateReader struct {
+	r           io.Reader
+	first, each time.Duration
+}
+
+func (l *lateReader) Read(p []byte) (int, error) {
+	time.Sleep(l.first + l.each)
+	l.first = 0
+	return l.r.Read(p)
 }
 
 // nginxOn runs nginx with a server block, and returns its URL.
