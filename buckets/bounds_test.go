@@ -22,9 +22,10 @@ import (
 // A boundedStore counts what one transaction does to uploads.
 type boundedStore struct {
 	manifest.Store
-	ended, dropped, moved int // by one transaction, at most
-	kill                  int // transactions until one fails; 0 is never
-	failMoved             int // uploads that are moved to domain e until one fails; 0 is never
+	ended, dropped, moved int           // by one transaction, at most
+	kill                  int           // transactions until one fails; 0 is never
+	failMoved             int           // uploads that are moved to domain e until one fails; 0 is never
+	ahead                 time.Duration // that the machine's clock is
 }
 
 type boundedTx struct {
@@ -106,7 +107,8 @@ func openBounded(t *testing.T, policy buckets.Policy) (*boundedStore, *buckets.S
 	must(t, err)
 	meta := &boundedStore{Store: db}
 	policy.Domain = "d"
-	s, err := buckets.New(t.Context(), meta, map[string]*cas.Store{"d": chunks, "e": other}, map[string]buckets.Policy{"b": policy}, nil)
+	s, err := buckets.New(t.Context(), meta, map[string]*cas.Store{"d": chunks, "e": other}, map[string]buckets.Policy{"b": policy},
+		&buckets.Options{Now: func() time.Time { return time.Now().Add(meta.ahead) }})
 	must(t, err)
 	t.Cleanup(func() { must(t, errors.Join(s.Close(), db.Close())) })
 	return meta, s, bucket(t, s, "b").As(&access.Principal{ID: "ann", Operator: true})
@@ -254,8 +256,16 @@ func TestPartsAreDroppedBoundedly(t *testing.T) {
 // size. One that breaks off between them is ended by the next sweep.
 func TestMoveEndsBoundedly(t *testing.T) {
 	const waiting = 2200
-	for _, failAt := range []int{0, 1500} {
-		t.Run(fmt.Sprint("fail at ", failAt), func(t *testing.T) {
+	for what, c := range map[string]struct {
+		failAt int
+		ahead  time.Duration
+		sweep  error
+	}{
+		"whole":                                 {0, 0, nil},
+		"broken off":                            {1500, 0, nil},
+		"broken off, then the clock has jumped": {1500, 300 * 24 * time.Hour, buckets.ErrClock},
+	} {
+		t.Run(what, func(t *testing.T) {
 			meta, s, b := openBounded(t, buckets.Policy{})
 			up, err := uploads(b).Begin(t.Context(), "f", nil)
 			must(t, err)
@@ -272,12 +282,15 @@ func TestMoveEndsBoundedly(t *testing.T) {
 				return nil
 			})
 			must(t, err)
-			meta.failMoved = failAt
+			meta.failMoved = c.failAt
 			_, err = s.Migrate(t.Context(), "b", "e", nil)
 			must(t, err)
-			if failAt > 0 {
-				_, err = s.Sweep(t.Context())
-				must(t, err)
+			if c.failAt > 0 {
+				meta.ahead = c.ahead
+				if _, err := s.Sweep(t.Context()); !errors.Is(err, c.sweep) {
+					t.Errorf("sweep: %v, want %v", err, c.sweep)
+				}
+				meta.ahead = 0
 			}
 			if meta.moved > 1000 {
 				t.Errorf("one transaction moved %d uploads, want at most 1000", meta.moved)

@@ -64,12 +64,19 @@ type Swept struct {
 
 // Sweep removes what is kept no longer: files in the trash and old versions
 // whose time is over by their buckets' policies, and what has expired of
-// grants and keys. It removes nothing, and fails with ErrClock, while the clock
-// stands far beyond the latest time that the store has seen: see TrustClock.
+// grants and keys. It also ends moves that broke off. It removes nothing, and fails
+// with ErrClock, while the clock stands far beyond the latest time that the store
+// has seen: see TrustClock.
 func (s *Store) Sweep(ctx context.Context) (Swept, error) {
 	var done Swept
 	if err := s.checkWritable(ctx); err != nil {
 		return done, err
+	}
+	// What a broken move has left refuses uploads, whatever the clock says.
+	for _, name := range s.Buckets() {
+		if err := s.retargetUploads(ctx, name, s.updateLocal); err != nil {
+			return done, fmt.Errorf("end the move of bucket %q: %w", name, err)
+		}
 	}
 	if err := s.seeTime(ctx); err != nil {
 		return done, err
@@ -78,9 +85,6 @@ func (s *Store) Sweep(ctx context.Context) (Swept, error) {
 		b, err := s.Bucket(name)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue // a schema without the bucket was applied meanwhile
-		}
-		if err == nil {
-			err = s.retargetUploads(ctx, name, s.updateLocal)
 		}
 		if err == nil {
 			err = b.sweepTrash(ctx, &done)
