@@ -204,10 +204,10 @@ func (d *delivery) sendStatus() {
 	}
 }
 
-// buffers holds buffers so large that system calls cost little.
-var buffers = sync.Pool{New: func() any { p := make([]byte, 256<<10); return &p }}
+// buffers holds buffers of what a recorder writes at a time.
+var buffers = sync.Pool{New: func() any { p := make([]byte, writePiece); return &p }}
 
-// ReadFrom copies through a buffer larger than io.Copy's own.
+// ReadFrom copies in pieces of what a recorder writes at a time.
 func (d *delivery) ReadFrom(r io.Reader) (int64, error) {
 	buf := buffers.Get().(*[]byte)
 	defer buffers.Put(buf)

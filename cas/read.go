@@ -17,6 +17,13 @@ const (
 	longReaders = 2
 )
 
+// AheadSize is how many bytes all readers of a store may keep that nobody has asked
+// for yet. Far away it has to hide how long a request takes.
+const (
+	AheadSize    = 64 << 20
+	farAheadSize = 256 << 20
+)
+
 // A Cache keeps the stored bytes of frames near. What it gives need not be
 // right: it is verified like all that is read. Its methods may be called
 // concurrently and do not keep p.
@@ -39,6 +46,13 @@ func (s *Store) LongReader() (release func(), ok bool) {
 		return nil, false
 	}
 }
+
+// TakeAhead takes n bytes of the room for what readers keep that nobody has asked
+// for yet. Where it is given, GiveAheadBack must give it back in the end.
+func (s *Store) TakeAhead(n int64) bool { return s.ahead.TryAcquire(n) }
+
+// GiveAheadBack gives back what TakeAhead has taken.
+func (s *Store) GiveAheadBack(n int64) { s.ahead.Release(n) }
 
 // Get appends the chunk d to dst and returns the extended slice. What it
 // returns has been verified; damage is a *CorruptError.

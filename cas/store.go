@@ -18,6 +18,8 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"golang.org/x/sync/semaphore"
+
 	"github.com/cairn-store/cairn/backend"
 )
 
@@ -47,9 +49,10 @@ type Store struct {
 	units               sync.Pool // of *unit
 
 	// The way out: reads, and walks over packs.
-	load *loader
-	scan *scanner
-	long chan struct{} // a token for each reader with long windows
+	load  *loader
+	scan  *scanner
+	long  chan struct{}       // a token for each reader with long windows
+	ahead *semaphore.Weighted // bytes that readers keep ahead of what is asked for
 
 	cores cores
 	bufs  *buffers
@@ -122,7 +125,7 @@ func Open(ctx context.Context, b backend.Backend, ix Index, opts *Options) (*Sto
 		fresh:    make(gate, 1),
 		unitRoom: make(room, 4+3*n), frameRoom: make(room, 4+3*n),
 		units: sync.Pool{New: func() any { return &unit{buf: make([]byte, 0, unitSize+inPlace)} }},
-		long:  make(chan struct{}, longReaders),
+		long:  make(chan struct{}, longReaders), ahead: semaphore.NewWeighted(AheadSize),
 		cores: make(cores, n), bufs: new(buffers),
 	}
 	s.group.s = s
@@ -132,6 +135,7 @@ func Open(ctx context.Context, b backend.Backend, ix Index, opts *Options) (*Sto
 		dec: &decoder{coder, maps.Clone(opts.Codecs), opts.Sealer, s.cores},
 	}
 	if opts.Remote {
+		s.ahead = semaphore.NewWeighted(farAheadSize)
 		s.load.near, s.load.gap, s.load.tokens = opts.Cache, farGap, make(chan struct{}, farRequests)
 	}
 	s.scan = &scanner{b, opts.Remote, s.load}

@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"slices"
 	"sync"
+	"time"
 
 	"github.com/cairn-store/cairn/cas"
 )
@@ -23,6 +25,17 @@ type Source interface {
 type longSource interface {
 	LongReader() (release func(), ok bool)
 }
+
+// A roomySource is a Source whose readers share room for windows, which a *cas.Store
+// is. A reader that gets none keeps a single small window.
+type roomySource interface {
+	TakeAhead(n int64) bool
+	GiveAheadBack(n int64)
+}
+
+// slowWindow is how long a window is read at least by somebody who does not need
+// long ones.
+const slowWindow = time.Second
 
 const (
 	firstWindow = 128 << 10 // size of the first window; the size doubles up to lastWindow
@@ -55,22 +68,31 @@ type Reader struct {
 	size  int       // of that window
 	until int64     // where reading in order ends, by Expect; else 0
 	long  func()    // ends the use of long windows; nil if they are not used
-	free  [][]byte
+	free  []buffer
+	room  roomySource // nil for no bound
+	begun time.Time   // when the first window was first read from, zero if it was not
 	wg    sync.WaitGroup
 	err   error // errClosed after Close
 }
 
 // A window is a run of chunks that are read with one call of Source.Read.
 type window struct {
+	buffer
 	off   int64
-	buf   []byte
 	err   error
 	ready chan struct{}
+}
+
+// A buffer holds the bytes of a window, and room for them.
+type buffer struct {
+	buf  []byte
+	room int64 // that was taken for it
 }
 
 // NewReader returns a reader of c. ctx governs all its reads.
 func NewReader(ctx context.Context, src Source, segs SegmentGetter, c *Content) *Reader {
 	r := &Reader{src: src, c: c, size: firstWindow}
+	r.room, _ = src.(roomySource)
 	r.ctx, r.cancel = context.WithCancel(ctx)
 	r.list = newList(r.ctx, segs, c)
 	return r
@@ -187,12 +209,17 @@ func (r *Reader) readAhead() ([]byte, error) {
 		most = longQueue // hides the latency of a request
 	}
 	for len(r.queue) < most && r.next < r.readAheadEnd() {
-		if err := r.fetchWindow(); err != nil {
+		if ok, err := r.fetchWindow(); err != nil {
 			return nil, err
+		} else if !ok {
+			break
 		}
 	}
 	w := r.queue[0]
 	<-w.ready
+	if r.begun.IsZero() {
+		r.begun = time.Now()
+	}
 	if w.err != nil {
 		return nil, w.err
 	}
@@ -230,21 +257,37 @@ func (r *Reader) lengthenWindows(n int64) {
 func (w *window) holds(pos int64) bool { return pos >= w.off && pos < w.off+int64(len(w.buf)) }
 
 // dropWindow takes the first window off the queue and keeps its buffer for the
-// next one.
+// next one. After a window that was read slowly the next ones are small again.
 func (r *Reader) dropWindow() {
 	w := r.queue[0]
 	r.queue = r.queue[1:]
 	<-w.ready
-	r.free = append(r.free, w.buf)
+	r.free = append(r.free, w.buffer)
+	if !r.begun.IsZero() && time.Since(r.begun) > slowWindow && r.long == nil {
+		r.size = firstWindow
+	}
+	r.begun = time.Time{}
 }
 
-// fetchWindow starts the read of the next window.
-func (r *Reader) fetchWindow() error {
+// fetchWindow starts the read of the next window. It reports false if there is no
+// room for another one.
+func (r *Reader) fetchWindow() (ok bool, err error) {
 	refs, off, size, err := r.windowChunks(r.next)
 	if err != nil {
-		return err
+		return false, err
 	}
-	w := &window{off: off, buf: r.takeBuffer(size), ready: make(chan struct{})}
+	b, ok := r.takeBuffer(size)
+	if !ok && len(r.queue) > 0 {
+		return false, nil
+	}
+	if !ok {
+		r.size = firstWindow
+		if refs, off, size, err = r.windowChunks(r.next); err != nil {
+			return false, err
+		}
+		b = buffer{buf: make([]byte, size)} // which every reader may have
+	}
+	w := &window{buffer: b, off: off, ready: make(chan struct{})}
 	r.queue = append(r.queue, w)
 	r.next = off + int64(size)
 	last := lastWindow
@@ -256,7 +299,7 @@ func (r *Reader) fetchWindow() error {
 		w.err = r.src.Read(r.ctx, refs, w.buf)
 		close(w.ready)
 	})
-	return nil
+	return true, nil
 }
 
 // windowChunks returns the chunks of the window that begins with the chunk at
@@ -278,21 +321,40 @@ func (r *Reader) windowChunks(from int64) (refs []cas.Ref, off int64, size int, 
 	return nil, 0, 0, err
 }
 
-func (r *Reader) takeBuffer(size int) []byte {
+// takeBuffer returns a buffer for a window, false if there is no room for it. Long
+// windows have room of their own.
+func (r *Reader) takeBuffer(size int) (buffer, bool) {
 	for i, b := range r.free {
-		if cap(b) >= size {
-			r.free[i] = r.free[len(r.free)-1]
-			r.free = r.free[:len(r.free)-1]
-			return b[:size]
+		if cap(b.buf) >= size && cap(b.buf) <= 4*max(size, firstWindow) {
+			r.free = slices.Delete(r.free, i, i+1)
+			b.buf = b.buf[:size]
+			return b, true
 		}
 	}
-	if len(r.free) > 0 {
-		r.free = r.free[1:]
+	r.dropFree()
+	long := size // enough for windows that follow
+	if r.long != nil || size > r.size/2 {
+		long = max(size, r.size)
 	}
-	if r.long != nil {
-		return make([]byte, size, max(size, min(r.size, lastLong)))
+	b := buffer{}
+	if r.room != nil && r.long == nil {
+		if !r.room.TakeAhead(int64(long)) {
+			return b, false
+		}
+		b.room = int64(long)
 	}
-	return make([]byte, size)
+	b.buf = make([]byte, size, long)
+	return b, true
+}
+
+// dropFree gives up buffers that are kept for windows to come.
+func (r *Reader) dropFree() {
+	for _, b := range r.free {
+		if b.room > 0 {
+			r.room.GiveAheadBack(b.room)
+		}
+	}
+	r.free = r.free[:0]
 }
 
 var errClosed = errors.New("reader is closed")
@@ -305,6 +367,10 @@ func (r *Reader) Close() error {
 		r.long()
 		r.long = nil
 	}
-	r.err, r.queue, r.free = errClosed, nil, nil
+	for _, w := range r.queue {
+		r.free = append(r.free, w.buffer)
+	}
+	r.dropFree()
+	r.err, r.queue = errClosed, nil
 	return nil
 }

@@ -76,7 +76,12 @@ type running struct {
 
 func start(t *testing.T, bin, dir string, flags ...string) *running {
 	t.Helper()
-	cmd := exec.Command(bin, append([]string{"serve", "--dev", "--addr", "127.0.0.1:0", "--data", dir}, flags...)...)
+	return startWith(t, bin, append([]string{"--dev", "--data", dir}, flags...)...)
+}
+
+func startWith(t *testing.T, bin string, flags ...string) *running {
+	t.Helper()
+	cmd := exec.Command(bin, append([]string{"serve", "--addr", "127.0.0.1:0"}, flags...)...)
 	cmd.Stderr = io.Discard
 	out, err := cmd.StdoutPipe()
 	if err != nil {
