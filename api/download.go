@@ -18,6 +18,7 @@ import (
 
 	"github.com/cairn-store/cairn/buckets"
 	"github.com/cairn-store/cairn/buckets/mediatype"
+	"github.com/cairn-store/cairn/buckets/names"
 	"github.com/cairn-store/cairn/manifest"
 )
 
@@ -285,12 +286,7 @@ func contentDisposition(kind, name string) string {
 	if plain == name {
 		return out
 	}
-	exact := strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f || r >= '\u202a' && r <= '\u202e' || r >= '\u2066' && r <= '\u2069' || r == '/' || r == '\\' {
-			return -1
-		}
-		return r
-	}, name)
+	exact := names.Strip(name)
 	if v := mime.FormatMediaType("a", map[string]string{"filename": "\u00e9" + exact}); v != "" {
 		// FormatMediaType escapes as RFC 8187 wants when a character is not ASCII.
 		out += "; filename*=utf-8''" + strings.TrimPrefix(v, "a; filename*=utf-8''%C3%A9")

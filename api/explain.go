@@ -8,6 +8,7 @@ import (
 
 	"github.com/cairn-store/cairn/api/client"
 	"github.com/cairn-store/cairn/buckets/access"
+	"github.com/cairn-store/cairn/buckets/names"
 	"github.com/cairn-store/cairn/buckets/rules"
 )
 
@@ -41,11 +42,8 @@ func ruleUpload(u *client.QuestionUpload) *rules.Upload {
 	if u == nil {
 		return &rules.Upload{}
 	}
-	path := u.Name
-	if u.Folder != "" {
-		path = u.Folder + "/" + u.Name
-	}
-	return &rules.Upload{Name: u.Name, Folder: u.Folder, Path: path, Size: u.Size, MIMEType: u.MIMEType}
+	name, folder := names.CanonicalPath(u.Name), names.CanonicalPath(u.Folder)
+	return &rules.Upload{Name: name, Folder: folder, Path: names.Join(folder, name), Size: u.Size, MIMEType: u.MIMEType}
 }
 
 // DecisionView returns a decision as clients see it.

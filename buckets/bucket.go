@@ -248,7 +248,7 @@ func (b *Bucket) List(ctx context.Context, opts *ListOptions) iter.Seq2[*File, e
 			if m == nil {
 				continue // its row is lost, as check tells
 			}
-			if folder != nil && f.Folder != *folder || opts != nil && !strings.HasPrefix(f.Path(), opts.Prefix) {
+			if folder != nil && f.Folder != *folder || opts != nil && !strings.HasPrefix(f.Path(), names.CanonicalPath(opts.Prefix)) {
 				continue
 			}
 			if perFile {
@@ -279,7 +279,7 @@ func (b *Bucket) listRange(opts *ListOptions) (*manifest.Range, *string, error) 
 	if opts == nil {
 		return nil, nil, nil
 	}
-	r := &manifest.Range{Prefix: opts.Prefix}
+	r := &manifest.Range{Prefix: names.CanonicalPath(opts.Prefix)}
 	switch opts.State {
 	case "", Active:
 	case Trashed:

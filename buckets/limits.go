@@ -56,7 +56,7 @@ func (l *Limits) checkName(name string) error {
 	}
 	lower := strings.ToLower(name)
 	for _, e := range l.Extensions {
-		if strings.HasSuffix(lower, "."+e) {
+		if strings.HasSuffix(lower, "."+names.CanonicalPath(e)) {
 			return nil
 		}
 	}

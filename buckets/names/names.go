@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"path"
 	"strings"
-	"unicode"
 	"unicode/utf8"
 
 	"golang.org/x/text/unicode/norm"
@@ -49,8 +48,9 @@ func CleanFolder(folder string) (string, error) {
 	return f, nil
 }
 
-// CanonicalPath returns a path in the form in which paths are stored, for
-// look-ups. What no file can be called stays so, and is not found.
+// CanonicalPath returns a path, or the beginning of one, in the form in which
+// paths are stored, for look-ups. What no file can be called stays so, and is not
+// found.
 func CanonicalPath(path string) string { return norm.NFC.String(path) }
 
 // badElement says what is wrong with one element of a path, or returns "".
@@ -65,25 +65,18 @@ func badElement(e string) string {
 	case !utf8.ValidString(e):
 		return "is not valid UTF-8"
 	}
-	for _, r := range e {
-		switch {
-		case r == '/' || r == '\\':
-			return "contains a slash"
-		case unicode.IsControl(r):
-			return "contains a control character"
-		case isBidi(r):
-			return "contains a mark that changes the direction of text"
-		case r == utf8.RuneError || r == '\u2028' || r == '\u2029':
-			return "contains a character that is not allowed"
-		}
+	if why := findBadChar(e); why != "" {
+		return why
+	}
+	if splitsLatin(e) {
+		return "contains a mark of direction between letters that run from left to right"
+	}
+	// HFS+ passes over such characters: for it they are "" and the like.
+	switch stripUnseen(e) {
+	case "", ".", "..":
+		return "has nothing that can be seen"
 	}
 	return ""
-}
-
-// isBidi reports the marks by which "gpj.exe" can be made to look like
-// "exe.jpg".
-func isBidi(r rune) bool {
-	return r >= '\u202a' && r <= '\u202e' || r >= '\u2066' && r <= '\u2069' || r == '\u200e' || r == '\u200f' || r == '\u061c'
 }
 
 // Clip shortens s, which a client has sent, for an error message.

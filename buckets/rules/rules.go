@@ -20,6 +20,7 @@ import (
 	"cel.dev/cel-go/common/ast"
 	"cel.dev/cel-go/common/types/ref"
 	"cel.dev/cel-go/ext"
+	"golang.org/x/text/unicode/norm"
 )
 
 const (
@@ -156,7 +157,9 @@ func (e *Env) Compile(source string) (*Rule, error) {
 	if strings.TrimSpace(source) == "" {
 		return nil, &SyntaxError{1, 1, "rule is empty: write \"false\" to deny, or leave the operation out"}
 	}
-	tree, issues := e.cel.Compile(source)
+	// Names and paths are stored in NFC, so a rule that a file system or an editor
+	// has decomposed would never meet the ones that it shows.
+	tree, issues := e.cel.Compile(norm.NFC.String(source))
 	if errs := issues.Errors(); len(errs) > 0 {
 		at := errs[0].Location
 		return nil, &SyntaxError{max(at.Line(), 1), max(at.Column()+1, 1), errs[0].Message}

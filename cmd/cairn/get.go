@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/cairn-store/cairn/api/client"
+	"github.com/cairn-store/cairn/buckets/names"
 )
 
 func newGet(t *target) *cobra.Command {
@@ -133,7 +134,7 @@ func (g *getter) showFetched(got *client.Fetched, out string) error {
 	if got.ReusedBytes == 0 {
 		return nil
 	}
-	_, err := fmt.Fprintf(g.out, "%s/%s  %s  %s (version %d, %s received)\n", got.Bucket, got.ID, out, bytesText(got.Size), got.Version, bytesText(got.ReceivedBytes))
+	_, err := fmt.Fprintf(g.out, "%s/%s  %s  %s (version %d, %s received)\n", got.Bucket, got.ID, names.Escape(out), bytesText(got.Size), got.Version, bytesText(got.ReceivedBytes))
 	return err
 }
 
@@ -227,7 +228,7 @@ func (g *getter) copyContent(ctx context.Context, bucket, id string, opts *clien
 // getTree reads all files of a bucket or folder into dir.
 func (g *getter) getTree(ctx context.Context, ref, dir string) error {
 	bucket, folder, _ := strings.Cut(ref, "/")
-	prefix := strings.Trim(folder, "/")
+	prefix := names.CanonicalPath(strings.Trim(folder, "/"))
 	if prefix != "" {
 		prefix += "/"
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/cairn-store/cairn/api/client"
+	"github.com/cairn-store/cairn/buckets/names"
 )
 
 func newLs(t *target) *cobra.Command {
@@ -119,7 +120,7 @@ func (t *target) showTable(w io.Writer, seq iter.Seq2[*client.File, error], vers
 		case versions:
 			_, err = fmt.Fprintf(tw, "%d\t%s\t%s\t%s\n", f.Version, f.ManifestID, bytesText(f.Size), f.MIMEType)
 		default:
-			_, err = fmt.Fprintf(tw, "%s\t%s\t%s\tv%d\t%s\n", f.ID, f.UpdatedAt.Local().Format(time.DateTime), bytesText(f.Size), f.Version, f.Path)
+			_, err = fmt.Fprintf(tw, "%s\t%s\t%s\tv%d\t%s\n", f.ID, f.UpdatedAt.Local().Format(time.DateTime), bytesText(f.Size), f.Version, names.Escape(f.Path))
 		}
 		if err != nil {
 			return err

@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/cairn-store/cairn/api/client"
+	"github.com/cairn-store/cairn/buckets/names"
 )
 
 // A putter stores files. Several goroutines use it.
@@ -228,7 +229,7 @@ func (p *putter) showStored(s source, f *client.Stored) error {
 	if sent != nil {
 		what += fmt.Sprintf(", sent %s of %s", bytesText(*sent), bytesText(f.Size))
 	}
-	_, err := fmt.Fprintf(p.out, "%s/%s  %s  %s (%s)\n", f.Bucket, f.ID, f.Path, bytesText(f.Size), what)
+	_, err := fmt.Fprintf(p.out, "%s/%s  %s  %s (%s)\n", f.Bucket, f.ID, names.Escape(f.Path), bytesText(f.Size), what)
 	return err
 }
 
@@ -236,11 +237,11 @@ func (p *putter) reportFailure(name string, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.failed = true
-	fmt.Fprintf(p.errOut, "cairn: put %s: %v\n", name, err)
+	fmt.Fprintf(p.errOut, "cairn: put %s: %s\n", names.Escape(name), names.Escape(err.Error()))
 }
 
 func (p *putter) reportNote(text string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	fmt.Fprintln(p.errOut, "cairn:", text)
+	fmt.Fprintln(p.errOut, "cairn:", names.Escape(text))
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/cairn-store/cairn/api/client"
 	"github.com/cairn-store/cairn/buckets"
 	"github.com/cairn-store/cairn/buckets/access"
+	"github.com/cairn-store/cairn/buckets/names"
 	"github.com/cairn-store/cairn/buckets/rules"
 	"github.com/cairn-store/cairn/manifest"
 )
@@ -85,12 +86,14 @@ func (c *ruleCase) toRequest() (*access.Request, error) {
 		if !ok {
 			return nil, fmt.Errorf("state %q: use active, trashed or quarantined", f.State)
 		}
-		req.File = &manifest.File{ID: manifest.FileID(f.ID), Bucket: c.Bucket, Name: f.Name, Folder: f.Folder, Owner: f.Owner, State: state,
+		req.File = &manifest.File{ID: manifest.FileID(f.ID), Bucket: c.Bucket, Name: names.CanonicalPath(f.Name),
+			Folder: names.CanonicalPath(f.Folder), Owner: f.Owner, State: state,
 			Metadata: metadata, Tags: f.Tags, Access: f.Access, CreatedAt: f.Created, UpdatedAt: f.Updated}
 		req.Version = &manifest.Manifest{Version: f.Version, MIMEType: f.MIMEType, Content: manifest.Content{Size: f.Size}}
 	}
 	if u := c.Upload; u != nil {
-		req.Upload = &rules.Upload{Name: u.Name, Folder: u.Folder, Path: strings.TrimPrefix(u.Folder+"/"+u.Name, "/"), Size: u.Size, MIMEType: u.MIMEType}
+		name, folder := names.CanonicalPath(u.Name), names.CanonicalPath(u.Folder)
+		req.Upload = &rules.Upload{Name: name, Folder: folder, Path: names.Join(folder, name), Size: u.Size, MIMEType: u.MIMEType}
 	}
 	return req, nil
 }
