@@ -106,6 +106,7 @@ func truncateFile(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) err
 	if in.Size == nil {
 		return fmt.Errorf("size is missing: %w", errRequest)
 	}
+	opts.Once = parseOnce(r, in)
 	f, err := b.Truncate(r.Context(), id, *in.Size, opts)
 	return writeUploaded(w, r, http.StatusOK, f, err)
 }
@@ -121,7 +122,7 @@ func (s *Server) composeFile(w http.ResponseWriter, r *http.Request, b *buckets.
 		return err
 	}
 	opts := &buckets.PutOptions{Folder: in.Folder, MIMEType: in.MIMEType, Metadata: in.Metadata, Tags: in.Tags,
-		OnConflict: buckets.OnConflict(in.OnConflict), Digests: in.Digests, Once: parseOnce(r)}
+		OnConflict: buckets.OnConflict(in.OnConflict), Digests: in.Digests, Once: parseOnce(r, in)}
 	if in.FileID != "" {
 		if in.Name != "" || in.Folder != "" || in.OnConflict != "" {
 			return fmt.Errorf("a version of file_id has its name, folder and no conflict: %w", errRequest)

@@ -129,7 +129,7 @@ func (s *Server) copyFile(w http.ResponseWriter, r *http.Request, src *buckets.B
 		}
 	}
 	f, err := src.Copy(r.Context(), mux.Vars(r)["id"], dst, &buckets.CopyOptions{
-		Version: in.Version, Name: in.Name, Folder: in.Folder, OnConflict: buckets.OnConflict(in.OnConflict), Once: parseOnce(r)})
+		Version: in.Version, Name: in.Name, Folder: in.Folder, OnConflict: buckets.OnConflict(in.OnConflict), Once: parseOnce(r, in)})
 	if err != nil {
 		return err
 	}

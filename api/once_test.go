@@ -28,4 +28,21 @@ func TestIdempotencyKey(t *testing.T) {
 	post(409, "idempotency-conflict", "/api/files/demo?name=g", "one")
 	post(409, "idempotency-conflict", "/api/files/demo?name=f", "other")
 	w.want(400, "invalid-request", "POST", "/api/files/demo?name=f", strings.NewReader("one"), "Idempotency-Key", strings.Repeat("k", 300))
+	// What a body of JSON asks for is part of the request.
+	for path, bodies := range map[string][2]string{
+		"/api/files/demo/" + id(first) + "/copy":     {`{"name": "a"}`, `{"name": "b"}`},
+		"/api/files/demo/" + id(first) + "/truncate": {`{"size": 2}`, `{"size": 1}`},
+		"/api/files/demo/_compose":                   {`{"name": "c", "pieces": [{"data": "YQ=="}]}`, `{"name": "c", "pieces": [{"data": "Yg=="}]}`},
+	} {
+		send := func(status int, code, body string) {
+			w.want(status, code, "POST", path, strings.NewReader(body), "Idempotency-Key", path, "Content-Type", "application/json")
+		}
+		ok := 201
+		if strings.HasSuffix(path, "truncate") {
+			ok = 200
+		}
+		send(ok, "", bodies[0])
+		send(ok, "", bodies[0])
+		send(409, "idempotency-conflict", bodies[1])
+	}
 }

@@ -79,9 +79,9 @@ func writeUploaded(w http.ResponseWriter, r *http.Request, status int, f *bucket
 }
 
 // parseOnce reads an Idempotency-Key. With it goes a digest of all that is
-// known of the request before its body, so that a key is not taken for another
-// request.
-func parseOnce(r *http.Request) *buckets.Once {
+// known of the request before its body, and of what has been read of that as
+// JSON, so that a key is not taken for another request.
+func parseOnce(r *http.Request, read ...any) *buckets.Once {
 	key := r.Header.Get("Idempotency-Key")
 	if key == "" {
 		return nil
@@ -91,6 +91,10 @@ func parseOnce(r *http.Request) *buckets.Once {
 		h.Get("If-Match"), h.Get("If-None-Match"), r.ContentLength))
 	if span := h.Get("Content-Range"); span != "" {
 		sum = sha256.Sum256(append(sum[:], span...))
+	}
+	for _, v := range read {
+		text, _ := json.Marshal(v) // it was JSON
+		sum = sha256.Sum256(append(sum[:], text...))
 	}
 	return &buckets.Once{Key: key, Request: hex.EncodeToString(sum[:])}
 }

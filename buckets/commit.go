@@ -69,9 +69,6 @@ func (d *Draft) commit(ctx context.Context) (*File, error) {
 			continue
 		}
 		if err == nil {
-			if !out.Replayed {
-				out.NewBytes, out.StoredBytes = d.stats.NewBytes, d.stats.StoredBytes
-			}
 			return out, nil
 		}
 		if !errors.Is(err, errPostponed) {
@@ -124,7 +121,7 @@ func (d *Draft) plan(ctx context.Context, tx manifest.Tx) (decision, error) {
 	if kept, err := d.sourcesAreKept(ctx, tx); err != nil || !kept {
 		return decision{step: recheckChunks}, err
 	}
-	if f, err := d.findEarlier(ctx, tx); err != nil || f != nil {
+	if f, err := d.b.findEarlier(ctx, tx, d.opts.Once); err != nil || f != nil {
 		return decision{step: answerEarlier, earlier: f}, err
 	}
 	h, err := tx.Home(ctx, d.b.b.name)
@@ -223,7 +220,7 @@ func (d *Draft) carryOut(ctx context.Context, tx manifest.Tx, todo *decision) (*
 	case keepCurrent:
 		out := d.b.describeFile(todo.file, todo.current)
 		out.Unchanged = true
-		return out, d.finishCommit(tx, todo.current)
+		return out, d.finishCommit(ctx, tx, out)
 	}
 	return nil, errPostponed
 }
@@ -243,20 +240,20 @@ func (d *Draft) makeVersion(ctx context.Context, tx manifest.Tx, old *manifest.F
 	if err := d.b.addVersion(ctx, tx, f, m); err != nil {
 		return nil, err
 	}
-	if err := d.rememberOnce(ctx, tx, m); err != nil {
+	out := d.b.describeFile(f, m)
+	if err := d.finishCommit(ctx, tx, out); err != nil {
 		return nil, err
 	}
-	if err := d.finishCommit(tx, m); err != nil {
-		return nil, err
-	}
-	return d.b.describeFile(f, m), tx.PutFile(ctx, f)
+	return out, tx.PutFile(ctx, f)
 }
 
-func (d *Draft) finishCommit(tx manifest.Tx, m *manifest.Manifest) error {
-	if d.onCommit == nil {
-		return nil
+// finishCommit completes the answer, and notes it for those who ask for it again.
+func (d *Draft) finishCommit(ctx context.Context, tx manifest.Tx, answer *File) error {
+	answer.NewBytes, answer.StoredBytes = d.stats.NewBytes, d.stats.StoredBytes
+	if err := d.rememberOnce(ctx, tx, answer); err != nil || d.onCommit == nil {
+		return err
 	}
-	return d.onCommit(tx, m)
+	return d.onCommit(tx, answer)
 }
 
 // newRows returns the rows of the file and of the version.

@@ -1,6 +1,7 @@
 package buckets
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io/fs"
@@ -16,6 +17,11 @@ func (b *Bucket) Copy(ctx context.Context, id string, dst *Bucket, opts *CopyOpt
 		opts = &CopyOptions{}
 	}
 	src, m, err := b.findPermitted(ctx, access.OpDownload, id, &GetOptions{Version: opts.Version})
+	if errors.Is(err, ErrNoFile) { // since the request was first sent?
+		if out, oerr := dst.findEarlier(ctx, dst.s.meta, opts.Once); out != nil || oerr != nil {
+			return out, cmp.Or(oerr, dst.awaitDurable(ctx))
+		}
+	}
 	if err != nil {
 		return nil, err
 	}

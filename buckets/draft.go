@@ -1,6 +1,7 @@
 package buckets
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -53,8 +54,8 @@ type Draft struct {
 	allowed  manifest.FileID      // file that the uploader may update
 	owner    string               // of that file, or of the new one
 
-	base     manifest.VersionID                               // that must still be current at the commit, "" for any
-	onCommit func(tx manifest.Tx, m *manifest.Manifest) error // run in the transaction of the commit
+	base     manifest.VersionID                       // that must still be current at the commit, "" for any
+	onCommit func(tx manifest.Tx, answer *File) error // run in the transaction of the commit
 }
 
 // newRequest checks what can be checked without a look into the store.
@@ -121,6 +122,13 @@ func (b *Bucket) draftOfVersion(ctx context.Context, id string, opts *PutOptions
 		return nil, ErrNoFile // a manifest ID names one version for ever
 	}
 	f, _, err := b.findRows(ctx, id, nil)
+	if errors.Is(err, ErrNoFile) && r.opts.Once != nil { // gone, or in the trash, since the request was first sent
+		d := b.newDraft(r)
+		if d.earlier, err = b.findEarlier(ctx, b.s.meta, r.opts.Once); d.earlier != nil {
+			return d, b.awaitDurable(ctx)
+		}
+		err = cmp.Or(err, ErrNoFile)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -157,7 +165,7 @@ func (d *Draft) begin(ctx context.Context, old *manifest.File) error {
 				return err
 			}
 		}
-		if d.earlier, err = d.findEarlier(ctx, d.b.s.meta); err != nil {
+		if d.earlier, err = d.b.findEarlier(ctx, d.b.s.meta, d.opts.Once); err != nil {
 			return err
 		}
 		if d.earlier != nil {

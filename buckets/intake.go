@@ -2,8 +2,7 @@ package buckets
 
 import (
 	"context"
-	"errors"
-	"io/fs"
+	"encoding/json"
 	"log/slog"
 	"sync"
 	"time"
@@ -103,20 +102,10 @@ func (in *Intake) FindReadable(ctx context.Context, id string) (*manifest.File, 
 	return f, m, nil
 }
 
-// DescribeVersion describes a version that the bucket's principal has made.
-func (in *Intake) DescribeVersion(ctx context.Context, id manifest.VersionID) (*File, error) {
-	m, err := in.b.s.meta.Manifest(ctx, id)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, ErrNoVersion
-	}
-	if err != nil {
-		return nil, err
-	}
-	f, err := in.b.s.meta.File(ctx, m.File)
-	if err != nil {
-		return nil, err
-	}
-	return in.b.describeFile(f, m), nil
+// RecallAnswer returns what was told of the file that an upload has become, or
+// ErrNoFile if that was purged.
+func (in *Intake) RecallAnswer(ctx context.Context, row *manifest.Upload) (*File, error) {
+	return recallAnswer(ctx, in.b.s.meta, row.Answer)
 }
 
 // FindRoom returns how many more bytes of the principal's fit, and the error of
@@ -183,9 +172,15 @@ func (in *Intake) PutUpload(ctx context.Context, tx manifest.Tx, row *manifest.U
 	return putUpload(ctx, tx, row)
 }
 
-// EndUpload writes the row of an upload that has become a file, and drops its
-// parts: what is more than one transaction drops is left to the sweep.
-func (in *Intake) EndUpload(ctx context.Context, tx manifest.Tx, row *manifest.Upload) error {
+// EndUpload writes the row of an upload that has become a file, with what its
+// user is told of that, and drops its parts: what is more than one transaction
+// drops is left to the sweep.
+func (in *Intake) EndUpload(ctx context.Context, tx manifest.Tx, row *manifest.Upload, answer *File) error {
+	var err error
+	if row.Answer, err = json.Marshal(answer); err != nil {
+		return err
+	}
+	row.Manifest = manifest.VersionID(answer.ManifestID)
 	if _, err := tx.DropParts(ctx, row.ID, maxSwept); err != nil {
 		return err
 	}

@@ -99,8 +99,8 @@ func (d *Draft) SetContent(ctx context.Context, c *manifest.Content, stats cas.B
 }
 
 // Commit makes the draft a version. fn runs in the transaction that does, with
-// the version's row, and fails it if it fails.
-func (d *Draft) Commit(ctx context.Context, fn func(tx manifest.Tx, m *manifest.Manifest) error) (*File, error) {
+// what Commit will return, and fails it if it fails.
+func (d *Draft) Commit(ctx context.Context, fn func(tx manifest.Tx, answer *File) error) (*File, error) {
 	d.onCommit = fn
 	return d.commit(ctx)
 }

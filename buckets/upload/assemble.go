@@ -64,7 +64,7 @@ func (b *Bucket) commitUpload(ctx context.Context, row *manifest.Upload) (*bucke
 	if err != nil {
 		return nil, buckets.WrapSpace(err)
 	}
-	return d.Commit(ctx, func(tx manifest.Tx, m *manifest.Manifest) error {
+	return d.Commit(ctx, func(tx manifest.Tx, answer *buckets.File) error {
 		now, err := b.in.Upload(ctx, tx, row.ID)
 		if err != nil && !errors.Is(err, buckets.ErrNoUpload) {
 			return err
@@ -73,8 +73,7 @@ func (b *Bucket) commitUpload(ctx context.Context, row *manifest.Upload) (*bucke
 			return &ListOffsetError{now.Chunks} // it grew while it was committed
 		}
 		done := *row
-		done.Manifest = m.ID
-		return b.in.EndUpload(ctx, tx, &done)
+		return b.in.EndUpload(ctx, tx, &done, answer)
 	})
 }
 

@@ -192,11 +192,11 @@ func (b *Bucket) Settle(ctx context.Context, id string) (*Upload, error) {
 	return b.Find(ctx, id)
 }
 
-// describeFile describes the file that an upload has become.
+// describeFile describes the file that an upload has become, as it was then.
 func (b *Bucket) describeFile(ctx context.Context, row *manifest.Upload) (*buckets.File, error) {
-	f, err := b.in.DescribeVersion(ctx, row.Manifest)
-	if errors.Is(err, buckets.ErrNoVersion) {
-		return nil, buckets.ErrNoUpload // removed since
+	f, err := b.in.RecallAnswer(ctx, row)
+	if errors.Is(err, buckets.ErrNoFile) {
+		return nil, buckets.ErrNoUpload // purged since
 	}
 	if err != nil {
 		return nil, err
