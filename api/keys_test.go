@@ -67,6 +67,11 @@ func TestEveryKeyOfABucket(t *testing.T) {
 		"max_owner_size": {"max_owner_size: 3", func(t *testing.T, w *world) {
 			post(w, 403, "quota-exceeded", "name=f", "1234", "Authorization", token(t, "ann", nil))
 		}},
+		"max_composed_size": {"max_composed_size: 3", func(t *testing.T, w *world) {
+			id := post(w, 201, "", "name=f", "12")["id"].(string)
+			body := fmt.Sprintf(`{"name": "n", "pieces": [{"file": "%s"}, {"file": "%s"}]}`, id, id)
+			w.want(413, "file-too-large", "POST", "/api/files/b/_compose", strings.NewReader(body), "Content-Type", "application/json")
+		}},
 		"allowed_types":      {"allowed_types: [image/*]", func(t *testing.T, w *world) { post(w, 415, "type-not-allowed", "name=f", "text") }},
 		"allowed_extensions": {"allowed_extensions: [pdf]", func(t *testing.T, w *world) { post(w, 415, "type-not-allowed", "name=f.txt", "text") }},
 		"type_check": {"type_check: strict", func(t *testing.T, w *world) {

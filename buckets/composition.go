@@ -21,6 +21,8 @@ type composition struct {
 	pieces  []manifest.Piece
 	foreign []*foreign
 	size    int64 // of all pieces whose length is known
+	largest int64 // of the sources
+	brought int64 // bytes of the pieces that come with the request
 	open    bool  // the body's is not
 
 	body   *body
@@ -40,7 +42,9 @@ func (c *composition) add(ctx context.Context, p *Piece) error {
 	switch {
 	case p.body != nil:
 		out = c.take(p.body)
+		c.brought += out.Len
 	case p.File == "":
+		c.brought += int64(len(p.Data))
 		out = manifest.Piece{Data: bytes.NewReader(p.Data), Len: int64(len(p.Data))}
 	default:
 		err = c.find(ctx, p, &out)
@@ -95,7 +99,7 @@ func (c *composition) find(ctx context.Context, p *Piece, out *manifest.Piece) e
 			return err
 		}
 		f = &File{ManifestID: string(m.ID), Size: m.Size}
-		c.sources[key] = f
+		c.sources[key], c.largest = f, max(c.largest, f.Size)
 	}
 	if p.Offset < 0 || p.Offset > f.Size || p.Length > f.Size-p.Offset {
 		return fmt.Errorf("%d bytes at %d of %d: %w", p.Length, p.Offset, f.Size, ErrRange)

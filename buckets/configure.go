@@ -62,10 +62,15 @@ func (s *Store) SetPolicies(ctx context.Context, policies map[string]Policy) err
 	return nil
 }
 
+const defaultMaxComposed = 5e9 // bytes
+
 // setDefaults replaces zero values by the defaults.
 func (p *Policy) setDefaults() {
 	if p.Profile == "" {
 		p.Profile = "balanced"
+	}
+	if p.Limits.MaxComposedSize == 0 {
+		p.Limits.MaxComposedSize = defaultMaxComposed
 	}
 	if p.Limits.TypeCheck == "" {
 		p.Limits.TypeCheck = TypeSniff
@@ -117,7 +122,8 @@ func policyOf(b *schema.Bucket) Policy {
 		Domain: b.Backend, Profile: string(b.Chunking), Digests: b.Digests,
 		Compression: cas.Compression{Codec: codecs[b.Compression.Codec], Level: b.Compression.Level},
 		Limits: Limits{MaxFileSize: int64(b.MaxFileSize), MaxTotalSize: int64(b.MaxTotalSize), MaxOwnerSize: int64(b.MaxOwnerSize),
-			Types: b.AllowedTypes, Extensions: b.AllowedExtensions, TypeCheck: TypeCheck(b.TypeCheck)},
+			MaxComposedSize: int64(b.MaxComposedSize),
+			Types:           b.AllowedTypes, Extensions: b.AllowedExtensions, TypeCheck: TypeCheck(b.TypeCheck)},
 		Appends:      AppendLimits{MinSize: int64(b.UploadLimits.MinSize), MaxAppend: int64(b.UploadLimits.MaxAppend), MinAppend: int64(b.UploadLimits.MinAppend)},
 		Access:       access.Policy{Rules: make(map[access.Op]*rules.Rule), FileRules: b.FileRules, Disabled: !b.Enabled, SignedURLTTL: time.Duration(b.SignedURLTTL)},
 		Versions:     Versions{Off: !b.Versioning.Enabled, Keep: b.Versioning.Keep, KeepFor: time.Duration(b.Versioning.KeepFor)},

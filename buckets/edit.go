@@ -162,6 +162,9 @@ func (d *Draft) compose(ctx context.Context, pieces []Piece) error {
 	if c.size > d.room {
 		return d.over
 	}
+	if err := d.b.b.Limits.CheckComposed(c.size-c.brought, c.largest); err != nil {
+		return err
+	}
 	if d.size = c.size; !c.open {
 		if err := d.authorizeCommit(ctx); err != nil { // before the first byte is taken
 			return err

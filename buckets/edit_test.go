@@ -2,6 +2,7 @@ package buckets_test
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/cairn-store/cairn/buckets"
 	"github.com/cairn-store/cairn/buckets/local"
+	"github.com/cairn-store/cairn/buckets/upload"
 )
 
 // editOnce does a random edit of the file id, whose bytes are p, and returns
@@ -196,6 +198,78 @@ func TestCompose(t *testing.T) {
 		t.Errorf("again: %+v, %v", again, err)
 	}
 }
+
+// A small request makes no more of stored content than the bucket says, however
+// much it names and however often; what one source or the request itself holds
+// is always made.
+func TestComposedSize(t *testing.T) {
+	b, _, _, _ := ruled(t, buckets.Policy{Limits: buckets.Limits{MaxComposedSize: 2500}}, nil)
+	f, g := put(t, b, "f", string(noise(1, 1000)), nil), put(t, b, "g", string(noise(2, 2000)), nil)
+	large := put(t, b, "large", string(noise(3, 5000)), nil)
+	whole := func(files ...*buckets.File) (out []buckets.Piece) {
+		for _, f := range files {
+			out = append(out, buckets.Piece{File: f.ID, Length: -1})
+		}
+		return out
+	}
+	brought := buckets.Piece{Data: noise(4, 3000)}
+	part := func(n int) string {
+		up, err := uploads(b).Begin(t.Context(), "part", &upload.Options{Partial: true, PutOptions: buckets.PutOptions{Size: int64(n), SizeKnown: true}})
+		must(t, err)
+		_, err = uploads(b).Append(t.Context(), up.ID, 0, bytes.NewReader(noise(5, n)), nil)
+		must(t, err)
+		return up.ID
+	}
+	one, two := part(1000), part(3000)
+	concat := func(ids ...string) error {
+		_, err := uploads(b).Concat(t.Context(), "joined", ids, &upload.Options{})
+		return err
+	}
+	compose := func(pieces []buckets.Piece) error {
+		_, err := b.Compose(t.Context(), "new", pieces, nil)
+		return err
+	}
+	edit := func(pieces []buckets.Piece) error {
+		_, err := b.Edit(t.Context(), large.ID, pieces, nil)
+		return err
+	}
+	for _, c := range []struct {
+		what string
+		err  error
+		made bool
+	}{
+		{"one twice", compose(whole(f, f)), true},
+		{"one three times", compose(whole(f, f, f)), false},
+		{"two", compose(whole(f, g)), false},
+		{"a range often", compose(slices.Repeat([]buckets.Piece{{File: f.ID, Length: 10}}, 251)), false},
+		{"ranges up to the limit", compose(slices.Repeat([]buckets.Piece{{File: f.ID, Length: 10}}, 250)), true},
+		{"10,000 of a byte", compose(slices.Repeat([]buckets.Piece{{File: f.ID, Length: 1}}, 10_000)), false},
+		{"by file and version", compose([]buckets.Piece{{File: g.ID, Length: -1}, {File: g.ManifestID, Length: -1}}), false},
+		{"with what is brought", compose(append(whole(g), brought)), true},
+		{"what is brought, and too much", compose(append(whole(f, g), brought)), false},
+		{"all of a large one", compose(whole(large)), true},
+		{"a large one and more", compose(whole(large, f)), false},
+		{"a version of a large one", edit(whole(large)), true},
+		{"a version of a large one and more", edit(whole(large, f)), false},
+		{"append", errOf(b.Extend(t.Context(), large.ID, bytes.NewReader(noise(6, 3000)), 3000, nil)), true},
+		{"append without a length", errOf(b.Extend(t.Context(), large.ID, bytes.NewReader(noise(6, 3000)), -1, nil)), true},
+		{"overwrite", errOf(b.Overwrite(t.Context(), large.ID, 100, bytes.NewReader(noise(7, 3000)), 3000, nil)), true},
+		{"truncate", errOf(b.Truncate(t.Context(), large.ID, 4000, nil)), true},
+		{"copy", errOf(b.Copy(t.Context(), large.ID, b, nil)), true},
+		{"restore", errOf(b.RestoreVersion(t.Context(), large.ID, 1)), true},
+		{"parts, each once", concat(one, two), true},
+		{"a part twice", concat(one, one), true},
+		{"a part often", concat(one, one, one), false},
+		{"parts often", concat(one, two, one, two), false},
+	} {
+		if c.made != (c.err == nil) || !c.made && !errors.Is(c.err, buckets.ErrTooLarge) {
+			t.Errorf("%s: %v", c.what, c.err)
+		}
+	}
+}
+
+// errOf is the error of a call that makes a file.
+func errOf(_ *buckets.File, err error) error { return err }
 
 func TestEditsRefused(t *testing.T) {
 	_, ann, bob, _ := ruled(t, buckets.Policy{Limits: buckets.Limits{MaxFileSize: 100_000, MaxTotalSize: 150_000, Types: []string{"image/*"}}}, ownersOnly())

@@ -35,6 +35,11 @@ type Limits struct {
 	MaxTotalSize int64 // of the bucket
 	MaxOwnerSize int64 // of one owner's files in the bucket; not for files without owner
 
+	// MaxComposedSize bounds what one request may make of stored content, by
+	// naming much of it or naming it often. As much as its largest source, or the
+	// parts of an upload that are joined, may always be made. 0 is 5 GB.
+	MaxComposedSize int64
+
 	Types      []string // media types: "image/png", "image/*", "*/*"
 	Extensions []string // ends of names in lower case, without the dot
 	TypeCheck  TypeCheck
@@ -44,6 +49,15 @@ type Limits struct {
 func (l *Limits) CheckSize(size int64) error {
 	if l.MaxFileSize > 0 && size > l.MaxFileSize {
 		return fmt.Errorf("%d bytes, at most %d are taken: %w", size, l.MaxFileSize, ErrTooLarge)
+	}
+	return nil
+}
+
+// CheckComposed judges the size of what one request makes of stored content.
+// given is how much may be made whatever the limit.
+func (l *Limits) CheckComposed(size, given int64) error {
+	if size > max(l.MaxComposedSize, given) {
+		return fmt.Errorf("%d bytes of stored content in one request, at most %d are made: %w", size, max(l.MaxComposedSize, given), ErrTooLarge)
 	}
 	return nil
 }

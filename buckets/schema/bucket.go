@@ -26,6 +26,7 @@ type Bucket struct {
 	MaxFileSize       Size        `key:"max_file_size" doc:"bytes of one file"`
 	MaxTotalSize      Size        `key:"max_total_size" doc:"logical bytes of all versions in the bucket, the trash included"`
 	MaxOwnerSize      Size        `key:"max_owner_size" doc:"the same, of the files of one owner; unfinished uploads of one uploader may hold as much beside them, the oldest are given up for others"`
+	MaxComposedSize   Size        `key:"max_composed_size" doc:"bytes that one request may make of stored content; as much as its largest source may always be made, and what the request brings does not count" default:"5GB"`
 	AllowedTypes      []string    `key:"allowed_types" doc:"media types taken: image/png, image/*, */*; text/plain takes text whose kind only its name tells too"`
 	AllowedExtensions []string    `key:"allowed_extensions" doc:"ends of names taken, without the dot, in lower case"`
 	TypeCheck         TypeCheck   `key:"type_check" doc:"what types are checked against: strict (content, name and declaration agree), sniff (content; which kind of text it is, its name says), declared" default:"sniff"`

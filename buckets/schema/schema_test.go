@@ -21,7 +21,7 @@ func TestParse(t *testing.T) {
 	}
 	d, a := s.Buckets["documents"], s.Buckets["avatars"]
 	want := &Bucket{
-		Backend: "local", Enabled: true, MaxFileSize: 5e9, MaxTotalSize: 200e9, MaxOwnerSize: 10e9,
+		Backend: "local", Enabled: true, MaxFileSize: 5e9, MaxTotalSize: 200e9, MaxOwnerSize: 10e9, MaxComposedSize: 5e9,
 		AllowedTypes: []string{"application/pdf", "image/*"}, AllowedExtensions: []string{"pdf", "png", "jpg"},
 		TypeCheck: TypeStrict, Compression: Compression{"zstd", 9}, Chunking: "balanced", Digests: []string{"sha256", "md5"},
 		Dedup: DedupBucket, Acknowledge: "remote", Versioning: Versioning{true, 20, Duration(90 * 24 * time.Hour)}, Trash: Duration(30 * 24 * time.Hour),

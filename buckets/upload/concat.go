@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 
 	"github.com/cairn-store/cairn/buckets"
 	"github.com/cairn-store/cairn/chunker"
@@ -46,9 +47,11 @@ func (b *Bucket) Concat(ctx context.Context, name string, ids []string, opts *Op
 }
 
 // sumParts sums up the lengths of partial uploads, -1 if one is not known, and
-// reports whether they have all arrived.
+// reports whether they have all arrived. A part that is named again adds to what
+// one request makes of what was sent before.
 func (b *Bucket) sumParts(ctx context.Context, ids []string) (length int64, whole bool, err error) {
 	whole = true
+	sent, named := int64(0), make(map[string]bool)
 	for _, id := range ids {
 		row, err := b.findUpload(ctx, id)
 		if err != nil {
@@ -58,13 +61,20 @@ func (b *Bucket) sumParts(ctx context.Context, ids []string) (length int64, whol
 			return 0, false, fmt.Errorf("upload %s: %w", id, buckets.ErrPart)
 		}
 		whole = whole && row.Length >= 0 && row.Offset == row.Length
+		if !named[id] {
+			named[id], sent = true, sent+max(row.Length, 0)
+		}
+		if row.Length > math.MaxInt64-max(length, 0) {
+			return 0, false, fmt.Errorf("all parts together: %w", buckets.ErrTooLarge)
+		}
 		if length >= 0 && row.Length >= 0 {
 			length += row.Length
 		} else {
 			length = -1
 		}
 	}
-	return length, whole, nil
+	l := b.limits()
+	return length, whole, l.CheckComposed(length, sent)
 }
 
 // Join makes a file of an upload that waits for its parts, if they are whole,
