@@ -145,6 +145,7 @@ func storeOutcomes() []outcome {
 		{buckets.ErrMetadata, 400, "invalid-metadata", "INVALID_REQUEST", true},
 		{buckets.ErrDigestName, 400, "unsupported-checksum", "INVALID_REQUEST", true},
 		{buckets.ErrCursor, 400, "invalid-cursor", "INVALID_REQUEST", true},
+		{buckets.ErrListTooLong, 422, "listing-too-long", "INVALID_REQUEST", true},
 		{buckets.ErrSize, 422, "size-mismatch", "INVALID_REQUEST", true},
 		{buckets.ErrLastVersion, 409, "last-version", "CONFLICT", true},
 		{buckets.ErrNotTrashed, 409, "not-trashed", "CONFLICT", true},

@@ -16,74 +16,75 @@ const (
 	maxLimit     = 1000
 )
 
-// A listing is the answer of listFiles and listVersions. Total, Offset and
-// Limit are set when the request pages by offset, as Alyx's clients do.
+// A listing is the answer of listFiles and listVersions. A page that no cursor
+// led to has Total or, beyond what is counted, TotalAtLeast; one by offset also
+// Offset and Limit, as Alyx's clients expect.
 type listing struct {
-	Files      []*client.File `json:"files"`
-	NextCursor *string        `json:"next_cursor"` // null at the end
-	Total      *int           `json:"total,omitempty"`
-	Offset     *int           `json:"offset,omitempty"`
-	Limit      *int           `json:"limit,omitempty"`
+	Files        []*client.File `json:"files"`
+	Folders      *[]string      `json:"folders,omitempty"`
+	NextCursor   *string        `json:"next_cursor"` // null at the end
+	Total        *int           `json:"total,omitempty"`
+	TotalAtLeast *int           `json:"total_at_least,omitempty"`
+	Offset       *int           `json:"offset,omitempty"`
+	Limit        *int           `json:"limit,omitempty"`
 }
 
 // listFiles answers with a page of a bucket's files.
 func listFiles(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
-	q := queryOf(r)
-	limit, offset := int(q.readNumber("limit", defaultLimit, 1, maxLimit)), int(q.readNumber("offset", 0, 0, math.MaxInt32))
-	opts := &buckets.ListOptions{Prefix: q.readText("prefix"), After: q.readText("cursor"),
-		State: buckets.State(q.readChoice("state", "active", "trashed", "quarantined"))}
-	if folder := q.readText("folder"); q.values.Has("folder") {
-		opts.Folder = &folder
-	}
-	if q.err != nil {
-		return q.err
-	}
-	var err error
-	out := &listing{Files: []*client.File{}}
-	if q.values.Has("offset") {
-		err = listFrom(r, b, opts, out, offset, limit)
-	} else {
-		err = listPage(r, b, opts, out, limit)
-	}
+	opts, err := readPageOptions(queryOf(r))
 	if err != nil {
 		return err
+	}
+	page, err := b.ListPage(r.Context(), opts)
+	if err != nil {
+		return err
+	}
+	out := &listing{Files: []*client.File{}}
+	for _, f := range page.Files {
+		out.Files = append(out.Files, View(f, principalOf(r).Operator))
+	}
+	if opts.Folders {
+		folders := append([]string{}, page.Folders...)
+		out.Folders = &folders
+	}
+	if page.Next != "" {
+		out.NextCursor = &page.Next
+	}
+	switch {
+	case page.AtLeast:
+		out.TotalAtLeast = &page.Total
+	case opts.After == "":
+		out.Total = &page.Total
+	}
+	if r.URL.Query().Has("offset") {
+		out.Offset, out.Limit = &opts.Offset, &opts.Limit
 	}
 	return writeJSON(w, http.StatusOK, out)
 }
 
-func listPage(r *http.Request, b *buckets.Bucket, opts *buckets.ListOptions, out *listing, limit int) error {
-	opts.Limit = limit + 1
-	var last *buckets.File
-	for f, err := range b.List(r.Context(), opts) {
-		if err != nil {
-			return err
-		}
-		if len(out.Files) == limit {
-			next := b.Cursor(last)
-			out.NextCursor = &next
-			break
-		}
-		last = f
-		out.Files = append(out.Files, View(f, principalOf(r).Operator))
+// readPageOptions reads which page of which listing a request wants.
+func readPageOptions(q *query) (*buckets.PageOptions, error) {
+	orders := []string{}
+	for _, o := range buckets.Orders() {
+		orders = append(orders, string(o))
 	}
-	return nil
-}
-
-// listFrom pages by offset. It walks the whole listing to count it; paging by
-// cursor does not.
-func listFrom(r *http.Request, b *buckets.Bucket, opts *buckets.ListOptions, out *listing, offset, limit int) error {
-	total := 0
-	for f, err := range b.List(r.Context(), opts) {
-		if err != nil {
-			return err
-		}
-		if total >= offset && len(out.Files) < limit {
-			out.Files = append(out.Files, View(f, principalOf(r).Operator))
-		}
-		total++
+	opts := &buckets.PageOptions{
+		ListOptions: buckets.ListOptions{Prefix: q.readText("prefix"), Search: q.readText("search"), MIMEType: q.readText("mime_type"),
+			State: buckets.State(q.readChoice("state", "active", "trashed", "quarantined")),
+			Limit: int(q.readNumber("limit", defaultLimit, 1, maxLimit))},
+		Count:   true,
+		Folders: q.readChoice("delimiter", "/") != "",
+		Order:   buckets.Order(q.readChoice("order", orders...)),
+		After:   q.readText("cursor"),
+		Offset:  int(q.readNumber("offset", 0, 0, math.MaxInt32)),
 	}
-	out.Total, out.Offset, out.Limit = &total, &offset, &limit
-	return nil
+	if folder := q.readText("folder"); q.values.Has("folder") {
+		opts.Folder = &folder
+	}
+	if q.values.Has("offset") && opts.After != "" {
+		q.refuse("offset", "go on by cursor or by offset, not by both")
+	}
+	return opts, q.err
 }
 
 // listVersions answers with the versions of a file, newest first.

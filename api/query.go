@@ -53,7 +53,8 @@ func (q *query) readFlag(name string) bool {
 func (q *query) readChoice(name string, words ...string) string {
 	word := q.readText(name)
 	if q.values.Has(name) && !slices.Contains(words, word) {
-		q.refuse(name, "use "+strings.Join(words[:len(words)-1], ", ")+" or "+words[len(words)-1])
+		or := len(words) - 1
+		q.refuse(name, "use "+strings.TrimPrefix(strings.Join(words[:or], ", ")+" or "+words[or], " or "))
 	}
 	return word
 }

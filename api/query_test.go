@@ -79,6 +79,9 @@ func TestParameters(t *testing.T) {
 		"expires_in": {"", "0", "-1m", "x", "1y"},
 		"folder":     {"..", "a/../b", "\x00"},
 		"token":      {""},
+		"delimiter":  {"", "//", "|", "a"},
+		"search":     {"\xff", "a\xc3", strings.Repeat("x", 256)},
+		"mime_type":  {"image", "image/", "/png", "image/png;q=1", "image/*/*", "*", "*/png", "image /png", "image/svg xml", "i*/png", "text/plain\n", "é/b"},
 	}
 	tried := make(map[string]bool)
 	m.queryCalls(func(c call, ask func(string) *answer) {

@@ -2,13 +2,9 @@ package buckets
 
 import (
 	"context"
-	"encoding/base64"
 	"encoding/hex"
 	"errors"
-	"fmt"
 	"io/fs"
-	"iter"
-	"strings"
 
 	"github.com/cairn-store/cairn/buckets/access"
 	"github.com/cairn-store/cairn/buckets/names"
@@ -214,113 +210,6 @@ func (b *Bucket) Open(ctx context.Context, id string, opts *GetOptions) (*Object
 		}
 	}
 	return &Object{File: *b.describeFile(f, m), Content: manifest.NewReader(ctx, b.chunks(), b.segmentGetter(), &m.Content)}, nil
-}
-
-// List yields the files that opts choose and the list rule allows, of the
-// moment in which iteration begins; of the trash, those that the trash rule
-// allows. A rule that looks at the file is asked
-// about each. Where listings go on from cursors, a file that keeps its path and
-// its state is yielded once, whatever happens to others meanwhile.
-func (b *Bucket) List(ctx context.Context, opts *ListOptions) iter.Seq2[*File, error] {
-	return func(yield func(*File, error) bool) {
-		op := access.OpList
-		if opts != nil && opts.State == Trashed {
-			op = access.OpTrash
-		}
-		err := b.check(ctx, &access.Request{Op: op})
-		perFile := errors.Is(err, access.ErrPerFile)
-		if err != nil && !perFile {
-			yield(nil, err)
-			return
-		}
-		r, folder, err := b.listRange(opts)
-		if err != nil {
-			yield(nil, err)
-			return
-		}
-		n := 0
-		for l, err := range b.s.meta.List(ctx, b.b.name, r) {
-			if err != nil {
-				yield(nil, err)
-				return
-			}
-			f, m := l.File, l.Current
-			if m == nil {
-				continue // its row is lost, as check tells
-			}
-			if folder != nil && f.Folder != *folder || opts != nil && !strings.HasPrefix(f.Path(), names.CanonicalPath(opts.Prefix)) {
-				continue
-			}
-			if perFile {
-				listed, err := b.mayList(ctx, f, m)
-				if err != nil {
-					yield(nil, err)
-					return
-				}
-				if !listed {
-					continue
-				}
-			}
-			file := b.describeFile(f, m)
-			file.key = l.Key
-			if !yield(file, nil) {
-				return
-			}
-			if n++; opts != nil && n == opts.Limit {
-				return
-			}
-		}
-	}
-}
-
-// listRange turns opts into a range of the metadata store, and the folder
-// that files must be in, if any.
-func (b *Bucket) listRange(opts *ListOptions) (*manifest.Range, *string, error) {
-	if opts == nil {
-		return nil, nil, nil
-	}
-	r := &manifest.Range{Prefix: names.CanonicalPath(opts.Prefix)}
-	switch opts.State {
-	case "", Active:
-	case Trashed:
-		r.State = manifest.Trashed
-	case Quarantined:
-		r.State = manifest.Quarantined
-	default:
-		return nil, nil, fmt.Errorf("state %q: use active, trashed or quarantined: %w", opts.State, fs.ErrInvalid)
-	}
-	if opts.After != "" {
-		after, err := base64.RawURLEncoding.DecodeString(opts.After)
-		if err != nil || len(after) == 0 {
-			return nil, nil, fmt.Errorf("cursor %q: %w", names.Clip(opts.After), ErrCursor)
-		}
-		r.After = string(after)
-	}
-	if opts.Folder == nil {
-		return r, nil, nil
-	}
-	folder, err := names.CleanFolder(*opts.Folder)
-	if err != nil {
-		return nil, nil, err
-	}
-	if folder != "" && strings.HasPrefix(folder+"/", r.Prefix) {
-		r.Prefix = folder + "/"
-	}
-	return r, &folder, nil
-}
-
-// Cursor returns the value of ListOptions.After that continues after f, which
-// a listing has yielded.
-func (b *Bucket) Cursor(f *File) string {
-	key := f.key
-	switch {
-	case key != "":
-	case f.State == Active:
-		key = f.Path()
-	default:
-		key = f.ID
-	}
-	return base64.RawURLEncoding.EncodeToString([]byte(key))
 }
 
 // Usage sums the bucket up, for those who may list all of it. The trash counts

@@ -91,21 +91,18 @@ func skipsNothing(t *testing.T, opts buckets.ListOptions, trash bool, change fun
 				all = append(all, f)
 			}
 			var got []string
-			o := opts
-			for more := true; more; {
-				more = false
-				var page []*buckets.File
-				for f, err := range b.List(t.Context(), &o) {
-					must(t, err)
-					if len(page) == size {
-						more, o.After = true, b.Cursor(page[size-1])
-						break
-					}
+			o := buckets.PageOptions{ListOptions: opts}
+			o.Limit = size
+			for more := true; more; more = o.After != "" {
+				page, err := b.ListPage(t.Context(), &o)
+				must(t, err)
+				for _, f := range page.Files {
 					if len(got) == when {
 						change(t, b, all[victim])
 					}
-					page, got = append(page, f), append(got, f.ID)
+					got = append(got, f.ID)
 				}
+				o.After = page.Next
 			}
 			for i, f := range all {
 				n := len(slices.DeleteFunc(slices.Clone(got), func(id string) bool { return id != f.ID }))

@@ -50,8 +50,6 @@ type File struct {
 	// Unchanged says that a Put found the current version to have the same
 	// content and made no new one.
 	Unchanged bool
-
-	key string // that a listing found it by
 }
 
 // Path is the folder and name of the file, joined by '/'.
@@ -166,16 +164,6 @@ type CopyOptions struct {
 	Folder     *string
 	OnConflict OnConflict // zero means ConflictNew
 	Once       *Once      // as in PutOptions
-}
-
-// ListOptions choose and page the files of a bucket. Files come in byte
-// order of their paths; trashed ones, in order of their IDs.
-type ListOptions struct {
-	Prefix string  // of the path
-	Folder *string // only files right in this folder ("" is the root)
-	After  string  // cursor: continue after the file whose Cursor this is
-	State  State   // zero means Active
-	Limit  int     // at most this many; zero means no limit
 }
 
 // A Usage sums a bucket up. Bytes are logical: what users stored, not what

@@ -158,6 +158,16 @@ var guards = map[string][]guarded{
 			return first(b.List(ctx, &buckets.ListOptions{State: buckets.Trashed}))
 		}, whole: true},
 	},
+	"ListPage": {
+		{op: access.OpList, run: func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {
+			_, err := b.ListPage(ctx, nil)
+			return err
+		}},
+		{op: access.OpTrash, run: func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {
+			_, err := b.ListPage(ctx, &buckets.PageOptions{ListOptions: buckets.ListOptions{State: buckets.Trashed}})
+			return err
+		}, whole: true},
+	},
 	"FS": {{op: access.OpList, run: func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {
 		_, err := fs.ReadDir(b.FS(ctx), ".")
 		return err

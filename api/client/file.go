@@ -119,8 +119,15 @@ type SignedURL struct {
 	ExpiresAt Time   `json:"expires_at"`
 }
 
-// A page is a part of a listing.
-type page struct {
-	Files      []*File `json:"files"`
-	NextCursor string  `json:"next_cursor"`
+// A Page is a part of a listing.
+type Page struct {
+	Files      []*File  `json:"files"`
+	Folders    []string `json:"folders"`     // paths
+	NextCursor string   `json:"next_cursor"` // "" at the end
+
+	// Total is how many files and folders all pages have. It is nil behind a
+	// cursor, and where there are more than the server counts: at least
+	// TotalAtLeast then.
+	Total        *int `json:"total"`
+	TotalAtLeast *int `json:"total_at_least"`
 }

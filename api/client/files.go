@@ -1,6 +1,7 @@
 package client
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -167,40 +168,66 @@ func (c *Client) openContent(ctx context.Context, path []string, opts *GetOption
 	return resp.Body, resp.ContentLength, nil
 }
 
-// ListOptions are options of List.
+// ListOptions choose and order files of a bucket.
 type ListOptions struct {
-	Prefix string  // of the path
-	Folder *string // only files right in this folder
-	State  string  // active (default), trashed
+	Prefix   string  // of the path
+	Folder   *string // only files right in this folder
+	State    string  // active (default), trashed
+	Search   string  // part of the name, whatever the case
+	MIMEType string  // image/png, or image/*
+	Order    string  // name, created, updated, size; with a minus sign from the last to the first
+}
+
+func (o *ListOptions) query() url.Values {
+	q := url.Values{"limit": {"1000"}}
+	if o == nil {
+		return q
+	}
+	for k, v := range map[string]string{"prefix": o.Prefix, "state": o.State, "search": o.Search, "mime_type": o.MIMEType, "order": o.Order} {
+		if v != "" {
+			q.Set(k, v)
+		}
+	}
+	if o.Folder != nil {
+		q.Set("folder", *o.Folder)
+	}
+	return q
 }
 
 // List yields the files of a bucket, page by page.
 func (c *Client) List(ctx context.Context, bucket string, opts *ListOptions) iter.Seq2[*File, error] {
-	q := url.Values{"limit": {"1000"}}
-	if opts != nil {
-		if opts.Prefix != "" {
-			q.Set("prefix", opts.Prefix)
-		}
-		if opts.Folder != nil {
-			q.Set("folder", *opts.Folder)
-		}
-		if opts.State != "" {
-			q.Set("state", opts.State)
-		}
+	return filesOf(c.Pages(ctx, bucket, &PageOptions{ListOptions: *cmp.Or(opts, &ListOptions{})}))
+}
+
+// PageOptions are options of Pages.
+type PageOptions struct {
+	ListOptions
+	Folders bool // a folder stands for all files in it
+	Limit   int  // files and folders of a page; 0 is 1000
+}
+
+// Pages yields a listing page by page. A page may be short, though more follow.
+func (c *Client) Pages(ctx context.Context, bucket string, opts *PageOptions) iter.Seq2[*Page, error] {
+	q := opts.query()
+	if opts.Folders {
+		q.Set("delimiter", "/")
 	}
-	return c.listPages(ctx, []string{bucket}, q)
+	if opts.Limit > 0 {
+		q.Set("limit", strconv.Itoa(opts.Limit))
+	}
+	return c.readPages(ctx, []string{bucket}, q)
 }
 
 // Versions yields the versions of a file, newest first.
 func (c *Client) Versions(ctx context.Context, bucket, id string) iter.Seq2[*File, error] {
-	return c.listPages(ctx, []string{bucket, id, "versions"}, make(url.Values))
+	return filesOf(c.readPages(ctx, []string{bucket, id, "versions"}, make(url.Values)))
 }
 
-func (c *Client) listPages(ctx context.Context, path []string, q url.Values) iter.Seq2[*File, error] {
+// filesOf yields the files of all pages.
+func filesOf(pages iter.Seq2[*Page, error]) iter.Seq2[*File, error] {
 	return func(yield func(*File, error) bool) {
-		for {
-			var p page
-			if err := c.callJSON(ctx, &request{method: http.MethodGet, path: path, query: q}, &p); err != nil {
+		for p, err := range pages {
+			if err != nil {
 				yield(nil, err)
 				return
 			}
@@ -209,7 +236,19 @@ func (c *Client) listPages(ctx context.Context, path []string, q url.Values) ite
 					return
 				}
 			}
-			if p.NextCursor == "" {
+		}
+	}
+}
+
+func (c *Client) readPages(ctx context.Context, path []string, q url.Values) iter.Seq2[*Page, error] {
+	return func(yield func(*Page, error) bool) {
+		for {
+			p := new(Page)
+			if err := c.callJSON(ctx, &request{method: http.MethodGet, path: path, query: q}, p); err != nil {
+				yield(nil, err)
+				return
+			}
+			if !yield(p, nil) || p.NextCursor == "" {
 				return
 			}
 			if q.Get("cursor") == p.NextCursor {

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"golang.org/x/text/cases"
 	"golang.org/x/text/unicode/norm"
 )
 
@@ -52,6 +53,19 @@ func CleanFolder(folder string) (string, error) {
 // paths are stored, for look-ups. What no file can be called stays so, and is not
 // found.
 func CanonicalPath(path string) string { return norm.NFC.String(path) }
+
+// A CaseFolder makes those names equal that differ in case alone, by the default
+// case folding of Unicode: "STRASSE" and "Straße" become the same. It is for one
+// goroutine.
+type CaseFolder struct{ caser cases.Caser }
+
+// NewCaseFolder returns a CaseFolder.
+func NewCaseFolder() *CaseFolder { return &CaseFolder{cases.Fold()} }
+
+// Fold returns a name without its case, in NFC.
+func (f *CaseFolder) Fold(name string) string {
+	return norm.NFC.String(f.caser.String(norm.NFC.String(name)))
+}
 
 // badElement says what is wrong with one element of a path, or returns "".
 func badElement(e string) string {

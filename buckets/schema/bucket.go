@@ -79,6 +79,10 @@ var (
 	extension  = regexp.MustCompile(`^[a-z0-9][a-z0-9_+-]*(\.[a-z0-9_+-]+)*$`)
 )
 
+// IsMediaType reports whether s is a media type in small letters, or a wildcard
+// for some: image/png, image/*.
+func IsMediaType(s string) bool { return mediaType.MatchString(s) }
+
 const (
 	maxName      = 63 // bytes of a bucket's name
 	maxSignedTTL = Duration(365 * 24 * time.Hour)

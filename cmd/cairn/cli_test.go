@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -114,6 +115,18 @@ func TestPutAndGet(t *testing.T) {
 		s.run(0, "", "rm", "--purge", "demo/x/in")
 		if out, _ := s.run(0, "", "ls", "demo"); strings.Contains(out, "x/in") || !strings.Contains(out, "y/copy") {
 			t.Errorf("ls:\n%s", out)
+		}
+		for args, want := range map[string]string{"--folders": "y/", "--search COPY": "y/copy", "--order -size --type text/*": "y/copy", "--search none": "", "--folders --search copy": "y/"} {
+			out, _ := s.run(0, "", append([]string{"ls"}, strings.Fields(args)...)...)
+			if lines := strings.Fields(out); want == "" && out != "" || want != "" && !slices.Contains(lines, want) {
+				t.Errorf("ls %s:\n%s", args, out)
+			}
+		}
+		if out, _ := s.run(0, "", "ls", "--folders", "--json"); !strings.Contains(out, "{\"folder\":\"y\"}\n") {
+			t.Errorf("ls --folders --json:\n%s", out)
+		}
+		if _, stderr := s.run(1, "", "ls", "--order", "age"); !strings.Contains(stderr, "order \"age\": use name, ") {
+			t.Errorf("ls --order age: %s", stderr)
 		}
 		if out, _ := s.run(0, "", "report", "usage"); !strings.Contains(out, "2 files") {
 			t.Errorf("usage: %s", out)

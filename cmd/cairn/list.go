@@ -19,6 +19,7 @@ import (
 
 func newLs(t *target) *cobra.Command {
 	var trash bool
+	opts := &client.PageOptions{}
 	cmd := &cobra.Command{
 		Use: "ls [flags] BUCKET[/FOLDER]", Short: "List files", Args: wantArgs(cobra.MaximumNArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -27,18 +28,21 @@ func newLs(t *target) *cobra.Command {
 				ref = args[0]
 			}
 			bucket, folder, _ := strings.Cut(ref, "/")
-			opts := &client.ListOptions{Prefix: strings.Trim(folder, "/")}
-			if opts.Prefix != "" {
+			if opts.Prefix = strings.Trim(folder, "/"); opts.Prefix != "" {
 				opts.Prefix += "/"
 			}
 			if trash {
 				opts.State = "trashed"
 			}
 			return t.withFiles(cmd, func(ctx context.Context, fl *files) error {
-				return t.showTable(cmd.OutOrStdout(), fl.List(ctx, bucket, opts), false)
+				return t.showTable(cmd.OutOrStdout(), t.showFolders(cmd.OutOrStdout(), fl.Pages(ctx, bucket, opts)), false)
 			})
 		},
 	}
+	cmd.Flags().BoolVar(&opts.Folders, "folders", false, "list folders in place of what lies in them")
+	cmd.Flags().StringVar(&opts.Search, "search", "", "only files with this in their name, whatever the case")
+	cmd.Flags().StringVar(&opts.MIMEType, "type", "", "only files of a media type: image/png, image/*")
+	cmd.Flags().StringVar(&opts.Order, "order", "", "name, created, updated or size; -size is from the largest (by default name)")
 	cmd.Flags().BoolVar(&trash, "trash", false, "list what is in the trash")
 	return cmd
 }
@@ -105,6 +109,34 @@ func (t *target) showFile(cmd *cobra.Command, ref string, fn func(ctx context.Co
 		}
 		return enc.Encode(f)
 	})
+}
+
+// showFolders writes the folders of pages, and yields their files.
+func (t *target) showFolders(w io.Writer, pages iter.Seq2[*client.Page, error]) iter.Seq2[*client.File, error] {
+	return func(yield func(*client.File, error) bool) {
+		for p, err := range pages {
+			if err != nil {
+				yield(nil, err)
+				return
+			}
+			for _, folder := range p.Folders {
+				if t.json {
+					err = json.NewEncoder(w).Encode(map[string]string{"folder": folder})
+				} else {
+					_, err = fmt.Fprintf(w, "%s/\n", folder)
+				}
+				if err != nil {
+					yield(nil, err)
+					return
+				}
+			}
+			for _, f := range p.Files {
+				if !yield(f, nil) {
+					return
+				}
+			}
+		}
+	}
 }
 
 // showTable writes files as JSON objects, a line each, or as columns.

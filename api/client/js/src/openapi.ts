@@ -122,7 +122,7 @@ export interface paths {
             };
             cookie?: never;
         };
-        /** List files, in byte order of their paths */
+        /** List files and folders, a page at a time */
         get: operations["list"];
         put?: never;
         /** Store a file, as a form with the part file or as the raw body; with Upload-Complete as a resumable upload */
@@ -143,7 +143,7 @@ export interface paths {
             };
             cookie?: never;
         };
-        /** List files, in byte order of their paths */
+        /** List files and folders, a page at a time */
         get: operations["listSlash"];
         put?: never;
         /** Store a file, as a form with the part file or as the raw body; with Upload-Complete as a resumable upload */
@@ -1258,10 +1258,16 @@ export interface components {
             content: {
                 "application/json": {
                     files: components["schemas"]["File"][];
+                    /** @description with delimiter; their paths */
+                    folders?: string[];
                     limit?: number;
+                    /** @description null at the end; a page may be short though more follow */
                     next_cursor: string | null;
                     offset?: number;
+                    /** @description files and folders of all pages, where no cursor is given and there are at most 10000 */
                     total?: number;
+                    /** @description in place of total where there may be more than were counted */
+                    total_at_least?: number;
                 };
             };
         };
@@ -1298,16 +1304,35 @@ export interface components {
     };
     parameters: {
         bucket: string;
+        /** @description next_cursor of the page before, of a listing with the same parameters but limit */
+        cursor: string;
+        /** @description puts a folder in place of all files in it: behind folder or, without that, behind prefix */
+        delimiter: "/";
         /** @description name to save the content under */
         filename: string;
+        /** @description only what is right in this folder */
+        folder: string;
         /** @description a file (f_…), meaning its current version, or a version (m_…) */
         id: string;
         /** @description makes the request happen once */
         idempotencyKey: string;
         /** @description ETag that the current version must have */
         ifMatch: string;
+        /** @description files and folders of a page */
+        limit: number;
+        /** @description the type that was found, image/png, or a kind, image/* */
+        mimeType: string;
         n: number;
+        /** @description leaves out so many of the first 10000, in place of a cursor */
+        offset: number;
+        /** @description by path, time or size, with a minus sign from the last to the first; folders come first, in an order by name where their paths do. By time or size, and of files that are not active: at most 10000 files. Default is name, of files that are not active their IDs */
+        order: "name" | "-name" | "created" | "-created" | "updated" | "-updated" | "size" | "-size";
+        /** @description that paths begin with */
+        prefix: string;
         range: string;
+        /** @description part of the name, whatever the case; no character has a special meaning */
+        search: string;
+        state: "active" | "trashed" | "quarantined";
         /** @description of a signed URL */
         token: string;
         /** @description true finds files in the trash too */
@@ -1327,14 +1352,22 @@ export interface components {
             content: {
                 "application/octet-stream": unknown;
                 "multipart/form-data": {
-                    /** @description the last part */
+                    /** @description names with commas between; before the file */
+                    digests?: string;
+                    /** @description the only part with a file name */
                     file: string;
                     folder?: string;
                     /** @description a JSON object */
                     metadata?: string;
                     name?: string;
+                    /** @enum {string} */
+                    on_conflict?: "new" | "version" | "fail";
+                    /** @enum {string} */
+                    skip_unchanged?: "true" | "false";
                     /** @description a JSON array of strings */
                     tags?: string;
+                } & {
+                    [key: string]: string;
                 };
             };
         };
@@ -1560,16 +1593,25 @@ export interface operations {
     list: {
         parameters: {
             query?: {
-                /** @description next_cursor of the page before */
-                cursor?: string;
-                /** @description only files right in this folder */
-                folder?: string;
-                limit?: number;
-                /** @description pages by number in place of cursors; slower */
-                offset?: number;
+                /** @description next_cursor of the page before, of a listing with the same parameters but limit */
+                cursor?: components["parameters"]["cursor"];
+                /** @description puts a folder in place of all files in it: behind folder or, without that, behind prefix */
+                delimiter?: components["parameters"]["delimiter"];
+                /** @description only what is right in this folder */
+                folder?: components["parameters"]["folder"];
+                /** @description files and folders of a page */
+                limit?: components["parameters"]["limit"];
+                /** @description the type that was found, image/png, or a kind, image/* */
+                mime_type?: components["parameters"]["mimeType"];
+                /** @description leaves out so many of the first 10000, in place of a cursor */
+                offset?: components["parameters"]["offset"];
+                /** @description by path, time or size, with a minus sign from the last to the first; folders come first, in an order by name where their paths do. By time or size, and of files that are not active: at most 10000 files. Default is name, of files that are not active their IDs */
+                order?: components["parameters"]["order"];
                 /** @description that paths begin with */
-                prefix?: string;
-                state?: "active" | "trashed" | "quarantined";
+                prefix?: components["parameters"]["prefix"];
+                /** @description part of the name, whatever the case; no character has a special meaning */
+                search?: components["parameters"]["search"];
+                state?: components["parameters"]["state"];
             };
             header?: never;
             path: {
@@ -1650,16 +1692,25 @@ export interface operations {
     listSlash: {
         parameters: {
             query?: {
-                /** @description next_cursor of the page before */
-                cursor?: string;
-                /** @description only files right in this folder */
-                folder?: string;
-                limit?: number;
-                /** @description pages by number in place of cursors; slower */
-                offset?: number;
+                /** @description next_cursor of the page before, of a listing with the same parameters but limit */
+                cursor?: components["parameters"]["cursor"];
+                /** @description puts a folder in place of all files in it: behind folder or, without that, behind prefix */
+                delimiter?: components["parameters"]["delimiter"];
+                /** @description only what is right in this folder */
+                folder?: components["parameters"]["folder"];
+                /** @description files and folders of a page */
+                limit?: components["parameters"]["limit"];
+                /** @description the type that was found, image/png, or a kind, image/* */
+                mime_type?: components["parameters"]["mimeType"];
+                /** @description leaves out so many of the first 10000, in place of a cursor */
+                offset?: components["parameters"]["offset"];
+                /** @description by path, time or size, with a minus sign from the last to the first; folders come first, in an order by name where their paths do. By time or size, and of files that are not active: at most 10000 files. Default is name, of files that are not active their IDs */
+                order?: components["parameters"]["order"];
                 /** @description that paths begin with */
-                prefix?: string;
-                state?: "active" | "trashed" | "quarantined";
+                prefix?: components["parameters"]["prefix"];
+                /** @description part of the name, whatever the case; no character has a special meaning */
+                search?: components["parameters"]["search"];
+                state?: components["parameters"]["state"];
             };
             header?: never;
             path: {
