@@ -40,6 +40,9 @@ func testRaceOfCreates(t *testing.T, b backend.Backend) {
 		})
 	}
 	wg.Wait()
+	if c, ok := b.(interface{ Conditional() bool }); ok && !c.Conditional() {
+		return // a service that cannot tell two writers apart
+	}
 	winner := slices.Index(wins, true)
 	if winner < 0 || slices.Contains(wins[winner+1:], true) {
 		t.Fatalf("winners: got %v, want exactly one", wins)

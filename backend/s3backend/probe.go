@@ -224,15 +224,19 @@ func (p *prober) probeClock(ctx context.Context) (string, error) {
 // probeMetadata tests that an object's token comes back: acceptOwn relies on it
 // after a lost answer.
 func (p *prober) probeMetadata(ctx context.Context) (string, error) {
-	key := p.newKey("metadata")
-	content := &body{pool: &p.blocks}
-	content.write([]byte("x"))
-	defer content.free()
-	token := newToken()
-	if err := p.withRetries(ctx, func() error { return p.putWhole(ctx, key, token, content, untried, nil) }); err != nil {
+	key, token := p.newKey("metadata"), newToken()
+	if err := p.putSmall(ctx, key, token, nil); err != nil {
 		return "", err
 	}
 	return "", p.acceptOwn(ctx, key, token, errors.New("user metadata does not come back"))
+}
+
+// putSmall sends an object without a look at what is there.
+func (p *prober) putSmall(ctx context.Context, key, token string, condition *string) error {
+	content := &body{pool: &p.blocks}
+	content.write([]byte("x"))
+	defer content.free()
+	return p.withRetries(ctx, func() error { return p.putWhole(ctx, key, token, content, untried, condition) })
 }
 
 // probeConditional tests whether the service has conditional PUT. If not, a HEAD
@@ -245,7 +249,7 @@ func (p *prober) probeConditional(ctx context.Context) (string, error) {
 	if p.unconditional.Load() {
 		return "", errors.New("If-None-Match is refused; each PUT is preceded by a HEAD")
 	}
-	err := p.storeObject(ctx, key, []byte("second"))
+	err := p.putSmall(ctx, key, newToken(), aws.String("*"))
 	if err == nil {
 		p.unconditional.Store(true)
 		return "", errors.New("If-None-Match is passed over; each PUT is preceded by a HEAD")
@@ -311,7 +315,7 @@ func (p *prober) probeConcurrent(ctx context.Context) (string, error) {
 	}
 	if i := int(got[0]); i >= len(contents) || !bytes.Equal(got, contents[i]) {
 		return "", errors.New("writers of one key left a mixture of their bytes")
-	} else if !p.unconditional.Load() && (wins != 1 || errs[i] != nil) {
+	} else if p.Conditional() && (wins != 1 || errs[i] != nil) {
 		return "", fmt.Errorf("of %d writers of one key %d were told that they had won", len(contents), wins)
 	}
 	return "", nil

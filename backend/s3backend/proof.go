@@ -181,6 +181,12 @@ func (b *Backend) readBack(ctx context.Context, key, token string, size int64, s
 			return nil
 		}
 	}
+	return b.removeWrong(ctx, key, token)
+}
+
+// removeWrong removes an object of this token that is not what was sent, and
+// returns an error that says so.
+func (b *Backend) removeWrong(ctx context.Context, key, token string) error {
 	err := error(&failure{backend.ErrUnavailable, errors.New("other bytes were stored than were sent, and the service did not notice")})
 	if own := b.acceptOwn(ctx, key, token, err); own != nil {
 		return own

@@ -58,6 +58,10 @@ type Options struct {
 	// default) where the service takes wrong bytes, "always", or "never".
 	ReadBack string
 
+	// SingleWriter says that the service may pass over the condition of a PUT,
+	// and that nobody else writes: a HEAD comes before each.
+	SingleWriter bool
+
 	PutSize  int64 // bytes up to which an object is sent by one PUT; default 64 MiB
 	PartSize int64 // bytes of the parts of larger ones; default 16 MiB
 	Parts    int   // parts of one object under way at a time; default 3
@@ -179,8 +183,8 @@ func (o *Options) configureClient(c *s3.Options) {
 }
 
 // Conditional reports whether the service has conditional PUT. Before the first
-// PUT it is assumed to.
-func (b *Backend) Conditional() bool { return !b.unconditional.Load() }
+// PUT it is assumed to, unless SingleWriter is set.
+func (b *Backend) Conditional() bool { return !b.unconditional.Load() && !b.opts.SingleWriter }
 
 func (b *Backend) fullKey(key string) *string { return aws.String(b.opts.Prefix + key) }
 

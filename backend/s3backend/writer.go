@@ -127,11 +127,18 @@ func (w *writer) publish() error {
 	if err := w.multi.waitParts(); err != nil {
 		return err
 	}
-	err := w.b.claimKey(w.life.Ctx, w.key, w.token, w.multi.complete)
-	if err != nil || w.sum == nil {
+	if err := w.b.claimKey(w.life.Ctx, w.key, w.token, w.multi.complete); err != nil {
 		return err
 	}
-	return w.b.readBack(w.life.Ctx, w.key, w.token, w.sent, [sha256.Size]byte(w.sum.Sum(nil)))
+	if w.sum != nil {
+		return w.b.readBack(w.life.Ctx, w.key, w.token, w.sent, [sha256.Size]byte(w.sum.Sum(nil)))
+	}
+	// The list of parts is a body too, and no sum of ours goes with it.
+	info, err := w.b.Stat(w.life.Ctx, w.key)
+	if err == nil && info.Size != w.sent {
+		err = w.b.removeWrong(w.life.Ctx, w.key, w.token)
+	}
+	return err
 }
 
 func (w *writer) publishWhole() error {
@@ -168,12 +175,14 @@ func (w *writer) Abort() error {
 // own, whose answer was lost.
 func (b *Backend) claimKey(ctx context.Context, key, token string, publish func(condition *string) error) error {
 	condition := aws.String("*")
-	if b.unconditional.Load() {
+	if !b.Conditional() {
 		if _, err := b.headObject(ctx, key); err == nil {
 			return fs.ErrExist
 		} else if !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
+	}
+	if b.unconditional.Load() {
 		condition = nil
 	}
 	err := b.withRetries(ctx, func() error { return publish(condition) })

@@ -47,7 +47,7 @@ func (b *Backend) describePlace() string {
 // openDriver opens the driver of the backend.
 func (b *Backend) openDriver(ctx context.Context, opts *Options) (backend.Backend, error) {
 	if b.S3 != nil {
-		return s3backend.Open(ctx, b.S3)
+		return b.openS3(ctx)
 	}
 	fs := b.FS
 	if fs == nil {
@@ -59,6 +59,13 @@ func (b *Backend) openDriver(ctx context.Context, opts *Options) (backend.Backen
 		}
 	}
 	return diskbackend.Open(b.Path, &diskbackend.Options{FS: fs})
+}
+
+// openS3 opens the driver of a backend in S3.
+func (b *Backend) openS3(ctx context.Context) (*s3backend.Backend, error) {
+	o := *b.S3
+	o.SingleWriter = b.SingleWriter
+	return s3backend.Open(ctx, &o)
 }
 
 // openChunks opens the chunk store of d over the index ix.

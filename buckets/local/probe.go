@@ -28,7 +28,7 @@ func Probe(ctx context.Context, opts *Options, name string, thorough bool) ([]s3
 	if where.S3 == nil {
 		return nil, fmt.Errorf("backend %q: %w", name, ErrNotS3)
 	}
-	b, err := s3backend.Open(ctx, where.S3)
+	b, err := where.openS3(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("backend %q: %w", name, err)
 	}
@@ -38,7 +38,22 @@ func Probe(ctx context.Context, opts *Options, name string, thorough bool) ([]s3
 			f.Needed, f.Detail = true, fmt.Sprintf("%s: %v", f.Detail, owner.ErrNotExclusive)
 		}
 	}
+	if err == nil && thorough && s3backend.Refuse(found) == nil {
+		found = append(found, findOwner(ctx, b))
+	}
 	return found, err
+}
+
+// findOwner tells whose the packs are: serve refuses another's.
+func findOwner(ctx context.Context, b *s3backend.Backend) s3backend.Finding {
+	f := s3backend.Finding{Name: "owner", OK: true, Needed: true, Detail: "none yet"}
+	switch c, err := owner.Current(ctx, b); {
+	case err != nil:
+		f.OK, f.Detail = false, err.Error()
+	case c != nil:
+		f.Detail = fmt.Sprintf("%s; a server on another data directory is refused without --take-ownership", c)
+	}
+	return f
 }
 
 // ProbeAll probes all backends in S3, not thoroughly. Its error names the
@@ -85,7 +100,7 @@ func Sweep(ctx context.Context, opts *Options) error {
 			if where.S3 == nil {
 				continue
 			}
-			b, err := s3backend.Open(ctx, where.S3)
+			b, err := where.openS3(ctx)
 			n := 0
 			if err == nil {
 				n, err = b.Sweep(ctx, time.Now().Add(-sweepAge))

@@ -57,7 +57,7 @@ type S3 struct {
 	StorageClass    string `key:"storage_class" doc:"of packs, such as STANDARD_IA; classes that must be restored before they are read won't do"`
 	SSE             string `key:"sse" doc:"encryption by the service: AES256, aws:kms or aws:kms:dsse; by default what the bucket says"`
 	KMSKeyID        string `key:"kms_key_id" doc:"key of aws:kms; by default the account's own"`
-	SingleWriter    bool   `key:"single_writer" doc:"true, on a service without conditional PUT, where a second server would not be noticed: you see to it that there is none" default:"false"`
+	SingleWriter    bool   `key:"single_writer" doc:"true, on a service without conditional PUT, where a second server would not be noticed: you see to it that there is none; a HEAD comes before each PUT" default:"false"`
 	Checksums       string `key:"checksums" doc:"when_supported adds checksums that some services do not know to the sums that are signed" default:"when_required"`
 	ReadBack        string `key:"read_back" doc:"auto reads each object back before it counts, where the service does not notice bytes that were damaged on their way to it; always, never" default:"auto"`
 	CacheDir        string `key:"cache_dir" doc:"directory on this machine that keeps what was read last; none without it"`

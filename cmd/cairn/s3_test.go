@@ -147,3 +147,28 @@ func TestMigrate(t *testing.T) {
 		same("rebuilt from S3 alone")
 	})
 }
+
+// The probe refuses what would refuse to serve, and names the same setting.
+func TestProbeRefuses(t *testing.T) {
+	s := s3test.Quirky(t, s3test.NoConditions)
+	for _, promised := range []bool{false, true} {
+		s.SingleWriter = promised
+		sh := &shell{t, s3Config(t, s, demoRules)}
+		status := 1
+		if promised {
+			status = 0
+		}
+		probed, _ := sh.run(status, "", "backend", "probe", "far")
+		_, said := sh.run(status, "x", "put", "--name", "x", "-")
+		for what, text := range map[string]string{"probe": probed, "put": said} {
+			if strings.Contains(text, "set single_writer: true") == promised {
+				t.Errorf("%s, promised %v: %s", what, promised, text)
+			}
+		}
+		if promised {
+			if again, _ := sh.run(0, "", "backend", "probe", "far"); !strings.Contains(again, "--take-ownership") {
+				t.Errorf("the probe does not tell the owner: %s", again)
+			}
+		}
+	}
+}

@@ -41,6 +41,9 @@ const (
 	OddETags          Quirk = "an ETag is no MD5"
 	NoHeadLength      Quirk = "HEAD tells no Content-Length"
 	NoMetadata        Quirk = "user metadata is lost"
+	LateReads         Quirk = "an object is not found at its first look-up"
+	LosesParts        Quirk = "an object lacks the last of its parts"
+	WholeForOneByte   Quirk = "bytes=0-0 is answered by all bytes"
 	NoRanges          Quirk = "ranges are passed over"
 	Redirects         Quirk = "requests are sent on to another host"
 	SkewedClock       Quirk = "the clock is an hour ahead"
@@ -132,6 +135,8 @@ func (q *quirky) refuse(r *http.Request, body []byte) (status int, code string) 
 		return http.StatusNotImplemented, "NotImplemented"
 	case q.has[FailsToDelete] && r.Method == http.MethodDelete && !r.URL.Query().Has("uploadId") && !q.exists(r):
 		return http.StatusInternalServerError, "InternalError"
+	case q.has[LateReads] && r.Method == http.MethodGet && !r.URL.Query().Has("list-type") && q.isFresh(r):
+		return http.StatusNotFound, "NoSuchKey"
 	case q.has[NoSums], q.has[NoSignedSums], q.has[NoPartSums] && isPart:
 		return 0, ""
 	}
@@ -140,6 +145,16 @@ func (q *quirky) refuse(r *http.Request, body []byte) (status int, code string) 
 		return http.StatusBadRequest, "XAmzContentSHA256Mismatch"
 	}
 	return 0, ""
+}
+
+// isFresh reports whether the object that r is about was not looked up since it
+// was PUT.
+func (q *quirky) isFresh(r *http.Request) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	fresh := q.fresh[r.URL.Path]
+	delete(q.fresh, r.URL.Path)
+	return fresh
 }
 
 // exists reports whether the object that r is about is there.
@@ -157,8 +172,15 @@ func (q *quirky) changeRequest(r *http.Request) {
 	if q.has[NoSums] || q.has[NoPartSums] && isPart {
 		r.Header.Del("Content-MD5")
 	}
-	if q.has[NoRanges] {
+	if q.has[NoRanges] || q.has[WholeForOneByte] && r.Header.Get("Range") == "bytes=0-0" {
 		r.Header.Del("Range")
+	}
+	if r.Method == http.MethodPost && r.URL.Query().Has("uploadId") && q.has[LosesParts] {
+		list, _ := io.ReadAll(r.Body)
+		if parts := bytes.Count(list, []byte("<Part>")); parts > 1 {
+			list = append(list[:bytes.LastIndex(list, []byte("<Part>"))], "</CompleteMultipartUpload>"...)
+		}
+		r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(list)), int64(len(list))
 	}
 	if r.Method == http.MethodPut {
 		q.mu.Lock()

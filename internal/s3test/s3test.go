@@ -61,7 +61,7 @@ func Fake(t testing.TB) *Server { return Quirky(t) }
 func (s *Server) Options(t testing.TB) *s3backend.Options {
 	t.Helper()
 	o := &s3backend.Options{Bucket: s.Bucket, Prefix: "t" + strings.ToLower(rand.Text()[:12]), Endpoint: s.Endpoint, Region: s.Region,
-		PathStyle: s.PathStyle, AccessKeyID: s.AccessKey, SecretAccessKey: s.SecretKey,
+		PathStyle: s.PathStyle, AccessKeyID: s.AccessKey, SecretAccessKey: s.SecretKey, SingleWriter: s.SingleWriter,
 		Attempts: 6, RetryFor: 20 * time.Second, Stall: 10 * time.Second}
 	if s.external {
 		t.Cleanup(func() { s.cleanUp(t, o) })
