@@ -47,12 +47,16 @@ func serveContent(w http.ResponseWriter, r *http.Request, b *buckets.Bucket, dis
 	if q.err != nil {
 		return q.err
 	}
+	opts.Uncounted = true
 	o, err := b.Open(r.Context(), mux.Vars(r)["id"], opts)
 	if err != nil {
 		return err
 	}
 	d := &delivery{ResponseWriter: w, src: contentSource{src: o}}
 	defer d.src.close()
+	if r.Method != http.MethodHead {
+		d.use = func() error { return b.CountUse(r.Context()) }
+	}
 	if g := principalOf(r).Grant; g != nil && g.Disposition != "" {
 		disposition = g.Disposition
 	}
@@ -113,14 +117,16 @@ func getOptions(r *http.Request) (opts *buckets.GetOptions, pinned bool, err err
 }
 
 // A delivery is the http.ResponseWriter that http.ServeContent gets. It sends
-// the status only after the first bytes have been read and verified, so that
-// damage in them is answered as an error. Damage that is met later breaks the
+// the status only after the first bytes have been read and verified, and the use
+// of a signed URL is counted, so that damage in them is answered as an error. Damage that is met later breaks the
 // connection, so that the client sees that the answer is incomplete.
 type delivery struct {
 	http.ResponseWriter
-	src    contentSource
-	status int
-	sent   bool
+	src     contentSource
+	status  int
+	sent    bool
+	use     func() error // counts a use, nil for none
+	refused error        // of use
 }
 
 // A contentSource is what http.ServeContent reads. For an answer of several
@@ -191,18 +197,29 @@ func (d *delivery) Write(p []byte) (int, error) {
 	if d.status >= 400 {
 		return len(p), nil // endAnswer returns an error in place of this text
 	}
-	d.sendStatus()
+	if err := d.sendStatus(); err != nil {
+		return 0, err
+	}
 	return d.ResponseWriter.Write(p)
 }
 
-func (d *delivery) sendStatus() {
-	if !d.sent {
-		d.sent = true
-		if d.status == 0 {
-			d.status = http.StatusOK
-		}
-		d.ResponseWriter.WriteHeader(d.status)
+// sendStatus sends the status once. Where it brings content, that is a use of a
+// signed URL, and refused is the error if there was none left.
+func (d *delivery) sendStatus() error {
+	if d.sent || d.refused != nil {
+		return d.refused
 	}
+	if d.status == 0 {
+		d.status = http.StatusOK
+	}
+	if d.use != nil && d.status < 300 {
+		if d.refused = d.use(); d.refused != nil {
+			return d.refused
+		}
+	}
+	d.sent = true
+	d.ResponseWriter.WriteHeader(d.status)
+	return nil
 }
 
 // buffers holds buffers of what a recorder writes at a time.
@@ -235,8 +252,7 @@ func (d *delivery) endAnswer(size int64) error {
 		d.Header().Set("Content-Range", "bytes */"+strconv.FormatInt(size, 10))
 		return errRange
 	}
-	d.sendStatus()
-	return nil
+	return d.sendStatus()
 }
 
 // A brokenError is a failure after the first bytes of an answer.

@@ -117,8 +117,14 @@ func undeleteFile(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) err
 
 // copyFile makes a file with the content of another.
 func (s *Server) copyFile(w http.ResponseWriter, r *http.Request, src *buckets.Bucket) error {
-	var in client.CopyOptions
+	var in struct {
+		client.CopyOptions
+		Version *int64 `json:"version"`
+	}
 	if err := readJSON(r, &in); err != nil && !errors.Is(err, io.EOF) {
+		return err
+	}
+	if err := refuseZero("version", in.Version); err != nil {
 		return err
 	}
 	dst := src
@@ -129,7 +135,7 @@ func (s *Server) copyFile(w http.ResponseWriter, r *http.Request, src *buckets.B
 		}
 	}
 	f, err := src.Copy(r.Context(), mux.Vars(r)["id"], dst, &buckets.CopyOptions{
-		Version: in.Version, Name: in.Name, Folder: in.Folder, OnConflict: buckets.OnConflict(in.OnConflict), Once: parseOnce(r, in)})
+		Version: uint64(valueOf(in.Version)), Name: in.Name, Folder: in.Folder, OnConflict: buckets.OnConflict(in.OnConflict), Once: parseOnce(r, in)})
 	if err != nil {
 		return err
 	}

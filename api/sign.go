@@ -23,14 +23,14 @@ import (
 type signRequest struct {
 	Operation   string   `json:"operation"`
 	ExpiresIn   lifetime `json:"expires_in"`
-	Version     uint64   `json:"version"`
+	Version     *int64   `json:"version"`
 	Disposition string   `json:"disposition"`
 	Filename    string   `json:"filename"`
-	MaxUses     int64    `json:"max_uses"`
+	MaxUses     *int64   `json:"max_uses"`
 	IP          string   `json:"ip"`
 	Name        string   `json:"name"`
 	Folder      string   `json:"folder"`
-	MaxSize     int64    `json:"max_size"`
+	MaxSize     *int64   `json:"max_size"`
 	MIMETypes   []string `json:"mime_types"`
 }
 
@@ -63,8 +63,8 @@ func (l *lifetime) parse(text string) error {
 }
 
 func (q *signRequest) toGrant(file string) access.Grant {
-	return access.Grant{Op: access.GrantOp(q.Operation), File: file, Folder: q.Folder, Name: q.Name, MaxSize: q.MaxSize,
-		Types: q.MIMETypes, Disposition: q.Disposition, Filename: q.Filename, IP: q.IP, MaxUses: q.MaxUses}
+	return access.Grant{Op: access.GrantOp(q.Operation), File: file, Folder: q.Folder, Name: q.Name, MaxSize: valueOf(q.MaxSize),
+		Types: q.MIMETypes, Disposition: q.Disposition, Filename: q.Filename, IP: q.IP, MaxUses: valueOf(q.MaxUses)}
 }
 
 func readSign(r *http.Request) (*signRequest, error) {
@@ -72,7 +72,24 @@ func readSign(r *http.Request) (*signRequest, error) {
 	if err := readJSON(r, q); err != nil && !errors.Is(err, io.EOF) {
 		return nil, err
 	}
-	return q, nil
+	return q, errors.Join(refuseZero("version", q.Version), refuseZero("max_size", q.MaxSize), refuseZero("max_uses", q.MaxUses))
+}
+
+// refuseZero refuses a limit that is there and is no limit: it hardly was meant
+// so.
+func refuseZero(name string, n *int64) error {
+	if n != nil && *n <= 0 {
+		return fmt.Errorf("%s %d: use a number from 1, or leave it out: %w", name, *n, errRequest)
+	}
+	return nil
+}
+
+// valueOf returns what n points to, 0 without one.
+func valueOf(n *int64) int64 {
+	if n == nil {
+		return 0
+	}
+	return *n
 }
 
 // signByBody makes a signed URL of a file.
@@ -117,8 +134,8 @@ func (s *Server) signFile(w http.ResponseWriter, r *http.Request, b *buckets.Buc
 		q.Operation = string(access.GrantDownload)
 	}
 	id := mux.Vars(r)["id"]
-	if q.Version != 0 {
-		f, err := b.Stat(r.Context(), id, &buckets.GetOptions{Version: q.Version})
+	if q.Version != nil {
+		f, err := b.Stat(r.Context(), id, &buckets.GetOptions{Version: uint64(*q.Version)})
 		if err != nil {
 			return err
 		}
@@ -133,7 +150,7 @@ func (s *Server) signUpload(w http.ResponseWriter, r *http.Request, b *buckets.B
 	if err != nil {
 		return err
 	}
-	if q.Operation != "" && q.Operation != string(access.GrantUpload) || q.Version != 0 {
+	if q.Operation != "" && q.Operation != string(access.GrantUpload) || q.Version != nil {
 		return fmt.Errorf("operation %.80q: _sign-upload signs uploads of new files: %w", q.Operation, errRequest)
 	}
 	q.Operation = string(access.GrantUpload)

@@ -204,12 +204,25 @@ func (b *Bucket) Open(ctx context.Context, id string, opts *GetOptions) (*Object
 	if err != nil {
 		return nil, err
 	}
-	if g := b.grant(); g != nil && g.MaxUses > 0 {
-		if err := b.s.updateLocal(ctx, func(tx manifest.Tx) error { return b.useGrant(ctx, tx) }); err != nil {
-			return nil, err
-		}
+	if opts != nil && opts.Uncounted {
+		err = b.grant().CheckUses(ctx, b.s.meta)
+	} else {
+		err = b.CountUse(ctx)
+	}
+	if err != nil {
+		return nil, err
 	}
 	return &Object{File: *b.describeFile(f, m), Content: manifest.NewReader(ctx, b.chunks(), b.segmentGetter(), &m.Content)}, nil
+}
+
+// CountUse counts a use of the signed URL that the bucket's principal comes by,
+// if its uses are limited. It fails with access.ErrGrantExpired if they are
+// over.
+func (b *Bucket) CountUse(ctx context.Context) error {
+	if g := b.grant(); g == nil || g.MaxUses == 0 {
+		return nil
+	}
+	return b.s.updateLocal(ctx, func(tx manifest.Tx) error { return b.useGrant(ctx, tx) })
 }
 
 // Usage sums the bucket up, for those who may list all of it. The trash counts

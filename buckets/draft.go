@@ -172,6 +172,9 @@ func (d *Draft) begin(ctx context.Context, old *manifest.File) error {
 			return d.b.awaitDurable(ctx)
 		}
 	}
+	if err := d.b.grant().CheckUses(ctx, d.b.s.meta); err != nil {
+		return err // before anything is sent
+	}
 	if old == nil || d.target == "" && d.opts.OnConflict == ConflictNew {
 		if d.opts.IfMatch != "" {
 			return fmt.Errorf("there is no version to match: %w", ErrPrecondition)

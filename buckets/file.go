@@ -123,6 +123,10 @@ type GetOptions struct {
 	Version uint64 // zero means current, or the version that a manifest ID names
 	Trashed bool   // also find files in the trash
 	ByPath  bool   // in place of an ID stands the path of an active file: folder and name joined by '/'
+
+	// Uncounted leaves it to the caller of Open to call CountUse, before any of
+	// the content is handed out.
+	Uncounted bool
 }
 
 // An Object is an open file: its description and its content. The content

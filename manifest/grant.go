@@ -38,6 +38,10 @@ type Grants interface {
 	// Grant returns a grant of a bucket, or fs.ErrNotExist.
 	Grant(ctx context.Context, bucket string, id GrantID) (*Grant, error)
 
+	// GrantUses returns how often a grant was used. It is 0 for one that does
+	// not exist.
+	GrantUses(ctx context.Context, bucket string, id GrantID) (int64, error)
+
 	// Grants yields the grants of a bucket that owner has signed, in order of
 	// IDs. An empty owner means all signers.
 	Grants(ctx context.Context, bucket, owner string) iter.Seq2[*Grant, error]

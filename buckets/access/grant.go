@@ -194,6 +194,19 @@ func parseNetwork(text string) (netip.Prefix, error) {
 	return a.Prefix(a.BitLen())
 }
 
+// CheckUses returns ErrGrantExpired if the grant's uses are over. A nil Grant
+// has no uses to count.
+func (g *Grant) CheckUses(ctx context.Context, rows manifest.Grants) error {
+	if g == nil || g.MaxUses == 0 {
+		return nil
+	}
+	n, err := rows.GrantUses(ctx, g.Bucket, manifest.GrantID(g.ID))
+	if err == nil && n >= g.MaxUses {
+		err = ErrGrantExpired
+	}
+	return err
+}
+
 // Use checks in a transaction that the grant has not ended meanwhile, and counts
 // one use of it if its uses are limited. now is the store's time. A nil Grant
 // has nothing to check.

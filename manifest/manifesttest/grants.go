@@ -77,16 +77,25 @@ func (s *suite) grantUses() {
 		})
 		return n, err
 	}
+	wantUses := func(want int64) {
+		s.t.Helper()
+		if n, err := s.s.GrantUses(s.ctx, "b", g.ID); n != want || err != nil {
+			s.t.Errorf("%d uses, %v, want %d", n, err, want)
+		}
+	}
+	wantUses(0)
 	for want := int64(1); want <= 3; want++ {
 		if n, err := use(); n != want || err != nil {
 			s.t.Errorf("use %d, %v, want %d", n, err, want)
 		}
+		wantUses(want)
 	}
 	got, err := s.s.Grant(s.ctx, "b", g.ID)
 	if err != nil || !reflect.DeepEqual(got, g) {
 		s.t.Errorf("a used grant is %+v, %v, want %+v", got, err, g)
 	}
 	s.update(func(tx manifest.Tx) error { return tx.DropGrant(s.ctx, "b", g.ID) })
+	wantUses(0)
 	if _, err := use(); !errors.Is(err, fs.ErrNotExist) {
 		s.t.Errorf("use of a dropped grant: %v", err)
 	}

@@ -28,6 +28,21 @@ func (s rows) Grant(ctx context.Context, bucket string, id manifest.GrantID) (*m
 	return getRow[manifest.Grant](ctx, s, grantKey(keyGrant, bucket, id), "grant %s", id)
 }
 
+func (s rows) GrantUses(ctx context.Context, bucket string, id manifest.GrantID) (int64, error) {
+	v, err := s.d.getValue(s.r, grantKey(keyUses, bucket, id))
+	if errors.Is(err, fs.ErrNotExist) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	ns, ok := parseUvarints(v, 1)
+	if !ok {
+		return 0, fmt.Errorf("pebblestore: damaged uses of grant %s: %x", id, v)
+	}
+	return int64(ns[0]), nil
+}
+
 func (s rows) Grants(ctx context.Context, bucket, owner string) iter.Seq2[*manifest.Grant, error] {
 	prefix := bucketKey(keyGrant, bucket, "")
 	if owner != "" {
@@ -54,22 +69,11 @@ func (t *tx) UseGrant(ctx context.Context, bucket string, id manifest.GrantID) (
 	if _, err := t.d.getValue(t.b, grantKey(keyGrant, bucket, id)); err != nil {
 		return 0, fmt.Errorf("grant %s: %w", id, err)
 	}
-	var n uint64
-	key := grantKey(keyUses, bucket, id)
-	v, err := t.d.getValue(t.b, key)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-	case err != nil:
+	n, err := t.GrantUses(ctx, bucket, id)
+	if err != nil {
 		return 0, err
-	default:
-		ns, ok := parseUvarints(v, 1)
-		if !ok {
-			return 0, fmt.Errorf("pebblestore: damaged uses of grant %s: %x", id, v)
-		}
-		n = ns[0]
 	}
-	n++
-	return int64(n), t.b.Set(key, binary.AppendUvarint(nil, n), nil)
+	return n + 1, t.b.Set(grantKey(keyUses, bucket, id), binary.AppendUvarint(nil, uint64(n+1)), nil)
 }
 
 func (t *tx) DropGrant(ctx context.Context, bucket string, id manifest.GrantID) error {

@@ -15,6 +15,11 @@ func (s rows) Grant(ctx context.Context, bucket string, id manifest.GrantID) (*m
 	return queryOne(ctx, s.c, "grant "+string(id), decode[manifest.Grant], `SELECT row FROM cairn_grants WHERE bucket = $1 AND id = $2`, toBytes(bucket), toBytes(id))
 }
 
+func (s rows) GrantUses(ctx context.Context, bucket string, id manifest.GrantID) (int64, error) {
+	return queryOne(ctx, s.c, "grant "+string(id), pgx.RowTo[int64], `SELECT coalesce(sum(uses), 0)::bigint FROM cairn_grants WHERE bucket = $1 AND id = $2`,
+		toBytes(bucket), toBytes(id))
+}
+
 func (s rows) Grants(ctx context.Context, bucket, owner string) iter.Seq2[*manifest.Grant, error] {
 	l := listByID(`SELECT row FROM cairn_grants WHERE bucket = $1 AND id > $2 ORDER BY id LIMIT $3`,
 		rowPage, decode[manifest.Grant], func(g *manifest.Grant) []byte { return toBytes(g.ID) }, toBytes(bucket))
