@@ -106,6 +106,21 @@ func (l *Limits) CheckType(name, declared string, k mediatype.Kind) error {
 	return l.refuseType(k.Type)
 }
 
+// CheckHead checks the type of content of which head has come; whole says that
+// it is all. It reports false if more must come to tell, and refuses what cannot
+// prove to be of a type that is taken.
+func (l *Limits) CheckHead(d *mediatype.Detector, name, declared string, head []byte, whole bool) (settled bool, err error) {
+	k, settled := d.Find(name, head, whole)
+	if settled || l.TypeCheck == TypeDeclared && declared != "" {
+		return true, l.CheckType(name, declared, k)
+	}
+	may := d.MayBecome(name, head)
+	if len(l.Types) == 0 || may == nil || slices.ContainsFunc(may, func(t string) bool { return mediatype.Recorded(t).IsOneOf(l.Types) }) {
+		return false, nil
+	}
+	return true, l.refuseType(k.Type)
+}
+
 func (l *Limits) refuseType(judged string) error {
 	return fmt.Errorf("type %q: want one of %s: %w", names.Clip(judged), strings.Join(l.Types, ", "), ErrType)
 }

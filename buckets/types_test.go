@@ -85,14 +85,17 @@ func putBy(t *testing.T, b *buckets.Bucket, way int, name, content string) (*buc
 // the whole has come.
 func TestTypeRefusedEarly(t *testing.T) {
 	for name, c := range map[string]struct {
-		begin string
-		most  int64
+		begin, taken string
+		most, pieces int64 // bytes that are read at once, and in pieces
 	}{
-		"a picture": {png, 64 << 10},
-		"text":      {"text", mediatype.HeadBytes + 64<<10},
-		"a zip":     {"PK\x03\x04", mediatype.HeadBytes + 64<<10},
+		"a picture":               {png, "video/*", 64 << 10, 64 << 10},
+		"text":                    {"text", "image/*", mediatype.HeadBytes + 64<<10, 64 << 10},
+		"a zip":                   {"PK\x03\x04", "image/*", mediatype.HeadBytes + 64<<10, 64 << 10},
+		"a zip, no document":      {"PK\x03\x04", "application/msword", mediatype.HeadBytes + 64<<10, 64 << 10},
+		"a zip that may be a jar": {"PK\x03\x04", "application/java-archive", mediatype.HeadBytes + 64<<10, mediatype.HeadBytes + 512<<10},
+		"what may be a picture":   {"<!-- ", "image/*", mediatype.HeadBytes + 64<<10, mediatype.HeadBytes + 512<<10},
 	} {
-		b, _ := limited(t, buckets.Limits{Types: []string{"video/*"}})
+		b, _ := limited(t, buckets.Limits{Types: []string{c.taken}})
 		e := &endless{}
 		_, err := b.Put(t.Context(), "f", io.MultiReader(strings.NewReader(c.begin), &letters{e}), nil)
 		wantErr(t, name+" at once", err, buckets.ErrType)
@@ -104,8 +107,8 @@ func TestTypeRefusedEarly(t *testing.T) {
 		e = &endless{}
 		_, err = uploads(b).Append(t.Context(), up.ID, 0, io.MultiReader(strings.NewReader(c.begin), &letters{e}), nil)
 		wantErr(t, name+" in pieces", err, buckets.ErrType)
-		if e.n > 2*c.most {
-			t.Errorf("%s in pieces: %d bytes were read, at most %d tell", name, e.n, c.most)
+		if e.n > c.pieces {
+			t.Errorf("%s in pieces: %d bytes were read, at most %d tell", name, e.n, c.pieces)
 		}
 	}
 }

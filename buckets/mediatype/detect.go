@@ -83,20 +83,26 @@ func (d *Detector) match(head []byte, whole bool) *mimetype.MIME {
 	if d.root == nil {
 		return mimetype.Detect(head)
 	}
+	path := d.matchPath(head, whole)
+	return path[len(path)-1].mime
+}
+
+// matchPath returns the nodes that match, each a child of the one before.
+func (d *Detector) matchPath(head []byte, whole bool) []*node {
 	limit := uint32(len(head)) // a detector takes what reaches the limit as cut
 	if whole {
 		limit = 0
 	}
-	n := d.root
+	path := []*node{d.root}
 walk:
 	for {
-		for _, c := range n.children {
+		for _, c := range path[len(path)-1].children {
 			if c.matches(head, limit) {
-				n = c
+				path = append(path, c)
 				continue walk
 			}
 		}
-		return n.mime
+		return path
 	}
 }
 
@@ -113,11 +119,57 @@ func (d *Detector) Find(name string, head []byte, whole bool) (k Kind, settled b
 // and text.
 func isOpen(found *mimetype.MIME) bool {
 	for m := found; m != nil; m = m.Parent() {
-		if m.Is("application/zip") || m.Is("application/x-ole-storage") || m.Is(plain) {
+		if isOpenRoot(m) {
 			return true
 		}
 	}
 	return false
+}
+
+func isOpenRoot(m *mimetype.MIME) bool {
+	return m.Is("application/zip") || m.Is("application/x-ole-storage") || m.Is(plain)
+}
+
+// MayBecome returns the types that content called name, which begins with head
+// and goes on, may prove to have; nil if nothing is known of that.
+func (d *Detector) MayBecome(name string, head []byte) []string {
+	if d.root == nil {
+		return nil
+	}
+	path := d.matchPath(head, false)
+	last := path[len(path)-1]
+	for _, n := range path {
+		if !isOpenRoot(n.mime) {
+			continue
+		}
+		if !n.mime.Is(plain) || isBlankOrMarkup(head) {
+			return append(n.types(), typeOfText(name))
+		}
+		// Lines that are compared with one another may yet agree or differ.
+		out := []string{plain, "text/csv", "text/tab-separated-values", "application/x-ndjson", "message/rfc822", typeOfText(name)}
+		if last != n {
+			out = append(out, last.types()...)
+		}
+		return out
+	}
+	return []string{stripParameters(last.mime.String())}
+}
+
+// types returns the types of a node and of all below it.
+func (n *node) types() []string {
+	out := []string{stripParameters(n.mime.String())}
+	for _, c := range n.children {
+		out = append(out, c.types()...)
+	}
+	return out
+}
+
+// isBlankOrMarkup reports text whose kind may stand behind white space, a byte
+// order mark, or comments.
+func isBlankOrMarkup(head []byte) bool {
+	_, marked := decodeMarked(head)
+	text := bytes.TrimLeft(head, "\t\n\f\r ")
+	return marked || len(text) == 0 || text[0] == '<'
 }
 
 // ReadHead finds the kind of what r gives. It reads as much as that takes, and

@@ -87,6 +87,15 @@ func textByName(name string) *textKind {
 	return nil
 }
 
+// typeOfText returns the type of the kind of text that a name's extension stands
+// for, or text/plain.
+func typeOfText(name string) string {
+	if t := textByName(name); t != nil {
+		return t.name
+	}
+	return plain
+}
+
 func hasWord(words, word string) bool { return slices.Contains(strings.Fields(words), word) }
 
 // resolveAlias returns the type of the kind of text that uploaders call t, or t.

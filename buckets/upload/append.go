@@ -331,11 +331,7 @@ func (b *Bucket) limitBody(ctx context.Context, row *manifest.Upload, r io.Reade
 		return r, nil
 	}
 	check := func(head []byte, whole bool) (settled bool, err error) {
-		k, settled := b.in.Types().Find(row.Name, head, whole)
-		if settled {
-			err = b.limits().CheckType(row.Name, row.MIMEType, k)
-		}
-		return settled, err
+		return b.limits().CheckHead(b.in.Types(), row.Name, row.MIMEType, head, whole)
 	}
 	if settled, err := check(head, whole); settled {
 		return r, err

@@ -377,3 +377,65 @@ func TestPrefixesCutAnywhere(t *testing.T) {
 		}
 	}
 }
+
+// A tree of names from anywhere comes back as it was, in NFC.
+func TestTreeOfNames(t *testing.T) {
+	targets(t, func(t *testing.T, s *shell) {
+		dir, out := t.TempDir(), filepath.Join(t.TempDir(), "out")
+		paths := []string{
+			"שלום/דוח 2024\u200f.pdf", "שָׁלוֹם/לָמָּה.txt", "\u200fמסמך.txt",
+			"تقارير/تقرير\u061c 12.pdf", "می\u200cخواهم.txt",
+			"👨\u200d👩\u200d👧/❤\ufe0f.png", "🇩🇪.txt", "\U0001f3f4\U000e0067\U000e0062\U000e0077\U000e006c\U000e0073\U000e007f",
+			"cafe\u0301/u\u0308ber.txt", "e\u0323\u0302/\u1112\u1161\u11ab.md", "क्\u200dष/\u0958.txt", "葛\U000e0100飾.txt", "\uf8ff.txt",
+			"trailing dot.", "trailing space ", "CON", "nul.txt", "a:b*c?d", `a"b'c$d`, "...", "-rf", "%41",
+		}
+		for i, path := range paths {
+			write(t, filepath.Join(dir, filepath.FromSlash(path)), fmt.Sprint(i))
+		}
+		s.run(0, "", "put", dir)
+		s.run(0, "", "get", "-r", "demo", "-o", out)
+		got := 0
+		err := filepath.WalkDir(out, func(_ string, e fs.DirEntry, err error) error {
+			if err == nil && !e.IsDir() {
+				got++
+			}
+			return err
+		})
+		if err != nil || got != len(paths) {
+			t.Errorf("%d files of %d, %v", got, len(paths), err)
+		}
+		for i, path := range paths {
+			if p, err := os.ReadFile(filepath.Join(out, filepath.FromSlash(norm.NFC.String(path)))); err != nil || string(p) != fmt.Sprint(i) {
+				t.Errorf("%q: %q, %v", path, p, err)
+			}
+		}
+		// What came back is the same again.
+		text, _ := s.run(0, "", "put", out)
+		if n := strings.Count(text, ", unchanged"); n != len(paths) {
+			t.Errorf("%d of %d unchanged:\n%s", n, len(paths), text)
+		}
+	})
+}
+
+// Names of files on this machine that no file of a bucket can have are told
+// without driving the terminal, and the others are stored.
+func TestNamesOnTheTerminal(t *testing.T) {
+	targets(t, func(t *testing.T, s *shell) {
+		dir := t.TempDir()
+		for _, name := range []string{"a\x1b[31mred", "b\nc", "photo\u202egpj.exe", "c\a", "d\u2028", "good"} {
+			write(t, filepath.Join(dir, name), "x")
+		}
+		out, errOut := s.run(1, "", "put", dir)
+		if i := strings.IndexFunc(errOut+out, func(r rune) bool { return r != '\n' && (r < ' ' || r == '\u202e' || r == '\u2028') }); i >= 0 {
+			t.Errorf("raw at %d: %q", i, errOut+out)
+		}
+		for _, want := range []string{`a\x1b[31mred`, `b\nc`, `photo\u202egpj.exe`, `c\a`, `d\u2028`} {
+			if !strings.Contains(errOut, want) {
+				t.Errorf("%s is not in %q", want, errOut)
+			}
+		}
+		if text, _ := s.run(0, "", "ls", "demo"); strings.Count(text, "\n") != 1 || !strings.Contains(text, "good") {
+			t.Errorf("stored: %q", text)
+		}
+	})
+}
