@@ -218,7 +218,8 @@ func (s *Server) redeemToken(r *http.Request, token string) (*access.Principal, 
 	case access.GrantDownload, access.GrantView:
 		fits = action == string(g.Op) && id == grantedID(g) && !r.URL.Query().Has("version") && !r.URL.Query().Has("trashed")
 	case access.GrantUpload:
-		fits = action == "upload" && id == g.File
+		// An upload that goes on is found by the grant that it was begun by.
+		fits = action == "upload" && id == g.File || action == "resume"
 	}
 	if !fits {
 		return nil, access.ErrGrantScope
@@ -230,6 +231,7 @@ func (s *Server) redeemToken(r *http.Request, token string) (*access.Principal, 
 // grant can allow it.
 func actionOf(r *http.Request) string {
 	path, err := mux.CurrentRoute(r).GetPathTemplate()
+	path, over := strings.TrimSuffix(path, "/"), (&route{path: path}).protocol()
 	get := r.Method == http.MethodGet || r.Method == http.MethodHead
 	switch {
 	case err != nil:
@@ -237,7 +239,11 @@ func actionOf(r *http.Request) string {
 		return "download"
 	case get && path == fileRoute+"/view":
 		return "view"
-	case r.Method == http.MethodPost && path == bucketRoute, r.Method == http.MethodPut && path == fileRoute:
+	case strings.HasSuffix(path, "/{upload}") && over != "":
+		return "resume"
+	case r.Method == http.MethodPost && (path == bucketRoute || over != ""), r.Method == http.MethodPut && path == fileRoute:
+		return "upload"
+	case r.Method == http.MethodOptions && (path == bucketRoute || path == fileRoute || over != ""): // limits of uploads
 		return "upload"
 	}
 	return ""

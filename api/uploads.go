@@ -5,6 +5,7 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"net/url"
 
 	"github.com/gorilla/mux"
 
@@ -16,7 +17,7 @@ import (
 
 // resumableRoutes are the routes of the protocols for resumable uploads.
 func (s *Server) resumableRoutes() (out []route) {
-	t := &tus.Handler{Base: s.baseURL}
+	t := &tus.Handler{URL: s.uploadURL}
 	options, create := s.overProtocol("tus", s.ofUploads(t.Options)), takeContent(false, s.overProtocol("tus", s.ofUploads(t.Create)))
 	all := methods{"OPTIONS": options, "POST": create}
 	one := methods{"HEAD": s.ofUpload("tus", t.Head), "PATCH": takeContent(true, s.ofUpload("tus", t.Patch)), "DELETE": s.ofUpload("tus", t.Delete), "POST": takeContent(false, s.ofUpload("tus", t.Post)),
@@ -38,7 +39,9 @@ func (s *Server) resumableRoutes() (out []route) {
 func (s *Server) overProtocol(protocol string, h bucketHandler) handler {
 	return s.inBucket(func(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
 		who := *principalOf(r)
-		who.Request.Protocol = protocol
+		if who.Grant == nil { // else it is as it was when the URL was signed
+			who.Request.Protocol = protocol
+		}
 		r.Body = struct {
 			io.Reader
 			io.Closer
@@ -47,11 +50,21 @@ func (s *Server) overProtocol(protocol string, h bucketHandler) handler {
 	})
 }
 
+// uploadURL returns the URL of an upload. One that was begun by a signed URL goes
+// on with its token.
+func (s *Server) uploadURL(r *http.Request, path string) string {
+	out := s.baseURL(r) + path
+	if token := r.URL.Query().Get("token"); token != "" {
+		out += "?token=" + url.QueryEscape(token)
+	}
+	return out
+}
+
 func (s *Server) newRUFH() *rufh.Handler {
 	answer := func(w http.ResponseWriter, r *http.Request, status int, f *buckets.File) error {
 		return writeUploaded(w, r, status, f, nil)
 	}
-	return &rufh.Handler{Base: s.baseURL, Answer: answer, Final: func(err error) bool { return problemOf(err).Status < 500 }}
+	return &rufh.Handler{URL: s.uploadURL, Answer: answer, Final: func(err error) bool { return problemOf(err).Status < 500 }}
 }
 
 // orRUFH answers a request that makes a file with plain, unless it asks for a

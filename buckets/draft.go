@@ -227,7 +227,7 @@ func (d *Draft) findRoom(ctx context.Context, instead int64) error {
 		d.room += instead
 	}
 	if g := d.b.grant(); g != nil && g.MaxSize > 0 && g.MaxSize < d.room {
-		d.room, d.over = g.MaxSize, fmt.Errorf("more than the %d bytes signed for: %w", g.MaxSize, ErrTooLarge)
+		d.room, d.over = g.MaxSize, overSigned(g)
 	}
 	if d.room < 0 || d.opts.SizeKnown && d.room < d.opts.Size {
 		return d.over
@@ -236,6 +236,11 @@ func (d *Draft) findRoom(ctx context.Context, instead int64) error {
 		d.room, d.over = l.MaxFileSize, fmt.Errorf("more than %d bytes: %w", l.MaxFileSize, ErrTooLarge)
 	}
 	return nil
+}
+
+// overSigned is the error of more than a signed URL takes.
+func overSigned(g *access.Grant) error {
+	return fmt.Errorf("more than the %d bytes signed for: %w", g.MaxSize, ErrTooLarge)
 }
 
 // forRules is the draft as rules see it: what is declared, and what the name

@@ -108,10 +108,22 @@ func (in *Intake) RecallAnswer(ctx context.Context, row *manifest.Upload) (*File
 	return recallAnswer(ctx, in.b.s.meta, row.Answer)
 }
 
+// CheckSize checks the size that an upload will have.
+func (in *Intake) CheckSize(size int64) error {
+	if g := in.b.grant(); g != nil && g.MaxSize > 0 && size > g.MaxSize {
+		return overSigned(g)
+	}
+	return in.b.b.Limits.CheckSize(size)
+}
+
 // FindRoom returns how many more bytes of the principal's fit, and the error of
 // more.
 func (in *Intake) FindRoom(ctx context.Context) (most int64, over, err error) {
-	return in.b.b.Limits.room(ctx, in.b.s.meta, in.b.b.name, in.b.whoID())
+	most, over, err = in.b.b.Limits.room(ctx, in.b.s.meta, in.b.b.name, in.b.whoID())
+	if g := in.b.grant(); g != nil && g.MaxSize > 0 && g.MaxSize < most {
+		most, over = g.MaxSize, overSigned(g)
+	}
+	return most, over, err
 }
 
 // WriteOptions are those of content that a splitter cuts, given by its name.

@@ -34,9 +34,9 @@ var (
 
 // A Handler answers requests about upload resources.
 type Handler struct {
-	// Base returns how the URLs of the server begin, as the sender of r sees
-	// it.
-	Base func(r *http.Request) string
+	// URL returns the URL of a path, as the sender of r sees the server and may
+	// send to it.
+	URL func(r *http.Request, path string) string
 	// Answer answers with the file as the target of the creation does.
 	Answer func(w http.ResponseWriter, r *http.Request, status int, f *buckets.File) error
 	// Final reports whether a request that failed with err would fail again.
@@ -84,7 +84,7 @@ func (t *Handler) Create(w http.ResponseWriter, r *http.Request, b *upload.Bucke
 	}
 	x.setLimits(x.up)
 	h := w.Header()
-	h.Set("Location", t.Base(r)+"/api/uploads/"+x.up.Bucket+"/"+x.up.ID)
+	h.Set("Location", t.URL(r, "/api/uploads/"+x.up.Bucket+"/"+x.up.ID))
 	if x.version == interop {
 		x.sendInterim()
 	}

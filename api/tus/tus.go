@@ -40,9 +40,9 @@ var (
 
 // A Handler answers requests about the uploads of a bucket.
 type Handler struct {
-	// Base returns how the URLs of the server begin, as the sender of r sees
-	// it.
-	Base func(r *http.Request) string
+	// URL returns the URL of a path, as the sender of r sees the server and may
+	// send to it.
+	URL func(r *http.Request, path string) string
 }
 
 // checkVersion sets the headers that every answer has, and checks the
@@ -114,7 +114,7 @@ func (t *Handler) Create(w http.ResponseWriter, r *http.Request, b *upload.Bucke
 }
 
 func (t *Handler) setLocation(w http.ResponseWriter, r *http.Request, up *upload.Upload) {
-	w.Header().Set("Location", t.Base(r)+"/api/tus/"+up.Bucket+"/"+up.ID)
+	w.Header().Set("Location", t.URL(r, "/api/tus/"+up.Bucket+"/"+up.ID))
 	setUploadHeaders(w, up)
 }
 

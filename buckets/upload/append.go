@@ -99,7 +99,7 @@ func (b *Bucket) checkLengths(row *manifest.Upload, opts *AppendOptions) error {
 	case length < row.Offset:
 		return fmt.Errorf("length %d, %d bytes have arrived: %w", length, row.Offset, buckets.ErrLength)
 	default:
-		if err := b.limits().CheckSize(length); err != nil {
+		if err := b.in.CheckSize(length); err != nil {
 			return err
 		}
 		row.Length = length
