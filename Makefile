@@ -26,7 +26,7 @@ RCLONE := $(TOOLS)/rclone-$(RCLONE_VERSION)/rclone
 POSTGRES = $(or $(CAIRN_POSTGRES),$(shell dirname $$(readlink -f $$(command -v postgres || ls -v /usr/lib/postgresql/*/bin/postgres 2>/dev/null | tail -n 1) /dev/null | head -n 1)))
 NGINX = $(shell PATH=$$PATH:/usr/sbin command -v nginx)
 
-.PHONY: all build run check test soak fuzz vet cross fmt nginx postgres clean
+.PHONY: all build run check test soak fuzz model vet cross fmt nginx postgres spin clean
 
 all: build
 
@@ -50,8 +50,8 @@ check: fmt vet build
 # the static checker. What other platforms need is compiled beside the tests,
 # in time that these leave. pebblegozstd: with cgo, Pebble would compress by a
 # library in C, which no build of ours does.
-test: fmt vet build nginx postgres $(VERSITYGW) $(RCLONE) $(CLIENTS)
-	@echo "make test: uses Go and a C compiler (race detector); fetches $(STATICCHECK), versitygw $(VERSITYGW_VERSION) and rclone $(RCLONE_VERSION) through the Go module proxy; PostgreSQL (Debian's packages); Node, with upload clients and the TypeScript client's tools from npm"
+test: fmt vet build nginx postgres spin $(VERSITYGW) $(RCLONE) $(CLIENTS)
+	@echo "make test: uses Go and a C compiler (race detector); fetches $(STATICCHECK), versitygw $(VERSITYGW_VERSION) and rclone $(RCLONE_VERSION) through the Go module proxy; PostgreSQL (Debian's packages); spin; Node, with upload clients and the TypeScript client's tools from npm"
 	@command -v cc >/dev/null || { echo "no C compiler: install gcc or clang (Debian: apt-get install gcc)"; exit 1; }
 	$(PURE) run $(STATICCHECK) ./...
 	@( renice -n 19 $$BASHPID >/dev/null 2>&1; $(CROSS) ) & cross=$$!; \
@@ -73,7 +73,7 @@ cross:
 	@$(CROSS)
 
 # Long runs: more seeds, more crash points, more kills.
-soak: build nginx postgres $(VERSITYGW) $(RCLONE) $(CLIENTS)
+soak: build nginx postgres spin $(VERSITYGW) $(RCLONE) $(CLIENTS)
 	@command -v chromium >/dev/null || { apt-get update && apt-get install -y --no-install-recommends chromium; }
 	CAIRN_CLIENTS=1 CAIRN_NGINX=$(NGINX) CAIRN_POSTGRES=$(POSTGRES) CAIRN_BROWSER=$$(command -v chromium) CAIRN_VERSITYGW=$(VERSITYGW) CAIRN_RCLONE=$(RCLONE) CAIRN_SOAK=$${CAIRN_SOAK:-20} $(PURE) test -count=1 -timeout 60m ./...
 	api/client/js/check.sh soak
@@ -88,6 +88,10 @@ fuzz:
 			$(GO) test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) $$dir || exit 1; \
 		done; \
 	done
+
+# The protocol of collection, each schedule of two cycles: some GB of memory.
+model: spin
+	CAIRN_MODEL=$${CAIRN_MODEL:-2} $(PURE) test -count=1 -v -timeout 120m ./internal/model
 
 # S3 services for the tests, built once. Of rclone only what serves a directory:
 # 20 seconds of a core, where all of it takes minutes.
@@ -122,6 +126,11 @@ nginx:
 postgres:
 	@test -x $(POSTGRES)/postgres || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends postgresql >/dev/null; } || \
 		{ echo "no PostgreSQL, and no apt-get that could install it: set CAIRN_POSTGRES to the directory of its binaries"; exit 1; }
+
+# Explores the model of collection; where there is none that test is left out.
+spin:
+	@command -v spin >/dev/null || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends spin >/dev/null; } || \
+		echo "no spin, and no apt-get that could install it: the tests with it are left out"
 
 # Upload clients of others, as their lock file names them.
 $(CLIENTS): api/clienttest/package-lock.json

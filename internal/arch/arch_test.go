@@ -62,6 +62,7 @@ var allowed = map[string][]string{
 	"internal/arch":         {},
 	"internal/crashfs":      {"backend/diskbackend"},
 	"internal/formattest":   {},
+	"internal/model":        {},
 	"internal/pgtest":       {},
 	"internal/s3test":       {"backend/s3backend"},
 }
