@@ -20,6 +20,18 @@ import (
 
 // TestNode runs tus-js-client, in its tus and its IETF modes.
 func TestNode(t *testing.T) {
+	node(t, 5*time.Minute, "node.mjs", serveDemo(t), t.TempDir())
+}
+
+// TestWindow runs Uppy, by tus and by forms, and FilePond in a window that is
+// no browser's.
+func TestWindow(t *testing.T) {
+	node(t, 5*time.Minute, "window.mjs", serveDemo(t))
+}
+
+// serveDemo serves a new store for clients that run in Node, and returns its URL.
+func serveDemo(t *testing.T) string {
+	t.Helper()
 	if os.Getenv("CAIRN_CLIENTS") == "" {
 		t.Skip("CAIRN_CLIENTS is not set: make test sets it")
 	}
@@ -28,13 +40,13 @@ func TestNode(t *testing.T) {
 		t.Fatal(err)
 	}
 	srv := httptest.NewServer(api.New(store, &api.Options{Dev: true}))
-	defer func() {
+	t.Cleanup(func() {
 		srv.Close()
 		if err := store.Close(); err != nil {
 			t.Error(err)
 		}
-	}()
-	node(t, 5*time.Minute, "node.mjs", srv.URL, t.TempDir())
+	})
+	return srv.URL
 }
 
 const pageConfig = `
