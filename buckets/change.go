@@ -34,8 +34,14 @@ type rowChange struct {
 func (b *Bucket) changeFile(ctx context.Context, c rowChange, fn func(tx manifest.Tx, f *manifest.File, m *manifest.Manifest) error) (*File, error) {
 	var out *File
 	err := b.changeRows(ctx, c, func(tx manifest.Tx, f *manifest.File, m *manifest.Manifest) error {
+		before := f.Charged()
 		if err := fn(tx, f, m); err != nil {
 			return err
+		}
+		if grown := f.Charged() - before; grown > 0 {
+			if err := b.b.Limits.checkQuota(ctx, tx, f.Bucket, f.Owner, grown); err != nil {
+				return err
+			}
 		}
 		if err := tx.PutFile(ctx, f); err != nil {
 			return asExist(err)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"slices"
 
 	"github.com/cairn-store/cairn/buckets/names"
@@ -26,6 +27,7 @@ const (
 	recheckChunks                 // look all chunks up again: some may be gone
 	authorizeFile                 // ask whether the draft may become a version of another file
 	followMovedBucket             // copy the content to the domain that the bucket was moved to
+	endUploads                    // end uploads of the same principal that take the version's room
 )
 
 // A decision is the step that plan chose, with the rows it needs.
@@ -82,6 +84,8 @@ func (d *Draft) commit(ctx context.Context) (*File, error) {
 			_, err = d.authorizeUpdate(ctx, todo.file)
 		case followMovedBucket:
 			cause, err = ErrMoved, d.followBucket(ctx)
+		case endUploads:
+			cause, err = ErrQuota, d.endUploads(ctx)
 		}
 		if err != nil {
 			return nil, err
@@ -214,7 +218,7 @@ func (d *Draft) isUnchanged(f *manifest.File, m *manifest.Manifest) bool {
 func (d *Draft) carryOut(ctx context.Context, tx manifest.Tx, todo *decision) (*File, error) {
 	switch todo.step {
 	case makeVersion:
-		return d.makeVersion(ctx, tx, todo.file)
+		return d.makeVersion(ctx, tx, todo)
 	case answerEarlier:
 		return todo.earlier, nil
 	case keepCurrent:
@@ -225,26 +229,63 @@ func (d *Draft) carryOut(ctx context.Context, tx manifest.Tx, todo *decision) (*
 	return nil, errPostponed
 }
 
-// makeVersion writes the rows of the version, old being the file as it is, nil
-// for a new one.
-func (d *Draft) makeVersion(ctx context.Context, tx manifest.Tx, old *manifest.File) (*File, error) {
-	f, m := d.newRows(old)
-	if old == nil {
+// makeVersion writes the rows of the version. Uploads that take its room are ended
+// before.
+func (d *Draft) makeVersion(ctx context.Context, tx manifest.Tx, todo *decision) (*File, error) {
+	f, m := d.newRows(todo.file)
+	before := int64(0)
+	if todo.file == nil {
 		if err := d.chooseName(ctx, tx, f); err != nil {
 			return nil, err
 		}
+	} else {
+		before = todo.file.Charged()
 	}
 	if err := d.b.useGrant(ctx, tx); err != nil {
 		return nil, err
 	}
-	if err := d.b.addVersion(ctx, tx, f, m); err != nil {
+	if err := d.b.addVersion(ctx, tx, f, m, before); err != nil {
 		return nil, err
+	}
+	d.grown = f.Charged() - before
+	ends, err := d.mustEndUploads(ctx, tx, f)
+	if err != nil {
+		return nil, err
+	}
+	if ends {
+		todo.step = endUploads
+		return nil, errPostponed
 	}
 	out := d.b.describeFile(f, m)
 	if err := d.finishCommit(ctx, tx, out); err != nil {
 		return nil, err
 	}
 	return out, tx.PutFile(ctx, f)
+}
+
+// mustEndUploads reports whether the version fits only when other uploads of the
+// principal have ended. That it fits beside all files is known. What was counted
+// while it was an upload takes no more room as a file.
+func (d *Draft) mustEndUploads(ctx context.Context, tx manifest.Tx, f *manifest.File) (bool, error) {
+	if d.grown <= d.held {
+		return false, nil
+	}
+	e, err := d.b.findExcess(ctx, tx, d.grown-d.held)
+	if err != nil {
+		return false, err
+	}
+	if f.Owner != d.b.whoID() {
+		e.owner = math.MinInt64 // it is charged to somebody else
+	}
+	return e.most() > 0, nil
+}
+
+// endUploads ends other uploads of the principal, those idle longest first, until
+// the version fits.
+func (d *Draft) endUploads(ctx context.Context) error {
+	return d.b.s.updateUntilDone(ctx, func(tx manifest.Tx) (more bool, err error) {
+		return d.b.endOthers(ctx, tx, d.upload, d.held, d.grown-d.held)
+	})
 }
 
 // finishCommit completes the answer, and notes it for those who ask for it again.

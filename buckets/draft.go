@@ -44,6 +44,12 @@ type Draft struct {
 	size     int64
 	declared string // media type
 
+	// Of a draft that was an upload in pieces: its ID, and how many bytes it is
+	// counted for until the commit.
+	upload manifest.UploadID
+	held   int64
+	grown  int64 // by how many bytes the commit makes the file larger
+
 	content *manifest.Content
 	mime    string // media type found in the content
 	stats   cas.BatchStats

@@ -36,7 +36,7 @@ var (
 	ErrNoUpload       = concept("no such upload", fs.ErrNotExist)
 	ErrUploadExpired  = concept("upload has expired", ErrNoUpload)
 	ErrUploadInvalid  = concept("more has come than the length of the upload: it is not valid any more", ErrNoUpload)
-	ErrEvicted        = concept("upload was given up for later ones: unfinished uploads hold no more than the files of one owner may", ErrQuota)
+	ErrEvicted        = concept("upload was given up for what its uploader stored later: unfinished uploads count in the quotas", ErrQuota)
 	ErrOffset         = errors.New("upload stands at another offset")
 	ErrLength         = concept("length of the upload is not what it was said to be", ErrSize)
 	ErrOverrun        = concept("more than the length of the upload", ErrTooLarge)

@@ -41,13 +41,8 @@ func (in *Intake) Segments() manifest.SegmentGetter { return in.b.segmentGetter(
 // Meta holds the rows of all buckets.
 func (in *Intake) Meta() manifest.Store { return in.b.s.meta }
 
-// Keep runs a transaction that changes no files and versions.
-func (in *Intake) Keep(ctx context.Context, fn func(tx manifest.Tx) error) error {
-	return in.b.s.updateLocal(ctx, fn)
-}
-
-// KeepAll runs transactions as Keep does, until fn reports that nothing is left
-// to do.
+// KeepAll runs transactions that change no files and versions, until fn reports
+// that nothing is left to do.
 func (in *Intake) KeepAll(ctx context.Context, fn func(tx manifest.Tx) (more bool, err error)) error {
 	return in.b.s.updateUntilDone(ctx, fn)
 }

@@ -29,7 +29,8 @@ const (
 )
 
 // Limits bound what a bucket takes. Zero values do not. Sums are of logical
-// bytes: of all versions, those in the trash included.
+// bytes: of all versions, those in the trash included, of metadata, tags and
+// rules of files, and of uploads under way.
 type Limits struct {
 	MaxFileSize  int64
 	MaxTotalSize int64 // of the bucket
@@ -148,7 +149,7 @@ func (l *Limits) room(ctx context.Context, sums usages, bucket, owner string) (i
 		if err != nil {
 			return 0, nil, err
 		}
-		left = l.MaxTotalSize - u.Bytes - u.TrashedBytes
+		left = l.MaxTotalSize - u.Charged()
 		// How much it holds is only for those who may list it.
 		over = fmt.Errorf("bucket %q takes %d bytes in all: %w", bucket, l.MaxTotalSize, ErrQuota)
 	}
@@ -157,7 +158,7 @@ func (l *Limits) room(ctx context.Context, sums usages, bucket, owner string) (i
 		if err != nil {
 			return 0, nil, err
 		}
-		if n := l.MaxOwnerSize - u.Bytes - u.TrashedBytes; n < left {
+		if n := l.MaxOwnerSize - u.Charged(); n < left {
 			left = n
 			over = fmt.Errorf("the files of one owner may take %d bytes in all: %w", l.MaxOwnerSize, ErrQuota)
 		}

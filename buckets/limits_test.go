@@ -110,9 +110,10 @@ func TestMaxOwnerSize(t *testing.T) {
 // has begun, and nobody by others.
 func TestUploadsUnderWayAreBounded(t *testing.T) {
 	const size, fit = 60_000, 5
-	b, _ := limited(t, buckets.Limits{MaxOwnerSize: size * fit})
+	const finished = 200_000
+	b, _ := limited(t, buckets.Limits{MaxOwnerSize: finished + size*fit + 10_000}) // lists take a little
 	ann, bob := b.As(&access.Principal{ID: "ann", Operator: true}), b.As(&access.Principal{ID: "bob", Operator: true})
-	put(t, ann, "finished", string(noise(99, 200_000)), nil) // counts for itself
+	put(t, ann, "finished", string(noise(99, finished)), nil) // counts beside
 	his, err := unended(t, bob, 0, noise(7, size))
 	must(t, err)
 	var ids []string
@@ -132,7 +133,7 @@ func TestUploadsUnderWayAreBounded(t *testing.T) {
 		t.Errorf("another's: %+v, %v", up, err)
 	}
 	// One that lists more than ever fits takes nobody's place.
-	_, err = unended(t, ann, 1, noise(5, size*fit+1))
+	_, err = unended(t, ann, 1, noise(5, finished+size*fit+10_001))
 	wantErr(t, "more than fits", err, buckets.ErrQuota)
 	_, err = uploads(ann).Find(t.Context(), ids[len(ids)-fit])
 	must(t, err)

@@ -53,8 +53,14 @@ func (b *Bucket) resumeDraft(row *manifest.Upload, length int64) (*Draft, error)
 	}
 	r.name, r.folder, r.target = row.Name, row.Folder, row.Target
 	r.cut, err = chunker.Parse(row.Chunker)
-	return b.newDraft(r), err
+	d := b.newDraft(r)
+	d.upload, d.held = row.ID, row.Held
+	return d, err
 }
+
+// CountHeld says that n bytes of the content are counted already, as other
+// uploads.
+func (d *Draft) CountHeld(n int64) { d.held += n }
 
 // Replaces returns the file that the draft may become a version of, "" for a new
 // one.

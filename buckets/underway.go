@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 
+	"github.com/cairn-store/cairn/buckets/names"
 	"github.com/cairn-store/cairn/cas"
 	"github.com/cairn-store/cairn/manifest"
 )
@@ -27,13 +29,24 @@ func putUpload(ctx context.Context, tx manifest.Tx, row *manifest.Upload) error 
 	return tx.PutUpload(ctx, row)
 }
 
-// heldBytes is how many bytes an upload keeps: that have come, or that it lists.
-// What is joined of others is theirs.
+// listEntry is what a chunk in a list takes.
+const listEntry = 36
+
+// heldBytes is how many bytes an upload keeps: those that have come, and what is
+// known of it. Of an upload by chunk list those have come that its principal had
+// not sent before. What is joined of others is theirs.
 func heldBytes(row *manifest.Upload) int64 {
-	if len(row.Joins) > 0 {
-		return 0
+	n := int64(len(row.Header) + len(row.Metadata))
+	for _, t := range row.Tags {
+		n += int64(len(t))
 	}
-	return row.Offset
+	switch {
+	case row.Listed:
+		n += row.Received + listEntry*row.Chunks
+	case len(row.Joins) == 0:
+		n += row.Offset
+	}
+	return n
 }
 
 // GoneError is why an upload that has expired is gone.
@@ -67,49 +80,130 @@ func (b *Bucket) eachPart(ctx context.Context, row *manifest.Upload, from uint64
 	return cmp.Or(err, ErrNoUpload) // it has ended meanwhile
 }
 
+// An excess is by how many bytes files and uploads under way are more than a bucket
+// may hold, and than those of one owner may.
+type excess struct{ total, owner int64 }
+
+func (e excess) most() int64 { return max(e.total, e.owner) }
+
+// findExcess sums up what the bucket, and its principal as an owner, would hold
+// with n bytes more. Without a limit there is no excess.
+func (b *Bucket) findExcess(ctx context.Context, tx manifest.Tx, n int64) (e excess, err error) {
+	l := &b.b.Limits
+	e = excess{math.MinInt64, math.MinInt64}
+	if l.MaxTotalSize > 0 {
+		u, err := tx.Usage(ctx, b.b.name)
+		if err != nil {
+			return e, err
+		}
+		held, err := tx.HeldBytes(ctx, b.b.name)
+		if err != nil {
+			return e, err
+		}
+		e.total = u.Charged() + held + n - l.MaxTotalSize
+	}
+	if l.MaxOwnerSize > 0 && b.whoID() != "" {
+		u, err := tx.OwnerUsage(ctx, b.b.name, b.whoID())
+		if err != nil {
+			return e, err
+		}
+		h, err := tx.UploadsHeld(ctx, b.b.name, b.whoKey())
+		if err != nil {
+			return e, err
+		}
+		e.owner = u.Charged() + h.Bytes + n - l.MaxOwnerSize
+	}
+	return e, nil
+}
+
+// quotaError says which limit is exceeded.
+func (b *Bucket) quotaError(e excess) error {
+	if e.owner > 0 {
+		return fmt.Errorf("the files and unfinished uploads of one owner may take %d bytes in all: %w", b.b.Limits.MaxOwnerSize, ErrQuota)
+	}
+	return fmt.Errorf("bucket %q takes %d bytes in all: %w", b.b.name, b.b.Limits.MaxTotalSize, ErrQuota)
+}
+
 // makeRoom ends other uploads of row's principal, those idle longest first, until
-// they and row hold no more bytes than the files of one owner may take. So uploads
-// that are begun and never ended cannot fill the store. If it reports more, the
-// caller must commit without row, and call again in another transaction.
+// what files and uploads hold is within the limits. So uploads that are begun and
+// never ended cannot fill the store. If it reports more, the caller must commit
+// without row, and call again in another transaction.
 func (b *Bucket) makeRoom(ctx context.Context, tx manifest.Tx, row *manifest.Upload) (more bool, err error) {
-	most := b.b.Limits.MaxOwnerSize
-	if !row.UnderWay() || most <= 0 || b.whoID() == "" {
+	if l := &b.b.Limits; !row.UnderWay() || l.MaxOwnerSize <= 0 && l.MaxTotalSize <= 0 {
 		return false, nil
-	}
-	if heldBytes(row) > most {
-		return false, fmt.Errorf("the files of one owner may take %d bytes in all: %w", most, ErrQuota)
-	}
-	h, err := tx.UploadsHeld(ctx, b.b.name, row.Who)
-	if err != nil {
-		return false, err
 	}
 	was, err := b.uploadRow(ctx, tx, row.ID) // among those summed up
+	if errors.Is(err, ErrNoUpload) {
+		was, err = &manifest.Upload{}, nil // it begins
+	}
 	if err != nil {
 		return false, err
 	}
-	excess := h.Bytes - was.Held + heldBytes(row) - most
-	if excess <= 0 {
+	instead, err := b.replacedBytes(ctx, tx, row)
+	if err != nil {
+		return false, err
+	}
+	grows := heldBytes(row) - was.Held
+	if grows <= 0 {
 		return false, nil
 	}
-	others, err := tx.UploadsOf(ctx, b.b.name, row.Who, maxEnded)
+	return b.endOthers(ctx, tx, row.ID, was.Held, grows-instead)
+}
+
+// endOthers ends uploads of the principal but one, which holds own bytes, until n
+// bytes more are within the limits. It refuses n bytes, and ends none, if that
+// would not do.
+func (b *Bucket) endOthers(ctx context.Context, tx manifest.Tx, but manifest.UploadID, own, n int64) (more bool, err error) {
+	e, err := b.findExcess(ctx, tx, n)
+	if err != nil || e.most() <= 0 {
+		return false, err
+	}
+	if b.whoID() == "" {
+		return false, b.quotaError(e) // others may use the same name
+	}
+	h, err := tx.UploadsHeld(ctx, b.b.name, b.whoKey())
 	if err != nil {
 		return false, err
 	}
-	ended := 0
+	if e.most() > h.Bytes-own {
+		return false, b.quotaError(e)
+	}
+	others, err := tx.UploadsOf(ctx, b.b.name, b.whoKey(), maxEnded)
+	if err != nil {
+		return false, err
+	}
+	left, ended := e.most(), 0
 	for _, u := range others {
-		if u.ID == row.ID {
+		if u.ID == but {
 			continue
 		}
+		held := u.Held
 		u.Evicted = true
 		n, err := b.endUpload(ctx, tx, u, maxEnded-ended)
 		if ended += n; err != nil || ended == maxEnded {
 			return true, err
 		}
-		if excess -= u.Held; excess <= 0 {
+		if left -= held; left <= 0 {
 			return false, nil
 		}
 	}
 	return ended > 0, nil // else there are no others
+}
+
+// replacedBytes is how many bytes of a file go when an upload becomes its next
+// version, 0 if it is to be a new file or all versions stay.
+func (b *Bucket) replacedBytes(ctx context.Context, tx manifest.Tx, row *manifest.Upload) (int64, error) {
+	if b.b.Versions.keepsEverything() || row.Partial || row.OnConflict == string(ConflictNew) && row.Target == "" {
+		return 0, nil
+	}
+	f, err := tx.File(ctx, row.Target)
+	if row.Target == "" {
+		f, err = tx.FileByPath(ctx, b.b.name, names.Join(row.Folder, row.Name))
+	}
+	if err != nil {
+		return 0, ignoreGone(err)
+	}
+	return f.TotalSize, nil
 }
 
 // maxEnded is how many uploads one transaction ends at most, and how many rows

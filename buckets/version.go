@@ -53,7 +53,7 @@ func (b *Bucket) RestoreVersion(ctx context.Context, id string, n uint64) (*File
 			return err
 		}
 		m.CreatedBy = b.whoID()
-		return b.addVersion(ctx, tx, f, m)
+		return b.addVersion(ctx, tx, f, m, f.Charged())
 	})
 }
 
@@ -89,10 +89,9 @@ func (b *Bucket) DeleteVersion(ctx context.Context, id string, n uint64) error {
 }
 
 // addVersion makes m the current version of f, which the caller writes, and
-// removes the versions that the bucket keeps no longer. What that adds must
-// fit the quotas.
-func (b *Bucket) addVersion(ctx context.Context, tx manifest.Tx, f *manifest.File, m *manifest.Manifest) error {
-	before := f.TotalSize
+// removes the versions that the bucket keeps no longer. What that adds to what f
+// was charged before must fit the quotas.
+func (b *Bucket) addVersion(ctx context.Context, tx manifest.Tx, f *manifest.File, m *manifest.Manifest, before int64) error {
 	linkVersion(f, m, b.s.now())
 	if err := tx.PutManifest(ctx, m); err != nil {
 		return err
@@ -100,7 +99,7 @@ func (b *Bucket) addVersion(ctx context.Context, tx manifest.Tx, f *manifest.Fil
 	if _, _, err := b.b.Versions.prune(ctx, tx, f, 0, b.s.removalTime()); err != nil {
 		return err
 	}
-	return b.b.Limits.checkQuota(ctx, tx, f.Bucket, f.Owner, f.TotalSize-before)
+	return b.b.Limits.checkQuota(ctx, tx, f.Bucket, f.Owner, f.Charged()-before)
 }
 
 // linkVersion makes m the current version of f.

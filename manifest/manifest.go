@@ -112,6 +112,21 @@ type File struct {
 	DeletedAt time.Time // zero unless trashed
 }
 
+// DescribedBytes is how many bytes users have written about the file.
+func (f *File) DescribedBytes() int64 {
+	n := len(f.Metadata)
+	for _, t := range f.Tags {
+		n += len(t)
+	}
+	for op, rule := range f.Access {
+		n += len(op) + len(rule)
+	}
+	return int64(n)
+}
+
+// Charged is how many bytes the file counts for in quotas.
+func (f *File) Charged() int64 { return f.TotalSize + f.DescribedBytes() }
+
 // AppendBinary appends the canonical encoding of the row.
 func (f *File) AppendBinary(b []byte) ([]byte, error) { return appendRow(b, tagFile, "file row", f) }
 

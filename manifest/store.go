@@ -196,12 +196,16 @@ func (c *Commit) Records() (rs []Record, err error) {
 type Usage struct {
 	Files, Versions, Bytes, Chunks                             int64 // of active and quarantined files
 	TrashedFiles, TrashedVersions, TrashedBytes, TrashedChunks int64
+	Described                                                  int64 // bytes, of File.DescribedBytes of them all
 }
+
+// Charged is how many bytes count in quotas.
+func (u *Usage) Charged() int64 { return u.Bytes + u.TrashedBytes + u.Described }
 
 // Sums returns pointers to the sums of u, in the order of their encoding.
 func (u *Usage) Sums() []*int64 {
 	return []*int64{&u.Files, &u.Versions, &u.Bytes, &u.Chunks,
-		&u.TrashedFiles, &u.TrashedVersions, &u.TrashedBytes, &u.TrashedChunks}
+		&u.TrashedFiles, &u.TrashedVersions, &u.TrashedBytes, &u.TrashedChunks, &u.Described}
 }
 
 // Add adds a file to the sums, or subtracts it if sign is -1.
@@ -213,4 +217,5 @@ func (u *Usage) Add(f *File, sign int64) {
 	for i, n := range []int64{1, int64(f.Versions), f.TotalSize, f.TotalChunks} {
 		*sums[i] += sign * n
 	}
+	u.Described += sign * f.DescribedBytes()
 }

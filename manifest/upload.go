@@ -85,6 +85,9 @@ type Uploads interface {
 	// UploadsHeld sums up the uploads under way of a principal.
 	UploadsHeld(ctx context.Context, bucket, who string) (Holding, error)
 
+	// HeldBytes sums up what all uploads under way of a bucket hold.
+	HeldBytes(ctx context.Context, bucket string) (int64, error)
+
 	// UploadsOf returns at most limit uploads under way of a principal that hold
 	// bytes, ordered by the time when they expire.
 	UploadsOf(ctx context.Context, bucket, who string, limit int) ([]*Upload, error)

@@ -251,5 +251,6 @@ func addUsage(u manifest.Usage, f *manifest.File) manifest.Usage {
 		u.Files, u.Versions = u.Files+1, u.Versions+int64(f.Versions)
 		u.Bytes, u.Chunks = u.Bytes+f.TotalSize, u.Chunks+f.TotalChunks
 	}
+	u.Described += f.DescribedBytes()
 	return u
 }

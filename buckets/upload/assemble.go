@@ -57,6 +57,14 @@ func (b *Bucket) commitUpload(ctx context.Context, row *manifest.Upload) (*bucke
 	if err != nil {
 		return nil, err
 	}
+	for _, id := range row.Joins {
+		part, err := b.in.Upload(ctx, b.in.Meta(), id)
+		if err == nil {
+			d.CountHeld(part.Held)
+		} else if !errors.Is(err, buckets.ErrNoUpload) {
+			return nil, err
+		}
+	}
 	err = b.assembleDraft(ctx, d, row)
 	if errors.Is(err, buckets.ErrDigest) {
 		return nil, errors.Join(err, b.in.DropUpload(ctx, row.ID)) // it cannot become right any more

@@ -133,12 +133,12 @@ func (b *Bucket) noteReceipts(ctx context.Context, row *manifest.Upload, refs []
 			part.NewChunks++
 			row.Received += int64(r.Length)
 		}
-		if err := tx.PutReceipts(ctx, scope, fresh, at.Add(receiptLife)); err != nil {
-			return false, err
-		}
 		row.NewBytes, row.StoredBytes = row.NewBytes+stats.NewBytes, row.StoredBytes+stats.StoredBytes
 		row.ExpiresAt = latest(row.ExpiresAt, at.Add(b.Policy().UploadExpiry))
-		return false, nil
+		if more, err := b.in.MakeRoom(ctx, tx, row); err != nil || more {
+			return more, err
+		}
+		return false, tx.PutReceipts(ctx, scope, fresh, at.Add(receiptLife))
 	})
 	if err == nil {
 		got.Chunks, got.Bytes, got.NewChunks = got.Chunks+part.Chunks, got.Bytes+part.Bytes, got.NewChunks+part.NewChunks

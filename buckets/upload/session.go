@@ -132,6 +132,11 @@ func (b *Bucket) checkList(row *manifest.Upload, refs []cas.Ref) error {
 	if row.Length >= 0 && size > row.Length {
 		return fmt.Errorf("the list has more than the %d bytes declared: %w", row.Length, buckets.ErrSize)
 	}
+	for _, most := range []int64{b.limits().MaxOwnerSize, b.limits().MaxTotalSize} {
+		if most > 0 && size > most {
+			return fmt.Errorf("the list has %d bytes, at most %d are taken in all: %w", size, most, buckets.ErrQuota)
+		}
+	}
 	return b.limits().CheckSize(size)
 }
 

@@ -84,9 +84,12 @@ func (b *Bucket) Begin(ctx context.Context, name string, opts *Options) (*Upload
 			return nil, err
 		}
 	}
-	err = b.in.Keep(ctx, func(tx manifest.Tx) error {
+	err = b.in.KeepAll(ctx, func(tx manifest.Tx) (more bool, err error) {
+		if more, err = b.in.MakeRoom(ctx, tx, row); err != nil || more {
+			return more, err
+		}
 		row.Domain = b.in.Domain()
-		return b.in.PutUpload(ctx, tx, row)
+		return false, b.in.PutUpload(ctx, tx, row)
 	})
 	if err != nil {
 		return nil, err

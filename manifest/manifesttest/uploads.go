@@ -78,6 +78,16 @@ func (s *suite) testHolding(bucket, who string, uploads int, bytes int64) {
 	if h, err := s.s.UploadsHeld(s.ctx, bucket, who); err != nil || h != (manifest.Holding{Uploads: uploads, Bytes: bytes}) {
 		s.t.Errorf("%q holds %+v in %q, %v, want %d of %d bytes", who, h, bucket, err, uploads, bytes)
 	}
+	all := int64(0)
+	for u, err := range s.s.UploadsUnderWay(s.ctx, bucket) {
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		all += u.Held
+	}
+	if sum, err := s.s.HeldBytes(s.ctx, bucket); err != nil || sum != all {
+		s.t.Errorf("%d bytes are held in %q, %v, want %d", sum, bucket, err, all)
+	}
 }
 
 func (s *suite) testUploads() {

@@ -33,6 +33,7 @@ const (
 	keyPart     = 'P' // upload, part number → references
 	keyRest     = 'R' // upload → bytes after its last whole chunk
 	keyHeld     = 'H' // bucket, hash of the principal, upload → bytes held, of uploads under way
+	keyHeldSum  = 'z' // bucket → bytes that all uploads under way hold
 	keyJoin     = 'J' // bucket, part, whole → "" for uploads under way that wait for parts
 	keyGrant    = 'g' // bucket, grant → row
 	keyUses     = 'n' // bucket, grant → uses
@@ -119,12 +120,16 @@ func parseUsage(p []byte) (u manifest.Usage, err error) {
 	if len(p) == 0 || p[0] != entryVersion {
 		return u, fmt.Errorf("pebblestore: usage: %w", errEntry)
 	}
-	n, ok := parseUvarints(p[1:], 8)
+	sums := u.Sums()
+	n, ok := parseUvarints(p[1:], len(sums))
+	if !ok { // written before the last sum was counted
+		n, ok = parseUvarints(p[1:], len(sums)-1)
+	}
 	if !ok {
 		return u, fmt.Errorf("pebblestore: usage: %w", errEntry)
 	}
-	for i, f := range u.Sums() {
-		*f = int64(n[i])
+	for i := range n {
+		*sums[i] = int64(n[i])
 	}
 	return u, nil
 }

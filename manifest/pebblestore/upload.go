@@ -118,6 +118,44 @@ func (s rows) eachHeld(ctx context.Context, bucket, who string, fn func(id manif
 	return nil
 }
 
+// heldSumKey is the key of the sum that HeldBytes returns.
+func heldSumKey(bucket string) []byte { return append([]byte{keyHeldSum}, bucket...) }
+
+func (s rows) HeldBytes(ctx context.Context, bucket string) (int64, error) {
+	v, err := s.d.getValue(s.r, heldSumKey(bucket))
+	if errors.Is(err, fs.ErrNotExist) {
+		return 0, ctx.Err()
+	}
+	if err != nil {
+		return 0, err
+	}
+	n, ok := parseUvarints(v, 1)
+	if !ok {
+		return 0, fmt.Errorf("pebblestore: damaged sum of uploads of %q", bucket)
+	}
+	return int64(n[0]), nil
+}
+
+// countHeld adds to what all uploads under way of a bucket hold.
+func (t *tx) countHeld(ctx context.Context, bucket string, n int64) error {
+	if n == 0 {
+		return nil
+	}
+	sum, err := t.HeldBytes(ctx, bucket)
+	if err != nil {
+		return err
+	}
+	return t.b.Set(heldSumKey(bucket), binary.AppendUvarint(nil, uint64(max(sum+n, 0))), nil)
+}
+
+// heldWhileUnderWay is what a row, nil for none, adds to the sum.
+func heldWhileUnderWay(u *manifest.Upload) int64 {
+	if u == nil || !u.UnderWay() {
+		return 0
+	}
+	return u.Held
+}
+
 func (s rows) UploadsOf(ctx context.Context, bucket, who string, limit int) ([]*manifest.Upload, error) {
 	var us []*manifest.Upload
 	err := s.eachHeld(ctx, bucket, who, func(id manifest.UploadID, held int64) error {
@@ -182,6 +220,9 @@ func (t *tx) PutUpload(ctx context.Context, u *manifest.Upload) error {
 		if err := t.unlistUpload(old, u); err != nil {
 			return err
 		}
+	}
+	if err := t.countHeld(ctx, u.Bucket, heldWhileUnderWay(u)-heldWhileUnderWay(old)); err != nil {
+		return err
 	}
 	if err := t.b.Set(expiryOf(u), nil, nil); err != nil {
 		return err
@@ -250,6 +291,9 @@ func (t *tx) DropUpload(ctx context.Context, bucket string, id manifest.UploadID
 		return err
 	}
 	if err := t.unlistUpload(old, nil); err != nil {
+		return err
+	}
+	if err := t.countHeld(ctx, bucket, -heldWhileUnderWay(old)); err != nil {
 		return err
 	}
 	if err := t.b.Delete(uploadKey(bucket, id), nil); err != nil {

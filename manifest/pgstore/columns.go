@@ -57,9 +57,9 @@ func newFrameColumns(es []*cas.FrameEntry) *frameColumns {
 
 // fileColumns are rows of files as arrays, one for each column.
 type fileColumns struct {
-	id, bucket, path, owner, current, row     [][]byte
-	state                                     []int32
-	deleted, revision, versions, size, chunks []int64
+	id, bucket, path, owner, current, row                [][]byte
+	state                                                []int32
+	deleted, revision, versions, size, chunks, described []int64
 }
 
 func (c *fileColumns) addFile(f *manifest.File) error {
@@ -72,6 +72,7 @@ func (c *fileColumns) addFile(f *manifest.File) error {
 	c.state, c.deleted = append(c.state, int32(f.State)), append(c.deleted, millis(f.DeletedAt))
 	c.revision, c.versions = append(c.revision, int64(f.Revision)), append(c.versions, int64(f.Versions))
 	c.size, c.chunks = append(c.size, f.TotalSize), append(c.chunks, f.TotalChunks)
+	c.described = append(c.described, f.DescribedBytes())
 	return nil
 }
 
@@ -84,14 +85,14 @@ func (c *fileColumns) queueUpsert(b *pgx.Batch, replay bool) {
 		unmarked = `WHERE NOT EXISTS (SELECT 1 FROM cairn_marks AS m WHERE m.id = n.id)`
 		newer = `WHERE f.revision < excluded.revision`
 	}
-	b.Queue(`INSERT INTO cairn_files AS f (id, bucket, path, owner, current, row, state, deleted, revision, versions, size, chunks)
+	b.Queue(`INSERT INTO cairn_files AS f (id, bucket, path, owner, current, row, state, deleted, revision, versions, size, chunks, described)
 		SELECT n.* FROM unnest($1::bytea[], $2::bytea[], $3::bytea[], $4::bytea[], $5::bytea[], $6::bytea[],
-			$7::int4[], $8::int8[], $9::int8[], $10::int8[], $11::int8[], $12::int8[])
-			AS n(id, bucket, path, owner, current, row, state, deleted, revision, versions, size, chunks) `+unmarked+`
+			$7::int4[], $8::int8[], $9::int8[], $10::int8[], $11::int8[], $12::int8[], $13::int8[])
+			AS n(id, bucket, path, owner, current, row, state, deleted, revision, versions, size, chunks, described) `+unmarked+`
 		ON CONFLICT (id) DO UPDATE SET bucket = excluded.bucket, path = excluded.path, owner = excluded.owner, current = excluded.current,
 			row = excluded.row, state = excluded.state, deleted = excluded.deleted, revision = excluded.revision,
-			versions = excluded.versions, size = excluded.size, chunks = excluded.chunks `+newer,
-		c.id, c.bucket, c.path, c.owner, c.current, c.row, c.state, c.deleted, c.revision, c.versions, c.size, c.chunks)
+			versions = excluded.versions, size = excluded.size, chunks = excluded.chunks, described = excluded.described `+newer,
+		c.id, c.bucket, c.path, c.owner, c.current, c.row, c.state, c.deleted, c.revision, c.versions, c.size, c.chunks, c.described)
 }
 
 // versionColumns are rows of versions as arrays, one for each column.

@@ -65,7 +65,7 @@ func (s rows) OwnerUsage(ctx context.Context, bucket, owner string) (manifest.Us
 }
 
 // usageColumns are in the order of manifest.Usage.Sums.
-const usageColumns = `files, versions, bytes, chunks, trashed_files, trashed_versions, trashed_bytes, trashed_chunks`
+const usageColumns = `files, versions, bytes, chunks, trashed_files, trashed_versions, trashed_bytes, trashed_chunks, described`
 
 // readUsage returns zero sums if there is no row.
 func (s rows) readUsage(ctx context.Context, bucket string, whole bool, owner string) (manifest.Usage, error) {
@@ -135,11 +135,12 @@ func queueUsage(b *pgx.Batch, f *manifest.File, sign int64) {
 		args = append(args, *n)
 	}
 	b.Queue(`INSERT INTO cairn_usage AS u (bucket, whole, owner, `+usageColumns+`)
-		VALUES ($1, true, '', $3, $4, $5, $6, $7, $8, $9, $10), ($1, false, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+		VALUES ($1, true, '', $3, $4, $5, $6, $7, $8, $9, $10, $11), ($1, false, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
 		ON CONFLICT (bucket, whole, owner) DO UPDATE SET files = u.files + excluded.files, versions = u.versions + excluded.versions,
 			bytes = u.bytes + excluded.bytes, chunks = u.chunks + excluded.chunks,
 			trashed_files = u.trashed_files + excluded.trashed_files, trashed_versions = u.trashed_versions + excluded.trashed_versions,
-			trashed_bytes = u.trashed_bytes + excluded.trashed_bytes, trashed_chunks = u.trashed_chunks + excluded.trashed_chunks`, args...)
+			trashed_bytes = u.trashed_bytes + excluded.trashed_bytes, trashed_chunks = u.trashed_chunks + excluded.trashed_chunks,
+			described = u.described + excluded.described`, args...)
 }
 
 func (t *tx) PutManifest(ctx context.Context, m *manifest.Manifest) error {

@@ -97,7 +97,8 @@ func (d *DB) Reindex(ctx context.Context) error {
 				sum(CASE WHEN state <> $1 THEN 1 ELSE 0 END)::int8, sum(CASE WHEN state <> $1 THEN versions ELSE 0 END)::int8,
 				sum(CASE WHEN state <> $1 THEN size ELSE 0 END)::int8, sum(CASE WHEN state <> $1 THEN chunks ELSE 0 END)::int8,
 				sum(CASE WHEN state = $1 THEN 1 ELSE 0 END)::int8, sum(CASE WHEN state = $1 THEN versions ELSE 0 END)::int8,
-				sum(CASE WHEN state = $1 THEN size ELSE 0 END)::int8, sum(CASE WHEN state = $1 THEN chunks ELSE 0 END)::int8
+				sum(CASE WHEN state = $1 THEN size ELSE 0 END)::int8, sum(CASE WHEN state = $1 THEN chunks ELSE 0 END)::int8,
+				sum(described)::int8
 				FROM cairn_files GROUP BY 1, 2, 3`, int32(manifest.Trashed))
 		}
 		return tx.sendBatch(ctx, b)

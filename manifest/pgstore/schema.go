@@ -121,6 +121,7 @@ CREATE TABLE IF NOT EXISTS cairn_files (
 	versions int8 NOT NULL,
 	size     int8 NOT NULL,
 	chunks   int8 NOT NULL,
+	described int8 NOT NULL,
 	row      bytea NOT NULL
 );
 CREATE INDEX IF NOT EXISTS cairn_files_bucket ON cairn_files (bucket, state, id);
@@ -154,6 +155,7 @@ CREATE TABLE IF NOT EXISTS cairn_usage (
 	trashed_versions int8 NOT NULL,
 	trashed_bytes    int8 NOT NULL,
 	trashed_chunks   int8 NOT NULL,
+	described        int8 NOT NULL,
 	PRIMARY KEY (bucket, whole, owner)
 );
 CREATE TABLE IF NOT EXISTS cairn_homes (

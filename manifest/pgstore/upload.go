@@ -83,6 +83,11 @@ func (s rows) UploadsHeld(ctx context.Context, bucket, who string) (manifest.Hol
 	}, `SELECT count(*), coalesce(sum(held), 0)::int8 FROM cairn_uploads WHERE bucket = $1 AND who = $2 AND under_way`, toBytes(bucket), toBytes(who))
 }
 
+func (s rows) HeldBytes(ctx context.Context, bucket string) (int64, error) {
+	return queryOne(ctx, s.c, "pgstore: uploads held", pgx.RowTo[int64],
+		`SELECT coalesce(sum(held), 0)::int8 FROM cairn_uploads WHERE bucket = $1 AND under_way`, toBytes(bucket))
+}
+
 // uploads returns the uploads that a statement finds.
 func (s rows) uploads(ctx context.Context, sql string, args ...any) ([]*manifest.Upload, error) {
 	return queryAll(ctx, s.c, "pgstore: uploads", decode[manifest.Upload], sql, args...)
