@@ -5,6 +5,7 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"unicode"
 )
 
 // A name reaches a browser as it is, whatever its letters and marks. Of one that
@@ -30,6 +31,24 @@ func TestNamesInHeaders(t *testing.T) {
 		"a\u2066b\u2069": "ab", "\ufeffa\u2028b": "ab", "a\U000e0067b": "ab", "a\x1b[31mb": "a[31mb", "דוח\u200f.pdf": "דוח\u200f.pdf",
 	} {
 		wantFilename(t, w.want(200, "", "GET", at+"/download?filename="+url.QueryEscape(asked), nil).Header.Get("Content-Disposition"), want)
+	}
+}
+
+// Nor does a log have what would drive a terminal or look like a line of its own.
+func TestNamesInLogs(t *testing.T) {
+	w := newWorld(t)
+	for _, name := range []string{"a\x1b[31m", "a\nlevel=ERROR msg=forged", "photo\u202egpj.exe", "a\u2028b", "a\u009b1m", "\u200fדוח.pdf"} {
+		w.do("POST", "/api/files/demo?on_conflict=fail&name="+url.QueryEscape(name), strings.NewReader("x"), "Idempotency-Key", "k")
+		w.do("GET", "/api/files/demo/_at/"+url.PathEscape(name), nil, "User-Agent", "agent \u009b1m")
+		w.do("GET", "/api/files/demo/"+url.PathEscape(name)+"/download", nil)
+	}
+	if w.logged() == "" {
+		t.Error("nothing is logged")
+	}
+	for line := range strings.Lines(w.logged()) {
+		if i := strings.IndexFunc(strings.TrimSuffix(line, "\n"), func(r rune) bool { return !unicode.IsPrint(r) }); i >= 0 || !strings.HasPrefix(line, "time=") {
+			t.Errorf("raw at %d: %q", i, line)
+		}
 	}
 }
 

@@ -65,6 +65,8 @@ var typeCases = []struct {
 	{"a.markdown", "", "text", mdType, mdType + " text/plain", htmlType, plainType, shownText, nil},
 	{"a.md", "text/x-markdown", "text", mdType, mdType, htmlType, plainType, shownText, nil},
 	{"a.md", "", "Subject: x\nFrom: y\nTo: z\n\ntext", mdType, mdType + " text/plain", "message/rfc822", plainType, shownText, nil},
+	{"README.md", "", "<h1 align=center>Title</h1>\n\ntext", mdType, mdType + " text/plain", htmlType, plainType, shownText, nil},
+	{"README.md", "", "<!-- badges -->\n# Title", mdType, mdType + " text/plain", htmlType, plainType, shownText, nil},
 	{"a.yaml", "application/yaml", "a: 1\n", yamlType, yamlType + " text/plain", jsonType, plainType, shownText, nil},
 	{"a.yml", "application/x-yaml", "a: 1\n", yamlType, yamlType + " text/plain", jsonType, plainType, shownText, nil},
 	{"a.yaml", "text/yaml", `{"a": 1}`, yamlType, yamlType + " application/json", plainType, plainType, shownText, nil},
@@ -101,6 +103,9 @@ var typeCases = []struct {
 
 	// Names that their content contradicts.
 	{"a.js", "", "<html><script>", htmlType, htmlType, jsType + " text/plain", htmlType, "", buckets.ErrTypeMismatch},
+	{"a.md", "", "<!DOCTYPE html><script>", htmlType, htmlType, mdType + " text/plain", htmlType, "", buckets.ErrTypeMismatch},
+	{"a.md", "", "\n <script>alert(1)</script>", htmlType, htmlType, mdType + " text/plain", htmlType, "", buckets.ErrTypeMismatch},
+	{"a.css", "", "<h1>Title</h1>", htmlType, htmlType, "text/css text/plain", htmlType, "", buckets.ErrTypeMismatch},
 	{"a.css", "", svgText, svgType, svgType, "text/css text/plain", svgType, "", buckets.ErrTypeMismatch},
 	{"a.md", "", xmlText, xmlType, xmlType, mdType + " text/plain", xmlType, "", buckets.ErrTypeMismatch},
 	{"a.js", "", "\x00\x01\x02", binaryType, binaryType, jsType + " text/plain", binaryType, "", buckets.ErrTypeMismatch},

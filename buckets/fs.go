@@ -37,6 +37,11 @@ func (v *bucketFS) Open(name string) (fs.File, error) {
 	return f, nil
 }
 
+// Glob implements fs.GlobFS, for patterns in any normal form.
+func (v *bucketFS) Glob(pattern string) ([]string, error) {
+	return fs.Glob(struct{ fs.FS }{v}, names.CanonicalPath(pattern))
+}
+
 func (v *bucketFS) openName(name string) (fs.File, error) {
 	dir, err := v.isDir(name)
 	if err != nil {

@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"io"
 	"reflect"
+	"slices"
 	"unsafe"
 
 	"github.com/gabriel-vasile/mimetype"
@@ -175,7 +176,7 @@ func isBlankOrMarkup(head []byte) bool {
 // ReadHead finds the kind of what r gives. It reads as much as that takes, and
 // returns a reader of the whole.
 func (d *Detector) ReadHead(name string, r io.Reader) (Kind, io.Reader, error) {
-	head := new(bytes.Buffer)
+	head := bytes.NewBuffer(make([]byte, 0, FirstLook+bytes.MinRead))
 	for size := int64(FirstLook); ; size = HeadBytes {
 		_, err := io.CopyN(head, r, size-int64(head.Len()))
 		if err != nil && err != io.EOF {
@@ -200,6 +201,8 @@ func (d *Detector) tellByName(name string, head []byte, found *mimetype.MIME, wh
 			}
 		case t.json && found.Is("application/json"):
 			k.Type = t.name
+		case t.markup && found.Is("text/html") && !isPage(head):
+			k.Type, k.content = t.name, mimetype.Lookup(plain)
 		}
 		return k
 	}
@@ -213,6 +216,14 @@ func (d *Detector) tellByName(name string, head []byte, found *mimetype.MIME, wh
 		}
 	}
 	return k
+}
+
+// isPage reports HTML that is more than a piece of a page.
+func isPage(head []byte) bool {
+	text := bytes.ToLower(bytes.TrimLeft(head[:min(len(head), FirstLook)], "\xef\xbb\xbf\t\n\f\r "))
+	return slices.ContainsFunc([]string{"<!doctype", "<html", "<head", "<title", "<body", "<script", "<style", "<iframe"}, func(tag string) bool {
+		return bytes.HasPrefix(text, []byte(tag))
+	})
 }
 
 // isGuess reports types that are found by counting commas or the like, which

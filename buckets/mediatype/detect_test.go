@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"slices"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -304,9 +305,17 @@ func TestAsTheLibraryInTheWhole(t *testing.T) {
 					t.Errorf("byte by byte: %s, want %s", k.Type, want)
 				}
 			}
-			// A type that is settled early is the one that the whole has.
-			if k, settled := d.Find("", []byte(content[:min(len(content), FirstLook)]), len(content) <= FirstLook); settled && k.Type != want {
-				t.Errorf("settled on %s, want %s", k.Type, want)
+			// A type that is settled early is the one that the whole has, and
+			// else is among those that the beginning may become.
+			for _, n := range []int{FirstLook, 100 * kib} {
+				n = min(n, len(content))
+				k, settled := d.Find("", []byte(content[:n]), n == len(content))
+				if settled && k.Type != want {
+					t.Errorf("settled on %s, want %s", k.Type, want)
+				}
+				if may := d.MayBecome("", []byte(content[:n])); !settled && !slices.Contains(may, want) {
+					t.Errorf("%d bytes may become %q, want %s", n, may, want)
+				}
 			}
 		})
 	}

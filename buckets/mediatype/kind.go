@@ -24,6 +24,7 @@ type textKind struct {
 	aliases string // types that uploaders call it by
 	table   bool   // its lines have the same number of fields
 	json    bool   // JSON is a case of it
+	markup  bool   // it may begin with elements of HTML
 }
 
 var textKinds = [...]textKind{
@@ -38,7 +39,7 @@ var textKinds = [...]textKind{
 		"video/mp2t video/vnd.dlna.mpeg-tts text/vnd.trolltech.linguist"},
 	{name: "text/x-scss", ends: "scss sass"},
 	{name: "text/x-less", ends: "less"},
-	{name: "text/markdown", ends: "md markdown mkd mdown", aliases: "text/x-markdown"},
+	{name: "text/markdown", ends: "md markdown mkd mdown", markup: true, aliases: "text/x-markdown"},
 	{name: "text/x-rst", ends: "rst"},
 	{name: "text/asciidoc", ends: "adoc asciidoc", aliases: "text/x-asciidoc"},
 	{name: "text/x-tex", ends: "tex latex sty cls", aliases: "application/x-tex application/x-latex text/x-latex"},

@@ -148,6 +148,10 @@ var lookUps = map[string]func(ctx context.Context, d *desk, s spelling, id strin
 		p, err := fs.ReadFile(sub, s.name)
 		return found(string(p), err, "content")
 	},
+	"fs.Glob": func(ctx context.Context, d *desk, s spelling, _ string) error {
+		all, err := fs.Glob(d.b.FS(ctx), s.folder+"/"+s.name+"*")
+		return found(fmt.Sprint(all), err, norm.NFC.String(s.path()))
+	},
 	"fs.WalkDir": func(ctx context.Context, d *desk, s spelling, _ string) error {
 		var all []string
 		err := fs.WalkDir(d.b.FS(ctx), s.folder, func(path string, _ fs.DirEntry, err error) error {
