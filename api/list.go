@@ -1,6 +1,8 @@
 package api
 
 import (
+	"bufio"
+	"encoding/json"
 	"math"
 	"net/http"
 	"strconv"
@@ -87,19 +89,40 @@ func readPageOptions(q *query) (*buckets.PageOptions, error) {
 	return opts, q.err
 }
 
-// listVersions answers with the versions of a file, newest first.
+// listVersions answers with the versions of a file, newest first. Each is sent as
+// it is read: there may be any number.
 func listVersions(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
-	out := &listing{Files: []*client.File{}}
+	h := w.Header()
+	out := bufio.NewWriter(w)
+	lead := `{"files":[`
 	for f, err := range b.Versions(r.Context(), mux.Vars(r)["id"]) {
+		if err != nil && h.Get("Content-Type") != "" {
+			return &brokenError{err}
+		}
 		if err != nil {
 			return err
 		}
+		h.Set("Content-Type", "application/json")
+		h.Set("Cache-Control", "no-store")
 		v := View(f, principalOf(r).Operator)
 		v.Links.Download = "/api/files/" + f.Bucket + "/" + f.ManifestID + "/download"
 		v.Links.View = "/api/files/" + f.Bucket + "/" + f.ManifestID + "/view"
-		out.Files = append(out.Files, v)
+		text, err := json.Marshal(v)
+		if err != nil {
+			return err
+		}
+		out.WriteString(lead)
+		if _, err := out.Write(text); err != nil {
+			return nil // a client that is gone needs no answer
+		}
+		lead = ","
 	}
-	return writeJSON(w, http.StatusOK, out)
+	if lead != "," { // the file was purged meanwhile
+		return buckets.ErrNoFile
+	}
+	out.WriteString("],\"next_cursor\":null}\n")
+	out.Flush()
+	return nil
 }
 
 // restoreVersion makes a new version with the content of an old one.
