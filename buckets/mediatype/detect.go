@@ -128,7 +128,8 @@ func isOpen(found *mimetype.MIME) bool {
 }
 
 func isOpenRoot(m *mimetype.MIME) bool {
-	return m.Is("application/zip") || m.Is("application/x-ole-storage") || m.Is(plain)
+	t := typeOf(m)
+	return t == plain || t == "application/zip" || t == "application/x-ole-storage"
 }
 
 // MayBecome returns the types that content called name, which begins with head
@@ -143,7 +144,7 @@ func (d *Detector) MayBecome(name string, head []byte) []string {
 		if !isOpenRoot(n.mime) {
 			continue
 		}
-		if !n.mime.Is(plain) || isBlankOrMarkup(head) {
+		if typeOf(n.mime) != plain || isBlankOrMarkup(head) {
 			return append(n.types(), typeOfText(name))
 		}
 		// Lines that are compared with one another may yet agree or differ.
@@ -153,12 +154,12 @@ func (d *Detector) MayBecome(name string, head []byte) []string {
 		}
 		return out
 	}
-	return []string{stripParameters(last.mime.String())}
+	return []string{typeOf(last.mime)}
 }
 
 // types returns the types of a node and of all below it.
 func (n *node) types() []string {
-	out := []string{stripParameters(n.mime.String())}
+	out := []string{typeOf(n.mime)}
 	for _, c := range n.children {
 		out = append(out, c.types()...)
 	}
@@ -191,7 +192,7 @@ func (d *Detector) ReadHead(name string, r io.Reader) (Kind, io.Reader, error) {
 // tellByName returns the kind of content in which found was found: the one that
 // its name says, if the content could be it.
 func (d *Detector) tellByName(name string, head []byte, found *mimetype.MIME, whole bool) Kind {
-	k := Kind{Type: stripParameters(found.String()), content: found}
+	k := Kind{Type: typeOf(found), content: found}
 	if t := textByName(name); t != nil {
 		switch {
 		case isGuess(found):
@@ -199,19 +200,19 @@ func (d *Detector) tellByName(name string, head []byte, found *mimetype.MIME, wh
 			if !t.table {
 				k.content = mimetype.Lookup(plain)
 			}
-		case t.json && found.Is("application/json"):
+		case t.json && typeOf(found) == "application/json":
 			k.Type = t.name
-		case t.markup && found.Is("text/html") && !isPage(head):
+		case t.markup && typeOf(found) == "text/html" && !isPage(head):
 			k.Type, k.content = t.name, mimetype.Lookup(plain)
 		}
 		return k
 	}
 	// mimetype expects no byte order mark before most kinds that have a mark of
 	// their own.
-	if said := TypeByName(name); found.Is(plain) && said != "" && said != plain {
+	if said := TypeByName(name); typeOf(found) == plain && said != "" && said != plain {
 		if text, ok := decodeMarked(head); ok {
-			if m := d.match(text, whole); !m.Is(plain) && isKindOf(said, m) {
-				k.Type = stripParameters(m.String())
+			if m := d.match(text, whole); typeOf(m) != plain && isKindOf(said, m) {
+				k.Type = typeOf(m)
 			}
 		}
 	}
@@ -229,7 +230,11 @@ func isPage(head []byte) bool {
 // isGuess reports types that are found by counting commas or the like, which
 // text of any kind may pass.
 func isGuess(found *mimetype.MIME) bool {
-	return found.Is(plain) || found.Is("text/csv") || found.Is("text/tab-separated-values") || found.Is("message/rfc822")
+	switch typeOf(found) {
+	case plain, "text/csv", "text/tab-separated-values", "message/rfc822":
+		return true
+	}
+	return false
 }
 
 // decodeMarked returns text that begins with a byte order mark as UTF-8 without

@@ -138,8 +138,14 @@ func stripParameters(t string) string {
 	return t
 }
 
+// typeOf returns the type of m without parameters.
+func typeOf(m *mimetype.MIME) string {
+	t, _, _ := strings.Cut(m.String(), ";")
+	return t
+}
+
 // contentType is the type that the content alone shows.
-func (k Kind) contentType() string { return stripParameters(k.content.String()) }
+func (k Kind) contentType() string { return typeOf(k.content) }
 
 // IsOneOf reports whether one of types, which may be ranges such as image/*,
 // covers the kind or what the content alone shows. Kinds of text that only a name

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -234,6 +235,36 @@ var lookUps = map[string]func(ctx context.Context, d *desk, s spelling, id strin
 	},
 	"GET ?folder": func(_ context.Context, d *desk, s spelling, id string) error {
 		text, err := d.call("GET", "?folder="+url.QueryEscape(s.folder), "")
+		return found(text, err, id)
+	},
+	"GET ?search": func(_ context.Context, d *desk, s spelling, id string) error {
+		text, err := d.call("GET", "?search="+url.QueryEscape(strings.ToUpper(s.name)), "")
+		return found(text, err, id)
+	},
+	"GET ?folder&delimiter": func(_ context.Context, d *desk, s spelling, id string) error {
+		text, err := d.call("GET", "?delimiter=/&folder="+url.QueryEscape(s.folder), "")
+		return found(text, err, id)
+	},
+	"GET ?prefix&delimiter, the folder": func(_ context.Context, d *desk, s spelling, _ string) error {
+		text, err := d.call("GET", "?delimiter=/&prefix="+url.QueryEscape(s.folder), "")
+		return found(text, err, norm.NFC.String(s.folder))
+	},
+	"GET ?cursor of the other form": func(_ context.Context, d *desk, s spelling, id string) error {
+		twin := spelling{norm.NFC.String(s.folder), "!"} // comes first
+		if _, err := d.b.Put(d.t.Context(), twin.name, strings.NewReader("x"), &buckets.PutOptions{Folder: twin.folder}); err != nil {
+			return err
+		}
+		var page struct {
+			Next string `json:"next_cursor"`
+		}
+		text, err := d.call("GET", "?limit=1&prefix="+url.QueryEscape(twin.folder+"/"), "")
+		if err == nil {
+			err = json.Unmarshal([]byte(text), &page)
+		}
+		if err != nil {
+			return err
+		}
+		text, err = d.call("GET", "?prefix="+url.QueryEscape(s.folder+"/")+"&cursor="+page.Next, "")
 		return found(text, err, id)
 	},
 	"POST ?name": func(_ context.Context, d *desk, s spelling, id string) error {
