@@ -58,6 +58,7 @@ func TestContentCoding(t *testing.T) {
 	for i, coding := range []string{"identity", "Identity", ""} {
 		w.want(201, "", "POST", fmt.Sprintf("/api/files/demo?name=plain%d", i), strings.NewReader("hello"), "Content-Encoding", coding)
 	}
+	w.want(200, "", "GET", file, nil, "Content-Encoding", "gzip") // which brings nothing
 	chunk := session + "/chunks/" + f.Checksums["root"]
 	if a := w.want(415, "content-type-unsupported", "PUT", chunk, strings.NewReader("x"), "Content-Encoding", "gzip"); a.Header.Get("Accept-Encoding") != "zstd, identity" {
 		t.Errorf("a chunk: Accept-Encoding %q", a.Header.Get("Accept-Encoding"))

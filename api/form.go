@@ -85,7 +85,8 @@ func (f *uploadForm) setField(part *multipart.Part) error {
 		return formError(err)
 	}
 	if len(value) > maxField {
-		return fmt.Errorf("form field %.80q has no file name and is larger than 64 KiB: %w", name, errTooLarge)
+		return fmt.Errorf("form field %.80q has no file name and is larger than 64 KiB; the file is to be in the part \"file\", with a file name: %w",
+			name, errTooLarge)
 	}
 	if f.file != nil {
 		if name == "digests" {

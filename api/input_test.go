@@ -62,6 +62,12 @@ func TestForms(t *testing.T) {
 	}
 	w.t = t
 	w.want(413, "body-too-large", "POST", "/api/files/demo", strings.NewReader(form(`name="name"`, strings.Repeat("x", 1<<20))), "Content-Type", formType)
+	for what, part := range map[string]string{"another part": `name="upload"; filename="a"`, "a part without a file name": `name="upload"`, "no file name": `name="file"`} {
+		a := w.do("POST", "/api/files/demo", strings.NewReader(form(part, strings.Repeat("x", 1<<20))), "Content-Type", formType)
+		if a.StatusCode/100 != 4 || !strings.Contains(string(a.body), `part \"file\"`) && !strings.Contains(string(a.body), `called \"file\"`) {
+			t.Errorf("a large file in %s: %d %s", what, a.StatusCode, a.body)
+		}
+	}
 	w.want(400, "invalid-multipart", "POST", "/api/files/demo", strings.NewReader(whole), "Content-Type", "multipart/form-data")
 	w.empty()
 	a := w.want(201, "", "POST", "/api/files/demo", strings.NewReader(form(`name="folder"`, "x/y", `name="metadata"`, `{"k":1}`,

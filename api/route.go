@@ -81,7 +81,8 @@ func overrideMethod(r *http.Request) *http.Request {
 // what it is the coding of, and decoding makes much of little.
 func checkCoding(w http.ResponseWriter, r *http.Request, taken string) error {
 	coding := strings.ToLower(strings.Join(r.Header.Values("Content-Encoding"), ","))
-	if coding == "" || coding == "identity" || coding == taken {
+	reads := r.Method == http.MethodGet || r.Method == http.MethodHead || r.Method == http.MethodOptions
+	if reads || coding == "" || coding == "identity" || coding == taken {
 		return nil
 	}
 	if taken != "" {

@@ -13,6 +13,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/cairn-store/cairn/buckets"
+	"github.com/cairn-store/cairn/buckets/access"
+	"github.com/cairn-store/cairn/buckets/upload"
 	"github.com/cairn-store/cairn/chunker/blake3"
 )
 
@@ -69,6 +72,17 @@ func tusStates() map[string]func(u *tusUpload) {
 			u.url = part
 			u.patch(204, 0, nil, "Upload-Length", "0")
 			u.url = final
+		},
+		"all there, and no file": func(u *tusUpload) { // the server ended before it had made one
+			b := upload.New().In(u.bucket("demo").As(&access.Principal{ID: "dev", Operator: true}))
+			up, err := b.Begin(u.t.Context(), "f", &upload.Options{Header: "{}", PutOptions: buckets.PutOptions{Size: 5, SizeKnown: true}})
+			if err == nil {
+				_, err = b.Append(u.t.Context(), up.ID, 0, strings.NewReader("hello"), nil)
+			}
+			if err != nil {
+				u.t.Fatal(err)
+			}
+			u.url = "/api/tus/demo/" + up.ID
 		},
 		"terminated": func(u *tusUpload) {
 			u.create(201, "Upload-Length", "5")
@@ -129,6 +143,8 @@ func tusCases() []tusCase {
 		{"final of unknown length", "HEAD", "HEAD", nil, nil, 200, "Upload-Offset:\nUpload-Length:\nUpload-Defer-Length:", 0},
 		{"final whose length became known", "HEAD", "HEAD", nil, nil, 200, "Upload-Offset:\nUpload-Length: 5", 0},
 		{"final of empty parts", "HEAD", "HEAD", nil, nil, 200, "Upload-Offset: 0\nUpload-Length: 0\nX-File-Id: *", -1},
+		{"all there, and no file", "HEAD", "HEAD", nil, nil, 200, "Upload-Offset: 5\nUpload-Length: 5\nX-File-Id: *", 5},
+		{"all there, and no file", "PATCH of nothing", "PATCH", patch("5"), nil, 204, "Upload-Offset: 5\nX-File-Id: *", 5},
 		{"terminated", "HEAD", "HEAD", nil, nil, 404, "Upload-Offset:", 0},
 		{"never", "HEAD", "HEAD", nil, nil, 404, "Upload-Offset:\nTus-Resumable: 1.0.0", 0},
 		{"of the IETF's protocol", "HEAD", "HEAD", nil, nil, 404, "Upload-Offset:", 0},
