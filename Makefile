@@ -60,12 +60,18 @@ test: fmt vet build nginx postgres spin $(VERSITYGW) $(RCLONE) $(CLIENTS)
 	wait $$cross && exit $$tests
 	api/client/js/check.sh test
 
-# Vets and builds for every supported platform but this one, for which vet and
-# build do.
-CROSS = for p in $(filter-out $(HOST),$(PLATFORMS)); do \
+# For every supported platform but this one, for which vet and build do: compiles
+# all packages and tests, links the binary, and vets the packages whose files are
+# others there. Vet would find the same in the rest, and reads all that they
+# import. Nothing of it is run, so it is not optimised: that finds no errors, and
+# takes a third of the time.
+FILES = $(GO) list -f '{{.ImportPath}} {{.GoFiles}} {{.SFiles}} {{.TestGoFiles}} {{.XTestGoFiles}}' ./... | sort
+CROSS = export CGO_ENABLED=0 GOFLAGS="$(GOFLAGS) '-gcflags=all=-N -l'"; here=$$($(FILES)); \
+	for p in $(filter-out $(HOST),$(PLATFORMS)); do \
 		export GOOS=$${p%/*} GOARCH=$${p\#*/}; \
-		out=$$($(PURE) vet ./... 2>&1 && $(PURE) build -o /dev/null -ldflags='-s -w' ./cmd/cairn 2>&1) || \
-			{ echo "$$p: $$out"; exit 1; }; \
+		others=$$(comm -13 <(echo "$$here") <($(FILES)) | cut -d' ' -f1); \
+		out=$$($(GO) build -o /dev/null -ldflags='-s -w' ./cmd/cairn 2>&1 && $(GO) list -export -test ./... 2>&1 >/dev/null && \
+			$(GO) vet $$others 2>&1) || { echo "$$p: $$out"; exit 1; }; \
 		echo "vet and build for $$p: good"; \
 	done
 
