@@ -29,10 +29,16 @@ func parse(t *testing.T, text string) *schema.Schema {
 // declared returns a store with the buckets of a schema.
 func declared(t *testing.T, text string) *buckets.Store {
 	t.Helper()
+	return declaredAt(t, time.Now, text)
+}
+
+// declaredAt is declared with another clock.
+func declaredAt(t *testing.T, now func() time.Time, text string) *buckets.Store {
+	t.Helper()
 	p, err := buckets.Policies(parse(t, text))
 	must(t, err)
 	dir := t.TempDir()
-	return open(t, &local.Options{Buckets: p, Backends: map[string]local.Backend{"one": {Path: dir + "/1"}, "two": {Path: dir + "/2"}}})
+	return open(t, &local.Options{Now: now, Buckets: p, Backends: map[string]local.Backend{"one": {Path: dir + "/1"}, "two": {Path: dir + "/2"}}})
 }
 
 const readOnly = `rules: {read: "true"}`
@@ -175,10 +181,11 @@ buckets:
 
 // Sweep removes what the policies keep no longer, and nothing else.
 func TestSweep(t *testing.T) {
-	s := declared(t, `
+	now := time.Now()
+	s := declaredAt(t, func() time.Time { return now }, `
 buckets:
-  short: {backend: one, trash: 20ms, versioning: {keep_for: 20ms}}
-  long:  {backend: two, trash: 1h, versioning: {keep_for: 1h}}
+  short: {backend: one, trash: 1h, versioning: {keep_for: 1h}}
+  long:  {backend: two, trash: 3h, versioning: {keep_for: 3h}}
   kept:  {backend: two}`)
 	for _, name := range s.Buckets() {
 		b := bucket(t, s, name)
@@ -188,7 +195,7 @@ buckets:
 		_, err := b.Delete(t.Context(), put(t, b, "g", "4", nil).ID, nil)
 		must(t, err)
 	}
-	time.Sleep(50 * time.Millisecond)
+	now = now.Add(2 * time.Hour)
 	done, err := s.Sweep(t.Context())
 	if err != nil || done != (buckets.Swept{Files: 1, Versions: 2}) {
 		t.Errorf("swept %+v, %v", done, err)

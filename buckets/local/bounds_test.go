@@ -164,6 +164,8 @@ func usable(t *testing.T, dir string, opts *Options, s *buckets.Store) {
 func TestSweepMany(t *testing.T) {
 	t.Parallel()
 	const n = 3500
+	many := t.TempDir()
+	f := manyVersions(t, many, n)
 	for name, test := range map[string]struct {
 		keep   buckets.Versions
 		commit int // removed by a commit
@@ -180,7 +182,7 @@ func TestSweepMany(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			dir, opts := t.TempDir(), kept(test.keep, buckets.Trash{})
-			f := manyVersions(t, dir, n)
+			must(t, os.CopyFS(dir, os.DirFS(many)))
 			s, b := openStore(t, dir, opts)
 			if _, err := b.Put(t.Context(), "log.txt", strings.NewReader("z"), &buckets.PutOptions{OnConflict: buckets.ConflictVersion}); err != nil {
 				t.Fatal(err)
@@ -215,6 +217,8 @@ func TestSweepMany(t *testing.T) {
 // A file of many versions goes in several transactions, whoever removes it.
 func TestPurgeMany(t *testing.T) {
 	t.Parallel()
+	many := t.TempDir()
+	f := manyVersions(t, many, 2500)
 	for name, test := range map[string]struct {
 		trash buckets.Trash
 		purge func(s *buckets.Store, b *buckets.Bucket, id string) error
@@ -242,7 +246,7 @@ func TestPurgeMany(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			dir, opts := t.TempDir(), kept(buckets.Versions{}, test.trash)
-			f := manyVersions(t, dir, 2500)
+			must(t, os.CopyFS(dir, os.DirFS(many)))
 			s, b := openStore(t, dir, opts)
 			must(t, test.purge(s, b, f.ID))
 			if rows := rowsOf(t, s); len(rows) > 0 {
