@@ -2,6 +2,8 @@ package cas_test
 
 import (
 	"context"
+	"errors"
+	"math/rand/v2"
 	"testing"
 
 	"github.com/cairn-store/cairn/backend"
@@ -60,4 +62,56 @@ func TestOpenWithFullIndex(t *testing.T) {
 	again := open(known)
 	checkStored(t, again, first, second)
 	closeStore(t, again)
+}
+
+// Beyond its bound a store takes no new content, in this process and the next. What
+// is stored is read and found again, and records are taken.
+func TestMaxBytes(t *testing.T) {
+	const most = 3 << 20
+	w := newWorld(t)
+	r := rand.New(rand.NewPCG(1, 2))
+	chunk := func() []byte {
+		p := make([]byte, 256<<10)
+		for i := range p {
+			p[i] = byte(r.Uint32())
+		}
+		return p
+	}
+	tryPut := func(s *cas.Store, p []byte) error {
+		b := s.NewBatch(t.Context(), nil)
+		defer b.Close()
+		return errors.Join(b.Put(p), b.Flush())
+	}
+	var stored [][]byte
+	s := w.open(t, &cas.Options{Exclusive: true, MaxBytes: most})
+	var err error
+	for len(stored) < 100 && err == nil {
+		p := chunk()
+		if err = tryPut(s, p); err == nil {
+			stored = append(stored, p)
+		}
+	}
+	if n := len(stored) * 256 << 10; !errors.Is(err, backend.ErrNoSpace) || n > most || n < most/2 {
+		t.Fatalf("%d bytes are stored of %d: %v", n, most, err)
+	}
+	for range 2 {
+		checkStored(t, s, stored...)
+		if err := tryPut(s, stored[0]); err != nil {
+			t.Errorf("a chunk that is stored: %v", err)
+		}
+		if err := tryPut(s, chunk()); !errors.Is(err, backend.ErrNoSpace) {
+			t.Errorf("a new chunk: %v", err)
+		}
+		if err := s.AppendRecords(t.Context(), &cas.Records{Commit: 1, Slots: [][]byte{chunk()}}); err != nil {
+			t.Errorf("records: %v", err)
+		}
+		closeStore(t, s)
+		s = w.open(t, &cas.Options{Exclusive: true, MaxBytes: most})
+	}
+	closeStore(t, s)
+	s = w.open(t, &cas.Options{Exclusive: true, MaxBytes: 2 * most})
+	if err := tryPut(s, chunk()); err != nil {
+		t.Errorf("with more room: %v", err)
+	}
+	closeStore(t, s)
 }

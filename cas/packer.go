@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"io/fs"
 	"sync"
 	"time"
@@ -26,9 +27,12 @@ type packer struct {
 
 	ctx context.Context // for work that outlives a call; never cancelled
 
-	// mu makes appends happen one after another, and guards cur and closed.
+	most int64 // bytes of packs beyond which only records are appended, 0 for no bound
+
+	// mu makes appends happen one after another, and guards cur, closed and taken.
 	// appendFrame holds it while it waits for the backend, so it is a gate.
 	mu     gate
+	taken  int64     // bytes of all packs
 	cur    *openPack // nil before the first append
 	closed bool
 
@@ -44,7 +48,7 @@ type packer struct {
 const remoteSeals = 3
 
 func newPacker(ctx context.Context, b backend.Backend, ix Index, opts *Options, size int64, seals int) *packer {
-	p := &packer{ctx: ctx, mu: make(gate, 1), b: b, ix: ix, size: size, store: opts.Store, domain: opts.Domain, sealing: make(chan struct{}, seals), early: make(chan struct{}, 1),
+	p := &packer{ctx: ctx, mu: make(gate, 1), b: b, ix: ix, size: size, store: opts.Store, domain: opts.Domain, most: opts.MaxBytes, sealing: make(chan struct{}, seals), early: make(chan struct{}, 1),
 		flight: make(map[Digest]place)}
 	p.serials.open = make(map[uint64]bool)
 	rand.Read(p.serials.writer[:])
@@ -61,6 +65,9 @@ func (p *packer) appendFrame(ctx context.Context, h *pack.Frame, payload []byte)
 	defer p.mu.leave()
 	if p.closed {
 		return place{}, fs.ErrClosed
+	}
+	if n := p.taken + int64(len(payload)); h.Kind.Indexed() && p.most > 0 && n > p.most {
+		return place{}, fmt.Errorf("cas: packs of %d bytes where %d may be: %w", n, p.most, backend.ErrNoSpace)
 	}
 	if p.cur != nil && p.cur.hasFailed() {
 		p.cur.giveUp(nil)
@@ -80,6 +87,7 @@ func (p *packer) appendFrame(ctx context.Context, h *pack.Frame, payload []byte)
 		o.giveUp(err)
 		return place{}, err
 	}
+	p.taken += h.End() - h.Offset
 	if at.end >= p.size || o.lines.Full() {
 		p.cur = nil
 		p.sealing <- struct{}{}

@@ -21,6 +21,7 @@ func (s *Store) recoverOpenPack(ctx context.Context, opts *Options, size int64) 
 		if !p.Sealed {
 			last = p
 		}
+		s.pack.taken += p.Size
 		s.pack.serials.previous = p.ID // the newest is the last
 	}
 	if last.ID == (PackID{}) || !opts.Exclusive {
@@ -31,6 +32,7 @@ func (s *Store) recoverOpenPack(ctx context.Context, opts *Options, size int64) 
 		s.log.Warn("an unsealed pack cannot be read", "pack", last.ID, "err", err)
 		return nil
 	}
+	s.pack.taken += info.Size - last.Size
 	o, err := s.adoptFrames(ctx, last, info.Size)
 	if err != nil || o == nil || info.Size >= size || o.lines.Full() {
 		return err

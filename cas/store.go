@@ -61,6 +61,7 @@ type Store struct {
 // Options are choices of Open; nil and zero values mean the defaults.
 type Options struct {
 	PackSize   int64        // bytes at which a pack is sealed; default 64 MiB, or 32 MiB of a remote backend
+	MaxBytes   int64        // bytes of packs beyond which no new content is taken, only records; 0 is no bound
 	CacheBytes int64        // decoded frames kept for reading; default 32 MiB
 	Log        *slog.Logger // default: discard
 

@@ -24,6 +24,7 @@ type Backend struct {
 	Path     string
 	S3       *s3backend.Options
 	PackSize int64 // bytes at which a pack is sealed; default 64 MiB, in S3 32 MiB
+	MaxSize  int64 // bytes of packs beyond which no new content is taken; 0 is no bound
 
 	// CacheDir, if set, is where what was last read from S3 is kept, in a
 	// directory of the backend's name, up to CacheSize bytes.
@@ -70,7 +71,7 @@ func (b *Backend) openS3(ctx context.Context) (*s3backend.Backend, error) {
 
 // openChunks opens the chunk store of d over the index ix.
 func (s *parts) openChunks(ctx context.Context, d *domain, ix cas.Index) (err error) {
-	opts := &cas.Options{PackSize: cmp.Or(d.where.PackSize, s.opts.PackSize), Exclusive: !s.scratch, Remote: d.where.S3 != nil, Log: s.opts.Log}
+	opts := &cas.Options{PackSize: cmp.Or(d.where.PackSize, s.opts.PackSize), MaxBytes: d.where.MaxSize, Exclusive: !s.scratch, Remote: d.where.S3 != nil, Log: s.opts.Log}
 	if opts.Store, err = s.meta.StoreID(ctx); err != nil {
 		return err
 	}

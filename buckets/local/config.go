@@ -36,7 +36,7 @@ func ConfigureBackends(cfg *schema.Config) *Options {
 }
 
 func newBackend(b *schema.Backend) Backend {
-	out := Backend{PackSize: int64(b.PackSize)}
+	out := Backend{PackSize: int64(b.PackSize), MaxSize: int64(b.MaxSize)}
 	if b.Filesystem != nil {
 		out.Path = b.Filesystem.Path
 	}
