@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/gorilla/mux"
 
@@ -70,8 +71,31 @@ func serveContent(w http.ResponseWriter, r *http.Request, b *buckets.Bucket, dis
 	}
 	w.Header().Set("Content-Type", contentType)
 	setContentHeaders(w.Header(), r, &o.File, name, disposition, pinned)
-	http.ServeContent(d, simplifyHeaders(r, o.Size), "", o.VersionCreatedAt, &d.src)
+	var compared time.Time
+	d.modified, compared = modifiedAt(&o.File, opts, pinned)
+	http.ServeContent(d, simplifyHeaders(r, o.Size), "", compared, &d.src)
 	return d.endAnswer(o.Size)
+}
+
+// maxAhead is how far Last-Modified may be ahead of the clock, as it is after
+// changes of a content within one second.
+const maxAhead = 10 * time.Second
+
+// modifiedAt returns what Last-Modified says of a file, and the time that
+// conditions on it are compared with.
+func modifiedAt(f *buckets.File, opts *buckets.GetOptions, pinned bool) (said, compared time.Time) {
+	said = f.ModifiedAt
+	if pinned || opts.Version != 0 {
+		said = f.VersionCreatedAt
+	}
+	compared = said
+	if opts.ByPath && f.UpdatedAt.After(compared) {
+		compared = f.UpdatedAt // another file may have had the path until then
+	}
+	if now := time.Now(); said.After(now.Add(maxAhead)) {
+		said = now
+	}
+	return said, compared
 }
 
 func setContentHeaders(h http.Header, r *http.Request, f *buckets.File, name, disposition string, pinned bool) {
@@ -122,11 +146,12 @@ func getOptions(r *http.Request) (opts *buckets.GetOptions, pinned bool, err err
 // connection, so that the client sees that the answer is incomplete.
 type delivery struct {
 	http.ResponseWriter
-	src     contentSource
-	status  int
-	sent    bool
-	use     func() error // counts a use, nil for none
-	refused error        // of use
+	src      contentSource
+	status   int
+	sent     bool
+	modified time.Time    // what Last-Modified says
+	use      func() error // counts a use, nil for none
+	refused  error        // of use
 }
 
 // A contentSource is what http.ServeContent reads. For an answer of several
@@ -216,6 +241,9 @@ func (d *delivery) sendStatus() error {
 		if d.refused = d.use(); d.refused != nil {
 			return d.refused
 		}
+	}
+	if h := d.Header(); h.Get("Last-Modified") != "" {
+		h.Set("Last-Modified", d.modified.UTC().Format(http.TimeFormat))
 	}
 	d.sent = true
 	d.ResponseWriter.WriteHeader(d.status)

@@ -20,12 +20,16 @@ const maxJSON = 256 << 10 // bytes of a JSON body
 
 // statFile describes a file, or one version of it.
 func statFile(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
-	opts, _, err := getOptions(r)
+	opts, pinned, err := getOptions(r)
 	if err != nil {
 		return err
 	}
 	f, err := b.Stat(r.Context(), mux.Vars(r)["id"], opts)
-	return writeFile(w, r, http.StatusOK, f, err)
+	if err != nil || !pinned && opts.Version == 0 {
+		return writeFile(w, r, http.StatusOK, f, err)
+	}
+	w.Header().Set("ETag", entityTag(f))
+	return writeJSON(w, http.StatusOK, versionView(f, principalOf(r).Operator))
 }
 
 // updateFile applies a merge patch.

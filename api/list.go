@@ -3,6 +3,7 @@ package api
 import (
 	"bufio"
 	"encoding/json"
+	"fmt"
 	"math"
 	"net/http"
 	"strconv"
@@ -89,22 +90,37 @@ func readPageOptions(q *query) (*buckets.PageOptions, error) {
 	return opts, q.err
 }
 
-// listVersions answers with the versions of a file, newest first. Each is sent as
-// it is read: there may be any number.
+// listVersions answers with the versions of a file, newest first: with a limit
+// with a page of them. Each is sent as it is read: there may be any number.
 func listVersions(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
+	q := queryOf(r)
+	limit, cursor, below := q.readNumber("limit", math.MaxInt64, 1, maxLimit), q.readText("cursor"), uint64(math.MaxUint64)
+	if q.err != nil {
+		return q.err
+	}
+	if cursor != "" {
+		var err error
+		if below, err = strconv.ParseUint(cursor, 10, 64); err != nil || below == 0 {
+			return fmt.Errorf("cursor %.80q: %w", cursor, buckets.ErrCursor)
+		}
+	}
 	h := w.Header()
 	out := bufio.NewWriter(w)
-	lead := `{"files":[`
-	for f, err := range b.Versions(r.Context(), mux.Vars(r)["id"]) {
-		if err != nil && h.Get("Content-Type") != "" {
+	lead, last, n, end := `{"files":[`, "", uint64(0), "],\"next_cursor\":null}\n"
+	for f, err := range b.VersionsBelow(r.Context(), mux.Vars(r)["id"], below) {
+		if err != nil && n > 0 {
 			return &brokenError{err}
 		}
 		if err != nil {
 			return err
 		}
+		if n == limit {
+			end = fmt.Sprintf("],\"next_cursor\":%q}\n", last)
+			break
+		}
 		h.Set("Content-Type", "application/json")
 		h.Set("Cache-Control", "no-store")
-		v := View(f, principalOf(r).Operator)
+		v := versionView(f, principalOf(r).Operator)
 		v.Links.Download = "/api/files/" + f.Bucket + "/" + f.ManifestID + "/download"
 		v.Links.View = "/api/files/" + f.Bucket + "/" + f.ManifestID + "/view"
 		text, err := json.Marshal(v)
@@ -115,12 +131,16 @@ func listVersions(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) err
 		if _, err := out.Write(text); err != nil {
 			return nil // a client that is gone needs no answer
 		}
-		lead = ","
+		lead, last = ",", strconv.FormatUint(v.Version, 10)
+		n++
 	}
-	if lead != "," { // the file was purged meanwhile
+	if n == 0 && cursor == "" { // the file was purged meanwhile
 		return buckets.ErrNoFile
 	}
-	out.WriteString("],\"next_cursor\":null}\n")
+	if n == 0 {
+		return writeJSON(w, http.StatusOK, &listing{Files: []*client.File{}})
+	}
+	out.WriteString(end)
 	out.Flush()
 	return nil
 }

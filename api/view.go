@@ -31,6 +31,15 @@ func View(f *buckets.File, operator bool) *client.File {
 	return v
 }
 
+// versionView is View of a version as such: its times are its own. The content
+// of a version never changes.
+func versionView(f *buckets.File, operator bool) *client.File {
+	v := View(f, operator)
+	v.CreatedAt = client.Time{Time: f.VersionCreatedAt}
+	v.UpdatedAt = v.CreatedAt
+	return v
+}
+
 // uploadView is View with the bytes that the upload has added, for operators.
 // The bearer of a signed URL gets only what it has sent.
 func uploadView(f *buckets.File, who *access.Principal) *client.File {

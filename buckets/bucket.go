@@ -175,7 +175,10 @@ func (b *Bucket) describeFile(f *manifest.File, m *manifest.Manifest) *File {
 		Chunker: m.Chunker, Checksums: map[string]string{"root": m.Root().String()},
 		Version: m.Version, VersionsCount: int(f.Versions), State: State(f.State.String()), Owner: f.Owner,
 		Access: f.Access, Metadata: decodeMetadata(f.Metadata), Tags: f.Tags,
-		CreatedAt: f.CreatedAt, UpdatedAt: f.UpdatedAt, DeletedAt: f.DeletedAt, VersionCreatedAt: m.CreatedAt,
+		CreatedAt: f.CreatedAt, UpdatedAt: f.UpdatedAt, DeletedAt: f.DeletedAt, VersionCreatedAt: m.CreatedAt, ModifiedAt: m.CreatedAt,
+	}
+	if m.ID == f.Current && !f.ContentAt.IsZero() {
+		out.ModifiedAt = f.ContentAt
 	}
 	for name, d := range m.Digests {
 		out.Checksums[name] = hex.EncodeToString(d)

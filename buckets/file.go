@@ -34,9 +34,15 @@ type File struct {
 	UpdatedAt time.Time // of its last change
 	DeletedAt time.Time // zero unless trashed
 
-	// VersionCreatedAt is when this version's content was committed. It is
-	// the content's modification time.
+	// VersionCreatedAt is when this version's content was committed.
 	VersionCreatedAt time.Time
+
+	// ModifiedAt is, of the current version, when its content became the
+	// file's: when it was committed, or when a newer one was removed. It never
+	// goes back, and differs by a second at least between contents, since HTTP
+	// tells no less: after changes in one second it runs ahead of the clock. Of
+	// an older version it is VersionCreatedAt.
+	ModifiedAt time.Time
 
 	// Physical sizes of the upload that made this value; zero elsewhere.
 	// They tell what others hold, so only operators may see them.

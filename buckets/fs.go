@@ -113,7 +113,7 @@ func (i fsInfo) Mode() fs.FileMode {
 
 func (i fsInfo) ModTime() time.Time {
 	if i.file != nil {
-		return i.file.VersionCreatedAt
+		return i.file.ModifiedAt
 	}
 	return time.Time{}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"iter"
+	"math"
 	"time"
 
 	"github.com/cairn-store/cairn/buckets/access"
@@ -14,6 +15,11 @@ import (
 
 // Versions yields the versions of the file id (f_…), newest first.
 func (b *Bucket) Versions(ctx context.Context, id string) iter.Seq2[*File, error] {
+	return b.VersionsBelow(ctx, id, math.MaxUint64)
+}
+
+// VersionsBelow is Versions of those whose numbers are lower than below.
+func (b *Bucket) VersionsBelow(ctx context.Context, id string, below uint64) iter.Seq2[*File, error] {
 	return func(yield func(*File, error) bool) {
 		f, m, err := b.findRows(ctx, id, &GetOptions{Trashed: true})
 		if err == nil {
@@ -23,7 +29,7 @@ func (b *Bucket) Versions(ctx context.Context, id string) iter.Seq2[*File, error
 			yield(nil, err)
 			return
 		}
-		for m, err := range b.s.meta.Versions(ctx, f.ID) {
+		for m, err := range b.s.meta.VersionsBelow(ctx, f.ID, below) {
 			if err != nil {
 				yield(nil, err)
 				return
@@ -72,15 +78,16 @@ func (b *Bucket) DeleteVersion(ctx context.Context, id string, n uint64) error {
 			return err
 		}
 		dropVersion(f, m)
-		f.UpdatedAt = b.s.now()
-		if f.Current != m.ID {
+		now := b.s.now()
+		at := nextContentTime(f, now)
+		if f.UpdatedAt = now; f.Current != m.ID {
 			return nil
 		}
 		for next, err := range tx.Versions(ctx, f.ID) {
 			if err != nil {
 				return err
 			}
-			f.Current = next.ID
+			f.Current, f.ContentAt = next.ID, at
 			return nil
 		}
 		return ErrLastVersion
@@ -106,10 +113,26 @@ func (b *Bucket) addVersion(ctx context.Context, tx manifest.Tx, f *manifest.Fil
 func linkVersion(f *manifest.File, m *manifest.Manifest, now time.Time) {
 	f.LastVersion++
 	m.ID, m.File, m.Version, m.CreatedAt = manifest.NewVersionID(), f.ID, f.LastVersion, now
+	if f.ContentAt = nextContentTime(f, now); f.ContentAt.Equal(now) {
+		f.ContentAt = time.Time{}
+	}
 	f.Current, f.UpdatedAt = m.ID, now
 	f.Versions++
 	f.TotalSize += m.Size
 	f.TotalChunks += m.Chunks
+}
+
+// nextContentTime returns when a content becomes that of f, if that is now: a
+// later second than that of the content before, whatever the clock says.
+func nextContentTime(f *manifest.File, now time.Time) time.Time {
+	last := f.ContentAt
+	if last.IsZero() {
+		last = f.UpdatedAt // not before the version's own time, which it stands for
+	}
+	if next := last.Truncate(time.Second).Add(time.Second); f.Versions > 0 && next.After(now) {
+		return next
+	}
+	return now
 }
 
 // dropVersion takes m out of f's sums.

@@ -110,6 +110,11 @@ type File struct {
 	CreatedAt time.Time
 	UpdatedAt time.Time
 	DeletedAt time.Time // zero unless trashed
+
+	// ContentAt is when the content of Current became the file's. It is later,
+	// by whole seconds, than that of any content before. Zero stands for
+	// Current's CreatedAt.
+	ContentAt time.Time
 }
 
 // DescribedBytes is how many bytes users have written about the file.
@@ -133,7 +138,7 @@ func (f *File) AppendBinary(b []byte) ([]byte, error) { return appendRow(b, tagF
 // UnmarshalBinary decodes what AppendBinary wrote.
 func (f *File) UnmarshalBinary(p []byte) error {
 	*f = File{}
-	return parseRow(p, tagFile, "file row", 18, f)
+	return parseRow(p, tagFile, "file row", 19, f)
 }
 
 func (f *File) codeFields(c *codec) {
@@ -155,6 +160,7 @@ func (f *File) codeFields(c *codec) {
 	c.time(16, &f.CreatedAt)
 	c.time(17, &f.UpdatedAt)
 	c.time(18, &f.DeletedAt)
+	c.time(19, &f.ContentAt)
 }
 
 // Path is the folder and name, joined by '/'.

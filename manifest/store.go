@@ -17,6 +17,8 @@ type Files interface {
 	Version(ctx context.Context, file FileID, n uint64) (*Manifest, error)
 	// Versions yields the versions of a file, newest first.
 	Versions(ctx context.Context, file FileID) iter.Seq2[*Manifest, error]
+	// VersionsBelow is Versions of those whose numbers are lower than below.
+	VersionsBelow(ctx context.Context, file FileID, below uint64) iter.Seq2[*Manifest, error]
 	// OldVersions returns at most n versions of a file whose numbers are higher
 	// than above, oldest first.
 	OldVersions(ctx context.Context, file FileID, above uint64, n int) ([]*Manifest, error)

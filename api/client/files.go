@@ -220,7 +220,7 @@ func (c *Client) Pages(ctx context.Context, bucket string, opts *PageOptions) it
 
 // Versions yields the versions of a file, newest first.
 func (c *Client) Versions(ctx context.Context, bucket, id string) iter.Seq2[*File, error] {
-	return filesOf(c.readPages(ctx, []string{bucket, id, "versions"}, make(url.Values)))
+	return filesOf(c.readPages(ctx, []string{bucket, id, "versions"}, url.Values{"limit": {"1000"}}))
 }
 
 // filesOf yields the files of all pages.

@@ -47,6 +47,8 @@ type mfile struct {
 	last                     uint64
 	created, updated         time.Time
 	deleted                  time.Time
+	shown                    string    // version whose content became current at modified
+	modified                 time.Time // as the store says: later by seconds than that of any content before
 }
 
 type mversion struct {
@@ -268,8 +270,14 @@ func (m *model) push(old *mfile, f *buckets.File, p []byte, mime, declared strin
 // same compares what the store says of a file with the model.
 func (m *model) same(got *buckets.File, f *mfile) {
 	m.t.Helper()
-	want := m.describe(f, f.current())
 	g := *got
+	if now := f.current().id; now != f.shown {
+		if g.ModifiedAt.Unix() <= f.modified.Unix() && f.shown != "" {
+			m.fatalf("%s became current at %s, the content before at %s", now, g.ModifiedAt, f.modified)
+		}
+		f.shown, f.modified = now, g.ModifiedAt
+	}
+	want := m.describe(f, f.current())
 	g.NewBytes, g.StoredBytes, g.Unchanged, g.Chunker = 0, 0, false, ""
 	g.Checksums = map[string]string{"root": g.Checksums["root"]}
 	if len(g.Tags) == 0 {
@@ -291,7 +299,10 @@ func (m *model) describe(f *mfile, v *mversion) *buckets.File {
 	want := &buckets.File{ID: f.id, ManifestID: v.id, Bucket: f.bucket, Name: f.name, Folder: f.folder, Size: int64(len(v.content)),
 		MIMEType: v.mime, DeclaredMIMEType: v.declared, Checksums: map[string]string{"root": v.root}, Version: v.n,
 		VersionsCount: len(f.versions), State: buckets.Active, Owner: f.owner, Metadata: f.meta(), CreatedAt: f.created,
-		UpdatedAt: f.updated, DeletedAt: f.deleted, VersionCreatedAt: v.created}
+		UpdatedAt: f.updated, DeletedAt: f.deleted, VersionCreatedAt: v.created, ModifiedAt: v.created}
+	if v == f.current() {
+		want.ModifiedAt = f.modified
+	}
 	if len(f.tags) > 0 {
 		want.Tags = f.tags
 	}

@@ -150,7 +150,7 @@ func (t *target) showTable(w io.Writer, seq iter.Seq2[*client.File, error], vers
 		case t.json:
 			err = json.NewEncoder(w).Encode(f)
 		case versions:
-			_, err = fmt.Fprintf(tw, "%d\t%s\t%s\t%s\n", f.Version, f.ManifestID, bytesText(f.Size), f.MIMEType)
+			_, err = fmt.Fprintf(tw, "%d\t%s\t%s\t%s\t%s\n", f.Version, f.ManifestID, f.CreatedAt.Local().Format(time.DateTime), bytesText(f.Size), f.MIMEType)
 		default:
 			_, err = fmt.Fprintf(tw, "%s\t%s\t%s\tv%d\t%s\n", f.ID, f.UpdatedAt.Local().Format(time.DateTime), bytesText(f.Size), f.Version, names.Escape(f.Path))
 		}

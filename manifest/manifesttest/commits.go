@@ -67,7 +67,7 @@ func (s *suite) testOutbox() {
 }
 
 // oldVersions tests that OldVersions returns the oldest versions, as many as
-// asked for.
+// asked for, and VersionsBelow the newest below a number.
 func (s *suite) oldVersions() {
 	f := s.addFile("", "f", 1)
 	s.addFile("", "g", 1)
@@ -100,6 +100,18 @@ func (s *suite) oldVersions() {
 	check(s.s, 600, 5)
 	check(s.s, 1<<64-1, 5)
 	check(s.s, 0, 0)
+	for below, want := range map[uint64]uint64{1: 0, 2: 1, 256: 255, 257: 256, 600: 599, 601: 600, 1<<64 - 1: 600} {
+		for m, err := range s.s.VersionsBelow(s.ctx, f.ID, below) {
+			if err != nil || m.Version != want {
+				s.t.Errorf("below %d: version %d, %v, want %d", below, m.Version, err, want)
+				break
+			}
+			want--
+		}
+		if want != 0 {
+			s.t.Errorf("below %d: version %d is missing", below, want)
+		}
+	}
 	s.update(func(tx manifest.Tx) error {
 		ms, err := tx.OldVersions(s.ctx, f.ID, 0, 2)
 		if err != nil {

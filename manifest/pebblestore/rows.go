@@ -46,9 +46,12 @@ func (s rows) Version(ctx context.Context, file manifest.FileID, n uint64) (*man
 }
 
 func (s rows) Versions(ctx context.Context, file manifest.FileID) iter.Seq2[*manifest.Manifest, error] {
+	return s.VersionsBelow(ctx, file, math.MaxUint64)
+}
+
+func (s rows) VersionsBelow(ctx context.Context, file manifest.FileID, below uint64) iter.Seq2[*manifest.Manifest, error] {
 	return func(yield func(*manifest.Manifest, error) bool) {
-		prefix := append([]byte{keyVersion}, file...)
-		it, err := s.r.NewIter(&pebble.IterOptions{LowerBound: prefix, UpperBound: prefixEnd(prefix)})
+		it, err := s.r.NewIter(&pebble.IterOptions{LowerBound: versionKey(file, 0), UpperBound: versionKey(file, below)})
 		if err != nil {
 			yield(nil, fmt.Errorf("pebblestore: %w", err))
 			return

@@ -39,10 +39,14 @@ func (s rows) Version(ctx context.Context, file manifest.FileID, n uint64) (*man
 const rowPage = 512
 
 func (s rows) Versions(ctx context.Context, file manifest.FileID) iter.Seq2[*manifest.Manifest, error] {
+	return s.VersionsBelow(ctx, file, math.MaxInt64)
+}
+
+func (s rows) VersionsBelow(ctx context.Context, file manifest.FileID, below uint64) iter.Seq2[*manifest.Manifest, error] {
 	l := &pagedList[*manifest.Manifest]{
 		query: `SELECT row FROM cairn_versions WHERE file = $1 AND version < $2 ORDER BY version DESC LIMIT $3`,
 		args:  []any{toBytes(file)},
-		first: []any{int64(math.MaxInt64)},
+		first: []any{int64(min(below, math.MaxInt64))},
 		most:  rowPage,
 		key:   func(m *manifest.Manifest) []any { return []any{int64(m.Version)} },
 		parse: decode[manifest.Manifest],

@@ -133,8 +133,13 @@ export class Client {
 
   /** Lists the versions of a file, the newest first. */
   async versions(bucket: string, id: string, {signal}: Signal = {}): Promise<StoredFile[]> {
-    const {files} = await this.json<FileList>('GET', at(bucket, id, 'versions'), {signal});
-    return files;
+    const files: StoredFile[] = [];
+    for (let cursor: string | undefined; ; ) {
+      const page: FileList = await this.json('GET', at(bucket, id, 'versions'), {query: {cursor, limit: 1000}, signal});
+      files.push(...page.files);
+      if (!page.next_cursor) return files;
+      cursor = page.next_cursor;
+    }
   }
 
   /** Makes version n the current one again, as a version of its own. */

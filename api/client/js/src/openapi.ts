@@ -708,7 +708,7 @@ export interface paths {
             };
             cookie?: never;
         };
-        /** The versions, newest first */
+        /** The versions, newest first; created_at and updated_at are each version's own */
         get: operations["versions"];
         put?: never;
         post?: never;
@@ -2776,7 +2776,11 @@ export interface operations {
     };
     versions: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description next_cursor of the page before */
+                cursor?: string;
+                limit?: number;
+            };
             header?: never;
             path: {
                 bucket: components["parameters"]["bucket"];
