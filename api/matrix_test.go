@@ -25,6 +25,8 @@ const matrixSchema = `
 buckets:
   private: {rules: {create: auth.id != null, read: auth.id == file.owner, update: auth.id == file.owner, delete: auth.id == file.owner}}
   listed:  {rules: {create: auth.id != null, read: auth.id == file.owner, update: auth.id == file.owner, delete: auth.id == file.owner, list: auth.id != null}}
+  public:  {rules: {create: auth.id != null, read: "true", update: auth.id == file.owner, delete: auth.id == file.owner}}
+  closing: {enabled: true, rules: {create: auth.id != null, read: "true", update: auth.id == file.owner, delete: auth.id == file.owner}}
   other:   {rules: {}}
 `
 
@@ -185,6 +187,14 @@ func newMatrix(t *testing.T, bucket string) *matrix {
 // refresh makes what the calls are about anew.
 func (m *matrix) refresh() {
 	m.t.Helper()
+	m.refreshFile()
+	m.refreshUploads()
+}
+
+// refreshFile makes another file of ann's, of two versions, and a signed URL of
+// it.
+func (m *matrix) refreshFile() {
+	m.t.Helper()
 	ann := token(m.t, "ann", nil)
 	m.f = m.putAs("ann", m.bucket, "file", "one")
 	m.first = m.f.ManifestID
@@ -196,6 +206,12 @@ func (m *matrix) refresh() {
 	}
 	m.digest = c.Digest
 	m.grant = m.sign(ann, m.bucket, m.f.ID, `{"operation": "download"}`)
+}
+
+// refreshUploads makes other uploads of ann's, and another API key.
+func (m *matrix) refreshUploads() {
+	m.t.Helper()
+	ann := token(m.t, "ann", nil)
 	_, k, err := m.store.Keys().New(m.t.Context(), manifest.APIKey{Operator: true}, 0)
 	if err != nil {
 		m.t.Fatal(err)
@@ -207,7 +223,7 @@ func (m *matrix) refresh() {
 	}
 	m.upload = up.ID
 	m.chunk = append(m.chunk, 'x') // another one every time: nobody has sent it
-	a = m.want(201, "", "POST", "/api/files/"+m.bucket+"/_sessions", strings.NewReader(fmt.Sprintf(
+	a := m.want(201, "", "POST", "/api/files/"+m.bucket+"/_sessions", strings.NewReader(fmt.Sprintf(
 		`{"name": "listed", "chunks": [{"digest": "%s", "size": %d}]}`, digestOf(m.chunk), len(m.chunk))), "Authorization", ann, "Content-Type", "application/json")
 	var session client.Session
 	if err := json.Unmarshal(a.body, &session); err != nil {

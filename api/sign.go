@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -111,7 +113,7 @@ func (s *Server) signByQuery(w http.ResponseWriter, r *http.Request, b *buckets.
 	q := &signRequest{}
 	in := queryOf(r)
 	q.Operation = in.readChoice("operation", "download", "view", "upload")
-	for name := range in.values {
+	for _, name := range slices.Sorted(maps.Keys(in.values)) {
 		switch {
 		case name == "expiry" || name == "expires_in":
 			if q.ExpiresIn.parse(in.readText(name)) != nil {

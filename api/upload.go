@@ -7,9 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"mime"
 	"mime/multipart"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/gorilla/mux"
@@ -164,7 +166,7 @@ func (u *uploadRequest) readQuery(r *http.Request) error {
 	q := queryOf(r)
 	q.readChoice("on_conflict", "new", "version", "fail")
 	q.readFlag("skip_unchanged")
-	for name := range q.values {
+	for _, name := range slices.Sorted(maps.Keys(q.values)) {
 		value := q.readText(name)
 		if q.err != nil {
 			return q.err

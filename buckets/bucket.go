@@ -79,6 +79,16 @@ func (s segments) Segments(ctx context.Context, ds []cas.Digest) ([][]byte, erro
 // findRows returns the rows of the file or version id. What is in the trash is
 // found only if opts say so.
 func (b *Bucket) findRows(ctx context.Context, id string, opts *GetOptions) (*manifest.File, *manifest.Manifest, error) {
+	f, m, err := b.lookUpRows(ctx, id, opts)
+	// Of a disabled bucket nobody learns which files there are: the guard says so
+	// of those that there are.
+	if p := b.s.accessPolicy(b.b.name); errors.Is(err, ErrNoFile) && p != nil && p.Disabled && b.who != nil && !b.who.Operator {
+		err = ErrBucketDisabled
+	}
+	return f, m, err
+}
+
+func (b *Bucket) lookUpRows(ctx context.Context, id string, opts *GetOptions) (*manifest.File, *manifest.Manifest, error) {
 	if opts == nil {
 		opts = &GetOptions{}
 	}

@@ -127,14 +127,22 @@ func (b *Bucket) draftOfVersion(ctx context.Context, id string, opts *PutOptions
 	if _, ok := manifest.ParseFileID(id); !ok {
 		return nil, ErrNoFile // a manifest ID names one version for ever
 	}
-	f, _, err := b.findRows(ctx, id, nil)
-	if errors.Is(err, ErrNoFile) && r.opts.Once != nil { // gone, or in the trash, since the request was first sent
-		d := b.newDraft(r)
-		if d.earlier, err = b.findEarlier(ctx, b.s.meta, r.opts.Once); d.earlier != nil {
+	d, err := b.beginVersion(ctx, id, r)
+	// Gone since the request was first sent, or never there, or forbidden: the
+	// answer must not tell which, so the key is looked at in each case.
+	if errors.Is(err, ErrNoFile) && r.opts.Once != nil {
+		d = b.newDraft(r)
+		earlier, oerr := b.findEarlier(ctx, b.s.meta, r.opts.Once)
+		if d.earlier = earlier; earlier != nil {
 			return d, b.awaitDurable(ctx)
 		}
-		err = cmp.Or(err, ErrNoFile)
+		err = cmp.Or(oerr, err)
 	}
+	return d, err
+}
+
+func (b *Bucket) beginVersion(ctx context.Context, id string, r request) (*Draft, error) {
+	f, _, err := b.findRows(ctx, id, nil)
 	if err != nil {
 		return nil, err
 	}

@@ -266,7 +266,7 @@ var guards = map[string][]guarded{
 	},
 }
 
-var unguarded = []string{"As", "Name", "Cursor", "Policy", "Chunker", "Intake", "Grants",
+var unguarded = []string{"As", "Name", "Cursor", "Policy", "Chunker", "Intake", "Grants", "CountUse",
 	"Grants.Redeem", "Grants.List", "Grants.Get", "Grants.Revoke",
 	"Append", "Commit", "Find", "Settle", "Cancel", "Invalidate", "Concat", "Join", "JoinAll", "AppendList", "Lacking", "ReceiveChunks"}
 
