@@ -228,6 +228,14 @@ var guards = map[string][]guarded{
 			return first(b.Versions(ctx, trashed.ID))
 		}},
 	},
+	"VersionsBelow": {
+		{op: access.OpRead, run: func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {
+			return first(b.VersionsBelow(ctx, f.ID, 2))
+		}},
+		{op: access.OpTrash, run: func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {
+			return first(b.VersionsBelow(ctx, trashed.ID, 2))
+		}},
+	},
 	"RestoreVersion": {{op: access.OpUpdate, run: func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {
 		_, err := b.RestoreVersion(ctx, f.ID, 1)
 		return err
