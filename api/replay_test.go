@@ -97,6 +97,24 @@ func replays() map[string]func(r *replay) (first, again func() *answer) {
 		"compose PUT":    keyed("POST", "/_compose", `{"file_id": "FILE", "pieces": [{"file": "FILE", "length": 2}]}`, "Content-Type", jsonType),
 		"unchanged":      keyed("PUT", "/FILE?skip_unchanged=true", "hello"),
 		"IETF":           rufh("PATCH"),
+		"IETF POST":      keyed("POST", "?name=f", "hello", "Upload-Complete", "?1"),
+		"IETF PUT":       keyed("PUT", "/FILE", "new", "Upload-Complete", "?1"),
+		"IETF in pieces": func(r *replay) (first, again func() *answer) {
+			begin := func() *answer {
+				return r.send("POST", "/api/files/drop?name=f", "", "Upload-Complete", "?0", "Idempotency-Key", "k "+r.t.Name())
+			}
+			url, twin := begin().Header.Get("Location"), begin().Header.Get("Location")
+			end := func(url string) *answer {
+				return r.send("PATCH", strings.TrimPrefix(url, r.url), "hello", "Upload-Offset", "0", "Upload-Complete", "?1", "Content-Type", partial)
+			}
+			return func() *answer {
+				a := end(url)
+				if b := end(twin); b.StatusCode != 201 || plain(b) != plain(a) {
+					r.t.Errorf("the same request beside it: %d %s\nfirst: %s", b.StatusCode, b.body, a.body)
+				}
+				return a
+			}, begin
+		},
 		"IETF HEAD":      rufh("HEAD"),
 		"tus PATCH":      tus("PATCH"),
 		"tus HEAD":       tus("HEAD"),

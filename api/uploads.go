@@ -97,6 +97,7 @@ func resumableCreation(w http.ResponseWriter, r *http.Request, b *buckets.Bucket
 		name = params["filename"]
 	}
 	u := &uploadRequest{name: name, opts: opts.PutOptions}
+	u.opts.Once = parseOnce(r)
 	if err := u.readQuery(r); err != nil {
 		return nil, err
 	}

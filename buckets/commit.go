@@ -220,6 +220,9 @@ func (d *Draft) carryOut(ctx context.Context, tx manifest.Tx, todo *decision) (*
 	case makeVersion:
 		return d.makeVersion(ctx, tx, todo)
 	case answerEarlier:
+		if d.onCommit != nil {
+			return todo.earlier, d.onCommit(tx, todo.earlier)
+		}
 		return todo.earlier, nil
 	case keepCurrent:
 		out := d.b.describeFile(todo.file, todo.current)

@@ -35,6 +35,9 @@ func (d *Draft) Row() *manifest.Upload {
 	if d.opts.SizeKnown {
 		row.Length = d.opts.Size
 	}
+	if once := d.opts.Once; once != nil {
+		row.OnceKey, row.OnceRequest = once.Key, once.Request
+	}
 	return row
 }
 
@@ -43,6 +46,9 @@ func (b *Bucket) resumeDraft(row *manifest.Upload, length int64) (*Draft, error)
 		OnConflict: OnConflict(row.OnConflict), SkipUnchanged: row.SkipUnchanged, IfMatch: row.IfMatch, Digests: row.Digests}
 	if opts.Digests == nil {
 		opts.Digests = []string{} // not the bucket's of today
+	}
+	if row.OnceKey != "" {
+		opts.Once = &Once{Key: row.OnceKey, Request: row.OnceRequest}
 	}
 	if len(row.Metadata) > 0 {
 		opts.Metadata = decodeExact(row.Metadata)
@@ -65,6 +71,10 @@ func (d *Draft) CountHeld(n int64) { d.held += n }
 // Replaces returns the file that the draft may become a version of, "" for a new
 // one.
 func (d *Draft) Replaces() manifest.FileID { return d.allowed }
+
+// Earlier returns the answer to the same request, sent before, nil if there was
+// none. With one, the draft is not needed.
+func (d *Draft) Earlier() *File { return d.earlier }
 
 // Splitter cuts the content.
 func (d *Draft) Splitter() chunker.Splitter { return d.splitter }

@@ -28,6 +28,8 @@ type Upload struct {
 	OnConflict    string
 	SkipUnchanged bool
 	IfMatch       string
+	OnceKey       string            // idempotency key, "" for none
+	OnceRequest   string            // the request that used the key
 	Digests       []string          // names of digests to compute of the whole
 	Sums          map[string][]byte // states of the digests after the last whole chunk
 	Expect        map[string][]byte // digests that the whole must have
@@ -133,7 +135,7 @@ func (u *Upload) AppendBinary(b []byte) ([]byte, error) { return appendRow(b, ta
 // UnmarshalBinary decodes what AppendBinary wrote.
 func (u *Upload) UnmarshalBinary(p []byte) error {
 	*u = Upload{}
-	return parseRow(p, tagUpload, "upload", 38, u)
+	return parseRow(p, tagUpload, "upload", 40, u)
 }
 
 func (u *Upload) codeFields(c *codec) {
@@ -175,5 +177,7 @@ func (u *Upload) codeFields(c *codec) {
 	c.time(36, &u.ExpiresAt)
 	c.flag(37, &u.Invalid)
 	c.bytes(38, &u.Answer)
+	c.text(39, &u.OnceKey)
+	c.text(40, &u.OnceRequest)
 	c.must(u.ID != "")
 }

@@ -82,6 +82,10 @@ func (t *Handler) Create(w http.ResponseWriter, r *http.Request, b *upload.Bucke
 	if x.up, err = b.Begin(r.Context(), c.Name, &c.Options); err != nil {
 		return err
 	}
+	if x.up.File != nil { // made by the same request, sent before
+		x.setUploadHeaders()
+		return x.answerFile(x.up.File)
+	}
 	x.setLimits(x.up)
 	h := w.Header()
 	h.Set("Location", t.URL(r, "/api/uploads/"+x.up.Bucket+"/"+x.up.ID))

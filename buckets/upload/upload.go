@@ -58,7 +58,8 @@ const (
 )
 
 // Begin begins an upload that is sent in pieces by Append and becomes a file by
-// Commit. Only its own principal finds it again.
+// Commit. Only its own principal finds it again. If the options' Once has made a
+// file already, it returns an upload without an ID that is that file.
 func (b *Bucket) Begin(ctx context.Context, name string, opts *Options) (*Upload, error) {
 	if opts == nil {
 		opts = &Options{}
@@ -72,6 +73,9 @@ func (b *Bucket) Begin(ctx context.Context, name string, opts *Options) (*Upload
 	d, err := b.beginDraft(ctx, name, opts)
 	if err != nil {
 		return nil, err
+	}
+	if f := d.Earlier(); f != nil {
+		return &Upload{Bucket: b.Name(), Name: f.Name, Folder: f.Folder, Header: opts.Header, Length: f.Size, Offset: f.Size, File: f}, nil
 	}
 	row := d.Row()
 	row.Header, row.Expect, row.Listed, row.CreatedAt = opts.Header, opts.Expect, opts.Listed, b.in.Now()
