@@ -110,6 +110,8 @@ func testFault(t *testing.T, s *s3test.Server, share float64, faults ...s3test.F
 		t.Error("no fault was done")
 	}
 	proxy.Harm(nil)
+	o.Attempts, o.Stall = 8, 30*time.Second // nothing is done to it any more
+	b = s3test.Open(t, o)
 	for key, p := range contents {
 		got := make([]byte, len(p))
 		err := b.ReadAt(t.Context(), key, got, 0)

@@ -126,10 +126,13 @@ func TestModelS3(t *testing.T) {
 				})
 				m.dir = "store"
 				m.crash = func() { percent := m.r.IntN(101); disk = disk.Crash(m.r.Uint64(), percent)[0] }
-				if s.Name == "fake" {
+				switch s.Name { // a request to another process takes its time
+				case "fake":
 					m.run(2, 500, 250)
-				} else {
-					m.run(1, 250, 100) // a request to another process takes its time
+				case "rclone":
+					m.run(1, 100, 50)
+				default:
+					m.run(1, 250, 100)
 				}
 			})
 		}
