@@ -140,6 +140,9 @@ func (s *Server) composeFile(w http.ResponseWriter, r *http.Request, b *buckets.
 	if ifNoneMatch {
 		opts.OnConflict = buckets.ConflictFail
 	}
+	if opts.IfMatch, err = ifMatchName(r, b, in.Folder, in.Name); err != nil {
+		return err
+	}
 	f, err := b.Compose(r.Context(), in.Name, pieces, opts)
 	if ifNoneMatch && errors.Is(err, buckets.ErrExist) {
 		return fmt.Errorf("%w: the name is taken", buckets.ErrPrecondition)

@@ -90,6 +90,9 @@ func deleteFile(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error
 		if err != nil {
 			return err
 		}
+		if err := checkConditions(r, b, id); err != nil {
+			return err
+		}
 		return noContent(w, b.DeleteVersion(r.Context(), v.ID, v.Version))
 	}
 	tag, err := ifMatch(r, b, id)
@@ -113,6 +116,9 @@ func deleteFile(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error
 // undeleteFile takes a file out of the trash.
 func undeleteFile(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
 	if err := onlyFile(w, r); err != nil {
+		return err
+	}
+	if err := checkConditions(r, b, mux.Vars(r)["id"]); err != nil {
 		return err
 	}
 	f, err := b.Undelete(r.Context(), mux.Vars(r)["id"])

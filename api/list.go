@@ -151,6 +151,9 @@ func restoreVersion(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) e
 	if err != nil {
 		return err
 	}
+	if err := checkConditions(r, b, mux.Vars(r)["id"]); err != nil {
+		return err
+	}
 	f, err := b.RestoreVersion(r.Context(), mux.Vars(r)["id"], n)
 	return writeFile(w, r, http.StatusOK, f, err)
 }
@@ -159,6 +162,9 @@ func restoreVersion(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) e
 func removeVersion(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
 	n, err := versionOf(r)
 	if err != nil {
+		return err
+	}
+	if err := checkConditions(r, b, mux.Vars(r)["id"]); err != nil {
 		return err
 	}
 	return noContent(w, b.DeleteVersion(r.Context(), mux.Vars(r)["id"], n))

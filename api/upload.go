@@ -38,6 +38,9 @@ func createFile(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error
 		}
 	}
 	u.chooseConflict()
+	if u.opts.IfMatch, err = ifMatchName(r, b, u.opts.Folder, u.name); err != nil {
+		return err
+	}
 	f, err := b.Put(r.Context(), u.name, u.body, &u.opts)
 	if ifNoneMatch && errors.Is(err, buckets.ErrExist) {
 		return fmt.Errorf("%w: the name is taken", buckets.ErrPrecondition)

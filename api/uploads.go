@@ -121,7 +121,8 @@ func readConditions(w http.ResponseWriter, r *http.Request, b *buckets.Bucket, c
 		if r.Header.Get("If-None-Match") == "*" {
 			c.OnConflict = buckets.ConflictFail
 		}
-		return nil
+		c.IfMatch, err = ifMatchName(r, b, c.Folder, c.Name)
+		return err
 	}
 	if err := onlyFile(w, r); err != nil {
 		return err
