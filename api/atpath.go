@@ -33,6 +33,12 @@ func serveAtPath(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) erro
 	return answer(w, r, b)
 }
 
+// isAtPath reports whether a request names a file by its path.
+func isAtPath(r *http.Request) bool {
+	_, ok := mux.Vars(r)["path"]
+	return ok
+}
+
 // decodePath decodes a path of a URL element by element, so that an encoded
 // slash never divides a name. It reports false for what no file can be called.
 func decodePath(raw string) (string, bool) {

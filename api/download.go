@@ -70,7 +70,8 @@ func serveContent(w http.ResponseWriter, r *http.Request, b *buckets.Bucket, dis
 		}
 	}
 	w.Header().Set("Content-Type", contentType)
-	setContentHeaders(w.Header(), r, &o.File, name, disposition, pinned)
+	setContentHeaders(w.Header(), r, &o.File, name, disposition)
+	setCaching(w.Header(), r, b, o, pinned)
 	var compared time.Time
 	d.modified, compared = modifiedAt(&o.File, opts, pinned)
 	http.ServeContent(d, simplifyHeaders(r, o.Size), "", compared, &d.src)
@@ -98,7 +99,7 @@ func modifiedAt(f *buckets.File, opts *buckets.GetOptions, pinned bool) (said, c
 	return said, compared
 }
 
-func setContentHeaders(h http.Header, r *http.Request, f *buckets.File, name, disposition string, pinned bool) {
+func setContentHeaders(h http.Header, r *http.Request, f *buckets.File, name, disposition string) {
 	g := principalOf(r).Grant
 	if name == "" || g != nil {
 		name = f.Name
@@ -113,11 +114,6 @@ func setContentHeaders(h http.Header, r *http.Request, f *buckets.File, name, di
 	h.Set("X-Robots-Tag", "none")
 	h.Set("ETag", entityTag(f))
 	h.Set("Accept-Ranges", "bytes")
-	h.Add("Vary", "Authorization, Cookie")
-	h.Set("Cache-Control", "private, no-cache")
-	if pinned {
-		h.Set("Cache-Control", "private, max-age=31536000, immutable")
-	}
 	if sum, err := hex.DecodeString(f.Checksums["sha256"]); err == nil && len(sum) > 0 {
 		h.Set("Repr-Digest", "sha-256=:"+base64.StdEncoding.EncodeToString(sum)+":")
 	}
@@ -128,7 +124,7 @@ func setContentHeaders(h http.Header, r *http.Request, f *buckets.File, name, di
 func getOptions(r *http.Request) (opts *buckets.GetOptions, pinned bool, err error) {
 	vars, q := mux.Vars(r), queryOf(r)
 	opts = &buckets.GetOptions{Trashed: q.readFlag("trashed")}
-	_, opts.ByPath = vars["path"]
+	opts.ByPath = isAtPath(r)
 	_, pinned = manifest.ParseVersionID(vars["id"])
 	if _, ok := vars["n"]; ok {
 		if opts.Version, err = versionOf(r); err != nil {

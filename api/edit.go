@@ -121,7 +121,7 @@ func (s *Server) composeFile(w http.ResponseWriter, r *http.Request, b *buckets.
 	if err != nil {
 		return err
 	}
-	opts := &buckets.PutOptions{Folder: in.Folder, MIMEType: in.MIMEType, Metadata: in.Metadata, Tags: in.Tags,
+	opts := &buckets.PutOptions{Folder: in.Folder, MIMEType: in.MIMEType, Metadata: in.Metadata, Tags: in.Tags, CacheControl: in.CacheControl,
 		OnConflict: buckets.OnConflict(in.OnConflict), Digests: in.Digests, Once: parseOnce(r, in)}
 	if in.FileID != "" {
 		if in.Name != "" || in.Folder != "" || in.OnConflict != "" {

@@ -43,12 +43,14 @@ func updateFile(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error
 		Metadata json.RawMessage `json:"metadata"`
 		Tags     json.RawMessage `json:"tags"`
 		Access   json.RawMessage `json:"access"`
+		Cache    json.RawMessage `json:"cache_control"`
 	}
 	if err := readJSON(r, &in); err != nil {
 		return err
 	}
 	p := &buckets.Patch{}
-	if err := errors.Join(patchMember(in.Name, &p.Name), patchMember(in.Folder, &p.Folder), patchMember(in.Tags, &p.Tags), patchMember(in.Access, &p.Access)); err != nil {
+	if err := errors.Join(patchMember(in.Name, &p.Name), patchMember(in.Folder, &p.Folder), patchMember(in.Tags, &p.Tags), patchMember(in.Access, &p.Access),
+		patchMember(in.Cache, &p.CacheControl)); err != nil {
 		return err
 	}
 	if len(in.Metadata) > 0 {

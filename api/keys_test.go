@@ -143,6 +143,12 @@ func TestEveryKeyOfABucket(t *testing.T) {
 				}
 			}
 		}},
+		"cache_control": {"cache_control: 'max-age=60, public'", func(t *testing.T, w *world) {
+			id := post(w, 201, "", "name=f", "1")["id"].(string)
+			if c := w.want(200, "", "GET", "/api/files/b/"+id+"/download", nil).Header.Get("Cache-Control"); !strings.Contains(c, "max-age=60") {
+				t.Errorf("Cache-Control: %s", c)
+			}
+		}},
 		"file_rules": {"file_rules: true", func(t *testing.T, w *world) {
 			id := post(w, 201, "", "name=f", "1")["id"].(string)
 			w.want(200, "", "PATCH", "/api/files/b/"+id, strings.NewReader(`{"access": {"download": "false"}}`), "Content-Type", "application/json")

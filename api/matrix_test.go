@@ -236,16 +236,16 @@ func (m *matrix) refreshUploads() {
 	m.pieces = up.ID
 }
 
-func (m *matrix) sign(bearer, bucket, id, body string) *client.SignedURL {
-	m.t.Helper()
+func (w *world) sign(bearer, bucket, id, body string) *client.SignedURL {
+	w.t.Helper()
 	path := "/api/files/" + bucket + "/" + id + "/sign"
 	if id == "" {
 		path = "/api/files/" + bucket + "/_sign-upload"
 	}
-	a := m.want(200, "", "POST", path, strings.NewReader(body), "Authorization", bearer, "Content-Type", "application/json")
+	a := w.want(200, "", "POST", path, strings.NewReader(body), "Authorization", bearer, "Content-Type", "application/json")
 	u := new(client.SignedURL)
 	if err := json.Unmarshal(a.body, u); err != nil {
-		m.t.Fatal(err)
+		w.t.Fatal(err)
 	}
 	return u
 }

@@ -62,7 +62,7 @@ func (s *Server) newSession(w http.ResponseWriter, r *http.Request, b *upload.Bu
 		return err
 	}
 	opts := &upload.Options{Listed: true, Bases: in.Bases, Replace: in.FileID, PutOptions: buckets.PutOptions{
-		Folder: in.Folder, MIMEType: in.MIMEType, Metadata: in.Metadata, Tags: in.Tags, OnConflict: buckets.OnConflict(in.OnConflict),
+		Folder: in.Folder, MIMEType: in.MIMEType, Metadata: in.Metadata, Tags: in.Tags, CacheControl: in.CacheControl, OnConflict: buckets.OnConflict(in.OnConflict),
 		IfMatch: in.IfMatch, SkipUnchanged: in.SkipUnchanged, Digests: in.Digests}}
 	if in.Size != nil {
 		if *in.Size < 0 {

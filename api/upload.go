@@ -188,6 +188,8 @@ func (u *uploadRequest) setField(name, value string) error {
 		u.name = value
 	case "folder":
 		u.opts.Folder = value
+	case "cache_control":
+		u.opts.CacheControl = value
 	case "on_conflict":
 		u.opts.OnConflict = buckets.OnConflict(value)
 	case "skip_unchanged":

@@ -15,7 +15,7 @@ func View(f *buckets.File, operator bool) *client.File {
 		ID: f.ID, ManifestID: f.ManifestID, Bucket: f.Bucket, Name: f.Name, Folder: f.Folder, Path: f.Path(),
 		Size: f.Size, MIMEType: f.MIMEType, DeclaredMIMEType: f.DeclaredMIMEType, Checksums: f.Checksums,
 		Version: f.Version, VersionsCount: f.VersionsCount, State: string(f.State), Owner: f.Owner,
-		Access: f.Access, Metadata: f.Metadata, Tags: f.Tags, Refs: f.Refs,
+		Access: f.Access, Metadata: f.Metadata, Tags: f.Tags, CacheControl: f.CacheControl, Refs: f.Refs,
 		CreatedAt: client.Time{Time: f.CreatedAt}, UpdatedAt: client.Time{Time: f.UpdatedAt}, Unchanged: f.Unchanged,
 		Links: client.Links{Download: linkOf(f) + "/download", View: linkOf(f) + "/view"},
 	}
@@ -48,7 +48,7 @@ func uploadView(f *buckets.File, who *access.Principal) *client.File {
 		v.NewBytes, v.StoredBytes = &f.NewBytes, &f.StoredBytes
 	}
 	if who.Grant != nil {
-		v.Metadata, v.Tags, v.Access, v.Owner = map[string]any{}, []string{}, map[string]string{}, ""
+		v.Metadata, v.Tags, v.Access, v.Owner, v.CacheControl = map[string]any{}, []string{}, map[string]string{}, "", ""
 	}
 	return v
 }

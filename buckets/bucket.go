@@ -184,7 +184,7 @@ func (b *Bucket) describeFile(f *manifest.File, m *manifest.Manifest) *File {
 		Size: m.Size, MIMEType: m.MIMEType, DeclaredMIMEType: m.DeclaredMIMEType,
 		Chunker: m.Chunker, Checksums: map[string]string{"root": m.Root().String()},
 		Version: m.Version, VersionsCount: int(f.Versions), State: State(f.State.String()), Owner: f.Owner,
-		Access: f.Access, Metadata: decodeMetadata(f.Metadata), Tags: f.Tags,
+		Access: f.Access, Metadata: decodeMetadata(f.Metadata), Tags: f.Tags, CacheControl: f.CacheControl,
 		CreatedAt: f.CreatedAt, UpdatedAt: f.UpdatedAt, DeletedAt: f.DeletedAt, VersionCreatedAt: m.CreatedAt, ModifiedAt: m.CreatedAt,
 	}
 	if m.ID == f.Current && !f.ContentAt.IsZero() {
@@ -225,7 +225,7 @@ func (b *Bucket) Open(ctx context.Context, id string, opts *GetOptions) (*Object
 	if err != nil {
 		return nil, err
 	}
-	return &Object{File: *b.describeFile(f, m), Content: manifest.NewReader(ctx, b.chunks(), b.segmentGetter(), &m.Content)}, nil
+	return &Object{File: *b.describeFile(f, m), Public: b.s.guard.IsPublic(ctx, b.b.name, f, m), Content: manifest.NewReader(ctx, b.chunks(), b.segmentGetter(), &m.Content)}, nil
 }
 
 // CountUse counts a use of the signed URL that the bucket's principal comes by,

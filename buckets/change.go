@@ -148,6 +148,11 @@ func (b *Bucket) Update(ctx context.Context, id string, p *Patch) (*File, error)
 				return err
 			}
 		}
+		if p.CacheControl != nil {
+			if f.CacheControl, err = cleanCacheControl(*p.CacheControl); err != nil {
+				return err
+			}
+		}
 		if p.Access != nil {
 			if err := b.s.guard.CheckFileRules(b.b.name, &b.b.Access, *p.Access); err != nil {
 				return err

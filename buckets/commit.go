@@ -211,7 +211,8 @@ func (d *Draft) findTarget(ctx context.Context, tx manifest.Tx) (*manifest.File,
 func (d *Draft) isUnchanged(f *manifest.File, m *manifest.Manifest) bool {
 	return d.opts.SkipUnchanged && m.Root() == d.content.Root() && m.Size == d.content.Size &&
 		(d.metadata == nil || bytes.Equal(d.metadata, f.Metadata)) &&
-		(d.opts.Tags == nil || slices.Equal(d.opts.Tags, f.Tags))
+		(d.opts.Tags == nil || slices.Equal(d.opts.Tags, f.Tags)) &&
+		(d.opts.CacheControl == "" || d.opts.CacheControl == f.CacheControl)
 }
 
 // carryOut does what is decided, or postpones it.
@@ -313,6 +314,9 @@ func (d *Draft) newRows(old *manifest.File) (*manifest.File, *manifest.Manifest)
 	}
 	if d.opts.Tags != nil {
 		f.Tags = d.opts.Tags
+	}
+	if d.opts.CacheControl != "" {
+		f.CacheControl = d.opts.CacheControl
 	}
 	m := &manifest.Manifest{Content: *d.content, MIMEType: d.mime, DeclaredMIMEType: d.declared, CreatedBy: d.b.whoID()}
 	return f, m

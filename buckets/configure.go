@@ -49,6 +49,10 @@ func (s *Store) SetPolicies(ctx context.Context, policies map[string]Policy) err
 		if p.Access.SignedURLTTL > access.MaxSignedLife {
 			return fmt.Errorf("buckets: bucket %q: URLs signed for %s: at most %s", name, p.Access.SignedURLTTL, access.MaxSignedLife)
 		}
+		var err error
+		if p.CacheControl, err = cleanCacheControl(p.CacheControl); err != nil {
+			return fmt.Errorf("buckets: bucket %q: %w", name, err)
+		}
 		splitter, err := chunker.Profile(p.Profile)
 		if err != nil {
 			return fmt.Errorf("buckets: bucket %q: %w", name, err)
@@ -124,11 +128,11 @@ func policyOf(b *schema.Bucket) Policy {
 		Limits: Limits{MaxFileSize: int64(b.MaxFileSize), MaxTotalSize: int64(b.MaxTotalSize), MaxOwnerSize: int64(b.MaxOwnerSize),
 			MaxComposedSize: int64(b.MaxComposedSize),
 			Types:           b.AllowedTypes, Extensions: b.AllowedExtensions, TypeCheck: TypeCheck(b.TypeCheck)},
-		Appends:      AppendLimits{MinSize: int64(b.UploadLimits.MinSize), MaxAppend: int64(b.UploadLimits.MaxAppend), MinAppend: int64(b.UploadLimits.MinAppend)},
-		Access:       access.Policy{Rules: make(map[access.Op]*rules.Rule), FileRules: b.FileRules, Disabled: !b.Enabled, SignedURLTTL: time.Duration(b.SignedURLTTL)},
-		Versions:     Versions{Off: !b.Versioning.Enabled, Keep: b.Versioning.Keep, KeepFor: time.Duration(b.Versioning.KeepFor)},
-		Trash:        Trash{Off: b.Trash == 0, KeepFor: time.Duration(b.Trash)},
-		InlineTypes:  b.InlineTypes,
+		Appends:     AppendLimits{MinSize: int64(b.UploadLimits.MinSize), MaxAppend: int64(b.UploadLimits.MaxAppend), MinAppend: int64(b.UploadLimits.MinAppend)},
+		Access:      access.Policy{Rules: make(map[access.Op]*rules.Rule), FileRules: b.FileRules, Disabled: !b.Enabled, SignedURLTTL: time.Duration(b.SignedURLTTL)},
+		Versions:    Versions{Off: !b.Versioning.Enabled, Keep: b.Versioning.Keep, KeepFor: time.Duration(b.Versioning.KeepFor)},
+		Trash:       Trash{Off: b.Trash == 0, KeepFor: time.Duration(b.Trash)},
+		InlineTypes: b.InlineTypes, CacheControl: b.CacheControl,
 		UploadExpiry: time.Duration(b.UploadExpiry), MaxUploads: b.MaxUploads, Dedup: Dedup(b.Dedup), Acknowledge: Acknowledge(b.Acknowledge),
 	}
 	if p.Access.SignedURLTTL == 0 {

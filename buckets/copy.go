@@ -30,6 +30,7 @@ func (b *Bucket) Copy(ctx context.Context, id string, dst *Bucket, opts *CopyOpt
 	switch err := b.checkFile(ctx, access.OpRead, src, m); {
 	case err == nil:
 		put.Metadata, put.Tags = decodeExact(src.Metadata), src.Tags
+		put.CacheControl = src.CacheControl
 	case !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, fs.ErrPermission):
 		return nil, err
 	}

@@ -87,6 +87,9 @@ func (b *Bucket) newRequest(opts *PutOptions) (r request, err error) {
 	if r.metadata, err = encodeMetadata(r.opts.Metadata); err != nil {
 		return r, err
 	}
+	if r.opts.CacheControl, err = cleanCacheControl(r.opts.CacheControl); err != nil {
+		return r, err
+	}
 	return r, checkTags(r.opts.Tags)
 }
 

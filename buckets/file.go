@@ -28,7 +28,8 @@ type File struct {
 	Access        map[string]string // operation → rule that replaces the bucket's
 	Metadata      map[string]any
 	Tags          []string
-	Refs          int // records that hold a version of the file
+	CacheControl  string // of its content over HTTP, "" for the bucket's
+	Refs          int    // records that hold a version of the file
 
 	CreatedAt time.Time // of the file
 	UpdatedAt time.Time // of its last change
@@ -91,13 +92,16 @@ const (
 
 // PutOptions are what an upload may say besides its name and bytes.
 type PutOptions struct {
-	Folder     string
-	MIMEType   string // declared by the uploader
-	Size       int64  // declared length if SizeKnown; a body of another length is ErrSize
-	SizeKnown  bool
-	Metadata   map[string]any // nil keeps a predecessor's
-	Tags       []string       // nil keeps a predecessor's
-	OnConflict OnConflict     // zero means ConflictVersion
+	Folder    string
+	MIMEType  string // declared by the uploader
+	Size      int64  // declared length if SizeKnown; a body of another length is ErrSize
+	SizeKnown bool
+	Metadata  map[string]any // nil keeps a predecessor's
+	Tags      []string       // nil keeps a predecessor's
+	// CacheControl is of the content over HTTP, see schema.ParseCacheControl. ""
+	// keeps a predecessor's.
+	CacheControl string
+	OnConflict   OnConflict // zero means ConflictVersion
 
 	// SkipUnchanged makes no version when the content equals the current one.
 	SkipUnchanged bool
@@ -140,6 +144,8 @@ type GetOptions struct {
 type Object struct {
 	File
 	Content
+	// Public says that everybody may read it, by a rule that looks at nothing.
+	Public bool
 }
 
 // Content reads the bytes of one version. WriteTo is its fastest way out.
@@ -158,8 +164,10 @@ type Patch struct {
 	Folder   *string
 	Metadata map[string]any // merged by RFC 7396: a nil value removes its key
 	Tags     *[]string
-	Access   *map[string]string
-	IfMatch  string
+	// CacheControl "" leaves it to the bucket.
+	CacheControl *string
+	Access       *map[string]string
+	IfMatch      string
 }
 
 // DeleteOptions are conditions on a deletion.

@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"io/fs"
 
 	"github.com/cairn-store/cairn/buckets/names"
 	"github.com/cairn-store/cairn/buckets/rules"
+	"github.com/cairn-store/cairn/buckets/schema"
 )
 
 const (
@@ -55,6 +57,15 @@ func decodeExact(p []byte) map[string]any {
 		d.Decode(&m) // encodeMetadata made it
 	}
 	return m
+}
+
+// cleanCacheControl returns a Cache-Control in its canonical form.
+func cleanCacheControl(text string) (string, error) {
+	c, err := schema.ParseCacheControl(text)
+	if err != nil {
+		return "", fmt.Errorf("%w: %w", fs.ErrInvalid, err)
+	}
+	return string(c), nil
 }
 
 func checkTags(tags []string) error {

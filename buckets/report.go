@@ -51,6 +51,7 @@ type Row struct {
 	Chunker          string            `json:"chunker"`
 	Metadata         json.RawMessage   `json:"metadata"`
 	Tags             []string          `json:"tags"`
+	CacheControl     string            `json:"cache_control"`
 	Owner            string            `json:"owner"`
 	Access           map[string]string `json:"access"`
 	State            State             `json:"state"`
@@ -98,7 +99,7 @@ func (s *Store) Dump(ctx context.Context) iter.Seq2[Row, error] {
 func (f *File) toRow() Row {
 	r := Row{ID: f.ManifestID, FileID: f.ID, Version: f.Version, Bucket: f.Bucket, Name: f.Name, Folder: f.Folder,
 		MIMEType: f.MIMEType, DeclaredMIMEType: f.DeclaredMIMEType, Size: f.Size, Digests: map[string]string{},
-		Tags: append([]string{}, f.Tags...), Owner: f.Owner, Access: f.Access, State: f.State,
+		Tags: append([]string{}, f.Tags...), CacheControl: f.CacheControl, Owner: f.Owner, Access: f.Access, State: f.State,
 		CreatedAt: f.VersionCreatedAt, UpdatedAt: f.UpdatedAt}
 	if r.Access == nil {
 		r.Access = map[string]string{}

@@ -29,7 +29,7 @@ func (b *Bucket) draftOfPart(ctx context.Context, opts *PutOptions) (*Draft, err
 // draft again.
 func (d *Draft) Row() *manifest.Upload {
 	row := &manifest.Upload{ID: manifest.NewUploadID(), Bucket: d.b.b.name, Who: d.b.whoKey(), Name: d.name, Folder: d.folder,
-		Target: d.target, MIMEType: d.opts.MIMEType, Metadata: d.metadata, Tags: d.opts.Tags, OnConflict: string(d.opts.OnConflict),
+		Target: d.target, MIMEType: d.opts.MIMEType, Metadata: d.metadata, Tags: d.opts.Tags, CacheControl: d.opts.CacheControl, OnConflict: string(d.opts.OnConflict),
 		SkipUnchanged: d.opts.SkipUnchanged, IfMatch: d.opts.IfMatch, Digests: d.opts.Digests, Partial: d.partial,
 		Chunker: d.splitter.String(), Length: -1}
 	if d.opts.SizeKnown {
@@ -42,7 +42,7 @@ func (d *Draft) Row() *manifest.Upload {
 }
 
 func (b *Bucket) resumeDraft(row *manifest.Upload, length int64) (*Draft, error) {
-	opts := &PutOptions{MIMEType: row.MIMEType, Size: max(length, 0), SizeKnown: length >= 0, Tags: row.Tags,
+	opts := &PutOptions{MIMEType: row.MIMEType, Size: max(length, 0), SizeKnown: length >= 0, Tags: row.Tags, CacheControl: row.CacheControl,
 		OnConflict: OnConflict(row.OnConflict), SkipUnchanged: row.SkipUnchanged, IfMatch: row.IfMatch, Digests: row.Digests}
 	if opts.Digests == nil {
 		opts.Digests = []string{} // not the bucket's of today

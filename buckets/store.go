@@ -82,6 +82,7 @@ type Policy struct {
 	Trash    Trash
 
 	InlineTypes  []string      // media types shown in place; nil is harmless ones
+	CacheControl string        // header of content, see schema.ParseCacheControl; "" is no-cache
 	MaxUploads   int           // most uploads under way of one principal; 0 is 1000
 	UploadExpiry time.Duration // of an unfinished upload; 0 is 24 hours
 	Dedup        Dedup         // whose chunks an upload need not send; "" is principal

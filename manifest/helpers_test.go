@@ -115,6 +115,10 @@ func fixedRows(t testing.TB) (files map[string]*manifest.File, manifests map[str
 	uuid := *files["file-full"]
 	uuid.ID = fixedUUID
 	files["file-uuid"] = &uuid
+	cached := uuid
+	cached.ContentAt = at.Add(time.Second)
+	cached.CacheControl = "max-age=60, immutable"
+	files["file-cached"] = &cached
 	full := &manifest.Manifest{ID: fixedVersion, File: fixedFile, Version: 3, MIMEType: "text/plain",
 		DeclaredMIMEType: "text/html", CreatedAt: at, CreatedBy: "u_1"}
 	segmented := *full

@@ -101,6 +101,8 @@ type File struct {
 	Metadata []byte            // a JSON object, "" for none
 	Tags     []string
 
+	CacheControl string // of its content over HTTP, "" for the bucket's
+
 	Current     VersionID
 	LastVersion uint64 // highest number of a version so far
 	Versions    uint64 // how many versions exist
@@ -138,7 +140,7 @@ func (f *File) AppendBinary(b []byte) ([]byte, error) { return appendRow(b, tagF
 // UnmarshalBinary decodes what AppendBinary wrote.
 func (f *File) UnmarshalBinary(p []byte) error {
 	*f = File{}
-	return parseRow(p, tagFile, "file row", 19, f)
+	return parseRow(p, tagFile, "file row", 20, f)
 }
 
 func (f *File) codeFields(c *codec) {
@@ -161,6 +163,7 @@ func (f *File) codeFields(c *codec) {
 	c.time(17, &f.UpdatedAt)
 	c.time(18, &f.DeletedAt)
 	c.time(19, &f.ContentAt)
+	c.text(20, &f.CacheControl)
 }
 
 // Path is the folder and name, joined by '/'.

@@ -33,8 +33,10 @@ func typedRows() map[string]row {
 	answered.Invalid, answered.Answer = true, []byte(`{"ID":"f"}`)
 	keyed := answered
 	keyed.OnceKey, keyed.OnceRequest = "k", "POST x"
+	cached := keyed
+	cached.CacheControl = "no-store"
 	return map[string]row{
-		"upload-full": full, "upload-answered": &answered, "upload-keyed": &keyed,
+		"upload-full": full, "upload-answered": &answered, "upload-keyed": &keyed, "upload-cached": &cached,
 		"upload-empty": &manifest.Upload{ID: upload, Length: -1},
 		"grant-empty":  &manifest.Grant{ID: grant},
 		"grant-full": &manifest.Grant{ID: grant, Bucket: "demo", Op: "upload", File: fixedFile, Manifest: fixedVersion, Folder: "a/b",
@@ -73,7 +75,7 @@ func TestGoldenTypedRows(t *testing.T) {
 // Every row with every field set: a field that the encoding has forgotten is
 // noticed.
 func TestTypedRowsAreFull(t *testing.T) {
-	for _, name := range []string{"upload-keyed", "grant-full", "apikey-full", "signkey", "once-answered", "home-full"} {
+	for _, name := range []string{"upload-cached", "grant-full", "apikey-full", "signkey", "once-answered", "home-full"} {
 		v := reflect.ValueOf(typedRows()[name]).Elem()
 		for i := range v.NumField() {
 			if v.Field(i).IsZero() {

@@ -25,6 +25,8 @@ type Upload struct {
 	Metadata []byte // a JSON object, "" for none
 	Tags     []string
 
+	CacheControl string
+
 	OnConflict    string
 	SkipUnchanged bool
 	IfMatch       string
@@ -135,7 +137,7 @@ func (u *Upload) AppendBinary(b []byte) ([]byte, error) { return appendRow(b, ta
 // UnmarshalBinary decodes what AppendBinary wrote.
 func (u *Upload) UnmarshalBinary(p []byte) error {
 	*u = Upload{}
-	return parseRow(p, tagUpload, "upload", 40, u)
+	return parseRow(p, tagUpload, "upload", 41, u)
 }
 
 func (u *Upload) codeFields(c *codec) {
@@ -179,5 +181,6 @@ func (u *Upload) codeFields(c *codec) {
 	c.bytes(38, &u.Answer)
 	c.text(39, &u.OnceKey)
 	c.text(40, &u.OnceRequest)
+	c.text(41, &u.CacheControl)
 	c.must(u.ID != "")
 }

@@ -51,15 +51,16 @@ func (c *Client) Truncate(ctx context.Context, bucket, id string, size int64, op
 // A Composition describes a new file, or a new version of one, that is made
 // from pieces.
 type Composition struct {
-	FileID     string         `json:"file_id,omitempty"` // f_…, of which it is a version
-	Name       string         `json:"name,omitempty"`
-	Folder     string         `json:"folder,omitempty"`
-	OnConflict string         `json:"on_conflict,omitempty"` // new (default), version, fail
-	MIMEType   string         `json:"mime_type,omitempty"`
-	Metadata   map[string]any `json:"metadata,omitempty"`
-	Tags       []string       `json:"tags,omitempty"`
-	Digests    []string       `json:"digests,omitempty"`
-	Pieces     []Piece        `json:"pieces"`
+	FileID       string         `json:"file_id,omitempty"` // f_…, of which it is a version
+	Name         string         `json:"name,omitempty"`
+	Folder       string         `json:"folder,omitempty"`
+	OnConflict   string         `json:"on_conflict,omitempty"` // new (default), version, fail
+	MIMEType     string         `json:"mime_type,omitempty"`
+	Metadata     map[string]any `json:"metadata,omitempty"`
+	Tags         []string       `json:"tags,omitempty"`
+	CacheControl string         `json:"cache_control,omitempty"`
+	Digests      []string       `json:"digests,omitempty"`
+	Pieces       []Piece        `json:"pieces"`
 }
 
 // A Piece is a range of a file (f_…, its current version) or version (m_…), or

@@ -24,6 +24,7 @@ type File struct {
 	Access           map[string]string `json:"access"`
 	Metadata         map[string]any    `json:"metadata"`
 	Tags             []string          `json:"tags"`
+	CacheControl     string            `json:"cache_control,omitempty"` // of its content; "" is the bucket's
 	Refs             int               `json:"refs"`
 	CreatedAt        Time              `json:"created_at"`
 	UpdatedAt        Time              `json:"updated_at"`

@@ -21,6 +21,7 @@ type UploadOptions struct {
 	SizeKnown     bool
 	Metadata      map[string]any
 	Tags          []string
+	CacheControl  string   // of the content over HTTP: max-age=3600
 	OnConflict    string   // new (default), version, fail
 	SkipUnchanged bool     // make no version when the content is the current one's
 	Digests       []string // nil leaves them to the bucket; empty means none
@@ -36,6 +37,7 @@ func (o *UploadOptions) query() url.Values {
 	}
 	set("folder", o.Folder)
 	set("on_conflict", o.OnConflict)
+	set("cache_control", o.CacheControl)
 	if o.SkipUnchanged {
 		q.Set("skip_unchanged", "true")
 	}

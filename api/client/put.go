@@ -155,7 +155,7 @@ func (p *put) sendStream(ctx context.Context, r io.Reader) (*File, error) {
 // sendBySession sends a content by chunk list.
 func (p *put) sendBySession(ctx context.Context, r io.Reader, again io.Seeker, start int64) (*File, error) {
 	in := &NewSession{Name: p.name, FileID: p.opts.FileID, Folder: p.opts.Folder, MIMEType: p.opts.MIMEType, Metadata: p.opts.Metadata,
-		Tags: p.opts.Tags, OnConflict: p.opts.OnConflict, IfMatch: p.opts.IfMatch, SkipUnchanged: p.opts.SkipUnchanged, Bases: p.opts.Bases, Digests: p.opts.Digests}
+		Tags: p.opts.Tags, CacheControl: p.opts.CacheControl, OnConflict: p.opts.OnConflict, IfMatch: p.opts.IfMatch, SkipUnchanged: p.opts.SkipUnchanged, Bases: p.opts.Bases, Digests: p.opts.Digests}
 	if p.opts.FileID != "" {
 		in.Name = ""
 	}

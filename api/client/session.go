@@ -35,6 +35,7 @@ type NewSession struct {
 	MIMEType      string         `json:"mime_type,omitempty"`
 	Metadata      map[string]any `json:"metadata,omitempty"`
 	Tags          []string       `json:"tags,omitempty"`
+	CacheControl  string         `json:"cache_control,omitempty"`
 	OnConflict    string         `json:"on_conflict,omitempty"` // new (default), version, fail
 	IfMatch       string         `json:"if_match,omitempty"`
 	SkipUnchanged bool           `json:"skip_unchanged,omitempty"`

@@ -54,6 +54,10 @@ func ParseMetadata(header string) (*upload.Options, string, error) {
 			}
 		case "folder":
 			opts.Folder = text
+		case "cache_control":
+			if !absent {
+				opts.CacheControl = text
+			}
 		case "fileId":
 			if !absent {
 				opts.Replace = text

@@ -64,6 +64,17 @@ func (g *Guard) MayList(ctx context.Context, bucket string, who *Principal, f *m
 	return err == nil, nil
 }
 
+// IsPublic reports whether everybody may download version v of f, whoever asks
+// and whenever: the rule that decides looks at nothing, and is true. An
+// Authorizer of the host may decide anew each time, so nothing is public then.
+func (g *Guard) IsPublic(ctx context.Context, bucket string, f *manifest.File, v *manifest.Manifest) bool {
+	if g.auth != Authorizer(g.book) || f.State != manifest.Active {
+		return false
+	}
+	d := g.book.decide(ctx, &Request{Op: OpDownload, Bucket: bucket, Who: &Principal{}, File: f, Version: v})
+	return d.Err == nil && d.constant
+}
+
 // Explain decides about a request by the policies of the buckets, whatever
 // Authorizer the guard has, and says what decided. Nothing is done.
 func (g *Guard) Explain(ctx context.Context, req *Request) (d *Decision) {

@@ -44,6 +44,8 @@ type Decision struct {
 	Rule   string
 	// Err is nil when the request may go on.
 	Err error
+
+	constant bool // the rule that decided looks at nothing
 }
 
 // A ruleBook is the Authorizer of the buckets' own policies.
@@ -117,7 +119,7 @@ func (a *ruleBook) decideByRule(ctx context.Context, d *Decision, p *Policy, req
 		if rule == nil {
 			continue
 		}
-		d.RuleOp, d.Rule = op, rule.Source()
+		d.RuleOp, d.Rule, d.constant = op, rule.Source(), rule.IsConstant()
 		d.Err = evalRule(ctx, rule, p, req)
 		return
 	}

@@ -197,6 +197,9 @@ func (r *Rule) Uses(variable string) bool {
 	return slices.Contains(r.vars, variable)
 }
 
+// IsConstant reports whether the rule has the same answer to everything.
+func (r *Rule) IsConstant() bool { return len(r.vars) == 0 }
+
 // Eval returns nil if the rule is true of in. Otherwise the error is
 // ErrDenied, or ErrFailed with the reason.
 func (r *Rule) Eval(ctx context.Context, in *Input) error {

@@ -42,6 +42,7 @@ type Bucket struct {
 	UploadLimits      Pieces      `key:"upload_limits" doc:"limits on the requests of resumable uploads by the IETF's protocol, told in Upload-Limit beside max_file_size and upload_expiry"`
 	SignedURLTTL      Duration    `key:"signed_url_ttl" doc:"the longest life of a signed URL; off signs none" default:"7d"`
 	InlineTypes       []string    `key:"inline_types" doc:"media types that /view shows in place; by default harmless images, audio, video and text. Scripts and styles are served as text/plain unless their type stands here in full (text/css; not text/*)"`
+	CacheControl      string      `key:"cache_control" doc:"header Cache-Control of content, for files that have none of their own: max-age=3600. public and s-maxage count only where everybody may download"`
 	FileRules         bool        `key:"file_rules" doc:"true lets a file's access member replace the bucket's rules for it" default:"false"`
 	Rules             Rules       `key:"rules" doc:"CEL expressions by operation; a missing one denies"`
 	Transforms        Reserved    `key:"transforms" doc:"reserved"`
@@ -157,6 +158,9 @@ func (c *checker) checkBucket(k, n *yaml.Node, b *Bucket) {
 				c.addProblem(nodeAt(n, list.key).Content[i], "%q is not %s", v, list.want)
 			}
 		}
+	}
+	if _, err := ParseCacheControl(b.CacheControl); err != nil {
+		c.addProblem(nodeAt(n, "cache_control"), "%s", err)
 	}
 	for i, d := range b.Digests {
 		if !slices.Contains(digests, d) {

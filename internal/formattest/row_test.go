@@ -31,11 +31,11 @@ const timeField = size
 var rowFields = map[byte][]fieldKind{
 	'M': {ident, fileIdent, number, size, 0, text, size, refs, top, dict, text, text, timeField, text},
 	'F': {fileIdent, number, text, text, text, number, text, dict, octets, list, ident, number, number, size, size,
-		timeField, timeField, timeField},
+		timeField, timeField, timeField, timeField, text},
 	'H': {text, number, text, text, list, text},
 	'U': {ident, text, text, text, text, text, text, fileIdent, text, octets, list, text, flag, text, list, dict, dict,
 		text, size, size, size, number, flag, idents, flag, list, size, number, size, size, size, ident, flag, flag,
-		timeField, timeField, flag, octets, text, text},
+		timeField, timeField, flag, octets, text, text, text},
 	'G': {ident, text, text, fileIdent, ident, text, text, size, list, text, text, text, size, text, flag, octets,
 		timeField, timeField},
 	'K': {text, text, list, list, flag, sum32, timeField, timeField},

@@ -191,7 +191,7 @@ func rowOf(f, m *row, root digest) buckets.Row {
 		Bucket: f.text(3), Folder: f.text(4), Name: f.text(5),
 		MIMEType: m.text(11), DeclaredMIMEType: m.text(12),
 		Size: int64(m.num(4)), Root: hex.EncodeToString(root[:]), Digests: digests, Chunker: m.text(6),
-		Metadata: json.RawMessage("{}"), Tags: f.fields[10].list, Owner: f.text(7), Access: f.fields[8].dict,
+		Metadata: json.RawMessage("{}"), CacheControl: f.text(20), Tags: f.fields[10].list, Owner: f.text(7), Access: f.fields[8].dict,
 		State:     []buckets.State{buckets.Active, buckets.Trashed, buckets.Quarantined}[f.num(6)],
 		CreatedAt: timeOf(m.num(13)), UpdatedAt: timeOf(f.num(17)),
 	}

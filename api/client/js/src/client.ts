@@ -40,6 +40,8 @@ export interface UploadOptions extends Condition {
   mimeType?: string;
   metadata?: Record<string, unknown>;
   tags?: string[];
+  /** Cache-Control of the content: max-age=3600. */
+  cacheControl?: string;
   /** What to do where the name is taken: take another one (new), make a version, or fail. */
   onConflict?: 'new' | 'version' | 'fail';
   /** Makes no version of the same content. */
@@ -78,6 +80,7 @@ export class Client {
         mime_type: options.mimeType ?? (content instanceof Blob && content.type ? content.type : undefined),
         metadata: options.metadata as Record<string, never>,
         tags: options.tags,
+        cache_control: options.cacheControl,
         on_conflict: options.fileId === undefined ? options.onConflict : undefined,
         if_match: options.ifMatch,
         skip_unchanged: options.skipUnchanged,

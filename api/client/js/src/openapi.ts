@@ -1082,6 +1082,8 @@ export interface components {
                 [key: string]: string;
             };
             bucket: string;
+            /** @description of its content; absent for the bucket's */
+            cache_control?: string;
             checksums: {
                 [key: string]: string;
             };
@@ -1172,6 +1174,8 @@ export interface components {
             access?: {
                 [key: string]: string;
             } | null;
+            /** @description header Cache-Control of the content; null leaves it to the bucket */
+            cache_control?: string | null;
             folder?: string | null;
             metadata?: Record<string, never>;
             name?: string;
@@ -1304,6 +1308,8 @@ export interface components {
     };
     parameters: {
         bucket: string;
+        /** @description header Cache-Control of the content: max-age=3600 */
+        cacheControl: string;
         /** @description next_cursor of the page before, of a listing with the same parameters but limit */
         cursor: string;
         /** @description puts a folder in place of all files in it: behind folder or, without that, behind prefix */
@@ -1352,6 +1358,7 @@ export interface components {
             content: {
                 "application/octet-stream": unknown;
                 "multipart/form-data": {
+                    cache_control?: string;
                     /** @description names with commas between; before the file */
                     digests?: string;
                     /** @description the only part with a file name */
@@ -1628,6 +1635,8 @@ export interface operations {
     create: {
         parameters: {
             query?: {
+                /** @description header Cache-Control of the content: max-age=3600 */
+                cache_control?: components["parameters"]["cacheControl"];
                 /** @description sha256, blake3, md5 with commas, or none */
                 digests?: string;
                 folder?: string;
@@ -1727,6 +1736,8 @@ export interface operations {
     createSlash: {
         parameters: {
             query?: {
+                /** @description header Cache-Control of the content: max-age=3600 */
+                cache_control?: components["parameters"]["cacheControl"];
                 /** @description sha256, blake3, md5 with commas, or none */
                 digests?: string;
                 folder?: string;
@@ -1884,6 +1895,7 @@ export interface operations {
         requestBody: {
             content: {
                 "application/json": {
+                    cache_control?: string;
                     digests?: ("sha256" | "blake3" | "md5")[];
                     /** @description of which it becomes a version; else a new file called name */
                     file_id?: string;
@@ -2002,6 +2014,7 @@ export interface operations {
             content: {
                 "application/json": {
                     bases?: string[];
+                    cache_control?: string;
                     chunks?: components["schemas"]["Chunk"][];
                     digests?: string[];
                     /** @description file (f_…) that it makes a version of, in place of name */
