@@ -55,14 +55,14 @@ type ruleBook struct {
 
 	// mu guards what follows.
 	mu sync.Mutex
-	// compiled are rules of files by source, and size the bytes of the sources.
+	// compiled are rules of files by source, and size what they take in memory.
 	compiled map[string]*rules.Rule
 	size     int
 }
 
-// maxCompiled bounds the sources of the rules of files that are kept compiled,
-// in bytes: a rule takes about fifty times its source.
-const maxCompiled = 256 << 10
+// maxCompiled bounds what the rules of files take that are kept compiled, in
+// bytes by their Size.
+const maxCompiled = 16 << 20
 
 func newRuleBook(policyOf func(bucket string) *Policy) (*ruleBook, error) {
 	env, err := rules.NewEnv()
@@ -167,11 +167,11 @@ func (a *ruleBook) compileRule(source string) (*rules.Rule, error) {
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.compiled == nil || a.size+len(source) > maxCompiled {
+	if a.compiled == nil || a.size+r.Size() > maxCompiled {
 		a.compiled, a.size = make(map[string]*rules.Rule), 0
 	}
 	if a.compiled[source] == nil {
-		a.size += len(source)
+		a.size += r.Size()
 	}
 	a.compiled[source] = r
 	return r, nil

@@ -146,7 +146,12 @@ type Rule struct {
 	source  string
 	program cel.Program
 	vars    []string // variables that it names, sorted
+	size    int
 }
+
+// Size is an upper bound of the bytes that the rule takes in memory, whatever
+// the length of its source.
+func (r *Rule) Size() int { return r.size }
 
 // Compile compiles source, an expression of type bool. What is wrong with it
 // is a *SyntaxError.
@@ -167,11 +172,15 @@ func (e *Env) Compile(source string) (*Rule, error) {
 	if t := tree.OutputType(); !t.IsExactType(cel.BoolType) && !t.IsExactType(cel.DynType) {
 		return nil, &SyntaxError{1, 1, fmt.Sprintf("rule is a %s, want a bool", t)}
 	}
+	size, err := compiledSize(tree)
+	if err != nil {
+		return nil, err
+	}
 	program, err := e.cel.Program(tree, cel.EvalOptions(cel.OptOptimize), cel.CostLimit(MaxCost), cel.InterruptCheckFrequency(100))
 	if err != nil {
 		return nil, &SyntaxError{1, 1, err.Error()}
 	}
-	return &Rule{source: source, program: program, vars: freeVariables(tree)}, nil
+	return &Rule{source: source, program: program, vars: freeVariables(tree), size: size}, nil
 }
 
 // freeVariables returns the variables of Input that an expression names.
