@@ -269,7 +269,7 @@ func (p *prober) describeProof(ctx context.Context, kind putKind) (string, error
 	case p.readsBack(proof):
 		text := "each object is read back before it counts, as read_back says"
 		if proof == byReading {
-			text = "the service takes wrong bytes, so each object is read back before it counts, which costs the bytes once more"
+			text = "the service is not known to refuse wrong bytes, so each object is read back before it counts, which costs the bytes once more"
 			if p.opts.Checksums != "when_supported" {
 				text += "; checksums: when_supported may spare that"
 			}
@@ -277,7 +277,7 @@ func (p *prober) describeProof(ctx context.Context, kind putKind) (string, error
 		}
 		return text, nil
 	case proof == byReading:
-		return "", errors.New("the service takes wrong bytes, and read_back: never keeps them from being noticed; set read_back: auto")
+		return "", errors.New("the service is not known to refuse wrong bytes, and read_back: never keeps them from being noticed; set read_back: auto")
 	case proof == byMD5:
 		return "wrong bytes are refused for their Content-MD5, which is sent", nil
 	}

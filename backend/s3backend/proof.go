@@ -77,6 +77,9 @@ func (b *Backend) tryWhole(ctx context.Context, p proof) (refused bool, err erro
 		}
 		return err
 	})
+	if isStrangeRefusal(err) {
+		return false, nil
+	}
 	if err == nil && !refused {
 		err = b.Delete(ctx, key)
 	}
@@ -99,6 +102,9 @@ func (b *Backend) tryPart(ctx context.Context, p proof) (refused bool, err error
 		}
 		return err
 	})
+	if isStrangeRefusal(err) {
+		err = nil
+	}
 	return refused, errors.Join(err, m.abort())
 }
 
@@ -110,8 +116,20 @@ func (b *Backend) newTrial() *body {
 	return d
 }
 
+// isStrangeRefusal reports whether a trial was refused as a bad request, by a code
+// that does not say whether for its bytes. Objects are read back then; if it was
+// for something else, the real PUT is refused too and tells what.
+func isStrangeRefusal(err error) bool {
+	var f *failure
+	if !errors.As(err, &f) {
+		return false
+	}
+	_, status := statusOf(f.cause)
+	return status == http.StatusBadRequest && isFinal(f.cause) || status == http.StatusUnprocessableEntity
+}
+
 // isWrongBytes reports whether the service has refused a body for not being what
-// its headers say. A code that is not known here only has objects read back.
+// its headers say.
 func isWrongBytes(err error) bool {
 	switch code, _ := statusOf(err); code {
 	case "BadDigest", "InvalidDigest", "XAmzContentSHA256Mismatch", "XAmzContentChecksumMismatch", "SignatureDoesNotMatch":

@@ -36,6 +36,7 @@ func TestQuirks(t *testing.T) {
 		{quirk: s3test.NoSignedSums, says: map[string]string{"checksums": "Content-MD5", "part checksums": "Content-MD5"}, parts: true},
 		{quirk: s3test.NoSums, lacks: map[string]string{"checksums": "read back", "part checksums": "read back"}, parts: true},
 		{quirk: s3test.NoSums, set: func(b *local.Backend) { b.S3.ReadBack = "never" }, lacks: map[string]string{"checksums": "read_back: auto", "part checksums": "read_back: auto"}, parts: true},
+		{quirk: s3test.StrangeCode, lacks: map[string]string{"checksums": "read back", "part checksums": "read back"}, parts: true},
 		{quirk: s3test.NoPartSums, says: map[string]string{"checksums": "sums that are signed"}, lacks: map[string]string{"part checksums": "read back"}, parts: true},
 		{quirk: s3test.OddETags, parts: true},
 

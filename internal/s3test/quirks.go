@@ -24,6 +24,7 @@ const (
 	NoConditions      Quirk = "If-None-Match is passed over"
 	RefusesConditions Quirk = "If-None-Match is answered by 501"
 	NoSignedSums      Quirk = "a body is compared with its Content-MD5 only"
+	StrangeCode       Quirk = "wrong bytes are refused by a code of its own"
 	NoSums            Quirk = "a body is compared with nothing"
 	NoPartSums        Quirk = "the body of a part is compared with nothing"
 	TreeOrder         Quirk = "lists are in another order"
@@ -142,6 +143,9 @@ func (q *quirky) refuse(r *http.Request, body []byte) (status int, code string) 
 	}
 	want, err := hex.DecodeString(r.Header.Get("X-Amz-Content-Sha256"))
 	if got := sha256.Sum256(body); err == nil && len(want) == len(got) && !bytes.Equal(got[:], want) {
+		if q.has[StrangeCode] {
+			return http.StatusBadRequest, "NotWhatYouSaid"
+		}
 		return http.StatusBadRequest, "XAmzContentSHA256Mismatch"
 	}
 	return 0, ""
