@@ -17,11 +17,8 @@ const forever = "max-age=31536000, immutable"
 // URL names this version for ever.
 func setCaching(h http.Header, r *http.Request, b *buckets.Bucket, o *buckets.Object, pinned bool) {
 	public := o.Public && principalOf(r).Grant == nil && r.Header.Get(asHeader) == ""
-	caching := chooseCaching(r, b.Policy(), o, public, pinned)
-	h.Set("Cache-Control", string(caching))
-	if caching.Has("private") {
-		h.Add("Vary", "Authorization, Cookie")
-	}
+	h.Set("Cache-Control", string(chooseCaching(r, b.Policy(), o, public, pinned)))
+	h.Add("Vary", "Authorization, Cookie") // also where it is public now: rules change
 }
 
 func chooseCaching(r *http.Request, p buckets.Policy, o *buckets.Object, public, pinned bool) schema.CacheControl {
