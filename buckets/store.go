@@ -61,6 +61,9 @@ type Store struct {
 	log     *slog.Logger
 	closers []io.Closer
 
+	closeOnce sync.Once
+	closeErr  error // of the first Close
+
 	types  *mediatype.Detector
 	clock  clock
 	gate   gate
@@ -217,14 +220,18 @@ func (s *Store) Ready(ctx context.Context) error {
 	return WrapSpace(s.meta.Ready())
 }
 
-// Close waits for what is being written and closes the store.
+// Close waits for what is being written and closes the store. A second Close
+// returns what the first did.
 func (s *Store) Close() error {
-	var errs []error
-	for _, c := range s.chunks {
-		errs = append(errs, c.Close())
-	}
-	for _, c := range s.closers {
-		errs = append(errs, c.Close())
-	}
-	return errors.Join(errs...)
+	s.closeOnce.Do(func() {
+		var errs []error
+		for _, c := range s.chunks {
+			errs = append(errs, c.Close())
+		}
+		for _, c := range s.closers {
+			errs = append(errs, c.Close())
+		}
+		s.closeErr = errors.Join(errs...)
+	})
+	return s.closeErr
 }
