@@ -18,6 +18,9 @@ const (
 	DefaultConnectionsPerAddress = 512
 )
 
+// sendQueue is how many bytes that were not sent yet the kernel takes of an answer.
+const sendQueue = 128 << 10
+
 // connections bounds the connections of a Server: in all, and those of one
 // address. A connection waits while no request of it is being answered: it is
 // idle, or its headers are not complete. Where a bound is reached, the one that
@@ -66,6 +69,7 @@ func (s *Server) newConnections() *connections {
 // admit counts a new connection, and drops another or refuses the new one where
 // a bound is reached. It is the ConnContext of an http.Server.
 func (cs *connections) admit(ctx context.Context, conn net.Conn) context.Context {
+	boundSendQueue(conn)
 	c := &connection{all: cs, conn: conn}
 	if a, err := netip.ParseAddrPort(conn.RemoteAddr().String()); err == nil && !cs.isProxy(a.Addr().Unmap()) {
 		c.address = networkOf(a.Addr().Unmap())

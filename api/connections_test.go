@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -198,6 +199,45 @@ func TestSlowClients(t *testing.T) {
 				time.Sleep(2 * time.Second) // for what still sends
 			})
 		})
+	}
+}
+
+// The kernel takes little of what a client does not read: it would notice late that
+// a slow one reads.
+func TestSendQueue(t *testing.T) {
+	if runtime.GOOS != "linux" && runtime.GOOS != "darwin" {
+		t.Skip("the kernel is not told here")
+	}
+	log := &safeBuffer{}
+	s := api.New(nil, &api.Options{IdleTimeout: 500 * time.Millisecond, Log: logTo(log)})
+	s.Answer(func(w http.ResponseWriter, r *http.Request) error {
+		w.Header().Set("Content-Length", strconv.Itoa(64<<20))
+		w.Write(make([]byte, 64<<20)) // the client takes no more
+		return nil
+	})
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	var served sync.WaitGroup
+	served.Go(func() { s.Serve(ctx, ln) })
+	defer served.Wait()
+	defer stop()
+	conn, err := net.Dial("tcp", ln.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	conn.(*net.TCPConn).SetReadBuffer(4096)
+	io.WriteString(conn, "GET /f HTTP/1.1\r\nHost: h\r\n\r\n")
+	for !strings.Contains(log.String(), "cut=true") {
+		time.Sleep(10 * time.Millisecond)
+	}
+	_, rest, _ := strings.Cut(log.String(), "bytes=")
+	text, _, _ := strings.Cut(rest, " ")
+	if n, err := strconv.Atoi(text); err != nil || n > 1<<20 {
+		t.Errorf("%s bytes were taken of which nothing was read: %v", text, err)
 	}
 }
 

@@ -140,8 +140,9 @@ func (w *recorder) WriteHeader(status int) {
 	w.ResponseWriter.WriteHeader(status)
 }
 
-// writePiece is what a client must take of an answer within the timeout: whoever
-// reads slowly is not cut off, who reads next to nothing is.
+// writePiece is what a client must take of an answer within the timeout, with what
+// the kernel queues (sendQueue): whoever reads slowly is not cut off, who reads next
+// to nothing is.
 const writePiece = 16 << 10
 
 func (w *recorder) Write(p []byte) (n int, err error) {

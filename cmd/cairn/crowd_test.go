@@ -205,7 +205,10 @@ func TestCrowd(t *testing.T) {
 		t.Errorf("%d files are open with %d connections at most, and %d before", got, bound, before)
 	}
 	if os.Getenv("CAIRN_SOAK") != "" {
-		time.Sleep(75 * time.Second) // the silent are gone by now
+		time.Sleep(75 * time.Second) // the silent are gone by now, the readers are not
+		if got := c.descriptors(); got < before+readers*9/10 {
+			t.Errorf("%d files are open: %d slow readers were cut off", got, readers)
+		}
 		c.report("after 75 seconds", n)
 	}
 	c.leave()

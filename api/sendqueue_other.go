@@ -1,0 +1,7 @@
+//go:build !linux && !darwin
+
+package api
+
+import "net"
+
+func boundSendQueue(net.Conn) {}
