@@ -48,7 +48,8 @@ func testRaceOfCreates(t *testing.T, b backend.Backend) {
 		t.Fatalf("winners: got %v, want exactly one", wins)
 	}
 	checkHolds(t, b, "packs/one", fmt.Appendf(nil, "writer %d", winner))
-	if got := listKeys(t, b, ""); !slices.Equal(got, []string{"packs/one"}) {
+	// What a driver has tried a service with may lie elsewhere.
+	if got := listKeys(t, b, "packs/"); !slices.Equal(got, []string{"packs/one"}) {
 		t.Errorf("List: got %q, want the one object", got)
 	}
 }

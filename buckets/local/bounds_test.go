@@ -316,7 +316,7 @@ func TestComposePoison(t *testing.T) {
 	t.Parallel()
 	opts := kept(buckets.Versions{}, buckets.Trash{})
 	p := opts.Buckets["demo"]
-	p.Profile = "fine"
+	p.Profile, p.Limits.MaxComposedSize = "fine", 1<<50
 	opts.Buckets["demo"] = p
 	dir := t.TempDir()
 	s, b := openStore(t, dir, opts)
