@@ -292,13 +292,13 @@ func inlineType(found string, listed []string) (string, bool) {
 	served := mediatype.Served(found, listed)
 	if listed != nil {
 		return served, slices.ContainsFunc(listed, func(l string) bool {
-			return mediatype.Covers(l, found) || mediatype.Covers(l, served)
+			return mediatype.Covers(l, found) || mediatype.Covers(l, served) || mediatype.Canonical(l) == found
 		})
 	}
 	switch found {
 	case "image/png", "image/jpeg", "image/gif", "image/bmp", "image/webp", "image/avif", "image/vnd.microsoft.icon", "image/x-icon",
-		"audio/wav", "audio/webm", "audio/ogg", "audio/mpeg", "audio/flac", "audio/mp4", "audio/aac",
-		"video/mp4", "video/webm", "video/ogg", "application/pdf":
+		"audio/wav", "audio/webm", "audio/ogg", "audio/mpeg", "audio/flac", "audio/mp4", "audio/x-m4a", "audio/aac",
+		"video/mp4", "video/x-m4v", "video/webm", "video/ogg", "application/pdf":
 		return served, true
 	}
 	if mediatype.IsShownAsText(found) {

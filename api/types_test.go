@@ -101,6 +101,39 @@ var typeCases = []struct {
 	{"a.txt", "", bom + svgText, plainType, plainType, svgType, plainType, shownText, nil},
 	{"a.html", "", bom + "<html><p>", htmlType, htmlType, plainType, htmlType, "", nil},
 
+	{"a.svg", "", bom + `<?xml version="1.0"?>` + svgText, svgType, svgType + " image/*", xmlType + " text/plain", svgType, "", nil},
+	{"a", "", bom + `<?xml version="1.0"?><rss version="2.0"/>`, "application/rss+xml", "application/rss+xml", plainType, "application/rss+xml", "", nil},
+	{"a.ndjson", "", bom + "{}\n{}\n", "application/x-ndjson", "application/x-ndjson text/plain", jsonType, "application/x-ndjson", shownText, nil},
+
+	// Types that have other names, in lists of those that are taken.
+	{"a.xml", "text/xml", xmlText, xmlType, "application/xml text/xml", "application/xhtml+xml", xmlType, "", nil},
+	{"a.svg", "", bom + xmlText, xmlType, "application/xml", svgType, xmlType, "", buckets.ErrTypeMismatch},
+	{"a.js", "", "alert(1)", jsType, "application/javascript application/x-javascript application/ecmascript", "application/json", plainType, shownText, nil},
+	{"a.js", "", "#!/usr/bin/node\n", jsType, "application/javascript", "application/json", plainType, shownText, nil},
+	{"a.md", "", "# x", mdType, "text/x-markdown", htmlType, plainType, shownText, nil},
+	{"a.yaml", "", "a: 1", yamlType, "text/yaml application/x-yaml text/x-yaml", jsonType, plainType, shownText, nil},
+	{"a.toml", "", "a = 1", "application/toml", "text/toml", yamlType, plainType, shownText, nil},
+	{"a.csv", "", "a;b\n", csvType, "application/csv text/x-csv", "application/vnd.ms-excel text/tsv", csvType, shownText, nil},
+	{"a.csv", "", csvText, csvType, "application/csv", "application/msexcel", csvType, shownText, nil},
+	{"a.tsv", "", "a;b\n", "text/tab-separated-values", "text/tsv", csvType, "text/tab-separated-values", shownText, nil},
+	{"a.ts", "", "let a", "text/x-typescript", "application/typescript", "video/mp2t", plainType, shownText, nil},
+	{"a.py", "", "#!/usr/bin/python\n", "text/x-python", "text/x-script.python application/x-python-code", jsType, plainType, shownText, nil},
+	{"a.jpg", "image/jpeg", "\xff\xd8\xff\xe0\x00\x10JFIF\x00", "image/jpeg", "image/jpeg", "image/png", "image/jpeg", "image/jpeg", nil},
+	{"a.mp3", "audio/mp3", "\xff\xfb\x90\x64", "audio/mpeg", "audio/mp3 audio/x-mpeg", "audio/wav", "audio/mpeg", "audio/mpeg", nil},
+	{"a.wav", "audio/x-wav", "RIFF\x24\x00\x00\x00WAVEfmt ", "audio/wav", "audio/x-wav audio/wave", "audio/mpeg", "audio/wav", "audio/wav", nil},
+	{"a.gz", "application/gzip", "\x1f\x8b\x08\x00\x00\x00\x00\x00", "application/gzip", "application/x-gzip", "application/zip", "application/gzip", "", nil},
+	{"a.zip", "application/x-zip-compressed", "PK\x03\x04\x14\x00\x00\x00\x00\x00", "application/zip", "application/x-zip-compressed", "application/gzip", "application/zip", "", nil},
+	{"a.rtf", "", `{\rtf1}`, "text/rtf", "application/rtf", plainType, "text/rtf", "", nil},
+	{"a.m4a", "", "\x00\x00\x00\x18ftypM4A \x00\x00\x00\x00isomiso2", "audio/x-m4a", "audio/*", "audio/mpeg", "audio/x-m4a", "audio/x-m4a", nil},
+
+	// Types that are made of others, and not known here.
+	{"a.json", "application/ld+json", `{"a": 1}`, jsonType, jsonType, plainType, jsonType, shownText, nil},
+	{"a.json", "application/ld+json", `hello`, plainType, plainType, jsonType, plainType, shownText, buckets.ErrTypeMismatch},
+	{"a.xml", "application/soap+xml", xmlText, xmlType, xmlType, jsonType, xmlType, "", nil},
+	{"a", "application/vnd.ms-excel.sheet.macroenabled.12", "PK\x03\x04\x14\x00\x00\x00\x00\x00", "application/zip", "application/zip", plainType, "application/zip", "", nil},
+	{"a", "image/png", "PK\x03\x04\x14\x00\x00\x00\x00\x00", "application/zip", "application/zip", plainType, "application/zip", "", buckets.ErrTypeMismatch},
+	{"a", "application/pdf", "PK\x03\x04\x14\x00\x00\x00\x00\x00", "application/zip", "application/zip", plainType, "application/zip", "", buckets.ErrTypeMismatch},
+
 	// Names that their content contradicts.
 	{"a.js", "", "<html><script>", htmlType, htmlType, jsType + " text/plain", htmlType, "", buckets.ErrTypeMismatch},
 	{"a.md", "", "<!DOCTYPE html><script>", htmlType, htmlType, mdType + " text/plain", htmlType, "", buckets.ErrTypeMismatch},
@@ -213,6 +246,7 @@ func TestNamedInlineTypes(t *testing.T) {
 	for listed, want := range map[string][3]string{ // of a script, a style, and a text, shown; "" if it is not
 		"text/javascript":           {jsType, "", ""},
 		"text/css, text/javascript": {jsType, "text/css", ""},
+		"application/javascript":    {jsType, "", ""},
 		"text/plain":                {plainType, plainType, plainType},
 		"text/*":                    {plainType, plainType, plainType},
 		`"*/*"`:                     {plainType, plainType, plainType},

@@ -88,7 +88,9 @@ func (l *Limits) CheckType(name, declared string, k mediatype.Kind) error {
 		if declared == "" {
 			break
 		}
-		if len(l.Types) == 0 || slices.ContainsFunc(l.Types, func(t string) bool { return mediatype.Covers(t, declared) }) {
+		if len(l.Types) == 0 || slices.ContainsFunc(l.Types, func(t string) bool {
+			return mediatype.Covers(t, declared) || mediatype.Canonical(t) == mediatype.Canonical(declared)
+		}) {
 			return nil
 		}
 		return l.refuseType(declared)

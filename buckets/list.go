@@ -109,7 +109,7 @@ type entry struct {
 // newScan checks that the principal may list, and what it asks for. folders says
 // whether files in folders are rolled up.
 func (b *Bucket) newScan(ctx context.Context, opts *ListOptions, folders bool) (*scan, error) {
-	s := &scan{b: b, prefix: names.CanonicalPath(opts.Prefix), folders: folders, mime: strings.ToLower(opts.MIMEType), left: maxScanned}
+	s := &scan{b: b, prefix: names.CanonicalPath(opts.Prefix), folders: folders, mime: mediatype.Canonical(strings.ToLower(opts.MIMEType)), left: maxScanned}
 	op := access.OpList
 	if opts.State == Trashed {
 		op = access.OpTrash

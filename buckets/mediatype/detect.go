@@ -209,12 +209,18 @@ func (d *Detector) tellByName(name string, head []byte, found *mimetype.MIME, wh
 	}
 	// mimetype expects no byte order mark before most kinds that have a mark of
 	// their own.
-	if said := TypeByName(name); typeOf(found) == plain && said != "" && said != plain {
-		if text, ok := decodeMarked(head); ok {
-			if m := d.match(text, whole); typeOf(m) != plain && isKindOf(said, m) {
-				k.Type = typeOf(m)
-			}
+	text, marked := decodeMarked(head)
+	if !marked {
+		return k
+	}
+	m, said := d.match(text, whole), TypeByName(name)
+	switch typeOf(found) {
+	case plain:
+		if said != plain && typeOf(m) != plain && (isKindOf(said, m) || extension(name) == m.Extension()) {
+			k.Type = typeOf(m)
 		}
+	case "text/xml": // it finds that one, and no kind of it
+		k.Type, k.content = typeOf(m), m
 	}
 	return k
 }

@@ -21,7 +21,8 @@ type Kind struct {
 type textKind struct {
 	name    string
 	ends    string // of names, without the dot
-	aliases string // types that uploaders call it by
+	aliases string // other names of its type
+	taken   string // types of other kinds that uploaders take it for
 	table   bool   // its lines have the same number of fields
 	json    bool   // JSON is a case of it
 	markup  bool   // it may begin with elements of HTML
@@ -35,8 +36,8 @@ var textKinds = [...]textKind{
 	{name: "text/css", ends: "css"},
 	{name: "text/jsx", ends: "jsx"},
 	// Operating systems take the end .ts for a video or a translation.
-	{name: "text/x-typescript", ends: "ts mts cts tsx", aliases: "application/typescript text/typescript application/x-typescript " +
-		"video/mp2t video/vnd.dlna.mpeg-tts text/vnd.trolltech.linguist"},
+	{name: "text/x-typescript", ends: "ts mts cts tsx", aliases: "application/typescript text/typescript application/x-typescript",
+		taken: "video/mp2t video/vnd.dlna.mpeg-tts text/vnd.trolltech.linguist"},
 	{name: "text/x-scss", ends: "scss sass"},
 	{name: "text/x-less", ends: "less"},
 	{name: "text/markdown", ends: "md markdown mkd mdown", markup: true, aliases: "text/x-markdown"},
@@ -46,7 +47,7 @@ var textKinds = [...]textKind{
 	{name: "application/yaml", ends: "yaml yml", json: true, aliases: "application/x-yaml text/yaml text/x-yaml text/vnd.yaml"},
 	{name: "application/toml", ends: "toml", aliases: "text/toml text/x-toml application/x-toml"},
 	{name: "text/csv", ends: "csv", table: true, aliases: "application/csv text/x-csv text/comma-separated-values " +
-		"text/x-comma-separated-values application/vnd.ms-excel"}, // the last where Excel is installed
+		"text/x-comma-separated-values", taken: "application/vnd.ms-excel"}, // where Excel is installed
 	{name: "text/tab-separated-values", ends: "tsv tab", table: true, aliases: "text/tsv text/x-tsv"},
 	{name: "application/sql", ends: "sql", aliases: "text/sql text/x-sql application/x-sql"},
 	{name: "text/x-diff", ends: "diff patch", aliases: "text/x-patch"},
@@ -77,9 +78,12 @@ func findText(t string) *textKind {
 	return nil
 }
 
+// extension returns the end of a name from its last dot, in lower case.
+func extension(name string) string { return strings.ToLower(path.Ext(name)) }
+
 // textByName returns the kind of text that a name's extension stands for.
 func textByName(name string) *textKind {
-	ext := strings.TrimPrefix(strings.ToLower(path.Ext(name)), ".")
+	ext := strings.TrimPrefix(extension(name), ".")
 	for i := range textKinds {
 		if hasWord(textKinds[i].ends, ext) {
 			return &textKinds[i]
@@ -99,14 +103,24 @@ func typeOfText(name string) string {
 
 func hasWord(words, word string) bool { return slices.Contains(strings.Fields(words), word) }
 
-// resolveAlias returns the type of the kind of text that uploaders call t, or t.
-func resolveAlias(t string) string {
+// Canonical returns the name by which a type is recorded. Many types have others:
+// application/xml, audio/mp3.
+func Canonical(t string) string {
 	for i := range textKinds {
 		if hasWord(textKinds[i].aliases, t) {
 			return textKinds[i].name
 		}
 	}
+	if m := mimetype.Lookup(t); m != nil {
+		return typeOf(m)
+	}
 	return t
+}
+
+// isTakenFor reports types that uploaders may declare for a kind of text.
+func (k Kind) isTakenFor(declared string) bool {
+	t := findText(k.Type)
+	return t != nil && hasWord(t.taken, declared)
 }
 
 // TypeByName returns the type that a name's extension stands for, "" if it says
@@ -115,7 +129,23 @@ func TypeByName(name string) string {
 	if t := textByName(name); t != nil {
 		return t.name
 	}
-	return stripParameters(mime.TypeByExtension(strings.ToLower(path.Ext(name))))
+	return stripParameters(mime.TypeByExtension(extension(name)))
+}
+
+// isMadeOf reports a type that is not known here, and whose content looks like
+// what it is made of: by its suffix (RFC 6839), or as documents that are archives.
+func isMadeOf(said string, found *mimetype.MIME) bool {
+	for m := found; m != nil; m = m.Parent() {
+		switch typeOf(m) {
+		case "application/json":
+			return strings.HasSuffix(said, "+json")
+		case "text/xml":
+			return strings.HasSuffix(said, "+xml")
+		case "application/zip", "application/x-ole-storage":
+			return strings.HasSuffix(said, "+zip") || strings.HasPrefix(said, "application/")
+		}
+	}
+	return false
 }
 
 // Recorded returns the kind of stored content whose type was found to be t.
@@ -156,7 +186,7 @@ func (k Kind) IsOneOf(types []string) bool {
 		seen = append(seen, plain)
 	}
 	return slices.ContainsFunc(types, func(t string) bool {
-		return slices.ContainsFunc(seen, func(s string) bool { return Covers(t, s) })
+		return slices.ContainsFunc(seen, func(s string) bool { return Covers(t, s) }) || slices.Contains(seen, Canonical(t))
 	})
 }
 
@@ -174,14 +204,14 @@ func Covers(t, mediaType string) bool {
 // declared. application/octet-stream declares nothing.
 func (k Kind) AgreesWithDeclared(declared string) bool {
 	declared = stripParameters(declared)
-	return declared == "" || declared == unknown || k.mayBe(declared) || k.mayBe(resolveAlias(declared))
+	return declared == "" || declared == unknown || k.mayBe(declared) || k.mayBe(Canonical(declared)) || k.isTakenFor(declared)
 }
 
 // AgreesWithName reports whether the content may be what the name's extension
 // stands for.
 func (k Kind) AgreesWithName(name string) bool {
 	said := TypeByName(name)
-	return said == "" || said == unknown || strings.ToLower(path.Ext(name)) == k.content.Extension() || k.mayBe(said)
+	return said == "" || said == unknown || extension(name) == k.content.Extension() || k.mayBe(said)
 }
 
 // mayBe reports whether said is the kind, one that it is a kind of, or a kind of
@@ -206,7 +236,7 @@ func isKindOf(said string, found *mimetype.MIME) bool {
 	}
 	known := mimetype.Lookup(said)
 	if known == nil {
-		return found.Is(plain) && strings.HasPrefix(said, "text/") || found.Is(unknown)
+		return found.Is(plain) && strings.HasPrefix(said, "text/") || found.Is(unknown) || isMadeOf(said, found)
 	}
 	// Text of a kind that has no mark of its own may look like plain text.
 	for m := known.Parent(); m != nil; m = m.Parent() {

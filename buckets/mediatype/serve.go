@@ -15,7 +15,7 @@ func Served(t string, listed []string) string {
 	switch {
 	case t == "":
 		return unknown
-	case slices.Contains(listed, t):
+	case slices.ContainsFunc(listed, func(l string) bool { return Canonical(l) == t }):
 		return t
 	case k != nil && !k.table:
 		return plain

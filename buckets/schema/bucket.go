@@ -27,7 +27,7 @@ type Bucket struct {
 	MaxTotalSize      Size        `key:"max_total_size" doc:"logical bytes of all versions in the bucket, the trash, metadata and unfinished uploads included"`
 	MaxOwnerSize      Size        `key:"max_owner_size" doc:"the same, of one owner; unfinished uploads, those idle longest first, are given up for what else the owner stores"`
 	MaxComposedSize   Size        `key:"max_composed_size" doc:"bytes that one request may make of stored content; as much as its largest source may always be made, and what the request brings does not count" default:"5GB"`
-	AllowedTypes      []string    `key:"allowed_types" doc:"media types taken: image/png, image/*, */*; text/plain takes text whose kind only its name tells too"`
+	AllowedTypes      []string    `key:"allowed_types" doc:"media types taken, by any of their names: image/png, image/*, */*; text/plain takes text whose kind only its name tells too"`
 	AllowedExtensions []string    `key:"allowed_extensions" doc:"ends of names taken, without the dot, in lower case"`
 	TypeCheck         TypeCheck   `key:"type_check" doc:"what types are checked against: strict (content, name and declaration agree), sniff (content; which kind of text it is, its name says), declared" default:"sniff"`
 	Compression       Compression `key:"compression" doc:"none, gzip or zstd; {codec: zstd, level: 9}; true is zstd"`
