@@ -109,7 +109,7 @@ type entry struct {
 // newScan checks that the principal may list, and what it asks for. folders says
 // whether files in folders are rolled up.
 func (b *Bucket) newScan(ctx context.Context, opts *ListOptions, folders bool) (*scan, error) {
-	s := &scan{b: b, prefix: names.CanonicalPath(opts.Prefix), folders: folders, mime: mediatype.Canonical(strings.ToLower(opts.MIMEType)), left: maxScanned}
+	s := &scan{b: b, prefix: names.CanonicalPath(opts.Prefix), folders: folders, mime: strings.ToLower(opts.MIMEType), left: maxScanned}
 	op := access.OpList
 	if opts.State == Trashed {
 		op = access.OpTrash
@@ -134,6 +134,7 @@ func (b *Bucket) newScan(ctx context.Context, opts *ListOptions, folders bool) (
 		return nil, fmt.Errorf("mime_type %q: use a media type such as image/png or image/* (a plus sign is %%2B in a URL): %w",
 			names.Clip(opts.MIMEType), fs.ErrInvalid)
 	}
+	s.mime = mediatype.Canonical(s.mime)
 	if opts.Search != "" {
 		if !utf8.ValidString(opts.Search) || len(opts.Search) > names.MaxName {
 			return nil, fmt.Errorf("search %q: use a part of a name, at most %d bytes of UTF-8: %w", names.Clip(opts.Search), names.MaxName, fs.ErrInvalid)
