@@ -19,14 +19,17 @@ func pageHeaders() []string {
 		"Upload-Length", "Upload-Limit", "Upload-Metadata", "Upload-Offset", "X-HTTP-Method-Override", "Origin", "Repr-Digest", "Want-Repr-Digest",
 		"Content-Digest", "Want-Content-Digest", "Content-Disposition", asHeader,
 
-		"Accept-Language", "Cache-Control", "Content-Language", "DNT", "Keep-Alive", "Last-Event-ID", "Pragma", "Prefer", "Priority", "User-Agent",
-		// Against forged requests: Rails and axios, Angular, Django.
-		"X-CSRF-Token", "X-XSRF-Token", "X-CSRFToken",
+		"Accept-Language", "Cache-Control", "Content-Language", "DNT", "Expires", "Keep-Alive", "Last-Event-ID", "NGSW-Bypass", "Pragma", "Prefer", "Priority", "User-Agent",
+		// Against forged requests: Rails and axios, Angular, Django, Express, ASP.NET.
+		"X-CSRF-Token", "X-XSRF-Token", "X-CSRFToken", "CSRF-Token", "XSRF-Token", "RequestVerificationToken", "X-RequestVerificationToken",
 		// Of tracing: W3C, Sentry, OpenTelemetry's other forms, Datadog, Elastic,
-		// New Relic, Application Insights, AWS, Google, Jaeger.
+		// New Relic, Application Insights, AWS, Google, Jaeger, OpenTracing, Instana,
+		// Dynatrace, Honeycomb.
 		"Baggage", "Traceparent", "Tracestate", "Sentry-Trace", "B3", "X-B3-TraceId", "X-B3-SpanId", "X-B3-ParentSpanId", "X-B3-Sampled", "X-B3-Flags",
 		"X-Datadog-Origin", "X-Datadog-Parent-Id", "X-Datadog-Sampling-Priority", "X-Datadog-Tags", "X-Datadog-Trace-Id", "Elastic-Apm-Traceparent",
-		"Newrelic", "Request-Id", "Request-Context", "X-Amzn-Trace-Id", "X-Cloud-Trace-Context", "Uber-Trace-Id", "X-Correlation-ID", "X-Trace-ID",
+		"Newrelic", "X-NewRelic-ID", "X-NewRelic-Transaction", "Request-Id", "Request-Context", "X-Amzn-Trace-Id", "X-Cloud-Trace-Context", "Uber-Trace-Id", "X-Correlation-ID", "X-Trace-ID", "X-Span-ID",
+		"OT-Tracer-TraceId", "OT-Tracer-SpanId", "OT-Tracer-Sampled", "X-OT-Span-Context", "X-Instana-T", "X-Instana-S", "X-Instana-L",
+		"X-DTC", "X-DTPC", "X-DTReferer", "X-Honeycomb-Trace",
 		// What clients say of themselves.
 		"X-Client-Info", "X-Client-Version",
 	}
