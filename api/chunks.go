@@ -8,7 +8,6 @@ import (
 	"io"
 	"mime"
 	"net/http"
-	"strings"
 
 	"github.com/gorilla/mux"
 	"github.com/klauspost/compress/zstd"
@@ -39,7 +38,7 @@ func (s *Server) receiveChunk(w http.ResponseWriter, r *http.Request, b *upload.
 	if int64(len(p)) > longest {
 		return fmt.Errorf("more than %d bytes: %w", longest, buckets.ErrChunkTooLarge)
 	}
-	if strings.EqualFold(r.Header.Get("Content-Encoding"), "zstd") {
+	if codingOf(r.Header) == "zstd" {
 		if p, err = s.zstd.DecodeAll(p, nil); err != nil {
 			return fmt.Errorf("%w: %w", errZstd, err)
 		}

@@ -288,6 +288,10 @@ func writeProblem(w http.ResponseWriter, r *http.Request, p *problem, cause erro
 	if errors.As(cause, &limit) {
 		limit.setRetryAfter(h)
 	}
+	var coding *codingError
+	if errors.As(cause, &coding) {
+		h.Set("Accept-Encoding", coding.taken)
+	}
 	if p.Status == http.StatusUnauthorized {
 		h.Set("WWW-Authenticate", `Bearer realm="cairn"`)
 	}

@@ -8,6 +8,7 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"unicode/utf8"
 
 	"github.com/gorilla/mux"
 
@@ -204,6 +205,9 @@ func readJSONUpTo(r *http.Request, v any, most int64) error {
 	}
 	if len(p) == 0 {
 		return fmt.Errorf("body is empty: %w: %w", errRequest, io.EOF)
+	}
+	if !utf8.Valid(p) { // it would be read as other characters
+		return fmt.Errorf("body is not UTF-8: %w", errRequest)
 	}
 	var whole json.RawMessage
 	if err := json.Unmarshal(p, &whole); err != nil {

@@ -6,6 +6,7 @@ import (
 	"io"
 	"mime"
 	"mime/multipart"
+	"strings"
 
 	"github.com/cairn-store/cairn/buckets"
 )
@@ -62,7 +63,14 @@ func (f *uploadForm) readFields() (*multipart.Part, error) {
 		if err != nil {
 			return nil, formError(err)
 		}
-		if hasFileName(part) {
+		_, params, err := mime.ParseMediaType(part.Header.Get("Content-Disposition"))
+		if err != nil {
+			return nil, fmt.Errorf("Content-Disposition %.80q of a part: %w: %w", part.Header.Get("Content-Disposition"), err, errMultipart)
+		}
+		if err := checkPartCoding(part); err != nil {
+			return nil, err
+		}
+		if _, isFile := params["filename"]; isFile {
 			return part, nil
 		}
 		if err := f.setField(part); err != nil {
@@ -72,10 +80,17 @@ func (f *uploadForm) readFields() (*multipart.Part, error) {
 	return nil, fmt.Errorf("more than %d parts: %w", maxParts, errMultipart)
 }
 
-func hasFileName(part *multipart.Part) bool {
-	_, params, err := mime.ParseMediaType(part.Header.Get("Content-Disposition"))
-	_, ok := params["filename"]
-	return err == nil && ok
+// checkPartCoding refuses a part in a coding, as checkCoding does a body.
+func checkPartCoding(part *multipart.Part) error {
+	if coding := codingOf(part.Header); coding != "" {
+		return &codingError{coding, "identity"}
+	}
+	switch coding := strings.ToLower(part.Header.Get("Content-Transfer-Encoding")); coding {
+	case "", "7bit", "8bit", "binary":
+		return nil
+	default:
+		return fmt.Errorf("Content-Transfer-Encoding %.30q of a part: use binary: %w", coding, errMediaType)
+	}
 }
 
 func (f *uploadForm) setField(part *multipart.Part) error {

@@ -52,6 +52,14 @@ func TestForms(t *testing.T) {
 		{"metadata without its end", form(`name="metadata[a"`, "x", `name="file"; filename="a"`, "x"), "invalid-metadata"},
 		{"bad metadata", form(`name="metadata"`, "[1]", `name="file"; filename="a"`, "x"), "invalid-metadata"},
 		{"bad tags", form(`name="tags"`, "1", `name="file"; filename="a"`, "x"), "invalid-metadata"},
+		{"metadata that is not UTF-8", form(`name="metadata"`, "{\"k\":\"\xef\"}", `name="file"; filename="a"`, "x"), "invalid-metadata"},
+		{"metadata that is not UTF-8, after the file", form(`name="file"; filename="a"`, "x", `name="metadata[k]"`, "\xef"), "invalid-metadata"},
+		{"a key of metadata that is not UTF-8", form("name=\"metadata[\xef]\"", "v", `name="file"; filename="a"`, "x"), "invalid-metadata"},
+		{"tags that are not UTF-8", form(`name="tags"`, "[\"\xef\"]", `name="file"; filename="a"`, "x"), "invalid-metadata"},
+		{"a name that is not UTF-8", form("name=\"file\"; filename=\"\xef.txt\"", "x"), "invalid-name"},
+		{"a name in no quotes, with a space", form(`name=file; filename=a b.txt`, "x"), "invalid-multipart"},
+		{"two names", form(`name="file"; filename="a"; filename="b"`, "x"), "invalid-multipart"},
+		{"a field whose name cannot be read", form(`name="file"; filename="a"`, "x", `name="folder`, "x"), "invalid-multipart"},
 		{"bad conflict", form(`name="on_conflict"`, "maybe", `name="file"; filename="a"`, "x"), "invalid-request"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -68,7 +76,12 @@ func TestForms(t *testing.T) {
 			t.Errorf("a large file in %s: %d %s", what, a.StatusCode, a.body)
 		}
 	}
-	w.want(400, "invalid-multipart", "POST", "/api/files/demo", strings.NewReader(whole), "Content-Type", "multipart/form-data")
+	for _, kind := range []string{"", "; boundary", "; boundary=", "; boundary=B; boundary=C", "; boundary=\"B", "; boundary=B C", ";; boundary=B", " ; =B", "; boundary=B, text/plain"} {
+		for _, name := range []string{"multipart/form-data", "Multipart/Form-Data "} {
+			w.want(400, "invalid-multipart", "POST", "/api/files/demo?name=f", strings.NewReader(whole), "Content-Type", name+kind)
+			w.want(415, "content-type-unsupported", "POST", "/api/files/demo?name=f", strings.NewReader(whole), "Content-Type", name+kind, "Upload-Complete", "?1")
+		}
+	}
 	w.empty()
 	a := w.want(201, "", "POST", "/api/files/demo", strings.NewReader(form(`name="folder"`, "x/y", `name="metadata"`, `{"k":1}`,
 		`name="tags"`, `["t"]`, `name="file"; filename="a.txt"`, "hello")), "Content-Type", formType)

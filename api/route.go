@@ -20,7 +20,7 @@ func (s *Server) answerRoute(at *route) http.Handler {
 		if over != "" {
 			r = overrideMethod(r)
 		}
-		if err := checkCoding(w, r, coding); err != nil {
+		if err := checkCoding(r, coding); err != nil {
 			return err
 		}
 		h := on[r.Method]
@@ -76,19 +76,39 @@ func overrideMethod(r *http.Request) *http.Request {
 	return &out
 }
 
+// codingOf returns the codings of content, which a list may name in several
+// lines, without those that change nothing.
+func codingOf(h map[string][]string) string {
+	var codings []string
+	for name := range strings.SplitSeq(strings.Join(h["Content-Encoding"], ","), ",") {
+		if name = strings.ToLower(strings.TrimSpace(name)); name != "" && name != "identity" {
+			codings = append(codings, name)
+		}
+	}
+	return strings.Join(codings, ", ")
+}
+
 // checkCoding refuses content in a coding that is not taken at a path. Offsets
 // and lengths count the bytes that come, so a coding would have to be kept with
 // what it is the coding of, and decoding makes much of little.
-func checkCoding(w http.ResponseWriter, r *http.Request, taken string) error {
-	coding := strings.ToLower(strings.Join(r.Header.Values("Content-Encoding"), ","))
+func checkCoding(r *http.Request, taken string) error {
+	coding := codingOf(r.Header)
 	reads := r.Method == http.MethodGet || r.Method == http.MethodHead || r.Method == http.MethodOptions
-	if reads || coding == "" || coding == "identity" || coding == taken {
+	if reads || coding == "" || coding == taken {
 		return nil
 	}
 	if taken != "" {
 		taken += ", "
 	}
-	taken += "identity"
-	w.Header().Set("Accept-Encoding", taken)
-	return fmt.Errorf("Content-Encoding %.30q: use %s: %w", coding, taken, errMediaType)
+	return &codingError{coding, taken + "identity"}
 }
+
+// A codingError refuses content in a coding. The answer says in Accept-Encoding
+// what is taken.
+type codingError struct{ coding, taken string }
+
+func (e *codingError) Error() string {
+	return fmt.Sprintf("Content-Encoding %.30q: use %s: %v", e.coding, e.taken, errMediaType)
+}
+
+func (e *codingError) Unwrap() error { return errMediaType }

@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/gorilla/mux"
 
@@ -147,7 +148,7 @@ func newUpload(r *http.Request) (*uploadRequest, error) {
 	}
 	body := &bodyReader{r.Body}
 	mediaType, params, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
-	if mediaType == "multipart/form-data" {
+	if isForm(r) {
 		if err != nil || params["boundary"] == "" {
 			return nil, fmt.Errorf("no boundary in Content-Type: %w", errMultipart)
 		}
@@ -162,6 +163,13 @@ func newUpload(r *http.Request) (*uploadRequest, error) {
 	}
 	u.body = body
 	return u, nil
+}
+
+// isForm reports whether a body is a form by its type, also where the parameters
+// of that cannot be read.
+func isForm(r *http.Request) bool {
+	name, _, _ := strings.Cut(r.Header.Get("Content-Type"), ";")
+	return strings.EqualFold(strings.TrimSpace(name), "multipart/form-data")
 }
 
 // readQuery sets the options of the query.
@@ -183,6 +191,11 @@ func (u *uploadRequest) readQuery(r *http.Request) error {
 
 // setField sets an option by a parameter of the query or a field of a form.
 func (u *uploadRequest) setField(name, value string) error {
+	if strings.HasPrefix(name, "metadata") || name == "tags" {
+		if !utf8.ValidString(name + value) { // JSON would be stored with other characters
+			return fmt.Errorf("%.80q is not UTF-8: %w", name, buckets.ErrMetadata)
+		}
+	}
 	switch name {
 	case "name":
 		u.name = value

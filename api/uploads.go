@@ -102,10 +102,10 @@ func resumableCreation(w http.ResponseWriter, r *http.Request, b *buckets.Bucket
 		return nil, err
 	}
 	switch t, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); {
+	case isForm(r):
+		return nil, fmt.Errorf("a form is no resumable upload: send the bytes of the file, and its name as ?name=: %w", errMediaType)
 	// These types do not describe the file.
 	case err != nil, t == "application/partial-upload", t == "application/x-www-form-urlencoded":
-	case t == "multipart/form-data":
-		return nil, fmt.Errorf("%w: a form is no resumable upload: send the bytes of the file, and its name as ?name=", tus.ErrContentType)
 	default:
 		u.opts.MIMEType = t
 	}
