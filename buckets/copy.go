@@ -26,6 +26,9 @@ func (b *Bucket) Copy(ctx context.Context, id string, dst *Bucket, opts *CopyOpt
 		return nil, err
 	}
 	put := &PutOptions{Folder: src.Folder, MIMEType: m.DeclaredMIMEType, OnConflict: opts.OnConflict, Once: opts.Once}
+	if checkDeclared(put.MIMEType) != nil { // from before it was checked
+		put.MIMEType = ""
+	}
 	// A copy tells no more than its maker may see.
 	switch err := b.checkFile(ctx, access.OpRead, src, m); {
 	case err == nil:

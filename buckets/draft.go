@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"math"
+	"strings"
 
 	"github.com/cairn-store/cairn/buckets/access"
 	"github.com/cairn-store/cairn/buckets/mediatype"
@@ -90,7 +91,22 @@ func (b *Bucket) newRequest(opts *PutOptions) (r request, err error) {
 	if r.opts.CacheControl, err = cleanCacheControl(r.opts.CacheControl); err != nil {
 		return r, err
 	}
+	if err := checkDeclared(r.opts.MIMEType); err != nil {
+		return r, err
+	}
 	return r, checkTags(r.opts.Tags)
+}
+
+const maxDeclared = 255 // bytes of a declared type
+
+// checkDeclared checks the type that an uploader declares. It need not be one
+// that is known, but it is kept and shown.
+func checkDeclared(mime string) error {
+	odd := func(r rune) bool { return r < ' ' || r > '~' }
+	if len(mime) > maxDeclared || strings.ContainsFunc(mime, odd) {
+		return fmt.Errorf("type %q: want at most %d printable ASCII characters: %w", names.Clip(mime), maxDeclared, fs.ErrInvalid)
+	}
+	return nil
 }
 
 func (b *Bucket) newDraft(r request) *Draft {

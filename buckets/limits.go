@@ -51,6 +51,9 @@ func (l *Limits) CheckSize(size int64) error {
 	if l.MaxFileSize > 0 && size > l.MaxFileSize {
 		return fmt.Errorf("%d bytes, at most %d are taken: %w", size, l.MaxFileSize, ErrTooLarge)
 	}
+	if size == math.MaxInt64 { // rows keep a size and one more, for what is unknown
+		return fmt.Errorf("%d bytes, fewer are taken: %w", size, ErrTooLarge)
+	}
 	return nil
 }
 

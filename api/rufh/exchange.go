@@ -163,12 +163,17 @@ func (x *exchange) commitUpload() error {
 // other request changes nothing: its answer is not that of the file.
 func (x *exchange) answerAgain() error {
 	x.setUploadHeaders()
-	if x.complete && x.offset == x.up.Offset && x.r.ContentLength == 0 {
+	n, _ := io.ReadFull(x.r.Body, make([]byte, 1))
+	again := x.complete && x.offset == x.up.Offset && n == 0
+	if again && (x.length < 0 || x.length == x.up.Offset) {
 		return x.answerFile(x.up.File)
 	}
 	x.w.Header().Set("Upload-Complete", "?0")
-	if x.offset != x.up.Offset {
+	switch {
+	case x.offset != x.up.Offset:
 		return &buckets.OffsetError{Stands: x.up.Offset, Given: x.offset}
+	case again:
+		return fmt.Errorf("length %d, it was %d: %w", x.length, x.up.Offset, buckets.ErrLength)
 	}
 	return ErrComplete
 }

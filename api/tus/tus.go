@@ -126,6 +126,9 @@ func (t *Handler) concatParts(w http.ResponseWriter, r *http.Request, b *upload.
 	var ids []string
 	for _, text := range strings.Fields(urls) {
 		u, err := url.Parse(text)
+		if strings.Contains(text, ",") { // else the last of a list would stand for all
+			return fmt.Errorf("%w: Upload-Concat: %.80q: want spaces between URLs", ErrHeader, text)
+		}
 		if err != nil || path.Base(path.Dir(u.Path)) != b.Name() && path.Base(path.Dir(u.Path)) != "tus" {
 			return buckets.ErrNoUpload // not an upload of this bucket
 		}
@@ -311,8 +314,12 @@ func (t *Handler) Patch(w http.ResponseWriter, r *http.Request, b *upload.Bucket
 	case at.offset != up.Offset:
 		setUploadHeaders(w, up)
 		return &buckets.OffsetError{Stands: up.Offset, Given: at.offset}
-	case r.ContentLength != 0:
-		return buckets.ErrComplete
+	case at.lengthKnown && at.length != up.Length:
+		return fmt.Errorf("length %d, it was %d: %w", at.length, up.Length, buckets.ErrLength)
+	default:
+		if n, _ := io.ReadFull(r.Body, make([]byte, 1)); n > 0 {
+			return buckets.ErrComplete
+		}
 	}
 	setUploadHeaders(w, at.up)
 	w.WriteHeader(http.StatusNoContent)
