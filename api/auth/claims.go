@@ -26,8 +26,11 @@ const (
 // that is wrong. Names are as they are spelt, and stand once in their object.
 func parseClaims(text []byte) (*jwt.Claims, map[string]any, error) {
 	each := make(map[string]json.RawMessage)
-	if err := json.Unmarshal(text, &each); err != nil || !utf8.Valid(text) {
-		return nil, nil, fmt.Errorf("its claims are no JSON object with each name once: %v", err)
+	switch err := json.Unmarshal(text, &each); {
+	case err != nil:
+		return nil, nil, fmt.Errorf("its claims are no JSON object with each name once: %w", err)
+	case each == nil, !utf8.Valid(text):
+		return nil, nil, errors.New("its claims are no JSON object in UTF-8")
 	}
 	std := &jwt.Claims{}
 	const word, date = "a text", "a number of seconds since 1970, up to the year 9999"
@@ -94,7 +97,7 @@ func CheckSubject(sub string) error {
 	// What was no UTF-8 has become the same character, whoever was meant.
 	odd := func(r rune) bool { return !unicode.IsPrint(r) || r == utf8.RuneError }
 	switch {
-	case sub == "":
+	case strings.TrimSpace(sub) == "":
 		return errors.New("it has no sub")
 	case len(sub) > maxSubject:
 		return fmt.Errorf("its sub has %d bytes, at most %d are taken", len(sub), maxSubject)

@@ -144,6 +144,7 @@ func TestClaims(t *testing.T) {
 		{"no iat", m{"iat": nil}, "", ""},
 		{"no sub", m{"sub": nil}, "", "no sub"},
 		{"empty sub", m{"sub": ""}, "", "no sub"},
+		{"sub of spaces", m{"sub": "  "}, "", "no sub"},
 		{"sub of a number", m{"sub": 7}, "", "its sub is not"},
 		{"sub of a list", m{"sub": []string{"ann"}}, "", "its sub is not"},
 		{"sub null", nil, `{"sub": null, "iss": "alyx", "aud": "cairn", "exp": 9999999999}`, "its sub is not"},
@@ -170,7 +171,8 @@ func TestClaims(t *testing.T) {
 		{"claims nested 100 deep", m{"d": json.RawMessage(strings.Repeat("[", 99) + strings.Repeat("]", 99))}, "", ""},
 		{"a list", nil, `[]`, "no JSON object"},
 		{"a text", nil, `"ann"`, "no JSON object"},
-		{"null", nil, `null`, "(iss)"},
+		{"null", nil, `null`, "no JSON object"},
+		{"bytes that are no text", nil, "{\"sub\": \"\xef\", \"iss\": \"alyx\", \"aud\": \"cairn\", \"exp\": 9999999999}", "in UTF-8"},
 		{"nothing", nil, ``, "no JSON object"},
 		{"more than an object", nil, `{"sub": "ann", "iss": "alyx", "aud": "cairn", "exp": 9999999999} {}`, "no JSON object"},
 	} {
