@@ -68,6 +68,20 @@ var textKinds = [...]textKind{
 	{name: "text/x-swift", ends: "swift"},
 }
 
+// otherNames are names of types that mimetype does not know.
+var otherNames = [...]struct{ name, aliases string }{
+	{"image/jpeg", "image/jpg image/pjpeg"},
+	{"image/png", "image/x-png"},
+	{"image/x-icon", "image/vnd.microsoft.icon image/ico"},
+	{"audio/flac", "audio/x-flac"},
+	{"audio/x-m4a", "audio/mp4 audio/m4a"}, // mimetype tells them apart by brand
+	{"audio/aac", "audio/x-aac audio/aacp"},
+	{"application/json", "text/json application/x-json"},
+	{"application/x-ndjson", "application/ndjson application/jsonl application/jsonlines application/x-jsonlines application/x-jsonl"},
+	{"application/vnd.microsoft.portable-executable", "application/x-msdownload application/x-msdos-program application/x-dosexec " +
+		"application/exe application/x-exe"},
+}
+
 // findText returns the kind of text whose type is t.
 func findText(t string) *textKind {
 	for i := range textKinds {
@@ -111,6 +125,11 @@ func Canonical(t string) string {
 			return textKinds[i].name
 		}
 	}
+	for _, o := range otherNames {
+		if hasWord(o.aliases, t) {
+			return o.name
+		}
+	}
 	if m := mimetype.Lookup(t); m != nil {
 		return typeOf(m)
 	}
@@ -141,7 +160,7 @@ func isMadeOf(said string, found *mimetype.MIME) bool {
 			return strings.HasSuffix(said, "+json")
 		case "text/xml":
 			return strings.HasSuffix(said, "+xml")
-		case "application/zip", "application/x-ole-storage":
+		case "application/zip", "application/x-ole-storage", "application/gzip", "application/x-bzip2", "application/x-xz", "application/zstd":
 			return strings.HasSuffix(said, "+zip") || strings.HasPrefix(said, "application/")
 		}
 	}
