@@ -141,6 +141,11 @@ var typeCases = []struct {
 	{"a", "image/png", "PK\x03\x04\x14\x00\x00\x00\x00\x00", "application/zip", "application/zip", plainType, "application/zip", "", buckets.ErrTypeMismatch},
 	{"a", "application/pdf", "PK\x03\x04\x14\x00\x00\x00\x00\x00", "application/zip", "application/zip", plainType, "application/zip", "", buckets.ErrTypeMismatch},
 
+	{"a.json", "application/json", `"text"`, jsonType, jsonType + " text/plain", jsType, jsonType, shownText, nil},
+	{"a.json", "", "null\n", jsonType, jsonType + " text/plain", jsType, jsonType, shownText, nil},
+	{"a.txt", "", "12", plainType, plainType, jsonType, plainType, shownText, nil},
+	{"a.json", "", "", plainType, plainType, jsonType, plainType, shownText, nil},
+
 	// Names that their content contradicts.
 	{"a.js", "", "<html><script>", htmlType, htmlType, jsType + " text/plain", htmlType, "", buckets.ErrTypeMismatch},
 	{"a.md", "", "<!DOCTYPE html><script>", htmlType, htmlType, mdType + " text/plain", htmlType, "", buckets.ErrTypeMismatch},

@@ -5,6 +5,7 @@ package mediatype
 
 import (
 	"bytes"
+	"encoding/json"
 	"io"
 	"reflect"
 	"slices"
@@ -207,13 +208,17 @@ func (d *Detector) tellByName(name string, head []byte, found *mimetype.MIME, wh
 		}
 		return k
 	}
-	// mimetype expects no byte order mark before most kinds that have a mark of
-	// their own.
 	text, marked := decodeMarked(head)
+	said := TypeByName(name)
 	if !marked {
+		if whole && typeOf(found) == plain && said == "application/json" && json.Valid(head) {
+			k.Type = said // a number or the like, which is JSON by its name
+		}
 		return k
 	}
-	m, said := d.match(text, whole), TypeByName(name)
+	// mimetype expects no byte order mark before most kinds that have a mark of
+	// their own.
+	m := d.match(text, whole)
 	switch typeOf(found) {
 	case plain:
 		if said != plain && typeOf(m) != plain && (isKindOf(said, m) || extension(name) == m.Extension()) {
