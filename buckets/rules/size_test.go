@@ -2,7 +2,6 @@ package rules
 
 import (
 	"errors"
-	"fmt"
 	"runtime"
 	"slices"
 	"strings"
@@ -95,7 +94,7 @@ func TestCompiledSize(t *testing.T) {
 			if size := int64(kept[0].Size()); took > size || size > 4*MaxPatterns {
 				t.Errorf("%s (%d bytes): takes %d, counted as %d", c.what, len(c.source), took, size)
 			}
-			t.Log(fmt.Sprintf("%-35s %5d bytes, takes %8d, counted as %8d", c.what, len(c.source), took, kept[0].Size()))
+			t.Logf("%-35s %5d bytes, takes %8d, counted as %8d", c.what, len(c.source), took, kept[0].Size())
 		}
 		runtime.KeepAlive(slices.Clone(kept))
 	}
