@@ -89,10 +89,10 @@ func modifiedAt(f *buckets.File, opts *buckets.GetOptions, pinned bool) (said, c
 	if pinned || opts.Version != 0 {
 		said = f.VersionCreatedAt
 	}
-	compared = said
-	if opts.ByPath && f.UpdatedAt.After(compared) {
-		compared = f.UpdatedAt // another file may have had the path until then
+	if opts.ByPath && f.UpdatedAt.After(said) {
+		said = f.UpdatedAt // another file may have had the path until then
 	}
+	compared = said
 	if now := time.Now(); said.After(now.Add(maxAhead)) {
 		said = now
 	}

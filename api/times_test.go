@@ -102,6 +102,15 @@ func TestLastModifiedOfPaths(t *testing.T) {
 	rename(old, "at")
 	w.want(200, "", "GET", "/api/files/demo/_at/at", nil, "If-Modified-Since", date)
 	w.want(412, "precondition-failed", "GET", "/api/files/demo/_at/at", nil, "If-Unmodified-Since", date)
+	// The date that the path tells now is later, and holds.
+	now := w.modified("/api/files/demo/_at/at")
+	if before, err := http.ParseTime(date); err != nil || !now.After(before) {
+		t.Errorf("Last-Modified was %s and is %s", date, now)
+	}
+	date = now.Format(http.TimeFormat)
+	w.want(304, "", "GET", "/api/files/demo/_at/at", nil, "If-Modified-Since", date)
+	w.want(200, "", "GET", "/api/files/demo/_at/at", nil, "If-Unmodified-Since", date)
+	w.want(206, "", "GET", "/api/files/demo/_at/at", nil, "Range", "bytes=0-0", "If-Range", date)
 }
 
 // Each version has its own times, wherever it is described; a file has those of
