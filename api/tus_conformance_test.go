@@ -344,6 +344,10 @@ func checksumCases() (out []tusCase) {
 	at("no algorithm", coded(sums["sha1"]("llo")), 400)
 	at("an empty checksum", "", 400)
 	out = append(out, tusCase{"begun", "two checksums", "PATCH", []string{"Upload-Offset", "2", "Content-Type", offsetStream, "Upload-Checksum", "sha1 " + coded(sums["sha1"]("llo")), "+Upload-Checksum", "sha1 " + coded(sums["sha1"]("llo"))}, "llo", 400, "", 2},
+		tusCase{"creation", "of nothing, with its checksum", "POST", []string{"Upload-Length", "0", "Upload-Checksum", "sha1 " + coded(sums["sha1"](""))}, nil, 201, "X-File-Id: *", 0},
+		tusCase{"creation", "of nothing, with another checksum", "POST", []string{"Upload-Length", "0", "Upload-Checksum", "sha1 " + coded(sums["sha1"]("x"))}, nil, 460, "Location:\nX-File-Id:", 0},
+		tusCase{"creation", "without content, with an unknown algorithm", "POST", []string{"Upload-Length", "3", "Upload-Checksum", "rot13 YQ=="}, nil, 400, "Location:", 0},
+		tusCase{"deferred", "length 0 with another checksum", "PATCH", []string{"Upload-Offset", "0", "Upload-Length", "0", "Content-Type", offsetStream, "Upload-Checksum", "sha1 " + coded(sums["sha1"]("x"))}, nil, 460, "X-File-Id:", -1},
 		tusCase{"creation", "with an unknown algorithm", "POST", []string{"Upload-Length", "3", "Content-Type", offsetStream, "Upload-Checksum", "rot13 YQ=="}, "llo", 400, "Location:", 0})
 	return out
 }

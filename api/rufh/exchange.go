@@ -131,6 +131,9 @@ func (x *exchange) appendBody() error {
 	now, err := x.b.Append(x.r.Context(), x.up.ID, x.offset, body, opts)
 	if body.stopped.Load() { // net/http may take the deadline for the end of the connection
 		x.w.Header().Set("Connection", "close")
+		if errors.Is(err, context.Canceled) {
+			err = buckets.ErrInterrupted
+		}
 	}
 	if now != nil {
 		x.up = now

@@ -124,10 +124,18 @@ func (t *Handler) Patch(w http.ResponseWriter, r *http.Request, b *upload.Bucket
 	if x.up.File != nil {
 		return x.answerAgain()
 	}
-	if err := x.appendBody(); err != nil {
+	switch err := x.appendBody(); {
+	case errors.Is(err, buckets.ErrComplete): // by another request, since it was found
+		if err := x.findUpload(id); err != nil {
+			return err
+		}
+		if r.ContentLength == 0 {
+			return x.answerAgain()
+		}
+		return ErrComplete
+	case err != nil:
 		return err
-	}
-	if x.complete {
+	case x.complete:
 		return x.commitUpload()
 	}
 	x.setUploadHeaders()

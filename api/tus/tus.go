@@ -86,16 +86,19 @@ func (t *Handler) Create(w http.ResponseWriter, r *http.Request, b *upload.Bucke
 	}
 	at := &appending{w: w, r: r, b: b}
 	hasBody := r.ContentLength != 0
-	if hasBody {
-		if !isOffsetStream(r) {
-			return ErrContentType
-		}
-		if at.sum, err = readChecksum(r); err != nil {
+	if hasBody && !isOffsetStream(r) {
+		return ErrContentType
+	}
+	if at.sum, err = readChecksum(r); err != nil {
+		return err
+	}
+	if !hasBody && at.sum != nil {
+		if err := at.sum.verify(); err != nil {
 			return err
 		}
-		if opts.SizeKnown && r.ContentLength > opts.Size {
-			return fmt.Errorf("%d bytes of %d: %w", r.ContentLength, opts.Size, buckets.ErrOverrun)
-		}
+	}
+	if opts.SizeKnown && r.ContentLength > opts.Size {
+		return fmt.Errorf("%d bytes of %d: %w", r.ContentLength, opts.Size, buckets.ErrOverrun)
 	}
 	if at.up, err = b.Begin(r.Context(), name, opts); err != nil {
 		return err
@@ -301,28 +304,43 @@ func (t *Handler) Patch(w http.ResponseWriter, r *http.Request, b *upload.Bucket
 	if at.up, k, err = findUpload(r, b, id); err != nil {
 		return err
 	}
-	switch up := at.up; {
-	case strings.HasPrefix(k.Concat, finalPrefix):
+	if strings.HasPrefix(k.Concat, finalPrefix) {
 		return buckets.ErrComplete
-	case up.File == nil:
-		if err := at.appendBody(); err != nil {
-			return err
+	}
+	complete := at.up.File != nil
+	if !complete {
+		if err = at.appendBody(); err == nil {
+			err = finishUpload(w, r, b, at.up)
 		}
-		if err := finishUpload(w, r, b, at.up); err != nil {
-			return err
+		if errors.Is(err, buckets.ErrComplete) && r.ContentLength == 0 { // by another request, since it was found
+			complete = true
+			at.up, _, err = findUpload(r, b, id)
 		}
-	case at.offset != up.Offset:
-		setUploadHeaders(w, up)
-		return &buckets.OffsetError{Stands: up.Offset, Given: at.offset}
-	case at.lengthKnown && at.length != up.Length:
-		return fmt.Errorf("length %d, it was %d: %w", at.length, up.Length, buckets.ErrLength)
-	default:
-		if n, _ := io.ReadFull(r.Body, make([]byte, 1)); n > 0 {
-			return buckets.ErrComplete
-		}
+	}
+	if complete && err == nil {
+		err = at.checkAgain()
+	}
+	if err != nil {
+		return err
 	}
 	setUploadHeaders(w, at.up)
 	w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+// checkAgain checks a request to an upload that is complete. It is to state
+// what is so already, and to bring nothing.
+func (a *appending) checkAgain() error {
+	n, _ := io.ReadFull(a.r.Body, make([]byte, 1))
+	switch up := a.up; {
+	case a.offset != up.Offset:
+		setUploadHeaders(a.w, up)
+		return &buckets.OffsetError{Stands: up.Offset, Given: a.offset}
+	case a.lengthKnown && a.length != up.Length:
+		return fmt.Errorf("length %d, it was %d: %w", a.length, up.Length, buckets.ErrLength)
+	case n > 0:
+		return buckets.ErrComplete
+	}
 	return nil
 }
 
@@ -355,6 +373,9 @@ func (a *appending) appendBody() error {
 	now, err := a.b.Append(a.r.Context(), a.up.ID, a.offset, in, opts)
 	if body.stopped.Load() { // net/http may take the deadline for the end of the connection
 		a.w.Header().Set("Connection", "close")
+		if errors.Is(err, context.Canceled) {
+			err = buckets.ErrInterrupted
+		}
 	}
 	if now != nil {
 		setUploadHeaders(a.w, now)

@@ -70,6 +70,9 @@ func (b *Bucket) appendContent(ctx context.Context, id string, offset int64, r i
 		return nil, buckets.ErrNoUpload // for this way of sending
 	}
 	if row.Manifest != "" {
+		if offset != row.Offset { // the request was sent twice, and the other one has ended the upload
+			return b.describeRow(row), &buckets.OffsetError{Stands: row.Offset, Given: offset}
+		}
 		return b.describeRow(row), buckets.ErrComplete
 	}
 	if err := b.mayAppend(ctx, row); err != nil {
