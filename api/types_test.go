@@ -133,6 +133,12 @@ var typeCases = []struct {
 	{"a.rtf", "", `{\rtf1}`, "text/rtf", "application/rtf", plainType, "text/rtf", "", nil},
 	{"a.m4a", "", "\x00\x00\x00\x18ftypM4A \x00\x00\x00\x00isomiso2", "audio/x-m4a", "audio/*", "audio/mpeg", "audio/x-m4a", "audio/x-m4a", nil},
 
+	// Pictures in one container.
+	{"a.heic", "image/heic", "\x00\x00\x00\x18ftypheic\x00\x00\x00\x00mif1heic", "image/heic", "image/heic image/*", "image/heif", "image/heic", "", nil},
+	{"a.heic", "image/heif", "\x00\x00\x00\x18ftypheic\x00\x00\x00\x00mif1heic", "image/heic", "image/heic", "image/avif", "image/heic", "", nil},
+	{"a.heic", "image/heic", "\x00\x00\x00\x18ftypmif1\x00\x00\x00\x00mif1heic", "image/heif", "image/heif", "image/heic", "image/heif", "", nil},
+	{"a.heic", "image/jpeg", "\x00\x00\x00\x18ftypheic\x00\x00\x00\x00mif1heic", "image/heic", "image/heic", "image/jpeg", "image/heic", "", buckets.ErrTypeMismatch},
+
 	// Types that are made of others, and not known here.
 	{"a.json", "application/ld+json", `{"a": 1}`, jsonType, jsonType, plainType, jsonType, shownText, nil},
 	{"a.json", "application/ld+json", `hello`, plainType, plainType, jsonType, plainType, shownText, buckets.ErrTypeMismatch},

@@ -239,6 +239,8 @@ func (k Kind) mayBe(said string) bool {
 	switch {
 	case said == k.Type:
 		return true
+	case k.Type == "image/heif" && (said == "image/heic" || said == "image/avif"), k.Type == "image/heic" && said == "image/heif":
+		return true // one container, whose first brand need not say which codec it has
 	case findText(said) == nil:
 		return isKindOf(said, k.content)
 	case k.Type != k.contentType():
