@@ -75,7 +75,7 @@ func (c *composition) take(in *body) manifest.Piece {
 func (c *composition) limit() {
 	p := &c.pieces[c.bodyIn]
 	if c.open {
-		p.Data = &limitedReader{r: p.Data, left: c.d.room - c.size, over: c.d.over}
+		p.Data = &limitedReader{r: p.Data, left: c.d.room.Bytes - c.size, over: c.d.room.Over}
 	} else {
 		p.Data = &exactReader{r: p.Data, left: c.body.size, size: c.body.size}
 	}

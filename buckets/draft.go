@@ -38,8 +38,7 @@ type Draft struct {
 	splitter chunker.Splitter
 	found    *manifest.Manifest // current version of the file that it replaces, as of the beginning, nil for none
 	earlier  *File              // made by the same request, sent before: nothing is left to do
-	room     int64              // bytes that may come
-	over     error              // of more
+	room     Room               // for what may come
 
 	// What is known of the content before it is there.
 	size     int64
@@ -253,20 +252,20 @@ func (d *Draft) findRoom(ctx context.Context, instead int64) error {
 		}
 	}
 	var err error
-	if d.room, d.over, err = l.room(ctx, d.b.s.meta, d.b.b.name, d.owner); err != nil {
+	if d.room, err = l.findRoom(ctx, d.b.s.meta, d.b.b.name, d.owner); err != nil {
 		return err
 	}
-	if d.room < math.MaxInt64-instead {
-		d.room += instead
+	if d.room.Bytes < math.MaxInt64-instead {
+		d.room.Bytes += instead
 	}
-	if g := d.b.grant(); g != nil && g.MaxSize > 0 && g.MaxSize < d.room {
-		d.room, d.over = g.MaxSize, overSigned(g)
+	if g := d.b.grant(); g != nil && g.MaxSize > 0 {
+		d.room.Narrow(g.MaxSize, overSigned(g))
 	}
-	if d.room < 0 || d.opts.SizeKnown && d.room < d.opts.Size {
-		return d.over
+	if d.room.Bytes < 0 || d.opts.SizeKnown && d.room.Bytes < d.opts.Size {
+		return d.room.Over
 	}
-	if l.MaxFileSize > 0 && l.MaxFileSize < d.room {
-		d.room, d.over = l.MaxFileSize, fmt.Errorf("more than %d bytes: %w", l.MaxFileSize, ErrTooLarge)
+	if l.MaxFileSize > 0 {
+		d.room.Narrow(l.MaxFileSize, fmt.Errorf("more than %d bytes: %w", l.MaxFileSize, ErrTooLarge))
 	}
 	return nil
 }

@@ -159,8 +159,8 @@ func (d *Draft) compose(ctx context.Context, pieces []Piece) error {
 			return fmt.Errorf("piece %d: %w", i, err)
 		}
 	}
-	if c.size > d.room {
-		return d.over
+	if c.size > d.room.Bytes {
+		return d.room.Over
 	}
 	if err := d.b.b.Limits.CheckComposed(c.size-c.brought, c.largest); err != nil {
 		return err

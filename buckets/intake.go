@@ -111,14 +111,13 @@ func (in *Intake) CheckSize(size int64) error {
 	return in.b.b.Limits.CheckSize(size)
 }
 
-// FindRoom returns how many more bytes of the principal's fit, and the error of
-// more.
-func (in *Intake) FindRoom(ctx context.Context) (most int64, over, err error) {
-	most, over, err = in.b.b.Limits.room(ctx, in.b.s.meta, in.b.b.name, in.b.whoID())
-	if g := in.b.grant(); g != nil && g.MaxSize > 0 && g.MaxSize < most {
-		most, over = g.MaxSize, overSigned(g)
+// FindRoom returns how many more bytes of the principal's fit.
+func (in *Intake) FindRoom(ctx context.Context) (Room, error) {
+	room, err := in.b.b.Limits.findRoom(ctx, in.b.s.meta, in.b.b.name, in.b.whoID())
+	if g := in.b.grant(); g != nil && g.MaxSize > 0 {
+		room.Narrow(g.MaxSize, overSigned(g))
 	}
-	return most, over, err
+	return room, err
 }
 
 // WriteOptions are those of content that a splitter cuts, given by its name.

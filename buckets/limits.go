@@ -145,30 +145,39 @@ type usages interface {
 	OwnerUsage(ctx context.Context, bucket, owner string) (manifest.Usage, error)
 }
 
-// room is how many more bytes fit, and the error of more. Inside the
-// transaction that adds them the answer is exact.
-func (l *Limits) room(ctx context.Context, sums usages, bucket, owner string) (int64, error, error) {
-	left, over := int64(math.MaxInt64), error(nil)
+// A Room is how many more bytes fit.
+type Room struct {
+	Bytes int64
+	Over  error // of more
+}
+
+// Narrow makes r no larger than most bytes. over is the error of more.
+func (r *Room) Narrow(most int64, over error) {
+	if most < r.Bytes {
+		*r = Room{most, over}
+	}
+}
+
+// findRoom returns how many more bytes fit. Inside the transaction that adds
+// them the answer is exact.
+func (l *Limits) findRoom(ctx context.Context, sums usages, bucket, owner string) (Room, error) {
+	room := Room{Bytes: math.MaxInt64}
 	if l.MaxTotalSize > 0 {
 		u, err := sums.Usage(ctx, bucket)
 		if err != nil {
-			return 0, nil, err
+			return Room{}, err
 		}
-		left = l.MaxTotalSize - u.Charged()
 		// How much it holds is only for those who may list it.
-		over = fmt.Errorf("bucket %q takes %d bytes in all: %w", bucket, l.MaxTotalSize, ErrQuota)
+		room.Narrow(l.MaxTotalSize-u.Charged(), fmt.Errorf("bucket %q takes %d bytes in all: %w", bucket, l.MaxTotalSize, ErrQuota))
 	}
 	if l.MaxOwnerSize > 0 && owner != "" {
 		u, err := sums.OwnerUsage(ctx, bucket, owner)
 		if err != nil {
-			return 0, nil, err
+			return Room{}, err
 		}
-		if n := l.MaxOwnerSize - u.Charged(); n < left {
-			left = n
-			over = fmt.Errorf("the files of one owner may take %d bytes in all: %w", l.MaxOwnerSize, ErrQuota)
-		}
+		room.Narrow(l.MaxOwnerSize-u.Charged(), fmt.Errorf("the files of one owner may take %d bytes in all: %w", l.MaxOwnerSize, ErrQuota))
 	}
-	return left, over, nil
+	return room, nil
 }
 
 // checkQuota checks that size more bytes fit. Fewer always do.
@@ -176,9 +185,9 @@ func (l *Limits) checkQuota(ctx context.Context, sums usages, bucket, owner stri
 	if size < 0 {
 		return nil
 	}
-	left, over, err := l.room(ctx, sums, bucket, owner)
-	if err == nil && size > left {
-		return over
+	room, err := l.findRoom(ctx, sums, bucket, owner)
+	if err == nil && size > room.Bytes {
+		return room.Over
 	}
 	return err
 }

@@ -72,7 +72,7 @@ func (d *Draft) amend(ctx context.Context) (*Draft, error) {
 
 // write finds the type of what r gives, and stores it as the content.
 func (d *Draft) write(ctx context.Context, r io.Reader) error {
-	r = &limitedReader{r: r, left: d.room, over: d.over}
+	r = &limitedReader{r: r, left: d.room.Bytes, over: d.room.Over}
 	if d.opts.SizeKnown {
 		r = &exactReader{r: r, left: d.opts.Size, size: d.opts.Size}
 	}

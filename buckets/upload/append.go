@@ -308,17 +308,17 @@ func (p *partReader) Read(buf []byte) (int, error) {
 // limitBody bounds r by what the upload may still take. At the beginning of the
 // content it checks the type.
 func (b *Bucket) limitBody(ctx context.Context, row *manifest.Upload, r io.Reader) (io.Reader, error) {
-	most, over, err := b.in.FindRoom(ctx)
+	room, err := b.in.FindRoom(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if l := b.limits().MaxFileSize; l > 0 && l < most {
-		most, over = l, fmt.Errorf("more than %d bytes: %w", l, buckets.ErrTooLarge)
+	if l := b.limits().MaxFileSize; l > 0 {
+		room.Narrow(l, fmt.Errorf("more than %d bytes: %w", l, buckets.ErrTooLarge))
 	}
 	if row.Length >= 0 {
-		most, over = row.Length, fmt.Errorf("more than the %d bytes declared: %w", row.Length, buckets.ErrOverrun)
+		room = buckets.Room{Bytes: row.Length, Over: fmt.Errorf("more than the %d bytes declared: %w", row.Length, buckets.ErrOverrun)}
 	}
-	r = &stoppingReader{r: r, left: max(most-row.Offset, 0), over: over}
+	r = &stoppingReader{r: r, left: max(room.Bytes-row.Offset, 0), over: room.Over}
 	if row.Offset > 0 || row.Partial {
 		return r, nil
 	}
