@@ -229,9 +229,9 @@ func TestListPagesUnderChange(t *testing.T) {
 			files = append(files, f)
 		}
 	}
-	still, moving := files[:len(files)/2], files[len(files)/2:]
+	still := files[:len(files)/2]
 	for range 60 {
-		o := randomPageOptions(rng)
+		o, moving := randomPageOptions(rng), files[len(files)/2:]
 		o.Limit, o.Search, o.MIMEType, o.State = 1+rng.IntN(9), "", "", ""
 		got := make(map[string]int)
 		for pages := 0; ; pages++ {
@@ -247,7 +247,11 @@ func TestListPagesUnderChange(t *testing.T) {
 			if o.After = p.Next; o.After == "" {
 				break
 			}
-			for range 3 {
+			if pages == 200 {
+				// Files that change all the time have no end in the order of changes.
+				moving = nil
+			}
+			for range min(3, len(moving)) {
 				f := moving[rng.IntN(len(moving))]
 				name, folder := fmt.Sprint(rng.IntN(1000)), []string{"", "a", "a/b", "é", "zz"}[rng.IntN(5)]
 				_, err := b.Update(t.Context(), f.ID, &buckets.Patch{Name: &name, Folder: &folder})
