@@ -119,7 +119,7 @@ func (d *Draft) authorizeCommit(ctx context.Context) error {
 // plan decides, from the rows and the draft alone, what the commit has to do
 // next. It changes neither.
 func (d *Draft) plan(ctx context.Context, tx manifest.Tx) (decision, error) {
-	if n, err := tx.Removals(ctx); err != nil || n != d.removals {
+	if at, err := tx.Barrier(ctx, d.b.domain()); err != nil || at.Removals != d.removals {
 		return decision{step: recheckChunks}, err
 	}
 	if kept, err := d.sourcesAreKept(ctx, tx); err != nil || !kept {

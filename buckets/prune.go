@@ -49,7 +49,7 @@ func (v *Versions) prune(ctx context.Context, tx manifest.Tx, f *manifest.File, 
 			dropVersion(f, ms[i])
 			last, n, excess = ms[i].Version, n+1, max(excess, 1)-1
 		}
-		if err := tx.DropManifests(ctx, drop); err != nil || end {
+		if err := tx.DropManifests(ctx, drop, now); err != nil || end {
 			return last, more, err
 		}
 	}
@@ -205,7 +205,7 @@ func (b *Bucket) pruneFile(ctx context.Context, id manifest.FileID) (dropped int
 // removes, the oldest of them: then more is left to do.
 func (b *Bucket) purgeSome(ctx context.Context, tx manifest.Tx, f *manifest.File) (more bool, err error) {
 	if f.Versions <= maxSwept {
-		return false, tx.Purge(ctx, f.ID)
+		return false, tx.Purge(ctx, f.ID, b.s.now())
 	}
 	ms, err := tx.OldVersions(ctx, f.ID, 0, maxSwept)
 	if err != nil {
@@ -216,7 +216,7 @@ func (b *Bucket) purgeSome(ctx context.Context, tx manifest.Tx, f *manifest.File
 		ids[i] = m.ID
 		dropVersion(f, m)
 	}
-	if err := tx.DropManifests(ctx, ids); err != nil {
+	if err := tx.DropManifests(ctx, ids, b.s.now()); err != nil {
 		return false, err
 	}
 	return true, tx.PutFile(ctx, f)

@@ -74,7 +74,7 @@ func (b *Bucket) DeleteVersion(ctx context.Context, id string, n uint64) error {
 		if f.Versions == 1 {
 			return ErrLastVersion
 		}
-		if err := tx.DropManifests(ctx, []manifest.VersionID{m.ID}); err != nil {
+		if err := tx.DropManifests(ctx, []manifest.VersionID{m.ID}, b.s.now()); err != nil {
 			return err
 		}
 		dropVersion(f, m)

@@ -20,6 +20,13 @@ type Index interface {
 	// unknown. out is as long as ds.
 	Chunks(ctx context.Context, ds []Digest, out []ChunkEntry) error
 
+	// Hit looks up ds as Chunks does, for a writer that began in the epoch since,
+	// and raises to the current epoch the stamp of each usable entry whose stamp
+	// is lower than since. So no usable entry in out has a stamp lower than since,
+	// and a collector whose floor is not above since drops none of them. A stamp
+	// that was raised is visible on return, and durable as a change by Apply is.
+	Hit(ctx context.Context, since uint64, ds []Digest, out []ChunkEntry) error
+
 	// Frames looks up ids: out[i] describes ids[i], or is zero when ids[i] is
 	// unknown. out is as long as ids.
 	Frames(ctx context.Context, ids []FrameID, out []FrameEntry) error
@@ -34,8 +41,8 @@ type Index interface {
 
 	// Apply makes one atomic change. It is visible on return. It is durable
 	// when a later commit to the metadata store of the same database is.
-	// Applying a change again in the same epoch changes nothing. An error
-	// other than ErrSource leaves the outcome unknown.
+	// Applying a change again in the same epoch changes nothing. An error other
+	// than ErrSource, ErrDoomed and ErrFenced leaves the outcome unknown.
 	Apply(ctx context.Context, c *Change) error
 
 	// AllChunks, AllFrames and AllPacks yield every entry, in order of
@@ -58,6 +65,14 @@ type Index interface {
 // ErrSource reports a frame one of whose sources is not usable or has sources
 // itself. The change that would have added it has changed nothing.
 var ErrSource = errors.New("frame names a source that cannot be relied on")
+
+// ErrDoomed reports a frame that lies in a pack whose deletion has begun. The
+// change that would have added or moved it has changed nothing.
+var ErrDoomed = errors.New("pack is being deleted")
+
+// ErrFenced reports a change of a collector whose lease another one has taken.
+// It has changed nothing.
+var ErrFenced = errors.New("another collector has taken over")
 
 // A ChunkEntry says where a chunk lies in its frame.
 type ChunkEntry struct {
@@ -98,6 +113,22 @@ type FrameEntry struct {
 	Codec     Codec
 	Key       uint64 // ID of the key that seals it; 0 for none
 	Sources   []Source
+
+	// Live counts the entries of chunks that lie in the frame, those marked Bad
+	// included, and LiveBytes their plain bytes. The index sets both. A frame
+	// that no entry is left of leaves the index with the last one.
+	Live      uint32
+	LiveBytes uint32
+}
+
+// LiveStored is the part of the frame's bytes in its pack that its live chunks
+// account for: all of them if all its chunks are live.
+func (e *FrameEntry) LiveStored() int64 {
+	n := int64(e.HeaderLen) + int64(e.StoredLen)
+	if e.LiveBytes >= e.PlainLen {
+		return n
+	}
+	return n * int64(e.LiveBytes) / int64(e.PlainLen)
 }
 
 func (e *FrameEntry) end() int64 { return e.Offset + int64(e.HeaderLen) + int64(e.StoredLen) }
@@ -105,7 +136,7 @@ func (e *FrameEntry) end() int64 { return e.Offset + int64(e.HeaderLen) + int64(
 // Known reports whether the entry describes a frame.
 func (e *FrameEntry) Known() bool { return e.ID != FrameID{} }
 
-// Equal reports whether e and o are the same entry.
+// Equal reports whether e and o are the same entry, whatever is live of it.
 func (e *FrameEntry) Equal(o *FrameEntry) bool {
 	return e.ID == o.ID && e.Pack == o.Pack && e.Offset == o.Offset && e.HeaderLen == o.HeaderLen &&
 		e.StoredLen == o.StoredLen && e.PlainLen == o.PlainLen && e.Slots == o.Slots && e.Kind == o.Kind &&
@@ -120,10 +151,23 @@ type PackEntry struct {
 	Writer     [16]byte
 	Serial     uint64 // its number among the packs of its writer
 	LastCommit uint64 // the highest whose records lie in it; 0 for none
+	Records    int64  // bytes of its frames of records, headers included
+
+	// Live is the sum of LiveStored over its frames. Doomed says that its
+	// deletion has begun: no frame may be added to it or moved into it any more.
+	// The index keeps both, whatever an entry in a Change says.
+	Live   int64
+	Doomed bool
 }
 
 // A Change is what Apply does at once, in the order of its fields.
 type Change struct {
+	// Collector, if not 0, is the token of the lease of a collector. If another
+	// collector has taken the lease since, Apply fails with ErrFenced. Entries
+	// that a collector drops do not raise the count of removals: its floor
+	// already keeps all writers from relying on them.
+	Collector uint64
+
 	DropFrames []FrameID
 	DropPacks  []PackID
 
@@ -132,7 +176,8 @@ type Change struct {
 	// has been healed meanwhile is not.
 	Bad []ChunkEntry
 	// Drop removes an entry that is unchanged in every field, unless a frame
-	// names its digest as a source.
+	// names its digest as a source. If the entry is one of a segment, its row in
+	// the metadata store of the same database goes with it.
 	Drop []ChunkEntry
 	// Stamp raises the stamps of these, where they are known, to the current
 	// epoch.
@@ -146,6 +191,24 @@ type Change struct {
 	Frames []FrameEntry
 	// Chunks are added where the digest is unknown or marked Bad. A Live entry
 	// stays as it is, and the new copy is dead bytes. Either way the stamp is
-	// raised to the current epoch.
+	// raised to the current epoch. A frame of this change that none of its
+	// chunks has come to lie in is not added.
 	Chunks []ChunkEntry
+
+	// Moved are frames that were copied, with their new places. Each takes its
+	// new place if the index still has the frame, in the pack From.
+	Moved []MovedFrame
+	// Relocated are chunks that were copied into a frame of Frames. Each entry
+	// takes its new place if it still has the old frame and slot; its state and
+	// stamp stay.
+	Relocated []RelocatedChunk
 }
+
+// A MovedFrame is a frame whose bytes were copied from one pack to another.
+type MovedFrame struct {
+	FrameEntry // with its new place
+	From       PackID
+}
+
+// A RelocatedChunk is a chunk that was copied from one frame to another.
+type RelocatedChunk struct{ From, To ChunkEntry }

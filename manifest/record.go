@@ -18,6 +18,7 @@ type Record struct {
 	Dropped  VersionID // the version was removed
 	Doomed   *Doom     // the deletion of the pack has begun: its chunks are not used
 	Home     *Home     // the domain of a bucket's files from this commit on
+	Census   *Census   // packs that need not exist
 }
 
 // A Doom names a pack whose deletion has begun, and its serial number among the
@@ -36,6 +37,7 @@ const (
 	recordDropped  = 4
 	recordDoomed   = 5
 	recordHome     = 6
+	recordCensus   = 7
 )
 
 // appendTo appends the type of the record, the length of its body, and the body.
@@ -70,6 +72,8 @@ func (r *Record) encodeBody() (typ byte, body []byte, err error) {
 	case r.Home != nil && r.Home.Move > 0:
 		body, err = r.Home.AppendBinary(nil)
 		return recordHome, body, err
+	case r.Census != nil && r.Census.isValid():
+		return recordCensus, r.Census.appendTo(nil), nil
 	}
 	return 0, nil, fmt.Errorf("manifest: encode record: it is empty, or of nothing")
 }
@@ -121,6 +125,8 @@ func decodeRecord(typ byte, body []byte) (r Record, err error) {
 		r.Home = new(Home)
 		err = r.Home.UnmarshalBinary(body)
 		ok = r.Home.Move > 0
+	case recordCensus:
+		r.Census, ok = decodeCensus(body)
 	case 0:
 		ok = false
 	default:

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"iter"
+	"time"
 )
 
 // Files are the read methods for files and versions, and for sums over them, of
@@ -40,12 +41,12 @@ type FileChanges interface {
 	// PutManifest writes the row of a new version.
 	PutManifest(ctx context.Context, m *Manifest) error
 
-	// DropManifests removes the rows of versions for good. It returns
-	// fs.ErrNotExist if one is missing.
-	DropManifests(ctx context.Context, ids []VersionID) error
+	// DropManifests removes the rows of versions for good, and digs a grave for
+	// each, with at as its time. It returns fs.ErrNotExist if one is missing.
+	DropManifests(ctx context.Context, ids []VersionID, at time.Time) error
 
-	// Purge removes a file and all its versions for good.
-	Purge(ctx context.Context, id FileID) error
+	// Purge removes a file and all its versions for good, and digs their graves.
+	Purge(ctx context.Context, id FileID, at time.Time) error
 }
 
 // Found are the read methods that a Store and a Tx share.
@@ -73,10 +74,19 @@ type Tx interface {
 	OnceChanges
 	HomeChanges
 
-	// Removals returns Epochs.Removals of the domain of the transaction. A
-	// commit compares it with the value from before its chunks were found
-	// stored. If both are equal, the chunks are still stored.
-	Removals(ctx context.Context) (uint64, error)
+	DoomChanges
+
+	// Barrier returns what a transaction that makes pointers to chunks of a
+	// domain must compare, and keeps it from changing before the commit. The
+	// chunks that a writer found stored still are if the floor is not above its
+	// begin and the removals are those that it counted before.
+	Barrier(ctx context.Context, domain string) (Barrier, error)
+}
+
+// A Barrier is what collection and damage have done to the chunks of a domain.
+type Barrier struct {
+	Floor    uint64 // see Epochs.Floor
+	Removals uint64 // see Epochs.Removals
 }
 
 // A Store stores rows and segments. It is safe for concurrent use. The caller
@@ -88,6 +98,7 @@ type Store interface {
 	Roots
 	Clock
 	Epochs
+	Collections
 	Identities
 
 	// Segments returns the segments of a domain.
@@ -101,7 +112,7 @@ type Store interface {
 	// is unknown: Update returns it with the commit that it may have made.
 	//
 	// The records of the changes go to the packs of domain. domain may be "" if
-	// fn makes no records and does not call Removals.
+	// fn makes no records.
 	Update(ctx context.Context, domain string, fn func(tx Tx) error) (*Commit, error)
 
 	// LastCommit returns the number of the latest commit. If there was none

@@ -52,6 +52,7 @@ type Upload struct {
 	NewBytes    int64    // of chunks that were not stored before
 	StoredBytes int64    // bytes stored for those chunks
 	Received    int64    // bytes of chunks that the uploader had to send
+	Sent        uint64   // of a listed upload: parts from SentParts on
 
 	Manifest  VersionID // the version that it has become
 	Answer    []byte    // what its user was told of that version, as its writer encodes it
@@ -61,6 +62,11 @@ type Upload struct {
 	CreatedAt time.Time
 	ExpiresAt time.Time
 }
+
+// SentParts is the number of the first part that holds chunks as they were sent
+// for an upload by chunk list. Those parts are its roots; its other parts, the
+// list, are none, since anybody may list any digest.
+const SentParts = 1 << 62
 
 // UnderWay reports whether the upload has neither become a version nor expired.
 func (u *Upload) UnderWay() bool { return u.Manifest == "" && !u.Expired }
@@ -77,7 +83,8 @@ type Uploads interface {
 	Upload(ctx context.Context, bucket string, id UploadID) (*Upload, error)
 
 	// UploadParts yields the parts of an upload in order, starting with part
-	// from. The first part is 0. An upload without parts yields nothing.
+	// from. The first part is 0. An upload without parts yields nothing. Parts
+	// from SentParts on are not yielded.
 	UploadParts(ctx context.Context, id UploadID, from uint64) iter.Seq2[[]cas.Ref, error]
 
 	// UploadRest returns the rest of an upload, nil if there is none.
@@ -137,7 +144,7 @@ func (u *Upload) AppendBinary(b []byte) ([]byte, error) { return appendRow(b, ta
 // UnmarshalBinary decodes what AppendBinary wrote.
 func (u *Upload) UnmarshalBinary(p []byte) error {
 	*u = Upload{}
-	return parseRow(p, tagUpload, "upload", 41, u)
+	return parseRow(p, tagUpload, "upload", 42, u)
 }
 
 func (u *Upload) codeFields(c *codec) {
@@ -182,5 +189,6 @@ func (u *Upload) codeFields(c *codec) {
 	c.text(39, &u.OnceKey)
 	c.text(40, &u.OnceRequest)
 	c.text(41, &u.CacheControl)
+	c.number(42, &u.Sent)
 	c.must(u.ID != "")
 }
