@@ -2,11 +2,13 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/cairn-store/cairn/api/client"
+	"github.com/cairn-store/cairn/manifest"
 )
 
 func newCp(t *target) *cobra.Command {
@@ -38,9 +40,13 @@ func copyTo(ref string, version uint64) *client.CopyOptions {
 }
 
 func newRm(t *target) *cobra.Command {
-	var purge bool
+	var permanent bool
 	cmd := &cobra.Command{
-		Use: "rm [flags] BUCKET/ID...", Short: "Move files to the trash, or remove a version (m_...)", Args: wantArgs(cobra.MinimumNArgs(1)),
+		Use: "rm [flags] BUCKET/ID...", Short: "Move files to the trash, or remove them or a version (m_...) for good", Args: wantArgs(cobra.MinimumNArgs(1)),
+		Long: `Move files to the trash, from which restore takes them back. With --permanent
+they are removed for good with all their versions, also those that are in the
+trash. A version (m_...) is always removed for good. Space comes back when it
+is collected: cairn serve does that by itself, cairn gc at once.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return t.withFiles(cmd, func(ctx context.Context, fl *files) error {
 				for _, ref := range args {
@@ -48,21 +54,31 @@ func newRm(t *target) *cobra.Command {
 					if err != nil {
 						return err
 					}
-					if purge {
-						err = fl.Purge(ctx, bucket, id)
-					} else {
-						err = fl.Delete(ctx, bucket, id)
-					}
-					if err != nil {
-						return err
+					if err := t.removeFile(ctx, cmd, fl, bucket, id, permanent); err != nil {
+						return fmt.Errorf("%s: %w", ref, err)
 					}
 				}
 				return nil
 			})
 		},
 	}
-	cmd.Flags().BoolVar(&purge, "purge", false, "remove for good, with all versions")
+	cmd.Flags().BoolVar(&permanent, "permanent", false, "remove for good, with all versions, from the trash too")
+	cmd.Flags().BoolVar(&permanent, "purge", false, "")
+	cmd.Flags().Lookup("purge").Hidden = true // what it was called before
 	return cmd
+}
+
+// removeFile removes a file or version. With --json it says what it removed.
+func (t *target) removeFile(ctx context.Context, cmd *cobra.Command, fl *files, bucket, id string, permanent bool) error {
+	_, isVersion := manifest.ParseVersionID(id)
+	remove := fl.Delete
+	if permanent && !isVersion {
+		remove = fl.Purge
+	}
+	if err := remove(ctx, bucket, id); err != nil || !t.json {
+		return err
+	}
+	return t.showValue(cmd, map[string]any{"bucket": bucket, "id": id, "permanent": permanent || isVersion}, "")
 }
 
 func newRestore(t *target) *cobra.Command {

@@ -112,7 +112,7 @@ func TestPutAndGet(t *testing.T) {
 		s.run(0, "", "rm", "demo/x/in")
 		out, _ := s.run(0, "", "ls", "--trash", "demo")
 		s.run(0, "", "restore", "demo/"+strings.Fields(out)[0])
-		s.run(0, "", "rm", "--purge", "demo/x/in")
+		s.run(0, "", "rm", "--permanent", "demo/x/in")
 		if out, _ := s.run(0, "", "ls", "demo"); strings.Contains(out, "x/in") || !strings.Contains(out, "y/copy") {
 			t.Errorf("ls:\n%s", out)
 		}
@@ -130,6 +130,68 @@ func TestPutAndGet(t *testing.T) {
 		}
 		if out, _ := s.run(0, "", "report", "usage"); !strings.Contains(out, "2 files") {
 			t.Errorf("usage: %s", out)
+		}
+	})
+}
+
+// rm moves to the trash, or removes for good: what is active, what is in the
+// trash, and versions.
+func TestRemove(t *testing.T) {
+	targets(t, func(t *testing.T, s *shell) {
+		type removed struct {
+			Bucket, ID string
+			Permanent  bool
+		}
+		remove := func(want removed, args ...string) {
+			t.Helper()
+			out, _ := s.run(0, "", append([]string{"rm", "--json"}, args...)...)
+			var got removed
+			if err := json.Unmarshal([]byte(out), &got); err != nil || got != want {
+				t.Errorf("rm %q: %s, want %+v", args, out, want)
+			}
+		}
+		put := func(name string) string {
+			t.Helper()
+			out, _ := s.run(0, name, "put", "--json", "--name", name, "-")
+			var f struct{ ID string }
+			if err := json.Unmarshal([]byte(out), &f); err != nil {
+				t.Fatal(err)
+			}
+			return f.ID
+		}
+		trashed := func() string {
+			out, _ := s.run(0, "", "ls", "--trash", "demo")
+			return out
+		}
+		a, b := put("a"), put("b")
+		remove(removed{"demo", a, false}, "demo/a")
+		if !strings.Contains(trashed(), a) {
+			t.Errorf("not in the trash: %s", trashed())
+		}
+		remove(removed{"demo", a, true}, "--permanent", "demo/"+a)
+		remove(removed{"demo", b, true}, "demo/b", "--permanent")
+		if trashed() != "" {
+			t.Errorf("still in the trash: %s", trashed())
+		}
+		s.run(1, "", "rm", "--permanent", "demo/"+b)
+		if _, stderr := s.run(1, "", "rm", "demo/nope"); !strings.Contains(stderr, "demo/nope: no such file") {
+			t.Errorf("no file: %s", stderr)
+		}
+
+		c := put("c")
+		s.run(0, "other", "put", "--name", "c", "-")
+		out, _ := s.run(0, "", "versions", "demo/c")
+		lines := strings.Split(strings.TrimSpace(out), "\n")
+		first := strings.Fields(lines[len(lines)-1])[1]
+		remove(removed{"demo", first, true}, "demo/"+first)
+		if out, _ := s.run(0, "", "versions", "demo/"+c); strings.Contains(out, first) || strings.Count(out, "m_") != 1 {
+			t.Errorf("versions:\n%s", out)
+		}
+		s.run(0, "", "rm", "demo/c")
+		put("d")
+		put("e")
+		if out, _ := s.run(0, "", "rm", "demo/d", "demo/e"); out != "" {
+			t.Errorf("rm says %q", out)
 		}
 	})
 }
