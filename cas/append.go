@@ -56,7 +56,7 @@ func (b *Batch) appendNew(f *newFrame) (out appendedFrame, err error) {
 	defer s.fresh.leave()
 	rest, slots := f.plain, e.h.Slots
 	if b.countOthers() != f.since {
-		if rest, slots, err = s.pack.dropStored(b.ctx, f.plain, e.h.Slots, &out.at); err != nil || len(slots) == 0 {
+		if rest, slots, err = s.pack.dropStored(b.ctx, b.opts.Since, f.plain, e.h.Slots, &out.at); err != nil || len(slots) == 0 {
 			return out, err
 		}
 	}
@@ -89,13 +89,15 @@ type found struct {
 	at    place // to wait for, if it is on its way
 }
 
-// findChunks looks up whether each of ds is stored or on its way to the index.
-// It looks at those on their way first: a chunk leaves them only when the index
-// has it.
-func (p *packer) findChunks(ctx context.Context, ds []Digest, out []found) error {
+// findChunks looks up whether each of ds is stored or on its way to the index,
+// for a writer that began in the epoch since. It looks at those on their way
+// first: a chunk leaves them only when the index has it. The index is asked about
+// those too: only an entry that it does not have yet is sure to be stamped later
+// than since.
+func (p *packer) findChunks(ctx context.Context, since uint64, ds []Digest, out []found) error {
 	p.findInFlight(ds, out)
 	entries := make([]ChunkEntry, len(ds))
-	if err := p.ix.Chunks(ctx, ds, entries); err != nil {
+	if err := p.ix.Hit(ctx, since, ds, entries); err != nil {
 		return err
 	}
 	for i := range entries {
@@ -106,14 +108,14 @@ func (p *packer) findChunks(ctx context.Context, ds []Digest, out []found) error
 	return nil
 }
 
-// dropStored returns the chunks of a frame that are not stored. Where the
-// others are being written is added to at.
-func (p *packer) dropStored(ctx context.Context, plain []byte, slots []Ref, at *places) ([]byte, []Ref, error) {
+// dropStored returns the chunks of a frame that are not stored, for a writer that
+// began in the epoch since. Where the others are being written is added to at.
+func (p *packer) dropStored(ctx context.Context, since uint64, plain []byte, slots []Ref, at *places) ([]byte, []Ref, error) {
 	ds, known := make([]Digest, len(slots)), make([]found, len(slots))
 	for i := range slots {
 		ds[i] = slots[i].Digest
 	}
-	if err := p.findChunks(ctx, ds, known); err != nil {
+	if err := p.findChunks(ctx, since, ds, known); err != nil {
 		return nil, nil, err
 	}
 	n := 0

@@ -21,6 +21,12 @@ const (
 type BatchOptions struct {
 	Compression Compression // of frames; zero is none
 
+	// Since is the epoch in which the writer that the batch is for began. All
+	// chunks and segments that the batch finds stored are stamped for it, and
+	// those that it stores are: see Index.Hit. Whoever makes no pointers to them
+	// leaves it 0, and they are safe only until the next collection.
+	Since uint64
+
 	// Emit receives the reference of every chunk put, in order, from one
 	// goroutine at a time, and all of them before Drain returns.
 	Emit func(Ref) error
@@ -201,7 +207,7 @@ func (b *Batch) PutSegment(ctx context.Context, p []byte) (Digest, error) {
 		b.w = startPipeline(b)
 	}
 	f, since := make([]found, 1), b.countOthers()
-	if err := b.s.pack.findChunks(ctx, []Digest{d}, f); err != nil {
+	if err := b.s.pack.findChunks(ctx, b.opts.Since, []Digest{d}, f); err != nil {
 		return d, fmt.Errorf("cas: put segment: %w", err)
 	}
 	if f[0].at.pack != nil {

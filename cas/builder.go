@@ -93,7 +93,7 @@ func (f *frameBuilder) writeRest() error {
 		return f.sendFrame()
 	}
 	b := f.b
-	it := &groupItem{kind: f.kind, how: f.how, plain: f.plain, slots: f.slots}
+	it := &groupItem{kind: f.kind, how: f.how, plain: f.plain, slots: f.slots, since: b.opts.Since}
 	f.plain, f.slots = nil, nil
 	if err := b.s.group.writeItem(b.ctx, it); err != nil {
 		return err // the group may still read it

@@ -25,6 +25,7 @@ type groupItem struct {
 	how          Compression
 	plain        []byte
 	slots        []Ref
+	since        uint64 // as BatchOptions.Since
 	commit, base uint64 // of records
 
 	// Valid once writeItem has returned without an error.
@@ -145,7 +146,7 @@ func (f *groupFrame) addItem(ctx context.Context, s *Store, it *groupItem) {
 		for i := range it.slots {
 			ds[i] = it.slots[i].Digest
 		}
-		if it.err = s.pack.findChunks(ctx, ds, found); it.err != nil {
+		if it.err = s.pack.findChunks(ctx, it.since, ds, found); it.err != nil {
 			return
 		}
 	}

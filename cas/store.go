@@ -155,19 +155,34 @@ func (s *Store) Close() error {
 	return s.pack.close()
 }
 
-// Missing returns those of ds that are not stored, or only damaged, in order.
+// Missing returns those of ds that are not stored, or only damaged, in order. The
+// others may be collected at any time: who makes pointers to them asks Hit.
 func (s *Store) Missing(ctx context.Context, ds []Digest) ([]Digest, error) {
 	out := make([]ChunkEntry, len(ds))
 	if err := s.ix.Chunks(ctx, ds, out); err != nil {
 		return nil, fmt.Errorf("cas: %w", err)
 	}
-	var missing []Digest
-	for i := range out {
-		if !out[i].Usable() {
-			missing = append(missing, ds[i])
+	return unusable(ds, out), nil
+}
+
+// Hit is Missing for a writer that began in the epoch since: what it does not
+// return is stamped, and stays while the floor is not above since.
+func (s *Store) Hit(ctx context.Context, since uint64, ds []Digest) (missing []Digest, err error) {
+	out := make([]ChunkEntry, len(ds))
+	if err := s.ix.Hit(ctx, since, ds, out); err != nil {
+		return nil, fmt.Errorf("cas: %w", err)
+	}
+	return unusable(ds, out), nil
+}
+
+// unusable returns those of ds whose entries, in the same order, are not usable.
+func unusable(ds []Digest, entries []ChunkEntry) (out []Digest) {
+	for i := range entries {
+		if !entries[i].Usable() {
+			out = append(out, ds[i])
 		}
 	}
-	return missing, nil
+	return out
 }
 
 // Lengths returns the plain bytes of each of ds, 0 for those that Missing

@@ -46,7 +46,7 @@ func (b *Batch) lookUpUnit(u *unit) {
 		u.ds = append(u.ds, pack.Sum(u.chunk(i)))
 	}
 	u.found = append(u.found[:0], make([]found, len(u.ds))...)
-	u.err = b.s.pack.findChunks(b.ctx, u.ds, u.found)
+	u.err = b.s.pack.findChunks(b.ctx, b.opts.Since, u.ds, u.found)
 }
 
 // releaseUnit ends one use of u. After the last one u is reused.

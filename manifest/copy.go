@@ -15,13 +15,15 @@ const (
 )
 
 // A Copier copies contents from one domain to another, without the chunks that
-// the other domain has already. It is not for concurrent use.
+// the other domain has already. It is not for concurrent use. Since may rise
+// between two calls: what was copied before is stamped for the earlier one only.
 type Copier struct {
 	From     *cas.Store
 	To       *cas.Store
 	Segments SegmentGetter // where the segments of From are found
 	Keep     SegmentPutter // where the segments of To are stored
 	How      cas.Compression
+	Since    uint64 // epoch of To in which the writer began, see cas.BatchOptions
 
 	Bytes int64 // plain bytes of chunks that were copied
 
@@ -70,7 +72,7 @@ func (k *Copier) missingRefs(ctx context.Context, refs []cas.Ref) (out []cas.Ref
 	for i, r := range refs {
 		ds[i] = r.Digest
 	}
-	missing, err := k.To.Missing(ctx, ds)
+	missing, err := k.To.Hit(ctx, k.Since, ds)
 	if err != nil || len(missing) == 0 {
 		return nil, err
 	}
@@ -115,7 +117,7 @@ func (k *Copier) copyRefs(ctx context.Context, refs []cas.Ref, size int) error {
 		return err
 	}
 	if k.b == nil {
-		k.b = k.To.NewBatch(ctx, &cas.BatchOptions{Compression: k.How})
+		k.b = k.To.NewBatch(ctx, &cas.BatchOptions{Compression: k.How, Since: k.Since})
 	}
 	for _, r := range refs {
 		if err := k.b.Put(p[:r.Length]); err != nil {
@@ -133,7 +135,7 @@ func (k *Copier) copyRefs(ctx context.Context, refs []cas.Ref, size int) error {
 // Flush makes all that was copied durable.
 func (k *Copier) Flush(ctx context.Context) error {
 	if k.b == nil && len(k.segs) > 0 {
-		k.b = k.To.NewBatch(ctx, &cas.BatchOptions{Compression: k.How})
+		k.b = k.To.NewBatch(ctx, &cas.BatchOptions{Compression: k.How, Since: k.Since})
 	}
 	if k.b == nil {
 		return nil

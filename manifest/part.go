@@ -84,7 +84,7 @@ func BeginPart(ctx context.Context, dst *cas.Store, after *OpenPart, rest []byte
 	if after != nil {
 		before = after.b
 	}
-	o.b = dst.NewBatch(ctx, &cas.BatchOptions{Compression: opts.Compression, Tap: tap, After: before, Emit: func(r cas.Ref) error {
+	o.b = dst.NewBatch(ctx, &cas.BatchOptions{Compression: opts.Compression, Since: opts.Since, Tap: tap, After: before, Emit: func(r cas.Ref) error {
 		o.part.Refs = append(o.part.Refs, r)
 		return nil
 	}})

@@ -17,6 +17,7 @@ import (
 // WriteOptions are choices of Write.
 type WriteOptions struct {
 	Compression cas.Compression
+	Since       uint64   // epoch in which the writer began, see cas.BatchOptions
 	Digests     []string // whole-content digests to compute, see NewDigest
 	// Segments stores segments in the metadata store, besides the packs. It may
 	// be nil.
@@ -93,7 +94,7 @@ func newContentWriter(ctx context.Context, dst *cas.Store, s chunker.Splitter, o
 	c := &Content{Chunker: s.String()}
 	w := &contentWriter{content: c, list: &treeBuilder{c: c}}
 	w.emit = w.list.addRef
-	w.batch = dst.NewBatch(ctx, &cas.BatchOptions{Compression: opts.Compression, Tap: tap,
+	w.batch = dst.NewBatch(ctx, &cas.BatchOptions{Compression: opts.Compression, Since: opts.Since, Tap: tap,
 		Emit: func(r cas.Ref) error { return w.emit(r) }})
 	w.segments = &segmentWriter{ctx: ctx, b: w.batch, to: opts.Segments}
 	w.list.put = w.segments.putNode
