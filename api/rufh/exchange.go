@@ -129,8 +129,11 @@ func (x *exchange) appendBody() error {
 		opts.Verify = body.verifyDigests
 	}
 	now, err := x.b.Append(x.r.Context(), x.up.ID, x.offset, body, opts)
-	if body.stopped.Load() { // net/http may take the deadline for the end of the connection
+	if body.stopped.Load() {
+		// net/http may take the deadline for the end of the connection, so the
+		// context does not tell whether the client is there.
 		x.w.Header().Set("Connection", "close")
+		x.r = x.r.WithContext(context.WithoutCancel(x.r.Context()))
 		if errors.Is(err, context.Canceled) {
 			err = buckets.ErrInterrupted
 		}

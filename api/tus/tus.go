@@ -310,11 +310,11 @@ func (t *Handler) Patch(w http.ResponseWriter, r *http.Request, b *upload.Bucket
 	complete := at.up.File != nil
 	if !complete {
 		if err = at.appendBody(); err == nil {
-			err = finishUpload(w, r, b, at.up)
+			err = finishUpload(w, at.r, b, at.up)
 		}
 		if errors.Is(err, buckets.ErrComplete) && r.ContentLength == 0 { // by another request, since it was found
 			complete = true
-			at.up, _, err = findUpload(r, b, id)
+			at.up, _, err = findUpload(at.r, b, id)
 		}
 	}
 	if complete && err == nil {
@@ -371,8 +371,11 @@ func (a *appending) appendBody() error {
 		opts.Verify = a.sum.verify
 	}
 	now, err := a.b.Append(a.r.Context(), a.up.ID, a.offset, in, opts)
-	if body.stopped.Load() { // net/http may take the deadline for the end of the connection
+	if body.stopped.Load() {
+		// net/http may take the deadline for the end of the connection, so the
+		// context does not tell whether the client is there.
 		a.w.Header().Set("Connection", "close")
+		a.r = a.r.WithContext(context.WithoutCancel(a.r.Context()))
 		if errors.Is(err, context.Canceled) {
 			err = buckets.ErrInterrupted
 		}
