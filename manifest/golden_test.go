@@ -95,7 +95,9 @@ func fixedSlots(t testing.TB) map[string]*manifest.Slot {
 		"slot-commit":     {Commit: 300, Part: 1, Parts: 1, Records: fixedRecords(t)},
 		"slot-part":       {Commit: 301, Part: 2, Parts: 3, Records: []manifest.Record{{Purged: fixedFile}}},
 		"slot-checkpoint": {Checkpoint: id, Base: 298, Part: 200, Records: []manifest.Record{{Home: &manifest.Home{Bucket: "b", Move: 1}}}},
-		"slot-end":        {Checkpoint: id, Base: 298, Parts: 200, Digest: cas.Sum([]byte("parts"))},
+		"slot-census": {Commit: 302, Part: 1, Parts: 1, Records: []manifest.Record{
+			{Census: &manifest.Census{Writer: [16]byte{15: 9}, Ranges: []manifest.SerialRange{{1, 1}, {3, 300}, {1 << 40, 1 << 41}}}}}},
+		"slot-end": {Checkpoint: id, Base: 298, Parts: 200, Digest: cas.Sum([]byte("parts"))},
 	}
 }
 

@@ -51,6 +51,16 @@ func (r *Record) appendTo(b []byte) ([]byte, error) {
 	return append(b, body...), nil
 }
 
+// encodeBounded encodes a record as appendTo does. One that is longer than
+// MaxRecord is ErrTooLarge.
+func (r *Record) encodeBounded() ([]byte, error) {
+	p, err := r.appendTo(nil)
+	if err == nil && len(p) > MaxRecord {
+		err = fmt.Errorf("a record of %d bytes: %w", len(p), ErrTooLarge)
+	}
+	return p, err
+}
+
 func (r *Record) encodeBody() (typ byte, body []byte, err error) {
 	switch {
 	case r.File != nil && r.File.ID != "":

@@ -26,8 +26,8 @@ type Replayer struct {
 	apply func(ctx context.Context, seq uint64, rs []Record) error
 	limit int // of waitingBytes
 
-	checkpoints map[[16]byte]*checkpoint
-	chosen      *checkpoint // nil if none is whole; valid while replaying
+	checkpoints map[[16]byte]*foundCheckpoint
+	chosen      *foundCheckpoint // nil if none is whole; valid while replaying
 	replaying   bool
 	highest     uint64
 
@@ -47,8 +47,8 @@ type waitingCommit struct {
 	bytes int
 }
 
-// A checkpoint is what Survey has found of one.
-type checkpoint struct {
+// A foundCheckpoint is what Survey has found of a checkpoint.
+type foundCheckpoint struct {
 	id     [16]byte
 	base   uint64
 	parts  map[uint64]cas.Digest // digests of the slots
@@ -60,7 +60,7 @@ const replayLimit = MaxCommit
 
 // NewReplayer returns a Replayer that calls apply with what it finds.
 func NewReplayer(apply func(ctx context.Context, seq uint64, rs []Record) error) *Replayer {
-	return &Replayer{apply: apply, limit: replayLimit, checkpoints: make(map[[16]byte]*checkpoint),
+	return &Replayer{apply: apply, limit: replayLimit, checkpoints: make(map[[16]byte]*foundCheckpoint),
 		waiting: make(map[uint64]*waitingCommit), forgotten: make(map[uint64]bool), applied: make(map[uint64]bool),
 		lacking: make(map[uint64]bool)}
 }
@@ -73,7 +73,7 @@ func (r *Replayer) Survey(p []byte) error {
 	}
 	c := r.checkpoints[s.Checkpoint]
 	if c == nil {
-		c = &checkpoint{id: s.Checkpoint, base: s.Base, parts: make(map[uint64]cas.Digest)}
+		c = &foundCheckpoint{id: s.Checkpoint, base: s.Base, parts: make(map[uint64]cas.Digest)}
 		r.checkpoints[s.Checkpoint] = c
 	}
 	c.broken = c.broken || c.base != s.Base
@@ -89,10 +89,8 @@ func (r *Replayer) Survey(p []byte) error {
 	return nil
 }
 
-const checkpointContext = "cairn-store/cairn 2026 checkpoint v1"
-
 // isWhole reports whether all slots of the checkpoint were found.
-func (c *checkpoint) isWhole() bool {
+func (c *foundCheckpoint) isWhole() bool {
 	if c.broken || c.end == nil || uint64(len(c.parts)) != c.end.Parts {
 		return false
 	}

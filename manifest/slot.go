@@ -69,12 +69,9 @@ func EncodeSome(seq uint64, rs []Record) (slots [][]byte, n int, err error) {
 	var part []byte
 	size := 0
 	for ; n < len(rs); n++ {
-		r, err := rs[n].appendTo(nil)
+		r, err := rs[n].encodeBounded()
 		if err != nil {
-			return nil, 0, err
-		}
-		if len(r) > MaxRecord {
-			return nil, 0, fmt.Errorf("manifest: encode commit: a record of %d bytes: %w", len(r), ErrTooLarge)
+			return nil, 0, fmt.Errorf("manifest: encode commit: %w", err)
 		}
 		full := len(part)+len(r) > MaxSlot-slotHead
 		more := len(r)

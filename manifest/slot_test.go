@@ -15,10 +15,19 @@ func randomRecords(t testing.TB, r *rand.Rand, n int) (rs []manifest.Record) {
 	for range n {
 		all := append(fixedRecords(t), manifest.Record{File: randomFile(r)},
 			manifest.Record{Manifest: randomManifest(t, r)}, manifest.Record{Purged: manifest.NewFileID()},
-			manifest.Record{Dropped: manifest.NewVersionID()})
+			manifest.Record{Dropped: manifest.NewVersionID()}, manifest.Record{Census: randomCensus(r)})
 		rs = append(rs, all[r.IntN(len(all))])
 	}
 	return rs
+}
+
+// randomCensus counts some serials, by chance many in a row.
+func randomCensus(r *rand.Rand) *manifest.Census {
+	c := &manifest.Census{Writer: [16]byte{byte(r.IntN(256))}}
+	for range 1 + r.IntN(20) {
+		c.Add(1 + r.Uint64N(1<<(1+r.IntN(40))))
+	}
+	return c
 }
 
 // joined are the records of the slots of one commit, and fails if they are not
@@ -179,6 +188,11 @@ func TestEncodeCommitRefuses(t *testing.T) {
 		{Manifest: &manifest.Manifest{ID: fixedVersion, File: fixedFile, Content: manifest.Content{Size: 1}}},
 		{Home: &manifest.Home{Bucket: "b"}},
 		{Home: &manifest.Home{Move: 1}},
+		{Census: &manifest.Census{}},
+		{Census: &manifest.Census{Ranges: []manifest.SerialRange{{0, 1}}}},
+		{Census: &manifest.Census{Ranges: []manifest.SerialRange{{3, 2}}}},
+		{Census: &manifest.Census{Ranges: []manifest.SerialRange{{1, 2}, {3, 4}}}},
+		{Census: &manifest.Census{Ranges: []manifest.SerialRange{{5, 6}, {1, 2}}}},
 	} {
 		if p, err := manifest.EncodeCommit(1, []manifest.Record{r}); err == nil {
 			t.Errorf("%+v is encoded as %x", r, p)
@@ -203,38 +217,46 @@ func TestDecodeSlotRefuses(t *testing.T) {
 		}
 	}
 	tests := map[string][]byte{
-		"nothing":                  {},
-		"an envelope of nothing":   slot(),
-		"a row":                    envelope('F', 1),
-		"bytes after it":           append(record(3, id...), 0),
-		"type 0 of slot":           part(0, 1, 1, 1),
-		"commit 0":                 part(1, 0, 1, 1),
-		"part 0":                   part(1, 1, 0, 1),
-		"part beyond":              part(1, 1, 2, 1),
-		"129 parts":                part(1, 1, 1, 0x81, 1),
-		"number not shortest":      part(1, 0x81, 0, 1, 1),
-		"commit of nothing":        slot(1, 1, 1, 1),
-		"head alone":               slot(1, 1, 1),
-		"checkpoint of no base":    checkpoint(2, append([]byte{0, 1}, purged...)...),
-		"checkpoint's part 0":      checkpoint(2, append([]byte{1, 0}, purged...)...),
-		"checkpoint of nothing":    checkpoint(2, 1, 1),
-		"half an ID of checkpoint": slot(append([]byte{2}, id[:15]...)...),
-		"end of no base":           checkpoint(3, append([]byte{0, 1}, digest...)...),
-		"end without digest":       checkpoint(3, append([]byte{1, 1}, digest[:31]...)...),
-		"end with records":         checkpoint(3, append(append([]byte{1, 1}, digest...), purged...)...),
-		"type 0":                   record(0),
-		"type alone":               slot(1, 1, 1, 1, 3),
-		"longer than the rest":     slot(1, 1, 1, 1, 3, 22, 1),
-		"length not shortest":      slot(append([]byte{1, 1, 1, 1, 3, 0x80 | 22, 0}, id...)...),
-		"UUID of a version":        record(4, id[:16]...),
-		"short ID":                 record(3, id[:21]...),
-		"doom of no serial":        record(5, make([]byte, 33)...),
-		"doom of two serials":      record(5, append(make([]byte, 32), 1, 1)...),
-		"doom of no writer":        record(5, make([]byte, 16)...),
-		"damaged row":              record(1, 'F', 1, 1),
-		"row of no file":           record(1, 'F', 1, 0),
-		"home of no bucket":        record(6, envelope('H', 1, field(2, 1))...),
-		"manifest of no file":      record(2, manifestRow()...),
+		"nothing":                     {},
+		"an envelope of nothing":      slot(),
+		"a row":                       envelope('F', 1),
+		"bytes after it":              append(record(3, id...), 0),
+		"type 0 of slot":              part(0, 1, 1, 1),
+		"commit 0":                    part(1, 0, 1, 1),
+		"part 0":                      part(1, 1, 0, 1),
+		"part beyond":                 part(1, 1, 2, 1),
+		"129 parts":                   part(1, 1, 1, 0x81, 1),
+		"number not shortest":         part(1, 0x81, 0, 1, 1),
+		"commit of nothing":           slot(1, 1, 1, 1),
+		"head alone":                  slot(1, 1, 1),
+		"checkpoint of no base":       checkpoint(2, append([]byte{0, 1}, purged...)...),
+		"checkpoint's part 0":         checkpoint(2, append([]byte{1, 0}, purged...)...),
+		"checkpoint of nothing":       checkpoint(2, 1, 1),
+		"half an ID of checkpoint":    slot(append([]byte{2}, id[:15]...)...),
+		"end of no base":              checkpoint(3, append([]byte{0, 1}, digest...)...),
+		"end without digest":          checkpoint(3, append([]byte{1, 1}, digest[:31]...)...),
+		"end with records":            checkpoint(3, append(append([]byte{1, 1}, digest...), purged...)...),
+		"type 0":                      record(0),
+		"type alone":                  slot(1, 1, 1, 1, 3),
+		"longer than the rest":        slot(1, 1, 1, 1, 3, 22, 1),
+		"length not shortest":         slot(append([]byte{1, 1, 1, 1, 3, 0x80 | 22, 0}, id...)...),
+		"UUID of a version":           record(4, id[:16]...),
+		"short ID":                    record(3, id[:21]...),
+		"doom of no serial":           record(5, make([]byte, 33)...),
+		"doom of two serials":         record(5, append(make([]byte, 32), 1, 1)...),
+		"doom of no writer":           record(5, make([]byte, 16)...),
+		"damaged row":                 record(1, 'F', 1, 1),
+		"row of no file":              record(1, 'F', 1, 0),
+		"home of no bucket":           record(6, envelope('H', 1, field(2, 1))...),
+		"manifest of no file":         record(2, manifestRow()...),
+		"census of nobody":            record(7, make([]byte, 15)...),
+		"census of nothing":           record(7, make([]byte, 16)...),
+		"census of serial 0":          record(7, append(make([]byte, 16), 0, 1)...),
+		"census of half a range":      record(7, append(make([]byte, 16), 5)...),
+		"census of ranges that touch": record(7, append(make([]byte, 16), 5, 1, 1, 0)...),
+		"census of one range twice":   record(7, append(make([]byte, 16), 5, 1, 0, 1)...),
+		"census that is cut off":      record(7, append(make([]byte, 16), 5, 0x80)...),
+		"census over 64 bits":         record(7, append(make([]byte, 16), 5, 255, 255, 255, 255, 255, 255, 255, 255, 255, 1)...),
 	}
 	// What is larger than a commit's slots and records are is damage.
 	big, err := manifest.EncodeSlot(&manifest.Slot{Commit: 1, Part: 1, Parts: 1, Records: slices.Repeat([]manifest.Record{fat(t, 256<<10)}, 4)})
@@ -262,7 +284,7 @@ func TestDecodeSlotNamesTheUnknown(t *testing.T) {
 		{envelope('R', 2, []byte{1}), manifest.UnknownError{In: "record slot", What: "version", Value: 2}},
 		{envelope('Z', 1, []byte{1}), manifest.UnknownError{In: "record slot", What: "tag", Value: 'Z'}},
 		{envelope('R', 1, []byte{4, 0}), manifest.UnknownError{In: "record slot", What: "type", Value: 4}},
-		{envelope('R', 1, []byte{1, 1, 1, 1, 7, 1, 0}), manifest.UnknownError{In: "record", What: "type", Value: 7}},
+		{envelope('R', 1, []byte{1, 1, 1, 1, 8, 1, 0}), manifest.UnknownError{In: "record", What: "type", Value: 8}},
 		{envelope('R', 1, []byte{1, 1, 1, 1, 1, 3}, envelope('F', 2)), manifest.UnknownError{In: "file row", What: "version", Value: 2}},
 	} {
 		s, err := manifest.DecodeSlot(test.p)

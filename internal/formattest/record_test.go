@@ -15,6 +15,7 @@ const (
 	recordDropped  = 4
 	recordDoomed   = 5
 	recordHome     = 6
+	recordCensus   = 7
 
 	slotCommit = 1
 	slotPart   = 2
@@ -31,6 +32,13 @@ type record struct {
 	row    *row   // of a file, manifest or home
 	id     string // of what is gone, as bytes
 	doomed doomedPack
+	census census
+}
+
+// A census is packs of a writer that need not exist.
+type census struct {
+	writer id16
+	ranges [][2]uint64 // first and last serials
 }
 
 type doomedPack struct {
@@ -134,12 +142,29 @@ func parseRecord(kind byte, body []byte) (record, error) {
 			c.fail("serial 0")
 		}
 		err = c.end()
+	case recordCensus:
+		r.census, err = parseCensus(body)
 	case 0:
 		err = damage("type 0")
 	default:
 		err = unknown("type %d", kind)
 	}
 	return r, err
+}
+
+func parseCensus(body []byte) (census, error) {
+	c := &cursor{rest: body}
+	n := census{writer: c.id()}
+	for last := uint64(0); c.err == nil && (len(c.rest) > 0 || len(n.ranges) == 0); {
+		gap, length := c.number(), c.number()
+		first := last + gap
+		if end := first + length; c.err == nil && (gap == 0 || gap == 1 && last > 0 || first < last || end < first) {
+			c.fail("range of %d serials, %d behind %d", length, gap, last)
+		}
+		last = first + length
+		n.ranges = append(n.ranges, [2]uint64{first, last})
+	}
+	return n, c.end()
 }
 
 // A checkpoint is what was found of one; of parts in two forms and of two bases none counts.
@@ -221,12 +246,15 @@ type state struct {
 	doomed    map[id16]doomedPack
 	purged    map[string]bool // files
 	dropped   map[string]bool // versions
+	// needless are packs that need not exist, by writer and serial; of a long range the first and the last.
+	needless map[id16]map[uint64]bool
 }
 
 func (r *replay) run() *state {
 	s := &state{
 		files: map[string]*row{}, manifests: map[string]*row{}, homes: map[string]*row{},
 		doomed: map[id16]doomedPack{}, purged: map[string]bool{}, dropped: map[string]bool{},
+		needless: map[id16]map[uint64]bool{},
 	}
 	var counts *checkpoint
 	for _, c := range r.checkpoints {
@@ -283,5 +311,20 @@ func (s *state) apply(r *record) {
 		s.dropped[r.id] = true
 	case recordDoomed:
 		s.doomed[r.doomed.pack] = r.doomed
+		s.addNeedless(r.doomed.writer, r.doomed.serial)
+	case recordCensus:
+		for _, span := range r.census.ranges {
+			for n := span[0]; n <= min(span[1], span[0]+1000); n++ {
+				s.addNeedless(r.census.writer, n)
+			}
+			s.addNeedless(r.census.writer, span[1])
+		}
 	}
+}
+
+func (s *state) addNeedless(writer id16, serial uint64) {
+	if s.needless[writer] == nil {
+		s.needless[writer] = map[uint64]bool{}
+	}
+	s.needless[writer][serial] = true
 }

@@ -3,6 +3,7 @@ package formattest
 import (
 	"encoding/binary"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -34,6 +35,11 @@ func goneRecord(kind, id byte) []byte { return append([]byte{kind, 22}, rawID(id
 func doomedRecord(pack byte) []byte {
 	body := append(append(make([]byte, 15), pack), make([]byte, 16)...)
 	return append([]byte{recordDoomed, 33}, append(body, 1)...)
+}
+
+func censusRecord(numbers ...byte) []byte {
+	body := append(make([]byte, 16), numbers...)
+	return append([]byte{recordCensus, byte(len(body))}, body...)
 }
 
 func homeRecord(move byte, domain string) []byte {
@@ -75,6 +81,11 @@ func (s *state) sum() string {
 	for _, h := range s.homes {
 		out += fmt.Sprintf("h%d:%s ", h.num(2), h.text(4))
 	}
+	for _, serials := range s.needless {
+		for _, n := range slices.Sorted(maps.Keys(serials)) {
+			out += fmt.Sprintf("n%d ", n)
+		}
+	}
 	return out
 }
 
@@ -103,20 +114,23 @@ func TestReplay(t *testing.T) {
 			commitSlot(1, 1, 1, fileRecord(1, 1), manifestRecord(1, 1), manifestRecord(2, 1)),
 			commitSlot(2, 1, 1, goneRecord(recordDropped, 1)),
 		}, "f1.1 m2 "},
-		{"doomed", [][]byte{commitSlot(1, 1, 1, doomedRecord(3))}, "d3 "},
+		{"doomed", [][]byte{commitSlot(1, 1, 1, doomedRecord(3))}, "d3 n1 "},
+		{"censuses", [][]byte{
+			commitSlot(1, 1, 1, censusRecord(2, 1, 4, 0)), commitSlot(2, 1, 1, censusRecord(3, 0), doomedRecord(5)),
+		}, "d5 n1 n2 n3 n7 "},
 		{"homes", [][]byte{commitSlot(1, 1, 1, homeRecord(2, "y")), commitSlot(2, 1, 1, homeRecord(1, "x"))}, "h2:y "},
 		{"checkpoint", [][]byte{first, second, end, old}, "f1.7 f2.3 m1 "},
 		{"commit after a checkpoint", [][]byte{
 			first, second, end, old, commitSlot(6, 1, 1, fileRecord(2, 4)),
 		}, "f1.7 f2.4 m1 "},
-		{"checkpoint without end", [][]byte{first, second, old}, "f3.1 d8 "},
-		{"checkpoint without part", [][]byte{first, end, old}, "f3.1 d8 "},
-		{"checkpoint with one part more", [][]byte{first, second, end, partSlot(1, 5, 3, fileRecord(9, 1)), old}, "f3.1 d8 "},
+		{"checkpoint without end", [][]byte{first, second, old}, "f3.1 d8 n1 "},
+		{"checkpoint without part", [][]byte{first, end, old}, "f3.1 d8 n1 "},
+		{"checkpoint with one part more", [][]byte{first, second, end, partSlot(1, 5, 3, fileRecord(9, 1)), old}, "f3.1 d8 n1 "},
 		{"checkpoint with a part in two forms", [][]byte{
 			first, second, end, partSlot(1, 5, 2, fileRecord(9, 1)), old,
-		}, "f3.1 d8 "},
-		{"checkpoint of two bases", [][]byte{first, second, end, partSlot(1, 4, 1, fileRecord(9, 1)), old}, "f3.1 d8 "},
-		{"checkpoint of another digest", [][]byte{first, second, endSlot(1, 5, second, first), old}, "f3.1 d8 "},
+		}, "f3.1 d8 n1 "},
+		{"checkpoint of two bases", [][]byte{first, second, end, partSlot(1, 4, 1, fileRecord(9, 1)), old}, "f3.1 d8 n1 "},
+		{"checkpoint of another digest", [][]byte{first, second, endSlot(1, 5, second, first), old}, "f3.1 d8 n1 "},
 		{"newest of two checkpoints", [][]byte{first, second, end, late, endSlot(2, 9, late)}, "f4.1 "},
 		{"newest checkpoint is not whole", [][]byte{first, second, end, late}, "f1.7 f2.3 m1 "},
 		{"empty checkpoint", [][]byte{endSlot(3, 9), old}, ""},
@@ -148,4 +162,16 @@ func replaySlots(t *testing.T, slots [][]byte) *state {
 		}
 	}
 	return r.run()
+}
+
+func TestCensusRefuses(t *testing.T) {
+	for _, body := range [][]byte{
+		{}, make([]byte, 15), make([]byte, 16), append(make([]byte, 16), 1), append(make([]byte, 16), 0, 0),
+		append(make([]byte, 16), 3, 1, 1, 0), append(make([]byte, 16), 3, 1, 0, 0), append(make([]byte, 16), 3, 0x81, 0),
+		append(make([]byte, 16), 3, 255, 255, 255, 255, 255, 255, 255, 255, 255, 1),
+	} {
+		if n, err := parseCensus(body); err == nil {
+			t.Errorf("%x is a census of %v", body, n.ranges)
+		}
+	}
 }
