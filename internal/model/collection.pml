@@ -139,6 +139,14 @@ inline raise(d, c) {
 	fi
 }
 
+/* A hit of a writer that began at b: a stamp that is not lower than b is high enough, and stays. */
+inline hit(d, c) {
+	if
+	:: stamp[at(d, c)] < b -> stamp[at(d, c)] = epoch[d]
+	:: else
+	fi
+}
+
 /* Sets named to the chunks that the frames of indexed packs name as sources. */
 inline findSources(named) {
 	named = 0;
@@ -174,7 +182,7 @@ inline lookUp(c) {
 		if
 		:: place[at(d, c)] != NONE && !has(bad, c) ->
 #ifndef HIT_UNSTAMPED
-			raise(d, c)
+			hit(d, c)
 #else
 			skip
 #endif
@@ -382,7 +390,7 @@ start:
 			alive ->
 			if
 			:: has(whole, 0) && place[at(d, 0)] == NONE -> failed = true
-			:: has(whole, 0) && place[at(d, 0)] != NONE -> raise(d, 0)
+			:: has(whole, 0) && place[at(d, 0)] != NONE -> hit(d, 0)
 			:: else
 			fi
 		};
@@ -390,7 +398,7 @@ start:
 			alive ->
 			if
 			:: has(whole, 1) && place[at(d, 1)] == NONE -> failed = true
-			:: has(whole, 1) && place[at(d, 1)] != NONE -> raise(d, 1)
+			:: has(whole, 1) && place[at(d, 1)] != NONE -> hit(d, 1)
 			:: else
 			fi
 		};
