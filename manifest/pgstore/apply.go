@@ -1,10 +1,12 @@
 package pgstore
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 
 	"github.com/jackc/pgx/v5"
 
@@ -18,14 +20,24 @@ import (
 // together with the removal, and the epoch does not change. With these locks
 // READ COMMITTED is enough: statements wait for rows that others are adding,
 // while SERIALIZABLE would abort transactions that do not conflict.
+//
+// Additions that run side by side change the sums of the same frames and packs.
+// Each locks its rows in one order: chunks, then frames, then packs, each in
+// order of IDs. The rows of packs come last, since those of an open pack are
+// what additions of one process wait for.
 func (x *index) Apply(ctx context.Context, c *cas.Change) error {
-	a := newApplication(c)
+	a := newApplication(x, c)
 	err := x.d.runTransaction(ctx, pgx.ReadCommitted, func(tx conn) error {
 		c, err := lockDomain(ctx, tx, x.domain, a.alone)
 		if err != nil {
 			return err
 		}
-		return a.execute(ctx, tx, x.domain, c.epoch)
+		if a.Collector != 0 {
+			if err := checkLease(ctx, tx, x.domain, a.Collector); err != nil {
+				return err
+			}
+		}
+		return a.execute(ctx, tx, c.epoch)
 	})
 	if err != nil {
 		return fmt.Errorf("pgstore: apply: %w", err)
@@ -37,6 +49,7 @@ func (x *index) Apply(ctx context.Context, c *cas.Change) error {
 // columns.
 type application struct {
 	*cas.Change
+	x       *index
 	alone   bool // the row of the domain is locked exclusively
 	packs   []*cas.PackEntry
 	frames  []*cas.FrameEntry
@@ -45,8 +58,8 @@ type application struct {
 	sources []cas.Digest
 }
 
-func newApplication(c *cas.Change) *application {
-	a := &application{Change: c,
+func newApplication(x *index, c *cas.Change) *application {
+	a := &application{Change: c, x: x,
 		packs:  lastOf(c.Packs, func(e *cas.PackEntry) cas.PackID { return e.ID }),
 		frames: lastOf(c.Frames, func(e *cas.FrameEntry) cas.FrameID { return e.ID })}
 	at := make(map[cas.Digest]int, len(c.Chunks))
@@ -67,6 +80,7 @@ func newApplication(c *cas.Change) *application {
 			a.chunks[n] = e
 		}
 	}
+	slices.SortFunc(a.chunks, func(e, o *cas.ChunkEntry) int { return bytes.Compare(e.Digest[:], o.Digest[:]) })
 	for _, d := range c.Stamp {
 		stamp(d)
 	}
@@ -80,7 +94,7 @@ func newApplication(c *cas.Change) *application {
 			}
 		}
 	}
-	a.alone = len(c.Bad)+len(c.Drop)+len(c.DropFrames)+len(c.DropPacks)+len(a.sources) > 0
+	a.alone = len(c.Bad)+len(c.Drop)+len(c.DropPacks)+len(c.Moved)+len(c.Relocated)+len(a.sources) > 0 || c.Collector != 0
 	return a
 }
 
@@ -99,43 +113,32 @@ func lastOf[E any, ID comparable](es []E, id func(*E) ID) (out []*E) {
 }
 
 // execute makes the change, in the order that cas.Change demands.
-func (a *application) execute(ctx context.Context, tx conn, domain string, epoch int64) error {
+func (a *application) execute(ctx context.Context, tx conn, epoch int64) error {
 	removed := int64(0)
+	w := newAccount(a.x.domain)
 	b := &pgx.Batch{}
-	a.queueFrameDrops(b, domain)
-	a.queueBad(b, domain, &removed)
-	a.queueDrops(b, domain, &removed)
-	a.queuePacks(b, domain)
-	a.queueFrames(b, domain)
-	a.queueChunks(b, domain, epoch)
-	if len(a.stamped) > 0 {
-		b.Queue(`UPDATE cairn_chunks SET stamp = $3 WHERE domain = $1 AND digest = ANY($2) AND stamp < $3`, domain, digestBytes(a.stamped), epoch)
-	}
+	a.queueBad(b, &removed)
+	a.queueDrops(b, w, &removed)
+	a.queueChunks(b, w, epoch)
+	queueStamps(b, a.x.domain, a.stamped, epoch)
+	a.queueRelocated(b, w)
 	if err := tx.sendBatch(ctx, b); err != nil {
 		return err
 	}
-	if err := a.checkSources(ctx, tx, domain); err != nil {
+	if err := a.changeFrames(ctx, tx, w); err != nil {
 		return err
 	}
-	if removed == 0 {
+	if err := a.checkSources(ctx, tx); err != nil {
+		return err
+	}
+	if removed == 0 || a.Collector != 0 {
 		return nil
 	}
-	_, err := tx.exec(ctx, "", `UPDATE cairn_domains SET removals = removals + 1 WHERE domain = $1`, domain)
+	_, err := tx.exec(ctx, "", `UPDATE cairn_domains SET removals = removals + 1 WHERE domain = $1`, a.x.domain)
 	return err
 }
 
-func (a *application) queueFrameDrops(b *pgx.Batch, domain string) {
-	if len(a.DropPacks) > 0 {
-		b.Queue(`DELETE FROM cairn_packs WHERE domain = $1 AND id = ANY($2)`, domain, bytesOf(a.DropPacks))
-	}
-	if len(a.DropFrames) > 0 {
-		ids := bytesOf(a.DropFrames)
-		b.Queue(`DELETE FROM cairn_sources WHERE domain = $1 AND frame = ANY($2)`, domain, ids)
-		b.Queue(`DELETE FROM cairn_frames WHERE domain = $1 AND id = ANY($2)`, domain, ids)
-	}
-}
-
-func (a *application) queueBad(b *pgx.Batch, domain string, removed *int64) {
+func (a *application) queueBad(b *pgx.Batch, removed *int64) {
 	if len(a.Bad) == 0 {
 		return
 	}
@@ -146,13 +149,13 @@ func (a *application) queueBad(b *pgx.Batch, domain string, removed *int64) {
 	b.Queue(`UPDATE cairn_chunks AS c SET state = $5
 		FROM unnest($2::bytea[], $3::bytea[], $4::int8[]) AS bad(digest, frame, slot)
 		WHERE c.domain = $1 AND c.digest = bad.digest AND c.frame = bad.frame AND c.slot = bad.slot AND c.state = $6`,
-		domain, c.digest, c.frame, c.slot, int32(cas.Bad), int32(cas.Live)).Exec(func(tag commandTag) error {
+		a.x.domain, c.digest, c.frame, c.slot, int32(cas.Bad), int32(cas.Live)).Exec(func(tag commandTag) error {
 		*removed += tag.RowsAffected()
 		return nil
 	})
 }
 
-func (a *application) queueDrops(b *pgx.Batch, domain string, removed *int64) {
+func (a *application) queueDrops(b *pgx.Batch, w *account, removed *int64) {
 	if len(a.Drop) == 0 {
 		return
 	}
@@ -168,56 +171,16 @@ func (a *application) queueDrops(b *pgx.Batch, domain string, removed *int64) {
 			WHERE c.domain = $1 AND c.digest = was.digest AND c.frame = was.frame AND c.slot = was.slot AND c.start = was.start
 				AND c.size = was.size AND c.state = was.state AND c.stamp = was.stamp
 				AND NOT EXISTS (SELECT 1 FROM cairn_sources AS s WHERE s.domain = $1 AND s.digest = c.digest)
-			RETURNING c.state)
-		SELECT count(*) FROM gone WHERE state = $9`,
-		domain, c.digest, c.frame, c.slot, c.start, c.size, c.state, c.stamp, int32(cas.Live)).QueryRow(func(row pgx.Row) error {
-		var n int64
-		err := row.Scan(&n)
-		*removed += n
-		return err
+			RETURNING c.frame, c.size, c.state)
+		SELECT frame, -count(*), -sum(size)::int8, count(*) FILTER (WHERE state = $9) FROM gone GROUP BY frame`,
+		a.x.domain, c.digest, c.frame, c.slot, c.start, c.size, c.state, c.stamp, int32(cas.Live)).Query(func(rows pgx.Rows) error {
+		return w.readGains(rows, removed)
 	})
 }
 
-func (a *application) queuePacks(b *pgx.Batch, domain string) {
-	if len(a.packs) == 0 {
-		return
-	}
-	var id, writer [][]byte
-	var size, serial, lastCommit []int64
-	var sealed []bool
-	for _, e := range a.packs {
-		id, writer = append(id, e.ID[:]), append(writer, e.Writer[:])
-		size, serial, lastCommit = append(size, e.Size), append(serial, int64(e.Serial)), append(lastCommit, int64(e.LastCommit))
-		sealed = append(sealed, e.Sealed)
-	}
-	b.Queue(`INSERT INTO cairn_packs (domain, `+selectPack+`)
-		SELECT $1::text, * FROM unnest($2::bytea[], $3::int8[], $4::bool[], $5::bytea[], $6::int8[], $7::int8[]) AS p
-		ON CONFLICT (domain, id) DO UPDATE SET size = excluded.size, sealed = excluded.sealed, writer = excluded.writer,
-			serial = excluded.serial, last_commit = excluded.last_commit`,
-		domain, id, size, sealed, writer, serial, lastCommit)
-}
-
-func (a *application) queueFrames(b *pgx.Batch, domain string) {
-	if len(a.frames) == 0 {
-		return
-	}
-	c := newFrameColumns(a.frames)
-	// The sources of a replaced frame are dropped.
-	b.Queue(`DELETE FROM cairn_sources WHERE domain = $1 AND frame = ANY($2)`, domain, c.id)
-	b.Queue(`INSERT INTO cairn_frames (domain, `+selectFrame+`)
-		SELECT $1::text, * FROM unnest($2::bytea[], $3::bytea[], $4::int8[], $5::int8[], $6::int8[], $7::int8[], $8::int8[],
-			$9::int4[], $10::int4[], $11::int8[], $12::bytea[]) AS f
-		ON CONFLICT (domain, id) DO UPDATE SET pack = excluded.pack, start = excluded.start, header = excluded.header,
-			stored = excluded.stored, plain = excluded.plain, slots = excluded.slots, kind = excluded.kind,
-			codec = excluded.codec, key = excluded.key, sources = excluded.sources`,
-		domain, c.id, c.pack, c.start, c.header, c.stored, c.plain, c.slots, c.kind, c.codec, c.key, c.sources)
-	if len(c.sourceDigest) > 0 {
-		b.Queue(`INSERT INTO cairn_sources (domain, digest, frame) SELECT $1::text, * FROM unnest($2::bytea[], $3::bytea[]) AS s
-			ON CONFLICT DO NOTHING`, domain, c.sourceDigest, c.sourceFrame)
-	}
-}
-
-func (a *application) queueChunks(b *pgx.Batch, domain string, epoch int64) {
+// queueChunks removes the bad entries that chunks take the place of, and then
+// adds the chunks that are not known.
+func (a *application) queueChunks(b *pgx.Batch, w *account, epoch int64) {
 	if len(a.chunks) == 0 {
 		return
 	}
@@ -225,23 +188,62 @@ func (a *application) queueChunks(b *pgx.Batch, domain string, epoch int64) {
 	for _, e := range a.chunks {
 		c.addChunk(e)
 	}
-	b.Queue(`INSERT INTO cairn_chunks AS c (domain, digest, frame, slot, start, size, state, stamp)
-		SELECT $1::text, n.*, $8::int8 FROM unnest($2::bytea[], $3::bytea[], $4::int8[], $5::int8[], $6::int8[], $7::int4[]) AS n
-		ON CONFLICT (domain, digest) DO UPDATE SET frame = excluded.frame, slot = excluded.slot, start = excluded.start,
-			size = excluded.size, state = excluded.state, stamp = excluded.stamp WHERE c.state <> $9`,
-		domain, c.digest, c.frame, c.slot, c.start, c.size, c.state, epoch, int32(cas.Live))
+	b.Queue(`WITH gone AS (
+			DELETE FROM cairn_chunks WHERE domain = $1 AND digest IN (SELECT digest FROM cairn_chunks
+				WHERE domain = $1 AND digest = ANY($2) AND state <> $3 ORDER BY digest FOR UPDATE)
+			RETURNING frame, size)
+		SELECT frame, -count(*), -sum(size)::int8, 0::int8 FROM gone GROUP BY frame`,
+		a.x.domain, c.digest, int32(cas.Live)).Query(func(rows pgx.Rows) error { return w.readGains(rows, nil) })
+	b.Queue(`WITH added AS (
+			INSERT INTO cairn_chunks (domain, digest, frame, slot, start, size, state, stamp)
+			SELECT $1::text, n.*, $8::int8 FROM unnest($2::bytea[], $3::bytea[], $4::int8[], $5::int8[], $6::int8[], $7::int4[]) AS n
+			ON CONFLICT (domain, digest) DO NOTHING RETURNING frame, size)
+		SELECT frame, count(*), sum(size)::int8, 0::int8 FROM added GROUP BY frame`,
+		a.x.domain, c.digest, c.frame, c.slot, c.start, c.size, c.state, epoch).Query(func(rows pgx.Rows) error { return w.readGains(rows, nil) })
+}
+
+// queueStamps raises stamps to the epoch.
+func queueStamps(b *pgx.Batch, domain string, ds []cas.Digest, epoch int64) {
+	if len(ds) > 0 {
+		b.Queue(`UPDATE cairn_chunks SET stamp = $3 WHERE domain = $1 AND digest IN (SELECT digest FROM cairn_chunks
+			WHERE domain = $1 AND digest = ANY($2) AND stamp < $3 ORDER BY digest FOR UPDATE)`, domain, digestBytes(ds), epoch)
+	}
+}
+
+func (a *application) queueRelocated(b *pgx.Batch, w *account) {
+	if len(a.Relocated) == 0 {
+		return
+	}
+	from, to := newChunkColumns(len(a.Relocated)), newChunkColumns(len(a.Relocated))
+	for i := range a.Relocated {
+		from.addChunk(&a.Relocated[i].From)
+		to.addChunk(&a.Relocated[i].To)
+	}
+	b.Queue(`WITH moved AS (
+			UPDATE cairn_chunks AS c SET frame = r.frame, slot = r.slot, start = r.start, size = r.size
+			FROM unnest($2::bytea[], $3::bytea[], $4::int8[], $5::bytea[], $6::int8[], $7::int8[], $8::int8[])
+				AS r(digest, from_frame, from_slot, frame, slot, start, size), cairn_chunks AS was
+			WHERE c.domain = $1 AND c.digest = r.digest AND c.frame = r.from_frame AND c.slot = r.from_slot
+				AND was.domain = $1 AND was.digest = r.digest
+			RETURNING was.frame AS was_frame, was.size AS was_size, c.frame, c.size)
+		SELECT frame, sum(n)::int8, sum(size)::int8, 0::int8 FROM (
+			SELECT was_frame AS frame, -1 AS n, -was_size AS size FROM moved UNION ALL SELECT frame, 1, size FROM moved) AS gains
+		GROUP BY frame`,
+		a.x.domain, from.digest, from.frame, from.slot, to.frame, to.slot, to.start, to.size).Query(func(rows pgx.Rows) error {
+		return w.readGains(rows, nil)
+	})
 }
 
 // checkSources returns cas.ErrSource unless every source is usable and is in a
 // frame without sources.
-func (a *application) checkSources(ctx context.Context, tx conn, domain string) error {
+func (a *application) checkSources(ctx context.Context, tx conn) error {
 	if len(a.sources) == 0 {
 		return nil
 	}
 	lacks, err := queryOne(ctx, tx, "", pgx.RowTo[[]byte], `SELECT want.digest FROM unnest($2::bytea[]) AS want(digest)
 		WHERE NOT EXISTS (SELECT 1 FROM cairn_chunks AS c JOIN cairn_frames AS f ON f.domain = c.domain AND f.id = c.frame
 			WHERE c.domain = $1 AND c.digest = want.digest AND c.state = $3 AND length(f.sources) = 0)
-		LIMIT 1`, domain, digestBytes(a.sources), int32(cas.Live))
+		LIMIT 1`, a.x.domain, digestBytes(a.sources), int32(cas.Live))
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil

@@ -28,13 +28,13 @@ func (c *chunkColumns) addChunk(e *cas.ChunkEntry) {
 	c.stamp, c.state = append(c.stamp, int64(e.Stamp)), append(c.state, int32(e.State))
 }
 
-// frameColumns are frame entries and their sources as arrays, one for each
+// frameColumns are rows of frames and their sources as arrays, one for each
 // column.
 type frameColumns struct {
-	id, pack, sources                        [][]byte
-	start, header, stored, plain, slots, key []int64
-	kind, codec                              []int32
-	sourceDigest, sourceFrame                [][]byte
+	id, pack, sources                                        [][]byte
+	start, header, stored, plain, slots, key, live, liveSize []int64
+	kind, codec                                              []int32
+	sourceDigest, sourceFrame                                [][]byte
 }
 
 func newFrameColumns(es []*cas.FrameEntry) *frameColumns {
@@ -44,15 +44,72 @@ func newFrameColumns(es []*cas.FrameEntry) *frameColumns {
 		c.start, c.header, c.stored = append(c.start, e.Offset), append(c.header, int64(e.HeaderLen)), append(c.stored, int64(e.StoredLen))
 		c.plain, c.slots, c.key = append(c.plain, int64(e.PlainLen)), append(c.slots, int64(e.Slots)), append(c.key, int64(e.Key))
 		c.kind, c.codec = append(c.kind, int32(e.Kind)), append(c.codec, int32(e.Codec))
+		c.live, c.liveSize = append(c.live, int64(e.Live)), append(c.liveSize, int64(e.LiveBytes))
 		sources := []byte{}
 		for i := range e.Sources {
-			s := &e.Sources[i]
-			sources = appendSource(sources, s)
-			c.sourceDigest, c.sourceFrame = append(c.sourceDigest, s.Digest[:]), append(c.sourceFrame, e.ID[:])
+			sources = appendSource(sources, &e.Sources[i])
 		}
 		c.sources = append(c.sources, sources)
 	}
 	return c
+}
+
+// addSources adds the sources of a frame, not the frame itself.
+func (c *frameColumns) addSources(e *cas.FrameEntry) {
+	for i := range e.Sources {
+		c.sourceDigest, c.sourceFrame = append(c.sourceDigest, e.Sources[i].Digest[:]), append(c.sourceFrame, e.ID[:])
+	}
+}
+
+// queueInsert queues a statement that writes the rows.
+func (c *frameColumns) queueInsert(b *pgx.Batch, domain, onConflict string) {
+	if len(c.id) == 0 {
+		return
+	}
+	b.Queue(`INSERT INTO cairn_frames (domain, `+selectFrame+`)
+		SELECT $1::text, * FROM unnest($2::bytea[], $3::bytea[], $4::int8[], $5::int8[], $6::int8[], $7::int8[], $8::int8[],
+			$9::int4[], $10::int4[], $11::int8[], $12::bytea[], $13::int8[], $14::int8[]) AS f `+onConflict,
+		domain, c.id, c.pack, c.start, c.header, c.stored, c.plain, c.slots, c.kind, c.codec, c.key, c.sources, c.live, c.liveSize)
+}
+
+// packColumns are rows of packs as arrays, one for each column.
+type packColumns struct {
+	id, writer                                      [][]byte
+	known, sealed                                   []bool
+	size, serial, lastCommit, records, frames, live []int64
+}
+
+// addPack adds the entry of a pack, or nil for only what it gains.
+func (c *packColumns) addPack(id cas.PackID, e *cas.PackEntry, gain packGain) {
+	c.known = append(c.known, e != nil)
+	if e == nil {
+		e = &cas.PackEntry{}
+	}
+	c.id, c.writer, c.sealed = append(c.id, id[:]), append(c.writer, e.Writer[:]), append(c.sealed, e.Sealed)
+	c.size, c.serial = append(c.size, e.Size), append(c.serial, int64(e.Serial))
+	c.lastCommit, c.records = append(c.lastCommit, int64(e.LastCommit)), append(c.records, e.Records)
+	c.frames, c.live = append(c.frames, gain.frames), append(c.live, gain.live)
+}
+
+// queueUpsert queues a statement that writes the entries and adds the gains. It
+// answers with the IDs of those that are doomed.
+func (c *packColumns) queueUpsert(b *pgx.Batch, domain string, answer func(rows pgx.Rows) error) {
+	if len(c.id) == 0 {
+		return
+	}
+	update := ``
+	for _, name := range []string{"size", "sealed", "writer", "serial", "last_commit", "records"} {
+		update += `, ` + name + ` = CASE WHEN excluded.known THEN excluded.` + name + ` ELSE p.` + name + ` END`
+	}
+	b.Queue(`WITH written AS (
+			INSERT INTO cairn_packs AS p (domain, id, known, size, sealed, writer, serial, last_commit, records, frames, live)
+			SELECT $1::text, * FROM unnest($2::bytea[], $3::bool[], $4::int8[], $5::bool[], $6::bytea[], $7::int8[], $8::int8[],
+				$9::int8[], $10::int8[], $11::int8[]) AS n
+			ON CONFLICT (domain, id) DO UPDATE SET known = p.known OR excluded.known, frames = p.frames + excluded.frames,
+				live = p.live + excluded.live`+update+`
+			RETURNING p.id, p.doomed)
+		SELECT id FROM written WHERE doomed`,
+		domain, c.id, c.known, c.size, c.sealed, c.writer, c.serial, c.lastCommit, c.records, c.frames, c.live).Query(answer)
 }
 
 // fileColumns are rows of files as arrays, one for each column.

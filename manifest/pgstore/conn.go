@@ -125,7 +125,11 @@ func (t *tx) drop(ctx context.Context, what, sql string, args ...any) error {
 // the last parameter says, and returns how many. key is the primary key, which
 // identifies the rows.
 func (t *tx) dropSome(ctx context.Context, table, key, condition string, args ...any) (int, error) {
-	n, err := t.c.exec(ctx, "pgstore: drop from "+table, fmt.Sprintf(`DELETE FROM %[1]s WHERE (%[2]s) IN (SELECT %[2]s FROM %[1]s WHERE %[3]s LIMIT $%[4]d)`,
+	return dropSome(ctx, t.c, table, key, condition, args...)
+}
+
+func dropSome(ctx context.Context, c conn, table, key, condition string, args ...any) (int, error) {
+	n, err := c.exec(ctx, "pgstore: drop from "+table, fmt.Sprintf(`DELETE FROM %[1]s WHERE (%[2]s) IN (SELECT %[2]s FROM %[1]s WHERE %[3]s LIMIT $%[4]d)`,
 		table, key, condition, len(args)), args...)
 	return int(n), err
 }
@@ -157,6 +161,17 @@ func toByteSlices[S ~string](ss []S) [][]byte {
 
 // millis returns a time in milliseconds, 0 for times before 1970.
 func millis(t time.Time) int64 { return max(t.UnixMilli(), 0) }
+
+// fromMillis returns the time for what millis returned: the zero time for 0.
+func fromMillis(ms int64) time.Time {
+	if ms == 0 {
+		return time.Time{}
+	}
+	return time.UnixMilli(ms).UTC()
+}
+
+// nowMillis is the time by the clock of the database.
+const nowMillis = `(extract(epoch FROM clock_timestamp()) * 1000)::int8`
 
 // SQLSTATEs of aborted transactions that may be retried. A unique violation
 // means that another transaction has written a row after this one had looked for

@@ -12,16 +12,17 @@ import (
 	"github.com/cairn-store/cairn/manifest"
 )
 
-// counters are the epoch and the count of removals of a domain. Those of a new
-// domain are zero.
-type counters struct{ epoch, removals int64 }
+// counters are those of a domain. Those of a new domain are zero.
+type counters struct{ epoch, floor, removals int64 }
+
+const selectCounters = `SELECT epoch, floor, removals FROM cairn_domains WHERE domain = $1`
 
 func parseCounters(row pgx.CollectableRow) (c counters, err error) {
-	return c, row.Scan(&c.epoch, &c.removals)
+	return c, row.Scan(&c.epoch, &c.floor, &c.removals)
 }
 
 func (d *DB) readCounters(ctx context.Context, domain string) (counters, error) {
-	c, err := queryOne(ctx, d.alone(), "", parseCounters, `SELECT epoch, removals FROM cairn_domains WHERE domain = $1`, domain)
+	c, err := queryOne(ctx, d.alone(), "", parseCounters, selectCounters, domain)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return c, fmt.Errorf("pgstore: counters of domain %q: %w", domain, err)
 	}
@@ -30,7 +31,7 @@ func (d *DB) readCounters(ctx context.Context, domain string) (counters, error) 
 
 // Domains returns the names of the domains that have packs in the index.
 func (d *DB) Domains() ([]string, error) {
-	return queryAll(context.Background(), d.c, "pgstore: domains", pgx.RowTo[string], `SELECT DISTINCT domain FROM cairn_packs ORDER BY domain`)
+	return queryAll(context.Background(), d.c, "pgstore: domains", pgx.RowTo[string], `SELECT DISTINCT domain FROM cairn_packs WHERE known ORDER BY domain`)
 }
 
 // lockDomain locks the row of a domain until the end of the transaction, shared
@@ -41,11 +42,11 @@ func lockDomain(ctx context.Context, tx conn, domain string, alone bool) (counte
 		mode = `UPDATE`
 	}
 	for {
-		c, err := queryOne(ctx, tx, "", parseCounters, `SELECT epoch, removals FROM cairn_domains WHERE domain = $1 FOR `+mode, domain)
+		c, err := queryOne(ctx, tx, "", parseCounters, selectCounters+` FOR `+mode, domain)
 		if !errors.Is(err, fs.ErrNotExist) {
 			return c, err
 		}
-		if _, err := tx.exec(ctx, "", `INSERT INTO cairn_domains VALUES ($1, 0, 0) ON CONFLICT DO NOTHING`, domain); err != nil {
+		if _, err := tx.exec(ctx, "", `INSERT INTO cairn_domains (domain) VALUES ($1) ON CONFLICT DO NOTHING`, domain); err != nil {
 			return c, err
 		}
 	}
@@ -57,13 +58,18 @@ func (d *DB) Epoch(ctx context.Context, domain string) (uint64, error) {
 	return uint64(c.epoch), err
 }
 
+func (d *DB) Floor(ctx context.Context, domain string) (uint64, error) {
+	c, err := d.readCounters(ctx, domain)
+	return uint64(c.floor), err
+}
+
 func (d *DB) Removals(ctx context.Context, domain string) (uint64, error) {
 	c, err := d.readCounters(ctx, domain)
 	return uint64(c.removals), err
 }
 
 func (d *DB) NextEpoch(ctx context.Context, domain string) (uint64, error) {
-	epoch, err := queryOne(ctx, d.alone(), fmt.Sprintf("pgstore: next epoch of domain %q", domain), pgx.RowTo[int64], `INSERT INTO cairn_domains AS d VALUES ($1, 1, 0)
+	epoch, err := queryOne(ctx, d.alone(), fmt.Sprintf("pgstore: next epoch of domain %q", domain), pgx.RowTo[int64], `INSERT INTO cairn_domains AS d (domain, epoch) VALUES ($1, 1)
 		ON CONFLICT (domain) DO UPDATE SET epoch = d.epoch + 1 RETURNING epoch`, domain)
 	if err != nil {
 		return 0, err
@@ -81,7 +87,9 @@ func (d *DB) Register(ctx context.Context, domain string) (w manifest.Writer, er
 			return err
 		}
 		w.Begin = uint64(c.epoch)
-		_, err = tx.exec(ctx, "", `INSERT INTO cairn_writers VALUES ($1, $2, $3)`, domain, w.ID[:], c.epoch)
+		at, err := queryOne(ctx, tx, "", pgx.RowTo[int64], `INSERT INTO cairn_writers VALUES ($1, $2, $3, `+nowMillis+`) RETURNING at`,
+			domain, w.ID[:], c.epoch)
+		w.At = fromMillis(at)
 		return err
 	})
 	if err != nil {
@@ -98,10 +106,10 @@ func (d *DB) Unregister(ctx context.Context, domain string, id manifest.WriterID
 func (d *DB) Writers(ctx context.Context, domain string) ([]manifest.Writer, error) {
 	return queryAll(ctx, d.alone(), fmt.Sprintf("pgstore: writers of domain %q", domain), func(row pgx.CollectableRow) (w manifest.Writer, err error) {
 		var id []byte
-		var begin int64
-		err = row.Scan(&id, &begin)
+		var begin, at int64
+		err = row.Scan(&id, &begin, &at)
 		c := column{}
-		w = manifest.Writer{ID: manifest.WriterID(c.bytes(16, id)), Begin: uint64(begin)}
+		w = manifest.Writer{ID: manifest.WriterID(c.bytes(16, id)), Begin: uint64(begin), At: fromMillis(at)}
 		return w, errors.Join(err, c.end("writer", id))
-	}, `SELECT id, begun FROM cairn_writers WHERE domain = $1 ORDER BY begun, id`, domain)
+	}, `SELECT id, begun, at FROM cairn_writers WHERE domain = $1 ORDER BY begun, id`, domain)
 }

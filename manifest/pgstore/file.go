@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"iter"
 	"math"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -159,8 +160,8 @@ func (t *tx) PutManifest(ctx context.Context, m *manifest.Manifest) error {
 	return t.c.sendBatch(ctx, b)
 }
 
-func (t *tx) DropManifests(ctx context.Context, ids []manifest.VersionID) error {
-	gone, err := queryAll(ctx, t.c, "", pgx.RowTo[[]byte], `DELETE FROM cairn_versions WHERE id = ANY($1) RETURNING id`, toByteSlices(ids))
+func (t *tx) DropManifests(ctx context.Context, ids []manifest.VersionID, at time.Time) error {
+	gone, err := t.dig(ctx, at, `id = ANY($1)`, toByteSlices(ids))
 	if err != nil {
 		return fmt.Errorf("pgstore: drop manifests: %w", err)
 	}
@@ -175,25 +176,28 @@ func (t *tx) DropManifests(ctx context.Context, ids []manifest.VersionID) error 
 		t.records = append(t.records, manifest.Record{Dropped: id})
 	}
 	b := &pgx.Batch{}
-	queueMarks(b, gone, false)
+	queueMarks(b, gone, false, t.number())
 	return t.c.sendBatch(ctx, b)
 }
 
-// queueMarks adds marks of files or versions that are removed for good.
-func queueMarks(b *pgx.Batch, ids [][]byte, file bool) {
-	b.Queue(`INSERT INTO cairn_marks SELECT m.id, $2::bool FROM unnest($1::bytea[]) AS m(id) ON CONFLICT DO NOTHING`, ids, file)
+// queueMarks adds marks of files or versions that commit number removes for good.
+func queueMarks(b *pgx.Batch, ids [][]byte, file bool, number int64) {
+	b.Queue(`INSERT INTO cairn_marks AS m SELECT n.id, $2::bool, $3::int8 FROM unnest($1::bytea[]) AS n(id)
+		ON CONFLICT (id) DO UPDATE SET number = excluded.number WHERE m.number < excluded.number`, ids, file, number)
 }
 
-func (t *tx) Purge(ctx context.Context, id manifest.FileID) error {
+func (t *tx) Purge(ctx context.Context, id manifest.FileID, at time.Time) error {
 	f, err := t.File(ctx, id)
 	if err != nil {
 		return err
 	}
+	if _, err := t.dig(ctx, at, `file = $1`, toBytes(id)); err != nil {
+		return fmt.Errorf("pgstore: purge %s: %w", id, err)
+	}
 	b := &pgx.Batch{}
 	queueUnlist(b, f)
-	b.Queue(`DELETE FROM cairn_versions WHERE file = $1`, toBytes(id))
 	b.Queue(`DELETE FROM cairn_files WHERE id = $1`, toBytes(id))
-	queueMarks(b, toByteSlices([]manifest.FileID{id}), true)
+	queueMarks(b, toByteSlices([]manifest.FileID{id}), true, t.number())
 	t.records = append(t.records, manifest.Record{Purged: id})
 	return t.c.sendBatch(ctx, b)
 }

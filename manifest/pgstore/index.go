@@ -46,8 +46,8 @@ func digestBytes(ds []cas.Digest) [][]byte {
 // The columns that parseChunk, parseFrame and parsePack scan.
 const (
 	selectChunk = `digest, frame, slot, start, size, state, stamp`
-	selectFrame = `id, pack, start, header, stored, plain, slots, kind, codec, key, sources`
-	selectPack  = `id, size, sealed, writer, serial, last_commit`
+	selectFrame = `id, pack, start, header, stored, plain, slots, kind, codec, key, sources, live, live_bytes`
+	selectPack  = `id, size, sealed, writer, serial, last_commit, records, live, doomed`
 )
 
 var errEntry = errors.New("entry is malformed")
@@ -55,6 +55,39 @@ var errEntry = errors.New("entry is malformed")
 func (x *index) Chunks(ctx context.Context, ds []cas.Digest, out []cas.ChunkEntry) error {
 	return lookUp(ctx, x, "pgstore: chunks", ds, digestBytes(ds), out, x.parseChunk, func(e *cas.ChunkEntry) cas.Digest { return e.Digest },
 		`SELECT `+selectChunk+` FROM cairn_chunks WHERE domain = $1 AND digest = ANY($2)`)
+}
+
+// Hit takes no lock of the domain. Stamps that are raised are in the database
+// before the entries are read again, so an entry of the answer was there after
+// its stamp was; a drop that comes later finds it changed.
+func (x *index) Hit(ctx context.Context, since uint64, ds []cas.Digest, out []cas.ChunkEntry) error {
+	if err := x.Chunks(ctx, ds, out); err != nil {
+		return err
+	}
+	var old []int
+	var stale []cas.Digest
+	for i := range out[:len(ds)] {
+		if out[i].Frame != (cas.FrameID{}) && out[i].Stamp < since {
+			old, stale = append(old, i), append(stale, ds[i])
+		}
+	}
+	if len(stale) == 0 {
+		return nil
+	}
+	_, err := x.d.alone().exec(ctx, "pgstore: hit", `UPDATE cairn_chunks SET stamp = (SELECT epoch FROM cairn_domains WHERE domain = $1)
+		WHERE domain = $1 AND digest IN (SELECT digest FROM cairn_chunks
+			WHERE domain = $1 AND digest = ANY($2) AND stamp < $3 ORDER BY digest FOR UPDATE)`, x.domain, digestBytes(stale), int64(since))
+	if err != nil {
+		return err
+	}
+	again := make([]cas.ChunkEntry, len(stale))
+	if err := x.Chunks(ctx, stale, again); err != nil {
+		return err
+	}
+	for n, i := range old {
+		out[i] = again[n]
+	}
+	return nil
 }
 
 func (x *index) Frames(ctx context.Context, ids []cas.FrameID, out []cas.FrameEntry) error {
@@ -112,7 +145,7 @@ func (x *index) AllFrames(ctx context.Context) iter.Seq2[cas.FrameEntry, error] 
 }
 
 func (x *index) AllPacks(ctx context.Context) iter.Seq2[cas.PackEntry, error] {
-	l := listByID(`SELECT `+selectPack+` FROM cairn_packs WHERE domain = $1 AND id > $2 ORDER BY id LIMIT $3`,
+	l := listByID(`SELECT `+selectPack+` FROM cairn_packs WHERE domain = $1 AND known AND id > $2 ORDER BY id LIMIT $3`,
 		entryPage, x.parsePack, func(e cas.PackEntry) []byte { return e.ID[:] }, x.domain)
 	return named("all packs", l.eachAtOneMoment(ctx, x.d))
 }
@@ -186,15 +219,17 @@ func (x *index) parseChunk(row pgx.CollectableRow) (e cas.ChunkEntry, err error)
 
 func (x *index) parseFrame(row pgx.CollectableRow) (e cas.FrameEntry, err error) {
 	var id, pack, sources []byte
-	var start, header, stored, plain, slots, key int64
+	var start, header, stored, plain, slots, key, live, liveBytes int64
 	var kind, codec int32
-	if err := row.Scan(&id, &pack, &start, &header, &stored, &plain, &slots, &kind, &codec, &key, &sources); err != nil {
+	err = row.Scan(&id, &pack, &start, &header, &stored, &plain, &slots, &kind, &codec, &key, &sources, &live, &liveBytes)
+	if err != nil {
 		return e, err
 	}
 	c := &column{}
 	e = cas.FrameEntry{ID: cas.FrameID(c.bytes(16, id)), Pack: cas.PackID(c.bytes(16, pack)), Offset: c.number(start, math.MaxInt64),
 		HeaderLen: c.uint32(header), StoredLen: c.uint32(stored), PlainLen: c.uint32(plain), Slots: c.uint32(slots),
-		Kind: cas.Kind(c.number(int64(kind), math.MaxUint8)), Codec: cas.Codec(c.number(int64(codec), math.MaxUint8)), Key: uint64(key)}
+		Kind: cas.Kind(c.number(int64(kind), math.MaxUint8)), Codec: cas.Codec(c.number(int64(codec), math.MaxUint8)), Key: uint64(key),
+		Live: c.uint32(live), LiveBytes: c.uint32(liveBytes)}
 	c.bad = c.bad || len(sources)%sourceBytes != 0
 	for p := range slices.Chunk(sources, sourceBytes) {
 		if len(p) == sourceBytes {
@@ -215,14 +250,19 @@ func appendSource(b []byte, s *cas.Source) []byte {
 	return binary.LittleEndian.AppendUint32(b, s.Length)
 }
 
-func (x *index) parsePack(row pgx.CollectableRow) (e cas.PackEntry, err error) {
+func (x *index) parsePack(row pgx.CollectableRow) (cas.PackEntry, error) { return x.scanPack(row) }
+
+// scanPack scans the columns of selectPack, and more.
+func (x *index) scanPack(row pgx.CollectableRow, more ...any) (e cas.PackEntry, err error) {
 	var id, writer []byte
-	var size, serial, lastCommit int64
-	if err := row.Scan(&id, &size, &e.Sealed, &writer, &serial, &lastCommit); err != nil {
+	var size, serial, lastCommit, records, live int64
+	to := []any{&id, &size, &e.Sealed, &writer, &serial, &lastCommit, &records, &live, &e.Doomed}
+	if err := row.Scan(append(to, more...)...); err != nil {
 		return e, err
 	}
 	c := &column{}
 	e.ID, e.Size, e.Writer = cas.PackID(c.bytes(16, id)), c.number(size, math.MaxInt64), [16]byte(c.bytes(16, writer))
 	e.Serial, e.LastCommit = uint64(serial), uint64(lastCommit)
+	e.Records, e.Live = c.number(records, math.MaxInt64), c.number(live, math.MaxInt64)
 	return e, x.end(c, "pack", id)
 }

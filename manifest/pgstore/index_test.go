@@ -98,12 +98,15 @@ func TestSourcesAndDrops(t *testing.T) {
 	for n := range byte(60) {
 		source := cas.ChunkEntry{Digest: cas.Sum([]byte{n}), Frame: cas.FrameID{1, n}}
 		f := cas.FrameEntry{ID: cas.FrameID{2, n}, Sources: []cas.Source{{Digest: source.Digest}}}
+		inF := cas.ChunkEntry{Digest: cas.Sum([]byte{n, 1}), Frame: f.ID}
 		if err := ix.Apply(ctx, &cas.Change{Frames: []cas.FrameEntry{{ID: source.Frame}}, Chunks: []cas.ChunkEntry{source}}); err != nil {
 			t.Fatal(err)
 		}
 		var wg sync.WaitGroup
 		var refused error
-		wg.Go(func() { refused = ix.Apply(ctx, &cas.Change{Frames: []cas.FrameEntry{f}}) })
+		wg.Go(func() {
+			refused = ix.Apply(ctx, &cas.Change{Frames: []cas.FrameEntry{f}, Chunks: []cas.ChunkEntry{inF}})
+		})
 		wg.Go(func() {
 			if err := ix.Apply(ctx, &cas.Change{Drop: []cas.ChunkEntry{source}}); err != nil {
 				t.Error(err)

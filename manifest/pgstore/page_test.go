@@ -72,7 +72,7 @@ func TestPages(t *testing.T) {
 			t.Fatal(err)
 		}
 		if rows == 0 {
-			if _, err := d.Update(ctx, "x", func(tx manifest.Tx) error { return tx.Purge(ctx, rs[len(rs)-1].File.ID) }); err != nil {
+			if _, err := d.Update(ctx, "x", func(tx manifest.Tx) error { return tx.Purge(ctx, rs[len(rs)-1].File.ID, day) }); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -17,7 +17,7 @@ func (d *DB) Restore(ctx context.Context, seq uint64, rs []manifest.Record) erro
 		err = d.runTransaction(ctx, pgx.Serializable, func(tx conn) error {
 			b := &pgx.Batch{}
 			b.Queue(`UPDATE cairn_numbers SET number = $1, last_commit = $1 WHERE number < $1`, int64(seq))
-			r.queueAll(b)
+			r.queueAll(b, int64(seq))
 			return tx.sendBatch(ctx, b)
 		})
 	}
@@ -65,13 +65,13 @@ func newReplay(rs []manifest.Record) (*replay, error) {
 	return r, nil
 }
 
-func (r *replay) queueAll(b *pgx.Batch) {
+func (r *replay) queueAll(b *pgx.Batch, number int64) {
 	if len(r.dropped) > 0 {
-		queueMarks(b, r.dropped, false)
+		queueMarks(b, r.dropped, false, number)
 		b.Queue(`DELETE FROM cairn_versions WHERE id = ANY($1)`, r.dropped)
 	}
 	if len(r.purged) > 0 {
-		queueMarks(b, r.purged, true)
+		queueMarks(b, r.purged, true, number)
 		b.Queue(`DELETE FROM cairn_versions WHERE file = ANY($1)`, r.purged)
 		b.Queue(`DELETE FROM cairn_files WHERE id = ANY($1)`, r.purged)
 	}

@@ -51,9 +51,9 @@ func versionRoots(elsewhere [][]byte) *pagedList[*manifest.Root] {
 func uploadRoots(ctx context.Context, c conn, domain string, moving [][]byte, yield func(*manifest.Root, error) bool) {
 	l := &pagedList[part]{
 		query: `SELECT p.upload, p.part, p.refs FROM cairn_parts AS p JOIN cairn_uploads AS u ON u.id = p.upload
-			WHERE u.under_way AND NOT u.listed AND (u.domain = $1 OR u.bucket = ANY($2)) AND (p.upload, p.part) > ($3, $4)
-			ORDER BY p.upload, p.part LIMIT $5`,
-		args:  []any{toBytes(domain), moving},
+			WHERE u.under_way AND (NOT u.listed OR p.part >= $3) AND (u.domain = $1 OR u.bucket = ANY($2)) AND (p.upload, p.part) > ($4, $5)
+			ORDER BY p.upload, p.part LIMIT $6`,
+		args:  []any{toBytes(domain), moving, int64(manifest.SentParts)},
 		first: []any{[]byte{}, int64(-1)},
 		most:  partPage,
 		key:   func(p part) []any { return []any{toBytes(p.upload), p.n} },

@@ -17,6 +17,11 @@ const schemaVersion = 1
 
 // indexSchema creates the missing tables of chunk indexes. Names of domains are
 // ordered by their bytes.
+//
+// cairn_packs has a row for each pack that frames lie in, with the sums over
+// them. If the index does not know the pack itself, the row is not known and has
+// nothing but the sums. So each change of the sums is an addition to a row,
+// whatever was added first.
 const indexSchema = `
 CREATE TABLE IF NOT EXISTS cairn_schema (
 	id      int4 PRIMARY KEY,
@@ -24,13 +29,21 @@ CREATE TABLE IF NOT EXISTS cairn_schema (
 );
 CREATE TABLE IF NOT EXISTS cairn_domains (
 	domain   text COLLATE "C" PRIMARY KEY,
-	epoch    int8 NOT NULL,
-	removals int8 NOT NULL
+	epoch    int8 NOT NULL DEFAULT 0,
+	floor    int8 NOT NULL DEFAULT 0,
+	removals int8 NOT NULL DEFAULT 0
+);
+CREATE TABLE IF NOT EXISTS cairn_collections (
+	domain     text COLLATE "C" PRIMARY KEY,
+	token      int8 NOT NULL DEFAULT 0,
+	ends       int8 NOT NULL DEFAULT 0,
+	checkpoint int8 NOT NULL DEFAULT 0
 );
 CREATE TABLE IF NOT EXISTS cairn_writers (
 	domain text COLLATE "C" NOT NULL,
 	id     bytea NOT NULL,
 	begun  int8 NOT NULL,
+	at     int8 NOT NULL,
 	PRIMARY KEY (domain, id)
 );
 CREATE TABLE IF NOT EXISTS cairn_segments (
@@ -51,18 +64,20 @@ CREATE TABLE IF NOT EXISTS cairn_chunks (
 	PRIMARY KEY (domain, digest)
 );
 CREATE TABLE IF NOT EXISTS cairn_frames (
-	domain  text COLLATE "C" NOT NULL,
-	id      bytea NOT NULL,
-	pack    bytea NOT NULL,
-	start   int8 NOT NULL,
-	header  int8 NOT NULL,
-	stored  int8 NOT NULL,
-	plain   int8 NOT NULL,
-	slots   int8 NOT NULL,
-	kind    int4 NOT NULL,
-	codec   int4 NOT NULL,
-	key     int8 NOT NULL,
-	sources bytea NOT NULL,
+	domain     text COLLATE "C" NOT NULL,
+	id         bytea NOT NULL,
+	pack       bytea NOT NULL,
+	start      int8 NOT NULL,
+	header     int8 NOT NULL,
+	stored     int8 NOT NULL,
+	plain      int8 NOT NULL,
+	slots      int8 NOT NULL,
+	kind       int4 NOT NULL,
+	codec      int4 NOT NULL,
+	key        int8 NOT NULL,
+	sources    bytea NOT NULL,
+	live       int8 NOT NULL,
+	live_bytes int8 NOT NULL,
 	PRIMARY KEY (domain, id)
 );
 CREATE INDEX IF NOT EXISTS cairn_frames_place ON cairn_frames (domain, pack, start, id);
@@ -76,12 +91,45 @@ CREATE INDEX IF NOT EXISTS cairn_sources_frame ON cairn_sources (domain, frame);
 CREATE TABLE IF NOT EXISTS cairn_packs (
 	domain      text COLLATE "C" NOT NULL,
 	id          bytea NOT NULL,
-	size        int8 NOT NULL,
-	sealed      bool NOT NULL,
-	writer      bytea NOT NULL,
-	serial      int8 NOT NULL,
-	last_commit int8 NOT NULL,
+	known       bool NOT NULL DEFAULT false,
+	size        int8 NOT NULL DEFAULT 0,
+	sealed      bool NOT NULL DEFAULT false,
+	writer      bytea NOT NULL DEFAULT '',
+	serial      int8 NOT NULL DEFAULT 0,
+	last_commit int8 NOT NULL DEFAULT 0,
+	records     int8 NOT NULL DEFAULT 0,
+	frames      int8 NOT NULL DEFAULT 0,
+	live        int8 NOT NULL DEFAULT 0,
+	doomed      bool NOT NULL DEFAULT false,
 	PRIMARY KEY (domain, id)
+);
+CREATE TABLE IF NOT EXISTS cairn_census (
+	domain text COLLATE "C" NOT NULL,
+	writer bytea NOT NULL,
+	row    bytea NOT NULL,
+	PRIMARY KEY (domain, writer)
+);
+CREATE TABLE IF NOT EXISTS cairn_charges (
+	domain text COLLATE "C" NOT NULL,
+	pack   bytea NOT NULL,
+	bucket bytea NOT NULL,
+	file   bytea NOT NULL,
+	path   bytea NOT NULL,
+	at     int8 NOT NULL,
+	bytes  int8 NOT NULL,
+	PRIMARY KEY (domain, pack, bucket, file, path, at)
+);
+CREATE TABLE IF NOT EXISTS cairn_ledger (
+	id     int8 PRIMARY KEY,
+	freed  int8 NOT NULL,
+	domain text COLLATE "C" NOT NULL,
+	pack   bytea NOT NULL,
+	bucket bytea NOT NULL,
+	file   bytea NOT NULL,
+	path   bytea NOT NULL,
+	at     int8 NOT NULL,
+	bytes  int8 NOT NULL,
+	copied bool NOT NULL
 );
 `
 
@@ -140,8 +188,20 @@ CREATE TABLE IF NOT EXISTS cairn_versions (
 );
 CREATE INDEX IF NOT EXISTS cairn_versions_file ON cairn_versions (file, version DESC);
 CREATE TABLE IF NOT EXISTS cairn_marks (
-	id   bytea PRIMARY KEY,
-	file bool NOT NULL
+	id     bytea PRIMARY KEY,
+	file   bool NOT NULL,
+	number int8 NOT NULL
+);
+CREATE INDEX IF NOT EXISTS cairn_marks_number ON cairn_marks (number);
+CREATE TABLE IF NOT EXISTS cairn_graves (
+	domain text COLLATE "C" NOT NULL,
+	number int8 NOT NULL,
+	n      int8 NOT NULL,
+	bucket bytea NOT NULL,
+	path   bytea NOT NULL,
+	at     int8 NOT NULL,
+	row    bytea NOT NULL,
+	PRIMARY KEY (domain, number, n)
 );
 CREATE TABLE IF NOT EXISTS cairn_usage (
 	bucket           bytea NOT NULL,

@@ -88,7 +88,7 @@ func TestIndexStatements(t *testing.T) {
 	ctx, ix := t.Context(), d.Index("x")
 	made := make(map[string]int)
 	// What is listed fits in the first page.
-	for _, rows := range []int{2, 60} {
+	for _, rows := range []int{2, 40} {
 		if _, err := d.NextEpoch(ctx, "x"); err != nil {
 			t.Fatal(err)
 		}
@@ -98,25 +98,40 @@ func TestIndexStatements(t *testing.T) {
 			binary.BigEndian.PutUint64(id[8:], uint64(n))
 			return id
 		}
-		var ds, sources []cas.Digest
+		var ds, sources, results []cas.Digest
 		var ids []cas.FrameID
-		var add, copies, marks, drops cas.Change
+		var add, copies, marks, moves, dropPacks cas.Change
 		for n := range rows {
 			c := cas.ChunkEntry{Digest: cas.Sum(fmt.Append(nil, "chunk ", rows, n)), Frame: id(1, n)}
 			s := cas.ChunkEntry{Digest: cas.Sum(fmt.Append(nil, "source ", rows, n)), Frame: id(1, n)}
 			f := cas.FrameEntry{ID: id(1, n), Pack: pack, Offset: int64(n)}
 			from := cas.FrameEntry{ID: id(2, n), Pack: pack, Offset: int64(n), Sources: []cas.Source{{Digest: s.Digest}}}
-			ds, sources, ids = append(ds, c.Digest), append(sources, s.Digest), append(ids, f.ID)
+			m := cas.ChunkEntry{Digest: cas.Sum(fmt.Append(nil, "made ", rows, n)), Frame: from.ID}
+			moved, to := f, c
+			moved.Pack, to.Frame = id(3, n), id(4, n)
+			ds, sources, results, ids = append(ds, c.Digest), append(sources, s.Digest), append(results, m.Digest), append(ids, f.ID)
 			add.Chunks, add.Frames = append(add.Chunks, c, s), append(add.Frames, f)
 			add.Packs = append(add.Packs, cas.PackEntry{ID: id(3, n)})
-			copies.Frames = append(copies.Frames, from)
-			marks.Bad = append(marks.Bad, c)
-			drops.DropFrames, drops.DropPacks = append(drops.DropFrames, from.ID), append(drops.DropPacks, id(3, n))
+			copies.Frames, copies.Chunks = append(copies.Frames, from), append(copies.Chunks, m)
+			moves.Frames = append(moves.Frames, cas.FrameEntry{ID: to.Frame, Pack: moved.Pack})
+			moves.Moved = append(moves.Moved, cas.MovedFrame{FrameEntry: moved, From: pack})
+			moves.Relocated = append(moves.Relocated, cas.RelocatedChunk{From: c, To: to})
+			marks.Bad = append(marks.Bad, s)
+			dropPacks.DropPacks = append(dropPacks.DropPacks, id(3, n))
 		}
 		add.Stamp = ds
+		drop := func(ds []cas.Digest) func() error {
+			return func() error {
+				c := &cas.Change{Drop: make([]cas.ChunkEntry, rows)}
+				return errors.Join(ix.Chunks(ctx, ds, c.Drop), ix.Apply(ctx, c))
+			}
+		}
 		for _, c := range []call{
 			{"add", func() error { return ix.Apply(ctx, &add) }},
 			{"chunks", func() error { return ix.Chunks(ctx, ds, make([]cas.ChunkEntry, rows)) }},
+			{"hit", func() error { return ix.Hit(ctx, 0, ds, make([]cas.ChunkEntry, rows)) }},
+			{"next epoch", func() error { return without(d.NextEpoch(ctx, "x")) }},
+			{"hit and stamp", func() error { return ix.Hit(ctx, 100, ds, make([]cas.ChunkEntry, rows)) }},
 			{"frames", func() error { return ix.Frames(ctx, ids, make([]cas.FrameEntry, rows)) }},
 			{"copies", func() error { return ix.Apply(ctx, &copies) }},
 			{"dependants", func() error { _, err := ix.Dependants(ctx, sources); return err }},
@@ -124,14 +139,12 @@ func TestIndexStatements(t *testing.T) {
 			{"all chunks", func() error { return drain(ix.AllChunks(ctx)) }},
 			{"all frames", func() error { return drain(ix.AllFrames(ctx)) }},
 			{"all packs", func() error { return drain(ix.AllPacks(ctx)) }},
+			{"moves", func() error { return ix.Apply(ctx, &moves) }},
 			{"marks", func() error { return ix.Apply(ctx, &marks) }},
-			{"drops", func() error {
-				drops.Drop = make([]cas.ChunkEntry, rows)
-				if err := ix.Chunks(ctx, sources, drops.Drop); err != nil {
-					return err
-				}
-				return ix.Apply(ctx, &drops)
-			}},
+			{"heal", func() error { return ix.Apply(ctx, &add) }},
+			{"drop copies", drop(results)},
+			{"drop sources", drop(sources)},
+			{"drop packs", func() error { return ix.Apply(ctx, &dropPacks) }},
 		} {
 			got := counter.of(t, c.fn)
 			if before, ok := made[c.name]; ok && len(got) != before || len(got) > mostStatements {
@@ -226,9 +239,9 @@ func (w *world) changes(ctx context.Context, d *pgstore.DB) []call {
 			for _, m := range w.versions[:w.rows/2] {
 				ids = append(ids, m.ID)
 			}
-			return tx.DropManifests(ctx, ids)
+			return tx.DropManifests(ctx, ids, day)
 		})},
-		{"removals", inTx(ctx, d, func(tx manifest.Tx) error { return without(tx.Removals(ctx)) })},
+		{"barrier", inTx(ctx, d, func(tx manifest.Tx) error { return without(tx.Barrier(ctx, "x")) })},
 		{"put upload", inTx(ctx, d, func(tx manifest.Tx) error { return tx.PutUpload(ctx, w.upload) })},
 		{"end upload", inTx(ctx, d, func(tx manifest.Tx) error { return tx.PutUpload(ctx, &ended) })},
 		{"drop parts", inTx(ctx, d, func(tx manifest.Tx) error { return without(tx.DropParts(ctx, w.upload.ID, limit)) })},
@@ -240,7 +253,7 @@ func (w *world) changes(ctx context.Context, d *pgstore.DB) []call {
 		{"sweep onces", inTx(ctx, d, func(tx manifest.Tx) error { return without(tx.SweepOnces(ctx, day.Add(time.Hour), limit)) })},
 		{"drop grants", inTx(ctx, d, func(tx manifest.Tx) error { return without(tx.DropGrantsOf(ctx, w.bucket, w.rows/2)) })},
 		{"sweep grants", inTx(ctx, d, func(tx manifest.Tx) error { return without(tx.SweepGrants(ctx, day.Add(time.Hour), limit)) })},
-		{"purge", inTx(ctx, d, func(tx manifest.Tx) error { return tx.Purge(ctx, w.file.ID) })},
+		{"purge", inTx(ctx, d, func(tx manifest.Tx) error { return tx.Purge(ctx, w.file.ID, day) })},
 		{"written", func() error { return d.Written(ctx, w.seqs...) }},
 		{"put segments", func() error { return d.Segments("x").PutSegments(ctx, w.segments) }},
 		{"restore", func() error {

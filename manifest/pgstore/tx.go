@@ -16,7 +16,11 @@ type tx struct {
 	domain  string
 	records []manifest.Record
 	numbers numbers // the numbers at its begin
+	graves  int64   // how many it has dug
 }
+
+// number is that of its commit.
+func (t *tx) number() int64 { return int64(t.numbers.number) + 1 }
 
 var (
 	errNoDomain = errors.New("a transaction without a domain has changed what packs have records of")
@@ -77,7 +81,7 @@ func (t *tx) writeCommit(ctx context.Context) (*manifest.Commit, error) {
 	if t.domain == "" {
 		return nil, errNoDomain
 	}
-	c := &manifest.Commit{Seq: t.numbers.number + 1, Prev: t.numbers.lastCommit, Domain: t.domain}
+	c := &manifest.Commit{Seq: uint64(t.number()), Prev: t.numbers.lastCommit, Domain: t.domain}
 	var err error
 	if c.Slots, err = manifest.EncodeCommit(c.Seq, t.records); err != nil {
 		return nil, err
@@ -91,15 +95,14 @@ func (t *tx) writeCommit(ctx context.Context) (*manifest.Commit, error) {
 	return c, nil
 }
 
-// Removals locks the row of the transaction's domain in shared mode, so that no
-// chunk is removed before the commit.
-func (t *tx) Removals(ctx context.Context) (uint64, error) {
-	if t.domain == "" {
-		return 0, fmt.Errorf("pgstore: removals: %w", errNoDomain)
-	}
-	c, err := lockDomain(ctx, t.c, t.domain, false)
+// Barrier locks the row of the domain in shared mode. If the row has changed
+// since the transaction began, the database aborts it, and it is run again. So
+// the floor that it reads is that of its commit: whoever raises the floor waits
+// for the commit, and sees what it has written.
+func (t *tx) Barrier(ctx context.Context, domain string) (manifest.Barrier, error) {
+	c, err := lockDomain(ctx, t.c, domain, false)
 	if err != nil {
-		return 0, fmt.Errorf("pgstore: removals: %w", err)
+		return manifest.Barrier{}, fmt.Errorf("pgstore: barrier: %w", err)
 	}
-	return uint64(c.removals), nil
+	return manifest.Barrier{Floor: uint64(c.floor), Removals: uint64(c.removals)}, nil
 }

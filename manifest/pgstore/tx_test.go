@@ -207,7 +207,7 @@ func TestRemovalsInTransactions(t *testing.T) {
 	ctx, ix := t.Context(), d.Index("x")
 	e := cas.ChunkEntry{Digest: cas.Sum(nil), Frame: cas.FrameID{1}}
 	remove := func() error {
-		return errors.Join(ix.Apply(ctx, &cas.Change{Chunks: []cas.ChunkEntry{e}}), ix.Apply(ctx, &cas.Change{Bad: []cas.ChunkEntry{e}}))
+		return errors.Join(ix.Apply(ctx, &cas.Change{Frames: []cas.FrameEntry{{ID: e.Frame}}, Chunks: []cas.ChunkEntry{e}}), ix.Apply(ctx, &cas.Change{Bad: []cas.ChunkEntry{e}}))
 	}
 	for _, known := range []bool{false, true} { // the domain's row is there
 		before, err := d.Removals(ctx, "x")
@@ -215,7 +215,7 @@ func TestRemovalsInTransactions(t *testing.T) {
 			t.Fatal(err)
 		}
 		runs, got := 0, uint64(0)
-		_, err = d.Update(ctx, "x", func(tx manifest.Tx) (err error) {
+		_, err = d.Update(ctx, "x", func(tx manifest.Tx) error {
 			if runs++; runs == 1 {
 				if _, err := tx.Home(ctx, "b"); err != nil {
 					return err
@@ -224,7 +224,8 @@ func TestRemovalsInTransactions(t *testing.T) {
 					return err
 				}
 			}
-			got, err = tx.Removals(ctx)
+			b, err := tx.Barrier(ctx, "x")
+			got = b.Removals
 			return err
 		})
 		if err != nil || got != before+1 {
@@ -234,7 +235,8 @@ func TestRemovalsInTransactions(t *testing.T) {
 	removed := make(chan error, 1)
 	var atCommit uint64
 	if _, err := d.Update(ctx, "x", func(tx manifest.Tx) error {
-		n, err := tx.Removals(ctx)
+		b, err := tx.Barrier(ctx, "x")
+		n := b.Removals
 		if err != nil {
 			return err
 		}

@@ -44,9 +44,9 @@ func parsePart(row pgx.CollectableRow) (p part, err error) {
 
 func (s rows) UploadParts(ctx context.Context, id manifest.UploadID, from uint64) iter.Seq2[[]cas.Ref, error] {
 	l := &pagedList[part]{
-		query: `SELECT upload, part, refs FROM cairn_parts WHERE upload = $1 AND part > $2 ORDER BY part LIMIT $3`,
-		args:  []any{toBytes(id)},
-		first: []any{int64(from) - 1},
+		query: `SELECT upload, part, refs FROM cairn_parts WHERE upload = $1 AND part < $2 AND part > $3 ORDER BY part LIMIT $4`,
+		args:  []any{toBytes(id), int64(manifest.SentParts)},
+		first: []any{int64(min(from, manifest.SentParts)) - 1},
 		most:  partPage,
 		key:   func(p part) []any { return []any{p.n} },
 		parse: parsePart,
