@@ -14,6 +14,9 @@ const (
 	tailVersion = 2
 	tailSize    = 64
 
+	// TrailerSize is the length of a footer behind its lines.
+	TrailerSize = tailSize
+
 	// The first read of a footer takes a part of the pack's size from its end,
 	// within these bounds, so that most footers need one read.
 	tailPart  = 128
@@ -60,6 +63,11 @@ func recordFixed(h []byte) int {
 	}
 	return n
 }
+
+// LinesSize is the length of the lines of frames that lie one behind the other,
+// whose number and bytes of headers are given. Frames of records have shorter
+// lines.
+func LinesSize(frames, headers int64) int64 { return headers - frames*(frameSum-1) }
 
 // Full reports whether the pack has to be sealed before its footer gets longer
 // than readers accept.

@@ -1,0 +1,203 @@
+package collect
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+
+	"github.com/cairn-store/cairn/cas"
+	"github.com/cairn-store/cairn/manifest"
+)
+
+// marks are what a cycle knows of digests: what is needed, and whose the rest was.
+type marks struct {
+	log    markLog
+	graves graveLog
+
+	uploads int64 // roots that are parts of uploads
+}
+
+func newMarks(dir string) *marks {
+	return &marks{log: markLog{dir: dir, most: marksInMemory}, graves: graveLog{spool: spool{dir: dir}}}
+}
+
+func (m *marks) close() error { return errors.Join(m.log.close(), m.graves.close()) }
+
+// A marker walks from roots and graves, and marks all that it meets.
+type marker struct {
+	*marks
+	ctx     context.Context
+	tell    func(done int64)
+	walk    manifest.TreeWalk
+	visited digestSet
+
+	value  uint64 // of the next mark
+	walked int64
+
+	// tops wait to be walked together; roots says whose they are.
+	tops  []cas.Digest
+	roots []*manifest.Root
+}
+
+// topBatch is how many trees are begun together.
+const topBatch = 256
+
+// markAll marks what the roots of a domain need, and then what its graves held.
+// It fails if it cannot read a segment that a root needs: nothing may be dropped
+// by what is known in part.
+func (d *cycle) markAll(ctx context.Context, m *marks) error {
+	w := &marker{marks: m, ctx: ctx, visited: digestSet{most: maxVisited},
+		tell: func(done int64) { d.opts.Progress(Progress{Domain: d.domain, Phase: "mark", Done: done}) }}
+	w.walk = manifest.TreeWalk{Segments: d.findSegments(), Visit: w.visitSegment, Chunk: w.markChunk}
+	for root, err := range d.Meta.Roots(ctx, d.domain) {
+		if err == nil {
+			err = w.markRoot(root)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if err := w.walkTops(); err != nil {
+		return err
+	}
+	// What of a grave has been dropped by a cycle before is dropped.
+	w.walk.Absent = func(cas.Digest) error { return nil }
+	for g, err := range d.Meta.Graves(ctx, d.domain) {
+		if err == nil {
+			err = w.markGrave(g)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (w *marker) markRoot(r *manifest.Root) error {
+	if r.Upload != "" {
+		w.uploads++
+	}
+	for _, ref := range r.Chunks {
+		if err := w.markChunk(ref); err != nil {
+			return err
+		}
+	}
+	if r.Top.IsZero() {
+		return nil
+	}
+	w.tops, w.roots = append(w.tops, r.Top), append(w.roots, r)
+	if len(w.tops) < topBatch {
+		return nil
+	}
+	return w.walkTops()
+}
+
+// walkTops walks the trees that wait.
+func (w *marker) walkTops() error {
+	err := w.walk.Walk(w.ctx, w.tops)
+	var tree *manifest.TreeError
+	if errors.As(err, &tree) {
+		for i, top := range w.tops {
+			if top == tree.Top {
+				err = fmt.Errorf("%s: %w", describeRoot(w.roots[i]), err)
+				break
+			}
+		}
+	}
+	w.tops, w.roots = w.tops[:0], w.roots[:0]
+	return err
+}
+
+func describeRoot(r *manifest.Root) string {
+	if r.Upload != "" {
+		return "upload " + string(r.Upload)
+	}
+	return "version " + string(r.Version)
+}
+
+func (w *marker) markGrave(g *manifest.Grave) (err error) {
+	if w.value, err = w.graves.add(g); err != nil {
+		return err
+	}
+	w.value |= buried
+	for _, ref := range g.Chunks {
+		if err := w.markChunk(ref); err != nil {
+			return err
+		}
+	}
+	if g.Top.IsZero() {
+		return nil
+	}
+	if err := w.walk.Walk(w.ctx, []cas.Digest{g.Top}); err != nil {
+		return fmt.Errorf("version %s, which was removed: %w", g.Version, err)
+	}
+	return nil
+}
+
+// visitSegment marks a segment, and reports whether it was not met before.
+func (w *marker) visitSegment(d cas.Digest) (bool, error) {
+	if !w.visited.add(d) {
+		return false, nil
+	}
+	return true, w.markDigest(&d)
+}
+
+func (w *marker) markChunk(r cas.Ref) error { return w.markDigest(&r.Digest) }
+
+func (w *marker) markDigest(d *cas.Digest) error {
+	if err := w.log.add(newMark(d, w.value)); err != nil {
+		return err
+	}
+	if w.value < buried {
+		w.value++ // a root's marks are numbered as the walk meets them
+	}
+	if w.walked++; w.walked%(1<<16) == 0 {
+		w.tell(w.walked)
+		return context.Cause(w.ctx)
+	}
+	return nil
+}
+
+// findSegments finds the segments of the domain. Those that are not in it yet, since
+// the move of a bucket into it is under way, are read where they are.
+func (d *cycle) findSegments() manifest.SegmentGetter {
+	s := &anySegments{d.Meta.Segments(d.domain), nil}
+	for domain := range d.Chunks {
+		if domain != d.domain {
+			s.others = append(s.others, d.Meta.Segments(domain))
+		}
+	}
+	return s
+}
+
+type anySegments struct {
+	own    manifest.SegmentGetter
+	others []manifest.Segments
+}
+
+func (s *anySegments) Segments(ctx context.Context, ds []cas.Digest) ([][]byte, error) {
+	out, err := s.own.Segments(ctx, ds)
+	for _, from := range s.others {
+		var missing []int
+		var wanted []cas.Digest
+		for i := range out {
+			if out[i] == nil {
+				missing, wanted = append(missing, i), append(wanted, ds[i])
+			}
+		}
+		if err != nil || len(wanted) == 0 {
+			break
+		}
+		var found [][]byte
+		if found, err = from.Segments(ctx, wanted); err == nil {
+			for k, i := range missing {
+				out[i] = found[k]
+			}
+		}
+	}
+	return out, err
+}
+
+// isGone reports whether an error says that something does not exist.
+func isGone(err error) bool { return errors.Is(err, fs.ErrNotExist) }

@@ -1,0 +1,227 @@
+package collect
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"iter"
+	"math/rand/v2"
+	"os"
+	"runtime"
+	"runtime/debug"
+	"slices"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/cairn-store/cairn/cas"
+)
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// randomDigest makes the n-th digest of a set: equal for equal n, in no order.
+func randomDigest(n uint64) (d cas.Digest) {
+	x := n
+	for i := 0; i < len(d); i += 8 {
+		x += 0x9e3779b97f4a7c15
+		z := (x ^ x>>30) * 0xbf58476d1ce4e5b9
+		z = (z ^ z>>27) * 0x94d049bb133111eb
+		binary.BigEndian.PutUint64(d[i:], z^z>>31)
+	}
+	return d
+}
+
+// TestMarkLog checks against a map that of the marks of a digest the lowest counts
+// and that all come in order, in memory, from runs, and from runs that were merged.
+func TestMarkLog(t *testing.T) {
+	for _, most := range []int{1 << 20, 500, 16} {
+		t.Run(fmt.Sprint(most), func(t *testing.T) {
+			seed := rand.Uint64()
+			t.Logf("seed %d", seed)
+			rnd := rand.New(rand.NewPCG(seed, 0))
+			l := &markLog{dir: t.TempDir(), most: most}
+			want := make(map[cas.Digest]uint64)
+			for range 5000 {
+				d, v := randomDigest(rnd.Uint64N(3000)), rnd.Uint64N(1000)
+				if rnd.IntN(2) == 0 {
+					v |= buried
+				}
+				if old, ok := want[d]; !ok || v < old {
+					want[d] = v
+				}
+				must(t, l.add(newMark(&d, v)))
+			}
+			if most == 16 && len(l.runs) > maxRuns {
+				t.Fatalf("%d runs", len(l.runs))
+			}
+			for range 2 { // it can be read again
+				n := 0
+				var last mark
+				for m, err := range l.allMarks() {
+					must(t, err)
+					if n > 0 && m.compareKey(&last) <= 0 {
+						t.Fatal("marks are not in order")
+					}
+					last = m
+					n++
+				}
+				if n != len(want) {
+					t.Fatalf("%d marks, want %d", n, len(want))
+				}
+			}
+			for c, err := range joinMarks(sortedEntries(want), l) {
+				must(t, err)
+				if v, ok := want[c.Digest]; c.marked != (ok && c.Length == 1) || c.marked && c.value != v {
+					t.Fatalf("%s has the mark %v %d, want %d", c.Digest, c.marked, c.value, v)
+				}
+			}
+			must(t, l.close())
+			if left, err := os.ReadDir(l.dir); err != nil || len(left) > 0 {
+				t.Errorf("left behind: %v, %v", left, err)
+			}
+		})
+	}
+}
+
+// sortedEntries yields an entry for each digest of a map, and as many others, which
+// have length 2.
+func sortedEntries(in map[cas.Digest]uint64) iter.Seq2[cas.ChunkEntry, error] {
+	var out []cas.ChunkEntry
+	for d := range in {
+		out = append(out, cas.ChunkEntry{Digest: d, Length: 1})
+	}
+	for i := range len(in) {
+		out = append(out, cas.ChunkEntry{Digest: randomDigest(1<<40 + uint64(i)), Length: 2})
+	}
+	slices.SortFunc(out, func(a, b cas.ChunkEntry) int { return slices.Compare(a.Digest[:], b.Digest[:]) })
+	return func(yield func(cas.ChunkEntry, error) bool) {
+		for _, e := range out {
+			if !yield(e, nil) {
+				return
+			}
+		}
+	}
+}
+
+func TestDigestSet(t *testing.T) {
+	s := digestSet{most: 1000}
+	for n := range uint64(1000) {
+		if !s.add(randomDigest(n)) || s.add(randomDigest(n)) {
+			t.Fatalf("digest %d was there before, or is not now", n)
+		}
+	}
+	// A full set takes no more and still knows what it has.
+	for range 2 {
+		if !s.add(randomDigest(2000)) || s.add(randomDigest(1)) {
+			t.Fatal("a full set has changed")
+		}
+	}
+}
+
+func TestSpool(t *testing.T) {
+	s := &spool{dir: t.TempDir()}
+	line := make([]byte, 1000)
+	const lines = spoolMemory/1000*2 + 100
+	for i := range lines {
+		binary.LittleEndian.PutUint64(line, uint64(i))
+		must(t, s.appendBytes(line))
+	}
+	for _, i := range []int{0, 1, lines / 2, lines - 1} {
+		must(t, s.setByte(int64(i)*1000+8, 7))
+	}
+	// A read may begin in the file and end in memory.
+	b := make([]byte, 10*1000)
+	for at := 0; at < lines; at += 10 {
+		n, err := s.readAt(b, int64(at)*1000)
+		must(t, err)
+		for i := 0; i < n; i += 1000 {
+			line := at + i/1000
+			if got := binary.LittleEndian.Uint64(b[i:]); got != uint64(line) {
+				t.Fatalf("line %d is %d", line, got)
+			}
+			if set := line == 0 || line == 1 || line == lines/2 || line == lines-1; set != (b[i+8] == 7) {
+				t.Fatalf("line %d has the byte %d", line, b[i+8])
+			}
+		}
+	}
+	must(t, s.close())
+}
+
+// TestMarkMemory marks as many chunks as CAIRN_MARKS says, or a million, in
+// segments of 128, and merges them with as many entries. It measures the memory
+// that this takes beside the entries.
+func TestMarkMemory(t *testing.T) {
+	chunks := uint64(1_000_000)
+	if s := os.Getenv("CAIRN_MARKS"); s != "" {
+		n, err := strconv.ParseUint(s, 10, 64)
+		must(t, err)
+		chunks = n
+	}
+	started, peak := time.Now(), peakMemory()
+	m := newMarks(t.TempDir())
+	w := &marker{marks: m, ctx: context.Background(), tell: func(int64) {}, visited: digestSet{most: maxVisited}}
+	for n := range chunks {
+		if n%128 == 0 {
+			if visit, err := w.visitSegment(randomDigest(1<<50 + n)); err != nil || !visit {
+				t.Fatalf("segment %d: %v, %v", n/128, visit, err)
+			}
+		}
+		must(t, w.markChunk(cas.Ref{Digest: randomDigest(n), Length: 1}))
+	}
+	marked := time.Since(started)
+	live := uint64(0)
+	for _, err := range m.log.allMarks() {
+		must(t, err)
+		live++
+	}
+	if want := chunks + (chunks+127)/128; live != want {
+		t.Fatalf("%d marks, want %d", live, want)
+	}
+	most := peak() >> 20
+	t.Logf("%d chunks: marked in %s, merged in %s, at most %d MiB, %d runs", chunks, marked.Round(time.Second),
+		(time.Since(started) - marked).Round(time.Second), most, len(m.log.runs))
+	limit := uint64(400)
+	if chunks > 100_000_000 {
+		limit = 2 << 10
+	} else if chunks > 10_000_000 {
+		limit = 1 << 10
+	}
+	if most > limit {
+		t.Errorf("%d MiB, want at most %d", most, limit)
+	}
+	must(t, m.close())
+}
+
+// peakMemory begins to watch what the process has of the system, and returns a
+// function that ends it and tells the most there was more than at the beginning.
+func peakMemory() func() uint64 {
+	debug.FreeOSMemory()
+	read := func() uint64 {
+		var s runtime.MemStats
+		runtime.ReadMemStats(&s)
+		return s.Sys - s.HeapReleased
+	}
+	before, most := read(), uint64(0)
+	stop, done := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			most = max(most, read())
+			select {
+			case <-stop:
+				return
+			case <-time.After(20 * time.Millisecond):
+			}
+		}
+	}()
+	return func() uint64 {
+		close(stop)
+		<-done
+		return most - min(most, before)
+	}
+}
