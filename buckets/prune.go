@@ -236,6 +236,7 @@ func (s *Store) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return s.runSend(ctx) })
 	g.Go(func() error { return s.runSweep(ctx) })
+	g.Go(func() error { return s.runCollect(ctx) })
 	return g.Wait()
 }
 

@@ -64,10 +64,11 @@ type Store struct {
 	closeOnce sync.Once
 	closeErr  error // of the first Close
 
-	types  *mediatype.Detector
-	clock  clock
-	gate   gate
-	outbox *outbox
+	types      *mediatype.Detector
+	clock      clock
+	gate       gate
+	outbox     *outbox
+	collecting *collecting
 }
 
 // A Policy is what a bucket is set up to do.
@@ -148,6 +149,8 @@ type Options struct {
 	// ReadOnly, if set, makes every change fail with ErrReadOnly and this
 	// reason, while reads go on.
 	ReadOnly error
+	// Collection says how Run collects.
+	Collection Collection
 	// Now is the machine's clock; nil is time.Now.
 	Now func() time.Time
 	// Closers are closed after the chunk stores when the Store is.
@@ -182,6 +185,7 @@ func New(ctx context.Context, meta manifest.Store, chunks map[string]*cas.Store,
 		s.clock.machine = time.Now
 	}
 	s.gate.reason = opts.ReadOnly
+	s.collecting = newCollecting(s, opts.Collection)
 	if err := s.finishEarlier(ctx, last); err != nil {
 		return nil, fmt.Errorf("buckets: finish what the last process left: %w", err)
 	}

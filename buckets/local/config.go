@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/cairn-store/cairn/backend/s3backend"
 	"github.com/cairn-store/cairn/buckets"
@@ -26,11 +27,14 @@ func Configure(cfg *schema.Config, sc *schema.Schema) (*Options, error) {
 	return opts, err
 }
 
-// ConfigureBackends returns Options with the backends of cfg alone.
+// ConfigureBackends returns Options with what cfg says of storage alone.
 func ConfigureBackends(cfg *schema.Config) *Options {
 	opts := &Options{Backends: make(map[string]Backend)}
 	for name, b := range cfg.Storage.Backends {
 		opts.Backends[name] = newBackend(b)
+	}
+	if c := cfg.Storage.Collection; c != nil {
+		opts.Collection = buckets.Collection{Off: c.Interval == 0, Interval: time.Duration(c.Interval), Rate: int64(c.Rate), MaxWait: time.Duration(c.MaxWait)}
 	}
 	return opts
 }

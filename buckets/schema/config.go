@@ -26,8 +26,16 @@ type Config struct {
 
 // Storage names the backends.
 type Storage struct {
-	Backends  map[string]*Backend `key:"backends" doc:"backends by name"`
-	Operators string              `key:"operators" doc:"CEL over auth and request: who may see physical sizes, run reports, and pass every rule"`
+	Backends   map[string]*Backend `key:"backends" doc:"backends by name"`
+	Operators  string              `key:"operators" doc:"CEL over auth and request: who may see physical sizes, run reports, and pass every rule"`
+	Collection *Collection         `key:"collection" doc:"how the space of what was removed comes back"`
+}
+
+// Collection says how space comes back.
+type Collection struct {
+	Interval Duration `key:"interval" doc:"from the end of a collection to the next; off leaves it to cairn gc" default:"1h"`
+	Rate     Size     `key:"rate" doc:"bytes a second that packs are rewritten with, so that little is left to be felt of it" default:"32MiB"`
+	MaxWait  Duration `key:"max_wait" doc:"how long an upload keeps from collection what it has found stored; one that takes longer looks again, and loses nothing" default:"1h"`
 }
 
 // A Backend is where packs lie.
@@ -214,6 +222,9 @@ func (s *source) checkStorage(n *yaml.Node, st *Storage) {
 			continue
 		}
 		s.checkBackendConfig(at, name, b)
+	}
+	if c := st.Collection; c != nil && c.MaxWait == 0 {
+		s.addProblem(nodeAt(n, "collection", "max_wait"), "max_wait of nothing: want at least 1s, such as 1h")
 	}
 	if st.Operators == "" {
 		return

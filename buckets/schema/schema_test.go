@@ -153,6 +153,7 @@ auth:
   oauth: {google: {client_id: x}}
 storage:
   operators: auth.role == 'admin'
+  collection: {rate: 100MB}
   backends:
     local: {type: filesystem, filesystem: {base_path: ./data}}
     r2:
@@ -168,6 +169,9 @@ storage:
 	b := cfg.Storage.Backends
 	if b["local"].Filesystem.Path != "./data" || b["r2"].S3.AccessKeyID != "k: [" || b["r2"].S3.Region != "auto" || !b["r2"].S3.ForcePathStyle {
 		t.Errorf("backends: %+v %+v", b["local"].Filesystem, b["r2"].S3)
+	}
+	if c := cfg.Storage.Collection; *c != (Collection{Interval: Duration(time.Hour), Rate: 100e6, MaxWait: Duration(time.Hour)}) {
+		t.Errorf("collection: %+v", c)
 	}
 }
 
@@ -187,6 +191,10 @@ func TestWrongConfig(t *testing.T) {
 		{"storage:\n  backends:\n    a: {type: s3, s3: {bucket: b, endpoint: minio:9000}}\n", "3:45", "https://host"},
 		{"storage:\n  backends:\n    a: {type: s3, s3: {bucket: b, prefix: /x}}\n", "3:43", "a/b"},
 		{"storage:\n  backends:\n    a: {type: s3, s3: {bucket: b}, pack_size: 1kB}\n", "3:47", "4MiB to 1GiB"},
+		{"storage:\n  collection: {intervall: 1h}\n", "2:16", `did you mean "interval"`},
+		{"storage:\n  collection: {interval: often}\n", "2:26", "not a duration"},
+		{"storage:\n  collection: {rate: 0}\n", "2:22", "not a size"},
+		{"storage:\n  collection: {max_wait: off}\n", "2:26", "at least 1s"},
 		{"storage:\n  operators: auth.role ==\n", "2:14", "does not compile"},
 		{"auth:\n  jwt: {isuer: x}\n", "2:9", `did you mean "issuer"`},
 		{"auth:\n  jwt: {audience: {a: b}}\n", "2:19", "a list of texts"},

@@ -51,7 +51,7 @@ var allowed = map[string][]string{
 	"buckets/internal":      {},
 	"buckets/upload":        {"buckets", "buckets/internal", "buckets/mediatype", "manifest", "cas", "chunker"},
 	"buckets/local":         {"*"},
-	"api":                   {"chunker", "buckets", "buckets/upload", "buckets/access", "buckets/mediatype", "buckets/names", "buckets/rules", "buckets/schema", "manifest", "cas", "api/client", "api/auth", "api/tus", "api/rufh"},
+	"api":                   {"chunker", "buckets", "buckets/collect", "buckets/upload", "buckets/access", "buckets/mediatype", "buckets/names", "buckets/rules", "buckets/schema", "manifest", "cas", "api/client", "api/auth", "api/tus", "api/rufh"},
 	"api/tus":               {"buckets", "buckets/upload", "chunker/blake3"},
 	"api/clienttest":        {},
 	"api/rufh":              {"buckets", "buckets/upload"},
