@@ -160,6 +160,10 @@ func calls() []call {
 		{"/api/admin/keys/{key}", "DELETE", "/api/admin/keys/KEY", "", "", "", 204, nil},
 		{"/api/admin/migrate", "POST", "/api/admin/migrate", "", `{"bucket": "private", "to": "local"}`, j, 200, nil},
 		{"/api/admin/signing-keys", "POST", "/api/admin/signing-keys", "", `{}`, j, 200, nil},
+		{"/api/admin/storage/gc", "GET", "/api/admin/storage/gc", "", "", "", 200, nil},
+		{"/api/admin/storage/gc", "POST", "/api/admin/storage/gc", "", `{"dry_run": true}`, j, 200, nil},
+		{"/api/admin/storage/gc/pause", "POST", "/api/admin/storage/gc/pause", "", "", "", 200, nil},
+		{"/api/admin/storage/gc/resume", "POST", "/api/admin/storage/gc/resume", "", "", "", 200, nil},
 	})
 }
 

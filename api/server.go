@@ -158,6 +158,9 @@ func (s *Server) routes() []route {
 		{"/api/admin/keys/{key}", methods{"DELETE": s.onlyOperators(s.dropKey)}},
 		{"/api/admin/migrate", methods{"POST": s.onlyOperators(s.migrateBucket)}},
 		{"/api/admin/signing-keys", methods{"POST": s.onlyOperators(s.rotateSigningKey)}},
+		{"/api/admin/storage/gc", methods{"GET": s.onlyOperators(s.collectStatus), "POST": s.onlyOperators(s.collectSpace)}},
+		{"/api/admin/storage/gc/pause", methods{"POST": s.onlyOperators(s.pauseCollect(true))}},
+		{"/api/admin/storage/gc/resume", methods{"POST": s.onlyOperators(s.pauseCollect(false))}},
 	})
 }
 
