@@ -24,8 +24,7 @@ type bar struct {
 }
 
 func newBar(w io.Writer, what string) *bar {
-	f, ok := w.(*os.File)
-	if !ok || !term.IsTerminal(int(f.Fd())) {
+	if !isTerminal(w) {
 		return nil
 	}
 	b := &bar{w: w, what: what, start: time.Now(), quit: make(chan struct{}), done: make(chan struct{})}
@@ -58,6 +57,19 @@ func (b *bar) stop() {
 	if b != nil {
 		close(b.quit)
 		<-b.done
+	}
+}
+
+func isTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
+}
+
+// showStatus shows on a terminal, in place of what it showed before, what goes
+// on; "" shows nothing.
+func showStatus(w io.Writer, text string) {
+	if isTerminal(w) {
+		fmt.Fprintf(w, "\r\x1b[K%s", text)
 	}
 }
 
