@@ -60,6 +60,7 @@ func TestPacksAreCounted(t *testing.T) {
 			}
 			newest, seen[info.ID] = info.ID, true
 			for e, err := range w.ix.AllPacks(t.Context()) {
+				e.Live = 0 // only the index counts it
 				if e.ID == info.ID && (err != nil || e != info.PackEntry) {
 					t.Errorf("the index has %+v, want %+v", e, info.PackEntry)
 				}

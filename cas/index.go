@@ -168,16 +168,16 @@ type Change struct {
 	// already keeps all writers from relying on them.
 	Collector uint64
 
-	DropFrames []FrameID
-	DropPacks  []PackID
+	DropPacks []PackID
 
 	// Bad are the entries of chunks that were found damaged. One is marked only
 	// if its digest still has the same frame and slot, so that a chunk that
 	// has been healed meanwhile is not.
 	Bad []ChunkEntry
 	// Drop removes an entry that is unchanged in every field, unless a frame
-	// names its digest as a source. If the entry is one of a segment, its row in
-	// the metadata store of the same database goes with it.
+	// that was in the index before the change names its digest as a source. If
+	// the entry is one of a segment, and the change adds no other, its row in the
+	// metadata store of the same database goes with it.
 	Drop []ChunkEntry
 	// Stamp raises the stamps of these, where they are known, to the current
 	// epoch.
@@ -187,16 +187,18 @@ type Change struct {
 	// Frames are added, or take the place of the entry of the same ID. Each
 	// source of a frame must be usable and lie in a frame without sources
 	// when the whole change is made, or Apply fails with ErrSource. It is
-	// stamped.
+	// stamped. A frame in a pack that is doomed makes Apply fail with ErrDoomed.
 	Frames []FrameEntry
 	// Chunks are added where the digest is unknown or marked Bad. A Live entry
 	// stays as it is, and the new copy is dead bytes. Either way the stamp is
-	// raised to the current epoch. A frame of this change that none of its
-	// chunks has come to lie in is not added.
+	// raised to the current epoch. The frame of each is in the index, or in
+	// Frames. A frame that no entry lies in when the whole change is made is not
+	// added, or leaves the index.
 	Chunks []ChunkEntry
 
 	// Moved are frames that were copied, with their new places. Each takes its
-	// new place if the index still has the frame, in the pack From.
+	// new place, Pack and Offset, if the index still has the frame in the pack
+	// From. A new place in a pack that is doomed makes Apply fail with ErrDoomed.
 	Moved []MovedFrame
 	// Relocated are chunks that were copied into a frame of Frames. Each entry
 	// takes its new place if it still has the old frame and slot; its state and

@@ -1,6 +1,7 @@
 package manifest
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"maps"
@@ -95,6 +96,27 @@ func (c *codec) sum(tag byte, sum *[32]byte) {
 	v := c.takeField(tag)
 	c.must(len(v) == len(sum))
 	copy(sum[:], v)
+}
+
+// digest is a digest that may be zero.
+func (c *codec) digest(tag byte, d *cas.Digest) { fixedField(c, tag, d[:]) }
+
+// packID is the ID of a pack, which may be zero.
+func (c *codec) packID(tag byte, id *cas.PackID) { fixedField(c, tag, id[:]) }
+
+// fixedField is as many bytes as p has. It is left out if all are zero.
+func fixedField(c *codec, tag byte, p []byte) {
+	zero := make([]byte, len(p))
+	if c.encoding {
+		if !bytes.Equal(p, zero) {
+			c.putField(tag, p)
+		}
+		return
+	}
+	if v := c.takeField(tag); v != nil {
+		c.must(len(v) == len(p) && !bytes.Equal(v, zero))
+		copy(p, v)
+	}
 }
 
 func (c *codec) fileID(tag byte, id *FileID)       { idField(c, tag, id, filePrefix) }

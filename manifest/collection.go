@@ -1,9 +1,11 @@
 package manifest
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"iter"
+	"strings"
 	"time"
 
 	"github.com/cairn-store/cairn/cas"
@@ -37,8 +39,8 @@ type Collections interface {
 	ReleaseLease(ctx context.Context, l Lease) error
 
 	// RaiseFloor raises the floor of a domain, durably, unless it is higher. It
-	// returns cas.ErrFenced to a collector that has lost its lease. The floor
-	// must not be above the epoch.
+	// returns cas.ErrFenced to a collector that has lost its lease. A floor above
+	// the epoch is an error.
 	RaiseFloor(ctx context.Context, l Lease, floor uint64) error
 
 	// Graves yields the graves of a domain, newest first, of one moment.
@@ -46,8 +48,9 @@ type Collections interface {
 	// DropGraves removes graves. Those that are gone are not an error.
 	DropGraves(ctx context.Context, domain string, ids []GraveID) error
 
-	// AddCharges adds dead bytes of packs to what is waiting to be freed.
-	// ChargesOf returns what waits of a pack, in order of causes.
+	// AddCharges adds dead bytes of packs to what is waiting to be freed, to
+	// those of the same pack and cause. ChargesOf returns what waits of a pack, in
+	// order of causes.
 	AddCharges(ctx context.Context, domain string, cs []Charge) error
 	ChargesOf(ctx context.Context, domain string, id cas.PackID) ([]Charge, error)
 	// AllCharges yields all that waits, in order of packs.
@@ -65,9 +68,10 @@ type Collections interface {
 	Dead(ctx context.Context, domain string) ([]*Census, error)
 
 	// Checkpoint returns the base of the newest whole checkpoint of a domain, 0
-	// for none. SetCheckpoint notes a newer one. Marks of commits up to the lowest
-	// base of the domains given are removed, at most limit; more tells whether
-	// others may be left.
+	// for none. SetCheckpoint notes a newer one, durably; an older one changes
+	// nothing. DropMarks removes marks of commits up to a number, at most limit;
+	// more tells whether others may be left. The caller gives the lowest base of
+	// all domains.
 	Checkpoint(ctx context.Context, domain string) (uint64, error)
 	SetCheckpoint(ctx context.Context, domain string, base uint64) error
 	DropMarks(ctx context.Context, upTo uint64, limit int) (more bool, err error)
@@ -77,8 +81,9 @@ type Collections interface {
 type DoomChanges interface {
 	// DoomPack marks a pack of the transaction's domain as doomed in the index,
 	// counts its serial, and those that it notes as void, as dead, and makes
-	// records of that. It returns ErrNotDead if the pack is in use. A pack that is
-	// doomed already stays so, with new records.
+	// records of that: a Doom, and a Census for each writer of voids. It returns
+	// ErrNotDead if the pack is in use, fs.ErrNotExist if the index does not know
+	// it. A pack that is doomed already stays so, with new records.
 	DoomPack(ctx context.Context, id cas.PackID, voids []cas.Void) error
 
 	// RestoreCensus adds dead serials that were found in packs. It makes no record.
@@ -106,6 +111,29 @@ type GraveID struct {
 	N      uint32
 }
 
+// AppendBinary appends the canonical encoding of the row.
+func (g *Grave) AppendBinary(b []byte) ([]byte, error) { return appendRow(b, tagGrave, "grave", g) }
+
+// UnmarshalBinary decodes what AppendBinary wrote.
+func (g *Grave) UnmarshalBinary(p []byte) error {
+	*g = Grave{}
+	return parseRow(p, tagGrave, "grave", 10, g)
+}
+
+func (g *Grave) codeFields(c *codec) {
+	c.number(1, &g.ID.Commit)
+	c.uint32(2, &g.ID.N)
+	c.text(3, &g.Bucket)
+	c.text(4, &g.Path)
+	c.fileID(5, &g.File)
+	c.versionID(6, &g.Version)
+	c.size(7, &g.Size)
+	c.time(8, &g.At)
+	c.digest(9, &g.Top)
+	c.inlineRefs(10, &g.Chunks)
+	c.must(g.Version != "")
+}
+
 // A Cause says why bytes are dead. The zero Cause stands for what never became
 // part of a file: uploads that ended, chunks stored twice, records, headers.
 type Cause struct {
@@ -115,11 +143,37 @@ type Cause struct {
 	At     time.Time // of the last purge
 }
 
+// Compare orders causes: by bucket, file, time and path.
+func (c *Cause) Compare(o *Cause) int {
+	return cmp.Or(strings.Compare(c.Bucket, o.Bucket), strings.Compare(string(c.File), string(o.File)),
+		c.At.Compare(o.At), strings.Compare(c.Path, o.Path))
+}
+
 // A Charge is a number of dead bytes in a pack, and why they are dead.
 type Charge struct {
 	Pack  cas.PackID
 	Cause Cause
 	Bytes int64 // stored
+}
+
+// AppendBinary appends the canonical encoding of the row.
+func (c *Charge) AppendBinary(b []byte) ([]byte, error) {
+	return appendRow(b, tagCharge, "charge", c)
+}
+
+// UnmarshalBinary decodes what AppendBinary wrote.
+func (c *Charge) UnmarshalBinary(p []byte) error {
+	*c = Charge{}
+	return parseRow(p, tagCharge, "charge", 6, c)
+}
+
+func (c *Charge) codeFields(to *codec) {
+	to.packID(1, &c.Pack)
+	to.text(2, &c.Cause.Bucket)
+	to.fileID(3, &c.Cause.File)
+	to.text(4, &c.Cause.Path)
+	to.time(5, &c.Cause.At)
+	to.size(6, &c.Bytes)
 }
 
 // A Freed is an entry of the ledger: bytes that the backend has got back.
@@ -129,4 +183,20 @@ type Freed struct {
 	Charge
 	// Copied says that the bytes were live and lie in another pack now.
 	Copied bool
+}
+
+// AppendBinary appends the canonical encoding of the row.
+func (f *Freed) AppendBinary(b []byte) ([]byte, error) { return appendRow(b, tagFreed, "freed", f) }
+
+// UnmarshalBinary decodes what AppendBinary wrote.
+func (f *Freed) UnmarshalBinary(p []byte) error {
+	*f = Freed{}
+	return parseRow(p, tagFreed, "freed", 9, f)
+}
+
+func (f *Freed) codeFields(c *codec) {
+	f.Charge.codeFields(c)
+	c.time(7, &f.At)
+	c.text(8, &f.Domain)
+	c.flag(9, &f.Copied)
 }

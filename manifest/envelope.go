@@ -20,9 +20,12 @@ const (
 	tagAPIKey   = 'K'
 	tagSignKey  = 'Y'
 	tagOnce     = 'O'
+	tagGrave    = 'D'
+	tagCharge   = 'C'
+	tagFreed    = 'L'
 
 	// knownTags are the tags of all envelopes, of every kind.
-	knownTags = "MFHRSUGKYO"
+	knownTags = "MFHRSUGKYODCL"
 
 	envelopeVersion = 1
 )

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cairn-store/cairn/cas"
 	"github.com/cairn-store/cairn/manifest"
 )
 
@@ -35,8 +36,13 @@ func typedRows() map[string]row {
 	keyed.OnceKey, keyed.OnceRequest = "k", "POST x"
 	cached := keyed
 	cached.CacheControl = "no-store"
+	sent := cached
+	sent.Sent = 300
+	cause := manifest.Cause{Bucket: "demo", File: fixedFile, Path: "a/ü.txt", At: at}
+	charge := manifest.Charge{Pack: cas.PackID{1, 15: 2}, Cause: cause, Bytes: 1 << 40}
 	return map[string]row{
 		"upload-full": full, "upload-answered": &answered, "upload-keyed": &keyed, "upload-cached": &cached,
+		"upload-sent":  &sent,
 		"upload-empty": &manifest.Upload{ID: upload, Length: -1},
 		"grant-empty":  &manifest.Grant{ID: grant},
 		"grant-full": &manifest.Grant{ID: grant, Bucket: "demo", Op: "upload", File: fixedFile, Manifest: fixedVersion, Folder: "a/b",
@@ -50,7 +56,13 @@ func typedRows() map[string]row {
 			ExpiresAt: at},
 		"once-answered": &manifest.Once{Bucket: "demo", Key: [32]byte{1, 31: 2}, Request: "PUT x", Manifest: fixedVersion,
 			Answer: []byte(`{"ID":"f"}`), ExpiresAt: at},
-		"home-empty": &manifest.Home{Bucket: "demo"},
+		"grave-empty": &manifest.Grave{Version: fixedVersion},
+		"grave-full": &manifest.Grave{ID: manifest.GraveID{Commit: 1 << 40, N: 300}, Bucket: "demo", Path: "a/ü.txt", File: fixedFile,
+			Version: fixedVersion, Size: 1 << 40, At: at, Top: cas.Digest{1, 31: 2}, Chunks: []cas.Ref{{Digest: cas.Digest{3}, Length: 300}}},
+		"charge-empty": &manifest.Charge{},
+		"charge-full":  &charge,
+		"freed-full":   &manifest.Freed{At: at, Domain: "disk", Charge: charge, Copied: true},
+		"home-empty":   &manifest.Home{Bucket: "demo"},
 		"home-full": &manifest.Home{Bucket: "demo", Move: 300, From: "old", Domain: "disk", Been: []string{"old", "older"},
 			To: "s3"},
 	}
@@ -75,7 +87,7 @@ func TestGoldenTypedRows(t *testing.T) {
 // Every row with every field set: a field that the encoding has forgotten is
 // noticed.
 func TestTypedRowsAreFull(t *testing.T) {
-	for _, name := range []string{"upload-cached", "grant-full", "apikey-full", "signkey", "once-answered", "home-full"} {
+	for _, name := range []string{"upload-sent", "grave-full", "charge-full", "freed-full", "grant-full", "apikey-full", "signkey", "once-answered", "home-full"} {
 		v := reflect.ValueOf(typedRows()[name]).Elem()
 		for i := range v.NumField() {
 			if v.Field(i).IsZero() {
@@ -134,6 +146,9 @@ func TestTypedRowsOutOfRange(t *testing.T) {
 		"API key without an ID":    &manifest.APIKey{},
 		"signing key without one":  &manifest.SignKey{},
 		"home of no bucket":        &manifest.Home{},
+		"grave of no version":      &manifest.Grave{},
+		"grave of size -1":         &manifest.Grave{Version: manifest.NewVersionID(), Size: -1},
+		"charge of -1 bytes":       &manifest.Charge{Bytes: -1},
 		"once of no version's ID":  &manifest.Once{Manifest: "m_1"},
 	} {
 		if p, err := r.AppendBinary(nil); err == nil {
@@ -160,4 +175,7 @@ func FuzzGrant(f *testing.F)   { fuzzRow(f, "grant-empty", "grant-full") }
 func FuzzAPIKey(f *testing.F)  { fuzzRow(f, "apikey-empty", "apikey-full") }
 func FuzzSignKey(f *testing.F) { fuzzRow(f, "signkey") }
 func FuzzOnce(f *testing.F)    { fuzzRow(f, "once") }
+func FuzzGrave(f *testing.F)   { fuzzRow(f, "grave-empty", "grave-full") }
+func FuzzCharge(f *testing.F)  { fuzzRow(f, "charge-empty", "charge-full") }
+func FuzzFreed(f *testing.F)   { fuzzRow(f, "freed-full") }
 func FuzzHome(f *testing.F)    { fuzzRow(f, "home-empty", "home-full") }

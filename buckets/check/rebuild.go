@@ -312,7 +312,6 @@ func (d *domainBuilder) dropDoomed(ctx context.Context) error {
 				return err
 			}
 			gone[f.ID] = true
-			change.DropFrames = append(change.DropFrames, f.ID)
 		}
 		if change.DropPacks = append(change.DropPacks, id); bytes.Compare(id[:], last[:]) > 0 {
 			last = id
@@ -326,11 +325,7 @@ func (d *domainBuilder) dropDoomed(ctx context.Context) error {
 		return err
 	}
 	if len(copies) > 0 {
-		ids := &cas.Change{}
-		for id := range copies {
-			ids.DropFrames = append(ids.DropFrames, id)
-		}
-		if err := d.dropFrames(ctx, copies, ids); err != nil {
+		if err := d.dropFrames(ctx, copies, &cas.Change{}); err != nil {
 			return err
 		}
 	}
@@ -376,9 +371,9 @@ func (d *domainBuilder) findCopies(ctx context.Context, gone map[cas.FrameID]boo
 	return copies, find()
 }
 
-// dropFrames drops the chunks that lie in the frames gone, and then makes the
-// change last, which drops the frames. A run that ends before its end finds the
-// rest of the chunks by their frames again.
+// dropFrames drops the chunks that lie in the frames gone, so that the frames
+// leave the index, and makes the change last with the last of them. A run that
+// ends before its end finds the rest of the chunks by their frames again.
 func (d *domainBuilder) dropFrames(ctx context.Context, gone map[cas.FrameID]bool, last *cas.Change) error {
 	drop := &cas.Change{}
 	for e, err := range d.Chunks.Index().AllChunks(ctx) {

@@ -11,5 +11,7 @@ func TestMemIndex(t *testing.T) {
 	castest.RunIndex(t, castest.Maker{
 		Open:      func(*testing.T) cas.Index { return castest.NewMemIndex() },
 		NextEpoch: func(_ *testing.T, ix cas.Index) { ix.(*castest.MemIndex).NextEpoch() },
+		TakeLease: func(_ *testing.T, ix cas.Index) uint64 { return ix.(*castest.MemIndex).TakeLease() },
+		DoomPack:  func(_ *testing.T, ix cas.Index, id cas.PackID) { ix.(*castest.MemIndex).DoomPack(id) },
 	})
 }

@@ -18,13 +18,18 @@ type Maker struct {
 	Reopen func(t *testing.T, ix cas.Index) cas.Index
 	// NextEpoch raises the epoch of the index's domain by one.
 	NextEpoch func(t *testing.T, ix cas.Index)
+	// TakeLease makes a new collector of the index's domain and returns its
+	// token. That of the one before is no longer valid.
+	TakeLease func(t *testing.T, ix cas.Index) uint64
+	// DoomPack dooms a pack of the domain that is not in use.
+	DoomPack func(t *testing.T, ix cas.Index, id cas.PackID)
 }
 
 // RunIndex checks an implementation of cas.Index.
 func RunIndex(t *testing.T, m Maker) {
 	for name, test := range map[string]func(*testing.T, *suite){
 		"Empty": testEmpty, "FirstCopyStays": testFirstCopyStays, "Bad": testBad, "Packs": testPacks,
-		"Frames": testFrames, "Drop": testDrop, "DropFrames": testDropFrames, "DropSource": testDropSource,
+		"Frames": testFrames, "Drop": testDrop, "Dependants": testDependants, "DropSource": testDropSource,
 		"Sources": testSources, "Stamps": testStamps, "Removals": testRemovals, "Again": testAgain,
 		"Concurrent": testConcurrent, "RemovalsAreVisibleWithTheChange": testRemovalsVisible, "Restart": testRestart,
 		"Model": testModel,
@@ -44,6 +49,18 @@ func digestOf(n byte) cas.Digest { return cas.Sum([]byte{n}) }
 // chunkEntry is a chunk in a frame.
 func chunkEntry(n, frame byte) cas.ChunkEntry {
 	return cas.ChunkEntry{Digest: digestOf(n), Frame: cas.FrameID{frame}, Slot: uint32(n), Offset: 2, Length: 3}
+}
+
+// anchorOf is a chunk that keeps a frame in the index.
+func anchorOf(frame byte) cas.ChunkEntry { return chunkEntry(200+frame, frame) }
+
+// frameChange adds frames, with a chunk in each, and the chunks.
+func frameChange(frames []cas.FrameEntry, chunks ...cas.ChunkEntry) *cas.Change {
+	c := &cas.Change{Frames: frames, Chunks: chunks}
+	for i := range frames {
+		c.Chunks = append(c.Chunks, anchorOf(frames[i].ID[0]))
+	}
+	return c
 }
 
 // frameEntry is a frame in the pack 9, of chunks or of copies from sources.
@@ -139,7 +156,8 @@ func testEmpty(t *testing.T, s *suite) {
 		t.Errorf("unknown frames: %+v, %v", frames, err)
 	}
 	s.applyChange(t, &cas.Change{Bad: []cas.ChunkEntry{chunkEntry(1, 1)}, Drop: []cas.ChunkEntry{chunkEntry(2, 1)}, Stamp: []cas.Digest{digestOf(3)},
-		DropFrames: []cas.FrameID{{1}}, DropPacks: []cas.PackID{{1}}})
+		DropPacks: []cas.PackID{{1}}, Moved: []cas.MovedFrame{{FrameEntry: frameEntry(1), From: cas.PackID{9}}},
+		Relocated: []cas.RelocatedChunk{{From: chunkEntry(1, 1), To: chunkEntry(1, 2)}}})
 	if got := collectAll(t, s.AllChunks(t.Context())); len(got) != 0 {
 		t.Errorf("changes of what is unknown added %+v", got)
 	}
@@ -158,8 +176,8 @@ func testFirstCopyStays(t *testing.T, s *suite) {
 	first, second := chunkEntry(1, 1), chunkEntry(1, 2)
 	f := frameEntry(1)
 	f.Kind, f.Codec, f.Key = cas.KindSegment, cas.Gzip, 1<<63
-	s.applyChange(t, &cas.Change{Frames: []cas.FrameEntry{f}, Chunks: []cas.ChunkEntry{first, second}})
-	s.applyChange(t, &cas.Change{Chunks: []cas.ChunkEntry{second}})
+	s.applyChange(t, &cas.Change{Frames: []cas.FrameEntry{f, frameEntry(2)}, Chunks: []cas.ChunkEntry{first, second}})
+	s.applyChange(t, &cas.Change{Frames: []cas.FrameEntry{frameEntry(2)}, Chunks: []cas.ChunkEntry{second}})
 	if got := s.lookUpChunk(t, 1); got != first {
 		t.Errorf("%+v, want %+v", got, first)
 	}
@@ -172,7 +190,7 @@ func testBad(t *testing.T, s *suite) {
 	old := chunkEntry(1, 1)
 	otherFrame, otherSlot, otherDigest := old, old, old
 	otherFrame.Frame, otherSlot.Slot, otherDigest.Digest = cas.FrameID{2}, 7, digestOf(2)
-	s.applyChange(t, &cas.Change{Chunks: []cas.ChunkEntry{old}})
+	s.applyChange(t, frameChange([]cas.FrameEntry{frameEntry(1), frameEntry(2), frameEntry(3)}, old))
 	s.applyChange(t, &cas.Change{Bad: []cas.ChunkEntry{otherFrame, otherSlot, otherDigest}})
 	if got := s.lookUpChunk(t, 1); got != old {
 		t.Errorf("marked by what somebody read elsewhere: %+v", got)
@@ -196,10 +214,10 @@ func testBad(t *testing.T, s *suite) {
 }
 
 func testPacks(t *testing.T, s *suite) {
-	a := cas.PackEntry{ID: cas.PackID{2}, Size: 10, Writer: [16]byte{1, 15: 2}, Serial: 1 << 40, LastCommit: 1 << 50}
+	a := cas.PackEntry{ID: cas.PackID{2}, Size: 10, Writer: [16]byte{1, 15: 2}, Serial: 1 << 40, LastCommit: 1 << 50, Records: 1 << 45}
 	b := cas.PackEntry{ID: cas.PackID{1}, Size: 20, Sealed: true}
 	s.applyChange(t, &cas.Change{Packs: []cas.PackEntry{a, b}})
-	a.Size, a.Sealed, a.LastCommit = 30, true, 1<<50+1
+	a.Size, a.Sealed, a.LastCommit, a.Records = 30, true, 1<<50+1, 1<<45+1
 	s.applyChange(t, &cas.Change{Packs: []cas.PackEntry{a}})
 	if got := collectAll(t, s.AllPacks(t.Context())); !slices.Equal(got, []cas.PackEntry{b, a}) {
 		t.Errorf("%+v", got)
@@ -217,14 +235,19 @@ func testConcurrent(t *testing.T, s *suite) {
 	for w := range byte(8) {
 		wg.Go(func() {
 			for n := range byte(50) {
-				if err := s.Apply(t.Context(), &cas.Change{Chunks: []cas.ChunkEntry{chunkEntry(n, w+1)}}); err != nil {
+				c := &cas.Change{Frames: []cas.FrameEntry{frameEntry(w + 1)}, Chunks: []cas.ChunkEntry{chunkEntry(n, w+1)}}
+				if err := s.Apply(t.Context(), c); err != nil {
 					t.Error(err)
 				}
 			}
 		})
 	}
 	wg.Wait()
-	if got := collectAll(t, s.AllChunks(t.Context())); len(got) != 50 {
-		t.Errorf("%d chunks", len(got))
+	chunks, live := collectAll(t, s.AllChunks(t.Context())), uint32(0)
+	for _, f := range collectAll(t, s.AllFrames(t.Context())) {
+		live += f.Live
+	}
+	if len(chunks) != 50 || live != 50 {
+		t.Errorf("%d chunks, %d live", len(chunks), live)
 	}
 }

@@ -6,7 +6,6 @@ import (
 	"bytes"
 	"cmp"
 	"context"
-	"fmt"
 	"iter"
 	"maps"
 	"slices"
@@ -23,6 +22,7 @@ type MemIndex struct {
 	packs    map[cas.PackID]cas.PackEntry
 	epoch    uint64
 	removals uint64
+	lease    uint64
 }
 
 // NewMemIndex returns an empty index.
@@ -110,21 +110,57 @@ func (x *MemIndex) NextEpoch() {
 	x.epoch++
 }
 
+// TakeLease returns the token of a new collector. That of the one before is no
+// longer valid.
+func (x *MemIndex) TakeLease() uint64 {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.lease++
+	return x.lease
+}
+
+// DoomPack marks a pack as doomed, whatever lies in it.
+func (x *MemIndex) DoomPack(id cas.PackID) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if p, ok := x.packs[id]; ok {
+		p.Doomed = true
+		x.packs[id] = p
+	}
+}
+
+func (x *MemIndex) Hit(ctx context.Context, since uint64, ds []cas.Digest, out []cas.ChunkEntry) error {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	for i, d := range ds {
+		if e := x.chunks[d]; e.Usable() && e.Stamp < since {
+			e.Stamp = x.epoch
+			x.chunks[d] = e
+		}
+		out[i] = x.chunks[d]
+	}
+	return ctx.Err()
+}
+
+// Apply makes the change on a copy, since it may fail and must have changed
+// nothing then.
 func (x *MemIndex) Apply(ctx context.Context, c *cas.Change) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	y := x
-	if slices.ContainsFunc(c.Frames, func(f cas.FrameEntry) bool { return len(f.Sources) > 0 }) {
-		// It comes first, since it may fail and must have changed nothing then.
-		y = &MemIndex{chunks: maps.Clone(x.chunks), frames: maps.Clone(x.frames), packs: maps.Clone(x.packs), epoch: x.epoch}
+	if c.Collector != 0 && c.Collector != x.lease {
+		return cas.ErrFenced
 	}
+	y := &memChange{old: x, epoch: x.epoch, chunks: maps.Clone(x.chunks), frames: maps.Clone(x.frames), packs: maps.Clone(x.packs)}
 	removed := y.removeEntries(c)
 	y.addEntries(c)
-	if err := y.checkSources(c.Frames); err != nil {
-		return err
+	y.moveEntries(c)
+	for _, step := range []func(*cas.Change) error{y.countLive, y.checkSources, y.checkDooms} {
+		if err := step(c); err != nil {
+			return err
+		}
 	}
 	x.chunks, x.frames, x.packs = y.chunks, y.frames, y.packs
 	if removed {
@@ -132,72 +168,6 @@ func (x *MemIndex) Apply(ctx context.Context, c *cas.Change) error {
 	}
 	return nil
 }
-
-// removeEntries makes the drops and marks of c, and reports whether that made a
-// usable chunk unusable. The caller holds mu.
-func (x *MemIndex) removeEntries(c *cas.Change) (removed bool) {
-	for _, id := range c.DropFrames {
-		delete(x.frames, id)
-	}
-	for _, id := range c.DropPacks {
-		delete(x.packs, id)
-	}
-	for _, e := range c.Bad {
-		if old := x.chunks[e.Digest]; old.Usable() && old.Frame == e.Frame && old.Slot == e.Slot {
-			old.State = cas.Bad
-			x.chunks[e.Digest] = old
-			removed = true
-		}
-	}
-	for _, e := range c.Drop {
-		if old, ok := x.chunks[e.Digest]; ok && old == e && len(x.findDependants([]cas.Digest{e.Digest})) == 0 {
-			delete(x.chunks, e.Digest)
-			removed = removed || old.Usable()
-		}
-	}
-	return removed
-}
-
-func (x *MemIndex) addEntries(c *cas.Change) {
-	for _, d := range c.Stamp {
-		x.raiseStamp(d)
-	}
-	for _, p := range c.Packs {
-		x.packs[p.ID] = p
-	}
-	for _, f := range c.Frames {
-		f.Sources = slices.Clone(f.Sources)
-		x.frames[f.ID] = f
-	}
-	for _, e := range c.Chunks {
-		if old := x.chunks[e.Digest]; !old.Usable() {
-			x.chunks[e.Digest] = e
-		}
-		x.raiseStamp(e.Digest)
-	}
-}
-
-func (x *MemIndex) raiseStamp(d cas.Digest) {
-	if e, ok := x.chunks[d]; ok {
-		e.Stamp = x.epoch
-		x.chunks[d] = e
-	}
-}
-
-func (x *MemIndex) checkSources(frames []cas.FrameEntry) error {
-	for _, f := range frames {
-		for _, s := range f.Sources {
-			e := x.chunks[s.Digest]
-			in, ok := x.frames[e.Frame]
-			if !e.Usable() || !ok || len(in.Sources) > 0 {
-				return fmt.Errorf("frame %s, source %s: %w", f.ID, s.Digest, cas.ErrSource)
-			}
-			x.raiseStamp(s.Digest)
-		}
-	}
-	return nil
-}
-
 func compareFrames(a, b cas.FrameID) int { return bytes.Compare(a[:], b[:]) }
 
 func (x *MemIndex) AllChunks(ctx context.Context) iter.Seq2[cas.ChunkEntry, error] {

@@ -3,6 +3,7 @@ package castest
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"reflect"
 	"slices"
@@ -36,12 +37,19 @@ func (s *suite) readContents(t *testing.T) *contents {
 // numbers is how many numbers of packs and of digests the tests use.
 const numbers = 40
 
+// sameFrames is equalFrames that compares what is live too.
+func sameFrames(a, b []cas.FrameEntry) bool {
+	return equalFrames(a, b) && slices.EqualFunc(a, b, func(a, b cas.FrameEntry) bool {
+		return a.Live == b.Live && a.LiveBytes == b.LiveBytes
+	})
+}
+
 // diffFrom describes the first difference between c and d, or returns "".
 func (c *contents) diffFrom(d *contents) string {
 	switch {
 	case !slices.Equal(c.chunks, d.chunks):
 		return fmt.Sprintf("chunks from\n%+v\nto\n%+v", c.chunks, d.chunks)
-	case !equalFrames(c.frames, d.frames):
+	case !sameFrames(c.frames, d.frames):
 		return fmt.Sprintf("frames from\n%+v\nto\n%+v", c.frames, d.frames)
 	case !slices.Equal(c.packs, d.packs):
 		return fmt.Sprintf("packs from\n%+v\nto\n%+v", c.packs, d.packs)
@@ -49,7 +57,7 @@ func (c *contents) diffFrom(d *contents) string {
 		return fmt.Sprintf("removals from %d to %d, epoch from %d to %d", c.removals, d.removals, c.epoch, d.epoch)
 	}
 	for n := range numbers {
-		if !equalFrames(c.inPacks[n], d.inPacks[n]) {
+		if !sameFrames(c.inPacks[n], d.inPacks[n]) {
 			return fmt.Sprintf("frames of pack %d from\n%+v\nto\n%+v", n, c.inPacks[n], d.inPacks[n])
 		}
 		if !slices.Equal(c.dependants[n], d.dependants[n]) {
@@ -95,23 +103,22 @@ type random struct{ *rand.Rand }
 
 func (r *random) digest() cas.Digest   { return digestOf(byte(r.IntN(numbers))) }
 func (r *random) frameID() cas.FrameID { return cas.FrameID{byte(1 + r.IntN(12))} }
-func (r *random) packID() cas.PackID   { return cas.PackID{byte(r.IntN(6))} }
+func (r *random) packID() cas.PackID   { return cas.PackID{byte(1 + r.IntN(6))} }
 
 // few returns how many of something a change has: mostly none.
 func (r *random) few() int { return max(0, r.IntN(6)-3) }
 
+// nextChange returns a change that keeps the rules of cas.Change: chunks lie in
+// frames of the index or of the change.
 func (r *random) nextChange(mem *MemIndex) *cas.Change {
 	c := &cas.Change{}
-	for range r.few() {
-		c.DropFrames = append(c.DropFrames, r.frameID())
-	}
 	for range r.few() {
 		c.DropPacks = append(c.DropPacks, r.packID())
 	}
 	for range r.few() {
 		c.Bad = append(c.Bad, r.knownChunk(mem))
 	}
-	for range r.few() {
+	for range 2 * r.few() {
 		c.Drop = append(c.Drop, r.knownChunk(mem))
 	}
 	for range r.few() {
@@ -119,22 +126,43 @@ func (r *random) nextChange(mem *MemIndex) *cas.Change {
 	}
 	for range r.few() {
 		c.Packs = append(c.Packs, cas.PackEntry{ID: r.packID(), Size: r.Int64(), Sealed: r.IntN(2) == 0,
-			Writer: [16]byte{byte(r.IntN(3))}, Serial: r.Uint64(), LastCommit: r.Uint64N(99)})
+			Writer: [16]byte{byte(r.IntN(3))}, Serial: r.Uint64(), LastCommit: r.Uint64N(99), Records: r.Int64()})
 	}
+	ids := slices.Collect(maps.Keys(mem.frames))
 	for range r.few() {
 		c.Frames = append(c.Frames, r.frameEntry())
+		ids = append(ids, c.Frames[len(c.Frames)-1].ID)
+	}
+	slices.SortFunc(ids, compareFrames) // so that a seed repeats
+	if len(ids) == 0 {
+		return c
 	}
 	for range 2 * r.few() {
-		e := cas.ChunkEntry{Digest: r.digest(), Frame: r.frameID(), Slot: r.Uint32N(2), Offset: r.Uint32(), Length: r.Uint32()}
-		c.Chunks = append(c.Chunks, e)
+		c.Chunks = append(c.Chunks, r.chunkIn(ids, r.digest()))
+	}
+	for range r.few() {
+		f := mem.frames[ids[r.IntN(len(ids))]]
+		m := cas.MovedFrame{FrameEntry: f, From: f.Pack}
+		if m.Pack, m.Offset = r.packID(), r.Int64(); r.IntN(4) == 0 {
+			m.From = r.packID()
+		}
+		c.Moved = append(c.Moved, m)
+	}
+	for range r.few() {
+		from := r.knownChunk(mem)
+		c.Relocated = append(c.Relocated, cas.RelocatedChunk{From: from, To: r.chunkIn(ids, from.Digest)})
 	}
 	return c
+}
+
+func (r *random) chunkIn(ids []cas.FrameID, d cas.Digest) cas.ChunkEntry {
+	return cas.ChunkEntry{Digest: d, Frame: ids[r.IntN(len(ids))], Slot: r.Uint32N(2), Offset: r.Uint32(), Length: r.Uint32N(1 << 20)}
 }
 
 // knownChunk returns the entry of some digest, sometimes a stale one.
 func (r *random) knownChunk(mem *MemIndex) cas.ChunkEntry {
 	e := mem.chunks[r.digest()]
-	switch r.IntN(4) {
+	switch r.IntN(8) {
 	case 0:
 		e.Slot++
 	case 1:
@@ -144,8 +172,8 @@ func (r *random) knownChunk(mem *MemIndex) cas.ChunkEntry {
 }
 
 func (r *random) frameEntry() cas.FrameEntry {
-	f := cas.FrameEntry{ID: r.frameID(), Pack: r.packID(), Offset: r.Int64(), HeaderLen: r.Uint32(), StoredLen: r.Uint32(),
-		PlainLen: r.Uint32(), Slots: r.Uint32(), Kind: cas.KindData, Codec: cas.Codec(r.IntN(3))}
+	f := cas.FrameEntry{ID: r.frameID(), Pack: r.packID(), Offset: r.Int64(), HeaderLen: r.Uint32N(1 << 20), StoredLen: r.Uint32N(1 << 24),
+		PlainLen: 1 + r.Uint32N(1<<24), Slots: r.Uint32(), Kind: cas.KindData, Codec: cas.Codec(r.IntN(3))}
 	if r.IntN(3) == 0 {
 		f.Key = r.Uint64()
 	}

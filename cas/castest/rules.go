@@ -16,7 +16,7 @@ func testFrames(t *testing.T, s *suite) {
 	a.Offset, b.Offset, c.Offset = 1, 1<<40, 255
 	other := frameEntry(4)
 	other.Pack = cas.PackID{8}
-	s.applyChange(t, &cas.Change{Frames: []cas.FrameEntry{b, a, other, c}})
+	s.applyChange(t, frameChange([]cas.FrameEntry{b, a, other, c}))
 	check := func(pack byte, want ...cas.FrameEntry) {
 		t.Helper()
 		if got := collectAll(t, s.PackFrames(t.Context(), cas.PackID{pack})); !equalFrames(got, want) {
@@ -30,7 +30,7 @@ func testFrames(t *testing.T, s *suite) {
 	s.applyChange(t, &cas.Change{Frames: []cas.FrameEntry{c, b}})
 	check(9, b, a)
 	check(8, c, other)
-	s.applyChange(t, &cas.Change{DropFrames: []cas.FrameID{c.ID}})
+	s.applyChange(t, &cas.Change{Drop: []cas.ChunkEntry{anchorOf(1)}})
 	check(8, other)
 	out := []cas.FrameEntry{a, a, a}
 	err := s.Frames(t.Context(), []cas.FrameID{b.ID, c.ID, a.ID}, out)
@@ -43,7 +43,7 @@ func testFrames(t *testing.T, s *suite) {
 // read.
 func testDrop(t *testing.T, s *suite) {
 	s.m.NextEpoch(t, s.Index)
-	s.applyChange(t, &cas.Change{Chunks: []cas.ChunkEntry{chunkEntry(1, 1)}})
+	s.applyChange(t, frameChange([]cas.FrameEntry{frameEntry(1)}, chunkEntry(1, 1)))
 	now := s.lookUpChunk(t, 1)
 	for name, change := range map[string]func(e *cas.ChunkEntry){
 		"digest": func(e *cas.ChunkEntry) { e.Digest = digestOf(2) },
@@ -67,12 +67,14 @@ func testDrop(t *testing.T, s *suite) {
 	}
 }
 
-func testDropFrames(t *testing.T, s *suite) {
-	s.applyChange(t, &cas.Change{Frames: []cas.FrameEntry{frameEntry(1), frameEntry(2, 1)}, Chunks: []cas.ChunkEntry{chunkEntry(1, 1)}})
+// testDependants checks that a frame depends on its sources as long as it is in
+// the index, which is as long as a chunk lies in it.
+func testDependants(t *testing.T, s *suite) {
+	s.applyChange(t, frameChange([]cas.FrameEntry{frameEntry(1), frameEntry(2, 1)}, chunkEntry(1, 1), chunkEntry(2, 1)))
 	if got := s.findDependants(t, 1); !slices.Equal(got, []cas.FrameID{{2}}) {
 		t.Errorf("dependants: %v", got)
 	}
-	s.applyChange(t, &cas.Change{DropFrames: []cas.FrameID{{2}, {3}}})
+	s.applyChange(t, &cas.Change{Drop: []cas.ChunkEntry{anchorOf(2)}})
 	if got := collectAll(t, s.AllFrames(t.Context())); !equalFrames(got, []cas.FrameEntry{frameEntry(1)}) {
 		t.Errorf("%+v", got)
 	}
@@ -81,7 +83,7 @@ func testDropFrames(t *testing.T, s *suite) {
 	}
 	// A frame that is added again under its ID, with other sources, depends
 	// on the new ones only.
-	s.applyChange(t, &cas.Change{Chunks: []cas.ChunkEntry{chunkEntry(2, 1)}, Frames: []cas.FrameEntry{frameEntry(2, 1, 1)}})
+	s.applyChange(t, frameChange([]cas.FrameEntry{frameEntry(2, 1, 1)}))
 	s.applyChange(t, &cas.Change{Frames: []cas.FrameEntry{frameEntry(2, 2)}})
 	if a, b := s.findDependants(t, 1), s.findDependants(t, 1, 2); len(a) != 0 || !slices.Equal(b, []cas.FrameID{{2}}) {
 		t.Errorf("dependants: %v, %v", a, b)
@@ -89,18 +91,19 @@ func testDropFrames(t *testing.T, s *suite) {
 }
 
 // testDropSource checks that a chunk stays as long as a frame names it as a
-// source.
+// source, which it does until the change after the one that removes the frame.
 func testDropSource(t *testing.T, s *suite) {
-	s.applyChange(t, &cas.Change{Frames: []cas.FrameEntry{frameEntry(1), frameEntry(2, 1), frameEntry(3, 1)}, Chunks: []cas.ChunkEntry{chunkEntry(1, 1)}})
-	drop := []cas.ChunkEntry{s.lookUpChunk(t, 1)}
-	for _, frames := range [][]cas.FrameID{nil, {{2}}} {
-		s.applyChange(t, &cas.Change{DropFrames: frames, Drop: drop})
-		if got := s.lookUpChunk(t, 1); !got.Usable() || s.removals(t) != 0 {
+	s.applyChange(t, frameChange([]cas.FrameEntry{frameEntry(1), frameEntry(2, 1), frameEntry(3, 1)}, chunkEntry(1, 1)))
+	source := s.lookUpChunk(t, 1)
+	for _, drop := range [][]cas.ChunkEntry{{source}, {anchorOf(2), source}, {anchorOf(3), source}} {
+		before := s.removals(t)
+		s.applyChange(t, &cas.Change{Drop: drop})
+		if got := s.lookUpChunk(t, 1); !got.Usable() || s.removals(t)-before > 1 {
 			t.Errorf("a source was dropped: %+v, %d removals", got, s.removals(t))
 		}
 	}
-	s.applyChange(t, &cas.Change{DropFrames: []cas.FrameID{{3}}, Drop: drop})
-	if got := s.lookUpChunk(t, 1); got.Usable() || s.removals(t) != 1 {
+	s.applyChange(t, &cas.Change{Drop: []cas.ChunkEntry{source}})
+	if got := s.lookUpChunk(t, 1); got.Usable() || s.removals(t) != 3 {
 		t.Errorf("after its dependants: %+v, %d removals", got, s.removals(t))
 	}
 }
@@ -110,34 +113,35 @@ func testDropSource(t *testing.T, s *suite) {
 func testSources(t *testing.T, s *suite) {
 	bad := chunkEntry(3, 1)
 	bad.State = cas.Bad
-	// Chunk 1 is good, 3 bad, 4 lies in an unknown frame, 5 in one of copies.
-	s.applyChange(t, &cas.Change{Frames: []cas.FrameEntry{frameEntry(1), frameEntry(2, 1)},
-		Chunks: []cas.ChunkEntry{chunkEntry(1, 1), bad, chunkEntry(4, 77), chunkEntry(5, 2)}})
+	// Chunk 1 is good, 3 bad, 5 lies in a frame of copies, 6 alone in its frame.
+	s.applyChange(t, frameChange([]cas.FrameEntry{frameEntry(1), frameEntry(2, 1)}, chunkEntry(1, 1), bad, chunkEntry(5, 2)))
+	s.applyChange(t, &cas.Change{Frames: []cas.FrameEntry{frameEntry(3)}, Chunks: []cas.ChunkEntry{chunkEntry(6, 3)}})
 	s.m.NextEpoch(t, s.Index)
+	one, gone := frameChange([]cas.FrameEntry{frameEntry(10, 1)}), frameChange([]cas.FrameEntry{frameEntry(10, 6)})
+	one.Bad, gone.Drop = []cas.ChunkEntry{chunkEntry(1, 1)}, []cas.ChunkEntry{chunkEntry(6, 3)}
+	others := frameChange([]cas.FrameEntry{frameEntry(10, 99), frameEntry(12)}, chunkEntry(20, 12))
+	others.Packs, others.Stamp = []cas.PackEntry{{ID: cas.PackID{5}}}, []cas.Digest{digestOf(1)}
 	for _, c := range []struct {
 		name   string
-		change cas.Change
+		change *cas.Change
 		ok     bool
 	}{
-		{"unknown", cas.Change{Frames: []cas.FrameEntry{frameEntry(10, 99)}}, false},
-		{"bad", cas.Change{Frames: []cas.FrameEntry{frameEntry(10, 3)}}, false},
-		{"in an unknown frame", cas.Change{Frames: []cas.FrameEntry{frameEntry(10, 4)}}, false},
-		{"in a frame with sources", cas.Change{Frames: []cas.FrameEntry{frameEntry(10, 5)}}, false},
-		{"one of two", cas.Change{Frames: []cas.FrameEntry{frameEntry(10, 1, 3)}}, false},
-		{"one of two frames", cas.Change{Frames: []cas.FrameEntry{frameEntry(10, 1), frameEntry(11, 3)}}, false},
-		{"marked in the same change", cas.Change{Frames: []cas.FrameEntry{frameEntry(10, 1)}, Bad: []cas.ChunkEntry{chunkEntry(1, 1)}}, false},
-		{"dropped in the same change", cas.Change{Frames: []cas.FrameEntry{frameEntry(10, 4)}, Drop: []cas.ChunkEntry{chunkEntry(4, 77)}}, false},
-		{"its frame dropped in the same change", cas.Change{Frames: []cas.FrameEntry{frameEntry(10, 1)}, DropFrames: []cas.FrameID{{1}}}, false},
-		{"its frame gets sources", cas.Change{Frames: []cas.FrameEntry{frameEntry(1, 1)}}, false},
-		{"others are changed too", cas.Change{Frames: []cas.FrameEntry{frameEntry(10, 99), frameEntry(12)}, Chunks: []cas.ChunkEntry{chunkEntry(20, 12)},
-			Packs: []cas.PackEntry{{ID: cas.PackID{5}}}, Stamp: []cas.Digest{digestOf(1)}, DropFrames: []cas.FrameID{{2}}}, false},
-		{"good", cas.Change{Frames: []cas.FrameEntry{frameEntry(10, 1)}}, true},
-		{"good twice", cas.Change{Frames: []cas.FrameEntry{frameEntry(11, 1, 1)}}, true},
-		{"added in the same change", cas.Change{Frames: []cas.FrameEntry{frameEntry(13, 30), frameEntry(14)}, Chunks: []cas.ChunkEntry{chunkEntry(30, 14)}}, true},
-		{"healed in the same change", cas.Change{Frames: []cas.FrameEntry{frameEntry(15, 3)}, Chunks: []cas.ChunkEntry{chunkEntry(3, 1)}}, true},
+		{"unknown", frameChange([]cas.FrameEntry{frameEntry(10, 99)}), false},
+		{"bad", frameChange([]cas.FrameEntry{frameEntry(10, 3)}), false},
+		{"in a frame with sources", frameChange([]cas.FrameEntry{frameEntry(10, 5)}), false},
+		{"one of two", frameChange([]cas.FrameEntry{frameEntry(10, 1, 3)}), false},
+		{"one of two frames", frameChange([]cas.FrameEntry{frameEntry(10, 1), frameEntry(11, 3)}), false},
+		{"marked in the same change", one, false},
+		{"dropped in the same change", gone, false},
+		{"its frame gets sources", &cas.Change{Frames: []cas.FrameEntry{frameEntry(1, 1)}}, false},
+		{"others are changed too", others, false},
+		{"good", frameChange([]cas.FrameEntry{frameEntry(10, 1)}), true},
+		{"good twice", frameChange([]cas.FrameEntry{frameEntry(11, 1, 1)}), true},
+		{"added in the same change", frameChange([]cas.FrameEntry{frameEntry(13, 30), frameEntry(14)}, chunkEntry(30, 14)), true},
+		{"healed in the same change", frameChange([]cas.FrameEntry{frameEntry(15, 3)}, chunkEntry(3, 1)), true},
 	} {
 		before := s.readContents(t)
-		err := s.Apply(t.Context(), &c.change)
+		err := s.Apply(t.Context(), c.change)
 		if c.ok {
 			if err != nil {
 				t.Errorf("%s: %v", c.name, err)
@@ -162,7 +166,7 @@ func testSources(t *testing.T, s *suite) {
 func testStamps(t *testing.T, s *suite) {
 	e := chunkEntry(1, 1)
 	e.Stamp = 99 // the index sets stamps, whatever the caller gives
-	s.applyChange(t, &cas.Change{Chunks: []cas.ChunkEntry{e, chunkEntry(2, 1), chunkEntry(3, 1)}})
+	s.applyChange(t, &cas.Change{Frames: []cas.FrameEntry{frameEntry(1)}, Chunks: []cas.ChunkEntry{e, chunkEntry(2, 1), chunkEntry(3, 1)}})
 	stamps := func(want ...uint64) {
 		t.Helper()
 		for i, w := range want {
@@ -179,7 +183,8 @@ func testStamps(t *testing.T, s *suite) {
 	}
 	s.applyChange(t, &cas.Change{Stamp: []cas.Digest{digestOf(1), digestOf(9)}})
 	stamps(2, 0, 0)
-	s.applyChange(t, &cas.Change{Chunks: []cas.ChunkEntry{chunkEntry(2, 2)}}) // another copy
+	// Another copy:
+	s.applyChange(t, &cas.Change{Frames: []cas.FrameEntry{frameEntry(2)}, Chunks: []cas.ChunkEntry{chunkEntry(2, 2)}})
 	stamps(2, 2, 0)
 	s.m.NextEpoch(t, s.Index)
 	s.applyChange(t, &cas.Change{Bad: []cas.ChunkEntry{chunkEntry(3, 1)}})
@@ -198,7 +203,7 @@ func testStamps(t *testing.T, s *suite) {
 // usable chunks unusable, and with no other.
 func testRemovals(t *testing.T, s *suite) {
 	e := []cas.ChunkEntry{chunkEntry(0, 1), chunkEntry(1, 1), chunkEntry(2, 1), chunkEntry(3, 1)}
-	want := uint64(0)
+	want, lease := uint64(0), s.m.TakeLease(t, s.Index)
 	for _, c := range []struct {
 		name   string
 		change cas.Change
@@ -214,8 +219,13 @@ func testRemovals(t *testing.T, s *suite) {
 		{"heal", cas.Change{Chunks: e[:1]}, 0},
 		{"drop", cas.Change{Drop: e[2:3]}, 1},
 		{"drop again", cas.Change{Drop: e[2:3]}, 0},
-		{"mark and heal at once", cas.Change{Bad: e[3:], Chunks: []cas.ChunkEntry{chunkEntry(3, 2)}}, 1},
-		{"drop a pack and a frame", cas.Change{DropFrames: []cas.FrameID{{1}}, DropPacks: []cas.PackID{{9}}}, 0},
+		{"mark and heal at once", cas.Change{Bad: e[3:], Frames: []cas.FrameEntry{frameEntry(2)}, Chunks: []cas.ChunkEntry{chunkEntry(3, 2)}}, 1},
+		{"move", cas.Change{Moved: []cas.MovedFrame{{FrameEntry: frameEntry(1), From: cas.PackID{9}}}}, 0},
+		{"relocate", cas.Change{Frames: []cas.FrameEntry{frameEntry(3)},
+			Relocated: []cas.RelocatedChunk{{From: e[0], To: chunkEntry(0, 3)}}}, 0},
+		{"drop a pack", cas.Change{DropPacks: []cas.PackID{{9}}}, 0},
+		{"mark for a collector", cas.Change{Collector: lease, Bad: []cas.ChunkEntry{chunkEntry(0, 3)}}, 1},
+		{"drop for a collector", cas.Change{Collector: lease, Drop: []cas.ChunkEntry{chunkEntry(3, 2)}}, 0},
 	} {
 		s.applyChange(t, &c.change)
 		if want += c.rises; s.removals(t) != want {
@@ -263,7 +273,8 @@ func testRemovalsVisible(t *testing.T, s *suite) {
 		})
 	}
 	for n := range uint64(rounds) {
-		if err := s.Apply(t.Context(), &cas.Change{Chunks: []cas.ChunkEntry{at(n + 1)}}); err != nil {
+		c := &cas.Change{Frames: []cas.FrameEntry{frameEntry(1)}, Chunks: []cas.ChunkEntry{at(n + 1)}}
+		if err := s.Apply(t.Context(), c); err != nil {
 			t.Error(err)
 		}
 		if err := s.Apply(t.Context(), &cas.Change{Bad: []cas.ChunkEntry{at(n + 1)}}); err != nil {
@@ -280,13 +291,18 @@ func testRemovalsVisible(t *testing.T, s *suite) {
 // testAgain checks that a change that is made again in the same epoch changes
 // nothing but the counter of removals.
 func testAgain(t *testing.T, s *suite) {
-	s.applyChange(t, &cas.Change{Chunks: []cas.ChunkEntry{chunkEntry(1, 1), chunkEntry(2, 1), chunkEntry(3, 1)}, Frames: []cas.FrameEntry{frameEntry(1), frameEntry(2)}})
+	frames := []cas.FrameEntry{frameEntry(1), frameEntry(2), frameEntry(6), frameEntry(7)}
+	s.applyChange(t, frameChange(frames, chunkEntry(1, 1), chunkEntry(2, 1), chunkEntry(3, 1), chunkEntry(4, 1)))
 	s.m.NextEpoch(t, s.Index)
+	moved := frameEntry(6)
+	moved.Pack = cas.PackID{8}
 	c := &cas.Change{
-		DropFrames: []cas.FrameID{{2}}, DropPacks: []cas.PackID{{3}},
-		Bad: []cas.ChunkEntry{chunkEntry(1, 1)}, Drop: []cas.ChunkEntry{chunkEntry(2, 1)}, Stamp: []cas.Digest{digestOf(3)},
-		Packs: []cas.PackEntry{{ID: cas.PackID{9}, Size: 3}}, Frames: []cas.FrameEntry{frameEntry(4, 3), frameEntry(5)},
-		Chunks: []cas.ChunkEntry{chunkEntry(1, 5), chunkEntry(6, 5)},
+		DropPacks: []cas.PackID{{3}}, Bad: []cas.ChunkEntry{chunkEntry(1, 1)},
+		Drop: []cas.ChunkEntry{chunkEntry(2, 1), anchorOf(2), anchorOf(7)}, Stamp: []cas.Digest{digestOf(3)},
+		Packs: []cas.PackEntry{{ID: cas.PackID{8}, Size: 3}, {ID: cas.PackID{9}, Size: 3}}, Frames: []cas.FrameEntry{frameEntry(4, 3), frameEntry(5), frameEntry(7)},
+		Chunks:    []cas.ChunkEntry{chunkEntry(1, 5), chunkEntry(6, 5), chunkEntry(7, 4)},
+		Moved:     []cas.MovedFrame{{FrameEntry: moved, From: cas.PackID{9}}},
+		Relocated: []cas.RelocatedChunk{{From: chunkEntry(4, 1), To: chunkEntry(4, 7)}},
 	}
 	s.applyChange(t, c)
 	want := s.readContents(t)
@@ -302,8 +318,9 @@ func testRestart(t *testing.T, s *suite) {
 		return
 	}
 	s.m.NextEpoch(t, s.Index)
-	s.applyChange(t, &cas.Change{Chunks: []cas.ChunkEntry{chunkEntry(1, 1), chunkEntry(2, 1)}, Frames: []cas.FrameEntry{frameEntry(1), frameEntry(2, 1)},
-		Packs: []cas.PackEntry{{ID: cas.PackID{9}, Size: 7, Writer: [16]byte{4}, Serial: 5, LastCommit: 6}}})
+	c := frameChange([]cas.FrameEntry{frameEntry(1), frameEntry(2, 1)}, chunkEntry(1, 1), chunkEntry(2, 1))
+	c.Packs = []cas.PackEntry{{ID: cas.PackID{9}, Size: 7, Writer: [16]byte{4}, Serial: 5, LastCommit: 6, Records: 7}}
+	s.applyChange(t, c)
 	s.applyChange(t, &cas.Change{Bad: []cas.ChunkEntry{chunkEntry(2, 1)}})
 	s.m.NextEpoch(t, s.Index)
 	want := s.readContents(t)

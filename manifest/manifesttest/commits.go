@@ -117,7 +117,7 @@ func (s *suite) oldVersions() {
 		if err != nil {
 			return err
 		}
-		if err := tx.DropManifests(s.ctx, []manifest.VersionID{ms[0].ID}); err != nil {
+		if err := tx.DropManifests(s.ctx, []manifest.VersionID{ms[0].ID}, day); err != nil {
 			return err
 		}
 		check(tx, 0, 2, 2, 3)

@@ -132,7 +132,7 @@ func (s *suite) testRows() {
 	s.checkGone("what is in the trash", err)
 	s.usage(manifest.Usage{TrashedFiles: 1, TrashedVersions: 1, TrashedBytes: 10, TrashedChunks: 1})
 
-	s.update(func(tx manifest.Tx) error { return tx.Purge(s.ctx, f.ID) })
+	s.update(func(tx manifest.Tx) error { return tx.Purge(s.ctx, f.ID, day) })
 	_, err = s.s.File(s.ctx, f.ID)
 	s.checkGone("purged", err)
 	_, err = s.s.Manifest(s.ctx, f.Current)
@@ -312,9 +312,9 @@ func (s *suite) testRestore() {
 func (s *suite) testMarks() {
 	f, g := s.addFile("", "f", 1), s.addFile("", "g", 1)
 	s.update(func(tx manifest.Tx) error {
-		return errors.Join(tx.DropManifests(s.ctx, []manifest.VersionID{f.Current}), tx.PutFile(s.ctx, f))
+		return errors.Join(tx.DropManifests(s.ctx, []manifest.VersionID{f.Current}, day), tx.PutFile(s.ctx, f))
 	})
-	s.update(func(tx manifest.Tx) error { return tx.Purge(s.ctx, g.ID) })
+	s.update(func(tx manifest.Tx) error { return tx.Purge(s.ctx, g.ID, day) })
 	other := manifest.NewFileID()
 	if err := s.s.Restore(s.ctx, s.lastCommit(), []manifest.Record{{Purged: other}}); err != nil {
 		s.t.Fatal(err)

@@ -112,10 +112,10 @@ func (m *rootModel) takeStep() {
 			return
 		}
 		if vid, _, ok := pick(m.r, f.versions); ok && len(f.versions) > 1 {
-			m.update(func(tx manifest.Tx) error { return tx.DropManifests(m.ctx, []manifest.VersionID{vid}) })
+			m.update(func(tx manifest.Tx) error { return tx.DropManifests(m.ctx, []manifest.VersionID{vid}, day) })
 			delete(f.versions, vid)
 		} else {
-			m.update(func(tx manifest.Tx) error { return tx.Purge(m.ctx, id) })
+			m.update(func(tx manifest.Tx) error { return tx.Purge(m.ctx, id, day) })
 			delete(m.files, id)
 		}
 	case 4:

@@ -172,12 +172,12 @@ func TestDamagedEntries(t *testing.T) {
 	defer d.Close()
 	ix, ctx := d.Index("x"), t.Context()
 	digest, frame, pack := cas.Sum(nil), cas.FrameID{1}, cas.PackID{2}
-	f := cas.FrameEntry{ID: frame, Pack: pack, Offset: 300, Slots: 1, Key: 400, Sources: []cas.Source{{Digest: digest, Offset: 1, Length: 2}}}
+	f := cas.FrameEntry{ID: frame, Pack: pack, Offset: 300, Slots: 1, Key: 400, Live: 300, LiveBytes: 400, Sources: []cas.Source{{Digest: digest, Offset: 1, Length: 2}}}
 	values := map[string][]byte{
 		string(chunkKey("x", digest)):          appendChunk(nil, &cas.ChunkEntry{Digest: digest, Frame: frame, Length: 300, Stamp: 7}),
 		string(frameKey("x", frame)):           appendFrame(nil, &f),
-		string(packKey("x", pack)):             appendPack(nil, &cas.PackEntry{ID: pack, Size: 1 << 30, Serial: 9}),
-		string(domainKey(keyDomain, "x", nil)): (&counters{300, 400}).append(nil),
+		string(packKey("x", pack)):             appendPack(nil, &cas.PackEntry{ID: pack, Size: 1 << 30, Serial: 9, Records: 300, Live: 400}),
+		string(domainKey(keyDomain, "x", nil)): (&counters{300, 400, 500, 600, 700}).append(nil),
 	}
 	names := map[byte]string{keyChunk: digest.String(), keyFrame: frame.String(), keyPack: pack.String(), keyDomain: `"x"`}
 	read := func(letter byte) error {

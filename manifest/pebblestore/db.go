@@ -51,6 +51,8 @@ type DB struct {
 	closed   chan struct{}
 	closeErr error // valid once closed is closed
 
+	present presence
+
 	seq   uint64 // the highest number given; guarded by lock
 	seqMu sync.Mutex
 	last  uint64 // the latest commit; written with lock and seqMu held

@@ -57,6 +57,8 @@ func appendFrame(b []byte, e *cas.FrameEntry) []byte {
 		b = binary.AppendUvarint(b, uint64(n))
 	}
 	b = binary.AppendUvarint(b, e.Key)
+	b = binary.AppendUvarint(b, uint64(e.Live))
+	b = binary.AppendUvarint(b, uint64(e.LiveBytes))
 	for _, s := range e.Sources {
 		b = append(b, s.Digest[:]...)
 		b = binary.AppendUvarint(b, uint64(s.Offset))
@@ -72,47 +74,67 @@ func parseFrame(id cas.FrameID, p []byte) (e cas.FrameEntry, err error) {
 	copy(e.Pack[:], r.bytes(16))
 	e.Offset = int64(r.uvarint())
 	e.HeaderLen, e.StoredLen, e.PlainLen, e.Slots, e.Key = r.uint32(), r.uint32(), r.uint32(), r.uint32(), r.uvarint()
+	e.Live, e.LiveBytes = r.uint32(), r.uint32()
 	for len(r.p) > 0 && r.err == nil {
 		e.Sources = append(e.Sources, cas.Source{Digest: cas.Digest(r.bytes(32)), Offset: r.uint32(), Length: r.uint32()})
 	}
 	return e, r.end()
 }
 
+// Flags of a pack.
+const (
+	packSealed = 1
+	packDoomed = 2
+)
+
 func appendPack(b []byte, e *cas.PackEntry) []byte {
-	sealed := byte(0)
+	flags := byte(0)
 	if e.Sealed {
-		sealed = 1
+		flags |= packSealed
 	}
-	b = append(b, entryVersion, sealed)
+	if e.Doomed {
+		flags |= packDoomed
+	}
+	b = append(b, entryVersion, flags)
 	b = append(b, e.Writer[:]...)
-	b = binary.AppendUvarint(b, uint64(e.Size))
-	b = binary.AppendUvarint(b, e.Serial)
-	return binary.AppendUvarint(b, e.LastCommit)
+	for _, n := range []uint64{uint64(e.Size), e.Serial, e.LastCommit, uint64(e.Records), uint64(e.Live)} {
+		b = binary.AppendUvarint(b, n)
+	}
+	return b
 }
 
 func parsePack(id cas.PackID, p []byte) (e cas.PackEntry, err error) {
 	r := entryReader{p: p}
 	r.version()
-	e = cas.PackEntry{ID: id, Sealed: r.byte(1) == 1}
+	flags := r.byte(packSealed | packDoomed)
+	e = cas.PackEntry{ID: id, Sealed: flags&packSealed != 0, Doomed: flags&packDoomed != 0}
 	copy(e.Writer[:], r.bytes(16))
 	e.Size, e.Serial, e.LastCommit = int64(r.uvarint()), r.uvarint(), r.uvarint()
+	e.Records, e.Live = int64(r.uvarint()), int64(r.uvarint())
 	return e, r.end()
 }
 
-// counters are the epoch and the count of removals of a domain.
+// counters are what a domain has beside its entries.
 type counters struct {
-	epoch    uint64
-	removals uint64
+	epoch      uint64
+	removals   uint64
+	floor      uint64
+	lease      uint64 // the highest token
+	checkpoint uint64 // base of the newest whole one
 }
 
 func (c *counters) append(b []byte) []byte {
-	return binary.AppendUvarint(binary.AppendUvarint(append(b, entryVersion), c.epoch), c.removals)
+	b = append(b, entryVersion)
+	for _, n := range []uint64{c.epoch, c.removals, c.floor, c.lease, c.checkpoint} {
+		b = binary.AppendUvarint(b, n)
+	}
+	return b
 }
 
 func parseCounters(p []byte) (c counters, err error) {
 	r := entryReader{p: p}
 	r.version()
-	c = counters{r.uvarint(), r.uvarint()}
+	c = counters{r.uvarint(), r.uvarint(), r.uvarint(), r.uvarint(), r.uvarint()}
 	return c, r.end()
 }
 

@@ -1,6 +1,7 @@
 package pebblestore
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -62,6 +63,55 @@ func (x *index) Frames(ctx context.Context, ids []cas.FrameID, out []cas.FrameEn
 		keys[i] = ids[i][:]
 	}
 	return lookUp(ctx, x, keyFrame, "frame", ids, keys, out, parseFrame)
+}
+
+// lookUpPacks is Frames for packs.
+func (x *index) lookUpPacks(ctx context.Context, ids []cas.PackID, out []cas.PackEntry) error {
+	keys := make([][]byte, len(ids))
+	for i := range ids {
+		keys[i] = ids[i][:]
+	}
+	return lookUp(ctx, x, keyPack, "pack", ids, keys, out, parsePack)
+}
+
+// Hit takes DB.lock only where a stamp has to be raised. What it has read before
+// may be dropped until then, so it is read again.
+func (x *index) Hit(ctx context.Context, since uint64, ds []cas.Digest, out []cas.ChunkEntry) error {
+	if err := x.Chunks(ctx, ds, out); err != nil {
+		return err
+	}
+	var old []cas.Digest
+	var at []int
+	for i := range out {
+		if out[i].Usable() && out[i].Stamp < since {
+			old, at = append(old, ds[i]), append(at, i)
+		}
+	}
+	if len(old) == 0 {
+		return nil
+	}
+	err := x.d.writeBatch(ctx, false, func(b *pebble.Batch) error {
+		c, err := x.d.readCounters(x.domain)
+		if err != nil {
+			return err
+		}
+		now := make([]cas.ChunkEntry, len(old))
+		if err := x.Chunks(ctx, old, now); err != nil {
+			return err
+		}
+		for i := range now {
+			if e := &now[i]; e.Usable() && e.Stamp < since {
+				e.Stamp = c.epoch
+				b.Set(chunkKey(x.domain, e.Digest), appendChunk(nil, e), nil)
+			}
+			out[at[i]] = now[i]
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("pebblestore: hit: %w", err)
+	}
+	return nil
 }
 
 // lookUp sets each element of out to the entry of the ID at the same index, or
@@ -137,6 +187,11 @@ func appendDependants(ids []cas.FrameID, it *pebble.Iterator, prefix []byte) []c
 	return ids
 }
 
+// hasDependant reports whether a key begins with sourcePrefix.
+func hasDependant(it *pebble.Iterator, prefix []byte) bool {
+	return it.SeekGE(prefix) && bytes.HasPrefix(it.Key(), prefix)
+}
+
 // Epoch implements manifest.Epochs.
 func (d *DB) Epoch(ctx context.Context, domain string) (uint64, error) {
 	c, err := d.readCounters(domain)
@@ -155,20 +210,36 @@ func (d *DB) Removals(ctx context.Context, domain string) (uint64, error) {
 	return c.removals, errors.Join(err, ctx.Err())
 }
 
+// Floor implements manifest.Epochs.
+func (d *DB) Floor(ctx context.Context, domain string) (uint64, error) {
+	c, err := d.readCounters(domain)
+	return c.floor, errors.Join(err, ctx.Err())
+}
+
 // NextEpoch implements manifest.Epochs.
 func (d *DB) NextEpoch(ctx context.Context, domain string) (uint64, error) {
-	var c counters
-	err := d.writeBatch(ctx, true, func(b *pebble.Batch) (err error) {
-		if c, err = d.readCounters(domain); err != nil {
-			return err
-		}
+	c, err := d.changeCounters(ctx, domain, func(c *counters) error {
 		c.epoch++
-		return b.Set(domainKey(keyDomain, domain, nil), c.append(nil), nil)
+		return nil
 	})
 	if err != nil {
 		return 0, fmt.Errorf("pebblestore: next epoch: %w", err)
 	}
 	return c.epoch, nil
+}
+
+// changeCounters changes the counters of a domain, durably.
+func (d *DB) changeCounters(ctx context.Context, domain string, fn func(c *counters) error) (c counters, err error) {
+	err = d.writeBatch(ctx, true, func(b *pebble.Batch) (err error) {
+		if c, err = d.readCounters(domain); err != nil {
+			return err
+		}
+		if err := fn(&c); err != nil {
+			return err
+		}
+		return b.Set(domainKey(keyDomain, domain, nil), c.append(nil), nil)
+	})
+	return c, err
 }
 
 // readCounters returns the counters of a domain, zeros for a new one.

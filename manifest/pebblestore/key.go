@@ -27,7 +27,8 @@ const (
 	keyOwner   = 'W' // bucket, owner → usage
 	keyOutbox  = 'O' // number → commit whose records may not be in packs yet
 	keyNumber  = 'Q' // "" → the highest number given to a commit
-	keyGone    = 'X' // file or manifest → "" for those removed for good
+	keyGone    = 'X' // file or manifest → number of the commit that removed it for good
+	keyMark    = 'Y' // number of a commit, file or manifest → "" for those that it removed
 
 	keyUpload   = 'u' // bucket, upload → row
 	keyPart     = 'P' // upload, part number → references
@@ -45,7 +46,10 @@ const (
 	keyHome     = 'h' // bucket → row
 	keyIdentity = 'I' // name → ID
 	keyClock    = 't' // "" → the latest accepted time
-	keyWriter   = 'w' // domain, writer → its begin
+	keyGrave    = 'G' // domain, number of a commit, place in it → row
+	keyCharge   = 'D' // domain, pack, cause → row
+	keyFreed    = 'L' // number of an entry of the ledger → row
+	keyDead     = 'x' // domain, writer → census of its packs that need not exist
 	keyExpiry   = 'E' // see expiry.go
 )
 
@@ -71,6 +75,10 @@ func domainKey(letter byte, domain string, id []byte) []byte {
 func fileKey(id manifest.FileID) []byte   { return append([]byte{keyFile}, id...) }
 func rowKey(id manifest.VersionID) []byte { return append([]byte{keyRow}, id...) }
 func goneKey[T ~string](id T) []byte      { return append([]byte{keyGone}, id...) }
+
+func markKey(seq uint64, id string) []byte {
+	return append(binary.BigEndian.AppendUint64([]byte{keyMark}, seq), id...)
+}
 
 func versionKey(id manifest.FileID, n uint64) []byte {
 	return binary.BigEndian.AppendUint64(append([]byte{keyVersion}, id...), n)

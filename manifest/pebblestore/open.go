@@ -168,8 +168,9 @@ func Exists(dir string, f FS) (bool, error) {
 	return false, nil
 }
 
-// Format 2 had no stamps, sources and counters of domains.
-const formatVersion = 3
+// Format 2 had no stamps, sources and counters of domains. Format 3 did not count
+// what is live, nor the commits of marks.
+const formatVersion = 4
 
 // checkFormat checks the format version and finds the latest commit.
 func (d *DB) checkFormat() error {

@@ -61,6 +61,19 @@ func TestIndex(t *testing.T) {
 				t.Fatal(err)
 			}
 		},
+		TakeLease: func(t *testing.T, _ cas.Index) uint64 {
+			l, err := last.db.TakeLease(t.Context(), "x", 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return l.Token
+		},
+		DoomPack: func(t *testing.T, _ cas.Index, id cas.PackID) {
+			_, err := last.db.Update(t.Context(), "x", func(tx manifest.Tx) error { return tx.DoomPack(t.Context(), id, nil) })
+			if err != nil {
+				t.Fatal(err)
+			}
+		},
 	})
 }
 
@@ -68,7 +81,7 @@ func TestIndex(t *testing.T) {
 func TestDomains(t *testing.T) {
 	d := newDBs(t)
 	e := cas.ChunkEntry{Digest: cas.Sum(nil), Frame: cas.FrameID{1}}
-	if err := d.db.Index("a").Apply(t.Context(), &cas.Change{Chunks: []cas.ChunkEntry{e}, Packs: []cas.PackEntry{{ID: cas.PackID{1}}}}); err != nil {
+	if err := d.db.Index("a").Apply(t.Context(), &cas.Change{Frames: []cas.FrameEntry{{ID: e.Frame}}, Chunks: []cas.ChunkEntry{e}, Packs: []cas.PackEntry{{ID: cas.PackID{1}}}}); err != nil {
 		t.Fatal(err)
 	}
 	for range d.db.Index("b").AllChunks(t.Context()) {
@@ -89,7 +102,7 @@ func TestStore(t *testing.T) {
 
 // A database of another format is refused and left as it is.
 func TestFormat(t *testing.T) {
-	for _, format := range []string{"\x00", "\x01", "\x02", "\x04", "\xff", "", "\x03\x03"} {
+	for _, format := range []string{"\x00", "\x01", "\x02", "\x03", "\x05", "\xff", "", "\x04\x04"} {
 		dir := t.TempDir()
 		if err := open(t, dir).Close(); err != nil {
 			t.Fatal(err)

@@ -22,7 +22,7 @@ func (d *DB) Restore(ctx context.Context, seq uint64, rs []manifest.Record) erro
 }
 
 func (d *DB) restoreRecords(ctx context.Context, b *pebble.Batch, seq uint64, rs []manifest.Record) error {
-	t := &tx{rows: rows{d, b}, b: b}
+	t := &tx{rows: rows{d, b}, b: b, seq: seq}
 	for i := range rs {
 		if err := t.replayRecord(ctx, &rs[i]); err != nil {
 			return err
@@ -88,7 +88,7 @@ func (t *tx) replayManifest(m *manifest.Manifest) error {
 func (t *tx) replayDropped(ctx context.Context, id manifest.VersionID) error {
 	m, err := t.Manifest(ctx, id)
 	if errors.Is(err, fs.ErrNotExist) {
-		return t.b.Set(goneKey(id), nil, nil)
+		return t.markGone(string(id))
 	}
 	if err != nil {
 		return err
@@ -105,7 +105,7 @@ func (t *tx) replayPurged(ctx context.Context, id manifest.FileID) error {
 		t.b.Delete(rowKey(m.ID), nil)
 	}
 	t.b.Delete(fileKey(id), nil)
-	return t.b.Set(goneKey(id), nil, nil)
+	return t.markGone(string(id))
 }
 
 // Reindex implements manifest.Store.

@@ -3,6 +3,7 @@ package pebblestore
 import (
 	"context"
 	"iter"
+	"math"
 
 	"github.com/cairn-store/cairn/cas"
 	"github.com/cairn-store/cairn/manifest"
@@ -55,7 +56,7 @@ func (s rows) uploadRoots(ctx context.Context, here func(*manifest.Upload) bool,
 			yield(nil, err)
 			return
 		}
-		if u.Listed || !u.UnderWay() || !here(u) {
+		if !u.UnderWay() || !here(u) {
 			continue
 		}
 		more, err := s.partRoots(ctx, u, yield)
@@ -69,9 +70,13 @@ func (s rows) uploadRoots(ctx context.Context, here func(*manifest.Upload) bool,
 }
 
 // partRoots yields the roots of the parts of an upload, and reports whether
-// yield wants more.
+// yield wants more. Of a listed upload they are the parts that were sent.
 func (s rows) partRoots(ctx context.Context, u *manifest.Upload, yield func(*manifest.Root, error) bool) (more bool, err error) {
-	for refs, err := range s.UploadParts(ctx, u.ID, 0) {
+	from, below := uint64(0), uint64(manifest.SentParts)
+	if u.Listed {
+		from, below = manifest.SentParts, math.MaxUint64
+	}
+	for refs, err := range s.partsBetween(ctx, u.ID, from, below) {
 		if err != nil || !yield(&manifest.Root{Upload: u.ID, Chunks: append([]cas.Ref(nil), refs...)}, nil) {
 			return false, err
 		}

@@ -71,9 +71,15 @@ func scanBack[E any](ctx context.Context, r pebble.Reader, prefix, before []byte
 // one that seek finds, as step goes on.
 func scanBy[E any](ctx context.Context, r pebble.Reader, prefix []byte, seek, step func(it *pebble.Iterator) bool,
 	parse func(k, v []byte) (E, error)) iter.Seq2[E, error] {
+	return scanRange(ctx, r, prefix, prefixEnd(prefix), seek, step, parse)
+}
+
+// scanRange is scanBy for the keys from low on and below high.
+func scanRange[E any](ctx context.Context, r pebble.Reader, low, high []byte, seek, step func(it *pebble.Iterator) bool,
+	parse func(k, v []byte) (E, error)) iter.Seq2[E, error] {
 	return func(yield func(E, error) bool) {
 		var zero E
-		it, err := r.NewIter(&pebble.IterOptions{LowerBound: prefix, UpperBound: prefixEnd(prefix)})
+		it, err := r.NewIter(&pebble.IterOptions{LowerBound: low, UpperBound: high})
 		if err != nil {
 			yield(zero, fmt.Errorf("pebblestore: %w", asDamageIfCorrupt(err)))
 			return

@@ -3,9 +3,11 @@ package pebblestore
 import (
 	"context"
 	"encoding"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 
@@ -18,6 +20,8 @@ type tx struct {
 	rows
 	b       *pebble.Batch
 	domain  string
+	seq     uint64 // the number that the commit gets if it makes records
+	graves  uint32 // dug so far
 	records []manifest.Record
 }
 
@@ -54,7 +58,7 @@ func (d *DB) runUpdate(b *pebble.Batch, domain string, fn func(manifest.Tx) erro
 
 // runOnBatch runs fn on b and adds its records to the outbox.
 func (d *DB) runOnBatch(b *pebble.Batch, domain string, fn func(manifest.Tx) error) (*manifest.Commit, error) {
-	t := &tx{rows: rows{d, b}, b: b, domain: domain}
+	t := &tx{rows: rows{d, b}, b: b, domain: domain, seq: d.seq + 1}
 	if err := fn(t); err != nil {
 		return nil, err
 	}
@@ -64,7 +68,7 @@ func (d *DB) runOnBatch(b *pebble.Batch, domain string, fn func(manifest.Tx) err
 	if t.domain == "" {
 		return nil, errors.New("pebblestore: a transaction that makes records needs a domain")
 	}
-	c := &manifest.Commit{Seq: d.seq + 1, Prev: d.last, Domain: t.domain}
+	c := &manifest.Commit{Seq: t.seq, Prev: d.last, Domain: t.domain}
 	var err error
 	if c.Slots, err = manifest.EncodeCommit(c.Seq, t.records); err != nil {
 		return nil, err
@@ -80,10 +84,6 @@ func (d *DB) runOnBatch(b *pebble.Batch, domain string, fn func(manifest.Tx) err
 	d.seqMu.Unlock()
 	return c, nil
 }
-
-// Removals implements manifest.Tx. The index changes under DB.lock too, so the
-// count stays the same until the commit.
-func (t *tx) Removals(ctx context.Context) (uint64, error) { return t.d.Removals(ctx, t.domain) }
 
 func (t *tx) putRow(key []byte, row encoding.BinaryAppender) error {
 	v, err := row.AppendBinary(nil)
@@ -167,10 +167,19 @@ func (t *tx) PutManifest(ctx context.Context, m *manifest.Manifest) error {
 	return t.putRow(rowKey(m.ID), m)
 }
 
-func (t *tx) DropManifests(ctx context.Context, ids []manifest.VersionID) error {
+func (t *tx) DropManifests(ctx context.Context, ids []manifest.VersionID, at time.Time) error {
+	f := &manifest.File{}
 	for _, id := range ids {
 		m, err := t.Manifest(ctx, id)
 		if err != nil {
+			return err
+		}
+		if f.ID != m.File {
+			if f, err = t.File(ctx, m.File); err != nil {
+				return err
+			}
+		}
+		if err := t.digGrave(f, m, at); err != nil {
 			return err
 		}
 		t.records = append(t.records, manifest.Record{Dropped: id})
@@ -184,10 +193,37 @@ func (t *tx) DropManifests(ctx context.Context, ids []manifest.VersionID) error 
 func (t *tx) dropManifest(m *manifest.Manifest) error {
 	t.b.Delete(versionKey(m.File, m.Version), nil)
 	t.b.Delete(rowKey(m.ID), nil)
-	return t.b.Set(goneKey(m.ID), nil, nil)
+	return t.markGone(string(m.ID))
 }
 
-func (t *tx) Purge(ctx context.Context, id manifest.FileID) error {
+// digGrave notes a version that is removed for good.
+func (t *tx) digGrave(f *manifest.File, m *manifest.Manifest, at time.Time) error {
+	g := &manifest.Grave{ID: manifest.GraveID{Commit: t.seq, N: t.graves}, Bucket: f.Bucket, Path: f.Path(), File: m.File,
+		Version: m.ID, Size: m.Size, At: at, Top: m.Top, Chunks: m.Inline}
+	t.graves++
+	return t.putRow(graveKey(t.domain, g.ID), g)
+}
+
+// markGone keeps a file or version from being restored. Of several commits that
+// removed it the latest counts.
+func (t *tx) markGone(id string) error {
+	old, err := t.d.getValue(t.b, goneKey(id))
+	switch n, ok := parseUvarints(old, 1); {
+	case errors.Is(err, fs.ErrNotExist):
+	case err != nil:
+		return err
+	case !ok:
+		return fmt.Errorf("pebblestore: mark of %s: %w", id, errEntry)
+	case n[0] >= t.seq:
+		return nil
+	default:
+		t.b.Delete(markKey(n[0], id), nil)
+	}
+	t.b.Set(markKey(t.seq, id), nil, nil)
+	return t.b.Set(goneKey(id), binary.AppendUvarint(nil, t.seq), nil)
+}
+
+func (t *tx) Purge(ctx context.Context, id manifest.FileID, at time.Time) error {
 	f, err := t.File(ctx, id)
 	if err != nil {
 		return err
@@ -199,10 +235,13 @@ func (t *tx) Purge(ctx context.Context, id manifest.FileID) error {
 		if err != nil {
 			return err
 		}
+		if err := t.digGrave(f, m, at); err != nil {
+			return err
+		}
 		t.b.Delete(versionKey(m.File, m.Version), nil)
 		t.b.Delete(rowKey(m.ID), nil)
 	}
 	t.b.Delete(fileKey(id), nil)
 	t.records = append(t.records, manifest.Record{Purged: id})
-	return t.b.Set(goneKey(id), nil, nil)
+	return t.markGone(string(id))
 }

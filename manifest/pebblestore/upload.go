@@ -12,6 +12,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/cockroachdb/pebble/v2"
+
 	"github.com/cairn-store/cairn/cas"
 	"github.com/cairn-store/cairn/manifest"
 )
@@ -62,7 +64,13 @@ func (s rows) Upload(ctx context.Context, bucket string, id manifest.UploadID) (
 }
 
 func (s rows) UploadParts(ctx context.Context, id manifest.UploadID, from uint64) iter.Seq2[[]cas.Ref, error] {
-	return scanFrom(ctx, s.r, partsKey(id), partKey(id, from), func(_, v []byte) ([]cas.Ref, error) {
+	return s.partsBetween(ctx, id, from, manifest.SentParts)
+}
+
+// partsBetween yields the parts of an upload from a number on, and below another.
+func (s rows) partsBetween(ctx context.Context, id manifest.UploadID, from, below uint64) iter.Seq2[[]cas.Ref, error] {
+	seek := func(it *pebble.Iterator) bool { return it.SeekGE(partKey(id, from)) }
+	return scanRange(ctx, s.r, partsKey(id), partKey(id, below), seek, (*pebble.Iterator).Next, func(_, v []byte) ([]cas.Ref, error) {
 		refs, err := manifest.ParseRefs(v)
 		if err != nil {
 			return nil, fmt.Errorf("part of upload %s: %w", id, err)
