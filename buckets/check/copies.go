@@ -70,12 +70,10 @@ func (d *domainBuilder) indexCopiesOf(ctx context.Context, p cas.PackEntry, fram
 // source of one cannot be relied on, each frame is applied by itself, and those
 // that cannot be had are left out: their chunks count as not stored.
 func (d *domainBuilder) applyCopies(ctx context.Context, pack cas.PackID, change *cas.Change) error {
-	older, err := d.findOlder(ctx, pack, change.Chunks)
-	if err != nil {
+	if err := d.giveWay(ctx, pack, change); err != nil {
 		return err
 	}
-	change.Drop = older
-	err = d.Chunks.Apply(ctx, change)
+	err := d.Chunks.Apply(ctx, change)
 	if !errors.Is(err, cas.ErrSource) {
 		return err
 	}
@@ -86,7 +84,7 @@ func (d *domainBuilder) applyCopies(ctx context.Context, pack cas.PackID, change
 				one.Chunks = append(one.Chunks, e)
 			}
 		}
-		if one.Drop, err = d.findOlder(ctx, pack, one.Chunks); err != nil {
+		if err := d.giveWay(ctx, pack, one); err != nil {
 			return err
 		}
 		err = d.Chunks.Apply(ctx, one)
@@ -103,29 +101,41 @@ func (d *domainBuilder) applyCopies(ctx context.Context, pack cas.PackID, change
 	return nil
 }
 
-// findOlder returns the entries of chunks that lie in a pack older than pack: of
-// two copies the later counts. The index keeps those that are sources.
-func (d *domainBuilder) findOlder(ctx context.Context, pack cas.PackID, chunks []cas.ChunkEntry) (older []cas.ChunkEntry, err error) {
-	ds, known := make([]cas.Digest, len(chunks)), make([]cas.ChunkEntry, len(chunks))
-	for i := range chunks {
-		ds[i] = chunks[i].Digest
+// giveWay lets entries that lie in an older pack give way to the chunks that a
+// change adds in pack: of two copies the later counts. But one whose frame has
+// no sources stays if its bytes are whole, since other frames may be made from
+// it that are not indexed yet. The index keeps those that are sources already.
+func (d *domainBuilder) giveWay(ctx context.Context, pack cas.PackID, change *cas.Change) error {
+	ds, known := make([]cas.Digest, len(change.Chunks)), make([]cas.ChunkEntry, len(change.Chunks))
+	for i := range change.Chunks {
+		ds[i] = change.Chunks[i].Digest
 	}
 	if err := d.Chunks.Index().Chunks(ctx, ds, known); err != nil {
-		return nil, err
+		return err
 	}
 	ids, frames := make([]cas.FrameID, len(known)), make([]cas.FrameEntry, len(known))
 	for i := range known {
 		ids[i] = known[i].Frame
 	}
 	if err := d.Chunks.Index().Frames(ctx, ids, frames); err != nil {
-		return nil, err
+		return err
 	}
 	for i := range known {
-		if frames[i].Known() && bytes.Compare(frames[i].Pack[:], pack[:]) < 0 {
-			older = append(older, known[i])
+		if f := &frames[i]; !f.Known() || !known[i].Usable() || bytes.Compare(f.Pack[:], pack[:]) >= 0 {
+			continue
+		} else if len(f.Sources) > 0 || !d.willStay(f.Pack) {
+			change.Drop = append(change.Drop, known[i])
+			continue
+		}
+		_, err := d.Chunks.Get(ctx, ds[i], nil)
+		var ce *cas.CorruptError
+		if errors.As(err, &ce) {
+			change.Bad = append(change.Bad, known[i])
+		} else if err != nil && !errors.Is(err, cas.ErrKey) { // what no key is at hand for counts as whole
+			return err
 		}
 	}
-	return older, nil
+	return nil
 }
 
 // raiseSize notes that the frames of an unsealed pack up to end are whole.
