@@ -125,18 +125,14 @@ func (y *memChange) checkSources(c *cas.Change) error {
 }
 
 func (y *memChange) checkDooms(c *cas.Change) error {
-	into := make(map[cas.FrameID]cas.PackID)
 	for _, f := range c.Frames {
-		into[f.ID] = f.Pack
+		if y.packs[f.Pack].Doomed {
+			return fmt.Errorf("frame %s, pack %s: %w", f.ID, f.Pack, cas.ErrDoomed)
+		}
 	}
 	for _, m := range c.Moved {
 		if y.packs[m.Pack].Doomed {
-			into[m.ID] = m.Pack
-		}
-	}
-	for id, pack := range into {
-		if y.packs[pack].Doomed {
-			return fmt.Errorf("frame %s, pack %s: %w", id, pack, cas.ErrDoomed)
+			return fmt.Errorf("frame %s, pack %s: %w", m.ID, m.Pack, cas.ErrDoomed)
 		}
 	}
 	return nil

@@ -80,9 +80,14 @@ func testModel(t *testing.T, s *suite) {
 			mem.NextEpoch()
 		}
 		c := r.nextChange(mem)
+		r.collect(t, s, mem, c)
 		got, err := s.Apply(t.Context(), c), want.Apply(t.Context(), c)
-		if got != err && (!errors.Is(err, cas.ErrSource) || !errors.Is(got, cas.ErrSource)) {
+		if (got == nil) != (err == nil) || got != nil && !isRefusal(got) {
 			t.Fatalf("change %d: %v, want %v: %+v", n, got, err, c)
+		}
+		since, ns := r.Uint64N(1+mem.epoch), []byte{byte(r.IntN(numbers)), byte(r.IntN(numbers))}
+		if got, hit := s.hitChunks(t, since, ns...), want.hitChunks(t, since, ns...); !slices.Equal(got, hit) {
+			t.Fatalf("change %d: a hit since %d finds %+v, want %+v", n, since, got, hit)
 		}
 		if n%100 == 99 && s.m.Reopen != nil {
 			s.Index = s.m.Reopen(t, s.Index)
@@ -96,6 +101,35 @@ func testModel(t *testing.T, s *suite) {
 	if reflect.DeepEqual(want.readContents(t), &contents{}) {
 		t.Error("the random changes left nothing")
 	}
+}
+
+// isRefusal reports whether a change has changed nothing.
+func isRefusal(err error) bool {
+	return errors.Is(err, cas.ErrSource) || errors.Is(err, cas.ErrDoomed) || errors.Is(err, cas.ErrFenced)
+}
+
+// collect makes some changes those of a collector, some of which is no longer the
+// newest, and dooms some packs that nothing lies in.
+func (r *random) collect(t *testing.T, s *suite, mem *MemIndex, c *cas.Change) {
+	if r.IntN(8) == 0 {
+		if got, want := s.m.TakeLease(t, s.Index), mem.TakeLease(); got != want {
+			t.Fatalf("lease %d, want %d", got, want)
+		}
+	}
+	if r.IntN(3) == 0 {
+		c.Collector = r.Uint64N(1 + mem.lease)
+	}
+	id := r.packID()
+	if p := mem.packs[id]; !p.Sealed || p.LastCommit > 0 || r.IntN(2) == 0 {
+		return
+	}
+	for _, f := range mem.frames {
+		if f.Pack == id {
+			return
+		}
+	}
+	s.m.DoomPack(t, s.Index, id)
+	mem.DoomPack(id)
 }
 
 // A random makes changes over few digests, frames and packs.
@@ -126,12 +160,15 @@ func (r *random) nextChange(mem *MemIndex) *cas.Change {
 	}
 	for range r.few() {
 		c.Packs = append(c.Packs, cas.PackEntry{ID: r.packID(), Size: r.Int64(), Sealed: r.IntN(2) == 0,
-			Writer: [16]byte{byte(r.IntN(3))}, Serial: r.Uint64(), LastCommit: r.Uint64N(99), Records: r.Int64()})
+			Writer: [16]byte{byte(r.IntN(3))}, Serial: 1 + r.Uint64N(1<<62), LastCommit: uint64(r.few()), Records: r.Int64()})
 	}
 	ids := slices.Collect(maps.Keys(mem.frames))
 	for range r.few() {
-		c.Frames = append(c.Frames, r.frameEntry())
-		ids = append(ids, c.Frames[len(c.Frames)-1].ID)
+		f := r.frameEntry()
+		if slices.ContainsFunc(c.Frames, func(other cas.FrameEntry) bool { return other.ID == f.ID }) {
+			continue // a change has each frame once
+		}
+		c.Frames, ids = append(c.Frames, f), append(ids, f.ID)
 	}
 	slices.SortFunc(ids, compareFrames) // so that a seed repeats
 	if len(ids) == 0 {

@@ -43,6 +43,19 @@ func TestIndex(t *testing.T) {
 				t.Fatal(err)
 			}
 		},
+		TakeLease: func(t *testing.T, _ cas.Index) uint64 {
+			l, err := d.TakeLease(t.Context(), "x", 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return l.Token
+		},
+		DoomPack: func(t *testing.T, _ cas.Index, id cas.PackID) {
+			_, err := d.Update(t.Context(), "x", func(tx manifest.Tx) error { return tx.DoomPack(t.Context(), id, nil) })
+			if err != nil {
+				t.Fatal(err)
+			}
+		},
 	})
 }
 
