@@ -17,6 +17,7 @@ import (
 var goldenTags = map[string]byte{
 	"manifest": 'M', "file": 'F', "home": 'H', "slot": 'R', "segment": 'S',
 	"upload": 'U', "grant": 'G', "apikey": 'K', "signkey": 'Y', "once": 'O',
+	"grave": 'D', "charge": 'C', "freed": 'L',
 }
 
 // TestGoldenFiles reads every example of the pages. One of a name that they do not tell fails.

@@ -21,6 +21,8 @@ const (
 	dict
 	idents
 	sum32
+	id16Field // left out if all zeros, and so is
+	sum32OrNot
 	refs
 	top
 )
@@ -35,12 +37,15 @@ var rowFields = map[byte][]fieldKind{
 	'H': {text, number, text, text, list, text},
 	'U': {ident, text, text, text, text, text, text, fileIdent, text, octets, list, text, flag, text, list, dict, dict,
 		text, size, size, size, number, flag, idents, flag, list, size, number, size, size, size, ident, flag, flag,
-		timeField, timeField, flag, octets, text, text, text},
+		timeField, timeField, flag, octets, text, text, text, number},
 	'G': {ident, text, text, fileIdent, ident, text, text, size, list, text, text, text, size, text, flag, octets,
 		timeField, timeField},
 	'K': {text, text, list, list, flag, sum32, timeField, timeField},
 	'Y': {text, octets, timeField},
 	'O': {text, sum32, text, ident, timeField, octets},
+	'D': {number, number, text, text, fileIdent, ident, size, timeField, sum32OrNot, refs},
+	'C': {id16Field, text, fileIdent, text, timeField, size},
+	'L': {id16Field, text, fileIdent, text, timeField, size, timeField, text, flag},
 }
 
 // A field is the value of a tag, in the shape of its kind.
@@ -69,7 +74,7 @@ func parseEnvelope(b []byte) (byte, []byte, error) {
 	if err := c.end(); err != nil {
 		return 0, nil, err
 	}
-	if bytes.IndexByte([]byte("MFHRSUGKYO"), tag) < 0 {
+	if bytes.IndexByte([]byte("MFHRSUGKYODCL"), tag) < 0 {
 		return 0, nil, unknown("tag %q", tag)
 	}
 	if version != 1 {
@@ -133,6 +138,11 @@ func parseField(kind fieldKind, value []byte) (field, error) {
 		}
 	case sum32:
 		c.take(32)
+	case id16Field, sum32OrNot:
+		n := map[fieldKind]uint64{id16Field: 16, sum32OrNot: 32}[kind]
+		if c.take(n); len(bytes.Trim(value, "\x00")) == 0 {
+			c.fail("%d zeros", n)
+		}
 	case number, flag:
 		f.num = c.number()
 		if f.num == 0 || kind == flag && f.num != 1 {
@@ -195,6 +205,11 @@ func (r *row) check() error {
 		}
 	case 'M':
 		return r.checkContent()
+	case 'D':
+		if r.num(2) >= 1<<32 {
+			return damage("place %d among those of a commit", r.num(2))
+		}
+		return r.require(6)
 	}
 	return nil
 }
