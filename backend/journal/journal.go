@@ -44,6 +44,13 @@ type Backend struct {
 	// growing holds the objects that have a Writer.
 	growing map[string]*growing
 
+	// sending is the key of the object that is being sent, and over is closed
+	// when that has ended; nil while none is. deleting counts the calls of
+	// Delete for a key: meanwhile it is not sent.
+	sending  string
+	over     chan struct{}
+	deleting map[string]int
+
 	// refused is why nothing can be sent any more, nil if it can.
 	refused error
 
@@ -67,7 +74,7 @@ func New(near, far backend.Backend, log *slog.Logger) *Backend {
 		log = slog.New(slog.DiscardHandler)
 	}
 	return &Backend{near: near, far: far, log: log, order: make(map[string]uint64), growing: make(map[string]*growing),
-		turn: make(chan struct{}, 1), ended: make(chan struct{}, 1)}
+		deleting: make(map[string]int), turn: make(chan struct{}, 1), ended: make(chan struct{}, 1)}
 }
 
 // Create implements backend.Backend.
@@ -133,13 +140,51 @@ func (b *Backend) Stat(ctx context.Context, key string) (backend.Info, error) {
 	return info, err
 }
 
-// Delete implements backend.Backend. If the object is being sent meanwhile,
-// sendOne finds it gone and deletes what it has sent.
+// Delete implements backend.Backend. An object that waits to be sent is never
+// sent once Delete has returned nil. One that is being sent is deleted when that
+// has ended, so that no copy arrives later.
 func (b *Backend) Delete(ctx context.Context, key string) error {
+	if err := b.holdSending(ctx, key); err != nil {
+		return err
+	}
+	defer b.allowSending(key)
 	if err := b.near.Delete(ctx, key); err != nil {
 		return err
 	}
+	b.mu.Lock()
+	delete(b.order, key)
+	b.mu.Unlock()
+	// It may lie there even if it was near: who sent it may have been killed
+	// before the near copy was deleted.
 	return b.far.Delete(ctx, key)
+}
+
+// holdSending keeps an object from being sent until allowSending, and waits until
+// it is not.
+func (b *Backend) holdSending(ctx context.Context, key string) error {
+	b.mu.Lock()
+	b.deleting[key]++
+	over := b.over
+	busy := over != nil && b.sending == key
+	b.mu.Unlock()
+	if !busy {
+		return nil
+	}
+	select {
+	case <-over:
+		return nil
+	case <-ctx.Done():
+		b.allowSending(key)
+		return context.Cause(ctx)
+	}
+}
+
+func (b *Backend) allowSending(key string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.deleting[key]--; b.deleting[key] == 0 {
+		delete(b.deleting, key)
+	}
 }
 
 // List implements backend.Backend. An object that is sent meanwhile is yielded

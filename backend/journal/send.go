@@ -127,7 +127,11 @@ func (b *Backend) sendWhole(ctx context.Context) error {
 		if order[info.Key] >= first {
 			break
 		}
+		if !b.beginSending(info.Key) {
+			continue
+		}
 		err := b.sendOne(ctx, info.Key)
+		b.endSending()
 		if errors.Is(err, backend.ErrOwned) {
 			b.mu.Lock()
 			b.refused = err
@@ -140,8 +144,27 @@ func (b *Backend) sendWhole(ctx context.Context) error {
 	return nil
 }
 
+// beginSending notes that an object is being sent, unless it is being deleted. Only
+// the holder of the turn sends.
+func (b *Backend) beginSending(key string) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.deleting[key] > 0 {
+		return false
+	}
+	b.sending, b.over = key, make(chan struct{})
+	return true
+}
+
+func (b *Backend) endSending() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	close(b.over)
+	b.over = nil
+}
+
 // sendOne copies a near object without a Writer to the far backend and deletes
-// the near copy. An object that is deleted meanwhile is deleted there too.
+// the near copy. No Delete of the object is under way.
 func (b *Backend) sendOne(ctx context.Context, key string) error {
 	info, err := b.near.Stat(ctx, key)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -151,8 +174,6 @@ func (b *Backend) sendOne(ctx context.Context, key string) error {
 		err = b.copyToFar(ctx, info)
 	}
 	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return nil // deleted meanwhile
 	case errors.Is(err, fs.ErrExist): // sent by a process that got no further
 		there, serr := b.far.Stat(ctx, key)
 		if serr != nil {
@@ -166,9 +187,6 @@ func (b *Backend) sendOne(ctx context.Context, key string) error {
 		}
 	case err != nil:
 		return err
-	}
-	if _, err := b.near.Stat(ctx, key); errors.Is(err, fs.ErrNotExist) {
-		return b.far.Delete(ctx, key)
 	}
 	if err := b.near.Delete(ctx, key); err != nil {
 		return err
