@@ -147,7 +147,7 @@ func (e *FrameEntry) Equal(o *FrameEntry) bool {
 type PackEntry struct {
 	ID         PackID
 	Size       int64 // bytes known to be durable
-	Sealed     bool  // it will not grow
+	Sealed     bool  // it will not grow: it has a footer, or it ended without one, as after a crash
 	Writer     [16]byte
 	Serial     uint64 // its number among the packs of its writer
 	LastCommit uint64 // the highest whose records lie in it; 0 for none

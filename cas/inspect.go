@@ -17,7 +17,7 @@ type PackHeader = pack.Header
 
 // A PackInfo is what a pack holds.
 type PackInfo struct {
-	PackEntry             // as the pack has it: size, seal, writer, serial, highest commit
+	PackEntry             // as the pack has it: size, seal, writer, serial, highest commit, records
 	Header    *PackHeader // nil if it is damaged
 	Damage    error       // of the footer; frames were found without it
 
@@ -59,7 +59,7 @@ func (s *scanner) inspectPack(ctx context.Context, p PackEntry) (*PackInfo, erro
 		if err != nil {
 			return err
 		}
-		info.noteCommits(f)
+		info.noteRecords(f)
 		info.Frames = append(info.Frames, f)
 		return nil
 	}
@@ -99,10 +99,13 @@ func readInfo(ctx context.Context, from pack.Reader, p PackEntry) (*PackInfo, er
 	return info, nil
 }
 
-// noteCommits raises LastCommit to that of a frame of the pack.
-func (i *PackInfo) noteCommits(f *Frame) {
+// noteRecords counts a frame of the pack, if it is one of records.
+func (i *PackInfo) noteRecords(f *Frame) {
 	_, last, _ := f.Commits()
 	i.LastCommit = max(i.LastCommit, last)
+	if f.header != nil && f.Entry.Kind == KindRecord {
+		i.Records += f.size()
+	}
 }
 
 // A Survey compares the packs that are there with those that the index knows.
@@ -208,7 +211,7 @@ func (v *surveyor) comparePack(ctx context.Context, p PackEntry) error {
 	}
 	h, frames := info.Header, info.Frames
 	info.Frames = nil
-	if h != nil && v.s.pack.store != [16]byte{} && (h.Store != v.s.pack.store || h.Domain != v.s.pack.domain) {
+	if h != nil && !v.s.pack.isOfStore(h) {
 		v.out.Foreign = append(v.out.Foreign, info)
 		return nil
 	}

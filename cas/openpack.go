@@ -17,7 +17,8 @@ type openPack struct {
 	w  backend.Writer
 
 	serial uint64
-	voids  []uint64 // serials that it notes as void
+	voids  []uint64      // serials that it notes as void
+	over   chan struct{} // closed when nothing is written to it any more
 
 	mu      sync.Mutex // guards what follows
 	cond    sync.Cond  // is broadcast when durable, busy or err changes
@@ -126,6 +127,9 @@ func (o *openPack) writeFrame(h *pack.Frame, payload []byte) (place, error) {
 	o.off = at.end
 	o.lines.Add(h, line)
 	o.entry.LastCommit = max(o.entry.LastCommit, h.Last)
+	if h.Kind == KindRecord {
+		o.entry.Records += at.end - off
+	}
 	if h.Kind.Indexed() {
 		chunks := slotEntries(h)
 		o.pending.Frames = append(o.pending.Frames, frameEntry(h))
@@ -255,6 +259,7 @@ func (o *openPack) indexFrames(c *Change, sealed bool) error {
 // is written when all before it is durable, so that a crash cannot leave a whole
 // footer behind frames that are not.
 func (o *openPack) seal() {
+	defer o.p.noteEnded(o)
 	o.mu.Lock()
 	for o.busy {
 		o.cond.Wait()
@@ -302,6 +307,7 @@ func (o *openPack) hasFailed() bool {
 // giveUp ends the pack after a failure. What was synced stays good; the batches
 // that wait for the rest fail with err.
 func (o *openPack) giveUp(err error) {
+	defer o.p.noteEnded(o)
 	o.mu.Lock()
 	for o.busy {
 		o.cond.Wait()

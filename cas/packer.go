@@ -41,6 +41,11 @@ type packer struct {
 
 	flightMu sync.Mutex       // guards flight
 	flight   map[Digest]place // chunks appended and not indexed yet
+
+	growMu  sync.Mutex           // guards what follows
+	growing map[PackID]*openPack // packs that something may still be written to
+	strays  bool                 // there may be packs that the index does not know
+	leaving map[PackID]int64     // sizes of packs that are being deleted
 }
 
 // remoteSeals is how many full packs of a remote backend may be on their way at
@@ -49,7 +54,7 @@ const remoteSeals = 3
 
 func newPacker(ctx context.Context, b backend.Backend, ix Index, opts *Options, size int64, seals int) *packer {
 	p := &packer{ctx: ctx, mu: make(gate, 1), b: b, ix: ix, size: size, store: opts.Store, domain: opts.Domain, most: opts.MaxBytes, sealing: make(chan struct{}, seals), early: make(chan struct{}, 1),
-		flight: make(map[Digest]place)}
+		flight: make(map[Digest]place), growing: make(map[PackID]*openPack), strays: true, leaving: make(map[PackID]int64)}
 	p.serials.open = make(map[uint64]bool)
 	rand.Read(p.serials.writer[:])
 	return p
@@ -106,6 +111,7 @@ func (p *packer) createPack() (*openPack, error) {
 		return nil, err
 	}
 	o := p.newOpenPack(id, w, pack.HeaderSize)
+	p.noteGrowing(o) // before it has a serial: see listEnded
 	h := &pack.Header{Pack: id, Store: p.store, Domain: p.domain, Writer: p.serials.writer, Time: time.Now().UnixMilli()}
 	h.Serial, h.Settled, h.Previous, o.voids = p.serials.nextSerial(id)
 	o.serial = h.Serial
@@ -121,7 +127,7 @@ func (p *packer) createPack() (*openPack, error) {
 }
 
 func (p *packer) newOpenPack(id PackID, w backend.Writer, off int64) *openPack {
-	o := &openPack{p: p, id: id, w: w, off: off, entry: PackEntry{ID: id}}
+	o := &openPack{p: p, id: id, w: w, off: off, entry: PackEntry{ID: id}, over: make(chan struct{})}
 	o.cond.L = &o.mu
 	return o
 }

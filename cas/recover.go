@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/cairn-store/cairn/backend"
 	"github.com/cairn-store/cairn/cas/pack"
@@ -47,6 +48,7 @@ func (s *Store) recoverOpenPack(ctx context.Context, opts *Options, size int64) 
 	}
 	o.w, o.off, o.durable = w, end, end
 	s.pack.cur = o
+	s.pack.noteGrowing(o)
 	return nil
 }
 
@@ -78,6 +80,9 @@ func (s *Store) adoptFrames(ctx context.Context, p PackEntry, size int64) (*open
 		}
 		o.lines.Add(f.header, pack.AppendFrame(nil, f.header))
 		entry.Size, entry.LastCommit = f.Entry.end(), max(entry.LastCommit, f.header.Last)
+		if f.Entry.Kind == KindRecord && f.Entry.Offset >= p.Size {
+			entry.Records += f.size()
+		}
 		return nil
 	})
 	if errors.Is(err, ErrUnknown) || errors.Is(err, ErrKey) {
@@ -92,7 +97,9 @@ func (s *Store) adoptFrames(ctx context.Context, p PackEntry, size int64) (*open
 	}
 	o.entry = *entry
 	if entry.Size > p.Size || entry.Sealed {
-		err = s.ix.Apply(ctx, change)
+		if err = s.leaveKnown(ctx, change); err == nil {
+			err = s.ix.Apply(ctx, change)
+		}
 	}
 	if errors.Is(err, backend.ErrNoSpace) { // it can be read; whoever opens it with space adopts the rest
 		s.log.Warn("no space to index the end of an unsealed pack", "pack", p.ID, "err", err)
@@ -102,4 +109,23 @@ func (s *Store) adoptFrames(ctx context.Context, p PackEntry, size int64) (*open
 		return nil, err
 	}
 	return o, err
+}
+
+// leaveKnown takes the frames out of a change that the index knows, with their
+// chunks: they are copies that a collector was making.
+func (s *Store) leaveKnown(ctx context.Context, c *Change) error {
+	ids, known := make([]FrameID, len(c.Frames)), make(map[FrameID]bool)
+	for i := range c.Frames {
+		ids[i] = c.Frames[i].ID
+	}
+	found := make([]FrameEntry, len(ids))
+	if err := s.ix.Frames(ctx, ids, found); err != nil {
+		return err
+	}
+	for i := range found {
+		known[found[i].ID] = true // or the zero ID, which no frame has
+	}
+	c.Frames = slices.DeleteFunc(c.Frames, func(f FrameEntry) bool { return known[f.ID] })
+	c.Chunks = slices.DeleteFunc(c.Chunks, func(e ChunkEntry) bool { return known[e.Frame] })
+	return nil
 }

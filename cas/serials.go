@@ -50,3 +50,10 @@ func (c *serials) giveUp(serial uint64, voids []uint64) {
 	defer c.mu.Unlock()
 	c.void = append(append(c.void, voids...), serial)
 }
+
+// lastSerial returns the highest serial given out.
+func (c *serials) lastSerial() uint64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.last
+}

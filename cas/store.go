@@ -32,6 +32,8 @@ type Store struct {
 	remote bool
 	ctx    context.Context // for work that outlives a call; never cancelled
 
+	exclusive bool // as in Options
+
 	// The way in: batches and records make frames, alone or in a group, and
 	// append them to the open pack.
 	enc   *encoder
@@ -121,7 +123,7 @@ func Open(ctx context.Context, b backend.Backend, ix Index, opts *Options) (*Sto
 		return nil, fmt.Errorf("cas: %w", err)
 	}
 	s := &Store{
-		b: b, ix: ix, log: log, remote: opts.Remote, ctx: context.WithoutCancel(ctx),
+		b: b, ix: ix, log: log, remote: opts.Remote, exclusive: opts.Exclusive, ctx: context.WithoutCancel(ctx),
 		pack:     newPacker(context.WithoutCancel(ctx), b, ix, opts, size, seals),
 		fresh:    make(gate, 1),
 		unitRoom: make(room, 4+3*n), frameRoom: make(room, 4+3*n),

@@ -33,6 +33,9 @@ type Frame struct {
 	Skipped int64
 }
 
+// size is how much of the pack the frame takes.
+func (f *Frame) size() int64 { return int64(f.Entry.HeaderLen) + int64(f.Entry.StoredLen) }
+
 // checkPayload reads the payload and compares its checksum.
 func (f *Frame) checkPayload(ctx context.Context) error {
 	p := make([]byte, f.Entry.StoredLen)
@@ -84,7 +87,7 @@ func (s *Store) Examine(ctx context.Context, p PackEntry, fn func(*Frame) error)
 	var foot *pack.Footer
 	if err == nil {
 		foot, err = s.scan.walkPack(ctx, from, p, func(f *Frame) error {
-			info.noteCommits(f)
+			info.noteRecords(f)
 			return fn(f)
 		})
 	}

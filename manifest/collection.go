@@ -14,8 +14,10 @@ import (
 var (
 	// ErrLeased reports that another collector works on the domain.
 	ErrLeased = errors.New("another collection is under way")
-	// ErrNotDead reports a pack that cannot be doomed: it is not sealed, frames
-	// of the index lie in it, or it holds records that no checkpoint covers.
+	// ErrNotDead reports a pack that cannot be doomed: it is not sealed in the
+	// index, frames of the index lie in it, or it holds records that no checkpoint
+	// covers. cas.Store.SealOpen marks packs as sealed that have ended without
+	// a footer.
 	ErrNotDead = errors.New("pack is still in use")
 )
 

@@ -62,12 +62,14 @@ func (c *domainChecker) checkPack(ctx context.Context, p cas.PackEntry) error {
 	known := c.known[p.ID]
 	frames := c.newIndexCursor(ctx, p.ID)
 	defer frames.stop()
+	end := int64(0) // of the last frame
 	info, err := c.Chunks.Examine(ctx, p, func(f *cas.Frame) error {
 		c.report.Bytes += int64(f.Entry.StoredLen)
 		if c.opts.Progress != nil {
 			c.opts.Progress(min(c.report.Bytes, c.total), c.total)
 		}
 		if f.Damage == nil {
+			end = endOf(f)
 			return c.checkFrame(ctx, f, known, frames)
 		}
 		if f.Entry.Offset < known.Size { // else it is what a crash has left
@@ -86,7 +88,7 @@ func (c *domainChecker) checkPack(ctx context.Context, p cas.PackEntry) error {
 	if info.LastCommit > 0 {
 		c.recordPacks = append(c.recordPacks, keptPack{PackEntry: p})
 	}
-	if known.Sealed && !info.Sealed {
+	if known.Sealed && !info.Sealed && end < known.Size { // else it ended without one
 		c.addProblem(Problem{Kind: "pack", Pack: p.ID.String(), Detail: "the footer is damaged; frames can still be found without it"})
 	}
 	return nil

@@ -213,7 +213,10 @@ func (d *domainBuilder) indexPack(ctx context.Context, info *cas.PackInfo) error
 	}
 	entry := info.PackEntry
 	if !info.Sealed {
-		entry.Size = end
+		entry.Size, entry.Records = end, 0
+		for _, f := range records {
+			entry.Records += endOf(f) - f.Entry.Offset
+		}
 	}
 	change.Packs = []cas.PackEntry{entry}
 	entry.Size = info.Size
