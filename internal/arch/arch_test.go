@@ -63,6 +63,7 @@ var allowed = map[string][]string{
 	"internal/arch":         {},
 	"internal/crashfs":      {"backend/diskbackend"},
 	"internal/formattest":   {},
+	"internal/linear":       {},
 	"internal/model":        {},
 	"internal/pgtest":       {},
 	"internal/s3test":       {"backend/s3backend"},
@@ -70,6 +71,7 @@ var allowed = map[string][]string{
 
 // only lists modules that few packages may import, and those packages.
 var only = map[string][]string{
+	"github.com/anishathalye":       {"internal/linear"},
 	"github.com/cockroachdb/pebble": {"manifest/pebblestore", "internal/crashfs"},
 	"github.com/jackc/pgx":          {"manifest/pgstore", "internal/pgtest"},
 	"cel.dev/cel-go":                {"buckets/rules"},
