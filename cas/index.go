@@ -171,9 +171,11 @@ type Change struct {
 	DropPacks []PackID
 
 	// Bad are the entries of chunks that were found damaged. One is marked only
-	// if its digest still has the same frame and slot, so that a chunk that
-	// has been healed meanwhile is not.
-	Bad []ChunkEntry
+	// if its digest still has the same frame and slot, and, unless BadIn is zero,
+	// if its frame still lies in the pack BadIn. So a chunk that has been healed
+	// meanwhile is not marked, nor one whose frame was copied elsewhere.
+	Bad   []ChunkEntry
+	BadIn PackID // the pack that all of Bad were read in
 	// Drop removes an entry that is unchanged in every field, unless a frame
 	// that was in the index before the change names its digest as a source. If
 	// the entry is one of a segment, and the change adds no other, its row in the

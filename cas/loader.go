@@ -3,7 +3,6 @@ package cas
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"io/fs"
 	"log/slog"
@@ -120,7 +119,7 @@ func (l *loader) copyShared(ctx context.Context, w *want, f *cachedFrame) error 
 	}
 	l.frames.releaseFrame(f)
 	if err != nil {
-		return l.readAgain(ctx, w, err) // the other reader may have been cancelled
+		return l.readAgain(ctx, w, err, false) // the other reader may have been cancelled
 	}
 	return nil
 }
@@ -145,7 +144,7 @@ func (l *loader) deliverPiece(ctx context.Context, p *piece) error {
 	}
 	p.stored = nil
 	if err != nil {
-		return l.readAgain(ctx, p.want, err)
+		return l.readAgain(ctx, p.want, err, false)
 	}
 	return nil
 }
@@ -188,34 +187,6 @@ func (l *loader) copyOut(w *want, plain []byte) error {
 	return nil
 }
 
-// readAgain reads one frame anew after it came wrong: bytes may be damaged on
-// their way, or in a cache, while what is stored is good. The caller holds no
-// token.
-func (l *loader) readAgain(ctx context.Context, w *want, err error) error {
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
-	}
-	l.frames.dropFrame(w.frame.ID)
-	if l.near != nil {
-		l.near.Drop(w.frame.ID)
-	}
-	plain, rerr := l.readFrame(ctx, packReader{l.b, w.frame.Pack.Key()}, &w.frame)
-	if rerr == nil {
-		rerr = l.copyOut(w, plain)
-	}
-	if rerr == nil {
-		if isWrong(err) {
-			l.log.Warn("a frame came damaged, and whole when it was read again", "pack", w.frame.Pack, "offset", w.frame.Offset, "err", err)
-		}
-		return nil
-	}
-	var ce *chunkError
-	if errors.As(rerr, &ce) {
-		return l.reportDamage(ctx, w, ce.digest, ce.err)
-	}
-	return l.reportDamage(ctx, w, w.chunks[0].Digest, rerr)
-}
-
 // readFrame reads and decodes a whole frame, past caches and tokens.
 func (l *loader) readFrame(ctx context.Context, from pack.Reader, fe *FrameEntry) ([]byte, error) {
 	if fe.StoredLen > pack.MaxPlain {
@@ -237,48 +208,6 @@ func (l *loader) decodeFrame(ctx context.Context, fe *FrameEntry, stored, buf []
 		return nil, err
 	}
 	return l.dec.decodePayload(fe, stored, buf, sources)
-}
-
-// loadSources returns the ranges that the sources of a frame name. Sources have
-// no sources themselves, so the loads for them wait for no further ones.
-func (l *loader) loadSources(ctx context.Context, fe *FrameEntry) ([][]byte, error) {
-	if len(fe.Sources) == 0 {
-		return nil, nil
-	}
-	ds := make([]Digest, len(fe.Sources))
-	for i := range ds {
-		ds[i] = fe.Sources[i].Digest
-	}
-	chunks := make([]ChunkEntry, len(ds))
-	if err := l.ix.Chunks(ctx, ds, chunks); err != nil {
-		return nil, err
-	}
-	frames, err := framesOf(ctx, l.ix, chunks)
-	if err != nil {
-		return nil, err
-	}
-	var wants wantList
-	out := make([][]byte, len(ds))
-	for i, c := range chunks {
-		src, f := &fe.Sources[i], frames[c.Frame]
-		if f.ID == (FrameID{}) {
-			return nil, &CorruptError{Digest: c.Digest, Pack: fe.Pack, Offset: fe.Offset, Err: fmt.Errorf("source %s: %w", src.Digest, ErrMissing)}
-		}
-		if len(f.Sources) > 0 {
-			return nil, fmt.Errorf("source %s: %w", src.Digest, ErrSource)
-		}
-		if err := l.dec.checkKnown(&f); err != nil {
-			return nil, err
-		}
-		end := uint64(src.Offset) + uint64(src.Length)
-		if end > uint64(c.Length) {
-			return nil, &decodeError{fmt.Errorf("source %s ends before %d", src.Digest, end)}
-		}
-		p := make([]byte, c.Length)
-		wants.add(f, wantChunk{c, p})
-		out[i] = p[src.Offset:end]
-	}
-	return out, l.loadChunks(ctx, wants.list)
 }
 
 // A chunkError says which chunk is not what it should be.
@@ -324,7 +253,7 @@ func (l *loader) reportDamage(ctx context.Context, w *want, d Digest, err error)
 	case errors.Is(err, io.ErrUnexpectedEOF):
 		ce.Err = errors.New("the pack ends before it")
 	case errors.As(err, &de), errors.Is(err, errDigest), errors.Is(err, errOutside):
-		if merr := l.ix.Apply(ctx, &Change{Bad: w.entriesOf(d)}); merr != nil {
+		if merr := l.ix.Apply(ctx, &Change{Bad: w.entriesOf(d), BadIn: w.frame.Pack}); merr != nil {
 			l.log.Error("a damaged chunk could not be marked", "digest", d, "err", merr)
 		}
 	default:

@@ -2,9 +2,7 @@ package cas
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io"
 	"sync"
 )
 
@@ -81,83 +79,4 @@ func (s *Store) Read(ctx context.Context, refs []Ref, dst []byte) error {
 		return fmt.Errorf("cas: read: %w", err)
 	}
 	return nil
-}
-
-// planRead groups refs by frame, in order of first need.
-func (s *Store) planRead(ctx context.Context, refs []Ref, dst []byte) ([]*want, error) {
-	ds := make([]Digest, len(refs))
-	for i := range refs {
-		ds[i] = refs[i].Digest
-	}
-	entries := make([]ChunkEntry, len(refs))
-	if err := s.ix.Chunks(ctx, ds, entries); err != nil {
-		return nil, err
-	}
-	frames, err := framesOf(ctx, s.ix, entries)
-	if err != nil {
-		return nil, err
-	}
-	var wants wantList
-	for i, e := range entries {
-		n := int(refs[i].Length)
-		if n > len(dst) {
-			return nil, io.ErrShortBuffer
-		}
-		if e.Frame == (FrameID{}) || e.Length != refs[i].Length {
-			return nil, &CorruptError{Digest: ds[i], Err: ErrMissing}
-		}
-		fe, ok := frames[e.Frame]
-		if !ok {
-			return nil, &CorruptError{Digest: ds[i], Err: errors.New("the index does not know its frame")}
-		}
-		if err := s.load.dec.checkKnown(&fe); err != nil {
-			return nil, err
-		}
-		wants.add(fe, wantChunk{e, dst[:n]})
-		dst = dst[n:]
-	}
-	return wants.list, nil
-}
-
-// A wantList gathers what is wanted by frame.
-type wantList struct {
-	list    []*want
-	byFrame map[FrameID]*want
-}
-
-func (l *wantList) add(fe FrameEntry, c wantChunk) {
-	w := l.byFrame[fe.ID]
-	if w == nil {
-		if l.byFrame == nil {
-			l.byFrame = make(map[FrameID]*want)
-		}
-		w = &want{frame: fe}
-		l.byFrame[fe.ID] = w
-		l.list = append(l.list, w)
-	}
-	w.chunks = append(w.chunks, c)
-}
-
-// framesOf looks up the frames that chunks lie in, those that are known.
-func framesOf(ctx context.Context, ix Index, chunks []ChunkEntry) (map[FrameID]FrameEntry, error) {
-	found := make(map[FrameID]FrameEntry)
-	var ids []FrameID
-	for _, e := range chunks {
-		if _, seen := found[e.Frame]; !seen && e.Frame != (FrameID{}) {
-			found[e.Frame] = FrameEntry{}
-			ids = append(ids, e.Frame)
-		}
-	}
-	out := make([]FrameEntry, len(ids))
-	if err := ix.Frames(ctx, ids, out); err != nil {
-		return nil, err
-	}
-	for i, id := range ids {
-		if out[i].Known() {
-			found[id] = out[i]
-		} else {
-			delete(found, id)
-		}
-	}
-	return found, nil
 }

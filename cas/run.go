@@ -3,7 +3,6 @@ package cas
 import (
 	"cmp"
 	"context"
-	"errors"
 	"io"
 	"slices"
 
@@ -233,9 +232,9 @@ func readPiece(r io.Reader, gap int64, stored []byte) error {
 	return err
 }
 
-// recoverRun settles the frames of pieces that cannot be read. Where the pack ends
-// too early, those that lie before its end are still delivered. The caller
-// holds no token.
+// recoverRun settles the frames of pieces that cannot be read. Where the pack is
+// gone or ends too early, each is looked up again, and those that lie elsewhere
+// by now or before the end are still delivered. The caller holds no token.
 func (l *loader) recoverRun(ctx context.Context, run []*piece, err error) error {
 	for _, p := range run {
 		if p.claimed != nil {
@@ -246,11 +245,11 @@ func (l *loader) recoverRun(ctx context.Context, run []*piece, err error) error 
 			l.bufs.put(p.stored)
 		}
 	}
-	if len(run) == 1 || !errors.Is(err, io.ErrUnexpectedEOF) {
-		return l.reportDamage(ctx, run[0].want, run[0].chunks[0].Digest, err)
+	if !mayHaveMoved(err) {
+		return err
 	}
 	for _, p := range run {
-		if err := l.readAgain(ctx, p.want, err); err != nil {
+		if err := l.readAgain(ctx, p.want, err, len(run) == 1); err != nil {
 			return err
 		}
 	}

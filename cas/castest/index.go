@@ -196,6 +196,18 @@ func testBad(t *testing.T, s *suite) {
 	if got := s.lookUpChunk(t, 1); got != old {
 		t.Errorf("marked by what somebody read elsewhere: %+v", got)
 	}
+	moved := frameEntry(1)
+	moved.Pack = cas.PackID{8}
+	s.applyChange(t, &cas.Change{Moved: []cas.MovedFrame{{FrameEntry: moved, From: cas.PackID{9}}}})
+	s.applyChange(t, &cas.Change{Bad: []cas.ChunkEntry{old, otherFrame}, BadIn: cas.PackID{9}})
+	if got := s.lookUpChunk(t, 1); got != old {
+		t.Errorf("marked by what somebody read where the frame was: %+v", got)
+	}
+	s.applyChange(t, &cas.Change{Bad: []cas.ChunkEntry{old}, BadIn: cas.PackID{8}})
+	if got := s.lookUpChunk(t, 1); got.Usable() {
+		t.Errorf("not marked where the frame is: %+v", got)
+	}
+	s.applyChange(t, &cas.Change{Chunks: []cas.ChunkEntry{old}})
 	stale := old
 	stale.Stamp, stale.Offset = 99, 99 // Bad does not compare these
 	s.applyChange(t, &cas.Change{Bad: []cas.ChunkEntry{stale}})

@@ -24,7 +24,8 @@ func (y *memChange) removeEntries(c *cas.Change) (removed bool) {
 		delete(y.packs, id)
 	}
 	for _, e := range c.Bad {
-		if now := y.chunks[e.Digest]; now.Usable() && now.Frame == e.Frame && now.Slot == e.Slot {
+		in := c.BadIn == cas.PackID{} || y.frames[e.Frame].Pack == c.BadIn
+		if now := y.chunks[e.Digest]; in && now.Usable() && now.Frame == e.Frame && now.Slot == e.Slot {
 			now.State = cas.Bad
 			y.chunks[e.Digest] = now
 			removed = true

@@ -151,6 +151,9 @@ func (r *random) nextChange(mem *MemIndex) *cas.Change {
 	}
 	for range r.few() {
 		c.Bad = append(c.Bad, r.knownChunk(mem))
+		if r.IntN(2) == 0 {
+			c.BadIn = r.packID()
+		}
 	}
 	for range 2 * r.few() {
 		c.Drop = append(c.Drop, r.knownChunk(mem))

@@ -70,7 +70,9 @@ func (x *index) applyTo(ctx context.Context, b *pebble.Batch, c *cas.Change) err
 	if err := w.loadEntries(); err != nil {
 		return err
 	}
-	w.markBad()
+	if err := w.markBad(); err != nil {
+		return err
+	}
 	if err := w.dropChunks(); err != nil {
 		return err
 	}
@@ -158,14 +160,25 @@ func (w *application) loadFrames(ids []cas.FrameID) error {
 
 func (w *application) chunkNow(d cas.Digest) *cas.ChunkEntry { return &w.chunks[w.at[d]].now }
 
-func (w *application) markBad() {
+func (w *application) markBad() error {
+	ids := make([]cas.FrameID, len(w.Bad))
 	for i := range w.Bad {
+		ids[i] = w.Bad[i].Frame
+	}
+	anywhere := w.BadIn == cas.PackID{}
+	if !anywhere {
+		if err := w.loadFrames(ids); err != nil {
+			return err
+		}
+	}
+	for i, id := range ids {
 		e := w.chunkNow(w.Bad[i].Digest)
-		if e.Usable() && e.Frame == w.Bad[i].Frame && e.Slot == w.Bad[i].Slot {
+		if e.Usable() && e.Frame == id && e.Slot == w.Bad[i].Slot && (anywhere || w.frames[id].old.Pack == w.BadIn) {
 			e.State = cas.Bad
 			w.removed = true
 		}
 	}
+	return nil
 }
 
 func (w *application) dropChunks() error {

@@ -148,8 +148,9 @@ func (a *application) queueBad(b *pgx.Batch, removed *int64) {
 	}
 	b.Queue(`UPDATE cairn_chunks AS c SET state = $5
 		FROM unnest($2::bytea[], $3::bytea[], $4::int8[]) AS bad(digest, frame, slot)
-		WHERE c.domain = $1 AND c.digest = bad.digest AND c.frame = bad.frame AND c.slot = bad.slot AND c.state = $6`,
-		a.x.domain, c.digest, c.frame, c.slot, int32(cas.Bad), int32(cas.Live)).Exec(func(tag commandTag) error {
+		WHERE c.domain = $1 AND c.digest = bad.digest AND c.frame = bad.frame AND c.slot = bad.slot AND c.state = $6
+			AND ($7 OR EXISTS (SELECT 1 FROM cairn_frames AS f WHERE f.domain = $1 AND f.id = c.frame AND f.pack = $8))`,
+		a.x.domain, c.digest, c.frame, c.slot, int32(cas.Bad), int32(cas.Live), a.BadIn == cas.PackID{}, a.BadIn[:]).Exec(func(tag commandTag) error {
 		*removed += tag.RowsAffected()
 		return nil
 	})
