@@ -71,6 +71,15 @@ type Backend interface {
 	List(ctx context.Context, prefix string) iter.Seq2[Info, error]
 }
 
+// A Limited is a Backend that keeps a part of its storage free for what has to be
+// written before anything can be deleted.
+type Limited interface {
+	Backend
+	// CheckRoom returns ErrNoSpace if n bytes more would take of that part. Who
+	// writes content asks before; other writes go on until it is used up.
+	CheckRoom(n int64) error
+}
+
 // A Writer receives the bytes of one new object. Write and Sync may run
 // concurrently with each other and with reads of the object; all else is
 // for one goroutine at a time. After an error from Write or Sync the Writer

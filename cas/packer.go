@@ -71,8 +71,10 @@ func (p *packer) appendFrame(ctx context.Context, h *pack.Frame, payload []byte)
 	if p.closed {
 		return place{}, fs.ErrClosed
 	}
-	if n := p.taken + int64(len(payload)); h.Kind.Indexed() && p.most > 0 && n > p.most {
-		return place{}, fmt.Errorf("cas: packs of %d bytes where %d may be: %w", n, p.most, backend.ErrNoSpace)
+	if h.Kind.Indexed() {
+		if err := p.checkRoom(int64(len(payload))); err != nil {
+			return place{}, err
+		}
 	}
 	if p.cur != nil && p.cur.hasFailed() {
 		p.cur.giveUp(nil)
@@ -102,6 +104,18 @@ func (p *packer) appendFrame(ctx context.Context, h *pack.Frame, payload []byte)
 		}()
 	}
 	return at, nil
+}
+
+// checkRoom fails where n bytes of content would take of the room for records. The
+// caller holds mu.
+func (p *packer) checkRoom(n int64) error {
+	if n += p.taken; p.most > 0 && n > p.most {
+		return fmt.Errorf("cas: packs of %d bytes where %d may be: %w", n, p.most, backend.ErrNoSpace)
+	}
+	if b, ok := p.b.(backend.Limited); ok {
+		return b.CheckRoom(n - p.taken)
+	}
+	return nil
 }
 
 func (p *packer) createPack() (*openPack, error) {

@@ -38,10 +38,10 @@ import (
 
 // Options are choices of Open; nil and zero values mean the defaults.
 type Options struct {
-	// Reserve is how many bytes of the volume stay free: Create and Write
-	// fail with backend.ErrNoSpace when they would take them. 0 means 5 %
-	// of the volume, but at least 8 MiB and at most 64 MiB; a negative
-	// number means none.
+	// Reserve is how many bytes of the volume content leaves free: CheckRoom
+	// fails with backend.ErrNoSpace when it would take them, Create and Write
+	// when they would take the second half of them. 0 means 5 % of the volume,
+	// but at least 8 MiB and at most 64 MiB; a negative number means none.
 	Reserve int64
 
 	// OpenFiles is how many files stay open for reading. 0 means 128.
@@ -66,7 +66,7 @@ type Backend struct {
 	entered map[string]bool // directories whose entry in the one above is durable
 }
 
-var _ backend.Backend = (*Backend)(nil)
+var _ backend.Limited = (*Backend)(nil)
 
 var errBusy = errors.New("another Writer is at work")
 
@@ -243,6 +243,9 @@ func (b *Backend) createWriter(ctx context.Context, key string) (*writer, error)
 	}
 	return &writer{b: b, life: backend.Lifetime{Ctx: ctx}, key: key, temp: temp, file: f}, nil
 }
+
+// CheckRoom implements backend.Limited.
+func (b *Backend) CheckRoom(n int64) error { return b.space.checkContent(n) }
 
 // checkVacant returns fs.ErrExist if a file or directory has the name of key.
 func (b *Backend) checkVacant(key string) error {

@@ -231,11 +231,14 @@ func TestReserve(t *testing.T) {
 	f := &fakeFS{FS: osFS(t), total: 400 * mib}
 	f.room.Store(1 << 40)
 	f.free.Store(40 * mib)
-	b := open(t, "", &diskbackend.Options{FS: f}) // 5 % are 20 MiB
+	b := open(t, "", &diskbackend.Options{FS: f}) // 5 % are 20 MiB, half of them for what is no content
 	w := create(t, b, "a")
 	asked := f.asked.Load()
 	piece := make([]byte, mib/4)
-	for i := range 80 {
+	for i := range 120 {
+		if err := b.CheckRoom(mib / 4); (err == nil) != (i < 80) || err != nil && !errors.Is(err, backend.ErrNoSpace) {
+			t.Fatalf("CheckRoom %d: %v", i, err)
+		}
 		if _, err := w.Write(piece); err != nil {
 			t.Fatalf("Write %d: %v", i, err)
 		}
@@ -244,14 +247,17 @@ func TestReserve(t *testing.T) {
 	if _, err := w.Write(piece); !errors.Is(err, backend.ErrNoSpace) {
 		t.Errorf("Write into the reserve: got %v, want ErrNoSpace", err)
 	}
-	if n := f.asked.Load() - asked; n > 40 {
-		t.Errorf("81 writes asked for the free space %d times", n)
+	if n := f.asked.Load() - asked; n > 120 {
+		t.Errorf("121 writes asked for the free space %d times", n)
 	}
-	f.free.Store(20*mib - 1)
+	f.free.Store(10*mib - 1)
 	if _, err := b.Create(t.Context(), "b"); !errors.Is(err, backend.ErrNoSpace) {
 		t.Errorf("Create: got %v, want ErrNoSpace", err)
 	}
 	f.free.Store(30 * mib)
+	if err := b.CheckRoom(10 * mib); err != nil {
+		t.Errorf("CheckRoom: %v", err)
+	}
 	put(t, b, "b", "there is room again")
 	if err := w.Abort(); err != nil {
 		t.Error(err)
@@ -260,7 +266,7 @@ func TestReserve(t *testing.T) {
 	f.free.Store(0)
 	put(t, open(t, "", &diskbackend.Options{FS: f, Reserve: -1}), "c", "no reserve")
 	f.free.Store(100)
-	if _, err := open(t, "", &diskbackend.Options{FS: f, Reserve: 101}).Create(t.Context(), "d"); !errors.Is(err, backend.ErrNoSpace) {
+	if _, err := open(t, "", &diskbackend.Options{FS: f, Reserve: 202}).Create(t.Context(), "d"); !errors.Is(err, backend.ErrNoSpace) {
 		t.Errorf("Create: got %v, want ErrNoSpace", err)
 	}
 }

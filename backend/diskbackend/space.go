@@ -8,9 +8,10 @@ import (
 	"github.com/cairn-store/cairn/backend"
 )
 
-// A gate refuses writes that would leave less than reserve of the volume free.
-// The metadata database usually lies on the same volume, and needs space to
-// record that something was deleted.
+// A gate refuses writes that would leave less than half of reserve of the volume
+// free. The metadata database usually lies on the same volume, and needs space to
+// record that something was deleted. Content is refused where it would leave less
+// than all of reserve, so that the other half is there for the records of that.
 type gate struct {
 	fs      FS
 	reserve int64 // bytes; 0 refuses nothing
@@ -49,19 +50,51 @@ func (g *gate) takeSpace(n int64) error {
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	if err := g.askSpace(n); err != nil {
+		return err
+	}
+	return g.compareLeft(g.reserve / 2)
+}
+
+// checkContent returns backend.ErrNoSpace if n bytes of content would take of the
+// reserve.
+func (g *gate) checkContent(n int64) error {
+	if g.reserve == 0 {
+		return nil
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if err := g.askSpace(n); err != nil {
+		return err
+	}
+	err := g.compareLeft(g.reserve)
+	g.left, g.written = g.left+n, g.written-n // takeSpace counts them
+	return err
+}
+
+// compareLeft returns backend.ErrNoSpace if less than most is left. The caller
+// holds mu.
+func (g *gate) compareLeft(most int64) error {
+	if g.left >= most {
+		return nil
+	}
+	g.asked = time.Time{} // the next call looks anew
+	return backend.ErrNoSpace
+}
+
+// askSpace counts n bytes, and asks for what is free if it is time to. The caller
+// holds mu.
+func (g *gate) askSpace(n int64) error {
 	if g.written += n; n == 0 || g.written >= askBytes || time.Since(g.asked) >= askEvery {
 		free, _, err := g.fs.Free()
 		if errors.Is(err, errors.ErrUnsupported) {
-			return nil
+			free, err = 1<<62, nil
 		}
 		if err != nil {
 			return err
 		}
 		g.left, g.written, g.asked = int64(min(free, 1<<62)), n, time.Now()
 	}
-	if g.left -= n; g.left < g.reserve {
-		g.asked = time.Time{} // the next call looks anew
-		return backend.ErrNoSpace
-	}
+	g.left -= n
 	return nil
 }

@@ -1,0 +1,13 @@
+package journal
+
+import "github.com/cairn-store/cairn/backend"
+
+var _ backend.Limited = (*Backend)(nil)
+
+// CheckRoom implements backend.Limited: by the near backend, if that is one.
+func (b *Backend) CheckRoom(n int64) error {
+	if near, ok := b.near.(backend.Limited); ok {
+		return near.CheckRoom(n)
+	}
+	return nil
+}
