@@ -7,3 +7,6 @@ import "github.com/cairn-store/cairn/cas/pack"
 func SealedOverhead(frames, headers int64) int64 {
 	return pack.HeaderSize + pack.LinesSize(frames, headers) + pack.TrailerSize
 }
+
+// PackSize is the size at which packs are sealed.
+func (s *Store) PackSize() int64 { return s.pack.size }

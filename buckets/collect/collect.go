@@ -59,8 +59,8 @@ type Store struct {
 	// Settle returns when the records of all commits made so far are.
 	Settle func(ctx context.Context) error
 
-	Now func() time.Time // that entries of the ledger are stamped with
-	Log *slog.Logger
+	Now func() time.Time // that entries of the ledger are stamped with; nil is time.Now
+	Log *slog.Logger     // nil discards
 }
 
 // A Collector collects the domains of a Store. One Run is under way at a time;
@@ -73,7 +73,14 @@ type Collector struct {
 
 // NewCollector returns a Collector of s.
 func NewCollector(s *Store) *Collector {
-	return &Collector{store: s, quiet: make(map[string]quiet)}
+	own := *s
+	if own.Now == nil {
+		own.Now = time.Now
+	}
+	if own.Log == nil {
+		own.Log = slog.New(slog.DiscardHandler)
+	}
+	return &Collector{store: &own, quiet: make(map[string]quiet)}
 }
 
 // Run makes a cycle of every domain. It can be given up at any point: what it has

@@ -83,6 +83,9 @@ func (d *cycle) holdLease(ctx context.Context) (held context.Context, end func()
 }
 
 func (d *cycle) runSteps(ctx context.Context) error {
+	if err := d.chunks.SealOpen(ctx); err != nil {
+		d.noteProblem("the open pack cannot be sealed", err)
+	}
 	before, err := d.readSight(ctx)
 	if err != nil {
 		return err
@@ -90,11 +93,14 @@ func (d *cycle) runSteps(ctx context.Context) error {
 	if last, ok := d.collector.quiet[d.domain]; ok && last.sight == before {
 		d.report = last.report
 		d.report.Unchanged = true
-		return nil
+		return d.giveBack(ctx)
 	}
 	delete(d.collector.quiet, d.domain)
 	defer d.closeMarks()
 	if err := d.dropDead(ctx); err != nil {
+		return err
+	}
+	if err := d.giveBack(ctx); err != nil {
 		return err
 	}
 	return d.keepQuiet(ctx, before)
@@ -183,7 +189,7 @@ func (d *cycle) planCycle(ctx context.Context) error {
 	if err := d.sweepAll(ctx, d.marks); err != nil {
 		return fmt.Errorf("sweep: %w", err)
 	}
-	return nil
+	return d.planPacks(ctx)
 }
 
 // noteProblem keeps for the report what went wrong, where the rest can go on.

@@ -1,0 +1,184 @@
+package collect
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/cairn-store/cairn/cas"
+)
+
+const (
+	// mostlyDead is the share of dead bytes from which a pack is always copied.
+	mostlyDead = 0.3
+	// leastDead is the share below which it is only by Full: to copy a hundred
+	// bytes for one is not worth it.
+	leastDead = 0.01
+	// mayStay is the share of all dead bytes that may stay where they are.
+	mayStay = 0.15
+
+	// A pack is small below a smallPart of the size at which packs are sealed.
+	// Small ones are made one where together they fill half a pack.
+	smallPart = 4
+)
+
+// A weighed pack is one of the index with the bytes in it that nothing needs.
+type weighed struct {
+	cas.PackEntry
+	dead   int64
+	copied int64 // if the rest were copied
+	needed bool  // it holds records that no checkpoint covers
+}
+
+func (p *weighed) share() float64 { return float64(p.dead) / float64(max(p.Size, 1)) }
+
+// weighPacks tells of each pack, from the index alone, what of it is dead: what
+// neither frames account for as live, nor records that are needed, nor its header
+// and footer.
+func (d *cycle) weighPacks(ctx context.Context) ([]weighed, error) {
+	type sum struct{ frames, headers int64 }
+	sums := make(map[cas.PackID]sum)
+	for f, err := range d.index.AllFrames(ctx) {
+		if err != nil {
+			return nil, fmt.Errorf("weigh packs: %w", err)
+		}
+		s := sums[f.Pack]
+		sums[f.Pack] = sum{s.frames + 1, s.headers + int64(f.HeaderLen)}
+	}
+	var out []weighed
+	for p, err := range d.index.AllPacks(ctx) {
+		if err != nil {
+			return nil, fmt.Errorf("weigh packs: %w", err)
+		}
+		if p.Doomed {
+			continue
+		}
+		w := weighed{PackEntry: p, needed: d.recordsNeeded(&p)}
+		w.Live = max(0, w.Live-d.dead[p.ID])
+		w.copied = w.Live
+		rest := w.Live
+		if w.needed {
+			rest += p.Records
+		}
+		if rest > 0 {
+			rest += cas.SealedOverhead(sums[p.ID].frames, sums[p.ID].headers)
+		}
+		w.dead = max(0, p.Size-rest)
+		out = append(out, w)
+	}
+	return out, nil
+}
+
+// weighHeld returns how many bytes could be given back, or copied out of small
+// packs, if records did not keep them.
+func (d *cycle) weighHeld(all []weighed) (held int64) {
+	var small, live int64
+	for i := range all {
+		p := &all[i]
+		if !p.Sealed || p.Doomed {
+			continue
+		}
+		if p.Size < d.chunks.PackSize()/smallPart {
+			small++
+			live += p.Live
+		}
+		if gain := p.dead + p.Records; p.needed && (p.Live == 0 || d.opts.Full || float64(gain) >= d.threshold()*float64(p.Size)) {
+			held += gain
+		}
+	}
+	if small > 1 && live >= d.chunks.PackSize() {
+		held += live
+	}
+	return held
+}
+
+// threshold is the share of dead bytes from which a pack may be copied.
+func (d *cycle) threshold() float64 { return cmp.Or(min(d.opts.MinDead, mostlyDead), leastDead) }
+
+// choosePacks returns the packs whose rest is to be copied, those first that give
+// most for it.
+func (d *cycle) choosePacks(all []weighed) (out []weighed) {
+	var total int64
+	for i := range all {
+		if p := &all[i]; p.Sealed && !p.needed && p.Live > 0 {
+			out = append(out, *p)
+			total += p.dead
+		}
+	}
+	slices.SortStableFunc(out, func(a, b weighed) int { return cmp.Compare(b.share(), a.share()) })
+	small := d.chooseSmall(out)
+	left := total
+	return slices.DeleteFunc(out, func(p weighed) bool {
+		share, enough := p.share(), float64(left) <= mayStay*float64(total)
+		switch {
+		case d.opts.Full && p.dead > 0, share >= mostlyDead, d.opts.MinDead > 0 && share >= d.opts.MinDead,
+			d.opts.MinDead == 0 && share >= leastDead && !enough:
+			left -= p.dead
+			return false
+		}
+		return !small[p.ID]
+	})
+}
+
+// chooseSmall returns the small packs, if they are worth making one.
+func (d *cycle) chooseSmall(packs []weighed) map[cas.PackID]bool {
+	full := d.chunks.PackSize()
+	small, live := make(map[cas.PackID]bool), int64(0)
+	for i := range packs {
+		if p := &packs[i]; p.Size < full/smallPart {
+			small[p.ID] = true
+			live += p.Live
+		}
+	}
+	if len(small) < 2 || live < full/2 {
+		return nil
+	}
+	return small
+}
+
+// planPacks adds to the report of a dry run what would become of packs.
+func (d *cycle) planPacks(ctx context.Context) error {
+	if err := d.readCheckpoint(ctx); err != nil {
+		return err
+	}
+	all, err := d.weighPacks(ctx)
+	if err != nil {
+		return err
+	}
+	free := func(p *weighed) {
+		d.report.DeletedPacks++
+		d.report.FreedBytes += p.Size - p.copied
+	}
+	rest := slices.DeleteFunc(all, func(p weighed) bool {
+		dead := d.isDead(&p.PackEntry)
+		if dead {
+			free(&p)
+		}
+		return dead
+	})
+	for _, p := range d.choosePacks(rest) {
+		free(&p)
+		d.report.RewrittenPacks++
+		d.report.CopiedBytes += p.copied
+	}
+	return d.addSums(rest)
+}
+
+// sumUp adds to the report what is left.
+func (d *cycle) sumUp(ctx context.Context) error {
+	all, err := d.weighPacks(ctx)
+	if err != nil {
+		return err
+	}
+	return d.addSums(all)
+}
+
+func (d *cycle) addSums(packs []weighed) error {
+	d.report.DeadBytes, d.report.RecordBytes = 0, 0
+	for i := range packs {
+		d.report.DeadBytes += packs[i].dead
+		d.report.RecordBytes += packs[i].Records
+	}
+	return nil
+}

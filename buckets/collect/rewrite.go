@@ -1,0 +1,5 @@
+package collect
+
+import "context"
+
+func (d *cycle) rewriteAll(ctx context.Context) error { return nil }
