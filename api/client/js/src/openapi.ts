@@ -96,6 +96,65 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/admin/storage/gc": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Tell what of collection is under way */
+        get: operations["collectStatus"];
+        put?: never;
+        /**
+         * Give back the space of what nothing needs any more
+         * @description The store stays in use. If another collection is under way, its end is waited for. The answer comes while the collection goes on: a line of
+         *     JSON about each second, and a last one with `report`, or with `error`. A request that ends before gives the collection up, which harms nothing.
+         */
+        post: operations["collect"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/admin/storage/gc/pause": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Keep the server from collecting by itself, until it may again or is started again
+         * @description What it has begun by itself is given up. Collections that are asked for go on.
+         */
+        post: operations["pauseCollect"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/admin/storage/gc/resume": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Let the server collect by itself again */
+        post: operations["resumeCollect"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/files/_capabilities": {
         parameters: {
             query?: never;
@@ -1073,9 +1132,78 @@ export interface paths {
 export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
+        /** @description what a collection has done in one backend */
+        BackendCollected: components["schemas"]["CollectedSums"] & {
+            backend: string;
+            /** @description by the file that held the bytes last, the most first; without a path they were never part of a file */
+            freed: {
+                bucket?: string;
+                bytes: number;
+                file_id?: string;
+                path?: string;
+            }[];
+            /** @description what kept it from doing all that it should */
+            problems?: string[];
+            /** @description nothing can have died since the last collection, so nothing was done */
+            unchanged: boolean;
+        };
         Chunk: {
             digest: string;
             size: number;
+        };
+        /** @description what a collection has done, or would do */
+        Collected: components["schemas"]["CollectedSums"] & {
+            backends: components["schemas"]["BackendCollected"][];
+            dry_run: boolean;
+            /** Format: date-time */
+            ended_at: string;
+            full: boolean;
+            /** Format: date-time */
+            started_at: string;
+        };
+        /** @description sums of a collection; bytes are those stored */
+        CollectedSums: {
+            /** @description that were in use in packs that were rewritten */
+            copied_bytes: number;
+            /** @description that are left in packs that are mostly in use */
+            dead_bytes: number;
+            deleted_packs: number;
+            /** @description of those chunks */
+            dropped_bytes: number;
+            dropped_chunks: number;
+            /** @description that the backend has got back */
+            freed_bytes: number;
+            live_chunks: number;
+            /** @description of records of changes */
+            record_bytes: number;
+            rewritten_packs: number;
+            waiting_bytes: number;
+            /** @description that nothing needs */
+            waiting_chunks: number;
+        };
+        /** @description how far a collection is */
+        Collecting: {
+            backend?: string;
+            /** @description chunks, or bytes of packs */
+            done: number;
+            error?: {
+                code: string;
+                detail: string;
+                details?: null;
+                instance: string;
+                status: number;
+            };
+            /** @description waiting while another one is under way; at the end done */
+            phase: string;
+            report?: components["schemas"]["Collected"];
+            /** @description as far as it is known */
+            total?: number;
+        };
+        CollectStatus: {
+            last?: components["schemas"]["Collected"];
+            /** @description none begins by itself */
+            paused: boolean;
+            running?: components["schemas"]["Collecting"];
         };
         File: {
             access: {
@@ -1229,6 +1357,15 @@ export interface components {
         Time: string;
     };
     responses: {
+        /** @description what is under way */
+        CollectStatus: {
+            headers: {
+                [name: string]: unknown;
+            };
+            content: {
+                "application/json": components["schemas"]["CollectStatus"];
+            };
+        };
         /** @description the bytes */
         Content: {
             headers: {
@@ -1564,6 +1701,77 @@ export interface operations {
                     };
                 };
             };
+            default: components["responses"]["Problem"];
+        };
+    };
+    collectStatus: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: components["responses"]["CollectStatus"];
+            default: components["responses"]["Problem"];
+        };
+    };
+    collect: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": {
+                    /** @description change nothing, tell what would be done */
+                    dry_run?: boolean;
+                    /** @description rewrite every pack that holds a dead byte */
+                    full?: boolean;
+                    /** @description bytes a second that packs are rewritten with; 0 is no bound */
+                    rate?: number;
+                };
+            };
+        };
+        responses: {
+            /** @description how far it is, and what it has done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/x-ndjson": components["schemas"]["Collecting"];
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    pauseCollect: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: components["responses"]["CollectStatus"];
+            default: components["responses"]["Problem"];
+        };
+    };
+    resumeCollect: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: components["responses"]["CollectStatus"];
             default: components["responses"]["Problem"];
         };
     };
