@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"iter"
 	"maps"
 	"slices"
 	"strings"
@@ -33,20 +34,62 @@ func Run(t *testing.T, open func(t *testing.T) manifest.Store, reopen func(t *te
 		"GrantUses": (*suite).grantUses, "GrantSweeps": (*suite).grantSweeps, "Keys": (*suite).testKeys,
 		"Receipts": (*suite).testReceipts, "Onces": (*suite).testOnces, "Identity": (*suite).testIdentity,
 		"OneMoment": (*suite).oneMoment, "AllRows": (*suite).allRows, "TrashedBefore": (*suite).trashedBefore,
-		"Writers": (*suite).testWriters, "Roots": (*suite).testRoots,
+		"Writers": (*suite).testWriters, "Roots": (*suite).testRoots, "WritersAreSeen": (*suite).writersAreSeen,
+		"Leases": (*suite).testLeases, "OneLease": (*suite).oneLease, "Floor": (*suite).testFloor, "Barrier": (*suite).testBarrier,
+		"Graves": (*suite).testGraves, "Charges": (*suite).testCharges, "Ledger": (*suite).testLedger, "Dooms": (*suite).testDooms,
+		"Census": (*suite).testCensus, "Checkpoints": (*suite).testCheckpoints, "DropMarks": (*suite).dropMarks,
+		"MarksOfRestore": (*suite).marksOfRestore, "SentParts": (*suite).sentParts, "SegmentsGo": (*suite).segmentsGo,
 	} {
-		t.Run(name, func(t *testing.T) { test(&suite{t, t.Context(), Twice(open(t)), reopen}) })
+		t.Run(name, func(t *testing.T) {
+			bare := open(t)
+			test(&suite{t, t.Context(), Twice(bare), bare, reopen})
+		})
 	}
 }
+
+// An Indexer is a store whose database holds chunk indexes too, as all that are
+// tested are.
+type Indexer interface{ Index(domain string) cas.Index }
 
 type suite struct {
 	t      *testing.T
 	ctx    context.Context
 	s      manifest.Store
+	bare   manifest.Store // s without Twice
 	reopen func(t *testing.T, s manifest.Store) manifest.Store
 }
 
-func (s *suite) restart() { s.s = Twice(s.reopen(s.t, s.s)) }
+func (s *suite) restart() {
+	s.bare = s.reopen(s.t, s.s)
+	s.s = Twice(s.bare)
+}
+
+func (s *suite) index(domain string) cas.Index { return s.bare.(Indexer).Index(domain) }
+
+func (s *suite) applyChange(c *cas.Change) {
+	s.t.Helper()
+	if err := s.index(domain).Apply(s.ctx, c); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+func collectAll[E any](s *suite, seq iter.Seq2[E, error]) (all []E) {
+	s.t.Helper()
+	for e, err := range seq {
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		all = append(all, e)
+	}
+	return all
+}
+
+func (s *suite) failOn(err error) {
+	s.t.Helper()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+}
 
 func (s *suite) lastCommit() uint64 {
 	s.t.Helper()

@@ -47,7 +47,7 @@ type rootFile struct {
 
 type rootUpload struct {
 	row   manifest.Upload
-	parts []cas.Digest
+	parts []cas.Digest // roots
 }
 
 // isIn reports whether files of the bucket may be in a domain.
@@ -138,7 +138,15 @@ func (m *rootModel) takeStep() {
 		if id, u, ok := pick(m.r, m.uploads); ok {
 			refs, ds := m.randomRefs(1 + m.r.IntN(3))
 			n := u.row.Parts
-			u.row.Parts, u.parts = n+1, append(u.parts, ds...)
+			switch {
+			case !u.row.Listed:
+				u.row.Parts, u.parts = n+1, append(u.parts, ds...)
+			case m.r.IntN(2) == 0: // chunks that were sent
+				n = manifest.SentParts + u.row.Sent
+				u.row.Sent, u.parts = u.row.Sent+1, append(u.parts, ds...)
+			default:
+				u.row.Parts++
+			}
 			m.update(func(tx manifest.Tx) error {
 				return errors.Join(tx.PutPart(m.ctx, id, n, refs), tx.PutUpload(m.ctx, &u.row))
 			})
@@ -185,7 +193,7 @@ func (m *rootModel) check(domain string) {
 	}
 	for _, u := range m.uploads {
 		for _, d := range u.parts {
-			if !u.row.Listed && (u.row.Domain == domain || u.row.Bucket == "moving") {
+			if u.row.Domain == domain || u.row.Bucket == "moving" {
 				want[d] = true
 			}
 		}
