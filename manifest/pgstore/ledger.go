@@ -3,6 +3,7 @@ package pgstore
 import (
 	"context"
 	"iter"
+	"math"
 
 	"github.com/jackc/pgx/v5"
 
@@ -37,18 +38,13 @@ func (d *DB) AddCharges(ctx context.Context, domain string, cs []manifest.Charge
 	return err
 }
 
-// The columns of a charge in the order of charges, and their place after
-// another charge.
-const (
-	selectCharge = `pack, bucket, file, at, path, bytes`
-	chargeOrder  = `pack, bucket, file, at, path`
-)
+// chargeKey are the columns that tell charges apart, in the order of charges.
+const chargeKey = `pack, bucket, file, at, path`
 
-// scanCharge scans the columns of selectCharge, and more.
-func scanCharge(row pgx.CollectableRow, more ...any) (e manifest.Charge, err error) {
+func parseCharge(row pgx.CollectableRow) (e manifest.Charge, err error) {
 	var pack, bucket, file, path []byte
 	var at int64
-	if err := row.Scan(append([]any{&pack, &bucket, &file, &at, &path, &e.Bytes}, more...)...); err != nil {
+	if err := row.Scan(&pack, &bucket, &file, &at, &path, &e.Bytes); err != nil {
 		return e, err
 	}
 	c := &column{}
@@ -57,17 +53,15 @@ func scanCharge(row pgx.CollectableRow, more ...any) (e manifest.Charge, err err
 	return e, c.end("charge of pack", pack)
 }
 
-func parseCharge(row pgx.CollectableRow) (manifest.Charge, error) { return scanCharge(row) }
-
 func (d *DB) ChargesOf(ctx context.Context, domain string, id cas.PackID) ([]manifest.Charge, error) {
 	return queryAll(ctx, d.alone(), "pgstore: charges", parseCharge,
-		`SELECT `+selectCharge+` FROM cairn_charges WHERE domain = $1 AND pack = $2 ORDER BY `+chargeOrder, domain, id[:])
+		`SELECT `+chargeKey+`, bytes FROM cairn_charges WHERE domain = $1 AND pack = $2 ORDER BY `+chargeKey, domain, id[:])
 }
 
 func (d *DB) AllCharges(ctx context.Context, domain string) iter.Seq2[manifest.Charge, error] {
 	l := &pagedList[manifest.Charge]{
-		query: `SELECT ` + selectCharge + ` FROM cairn_charges WHERE domain = $1 AND (` + chargeOrder + `) > ($2, $3, $4, $5, $6)
-			ORDER BY ` + chargeOrder + ` LIMIT $7`,
+		query: `SELECT ` + chargeKey + `, bytes FROM cairn_charges WHERE domain = $1 AND (` + chargeKey + `) > ($2, $3, $4, $5, $6)
+			ORDER BY ` + chargeKey + ` LIMIT $7`,
 		args:  []any{domain},
 		first: []any{[]byte{}, []byte{}, []byte{}, int64(-1), []byte{}},
 		most:  entryPage,
@@ -79,25 +73,21 @@ func (d *DB) AllCharges(ctx context.Context, domain string) iter.Seq2[manifest.C
 	return named("charges", l.eachAtOneMoment(ctx, d))
 }
 
+// AddFreed numbers the entries. Of two that add some at once and find the same
+// highest number, one is made again.
 func (d *DB) AddFreed(ctx context.Context, domain string, id cas.PackID, es []manifest.Freed) error {
-	c := &chargeColumns{}
-	var freed []int64
-	var domains []string
-	var copied []bool
+	encoded := make([][]byte, len(es))
 	for i := range es {
-		c.addCharge(&es[i].Charge)
-		freed, domains, copied = append(freed, millis(es[i].At)), append(domains, es[i].Domain), append(copied, es[i].Copied)
+		var err error
+		if encoded[i], err = es[i].AppendBinary(nil); err != nil {
+			return err
+		}
 	}
 	err := d.runTransaction(ctx, pgx.ReadCommitted, func(tx conn) error {
 		b := &pgx.Batch{}
 		b.Queue(`DELETE FROM cairn_charges WHERE domain = $1 AND pack = $2`, domain, id[:])
-		// Two that add entries at once find the same highest ID; one of them is
-		// made again.
-		b.Queue(`INSERT INTO cairn_ledger (id, pack, bucket, file, path, at, bytes, freed, domain, copied)
-			SELECT (SELECT coalesce(max(id), 0) FROM cairn_ledger) + n.i, pack, bucket, file, path, at, bytes, freed, domain, copied
-			FROM unnest($1::bytea[], $2::bytea[], $3::bytea[], $4::bytea[], $5::int8[], $6::int8[], $7::int8[], $8::text[], $9::bool[])
-				WITH ORDINALITY AS n(pack, bucket, file, path, at, bytes, freed, domain, copied, i)`,
-			c.pack, c.bucket, c.file, c.path, c.at, c.bytes, freed, domains, copied)
+		b.Queue(`INSERT INTO cairn_ledger SELECT (SELECT coalesce(max(id), 0) FROM cairn_ledger) + n.i, n.row
+			FROM unnest($1::bytea[]) WITH ORDINALITY AS n(row, i)`, encoded)
 		return tx.sendBatch(ctx, b)
 	})
 	return addContext("pgstore: add to the ledger", err)
@@ -111,26 +101,23 @@ func (d *DB) TrimLedger(ctx context.Context, keep int) error {
 
 func (d *DB) Ledger(ctx context.Context) iter.Seq2[*manifest.Freed, error] {
 	type entry struct {
-		id int64
-		*manifest.Freed
+		id  int64
+		row []byte
 	}
 	l := &pagedList[entry]{
-		query: `SELECT ` + selectCharge + `, id, freed, domain, copied FROM cairn_ledger WHERE id < $1 ORDER BY id DESC LIMIT $2`,
-		first: []any{int64(1<<63 - 1)},
-		most:  entryPage,
+		query: `SELECT id, row FROM cairn_ledger WHERE id < $1 ORDER BY id DESC LIMIT $2`,
+		first: []any{int64(math.MaxInt64)},
+		most:  rowPage,
 		key:   func(e entry) []any { return []any{e.id} },
-		parse: func(row pgx.CollectableRow) (entry, error) {
-			e := entry{Freed: &manifest.Freed{}}
-			var freed int64
-			var err error
-			e.Charge, err = scanCharge(row, &e.id, &freed, &e.Domain, &e.Copied)
-			e.At = fromMillis(freed)
-			return e, err
-		},
+		parse: func(row pgx.CollectableRow) (e entry, err error) { return e, row.Scan(&e.id, &e.row) },
 	}
 	return func(yield func(*manifest.Freed, error) bool) {
 		for e, err := range named("ledger", l.eachAtOneMoment(ctx, d)) {
-			if !yield(e.Freed, err) {
+			f := &manifest.Freed{}
+			if err == nil {
+				err = f.UnmarshalBinary(e.row)
+			}
+			if !yield(f, err) {
 				return
 			}
 		}

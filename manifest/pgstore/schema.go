@@ -120,16 +120,8 @@ CREATE TABLE IF NOT EXISTS cairn_charges (
 	PRIMARY KEY (domain, pack, bucket, file, path, at)
 );
 CREATE TABLE IF NOT EXISTS cairn_ledger (
-	id     int8 PRIMARY KEY,
-	freed  int8 NOT NULL,
-	domain text COLLATE "C" NOT NULL,
-	pack   bytea NOT NULL,
-	bucket bytea NOT NULL,
-	file   bytea NOT NULL,
-	path   bytea NOT NULL,
-	at     int8 NOT NULL,
-	bytes  int8 NOT NULL,
-	copied bool NOT NULL
+	id  int8 PRIMARY KEY,
+	row bytea NOT NULL
 );
 `
 
