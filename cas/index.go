@@ -21,10 +21,12 @@ type Index interface {
 	Chunks(ctx context.Context, ds []Digest, out []ChunkEntry) error
 
 	// Hit looks up ds as Chunks does, for a writer that began in the epoch since,
-	// and raises to the current epoch the stamp of each usable entry whose stamp
-	// is lower than since. So no usable entry in out has a stamp lower than since,
-	// and a collector whose floor is not above since drops none of them. A stamp
-	// that was raised is visible on return, and durable as a change by Apply is.
+	// and raises to the current epoch the stamp of each entry whose stamp is lower
+	// than since. So no entry in out has a stamp lower than since, and a collector
+	// whose floor is not above since drops none of them. This is so for those
+	// marked Bad too: the writer brings the chunk again, and if it is a segment
+	// has put its row before its entry, with which the row would go. A stamp that
+	// was raised is visible on return, and durable as a change by Apply is.
 	Hit(ctx context.Context, since uint64, ds []Digest, out []ChunkEntry) error
 
 	// Frames looks up ids: out[i] describes ids[i], or is zero when ids[i] is

@@ -20,8 +20,8 @@ func (s *suite) hitChunks(t *testing.T, since uint64, ns ...byte) []cas.ChunkEnt
 	return out
 }
 
-// testHit checks that a hit raises the stamps of usable entries that are lower
-// than the beginning of its writer, to the current epoch, and no others.
+// testHit checks that a hit raises the stamps that are lower than the beginning
+// of its writer, to the current epoch, and no others.
 func testHit(t *testing.T, s *suite) {
 	s.applyChange(t, frameChange([]cas.FrameEntry{frameEntry(1)}, chunkEntry(1, 1), chunkEntry(2, 1), chunkEntry(3, 1)))
 	s.applyChange(t, &cas.Change{Bad: []cas.ChunkEntry{chunkEntry(2, 1)}})
@@ -34,9 +34,9 @@ func testHit(t *testing.T, s *suite) {
 		want  [3]uint64 // stamps of the chunks 1 to 3
 	}{
 		{"of nobody", 0, [3]uint64{0, 0, 1}},
-		{"of a writer that began in 1", 1, [3]uint64{2, 0, 1}},
-		{"again", 1, [3]uint64{2, 0, 1}},
-		{"of a writer that began in 2", 2, [3]uint64{2, 0, 2}},
+		{"of a writer that began in 1", 1, [3]uint64{2, 2, 1}},
+		{"again", 1, [3]uint64{2, 2, 1}},
+		{"of a writer that began in 2", 2, [3]uint64{2, 2, 2}},
 	} {
 		out := s.hitChunks(t, step.since, 1, 2, 3, 9, 1)
 		for i, want := range step.want {

@@ -133,7 +133,7 @@ func (x *MemIndex) Hit(ctx context.Context, since uint64, ds []cas.Digest, out [
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	for i, d := range ds {
-		if e := x.chunks[d]; e.Usable() && e.Stamp < since {
+		if e, ok := x.chunks[d]; ok && e.Stamp < since {
 			e.Stamp = x.epoch
 			x.chunks[d] = e
 		}

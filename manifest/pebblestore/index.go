@@ -83,7 +83,7 @@ func (x *index) Hit(ctx context.Context, since uint64, ds []cas.Digest, out []ca
 	var old []cas.Digest
 	var at []int
 	for i := range out {
-		if out[i].Usable() && out[i].Stamp < since {
+		if out[i].Frame != (cas.FrameID{}) && out[i].Stamp < since {
 			old, at = append(old, ds[i]), append(at, i)
 		}
 	}
@@ -100,7 +100,7 @@ func (x *index) Hit(ctx context.Context, since uint64, ds []cas.Digest, out []ca
 			return err
 		}
 		for i := range now {
-			if e := &now[i]; e.Usable() && e.Stamp < since {
+			if e := &now[i]; e.Frame != (cas.FrameID{}) && e.Stamp < since {
 				e.Stamp = c.epoch
 				b.Set(chunkKey(x.domain, e.Digest), appendChunk(nil, e), nil)
 			}

@@ -131,7 +131,7 @@ func (a *application) execute(ctx context.Context, tx conn, epoch int64) error {
 	if err := a.checkSources(ctx, tx); err != nil {
 		return err
 	}
-	if removed == 0 || a.Collector != 0 {
+	if removed == 0 {
 		return nil
 	}
 	_, err := tx.exec(ctx, "", `UPDATE cairn_domains SET removals = removals + 1 WHERE domain = $1`, a.x.domain)
@@ -163,6 +163,9 @@ func (a *application) queueDrops(b *pgx.Batch, w *account, removed *int64) {
 	c := newChunkColumns(len(a.Drop))
 	for i := range a.Drop {
 		c.addChunk(&a.Drop[i])
+	}
+	if a.Collector != 0 {
+		removed = nil
 	}
 	// A digest may occur several times in the list. Its row is deleted once.
 	b.Queue(`WITH gone AS (

@@ -77,7 +77,7 @@ func TestMalformed(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			pgtest.Execute(t, url, "TRUNCATE cairn_chunks, cairn_frames, cairn_packs")
-			err := ix.Apply(ctx, &cas.Change{Packs: []cas.PackEntry{{ID: cas.PackID{1}}}, Frames: []cas.FrameEntry{{ID: cas.FrameID{1}}},
+			err := ix.Apply(ctx, &cas.Change{Packs: []cas.PackEntry{{ID: cas.PackID{1}}}, Frames: []cas.FrameEntry{{ID: cas.FrameID{1}, Pack: cas.PackID{1}}},
 				Chunks: []cas.ChunkEntry{{Digest: cas.Sum(nil), Frame: cas.FrameID{1}}}})
 			if err := errors.Join(err, read()); err != nil {
 				t.Fatal(err)
