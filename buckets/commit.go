@@ -119,7 +119,10 @@ func (d *Draft) authorizeCommit(ctx context.Context) error {
 // plan decides, from the rows and the draft alone, what the commit has to do
 // next. It changes neither.
 func (d *Draft) plan(ctx context.Context, tx manifest.Tx) (decision, error) {
-	if at, err := tx.Barrier(ctx, d.b.domain()); err != nil || at.Removals != d.removals {
+	if err := d.w.passBarrier(ctx, tx); err != nil {
+		if errors.Is(err, errPassedBy) {
+			err = nil
+		}
 		return decision{step: recheckChunks}, err
 	}
 	if kept, err := d.sourcesAreKept(ctx, tx); err != nil || !kept {
@@ -339,26 +342,23 @@ func (d *Draft) chooseName(ctx context.Context, tx manifest.Tx, f *manifest.File
 // recheckDigests is how many digests are looked up at a time.
 const recheckDigests = 4096
 
-// recheckChunks looks all chunks and segments of the content up again.
+// recheckChunks looks all chunks and segments of the content up again, those
+// below its top too: what keeps one from being collected keeps no other.
 func (d *Draft) recheckChunks(ctx context.Context) error {
-	n, err := d.b.s.meta.Removals(ctx, d.b.domain())
-	if err != nil {
+	if err := d.w.renew(ctx); err != nil {
 		return err
 	}
-	d.removals, d.sources = n, nil
+	d.sources = nil
 	var ds []cas.Digest
 	check := func(atLeast int) error {
 		if len(ds) < atLeast {
 			return nil
 		}
-		missing, err := d.b.chunks().Missing(ctx, ds)
-		if err == nil && len(missing) > 0 {
-			err = fmt.Errorf("%d chunks, %s among them: %w", len(missing), missing[0], ErrChunksGone)
-		}
+		err := d.w.lookUp(ctx, ds)
 		ds = ds[:0]
 		return err
 	}
-	err = d.content.Walk(ctx, d.b.segmentGetter(), func(s manifest.Segment) error {
+	err := d.content.Walk(ctx, d.b.segmentGetter(), func(s manifest.Segment) error {
 		ds = append(ds, s.Digest)
 		return check(recheckDigests)
 	}, func(refs []cas.Ref) error {
@@ -367,6 +367,9 @@ func (d *Draft) recheckChunks(ctx context.Context) error {
 		}
 		return check(recheckDigests)
 	})
+	if errors.Is(err, cas.ErrMissing) {
+		return fmt.Errorf("%w: %v", ErrChunksGone, err) // it is no damage
+	}
 	if err != nil {
 		return err
 	}
@@ -378,20 +381,29 @@ func (d *Draft) followBucket(ctx context.Context) error {
 	there := *d.b
 	there.pin = ""
 	to := there.pinned()
-	c := d.b.copier(to)
-	defer c.Close()
-	if err := c.Content(ctx, d.content); err != nil {
+	w, err := d.b.s.beginWriter(ctx, to.domain())
+	if err != nil {
 		return err
 	}
-	if err := c.Flush(ctx); err != nil {
+	c := d.b.copier(to, w)
+	defer c.Close()
+	if err = c.Content(ctx, d.content); err == nil {
+		err = c.Flush(ctx)
+	}
+	if err != nil {
+		w.End(ctx)
+		if errors.Is(err, cas.ErrMissing) { // what was taken from versions is collected where they are no more
+			err = fmt.Errorf("%w: %v", ErrMoved, err)
+		}
 		return err
 	}
 	d.b = to
+	d.w.moveTo(ctx, w)
 	return d.recheckChunks(ctx)
 }
 
-// copier copies from the bucket's domain to that of to.
-func (b *Bucket) copier(to *Bucket) *manifest.Copier {
+// copier copies from the bucket's domain to that of to, for a writer there.
+func (b *Bucket) copier(to *Bucket, w *Writer) *manifest.Copier {
 	return &manifest.Copier{From: b.chunks(), To: to.chunks(), Segments: b.segmentGetter(),
-		Keep: b.s.meta.Segments(to.domain()), How: b.b.Compression}
+		Keep: b.s.meta.Segments(to.domain()), How: b.b.Compression, Since: w.Since()}
 }

@@ -72,5 +72,9 @@ func (b *Bucket) linkContent(ctx context.Context, name string, m *manifest.Manif
 		return nil, err
 	}
 	d.sources = []manifest.VersionID{m.ID}
+	if err := d.beginWriter(ctx); err != nil {
+		return nil, err
+	}
+	defer d.w.End(ctx)
 	return d.commit(ctx)
 }

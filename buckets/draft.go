@@ -55,10 +55,10 @@ type Draft struct {
 	stats   cas.BatchStats
 
 	// What the commit relies on, renewed between its tries.
-	removals uint64               // as counted before the first look at a stored chunk
-	sources  []manifest.VersionID // versions whose chunks were taken without a look at them
-	allowed  manifest.FileID      // file that the uploader may update
-	owner    string               // of that file, or of the new one
+	w       *Writer              // that stores the content
+	sources []manifest.VersionID // versions whose chunks were taken without a look at them
+	allowed manifest.FileID      // file that the uploader may update
+	owner   string               // of that file, or of the new one
 
 	base     manifest.VersionID                       // that must still be current at the commit, "" for any
 	onCommit func(tx manifest.Tx, answer *File) error // run in the transaction of the commit
@@ -177,6 +177,13 @@ func (d *Draft) beginByName(ctx context.Context) error {
 	return d.begin(ctx, old)
 }
 
+// beginWriter begins the writer of a draft that is ready for content. The caller
+// ends it when it has committed, or given up.
+func (d *Draft) beginWriter(ctx context.Context) (err error) {
+	d.w, err = d.b.s.beginWriter(ctx, d.b.domain())
+	return err
+}
+
 // begin looks at the file that the draft may become a version of, nil for none,
 // so that what cannot succeed fails before the first byte.
 func (d *Draft) begin(ctx context.Context, old *manifest.File) error {
@@ -186,11 +193,8 @@ func (d *Draft) begin(ctx context.Context, old *manifest.File) error {
 	if err := d.b.s.meta.Ready(); err != nil {
 		return WrapSpace(err)
 	}
-	var err error
-	if d.removals, err = d.b.s.meta.Removals(ctx, d.b.domain()); err != nil {
-		return err
-	}
 	d.owner = d.b.whoID()
+	var err error
 	if d.opts.Once != nil {
 		if d.target != "" {
 			if _, err := d.authorizeUpdate(ctx, old); err != nil {

@@ -39,11 +39,10 @@ type body struct {
 	r    io.Reader
 	size int64 // negative if it is not known
 
-	// Once the body is stored, c holds it from off on, and removals was counted
-	// before its chunks were looked up.
-	c        *manifest.Content
-	off      int64
-	removals uint64
+	// Once the body is stored, c holds it from off on. No row keeps its chunks,
+	// but all tries of an edit have the same writer.
+	c   *manifest.Content
+	off int64
 }
 
 // Compose makes a file of pieces, as Put makes one of a stream. Within a
@@ -56,6 +55,10 @@ func (b *Bucket) Compose(ctx context.Context, name string, pieces []Piece, opts 
 	if d.earlier != nil {
 		return d.earlier, nil
 	}
+	if err := d.beginWriter(ctx); err != nil {
+		return nil, err
+	}
+	defer d.w.End(ctx)
 	if err := d.compose(ctx, pieces); err != nil {
 		return nil, WrapSpace(err)
 	}
@@ -119,6 +122,12 @@ func sized(opts *PutOptions) *PutOptions {
 // that has changed by the time of the commit, it begins again: no edit undoes
 // another.
 func (b *Bucket) editContent(ctx context.Context, id string, opts *PutOptions, plan func(base *manifest.Manifest) ([]Piece, error)) (*File, error) {
+	var w *Writer // of all tries
+	defer func() {
+		if w != nil {
+			w.End(ctx)
+		}
+	}()
 	var added, stored int64
 	for range editTries {
 		d, err := b.draftOfVersion(ctx, id, sized(opts))
@@ -127,6 +136,14 @@ func (b *Bucket) editContent(ctx context.Context, id string, opts *PutOptions, p
 		}
 		if d.earlier != nil {
 			return d.earlier, nil
+		}
+		if w == nil {
+			if w, err = d.b.s.beginWriter(ctx, d.b.domain()); err != nil {
+				return nil, err
+			}
+		}
+		if d.w = w; w.domain != d.b.domain() {
+			return nil, ErrMoved // between two tries: what has come is where the bucket was
 		}
 		if d.base = d.found.ID; d.declared == "" {
 			d.declared = d.found.DeclaredMIMEType
@@ -174,8 +191,9 @@ func (d *Draft) compose(ctx context.Context, pieces []Piece) error {
 		c.limit()
 	}
 	var err error
-	d.content, d.stats, err = manifest.Compose(ctx, d.b.chunks(), c.pieces, c.content, d.splitter, &manifest.WriteOptions{
-		Compression: d.b.b.Compression, Digests: d.opts.Digests, Segments: d.b.segmentStore()})
+	opts := d.b.writeOptions(d.w, d.splitter.String())
+	opts.Digests = d.opts.Digests
+	d.content, d.stats, err = manifest.Compose(ctx, d.b.chunks(), c.pieces, c.content, d.splitter, opts)
 	if err != nil {
 		return err
 	}
@@ -183,10 +201,7 @@ func (d *Draft) compose(ctx context.Context, pieces []Piece) error {
 		if c.open {
 			c.body.size = d.content.Size - c.size
 		}
-		if c.body.c != nil { // no row keeps its chunks: they are safe only while nothing was removed since
-			d.removals = c.body.removals
-		}
-		c.body.c, c.body.off, c.body.removals = d.content, c.bodyAt, d.removals
+		c.body.c, c.body.off = d.content, c.bodyAt
 	}
 	if err := d.setStoredType(ctx); err != nil {
 		return err

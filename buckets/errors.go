@@ -56,8 +56,8 @@ var (
 	ErrOwned          = backend.ErrOwned       // until an operator takes it back
 
 	// ErrChunksGone reports that chunks which were stored when the upload began
-	// could not be used any more when it ended: it must be sent again.
-	ErrChunksGone = errors.New("stored chunks were found damaged during the upload; send it again")
+	// were damaged or collected when it ended: it must be sent again.
+	ErrChunksGone = errors.New("stored chunks that the upload counted on are gone; send it again")
 )
 
 // A conceptError is a kind of a wider concept, such as fs.ErrNotExist, and says

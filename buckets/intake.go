@@ -3,6 +3,8 @@ package buckets
 import (
 	"context"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"log/slog"
 	"sync"
 	"time"
@@ -45,6 +47,30 @@ func (in *Intake) Meta() manifest.Store { return in.b.s.meta }
 // that nothing is left to do.
 func (in *Intake) KeepAll(ctx context.Context, fn func(tx manifest.Tx) (more bool, err error)) error {
 	return in.b.s.updateUntilDone(ctx, fn)
+}
+
+// KeepChunks is KeepAll for transactions that make pointers of w to refs durable.
+// If w has been passed by, all of refs are looked up again first: ErrChunksGone if
+// some are not stored any more.
+func (in *Intake) KeepChunks(ctx context.Context, w *Writer, refs []cas.Ref, fn func(tx manifest.Tx) (more bool, err error)) error {
+	for range commitTries {
+		err := in.b.s.updateUntilDone(ctx, func(tx manifest.Tx) (more bool, err error) {
+			if err := w.passBarrier(ctx, tx); err != nil {
+				return false, err
+			}
+			return fn(tx)
+		})
+		if !errors.Is(err, errPassedBy) {
+			return err
+		}
+		if err := w.renew(ctx); err != nil {
+			return err
+		}
+		if err := w.lookUpRefs(ctx, refs); err != nil {
+			return err
+		}
+	}
+	return fmt.Errorf("chunks were removed %d times before they were kept; send them again: %w", commitTries, ErrChunksGone)
 }
 
 // AwaitDurable returns when all changes made so far are as durable as the
@@ -120,10 +146,20 @@ func (in *Intake) FindRoom(ctx context.Context) (Room, error) {
 	return room, err
 }
 
-// WriteOptions are those of content that a splitter cuts, given by its name.
-func (in *Intake) WriteOptions(splitter string) *manifest.WriteOptions {
-	b := in.b
-	return &manifest.WriteOptions{Chunkers: b.chunkerPool(splitter), Compression: b.b.Compression,
+// BeginWriter begins a writer in the domain that in is pinned to. The caller ends
+// it after its last commit.
+func (in *Intake) BeginWriter(ctx context.Context) (*Writer, error) {
+	return in.b.s.beginWriter(ctx, in.b.domain())
+}
+
+// WriteOptions are those of content that w stores and a splitter cuts, given by
+// its name.
+func (in *Intake) WriteOptions(w *Writer, splitter string) *manifest.WriteOptions {
+	return in.b.writeOptions(w, splitter)
+}
+
+func (b *Bucket) writeOptions(w *Writer, splitter string) *manifest.WriteOptions {
+	return &manifest.WriteOptions{Since: w.Since(), Chunkers: b.chunkerPool(splitter), Compression: b.b.Compression,
 		Segments: b.segmentStore(), Memory: b.s.sums[b.domain()]}
 }
 

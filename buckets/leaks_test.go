@@ -29,12 +29,21 @@ type countingIndex struct {
 }
 
 func (c *countingIndex) Chunks(ctx context.Context, ds []cas.Digest, out []cas.ChunkEntry) error {
+	c.note(ds)
+	return c.Index.Chunks(ctx, ds, out)
+}
+
+func (c *countingIndex) Hit(ctx context.Context, since uint64, ds []cas.Digest, out []cas.ChunkEntry) error {
+	c.note(ds)
+	return c.Index.Hit(ctx, since, ds, out)
+}
+
+func (c *countingIndex) note(ds []cas.Digest) {
 	c.mu.Lock()
+	defer c.mu.Unlock()
 	for _, d := range ds {
 		c.asked[d] = true
 	}
-	c.mu.Unlock()
-	return c.Index.Chunks(ctx, ds, out)
 }
 
 // forget returns which of chunks were asked for since the last call.

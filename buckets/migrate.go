@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"maps"
 	"slices"
 
 	"github.com/cairn-store/cairn/cas"
@@ -36,8 +35,8 @@ type Migrated struct {
 // then all changes, of all buckets, wait until what has come since is copied.
 // Until the switch, and if Migrate fails, the bucket is where it was. Called
 // again, it copies what is left to copy. Everything that is copied has been
-// verified. The old copies stay: nothing removes chunks yet. progress, if not nil,
-// is called now and then.
+// verified. The old copies are left to collection. progress, if not nil, is called
+// now and then.
 func (s *Store) Migrate(ctx context.Context, bucket, to string, progress func(Migrated)) (Migrated, error) {
 	if err := s.checkWritable(ctx); err != nil {
 		return Migrated{}, err
@@ -61,9 +60,13 @@ func (s *Store) Migrate(ctx context.Context, bucket, to string, progress func(Mi
 	if from.b.Acknowledge == AckJournal {
 		return Migrated{}, fmt.Errorf("bucket %q has acknowledge: journal; make it remote while it is moved: %w", bucket, fs.ErrInvalid)
 	}
+	if m.w, err = s.beginWriter(ctx, to); err != nil {
+		return Migrated{}, err
+	}
+	defer m.w.End(ctx)
 	there := *b
 	there.pin = to
-	m.copier = from.copier(&there)
+	m.copier = from.copier(&there, m.w)
 	defer m.copier.Close()
 	if err := m.run(ctx); err != nil {
 		return m.done, fmt.Errorf("migrate bucket %q to %q: %w", bucket, to, WrapSpace(err))
@@ -77,6 +80,7 @@ type migration struct {
 	bucket string
 	from   *Bucket // pinned to the domain that the bucket leaves
 	to     string
+	w      *Writer // in that domain, for the whole move
 	copier *manifest.Copier
 	feed   *feed
 	// rows rest on content that has been copied. They are not in the packs of
@@ -100,9 +104,10 @@ const fewChanges = 100
 //  4. switchDomain holds up all changes, copies the last ones, and makes the
 //     other domain the bucket's.
 //
-// Changes go on during the first three. The move begins again at the second if
-// chunks in the other domain became unusable, since what was found there before
-// may be gone.
+// Changes go on during the first three. From the first on, all that the bucket
+// holds is a root in both domains. The move begins again at the second if it was
+// passed by in the other domain or chunks there became unusable, since what was
+// found there before may be gone: then it looks all up again.
 func (m *migration) run(ctx context.Context) error {
 	beenThere, err := m.announce(ctx)
 	if err != nil {
@@ -115,10 +120,10 @@ func (m *migration) run(ctx context.Context) error {
 		}
 	}
 	for {
-		removals, err := m.s.meta.Removals(ctx, m.to)
-		if err != nil {
+		if err := m.w.renew(ctx); err != nil {
 			return err
 		}
+		m.copier.Since = m.w.Since()
 		if err := m.copyAll(ctx); err != nil {
 			return err
 		}
@@ -130,7 +135,7 @@ func (m *migration) run(ctx context.Context) error {
 		if err := m.s.chunks[m.to].Send(ctx); err != nil {
 			return err
 		}
-		if again, err := m.switchDomain(ctx, removals); !again || err != nil {
+		if again, err := m.switchDomain(ctx); !again || err != nil {
 			return err
 		}
 	}
@@ -343,157 +348,4 @@ func (m *migration) concernsBucket(rs []manifest.Record) bool {
 		}
 	}
 	return true
-}
-
-// switchDomain makes the other domain the bucket's. again reports that nothing
-// was switched, since chunks became unusable there after removals was read. It
-// holds binding, so no schema changes the buckets meanwhile.
-func (m *migration) switchDomain(ctx context.Context, removals uint64) (again bool, err error) {
-	m.s.binding.Lock()
-	defer m.s.binding.Unlock()
-	c, err := m.switchHeld(ctx, removals)
-	if c == nil {
-		return err == nil, err
-	}
-	return false, m.s.bringToPacks(ctx, c, err)
-}
-
-// switchHeld does the work of switchDomain while it holds moving for writing, so
-// that no change is made anywhere. It returns the commit that may have been
-// made. Without a commit and an error the move must begin again.
-func (m *migration) switchHeld(ctx context.Context, removals uint64) (*manifest.Commit, error) {
-	s := m.s
-	s.moving.Lock()
-	defer s.moving.Unlock()
-	if _, err := m.follow(ctx); err != nil {
-		return nil, err
-	}
-	if err := m.copyUploads(ctx); err != nil {
-		return nil, err
-	}
-	if err := m.flush(ctx); err != nil {
-		return nil, err
-	}
-	if err := s.chunks[m.to].Send(ctx); err != nil {
-		return nil, err
-	}
-	if n, err := s.meta.Removals(ctx, m.to); err != nil || n != removals {
-		return nil, err
-	}
-	if s.lookup(m.bucket) == nil {
-		return nil, ErrNoBucket
-	}
-	c, err := m.switchHome(ctx)
-	s.feed = nil
-	if err != nil {
-		return c, err
-	}
-	// Where this fails the bucket has been moved all the same. Until it is done,
-	// with the next sweep or start, these uploads are refused with ErrMoved.
-	if err := s.retargetUploads(context.WithoutCancel(ctx), m.bucket, s.updateLocalHeld); err != nil {
-		s.log.Error("uploads under way do not follow their bucket yet", "bucket", m.bucket, "error", err)
-	}
-	return c, nil
-}
-
-// updateLocalHeld is updateLocalUnchecked for a caller that holds moving.
-func (s *Store) updateLocalHeld(ctx context.Context, fn func(tx manifest.Tx) error) error {
-	_, err := s.meta.Update(ctx, "", fn)
-	return err
-}
-
-// switchHome makes the other domain the bucket's home. Readers are sent there
-// first: all that they can find was copied, and what is put after the
-// transaction is only there. The caller holds binding and moving.
-func (m *migration) switchHome(ctx context.Context) (*manifest.Commit, error) {
-	s := m.s
-	s.placeBucket(m.bucket, m.to)
-	c, err := s.meta.Update(ctx, m.to, func(tx manifest.Tx) error {
-		h, err := tx.Home(ctx, m.bucket)
-		if err != nil {
-			return err
-		}
-		if err := recordHome(ctx, tx, h, m.to); err != nil {
-			return err
-		}
-		h.To = m.to // until retargetUploads is done
-		return tx.PutHome(ctx, h)
-	})
-	if err == nil {
-		return c, nil
-	}
-	if h, herr := s.meta.Home(ctx, m.bucket); herr == nil && h.Domain != m.to { // the transaction was not made
-		s.placeBucket(m.bucket, m.from.pin)
-	}
-	return c, err
-}
-
-// placeBucket makes a domain that of a bucket, for all who look from now on. The
-// caller holds binding.
-func (s *Store) placeBucket(name, domain string) {
-	all := maps.Clone(*s.buckets.Load())
-	p := all[name].Policy
-	p.Domain = domain
-	all[name] = &bucket{Policy: p, name: name, splitter: all[name].splitter}
-	s.buckets.Store(&all)
-}
-
-// maxRetargeted is how many uploads one transaction moves to another domain.
-const maxRetargeted = 1000
-
-// retargetUploads ends the move of a bucket: it makes the uploads under way,
-// whose content was copied before the switch, uploads of the new domain. It does
-// nothing where no move is to be ended. Each transaction is run by keep and
-// changes at most maxRetargeted uploads, so the move may break off between two;
-// the home's To is the domain of the home until all are done.
-func (s *Store) retargetUploads(ctx context.Context, bucket string, keep func(context.Context, func(tx manifest.Tx) error) error) error {
-	h, err := s.meta.Home(ctx, bucket)
-	if err != nil || h.To == "" || h.To != h.Domain {
-		return err
-	}
-	var batch []manifest.UploadID
-	retargetBatch := func() error {
-		return keep(ctx, func(tx manifest.Tx) error {
-			for _, id := range batch {
-				u, err := tx.Upload(ctx, bucket, id)
-				switch {
-				case errors.Is(err, fs.ErrNotExist):
-				case err != nil:
-					return err
-				case u.UnderWay() && u.Domain == h.From:
-					u.Domain = h.Domain
-					if err := tx.PutUpload(ctx, u); err != nil {
-						return err
-					}
-				}
-			}
-			return nil
-		})
-	}
-	for u, err := range s.meta.UploadsUnderWay(ctx, bucket) {
-		if err != nil {
-			return err
-		}
-		if u.Domain != h.From {
-			continue
-		}
-		if batch = append(batch, u.ID); len(batch) < maxRetargeted {
-			continue
-		}
-		if err := retargetBatch(); err != nil {
-			return err
-		}
-		batch = batch[:0]
-	}
-	if err := retargetBatch(); err != nil {
-		return err
-	}
-	return keep(ctx, func(tx manifest.Tx) error {
-		now, err := tx.Home(ctx, bucket)
-		if err != nil || now.To != now.Domain {
-			return err
-		}
-		now.To = ""
-		return tx.PutHome(ctx, now)
-	})
 }

@@ -34,6 +34,10 @@ func (d *Draft) put(ctx context.Context, r io.Reader) (*File, error) {
 	if d.earlier != nil {
 		return d.earlier, nil
 	}
+	if err := d.beginWriter(ctx); err != nil {
+		return nil, err
+	}
+	defer d.w.End(ctx)
 	if err := d.write(ctx, r); err != nil {
 		return nil, WrapSpace(err)
 	}
@@ -65,8 +69,7 @@ func (d *Draft) amend(ctx context.Context) (*Draft, error) {
 	if err != nil {
 		return nil, err
 	}
-	// The chunks were looked up when d began.
-	out.content, out.stats, out.removals = d.content, d.stats, d.removals
+	out.content, out.stats, out.w = d.content, d.stats, d.w
 	return out, out.setStoredType(ctx)
 }
 
@@ -83,14 +86,9 @@ func (d *Draft) write(ctx context.Context, r io.Reader) error {
 	if err := d.setType(k); err != nil {
 		return err
 	}
-	d.content, d.stats, err = manifest.Write(ctx, d.b.chunks(), whole, d.splitter, &manifest.WriteOptions{
-		Chunkers:    d.b.chunkerPool(d.splitter.String()),
-		Compression: d.b.b.Compression,
-		Digests:     d.opts.Digests,
-		Segments:    d.b.s.meta.Segments(d.b.domain()),
-		Memory:      d.b.s.sums[d.b.domain()],
-		Progress:    d.opts.Progress,
-	})
+	opts := d.b.writeOptions(d.w, d.splitter.String())
+	opts.Digests, opts.Progress = d.opts.Digests, d.opts.Progress
+	d.content, d.stats, err = manifest.Write(ctx, d.b.chunks(), whole, d.splitter, opts)
 	return err
 }
 

@@ -92,8 +92,10 @@ func (d *Draft) Authorize(ctx context.Context) error {
 	return err
 }
 
-// Prepare begins a resumed draft, whose content has come by now.
-func (d *Draft) Prepare(ctx context.Context) error {
+// Prepare begins a resumed draft, whose content has come by now. The caller ends
+// w when it has committed the draft.
+func (d *Draft) Prepare(ctx context.Context, w *Writer) error {
+	d.w = w
 	if d.target == "" {
 		return d.beginByName(ctx)
 	}

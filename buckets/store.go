@@ -69,6 +69,7 @@ type Store struct {
 	gate       gate
 	outbox     *outbox
 	collecting *collecting
+	writers    writers
 }
 
 // A Policy is what a bucket is set up to do.
@@ -174,6 +175,7 @@ func New(ctx context.Context, meta manifest.Store, chunks map[string]*cas.Store,
 	for domain := range chunks {
 		s.sums[domain] = &manifest.SumMemory{}
 	}
+	s.writers.newest = make(map[string]*registration)
 	if s.guard, err = access.NewGuard(s.accessPolicy, opts.Auth); err != nil {
 		return nil, err
 	}

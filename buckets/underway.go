@@ -29,7 +29,7 @@ func putUpload(ctx context.Context, tx manifest.Tx, row *manifest.Upload) error 
 	return tx.PutUpload(ctx, row)
 }
 
-// listEntry is what a chunk in a list takes.
+// listEntry is what a chunk in a list takes, and one that was sent for it.
 const listEntry = 36
 
 // heldBytes is how many bytes an upload keeps: those that have come, and what is
@@ -42,7 +42,7 @@ func heldBytes(row *manifest.Upload) int64 {
 	}
 	switch {
 	case row.Listed:
-		n += row.Received + listEntry*row.Chunks
+		n += row.Received + listEntry*(row.Chunks+row.SentRefs)
 	case len(row.Joins) == 0:
 		n += row.Offset
 	}
@@ -274,7 +274,7 @@ func (b *Bucket) endUploadIf(ctx context.Context, id manifest.UploadID, over fun
 			return false, nil
 		}
 		n, err := b.endUpload(ctx, tx, row, maxEnded)
-		return n == maxEnded || row.Parts > maxSwept, err
+		return n == maxEnded || row.Parts+row.Sent > maxSwept, err
 	})
 }
 

@@ -38,11 +38,13 @@ func typedRows() map[string]row {
 	cached.CacheControl = "no-store"
 	sent := cached
 	sent.Sent = 300
+	counted := sent
+	counted.SentRefs = 1 << 21
 	cause := manifest.Cause{Bucket: "demo", File: fixedFile, Path: "a/ü.txt", At: at}
 	charge := manifest.Charge{Pack: cas.PackID{1, 15: 2}, Cause: cause, Bytes: 1 << 40}
 	return map[string]row{
 		"upload-full": full, "upload-answered": &answered, "upload-keyed": &keyed, "upload-cached": &cached,
-		"upload-sent":  &sent,
+		"upload-sent": &sent, "upload-counted": &counted,
 		"upload-empty": &manifest.Upload{ID: upload, Length: -1},
 		"grant-empty":  &manifest.Grant{ID: grant},
 		"grant-full": &manifest.Grant{ID: grant, Bucket: "demo", Op: "upload", File: fixedFile, Manifest: fixedVersion, Folder: "a/b",
@@ -87,7 +89,7 @@ func TestGoldenTypedRows(t *testing.T) {
 // Every row with every field set: a field that the encoding has forgotten is
 // noticed.
 func TestTypedRowsAreFull(t *testing.T) {
-	for _, name := range []string{"upload-sent", "grave-full", "charge-full", "freed-full", "grant-full", "apikey-full", "signkey", "once-answered", "home-full"} {
+	for _, name := range []string{"upload-counted", "grave-full", "charge-full", "freed-full", "grant-full", "apikey-full", "signkey", "once-answered", "home-full"} {
 		v := reflect.ValueOf(typedRows()[name]).Elem()
 		for i := range v.NumField() {
 			if v.Field(i).IsZero() {

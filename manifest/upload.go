@@ -44,7 +44,7 @@ type Upload struct {
 	Partial bool       // it becomes no file but a part of another upload
 	Joins   []UploadID // the partial uploads that it joins, in order
 	// Its parts are a list of chunks, which are sent separately. They keep no
-	// chunk alive.
+	// chunk alive, but those from SentParts on do.
 	Listed      bool
 	Bases       []string // files, versions and uploads whose chunks need not be sent
 	Chunks      int64    // chunks in the list
@@ -52,7 +52,8 @@ type Upload struct {
 	NewBytes    int64    // of chunks that were not stored before
 	StoredBytes int64    // bytes stored for those chunks
 	Received    int64    // bytes of chunks that the uploader had to send
-	Sent        uint64   // of a listed upload: parts from SentParts on
+	Sent        uint64   // parts from SentParts on
+	SentRefs    int64    // references in them
 
 	Manifest  VersionID // the version that it has become
 	Answer    []byte    // what its user was told of that version, as its writer encodes it
@@ -118,8 +119,8 @@ type UploadChanges interface {
 	// drops the rest. DropParts drops the parts.
 	PutUpload(ctx context.Context, u *Upload) error
 
-	// DropParts drops at most limit parts of an upload and reports whether more
-	// may be left.
+	// DropParts drops at most limit parts of an upload, those from SentParts on
+	// among them, and reports whether more may be left.
 	DropParts(ctx context.Context, id UploadID, limit int) (more bool, err error)
 
 	// PutPart writes part n of an upload.
@@ -144,7 +145,7 @@ func (u *Upload) AppendBinary(b []byte) ([]byte, error) { return appendRow(b, ta
 // UnmarshalBinary decodes what AppendBinary wrote.
 func (u *Upload) UnmarshalBinary(p []byte) error {
 	*u = Upload{}
-	return parseRow(p, tagUpload, "upload", 42, u)
+	return parseRow(p, tagUpload, "upload", 43, u)
 }
 
 func (u *Upload) codeFields(c *codec) {
@@ -190,5 +191,6 @@ func (u *Upload) codeFields(c *codec) {
 	c.text(40, &u.OnceRequest)
 	c.text(41, &u.CacheControl)
 	c.number(42, &u.Sent)
+	c.size(43, &u.SentRefs)
 	c.must(u.ID != "")
 }

@@ -13,7 +13,6 @@ import (
 
 	"github.com/cairn-store/cairn/buckets"
 	"github.com/cairn-store/cairn/buckets/mediatype"
-	"github.com/cairn-store/cairn/cas"
 	"github.com/cairn-store/cairn/chunker"
 	"github.com/cairn-store/cairn/manifest"
 )
@@ -143,15 +142,20 @@ func (b *Bucket) appendParts(ctx context.Context, row *manifest.Upload, r io.Rea
 	if r, err = b.limitBody(ctx, row, r); err != nil {
 		return err
 	}
-	in := &partCutter{r: r, s: s, rest: rest, opts: b.in.WriteOptions(row.Chunker)}
-	in.opts.Sums = sums
+	in := &partCutter{b: b, r: r, s: s, rest: rest, sums: sums}
 	if opts.Verify != nil {
 		return b.appendVerified(ctx, row, in, opts.Verify)
 	}
 	var before *flushingPart
 	for {
-		part, more, rerr := in.cutPart(ctx, b.in.Chunks(), before)
-		err := before.wait()
+		// Each part is a writer's of its own: what was kept before is safe, since
+		// parts are roots, and collection need not wait for the end of the stream.
+		w, err := b.in.BeginWriter(ctx)
+		if err != nil {
+			return errors.Join(before.wait(), err)
+		}
+		part, more, rerr := in.cutPart(ctx, w, before)
+		err = before.wait()
 		if err == nil && more && in.late+part.Size == row.Length-row.Offset {
 			more, rerr = false, expectEnd(in.r)
 		}
@@ -159,13 +163,14 @@ func (b *Bucket) appendParts(ctx context.Context, row *manifest.Upload, r io.Rea
 			if part != nil {
 				part.Close()
 			}
+			w.End(ctx)
 			return errors.Join(err, rerr)
 		}
 		if before != nil && opts.Progress != nil {
 			opts.Progress(row.Offset)
 		}
 		size, rest := in.countPart(part, more)
-		before = b.startKeeping(ctx, row, part, size, rest)
+		before = b.startKeeping(ctx, w, row, part, size, rest)
 		if !more {
 			return errors.Join(before.wait(), rerr)
 		}
@@ -184,22 +189,25 @@ func expectEnd(r io.Reader) error {
 
 // partCutter cuts the bytes that arrive of an upload.
 type partCutter struct {
+	b    *Bucket
 	r    io.Reader
 	s    chunker.Splitter
 	rest []byte
 	late int64 // bytes of rest that are not in any part's size yet
-	opts *manifest.WriteOptions
+	sums *manifest.Sums
 }
 
-// cutPart reads for a while and cuts what it reads. more tells that r has not
-// ended.
-func (p *partCutter) cutPart(ctx context.Context, dst *cas.Store, before *flushingPart) (part *manifest.OpenPart, more bool, err error) {
+// cutPart reads for a while and cuts what it reads, for w. more tells that r has
+// not ended.
+func (p *partCutter) cutPart(ctx context.Context, w *buckets.Writer, before *flushingPart) (part *manifest.OpenPart, more bool, err error) {
 	var after *manifest.OpenPart
 	if before != nil {
 		after = before.part
 	}
 	piece := &partReader{r: p.r, left: partSize, until: time.Now().Add(partTime)}
-	part, err = manifest.BeginPart(ctx, dst, after, p.rest, piece, p.s, p.opts)
+	opts := p.b.in.WriteOptions(w, p.s.String())
+	opts.Sums = p.sums
+	part, err = manifest.BeginPart(ctx, p.b.in.Chunks(), after, p.rest, piece, p.s, opts)
 	if part != nil {
 		p.rest = part.Rest
 	}
@@ -225,17 +233,18 @@ type flushingPart struct {
 	err  error
 }
 
-// startKeeping starts a goroutine that makes a part durable, with size and rest as
-// counted, and moves the offset of row. The caller must not touch row before wait
-// has returned.
-func (b *Bucket) startKeeping(ctx context.Context, row *manifest.Upload, open *manifest.OpenPart, size int64, rest []byte) *flushingPart {
+// startKeeping starts a goroutine that makes a part of w durable, with size and
+// rest as counted, moves the offset of row, and ends w. The caller must not touch
+// row before wait has returned.
+func (b *Bucket) startKeeping(ctx context.Context, w *buckets.Writer, row *manifest.Upload, open *manifest.OpenPart, size int64, rest []byte) *flushingPart {
 	k := &flushingPart{part: open, done: make(chan struct{})}
 	go func() {
 		defer close(k.done)
+		defer w.End(ctx)
 		part, _, err := open.Flush()
 		if err == nil {
 			part.Size, part.Rest = size, rest
-			err = b.keepPart(ctx, row, part)
+			err = b.keepPart(ctx, w, row, part)
 		}
 		k.err = err
 	}()
@@ -253,9 +262,14 @@ func (k *flushingPart) wait() error {
 // appendVerified stores all that in gives, or nothing if verify or the reader
 // fails.
 func (b *Bucket) appendVerified(ctx context.Context, row *manifest.Upload, in *partCutter, verify func() error) error {
+	w, err := b.in.BeginWriter(ctx) // of all: no part is kept before the last
+	if err != nil {
+		return err
+	}
+	defer w.End(ctx)
 	var held manifest.Part
 	for {
-		open, more, rerr := in.cutPart(ctx, b.in.Chunks(), nil)
+		open, more, rerr := in.cutPart(ctx, w, nil)
 		if open == nil {
 			return rerr
 		}
@@ -274,7 +288,7 @@ func (b *Bucket) appendVerified(ctx context.Context, row *manifest.Upload, in *p
 		if err := verify(); err != nil {
 			return err
 		}
-		return b.keepPart(ctx, row, &held)
+		return b.keepPart(ctx, w, row, &held)
 	}
 }
 
@@ -423,8 +437,9 @@ func (s *stoppingReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// keepPart makes a part of the upload durable, and moves its offset.
-func (b *Bucket) keepPart(ctx context.Context, row *manifest.Upload, part *manifest.Part) error {
+// keepPart makes a part of the upload, whose chunks w has stored, durable, and
+// moves its offset.
+func (b *Bucket) keepPart(ctx context.Context, w *buckets.Writer, row *manifest.Upload, part *manifest.Part) error {
 	next := *row
 	next.Offset += part.Size
 	next.ExpiresAt = b.in.Now().Add(b.Policy().UploadExpiry)
@@ -433,7 +448,7 @@ func (b *Bucket) keepPart(ctx context.Context, row *manifest.Upload, part *manif
 	if len(part.Refs) > 0 {
 		next.Parts++
 	}
-	err := b.in.KeepAll(ctx, func(tx manifest.Tx) (more bool, err error) {
+	err := b.in.KeepChunks(ctx, w, part.Refs, func(tx manifest.Tx) (more bool, err error) {
 		now, err := b.in.Upload(ctx, tx, row.ID)
 		if err != nil {
 			return false, err // ErrNoUpload if it was cancelled meanwhile

@@ -57,6 +57,11 @@ func (b *Bucket) commitUpload(ctx context.Context, row *manifest.Upload) (*bucke
 	if err != nil {
 		return nil, err
 	}
+	w, err := b.in.BeginWriter(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer w.End(ctx)
 	for _, id := range row.Joins {
 		part, err := b.in.Upload(ctx, b.in.Meta(), id)
 		if err == nil {
@@ -65,7 +70,7 @@ func (b *Bucket) commitUpload(ctx context.Context, row *manifest.Upload) (*bucke
 			return nil, err
 		}
 	}
-	err = b.assembleDraft(ctx, d, row)
+	err = b.assembleDraft(ctx, d, w, row)
 	if errors.Is(err, buckets.ErrDigest) {
 		return nil, errors.Join(err, b.in.DropUpload(ctx, row.ID)) // it cannot become right any more
 	}
@@ -85,17 +90,17 @@ func (b *Bucket) commitUpload(ctx context.Context, row *manifest.Upload) (*bucke
 	})
 }
 
-// assembleDraft makes the draft's content of the parts that have arrived, and begins
-// the draft as any other.
-func (b *Bucket) assembleDraft(ctx context.Context, d *buckets.Draft, row *manifest.Upload) error {
+// assembleDraft makes the draft's content, of w, of the parts that have arrived,
+// and begins the draft as any other.
+func (b *Bucket) assembleDraft(ctx context.Context, d *buckets.Draft, w *buckets.Writer, row *manifest.Upload) error {
 	rest, err := b.in.Meta().UploadRest(ctx, row.ID)
 	if err != nil {
 		return err
 	}
-	if err := d.Prepare(ctx); err != nil {
+	if err := d.Prepare(ctx, w); err != nil {
 		return err
 	}
-	c, stats, err := b.assembleContent(ctx, row, rest, d.Splitter(), row.Digests)
+	c, stats, err := b.assembleContent(ctx, w, row, rest, d.Splitter(), row.Digests)
 	if err != nil {
 		return err
 	}
@@ -109,8 +114,8 @@ func (b *Bucket) assembleDraft(ctx context.Context, d *buckets.Draft, row *manif
 	return d.SetContent(ctx, c, stats)
 }
 
-// assembleContent is the content of what has arrived.
-func (b *Bucket) assembleContent(ctx context.Context, row *manifest.Upload, rest []byte, s chunker.Splitter, digests []string) (*manifest.Content, cas.BatchStats, error) {
+// assembleContent is the content of what has arrived. Its segments are w's.
+func (b *Bucket) assembleContent(ctx context.Context, w *buckets.Writer, row *manifest.Upload, rest []byte, s chunker.Splitter, digests []string) (*manifest.Content, cas.BatchStats, error) {
 	refs := func(yield func(cas.Ref) error) error {
 		return b.in.EachPart(ctx, row, 0, func(refs []cas.Ref) error {
 			for _, r := range refs {
@@ -121,7 +126,7 @@ func (b *Bucket) assembleContent(ctx context.Context, row *manifest.Upload, rest
 			return nil
 		})
 	}
-	opts := b.in.WriteOptions(row.Chunker)
+	opts := b.in.WriteOptions(w, row.Chunker)
 	opts.Digests = digests
 	if len(digests) > 0 {
 		var err error

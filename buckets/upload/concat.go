@@ -97,7 +97,12 @@ func (b *Bucket) Join(ctx context.Context, id string) (*Upload, error) {
 		out.Length = length
 		return out, err
 	}
-	all := &joined{open: func(id string) (buckets.Content, error) { return b.openContent(ctx, id) }, ids: ids}
+	w, err := b.in.BeginWriter(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer w.End(ctx)
+	all := &joined{open: func(id string) (buckets.Content, error) { return b.openContent(ctx, w, id) }, ids: ids}
 	defer all.close()
 	if _, err := io.CopyN(io.Discard, all, row.Offset); err != nil { // an earlier try came so far
 		return nil, err
@@ -173,8 +178,9 @@ func (j *joined) Read(p []byte) (int, error) {
 	}
 }
 
-// openContent reads what has arrived of an upload.
-func (b *Bucket) openContent(ctx context.Context, id string) (buckets.Content, error) {
+// openContent reads what has arrived of an upload. While w has not ended, the
+// segments that it needs for that stay.
+func (b *Bucket) openContent(ctx context.Context, w *buckets.Writer, id string) (buckets.Content, error) {
 	row, err := b.findUpload(ctx, id)
 	if err != nil {
 		return nil, err
@@ -187,7 +193,7 @@ func (b *Bucket) openContent(ctx context.Context, id string) (buckets.Content, e
 	if err != nil {
 		return nil, err
 	}
-	c, _, err := b.assembleContent(ctx, row, rest, s, nil)
+	c, _, err := b.assembleContent(ctx, w, row, rest, s, nil)
 	if err != nil {
 		return nil, err
 	}

@@ -52,6 +52,7 @@ func (b *Bucket) ReceiveChunks(ctx context.Context, id string, next func() (Sent
 		return got, err
 	}
 	ctx = context.WithoutCancel(ctx) // what has arrived is kept
+	b = b.pinned()
 	for {
 		more, err := b.receivePart(ctx, row, s.Max(), next, &got)
 		if err != nil || !more {
@@ -60,11 +61,18 @@ func (b *Bucket) ReceiveChunks(ctx context.Context, id string, next func() (Sent
 	}
 }
 
-// receivePart stores chunks for a while, and makes them durable with receipts.
+// receivePart stores chunks for a while, and makes them durable with receipts. If
+// collection has removed some before that, the call fails with ErrChunksGone, and
+// all must be sent again.
 func (b *Bucket) receivePart(ctx context.Context, row *manifest.Upload, longest int, next func() (SentChunk, error), got *Received) (more bool, err error) {
+	w, err := b.in.BeginWriter(ctx)
+	if err != nil {
+		return false, err
+	}
+	defer w.End(ctx)
 	var said []cas.Digest
 	var refs []cas.Ref
-	batch := b.in.Chunks().NewBatch(ctx, &cas.BatchOptions{Compression: b.Policy().Compression, Emit: func(r cas.Ref) error {
+	batch := b.in.Chunks().NewBatch(ctx, &cas.BatchOptions{Compression: b.Policy().Compression, Since: w.Since(), Emit: func(r cas.Ref) error {
 		refs = append(refs, r)
 		return nil
 	}})
@@ -88,7 +96,7 @@ func (b *Bucket) receivePart(ctx context.Context, row *manifest.Upload, longest 
 	if err := batch.Flush(); err != nil {
 		return false, err
 	}
-	if err := b.noteReceipts(ctx, row, refs, batch.Stats(), got); err != nil {
+	if err := b.noteReceipts(ctx, w, row, refs, batch.Stats(), got); err != nil {
 		return false, err
 	}
 	for i, r := range refs {
@@ -102,8 +110,9 @@ func (b *Bucket) receivePart(ctx context.Context, row *manifest.Upload, longest 
 	return ended == nil, ended
 }
 
-// noteReceipts notes that the principal has sent the chunks of refs.
-func (b *Bucket) noteReceipts(ctx context.Context, row *manifest.Upload, refs []cas.Ref, stats cas.BatchStats, got *Received) error {
+// noteReceipts notes that the principal has sent the chunks of refs. They are kept
+// for the upload until it ends: its list is no root, but they are.
+func (b *Bucket) noteReceipts(ctx context.Context, w *buckets.Writer, row *manifest.Upload, refs []cas.Ref, stats cas.BatchStats, got *Received) error {
 	if len(refs) == 0 {
 		return nil
 	}
@@ -113,7 +122,13 @@ func (b *Bucket) noteReceipts(ctx context.Context, row *manifest.Upload, refs []
 		ds[i] = r.Digest
 	}
 	var part Received
-	_, err := b.changeListed(ctx, row.ID, func(tx manifest.Tx, row *manifest.Upload) (more bool, err error) {
+	keep := func(ctx context.Context, fn func(tx manifest.Tx) (more bool, err error)) error {
+		return b.in.KeepChunks(ctx, w, refs, fn)
+	}
+	_, err := b.changeListed(ctx, keep, row.ID, func(tx manifest.Tx, row *manifest.Upload) (more bool, err error) {
+		if b.in.Moved() {
+			return false, buckets.ErrMoved
+		}
 		part = Received{}
 		at := b.in.Now()
 		known, err := tx.HaveReceipts(ctx, scope, ds, at)
@@ -135,8 +150,13 @@ func (b *Bucket) noteReceipts(ctx context.Context, row *manifest.Upload, refs []
 		}
 		row.NewBytes, row.StoredBytes = row.NewBytes+stats.NewBytes, row.StoredBytes+stats.StoredBytes
 		row.ExpiresAt = latest(row.ExpiresAt, at.Add(b.Policy().UploadExpiry))
+		sent := manifest.SentParts + row.Sent
+		row.Sent, row.SentRefs = row.Sent+1, row.SentRefs+int64(len(refs))
 		if more, err := b.in.MakeRoom(ctx, tx, row); err != nil || more {
 			return more, err
+		}
+		if err := tx.PutPart(ctx, row.ID, sent, refs); err != nil {
+			return false, err
 		}
 		return false, tx.PutReceipts(ctx, scope, fresh, at.Add(receiptLife))
 	})

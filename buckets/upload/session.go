@@ -80,7 +80,7 @@ func (b *Bucket) AppendList(ctx context.Context, id string, at int64, next func(
 
 // keepList makes a part of the list durable.
 func (b *Bucket) keepList(ctx context.Context, id string, at int64, refs []cas.Ref) (*manifest.Upload, error) {
-	return b.changeListed(ctx, manifest.UploadID(id), func(tx manifest.Tx, row *manifest.Upload) (more bool, err error) {
+	return b.changeListed(ctx, b.in.KeepAll, manifest.UploadID(id), func(tx manifest.Tx, row *manifest.Upload) (more bool, err error) {
 		if at != row.Chunks {
 			return false, &ListOffsetError{row.Chunks}
 		}
@@ -150,11 +150,11 @@ func (b *Bucket) findListed(ctx context.Context, id string) (*manifest.Upload, e
 }
 
 // changeListed changes the row of an upload by chunk list, of which several
-// requests may be under way. While fn reports that there is more to do before,
+// requests may be under way, in a transaction that keep runs. While fn reports that there is more to do before,
 // it is called again, in another transaction and with the row read anew.
-func (b *Bucket) changeListed(ctx context.Context, id manifest.UploadID, fn func(tx manifest.Tx, row *manifest.Upload) (more bool, err error)) (*manifest.Upload, error) {
+func (b *Bucket) changeListed(ctx context.Context, keep func(context.Context, func(tx manifest.Tx) (more bool, err error)) error, id manifest.UploadID, fn func(tx manifest.Tx, row *manifest.Upload) (more bool, err error)) (*manifest.Upload, error) {
 	var row *manifest.Upload
-	err := b.in.KeepAll(ctx, func(tx manifest.Tx) (more bool, err error) {
+	err := keep(ctx, func(tx manifest.Tx) (more bool, err error) {
 		if row, err = b.in.Upload(ctx, tx, id); err != nil {
 			return false, err // ErrNoUpload if it was cancelled meanwhile
 		}
