@@ -78,7 +78,7 @@ func (o *openPack) writeVoids(writer [16]byte) error {
 		f.Slots = append(f.Slots, Ref{Digest: pack.SumSlot(f.Kind, note), Length: uint32(len(note))})
 	}
 	f.StoredLen, f.CRC = uint32(len(payload)), pack.Checksum(payload)
-	_, err := o.writeFrame(f, payload)
+	_, err := o.writeFrame(f, payload, false)
 	return err
 }
 
@@ -96,8 +96,9 @@ func (o *openPack) countSerial(durable bool) {
 	}
 }
 
-// writeFrame appends one frame. Only the holder of packer.mu calls it.
-func (o *openPack) writeFrame(h *pack.Frame, payload []byte) (place, error) {
+// writeFrame appends one frame, which is indexed with the pack unless it is a copy.
+// Only the holder of packer.mu calls it.
+func (o *openPack) writeFrame(h *pack.Frame, payload []byte, isCopy bool) (place, error) {
 	o.mu.Lock()
 	off, err := o.off, o.err
 	o.mu.Unlock()
@@ -130,7 +131,7 @@ func (o *openPack) writeFrame(h *pack.Frame, payload []byte) (place, error) {
 	if h.Kind == KindRecord {
 		o.entry.Records += at.end - off
 	}
-	if h.Kind.Indexed() {
+	if h.Kind.Indexed() && !isCopy {
 		chunks := slotEntries(h)
 		o.pending.Frames = append(o.pending.Frames, frameEntry(h))
 		o.pending.Chunks = append(o.pending.Chunks, chunks...)

@@ -64,6 +64,17 @@ func newPacker(ctx context.Context, b backend.Backend, ix Index, opts *Options, 
 // wait for that place has succeeded. ctx ends only the wait for other appends:
 // the call may hang in the backend.
 func (p *packer) appendFrame(ctx context.Context, h *pack.Frame, payload []byte) (place, error) {
+	return p.appendNext(ctx, h, payload, false)
+}
+
+// appendCopy is appendFrame for a copy of what is stored: it is neither indexed
+// with the pack, since only the collector can say what it takes the place of,
+// nor refused because content has a bound, since the copied pack will go.
+func (p *packer) appendCopy(ctx context.Context, h *pack.Frame, payload []byte) (place, error) {
+	return p.appendNext(ctx, h, payload, true)
+}
+
+func (p *packer) appendNext(ctx context.Context, h *pack.Frame, payload []byte, isCopy bool) (place, error) {
 	if err := p.mu.enter(ctx); err != nil {
 		return place{}, err
 	}
@@ -72,7 +83,7 @@ func (p *packer) appendFrame(ctx context.Context, h *pack.Frame, payload []byte)
 		return place{}, fs.ErrClosed
 	}
 	if h.Kind.Indexed() {
-		if err := p.checkRoom(int64(len(payload))); err != nil {
+		if err := p.checkRoom(int64(len(payload)), isCopy); err != nil {
 			return place{}, err
 		}
 	}
@@ -88,7 +99,7 @@ func (p *packer) appendFrame(ctx context.Context, h *pack.Frame, payload []byte)
 		p.cur = o
 	}
 	o := p.cur
-	at, err := o.writeFrame(h, payload)
+	at, err := o.writeFrame(h, payload, isCopy)
 	if err != nil {
 		p.cur = nil
 		o.giveUp(err)
@@ -106,14 +117,14 @@ func (p *packer) appendFrame(ctx context.Context, h *pack.Frame, payload []byte)
 	return at, nil
 }
 
-// checkRoom fails where n bytes of content would take of the room for records. The
-// caller holds mu.
-func (p *packer) checkRoom(n int64) error {
-	if n += p.taken; p.most > 0 && n > p.most {
-		return fmt.Errorf("cas: packs of %d bytes where %d may be: %w", n, p.most, backend.ErrNoSpace)
+// checkRoom fails where n bytes of content would take of the room for records, or
+// new content would be more than may be. The caller holds mu.
+func (p *packer) checkRoom(n int64, isCopy bool) error {
+	if all := p.taken + n; p.most > 0 && all > p.most && !isCopy {
+		return fmt.Errorf("cas: packs of %d bytes where %d may be: %w", all, p.most, backend.ErrNoSpace)
 	}
 	if b, ok := p.b.(backend.Limited); ok {
-		return b.CheckRoom(n - p.taken)
+		return b.CheckRoom(n)
 	}
 	return nil
 }

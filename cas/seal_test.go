@@ -154,9 +154,16 @@ const toy = cas.Codec(200)
 // two others, and returns the chunk.
 func addToy(t *testing.T, w *world, a, b []byte) []byte {
 	t.Helper()
+	return addToyTo(t, w, w.ix, &cas.Options{Codecs: map[cas.Codec]cas.FrameCodec{toy: toyCodec{}}}, a, b, []byte("and its own"))
+}
+
+// addToyTo is addToy for an index that is not the world's, and bytes of the
+// chunk's own.
+func addToyTo(t *testing.T, w *world, ix cas.Index, opts *cas.Options, a, b, own []byte) []byte {
+	t.Helper()
 	sources := []cas.Source{{Digest: cas.Sum(a), Offset: 10, Length: 500}, {Digest: cas.Sum(b), Offset: 0, Length: 300}}
-	chunk := slices.Concat(b[:300], a[10:510], b[:300], []byte("and its own"))
-	payload := append([]byte{1, 0, 1, 255}, "and its own"...)
+	chunk := slices.Concat(b[:300], a[10:510], b[:300], own)
+	payload := append([]byte{1, 0, 1, 255}, own...)
 	id := cas.PackID(pack.NewID())
 	text := pack.AppendHeader(nil, &pack.Header{Pack: id, Serial: 1})
 	f := &pack.Frame{ID: pack.NewID(), Pack: id, Offset: int64(len(text)), Kind: cas.KindData, Codec: toy, StoredLen: uint32(len(payload)),
@@ -173,7 +180,10 @@ func addToy(t *testing.T, w *world, a, b []byte) []byte {
 	if err := bw.Commit(); err != nil {
 		t.Fatal(err)
 	}
-	s := w.open(t, &cas.Options{Codecs: map[cas.Codec]cas.FrameCodec{toy: toyCodec{}}})
+	s, err := cas.Open(t.Context(), w.mem, ix, &cas.Options{Codecs: opts.Codecs, Sealer: opts.Sealer})
+	if err != nil {
+		t.Fatal(err)
+	}
 	defer closeStore(t, s)
 	info, err := s.Inspect(t.Context(), cas.PackEntry{ID: id, Size: int64(len(text))})
 	if err != nil {
