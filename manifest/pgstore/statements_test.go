@@ -168,12 +168,28 @@ type world struct {
 	ds       []cas.Digest
 	segments []manifest.Segment
 	seqs     []uint64
+	pack     cas.PackID // is empty
+}
+
+func (w *world) graves() (ids []manifest.GraveID) {
+	for n := range w.rows {
+		ids = append(ids, manifest.GraveID{Commit: uint64(n), N: 1})
+	}
+	return ids
+}
+
+func (w *world) charges() (cs []manifest.Charge) {
+	for n := range w.rows {
+		cs = append(cs, manifest.Charge{Pack: w.pack, Cause: manifest.Cause{Bucket: w.bucket, File: w.file.ID, At: day.Add(time.Duration(n) * time.Hour)}, Bytes: 1})
+	}
+	return cs
 }
 
 var day = time.UnixMilli(1_700_000_000_000).UTC()
 
 func newWorld(rows int) *world {
-	w := &world{rows: rows, bucket: fmt.Sprint("bucket ", rows), scope: manifest.Scope{byte(rows)}}
+	w := &world{rows: rows, bucket: fmt.Sprint("bucket ", rows), scope: manifest.Scope{byte(rows)},
+		pack: cas.PackID{byte(rows)}}
 	w.file = &manifest.File{ID: manifest.NewFileID(), Bucket: w.bucket, Name: "a", Owner: "ann", LastVersion: uint64(rows), Versions: uint64(rows)}
 	w.upload = &manifest.Upload{ID: manifest.NewUploadID(), Bucket: w.bucket, Who: "ann", Domain: "x", Held: 1, ExpiresAt: day}
 	for n := range rows {
@@ -212,7 +228,8 @@ func (w *world) fill(ctx context.Context, d *pgstore.DB) error {
 		w.seqs = append(w.seqs, c.Seq)
 	}
 	_, err := d.Update(ctx, "", func(tx manifest.Tx) error { return tx.PutUpload(ctx, w.upload) })
-	return err
+	pack := cas.PackEntry{ID: w.pack, Sealed: true, Serial: uint64(w.rows)}
+	return errors.Join(err, d.Index("x").Apply(ctx, &cas.Change{Packs: []cas.PackEntry{pack}}))
 }
 
 // inTx makes a call in a transaction.
@@ -254,6 +271,29 @@ func (w *world) changes(ctx context.Context, d *pgstore.DB) []call {
 		{"drop grants", inTx(ctx, d, func(tx manifest.Tx) error { return without(tx.DropGrantsOf(ctx, w.bucket, w.rows/2)) })},
 		{"sweep grants", inTx(ctx, d, func(tx manifest.Tx) error { return without(tx.SweepGrants(ctx, day.Add(time.Hour), limit)) })},
 		{"purge", inTx(ctx, d, func(tx manifest.Tx) error { return tx.Purge(ctx, w.file.ID, day) })},
+		{"graves", func() error { return drain(d.Graves(ctx, "x")) }},
+		{"drop graves", func() error { return d.DropGraves(ctx, "x", w.graves()) }},
+		{"add charges", func() error { return d.AddCharges(ctx, "x", w.charges()) }},
+		{"charges of", func() error { return without(d.ChargesOf(ctx, "x", w.pack)) }},
+		{"all charges", func() error { return drain(d.AllCharges(ctx, "x")) }},
+		{"add freed", func() error {
+			var es []manifest.Freed
+			for _, c := range w.charges() {
+				es = append(es, manifest.Freed{Domain: "x", Charge: c})
+			}
+			return d.AddFreed(ctx, "x", w.pack, es)
+		}},
+		{"ledger", func() error { return drain(d.Ledger(ctx)) }},
+		{"trim ledger", func() error { return d.TrimLedger(ctx, w.rows/2) }},
+		{"doom pack", inTx(ctx, d, func(tx manifest.Tx) error {
+			var voids []cas.Void
+			for n := range w.rows {
+				voids = append(voids, cas.Void{Writer: [16]byte{byte(n)}, Serial: uint64(w.rows)})
+			}
+			return tx.DoomPack(ctx, w.pack, voids)
+		})},
+		{"dead", func() error { return without(d.Dead(ctx, "x")) }},
+		{"drop marks", func() error { return without(d.DropMarks(ctx, 1<<60, limit)) }},
 		{"written", func() error { return d.Written(ctx, w.seqs...) }},
 		{"put segments", func() error { return d.Segments("x").PutSegments(ctx, w.segments) }},
 		{"restore", func() error {

@@ -260,6 +260,65 @@ func TestRemovalsInTransactions(t *testing.T) {
 	}
 }
 
+// TestFloorsInTransactions: a transaction is told of the floor that was raised
+// after it began, or is run again; and the floor is not raised between that
+// answer and its commit.
+func TestFloorsInTransactions(t *testing.T) {
+	a, b := openTwo(t)
+	ctx := t.Context()
+	l, err := b.TakeLease(ctx, "y", time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	raise := func() error {
+		epoch, err := b.NextEpoch(ctx, "y")
+		return errors.Join(err, b.RaiseFloor(ctx, l, epoch))
+	}
+	runs, told := 0, uint64(0)
+	_, err = a.Update(ctx, "x", func(tx manifest.Tx) error {
+		if _, err := tx.Home(ctx, "b"); err != nil {
+			return err
+		}
+		if runs++; runs == 1 {
+			if err := raise(); err != nil {
+				return err
+			}
+		}
+		b, err := tx.Barrier(ctx, "y")
+		told = b.Floor
+		return err
+	})
+	if err != nil || told != 1 {
+		t.Errorf("floor %d, %v", told, err)
+	}
+	f := &manifest.File{ID: manifest.NewFileID(), Bucket: "b", Name: "f"}
+	raised, seen := make(chan error, 1), error(nil)
+	if _, err := a.Update(ctx, "x", func(tx manifest.Tx) error {
+		f.Revision = 0
+		if _, err := tx.Barrier(ctx, "y"); err != nil {
+			return err
+		}
+		go func() {
+			err := raise()
+			_, seen = b.File(ctx, f.ID)
+			raised <- err
+		}()
+		// Whatever of it waits by now: the floor is what it was.
+		for range 20 {
+			if floor, err := b.Floor(ctx, "y"); err != nil || floor != told {
+				return fmt.Errorf("floor %d, then %d, %w", told, floor, err)
+			}
+			time.Sleep(time.Millisecond)
+		}
+		return tx.PutFile(ctx, f)
+	}); err != nil {
+		t.Error(err)
+	}
+	if err := errors.Join(<-raised, seen); err != nil {
+		t.Errorf("after the floor was raised: %v", err)
+	}
+}
+
 // TestWritersAndEpochs: an epoch that is raised finds every writer that has
 // begun before.
 func TestWritersAndEpochs(t *testing.T) {
