@@ -1,8 +1,11 @@
 package manifest
 
 import (
+	"bytes"
 	"encoding/binary"
 	"slices"
+
+	"github.com/cairn-store/cairn/cas"
 )
 
 // A Census counts packs of a writer that need not exist: they were doomed, or
@@ -37,6 +40,18 @@ func (c *Census) Has(serial uint64) bool {
 		return 0
 	})
 	return ok
+}
+
+// CountVoids returns the void serials of each writer, in order of writers.
+func CountVoids(voids []cas.Void) (cs []*Census) {
+	for _, v := range voids {
+		i, ok := slices.BinarySearchFunc(cs, v.Writer, func(c *Census, w [16]byte) int { return bytes.Compare(c.Writer[:], w[:]) })
+		if !ok {
+			cs = slices.Insert(cs, i, &Census{Writer: v.Writer})
+		}
+		cs[i].Add(v.Serial)
+	}
+	return cs
 }
 
 func (c *Census) addRange(r SerialRange) {

@@ -32,7 +32,7 @@ func RunIndex(t *testing.T, m Maker) {
 		"Frames": testFrames, "Drop": testDrop, "Dependants": testDependants, "DropSource": testDropSource,
 		"Sources": testSources, "Stamps": testStamps, "Removals": testRemovals, "Again": testAgain,
 		"Concurrent": testConcurrent, "RemovalsAreVisibleWithTheChange": testRemovalsVisible, "Restart": testRestart,
-		"Live": testLive, "LiveSources": testLiveSources, "Moved": testMoved, "Relocated": testRelocated,
+		"Live": testLive, "LiveSources": testLiveSources, "LiveConcurrent": testLiveConcurrent, "Moved": testMoved, "Relocated": testRelocated,
 		"Hit": testHit, "HitOrDrop": testHitOrDrop, "Fenced": testFenced, "Doomed": testDoomed, "Model": testModel,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, &suite{Index: m.Open(t), m: m}) })

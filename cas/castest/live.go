@@ -2,6 +2,7 @@ package castest
 
 import (
 	"slices"
+	"sync"
 	"testing"
 
 	"github.com/cairn-store/cairn/cas"
@@ -213,5 +214,42 @@ func testRelocated(t *testing.T, s *suite) {
 	}
 	if s.removals(t) != 1 {
 		t.Errorf("%d removals", s.removals(t))
+	}
+}
+
+// testLiveConcurrent checks that the sums are right after changes that were made
+// side by side: all chunks of a frame are healed, each by several.
+func testLiveConcurrent(t *testing.T, s *suite) {
+	c := &cas.Change{Packs: []cas.PackEntry{packEntry(8), packEntry(9)}, Frames: []cas.FrameEntry{frameEntry(1)}}
+	for n := range byte(30) {
+		c.Chunks = append(c.Chunks, chunkEntry(n, 1))
+	}
+	s.applyChange(t, c)
+	s.applyChange(t, &cas.Change{Bad: c.Chunks})
+	var wg sync.WaitGroup
+	for w := range byte(6) {
+		wg.Go(func() {
+			for n := range byte(30) {
+				id := 10 + w
+				change := &cas.Change{Frames: []cas.FrameEntry{inPack(frameEntry(id), 8)}, Chunks: []cas.ChunkEntry{chunkEntry((n+5*w)%30, id)}}
+				if err := s.Apply(t.Context(), change); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	s.checkPacks(t, "all are healed")
+	live := make(map[cas.FrameID]uint32)
+	for _, e := range collectAll(t, s.AllChunks(t.Context())) {
+		live[e.Frame]++
+	}
+	for _, f := range collectAll(t, s.AllFrames(t.Context())) {
+		s.checkLive(t, "all are healed", f.ID[0], live[f.ID])
+		delete(live, f.ID)
+	}
+	s.checkLive(t, "all are healed", 1, 0)
+	if len(live) > 0 || s.lookUpPack(t, 9).Live != 0 {
+		t.Errorf("chunks lie in %v, the old pack has %+v", live, s.lookUpPack(t, 9))
 	}
 }

@@ -1,7 +1,6 @@
 package pebblestore
 
 import (
-	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -232,27 +231,13 @@ func (t *tx) DoomPack(ctx context.Context, id cas.PackID, voids []cas.Void) erro
 	if err := t.addDead(ctx, t.domain, own); err != nil {
 		return err
 	}
-	for _, c := range countVoids(voids) {
+	for _, c := range manifest.CountVoids(voids) {
 		t.records = append(t.records, manifest.Record{Census: c})
 		if err := t.addDead(ctx, t.domain, c); err != nil {
 			return err
 		}
 	}
 	return ctx.Err()
-}
-
-// countVoids returns the void serials of each writer, in order of writers.
-func countVoids(voids []cas.Void) (cs []*manifest.Census) {
-	for _, v := range voids {
-		i, ok := slices.BinarySearchFunc(cs, v.Writer, func(c *manifest.Census, w [16]byte) int {
-			return bytes.Compare(c.Writer[:], w[:])
-		})
-		if !ok {
-			cs = slices.Insert(cs, i, &manifest.Census{Writer: v.Writer})
-		}
-		cs[i].Add(v.Serial)
-	}
-	return cs
 }
 
 func (t *tx) readPack(id cas.PackID) (cas.PackEntry, error) {

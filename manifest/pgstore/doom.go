@@ -3,7 +3,6 @@ package pgstore
 import (
 	"context"
 	"fmt"
-	"slices"
 
 	"github.com/jackc/pgx/v5"
 
@@ -44,24 +43,11 @@ func (t *tx) DoomPack(ctx context.Context, id cas.PackID, voids []cas.Void) erro
 	dead := &manifest.Census{Writer: p.Writer}
 	dead.Add(p.Serial)
 	all := []*manifest.Census{dead}
-	for _, c := range countVoids(voids) {
+	for _, c := range manifest.CountVoids(voids) {
 		t.records = append(t.records, manifest.Record{Census: c})
 		all = append(all, c)
 	}
 	return addContext(what, t.mergeCensus(ctx, t.domain, all))
-}
-
-// countVoids returns the serials of each writer.
-func countVoids(voids []cas.Void) (cs []*manifest.Census) {
-	for _, v := range voids {
-		i := slices.IndexFunc(cs, func(c *manifest.Census) bool { return c.Writer == v.Writer })
-		if i < 0 {
-			i = len(cs)
-			cs = append(cs, &manifest.Census{Writer: v.Writer})
-		}
-		cs[i].Add(v.Serial)
-	}
-	return cs
 }
 
 // RestoreCensus implements manifest.DoomChanges.
