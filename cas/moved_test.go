@@ -3,6 +3,7 @@ package cas_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"slices"
 	"sync"
@@ -170,4 +171,41 @@ func TestReadWhilePacksGo(t *testing.T) {
 			closeStore(t, s)
 		})
 	}
+}
+
+// A late index lets something happen before it marks a chunk.
+type lateIndex struct {
+	*castest.MemIndex
+	happen func()
+}
+
+func (x *lateIndex) Apply(ctx context.Context, c *cas.Change) error {
+	if len(c.Bad) > 0 {
+		x.happen()
+	}
+	return x.MemIndex.Apply(ctx, c)
+}
+
+// A reader that has read wrong bytes, and marks the chunk when its frame has been
+// moved meanwhile, marks nothing.
+func TestMarkComparesThePack(t *testing.T) {
+	w := newWorld(t)
+	w.mem = membackend.New(&membackend.Options{Referee: t, LateReads: true})
+	m := &moving{Backend: w.mem, armed: 2, happen: func() {}, spoil: func(p []byte, _ error) error { clear(p); return nil }}
+	x := &lateIndex{MemIndex: w.ix}
+	s, err := cas.Open(t.Context(), m, x, &cas.Options{Exclusive: true})
+	must(t, err)
+	x.happen = func() { evacuate(t, s, w.ix) }
+	c := noise(seeded(t), 5000)
+	put(t, s, cas.Raw, c)
+	before, _ := w.frameOf(t, c)
+	var ce *cas.CorruptError
+	if _, err := s.Get(t.Context(), cas.Sum(c), nil); !errors.As(err, &ce) || ce.Pack != before.Pack {
+		t.Errorf("wrong twice: %v", err)
+	}
+	if after, e := w.frameOf(t, c); !e.Usable() || after.Pack == before.Pack {
+		t.Errorf("%+v in %+v", e, after)
+	}
+	checkGet(t, s, c)
+	closeStore(t, s)
 }

@@ -1,0 +1,64 @@
+package cas_test
+
+import (
+	"slices"
+	"sync"
+	"testing"
+
+	"github.com/cairn-store/cairn/backend/journal"
+	"github.com/cairn-store/cairn/backend/membackend"
+	"github.com/cairn-store/cairn/cas"
+)
+
+// Packs are rewritten and deleted while they wait to be sent, and while they are
+// being sent. What was deleted is nowhere in the end, and all that lives is far.
+func TestRewriteInJournal(t *testing.T) {
+	w := newGCWorld(t, cas.Options{PackSize: 100 << 10}, false)
+	far := membackend.New(&membackend.Options{Referee: t, WholeOnly: true, LateReads: true})
+	w.b = journal.New(w.mem, far, nil)
+	s := w.open(t)
+	done := make(chan struct{})
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for {
+			select {
+			case <-done:
+				return
+			default:
+				if err := s.Send(t.Context()); err != nil {
+					t.Error(err)
+				}
+			}
+		}
+	})
+	for range 5 {
+		w.fill(t, s, 30)
+		w.drop(t, 3)
+		must(t, s.SealOpen(t.Context()))
+		if out, err := w.collect(t, s, w.sealed(t)); err != nil || len(out.Left) > 0 {
+			t.Fatalf("%+v, %v", out, err)
+		}
+		w.readSome(t, s, w.digests())
+	}
+	close(done)
+	wg.Wait()
+	must(t, s.Send(t.Context()))
+	w.checkClean(t, s)
+	closeStore(t, s)
+	var want, got []string
+	for _, e := range w.entries(t) {
+		want = append(want, e.ID.Key())
+	}
+	for info, err := range far.List(t.Context(), "") {
+		must(t, err)
+		got = append(got, info.Key)
+	}
+	slices.Sort(want)
+	slices.Sort(got)
+	if !slices.Equal(got, want) {
+		t.Errorf("far are %q, the index names %q", got, want)
+	}
+	for info, err := range w.mem.List(t.Context(), "") {
+		t.Errorf("near is %q, %v", info.Key, err)
+	}
+}
