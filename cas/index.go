@@ -162,7 +162,8 @@ type PackEntry struct {
 	Doomed bool
 }
 
-// A Change is what Apply does at once, in the order of its fields.
+// A Change is what Apply does at once, in the order of its fields. Frames, Moved
+// and Relocated have each frame or chunk once.
 type Change struct {
 	// Collector, if not 0, is the token of the lease of a collector. If another
 	// collector has taken the lease since, Apply fails with ErrFenced. Entries

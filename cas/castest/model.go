@@ -38,21 +38,30 @@ func (s *suite) readContents(t *testing.T) *contents {
 const numbers = 40
 
 // sameFrames is equalFrames that compares what is live too.
-func sameFrames(a, b []cas.FrameEntry) bool {
-	return equalFrames(a, b) && slices.EqualFunc(a, b, func(a, b cas.FrameEntry) bool {
-		return a.Live == b.Live && a.LiveBytes == b.LiveBytes
-	})
+func sameFrames(a, b []cas.FrameEntry) bool { return slices.EqualFunc(a, b, sameFrame) }
+
+func sameFrame(a, b cas.FrameEntry) bool {
+	return a.Equal(&b) && a.Live == b.Live && a.LiveBytes == b.LiveBytes
+}
+
+// firstDiff describes the first entries of a and b that differ.
+func firstDiff[E any](a, b []E, equal func(a, b E) bool) string {
+	i := 0
+	for i < min(len(a), len(b)) && equal(a[i], b[i]) {
+		i++
+	}
+	return fmt.Sprintf("from %d to %d entries, from\n%+v\nto\n%+v", len(a), len(b), a[i:min(i+1, len(a))], b[i:min(i+1, len(b))])
 }
 
 // diffFrom describes the first difference between c and d, or returns "".
 func (c *contents) diffFrom(d *contents) string {
 	switch {
 	case !slices.Equal(c.chunks, d.chunks):
-		return fmt.Sprintf("chunks from\n%+v\nto\n%+v", c.chunks, d.chunks)
+		return "chunks " + firstDiff(c.chunks, d.chunks, func(a, b cas.ChunkEntry) bool { return a == b })
 	case !sameFrames(c.frames, d.frames):
-		return fmt.Sprintf("frames from\n%+v\nto\n%+v", c.frames, d.frames)
+		return "frames " + firstDiff(c.frames, d.frames, sameFrame)
 	case !slices.Equal(c.packs, d.packs):
-		return fmt.Sprintf("packs from\n%+v\nto\n%+v", c.packs, d.packs)
+		return "packs " + firstDiff(c.packs, d.packs, func(a, b cas.PackEntry) bool { return a == b })
 	case c.removals != d.removals || c.epoch != d.epoch:
 		return fmt.Sprintf("removals from %d to %d, epoch from %d to %d", c.removals, d.removals, c.epoch, d.epoch)
 	}
@@ -190,6 +199,9 @@ func (r *random) nextChange(mem *MemIndex) *cas.Change {
 	}
 	for range r.few() {
 		from := r.knownChunk(mem)
+		if slices.ContainsFunc(c.Relocated, func(other cas.RelocatedChunk) bool { return other.From.Digest == from.Digest }) {
+			continue // a change has each chunk once
+		}
 		c.Relocated = append(c.Relocated, cas.RelocatedChunk{From: from, To: r.chunkIn(ids, from.Digest)})
 	}
 	return c
