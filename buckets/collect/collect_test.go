@@ -124,3 +124,76 @@ func TestPartsAreRoots(t *testing.T) {
 		t.Errorf("when the upload has expired: %+v", r)
 	}
 }
+
+// A cycle in which nothing can have died since one that found nothing to do marks
+// nothing; a purge, or what an upload leaves behind, is noticed.
+func TestNothingToDo(t *testing.T) {
+	w := newWorld(t)
+	w.put("kept", random(1, 300<<10))
+	w.put("gone", random(2, 300<<10))
+	c := w.collector()
+	run := func() *collect.DomainReport {
+		t.Helper()
+		r, err := c.Run(t.Context(), nil)
+		must(t, err)
+		return &r.Domains[0]
+	}
+	settle := func() {
+		t.Helper()
+		for range 5 {
+			if r := run(); r.Unchanged {
+				if r.LiveChunks == 0 || r.DroppedChunks > 0 {
+					t.Errorf("%+v", r)
+				}
+				return
+			}
+		}
+		t.Fatal("collections do not come to rest")
+	}
+	settle()
+	w.purge("gone")
+	if r := run(); r.Unchanged || r.DroppedChunks == 0 {
+		t.Errorf("after a purge: %+v", r)
+	}
+	settle()
+	w.store(random(3, 300<<10)).end()
+	if r := run(); r.Unchanged || r.DroppedChunks == 0 {
+		t.Errorf("after an upload that left something: %+v", r)
+	}
+	settle()
+	w.check()
+}
+
+// The ledger says of each chunk who held it last, also if it was removed while a
+// cycle was under way, or if a cycle could not drop it.
+func TestLedgerNamesTheLastHolder(t *testing.T) {
+	w := newWorld(t)
+	shared := random(1, 500<<10)
+	w.put("first", shared)
+	w.put("second", append(shared[:len(shared):len(shared)], random(2, 100<<10)...))
+	w.put("third", random(3, 500<<10))
+	w.purge("first")
+	u := w.store(random(4, 10<<10)) // keeps the first cycle from dropping anything
+	w.steps.hook = once("graves", func() { w.purge("third") })
+	w.collect(nil)
+	w.purge("second")
+	u.end()
+	w.collect(nil)
+	sums := make(map[string]int64)
+	for c, err := range w.meta.AllCharges(t.Context(), domain) {
+		must(t, err)
+		sums[c.Cause.Path] += c.Bytes
+	}
+	for e, err := range w.meta.Ledger(t.Context()) {
+		must(t, err)
+		sums[e.Cause.Path] += e.Bytes
+	}
+	// The first file alone held its last chunk, and its segments.
+	if sums["first"] > 20<<10 || sums["second"] < 590<<10 || sums["third"] < 490<<10 {
+		t.Errorf("freed %v", sums)
+	}
+	if n := w.graves(); n > 0 {
+		t.Errorf("%d graves are left", n)
+	}
+	w.check()
+}

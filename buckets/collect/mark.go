@@ -28,7 +28,7 @@ func (m *marks) close() error { return errors.Join(m.log.close(), m.graves.close
 type marker struct {
 	*marks
 	ctx     context.Context
-	tell    func(done int64)
+	pace    *pace
 	walk    manifest.TreeWalk
 	visited digestSet
 
@@ -47,8 +47,12 @@ const topBatch = 256
 // It fails if it cannot read a segment that a root needs: nothing may be dropped
 // by what is known in part.
 func (d *cycle) markAll(ctx context.Context, m *marks) error {
-	w := &marker{marks: m, ctx: ctx, visited: digestSet{most: maxVisited},
-		tell: func(done int64) { d.opts.Progress(Progress{Domain: d.domain, Phase: "mark", Done: done}) }}
+	// What was removed by a later commit may still be a root.
+	last, err := d.Meta.LastCommit(ctx)
+	if err != nil {
+		return err
+	}
+	w := &marker{marks: m, ctx: ctx, visited: digestSet{most: maxVisited}, pace: d.newPace("mark")}
 	w.walk = manifest.TreeWalk{Segments: d.findSegments(), Visit: w.visitSegment, Chunk: w.markChunk}
 	for root, err := range d.Meta.Roots(ctx, d.domain) {
 		if err == nil {
@@ -64,7 +68,7 @@ func (d *cycle) markAll(ctx context.Context, m *marks) error {
 	// What of a grave has been dropped by a cycle before is dropped.
 	w.walk.Absent = func(cas.Digest) error { return nil }
 	for g, err := range d.Meta.Graves(ctx, d.domain) {
-		if err == nil {
+		if err == nil && g.ID.Commit <= last {
 			err = w.markGrave(g)
 		}
 		if err != nil {
@@ -152,11 +156,8 @@ func (w *marker) markDigest(d *cas.Digest) error {
 	if w.value < buried {
 		w.value++ // a root's marks are numbered as the walk meets them
 	}
-	if w.walked++; w.walked%(1<<16) == 0 {
-		w.tell(w.walked)
-		return context.Cause(w.ctx)
-	}
-	return nil
+	w.walked++
+	return w.pace.step(w.ctx, w.walked)
 }
 
 // findSegments finds the segments of the domain. Those that are not in it yet, since

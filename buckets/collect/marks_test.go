@@ -164,7 +164,8 @@ func TestMarkMemory(t *testing.T) {
 	}
 	started, peak := time.Now(), peakMemory()
 	m := newMarks(t.TempDir())
-	w := &marker{marks: m, ctx: context.Background(), tell: func(int64) {}, visited: digestSet{most: maxVisited}}
+	d := &cycle{opts: &Options{Progress: func(Progress) {}}}
+	w := &marker{marks: m, ctx: context.Background(), pace: d.newPace("mark"), visited: digestSet{most: maxVisited}}
 	for n := range chunks {
 		if n%128 == 0 {
 			if visit, err := w.visitSegment(randomDigest(1<<50 + n)); err != nil || !visit {

@@ -11,7 +11,7 @@ import (
 )
 
 // sweepBatch is how many entries one change drops at most.
-const sweepBatch = 4096
+const sweepBatch = 1024
 
 // A sweep drops the entries that are neither marked nor stamped since the floor.
 // Chunks go first and segments last: while a chunk is there, the segments that
@@ -19,6 +19,7 @@ const sweepBatch = 4096
 type sweep struct {
 	*cycle
 	ctx   context.Context
+	pace  *pace
 	marks *marks
 
 	batch   []markedChunk
@@ -31,7 +32,7 @@ type sweep struct {
 const laterSize = 32 + 8
 
 func (d *cycle) sweepAll(ctx context.Context, m *marks) (err error) {
-	s := &sweep{cycle: d, ctx: ctx, marks: m, later: spool{dir: d.opts.TempDir}}
+	s := &sweep{cycle: d, ctx: ctx, marks: m, pace: d.newPace("sweep"), later: spool{dir: d.opts.TempDir}}
 	defer s.later.close()
 	for c, err := range joinMarks(d.index.AllChunks(ctx), &m.log) {
 		if err == nil {
@@ -53,8 +54,9 @@ func (d *cycle) sweepAll(ctx context.Context, m *marks) (err error) {
 
 // takeEntry looks at an entry of the index.
 func (s *sweep) takeEntry(c *markedChunk) error {
-	if s.visited++; s.visited%(1<<16) == 0 {
-		s.opts.Progress(Progress{Domain: s.domain, Phase: "sweep", Done: s.visited})
+	s.visited++
+	if err := s.pace.step(s.ctx, s.visited); err != nil {
+		return err
 	}
 	switch {
 	case c.isLive():
