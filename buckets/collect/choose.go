@@ -59,7 +59,7 @@ func (d *cycle) weighPacks(ctx context.Context) ([]weighed, error) {
 		w.copied = w.Live
 		rest := w.Live
 		if w.needed {
-			rest += p.Records
+			rest += 2 * p.Records // their lines in the footer are no longer than they are
 		}
 		if rest > 0 {
 			rest += cas.SealedOverhead(sums[p.ID].frames, sums[p.ID].headers)

@@ -100,9 +100,10 @@ func (c *Collector) Run(ctx context.Context, opts *Options) (*Report, error) {
 	if o.Progress == nil {
 		o.Progress = func(Progress) {}
 	}
+	limit := newLimit(&o)
 	r := &Report{DryRun: o.DryRun, Full: o.Full, Started: time.Now()}
 	for _, domain := range slices.Sorted(maps.Keys(c.store.Chunks)) {
-		d := &cycle{Store: c.store, collector: c, opts: &o, domain: domain, freed: make(tally)}
+		d := &cycle{Store: c.store, collector: c, opts: &o, domain: domain, freed: make(tally), limit: limit}
 		d.chunks = c.store.Chunks[domain]
 		d.index = d.chunks.Index()
 		d.report.Domain = domain

@@ -8,6 +8,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/time/rate"
+
 	"github.com/cairn-store/cairn/cas"
 	"github.com/cairn-store/cairn/manifest"
 )
@@ -21,6 +23,7 @@ type cycle struct {
 	chunks    *cas.Store
 	index     cas.Index
 	lease     manifest.Lease
+	limit     *rate.Limiter // of what is copied
 
 	report DomainReport
 	freed  tally

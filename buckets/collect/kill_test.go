@@ -42,7 +42,7 @@ func eachStep(t *testing.T, w *world, try func(c *world, at int, after bool)) {
 		for _, after := range []bool{false, true} {
 			c := w.copyWorld()
 			c.open()
-			*c.steps = steps{at: c.steps.n + at, after: after, n: c.steps.n}
+			c.steps.at, c.steps.after = c.steps.n+at, after
 			try(c, at, after)
 			c.close()
 		}

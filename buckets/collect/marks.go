@@ -9,8 +9,10 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"math"
 	"os"
 	"slices"
+	"sort"
 
 	"github.com/cairn-store/cairn/cas"
 )
@@ -175,6 +177,46 @@ func (l *markLog) allMarks() iter.Seq2[mark, error] {
 	}
 }
 
+// findMark returns the value of the mark that counts of a digest, or the highest
+// number. It is for few digests: it searches each run.
+func (l *markLog) findMark(d *cas.Digest) (uint64, error) {
+	l.sortBuffer()
+	want, found := newMark(d, 0), uint64(math.MaxUint64)
+	if i, ok := slices.BinarySearchFunc(l.buf, want, func(a, b mark) int { return a.compareKey(&b) }); ok {
+		found = l.buf[i].value
+	}
+	for _, f := range l.runs {
+		info, err := f.Stat()
+		if err != nil {
+			return 0, fmt.Errorf("read marks: %w", err)
+		}
+		sort.Search(int(info.Size()/markSize), func(i int) bool {
+			m, readErr := readMark(f, i)
+			err = cmp.Or(err, readErr)
+			order := m.compareKey(&want)
+			if readErr == nil && order == 0 {
+				found = min(found, m.value)
+			}
+			return order >= 0
+		})
+		if err != nil {
+			return 0, fmt.Errorf("read marks: %w", err)
+		}
+	}
+	return found, nil
+}
+
+// readMark reads the i-th mark of a run.
+func readMark(f *os.File, i int) (mark, error) {
+	var b [markSize]byte
+	_, err := f.ReadAt(b[:], int64(i)*markSize)
+	return decodeMark(&b), err
+}
+
+func decodeMark(b *[markSize]byte) mark {
+	return mark{binary.LittleEndian.Uint64(b[:]), binary.LittleEndian.Uint64(b[8:]), binary.LittleEndian.Uint64(b[16:])}
+}
+
 // A markReader reads all marks of a log in order, those that count.
 type markReader struct {
 	runs runHeap
@@ -243,7 +285,7 @@ func (r *markRun) moveOn() (bool, error) {
 	} else if err != nil {
 		return false, fmt.Errorf("read marks: %w", err)
 	}
-	r.head = mark{binary.LittleEndian.Uint64(b[:]), binary.LittleEndian.Uint64(b[8:]), binary.LittleEndian.Uint64(b[16:])}
+	r.head = decodeMark(&b)
 	return true, nil
 }
 

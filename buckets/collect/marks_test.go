@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"iter"
+	"math"
 	"math/rand/v2"
 	"os"
 	"runtime"
@@ -78,6 +79,16 @@ func TestMarkLog(t *testing.T) {
 				must(t, err)
 				if v, ok := want[c.Digest]; c.marked != (ok && c.Length == 1) || c.marked && c.value != v {
 					t.Fatalf("%s has the mark %v %d, want %d", c.Digest, c.marked, c.value, v)
+				}
+			}
+			for n := range uint64(3100) {
+				d := randomDigest(n)
+				v, ok := want[d]
+				if !ok {
+					v = math.MaxUint64
+				}
+				if got, err := l.findMark(&d); err != nil || got != v {
+					t.Fatalf("mark of digest %d: %d, %v, want %d", n, got, err, v)
 				}
 			}
 			must(t, l.close())

@@ -92,7 +92,10 @@ func (d *cycle) deleteDoomed(ctx context.Context) error {
 // deleteDead dooms and deletes the packs in which nothing is needed.
 func (d *cycle) deleteDead(ctx context.Context) error {
 	dead := func(p *cas.PackEntry) bool { return d.isDead(p) && !p.Doomed }
-	return d.eachPacks(ctx, dead, func(packs []cas.PackEntry) error { return d.endPacks(ctx, packs, nil) })
+	return d.eachPacks(ctx, dead, func(packs []cas.PackEntry) error {
+		_, err := d.endPacks(ctx, packs, nil)
+		return err
+	})
 }
 
 // eachPacks calls do with the packs that are wanted of one moment, some at a time.
@@ -114,14 +117,19 @@ func (d *cycle) eachPacks(ctx context.Context, want func(p *cas.PackEntry) bool,
 	return nil
 }
 
-// endPacks dooms packs, at most doomBatch, and deletes them. copied tells how many
-// bytes of each lie in others now.
-func (d *cycle) endPacks(ctx context.Context, packs []cas.PackEntry, copied map[cas.PackID]int64) error {
+// endPacks dooms those of some packs, at most doomBatch, in which nothing is
+// needed, deletes them, and returns them. copied tells how many bytes of each lie
+// in others now.
+func (d *cycle) endPacks(ctx context.Context, packs []cas.PackEntry, copied map[cas.PackID]int64) (map[cas.PackID]bool, error) {
 	doomed, err := d.doomPacks(ctx, packs)
 	if err != nil {
-		return fmt.Errorf("doom packs: %w", err)
+		return nil, fmt.Errorf("doom packs: %w", err)
 	}
-	return d.deletePacks(ctx, doomed, func(p *cas.PackEntry) error { return d.enterPack(ctx, p, copied[p.ID]) })
+	gone := make(map[cas.PackID]bool)
+	for i := range doomed {
+		gone[doomed[i].ID] = true
+	}
+	return gone, d.deletePacks(ctx, doomed, func(p *cas.PackEntry) error { return d.enterPack(ctx, p, copied[p.ID]) })
 }
 
 // doomPacks dooms packs, and returns those that were, when that is durable in the
@@ -144,7 +152,7 @@ func (d *cycle) doomPacks(ctx context.Context, packs []cas.PackEntry) (doomed []
 		for i := range candidates {
 			err := tx.DoomPack(ctx, candidates[i].ID, voids[candidates[i].ID])
 			switch {
-			case errors.Is(err, manifest.ErrNotDead): // it has come to be used
+			case errors.Is(err, manifest.ErrNotDead), isGone(err): // something of it is needed, or it was deleted
 			case err != nil:
 				return err
 			default:

@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -32,9 +33,8 @@ func must(t testing.TB, err error) {
 }
 
 const (
-	domain   = "x"
-	bucket   = "b"
-	packSize = 256 << 10
+	domain = "x"
+	bucket = "b"
 )
 
 // A world is a store in a directory, with the content of the files that were put
@@ -48,8 +48,9 @@ type world struct {
 	chunks *cas.Store
 	steps  *steps // counts, and ends, the calls of the collector and of what it uses
 
-	wrap  func(backend.Backend) backend.Backend // if set, changes what backend is opened
-	blind bool                                  // look-ups find no chunk
+	packSize int64
+	wrap     func(backend.Backend) backend.Backend // if set, changes what backend is opened
+	blind    bool                                  // look-ups find no chunk
 
 	files    map[string][]byte
 	versions map[string]*manifest.Manifest
@@ -57,7 +58,13 @@ type world struct {
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	w := &world{t: t, dir: t.TempDir(), files: make(map[string][]byte), versions: make(map[string]*manifest.Manifest)}
+	return newWorldOf(t, 256<<10)
+}
+
+// newWorldOf returns a world whose packs are sealed at a size.
+func newWorldOf(t *testing.T, packSize int64) *world {
+	t.Helper()
+	w := &world{t: t, dir: t.TempDir(), packSize: packSize, files: make(map[string][]byte), versions: make(map[string]*manifest.Manifest)}
 	w.open()
 	must(t, w.update(t.Context(), domain, func(tx manifest.Tx) error {
 		return tx.PutHome(t.Context(), &manifest.Home{Bucket: bucket, Domain: domain})
@@ -69,7 +76,7 @@ func newWorld(t *testing.T) *world {
 // copyWorld returns a copy of w, which must be closed.
 func (w *world) copyWorld() *world {
 	w.t.Helper()
-	c := &world{t: w.t, dir: w.t.TempDir() + "/copy", files: maps.Clone(w.files), versions: maps.Clone(w.versions)}
+	c := &world{t: w.t, dir: w.t.TempDir() + "/copy", packSize: w.packSize, files: maps.Clone(w.files), versions: maps.Clone(w.versions)}
 	must(w.t, os.CopyFS(c.dir, os.DirFS(w.dir)))
 	must(w.t, filepath.WalkDir(filepath.Join(w.dir, "packs"), func(path string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
@@ -104,7 +111,7 @@ func (w *world) open() {
 	id, err := w.db.DomainID(ctx, domain)
 	must(w.t, err)
 	w.chunks, err = cas.Open(ctx, w.packs, steppedIndex{w.db.Index(domain), w.steps, w.blind},
-		&cas.Options{Exclusive: true, PackSize: packSize, Store: store, Domain: id})
+		&cas.Options{Exclusive: true, PackSize: w.packSize, Store: store, Domain: id})
 	must(w.t, err)
 	must(w.t, w.settle(ctx))
 }
@@ -180,14 +187,14 @@ func (w *world) store(p []byte) *write {
 	ctx := w.t.Context()
 	wr, err := w.meta.Register(ctx, domain)
 	must(w.t, err)
-	return &write{w: w, writer: wr, bytes: p, content: w.content(wr, p)}
+	return &write{w: w, writer: wr, bytes: p, content: w.content(wr, bytes.NewReader(p))}
 }
 
-func (w *world) content(wr manifest.Writer, p []byte) *manifest.Content {
+func (w *world) content(wr manifest.Writer, r io.Reader) *manifest.Content {
 	w.t.Helper()
 	split, err := chunker.Profile("fine")
 	must(w.t, err)
-	c, _, err := manifest.Write(w.t.Context(), w.chunks, bytes.NewReader(p), split,
+	c, _, err := manifest.Write(w.t.Context(), w.chunks, r, split,
 		&manifest.WriteOptions{Since: wr.Begin, Segments: w.meta.Segments(domain)})
 	must(w.t, err)
 	return c
@@ -300,38 +307,52 @@ var errKilled = errors.New("killed")
 // steps counts the calls of the database, the index and the backend. From the call
 // at on all fail, or with once only that one. With after the call is made first.
 type steps struct {
-	n      int
-	at     int // 0 is never
-	once   bool
-	after  bool
-	killed error
+	at    int // 0 is never
+	once  bool
+	after bool
 	// hook is called before each call. It may make calls of its own, which it is
 	// not called for.
 	hook func(what string)
 
 	lease  manifest.Lease // the last one that was taken
 	hidden cas.Digest     // a segment that is not found
+
+	mu     sync.Mutex // guards what follows
+	n      int
+	killed error
+	inHook bool
 }
 
 // run makes a call, or fails it.
 func (s *steps) run(what string, call func() error) error {
+	s.mu.Lock()
 	s.n++
-	if hook := s.hook; hook != nil {
-		s.hook = nil
+	n, hook := s.n, s.hook
+	if s.inHook {
+		hook = nil
+	}
+	if hook != nil {
+		s.inHook = true
+		s.mu.Unlock()
 		hook(what)
-		s.hook = hook
+		s.mu.Lock()
+		s.inHook = false
 	}
 	if s.killed != nil && !s.once {
+		defer s.mu.Unlock()
 		return s.killed
 	}
-	if s.at == 0 || s.n != s.at {
+	if s.at == 0 || n != s.at {
+		s.mu.Unlock()
 		return call()
 	}
-	s.killed = fmt.Errorf("%w at call %d, %s", errKilled, s.n, what)
+	s.killed = fmt.Errorf("%w at call %d, %s", errKilled, n, what)
+	killed := s.killed
+	s.mu.Unlock()
 	if s.after {
 		if err := call(); err != nil {
 			return err
 		}
 	}
-	return s.killed
+	return killed
 }
