@@ -207,7 +207,7 @@ type Change struct {
 	Moved []MovedFrame
 	// Relocated are chunks that were copied into a frame of Frames. Each entry
 	// takes its new place if it still has the old frame and slot; its state and
-	// stamp stay.
+	// stamp stay. Of several with the same old place the first counts.
 	Relocated []RelocatedChunk
 }
 

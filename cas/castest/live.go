@@ -196,7 +196,7 @@ func testRelocated(t *testing.T, s *suite) {
 	otherSlot := chunkEntry(4, 2)
 	otherSlot.Slot++
 	c = &cas.Change{Frames: []cas.FrameEntry{inPack(frameEntry(5), 8), inPack(frameEntry(6), 8)}, Relocated: []cas.RelocatedChunk{
-		{From: chunkEntry(1, 1), To: to(1, 5)}, {From: chunkEntry(2, 1), To: to(2, 5)}, {From: anchorOf(1), To: to(201, 5)},
+		{From: chunkEntry(1, 1), To: to(1, 5)}, {From: chunkEntry(1, 1), To: to(1, 6)}, {From: chunkEntry(2, 1), To: to(2, 5)}, {From: anchorOf(1), To: to(201, 5)},
 		{From: chunkEntry(3, 1), To: to(3, 6)}, {From: otherSlot, To: to(4, 6)}, {From: chunkEntry(9, 1), To: to(9, 6)}}}
 	for _, when := range []string{"relocated", "relocated again"} {
 		s.applyChange(t, c)

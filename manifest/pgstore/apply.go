@@ -22,8 +22,8 @@ import (
 // while SERIALIZABLE would abort transactions that do not conflict.
 //
 // Additions that run side by side change the sums of the same frames and packs.
-// Each locks its rows in one order: chunks, then frames, then packs, each in
-// order of IDs. The rows of packs come last, since those of an open pack are
+// Each locks its rows in one order: known chunks, new chunks, frames, packs, each
+// in order of IDs. The rows of packs come last, since those of an open pack are
 // what additions of one process wait for.
 func (x *index) Apply(ctx context.Context, c *cas.Change) error {
 	a := newApplication(x, c)
@@ -117,10 +117,13 @@ func (a *application) execute(ctx context.Context, tx conn, epoch int64) error {
 	removed := int64(0)
 	w := newAccount(a.x.domain)
 	b := &pgx.Batch{}
+	a.queueLocks(b)
 	a.queueBad(b, &removed)
 	a.queueDrops(b, w, &removed)
 	a.queueChunks(b, w, epoch)
-	queueStamps(b, a.x.domain, a.stamped, epoch)
+	if len(a.stamped) > 0 {
+		b.Queue(`UPDATE cairn_chunks SET stamp = $3 WHERE domain = $1 AND digest = ANY($2) AND stamp < $3`, a.x.domain, digestBytes(a.stamped), epoch)
+	}
 	a.queueRelocated(b, w)
 	if err := tx.sendBatch(ctx, b); err != nil {
 		return err
@@ -136,6 +139,23 @@ func (a *application) execute(ctx context.Context, tx conn, epoch int64) error {
 	}
 	_, err := tx.exec(ctx, "", `UPDATE cairn_domains SET removals = removals + 1 WHERE domain = $1`, a.x.domain)
 	return err
+}
+
+// queueLocks locks the entries that are known of all chunks of the change.
+func (a *application) queueLocks(b *pgx.Batch) {
+	ds := slices.Clone(a.stamped)
+	for i := range a.Bad {
+		ds = append(ds, a.Bad[i].Digest)
+	}
+	for i := range a.Drop {
+		ds = append(ds, a.Drop[i].Digest)
+	}
+	for i := range a.Relocated {
+		ds = append(ds, a.Relocated[i].From.Digest)
+	}
+	if len(ds) > 0 {
+		b.Queue(`SELECT 1 FROM cairn_chunks WHERE domain = $1 AND digest = ANY($2) ORDER BY digest FOR UPDATE`, a.x.domain, digestBytes(ds))
+	}
 }
 
 func (a *application) queueBad(b *pgx.Batch, removed *int64) {
@@ -193,9 +213,7 @@ func (a *application) queueChunks(b *pgx.Batch, w *account, epoch int64) {
 		c.addChunk(e)
 	}
 	b.Queue(`WITH gone AS (
-			DELETE FROM cairn_chunks WHERE domain = $1 AND digest IN (SELECT digest FROM cairn_chunks
-				WHERE domain = $1 AND digest = ANY($2) AND state <> $3 ORDER BY digest FOR UPDATE)
-			RETURNING frame, size)
+			DELETE FROM cairn_chunks WHERE domain = $1 AND digest = ANY($2) AND state <> $3 RETURNING frame, size)
 		SELECT frame, -count(*), -sum(size)::int8, 0::int8 FROM gone GROUP BY frame`,
 		a.x.domain, c.digest, int32(cas.Live)).Query(func(rows pgx.Rows) error { return w.readGains(rows, nil) })
 	b.Queue(`WITH added AS (
@@ -206,22 +224,23 @@ func (a *application) queueChunks(b *pgx.Batch, w *account, epoch int64) {
 		a.x.domain, c.digest, c.frame, c.slot, c.start, c.size, c.state, epoch).Query(func(rows pgx.Rows) error { return w.readGains(rows, nil) })
 }
 
-// queueStamps raises stamps to the epoch.
-func queueStamps(b *pgx.Batch, domain string, ds []cas.Digest, epoch int64) {
-	if len(ds) > 0 {
-		b.Queue(`UPDATE cairn_chunks SET stamp = $3 WHERE domain = $1 AND digest IN (SELECT digest FROM cairn_chunks
-			WHERE domain = $1 AND digest = ANY($2) AND stamp < $3 ORDER BY digest FOR UPDATE)`, domain, digestBytes(ds), epoch)
-	}
-}
-
 func (a *application) queueRelocated(b *pgx.Batch, w *account) {
 	if len(a.Relocated) == 0 {
 		return
 	}
-	from, to := newChunkColumns(len(a.Relocated)), newChunkColumns(len(a.Relocated))
+	type place struct {
+		digest cas.Digest
+		frame  cas.FrameID
+		slot   uint32
+	}
+	from, to, seen := newChunkColumns(len(a.Relocated)), newChunkColumns(len(a.Relocated)), make(map[place]bool)
 	for i := range a.Relocated {
-		from.addChunk(&a.Relocated[i].From)
-		to.addChunk(&a.Relocated[i].To)
+		r := &a.Relocated[i]
+		if p := (place{r.From.Digest, r.From.Frame, r.From.Slot}); !seen[p] {
+			seen[p] = true
+			from.addChunk(&r.From)
+			to.addChunk(&r.To)
+		}
 	}
 	b.Queue(`WITH moved AS (
 			UPDATE cairn_chunks AS c SET frame = r.frame, slot = r.slot, start = r.start, size = r.size
