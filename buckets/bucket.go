@@ -48,30 +48,56 @@ func (b *Bucket) whoID() string {
 	return b.who.ID
 }
 
+// newReader returns a reader of a content of the bucket. If the bucket is moved
+// meanwhile, and what it leaves is collected, the reader goes on where it lies.
+func (b *Bucket) newReader(ctx context.Context, c *manifest.Content) *manifest.Reader {
+	return manifest.NewReader(ctx, follower{b.chunks(), b}, b.segmentGetter(), c)
+}
+
+// A follower reads chunks of a bucket where they lie. Of the embedded store, in
+// which they lay at first, readers take room for their windows, and give it back.
+type follower struct {
+	*cas.Store
+	b *Bucket
+}
+
+// Read implements manifest.Source.
+func (f follower) Read(ctx context.Context, refs []cas.Ref, dst []byte) error {
+	return f.b.readWhereItLies(func(domain string) error { return f.b.s.chunks[domain].Read(ctx, refs, dst) })
+}
+
+// readWhereItLies calls read with the domain of the bucket's files, and once more
+// if it fails and they have been moved meanwhile: what they left may be collected.
+func (b *Bucket) readWhereItLies(read func(domain string) error) error {
+	for at := b.domain(); ; {
+		err := read(at)
+		now := b.domain()
+		if err == nil || now == at {
+			return err
+		}
+		at = now
+	}
+}
+
 // segmentGetter finds the segments of the bucket's files: in the metadata store
 // or, if it has lost one, in the packs.
-func (b *Bucket) segmentGetter() manifest.SegmentGetter {
-	return segments{b.s.meta.Segments(b.domain()), b.chunks()}
-}
+func (b *Bucket) segmentGetter() manifest.SegmentGetter { return segments{b} }
 
-type segments struct {
-	kept   manifest.SegmentGetter
-	chunks *cas.Store
-}
+type segments struct{ b *Bucket }
 
 // Segments implements manifest.SegmentGetter.
-func (s segments) Segments(ctx context.Context, ds []cas.Digest) ([][]byte, error) {
-	out, err := s.kept.Segments(ctx, ds)
+func (s segments) Segments(ctx context.Context, ds []cas.Digest) (out [][]byte, err error) {
+	err = s.b.readWhereItLies(func(domain string) (err error) {
+		out, err = s.b.s.meta.Segments(domain).Segments(ctx, ds)
+		for i := 0; i < len(out) && err == nil; i++ {
+			if out[i] == nil {
+				out[i], err = s.b.s.chunks[domain].Get(ctx, ds[i], nil)
+			}
+		}
+		return err
+	})
 	if err != nil {
 		return nil, err
-	}
-	for i, p := range out {
-		if p != nil {
-			continue
-		}
-		if out[i], err = s.chunks.Get(ctx, ds[i], nil); err != nil {
-			return nil, err
-		}
 	}
 	return out, nil
 }
@@ -225,7 +251,7 @@ func (b *Bucket) Open(ctx context.Context, id string, opts *GetOptions) (*Object
 	if err != nil {
 		return nil, err
 	}
-	return &Object{File: *b.describeFile(f, m), Public: b.s.guard.IsPublic(ctx, b.b.name, f, m), Content: manifest.NewReader(ctx, b.chunks(), b.segmentGetter(), &m.Content)}, nil
+	return &Object{File: *b.describeFile(f, m), Public: b.s.guard.IsPublic(ctx, b.b.name, f, m), Content: b.newReader(ctx, &m.Content)}, nil
 }
 
 // CountUse counts a use of the signed URL that the bucket's principal comes by,

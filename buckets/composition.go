@@ -163,7 +163,7 @@ func (f *foreign) Read(p []byte) (int, error) {
 		if err != nil {
 			return 0, err
 		}
-		f.r = manifest.NewReader(f.ctx, f.b.chunks(), f.b.segmentGetter(), c)
+		f.r = f.b.newReader(f.ctx, c)
 		f.in = io.NewSectionReader(f.r, f.off, f.n)
 	}
 	n, err := f.in.Read(p)

@@ -48,7 +48,7 @@ func (b *Bucket) Copy(ctx context.Context, id string, dst *Bucket, opts *CopyOpt
 		put.OnConflict = ConflictNew
 	}
 	if b.domain() != dst.domain() {
-		r := manifest.NewReader(ctx, b.chunks(), b.segmentGetter(), &m.Content)
+		r := b.newReader(ctx, &m.Content)
 		defer r.Close()
 		return dst.Put(ctx, name, r, put)
 	}

@@ -109,7 +109,7 @@ func (d *Draft) setType(k mediatype.Kind) error {
 
 // setStoredType is setType for content that is stored already.
 func (d *Draft) setStoredType(ctx context.Context) error {
-	r := manifest.NewReader(ctx, d.b.chunks(), d.b.segmentGetter(), d.content)
+	r := d.b.newReader(ctx, d.content)
 	defer r.Close()
 	k, _, err := d.b.s.types.ReadHead(d.name, r)
 	if err != nil {

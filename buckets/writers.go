@@ -60,8 +60,8 @@ func (s *Store) joinWriters(ctx context.Context, domain string, least uint64) (*
 	for {
 		w.mu.Lock()
 		r := w.newest[domain]
-		if r == nil || time.Since(r.at) > shareTime {
-			r = &registration{domain: domain, at: time.Now(), users: 1, made: make(chan struct{})}
+		if r == nil || s.clock.machine().Sub(r.at) > shareTime {
+			r = &registration{domain: domain, at: s.clock.machine(), users: 1, made: make(chan struct{})}
 			w.newest[domain] = r
 			w.mu.Unlock()
 			return s.register(ctx, r)

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"math/rand/v2"
 	"os"
@@ -15,6 +16,7 @@ import (
 	"time"
 
 	"github.com/cairn-store/cairn/buckets"
+	"github.com/cairn-store/cairn/buckets/collect"
 	"github.com/cairn-store/cairn/buckets/local"
 	"github.com/cairn-store/cairn/buckets/upload"
 	"github.com/cairn-store/cairn/cas"
@@ -347,4 +349,35 @@ func withDomains(in map[string]buckets.Policy, domains map[string]string) map[st
 		out[name] = p
 	}
 	return out
+}
+
+// Who reads a file goes on where the bucket has been moved to, when what it left
+// is collected.
+func TestReadAfterMoveAndCollect(t *testing.T) {
+	t.Parallel()
+	opts := moveOptions(t)
+	s := openAt(t, t.TempDir(), &opts)
+	defer s.Close()
+	a := bucket(t, s, "a")
+	big := noise(1, 3<<20)
+	f, err := a.Put(t.Context(), "big", bytes.NewReader(big), nil)
+	must(t, err)
+	o, err := a.Open(t.Context(), f.ID, nil)
+	must(t, err)
+	defer o.Close()
+	begun := make([]byte, 1000)
+	_, err = io.ReadFull(o, begun)
+	must(t, err)
+	_, err = s.Migrate(t.Context(), "a", "two", nil)
+	must(t, err)
+	r, err := s.Collect(t.Context(), &collect.Options{Full: true})
+	must(t, err)
+	if r.Domains[0].DroppedChunks == 0 {
+		t.Fatalf("nothing was collected: %+v", r.Domains[0])
+	}
+	rest, err := io.ReadAll(o)
+	must(t, err)
+	if !bytes.Equal(append(begun, rest...), big) {
+		t.Error("other bytes")
+	}
 }
