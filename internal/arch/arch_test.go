@@ -67,6 +67,7 @@ var allowed = map[string][]string{
 	"internal/model":        {},
 	"internal/pgtest":       {},
 	"internal/s3test":       {"backend/s3backend"},
+	"internal/sim":          {},
 }
 
 // only lists modules that few packages may import, and those packages.
