@@ -10,9 +10,14 @@ import (
 // moveEntries is how many entries one Change moves at most, or those of one frame.
 const moveEntries = 4096
 
+// flushCopies is how many bytes of copies are written before the backend is to
+// bring them to the disk: who else waits for the disk does not wait for more.
+const flushCopies = 4 << 20
+
 // moves are copies in one pack, which the index learns of when they are durable.
 type moves struct {
 	at      place
+	flushed int64 // the end of what was flushed
 	changes []*Change
 }
 
@@ -122,20 +127,27 @@ func (r *rewriter) writeGathered(ctx context.Context, b *copyBuilder) error {
 }
 
 // appendCopy appends a frame, which it goes on using where it fails.
-func (r *rewriter) appendCopy(ctx context.Context, h *pack.Frame, payload []byte) (at place, err error) {
+func (r *rewriter) appendCopy(ctx context.Context, h *pack.Frame, payload []byte) (place, error) {
 	if err := r.takeRate(ctx, int64(len(payload))); err != nil {
-		return at, err
+		return place{}, err
 	}
 	done := make(chan place, 1)
-	if _, err = waitOrLeave(ctx, func() error {
+	if _, err := waitOrLeave(ctx, func() error {
 		at, err := r.s.pack.appendCopy(ctx, h, payload)
 		done <- at
 		return err
 	}); err != nil {
-		return at, err
+		return place{}, err
 	}
+	at := <-done
 	r.out.Written += h.End() - h.Offset
-	return <-done, nil
+	if m := r.movesIn(at.pack); at.end-m.flushed >= flushCopies {
+		m.flushed = at.end
+		if _, err := waitOrLeave(ctx, at.pack.flushWritten); err != nil {
+			return at, err
+		}
+	}
+	return at, nil
 }
 
 // noteMoves notes what the index has to learn when the copies before at are

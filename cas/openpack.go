@@ -18,6 +18,7 @@ type openPack struct {
 
 	serial uint64
 	voids  []uint64      // serials that it notes as void
+	isCopy bool          // it holds copies of a collector, which waits for it alone
 	over   chan struct{} // closed when nothing is written to it any more
 
 	mu      sync.Mutex // guards what follows
@@ -299,10 +300,40 @@ func (o *openPack) seal() {
 	o.mu.Unlock()
 }
 
-func (o *openPack) hasFailed() bool {
+// failure returns why nothing more becomes durable, nil if it does.
+func (o *openPack) failure() error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return o.err != nil
+	return o.err
+}
+
+func (o *openPack) hasFailed() bool { return o.failure() != nil }
+
+// flushWritten lets the backend bring what was written to the disk, if it can do
+// so before the pack is whole. It makes nothing known.
+func (o *openPack) flushWritten() error {
+	o.mu.Lock()
+	for o.busy {
+		o.cond.Wait()
+	}
+	if err := o.err; err != nil || o.ending || o.durable >= o.off { // sealed, perhaps
+		o.mu.Unlock()
+		return err
+	}
+	o.busy = true
+	o.mu.Unlock()
+	err := o.w.Sync()
+	if errors.Is(err, errors.ErrUnsupported) {
+		err = nil
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.busy = false
+	if o.err == nil {
+		o.err = err
+	}
+	o.cond.Broadcast()
+	return o.err
 }
 
 // giveUp ends the pack after a failure. What was synced stays good; the batches

@@ -29,11 +29,12 @@ type packer struct {
 
 	most int64 // bytes of packs beyond which only records are appended, 0 for no bound
 
-	// mu makes appends happen one after another, and guards cur, closed and taken.
+	// mu makes appends happen one after another, and guards what follows.
 	// appendFrame holds it while it waits for the backend, so it is a gate.
 	mu     gate
 	taken  int64     // bytes of all packs
 	cur    *openPack // nil before the first append
+	copies *openPack // of a collector, apart, so that no upload waits until they are durable
 	closed bool
 
 	sealing chan struct{} // has a token for each full pack that is being sealed
@@ -87,34 +88,49 @@ func (p *packer) appendNext(ctx context.Context, h *pack.Frame, payload []byte, 
 			return place{}, err
 		}
 	}
-	if p.cur != nil && p.cur.hasFailed() {
-		p.cur.giveUp(nil)
-		p.cur = nil
+	cur := &p.cur
+	if isCopy {
+		cur = &p.copies
 	}
-	if p.cur == nil {
+	if *cur != nil && (*cur).hasFailed() {
+		(*cur).giveUp(nil)
+		*cur = nil
+	}
+	if *cur == nil {
 		o, err := p.createPack()
 		if err != nil {
 			return place{}, err
 		}
-		p.cur = o
+		o.isCopy = isCopy
+		*cur = o
 	}
-	o := p.cur
+	o := *cur
 	at, err := o.writeFrame(h, payload, isCopy)
 	if err != nil {
-		p.cur = nil
+		*cur = nil
 		o.giveUp(err)
 		return place{}, err
 	}
 	p.taken += h.End() - h.Offset
 	if at.end >= p.size || o.lines.Full() {
-		p.cur = nil
-		p.sealing <- struct{}{}
-		go func() {
-			o.seal()
-			<-p.sealing
-		}()
+		*cur = nil
+		p.sealFull(o)
 	}
 	return at, nil
+}
+
+// sealFull lets a pack be sealed. The caller holds mu. A collector has no more than
+// one full pack on its way, and uploads do not wait for it.
+func (p *packer) sealFull(o *openPack) {
+	if o.isCopy {
+		go o.seal()
+		return
+	}
+	p.sealing <- struct{}{}
+	go func() {
+		o.seal()
+		<-p.sealing
+	}()
 }
 
 // checkRoom fails where n bytes of content would take of the room for records, or
@@ -164,11 +180,13 @@ func (p *packer) sealNow(o *openPack) {
 	if !p.isCurrent(o, false) {
 		return
 	}
-	p.early <- struct{}{}
+	if !o.isCopy {
+		p.early <- struct{}{}
+		defer func() { <-p.early }()
+	}
 	if p.isCurrent(o, true) {
 		o.seal()
 	}
-	<-p.early
 }
 
 // isCurrent reports whether frames are being appended to o. With end it makes
@@ -176,11 +194,16 @@ func (p *packer) sealNow(o *openPack) {
 func (p *packer) isCurrent(o *openPack, end bool) bool {
 	p.mu.enter(p.ctx) // cannot fail
 	defer p.mu.leave()
-	is := p.cur == o
-	if is && end {
-		p.cur = nil
+	for _, cur := range []**openPack{&p.cur, &p.copies} {
+		if *cur != o {
+			continue
+		}
+		if end {
+			*cur = nil
+		}
+		return true
 	}
-	return is
+	return false
 }
 
 // addInFlight and removeInFlight keep track of the chunks that are appended and
@@ -213,17 +236,20 @@ func (p *packer) findInFlight(ds []Digest, out []found) {
 }
 
 // close makes durable what was appended, and refuses further frames. The last
-// pack stays unsealed: the next packer appends to it.
+// pack stays unsealed: the next packer appends to it. That of copies is sealed.
 func (p *packer) close() error {
 	p.mu.enter(p.ctx) // cannot fail
 	p.closed = true
-	o := p.cur // it stays there, for sealNow to find
+	o, copies := p.cur, p.copies // they stay there, for sealNow to find
 	p.mu.leave()
-	for range cap(p.sealing) { // waits for the packs being sealed
-		p.sealing <- struct{}{}
+	if copies != nil && p.isCurrent(copies, true) {
+		copies.seal() // whoever waits for it learns of an error
 	}
-	for range cap(p.sealing) {
-		<-p.sealing
+	_, growing := p.listGrowing()
+	for _, g := range growing {
+		if g != o { // it is being sealed
+			<-g.over
+		}
 	}
 	if o == nil {
 		return nil

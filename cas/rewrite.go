@@ -50,8 +50,8 @@ type Rewritten struct {
 	Left []PackID
 }
 
-// Rewrite copies what the index needs of packs to the pack that is being appended
-// to, so that those packs can be doomed. They must not grow. All that is copied
+// Rewrite copies what the index needs of packs to others, which hold nothing but
+// copies, so that those packs can be doomed. They must not grow. All that is copied
 // is verified. A frame that is needed whole keeps its ID and its stored bytes;
 // the live chunks of others are gathered in new frames, without sources. What is
 // damaged is marked Bad and stays where it is, and so does what was Bad before;

@@ -172,8 +172,7 @@ func TestRewriteUndecodable(t *testing.T) {
 	closeStore(t, s)
 }
 
-// A collector that has lost its lease changes nothing, and harms no upload whose
-// frames lie in the same pack.
+// A collector that has lost its lease changes nothing, and harms no upload.
 func TestRewriteFenced(t *testing.T) {
 	w := newWorld(t)
 	s := w.store(t, nil)

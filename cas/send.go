@@ -2,6 +2,7 @@ package cas
 
 import (
 	"context"
+	"errors"
 	"io/fs"
 	"time"
 
@@ -47,24 +48,25 @@ func (s *Store) RunSend(ctx context.Context) error {
 	return nil
 }
 
-// sealCurrent seals the pack that is being appended to, if there is one.
+// sealCurrent seals the packs that are being appended to.
 func (p *packer) sealCurrent(ctx context.Context) error {
 	if err := p.mu.enter(ctx); err != nil {
 		return err
 	}
-	o, closed := p.cur, p.closed
+	open, closed := []*openPack{p.cur, p.copies}, p.closed
 	if !closed {
-		p.cur = nil
+		p.cur, p.copies = nil, nil
 	}
 	p.mu.leave()
 	if closed {
 		return fs.ErrClosed
 	}
-	if o == nil {
-		return nil
+	var err error
+	for _, o := range open {
+		if o != nil {
+			o.seal()
+			err = errors.Join(err, o.failure())
+		}
 	}
-	o.seal()
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.err
+	return err
 }

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"testing/synctest"
 
 	"github.com/cairn-store/cairn/backend/journal"
 	"github.com/cairn-store/cairn/backend/membackend"
@@ -60,5 +61,56 @@ func TestRewriteInJournal(t *testing.T) {
 	}
 	for info, err := range w.mem.List(t.Context(), "") {
 		t.Errorf("near is %q, %v", info.Key, err)
+	}
+}
+
+// Uploads do not wait for a collector: while the backend is busy with a pack of
+// copies, they become durable in others.
+func TestCopiesLieApart(t *testing.T) {
+	for _, newWorld := range []func(testing.TB) *world{newWorld, newWholeWorld} {
+		synctest.Test(t, func(t *testing.T) {
+			w := newWorld(t)
+			h := &hooked{Backend: w.mem}
+			w.b = h
+			s := w.open(t, &cas.Options{PackSize: 1 << 20})
+			r := seeded(t)
+			old, fresh := noise(r, 300<<10), noise(r, 1000)
+			put(t, s, cas.Raw, old)
+			must(t, s.SealOpen(t.Context()))
+			packs := w.entries(t)
+			copies, free := "", make(chan struct{})
+			h.setHook(func(op, key string) error {
+				if op == "create" && copies == "" {
+					copies = key
+				}
+				if (op == "sync" || op == "commit") && key == copies {
+					<-free
+				}
+				return nil
+			})
+			done := false
+			go func() {
+				if out, err := s.Rewrite(t.Context(), packs, nil); err != nil || out.Frames != 1 || len(out.Left) > 0 {
+					t.Errorf("%+v, %v", out, err)
+				}
+				done = true
+			}()
+			synctest.Wait()
+			put(t, s, cas.Raw, fresh)
+			if f, _ := w.frameOf(t, fresh); done || copies == "" || f.Pack.Key() == copies {
+				t.Errorf("copies to %q, done %v, uploaded to %+v", copies, done, f)
+			}
+			close(free)
+			synctest.Wait()
+			if f, _ := w.frameOf(t, old); !done || f.Pack.Key() != copies {
+				t.Errorf("copied to %+v", f)
+			}
+			closeStore(t, s)
+			for _, info := range inspect(t, w, s) {
+				if info.ID.Key() == copies && !info.Sealed {
+					t.Error("the pack of copies was left open")
+				}
+			}
+		})
 	}
 }
