@@ -157,12 +157,15 @@ func (d *cycle) planPacks(ctx context.Context) error {
 		}
 		return dead
 	})
+	chosen := make(map[cas.PackID]bool)
 	for _, p := range d.choosePacks(rest) {
 		free(&p)
+		chosen[p.ID] = true
 		d.report.RewrittenPacks++
 		d.report.CopiedBytes += p.copied
 	}
-	return d.addSums(rest)
+	d.addSums(slices.DeleteFunc(rest, func(p weighed) bool { return chosen[p.ID] }))
+	return nil
 }
 
 // sumUp adds to the report what is left.
@@ -171,14 +174,14 @@ func (d *cycle) sumUp(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return d.addSums(all)
+	d.addSums(all)
+	return nil
 }
 
-func (d *cycle) addSums(packs []weighed) error {
+func (d *cycle) addSums(packs []weighed) {
 	d.report.DeadBytes, d.report.RecordBytes = 0, 0
 	for i := range packs {
 		d.report.DeadBytes += packs[i].dead
 		d.report.RecordBytes += packs[i].Records
 	}
-	return nil
 }

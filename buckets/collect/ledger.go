@@ -17,6 +17,7 @@ func (d *cycle) enterPack(ctx context.Context, p *cas.PackEntry, copied int64) e
 	if err != nil {
 		return err
 	}
+	freed := int64(0)
 	at, left := d.Now(), p.Size
 	var es []manifest.Freed
 	enter := func(cause manifest.Cause, n int64, copied bool) {
@@ -26,6 +27,7 @@ func (d *cycle) enterPack(ctx context.Context, p *cas.PackEntry, copied int64) e
 		left -= n
 		es = append(es, manifest.Freed{At: at, Domain: d.domain, Copied: copied, Charge: manifest.Charge{Pack: p.ID, Cause: cause, Bytes: n}})
 		if !copied {
+			freed += n
 			d.freed.add(&cause, n)
 		}
 	}
@@ -34,7 +36,11 @@ func (d *cycle) enterPack(ctx context.Context, p *cas.PackEntry, copied int64) e
 		enter(c.Cause, c.Bytes, false)
 	}
 	enter(manifest.Cause{}, left, false)
-	return d.Meta.AddFreed(ctx, d.domain, p.ID, es)
+	if err := d.Meta.AddFreed(ctx, d.domain, p.ID, es); err != nil {
+		return err
+	}
+	d.report.FreedBytes += freed
+	return nil
 }
 
 // findEntered returns which of some packs the ledger has already: their deletion was

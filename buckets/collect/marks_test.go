@@ -209,6 +209,27 @@ func TestMarkMemory(t *testing.T) {
 	must(t, m.close())
 }
 
+// Packs are copied in groups of a bounded number of bytes and packs.
+func TestGroups(t *testing.T) {
+	packs := make([]weighed, 200)
+	for i := range packs {
+		packs[i].copied = int64(i) << 20
+	}
+	for len(packs) > 0 {
+		n, bytes := groupSize(packs, groupPacks), int64(0)
+		for i := range packs[:n] {
+			bytes += packs[i].copied
+		}
+		if n == 0 || n > groupPacks || n > 1 && bytes > groupBytes {
+			t.Fatalf("%d packs of %d bytes", n, bytes)
+		}
+		packs = packs[n:]
+	}
+	if n := groupSize([]weighed{{copied: 2 * groupBytes}, {}}, groupPacks); n != 1 {
+		t.Errorf("%d packs with one that is too large for a group", n)
+	}
+}
+
 // peakMemory begins to watch what the process has of the system, and returns a
 // function that ends it and tells the most there was more than at the beginning.
 func peakMemory() func() uint64 {

@@ -209,7 +209,6 @@ func (d *cycle) deletePacks(ctx context.Context, packs []cas.PackEntry, enter fu
 			return fmt.Errorf("drop pack %s from the index: %w", p.ID, err)
 		}
 		d.report.DeletedPacks++
-		d.report.FreedBytes += p.Size
 		d.opts.Progress(Progress{Domain: d.domain, Phase: "delete", Done: d.report.FreedBytes})
 	}
 	return nil

@@ -37,7 +37,7 @@ type DomainReport struct {
 	WaitingBytes  int64 `json:"waiting_bytes"`
 
 	DeletedPacks   int64 `json:"deleted_packs"`
-	FreedBytes     int64 `json:"freed_bytes"` // that the backend got back
+	FreedBytes     int64 `json:"freed_bytes"` // that the backend got back, without those that were copied
 	RewrittenPacks int64 `json:"rewritten_packs"`
 	CopiedBytes    int64 `json:"copied_bytes"`
 	// DeadBytes are left in packs of which something is needed.

@@ -1,6 +1,7 @@
 package collect_test
 
 import (
+	"cmp"
 	"context"
 	"iter"
 	"time"
@@ -129,6 +130,17 @@ func (m steppedMeta) LastCommit(ctx context.Context) (n uint64, err error) {
 
 func (m steppedMeta) Update(ctx context.Context, domain string, fn func(tx manifest.Tx) error) (c *manifest.Commit, err error) {
 	err = m.s.run("update", func() (err error) { c, err = m.Store.Update(ctx, domain, fn); return err })
+	if c != nil {
+		rs, recordsErr := c.Records()
+		err = cmp.Or(err, recordsErr)
+		doomed := 0
+		for i := range rs {
+			if rs[i].Doomed != nil {
+				doomed++
+			}
+		}
+		m.s.noteMost(0, doomed)
+	}
 	return c, err
 }
 
@@ -167,6 +179,7 @@ func (x steppedIndex) Hit(ctx context.Context, since uint64, ds []cas.Digest, ou
 }
 
 func (x steppedIndex) Apply(ctx context.Context, c *cas.Change) error {
+	x.s.noteMost(len(c.Drop), 0)
 	what := "apply"
 	if c.Collector != 0 {
 		what = "drop"

@@ -111,7 +111,7 @@ func (w *world) open() {
 	id, err := w.db.DomainID(ctx, domain)
 	must(w.t, err)
 	w.chunks, err = cas.Open(ctx, w.packs, steppedIndex{w.db.Index(domain), w.steps, w.blind},
-		&cas.Options{Exclusive: true, PackSize: w.packSize, Store: store, Domain: id})
+		&cas.Options{Exclusive: true, PackSize: w.packSize, Store: store, Domain: id, Codecs: map[cas.Codec]cas.FrameCodec{toy: toyCodec{}}})
 	must(w.t, err)
 	must(w.t, w.settle(ctx))
 }
@@ -321,6 +321,14 @@ type steps struct {
 	n      int
 	killed error
 	inHook bool
+
+	mostDropped, mostDoomed int // in one change, and one transaction
+}
+
+func (s *steps) noteMost(dropped, doomed int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.mostDropped, s.mostDoomed = max(s.mostDropped, dropped), max(s.mostDoomed, doomed)
 }
 
 // run makes a call, or fails it.
