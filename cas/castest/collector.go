@@ -75,7 +75,11 @@ func testHitOrDrop(t *testing.T, s *suite) {
 			}
 		})
 		wg.Wait()
-		now := s.lookUpChunk(t, 1)
+		now, live := s.lookUpChunk(t, 1), uint32(1)
+		if now.Usable() {
+			live++
+		}
+		s.checkLive(t, "looked up and dropped", 1, live)
 		for _, out := range hits {
 			if out[0].Usable() && (!now.Usable() || out[0].Stamp < since) || !out[1].Usable() {
 				t.Fatalf("a writer was told of %+v, the index has %+v", out, now)

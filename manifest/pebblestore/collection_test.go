@@ -1,6 +1,8 @@
 package pebblestore_test
 
 import (
+	"runtime"
+	"sync"
 	"testing"
 	"time"
 
@@ -120,6 +122,47 @@ func TestHitsDoNotWait(t *testing.T) {
 		return d.Unregister(ctx, "x", w.ID)
 	})
 	must(t, err)
+}
+
+// A chunk may be dropped between the look-up of a hit and its stamp: here both
+// wait for the same transaction, the drop before the hit. A hit that stamped what
+// it had read would bring the entry back.
+func TestHitOfWhatIsDropped(t *testing.T) {
+	d, ctx := newDBs(t).db, t.Context()
+	ix, ds := d.Index("x"), []cas.Digest{cas.Sum([]byte{1})}
+	must(t, ix.Apply(ctx, chunkIn(1)))
+	_, err := d.NextEpoch(ctx, "x")
+	must(t, err)
+	old, out := make([]cas.ChunkEntry, 1), make([]cas.ChunkEntry, 1)
+	must(t, ix.Chunks(ctx, ds, old))
+	var wg sync.WaitGroup
+	_, err = d.Update(ctx, "", func(manifest.Tx) error {
+		for _, change := range []func() error{
+			func() error { return ix.Apply(ctx, &cas.Change{Drop: old}) },
+			func() error { return ix.Hit(ctx, 1, ds, out) },
+		} {
+			wg.Go(func() {
+				if err := change(); err != nil {
+					t.Error(err)
+				}
+			})
+			for range 10_000 {
+				runtime.Gosched() // most often it waits then
+			}
+		}
+		return nil
+	})
+	must(t, err)
+	wg.Wait()
+	must(t, ix.Chunks(ctx, ds, old))
+	if old[0] != out[0] || old[0].Usable() && old[0].Stamp < 1 {
+		t.Errorf("the hit found %+v, the index has %+v", out[0], old[0])
+	}
+	for f, err := range ix.AllFrames(ctx) {
+		if err != nil || !old[0].Usable() || f.Live != 1 {
+			t.Errorf("%+v, %v", f, err)
+		}
+	}
 }
 
 // Nobody else can have the database open, so writers end with their process.
