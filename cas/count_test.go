@@ -144,7 +144,7 @@ func TestVoidAndLost(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		v, err := s2.Survey(t.Context())
+		v, err := s2.Survey(t.Context(), nil)
 		if err != nil || len(v.Lost) != 0 {
 			t.Errorf("%s: %+v, %v", c.name, v.Lost, err)
 		}
@@ -153,12 +153,12 @@ func TestVoidAndLost(t *testing.T) {
 	if err := w.mem.Delete(t.Context(), infos[0].ID.Key()); err != nil {
 		t.Fatal(err)
 	}
-	v, err := w.open(t, &ids).Survey(t.Context())
+	v, err := w.open(t, &ids).Survey(t.Context(), nil)
 	if err != nil || len(v.Missing) != 1 || v.Missing[0].ID != infos[0].ID || len(v.Unknown) != 0 {
 		t.Errorf("with the index: %+v, %v", v, err)
 	}
 	w.ix = castest.NewMemIndex()
-	v, err = w.open(t, &ids).Survey(t.Context())
+	v, err = w.open(t, &ids).Survey(t.Context(), nil)
 	if want := (cas.LostPack{Writer: infos[0].Writer, Serial: 1, Named: infos[4].ID}); err != nil || len(v.Lost) != 1 || v.Lost[0] != want {
 		t.Errorf("without an index: %+v, %v; want %+v", v.Lost, err, want)
 	}
@@ -210,7 +210,7 @@ func TestSurvey(t *testing.T) {
 		}
 		return nil
 	})
-	v, err := s.Survey(t.Context())
+	v, err := s.Survey(t.Context(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -295,7 +295,7 @@ func TestSurveyBesideWriters(t *testing.T) {
 				}
 				return passed[0].ID.Key()
 			}
-			v, err := s.Survey(t.Context())
+			v, err := s.Survey(t.Context(), nil)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -171,7 +171,7 @@ func TestSealOpenEndsWhatIsTorn(t *testing.T) {
 		if e := other(); e.Sealed != exclusive || e.Size != torn.Size || e.Serial != torn.Serial {
 			t.Errorf("exclusive %v: %+v, before %+v", exclusive, e, torn)
 		}
-		if v, err := s.Survey(t.Context()); err != nil || len(v.Unknown) > 0 == exclusive {
+		if v, err := s.Survey(t.Context(), nil); err != nil || len(v.Unknown) > 0 == exclusive {
 			t.Errorf("exclusive %v: %+v, %v", exclusive, v, err)
 		}
 		checkStored(t, s, first, second)

@@ -112,7 +112,7 @@ func (i *PackInfo) noteRecords(f *Frame) {
 type Survey struct {
 	Packs   int64       // packs that are there, those of other stores included
 	Bytes   int64       // what they take
-	Missing []PackEntry // packs that the index has and that are not there
+	Missing []PackEntry // packs that the index has, not doomed, and that are not there
 	Short   []PackEntry // packs that are shorter than the index says
 	Unknown []*PackInfo // packs that the index does not have, or not all of; without Frames
 	Foreign []*PackInfo // packs that belong to another store or domain; without Frames
@@ -122,8 +122,7 @@ type Survey struct {
 const maxLost = 10_000
 
 // A LostPack is a serial that a pack calls settled, though there is neither a
-// pack of it nor a note that it is void. A record may say that the pack was
-// doomed: then it is not lost.
+// pack of it nor a note that it is void, nor was it doomed.
 type LostPack struct {
 	Writer [16]byte
 	Serial uint64
@@ -132,9 +131,10 @@ type LostPack struct {
 
 // Survey lists the packs and compares them with the index. It reads only packs
 // that the index does not have and, where a serial is missing, the notes that
-// its writer has left.
-func (s *Store) Survey(ctx context.Context) (*Survey, error) {
-	v := &surveyor{s: s, known: make(map[PackID]PackEntry), present: make(map[pack.Void]bool), settled: make(map[[16]byte]settledBy)}
+// its writer has left. isDead, if not nil, reports which packs were doomed, or
+// noted as void in one that was.
+func (s *Store) Survey(ctx context.Context, isDead func(Void) bool) (*Survey, error) {
+	v := &surveyor{s: s, isDead: isDead, known: make(map[PackID]PackEntry), present: make(map[pack.Void]bool), settled: make(map[[16]byte]settledBy)}
 	if err := v.run(ctx); err != nil {
 		return nil, fmt.Errorf("cas: survey: %w", err)
 	}
@@ -149,6 +149,7 @@ type settledBy struct {
 
 type surveyor struct {
 	s       *Store
+	isDead  func(Void) bool
 	out     Survey
 	known   map[PackID]PackEntry // packs of the index that have not been listed yet
 	met     []PackEntry          // packs of the index that have been listed, once run is through
@@ -179,9 +180,9 @@ func (v *surveyor) run(ctx context.Context) error {
 			return err
 		}
 		v.present[pack.Void{Writer: e.Writer, Serial: e.Serial}] = true
-		if _, unmet := v.known[e.ID]; unmet {
+		if _, unmet := v.known[e.ID]; unmet && !e.Doomed {
 			v.out.Missing = append(v.out.Missing, e)
-		} else {
+		} else if !unmet {
 			v.met = append(v.met, e)
 		}
 	}
@@ -194,11 +195,11 @@ func (v *surveyor) comparePack(ctx context.Context, p PackEntry) error {
 	e, ok := v.known[p.ID]
 	if ok {
 		delete(v.known, p.ID)
-		if p.Size < e.Size {
+		if p.Size < e.Size && !e.Doomed {
 			v.out.Short = append(v.out.Short, e)
 			return nil
 		}
-		if p.Size == e.Size || e.Sealed {
+		if p.Size == e.Size || e.Sealed || e.Doomed {
 			return nil
 		}
 	}
@@ -248,7 +249,7 @@ func (v *surveyor) listLost(ctx context.Context) error {
 		by := v.settled[writer]
 		for n := uint64(1); n <= by.serial && len(v.out.Lost) < maxLost; n++ {
 			key := pack.Void{Writer: writer, Serial: n}
-			if v.present[key] {
+			if v.present[key] || v.isDead != nil && v.isDead(key) {
 				continue
 			}
 			if !read[writer] {

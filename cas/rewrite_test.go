@@ -252,7 +252,7 @@ func (w *gcWorld) checkClean(t *testing.T, s *cas.Store, except ...cas.PackID) {
 			}
 		}
 	}
-	if v, err := s.Survey(t.Context()); err != nil || len(v.Missing)+len(v.Short)+len(v.Unknown) > 0 {
+	if v, err := s.Survey(t.Context(), nil); err != nil || len(v.Missing)+len(v.Short)+len(v.Unknown) > 0 {
 		t.Errorf("survey: %+v, %v", v, err)
 	}
 }

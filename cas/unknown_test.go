@@ -72,7 +72,7 @@ func TestNewerIsNamed(t *testing.T) {
 		names("walk", err)
 		_, err = s.Inspect(t.Context(), p)
 		names("inspect", err)
-		_, err = s.Survey(t.Context())
+		_, err = s.Survey(t.Context(), nil)
 		names("survey", err)
 		closeStore(t, s)
 

@@ -90,6 +90,10 @@ type DoomChanges interface {
 
 	// RestoreCensus adds dead serials that were found in packs. It makes no record.
 	RestoreCensus(ctx context.Context, domain string, c *Census) error
+	// RestoreDooms marks packs of a domain in the index as sealed and doomed,
+	// since a record in packs says that they are. It passes over those that the
+	// index does not have, and makes no record. Nothing may lie in them.
+	RestoreDooms(ctx context.Context, domain string, ids []cas.PackID) error
 }
 
 // A Grave is a version that was removed for good, kept until its chunks have

@@ -130,11 +130,12 @@ type Store interface {
 	Unwritten(ctx context.Context) iter.Seq2[*Commit, error]
 	Written(ctx context.Context, seqs ...uint64) error
 
-	// Restore replays the records of commit seq, which may be none. A row with a
-	// higher revision replaces one with a lower. A mark removes rows and keeps
-	// later replays from restoring them. The order of calls does not matter.
-	// Reindex must follow, to update names and usage. Later numbers are higher
-	// than seq.
+	// Restore replays records of commit seq, or of a checkpoint with base seq. A row
+	// with a higher revision replaces one with a lower. A mark removes rows and
+	// keeps later replays from restoring them; it counts as one of commit seq. The
+	// order of calls does not matter. Reindex must follow, to update names and
+	// usage. Without records it makes later numbers higher than seq instead: the
+	// database counts as older than its packs until then.
 	Restore(ctx context.Context, seq uint64, rs []Record) error
 
 	// Reindex rebuilds the index of names and the usage from the rows. It makes

@@ -9,7 +9,6 @@ import (
 	"strings"
 
 	"github.com/cairn-store/cairn/cas"
-	"github.com/cairn-store/cairn/manifest"
 )
 
 // A census counts the packs of a domain: whose they are, and which are missing
@@ -18,6 +17,7 @@ import (
 type census struct {
 	owners   map[identity]cas.PackID // one pack of each
 	present  map[cas.Void]bool       // serials that have a pack, or need none
+	dead     deadPacks               // those that need none, as records or the database say
 	listed   map[cas.PackID]bool
 	previous map[cas.Void]cas.PackID // the IDs that later packs give to serials
 	settled  map[[16]byte]settled    // by writer
@@ -34,7 +34,7 @@ type settled struct {
 }
 
 func newCensus() *census {
-	return &census{owners: make(map[identity]cas.PackID), present: make(map[cas.Void]bool), listed: make(map[cas.PackID]bool),
+	return &census{owners: make(map[identity]cas.PackID), present: make(map[cas.Void]bool), dead: make(deadPacks), listed: make(map[cas.PackID]bool),
 		previous: make(map[cas.Void]cas.PackID), settled: make(map[[16]byte]settled)}
 }
 
@@ -70,11 +70,6 @@ func (c *census) addVoids(ctx context.Context, chunks *cas.Store, f *cas.Frame) 
 	return err
 }
 
-// addDoomed counts a pack whose deletion has begun.
-func (c *census) addDoomed(d *manifest.Doom) {
-	c.present[cas.Void{Writer: d.Writer, Serial: d.Serial}] = true
-}
-
 // maxLost is how many lost packs are named of each writer.
 const maxLost = 1000
 
@@ -87,7 +82,7 @@ func (c *census) lostPacks() (out []Problem) {
 		for serial := uint64(1); serial <= c.settled[w].serial && n < maxLost; serial++ {
 			key := cas.Void{Writer: w, Serial: serial}
 			id, named := c.previous[key]
-			if c.present[key] || named && c.listed[id] {
+			if c.present[key] || c.dead.has(key) || named && c.listed[id] {
 				continue
 			}
 			n++

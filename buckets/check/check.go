@@ -103,8 +103,9 @@ type checker struct {
 	report  *Report
 	total   int64 // bytes of packs
 	domains map[string]*domainChecker
-	records *rowLog                   // what the packs say of rows
-	homes   map[string]*manifest.Home // by bucket
+	records *rowLog                    // what the packs say of rows
+	homes   map[string]*manifest.Home  // by bucket
+	strays  map[manifest.FileID]string // files that only packs hold, with the domain of these
 }
 
 // A domainChecker compares the packs of a domain with their index.
@@ -112,9 +113,11 @@ type domainChecker struct {
 	*checker
 	*Domain
 	listed []cas.PackEntry
-	unmet  map[cas.FrameID]bool         // frames of the index that no pack shows
-	known  map[cas.PackID]cas.PackEntry // of the index
-	bad    map[cas.Digest]badChunk
+	unmet  map[cas.FrameID]bool // frames of the index that no pack shows
+	// miscounted are packs whose live bytes are not those of their frames.
+	miscounted map[cas.PackID]bool
+	known      map[cas.PackID]cas.PackEntry // of the index
+	bad        map[cas.Digest]badChunk
 
 	census      *census
 	recordPacks []keptPack
@@ -137,7 +140,7 @@ type badChunk struct {
 // is older than they are: ErrOvertaken says that only Rebuild can. Without Repair
 // such a database is a problem, and nothing else is looked at.
 func (s *Store) Check(ctx context.Context, opts *Options) (*Report, error) {
-	c := &checker{Store: s, report: NewReport()}
+	c := &checker{Store: s, report: NewReport(), strays: make(map[manifest.FileID]string)}
 	if opts != nil {
 		c.opts = *opts
 	}
@@ -176,8 +179,9 @@ func (c *checker) checkAll(ctx context.Context) (err error) {
 	}
 	c.domains = make(map[string]*domainChecker)
 	for _, d := range c.Domains {
-		dc := &domainChecker{checker: c, Domain: d, bad: make(map[cas.Digest]badChunk), census: newCensus()}
-		dc.replayer, dc.checkpoints = manifest.NewReplayer(dc.addRecords), manifest.NewReplayer(dc.addRecords)
+		dc := &domainChecker{checker: c, Domain: d, bad: make(map[cas.Digest]badChunk), miscounted: make(map[cas.PackID]bool),
+			census: newCensus()}
+		dc.replayer, dc.checkpoints = manifest.NewReplayer(dc.addRecords), manifest.NewReplayer(dc.addCheckpoint)
 		c.domains[d.Name] = dc
 		if err := dc.listPacks(ctx); err != nil {
 			return err
@@ -185,7 +189,7 @@ func (c *checker) checkAll(ctx context.Context) (err error) {
 	}
 	for _, d := range c.Domains {
 		dc := c.domains[d.Name]
-		for _, step := range []func(context.Context) error{dc.checkPacks, dc.replayRecords, dc.checkIndex, dc.healChunks} {
+		for _, step := range []func(context.Context) error{dc.checkPacks, dc.checkMiscounted, dc.replayRecords, dc.checkIndex, dc.healChunks} {
 			if err := step(ctx); err != nil {
 				return err
 			}
@@ -208,7 +212,7 @@ func (c *checker) addUnwritten(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if err := c.records.add(commit.Domain, rs); err != nil {
+		if err := c.records.add(commit.Domain, commit.Seq, rs); err != nil {
 			return err
 		}
 	}
@@ -216,11 +220,18 @@ func (c *checker) addUnwritten(ctx context.Context) error {
 }
 
 // addRecords takes in records of the packs.
-func (c *domainChecker) addRecords(_ context.Context, _ uint64, rs []manifest.Record) error {
+func (c *domainChecker) addRecords(_ context.Context, seq uint64, rs []manifest.Record) error {
 	for i := range rs {
-		if rs[i].Doomed != nil {
-			c.census.addDoomed(rs[i].Doomed)
-		}
+		c.census.dead.addRecord(&rs[i])
 	}
-	return c.records.add(c.Name, rs)
+	return c.records.add(c.Name, seq, rs)
+}
+
+// addCheckpoint takes in records of the checkpoint that counts, and those of
+// commits after it.
+func (c *domainChecker) addCheckpoint(ctx context.Context, seq uint64, rs []manifest.Record) error {
+	if seq == c.checkpoints.Base() {
+		seq = inCheckpoint
+	}
+	return c.addRecords(ctx, seq, rs)
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"slices"
 
 	"github.com/cairn-store/cairn/cas"
 	"github.com/cairn-store/cairn/manifest"
@@ -103,8 +104,9 @@ func (d *domainBuilder) applyCopies(ctx context.Context, pack cas.PackID, change
 
 // giveWay lets entries that lie in an older pack give way to the chunks that a
 // change adds in pack: of two copies the later counts. But one whose frame has
-// no sources stays if its bytes are whole, since other frames may be made from
-// it that are not indexed yet. The index keeps those that are sources already.
+// no sources stays where the new one's has some, if its bytes are whole, since
+// other frames may be made from it that are not indexed yet. The index keeps
+// those that are sources already.
 func (d *domainBuilder) giveWay(ctx context.Context, pack cas.PackID, change *cas.Change) error {
 	ds, known := make([]cas.Digest, len(change.Chunks)), make([]cas.ChunkEntry, len(change.Chunks))
 	for i := range change.Chunks {
@@ -120,10 +122,11 @@ func (d *domainBuilder) giveWay(ctx context.Context, pack cas.PackID, change *ca
 	if err := d.Chunks.Index().Frames(ctx, ids, frames); err != nil {
 		return err
 	}
+	fromSources := slices.ContainsFunc(change.Frames, func(f cas.FrameEntry) bool { return len(f.Sources) > 0 })
 	for i := range known {
 		if f := &frames[i]; !f.Known() || !known[i].Usable() || bytes.Compare(f.Pack[:], pack[:]) >= 0 {
 			continue
-		} else if len(f.Sources) > 0 || !d.willStay(f.Pack) {
+		} else if !fromSources || len(f.Sources) > 0 || !d.willStay(f.Pack) {
 			change.Drop = append(change.Drop, known[i])
 			continue
 		}

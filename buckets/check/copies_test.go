@@ -46,11 +46,19 @@ type fixture struct {
 	t      *testing.T
 	b      backend.Backend
 	dir    string
+	size   int64 // of packs; 0 is the default
 	db     *pebblestore.DB
 	chunks *cas.Store
 }
 
 func newFixture(t *testing.T, b backend.Backend, dir string) *fixture {
+	t.Helper()
+	return (&fixture{t: t, b: b, dir: dir}).open()
+}
+
+// open opens the database and the backend of f.
+func (f *fixture) open() *fixture {
+	t, b, dir := f.t, f.b, f.dir
 	t.Helper()
 	db, err := pebblestore.Open(dir, nil)
 	must(t, err)
@@ -58,9 +66,10 @@ func newFixture(t *testing.T, b backend.Backend, dir string) *fixture {
 	must(t, err)
 	domain, err := db.DomainID(t.Context(), "x")
 	must(t, err)
-	chunks, err := cas.Open(t.Context(), b, db.Index("x"), &cas.Options{Store: store, Domain: domain, Codecs: map[cas.Codec]cas.FrameCodec{toy: toyCodec{}}})
+	chunks, err := cas.Open(t.Context(), b, db.Index("x"), &cas.Options{Store: store, Domain: domain, PackSize: f.size,
+		Codecs: map[cas.Codec]cas.FrameCodec{toy: toyCodec{}}})
 	must(t, err)
-	return &fixture{t, b, dir, db, chunks}
+	return &fixture{t, b, dir, f.size, db, chunks}
 }
 
 func (f *fixture) store() *Store {
@@ -74,7 +83,7 @@ func (f *fixture) close() {
 // change opens the store anew, changes its bucket and closes it.
 func (f *fixture) change(change func(b *buckets.Bucket)) {
 	f.t.Helper()
-	g := newFixture(f.t, f.b, f.dir)
+	g := f.open()
 	s, err := buckets.New(f.t.Context(), g.db, map[string]*cas.Store{"x": g.chunks}, map[string]buckets.Policy{"demo": {Domain: "x"}},
 		&buckets.Options{Closers: []io.Closer{g.db}})
 	must(f.t, err)

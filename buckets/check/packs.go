@@ -1,29 +1,44 @@
 package check
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"iter"
 	"math"
+	"slices"
 
 	"github.com/cairn-store/cairn/cas"
 )
 
-// listPacks reads the packs that the index knows, and those that there are.
+// listPacks reads the packs that the index knows, and those that there are. It
+// passes over those whose deletion has begun: they may be there, or not.
 func (c *domainChecker) listPacks(ctx context.Context) error {
 	c.unmet = make(map[cas.FrameID]bool)
 	c.known = make(map[cas.PackID]cas.PackEntry)
+	dead, err := c.readDead(ctx, c.Name)
+	if err != nil {
+		return err
+	}
+	for _, d := range dead {
+		c.census.dead.add(d)
+	}
+	ignored := make(map[cas.PackID]bool)
 	for p, err := range c.Chunks.Index().AllPacks(ctx) {
 		if err != nil {
 			return err
 		}
-		c.known[p.ID] = p
 		c.census.addKnown(p)
+		if p.Doomed {
+			ignored[p.ID] = true
+			continue
+		}
+		c.known[p.ID] = p
 	}
-	foreign := make(map[cas.PackID]bool)
 	for _, p := range c.survey.Foreign {
-		foreign[p.ID] = true
+		ignored[p.ID] = true
 		c.addProblem(Problem{Kind: "pack", Pack: p.ID.String(),
 			Detail: fmt.Sprintf("it belongs to another store or backend: store %x, domain %x", p.Header.Store, p.Header.Domain)})
 	}
@@ -31,7 +46,7 @@ func (c *domainChecker) listPacks(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if foreign[p.ID] {
+		if ignored[p.ID] {
 			continue
 		}
 		c.listed = append(c.listed, p)
@@ -43,11 +58,28 @@ func (c *domainChecker) listPacks(ctx context.Context) error {
 // checkPacks walks all packs and verifies every frame.
 func (c *domainChecker) checkPacks(ctx context.Context) error {
 	for _, p := range c.listed {
-		if err := c.checkPack(ctx, p); err != nil {
+		err := c.checkPack(ctx, p)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
 			return err
 		}
 		c.report.Packs++
 		delete(c.known, p.ID)
+	}
+	if len(c.known) == 0 {
+		return nil
+	}
+	missing := c.known // but for those that were collected meanwhile
+	c.known = make(map[cas.PackID]cas.PackEntry)
+	for p, err := range c.Chunks.Index().AllPacks(ctx) {
+		if err != nil {
+			return err
+		}
+		if _, ok := missing[p.ID]; ok && !p.Doomed {
+			c.known[p.ID] = p
+		}
 	}
 	for id := range c.known {
 		c.addProblem(Problem{Kind: "pack", Pack: id.String(), Detail: "the index names a pack that is not there"})
@@ -84,6 +116,9 @@ func (c *domainChecker) checkPack(ctx context.Context, p cas.PackEntry) error {
 	if err != nil {
 		return err
 	}
+	if frames.live != known.Live {
+		c.miscounted[p.ID] = true
+	}
 	c.census.addPack(info)
 	if info.LastCommit > 0 {
 		c.recordPacks = append(c.recordPacks, keptPack{PackEntry: p})
@@ -102,6 +137,7 @@ type indexCursor struct {
 	stop func()
 	at   cas.FrameEntry // the next one
 	ok   bool           // there is one
+	live int64          // sum over those before it
 }
 
 func (c *domainChecker) newIndexCursor(ctx context.Context, id cas.PackID) *indexCursor {
@@ -111,6 +147,9 @@ func (c *domainChecker) newIndexCursor(ctx context.Context, id cas.PackID) *inde
 }
 
 func (x *indexCursor) advance() (err error) {
+	if x.ok && x.at.Known() {
+		x.live += x.at.LiveStored()
+	}
 	x.at, err, x.ok = x.next()
 	return err
 }
@@ -149,6 +188,9 @@ func (x *indexCursor) finish() error {
 // place that the index names for it.
 func (c *domainChecker) checkFrame(ctx context.Context, f *cas.Frame, known cas.PackEntry, frames *indexCursor) error {
 	indexed, err := frames.meet(&f.Entry)
+	if err == nil && indexed {
+		err = c.checkCounts(ctx, f)
+	}
 	if err != nil {
 		return err
 	}
@@ -184,6 +226,67 @@ func (c *domainChecker) checkFrame(ctx context.Context, f *cas.Frame, known cas.
 		return nil
 	}
 	return c.damageSlots(ctx, f.Entry, bad, nil)
+}
+
+// checkCounts checks that the index counts those chunks as live in a frame that it
+// has there. They are counted twice before it is a problem, since work may be
+// going on.
+func (c *domainChecker) checkCounts(ctx context.Context, f *cas.Frame) error {
+	ds, chunks := make([]cas.Digest, len(f.Slots)), make([]cas.ChunkEntry, len(f.Slots))
+	for i := range f.Slots {
+		ds[i] = f.Slots[i].Digest
+	}
+	slices.SortFunc(ds, func(a, b cas.Digest) int { return bytes.Compare(a[:], b[:]) })
+	ds = slices.Compact(ds)
+	frame := make([]cas.FrameEntry, 1)
+	var live, plain uint32
+	for range 2 {
+		if err := c.Chunks.Index().Frames(ctx, []cas.FrameID{f.Entry.ID}, frame); err != nil {
+			return err
+		}
+		if err := c.Chunks.Index().Chunks(ctx, ds, chunks[:len(ds)]); err != nil {
+			return err
+		}
+		live, plain = 0, 0
+		for _, e := range chunks[:len(ds)] {
+			if e.Frame == f.Entry.ID {
+				live, plain = live+1, plain+e.Length
+			}
+		}
+		if frame[0].Live == live && frame[0].LiveBytes == plain {
+			return nil
+		}
+	}
+	c.addProblem(Problem{Kind: "index", Pack: f.Entry.Pack.String(), Detail: fmt.Sprintf("the index counts %d chunks of %d bytes in the frame at %d, and has %d of %d",
+		frame[0].Live, frame[0].LiveBytes, f.Entry.Offset, live, plain)})
+	return nil
+}
+
+// checkMiscounted counts again what is live in packs for which the index had
+// another number, since work may have been going on.
+func (c *domainChecker) checkMiscounted(ctx context.Context) error {
+	if len(c.miscounted) == 0 {
+		return nil
+	}
+	for p, err := range c.Chunks.Index().AllPacks(ctx) {
+		if err != nil {
+			return err
+		}
+		if !c.miscounted[p.ID] {
+			continue
+		}
+		live := int64(0)
+		for f, err := range c.Chunks.Index().PackFrames(ctx, p.ID) {
+			if err != nil {
+				return err
+			}
+			live += f.LiveStored()
+		}
+		if live != p.Live {
+			c.addProblem(Problem{Kind: "index", Pack: p.ID.String(), Detail: fmt.Sprintf("the index counts %d bytes as live in the pack, and %d in its frames", p.Live, live)})
+		}
+	}
+	return nil
 }
 
 // damageSlots notes which of the chunks bad have no other place than the frame

@@ -3,7 +3,9 @@ package check
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
 
 	"github.com/cairn-store/cairn/cas"
@@ -21,7 +23,6 @@ type builder struct {
 	*Store
 	anew    bool // the database was empty
 	homes   homes
-	doomed  map[cas.PackID]bool
 	domains []*domainBuilder
 	highest uint64 // the highest number of a commit that any pack holds
 }
@@ -32,6 +33,9 @@ type domainBuilder struct {
 	*Domain
 	packs       []cas.PackEntry // newest first
 	listed      map[cas.PackID]bool
+	doomed      map[cas.PackID]bool // whose deletion has begun
+	dead        deadPacks
+	base        uint64 // of the checkpoint that was taken
 	census      *census
 	recordPacks []keptPack // with frames of records
 	copyPacks   []keptPack // with frames that have sources, newest first
@@ -59,9 +63,10 @@ func (s *Store) Rebuild(ctx context.Context) error { return s.build(ctx, true) }
 func (s *Store) CatchUp(ctx context.Context) error { return s.build(ctx, false) }
 
 func (s *Store) build(ctx context.Context, anew bool) error {
-	b := &builder{Store: s, anew: anew, homes: make(homes), doomed: make(map[cas.PackID]bool)}
+	b := &builder{Store: s, anew: anew, homes: make(homes)}
 	for _, d := range s.Domains {
-		db := &domainBuilder{builder: b, Domain: d, listed: make(map[cas.PackID]bool), census: newCensus()}
+		db := &domainBuilder{builder: b, Domain: d, listed: make(map[cas.PackID]bool), doomed: make(map[cas.PackID]bool),
+			dead: make(deadPacks), census: newCensus()}
 		b.domains = append(b.domains, db)
 		if err := db.listPacks(ctx); err != nil {
 			return err
@@ -124,14 +129,31 @@ func (b *builder) finishBuild(ctx context.Context) error {
 	if err := b.homes.restore(ctx, b.Meta); err != nil {
 		return err
 	}
+	for _, d := range b.domains {
+		if err := d.restoreDooms(ctx); err != nil {
+			return err
+		}
+		if err := b.Meta.SetCheckpoint(ctx, d.Name, d.base); err != nil {
+			return err
+		}
+	}
 	if err := b.Meta.Restore(ctx, b.highest, nil); err != nil {
 		return err
 	}
 	return b.Meta.Reindex(ctx)
 }
 
-// listPacks lists the packs that are this store's, newest first.
+// listPacks lists the packs that are this store's, newest first, without those
+// that the index calls doomed.
 func (d *domainBuilder) listPacks(ctx context.Context) error {
+	for p, err := range d.Chunks.Index().AllPacks(ctx) {
+		if err != nil {
+			return err
+		}
+		if p.Doomed {
+			d.doomed[p.ID] = true
+		}
+	}
 	foreign := make(map[cas.PackID]bool)
 	if d.survey != nil {
 		for _, p := range d.survey.Foreign {
@@ -142,7 +164,7 @@ func (d *domainBuilder) listPacks(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if !foreign[p.ID] {
+		if !foreign[p.ID] && !d.doomed[p.ID] {
 			d.packs = append(d.packs, p)
 			d.listed[p.ID] = true
 		}
@@ -156,6 +178,10 @@ func (d *domainBuilder) listPacks(ctx context.Context) error {
 func (d *domainBuilder) indexPacks(ctx context.Context, packs []cas.PackEntry) error {
 	for _, p := range packs {
 		info, err := d.Chunks.Inspect(ctx, p)
+		if errors.Is(err, fs.ErrNotExist) { // a deletion has come late
+			delete(d.listed, p.ID)
+			continue
+		}
 		if err != nil {
 			return err
 		}
@@ -205,7 +231,7 @@ func (d *domainBuilder) indexPack(ctx context.Context, info *cas.PackInfo) error
 		}
 		addFrame(change, f, plain)
 		if len(change.Chunks) >= changeSize {
-			if err := d.Chunks.Apply(ctx, change); err != nil {
+			if err := d.applyFrames(ctx, info.ID, change); err != nil {
 				return err
 			}
 			change = &cas.Change{}
@@ -222,6 +248,18 @@ func (d *domainBuilder) indexPack(ctx context.Context, info *cas.PackInfo) error
 	entry.Size = info.Size
 	d.recordPacks = d.keepFrames(d.recordPacks, entry, records)
 	d.copyPacks = d.keepFrames(d.copyPacks, entry, copies)
+	return d.applyFrames(ctx, info.ID, change)
+}
+
+// applyFrames applies a change that adds frames without sources of a pack. Of two
+// copies of a chunk the later counts: a new database gets it first, and an older
+// one lets its own give way.
+func (d *domainBuilder) applyFrames(ctx context.Context, pack cas.PackID, change *cas.Change) error {
+	if !d.anew {
+		if err := d.giveWay(ctx, pack, change); err != nil {
+			return err
+		}
+	}
 	return d.Chunks.Apply(ctx, change)
 }
 
@@ -299,100 +337,4 @@ func (d *domainBuilder) keepFrames(packs []keptPack, entry cas.PackEntry, frames
 		p.frames = frames
 	}
 	return append(packs, p)
-}
-
-// dropDoomed drops what lies in packs whose deletion has begun, and indexes
-// where else it lies. A database that is older than its packs may have frames
-// that are made from what lies there: those are dropped too, and indexed again by
-// indexCopies if they can be.
-func (d *domainBuilder) dropDoomed(ctx context.Context) error {
-	gone := make(map[cas.FrameID]bool)
-	change := &cas.Change{}
-	var last cas.PackID
-	for id := range d.doomed {
-		for f, err := range d.Chunks.Index().PackFrames(ctx, id) {
-			if err != nil {
-				return err
-			}
-			gone[f.ID] = true
-		}
-		if change.DropPacks = append(change.DropPacks, id); bytes.Compare(id[:], last[:]) > 0 {
-			last = id
-		}
-	}
-	if len(gone) == 0 {
-		return d.Chunks.Apply(ctx, change)
-	}
-	copies, err := d.findCopies(ctx, gone)
-	if err != nil {
-		return err
-	}
-	if len(copies) > 0 {
-		if err := d.dropFrames(ctx, copies, &cas.Change{}); err != nil {
-			return err
-		}
-	}
-	if err := d.dropFrames(ctx, gone, change); err != nil {
-		return err
-	}
-	var older []cas.PackEntry
-	for _, p := range d.packs {
-		if !d.doomed[p.ID] && bytes.Compare(p.ID[:], last[:]) < 0 {
-			older = append(older, p)
-		}
-	}
-	d.copyPacks = slices.DeleteFunc(d.copyPacks, func(p keptPack) bool { return bytes.Compare(p.ID[:], last[:]) < 0 })
-	d.recordPacks = nil // they were replayed
-	return d.indexPacks(ctx, older)
-}
-
-// findCopies returns the frames made from chunks that lie in the frames gone.
-func (d *domainBuilder) findCopies(ctx context.Context, gone map[cas.FrameID]bool) (map[cas.FrameID]bool, error) {
-	copies := make(map[cas.FrameID]bool)
-	var ds []cas.Digest
-	find := func() error {
-		ids, err := d.Chunks.Index().Dependants(ctx, ds)
-		for _, id := range ids {
-			copies[id] = true
-		}
-		ds = ds[:0]
-		return err
-	}
-	for e, err := range d.Chunks.Index().AllChunks(ctx) {
-		if err != nil {
-			return nil, err
-		}
-		if gone[e.Frame] {
-			ds = append(ds, e.Digest)
-		}
-		if len(ds) >= changeSize {
-			if err := find(); err != nil {
-				return nil, err
-			}
-		}
-	}
-	return copies, find()
-}
-
-// dropFrames drops the chunks that lie in the frames gone, so that the frames
-// leave the index, and makes the change last with the last of them. A run that
-// ends before its end finds the rest of the chunks by their frames again.
-func (d *domainBuilder) dropFrames(ctx context.Context, gone map[cas.FrameID]bool, last *cas.Change) error {
-	drop := &cas.Change{}
-	for e, err := range d.Chunks.Index().AllChunks(ctx) {
-		if err != nil {
-			return err
-		}
-		if gone[e.Frame] {
-			drop.Drop = append(drop.Drop, e)
-		}
-		if len(drop.Drop) >= changeSize {
-			if err := d.Chunks.Apply(ctx, drop); err != nil {
-				return err
-			}
-			drop = &cas.Change{}
-		}
-	}
-	last.Drop = drop.Drop
-	return d.Chunks.Apply(ctx, last)
 }

@@ -21,23 +21,23 @@ func (d *domainBuilder) replayRecords(ctx context.Context) error {
 		d.highest = max(d.highest, seq)
 		for i := range rs {
 			d.homes.addRecord(d.Name, &rs[i])
-			if doom := rs[i].Doomed; doom != nil {
-				d.doomed[doom.Pack] = true
-				d.census.addDoomed(doom)
-			}
+			d.addDead(&rs[i])
 		}
-		return d.Meta.Restore(ctx, 0, rs) // finishBuild raises the number
+		if len(rs) == 0 {
+			return nil // finishBuild raises the number
+		}
+		return d.Meta.Restore(ctx, seq, rs)
 	})
 	if err := d.eachRecord(ctx, d.recordPacks, isCheckpoint, r.Survey); err != nil {
 		return err
 	}
-	base := r.Base()
+	d.base = r.Base()
 	last, err := d.Meta.LastCommit(ctx)
 	if err != nil {
 		return err
 	}
-	if !d.anew && base > last {
-		return fmt.Errorf("%w: it ends with commit %d, the checkpoint with %d", ErrOvertaken, last, base)
+	if !d.anew && d.base > last {
+		return fmt.Errorf("%w: it ends with commit %d, the checkpoint with %d", ErrOvertaken, last, d.base)
 	}
 	if err := d.replayAll(ctx, d.recordPacks, r); err != nil {
 		return err

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -32,9 +33,16 @@ type rowLog struct {
 type rowEntry struct {
 	file     manifest.FileID
 	version  uint64 // 0 of a file's row
-	revision uint64 // of a file's row
+	revision uint64 // of a file's row, or purged
 	domain   string // the packs of which hold the record
+	// seq is the commit. It is inCheckpoint in the checkpoint that counts.
+	seq uint64
 }
+
+const (
+	purged       = math.MaxUint64
+	inCheckpoint = math.MaxUint64
+)
 
 // compare orders entries by file, then by version, the latest revision last.
 func (e rowEntry) compare(o rowEntry) int {
@@ -44,14 +52,16 @@ func (e rowEntry) compare(o rowEntry) int {
 // rowsInMemory is how many entries a rowLog keeps in memory: about 30 MB.
 const rowsInMemory = 1 << 18
 
-// add takes in the records of a commit.
-func (l *rowLog) add(domain string, rs []manifest.Record) error {
+// add takes in records of the commit seq.
+func (l *rowLog) add(domain string, seq uint64, rs []manifest.Record) error {
 	for i := range rs {
 		switch r := &rs[i]; {
 		case r.File != nil:
-			l.buf = append(l.buf, rowEntry{file: r.File.ID, revision: r.File.Revision, domain: domain})
+			l.buf = append(l.buf, rowEntry{r.File.ID, 0, r.File.Revision, domain, seq})
 		case r.Manifest != nil:
-			l.buf = append(l.buf, rowEntry{file: r.Manifest.File, version: r.Manifest.Version, domain: domain})
+			l.buf = append(l.buf, rowEntry{r.Manifest.File, r.Manifest.Version, 0, domain, seq})
+		case r.Purged != "":
+			l.buf = append(l.buf, rowEntry{r.Purged, 0, purged, domain, seq})
 		}
 	}
 	if len(l.buf) < l.most {
@@ -79,6 +89,7 @@ func (l *rowLog) writeRun() (err error) {
 		b = binary.AppendUvarint(b, e.version)
 		b = binary.AppendUvarint(b, e.revision)
 		b = appendString(b, e.domain)
+		b = binary.AppendUvarint(b, e.seq)
 		w.Write(b) // Flush returns its error
 	}
 	if err := errors.Join(w.Flush(), f.Close()); err != nil {
@@ -185,6 +196,9 @@ func (r *rowRun) advance() (ok bool, err error) {
 	if err == nil {
 		e.domain, err = readString(r.r)
 	}
+	if err == nil {
+		e.seq, err = binary.ReadUvarint(r.r)
+	}
 	if err != nil {
 		return false, fmt.Errorf("check: rows: %w", err)
 	}
@@ -220,25 +234,33 @@ func (h *runHeap) Pop() any {
 type rowCursor struct {
 	next func() (rowEntry, error, bool)
 	stop func()
-	at   rowEntry
-	ok   bool // at is an entry
+	// bases are those of the checkpoints, by domain: commits up to them do not
+	// count.
+	bases map[string]uint64
+	at    rowEntry
+	ok    bool // at is an entry
 }
 
-func (l *rowLog) newCursor() (*rowCursor, error) {
-	c := &rowCursor{}
+func (l *rowLog) newCursor(bases map[string]uint64) (*rowCursor, error) {
+	c := &rowCursor{bases: bases}
 	c.next, c.stop = iter.Pull2(l.entries())
 	return c, c.advance()
 }
 
+// advance goes to the next entry that counts.
 func (c *rowCursor) advance() (err error) {
-	c.at, err, c.ok = c.next()
+	for more := true; more && err == nil; more = c.ok && c.at.seq <= c.bases[c.at.domain] {
+		c.at, err, c.ok = c.next()
+	}
 	return err
 }
 
 // fileRecords is what the packs say of a file and its versions.
 type fileRecords struct {
+	file     manifest.FileID
 	revision uint64 // the latest; 0 if there is none
 	domain   string // the packs of which hold that revision
+	purged   bool
 	versions []span
 }
 
@@ -252,15 +274,29 @@ func (f *fileRecords) has(version uint64) bool {
 }
 
 // find returns what the packs say of a file. Successive calls must have rising
-// IDs.
-func (c *rowCursor) find(id manifest.FileID) (out fileRecords, err error) {
-	for ; c.ok && c.at.file <= id; err = c.advance() {
+// IDs. It calls other for the files before it.
+func (c *rowCursor) find(id manifest.FileID, other func(*fileRecords)) (fileRecords, error) {
+	for c.ok && c.at.file < id {
+		r, err := c.take()
 		if err != nil {
-			return out, err
+			return r, err
 		}
+		other(&r)
+	}
+	if !c.ok || c.at.file != id {
+		return fileRecords{}, nil
+	}
+	return c.take()
+}
+
+// take returns what the packs say of the next file.
+func (c *rowCursor) take() (out fileRecords, err error) {
+	out.file = c.at.file
+	for ; err == nil && c.ok && c.at.file == out.file; err = c.advance() {
 		e := c.at
 		switch n := len(out.versions); {
-		case e.file < id:
+		case e.version == 0 && e.revision == purged:
+			out.purged = true
 		case e.version == 0:
 			out.revision, out.domain = e.revision, e.domain
 		case n > 0 && e.version <= out.versions[n-1].last+1:

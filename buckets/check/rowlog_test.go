@@ -23,8 +23,23 @@ func TestRowLog(t *testing.T) {
 		revisions := make(map[manifest.FileID]uint64)
 		domains := make(map[manifest.FileID]string)
 		versions := make(map[manifest.FileID]map[uint64]bool)
+		gone := make(map[manifest.FileID]bool)
 		log := &rowLog{most: most}
+		bases := map[string]uint64{"b": 5}
 		for range 1000 {
+			if r.IntN(10) == 0 { // a checkpoint covers it
+				id := ids[r.IntN(len(ids))]
+				must(t, log.add("b", 1+r.Uint64N(5), []manifest.Record{{File: &manifest.File{ID: id, Revision: 2000}}, {Purged: id},
+					{Manifest: &manifest.Manifest{File: id, Version: 61}}}))
+			}
+			seq := 6 + r.Uint64N(9)
+			if r.IntN(5) == 0 {
+				seq = inCheckpoint
+			}
+			if id := ids[r.IntN(len(ids)-1)]; r.IntN(50) == 0 {
+				gone[id] = true
+				must(t, log.add("a", seq, []manifest.Record{{Purged: id}}))
+			}
 			id, domain := ids[r.IntN(len(ids)-1)], []string{"a", "b"}[r.IntN(2)] // the last has no record
 			if r.IntN(2) == 0 {
 				rev := 1 + r.Uint64N(1000)
@@ -34,7 +49,7 @@ func TestRowLog(t *testing.T) {
 				if rev > revisions[id] {
 					revisions[id], domains[id] = rev, domain
 				}
-				must(t, log.add(domain, []manifest.Record{{File: &manifest.File{ID: id, Revision: rev}}, {Purged: id}}))
+				must(t, log.add(domain, seq, []manifest.Record{{File: &manifest.File{ID: id, Revision: rev}}, {Dropped: "m"}}))
 				continue
 			}
 			n := 1 + r.Uint64N(60)
@@ -42,20 +57,28 @@ func TestRowLog(t *testing.T) {
 				versions[id] = make(map[uint64]bool)
 			}
 			versions[id][n] = true
-			must(t, log.add(domain, []manifest.Record{{Manifest: &manifest.Manifest{File: id, Version: n}}}))
+			must(t, log.add(domain, seq, []manifest.Record{{Manifest: &manifest.Manifest{File: id, Version: n}}}))
 		}
 		if len(log.buf) >= most {
 			t.Errorf("%d entries in memory, want under %d", len(log.buf), most)
 		}
-		slices.Sort(ids)
-		c, err := log.newCursor()
+		slices.Sort(ids[:len(ids)-1])
+		c, err := log.newCursor(bases)
 		must(t, err)
-		for _, id := range ids {
-			if r.IntN(5) == 0 {
-				continue // a row that the database has not
+		var others, wantOthers []manifest.FileID
+		for _, id := range ids[:len(ids)-1] {
+			known := revisions[id] > 0 || gone[id] || len(versions[id]) > 0
+			if r.IntN(5) == 0 { // a row that the database has not
+				if known {
+					wantOthers = append(wantOthers, id)
+				}
+				continue
 			}
-			got, err := c.find(id)
+			got, err := c.find(id, func(f *fileRecords) { others = append(others, f.file) })
 			must(t, err)
+			if got.purged != gone[id] {
+				t.Errorf("most %d, file %s: purged %v, want %v", most, id, got.purged, gone[id])
+			}
 			if got.revision != revisions[id] || got.domain != domains[id] {
 				t.Errorf("most %d, file %s: revision %d in %q, want %d in %q", most, id, got.revision, got.domain, revisions[id], domains[id])
 			}
@@ -65,6 +88,14 @@ func TestRowLog(t *testing.T) {
 						slices.Sorted(maps.Keys(versions[id])))
 				}
 			}
+		}
+		for c.ok {
+			f, err := c.take()
+			must(t, err)
+			others = append(others, f.file)
+		}
+		if !slices.Equal(others, wantOthers) {
+			t.Errorf("most %d: files %s are only in packs, want %s", most, others, wantOthers)
 		}
 		c.stop()
 		must(t, log.close())

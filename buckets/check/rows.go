@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
+	"slices"
 
 	"github.com/cairn-store/cairn/cas"
 	"github.com/cairn-store/cairn/manifest"
@@ -21,7 +23,11 @@ func (c *checker) checkRows(ctx context.Context) (err error) {
 	for _, h := range all {
 		c.homes[h.Bucket] = h
 	}
-	cursor, err := c.records.newCursor()
+	bases := make(map[string]uint64)
+	for _, d := range c.domains {
+		bases[d.Name] = d.checkpoints.Base()
+	}
+	cursor, err := c.records.newCursor(bases)
 	defer cursor.stop()
 	if err != nil {
 		return err
@@ -30,7 +36,7 @@ func (c *checker) checkRows(ctx context.Context) (err error) {
 		if err != nil {
 			return err
 		}
-		records, err := cursor.find(f.ID)
+		records, err := cursor.find(f.ID, c.addStray)
 		if err != nil {
 			return err
 		}
@@ -38,10 +44,53 @@ func (c *checker) checkRows(ctx context.Context) (err error) {
 			return err
 		}
 	}
+	for cursor.ok {
+		records, err := cursor.take()
+		if err != nil {
+			return err
+		}
+		c.addStray(&records)
+	}
 	for _, d := range c.domains {
 		if err := d.appendMissing(ctx); err != nil {
 			return err
 		}
+	}
+	return c.checkStrays(ctx)
+}
+
+// maxStrays is how many files are named that only the packs hold.
+const maxStrays = 1000
+
+// addStray notes a file that the packs hold and the database does not.
+func (c *checker) addStray(r *fileRecords) {
+	if r.revision > 0 && !r.purged && len(c.strays) < maxStrays {
+		c.strays[r.file] = r.domain
+	}
+}
+
+// checkStrays reports the files that a database made anew would have and this one
+// does not. Those that it calls removed are purged just now.
+func (c *checker) checkStrays(ctx context.Context) error {
+	if len(c.strays) == 0 {
+		return nil
+	}
+	for r, err := range c.Meta.Marks(ctx) {
+		if err != nil {
+			return err
+		}
+		delete(c.strays, r.Purged)
+	}
+	for _, id := range slices.Sorted(maps.Keys(c.strays)) {
+		_, err := c.Meta.File(ctx, id)
+		if err == nil {
+			continue
+		}
+		if !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		c.addProblem(Problem{Kind: "metadata", Backend: c.strays[id], FileID: string(id),
+			Detail: "the packs hold the file's row, and the database neither has it nor says that it was removed"})
 	}
 	return nil
 }

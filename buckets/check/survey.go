@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/cairn-store/cairn/cas"
+	"github.com/cairn-store/cairn/manifest"
 )
 
 var (
@@ -28,7 +29,11 @@ func (s *Store) Survey(ctx context.Context) error {
 	g, gctx := errgroup.WithContext(ctx)
 	for _, d := range s.Domains {
 		g.Go(func() (err error) {
-			if d.survey, err = d.Chunks.Survey(gctx); err == nil {
+			dead, err := s.readDead(gctx, d.Name)
+			if err == nil {
+				d.survey, err = d.Chunks.Survey(gctx, dead.has)
+			}
+			if err == nil {
 				err = d.findNewest(gctx)
 			}
 			if err != nil {
@@ -52,6 +57,43 @@ func (s *Store) Survey(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// deadPacks are serials of packs that need not exist, by writer.
+type deadPacks map[[16]byte]*manifest.Census
+
+// readDead reads which packs of a domain were doomed, or noted as void in one that
+// was.
+func (s *Store) readDead(ctx context.Context, domain string) (deadPacks, error) {
+	all, err := s.Meta.Dead(ctx, domain)
+	dead := make(deadPacks)
+	for _, c := range all {
+		dead[c.Writer] = c
+	}
+	return dead, err
+}
+
+// add takes in more of them.
+func (d deadPacks) add(c *manifest.Census) {
+	if d[c.Writer] == nil {
+		d[c.Writer] = &manifest.Census{Writer: c.Writer}
+	}
+	d[c.Writer].Merge(c)
+}
+
+// addRecord takes in what a record of the packs says.
+func (d deadPacks) addRecord(r *manifest.Record) {
+	if r.Census != nil {
+		d.add(r.Census)
+	}
+	if r.Doomed != nil {
+		d.add(&manifest.Census{Writer: r.Doomed.Writer, Ranges: []manifest.SerialRange{{First: r.Doomed.Serial, Last: r.Doomed.Serial}}})
+	}
+}
+
+func (d deadPacks) has(v cas.Void) bool {
+	c := d[v.Writer]
+	return c != nil && c.Has(v.Serial)
 }
 
 // surveyOnce surveys the store if nobody has yet.

@@ -37,7 +37,7 @@ var rowFields = map[byte][]fieldKind{
 	'H': {text, number, text, text, list, text},
 	'U': {ident, text, text, text, text, text, text, fileIdent, text, octets, list, text, flag, text, list, dict, dict,
 		text, size, size, size, number, flag, idents, flag, list, size, number, size, size, size, ident, flag, flag,
-		timeField, timeField, flag, octets, text, text, text, number},
+		timeField, timeField, flag, octets, text, text, text, number, size},
 	'G': {ident, text, text, fileIdent, ident, text, text, size, list, text, text, text, size, text, flag, octets,
 		timeField, timeField},
 	'K': {text, text, list, list, flag, sum32, timeField, timeField},

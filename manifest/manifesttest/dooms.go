@@ -158,3 +158,24 @@ func (s *suite) testCensus() {
 	s.checkDead("y", censusOf(2, 5))
 	s.checkDead("z")
 }
+
+// restoreDooms tests that a pack that was found to be doomed takes no frames any
+// more, whatever the index knew of it.
+func (s *suite) restoreDooms() {
+	s.applyChange(&cas.Change{Packs: []cas.PackEntry{{ID: cas.PackID{1}, Size: 9, LastCommit: 7}, {ID: cas.PackID{2}}}})
+	c := s.update(func(tx manifest.Tx) error { return tx.RestoreDooms(s.ctx, domain, []cas.PackID{{3}, {1}}) })
+	if c != nil {
+		s.t.Errorf("a doom that was found makes the commit %+v", c)
+	}
+	s.update(func(tx manifest.Tx) error { return tx.RestoreDooms(s.ctx, "y", []cas.PackID{{2}}) })
+	s.restart()
+	want := []cas.PackEntry{{ID: cas.PackID{1}, Size: 9, LastCommit: 7, Sealed: true, Doomed: true}, {ID: cas.PackID{2}}}
+	if got := collectAll(s, s.index(domain).AllPacks(s.ctx)); !slices.Equal(got, want) {
+		s.t.Errorf("packs %+v, want %+v", got, want)
+	}
+	s.checkDead(domain)
+	err := s.index(domain).Apply(s.ctx, &cas.Change{Frames: []cas.FrameEntry{{ID: cas.FrameID{1}, Pack: cas.PackID{1}}}})
+	if !errors.Is(err, cas.ErrDoomed) {
+		s.t.Errorf("a frame in a doomed pack: %v", err)
+	}
+}

@@ -300,6 +300,9 @@ func (s *suite) marksOfRestore() {
 	restore(20, manifest.Record{Purged: f.ID})
 	restore(50, manifest.Record{Purged: f.ID}, manifest.Record{Dropped: gm.ID})
 	restore(30, manifest.Record{Purged: f.ID})
+	if n := s.lastCommit(); n >= 20 {
+		s.t.Errorf("records that are replayed make %d the last commit", n)
+	}
 	rows := []manifest.Record{{File: f}, {Manifest: m}, {File: g}, {Manifest: gm}}
 	for _, step := range []struct {
 		upTo   uint64

@@ -201,7 +201,7 @@ func (d *DB) Dead(ctx context.Context, domain string) (cs []*manifest.Census, er
 
 // DoomPack implements manifest.DoomChanges.
 func (t *tx) DoomPack(ctx context.Context, id cas.PackID, voids []cas.Void) error {
-	p, err := t.readPack(id)
+	p, err := t.readPack(t.domain, id)
 	if err != nil {
 		return err
 	}
@@ -240,15 +240,31 @@ func (t *tx) DoomPack(ctx context.Context, id cas.PackID, voids []cas.Void) erro
 	return ctx.Err()
 }
 
-func (t *tx) readPack(id cas.PackID) (cas.PackEntry, error) {
-	v, err := t.d.getValue(t.b, packKey(t.domain, id))
+func (t *tx) readPack(domain string, id cas.PackID) (cas.PackEntry, error) {
+	v, err := t.d.getValue(t.b, packKey(domain, id))
 	if err == nil {
 		var p cas.PackEntry
 		if p, err = parsePack(id, v); err == nil {
 			return p, nil
 		}
 	}
-	return cas.PackEntry{}, fmt.Errorf("pack %s of domain %q: %w", id, t.domain, err)
+	return cas.PackEntry{}, fmt.Errorf("pack %s of domain %q: %w", id, domain, err)
+}
+
+// RestoreDooms implements manifest.DoomChanges.
+func (t *tx) RestoreDooms(ctx context.Context, domain string, ids []cas.PackID) error {
+	for _, id := range ids {
+		p, err := t.readPack(domain, id)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		p.Sealed, p.Doomed = true, true
+		t.b.Set(packKey(domain, id), appendPack(nil, &p), nil)
+	}
+	return ctx.Err()
 }
 
 // addDead adds to the serials of a writer that need not exist.

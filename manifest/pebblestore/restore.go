@@ -28,7 +28,7 @@ func (d *DB) restoreRecords(ctx context.Context, b *pebble.Batch, seq uint64, rs
 			return err
 		}
 	}
-	if seq <= d.seq {
+	if len(rs) > 0 || seq <= d.seq {
 		return nil
 	}
 	d.seqMu.Lock()

@@ -55,6 +55,13 @@ func (t *tx) RestoreCensus(ctx context.Context, domain string, c *manifest.Censu
 	return addContext("pgstore: restore census", t.mergeCensus(ctx, domain, []*manifest.Census{c}))
 }
 
+// RestoreDooms implements manifest.DoomChanges.
+func (t *tx) RestoreDooms(ctx context.Context, domain string, ids []cas.PackID) error {
+	_, err := t.c.exec(ctx, "pgstore: restore dooms", `UPDATE cairn_packs SET sealed = true, doomed = true
+		WHERE domain = $1 AND id = ANY($2) AND known`, domain, bytesOf(ids))
+	return err
+}
+
 // mergeCensus adds dead serials to those that are counted.
 func (t *tx) mergeCensus(ctx context.Context, domain string, cs []*manifest.Census) error {
 	merged := make(map[[16]byte]*manifest.Census)

@@ -16,7 +16,9 @@ func (d *DB) Restore(ctx context.Context, seq uint64, rs []manifest.Record) erro
 	if err == nil {
 		err = d.runTransaction(ctx, pgx.Serializable, func(tx conn) error {
 			b := &pgx.Batch{}
-			b.Queue(`UPDATE cairn_numbers SET number = $1, last_commit = $1 WHERE number < $1`, int64(seq))
+			if len(rs) == 0 {
+				b.Queue(`UPDATE cairn_numbers SET number = $1, last_commit = $1 WHERE number < $1`, int64(seq))
+			}
 			r.queueAll(b, int64(seq))
 			return tx.sendBatch(ctx, b)
 		})
