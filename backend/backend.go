@@ -76,8 +76,9 @@ type Backend interface {
 type Limited interface {
 	Backend
 	// CheckRoom returns ErrNoSpace if n bytes more would take of that part. Who
-	// writes content asks before; other writes go on until it is used up.
-	CheckRoom(n int64) error
+	// writes content asks before. Copies, for which more will be deleted than they
+	// take, may have half of it; other writes go on until it is used up.
+	CheckRoom(n int64, copies bool) error
 }
 
 // A Writer receives the bytes of one new object. Write and Sync may run

@@ -2,8 +2,10 @@ package cas
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
+	"github.com/cairn-store/cairn/backend"
 	"github.com/cairn-store/cairn/cas/pack"
 )
 
@@ -35,8 +37,17 @@ type copyBuilder struct {
 	from  []ChunkEntry
 }
 
-// writeCopies appends what copyFrames sends, and makes the index name it.
+// writeCopies appends what copyFrames sends, and makes the index name it. What was
+// copied before there was no more space counts.
 func (r *rewriter) writeCopies(ctx context.Context, copies <-chan *copied) error {
+	err := r.appendCopies(ctx, copies)
+	if err == nil || errors.Is(err, backend.ErrNoSpace) {
+		err = errors.Join(err, r.settleMoves(ctx, nil))
+	}
+	return err
+}
+
+func (r *rewriter) appendCopies(ctx context.Context, copies <-chan *copied) error {
 	for c := range copies {
 		if err := r.writeCopy(ctx, c); err != nil {
 			return err
@@ -50,7 +61,7 @@ func (r *rewriter) writeCopies(ctx context.Context, copies <-chan *copied) error
 			return err
 		}
 	}
-	return r.settleMoves(ctx, nil)
+	return nil
 }
 
 func (r *rewriter) writeCopy(ctx context.Context, c *copied) error {

@@ -140,7 +140,7 @@ func (p *packer) checkRoom(n int64, isCopy bool) error {
 		return fmt.Errorf("cas: packs of %d bytes where %d may be: %w", all, p.most, backend.ErrNoSpace)
 	}
 	if b, ok := p.b.(backend.Limited); ok {
-		return b.CheckRoom(n)
+		return b.CheckRoom(n, isCopy)
 	}
 	return nil
 }

@@ -39,9 +39,10 @@ import (
 // Options are choices of Open; nil and zero values mean the defaults.
 type Options struct {
 	// Reserve is how many bytes of the volume content leaves free: CheckRoom
-	// fails with backend.ErrNoSpace when it would take them, Create and Write
-	// when they would take the second half of them. 0 means 5 % of the volume,
-	// but at least 8 MiB and at most 64 MiB; a negative number means none.
+	// fails with backend.ErrNoSpace when it would take them, for copies when they
+	// would take the second half, Create and Write when they would take the last
+	// quarter. 0 means 5 % of the volume, but at least 8 MiB and at most 256 MiB; a
+	// negative number means none.
 	Reserve int64
 
 	// OpenFiles is how many files stay open for reading. 0 means 128.
@@ -245,7 +246,7 @@ func (b *Backend) createWriter(ctx context.Context, key string) (*writer, error)
 }
 
 // CheckRoom implements backend.Limited.
-func (b *Backend) CheckRoom(n int64) error { return b.space.checkContent(n) }
+func (b *Backend) CheckRoom(n int64, copies bool) error { return b.space.checkContent(n, copies) }
 
 // checkVacant returns fs.ErrExist if a file or directory has the name of key.
 func (b *Backend) checkVacant(key string) error {
@@ -350,6 +351,7 @@ func (b *Backend) deleteFile(ctx context.Context, key string) error {
 		}
 	}
 	b.open.drop(key)
+	b.space.askAnew()
 	// The directory is synced even if the file was missing: an earlier
 	// Delete may have got no further.
 	err := b.fs.SyncDir(path.Dir(key))

@@ -231,13 +231,15 @@ func TestReserve(t *testing.T) {
 	f := &fakeFS{FS: osFS(t), total: 400 * mib}
 	f.room.Store(1 << 40)
 	f.free.Store(40 * mib)
-	b := open(t, "", &diskbackend.Options{FS: f}) // 5 % are 20 MiB, half of them for what is no content
+	b := open(t, "", &diskbackend.Options{FS: f}) // 5 % are 20 MiB: 10 for copies, 5 for what is no content
 	w := create(t, b, "a")
 	asked := f.asked.Load()
 	piece := make([]byte, mib/4)
-	for i := range 120 {
-		if err := b.CheckRoom(mib / 4); (err == nil) != (i < 80) || err != nil && !errors.Is(err, backend.ErrNoSpace) {
-			t.Fatalf("CheckRoom %d: %v", i, err)
+	for i := range 140 {
+		for copies, most := range map[bool]int{false: 80, true: 120} {
+			if err := b.CheckRoom(mib/4, copies); (err == nil) != (i < most) || err != nil && !errors.Is(err, backend.ErrNoSpace) {
+				t.Fatalf("CheckRoom %d, %v: %v", i, copies, err)
+			}
 		}
 		if _, err := w.Write(piece); err != nil {
 			t.Fatalf("Write %d: %v", i, err)
@@ -247,15 +249,15 @@ func TestReserve(t *testing.T) {
 	if _, err := w.Write(piece); !errors.Is(err, backend.ErrNoSpace) {
 		t.Errorf("Write into the reserve: got %v, want ErrNoSpace", err)
 	}
-	if n := f.asked.Load() - asked; n > 120 {
-		t.Errorf("121 writes asked for the free space %d times", n)
+	if n := f.asked.Load() - asked; n > 200 {
+		t.Errorf("141 writes asked for the free space %d times", n)
 	}
-	f.free.Store(10*mib - 1)
+	f.free.Store(5*mib - 1)
 	if _, err := b.Create(t.Context(), "b"); !errors.Is(err, backend.ErrNoSpace) {
 		t.Errorf("Create: got %v, want ErrNoSpace", err)
 	}
 	f.free.Store(30 * mib)
-	if err := b.CheckRoom(10 * mib); err != nil {
+	if err := b.CheckRoom(10*mib, false); err != nil {
 		t.Errorf("CheckRoom: %v", err)
 	}
 	put(t, b, "b", "there is room again")
@@ -266,7 +268,7 @@ func TestReserve(t *testing.T) {
 	f.free.Store(0)
 	put(t, open(t, "", &diskbackend.Options{FS: f, Reserve: -1}), "c", "no reserve")
 	f.free.Store(100)
-	if _, err := open(t, "", &diskbackend.Options{FS: f, Reserve: 202}).Create(t.Context(), "d"); !errors.Is(err, backend.ErrNoSpace) {
+	if _, err := open(t, "", &diskbackend.Options{FS: f, Reserve: 404}).Create(t.Context(), "d"); !errors.Is(err, backend.ErrNoSpace) {
 		t.Errorf("Create: got %v, want ErrNoSpace", err)
 	}
 }

@@ -8,10 +8,11 @@ import (
 	"github.com/cairn-store/cairn/backend"
 )
 
-// A gate refuses writes that would leave less than half of reserve of the volume
-// free. The metadata database usually lies on the same volume, and needs space to
-// record that something was deleted. Content is refused where it would leave less
-// than all of reserve, so that the other half is there for the records of that.
+// A gate refuses writes that would leave less than a quarter of reserve of the
+// volume free. The metadata database usually lies on the same volume, and needs
+// space to record that something was deleted. Content is refused where it would
+// leave less than all of reserve, and copies of what is to be deleted where they
+// would leave less than half, so that there is space for the records of that.
 type gate struct {
 	fs      FS
 	reserve int64 // bytes; 0 refuses nothing
@@ -39,7 +40,7 @@ func newGate(fsys FS, reserve int64) (*gate, error) {
 	if errors.Is(err, errors.ErrUnsupported) {
 		return g, nil
 	}
-	g.reserve = min(max(int64(total/20), 8<<20), 64<<20)
+	g.reserve = min(max(int64(total/20), 8<<20), 256<<20)
 	return g, err
 }
 
@@ -53,23 +54,34 @@ func (g *gate) takeSpace(n int64) error {
 	if err := g.askSpace(n); err != nil {
 		return err
 	}
-	return g.compareLeft(g.reserve / 2)
+	return g.compareLeft(g.reserve / 4)
 }
 
-// checkContent returns backend.ErrNoSpace if n bytes of content would take of the
-// reserve.
-func (g *gate) checkContent(n int64) error {
+// checkContent returns backend.ErrNoSpace if n bytes of content, or of copies, would
+// take of the reserve what is not for them.
+func (g *gate) checkContent(n int64, copies bool) error {
 	if g.reserve == 0 {
 		return nil
+	}
+	least := g.reserve
+	if copies {
+		least /= 2
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if err := g.askSpace(n); err != nil {
 		return err
 	}
-	err := g.compareLeft(g.reserve)
+	err := g.compareLeft(least)
 	g.left, g.written = g.left+n, g.written-n // takeSpace counts them
 	return err
+}
+
+// askAnew makes the next write ask for what is free: something was deleted.
+func (g *gate) askAnew() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.asked = time.Time{}
 }
 
 // compareLeft returns backend.ErrNoSpace if less than most is left. The caller

@@ -5,9 +5,9 @@ import "github.com/cairn-store/cairn/backend"
 var _ backend.Limited = (*Backend)(nil)
 
 // CheckRoom implements backend.Limited: by the near backend, if that is one.
-func (b *Backend) CheckRoom(n int64) error {
+func (b *Backend) CheckRoom(n int64, copies bool) error {
 	if near, ok := b.near.(backend.Limited); ok {
-		return near.CheckRoom(n)
+		return near.CheckRoom(n, copies)
 	}
 	return nil
 }
