@@ -323,9 +323,10 @@ func (m *migration) follow(ctx context.Context) (n int, err error) {
 		n++
 		for _, r := range rs {
 			switch {
-			case r.Home != nil:
+			case r.Home != nil, r.Doomed != nil, r.Census != nil:
 				// Of another bucket: in packs of m.to it would say that the
-				// bucket lies there.
+				// bucket lies there. Or of packs of the domain that it was
+				// made in.
 			case r.Manifest != nil:
 				err = m.copyVersion(ctx, r.Manifest)
 			default:
