@@ -15,6 +15,7 @@ import (
 	"testing"
 
 	"github.com/cairn-store/cairn/buckets"
+	"github.com/cairn-store/cairn/buckets/collect"
 	"github.com/cairn-store/cairn/buckets/local"
 	"github.com/cairn-store/cairn/internal/crashfs"
 )
@@ -34,7 +35,8 @@ type promise struct {
 	purging bool // a purge has begun, answered or not
 }
 
-// crashWork does a bit of everything, one file per goroutine at a time.
+// crashWork does a bit of everything, one file per goroutine at a time, while what
+// is dead is collected.
 func crashWork(t *testing.T, dir string, crashed func() bool, opts *local.Options, ack func(promise)) {
 	ctx := t.Context()
 	s, err := local.Open(ctx, dir, opts)
@@ -60,6 +62,7 @@ func crashWork(t *testing.T, dir string, crashed func() bool, opts *local.Option
 			r := rand.New(rand.NewPCG(7, w))
 			for n := 0; n < 4 && !crashed(); n++ {
 				crashFile(ctx, b, r, fmt.Sprintf("f-%d-%d", w, n), ack)
+				s.Collect(ctx, &collect.Options{Full: true}) // it may fail: the machine dies, or another one runs
 			}
 		})
 	}
