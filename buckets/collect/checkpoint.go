@@ -31,6 +31,24 @@ var errMoving = errors.New("a bucket is being moved there, or a move was not end
 // records keeps from being given back: the records that no checkpoint covers, and
 // dead bytes beside them. With Full what is gained need not be much.
 func (d *cycle) checkpointIfWorth(ctx context.Context, held int64) (written bool, err error) {
+	worth, err := d.isCheckpointWorth(ctx, held)
+	if err != nil || !worth {
+		return false, err
+	}
+	err = d.writeCheckpoint(ctx)
+	if errors.Is(err, errMoving) {
+		d.noteProblem("no checkpoint of records is written", err)
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("write a checkpoint: %w", err)
+	}
+	return true, nil
+}
+
+// isCheckpointWorth reports whether more bytes can be given back for a checkpoint
+// than it takes.
+func (d *cycle) isCheckpointWorth(ctx context.Context, held int64) (bool, error) {
 	cost, err := d.estimateCheckpoint(ctx)
 	if err != nil {
 		return false, fmt.Errorf("estimate a checkpoint: %w", err)
@@ -42,18 +60,7 @@ func (d *cycle) checkpointIfWorth(ctx context.Context, held int64) (written bool
 	if err != nil {
 		return false, fmt.Errorf("estimate a checkpoint: %w", err)
 	}
-	if held+marks <= cost {
-		return false, nil
-	}
-	err = d.writeCheckpoint(ctx)
-	if errors.Is(err, errMoving) {
-		d.noteProblem("no checkpoint of records is written", err)
-		return false, nil
-	}
-	if err != nil {
-		return false, fmt.Errorf("write a checkpoint: %w", err)
-	}
-	return true, nil
+	return held+marks > cost, nil
 }
 
 // estimateCheckpoint returns about how many bytes a checkpoint takes in packs.

@@ -139,10 +139,7 @@ func (d *cycle) chooseSmall(packs []weighed) map[cas.PackID]bool {
 
 // planPacks adds to the report of a dry run what would become of packs.
 func (d *cycle) planPacks(ctx context.Context) error {
-	if err := d.readCheckpoint(ctx); err != nil {
-		return err
-	}
-	all, err := d.weighPacks(ctx)
+	all, err := d.planCheckpoint(ctx)
 	if err != nil {
 		return err
 	}
@@ -166,6 +163,34 @@ func (d *cycle) planPacks(ctx context.Context) error {
 	}
 	d.addSums(slices.DeleteFunc(rest, func(p weighed) bool { return chosen[p.ID] }))
 	return nil
+}
+
+// planCheckpoint weighs the packs as they would be when a cycle has sealed what is
+// open, and written a checkpoint if it would.
+func (d *cycle) planCheckpoint(ctx context.Context) ([]weighed, error) {
+	if err := d.readCheckpoint(ctx); err != nil {
+		return nil, err
+	}
+	for again := true; ; again = false {
+		all, err := d.weighPacks(ctx)
+		if err != nil {
+			return nil, err
+		}
+		for i := range all {
+			all[i].Sealed = true
+		}
+		homes, err := d.Meta.Homes(ctx)
+		if err != nil {
+			return nil, err
+		}
+		worth, err := d.isCheckpointWorth(ctx, d.weighHeld(all))
+		if err != nil || !again || !worth || isTarget(homes, d.domain) {
+			return all, err
+		}
+		if d.report.Checkpoint, err = d.Meta.LastCommit(ctx); err != nil {
+			return nil, err
+		}
+	}
 }
 
 // sumUp adds to the report what is left.
