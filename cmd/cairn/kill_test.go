@@ -81,8 +81,13 @@ func start(t *testing.T, bin, dir string, flags ...string) *running {
 
 func startWith(t *testing.T, bin string, flags ...string) *running {
 	t.Helper()
+	return startLogged(t, bin, io.Discard, flags...)
+}
+
+func startLogged(t *testing.T, bin string, log io.Writer, flags ...string) *running {
+	t.Helper()
 	cmd := exec.Command(bin, append([]string{"serve", "--addr", "127.0.0.1:0"}, flags...)...)
-	cmd.Stderr = io.Discard
+	cmd.Stderr = log
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
