@@ -4,8 +4,9 @@
 // frames are appended to packs, immutable objects of a backend; an index
 // remembers where each chunk lies and can be rebuilt from the packs alone.
 // Package pack describes the bytes. Read store.go for the parts, batch.go for
-// the way in, packer.go for durability, and read.go, loader.go and run.go for
-// the way out.
+// the way in, packer.go for durability, read.go, plan.go, loader.go and run.go
+// for the way out, and ended.go, rewrite.go and delete.go for what a collector
+// does to packs.
 package cas
 
 import (
