@@ -34,7 +34,7 @@ func eachStep(t *testing.T, w *world, try func(c *world, at int, after bool)) {
 	c.collect(&collect.Options{Full: true})
 	total := c.steps.n
 	c.close()
-	stride := 17
+	stride := 29
 	if os.Getenv("CAIRN_SOAK") != "" {
 		stride = 1
 	}

@@ -163,11 +163,11 @@ func TestSpool(t *testing.T) {
 	must(t, s.close())
 }
 
-// TestMarkMemory marks as many chunks as CAIRN_MARKS says, or a million, in
+// TestMarkMemory marks as many chunks as CAIRN_MARKS says, or 300,000, in
 // segments of 128, and merges them with as many entries. It measures the memory
 // that this takes beside the entries.
 func TestMarkMemory(t *testing.T) {
-	chunks := uint64(1_000_000)
+	chunks := uint64(300_000)
 	if s := os.Getenv("CAIRN_MARKS"); s != "" {
 		n, err := strconv.ParseUint(s, 10, 64)
 		must(t, err)
