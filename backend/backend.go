@@ -79,6 +79,8 @@ type Limited interface {
 	// writes content asks before. Copies, for which more will be deleted than they
 	// take, may have half of it; other writes go on until it is used up.
 	CheckRoom(n int64, copies bool) error
+	// CopyRoom is how many bytes copies may have of it, 0 where nothing is kept free.
+	CopyRoom() int64
 }
 
 // A Writer receives the bytes of one new object. Write and Sync may run

@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/time/rate"
 
+	"github.com/cairn-store/cairn/backend"
 	"github.com/cairn-store/cairn/cas/pack"
 )
 
@@ -71,6 +72,14 @@ func (s *Store) Rewrite(ctx context.Context, packs []PackEntry, opts *RewriteOpt
 		return r.out, fmt.Errorf("cas: rewrite: %w", err)
 	}
 	return r.out, nil
+}
+
+// CheckCopies returns backend.ErrNoSpace if there is no space for n bytes of copies.
+func (s *Store) CheckCopies(n int64) error {
+	if l, ok := s.b.(backend.Limited); ok {
+		return l.CheckRoom(n, true)
+	}
+	return nil
 }
 
 // A rewriter is one call of Rewrite. One goroutine reads and verifies, another

@@ -63,7 +63,10 @@ type Store struct {
 
 // Options are choices of Open; nil and zero values mean the defaults.
 type Options struct {
-	PackSize   int64        // bytes at which a pack is sealed; default 64 MiB, or 32 MiB of a remote backend
+	// PackSize is at how many bytes a pack is sealed. The default is 64 MiB, or 32
+	// MiB of a remote backend, or less on a volume so small that what a full disk
+	// keeps free would not take a copy of a pack.
+	PackSize   int64
 	MaxBytes   int64        // bytes of packs beyond which no new content is taken, only records; 0 is no bound
 	CacheBytes int64        // decoded frames kept for reading; default 32 MiB
 	Log        *slog.Logger // default: discard
@@ -110,6 +113,9 @@ func Open(ctx context.Context, b backend.Backend, ix Index, opts *Options) (*Sto
 		size = 64 << 20
 		if opts.Remote {
 			size = 32 << 20
+		}
+		if l, ok := b.(backend.Limited); ok && l.CopyRoom() > 0 { // the room is for a frame more and a footer too
+			size = min(size, l.CopyRoom()/4*3)
 		}
 	}
 	if cache == 0 {

@@ -248,6 +248,9 @@ func (b *Backend) createWriter(ctx context.Context, key string) (*writer, error)
 // CheckRoom implements backend.Limited.
 func (b *Backend) CheckRoom(n int64, copies bool) error { return b.space.checkContent(n, copies) }
 
+// CopyRoom implements backend.Limited.
+func (b *Backend) CopyRoom() int64 { return b.space.reserve / 2 }
+
 // checkVacant returns fs.ErrExist if a file or directory has the name of key.
 func (b *Backend) checkVacant(key string) error {
 	_, err := b.fs.Stat(key)

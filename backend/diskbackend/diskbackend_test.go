@@ -232,6 +232,9 @@ func TestReserve(t *testing.T) {
 	f.room.Store(1 << 40)
 	f.free.Store(40 * mib)
 	b := open(t, "", &diskbackend.Options{FS: f}) // 5 % are 20 MiB: 10 for copies, 5 for what is no content
+	if n := b.CopyRoom(); n != 10*mib {
+		t.Errorf("%d bytes are for copies", n)
+	}
 	w := create(t, b, "a")
 	asked := f.asked.Load()
 	piece := make([]byte, mib/4)

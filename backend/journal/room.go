@@ -11,3 +11,11 @@ func (b *Backend) CheckRoom(n int64, copies bool) error {
 	}
 	return nil
 }
+
+// CopyRoom implements backend.Limited.
+func (b *Backend) CopyRoom() int64 {
+	if near, ok := b.near.(backend.Limited); ok {
+		return near.CopyRoom()
+	}
+	return 0
+}

@@ -44,24 +44,51 @@ func (d *cycle) rewriteAll(ctx context.Context) error {
 		total += chosen[i].copied
 	}
 	for most := groupPacks; len(chosen) > 0; {
-		n := groupSize(chosen, most)
-		d.opts.Progress(Progress{Domain: d.domain, Phase: "rewrite", Done: d.report.CopiedBytes, Total: total})
-		gone, err := d.rewriteGroup(ctx, chosen[:n])
-		full := errors.Is(err, backend.ErrNoSpace)
+		n, err := d.nextGroup(chosen, most)
+		var gone map[cas.PackID]bool
+		if err == nil {
+			d.opts.Progress(Progress{Domain: d.domain, Phase: "rewrite", Done: d.report.CopiedBytes, Total: total})
+			gone, err = d.rewriteGroup(ctx, chosen[:n])
+		}
 		switch {
-		case err != nil && !full:
-			return err
-		case full && n == 1:
+		case errors.Is(err, backend.ErrNoSpace) && n > 1:
+			most = n / 2
+			chosen = slices.DeleteFunc(chosen, func(p weighed) bool { return gone[p.ID] })
+		case errors.Is(err, backend.ErrNoSpace):
 			d.noteProblem("packs that are partly dead stay: there is no space to copy what is needed of them", err)
 			return nil
-		case full: // one at a time takes least
-			most = 1
-			chosen = slices.DeleteFunc(chosen, func(p weighed) bool { return gone[p.ID] })
+		case err != nil:
+			return err
 		default:
 			chosen = chosen[n:]
 		}
 	}
 	return nil
+}
+
+// nextGroup returns how many packs are copied together, at most so many. Where
+// there is not space for all, those come first that take least. It fails where
+// there is none for one.
+func (d *cycle) nextGroup(chosen []weighed, most int) (n int, err error) {
+	n = groupSize(chosen, most)
+	if err = d.checkSpace(chosen[:n]); !errors.Is(err, backend.ErrNoSpace) {
+		return n, err
+	}
+	slices.SortStableFunc(chosen, func(a, b weighed) int { return cmp.Compare(a.copied, b.copied) })
+	for n = groupSize(chosen, most); ; n /= 2 {
+		if err = d.checkSpace(chosen[:n]); n == 1 || !errors.Is(err, backend.ErrNoSpace) {
+			return n, err
+		}
+	}
+}
+
+// checkSpace returns backend.ErrNoSpace if there is no space to copy packs.
+func (d *cycle) checkSpace(group []weighed) error {
+	bytes := int64(0)
+	for i := range group {
+		bytes += group[i].copied
+	}
+	return d.chunks.CheckCopies(bytes + bytes/16) // and what lies beside frames
 }
 
 // groupSize returns how many packs are copied together, at most so many.

@@ -43,7 +43,7 @@ type Backend struct {
 	Type       string      `key:"type" doc:"filesystem or s3"`
 	Filesystem *Filesystem `key:"filesystem,local" doc:"of type filesystem"`
 	S3         *S3         `key:"s3" doc:"of type s3"`
-	PackSize   Size        `key:"pack_size" doc:"bytes at which a pack is sealed: by default 64 MiB, with s3 32 MiB"`
+	PackSize   Size        `key:"pack_size" doc:"bytes at which a pack is sealed: by default 64 MiB, with s3 32 MiB, less on a volume below 4 GB"`
 	MaxSize    Size        `key:"max_size" doc:"bytes of its packs beyond which uploads are refused (507), what was given up or purged and is not collected yet included; all else goes on"`
 }
 
