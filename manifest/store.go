@@ -58,6 +58,7 @@ type Found interface {
 	Receipts
 	Onces
 	Homes
+	Leftovers
 }
 
 // A Tx is a transaction of a Store; see Store.Update. It sees its own writes.
@@ -73,6 +74,7 @@ type Tx interface {
 	ReceiptChanges
 	OnceChanges
 	HomeChanges
+	LeftoverChanges
 
 	DoomChanges
 
@@ -87,6 +89,7 @@ type Tx interface {
 type Barrier struct {
 	Floor    uint64 // see Epochs.Floor
 	Removals uint64 // see Epochs.Removals
+	Epoch    uint64 // see Epochs.Epoch
 }
 
 // A Store stores rows and segments. It is safe for concurrent use. The caller

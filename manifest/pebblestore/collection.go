@@ -37,7 +37,7 @@ func (d *DB) RaiseFloor(ctx context.Context, l manifest.Lease, floor uint64) err
 // stay as they are until the commit.
 func (t *tx) Barrier(ctx context.Context, domain string) (manifest.Barrier, error) {
 	c, err := t.d.readCounters(domain)
-	return manifest.Barrier{Floor: c.floor, Removals: c.removals}, errors.Join(err, ctx.Err())
+	return manifest.Barrier{Floor: c.floor, Removals: c.removals, Epoch: c.epoch}, errors.Join(err, ctx.Err())
 }
 
 // Graves.

@@ -30,27 +30,29 @@ const (
 	keyGone    = 'X' // file or manifest → number of the commit that removed it for good
 	keyMark    = 'Y' // number of a commit, file or manifest → "" for those that it removed
 
-	keyUpload   = 'u' // bucket, upload → row
-	keyPart     = 'P' // upload, part number → references
-	keyRest     = 'R' // upload → bytes after its last whole chunk
-	keyHeld     = 'H' // bucket, hash of the principal, upload → bytes held, of uploads under way
-	keyHeldSum  = 'z' // bucket → bytes that all uploads under way hold
-	keyJoin     = 'J' // bucket, part, whole → "" for uploads under way that wait for parts
-	keyGrant    = 'g' // bucket, grant → row
-	keyUses     = 'n' // bucket, grant → uses
-	keySigned   = 'o' // hash of the signer, bucket, grant → ""
-	keyAPIKey   = 'k' // key → row
-	keySignKey  = 'y' // key → row
-	keyReceipt  = 'r' // scope, digest → time
-	keyOnce     = 'i' // bucket, key → row
-	keyHome     = 'h' // bucket → row
-	keyIdentity = 'I' // name → ID
-	keyClock    = 't' // "" → the latest accepted time
-	keyGrave    = 'G' // domain, number of a commit, place in it → row
-	keyCharge   = 'D' // domain, pack, cause → row
-	keyFreed    = 'L' // number of an entry of the ledger → row
-	keyDead     = 'x' // domain, writer → census of its packs that need not exist
-	keyExpiry   = 'E' // see expiry.go
+	keyUpload      = 'u' // bucket, upload → row
+	keyPart        = 'P' // upload, part number → references
+	keyRest        = 'R' // upload → bytes after its last whole chunk
+	keyHeld        = 'H' // bucket, hash of the principal, upload → bytes held, of uploads under way
+	keyHeldSum     = 'z' // bucket → bytes that all uploads under way hold
+	keyLeftover    = 'a' // domain, epoch, hash of the principal, bucket → bytes left by uploads that ended
+	keyLeftoverSum = 'b' // bucket, hash of the principal or "" → bytes of those
+	keyJoin        = 'J' // bucket, part, whole → "" for uploads under way that wait for parts
+	keyGrant       = 'g' // bucket, grant → row
+	keyUses        = 'n' // bucket, grant → uses
+	keySigned      = 'o' // hash of the signer, bucket, grant → ""
+	keyAPIKey      = 'k' // key → row
+	keySignKey     = 'y' // key → row
+	keyReceipt     = 'r' // scope, digest → time
+	keyOnce        = 'i' // bucket, key → row
+	keyHome        = 'h' // bucket → row
+	keyIdentity    = 'I' // name → ID
+	keyClock       = 't' // "" → the latest accepted time
+	keyGrave       = 'G' // domain, number of a commit, place in it → row
+	keyCharge      = 'D' // domain, pack, cause → row
+	keyFreed       = 'L' // number of an entry of the ledger → row
+	keyDead        = 'x' // domain, writer → census of its packs that need not exist
+	keyExpiry      = 'E' // see expiry.go
 )
 
 // prefixEnd returns the first key after all keys that begin with prefix.

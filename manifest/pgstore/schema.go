@@ -230,6 +230,15 @@ CREATE TABLE IF NOT EXISTS cairn_uploads (
 CREATE INDEX IF NOT EXISTS cairn_uploads_id ON cairn_uploads (id);
 CREATE INDEX IF NOT EXISTS cairn_uploads_who ON cairn_uploads (bucket, who, under_way);
 CREATE INDEX IF NOT EXISTS cairn_uploads_expires ON cairn_uploads (bucket, expired, expires);
+CREATE TABLE IF NOT EXISTS cairn_leftovers (
+	domain text COLLATE "C" NOT NULL,
+	epoch  int8 NOT NULL,
+	bucket bytea NOT NULL,
+	who    bytea NOT NULL,
+	bytes  int8 NOT NULL,
+	PRIMARY KEY (domain, epoch, bucket, who)
+);
+CREATE INDEX IF NOT EXISTS cairn_leftovers_bucket ON cairn_leftovers (bucket, who);
 CREATE TABLE IF NOT EXISTS cairn_parts (
 	upload bytea NOT NULL,
 	part   int8 NOT NULL,

@@ -320,6 +320,7 @@ func (w *world) reads(ctx context.Context, d *pgstore.DB) []call {
 		{"under way", func() error { return drain(d.UploadsUnderWay(ctx, w.bucket)) }},
 		{"grants", func() error { return drain(d.Grants(ctx, w.bucket, "")) }},
 		{"held", func() error { return without(d.UploadsHeld(ctx, w.bucket, "ann")) }},
+		{"leftover bytes", func() error { _, _, err := d.LeftoverBytes(ctx, w.bucket, "ann"); return err }},
 		{"uploads of", func() error { return without(d.UploadsOf(ctx, w.bucket, "ann", w.rows)) }},
 		{"waiting", func() error { return without(d.UploadsWaiting(ctx, w.bucket, w.uploads[0].ID, "", w.rows)) }},
 		{"over", func() error { return without(d.UploadsOver(ctx, w.bucket, day.Add(time.Hour), w.rows)) }},

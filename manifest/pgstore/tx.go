@@ -104,5 +104,5 @@ func (t *tx) Barrier(ctx context.Context, domain string) (manifest.Barrier, erro
 	if err != nil {
 		return manifest.Barrier{}, fmt.Errorf("pgstore: barrier: %w", err)
 	}
-	return manifest.Barrier{Floor: uint64(c.floor), Removals: uint64(c.removals)}, nil
+	return manifest.Barrier{Floor: uint64(c.floor), Removals: uint64(c.removals), Epoch: uint64(c.epoch)}, nil
 }
