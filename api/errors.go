@@ -160,6 +160,7 @@ func storeOutcomes() []outcome {
 		{access.ErrGrant, 403, "signed-url-invalid", "FORBIDDEN", true},
 		{buckets.ErrBucketDisabled, 403, "bucket-disabled", "FORBIDDEN", true},
 		{access.ErrAccess, 400, "invalid-access", "INVALID_REQUEST", true},
+		{buckets.ErrUncollected, 503, "space-not-collected", "SERVICE_UNAVAILABLE", true},
 		{buckets.ErrQuota, 403, "quota-exceeded", "QUOTA_EXCEEDED", true},
 		{buckets.ErrType, 415, "type-not-allowed", "UNSUPPORTED_MEDIA_TYPE", true},
 		{buckets.ErrTypeMismatch, 422, "type-mismatch", "INVALID_REQUEST", true},

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"iter"
 	"slices"
 	"sync"
 	"testing"
@@ -29,6 +30,15 @@ type watchedStore struct {
 	before func() // mu
 	skip   int    // mu; transactions that ask for the barrier and pass first
 	asked  int    // mu; transactions that have asked
+
+	marking func() // is called when a collection of the domain "one" reads its roots; nil for nothing
+}
+
+func (s *watchedStore) Roots(ctx context.Context, domain string) iter.Seq2[*manifest.Root, error] {
+	if domain == "one" && s.marking != nil {
+		s.marking()
+	}
+	return s.Store.Roots(ctx, domain)
 }
 
 func (s *watchedStore) arm(skip int, before func()) {

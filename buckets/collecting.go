@@ -35,6 +35,7 @@ type collecting struct {
 	policy    Collection
 	collector *collect.Collector
 	turn      chan struct{} // holds a token while a collection is under way
+	wanted    chan struct{} // holds a token while one should come soon
 
 	mu     sync.Mutex
 	paused bool
@@ -46,7 +47,7 @@ type collecting struct {
 func newCollecting(s *Store, policy Collection) *collecting {
 	policy.Interval = cmp.Or(policy.Interval, collectInterval)
 	policy.Rate = cmp.Or(policy.Rate, collectRate)
-	return &collecting{policy: policy, turn: make(chan struct{}, 1), collector: collect.NewCollector(&collect.Store{
+	return &collecting{policy: policy, turn: make(chan struct{}, 1), wanted: make(chan struct{}, 1), collector: collect.NewCollector(&collect.Store{
 		Meta: s.meta, Chunks: s.chunks, Now: s.now, Log: s.log, Settle: s.settleEarlier,
 		Update: func(ctx context.Context, domain string, fn func(tx manifest.Tx) error) error {
 			return s.updateRows(ctx, func() string { return domain }, fn)
@@ -99,6 +100,9 @@ func (s *Store) Collect(ctx context.Context, opts *collect.Options) (*collect.Re
 		return nil, ctx.Err()
 	}
 	defer func() { <-c.turn }()
+	if err := s.dropLeft(ctx); err != nil {
+		return nil, WrapSpace(err)
+	}
 	note := func(p *collect.Progress) {
 		c.mu.Lock()
 		defer c.mu.Unlock()
@@ -137,15 +141,32 @@ func (s *Store) runCollect(ctx context.Context) error {
 		return nil
 	}
 	wait := min(policy.Interval, collectStart)
+	var rest time.Duration // before one that is wanted
 	for {
+		due := time.After(wait)
 		select {
-		case <-time.After(wait):
+		case <-time.After(rest):
+		case <-ctx.Done():
+			return nil
+		}
+		select {
+		case <-due:
+		case <-s.collecting.wanted:
 		case <-ctx.Done():
 			return nil
 		}
 		began := time.Now()
 		s.collectDue(ctx)
-		wait = max(policy.Interval, time.Since(began))
+		rest = time.Since(began)
+		wait = max(policy.Interval, rest)
+	}
+}
+
+// wantCollection makes Run collect before it is due.
+func (s *Store) wantCollection() {
+	select {
+	case s.collecting.wanted <- struct{}{}:
+	default:
 	}
 }
 

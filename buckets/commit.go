@@ -282,7 +282,11 @@ func (d *Draft) mustEndUploads(ctx context.Context, tx manifest.Tx, f *manifest.
 		return false, err
 	}
 	if f.Owner != d.b.whoID() {
-		e.owner = math.MinInt64 // it is charged to somebody else
+		e.owner, e.ownerLeft = math.MinInt64, math.MinInt64 // it is charged to somebody else
+	}
+	if e.isLeft() && e.most() <= 0 {
+		d.b.s.wantCollection()
+		return false, ErrUncollected
 	}
 	return e.most() > 0, nil
 }

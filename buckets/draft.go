@@ -259,6 +259,9 @@ func (d *Draft) findRoom(ctx context.Context, instead int64) error {
 	if d.room, err = l.findRoom(ctx, d.b.s.meta, d.b.b.name, d.owner); err != nil {
 		return err
 	}
+	if err := d.b.narrowByLeftovers(ctx, d.b.s.meta, &d.room, d.owner); err != nil {
+		return err
+	}
 	if d.room.Bytes < math.MaxInt64-instead {
 		d.room.Bytes += instead
 	}

@@ -47,7 +47,7 @@ type body struct {
 
 // Compose makes a file of pieces, as Put makes one of a stream. Within a
 // backend, no data moves but what is around the seams.
-func (b *Bucket) Compose(ctx context.Context, name string, pieces []Piece, opts *PutOptions) (*File, error) {
+func (b *Bucket) Compose(ctx context.Context, name string, pieces []Piece, opts *PutOptions) (f *File, err error) {
 	d, err := b.draftByName(ctx, name, sized(opts))
 	if err != nil {
 		return nil, err
@@ -58,7 +58,7 @@ func (b *Bucket) Compose(ctx context.Context, name string, pieces []Piece, opts 
 	if err := d.beginWriter(ctx); err != nil {
 		return nil, err
 	}
-	defer d.w.End(ctx)
+	defer func() { d.b.endWriter(ctx, d.w, err) }()
 	if err := d.compose(ctx, pieces); err != nil {
 		return nil, WrapSpace(err)
 	}
@@ -121,11 +121,11 @@ func sized(opts *PutOptions) *PutOptions {
 // editContent makes a version of what plan makes of the current one. When
 // that has changed by the time of the commit, it begins again: no edit undoes
 // another.
-func (b *Bucket) editContent(ctx context.Context, id string, opts *PutOptions, plan func(base *manifest.Manifest) ([]Piece, error)) (*File, error) {
+func (b *Bucket) editContent(ctx context.Context, id string, opts *PutOptions, plan func(base *manifest.Manifest) ([]Piece, error)) (f *File, err error) {
 	var w *Writer // of all tries
 	defer func() {
 		if w != nil {
-			w.End(ctx)
+			b.endWriter(ctx, w, err)
 		}
 	}()
 	var added, stored int64

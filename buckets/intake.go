@@ -73,6 +73,12 @@ func (in *Intake) KeepChunks(ctx context.Context, w *Writer, refs []cas.Ref, fn 
 	return fmt.Errorf("chunks were removed %d times before they were kept; send them again: %w", commitTries, ErrChunksGone)
 }
 
+// LeaveBehind notes that w has stored n bytes that belong to no upload and become
+// no file.
+func (in *Intake) LeaveBehind(ctx context.Context, w *Writer, n int64) {
+	in.b.leaveBehind(ctx, w, n)
+}
+
 // AwaitDurable returns when all changes made so far are as durable as the
 // bucket's policy says.
 func (in *Intake) AwaitDurable(ctx context.Context) error { return in.b.awaitDurable(ctx) }
@@ -140,6 +146,9 @@ func (in *Intake) CheckSize(size int64) error {
 // FindRoom returns how many more bytes of the principal's fit.
 func (in *Intake) FindRoom(ctx context.Context) (Room, error) {
 	room, err := in.b.b.Limits.findRoom(ctx, in.b.s.meta, in.b.b.name, in.b.whoID())
+	if err == nil {
+		err = in.b.narrowByLeftovers(ctx, in.b.s.meta, &room, in.b.whoID())
+	}
 	if g := in.b.grant(); g != nil && g.MaxSize > 0 {
 		room.Narrow(g.MaxSize, overSigned(g))
 	}

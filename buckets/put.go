@@ -30,24 +30,25 @@ func (b *Bucket) Replace(ctx context.Context, id string, r io.Reader, opts *PutO
 }
 
 // put stores the content of r and commits it.
-func (d *Draft) put(ctx context.Context, r io.Reader) (*File, error) {
+func (d *Draft) put(ctx context.Context, r io.Reader) (f *File, err error) {
 	if d.earlier != nil {
 		return d.earlier, nil
 	}
 	if err := d.beginWriter(ctx); err != nil {
 		return nil, err
 	}
-	defer d.w.End(ctx)
+	defer func() { d.b.endWriter(ctx, d.w, err) }()
 	if err := d.write(ctx, r); err != nil {
 		return nil, WrapSpace(err)
 	}
-	if d.opts.Amend != nil {
-		var err error
-		if d, err = d.amend(ctx); err != nil {
-			return nil, err
-		}
+	if d.opts.Amend == nil {
+		return d.commit(ctx)
 	}
-	return d.commit(ctx)
+	amended, err := d.amend(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return amended.commit(ctx)
 }
 
 // amend returns a draft of the content by what is known now that it has come,
@@ -75,6 +76,7 @@ func (d *Draft) amend(ctx context.Context) (*Draft, error) {
 
 // write finds the type of what r gives, and stores it as the content.
 func (d *Draft) write(ctx context.Context, r io.Reader) error {
+	r = &countingReader{r, &d.w.came}
 	r = &limitedReader{r: r, left: d.room.Bytes, over: d.room.Over}
 	if d.opts.SizeKnown {
 		r = &exactReader{r: r, left: d.opts.Size, size: d.opts.Size}
@@ -116,6 +118,18 @@ func (d *Draft) setStoredType(ctx context.Context) error {
 		return err
 	}
 	return d.setType(k)
+}
+
+// A countingReader adds up what its reader gives.
+type countingReader struct {
+	io.Reader
+	n *int64
+}
+
+func (c *countingReader) Read(p []byte) (int, error) {
+	n, err := c.Reader.Read(p)
+	*c.n += int64(n)
+	return n, err
 }
 
 // An exactReader fails unless its stream has just the size declared.

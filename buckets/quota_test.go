@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"testing"
 
@@ -18,6 +19,7 @@ import (
 func TestQuotasCount(t *testing.T) {
 	const limit = 100_000
 	type world struct {
+		s        *buckets.Store
 		ann, bob *buckets.Bucket
 		ids      []string
 	}
@@ -62,18 +64,33 @@ func TestQuotasCount(t *testing.T) {
 	describe := func(p *buckets.Patch) step {
 		return func(w *world) error { _, err := w.ann.Update(t.Context(), w.ids[0], p); return err }
 	}
-	bob := func(s step) step { return func(w *world) error { return s(&world{ann: w.bob, bob: w.ann}) } }
-	notes := map[string]any{"n": text(15_000)}
-	tags := []string{text(100), text(101), text(102), text(103)}
-	about := &buckets.PutOptions{Metadata: notes}
-	refused := func(s step) step {
+	broken := func(n int) step {
 		return func(w *world) error {
-			if err := s(w); !errors.Is(err, buckets.ErrQuota) {
-				return fmt.Errorf("%w, want %w", err, buckets.ErrQuota)
+			_, err := w.ann.Put(t.Context(), "broken", newFailing(noise(uint64(n), n), io.ErrUnexpectedEOF), nil)
+			if !errors.Is(err, io.ErrUnexpectedEOF) {
+				return fmt.Errorf("broken off: %w", err)
 			}
 			return nil
 		}
 	}
+	collect := func(w *world) error {
+		_, err := w.s.Collect(t.Context(), nil)
+		return err
+	}
+	bob := func(s step) step { return func(w *world) error { return s(&world{ann: w.bob, bob: w.ann}) } }
+	notes := map[string]any{"n": text(15_000)}
+	tags := []string{text(100), text(101), text(102), text(103)}
+	about := &buckets.PutOptions{Metadata: notes}
+	failsWith := func(want error, s step) step {
+		return func(w *world) error {
+			if err := s(w); !errors.Is(err, want) {
+				return fmt.Errorf("%v, want %w", err, want)
+			}
+			return nil
+		}
+	}
+	refused := func(s step) step { return failsWith(buckets.ErrQuota, s) }
+	later := func(s step) step { return failsWith(buckets.ErrUncollected, s) }
 	for what, steps := range map[string][]step{
 		"empty files with metadata": {file("1", 0, about), file("2", 0, about), file("3", 0, about), file("4", 0, about), file("5", 0, about), file("6", 0, about),
 			refused(file("7", 0, about))},
@@ -87,7 +104,11 @@ func TestQuotasCount(t *testing.T) {
 		"a list becomes a file":             {list(99_000), commit(0), refused(file("2", 1001, nil)), file("3", 1000, nil)},
 		"a file ends idle uploads":          {pieces(40_000), pieces(41_000), file("1", 50_000, nil), refused(commit(0)), commit(1)},
 		"a file of all ends all uploads":    {pieces(40_000), pieces(41_000), file("1", 100_000, nil), refused(commit(0)), refused(commit(1))},
-		"cancelled uploads":                 {pieces(90_000), cancel(0), pieces(91_000), cancel(1), file("1", 100_000, nil)},
+		"cancelled uploads":                 {pieces(90_000), cancel(0), pieces(91_000), cancel(1), later(pieces(20_000)), later(file("1", 100_000, nil)), collect, file("1", 100_000, nil)},
+		"cancelled lists":                   {list(50_000), cancel(0), list(50_001), cancel(1), list(50_002), cancel(2), later(list(52_000)), collect, list(52_000), commit(4)},
+		"uploads broken off":                {broken(90_000), broken(91_000), later(file("1", 50_000, nil)), collect, file("1", 50_000, nil)},
+		"evicted again and again":           {pieces(90_000), pieces(91_000), later(pieces(92_000)), collect, pieces(93_000), commit(3)},
+		"what became a file is not left":    {pieces(90_000), commit(0), cancel(0), pieces(9000), commit(1)},
 		"the same bytes listed again":       {list(60_000), list(60_000), list(60_000), commit(0)},
 		"a version by list, mostly known":   {list(40_000), commit(0), list(40_000), commit(1), refused(file("1", 30_000, nil))},
 		"many uploads that end one another": {pieces(60_000), pieces(61_000), pieces(62_000), refused(commit(0)), refused(commit(1)), commit(2)},
@@ -96,8 +117,8 @@ func TestQuotasCount(t *testing.T) {
 	} {
 		for name, l := range map[string]buckets.Limits{"owner": {MaxOwnerSize: limit}, "total": {MaxTotalSize: limit}} {
 			t.Run(what+" by "+name, func(t *testing.T) {
-				b, _ := limited(t, l)
-				w := &world{ann: b.As(&access.Principal{ID: "ann", Operator: true}), bob: b.As(&access.Principal{ID: "bob", Operator: true})}
+				s, b := limitedStore(t, l)
+				w := &world{s: s, ann: b.As(&access.Principal{ID: "ann", Operator: true}), bob: b.As(&access.Principal{ID: "bob", Operator: true})}
 				for i, s := range steps {
 					if err := s(w); err != nil {
 						t.Fatalf("step %d: %v", i, err)

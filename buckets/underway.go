@@ -81,16 +81,27 @@ func (b *Bucket) eachPart(ctx context.Context, row *manifest.Upload, from uint64
 }
 
 // An excess is by how many bytes files and uploads under way are more than a bucket
-// may hold, and than those of one owner may.
-type excess struct{ total, owner int64 }
+// may hold, and than those of one owner may; and by how many they are more together
+// with leftovers.
+type excess struct{ total, owner, totalLeft, ownerLeft int64 }
 
 func (e excess) most() int64 { return max(e.total, e.owner) }
+
+// isLeft reports whether leftovers must be collected first.
+func (e excess) isLeft() bool { return max(e.totalLeft, e.ownerLeft) > 0 }
 
 // findExcess sums up what the bucket, and its principal as an owner, would hold
 // with n bytes more. Without a limit there is no excess.
 func (b *Bucket) findExcess(ctx context.Context, tx manifest.Tx, n int64) (e excess, err error) {
 	l := &b.b.Limits
-	e = excess{math.MinInt64, math.MinInt64}
+	e = excess{math.MinInt64, math.MinInt64, math.MinInt64, math.MinInt64}
+	if l.MaxTotalSize <= 0 && l.MaxOwnerSize <= 0 {
+		return e, nil
+	}
+	all, own, err := tx.LeftoverBytes(ctx, b.b.name, b.whoKey())
+	if err != nil {
+		return e, err
+	}
 	if l.MaxTotalSize > 0 {
 		u, err := tx.Usage(ctx, b.b.name)
 		if err != nil {
@@ -101,6 +112,7 @@ func (b *Bucket) findExcess(ctx context.Context, tx manifest.Tx, n int64) (e exc
 			return e, err
 		}
 		e.total = u.Charged() + held + n - l.MaxTotalSize
+		e.totalLeft = u.Charged() + held + n + all - mostWithLeftovers(l.MaxTotalSize)
 	}
 	if l.MaxOwnerSize > 0 && b.whoID() != "" {
 		u, err := tx.OwnerUsage(ctx, b.b.name, b.whoID())
@@ -112,6 +124,7 @@ func (b *Bucket) findExcess(ctx context.Context, tx manifest.Tx, n int64) (e exc
 			return e, err
 		}
 		e.owner = u.Charged() + h.Bytes + n - l.MaxOwnerSize
+		e.ownerLeft = u.Charged() + h.Bytes + n + own - mostWithLeftovers(l.MaxOwnerSize)
 	}
 	return e, nil
 }
@@ -155,18 +168,22 @@ func (b *Bucket) makeRoom(ctx context.Context, tx manifest.Tx, row *manifest.Upl
 // would not do.
 func (b *Bucket) endOthers(ctx context.Context, tx manifest.Tx, but manifest.UploadID, own, n int64) (more bool, err error) {
 	e, err := b.findExcess(ctx, tx, n)
-	if err != nil || e.most() <= 0 {
+	if err != nil || e.most() <= 0 && !e.isLeft() {
 		return false, err
 	}
-	if b.whoID() == "" {
+	if b.whoID() == "" && e.most() > 0 {
 		return false, b.quotaError(e) // others may use the same name
 	}
 	h, err := tx.UploadsHeld(ctx, b.b.name, b.whoKey())
 	if err != nil {
 		return false, err
 	}
-	if e.most() > h.Bytes-own {
+	if e.most() > max(h.Bytes-own, 0) {
 		return false, b.quotaError(e)
+	}
+	if e.isLeft() { // what would be ended would be left too
+		b.s.wantCollection()
+		return false, ErrUncollected
 	}
 	others, err := tx.UploadsOf(ctx, b.b.name, b.whoKey(), maxEnded)
 	if err != nil {
@@ -219,6 +236,9 @@ func (b *Bucket) endUpload(ctx context.Context, tx manifest.Tx, row *manifest.Up
 		if ended, err = b.endWaiting(ctx, tx, row.ID, limit); err != nil || ended == limit {
 			return ended, err
 		}
+	}
+	if err := leaveUpload(ctx, tx, row); err != nil {
+		return ended, err
 	}
 	row.Expired, row.Joins, row.Sums = true, nil, nil
 	if at := b.s.now(); row.ExpiresAt.After(at) {
@@ -290,6 +310,9 @@ func (b *Bucket) dropUpload(ctx context.Context, id manifest.UploadID) error {
 			if err != nil || n == maxEnded {
 				return true, err
 			}
+		}
+		if err := leaveUpload(ctx, tx, row); err != nil {
+			return false, err
 		}
 		if more, err = tx.DropParts(ctx, id, maxSwept); err != nil || !more {
 			return false, cmp.Or(err, tx.DropUpload(ctx, b.b.name, id))

@@ -22,6 +22,7 @@ type Writer struct {
 	reg    *registration
 	// removals was counted before the first look-up that the writer relies on.
 	removals uint64
+	came     int64 // bytes that have been read for it
 }
 
 // shareTime is how long others join a registration. It bounds how far their

@@ -93,7 +93,7 @@ func (d *cycle) runSteps(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if last, ok := d.collector.quiet[d.domain]; ok && last.sight == before {
+	if last, ok := d.collector.quiet[d.domain]; ok && last.sight == before && !before.leftovers {
 		d.report = last.report
 		d.report.Unchanged = true
 		return d.giveBack(ctx)
@@ -106,7 +106,28 @@ func (d *cycle) runSteps(ctx context.Context) error {
 	if err := d.giveBack(ctx); err != nil {
 		return err
 	}
+	if err := d.dropLeftovers(ctx); err != nil {
+		return fmt.Errorf("drop leftovers: %w", err)
+	}
 	return d.keepQuiet(ctx, before)
+}
+
+// leftoverBatch is how many leftovers one transaction removes.
+const leftoverBatch = 1000
+
+// dropLeftovers lets what ended before the cycle began count against nobody any
+// more.
+func (d *cycle) dropLeftovers(ctx context.Context) error {
+	for n := leftoverBatch; n == leftoverBatch; {
+		_, err := d.Meta.Update(ctx, "", func(tx manifest.Tx) (err error) {
+			n, err = tx.DropLeftovers(ctx, d.domain, d.report.Epoch, leftoverBatch)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // dropDead raises epoch and floor, marks what is needed, and drops the rest.
@@ -208,10 +229,15 @@ type sight struct {
 	packs  int64
 	bytes  int64 // of packs
 	live   int64
+
+	leftovers bool // a whole cycle ends them
 }
 
 func (d *cycle) readSight(ctx context.Context) (s sight, err error) {
 	if s.commit, err = d.Meta.LastCommit(ctx); err != nil {
+		return s, err
+	}
+	if s.leftovers, err = d.Meta.HasLeftovers(ctx, d.domain); err != nil {
 		return s, err
 	}
 	for p, err := range d.index.AllPacks(ctx) {

@@ -24,7 +24,7 @@ type Bucket struct {
 	Backend           string      `key:"backend" doc:"name of a backend of alyx.yml; may be left out when there is only one"`
 	Enabled           bool        `key:"enabled" doc:"false refuses everybody but operators" default:"true"`
 	MaxFileSize       Size        `key:"max_file_size" doc:"bytes of one file"`
-	MaxTotalSize      Size        `key:"max_total_size" doc:"logical bytes of all versions in the bucket, the trash, metadata and unfinished uploads included"`
+	MaxTotalSize      Size        `key:"max_total_size" doc:"logical bytes of all versions in the bucket, the trash, metadata and unfinished uploads included; what ended uploads have left may take as much again until it is collected"`
 	MaxOwnerSize      Size        `key:"max_owner_size" doc:"the same, of one owner; unfinished uploads, those idle longest first, are given up for what else the owner stores"`
 	MaxComposedSize   Size        `key:"max_composed_size" doc:"bytes that one request may make of stored content; as much as its largest source may always be made, and what the request brings does not count" default:"5GB"`
 	AllowedTypes      []string    `key:"allowed_types" doc:"media types taken, by any of their names: image/png, image/*, */*; text/plain takes text whose kind only its name tells too"`

@@ -161,6 +161,7 @@ func (b *Bucket) appendParts(ctx context.Context, row *manifest.Upload, r io.Rea
 		}
 		if err != nil || part == nil || errors.Is(rerr, buckets.ErrOverrun) { // what came with too much is not kept
 			if part != nil {
+				b.in.LeaveBehind(ctx, w, part.Size)
 				part.Close()
 			}
 			w.End(ctx)
@@ -246,7 +247,9 @@ func (b *Bucket) startKeeping(ctx context.Context, w *buckets.Writer, row *manif
 			part.Size, part.Rest = size, rest
 			err = b.keepPart(ctx, w, row, part)
 		}
-		k.err = err
+		if k.err = err; err != nil {
+			b.in.LeaveBehind(ctx, w, size)
+		}
 	}()
 	return k
 }
@@ -261,23 +264,29 @@ func (k *flushingPart) wait() error {
 
 // appendVerified stores all that in gives, or nothing if verify or the reader
 // fails.
-func (b *Bucket) appendVerified(ctx context.Context, row *manifest.Upload, in *partCutter, verify func() error) error {
+func (b *Bucket) appendVerified(ctx context.Context, row *manifest.Upload, in *partCutter, verify func() error) (err error) {
 	w, err := b.in.BeginWriter(ctx) // of all: no part is kept before the last
 	if err != nil {
 		return err
 	}
 	defer w.End(ctx)
 	var held manifest.Part
+	defer func() {
+		if err != nil {
+			b.in.LeaveBehind(ctx, w, held.Size)
+		}
+	}()
 	for {
 		open, more, rerr := in.cutPart(ctx, w, nil)
 		if open == nil {
 			return rerr
 		}
+		held.Size += open.Size
 		part, _, err := open.Flush()
 		if err = errors.Join(err, rerr); err != nil {
 			return err
 		}
-		held.Refs, held.Rest, held.Sums, held.Size = append(held.Refs, part.Refs...), part.Rest, part.Sums, held.Size+part.Size
+		held.Refs, held.Rest, held.Sums = append(held.Refs, part.Refs...), part.Rest, part.Sums
 		held.Stats.NewBytes, held.Stats.StoredBytes = held.Stats.NewBytes+part.Stats.NewBytes, held.Stats.StoredBytes+part.Stats.StoredBytes
 		if held.Size > maxVerified {
 			return fmt.Errorf("%d bytes to be verified at once, at most %d are: %w", held.Size, maxVerified, buckets.ErrTooLarge)
