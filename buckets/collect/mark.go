@@ -53,7 +53,8 @@ func (d *cycle) markAll(ctx context.Context, m *marks) error {
 		return err
 	}
 	w := &marker{marks: m, ctx: ctx, visited: digestSet{most: maxVisited}, pace: d.newPace("mark")}
-	w.walk = manifest.TreeWalk{Segments: d.findSegments(), Visit: w.visitSegment, Chunk: w.markChunk}
+	segments := d.findSegments()
+	w.walk = manifest.TreeWalk{Segments: segments, Visit: w.visitSegment, Chunk: w.markChunk}
 	for root, err := range d.Meta.Roots(ctx, d.domain) {
 		if err == nil {
 			err = w.markRoot(root)
@@ -66,6 +67,7 @@ func (d *cycle) markAll(ctx context.Context, m *marks) error {
 		return err
 	}
 	// What of a grave has been dropped by a cycle before is dropped.
+	segments.rowsOnly = true
 	w.walk.Absent = func(cas.Digest) error { return nil }
 	for g, err := range d.Meta.Graves(ctx, d.domain) {
 		if err == nil && g.ID.Commit <= last {
@@ -162,24 +164,34 @@ func (w *marker) markDigest(d *cas.Digest) error {
 
 // findSegments finds the segments of the domain. Those that are not in it yet, since
 // the move of a bucket into it is under way, are read where they are.
-func (d *cycle) findSegments() manifest.SegmentGetter {
-	s := &anySegments{d.Meta.Segments(d.domain), nil}
-	for domain := range d.Chunks {
+func (d *cycle) findSegments() *segmentFinder {
+	s := &segmentFinder{from: []segmentPlace{{d.Meta.Segments(d.domain), d.chunks}}}
+	for domain, chunks := range d.Chunks {
 		if domain != d.domain {
-			s.others = append(s.others, d.Meta.Segments(domain))
+			s.from = append(s.from, segmentPlace{d.Meta.Segments(domain), chunks})
 		}
 	}
 	return s
 }
 
-type anySegments struct {
-	own    manifest.SegmentGetter
-	others []manifest.Segments
+// A segmentPlace is a domain in which segments lie: as rows, and in packs.
+type segmentPlace struct {
+	rows  manifest.SegmentGetter
+	packs *cas.Store
 }
 
-func (s *anySegments) Segments(ctx context.Context, ds []cas.Digest) ([][]byte, error) {
-	out, err := s.own.Segments(ctx, ds)
-	for _, from := range s.others {
+// A segmentFinder finds segments as rows of any domain or, if the database has
+// lost a row, in the packs.
+type segmentFinder struct {
+	from []segmentPlace // the domain that is collected comes first
+	// rowsOnly says that segments without a row count as gone.
+	rowsOnly bool
+}
+
+// Segments implements manifest.SegmentGetter.
+func (s *segmentFinder) Segments(ctx context.Context, ds []cas.Digest) ([][]byte, error) {
+	out := make([][]byte, len(ds))
+	for _, p := range s.from {
 		var missing []int
 		var wanted []cas.Digest
 		for i := range out {
@@ -187,17 +199,31 @@ func (s *anySegments) Segments(ctx context.Context, ds []cas.Digest) ([][]byte, 
 				missing, wanted = append(missing, i), append(wanted, ds[i])
 			}
 		}
-		if err != nil || len(wanted) == 0 {
-			break
+		if len(wanted) == 0 {
+			return out, nil
 		}
-		var found [][]byte
-		if found, err = from.Segments(ctx, wanted); err == nil {
-			for k, i := range missing {
-				out[i] = found[k]
+		found, err := p.rows.Segments(ctx, wanted)
+		if err != nil {
+			return nil, err
+		}
+		for k, i := range missing {
+			out[i] = found[k]
+		}
+	}
+	if s.rowsOnly {
+		return out, nil
+	}
+	for i := range out {
+		for k := 0; k < len(s.from) && out[i] == nil; k++ {
+			p, err := s.from[k].packs.Get(ctx, ds[i], nil)
+			if err == nil {
+				out[i] = p
+			} else if !errors.Is(err, cas.ErrMissing) {
+				return nil, err
 			}
 		}
 	}
-	return out, err
+	return out, nil
 }
 
 // isGone reports whether an error says that something does not exist.

@@ -178,6 +178,16 @@ func (x steppedIndex) Hit(ctx context.Context, since uint64, ds []cas.Digest, ou
 	return x.Index.Hit(ctx, since, ds, out)
 }
 
+func (x steppedIndex) Chunks(ctx context.Context, ds []cas.Digest, out []cas.ChunkEntry) error {
+	err := x.Index.Chunks(ctx, ds, out)
+	for i := range ds {
+		if x.s.lost && ds[i] == x.s.hidden {
+			out[i] = cas.ChunkEntry{}
+		}
+	}
+	return err
+}
+
 func (x steppedIndex) Apply(ctx context.Context, c *cas.Change) error {
 	x.s.noteMost(len(c.Drop), 0)
 	what := "apply"

@@ -315,7 +315,8 @@ type steps struct {
 	hook func(what string)
 
 	lease  manifest.Lease // the last one that was taken
-	hidden cas.Digest     // a segment that is not found
+	hidden cas.Digest     // a segment whose row is not found
+	lost   bool           // nor is it found in packs
 
 	mu     sync.Mutex // guards what follows
 	n      int
