@@ -72,6 +72,13 @@ func (d *disk) sum() (n int64) {
 	return n
 }
 
+// add adds a whole object.
+func (d *disk) add(key string, text []byte) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.objects[key] = &object{written: text, synced: text, readable: true, whole: true}
+}
+
 // remove deletes an object now.
 func (d *disk) remove(key string) {
 	d.mu.Lock()

@@ -60,8 +60,10 @@ func TestSimulation(t *testing.T) {
 			t.Fatal(err)
 		}
 		total += w.s.steps.Load()
+		if i%100 == 99 || i == uint64(seeds)-1 {
+			t.Logf("%d seeds, %d steps", i+1, total)
+		}
 	}
-	t.Logf("%d seeds, %d steps", seeds, total)
 }
 
 // The same seed does the same steps. What the runtime decides by chance (which
