@@ -17,7 +17,7 @@ type Collection struct {
 	Off      bool          // only Collect collects
 	Interval time.Duration // from the end of a collection to the next; 0 is an hour
 	Rate     int64         // bytes a second that packs are rewritten with; 0 is 32 MiB
-	MaxWait  time.Duration // how long uploads under way keep what they may use; 0 is an hour
+	MaxWait  time.Duration // how long uploads under way keep what they may use; 0 is a day
 }
 
 const (

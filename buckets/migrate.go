@@ -34,7 +34,8 @@ type Migrated struct {
 // the backend lacks, follows what changes meanwhile, and then switches: only
 // then all changes, of all buckets, wait until what has come since is copied.
 // Until the switch, and if Migrate fails, the bucket is where it was. Called
-// again, it copies what is left to copy. Everything that is copied has been
+// again, it copies what is left to copy. To the backend where the bucket is,
+// it gives up a move that broke off. Everything that is copied has been
 // verified. The old copies are left to collection. progress, if not nil, is called
 // now and then.
 func (s *Store) Migrate(ctx context.Context, bucket, to string, progress func(Migrated)) (Migrated, error) {
@@ -55,7 +56,7 @@ func (s *Store) Migrate(ctx context.Context, bucket, to string, progress func(Mi
 	from := b.pinned()
 	m := &migration{s: s, bucket: bucket, from: from, to: to, done: Migrated{From: from.pin}, progress: progress}
 	if from.pin == to {
-		return m.done, nil
+		return m.done, WrapSpace(s.cancelMove(ctx, bucket))
 	}
 	if from.b.Acknowledge == AckJournal {
 		return Migrated{}, fmt.Errorf("bucket %q has acknowledge: journal; make it remote while it is moved: %w", bucket, fs.ErrInvalid)
@@ -72,6 +73,19 @@ func (s *Store) Migrate(ctx context.Context, bucket, to string, progress func(Mi
 		return m.done, fmt.Errorf("migrate bucket %q to %q: %w", bucket, to, WrapSpace(err))
 	}
 	return m.done, nil
+}
+
+// cancelMove gives up a move that broke off before its switch, if there is one.
+// What it has copied is not needed any more, and is collected.
+func (s *Store) cancelMove(ctx context.Context, bucket string) error {
+	return s.updateLocal(ctx, func(tx manifest.Tx) error {
+		h, err := tx.Home(ctx, bucket)
+		if err != nil || h.To == "" || h.To == h.Domain {
+			return err
+		}
+		h.To = ""
+		return tx.PutHome(ctx, h)
+	})
 }
 
 // A migration is a move of a bucket that is under way.

@@ -24,7 +24,7 @@ const (
 )
 
 // errMoving says why there is no checkpoint now.
-var errMoving = errors.New("a bucket is being moved there, or a move broke off: give cairn migrate again to end it")
+var errMoving = errors.New("a bucket is being moved there, or a move broke off: give cairn migrate again to end it, or with --to the present backend to give it up")
 
 // checkpointIfWorth writes a checkpoint of the domain if more bytes can be given
 // back for it than it takes. held are the bytes of sealed packs that nothing but

@@ -31,8 +31,8 @@ type Options struct {
 	DryRun bool // change nothing; the report says what would be done
 
 	// MaxWriterAge is how long an upload keeps the collection from dropping what
-	// it may count on; 0 is an hour. One that lasts longer loses nothing: it looks
-	// its chunks up again.
+	// it may count on; 0 is a day. One that lasts longer looks its chunks up again,
+	// and fails if some have been collected: no version is ever made of them.
 	MaxWriterAge time.Duration
 
 	// MinDead is the share of dead bytes below which a pack is left as it is. With
@@ -46,7 +46,7 @@ type Options struct {
 	Progress func(Progress) // is called now and then
 }
 
-const defaultWriterAge = time.Hour
+const defaultWriterAge = 24 * time.Hour
 
 // A Store is what a collection works on.
 type Store struct {

@@ -231,11 +231,21 @@ type sight struct {
 	live   int64
 
 	leftovers bool // a whole cycle ends them
+	moves     int  // that stand: what they keep may go without a commit
 }
 
 func (d *cycle) readSight(ctx context.Context) (s sight, err error) {
 	if s.commit, err = d.Meta.LastCommit(ctx); err != nil {
 		return s, err
+	}
+	homes, err := d.Meta.Homes(ctx)
+	if err != nil {
+		return s, err
+	}
+	for _, h := range homes {
+		if h.To != "" {
+			s.moves++
+		}
 	}
 	if s.leftovers, err = d.Meta.HasLeftovers(ctx, d.domain); err != nil {
 		return s, err

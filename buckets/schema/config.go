@@ -35,7 +35,7 @@ type Storage struct {
 type Collection struct {
 	Interval Duration `key:"interval" doc:"from the end of a collection to the next; off leaves it to cairn gc" default:"1h"`
 	Rate     Size     `key:"rate" doc:"bytes a second that packs are rewritten with, so that little is left to be felt of it" default:"32MiB"`
-	MaxWait  Duration `key:"max_wait" doc:"how long an upload keeps from collection what it has found stored; one that takes longer looks again, and loses nothing" default:"1h"`
+	MaxWait  Duration `key:"max_wait" doc:"how long a request that uploads keeps from collection what it has stored and found stored; one that takes longer looks again, and is refused if some is gone" default:"24h"`
 }
 
 // A Backend is where packs lie.
@@ -224,7 +224,7 @@ func (s *source) checkStorage(n *yaml.Node, st *Storage) {
 		s.checkBackendConfig(at, name, b)
 	}
 	if c := st.Collection; c != nil && c.MaxWait == 0 {
-		s.addProblem(nodeAt(n, "collection", "max_wait"), "max_wait of nothing: want at least 1s, such as 1h")
+		s.addProblem(nodeAt(n, "collection", "max_wait"), "max_wait of nothing: want at least 1s, such as 24h")
 	}
 	if st.Operators == "" {
 		return

@@ -170,7 +170,7 @@ storage:
 	if b["local"].Filesystem.Path != "./data" || b["r2"].S3.AccessKeyID != "k: [" || b["r2"].S3.Region != "auto" || !b["r2"].S3.ForcePathStyle {
 		t.Errorf("backends: %+v %+v", b["local"].Filesystem, b["r2"].S3)
 	}
-	if c := cfg.Storage.Collection; *c != (Collection{Interval: Duration(time.Hour), Rate: 100e6, MaxWait: Duration(time.Hour)}) {
+	if c := cfg.Storage.Collection; *c != (Collection{Interval: Duration(time.Hour), Rate: 100e6, MaxWait: Duration(24 * time.Hour)}) {
 		t.Errorf("collection: %+v", c)
 	}
 }
