@@ -62,16 +62,6 @@ func (d *disk) size(key string) int64 {
 	return -1
 }
 
-// sum returns the bytes of all objects.
-func (d *disk) sum() (n int64) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	for _, o := range d.objects {
-		n += int64(len(o.synced))
-	}
-	return n
-}
-
 // add adds a whole object.
 func (d *disk) add(key string, text []byte) {
 	d.mu.Lock()

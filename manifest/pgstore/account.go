@@ -205,7 +205,10 @@ func (a *application) queuePacks(b *pgx.Batch, w *account, doomed map[cas.PackID
 		b.Queue(`UPDATE cairn_packs SET known = false, doomed = false WHERE domain = $1 AND id = ANY($2)`, w.domain, bytesOf(a.DropPacks))
 	}
 	entries := make(map[cas.PackID]*cas.PackEntry, len(a.packs))
-	touch := func(id cas.PackID) { w.packs[id] = w.packs[id] }
+	touch := func(id cas.PackID) {
+		gain := w.packs[id]
+		w.packs[id] = gain
+	}
 	for _, e := range a.packs {
 		entries[e.ID] = e
 		touch(e.ID)
