@@ -109,11 +109,37 @@ func (m steppedMeta) Checkpoint(ctx context.Context, domain string) (n uint64, e
 	return n, err
 }
 
+// AllRows counts each row.
+func (m steppedMeta) AllRows(ctx context.Context, bucket string) iter.Seq2[*manifest.Row, error] {
+	return func(yield func(*manifest.Row, error) bool) {
+		for row, err := range m.Store.AllRows(ctx, bucket) {
+			if killed := m.s.run("row", func() error { return nil }); killed != nil {
+				yield(nil, killed)
+				return
+			}
+			if !yield(row, err) {
+				return
+			}
+		}
+	}
+}
+
+func (m steppedMeta) Homes(ctx context.Context) (hs []*manifest.Home, err error) {
+	err = m.s.run("homes", func() (err error) { hs, err = m.Store.Homes(ctx); return err })
+	return hs, err
+}
+
+func (m steppedMeta) Dead(ctx context.Context, domain string) (cs []*manifest.Census, err error) {
+	err = m.s.run("census", func() (err error) { cs, err = m.Store.Dead(ctx, domain); return err })
+	return cs, err
+}
+
 func (m steppedMeta) SetCheckpoint(ctx context.Context, domain string, base uint64) error {
 	return m.s.run("set the checkpoint", func() error { return m.Store.SetCheckpoint(ctx, domain, base) })
 }
 
 func (m steppedMeta) DropMarks(ctx context.Context, upTo uint64, limit int) (more bool, err error) {
+	m.s.mostMarks = max(m.s.mostMarks, limit)
 	err = m.s.run("drop marks", func() (err error) { more, err = m.Store.DropMarks(ctx, upTo, limit); return err })
 	return more, err
 }

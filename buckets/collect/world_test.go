@@ -99,7 +99,7 @@ func (w *world) open() {
 	must(w.t, err)
 	packs, err := diskbackend.Open(filepath.Join(w.dir, "packs"), &diskbackend.Options{Reserve: -1})
 	must(w.t, err)
-	w.steps = &steps{}
+	w.steps = &steps{calls: make(map[string]int)}
 	w.packs = packs
 	if w.wrap != nil {
 		w.packs = w.wrap(packs)
@@ -320,10 +320,12 @@ type steps struct {
 
 	mu     sync.Mutex // guards what follows
 	n      int
+	calls  map[string]int // by what they do
 	killed error
 	inHook bool
 
 	mostDropped, mostDoomed int // in one change, and one transaction
+	mostMarks               int // that one transaction may drop
 }
 
 func (s *steps) noteMost(dropped, doomed int) {
@@ -336,6 +338,7 @@ func (s *steps) noteMost(dropped, doomed int) {
 func (s *steps) run(what string, call func() error) error {
 	s.mu.Lock()
 	s.n++
+	s.calls[what]++
 	n, hook := s.n, s.hook
 	if s.inHook {
 		hook = nil
