@@ -114,15 +114,15 @@ func (d *domainBuilder) addDead(r *manifest.Record) {
 	}
 }
 
-// restoreBatch is how many packs or writers one transaction tells the database of.
+// restoreBatch is how many packs or writers one transaction tells the database of,
+// and how many packs one change drops.
 const restoreBatch = 1000
 
 // restoreDooms dooms in the database the packs that were, so that the next
 // collection ends their deletion, and drops those that are gone. It also notes
 // which packs need not exist.
 func (d *domainBuilder) restoreDooms(ctx context.Context) error {
-	change := &cas.Change{}
-	var linger []cas.PackID
+	var linger, gone []cas.PackID
 	for p, err := range d.Chunks.Index().AllPacks(ctx) {
 		switch {
 		case err != nil:
@@ -130,11 +130,13 @@ func (d *domainBuilder) restoreDooms(ctx context.Context) error {
 		case d.doomed[p.ID] && d.listed[p.ID]:
 			linger = append(linger, p.ID)
 		case d.doomed[p.ID] && !p.Doomed:
-			change.DropPacks = append(change.DropPacks, p.ID)
+			gone = append(gone, p.ID)
 		}
 	}
-	if err := d.Chunks.Apply(ctx, change); err != nil {
-		return err
+	for ids := range slices.Chunk(gone, restoreBatch) {
+		if err := d.Chunks.Apply(ctx, &cas.Change{DropPacks: ids}); err != nil {
+			return err
+		}
 	}
 	for ids := range slices.Chunk(linger, restoreBatch) {
 		_, err := d.Meta.Update(ctx, "", func(tx manifest.Tx) error { return tx.RestoreDooms(ctx, d.Name, ids) })
