@@ -43,6 +43,19 @@ type shaky struct {
 	after bool
 }
 
+// failNth makes the nth change from now on fail, 0 none.
+func (x *shaky) failNth(nth int, after bool) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.nth, x.after = nth, after
+}
+
+func (x *shaky) hasFailed() bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.nth == 0
+}
+
 func (x *shaky) Apply(ctx context.Context, c *cas.Change) error {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -387,20 +400,20 @@ func (w *gcWorld) breakOff(t *testing.T, op backendtest.Op, mode backendtest.Mod
 	w.drop(t, 3)
 	must(t, s.SealOpen(t.Context()))
 	if op == "index" {
-		w.ix.nth, w.ix.after = nth, mode == backendtest.FailAfter
+		w.ix.failNth(nth, mode == backendtest.FailAfter)
 	} else {
 		w.faulty.Add(backendtest.Rule{Op: op, Nth: nth, Mode: mode})
 	}
 	_, err := w.collect(t, s, w.sealed(t))
 	if op == "index" {
-		fired = w.ix.nth == 0
+		fired = w.ix.hasFailed()
 	} else {
 		fired = w.faulty.Fired(0) > 0
 	}
 	if err != nil && !errors.Is(err, backendtest.ErrInjected) && !errors.Is(err, errBoom) {
 		t.Errorf("broke off: %v", err)
 	}
-	w.ix.nth = 0
+	w.ix.failNth(0, false)
 	w.faulty.Reset()
 	w.readSome(t, s, w.digests())
 	if w.r.IntN(2) == 0 {

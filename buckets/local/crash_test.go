@@ -128,7 +128,7 @@ func crashContent(r *rand.Rand) []byte {
 // that got further than its answer.
 func TestCrash(t *testing.T) {
 	t.Parallel()
-	limit := 25
+	limit := 10
 	if testing.Short() {
 		limit = 5
 	}

@@ -21,7 +21,7 @@ func TestMaxSizeOfABackend(t *testing.T) {
 	dir := t.TempDir()
 	s, err := Open(t.Context(), filepath.Join(dir, "store"), &Options{
 		Backends: map[string]Backend{"small": {Path: filepath.Join(dir, "packs"), MaxSize: most}},
-		Buckets:  map[string]buckets.Policy{"b": {Domain: "small", Limits: buckets.Limits{MaxFileSize: 1 << 20, MaxTotalSize: 2 << 20}, Trash: buckets.Trash{Off: true}}}})
+		Buckets:  map[string]buckets.Policy{"b": {Domain: "small", Limits: buckets.Limits{MaxFileSize: 1 << 20, MaxTotalSize: 64 << 20}, Trash: buckets.Trash{Off: true}}}})
 	must(t, err)
 	defer s.Close()
 	b, err := s.Bucket("b")

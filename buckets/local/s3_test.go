@@ -167,7 +167,7 @@ func testCrashS3(t *testing.T, level buckets.Acknowledge) {
 		on(f)
 		crashWork(t, "store", f.Crashed, &opts, ack)
 	}
-	crashfs.Run(t, &crashfs.Options{Limit: soak(8), Percents: []int{0, 100}}, work, func(t *testing.T, f *crashfs.FS, acked []promise) {
+	crashfs.Run(t, &crashfs.Options{Limit: soak(5), Percents: []int{0, 100}}, work, func(t *testing.T, f *crashfs.FS, acked []promise) {
 		opts.Backends["far"].S3.Wrap = nil
 		on(f)
 		verifyCrash(t, "store", &opts, acked)

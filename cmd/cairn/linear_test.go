@@ -128,10 +128,10 @@ func TestLinearKilled(t *testing.T) {
 		folder := fmt.Sprintf("round-%d", i)
 		srv := start(t, bin, dir)
 		ctx, cancel := context.WithCancel(t.Context())
-		ended := make(chan struct{})
+		ended, seed := make(chan struct{}), rng.Uint64()
 		go func() {
 			defer close(ended)
-			linear.Run(ctx, h, connect(t, srv.url), rng.Uint64(), 5, 1000, folder)
+			linear.Run(ctx, h, connect(t, srv.url), seed, 5, 1000, folder)
 		}()
 		time.Sleep(time.Duration(100+rng.IntN(400)) * time.Millisecond)
 		srv.kill()
