@@ -38,6 +38,11 @@ const (
 	Duplicate     Fault = "request served twice"
 	Late          Fault = "request served after it has failed"
 	OneByOne      Fault = "list in pages of one" // of services that check no signatures
+
+	// Those of requests that answer nothing, as DELETE.
+	Held    Fault = "answered as done, served by ServeHeld"
+	Again   Fault = "served, and served again by ServeHeld"
+	Skipped Fault = "answered as done, never served"
 )
 
 // A Proxy stands between a backend and its service and injects faults.
@@ -52,6 +57,7 @@ type Proxy struct {
 	choose func(r *http.Request) Fault
 	n      int           // faults injected
 	delay  time.Duration // of every request
+	held   []*exchange   // of the faults Held and Again
 }
 
 // Behind returns s as it is seen through a new proxy.
@@ -111,6 +117,32 @@ func Sometimes(seed uint64, share float64, faults ...Fault) func(*http.Request) 
 		}
 		return faults[r.IntN(len(faults))]
 	}
+}
+
+// ServeHeld serves at most n of the requests that are held, oldest first, and
+// returns how many it has served.
+func (p *Proxy) ServeHeld(n int) (served int, err error) {
+	p.mu.Lock()
+	n = min(n, len(p.held))
+	held := p.held[:n:n]
+	p.held = p.held[n:]
+	p.mu.Unlock()
+	for _, x := range held {
+		if err := p.forwardRequest(x); err != nil {
+			return served, err
+		}
+		if x.answer.StatusCode >= http.StatusMultipleChoices {
+			return served, fmt.Errorf("%s %s, held: %s: %s", x.r.Method, x.r.URL.Path, x.answer.Status, x.out)
+		}
+		served++
+	}
+	return served, nil
+}
+
+func (p *Proxy) holdRequest(x exchange) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.held = append(p.held, &x)
 }
 
 func (p *Proxy) chooseFault(r *http.Request) Fault {
@@ -185,6 +217,15 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	case Duplicate:
 		p.forwardRequest(x)
+	case Again:
+		p.holdRequest(*x)
+	case Held:
+		p.holdRequest(*x)
+		w.WriteHeader(http.StatusNoContent)
+		return
+	case Skipped:
+		w.WriteHeader(http.StatusNoContent)
+		return
 	}
 	if err := p.forwardRequest(x); err != nil {
 		cutConnection(w)
