@@ -2,12 +2,9 @@ package collect_test
 
 import (
 	"fmt"
-	"slices"
 	"testing"
-	"time"
 
 	"github.com/cairn-store/cairn/buckets/collect"
-	"github.com/cairn-store/cairn/manifest"
 )
 
 // However much is dead, one change drops a bounded number of entries, and one
@@ -33,35 +30,19 @@ func TestSweepIsBounded(t *testing.T) {
 }
 
 // However many marks a checkpoint makes needless, one transaction removes a bounded
-// number of them.
+// number of them, and all go.
 func TestMarksAreDroppedBoundedly(t *testing.T) {
 	w := newWorld(t)
-	ctx := t.Context()
-	ids := make([]manifest.FileID, 10_010)
-	for i := range ids {
-		ids[i] = manifest.NewFileID()
+	for i := range 25 {
+		w.put(fmt.Sprint(i), random(uint64(i), 5000))
+		w.purge(fmt.Sprint(i))
 	}
-	put := func(tx manifest.Tx, id manifest.FileID) error {
-		return tx.PutFile(ctx, &manifest.File{ID: id, Bucket: bucket, Name: string(id), CreatedAt: time.Now(), UpdatedAt: time.Now()})
-	}
-	purge := func(tx manifest.Tx, id manifest.FileID) error { return tx.Purge(ctx, id, time.Now()) }
-	for _, change := range []func(manifest.Tx, manifest.FileID) error{put, purge} {
-		for some := range slices.Chunk(ids, 1000) {
-			must(t, w.update(ctx, domain, func(tx manifest.Tx) error {
-				for _, id := range some {
-					if err := change(tx, id); err != nil {
-						return err
-					}
-				}
-				return nil
-			}))
-		}
-	}
+	w.steps.fewMarks = 10
 	w.collect(&collect.Options{Full: true})
-	if n := w.steps.calls["drop marks"]; n != 2 || w.steps.mostMarks > 10_000 {
+	if n := w.steps.calls["drop marks"]; n != 3 || w.steps.mostMarks > 10_000 {
 		t.Errorf("%d transactions dropped marks, of up to %d", n, w.steps.mostMarks)
 	}
-	for r, err := range w.db.Marks(ctx) {
+	for r, err := range w.db.Marks(t.Context()) {
 		must(t, err)
 		t.Fatalf("a mark is left: %+v", r)
 	}

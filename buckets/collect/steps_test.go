@@ -140,6 +140,9 @@ func (m steppedMeta) SetCheckpoint(ctx context.Context, domain string, base uint
 
 func (m steppedMeta) DropMarks(ctx context.Context, upTo uint64, limit int) (more bool, err error) {
 	m.s.mostMarks = max(m.s.mostMarks, limit)
+	if m.s.fewMarks > 0 {
+		limit = min(limit, m.s.fewMarks)
+	}
 	err = m.s.run("drop marks", func() (err error) { more, err = m.Store.DropMarks(ctx, upTo, limit); return err })
 	return more, err
 }

@@ -318,6 +318,8 @@ type steps struct {
 	hidden cas.Digest     // a segment whose row is not found
 	lost   bool           // nor is it found in packs
 
+	fewMarks int // if not 0, no more are dropped at once than this
+
 	mu     sync.Mutex // guards what follows
 	n      int
 	calls  map[string]int // by what they do
