@@ -108,7 +108,7 @@ func (w *world) checkpointSteps() (first, last int) {
 func TestKilledDuringCheckpoint(t *testing.T) {
 	w := described(t)
 	first, last := w.checkpointSteps()
-	stride := 17
+	stride := 33
 	if os.Getenv("CAIRN_SOAK") != "" {
 		stride = 1
 	}

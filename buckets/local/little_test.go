@@ -68,7 +68,7 @@ func sizeAtRest(t *testing.T, dir string, opts *local.Options) (packs, meta int6
 // records, nor marks, nor the ledger grow with the number of versions that there
 // once were. With CAIRN_SOAK they are a million.
 func TestVersionsLeaveLittle(t *testing.T) {
-	v := &versionWriter{seed: rand.Uint64(), files: 64, each: 48}
+	v := &versionWriter{seed: rand.Uint64(), files: 48, each: 32}
 	if soak(0) > 0 {
 		v.files, v.each = 128, 1_000_000/128+1
 	}
