@@ -133,7 +133,7 @@ func (s *suite) testFloor() {
 	}
 }
 
-// testBarrier tests that a transaction reads the floor and the removals of any
+// testBarrier tests that a transaction reads the floor, removals and epoch of any
 // domain, and that they do not change before it is committed.
 func (s *suite) testBarrier() {
 	e := cas.ChunkEntry{Digest: cas.Sum(nil), Frame: cas.FrameID{1}, Length: 1}
@@ -144,7 +144,7 @@ func (s *suite) testBarrier() {
 		s.nextEpoch(domain)
 	}
 	s.failOn(s.s.RaiseFloor(s.ctx, lease, 1))
-	want := manifest.Barrier{Floor: 1, Removals: 1}
+	want := manifest.Barrier{Floor: 1, Removals: 1, Epoch: 2}
 	for _, d := range []string{domain, "y", ""} { // a transaction of any domain
 		_, err := s.s.Update(s.ctx, d, func(tx manifest.Tx) error {
 			got, err := tx.Barrier(s.ctx, domain)
