@@ -139,6 +139,7 @@ func (w *walk) run() {
 	w.settle("fine", "trashed at last", false)
 	w.noise.Read(big)
 	w.made(w.bucket("fine").Put(ctx, "tree at last", bytes.NewReader(big), nil))
+	w.made(w.bucket("few").Put(ctx, "leaf at last", bytes.NewReader(big[:700<<10]), nil))
 }
 
 // settle makes a file that ends in the trash, or purged.
