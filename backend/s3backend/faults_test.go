@@ -7,7 +7,9 @@ import (
 	"io"
 	"io/fs"
 	"math/rand/v2"
+	"net/http"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -133,6 +135,38 @@ func testFault(t *testing.T, s *s3test.Server, share float64, faults ...s3test.F
 	}
 	if n, err := b.Sweep(t.Context(), time.Now().Add(time.Hour)); err != nil || n > 0 {
 		t.Errorf("after a sweep there are %d unfinished uploads, %v", n, err)
+	}
+}
+
+// A trial whose answer is lost meets what it has stored itself, without a token
+// where the service has none for it yet: that is no error of the write that is
+// made after it.
+func TestTrialMeetsItself(t *testing.T) {
+	through, proxy := s3test.Quirky(t, s3test.NoMetadata, s3test.NoSums).Behind(t)
+	o := through.Options(t)
+	o.Backoff = time.Millisecond
+	b := s3test.Open(t, o)
+	seen := make(map[string]bool)
+	var mu sync.Mutex // guards seen
+	proxy.Harm(func(r *http.Request) s3test.Fault {
+		mu.Lock()
+		defer mu.Unlock()
+		if r.Method != http.MethodPut || !strings.Contains(r.URL.Path, "/probe/") || seen[r.URL.Path] {
+			return s3test.None
+		}
+		seen[r.URL.Path] = true
+		return s3test.LostAnswer
+	})
+	if err := storeObject(t, b, "packs/1", []byte("content")); err != nil {
+		t.Error(err)
+	}
+	if proxy.Done() == 0 {
+		t.Error("no answer was lost")
+	}
+	for info, err := range b.List(t.Context(), "") {
+		if err != nil || info.Key != "packs/1" {
+			t.Errorf("listed %v, %v, want packs/1 only", info, err)
+		}
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/http"
 	"strings"
 
@@ -79,6 +80,11 @@ func (b *Backend) tryWhole(ctx context.Context, p proof) (refused bool, err erro
 	})
 	if isStrangeRefusal(err) {
 		return false, nil
+	}
+	if errors.Is(err, fs.ErrExist) {
+		// Nobody else has the key: an earlier attempt was stored, or is about to be,
+		// without its token yet. The service took the bytes.
+		err = nil
 	}
 	if err == nil && !refused {
 		err = b.Delete(ctx, key)

@@ -212,13 +212,15 @@ func isGone(err error) bool {
 	return code == "NoSuchUpload"
 }
 
-// acceptOwn returns nil if the object under key has this token, else err.
+// acceptOwn returns nil if the object under key has this token, else err. If the
+// key proves free after all, what took it was an attempt that came to nothing, or
+// is gone: the write may be repeated.
 func (b *Backend) acceptOwn(ctx context.Context, key, token string, err error) error {
 	head, herr := b.headObject(ctx, key)
+	if errors.Is(herr, fs.ErrNotExist) {
+		return &failure{kind: backend.ErrUnavailable, cause: err}
+	}
 	if herr != nil {
-		if errors.Is(herr, fs.ErrNotExist) {
-			return err
-		}
 		return herr
 	}
 	if head.Metadata[tokenKey] == token {
