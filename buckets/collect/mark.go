@@ -7,22 +7,23 @@ import (
 	"io/fs"
 
 	"github.com/cairn-store/cairn/cas"
+	"github.com/cairn-store/cairn/cas/digests"
 	"github.com/cairn-store/cairn/manifest"
 )
 
 // marks are what a cycle knows of digests: what is needed, and whose the rest was.
 type marks struct {
-	log    markLog
+	log    *digests.Log
 	graves graveLog
 
 	uploads int64 // roots that are parts of uploads
 }
 
 func newMarks(dir string) *marks {
-	return &marks{log: markLog{dir: dir, most: marksInMemory}, graves: graveLog{spool: spool{dir: dir}}}
+	return &marks{log: digests.NewLog(dir, digests.Lowest), graves: graveLog{spool: spool{dir: dir}}}
 }
 
-func (m *marks) close() error { return errors.Join(m.log.close(), m.graves.close()) }
+func (m *marks) close() error { return errors.Join(m.log.Close(), m.graves.close()) }
 
 // A marker walks from roots and graves, and marks all that it meets.
 type marker struct {
@@ -30,7 +31,7 @@ type marker struct {
 	ctx     context.Context
 	pace    *pace
 	walk    manifest.TreeWalk
-	visited digestSet
+	visited *digests.Set
 
 	value  uint64 // of the next mark
 	walked int64
@@ -52,7 +53,7 @@ func (d *cycle) markAll(ctx context.Context, m *marks) error {
 	if err != nil {
 		return err
 	}
-	w := &marker{marks: m, ctx: ctx, visited: digestSet{most: maxVisited}, pace: d.newPace("mark")}
+	w := &marker{marks: m, ctx: ctx, visited: digests.NewSet(maxVisited), pace: d.newPace("mark")}
 	segments := d.findSegments()
 	w.walk = manifest.TreeWalk{Segments: segments, Visit: w.visitSegment, Chunk: w.markChunk}
 	for root, err := range d.Meta.Roots(ctx, d.domain) {
@@ -143,7 +144,7 @@ func (w *marker) markGrave(g *manifest.Grave) (err error) {
 
 // visitSegment marks a segment, and reports whether it was not met before.
 func (w *marker) visitSegment(d cas.Digest) (bool, error) {
-	if !w.visited.add(d) {
+	if !w.visited.Add(d) {
 		return false, nil
 	}
 	return true, w.markDigest(&d)
@@ -152,7 +153,7 @@ func (w *marker) visitSegment(d cas.Digest) (bool, error) {
 func (w *marker) markChunk(r cas.Ref) error { return w.markDigest(&r.Digest) }
 
 func (w *marker) markDigest(d *cas.Digest) error {
-	if err := w.log.add(newMark(d, w.value)); err != nil {
+	if err := w.log.Add(digests.KeyOf(*d), w.value); err != nil {
 		return err
 	}
 	if w.value < buried {

@@ -3,19 +3,15 @@ package collect
 import (
 	"context"
 	"encoding/binary"
-	"fmt"
-	"iter"
-	"math"
-	"math/rand/v2"
 	"os"
 	"runtime"
 	"runtime/debug"
-	"slices"
 	"strconv"
 	"testing"
 	"time"
 
 	"github.com/cairn-store/cairn/cas"
+	"github.com/cairn-store/cairn/cas/digests"
 )
 
 func must(t testing.TB, err error) {
@@ -35,103 +31,6 @@ func randomDigest(n uint64) (d cas.Digest) {
 		binary.BigEndian.PutUint64(d[i:], z^z>>31)
 	}
 	return d
-}
-
-// TestMarkLog checks against a map that of the marks of a digest the lowest counts
-// and that all come in order, in memory, from runs, and from runs that were merged.
-func TestMarkLog(t *testing.T) {
-	for _, most := range []int{1 << 20, 500, 16} {
-		t.Run(fmt.Sprint(most), func(t *testing.T) {
-			seed := rand.Uint64()
-			t.Logf("seed %d", seed)
-			rnd := rand.New(rand.NewPCG(seed, 0))
-			l := &markLog{dir: t.TempDir(), most: most}
-			want := make(map[cas.Digest]uint64)
-			for range 5000 {
-				d, v := randomDigest(rnd.Uint64N(3000)), rnd.Uint64N(1000)
-				if rnd.IntN(2) == 0 {
-					v |= buried
-				}
-				if old, ok := want[d]; !ok || v < old {
-					want[d] = v
-				}
-				must(t, l.add(newMark(&d, v)))
-			}
-			if most == 16 && len(l.runs) > maxRuns {
-				t.Fatalf("%d runs", len(l.runs))
-			}
-			for range 2 { // it can be read again
-				n := 0
-				var last mark
-				for m, err := range l.allMarks() {
-					must(t, err)
-					if n > 0 && m.compareKey(&last) <= 0 {
-						t.Fatal("marks are not in order")
-					}
-					last = m
-					n++
-				}
-				if n != len(want) {
-					t.Fatalf("%d marks, want %d", n, len(want))
-				}
-			}
-			for c, err := range joinMarks(sortedEntries(want), l) {
-				must(t, err)
-				if v, ok := want[c.Digest]; c.marked != (ok && c.Length == 1) || c.marked && c.value != v {
-					t.Fatalf("%s has the mark %v %d, want %d", c.Digest, c.marked, c.value, v)
-				}
-			}
-			for n := range uint64(3100) {
-				d := randomDigest(n)
-				v, ok := want[d]
-				if !ok {
-					v = math.MaxUint64
-				}
-				if got, err := l.findMark(&d); err != nil || got != v {
-					t.Fatalf("mark of digest %d: %d, %v, want %d", n, got, err, v)
-				}
-			}
-			must(t, l.close())
-			if left, err := os.ReadDir(l.dir); err != nil || len(left) > 0 {
-				t.Errorf("left behind: %v, %v", left, err)
-			}
-		})
-	}
-}
-
-// sortedEntries yields an entry for each digest of a map, and as many others, which
-// have length 2.
-func sortedEntries(in map[cas.Digest]uint64) iter.Seq2[cas.ChunkEntry, error] {
-	var out []cas.ChunkEntry
-	for d := range in {
-		out = append(out, cas.ChunkEntry{Digest: d, Length: 1})
-	}
-	for i := range len(in) {
-		out = append(out, cas.ChunkEntry{Digest: randomDigest(1<<40 + uint64(i)), Length: 2})
-	}
-	slices.SortFunc(out, func(a, b cas.ChunkEntry) int { return slices.Compare(a.Digest[:], b.Digest[:]) })
-	return func(yield func(cas.ChunkEntry, error) bool) {
-		for _, e := range out {
-			if !yield(e, nil) {
-				return
-			}
-		}
-	}
-}
-
-func TestDigestSet(t *testing.T) {
-	s := digestSet{most: 1000}
-	for n := range uint64(1000) {
-		if !s.add(randomDigest(n)) || s.add(randomDigest(n)) {
-			t.Fatalf("digest %d was there before, or is not now", n)
-		}
-	}
-	// A full set takes no more and still knows what it has.
-	for range 2 {
-		if !s.add(randomDigest(2000)) || s.add(randomDigest(1)) {
-			t.Fatal("a full set has changed")
-		}
-	}
 }
 
 func TestSpool(t *testing.T) {
@@ -176,7 +75,7 @@ func TestMarkMemory(t *testing.T) {
 	started, peak := time.Now(), peakMemory()
 	m := newMarks(t.TempDir())
 	d := &cycle{opts: &Options{Progress: func(Progress) {}}}
-	w := &marker{marks: m, ctx: context.Background(), pace: d.newPace("mark"), visited: digestSet{most: maxVisited}}
+	w := &marker{marks: m, ctx: context.Background(), pace: d.newPace("mark"), visited: digests.NewSet(maxVisited)}
 	for n := range chunks {
 		if n%128 == 0 {
 			if visit, err := w.visitSegment(randomDigest(1<<50 + n)); err != nil || !visit {
@@ -187,7 +86,7 @@ func TestMarkMemory(t *testing.T) {
 	}
 	marked := time.Since(started)
 	live := uint64(0)
-	for _, err := range m.log.allMarks() {
+	for _, err := range m.log.All() {
 		must(t, err)
 		live++
 	}
@@ -196,7 +95,7 @@ func TestMarkMemory(t *testing.T) {
 	}
 	most := peak() >> 20
 	t.Logf("%d chunks: marked in %s, merged in %s, at most %d MiB, %d runs", chunks, marked.Round(time.Second),
-		(time.Since(started) - marked).Round(time.Second), most, len(m.log.runs))
+		(time.Since(started) - marked).Round(time.Second), most, m.log.Runs())
 	limit := uint64(400)
 	if chunks > 100_000_000 {
 		limit = 2 << 10

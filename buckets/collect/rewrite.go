@@ -136,7 +136,7 @@ func (d *cycle) orderFrames(ctx context.Context, fs []*cas.LiveFrame) error {
 		if len(f.Chunks) == 0 {
 			continue
 		}
-		m, err := d.marks.log.findMark(&f.Chunks[0].Digest)
+		m, err := findMark(d.marks.log, f.Chunks[0].Digest)
 		if err != nil {
 			return err
 		}

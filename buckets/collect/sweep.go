@@ -34,7 +34,7 @@ const laterSize = 32 + 8
 func (d *cycle) sweepAll(ctx context.Context, m *marks) (err error) {
 	s := &sweep{cycle: d, ctx: ctx, marks: m, pace: d.newPace("sweep"), later: spool{dir: d.opts.TempDir}}
 	defer s.later.close()
-	for c, err := range joinMarks(d.index.AllChunks(ctx), &m.log) {
+	for c, err := range joinMarks(d.index.AllChunks(ctx), m.log) {
 		if err == nil {
 			err = s.takeEntry(c)
 		}

@@ -1,4 +1,4 @@
-package collect
+package digests
 
 import (
 	"encoding/binary"
@@ -6,19 +6,18 @@ import (
 	"github.com/cairn-store/cairn/cas"
 )
 
-// A digestSet is a set of digests, of at most `most`. It holds whole digests: who
-// could make two segments pass for one could hide from the mark what the second
-// refers to. It is 256 tables by the first byte, so that one grows at a time.
-type digestSet struct {
+// A Set is a set of digests in memory. It holds whole digests: who could make two
+// segments pass for one could hide from a walk what the second refers to. It is 256
+// tables by the first byte, so that one grows at a time.
+type Set struct {
 	tables [256]digestTable
 	n      int
 	most   int
 }
 
-// maxVisited is how many segments a mark remembers: those of a thousand million
-// chunks, in 512 MiB at most. Beyond it segments are walked again for each place
-// that they stand in.
-const maxVisited = 8 << 20
+// NewSet returns a set that takes at most so many digests, 64 bytes each at the
+// worst.
+func NewSet(most int) *Set { return &Set{most: most} }
 
 // A digestTable finds a digest at the slot that its hash names, or behind it.
 // The zero digest is an empty slot.
@@ -27,9 +26,9 @@ type digestTable struct {
 	n     int
 }
 
-// add adds a digest and reports whether it was not in the set. It reports true
+// Add adds a digest and reports whether it was not in the set. It reports true
 // for a digest that it has no room for.
-func (s *digestSet) add(d cas.Digest) bool {
+func (s *Set) Add(d cas.Digest) bool {
 	if d.IsZero() {
 		return true
 	}
@@ -46,6 +45,12 @@ func (s *digestSet) add(d cas.Digest) bool {
 	s.n++
 	return true
 }
+
+// Has reports whether the set has a digest.
+func (s *Set) Has(d cas.Digest) bool { return !d.IsZero() && s.tables[d[0]].hasDigest(&d) }
+
+// Len returns how many digests the set has.
+func (s *Set) Len() int { return s.n }
 
 func (t *digestTable) hasDigest(d *cas.Digest) bool {
 	return len(t.slots) > 0 && t.slots[t.findSlot(d)] == *d
