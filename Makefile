@@ -46,6 +46,12 @@ check: fmt vet build
 	@test -x $(POSTGRES)/postgres || echo "no PostgreSQL (Debian: apt-get install postgresql): the tests with it are left out"
 	$(PURE) test -timeout 30m -vet=off ./...
 
+# Tests whose work is one goroutine's are left out where the race detector is on,
+# and run without it.
+LEFT_OUT = $(shell git grep -l race[.]LeaveOut -- '*_test.go')
+LEFT_OUT_TESTS = ${shell awk -F'[ (]' '/^func Test/ {n = $$2} /race[.]LeaveOut/ {print "^" n "$$"}' $(LEFT_OUT)}
+space := $() $()
+
 # Everything: needs a C compiler for the race detector, and the network for
 # the static checker. What other platforms need is compiled beside the tests,
 # in time that these leave. pebblegozstd: with cgo, Pebble would compress by a
@@ -58,6 +64,7 @@ test: fmt vet build nginx postgres spin $(VERSITYGW) $(RCLONE) $(CLIENTS)
 	log=$$(mktemp); api/client/js/check.sh test >$$log 2>&1 & client=$$!; \
 	export CAIRN_CLIENTS=1 CAIRN_NGINX=$(NGINX) CAIRN_POSTGRES=$(POSTGRES) CAIRN_VERSITYGW=$(VERSITYGW) CAIRN_RCLONE=$(RCLONE); \
 	$(GO) test -race -timeout 30m -tags pebblegozstd -vet=off -ldflags=-w ./...; tests=$$?; \
+	$(PURE) test -timeout 30m -vet=off -run '$(subst $(space),|,$(LEFT_OUT_TESTS))' $(sort $(addprefix ./,$(dir $(LEFT_OUT)))); tests=$$((tests | $$?)); \
 	wait $$client; client=$$?; cat $$log; rm $$log; \
 	wait $$cross && exit $$((tests | client))
 

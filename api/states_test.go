@@ -10,6 +10,7 @@ import (
 
 	"github.com/cairn-store/cairn/api/client"
 	"github.com/cairn-store/cairn/buckets/schema"
+	"github.com/cairn-store/cairn/internal/race"
 )
 
 // fileStates are those that a file may be in: each with what makes a file of
@@ -123,6 +124,7 @@ func (m *matrix) answers(bearer string, ask []variant, left func(c *call) bool) 
 // header for header, but for IDs and times. Every call of the matrix is tried,
 // so every route is.
 func TestStatesTellNothing(t *testing.T) {
+	race.LeaveOut(t)
 	// mayKnow reports whether somebody else may see ann's active file. In the
 	// trash nobody else may.
 	mayKnow := func(bucket, who, state string) bool {

@@ -15,6 +15,7 @@ import (
 	"github.com/cairn-store/cairn/backend/membackend"
 	"github.com/cairn-store/cairn/cas"
 	"github.com/cairn-store/cairn/cas/castest"
+	"github.com/cairn-store/cairn/internal/race"
 )
 
 var update = flag.Bool("update", false, "write golden files anew")
@@ -170,6 +171,7 @@ func (f *flipped) ReadAt(ctx context.Context, key string, p []byte, off int64) e
 // back right or is a *CorruptError that names it and the pack, and whatever
 // the damage, a walk over the pack sees it.
 func TestEveryByteFlipped(t *testing.T) {
+	race.LeaveOut(t)
 	text := golden(t, true)
 	mem, p := packOf(t, text)
 	ix := indexOf(t, mem, p)

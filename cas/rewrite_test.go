@@ -14,6 +14,7 @@ import (
 	"github.com/cairn-store/cairn/backend/membackend"
 	"github.com/cairn-store/cairn/cas"
 	"github.com/cairn-store/cairn/cas/castest"
+	"github.com/cairn-store/cairn/internal/race"
 )
 
 // A gcWorld is a store whose chunks come and go, beside a plain model of what
@@ -373,6 +374,7 @@ func must(t *testing.T, err error) {
 // wherever the process ends, all that lives is read, and the next run ends with
 // nothing else.
 func TestRewriteBreaksOff(t *testing.T) {
+	race.LeaveOut(t)
 	ops := []backendtest.Op{"index", backendtest.OpCreate, backendtest.OpWrite, backendtest.OpSync, backendtest.OpCommit, backendtest.OpRead, backendtest.OpStat, backendtest.OpDelete}
 	for name, c := range settings() {
 		t.Run(name, func(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 	"reflect"
 	"testing"
 
+	"github.com/cairn-store/cairn/internal/race"
 	"github.com/cairn-store/cairn/manifest"
 )
 
@@ -30,6 +31,7 @@ func writeCheckpoint(t *testing.T, base uint64, rs []manifest.Record) (slots [][
 
 // What is written as a checkpoint comes back from it, whole or not at all.
 func TestCheckpointSurvives(t *testing.T) {
+	race.LeaveOut(t)
 	r := seeded(t)
 	for _, n := range []int{0, 1, 10, 1000} {
 		want := randomRecords(t, r, n)

@@ -14,6 +14,7 @@ import (
 
 	"github.com/cairn-store/cairn/cas"
 	"github.com/cairn-store/cairn/chunker"
+	"github.com/cairn-store/cairn/internal/race"
 	"github.com/cairn-store/cairn/manifest"
 )
 
@@ -173,6 +174,7 @@ func TestComposedIsWritten(t *testing.T) {
 
 // Where a content is cut does not depend on what it was cut for.
 func TestComposeAtSeams(t *testing.T) {
+	race.LeaveOut(t)
 	r := seeded(t)
 	e := newEditor(t, "tiny")
 	e.write("f", fastNoise(r, 400_000), e.cut)
@@ -202,6 +204,7 @@ func TestComposeAtSeams(t *testing.T) {
 
 // An edit reads and stores what is around it, however large the content.
 func TestComposeIsCheap(t *testing.T) {
+	race.LeaveOut(t)
 	r := seeded(t)
 	e := newEditor(t, "balanced")
 	e.opts.Digests = nil

@@ -18,6 +18,7 @@ import (
 	"github.com/cairn-store/cairn/buckets"
 	"github.com/cairn-store/cairn/cas"
 	"github.com/cairn-store/cairn/chunker"
+	"github.com/cairn-store/cairn/internal/race"
 	"github.com/cairn-store/cairn/manifest"
 )
 
@@ -162,6 +163,7 @@ func usable(t *testing.T, dir string, opts *Options, s *buckets.Store) {
 // A file with many versions, in a bucket that is told to keep few of them: each
 // transaction removes a bounded number, and the next goes on.
 func TestSweepMany(t *testing.T) {
+	race.LeaveOut(t)
 	t.Parallel()
 	const n = 3500
 	many := t.TempDir()
@@ -216,6 +218,7 @@ func TestSweepMany(t *testing.T) {
 
 // A file of many versions goes in several transactions, whoever removes it.
 func TestPurgeMany(t *testing.T) {
+	race.LeaveOut(t)
 	t.Parallel()
 	many := t.TempDir()
 	f := manyVersions(t, many, 2500)
@@ -264,6 +267,7 @@ func TestPurgeMany(t *testing.T) {
 // when the process ended: the next one writes it, in parts, and a rebuild finds
 // it whole.
 func TestLargeCommit(t *testing.T) {
+	race.LeaveOut(t)
 	t.Parallel()
 	dir, opts := t.TempDir(), kept(buckets.Versions{}, buckets.Trash{})
 	s, b := openStore(t, dir, opts)
@@ -313,6 +317,7 @@ func TestLargeCommit(t *testing.T) {
 // A file composed of thousands of pieces that cut into segments as often as can
 // be is a file like any other, or refused; it stops nobody.
 func TestComposePoison(t *testing.T) {
+	race.LeaveOut(t)
 	t.Parallel()
 	opts := kept(buckets.Versions{}, buckets.Trash{})
 	p := opts.Buckets["demo"]

@@ -18,6 +18,7 @@ import (
 	"github.com/cairn-store/cairn/buckets/collect"
 	"github.com/cairn-store/cairn/buckets/local"
 	"github.com/cairn-store/cairn/internal/crashfs"
+	"github.com/cairn-store/cairn/internal/race"
 )
 
 // crashOptions put packs and database on one filesystem that can crash. Packs
@@ -127,8 +128,9 @@ func crashContent(r *rand.Rand) []byte {
 // a plain restart every promise holds, or has been overtaken by a later call
 // that got further than its answer.
 func TestCrash(t *testing.T) {
+	race.LeaveOut(t)
 	t.Parallel()
-	limit := 10
+	limit := 25
 	if testing.Short() {
 		limit = 5
 	}

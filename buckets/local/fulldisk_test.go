@@ -13,6 +13,7 @@ import (
 	"github.com/cairn-store/cairn/buckets/collect"
 	"github.com/cairn-store/cairn/buckets/local"
 	"github.com/cairn-store/cairn/internal/crashfs"
+	"github.com/cairn-store/cairn/internal/race"
 )
 
 // A smallDisk is a volume that has space for so many bytes of files.
@@ -64,6 +65,7 @@ func (f smallFile) Write(p []byte) (int, error) {
 // every pack holds something that is needed: then files are taken again, and so
 // over and over.
 func TestCollectOnAFullDisk(t *testing.T) {
+	race.LeaveOut(t)
 	const size = 600_000
 	fs := crashfs.New()
 	disk := &smallDisk{FS: fs.Disk("packs"), total: 48 << 20}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/cairn-store/cairn/buckets"
 	"github.com/cairn-store/cairn/buckets/local"
+	"github.com/cairn-store/cairn/internal/race"
 )
 
 // versionWriter writes many small versions of some files.
@@ -68,6 +69,7 @@ func sizeAtRest(t *testing.T, dir string, opts *local.Options) (packs, meta int6
 // records, nor marks, nor the ledger grow with the number of versions that there
 // once were. With CAIRN_SOAK they are a million.
 func TestVersionsLeaveLittle(t *testing.T) {
+	race.LeaveOut(t)
 	v := &versionWriter{seed: rand.Uint64(), files: 48, each: 32}
 	if soak(0) > 0 {
 		v.files, v.each = 128, 1_000_000/128+1

@@ -12,12 +12,14 @@ import (
 	"github.com/cairn-store/cairn/buckets"
 	"github.com/cairn-store/cairn/buckets/check"
 	"github.com/cairn-store/cairn/buckets/local"
+	"github.com/cairn-store/cairn/internal/race"
 )
 
 // TestModelLoss is TestModel with what operators and disks do to a store: an
 // older copy of the database is put back at a random point, and a random pack
 // is lost.
 func TestModelLoss(t *testing.T) {
+	race.LeaveOut(t)
 	for i := range soak(2) {
 		seed := uint64(i + 1)
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {

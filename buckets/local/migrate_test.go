@@ -21,6 +21,7 @@ import (
 	"github.com/cairn-store/cairn/buckets/upload"
 	"github.com/cairn-store/cairn/cas"
 	"github.com/cairn-store/cairn/internal/crashfs"
+	"github.com/cairn-store/cairn/internal/race"
 )
 
 // moveOptions are buckets a and b in backend one, and a second backend.
@@ -42,6 +43,7 @@ func openAt(t *testing.T, dir string, opts *local.Options) *buckets.Store {
 // an upload that is under way. A schema that has not learned of the move does
 // no harm, and the packs there are enough to rebuild all of it.
 func TestMigrate(t *testing.T) {
+	race.LeaveOut(t)
 	t.Parallel()
 	dir, opts := t.TempDir(), moveOptions(t)
 	s := openAt(t, dir, &opts)
@@ -293,6 +295,7 @@ func flip(t *testing.T, dir string) {
 // TestMigrateCrash lets the machine die at every k-th write of a move and of
 // the work beside it.
 func TestMigrateCrash(t *testing.T) {
+	race.LeaveOut(t)
 	t.Parallel()
 	limit := 6
 	if testing.Short() {

@@ -17,6 +17,7 @@ import (
 
 	"github.com/cairn-store/cairn/buckets/local"
 	"github.com/cairn-store/cairn/internal/pgtest"
+	"github.com/cairn-store/cairn/internal/race"
 	"github.com/cairn-store/cairn/manifest/pgstore"
 )
 
@@ -204,6 +205,7 @@ func TestCrashPostgres(t *testing.T) {
 
 // TestModelPostgres is TestModel with metadata in PostgreSQL.
 func TestModelPostgres(t *testing.T) {
+	race.LeaveOut(t)
 	t.Parallel()
 	opts := postgres(t)
 	for i := range soak(1) {

@@ -12,6 +12,7 @@ import (
 	"github.com/cairn-store/cairn/buckets"
 	"github.com/cairn-store/cairn/buckets/local"
 	"github.com/cairn-store/cairn/cas"
+	"github.com/cairn-store/cairn/internal/race"
 	"github.com/cairn-store/cairn/internal/s3test"
 )
 
@@ -19,6 +20,7 @@ import (
 // does what the probe says. Where it serves, bytes that are hurt on their way to
 // the service are never acknowledged.
 func TestQuirks(t *testing.T) {
+	race.LeaveOut(t)
 	t.Parallel()
 	for _, c := range []struct {
 		quirk  s3test.Quirk

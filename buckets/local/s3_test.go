@@ -19,6 +19,7 @@ import (
 	"github.com/cairn-store/cairn/buckets/local"
 	"github.com/cairn-store/cairn/cas"
 	"github.com/cairn-store/cairn/internal/crashfs"
+	"github.com/cairn-store/cairn/internal/race"
 	"github.com/cairn-store/cairn/internal/s3test"
 )
 
@@ -32,6 +33,7 @@ func inS3(t *testing.T, s *s3test.Server) (*local.Options, *s3test.Counter) {
 
 // Requests cost money: how many there are is a promise.
 func TestS3Requests(t *testing.T) {
+	race.LeaveOut(t)
 	t.Parallel()
 	opts, n := inS3(t, s3test.Fake(t))
 	dir := t.TempDir()
@@ -107,6 +109,7 @@ func TestS3Requests(t *testing.T) {
 // TestModelS3 is TestModel over S3, with a database on a disk that crashes:
 // what was acknowledged is there after each crash, and S3 alone is enough.
 func TestModelS3(t *testing.T) {
+	race.LeaveOut(t)
 	t.Parallel()
 	s3test.Each(t, func(t *testing.T, s *s3test.Server) {
 		for i := range soak(1) {
@@ -142,12 +145,14 @@ func TestModelS3(t *testing.T) {
 // TestCrashS3 kills the process at many a write to its database. Requests
 // that it would have made later are not made.
 func TestCrashS3(t *testing.T) {
+	race.LeaveOut(t)
 	t.Parallel()
 	testCrashS3(t, buckets.AckRemote)
 }
 
 // TestCrashJournal is TestCrashS3 with packs that are sent behind.
 func TestCrashJournal(t *testing.T) {
+	race.LeaveOut(t)
 	t.Parallel()
 	testCrashS3(t, buckets.AckJournal)
 }
@@ -167,7 +172,7 @@ func testCrashS3(t *testing.T, level buckets.Acknowledge) {
 		on(f)
 		crashWork(t, "store", f.Crashed, &opts, ack)
 	}
-	crashfs.Run(t, &crashfs.Options{Limit: soak(5), Percents: []int{0, 100}}, work, func(t *testing.T, f *crashfs.FS, acked []promise) {
+	crashfs.Run(t, &crashfs.Options{Limit: soak(8), Percents: []int{0, 100}}, work, func(t *testing.T, f *crashfs.FS, acked []promise) {
 		opts.Backends["far"].S3.Wrap = nil
 		on(f)
 		verifyCrash(t, "store", &opts, acked)

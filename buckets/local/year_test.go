@@ -20,6 +20,7 @@ import (
 	"github.com/cairn-store/cairn/buckets/upload"
 	"github.com/cairn-store/cairn/cas"
 	"github.com/cairn-store/cairn/chunker"
+	"github.com/cairn-store/cairn/internal/race"
 )
 
 // sizeOf is what all files below a directory take.
@@ -169,6 +170,7 @@ func copyVersions(t *testing.T, from, to *buckets.Bucket, id string, i int) {
 // than one into which the same versions are put. With CAIRN_SOAK it is a whole
 // year, at 2000 of a thousand files.
 func TestYear(t *testing.T) {
+	race.LeaveOut(t)
 	files, days := 10, 25
 	if n := soak(0); n > 0 {
 		files, days = min(max(n/2, 10), 1000), 365

@@ -67,6 +67,7 @@ var allowed = map[string][]string{
 	"internal/linear":       {},
 	"internal/model":        {},
 	"internal/pgtest":       {},
+	"internal/race":         {},
 	"internal/s3test":       {"backend/s3backend"},
 	"internal/sim":          {},
 }
