@@ -28,16 +28,20 @@ func main() {
 	flag.IntVar(&far.small, "s3-files", 20_000, "small files that -s3 stores")
 	flag.DurationVar(&far.delay, "s3-delay", 50*time.Millisecond, "what -s3 adds to every request in every second round")
 	rounds := flag.Int("rounds", 3, "rounds; the table shows medians")
+	var small chunkOptions
+	flag.IntVar(&small.chunks, "chunks", 0, "fill a store with so many small chunks, collect, check and rebuild it, beside restic, instead")
+	flag.StringVar(&small.source, "source", "", "directory for the files that -chunks stores, until they are stored (default: that of -dir)")
+	flag.StringVar(&small.tools, "tools", "cairn,restic", "what -chunks measures, in this order")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	if err := run(ctx, *corpus, *dir, *cairn, *against, strings.Split(*peers, ","), *rounds, *overHTTP, &far); err != nil {
+	if err := run(ctx, *corpus, *dir, *cairn, *against, strings.Split(*peers, ","), *rounds, *overHTTP, &far, &small); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, corpus, dir, cairn, against string, peers []string, rounds int, overHTTP bool, far *s3Options) error {
+func run(ctx context.Context, corpus, dir, cairn, against string, peers []string, rounds int, overHTTP bool, far *s3Options, small *chunkOptions) error {
 	if dir == "" {
 		if info, err := os.Stat("/dev/shm"); err == nil && info.IsDir() {
 			dir = "/dev/shm"
@@ -57,6 +61,9 @@ func run(ctx context.Context, corpus, dir, cairn, against string, peers []string
 	if far.versitygw != "" {
 		far.rounds = rounds
 		return runS3(ctx, work, cairn, far)
+	}
+	if small.chunks > 0 {
+		return runChunks(ctx, work, cairn, small)
 	}
 	if overHTTP {
 		return runHTTP(ctx, work, cairn, rounds)
