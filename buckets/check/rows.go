@@ -193,26 +193,28 @@ func (c *domainChecker) checkVersions(ctx context.Context, f *manifest.File, rec
 
 var errStop = errors.New("stop")
 
+// damageBatch is how many chunks of a version are looked up together.
+const damageBatch = 256
+
 // findDamage returns nil, or what keeps a version from being read whole.
-func (c *domainChecker) findDamage(ctx context.Context, m *manifest.Manifest) (*Problem, error) {
-	var damage *Problem
-	ds := make([]cas.Digest, 1)
-	out := make([]cas.ChunkEntry, 1)
-	err := m.Runs(ctx, segmentGetter{c}, func(r cas.Ref, _ int64) error {
-		if bad, ok := c.bad[r.Digest]; ok {
-			damage = &Problem{Digest: r.Digest.String(), Pack: bad.pack.String(), Detail: "a chunk is damaged"}
+func (c *domainChecker) findDamage(ctx context.Context, m *manifest.Manifest) (damage *Problem, err error) {
+	var refs []cas.Ref
+	check := func() error {
+		if damage, err = c.findUnreadable(ctx, refs); damage != nil {
 			return errStop
 		}
-		ds[0] = r.Digest
-		if err := c.Chunks.Index().Chunks(ctx, ds, out); err != nil {
-			return err
+		refs = refs[:0]
+		return err
+	}
+	err = m.Runs(ctx, segmentGetter{c}, func(r cas.Ref, _ int64) error {
+		if refs = append(refs, r); len(refs) < damageBatch {
+			return nil
 		}
-		if out[0].Frame == (cas.FrameID{}) || out[0].Length != r.Length {
-			damage = &Problem{Digest: r.Digest.String(), Detail: "a chunk is not stored"}
-			return errStop
-		}
-		return nil
+		return check()
 	})
+	if err == nil {
+		err = check()
+	}
 	var ce *cas.CorruptError
 	switch {
 	case errors.Is(err, errStop):
@@ -223,6 +225,27 @@ func (c *domainChecker) findDamage(ctx context.Context, m *manifest.Manifest) (*
 		return &Problem{Detail: err.Error()}, nil
 	}
 	return nil, err
+}
+
+// findUnreadable returns nil, or why the first of some chunks that cannot be read
+// cannot.
+func (c *domainChecker) findUnreadable(ctx context.Context, refs []cas.Ref) (*Problem, error) {
+	ds, entries := make([]cas.Digest, len(refs)), make([]cas.ChunkEntry, len(refs))
+	for i := range refs {
+		ds[i] = refs[i].Digest
+	}
+	if err := c.Chunks.Index().Chunks(ctx, ds, entries); err != nil {
+		return nil, err
+	}
+	for i, r := range refs {
+		if bad, ok := c.bad[r.Digest]; ok {
+			return &Problem{Digest: r.Digest.String(), Pack: bad.pack.String(), Detail: "a chunk is damaged"}, nil
+		}
+		if entries[i].Frame == (cas.FrameID{}) || entries[i].Length != r.Length {
+			return &Problem{Digest: r.Digest.String(), Detail: "a chunk is not stored"}, nil
+		}
+	}
+	return nil, nil
 }
 
 // A segmentGetter gets segments from the database or else from the packs.
