@@ -26,9 +26,10 @@ const (
 // A weighed pack is one of the index with the bytes in it that nothing needs.
 type weighed struct {
 	cas.PackEntry
-	dead   int64
-	copied int64 // if the rest were copied
-	needed bool  // it holds records that no checkpoint covers
+	dead    int64
+	copied  int64 // if the rest were copied
+	headers int64 // bytes of the headers of its frames
+	needed  bool  // it holds records that no checkpoint covers
 }
 
 func (p *weighed) share() float64 { return float64(p.dead) / float64(max(p.Size, 1)) }
@@ -54,7 +55,7 @@ func (d *cycle) weighPacks(ctx context.Context) ([]weighed, error) {
 		if p.Doomed {
 			continue
 		}
-		w := weighed{PackEntry: p, needed: d.recordsNeeded(&p)}
+		w := weighed{PackEntry: p, headers: sums[p.ID].headers, needed: d.recordsNeeded(&p)}
 		w.Live = max(0, w.Live-d.dead[p.ID])
 		w.copied = w.Live
 		rest := w.Live

@@ -108,24 +108,29 @@ func TestMarkMemory(t *testing.T) {
 	must(t, m.close())
 }
 
-// Packs are copied in groups of a bounded number of bytes and packs.
+// Packs are copied in groups of a bounded number of bytes and packs, and of chunks,
+// whose headers tell how many there are.
 func TestGroups(t *testing.T) {
 	packs := make([]weighed, 200)
 	for i := range packs {
 		packs[i].copied = int64(i) << 20
+		packs[i].headers = int64(len(packs)-i) << 12
 	}
 	for len(packs) > 0 {
-		n, bytes := groupSize(packs, groupPacks), int64(0)
+		n, bytes, headers := groupSize(packs, groupPacks), int64(0), int64(0)
 		for i := range packs[:n] {
 			bytes += packs[i].copied
+			headers += packs[i].headers
 		}
-		if n == 0 || n > groupPacks || n > 1 && bytes > groupBytes {
-			t.Fatalf("%d packs of %d bytes", n, bytes)
+		if n == 0 || n > groupPacks || n > 1 && (bytes > groupBytes || headers > groupHeaders) {
+			t.Fatalf("%d packs of %d bytes, %d of headers", n, bytes, headers)
 		}
 		packs = packs[n:]
 	}
-	if n := groupSize([]weighed{{copied: 2 * groupBytes}, {}}, groupPacks); n != 1 {
-		t.Errorf("%d packs with one that is too large for a group", n)
+	for _, large := range []weighed{{copied: 2 * groupBytes}, {headers: 2 * groupHeaders}} {
+		if n := groupSize([]weighed{large, {}}, groupPacks); n != 1 {
+			t.Errorf("%d packs with one that is too large for a group", n)
+		}
 	}
 }
 

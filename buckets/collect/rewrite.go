@@ -15,10 +15,12 @@ import (
 )
 
 // Packs are copied in groups, and deleted before the next group begins, so that no
-// more space is taken meanwhile than a group needs.
+// more space is taken meanwhile than a group needs. What is known of the chunks of
+// a group is in memory, and takes about eight times the headers of its frames.
 const (
-	groupBytes = 1 << 30 // that are copied
-	groupPacks = doomBatch
+	groupBytes   = 1 << 30 // that are copied
+	groupHeaders = 8 << 20 // bytes of headers
+	groupPacks   = doomBatch
 )
 
 // rateBurst is how many bytes are read or written between two waits for the rate.
@@ -93,8 +95,13 @@ func (d *cycle) checkSpace(group []weighed) error {
 
 // groupSize returns how many packs are copied together, at most so many.
 func groupSize(chosen []weighed, most int) (n int) {
-	for bytes := int64(0); n < min(len(chosen), most) && (n == 0 || bytes+chosen[n].copied <= groupBytes); n++ {
-		bytes += chosen[n].copied
+	bytes, headers := int64(0), int64(0)
+	for n < min(len(chosen), most) {
+		bytes, headers = bytes+chosen[n].copied, headers+chosen[n].headers
+		if n > 0 && (bytes > groupBytes || headers > groupHeaders) {
+			break
+		}
+		n++
 	}
 	return n
 }
