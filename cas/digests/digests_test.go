@@ -48,7 +48,7 @@ func testLog(t *testing.T, fold Fold, most int) {
 	l := NewLog(t.TempDir(), fold)
 	l.most = most
 	want := make(map[cas.Digest][]uint64)
-	for range 5000 {
+	for range 8000 {
 		d, v := randomDigest(rnd.Uint64N(3000)), rnd.Uint64N(4)
 		switch old := want[d]; {
 		case len(old) == 0 || fold == nil && !slices.Contains(old, v):

@@ -58,7 +58,7 @@ const (
 	logMemory = 60 << 20 / entrySize
 	// maxRuns is how many sorted runs there are before they are made one, and
 	// runBuffer what reading one takes.
-	maxRuns   = 128
+	maxRuns   = 256
 	runBuffer = 64 << 10
 )
 
@@ -83,6 +83,10 @@ func NewLog(dir string, fold Fold) *Log { return &Log{dir: dir, fold: fold, most
 // Add adds an entry.
 func (l *Log) Add(k Key, value uint64) error {
 	l.sorted = false
+	if n := len(l.buf); n == cap(l.buf) && n >= l.most/16 {
+		// Room for all at once: to grow in steps would leave as much behind.
+		l.buf = append(make([]Entry, 0, l.most), l.buf...)
+	}
 	if l.buf = append(l.buf, Entry{k, value}); len(l.buf) < l.most {
 		return nil
 	}
