@@ -113,6 +113,9 @@ func (r *rewriter) verifyCopy(ctx context.Context, f *LiveFrame, payload []byte)
 		if !isUndecodable(err) {
 			return nil, err
 		}
+		if f.counted {
+			return r.verifyMarked(ctx, f, payload)
+		}
 		if f.whole && !c.torn {
 			c.payload = payload
 		}
@@ -127,10 +130,22 @@ func (r *rewriter) verifyCopy(ctx context.Context, f *LiveFrame, payload []byte)
 			c.chunks = append(c.chunks, plainChunk{e, plain[e.Offset:end]})
 		}
 	}
-	if f.whole && !c.torn && len(c.bad) == 0 {
+	switch good := !c.torn && len(c.bad) == 0; {
+	case good && f.whole:
 		c.payload, c.chunks = payload, nil
+	case !good && f.counted:
+		return r.verifyMarked(ctx, f, payload)
 	}
 	return c, nil
+}
+
+// verifyMarked is verifyCopy of a frame that does not prove good: which of its
+// chunks are marked Bad tells the index.
+func (r *rewriter) verifyMarked(ctx context.Context, f *LiveFrame, payload []byte) (*copied, error) {
+	if err := r.findLive(ctx, f, f.Chunks); err != nil {
+		return nil, err
+	}
+	return r.verifyCopy(ctx, f, payload)
 }
 
 // isUndecodable reports whether a frame lacks a key, a codec, or a source that is

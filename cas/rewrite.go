@@ -36,6 +36,9 @@ type LiveFrame struct {
 
 	header *pack.Frame
 	whole  bool // all of it is needed, and nothing of it is marked Bad
+	// counted says that it is whole by what the index counts, and that no chunk was
+	// looked up: some may be marked Bad.
+	counted bool
 }
 
 // Rewritten says what Rewrite has done.
@@ -55,11 +58,12 @@ type Rewritten struct {
 // copies, so that those packs can be doomed. They must not grow. All that is copied
 // is verified. A frame that is needed whole keeps its ID and its stored bytes;
 // the live chunks of others are gathered in new frames, without sources. What is
-// damaged is marked Bad and stays where it is, and so does what was Bad before;
-// the rest of its frame goes to new frames. The index learns of copies when they
-// are durable, by comparing and swapping, so readers and uploads go on, and a
-// crash leaves copies that nobody needs, at worst. Until then the packs that
-// they were written to may look as if nothing lay in them.
+// damaged is marked Bad and stays where it is, and so does what was Bad before,
+// unless all of its frame is needed and proves good; the rest of its frame goes to
+// new frames. The index learns of copies when they are durable, by comparing and
+// swapping, so readers and uploads go on, and a crash leaves copies that nobody
+// needs, at worst. Until then the packs that they were written to may look as if
+// nothing lay in them.
 //
 // It takes memory for the headers of the packs, and some frames.
 func (s *Store) Rewrite(ctx context.Context, packs []PackEntry, opts *RewriteOptions) (Rewritten, error) {
@@ -161,10 +165,15 @@ func (r *rewriter) describeFrames(ctx context.Context, p PackEntry, frames []*Li
 			continue
 		}
 		f.header = in.header
-		if in.locked {
+		switch {
+		case in.locked:
 			f.whole = true
-		} else if err := r.findLive(ctx, f, in.Chunks); err != nil {
-			return nil, err
+		case int(f.Live) == len(in.Chunks):
+			f.whole, f.counted, f.Chunks = true, true, in.Chunks
+		default:
+			if err := r.findLive(ctx, f, in.Chunks); err != nil {
+				return nil, err
+			}
 		}
 		known = append(known, f)
 	}
@@ -180,7 +189,7 @@ func (r *rewriter) findLive(ctx context.Context, f *LiveFrame, slots []ChunkEntr
 	if err := r.s.ix.Chunks(ctx, ds, now); err != nil {
 		return err
 	}
-	f.whole = true
+	f.whole, f.counted, f.Chunks = true, false, nil
 	for i, e := range now {
 		if e.Frame != f.ID || e.Slot != uint32(i) {
 			f.whole = false
