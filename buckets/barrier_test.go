@@ -136,7 +136,7 @@ func newPassing(t *testing.T) *passing {
 		p.chunks[domain], err = cas.Open(t.Context(), membackend.New(nil), db.Index(domain), nil)
 		must(t, err)
 	}
-	policies, err := buckets.Policies(parse(t, `buckets: {b: {backend: one, chunking: fine, digests: [sha256]}, far: {backend: two, chunking: fine}}`))
+	policies, err := buckets.Policies(parse(t, `buckets: {b: {backend: one, chunking: fine, digests: [sha256]}, other: {backend: one, chunking: fine}, far: {backend: two, chunking: fine}}`))
 	must(t, err)
 	p.s, err = buckets.New(t.Context(), p.meta, p.chunks, policies, &buckets.Options{Closers: []io.Closer{db}})
 	must(t, err)

@@ -170,10 +170,19 @@ func (d *Draft) plan(ctx context.Context, tx manifest.Tx) (decision, error) {
 }
 
 // sourcesAreKept reports whether the rows of all versions that content was taken
-// from are there. While they are, so is what they refer to: it need not be looked
-// up.
+// from are there, and their buckets in the domain. While they are, so is what they
+// refer to: it need not be looked up. That the draft's own bucket has not moved is
+// looked at by itself.
 func (d *Draft) sourcesAreKept(ctx context.Context, tx manifest.Tx) (bool, error) {
-	for _, id := range d.sources {
+	stays := map[string]bool{d.b.b.name: true}
+	for id, bucket := range d.sources {
+		if !stays[bucket] {
+			h, err := tx.Home(ctx, bucket)
+			if err != nil || h.Domain != d.b.domain() {
+				return false, err
+			}
+			stays[bucket] = true
+		}
 		_, err := tx.Manifest(ctx, id)
 		if errors.Is(err, fs.ErrNotExist) {
 			return false, nil // purged meanwhile

@@ -16,8 +16,8 @@ import (
 // A composition is the pieces of an edit, looked up and authorised.
 type composition struct {
 	d       *Draft
-	sources map[string]*File            // by bucket and ID: a file stands for one version throughout
-	taken   map[manifest.VersionID]bool // whose chunks and segments the new content may have
+	sources map[string]*File              // by bucket and ID: a file stands for one version throughout
+	taken   map[manifest.VersionID]string // whose chunks and segments the new content may have, and their buckets
 	pieces  []manifest.Piece
 	foreign []*foreign
 	size    int64 // of all pieces whose length is known
@@ -108,7 +108,7 @@ func (c *composition) find(ctx context.Context, p *Piece, out *manifest.Piece) e
 		out.Len = f.Size - p.Offset
 	}
 	if out.From = f.ManifestID; src.s == c.d.b.s && src.domain() == c.d.b.domain() {
-		c.taken[manifest.VersionID(f.ManifestID)] = true
+		c.taken[manifest.VersionID(f.ManifestID)] = src.b.name
 		return nil
 	}
 	r := &foreign{ctx: ctx, b: src, of: manifest.VersionID(f.ManifestID), off: out.Off, n: out.Len}

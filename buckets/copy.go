@@ -52,11 +52,12 @@ func (b *Bucket) Copy(ctx context.Context, id string, dst *Bucket, opts *CopyOpt
 		defer r.Close()
 		return dst.Put(ctx, name, r, put)
 	}
-	return dst.linkContent(ctx, name, m, put)
+	return dst.linkContent(ctx, name, b.b.name, m, put)
 }
 
-// linkContent makes the content of m a file of the bucket.
-func (b *Bucket) linkContent(ctx context.Context, name string, m *manifest.Manifest, opts *PutOptions) (*File, error) {
+// linkContent makes the content of m, a version of the bucket src, a file of the
+// bucket.
+func (b *Bucket) linkContent(ctx context.Context, name, src string, m *manifest.Manifest, opts *PutOptions) (*File, error) {
 	d, err := b.draftByName(ctx, name, opts)
 	if err != nil {
 		return nil, err
@@ -71,7 +72,7 @@ func (b *Bucket) linkContent(ctx context.Context, name string, m *manifest.Manif
 	if err := b.b.Limits.checkRow(d.name, m); err != nil {
 		return nil, err
 	}
-	d.sources = []manifest.VersionID{m.ID}
+	d.sources = map[manifest.VersionID]string{m.ID: src}
 	if err := d.beginWriter(ctx); err != nil {
 		return nil, err
 	}

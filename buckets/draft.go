@@ -55,10 +55,10 @@ type Draft struct {
 	stats   cas.BatchStats
 
 	// What the commit relies on, renewed between its tries.
-	w       *Writer              // that stores the content
-	sources []manifest.VersionID // versions whose chunks were taken without a look at them
-	allowed manifest.FileID      // file that the uploader may update
-	owner   string               // of that file, or of the new one
+	w       *Writer                       // that stores the content
+	sources map[manifest.VersionID]string // versions whose chunks were taken without a look at them, and their buckets
+	allowed manifest.FileID               // file that the uploader may update
+	owner   string                        // of that file, or of the new one
 
 	base     manifest.VersionID                       // that must still be current at the commit, "" for any
 	onCommit func(tx manifest.Tx, answer *File) error // run in the transaction of the commit

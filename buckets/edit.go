@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"maps"
-	"slices"
 
 	"github.com/cairn-store/cairn/manifest"
 )
@@ -169,7 +167,7 @@ func (d *Draft) compose(ctx context.Context, pieces []Piece) error {
 	if len(pieces) == 0 || len(pieces) > maxPieces {
 		return fmt.Errorf("%d pieces: want 1 to %d: %w", len(pieces), maxPieces, fs.ErrInvalid)
 	}
-	c := &composition{d: d, sources: make(map[string]*File), taken: make(map[manifest.VersionID]bool), pieces: make([]manifest.Piece, 0, len(pieces))}
+	c := &composition{d: d, sources: make(map[string]*File), taken: make(map[manifest.VersionID]string), pieces: make([]manifest.Piece, 0, len(pieces))}
 	defer c.close()
 	for i := range pieces {
 		if err := c.add(ctx, &pieces[i]); err != nil {
@@ -209,6 +207,6 @@ func (d *Draft) compose(ctx context.Context, pieces []Piece) error {
 	if len(c.taken) > maxTaken {
 		return d.recheckChunks(ctx)
 	}
-	d.sources = slices.Collect(maps.Keys(c.taken))
+	d.sources = c.taken
 	return nil
 }
