@@ -155,6 +155,10 @@ func (in *Intake) FindRoom(ctx context.Context) (Room, error) {
 	return room, err
 }
 
+// CheckLeftovers fails with ErrUncollected if nothing more of the principal's fits
+// beside what its ended uploads have left.
+func (in *Intake) CheckLeftovers(ctx context.Context) error { return in.b.checkLeftovers(ctx) }
+
 // BeginWriter begins a writer in the domain that in is pinned to. The caller ends
 // it after its last commit.
 func (in *Intake) BeginWriter(ctx context.Context) (*Writer, error) {

@@ -13,7 +13,8 @@ import (
 var ErrUncollected = errors.New("the space of uploads that ended is still to be collected; try again soon")
 
 // What an upload that ends without becoming a file has stored stays in the packs
-// until a collection that began after its end has completed. That long it counts as
+// until a collection that began after its end has completed, and passed over all
+// uploads under way by then, which may count on it. That long it counts as
 // a leftover of its principal: beside all that a limit bounds, and up to the same
 // limit once more. So who ends uploads to begin others makes the store no larger
 // than twice the limit, and one that a closed tab has left keeps nobody out.
@@ -55,6 +56,15 @@ func (b *Bucket) narrowByLeftovers(ctx context.Context, rows manifest.Found, roo
 		b.s.wantCollection()
 	}
 	return nil
+}
+
+// checkLeftovers fails if nothing more may come beside leftovers.
+func (b *Bucket) checkLeftovers(ctx context.Context) error {
+	room := Room{Bytes: math.MaxInt64}
+	if err := b.narrowByLeftovers(ctx, b.s.meta, &room, b.whoID()); err != nil || room.Bytes > 0 {
+		return err
+	}
+	return room.Over
 }
 
 // leaveUpload notes what an upload that ends leaves. One that has become a file

@@ -2,6 +2,7 @@ package buckets_test
 
 import (
 	"bytes"
+	"io"
 	"testing"
 
 	"github.com/cairn-store/cairn/buckets"
@@ -87,4 +88,86 @@ func TestLeftoversOfParts(t *testing.T) {
 	}
 	_, err = uploads(ann).Append(t.Context(), up.ID, 0, bytes.NewReader(noise(4, 6_000_000)), nil)
 	wantErr(t, "behind them", err, buckets.ErrUncollected)
+}
+
+// What ended uploads have left counts as long as a writer under way keeps it from
+// being collected: else one slow upload would let its sender fill the store with
+// others.
+func TestLeftoversWaitForWriters(t *testing.T) {
+	p := newPassing(t)
+	ann := p.b.As(&access.Principal{ID: "ann", Operator: true})
+	in, out := io.Pipe()
+	slow := make(chan error)
+	go func() {
+		_, err := ann.Put(t.Context(), "slow", in, nil)
+		slow <- err
+	}()
+	_, err := out.Write(noise(1, 100)) // it is under way
+	must(t, err)
+	up, err := uploads(ann).Begin(t.Context(), "up", nil)
+	must(t, err)
+	_, err = uploads(ann).Append(t.Context(), up.ID, 0, bytes.NewReader(noise(2, 50_000)), nil)
+	must(t, err)
+	must(t, uploads(ann).Cancel(t.Context(), up.ID))
+	for _, want := range []int64{50_000, 0} {
+		_, err = p.s.Collect(t.Context(), nil)
+		must(t, err)
+		if _, own, err := p.db.LeftoverBytes(t.Context(), "b", "id ann"); err != nil || own != want {
+			t.Errorf("%d bytes are left, %v, want %d", own, err, want)
+		}
+		if want > 0 {
+			must(t, out.Close())
+			must(t, <-slow)
+		}
+	}
+}
+
+// sendList sends a content for a list, and cancels the upload: when all has come, or
+// behind that.
+func sendList(t *testing.T, b *buckets.Bucket, content []byte, early bool) error {
+	t.Helper()
+	up, err := uploads(b).Begin(t.Context(), "up", &upload.Options{Listed: true})
+	if err != nil {
+		return err
+	}
+	chunks := cut(t, up.Listed.Chunker, content)
+	if _, _, err := uploads(b).AppendList(t.Context(), up.ID, 0, listing(chunks)); err != nil {
+		return err
+	}
+	next := sending(chunks)
+	_, err = uploads(b).ReceiveChunks(t.Context(), up.ID, func() (upload.SentChunk, error) {
+		c, err := next()
+		if err == io.EOF && early {
+			must(t, uploads(b).Cancel(t.Context(), up.ID))
+		}
+		return c, err
+	})
+	if err == nil {
+		err = uploads(b).Cancel(t.Context(), up.ID)
+	}
+	return err
+}
+
+// Chunks that come for a list and are not kept are left too.
+func TestLeftoversOfChunks(t *testing.T) {
+	b := bucket(t, declared(t, `buckets: {b: {backend: one, chunking: fine, max_total_size: 1MB, rules: {create: "true", read: "true"}}}`), "b")
+	ann := b.As(&access.Principal{ID: "ann"})
+	for i := range uint64(3) {
+		wantErr(t, "cancelled while they come", sendList(t, ann, noise(i, 900_000), true), buckets.ErrNoUpload)
+	}
+	wantErr(t, "too often", sendList(t, ann, noise(4, 900_000), true), buckets.ErrUncollected)
+}
+
+// What was sent before and has been collected counts again when it comes again.
+func TestLeftoversSentAgain(t *testing.T) {
+	p := newPassing(t)
+	ann := p.b.As(&access.Principal{ID: "ann", Operator: true})
+	for range 2 {
+		must(t, sendList(t, ann, noise(1, 50_000), false))
+		if _, own, err := p.db.LeftoverBytes(t.Context(), "b", "id ann"); err != nil || own < 50_000 {
+			t.Errorf("%d bytes are left, %v, want 50000 and the list", own, err)
+		}
+		_, err := p.s.Collect(t.Context(), nil)
+		must(t, err)
+	}
 }

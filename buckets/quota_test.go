@@ -128,9 +128,9 @@ func TestQuotasCount(t *testing.T) {
 		}
 	}
 	// What others have under way counts in the bucket, and is never ended.
-	b, _ := limited(t, buckets.Limits{MaxTotalSize: limit})
-	w := &world{ann: b.As(&access.Principal{ID: "ann", Operator: true}), bob: b.As(&access.Principal{ID: "bob", Operator: true})}
-	for i, s := range []step{bob(pieces(60_000)), refused(file("1", 41_000, nil)), refused(pieces(41_000)), refused(list(41_000)), file("2", 40_000, nil), refused(pieces(1000))} {
+	s, b := limitedStore(t, buckets.Limits{MaxTotalSize: limit})
+	w := &world{s: s, ann: b.As(&access.Principal{ID: "ann", Operator: true}), bob: b.As(&access.Principal{ID: "bob", Operator: true})}
+	for i, s := range []step{bob(pieces(60_000)), refused(file("1", 41_000, nil)), refused(pieces(41_000)), refused(list(41_000)), collect, file("2", 40_000, nil), refused(pieces(1000))} {
 		if err := s(w); err != nil {
 			t.Errorf("beside another's upload, step %d: %v", i, err)
 		}

@@ -4,7 +4,7 @@ import "context"
 
 // A Leftover is what uploads of a principal that ended without becoming a file
 // have left in the packs of a domain, whether others had stored the same or not.
-// It counts against the principal until a collection that began after their end
+// It counts against the principal until a collection whose floor is above its epoch
 // has completed.
 type Leftover struct {
 	Domain string

@@ -116,11 +116,11 @@ func (d *cycle) runSteps(ctx context.Context) error {
 const leftoverBatch = 1000
 
 // dropLeftovers lets what ended before the cycle began count against nobody any
-// more.
+// more. What waits for a writer under way still takes space, so it still counts.
 func (d *cycle) dropLeftovers(ctx context.Context) error {
 	for n := leftoverBatch; n == leftoverBatch; {
 		_, err := d.Meta.Update(ctx, "", func(tx manifest.Tx) (err error) {
-			n, err = tx.DropLeftovers(ctx, d.domain, d.report.Epoch, leftoverBatch)
+			n, err = tx.DropLeftovers(ctx, d.domain, d.report.Floor, leftoverBatch)
 			return err
 		})
 		if err != nil {

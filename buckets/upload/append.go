@@ -86,6 +86,9 @@ func (b *Bucket) appendContent(ctx context.Context, id string, offset int64, r i
 	if err := b.checkLengths(row, opts); err != nil {
 		return b.describeRow(row), err
 	}
+	if err := b.in.CheckLeftovers(ctx); err != nil {
+		return b.describeRow(row), err
+	}
 	err = b.appendParts(context.WithoutCancel(ctx), row, in, opts) // what has arrived is kept
 	return b.describeRow(row), buckets.WrapSpace(err)
 }

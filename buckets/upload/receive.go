@@ -47,6 +47,9 @@ func (b *Bucket) ReceiveChunks(ctx context.Context, id string, next func() (Sent
 	if row.Received > row.Offset {
 		return got, fmt.Errorf("%d bytes came for a list of %d: send only what is listed: %w", row.Received, row.Offset, buckets.ErrTooLarge)
 	}
+	if err := b.in.CheckLeftovers(ctx); err != nil {
+		return got, err
+	}
 	s, err := chunker.Parse(row.Chunker)
 	if err != nil {
 		return got, err
@@ -70,6 +73,13 @@ func (b *Bucket) receivePart(ctx context.Context, row *manifest.Upload, longest 
 		return false, err
 	}
 	defer w.End(ctx)
+	var size int64
+	kept := false
+	defer func() {
+		if !kept {
+			b.in.LeaveBehind(ctx, w, size)
+		}
+	}()
 	var said []cas.Digest
 	var refs []cas.Ref
 	batch := b.in.Chunks().NewBatch(ctx, &cas.BatchOptions{Compression: b.Policy().Compression, Since: w.Since(), Emit: func(r cas.Ref) error {
@@ -77,7 +87,6 @@ func (b *Bucket) receivePart(ctx context.Context, row *manifest.Upload, longest 
 		return nil
 	}})
 	defer batch.Close()
-	var size int64
 	var ended error
 	for until := time.Now().Add(partTime); ended == nil && size < partSize && len(said) < listPart && !time.Now().After(until); {
 		c, err := next()
@@ -99,6 +108,7 @@ func (b *Bucket) receivePart(ctx context.Context, row *manifest.Upload, longest 
 	if err := b.noteReceipts(ctx, w, row, refs, batch.Stats(), got); err != nil {
 		return false, err
 	}
+	kept = true
 	for i, r := range refs {
 		if r.Digest != said[i] {
 			return false, fmt.Errorf("chunk said to be %s is %s: %w", said[i], r.Digest, buckets.ErrChunkDigest)
@@ -136,6 +146,7 @@ func (b *Bucket) noteReceipts(ctx context.Context, w *buckets.Writer, row *manif
 			return false, err
 		}
 		var fresh []cas.Digest
+		var came int64 // bytes of them
 		seen := make(map[cas.Digest]bool)
 		for i, r := range refs {
 			part.Chunks++
@@ -146,8 +157,10 @@ func (b *Bucket) noteReceipts(ctx context.Context, w *buckets.Writer, row *manif
 			seen[r.Digest] = true
 			fresh = append(fresh, r.Digest)
 			part.NewChunks++
-			row.Received += int64(r.Length)
+			came += int64(r.Length)
 		}
+		// What it has sent before may have been collected, and is stored anew.
+		row.Received += max(came, stats.NewBytes)
 		row.NewBytes, row.StoredBytes = row.NewBytes+stats.NewBytes, row.StoredBytes+stats.StoredBytes
 		row.ExpiresAt = latest(row.ExpiresAt, at.Add(b.Policy().UploadExpiry))
 		sent := manifest.SentParts + row.Sent
