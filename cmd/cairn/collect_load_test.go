@@ -161,8 +161,8 @@ func (a *arena) collect(over context.Context, r *rand.Rand) {
 // stored twice.
 func (a *arena) move(over context.Context) {
 	c, to := a.client(), "two"
-	for over.Err() == nil || to == "one" && !a.t.Failed() {
-		ended := a.repeat("move", func() error { _, err := c.Migrate(a.t.Context(), "moving", to, nil); return err })
+	for ended := true; over.Err() == nil || (to == "one" || !ended) && !a.t.Failed(); {
+		ended = a.repeat("move", func() error { _, err := c.Migrate(a.t.Context(), "moving", to, nil); return err })
 		if ended {
 			to = map[string]string{"one": "two", "two": "one"}[to]
 		}
