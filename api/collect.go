@@ -1,21 +1,16 @@
 package api
 
 import (
-	"encoding/json"
+	"context"
 	"fmt"
 	"net/http"
-	"sync/atomic"
-	"time"
 
 	"github.com/cairn-store/cairn/api/client"
 	"github.com/cairn-store/cairn/buckets"
 	"github.com/cairn-store/cairn/buckets/collect"
 )
 
-const collectTell = time.Second // between two lines of progress
-
-// collectSpace collects once, and answers with a line of JSON each second. The
-// collection is given up if the request ends before it.
+// collectSpace collects once.
 func (s *Server) collectSpace(w http.ResponseWriter, r *http.Request) error {
 	var in client.CollectOptions
 	if err := readJSON(r, &in); err != nil {
@@ -24,45 +19,14 @@ func (s *Server) collectSpace(w http.ResponseWriter, r *http.Request) error {
 	if in.Rate < 0 {
 		return fmt.Errorf("rate %d: want bytes a second, 0 for no bound: %w", in.Rate, errRequest)
 	}
-	var at atomic.Pointer[collect.Progress]
-	at.Store(&collect.Progress{})
-	opts := CollectOptions(&in, func(p collect.Progress) { at.Store(&p) })
-	var report *collect.Report
-	ended := make(chan error, 1)
-	go func() {
-		var err error
-		report, err = s.store.Collect(r.Context(), opts)
-		ended <- err
-	}()
-	tick := time.NewTicker(collectTell)
-	defer tick.Stop()
-	told := false
-	tell := func(v *client.Collecting) error {
-		if !told {
-			w.Header().Set("Content-Type", "application/x-ndjson")
-			told = true
+	return s.answerWorking(w, r, "collection", func(ctx context.Context, k *worker) (any, error) {
+		report, err := s.store.Collect(ctx, &collect.Options{DryRun: in.DryRun, Full: in.Full, Rate: in.Rate,
+			Progress: func(p collect.Progress) { k.note(workingView(&p)) }})
+		if err != nil {
+			return nil, err
 		}
-		if err := json.NewEncoder(w).Encode(v); err != nil {
-			return err
-		}
-		return http.NewResponseController(w).Flush()
-	}
-	for {
-		select {
-		case <-tick.C:
-			tell(CollectingView(at.Load())) // fails only if the client is gone, which ends the request
-		case err := <-ended:
-			if err == nil {
-				return tell(&client.Collecting{Phase: "done", Report: CollectedView(report)})
-			}
-			if !told {
-				return err
-			}
-			s.log.Error("collection given up", "request", requestIDOf(r), "error", err)
-			p := problemOf(err)
-			return tell(&client.Collecting{Phase: "done", Error: &client.Error{Status: p.Status, Code: p.Code, Detail: p.Detail, RequestID: requestIDOf(r)}})
-		}
-	}
+		return collectedView(report), nil
+	})
 }
 
 // collectStatus answers what of collection is under way in this process.
@@ -81,26 +45,22 @@ func (s *Server) pauseCollect(paused bool) handler {
 func collectStatusView(st buckets.CollectStatus) *client.CollectStatus {
 	v := &client.CollectStatus{Paused: st.Paused}
 	if st.Running != nil {
-		v.Running = CollectingView(st.Running)
+		at := workingView(st.Running)
+		v.Running = &at
 	}
 	if st.Last != nil {
-		v.Last = CollectedView(st.Last)
+		v.Last = collectedView(st.Last)
 	}
 	return v
 }
 
-// CollectOptions returns the options of a collection that a client asks for.
-func CollectOptions(o *client.CollectOptions, progress func(collect.Progress)) *collect.Options {
-	return &collect.Options{DryRun: o.DryRun, Full: o.Full, Rate: o.Rate, Progress: progress}
+// workingView returns the progress of a collection as clients see it.
+func workingView(p *collect.Progress) client.Working {
+	return client.Working{Phase: p.Phase, Backend: p.Domain, Done: p.Done, Total: p.Total}
 }
 
-// CollectingView returns the progress of a collection as clients see it.
-func CollectingView(p *collect.Progress) *client.Collecting {
-	return &client.Collecting{Phase: p.Phase, Backend: p.Domain, Done: p.Done, Total: p.Total}
-}
-
-// CollectedView returns the report of a collection as clients see it.
-func CollectedView(r *collect.Report) *client.Collected {
+// collectedView returns the report of a collection as clients see it.
+func collectedView(r *collect.Report) *client.Collected {
 	v := &client.Collected{DryRun: r.DryRun, Full: r.Full, StartedAt: client.Time{Time: r.Started}, EndedAt: client.Time{Time: r.Ended},
 		Backends: []client.BackendCollected{}}
 	for i := range r.Domains {

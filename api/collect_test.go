@@ -29,7 +29,7 @@ func TestCollect(t *testing.T) {
 	for _, body := range []string{`{"dry_run": true}`, `{"full": true, "rate": 1000000}`} {
 		a := w.want(200, "", "POST", at, strings.NewReader(body), "Authorization", root, "Content-Type", "application/json")
 		lines := strings.Split(strings.TrimSpace(string(a.body)), "\n")
-		var last client.Collecting
+		var last struct{ Report *client.Collected }
 		if err := json.Unmarshal([]byte(lines[len(lines)-1]), &last); err != nil || last.Report == nil || last.Report.DryRun != strings.Contains(body, "dry") {
 			t.Errorf("%s: %s", body, a.body)
 		}

@@ -117,7 +117,7 @@ func (s *Server) routes() []route {
 	const version = file + "/versions/{n}"
 	limits := s.overProtocol("rufh", s.ofUploads(s.newRUFH().Options))
 	all := methods{"GET": s.inBucket(listFiles), "POST": takeContent(true, s.orRUFH(createFile)), "OPTIONS": limits}
-	return slices.Concat(s.resumableRoutes(), s.sessionRoutes(), []route{
+	return slices.Concat(s.resumableRoutes(), s.sessionRoutes(), s.storageRoutes(), []route{
 		{"/healthz", methods{"GET": serveHealth}},
 		{"/readyz", methods{"GET": s.serveReady}},
 		{"/api/openapi.json", methods{"GET": serveOpenAPI}},
@@ -158,9 +158,6 @@ func (s *Server) routes() []route {
 		{"/api/admin/keys/{key}", methods{"DELETE": s.onlyOperators(s.dropKey)}},
 		{"/api/admin/migrate", methods{"POST": s.onlyOperators(s.migrateBucket)}},
 		{"/api/admin/signing-keys", methods{"POST": s.onlyOperators(s.rotateSigningKey)}},
-		{"/api/admin/storage/gc", methods{"GET": s.onlyOperators(s.collectStatus), "POST": s.onlyOperators(s.collectSpace)}},
-		{"/api/admin/storage/gc/pause", methods{"POST": s.onlyOperators(s.pauseCollect(true))}},
-		{"/api/admin/storage/gc/resume", methods{"POST": s.onlyOperators(s.pauseCollect(false))}},
 	})
 }
 

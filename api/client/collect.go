@@ -2,10 +2,6 @@ package client
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
-	"fmt"
-	"io"
 	"net/http"
 )
 
@@ -76,56 +72,23 @@ type FreedBytes struct {
 	Bytes  int64  `json:"bytes"`
 }
 
-// Collecting is how far a collection is.
-type Collecting struct {
-	Phase   string `json:"phase"` // waiting while another one is under way
-	Backend string `json:"backend,omitempty"`
-	Done    int64  `json:"done"`            // chunks, or bytes of packs
-	Total   int64  `json:"total,omitempty"` // 0 where it is not known
-
-	Report *Collected `json:"report,omitempty"` // of the last line of a collection
-	Error  *Error     `json:"error,omitempty"`  // that ended it
-}
-
 // CollectStatus says what of collection is under way on a server.
 type CollectStatus struct {
-	Paused  bool        `json:"paused"`            // no collection begins by itself
-	Running *Collecting `json:"running,omitempty"` // nil while none is under way
-	Last    *Collected  `json:"last,omitempty"`    // the report of the last one since the server began
+	Paused  bool       `json:"paused"`            // no collection begins by itself
+	Running *Working   `json:"running,omitempty"` // nil while none is under way
+	Last    *Collected `json:"last,omitempty"`    // the report of the last one since the server began
 }
 
 // Collect gives back the space of what nothing needs any more. It calls
 // progress, if that is not nil, about once a second. If another collection is
 // under way it waits for its end. The server gives up when ctx ends, which harms
 // nothing. For operators, as all of this file.
-func (c *Client) Collect(ctx context.Context, opts *CollectOptions, progress func(*Collecting)) (*Collected, error) {
+func (c *Client) Collect(ctx context.Context, opts *CollectOptions, progress func(*Working)) (*Collected, error) {
 	if opts == nil {
 		opts = &CollectOptions{}
 	}
 	q := &request{method: http.MethodPost, admin: true, path: []string{"storage", "gc"}}
-	resp, err := c.sendRequest(ctx, q.withJSON(opts))
-	if err != nil {
-		return nil, err
-	}
-	defer resp.Body.Close()
-	for d := json.NewDecoder(resp.Body); ; {
-		p := new(Collecting)
-		err := d.Decode(p)
-		switch {
-		case err != nil:
-			if errors.Is(err, io.EOF) {
-				err = io.ErrUnexpectedEOF
-			}
-			return nil, fmt.Errorf("the server ended before the collection did: %w", err)
-		case p.Error != nil:
-			return nil, p.Error
-		case p.Report != nil:
-			return p.Report, nil
-		}
-		if progress != nil {
-			progress(p)
-		}
-	}
+	return followWork[Collected](ctx, c, q.withJSON(opts), progress, nil)
 }
 
 // CollectStatus returns what of collection is under way.

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -9,7 +8,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/cairn-store/cairn/buckets"
 	"github.com/cairn-store/cairn/buckets/check"
 	"github.com/cairn-store/cairn/buckets/local"
 	"github.com/cairn-store/cairn/buckets/schema"
@@ -96,76 +94,4 @@ func (t *target) showCheck(w io.Writer, r *check.Report) error {
 	_, err := fmt.Fprintf(w, "%d files, %d versions, %d chunks in %d packs (%s): %s\n",
 		r.Files, r.Manifests, r.Chunks, r.Packs, bytesText(r.Bytes), state)
 	return err
-}
-
-func newReport(t *target) *cobra.Command {
-	return newGroup("report", "Report what is stored and what it takes", "usage or dedup", &cobra.Command{
-		Use: "dedup", Short: "Compare what was stored with what it takes", Args: wantArgs(cobra.NoArgs),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			s, err := t.openStore(cmd.Context())
-			if err != nil {
-				return err
-			}
-			r, err := s.Dedup(cmd.Context())
-			if err == nil {
-				err = t.showDedup(cmd, r)
-			}
-			return errors.Join(err, s.Close())
-		},
-	}, newUsage(t))
-}
-
-func (t *target) showDedup(cmd *cobra.Command, r *buckets.DedupReport) error {
-	return t.showValue(cmd, r, "logical  %s in %d files, %d versions, %d chunks\nunique   %s in %d chunks\nstored   %s in packs, %s of metadata\nratio    %.2f\n",
-		bytesText(r.LogicalBytes), r.Files, r.Manifests, r.Chunks, bytesText(r.UniqueBytes), r.UniqueChunks,
-		bytesText(r.StoredBytes), bytesText(r.IndexBytes), r.DedupRatio)
-}
-
-func newUsage(t *target) *cobra.Command {
-	return &cobra.Command{
-		Use: "usage [BUCKET]", Short: "Sum a bucket up as its users see it", Args: wantArgs(cobra.MaximumNArgs(1)),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			bucket := "demo"
-			if len(args) > 0 {
-				bucket = args[0]
-			}
-			return t.withFiles(cmd, func(ctx context.Context, fl *files) error {
-				u, err := fl.Usage(ctx, bucket)
-				if err != nil {
-					return err
-				}
-				return t.showValue(cmd, u, "%s: %d files, %d versions, %s; in the trash %d files, %s\n",
-					u.Bucket, u.Files, u.Versions, bytesText(u.Bytes), u.TrashedFiles, bytesText(u.TrashedBytes))
-			})
-		},
-	}
-}
-
-func newDump(t *target) *cobra.Command {
-	return &cobra.Command{
-		Use: "dump _alyx_files", Short: "Write every version of every file, a JSON object a line", Args: wantArgs(cobra.ExactArgs(1)),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if args[0] != "_alyx_files" {
-				return usageError{fmt.Errorf("there is no table %q: use _alyx_files", args[0])}
-			}
-			s, err := t.openStore(cmd.Context())
-			if err != nil {
-				return err
-			}
-			return errors.Join(dumpFiles(cmd, s), s.Close())
-		},
-	}
-}
-
-func dumpFiles(cmd *cobra.Command, s *buckets.Store) error {
-	enc := json.NewEncoder(cmd.OutOrStdout())
-	for r, err := range s.Dump(cmd.Context()) {
-		if err != nil {
-			return err
-		}
-		if err := enc.Encode(r); err != nil {
-			return err
-		}
-	}
-	return nil
 }

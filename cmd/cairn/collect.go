@@ -36,7 +36,7 @@ rewrites those too. --dry-run changes nothing and tells what would be done.`,
 				opts.Rate = int64(n)
 			}
 			return t.withFiles(cmd, func(ctx context.Context, fl *files) error {
-				r, err := fl.Collect(ctx, opts, func(p *client.Collecting) { showStatus(t.stderr, describeCollecting(p)) })
+				r, err := fl.Collect(ctx, opts, t.showWorking)
 				showStatus(t.stderr, "")
 				if err != nil {
 					return err
@@ -79,7 +79,7 @@ func (t *target) showCollectStatus(cmd *cobra.Command, st *client.CollectStatus)
 	}
 	text := "no collection is under way"
 	if st.Running != nil {
-		text = "collecting: " + describeCollecting(st.Running)
+		text = "collecting: " + describeWorking(st.Running)
 	}
 	if st.Paused {
 		text += "; paused: none begins by itself"
@@ -91,20 +91,6 @@ func (t *target) showCollectStatus(cmd *cobra.Command, st *client.CollectStatus)
 		return err
 	}
 	return t.showCollected(cmd, st.Last)
-}
-
-func describeCollecting(p *client.Collecting) string {
-	out := p.Phase
-	if p.Backend != "" {
-		out = p.Backend + ": " + out
-	}
-	if p.Done > 0 {
-		out += fmt.Sprintf(" %d", p.Done)
-	}
-	if p.Total > 0 {
-		out += fmt.Sprintf(" of %d", p.Total)
-	}
-	return out
 }
 
 // showCollected writes what a collection has done, backend by backend.

@@ -15,7 +15,6 @@ import (
 	"github.com/cairn-store/cairn/api"
 	"github.com/cairn-store/cairn/api/client"
 	"github.com/cairn-store/cairn/buckets"
-	"github.com/cairn-store/cairn/buckets/collect"
 	"github.com/cairn-store/cairn/buckets/local"
 	"github.com/cairn-store/cairn/manifest"
 )
@@ -132,31 +131,6 @@ func (fl *files) Download(ctx context.Context, bucket, id string, dst client.Des
 	}
 	n, err := io.Copy(&toldStream{w: io.NewOffsetWriter(dst, 0), p: client.Progress{Size: c.Size}, tell: o.Progress}, c)
 	return &client.Fetched{File: api.View(&c.File, true), ReceivedBytes: n}, err
-}
-
-// Migrate moves a bucket to another backend. An answer of a server in this
-// process comes when the move is over, too late for progress.
-func (fl *files) Migrate(ctx context.Context, bucket, to string, progress func(*client.Migrated)) (*client.Migrated, error) {
-	if fl.store == nil {
-		return fl.Client.Migrate(ctx, bucket, to, progress)
-	}
-	m, err := fl.store.Migrate(ctx, bucket, to, func(m buckets.Migrated) { progress(api.MigratedView(m)) })
-	v := api.MigratedView(m)
-	v.Done = err == nil
-	return v, err
-}
-
-// Collect gives space back. An answer of a server in this process comes when the
-// collection is over, too late for progress.
-func (fl *files) Collect(ctx context.Context, o *client.CollectOptions, progress func(*client.Collecting)) (*client.Collected, error) {
-	if fl.store == nil {
-		return fl.Client.Collect(ctx, o, progress)
-	}
-	r, err := fl.store.Collect(ctx, api.CollectOptions(o, func(p collect.Progress) { progress(api.CollectingView(&p)) }))
-	if err != nil {
-		return nil, err
-	}
-	return api.CollectedView(r), nil
 }
 
 // resolveRef returns the bucket and the ID of BUCKET/ID or BUCKET/PATH.

@@ -1,0 +1,10 @@
+package api
+
+// storageRoutes are the routes by which operators look after what is stored.
+func (s *Server) storageRoutes() []route {
+	return []route{
+		{"/api/admin/storage/gc", methods{"GET": s.onlyOperators(s.collectStatus), "POST": s.onlyOperators(s.collectSpace)}},
+		{"/api/admin/storage/gc/pause", methods{"POST": s.onlyOperators(s.pauseCollect(true))}},
+		{"/api/admin/storage/gc/resume", methods{"POST": s.onlyOperators(s.pauseCollect(false))}},
+	}
+}

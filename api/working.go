@@ -1,0 +1,120 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/cairn-store/cairn/api/client"
+)
+
+const workTell = time.Second // between two lines of progress
+
+// A worker tells the client of what takes long how far it is.
+type worker struct {
+	ctx   context.Context
+	items chan any
+
+	mu    sync.Mutex
+	at    client.Working
+	began time.Time // of the phase
+	first int64     // done at its begin
+}
+
+// note notes how far the work is. It may be called at any rate.
+func (k *worker) note(at client.Working) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if at.Phase != k.at.Phase || at.Backend != k.at.Backend {
+		k.began, k.first = time.Now(), at.Done
+	}
+	k.at = at
+}
+
+// tell sends something that was found, and waits until it is sent. It fails when
+// the client is gone.
+func (k *worker) tell(item any) error {
+	select {
+	case k.items <- item:
+		return nil
+	case <-k.ctx.Done():
+		return context.Cause(k.ctx)
+	}
+}
+
+// describe returns how far the work is, and how long its phase lasts at the same
+// pace.
+func (k *worker) describe() client.Working {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	at := k.at
+	if done := at.Done - k.first; done > 0 && at.Total > at.Done {
+		at.LeftSeconds = int64(time.Since(k.began).Seconds()*float64(at.Total-at.Done)/float64(done)) + 1
+	}
+	return at
+}
+
+// A workLine is a line of the answer to what takes long.
+type workLine struct {
+	client.Working
+	Item   any           `json:"item,omitempty"`
+	Report any           `json:"report,omitempty"`
+	Error  *client.Error `json:"error,omitempty"`
+}
+
+// answerWorking does what takes long, and answers with a line of JSON each second,
+// one for each item that is found, and a last one with the report, or with an error.
+// What fails before there was a line is answered as any error. The work is given up
+// if the request ends before it.
+func (s *Server) answerWorking(w http.ResponseWriter, r *http.Request, what string, do func(ctx context.Context, k *worker) (any, error)) error {
+	ctx, cancel := context.WithCancel(r.Context())
+	defer cancel()
+	k := &worker{ctx: ctx, items: make(chan any)}
+	var report any
+	ended := make(chan error, 1)
+	go func() {
+		var err error
+		report, err = do(ctx, k)
+		ended <- err
+	}()
+	tick := time.NewTicker(workTell)
+	defer tick.Stop()
+	told := false
+	tell := func(l *workLine) error {
+		if !told {
+			w.Header().Set("Content-Type", "application/x-ndjson")
+			told = true
+		}
+		if err := json.NewEncoder(w).Encode(l); err != nil {
+			return err
+		}
+		return http.NewResponseController(w).Flush()
+	}
+	for {
+		var err error
+		select {
+		case <-tick.C:
+			err = tell(&workLine{Working: k.describe()})
+		case item := <-k.items:
+			err = tell(&workLine{Working: k.describe(), Item: item})
+		case err := <-ended:
+			last := &workLine{Working: client.Working{Phase: "done"}, Report: report}
+			if err != nil {
+				if !told {
+					return err
+				}
+				s.log.Error(what+" given up", "request", requestIDOf(r), "error", err)
+				p := problemOf(err)
+				last.Report, last.Error = nil, &client.Error{Status: p.Status, Code: p.Code, Detail: p.Detail, RequestID: requestIDOf(r)}
+			}
+			return tell(last)
+		}
+		if err != nil { // the client is gone
+			cancel()
+			<-ended
+			return err
+		}
+	}
+}
