@@ -92,7 +92,7 @@ func testLog(t *testing.T, fold Fold, most int) {
 			t.Fatalf("%s has %v %d, want %d", j.Entry.Digest, j.Found, j.Value, vs)
 		}
 	}
-	for n := range uint64(3100) {
+	for n := uint64(0); n < 3100; n += 13 { // each is searched for in each run
 		d := randomDigest(n)
 		got, ok, err := l.Find(KeyOf(d))
 		must(t, err)

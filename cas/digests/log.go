@@ -83,7 +83,7 @@ func NewLog(dir string, fold Fold) *Log { return &Log{dir: dir, fold: fold, most
 // Add adds an entry.
 func (l *Log) Add(k Key, value uint64) error {
 	l.sorted = false
-	if n := len(l.buf); n == cap(l.buf) && n >= l.most/16 {
+	if n := len(l.buf); n == cap(l.buf) && n >= l.most/4 {
 		// Room for all at once: to grow in steps would leave as much behind.
 		l.buf = append(make([]Entry, 0, l.most), l.buf...)
 	}
