@@ -170,6 +170,15 @@ func (s *Store) wantCollection() {
 	}
 }
 
+// wrapSpace is WrapSpace for content that was not taken: a collection may make room
+// for the next.
+func (s *Store) wrapSpace(err error) error {
+	if err = WrapSpace(err); errors.Is(err, ErrNoSpace) {
+		s.wantCollection()
+	}
+	return err
+}
+
 // collectDue collects, unless that is paused, and logs what came of it.
 func (s *Store) collectDue(ctx context.Context) {
 	c := s.collecting

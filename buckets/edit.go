@@ -58,7 +58,7 @@ func (b *Bucket) Compose(ctx context.Context, name string, pieces []Piece, opts 
 	}
 	defer func() { d.b.endWriter(ctx, d.w, err) }()
 	if err := d.compose(ctx, pieces); err != nil {
-		return nil, WrapSpace(err)
+		return nil, b.s.wrapSpace(err)
 	}
 	return d.commit(ctx)
 }
@@ -153,7 +153,7 @@ func (b *Bucket) editContent(ctx context.Context, id string, opts *PutOptions, p
 		added, stored = added+d.stats.NewBytes, stored+d.stats.StoredBytes
 		d.stats.NewBytes, d.stats.StoredBytes = added, stored
 		if err != nil {
-			return nil, WrapSpace(err)
+			return nil, b.s.wrapSpace(err)
 		}
 		if f, err := d.commit(ctx); !errors.Is(err, errStale) {
 			return f, err

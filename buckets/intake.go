@@ -155,6 +155,10 @@ func (in *Intake) FindRoom(ctx context.Context) (Room, error) {
 	return room, err
 }
 
+// WrapSpace is WrapSpace for content that was not taken: a collection is asked for,
+// which may make room for the next.
+func (in *Intake) WrapSpace(err error) error { return in.b.s.wrapSpace(err) }
+
 // CheckLeftovers fails with ErrUncollected if nothing more of the principal's fits
 // beside what its ended uploads have left.
 func (in *Intake) CheckLeftovers(ctx context.Context) error { return in.b.checkLeftovers(ctx) }

@@ -39,7 +39,7 @@ func (d *Draft) put(ctx context.Context, r io.Reader) (f *File, err error) {
 	}
 	defer func() { d.b.endWriter(ctx, d.w, err) }()
 	if err := d.write(ctx, r); err != nil {
-		return nil, WrapSpace(err)
+		return nil, d.b.s.wrapSpace(err)
 	}
 	if d.opts.Amend == nil {
 		return d.commit(ctx)

@@ -2,6 +2,7 @@ package local
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -9,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/cairn-store/cairn/buckets"
 )
@@ -64,4 +66,36 @@ func TestMaxSizeOfABackend(t *testing.T) {
 	if err := b.Purge(t.Context(), kept.ID, nil); err != nil {
 		t.Errorf("purge: %v", err)
 	}
+}
+
+// A backend that is full of what was purged is collected when content is refused, and
+// not only when a collection is due.
+func TestFullBackendIsCollected(t *testing.T) {
+	dir := t.TempDir()
+	s, err := Open(t.Context(), filepath.Join(dir, "store"), &Options{
+		Backends: map[string]Backend{"small": {Path: filepath.Join(dir, "packs"), MaxSize: 4 << 20}},
+		Buckets:  map[string]buckets.Policy{"b": {Domain: "small", Trash: buckets.Trash{Off: true}}}})
+	must(t, err)
+	defer s.Close()
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- s.Run(ctx) }()
+	b, err := s.Bucket("b")
+	must(t, err)
+	random := rand.NewChaCha8([32]byte{2})
+	refused := 0
+	for i := 0; refused == 0 || err != nil; i++ {
+		p := make([]byte, 900_000)
+		random.Read(p)
+		var f *buckets.File
+		if f, err = b.Put(t.Context(), fmt.Sprint(i), bytes.NewReader(p), nil); err == nil {
+			must(t, b.Purge(t.Context(), f.ID, nil))
+		} else if refused++; !errors.Is(err, buckets.ErrNoSpace) || refused > 1000 {
+			t.Fatalf("upload %d: %v", i, err)
+		} else {
+			time.Sleep(10 * time.Millisecond)
+		}
+	}
+	stop()
+	must(t, <-ended)
 }

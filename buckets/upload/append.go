@@ -90,7 +90,7 @@ func (b *Bucket) appendContent(ctx context.Context, id string, offset int64, r i
 		return b.describeRow(row), err
 	}
 	err = b.appendParts(context.WithoutCancel(ctx), row, in, opts) // what has arrived is kept
-	return b.describeRow(row), buckets.WrapSpace(err)
+	return b.describeRow(row), b.in.WrapSpace(err)
 }
 
 // checkLengths checks the sizes that a request states, and sets the length of the

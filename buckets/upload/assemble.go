@@ -75,7 +75,7 @@ func (b *Bucket) commitUpload(ctx context.Context, row *manifest.Upload) (*bucke
 		return nil, errors.Join(err, b.in.DropUpload(ctx, row.ID)) // it cannot become right any more
 	}
 	if err != nil {
-		return nil, buckets.WrapSpace(err)
+		return nil, b.in.WrapSpace(err)
 	}
 	return d.Commit(ctx, func(tx manifest.Tx, answer *buckets.File) error {
 		now, err := b.in.Upload(ctx, tx, row.ID)

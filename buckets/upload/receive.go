@@ -59,7 +59,7 @@ func (b *Bucket) ReceiveChunks(ctx context.Context, id string, next func() (Sent
 	for {
 		more, err := b.receivePart(ctx, row, s.Max(), next, &got)
 		if err != nil || !more {
-			return got, buckets.WrapSpace(err)
+			return got, b.in.WrapSpace(err)
 		}
 	}
 }
