@@ -82,7 +82,8 @@ func (s *Store) PauseCollect(paused bool) {
 
 // Collect gives back the space of what nothing needs any more, once. While
 // another collection is under way, in this process or in another one on the same
-// metadata, it waits for its end. To give it up harms nothing.
+// metadata, it waits for its end. To give it up harms nothing. A store that takes
+// no changes is not collected.
 func (s *Store) Collect(ctx context.Context, opts *collect.Options) (*collect.Report, error) {
 	var o collect.Options
 	if opts != nil {
@@ -100,6 +101,11 @@ func (s *Store) Collect(ctx context.Context, opts *collect.Options) (*collect.Re
 		return nil, ctx.Err()
 	}
 	defer func() { <-c.turn }()
+	// A database that is older than its packs does not know what is needed; and
+	// each number that it takes makes it look younger.
+	if err := s.checkWritable(ctx); errors.Is(err, ErrReadOnly) && !o.DryRun {
+		return nil, err
+	}
 	if err := s.dropLeft(ctx); err != nil {
 		return nil, WrapSpace(err)
 	}

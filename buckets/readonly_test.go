@@ -101,6 +101,7 @@ func TestReadOnly(t *testing.T) {
 		},
 		"Revoke":  func() error { return b.Grants().Revoke(t.Context(), strings.SplitN(signed, ".", 2)[0]) },
 		"NewKey":  func() error { _, _, err := s.Keys().New(t.Context(), manifest.APIKey{Operator: true}, 0); return err },
+		"Collect": func() error { _, err := s.Collect(t.Context(), nil); return err },
 		"Sweep":   func() error { _, err := s.Sweep(t.Context()); return err },
 		"Migrate": func() error { _, err := s.Migrate(t.Context(), "demo", "local", nil); return err },
 		"Ready":   func() error { return s.Ready(t.Context()) },

@@ -12,6 +12,7 @@ import (
 
 	"github.com/cairn-store/cairn/buckets"
 	"github.com/cairn-store/cairn/buckets/check"
+	"github.com/cairn-store/cairn/buckets/collect"
 	"github.com/cairn-store/cairn/buckets/local"
 )
 
@@ -68,6 +69,11 @@ func TestStaleMetadata(t *testing.T) {
 				b = bucket(t, s, "demo")
 				if _, err := b.Put(ctx, "late", strings.NewReader("x"), nil); !errors.Is(err, buckets.ErrReadOnly) || !errors.Is(err, check.ErrStaleMetadata) {
 					t.Errorf("a change: %v", err)
+				}
+				for range 10 { // each would take numbers that make the database look younger
+					if _, err := s.Collect(ctx, &collect.Options{Full: true}); !errors.Is(err, buckets.ErrReadOnly) {
+						t.Errorf("a collection: %v", err)
+					}
 				}
 				if got, err := content(b, one.ID); err != nil || !bytes.Equal(got, noise(1, 200<<10)) {
 					t.Errorf("a read: %d bytes, %v", len(got), err)
