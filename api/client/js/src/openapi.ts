@@ -1181,29 +1181,14 @@ export interface components {
             /** @description that nothing needs */
             waiting_chunks: number;
         };
-        /** @description how far a collection is */
-        Collecting: {
-            backend?: string;
-            /** @description chunks, or bytes of packs */
-            done: number;
-            error?: {
-                code: string;
-                detail: string;
-                details?: null;
-                instance: string;
-                status: number;
-            };
-            /** @description waiting while another one is under way; at the end done */
-            phase: string;
+        Collecting: components["schemas"]["Working"] & {
             report?: components["schemas"]["Collected"];
-            /** @description as far as it is known */
-            total?: number;
         };
         CollectStatus: {
             last?: components["schemas"]["Collected"];
             /** @description none begins by itself */
             paused: boolean;
-            running?: components["schemas"]["Collecting"];
+            running?: components["schemas"]["Working"];
         };
         File: {
             access: {
@@ -1355,6 +1340,27 @@ export interface components {
         };
         /** Format: date-time */
         Time: string;
+        /** @description what ended it */
+        WorkError: {
+            code: string;
+            detail: string;
+            details?: null;
+            instance: string;
+            status: number;
+        };
+        /** @description how far something is that takes long */
+        Working: {
+            backend?: string;
+            /** @description chunks, or bytes of packs */
+            done: number;
+            error?: components["schemas"]["WorkError"];
+            /** @description until the phase ends, as far as that can be told */
+            left_seconds?: number;
+            /** @description waiting while something else must end first; at the end done */
+            phase: string;
+            /** @description as far as it is known */
+            total?: number;
+        };
     };
     responses: {
         /** @description what is under way */
