@@ -23,9 +23,11 @@ const (
 	tagGrave    = 'D'
 	tagCharge   = 'C'
 	tagFreed    = 'L'
+	tagScrubbed = 'B'
+	tagPoint    = 'P'
 
 	// knownTags are the tags of all envelopes, of every kind.
-	knownTags = "MFHRSUGKYODCL"
+	knownTags = "MFHRSUGKYODCLBP"
 
 	envelopeVersion = 1
 )

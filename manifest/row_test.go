@@ -61,10 +61,15 @@ func typedRows() map[string]row {
 		"grave-empty": &manifest.Grave{Version: fixedVersion},
 		"grave-full": &manifest.Grave{ID: manifest.GraveID{Commit: 1 << 40, N: 300}, Bucket: "demo", Path: "a/ü.txt", File: fixedFile,
 			Version: fixedVersion, Size: 1 << 40, At: at, Top: cas.Digest{1, 31: 2}, Chunks: []cas.Ref{{Digest: cas.Digest{3}, Length: 300}}},
-		"charge-empty": &manifest.Charge{},
-		"charge-full":  &charge,
-		"freed-full":   &manifest.Freed{At: at, Domain: "disk", Charge: charge, Copied: true},
-		"home-empty":   &manifest.Home{Bucket: "demo"},
+		"charge-empty":   &manifest.Charge{},
+		"charge-full":    &charge,
+		"freed-full":     &manifest.Freed{At: at, Domain: "disk", Charge: charge, Copied: true},
+		"scrubbed-empty": &manifest.Scrubbed{},
+		"scrubbed-full":  &manifest.Scrubbed{Pack: cas.PackID{1, 15: 2}, At: at, Size: 1 << 26, Bytes: 1 << 25, Bad: 3, Failed: "the pack is missing"},
+		"point-empty":    &manifest.Point{},
+		"point-full": &manifest.Point{Day: at, Domain: "disk", Files: 1, Versions: 2, LogicalBytes: 1 << 40, References: 300, Chunks: 4,
+			UniqueBytes: 5, LiveBytes: 6, PackBytes: 1 << 30, RecordBytes: 8, FreedBytes: 9},
+		"home-empty": &manifest.Home{Bucket: "demo"},
 		"home-full": &manifest.Home{Bucket: "demo", Move: 300, From: "old", Domain: "disk", Been: []string{"old", "older"},
 			To: "s3"},
 	}
@@ -89,7 +94,7 @@ func TestGoldenTypedRows(t *testing.T) {
 // Every row with every field set: a field that the encoding has forgotten is
 // noticed.
 func TestTypedRowsAreFull(t *testing.T) {
-	for _, name := range []string{"upload-counted", "grave-full", "charge-full", "freed-full", "grant-full", "apikey-full", "signkey", "once-answered", "home-full"} {
+	for _, name := range []string{"upload-counted", "grave-full", "charge-full", "freed-full", "scrubbed-full", "point-full", "grant-full", "apikey-full", "signkey", "once-answered", "home-full"} {
 		v := reflect.ValueOf(typedRows()[name]).Elem()
 		for i := range v.NumField() {
 			if v.Field(i).IsZero() {
@@ -172,12 +177,14 @@ func fuzzRow(f *testing.F, names ...string) {
 	f.Fuzz(func(t *testing.T, p []byte) { checkRow(t, p, empty(r)) })
 }
 
-func FuzzUpload(f *testing.F)  { fuzzRow(f, "upload-empty", "upload-full") }
-func FuzzGrant(f *testing.F)   { fuzzRow(f, "grant-empty", "grant-full") }
-func FuzzAPIKey(f *testing.F)  { fuzzRow(f, "apikey-empty", "apikey-full") }
-func FuzzSignKey(f *testing.F) { fuzzRow(f, "signkey") }
-func FuzzOnce(f *testing.F)    { fuzzRow(f, "once") }
-func FuzzGrave(f *testing.F)   { fuzzRow(f, "grave-empty", "grave-full") }
-func FuzzCharge(f *testing.F)  { fuzzRow(f, "charge-empty", "charge-full") }
-func FuzzFreed(f *testing.F)   { fuzzRow(f, "freed-full") }
-func FuzzHome(f *testing.F)    { fuzzRow(f, "home-empty", "home-full") }
+func FuzzUpload(f *testing.F)   { fuzzRow(f, "upload-empty", "upload-full") }
+func FuzzGrant(f *testing.F)    { fuzzRow(f, "grant-empty", "grant-full") }
+func FuzzAPIKey(f *testing.F)   { fuzzRow(f, "apikey-empty", "apikey-full") }
+func FuzzSignKey(f *testing.F)  { fuzzRow(f, "signkey") }
+func FuzzOnce(f *testing.F)     { fuzzRow(f, "once") }
+func FuzzGrave(f *testing.F)    { fuzzRow(f, "grave-empty", "grave-full") }
+func FuzzCharge(f *testing.F)   { fuzzRow(f, "charge-empty", "charge-full") }
+func FuzzFreed(f *testing.F)    { fuzzRow(f, "freed-full") }
+func FuzzScrubbed(f *testing.F) { fuzzRow(f, "scrubbed-empty", "scrubbed-full") }
+func FuzzPoint(f *testing.F)    { fuzzRow(f, "point-empty", "point-full") }
+func FuzzHome(f *testing.F)     { fuzzRow(f, "home-empty", "home-full") }

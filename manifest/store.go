@@ -103,6 +103,8 @@ type Store interface {
 	Epochs
 	Collections
 	Identities
+	Scrubs
+	Points
 
 	// Segments returns the segments of a domain.
 	Segments(domain string) Segments

@@ -52,6 +52,8 @@ const (
 	keyCharge      = 'D' // domain, pack, cause → row
 	keyFreed       = 'L' // number of an entry of the ledger → row
 	keyDead        = 'x' // domain, writer → census of its packs that need not exist
+	keyScrub       = 'S' // domain, pack → row
+	keyPoint       = 'B' // day, domain → row
 	keyExpiry      = 'E' // see expiry.go
 )
 

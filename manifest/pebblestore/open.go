@@ -169,14 +169,21 @@ func Exists(dir string, f FS) (bool, error) {
 }
 
 // Format 2 had no stamps, sources and counters of domains. Format 3 did not count
-// what is live, nor the commits of marks.
-const formatVersion = 4
+// what is live, nor the commits of marks. Format 4 had no scrubs and no points; a
+// database that has it becomes one of format 5 when it is opened, which older
+// programs refuse.
+const (
+	formatVersion = 5
+	oldestFormat  = 4
+)
 
 // checkFormat checks the format version and finds the latest commit.
 func (d *DB) checkFormat() error {
 	v, err := d.getValue(d.db, []byte{keyFormat})
+	isOld := err == nil && len(v) == 1 && v[0] >= oldestFormat && v[0] < formatVersion
 	switch {
-	case errors.Is(err, fs.ErrNotExist):
+	case isOld && d.readOnly:
+	case isOld, errors.Is(err, fs.ErrNotExist):
 		err = d.putValue([]byte{keyFormat}, []byte{formatVersion})
 	case err == nil && (len(v) != 1 || v[0] != formatVersion):
 		err = fmt.Errorf("%w: it has format %x, this program knows %d", ErrFormat, v, formatVersion)

@@ -2,7 +2,10 @@ package pebblestore_test
 
 import (
 	"errors"
+	"os"
+	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 
@@ -102,7 +105,7 @@ func TestStore(t *testing.T) {
 
 // A database of another format is refused and left as it is.
 func TestFormat(t *testing.T) {
-	for _, format := range []string{"\x00", "\x01", "\x02", "\x03", "\x05", "\xff", "", "\x04\x04"} {
+	for _, format := range []string{"\x00", "\x01", "\x02", "\x03", "\x06", "\xff", "", "\x05\x05"} {
 		dir := t.TempDir()
 		if err := open(t, dir).Close(); err != nil {
 			t.Fatal(err)
@@ -119,6 +122,49 @@ func TestFormat(t *testing.T) {
 				t.Errorf("format %q: %v", format, err)
 			}
 		}
+	}
+}
+
+// testdata/format4 was written by the last program that wrote format 4: a file b/f,
+// its chunk and pack, in epoch 1. It is opened, works, and has format 5 then.
+func TestFormat4Opens(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "db")
+	if err := os.CopyFS(dir, os.DirFS("testdata/format4")); err != nil {
+		t.Fatal(err)
+	}
+	want := manifest.Scrubbed{Pack: cas.PackID{1}, At: time.UnixMilli(1_700_000_000_000).UTC(), Size: 99}
+	for n := range 2 {
+		d := open(t, dir)
+		f, err := d.FileByPath(t.Context(), "b", "f")
+		if err != nil || f.TotalSize != 3 {
+			t.Errorf("%+v, %v", f, err)
+		}
+		chunk := make([]cas.ChunkEntry, 1)
+		if err := d.Index("disk").Chunks(t.Context(), []cas.Digest{cas.Sum([]byte("abc"))}, chunk); err != nil || !chunk[0].Usable() {
+			t.Errorf("%+v, %v", chunk, err)
+		}
+		if n, err := d.Epoch(t.Context(), "disk"); err != nil || n != 1 {
+			t.Errorf("epoch %d, %v", n, err)
+		}
+		for s, err := range d.AllScrubbed(t.Context(), "disk") {
+			if err != nil || s != want || n == 0 {
+				t.Errorf("%+v, %v", s, err)
+			}
+		}
+		if err := errors.Join(d.PutScrubbed(t.Context(), "disk", []manifest.Scrubbed{want}), d.Close()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	raw, err := pebble.Open(dir, &pebble.Options{FormatMajorVersion: pebble.FormatNewest, ReadOnly: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	v, closer, err := raw.Get([]byte{'v'})
+	if err != nil || string(v) != "\x05" {
+		t.Errorf("format %x, %v", v, err)
+	}
+	if err := errors.Join(closer.Close(), raw.Close()); err != nil {
+		t.Error(err)
 	}
 }
 

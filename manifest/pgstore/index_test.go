@@ -9,6 +9,7 @@ import (
 
 	"github.com/cairn-store/cairn/cas"
 	"github.com/cairn-store/cairn/internal/pgtest"
+	"github.com/cairn-store/cairn/manifest"
 	"github.com/cairn-store/cairn/manifest/pgstore"
 )
 
@@ -49,6 +50,24 @@ func TestFormat(t *testing.T) {
 	if d, err := pgstore.Open(t.Context(), url, nil); !errors.Is(err, pgstore.ErrFormat) {
 		t.Errorf("another format: %v, %v", d, err)
 	}
+}
+
+// A database of the version before gets the tables that it lacks.
+func TestOlderFormat(t *testing.T) {
+	url := pgtest.Database(t)
+	open(t, url).Close()
+	pgtest.Execute(t, url, "DROP TABLE cairn_scrubs, cairn_points; UPDATE cairn_schema SET version = 1")
+	for range 2 {
+		d := open(t, url)
+		if err := d.PutPoint(t.Context(), &manifest.Point{Domain: "x"}); err != nil {
+			t.Error(err)
+		}
+		if err := d.PutScrubbed(t.Context(), "x", []manifest.Scrubbed{{Pack: cas.PackID{1}}}); err != nil {
+			t.Error(err)
+		}
+		d.Close()
+	}
+	pgtest.Execute(t, url, "UPDATE cairn_schema SET version = version / (CASE WHEN version = 2 THEN 1 ELSE 0 END)")
 }
 
 // TestMalformed: an entry that no program has written so is an error that

@@ -13,7 +13,9 @@ import (
 // ErrFormat reports a database of another version of the program.
 var ErrFormat = errors.New("metadata database has a format that this program does not know")
 
-const schemaVersion = 1
+// schemaVersion counts the changes of the tables. Version 1 had no scrubs and no
+// points; a database that has it gets them when it is opened.
+const schemaVersion = 2
 
 // indexSchema creates the missing tables of chunk indexes. Names of domains are
 // ordered by their bytes.
@@ -122,6 +124,18 @@ CREATE TABLE IF NOT EXISTS cairn_charges (
 CREATE TABLE IF NOT EXISTS cairn_ledger (
 	id  int8 PRIMARY KEY,
 	row bytea NOT NULL
+);
+CREATE TABLE IF NOT EXISTS cairn_scrubs (
+	domain text COLLATE "C" NOT NULL,
+	pack   bytea NOT NULL,
+	row    bytea NOT NULL,
+	PRIMARY KEY (domain, pack)
+);
+CREATE TABLE IF NOT EXISTS cairn_points (
+	day    int8 NOT NULL,
+	domain text COLLATE "C" NOT NULL,
+	row    bytea NOT NULL,
+	PRIMARY KEY (day, domain)
 );
 `
 
@@ -297,7 +311,7 @@ INSERT INTO cairn_numbers VALUES (1, 0, 0) ON CONFLICT DO NOTHING;
 // exist.
 const undefinedTable = "42P01"
 
-// migrate creates the tables. Several processes may do so at once.
+// migrate creates the tables that are missing. Several processes may do so at once.
 func (d *DB) migrate(ctx context.Context) error {
 	version, err := d.schemaVersion(ctx)
 	if err != nil {
@@ -306,7 +320,7 @@ func (d *DB) migrate(ctx context.Context) error {
 	switch version {
 	case schemaVersion:
 		return nil
-	case 0:
+	case 0, 1:
 	default:
 		return fmt.Errorf("%w: it has format %d, this program knows %d", ErrFormat, version, schemaVersion)
 	}
@@ -316,7 +330,8 @@ func (d *DB) migrate(ctx context.Context) error {
 		if _, err := d.pool.Exec(ctx, indexSchema+rowSchema); err != nil {
 			return fmt.Errorf("make tables: %w", err)
 		}
-		_, err := d.pool.Exec(ctx, `INSERT INTO cairn_schema VALUES (1, $1) ON CONFLICT DO NOTHING`, schemaVersion)
+		_, err := d.pool.Exec(ctx, `INSERT INTO cairn_schema AS s VALUES (1, $1)
+			ON CONFLICT (id) DO UPDATE SET version = excluded.version WHERE s.version < excluded.version`, schemaVersion)
 		return err
 	})
 }
