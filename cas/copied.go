@@ -65,7 +65,7 @@ func isPlaceLost(err error) bool {
 }
 
 func (r *rewriter) readBytes(ctx context.Context, id PackID, p []byte, off int64) error {
-	if err := r.takeRate(ctx, int64(len(p))); err != nil {
+	if err := takeRate(ctx, r.opts.Limit, int64(len(p))); err != nil {
 		return err
 	}
 	r.out.Read += int64(len(p))

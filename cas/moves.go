@@ -139,7 +139,7 @@ func (r *rewriter) writeGathered(ctx context.Context, b *copyBuilder) error {
 
 // appendCopy appends a frame, which it goes on using where it fails.
 func (r *rewriter) appendCopy(ctx context.Context, h *pack.Frame, payload []byte) (place, error) {
-	if err := r.takeRate(ctx, int64(len(payload))); err != nil {
+	if err := takeRate(ctx, r.opts.Limit, int64(len(payload))); err != nil {
 		return place{}, err
 	}
 	done := make(chan place, 1)

@@ -215,9 +215,8 @@ func (r *rewriter) listLeft(ctx context.Context, packs []PackEntry) error {
 	return nil
 }
 
-// takeRate waits until n bytes may be read or written.
-func (r *rewriter) takeRate(ctx context.Context, n int64) error {
-	l := r.opts.Limit
+// takeRate waits until l lets n bytes be read or written; nil always does.
+func takeRate(ctx context.Context, l *rate.Limiter, n int64) error {
 	for l != nil && l.Limit() != rate.Inf && n > 0 {
 		k := min(n, int64(max(l.Burst(), 1)))
 		if err := l.WaitN(ctx, int(k)); err != nil {

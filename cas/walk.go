@@ -181,10 +181,33 @@ func (p stretch) ReadAt(_ context.Context, dst []byte, off int64) error {
 }
 
 // Verify reads a frame and returns its damaged slots, and the plain bytes of all
-// slots in order, nil for those that are damaged; plain is nil if all are. If a
-// frame of records that only a footer describes has a damaged header, its slots
-// are unknown, and the error is a *CorruptError.
+// slots in order, nil for those that are damaged; plain is nil if all are. What is
+// wrong is read again, past all caches, before it counts. If a frame of records
+// that only a footer describes has a damaged header, its slots are unknown, and the
+// error is a *CorruptError.
 func (s *Store) Verify(ctx context.Context, f *Frame) (bad []Ref, plain [][]byte, err error) {
+	again := s.scan.again(f)
+	bad, plain, err = s.verifyFrame(ctx, f)
+	if len(bad) > 0 || mayHaveMoved(err) || errors.Is(err, pack.ErrHeader) {
+		bad, plain, err = s.verifyFrame(ctx, again)
+		from := f.from
+		*f, f.from = *again, from
+	}
+	if err != nil {
+		return nil, nil, fmt.Errorf("cas: verify frame %s: %w", f.Entry.ID, err)
+	}
+	return bad, plain, nil
+}
+
+// again returns a copy of a frame whose bytes come from the backend.
+func (s *scanner) again(f *Frame) *Frame {
+	c := *f
+	c.from = packReader{s.b, f.Entry.Pack.Key()}
+	return &c
+}
+
+// verifyFrame is Verify of what one read brings.
+func (s *Store) verifyFrame(ctx context.Context, f *Frame) (bad []Ref, plain [][]byte, err error) {
 	from := f.from
 	if f.bare {
 		from, err = s.scan.readSlots(ctx, f)
@@ -192,11 +215,11 @@ func (s *Store) Verify(ctx context.Context, f *Frame) (bad []Ref, plain [][]byte
 			err = &CorruptError{Pack: f.Entry.Pack, Offset: f.Entry.Offset, Err: err}
 		}
 		if err != nil {
-			return nil, nil, fmt.Errorf("cas: verify frame %s: %w", f.Entry.ID, err)
+			return nil, nil, err
 		}
 	}
 	if f.locked {
-		return nil, nil, fmt.Errorf("cas: verify frame %s: key %d: %w", f.Entry.ID, f.Entry.Key, ErrKey)
+		return nil, nil, fmt.Errorf("key %d: %w", f.Entry.Key, ErrKey)
 	}
 	buf, err := s.load.readFrame(ctx, from, &f.Entry)
 	var de *decodeError
@@ -204,7 +227,7 @@ func (s *Store) Verify(ctx context.Context, f *Frame) (bad []Ref, plain [][]byte
 		return f.Slots, nil, nil
 	}
 	if err != nil {
-		return nil, nil, fmt.Errorf("cas: verify frame %s: %w", f.Entry.ID, err)
+		return nil, nil, err
 	}
 	for _, r := range f.Slots {
 		p := buf[:r.Length]
