@@ -97,7 +97,7 @@ type found struct {
 func (p *packer) findChunks(ctx context.Context, since uint64, ds []Digest, out []found) error {
 	p.findInFlight(ds, out)
 	entries := make([]ChunkEntry, len(ds))
-	if err := p.ix.Hit(ctx, since, ds, entries); err != nil {
+	if err := p.hitChunks(ctx, since, ds, entries); err != nil {
 		return err
 	}
 	for i := range entries {

@@ -24,6 +24,7 @@ type packer struct {
 
 	store, domain [16]byte
 	serials       serials
+	made          bool // chunks may be made from others, as some codec does
 
 	ctx context.Context // for work that outlives a call; never cancelled
 
@@ -54,7 +55,8 @@ type packer struct {
 const remoteSeals = 3
 
 func newPacker(ctx context.Context, b backend.Backend, ix Index, opts *Options, size int64, seals int) *packer {
-	p := &packer{ctx: ctx, mu: make(gate, 1), b: b, ix: ix, size: size, store: opts.Store, domain: opts.Domain, most: opts.MaxBytes, sealing: make(chan struct{}, seals), early: make(chan struct{}, 1),
+	p := &packer{ctx: ctx, mu: make(gate, 1), b: b, ix: ix, size: size, store: opts.Store, domain: opts.Domain, made: len(opts.Codecs) > 0, most: opts.MaxBytes,
+		sealing: make(chan struct{}, seals), early: make(chan struct{}, 1),
 		flight: make(map[Digest]place), growing: make(map[PackID]*openPack), strays: true, leaving: make(map[PackID]int64)}
 	p.serials.open = make(map[uint64]bool)
 	rand.Read(p.serials.writer[:])

@@ -178,7 +178,7 @@ func (s *Store) Missing(ctx context.Context, ds []Digest) ([]Digest, error) {
 // return is stamped, and stays while the floor is not above since.
 func (s *Store) Hit(ctx context.Context, since uint64, ds []Digest) (missing []Digest, err error) {
 	out := make([]ChunkEntry, len(ds))
-	if err := s.ix.Hit(ctx, since, ds, out); err != nil {
+	if err := s.pack.hitChunks(ctx, since, ds, out); err != nil {
 		return nil, fmt.Errorf("cas: %w", err)
 	}
 	return unusable(ds, out), nil
