@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -51,12 +52,12 @@ type History struct {
 	calls    []porcupine.Operation
 	contents map[string]string // by root
 	known    []Version         // that somebody was told of, with the paths they were made at
-	paths    map[string]bool
+	crashed  int64             // the time of the last crash
 }
 
 // NewHistory returns an empty history.
 func NewHistory() *History {
-	return &History{contents: make(map[string]string), paths: make(map[string]bool)}
+	return &History{contents: make(map[string]string)}
 }
 
 // Calls returns how many calls there were, and to how many the answer was lost.
@@ -96,7 +97,6 @@ func (h *History) noteAnswer(client int, began int64, c call, v Version, err err
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.calls = append(h.calls, porcupine.Operation{ClientId: client, Input: c, Call: began, Output: a, Return: end})
-	h.paths[c.path] = true
 	if a.ending != done || v.ID == "" || c.op == opUndelete {
 		return
 	}
@@ -107,8 +107,32 @@ func (h *History) noteAnswer(client int, began int64, c call, v Version, err err
 	h.known = append(h.known, v)
 }
 
-// A client makes random calls.
-type client struct {
+// Crash notes that what runs the store has stopped, and that no call is under way
+// any more. What a call did whose answer is lost may have been seen, and be undone
+// now. So what was seen of its path since it began counts no longer.
+func (h *History) Crash() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	began := make(map[string]int64) // the first call of each path without an answer
+	for _, o := range h.calls {
+		if path := o.Input.(call).path; o.Return == math.MaxInt64 && o.Call > h.crashed && (began[path] == 0 || o.Call < began[path]) {
+			began[path] = o.Call
+		}
+	}
+	h.calls = slices.DeleteFunc(h.calls, func(o porcupine.Operation) bool {
+		at := began[o.Input.(call).path]
+		return at > 0 && o.Return > at && o.Return < math.MaxInt64 && !changesState(o.Input.(call), o.Output.(answer))
+	})
+	h.crashed = h.clock.Load()
+}
+
+// changesState reports whether a call that was answered so has changed anything.
+func changesState(c call, a answer) bool {
+	return a.ending == done && c.op != opGet && c.op != opVersion
+}
+
+// A Client makes random calls. One goroutine at a time may use it.
+type Client struct {
 	h      *History
 	s      Store
 	id     int
@@ -121,26 +145,35 @@ type client struct {
 // Run has clients make calls to a store, until ctx is done or each has made so
 // many. They use a folder that no earlier Run has used.
 func Run(ctx context.Context, h *History, s Store, seed uint64, clients, calls int, folder string) {
-	h.mu.Lock()
-	begin := len(h.known)
-	h.mu.Unlock()
-	var all sync.WaitGroup
+	var list []*Client
 	for i := range clients {
-		c := &client{h: h, s: s, id: i, rng: rand.New(rand.NewPCG(seed, uint64(i))), folder: folder, begin: begin}
-		for _, name := range []string{"a", "b", "c"} {
-			c.paths = append(c.paths, folder+"/"+name)
-		}
+		list = append(list, h.NewClient(s, seed, i, folder))
+	}
+	var all sync.WaitGroup
+	for _, c := range list {
 		all.Go(func() {
 			for n := 0; n < calls && ctx.Err() == nil; n++ {
-				c.makeCall(ctx)
+				c.MakeCall(ctx)
 			}
 		})
 	}
 	all.Wait()
 }
 
+// NewClient returns a client of those that share a folder. None has used it
+// earlier than they.
+func (h *History) NewClient(s Store, seed uint64, id int, folder string) *Client {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	c := &Client{h: h, s: s, id: id, rng: rand.New(rand.NewPCG(seed, uint64(id))), folder: folder, begin: len(h.known)}
+	for _, name := range []string{"a", "b", "c"} {
+		c.paths = append(c.paths, folder+"/"+name)
+	}
+	return c
+}
+
 // pickVersion returns a version that somebody was told of.
-func (c *client) pickVersion() (Version, bool) {
+func (c *Client) pickVersion() (Version, bool) {
 	c.h.mu.Lock()
 	defer c.h.mu.Unlock()
 	known := c.h.known[c.begin:]
@@ -151,7 +184,8 @@ func (c *client) pickVersion() (Version, bool) {
 	return known[max(0, len(known)-1-c.rng.IntN(12))], true
 }
 
-func (c *client) makeCall(ctx context.Context) {
+// MakeCall makes a call, and notes how it ended.
+func (c *Client) MakeCall(ctx context.Context) {
 	path := c.paths[c.rng.IntN(len(c.paths))]
 	v, ok := c.pickVersion()
 	began := c.h.clock.Add(1)
@@ -189,7 +223,7 @@ func (c *client) makeCall(ctx context.Context) {
 	}
 }
 
-func (c *client) putContent(ctx context.Context, in call, v Version, began int64) {
+func (c *Client) putContent(ctx context.Context, in call, v Version, began int64) {
 	in.content = "content " + c.folder + " " + in.tag
 	match := ""
 	if v.Path == in.path && v.Content != "" && v.Root != "" && c.rng.IntN(2) == 0 {
@@ -201,7 +235,7 @@ func (c *client) putContent(ctx context.Context, in call, v Version, began int64
 }
 
 // listFolder reads a folder: what it shows of each path is as if it were read alone.
-func (c *client) listFolder(ctx context.Context, began int64) {
+func (c *Client) listFolder(ctx context.Context, began int64) {
 	vs, err := c.s.List(ctx, c.folder)
 	if err != nil {
 		return
@@ -221,7 +255,7 @@ func (c *client) listFolder(ctx context.Context, began int64) {
 }
 
 // copyVersion copies a version to a path: it is read from one path and put to the other.
-func (c *client) copyVersion(ctx context.Context, about call, path string, began int64) {
+func (c *Client) copyVersion(ctx context.Context, about call, path string, began int64) {
 	about.op = opVersion
 	v, err := c.s.Version(ctx, about.id, about.n)
 	c.h.noteAnswer(c.id, began, about, v, err)
@@ -240,7 +274,7 @@ func (c *client) copyVersion(ctx context.Context, about call, path string, began
 }
 
 // fillContent adds the content that a root stands for.
-func (c *client) fillContent(v Version) Version {
+func (c *Client) fillContent(v Version) Version {
 	c.h.mu.Lock()
 	defer c.h.mu.Unlock()
 	if v.Content == "" {

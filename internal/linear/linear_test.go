@@ -4,12 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"math/rand/v2"
 	"os"
 	"strconv"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -28,10 +26,7 @@ func soak(n int) int {
 	return n
 }
 
-// A bucket is a linear.Store in this process.
-type bucket struct{ *buckets.Bucket }
-
-func open(t *testing.T) bucket {
+func open(t *testing.T) linear.Bucket {
 	t.Helper()
 	s, err := local.Open(context.Background(), t.TempDir(), nil)
 	if err != nil {
@@ -46,78 +41,7 @@ func open(t *testing.T) bucket {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return bucket{b}
-}
-
-func version(f *buckets.File, err error) (linear.Version, error) {
-	switch {
-	case errors.Is(err, buckets.ErrPrecondition), errors.Is(err, buckets.ErrNotTrashed):
-		return linear.Version{}, linear.ErrRefused
-	case err != nil:
-		return linear.Version{}, err
-	}
-	return linear.Version{ID: f.ID, Path: f.Path(), N: f.Version, Root: f.Checksums["root"]}, nil
-}
-
-func (b bucket) Put(ctx context.Context, path, content, match string) (linear.Version, error) {
-	folder, name := linear.SplitPath(path)
-	return version(b.Bucket.Put(ctx, name, strings.NewReader(content), &buckets.PutOptions{Folder: folder, IfMatch: match}))
-}
-
-func (b bucket) read(ctx context.Context, id string, opts *buckets.GetOptions) (linear.Version, error) {
-	o, err := b.Bucket.Open(ctx, id, opts)
-	if err != nil {
-		return linear.Version{}, err
-	}
-	defer o.Close()
-	p, err := io.ReadAll(o)
-	if err != nil {
-		return linear.Version{}, fmt.Errorf("read: %v", err) // what is there can be read: this is not absence
-	}
-	v, err := version(&o.File, nil)
-	v.Content = string(p)
-	return v, err
-}
-
-func (b bucket) Get(ctx context.Context, path string) (linear.Version, error) {
-	return b.read(ctx, path, &buckets.GetOptions{ByPath: true})
-}
-
-func (b bucket) Version(ctx context.Context, id string, n uint64) (linear.Version, error) {
-	return b.read(ctx, id, &buckets.GetOptions{Version: n})
-}
-
-func (b bucket) List(ctx context.Context, folder string) (out []linear.Version, err error) {
-	for f, err := range b.Bucket.List(ctx, &buckets.ListOptions{Folder: &folder}) {
-		if err != nil {
-			return nil, err
-		}
-		v, _ := version(f, nil)
-		out = append(out, v)
-	}
-	return out, nil
-}
-
-func (b bucket) Copy(ctx context.Context, id string, n uint64, path string) (linear.Version, error) {
-	folder, name := linear.SplitPath(path)
-	return version(b.Bucket.Copy(ctx, id, b.Bucket, &buckets.CopyOptions{Version: n, Folder: &folder, Name: name, OnConflict: buckets.ConflictVersion}))
-}
-
-func (b bucket) Restore(ctx context.Context, id string, n uint64) (linear.Version, error) {
-	return version(b.RestoreVersion(ctx, id, n))
-}
-
-func (b bucket) Delete(ctx context.Context, id string) error {
-	_, err := b.Bucket.Delete(ctx, id, nil)
-	return err
-}
-
-func (b bucket) Undelete(ctx context.Context, id string) (linear.Version, error) {
-	return version(b.Bucket.Undelete(ctx, id))
-}
-
-func (b bucket) Purge(ctx context.Context, id string) error {
-	return b.Bucket.Purge(ctx, id, nil)
+	return func() *buckets.Bucket { return b }
 }
 
 func TestStore(t *testing.T) {
@@ -139,13 +63,13 @@ func TestStore(t *testing.T) {
 
 // A stale store tells what was current a while ago.
 type stale struct {
-	bucket
+	linear.Bucket
 	mu   sync.Mutex
 	last map[string]linear.Version
 }
 
 func (s *stale) Get(ctx context.Context, path string) (linear.Version, error) {
-	v, err := s.bucket.Get(ctx, path)
+	v, err := s.Bucket.Get(ctx, path)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	old, ok := s.last[path]
@@ -159,7 +83,7 @@ func (s *stale) Get(ctx context.Context, path string) (linear.Version, error) {
 }
 
 // A losing store looks at the condition of a Put, and then forgets it.
-type losing struct{ bucket }
+type losing struct{ linear.Bucket }
 
 func (s losing) Put(ctx context.Context, path, content, match string) (linear.Version, error) {
 	if match != "" {
@@ -169,13 +93,13 @@ func (s losing) Put(ctx context.Context, path, content, match string) (linear.Ve
 		}
 		time.Sleep(time.Millisecond)
 	}
-	return s.bucket.Put(ctx, path, content, "")
+	return s.Bucket.Put(ctx, path, content, "")
 }
 
 // The check finds what it is for.
 func TestFaultsAreFound(t *testing.T) {
 	for name, s := range map[string]linear.Store{
-		"a stale read":  &stale{bucket: open(t), last: make(map[string]linear.Version)},
+		"a stale read":  &stale{Bucket: open(t), last: make(map[string]linear.Version)},
 		"a lost update": losing{open(t)},
 	} {
 		h := linear.NewHistory()
