@@ -13,7 +13,7 @@ import (
 // hurt marks a chunk as damaged, as a reader does that has found it so. Rows that
 // need it by then are excused.
 func (w *world) hurt(ctx context.Context) error {
-	w.s.pauseFor(ctx, w.p, "rest", certain, 60)
+	w.s.pauseFor(ctx, w.p, "rest", certain, int64(w.damageRest))
 	var all []cas.ChunkEntry
 	for e, err := range w.db.Index(domainA).AllChunks(ctx) {
 		if err != nil {

@@ -102,6 +102,7 @@ type diskClient struct {
 	*disk
 	p    *process
 	slow bool // deletes may come late
+	lazy bool // and always do
 }
 
 var _ backend.Backend = (*diskClient)(nil)
@@ -181,7 +182,7 @@ func (d *diskClient) Delete(ctx context.Context, key string) error {
 			return nil
 		}
 		d.mu.Lock()
-		late, told := d.rng.IntN(2) == 0, d.rng.IntN(2) == 0
+		late, told := d.rng.IntN(2) == 0 || d.lazy, d.rng.IntN(2) == 0
 		if late {
 			d.late = append(d.late, key)
 		}

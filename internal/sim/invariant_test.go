@@ -1,10 +1,13 @@
 package sim
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
+	"slices"
 
 	"github.com/cairn-store/cairn/cas"
 	"github.com/cairn-store/cairn/manifest"
@@ -90,10 +93,9 @@ func (c *checker) check(ctx context.Context) error {
 	hurt := make(map[string]bool)
 	defer func() { c.hurt = hurt }()
 	for _, domain := range c.w.domains() {
-		d := c.w.disks[domain]
 		ix := c.w.db.Index(domain)
 		seen := make(map[cas.Digest]bool)
-		frames := make(map[cas.FrameID]string)
+		frames := make(map[cas.FrameID][]string) // and whose they are
 		look := func(ds []cas.Digest, who string) error {
 			if c.w.damage {
 				clear(seen) // each row counts for itself
@@ -122,33 +124,48 @@ func (c *checker) check(ctx context.Context) error {
 				if !out[i].Usable() {
 					continue
 				}
-				frames[out[i].Frame] = who
+				if f := out[i].Frame; len(frames[f]) == 0 || c.w.damage && !slices.Contains(frames[f], who) {
+					frames[f] = append(frames[f], who)
+				}
 			}
 			return nil
 		}
 		if err := c.needed(ctx, domain, look); err != nil {
 			return err
 		}
-		ids := make([]cas.FrameID, 0, len(frames))
-		for id := range frames {
-			ids = append(ids, id)
-		}
-		out := make([]cas.FrameEntry, len(ids))
-		if err := ix.Frames(ctx, ids, out); err != nil {
-			return err
-		}
-		for i := range out {
-			f := &out[i]
-			if !f.Known() {
-				return fmt.Errorf("%s: frame %v of %s is unknown", domain, ids[i], frames[ids[i]])
-			}
-			if err := look(sourcesOf(f), "frame of "+frames[f.ID]); err != nil {
+		// The second time it looks at those of sources, which have none.
+		for range 2 {
+			whose := maps.Clone(frames)
+			clear(frames)
+			if err := c.checkFrames(ctx, domain, whose, look); err != nil {
 				return err
 			}
-			end := f.Offset + int64(f.HeaderLen) + int64(f.StoredLen)
-			if n := d.size(f.Pack.Key()); n < end {
-				return fmt.Errorf("%s: frame %v of %s lies in pack %s up to %d, which has %d bytes", domain, f.ID, frames[f.ID], f.Pack, end, n)
+		}
+	}
+	return nil
+}
+
+// checkFrames checks that the bytes of frames are there, and looks at their sources.
+func (c *checker) checkFrames(ctx context.Context, domain string, whose map[cas.FrameID][]string, look func(ds []cas.Digest, who string) error) error {
+	d := c.w.disks[domain]
+	ids := slices.SortedFunc(maps.Keys(whose), func(a, b cas.FrameID) int { return bytes.Compare(a[:], b[:]) })
+	out := make([]cas.FrameEntry, len(ids))
+	if err := c.w.db.Index(domain).Frames(ctx, ids, out); err != nil {
+		return err
+	}
+	for i := range out {
+		f, who := &out[i], whose[ids[i]]
+		if !f.Known() {
+			return fmt.Errorf("%s: frame %v of %s is unknown", domain, ids[i], who)
+		}
+		for _, who := range who {
+			if err := look(sourcesOf(f), "frame of "+who); err != nil {
+				return err
 			}
+		}
+		end := f.Offset + int64(f.HeaderLen) + int64(f.StoredLen)
+		if n := d.size(f.Pack.Key()); n < end {
+			return fmt.Errorf("%s: frame %v of %s lies in pack %s up to %d, which has %d bytes", domain, f.ID, who, f.Pack, end, n)
 		}
 	}
 	return nil

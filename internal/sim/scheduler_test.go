@@ -39,9 +39,11 @@ var (
 // may still run, and Store.moving is held across calls that stop. So it asks the
 // runtime whether anything is runnable, with one processor for all.
 type scheduler struct {
-	rng    *rand.Rand
-	faults int // one call of so many fails; 0 for none
-	limit  int // steps after which actors begin nothing new
+	rng     *rand.Rand
+	faults  int // one call of so many fails; 0 for none
+	limit   int // steps after which actors begin nothing new
+	slow    int // one call of so many waits for long
+	hurried int // an actor that is chosen as often as all others together; 0 for none
 
 	mu      sync.Mutex // guards what follows
 	points  []*point
@@ -171,7 +173,7 @@ func (s *scheduler) choose() *point {
 	for i, p := range s.points {
 		if p.until == 0 {
 			p.until = now
-			if s.rng.IntN(24) == 0 {
+			if s.rng.IntN(s.slow) == 0 {
 				p.until = now + 1 + int64(s.rng.IntN(300))
 			}
 		}
@@ -183,6 +185,12 @@ func (s *scheduler) choose() *point {
 		}
 	}
 	i := soonest
+	if s.hurried > 0 && s.rng.IntN(2) == 0 {
+		others := slices.Clone(ready)
+		if ready = slices.DeleteFunc(ready, func(i int) bool { return s.points[i].actor != s.hurried }); len(ready) == 0 {
+			ready = others
+		}
+	}
 	if len(ready) > 0 {
 		i = ready[s.rng.IntN(len(ready))]
 	}

@@ -23,35 +23,6 @@ import (
 	"github.com/cairn-store/cairn/manifest/pebblestore"
 )
 
-// A plan is what a seed decides for its whole run.
-type plan struct {
-	seed    uint64
-	steps   int
-	actors  int
-	faults  int  // one call of so many fails; 0 for none
-	crashes bool // the process crashes now and then
-	moves   bool // a bucket is moved
-	late    bool // deletes come late
-	large   bool // files have more chunks than a row holds
-	rebuild bool // the database is lost in a crash, and made anew from the packs
-	damage  bool // chunks are found damaged
-	made    bool // some chunks are made from others
-	rivals  bool // a collector that has lost its lease goes on beside another
-}
-
-func planOf(seed uint64, steps int) plan {
-	rng := rand.New(rand.NewPCG(seed, 1))
-	p := plan{seed: seed, steps: steps, actors: 2 + rng.IntN(5)}
-	if rng.IntN(3) == 0 {
-		p.faults = 20 + rng.IntN(200)
-	}
-	p.crashes, p.moves, p.late, p.large = rng.IntN(3) == 0, rng.IntN(4) == 0, rng.IntN(3) == 0, rng.IntN(8) == 0
-	p.rebuild, p.made = p.crashes && rng.IntN(2) == 0, rng.IntN(3) == 0
-	p.damage = !p.crashes && !p.moves && !p.made && rng.IntN(4) == 0
-	p.rivals = !p.moves && rng.IntN(4) == 0
-	return p
-}
-
 // A world is all that outlives a process, the process that runs now, and what its
 // actors know.
 type world struct {
@@ -64,6 +35,7 @@ type world struct {
 
 	mu       sync.Mutex // guards contents
 	contents map[uint64][]byte
+	shared   *shared // files that several clients change
 
 	dir   string // of the database
 	fs    *crashfs.FS
@@ -79,6 +51,7 @@ type world struct {
 	uploads *upload.Uploads
 	checker *checker
 	checked int64 // changes of the process that the checker has seen
+	deletes int64 // of the process that a crash may follow
 	crashAt int64 // the step of the next crash
 	crashed int   // how many there were
 }
@@ -91,7 +64,8 @@ func newWorld(p plan) *world {
 	if p.moves {
 		w.disks[domainB] = newDisk(p.seed + 1)
 	}
-	w.s.faults, w.s.limit = p.faults, p.steps
+	w.s.faults, w.s.limit, w.s.slow, w.s.hurried = p.faults, p.steps, p.slow, p.hurried
+	w.shared = newShared(w)
 	w.now.Store(time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC).UnixMilli())
 	var key [32]byte
 	key[0] = 1
@@ -113,7 +87,7 @@ func domainIDs() map[string][16]byte { return map[string][16]byte{domainA: {2}, 
 
 // open opens the store in a new process.
 func (w *world) open(ctx context.Context) error {
-	w.p = &process{s: w.s}
+	w.p, w.deletes = &process{s: w.s}, 0
 	if err := w.openDatabase(ctx); err != nil {
 		return err
 	}
@@ -141,7 +115,7 @@ func (w *world) openDatabase(ctx context.Context) (err error) {
 	for _, domain := range w.domains() {
 		o := &cas.Options{PackSize: 48 << 10, CacheBytes: 1 << 20, Store: storeID(), Domain: domainIDs()[domain], Exclusive: true,
 			Codecs: map[cas.Codec]cas.FrameCodec{toy: toyCodec{}}}
-		if w.chunks[domain], err = cas.Open(ctx, &diskClient{w.disks[domain], w.p, w.late}, &index{w.db.Index(domain), w.p}, o); err != nil {
+		if w.chunks[domain], err = cas.Open(ctx, &diskClient{w.disks[domain], w.p, w.late, w.aimed}, &index{w.db.Index(domain), w.p}, o); err != nil {
 			return err
 		}
 	}
@@ -183,50 +157,6 @@ func (w *world) bucket() *buckets.Bucket {
 	return b
 }
 
-// crash takes the process away, with all that was not synced.
-func (w *world) crash() {
-	w.p.crashed.Store(true)
-	w.crashed++
-	w.fs = w.fs.Crash(w.rng.Uint64(), []int{0, 50, 100}[w.rng.IntN(3)])[0]
-	for _, d := range w.domains() {
-		w.disks[d].loseUnsynced(w.rng)
-	}
-	// Those that wait find that they are gone.
-	w.s.mu.Lock()
-	defer w.s.mu.Unlock()
-	for _, at := range w.s.points {
-		at.turn <- crashed
-	}
-	w.s.points = nil
-}
-
-// each does what belongs to the end of a step.
-func (w *world) each(ctx context.Context) error {
-	if w.p.crashed.Load() {
-		return nil
-	}
-	w.now.Add(int64(w.rng.IntN(2000)))
-	moved := false
-	if w.late && w.rng.IntN(30) == 0 {
-		for _, d := range w.domains() {
-			moved = w.disks[d].deliverLate(w.rng) || moved
-		}
-	}
-	if n := w.p.changes.Load(); n != w.checked || moved {
-		w.checked = n
-		if err := w.checker.check(ctx); err != nil {
-			return err
-		}
-	}
-	if w.crashes && w.s.steps.Load() >= w.crashAt && w.s.steps.Load() < int64(w.s.limit) {
-		if w.crashAt > 0 {
-			w.crash()
-		}
-		w.crashAt = w.s.steps.Load() + 30 + w.rng.Int64N(int64(w.s.limit))
-	}
-	return nil
-}
-
 // run runs the whole of a seed.
 func (w *world) run(ctx context.Context) (err error) {
 	w.s.free.Store(true)
@@ -252,7 +182,8 @@ func (w *world) run(ctx context.Context) (err error) {
 			break
 		}
 		w.store.Close() // every call of it fails
-		if w.rebuild && w.rng.IntN(2) == 0 {
+		w.shared.history.Crash()
+		if w.rebuild && (w.aimed || w.rng.IntN(2) == 0) {
 			if err := w.loseDatabase(ctx); err != nil {
 				return fmt.Errorf("rebuild: %w", err)
 			}
@@ -298,12 +229,18 @@ func (w *world) runProcess(ctx context.Context) error {
 	return errors.Join(err, failed)
 }
 
+// collector is the actor that collects.
+const collector = 80
+
 // workers are the bodies of the goroutines that work side by side.
 func (w *world) workers() (out []func(context.Context) error) {
 	for _, a := range w.actors {
 		out = append(out, func(ctx context.Context) error { return a.act(asActor(ctx, a.id)) })
 	}
-	out = append(out, func(ctx context.Context) error { return w.collect(asActor(ctx, 80)) })
+	for id := range w.clients {
+		out = append(out, func(ctx context.Context) error { return w.shared.makeCall(asActor(ctx, 60+id), id) })
+	}
+	out = append(out, func(ctx context.Context) error { return w.collect(asActor(ctx, collector)) })
 	if w.rivals {
 		rival := w.newRival()
 		out = append(out, func(ctx context.Context) error { return w.compete(asActor(ctx, 81), rival) })
@@ -404,6 +341,9 @@ func (w *world) finish(ctx context.Context) error {
 				return fmt.Errorf("at the end: %w", err)
 			}
 		}
+	}
+	if err := w.shared.check(); err != nil {
+		return err
 	}
 	if w.seed%4 == 0 {
 		if err := w.emptyAll(ctx); err != nil {

@@ -16,6 +16,7 @@ type process struct {
 	s       *scheduler
 	crashed atomic.Bool
 	changes atomic.Int64 // calls that had an effect
+	deletes atomic.Int64 // of packs
 }
 
 // change makes a call that changes something. The caller stops before it, and
@@ -30,7 +31,10 @@ func (p *process) change(ctx context.Context, what string, call func() error) er
 	}
 	err := call()
 	switch what { // of others no invariant tells
-	case "apply", "update", "delete", "put segments", "drop":
+	case "delete":
+		p.deletes.Add(1)
+		p.changes.Add(1)
+	case "apply", "update", "put segments", "drop":
 		p.changes.Add(1)
 	}
 	switch end := p.s.pause(ctx, p, what+" done", certain); {
