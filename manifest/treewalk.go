@@ -20,6 +20,9 @@ type TreeWalk struct {
 	// returns nil, the walk goes on without it. Without it such a segment is an
 	// error satisfying fs.ErrNotExist.
 	Absent func(cas.Digest) error
+	// Enter and Leave, if not nil, are called before and after what a segment
+	// refers to is visited.
+	Enter, Leave func(cas.Digest)
 }
 
 // A TreeError reports a tree that could not be walked.
@@ -62,13 +65,25 @@ func (w *TreeWalk) walkTops(ctx context.Context, tops []cas.Digest) error {
 		if err != nil {
 			err = fmt.Errorf("segment %s: %w", es[i].digest, err)
 		} else {
-			err = w.walkNode(ctx, n)
+			err = w.walkBelow(ctx, es[i].digest, n)
 		}
 		if err != nil {
 			return &TreeError{es[i].digest, err}
 		}
 	}
 	return nil
+}
+
+// walkBelow visits what the segment d refers to.
+func (w *TreeWalk) walkBelow(ctx context.Context, d cas.Digest, n *node) error {
+	if w.Enter != nil {
+		w.Enter(d)
+	}
+	err := w.walkNode(ctx, n)
+	if w.Leave != nil {
+		w.Leave(d)
+	}
+	return err
 }
 
 // walkNode visits what a node refers to.
@@ -91,7 +106,7 @@ func (w *TreeWalk) walkNode(ctx context.Context, n *node) error {
 		for i, p := range ps {
 			child, err := checkNode(n.level-1, &batch[i], p)
 			if err == nil {
-				err = w.walkNode(ctx, child)
+				err = w.walkBelow(ctx, batch[i].digest, child)
 			}
 			if err != nil {
 				return err

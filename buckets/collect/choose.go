@@ -4,9 +4,11 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"iter"
 	"slices"
 
 	"github.com/cairn-store/cairn/cas"
+	"github.com/cairn-store/cairn/cas/digests"
 )
 
 const (
@@ -38,14 +40,18 @@ func (p *weighed) share() float64 { return float64(p.dead) / float64(max(p.Size,
 // neither frames account for as live, nor records that are needed, nor its header
 // and footer.
 func (d *cycle) weighPacks(ctx context.Context) ([]weighed, error) {
-	type sum struct{ frames, headers int64 }
+	type sum struct{ frames, headers, dead int64 }
 	sums := make(map[cas.PackID]sum)
-	for f, err := range d.index.AllFrames(ctx) {
+	for f, err := range d.allFrames(ctx) {
 		if err != nil {
 			return nil, fmt.Errorf("weigh packs: %w", err)
 		}
-		s := sums[f.Pack]
-		sums[f.Pack] = sum{s.frames + 1, s.headers + int64(f.HeaderLen)}
+		s := sums[f.Entry.Pack]
+		s.dead += fallOf(f.Entry, f.Value)
+		if f.Value < uint64(f.Entry.LiveBytes) { // else it leaves the index
+			s.frames, s.headers = s.frames+1, s.headers+int64(f.Entry.HeaderLen)
+		}
+		sums[f.Entry.Pack] = s
 	}
 	var out []weighed
 	for p, err := range d.index.AllPacks(ctx) {
@@ -55,20 +61,43 @@ func (d *cycle) weighPacks(ctx context.Context) ([]weighed, error) {
 		if p.Doomed {
 			continue
 		}
-		w := weighed{PackEntry: p, headers: sums[p.ID].headers, needed: d.recordsNeeded(&p)}
-		w.Live = max(0, w.Live-d.dead[p.ID])
-		w.copied = w.Live
-		rest := w.Live
-		if w.needed {
-			rest += 2 * p.Records // their lines in the footer are no longer than they are
-		}
-		if rest > 0 {
-			rest += cas.SealedOverhead(sums[p.ID].frames, sums[p.ID].headers)
-		}
-		w.dead = max(0, p.Size-rest)
-		out = append(out, w)
+		p.Live = max(0, p.Live-sums[p.ID].dead)
+		out = append(out, d.weighPack(&p, sums[p.ID].frames, sums[p.ID].headers))
 	}
 	return out, nil
+}
+
+// weighPack tells of a pack with so many live frames, whose headers take so many
+// bytes, what is dead.
+func (d *cycle) weighPack(p *cas.PackEntry, frames, headers int64) weighed {
+	w := weighed{PackEntry: *p, headers: headers, needed: d.recordsNeeded(p), copied: p.Live}
+	rest := w.Live
+	if w.needed {
+		rest += 2 * p.Records // their lines in the footer are no longer than they are
+	}
+	if rest > 0 {
+		rest += cas.SealedOverhead(frames, headers)
+	}
+	w.dead = max(0, p.Size-rest)
+	return w
+}
+
+// allFrames yields the frames of the index, with the plain bytes of each that a dry
+// run would have dropped.
+func (d *cycle) allFrames(ctx context.Context) iter.Seq2[digests.Joined[cas.FrameEntry], error] {
+	dying := d.dying
+	if dying == nil {
+		dying = digests.NewLog("", nil)
+	}
+	return digests.JoinFrames(d.index.AllFrames(ctx), dying)
+}
+
+// fallOf returns what a frame counts for less when so many plain bytes of it are
+// dropped.
+func fallOf(f cas.FrameEntry, dropped uint64) int64 {
+	n := f.LiveStored()
+	f.LiveBytes -= uint32(min(uint64(f.LiveBytes), dropped))
+	return n - f.LiveStored()
 }
 
 // weighHeld returns how many bytes could be given back, or copied out of small

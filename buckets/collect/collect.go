@@ -48,6 +48,23 @@ type Options struct {
 
 const defaultWriterAge = 24 * time.Hour
 
+func (o *Options) withDefaults() *Options {
+	out := Options{}
+	if o != nil {
+		out = *o
+	}
+	if out.MaxWriterAge == 0 {
+		out.MaxWriterAge = defaultWriterAge
+	}
+	if out.TempDir == "" {
+		out.TempDir = os.TempDir()
+	}
+	if out.Progress == nil {
+		out.Progress = func(Progress) {}
+	}
+	return &out
+}
+
 // A Store is what a collection works on.
 type Store struct {
 	Meta   manifest.Store
@@ -87,26 +104,12 @@ func NewCollector(s *Store) *Collector {
 // done counts, and the next one does the rest. It returns ErrRunning if another
 // collector is at work. The report of a run that fails tells what was done.
 func (c *Collector) Run(ctx context.Context, opts *Options) (*Report, error) {
-	if opts == nil {
-		opts = &Options{}
-	}
-	o := *opts
-	if o.MaxWriterAge == 0 {
-		o.MaxWriterAge = defaultWriterAge
-	}
-	if o.TempDir == "" {
-		o.TempDir = os.TempDir()
-	}
-	if o.Progress == nil {
-		o.Progress = func(Progress) {}
-	}
-	limit := newLimit(&o)
+	o := opts.withDefaults()
+	limit := newLimit(o)
 	r := &Report{DryRun: o.DryRun, Full: o.Full, Started: time.Now()}
 	for _, domain := range slices.Sorted(maps.Keys(c.store.Chunks)) {
-		d := &cycle{Store: c.store, collector: c, opts: &o, domain: domain, freed: make(tally), limit: limit}
-		d.chunks = c.store.Chunks[domain]
-		d.index = d.chunks.Index()
-		d.report.Domain = domain
+		d := newCycle(c.store, domain, o)
+		d.collector, d.limit = c, limit
 		err := d.runCycle(ctx)
 		d.report.Freed = d.freed.listLargest()
 		r.Domains = append(r.Domains, d.report)

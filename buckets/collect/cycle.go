@@ -11,6 +11,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/cairn-store/cairn/cas"
+	"github.com/cairn-store/cairn/cas/digests"
 	"github.com/cairn-store/cairn/manifest"
 )
 
@@ -29,8 +30,14 @@ type cycle struct {
 	freed  tally
 	marks  *marks // nil while nothing is marked
 
-	// dead are the bytes of packs that a dry run would have made dead.
-	dead map[cas.PackID]int64
+	// dying are the plain bytes of frames that a dry run would have dropped; nil if
+	// it is none.
+	dying *digests.Log
+}
+
+func newCycle(s *Store, domain string, opts *Options) *cycle {
+	chunks := s.Chunks[domain]
+	return &cycle{Store: s, opts: opts, domain: domain, chunks: chunks, index: chunks.Index(), freed: make(tally), report: DomainReport{Domain: domain}}
 }
 
 // leaseLength is how long another collector waits for one that died. The lease is
@@ -204,7 +211,8 @@ func (d *cycle) planCycle(ctx context.Context) error {
 	if d.report.Floor, err = d.findFloor(ctx, epoch+1); err != nil {
 		return err
 	}
-	d.dead = make(map[cas.PackID]int64)
+	d.dying = digests.NewLog(d.opts.TempDir, digests.Sum)
+	defer d.dying.Close()
 	d.marks = newMarks(d.opts.TempDir)
 	defer d.closeMarks()
 	if err := d.markAll(ctx, d.marks); err != nil {

@@ -53,9 +53,8 @@ func (d *cycle) markAll(ctx context.Context, m *marks) error {
 	if err != nil {
 		return err
 	}
-	w := &marker{marks: m, ctx: ctx, visited: digests.NewSet(maxVisited), pace: d.newPace("mark")}
-	segments := d.findSegments()
-	w.walk = manifest.TreeWalk{Segments: segments, Visit: w.visitSegment, Chunk: w.markChunk}
+	segments := d.findSegments(d.domain)
+	w := d.newMarker(ctx, m, segments)
 	for root, err := range d.Meta.Roots(ctx, d.domain) {
 		if err == nil {
 			err = w.markRoot(root)
@@ -79,6 +78,12 @@ func (d *cycle) markAll(ctx context.Context, m *marks) error {
 		}
 	}
 	return nil
+}
+
+func (d *cycle) newMarker(ctx context.Context, m *marks, segments *segmentFinder) *marker {
+	w := &marker{marks: m, ctx: ctx, visited: digests.NewSet(maxVisited), pace: d.newPace("mark")}
+	w.walk = manifest.TreeWalk{Segments: segments, Visit: w.visitSegment, Chunk: w.markChunk}
+	return w
 }
 
 func (w *marker) markRoot(r *manifest.Root) error {
@@ -163,16 +168,16 @@ func (w *marker) markDigest(d *cas.Digest) error {
 	return w.pace.step(w.ctx, w.walked)
 }
 
-// findSegments finds the segments of the domain. Those that are not in it yet, since
+// findSegments finds the segments of a domain. Those that are not in it yet, since
 // the move of a bucket into it is under way, are read where they are.
-func (d *cycle) findSegments() *segmentFinder {
-	s := &segmentFinder{from: []segmentPlace{{d.Meta.Segments(d.domain), d.chunks}}}
-	for domain, chunks := range d.Chunks {
-		if domain != d.domain {
-			s.from = append(s.from, segmentPlace{d.Meta.Segments(domain), chunks})
+func (s *Store) findSegments(domain string) *segmentFinder {
+	f := &segmentFinder{from: []segmentPlace{{s.Meta.Segments(domain), s.Chunks[domain]}}}
+	for other, chunks := range s.Chunks {
+		if other != domain {
+			f.from = append(f.from, segmentPlace{s.Meta.Segments(other), chunks})
 		}
 	}
-	return s
+	return f
 }
 
 // A segmentPlace is a domain in which segments lie: as rows, and in packs.
@@ -185,8 +190,9 @@ type segmentPlace struct {
 // lost a row, in the packs.
 type segmentFinder struct {
 	from []segmentPlace // the domain that is collected comes first
-	// rowsOnly says that segments without a row count as gone.
-	rowsOnly bool
+	// rowsOnly says that segments without a row count as gone, passDamaged that
+	// those do that cannot be read.
+	rowsOnly, passDamaged bool
 }
 
 // Segments implements manifest.SegmentGetter.
@@ -219,7 +225,7 @@ func (s *segmentFinder) Segments(ctx context.Context, ds []cas.Digest) ([][]byte
 			p, err := s.from[k].packs.Get(ctx, ds[i], nil)
 			if err == nil {
 				out[i] = p
-			} else if !errors.Is(err, cas.ErrMissing) {
+			} else if damaged := (*cas.CorruptError)(nil); !errors.Is(err, cas.ErrMissing) && !(s.passDamaged && errors.As(err, &damaged)) {
 				return nil, err
 			}
 		}

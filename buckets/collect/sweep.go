@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/cairn-store/cairn/cas"
+	"github.com/cairn-store/cairn/cas/digests"
 	"github.com/cairn-store/cairn/manifest"
 )
 
@@ -248,18 +249,25 @@ func (s *sweep) chargePacks(gone []markedChunk, frames []cas.FrameEntry) error {
 			sums[f.Pack] = at
 			charges = append(charges, manifest.Charge{Pack: f.Pack, Cause: cause})
 		}
-		n := (int64(f.HeaderLen) + int64(f.StoredLen)) * int64(c.Length) / max(int64(f.PlainLen), 1)
+		// What its frame counts for less now: the charges of one that is dropped in
+		// the whole add up to its bytes.
+		n := fallOf(*f, uint64(c.Length))
+		f.LiveBytes -= min(f.LiveBytes, c.Length)
 		charges[at].Bytes += n
 		s.report.DroppedStored += n
+		if s.opts.DryRun {
+			if err := s.dying.Add(digests.KeyOfID(f.ID), uint64(c.Length)); err != nil {
+				return err
+			}
+		}
 	}
 	return s.addCharges(charges)
 }
 
-// addCharges keeps charges for the ledger. A dry run keeps them for itself.
+// addCharges keeps charges for the ledger. A dry run only sums them up.
 func (s *sweep) addCharges(cs []manifest.Charge) error {
 	if s.opts.DryRun {
 		for i := range cs {
-			s.dead[cs[i].Pack] += cs[i].Bytes
 			s.freed.add(&cs[i].Cause, cs[i].Bytes)
 		}
 		return nil
