@@ -52,15 +52,16 @@ type Collections interface {
 
 	// AddCharges adds dead bytes of packs to what is waiting to be freed, to
 	// those of the same pack and cause. ChargesOf returns what waits of a pack, in
-	// order of causes.
+	// order of causes, at most limit of them.
 	AddCharges(ctx context.Context, domain string, cs []Charge) error
-	ChargesOf(ctx context.Context, domain string, id cas.PackID) ([]Charge, error)
+	ChargesOf(ctx context.Context, domain string, id cas.PackID, limit int) ([]Charge, error)
 	// AllCharges yields all that waits, in order of packs.
 	AllCharges(ctx context.Context, domain string) iter.Seq2[Charge, error]
 
-	// AddFreed adds entries to the ledger and removes what waits of the pack that
-	// they are about. TrimLedger removes the oldest entries beyond keep.
-	AddFreed(ctx context.Context, domain string, id cas.PackID, es []Freed) error
+	// AddFreed adds entries to the ledger, and removes charges from what waits, in
+	// one transaction. Those that do not wait are not an error. TrimLedger removes
+	// the oldest entries beyond keep.
+	AddFreed(ctx context.Context, domain string, es []Freed, charges []Charge) error
 	TrimLedger(ctx context.Context, keep int) error
 	// Ledger yields the entries of all domains, newest first.
 	Ledger(ctx context.Context) iter.Seq2[*Freed, error]

@@ -73,19 +73,14 @@ func (d *cycle) isDead(p *cas.PackEntry) bool {
 // not be in the packs yet.
 func (d *cycle) deleteDoomed(ctx context.Context) error {
 	return d.eachPacks(ctx, func(p *cas.PackEntry) bool { return p.Doomed }, func(packs []cas.PackEntry) error {
-		done, err := d.findEntered(ctx, packs)
+		entered, err := d.sumEntered(ctx, packs)
 		if err != nil {
 			return fmt.Errorf("read the ledger: %w", err)
 		}
 		if err := d.Settle(ctx); err != nil {
 			return fmt.Errorf("settle what was decided: %w", err)
 		}
-		return d.deletePacks(ctx, packs, func(p *cas.PackEntry) error {
-			if done[p.ID] {
-				return nil
-			}
-			return d.enterPack(ctx, p, 0)
-		})
+		return d.deletePacks(ctx, packs, func(p *cas.PackEntry) error { return d.enterPack(ctx, p, entered[p.ID], 0) })
 	})
 }
 
@@ -129,7 +124,7 @@ func (d *cycle) endPacks(ctx context.Context, packs []cas.PackEntry, copied map[
 	for i := range doomed {
 		gone[doomed[i].ID] = true
 	}
-	return gone, d.deletePacks(ctx, doomed, func(p *cas.PackEntry) error { return d.enterPack(ctx, p, copied[p.ID]) })
+	return gone, d.deletePacks(ctx, doomed, func(p *cas.PackEntry) error { return d.enterPack(ctx, p, 0, copied[p.ID]) })
 }
 
 // doomPacks dooms packs, and returns those that were, when that is durable in the

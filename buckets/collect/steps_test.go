@@ -87,13 +87,14 @@ func (m steppedMeta) AddCharges(ctx context.Context, domain string, cs []manifes
 	return m.s.run("add charges", func() error { return m.Store.AddCharges(ctx, domain, cs) })
 }
 
-func (m steppedMeta) ChargesOf(ctx context.Context, domain string, id cas.PackID) (cs []manifest.Charge, err error) {
-	err = m.s.run("read charges", func() (err error) { cs, err = m.Store.ChargesOf(ctx, domain, id); return err })
+func (m steppedMeta) ChargesOf(ctx context.Context, domain string, id cas.PackID, limit int) (cs []manifest.Charge, err error) {
+	err = m.s.run("read charges", func() (err error) { cs, err = m.Store.ChargesOf(ctx, domain, id, limit); return err })
 	return cs, err
 }
 
-func (m steppedMeta) AddFreed(ctx context.Context, domain string, id cas.PackID, es []manifest.Freed) error {
-	return m.s.run("enter into the ledger", func() error { return m.Store.AddFreed(ctx, domain, id, es) })
+func (m steppedMeta) AddFreed(ctx context.Context, domain string, es []manifest.Freed, charges []manifest.Charge) error {
+	m.s.mostEntered = max(m.s.mostEntered, len(es), len(charges))
+	return m.s.run("enter into the ledger", func() error { return m.Store.AddFreed(ctx, domain, es, charges) })
 }
 
 func (m steppedMeta) TrimLedger(ctx context.Context, keep int) error {

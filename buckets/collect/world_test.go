@@ -328,6 +328,7 @@ type steps struct {
 
 	mostDropped, mostDoomed int // in one change, and one transaction
 	mostMarks               int // that one transaction may drop
+	mostEntered             int // entries of the ledger in one transaction
 }
 
 func (s *steps) noteMost(dropped, doomed int) {

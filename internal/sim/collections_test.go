@@ -5,7 +5,6 @@ import (
 	"iter"
 	"time"
 
-	"github.com/cairn-store/cairn/cas"
 	"github.com/cairn-store/cairn/manifest"
 )
 
@@ -60,8 +59,8 @@ func (s *store) AddCharges(ctx context.Context, domain string, cs []manifest.Cha
 	return s.p.change(ctx, "add charges", func() error { return s.Store.AddCharges(ctx, domain, cs) })
 }
 
-func (s *store) AddFreed(ctx context.Context, domain string, id cas.PackID, es []manifest.Freed) error {
-	return s.p.change(ctx, "add freed", func() error { return s.Store.AddFreed(ctx, domain, id, es) })
+func (s *store) AddFreed(ctx context.Context, domain string, es []manifest.Freed, charges []manifest.Charge) error {
+	return s.p.change(ctx, "add freed", func() error { return s.Store.AddFreed(ctx, domain, es, charges) })
 }
 
 func (s *store) TrimLedger(ctx context.Context, keep int) error {

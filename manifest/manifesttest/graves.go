@@ -151,23 +151,28 @@ func (s *suite) testCharges() {
 				wanted = append(wanted, c)
 			}
 		}
-		if got, err := s.s.ChargesOf(s.ctx, domain, cas.PackID{id}); err != nil || !slices.Equal(got, wanted) {
-			s.t.Errorf("charges of pack %d: %+v, %v, want %+v", id, got, err, wanted)
+		for limit := range len(wanted) + 2 {
+			some := wanted[:min(limit, len(wanted))]
+			if got, err := s.s.ChargesOf(s.ctx, domain, cas.PackID{id}, limit); err != nil || !slices.Equal(got, some) {
+				s.t.Errorf("%d charges of pack %d: %+v, %v, want %+v", limit, id, got, err, some)
+			}
 		}
 	}
 }
 
-// testLedger tests that the ledger keeps its newest entries, and that what was
-// freed waits no longer.
+// testLedger tests that the ledger keeps its newest entries, and that the charges
+// that are entered wait no longer, and all others do.
 func (s *suite) testLedger() {
 	cs := []manifest.Charge{{Pack: cas.PackID{1}, Bytes: 10}, {Pack: cas.PackID{1}, Cause: causeOf("b", "p", "", day), Bytes: 20},
-		{Pack: cas.PackID{2}, Bytes: 30}}
+		{Pack: cas.PackID{2}, Bytes: 30}, {Pack: cas.PackID{2}, Cause: causeOf("b", "p", "", day), Bytes: 40},
+		{Pack: cas.PackID{2}, Cause: causeOf("b", "q", "", day), Bytes: 50},
+		{Pack: cas.PackID{2}, Cause: causeOf("b", "p", "", day.Add(time.Second)), Bytes: 60}}
 	s.failOn(s.s.AddCharges(s.ctx, domain, cs))
 	s.failOn(s.s.AddCharges(s.ctx, "y", cs[:1]))
 	var want []*manifest.Freed // newest first
-	add := func(domain string, id byte, es ...manifest.Freed) {
+	add := func(domain string, entered []manifest.Charge, es ...manifest.Freed) {
 		s.t.Helper()
-		s.failOn(s.s.AddFreed(s.ctx, domain, cas.PackID{id}, es))
+		s.failOn(s.s.AddFreed(s.ctx, domain, es, entered))
 		for i := range es {
 			want = slices.Insert(want, 0, &es[i])
 		}
@@ -188,7 +193,7 @@ func (s *suite) testLedger() {
 		check(fmt.Sprintf("trimmed to %d", keep))
 	}
 	trim(0)
-	add(domain, 1, manifest.Freed{At: day.Add(time.Hour), Domain: domain, Charge: cs[0]},
+	add(domain, cs[:2], manifest.Freed{At: day.Add(time.Hour), Domain: domain, Charge: cs[0]},
 		manifest.Freed{At: day.Add(time.Hour), Domain: domain, Charge: cs[1], Copied: true})
 	left := func(domain string, want ...manifest.Charge) {
 		s.t.Helper()
@@ -196,25 +201,27 @@ func (s *suite) testLedger() {
 			s.t.Errorf("left of %s: %+v, want %+v", domain, got, want)
 		}
 	}
-	left(domain, cs[2])
+	left(domain, cs[2:]...)
 	left("y", cs[0])
 	for i := range 10 {
 		// Entries are in the order in which they were added, whatever their time.
-		add("y", 5, manifest.Freed{At: day.Add(-time.Duration(i) * time.Hour), Domain: "y", Charge: manifest.Charge{Pack: cas.PackID{5}, Bytes: int64(i)}})
+		add("y", nil, manifest.Freed{At: day.Add(-time.Duration(i) * time.Hour), Domain: "y", Charge: manifest.Charge{Pack: cas.PackID{5}, Bytes: int64(i)}})
 	}
-	add(domain, 2)
+	add(domain, cs[3:5])
+	left(domain, cs[2], cs[5])
+	add(domain, slices.Concat(cs[2:], cs[:1])) // of which some do not wait
 	left(domain)
 	s.restart()
 	check("after a restart")
 	trim(20)
 	trim(11)
 	trim(3)
-	add("y", 1, manifest.Freed{At: day, Domain: "y", Charge: cs[0]})
+	add("y", cs[:1], manifest.Freed{At: day, Domain: "y", Charge: cs[0]})
 	left("y")
 	check("added to what was trimmed")
 	trim(1)
 	trim(0)
-	add("y", 1, manifest.Freed{At: day, Domain: "y"})
+	add("y", nil, manifest.Freed{At: day, Domain: "y"})
 	s.restart()
 	check("added to what was trimmed to nothing")
 }

@@ -103,10 +103,13 @@ func (d *DB) AddCharges(ctx context.Context, domain string, cs []manifest.Charge
 	return nil
 }
 
-func (d *DB) ChargesOf(ctx context.Context, domain string, id cas.PackID) (cs []manifest.Charge, err error) {
+func (d *DB) ChargesOf(ctx context.Context, domain string, id cas.PackID, limit int) (cs []manifest.Charge, err error) {
 	for c, err := range d.scanCharges(ctx, domainKey(keyCharge, domain, id[:])) {
 		if err != nil {
 			return nil, err
+		}
+		if len(cs) == limit {
+			break
 		}
 		cs = append(cs, c)
 	}
@@ -143,7 +146,7 @@ func lastFreed(r pebble.Reader) (uint64, error) {
 	return binary.BigEndian.Uint64(it.Key()[1:]), nil
 }
 
-func (d *DB) AddFreed(ctx context.Context, domain string, id cas.PackID, es []manifest.Freed) error {
+func (d *DB) AddFreed(ctx context.Context, domain string, es []manifest.Freed, charges []manifest.Charge) error {
 	err := d.writeBatch(ctx, true, func(b *pebble.Batch) error {
 		n, err := lastFreed(b)
 		if err != nil {
@@ -155,8 +158,12 @@ func (d *DB) AddFreed(ctx context.Context, domain string, id cas.PackID, es []ma
 				return err
 			}
 		}
-		prefix := domainKey(keyCharge, domain, id[:])
-		return b.DeleteRange(prefix, prefixEnd(prefix), nil)
+		for i := range charges {
+			if err := b.Delete(chargeKey(domain, &charges[i]), nil); err != nil {
+				return err
+			}
+		}
+		return nil
 	})
 	if err != nil {
 		return fmt.Errorf("pebblestore: add to the ledger: %w", err)

@@ -99,7 +99,7 @@ func TestCollectionSurvivesCrash(t *testing.T) {
 			t.Errorf("dead serials %+v, %v", cs, err)
 		}
 	})
-	must(t, d.AddFreed(ctx, "x", cas.PackID{1}, []manifest.Freed{{Domain: "x"}}))
+	must(t, d.AddFreed(ctx, "x", []manifest.Freed{{Domain: "x"}}, nil))
 	crash(func(d *pebblestore.DB) {
 		n := uint64(0)
 		for range d.Ledger(ctx) {

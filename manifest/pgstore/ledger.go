@@ -17,18 +17,20 @@ type chargeColumns struct {
 	at, bytes                []int64
 }
 
-func (c *chargeColumns) addCharge(e *manifest.Charge) {
-	c.pack, c.bucket = append(c.pack, e.Pack[:]), append(c.bucket, toBytes(e.Cause.Bucket))
-	c.file, c.path = append(c.file, toBytes(e.Cause.File)), append(c.path, toBytes(e.Cause.Path))
-	c.at, c.bytes = append(c.at, millis(e.Cause.At)), append(c.bytes, e.Bytes)
+func newChargeColumns(cs []manifest.Charge) *chargeColumns {
+	c := &chargeColumns{}
+	for i := range cs {
+		e := &cs[i]
+		c.pack, c.bucket = append(c.pack, e.Pack[:]), append(c.bucket, toBytes(e.Cause.Bucket))
+		c.file, c.path = append(c.file, toBytes(e.Cause.File)), append(c.path, toBytes(e.Cause.Path))
+		c.at, c.bytes = append(c.at, millis(e.Cause.At)), append(c.bytes, e.Bytes)
+	}
+	return c
 }
 
 // AddCharges implements manifest.Collections, and so do the methods below.
 func (d *DB) AddCharges(ctx context.Context, domain string, cs []manifest.Charge) error {
-	c := &chargeColumns{}
-	for i := range cs {
-		c.addCharge(&cs[i])
-	}
+	c := newChargeColumns(cs)
 	_, err := d.alone().exec(ctx, "pgstore: add charges", `INSERT INTO cairn_charges AS c
 		SELECT $1::text, pack, bucket, file, path, at, sum(bytes)::int8
 		FROM unnest($2::bytea[], $3::bytea[], $4::bytea[], $5::bytea[], $6::int8[], $7::int8[]) AS n(pack, bucket, file, path, at, bytes)
@@ -53,9 +55,9 @@ func parseCharge(row pgx.CollectableRow) (e manifest.Charge, err error) {
 	return e, c.end("charge of pack", pack)
 }
 
-func (d *DB) ChargesOf(ctx context.Context, domain string, id cas.PackID) ([]manifest.Charge, error) {
+func (d *DB) ChargesOf(ctx context.Context, domain string, id cas.PackID, limit int) ([]manifest.Charge, error) {
 	return queryAll(ctx, d.alone(), "pgstore: charges", parseCharge,
-		`SELECT `+chargeKey+`, bytes FROM cairn_charges WHERE domain = $1 AND pack = $2 ORDER BY `+chargeKey, domain, id[:])
+		`SELECT `+chargeKey+`, bytes FROM cairn_charges WHERE domain = $1 AND pack = $2 ORDER BY `+chargeKey+` LIMIT $3`, domain, id[:], limit)
 }
 
 func (d *DB) AllCharges(ctx context.Context, domain string) iter.Seq2[manifest.Charge, error] {
@@ -75,7 +77,7 @@ func (d *DB) AllCharges(ctx context.Context, domain string) iter.Seq2[manifest.C
 
 // AddFreed numbers the entries. Of two that add some at once and find the same
 // highest number, one is made again.
-func (d *DB) AddFreed(ctx context.Context, domain string, id cas.PackID, es []manifest.Freed) error {
+func (d *DB) AddFreed(ctx context.Context, domain string, es []manifest.Freed, charges []manifest.Charge) error {
 	encoded := make([][]byte, len(es))
 	for i := range es {
 		var err error
@@ -83,9 +85,12 @@ func (d *DB) AddFreed(ctx context.Context, domain string, id cas.PackID, es []ma
 			return err
 		}
 	}
+	c := newChargeColumns(charges)
 	err := d.runTransaction(ctx, pgx.ReadCommitted, func(tx conn) error {
 		b := &pgx.Batch{}
-		b.Queue(`DELETE FROM cairn_charges WHERE domain = $1 AND pack = $2`, domain, id[:])
+		b.Queue(`DELETE FROM cairn_charges AS c USING unnest($2::bytea[], $3::bytea[], $4::bytea[], $5::bytea[], $6::int8[]) AS n(pack, bucket, file, path, at)
+			WHERE c.domain = $1 AND c.pack = n.pack AND c.bucket = n.bucket AND c.file = n.file AND c.path = n.path AND c.at = n.at`,
+			domain, c.pack, c.bucket, c.file, c.path, c.at)
 		b.Queue(`INSERT INTO cairn_ledger SELECT (SELECT coalesce(max(id), 0) FROM cairn_ledger) + n.i, n.row
 			FROM unnest($1::bytea[]) WITH ORDINALITY AS n(row, i)`, encoded)
 		return tx.sendBatch(ctx, b)

@@ -274,14 +274,14 @@ func (w *world) changes(ctx context.Context, d *pgstore.DB) []call {
 		{"graves", func() error { return drain(d.Graves(ctx, "x")) }},
 		{"drop graves", func() error { return d.DropGraves(ctx, "x", w.graves()) }},
 		{"add charges", func() error { return d.AddCharges(ctx, "x", w.charges()) }},
-		{"charges of", func() error { return without(d.ChargesOf(ctx, "x", w.pack)) }},
+		{"charges of", func() error { return without(d.ChargesOf(ctx, "x", w.pack, w.rows)) }},
 		{"all charges", func() error { return drain(d.AllCharges(ctx, "x")) }},
 		{"add freed", func() error {
 			var es []manifest.Freed
 			for _, c := range w.charges() {
 				es = append(es, manifest.Freed{Domain: "x", Charge: c})
 			}
-			return d.AddFreed(ctx, "x", w.pack, es)
+			return d.AddFreed(ctx, "x", es, w.charges())
 		}},
 		{"ledger", func() error { return drain(d.Ledger(ctx)) }},
 		{"trim ledger", func() error { return d.TrimLedger(ctx, w.rows/2) }},
