@@ -20,8 +20,7 @@ func (s *Server) collectSpace(w http.ResponseWriter, r *http.Request) error {
 		return fmt.Errorf("rate %d: want bytes a second, 0 for no bound: %w", in.Rate, errRequest)
 	}
 	return s.answerWorking(w, r, "collection", func(ctx context.Context, k *worker) (any, error) {
-		report, err := s.store.Collect(ctx, &collect.Options{DryRun: in.DryRun, Full: in.Full, Rate: in.Rate,
-			Progress: func(p collect.Progress) { k.note(workingView(&p)) }})
+		report, err := s.store.Collect(ctx, &collect.Options{DryRun: in.DryRun, Full: in.Full, Rate: in.Rate, Progress: k.noteCollect})
 		if err != nil {
 			return nil, err
 		}

@@ -18,6 +18,7 @@ import (
 	"github.com/cairn-store/cairn/api/tus"
 	"github.com/cairn-store/cairn/buckets"
 	"github.com/cairn-store/cairn/buckets/access"
+	"github.com/cairn-store/cairn/buckets/collect"
 	"github.com/cairn-store/cairn/buckets/upload"
 	"github.com/cairn-store/cairn/cas"
 	"github.com/cairn-store/cairn/manifest"
@@ -170,6 +171,7 @@ func storeOutcomes() []outcome {
 		{buckets.ErrOwned, 503, "backend-owned", "SERVICE_UNAVAILABLE", false},
 		{buckets.ErrUnavailable, 503, "backend-unavailable", "SERVICE_UNAVAILABLE", false},
 		{buckets.ErrClosed, 503, "draining", "SERVICE_UNAVAILABLE", true},
+		{collect.ErrNotStored, 404, "not-stored", "NOT_FOUND", true},
 		{errOperator, 403, "access-denied", "FORBIDDEN", true},
 		{fs.ErrPermission, 403, "access-denied", "FORBIDDEN", false},
 		{fs.ErrInvalid, 400, "invalid-request", "INVALID_REQUEST", true},

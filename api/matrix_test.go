@@ -162,6 +162,8 @@ func calls() []call {
 		{"/api/admin/signing-keys", "POST", "/api/admin/signing-keys", "", `{}`, j, 200, nil},
 		{"/api/admin/storage/gc", "GET", "/api/admin/storage/gc", "", "", "", 200, nil},
 		{"/api/admin/storage/gc", "POST", "/api/admin/storage/gc", "", `{"dry_run": true}`, j, 200, nil},
+		{"/api/admin/storage/gc/explain", "GET", "/api/admin/storage/gc/explain?digest=DIGEST", "", "", "", 200, nil},
+		{"/api/admin/storage/gc/preview", "POST", "/api/admin/storage/gc/preview", "", `{"bucket": "private"}`, j, 200, nil},
 		{"/api/admin/storage/gc/pause", "POST", "/api/admin/storage/gc/pause", "", "", "", 200, nil},
 		{"/api/admin/storage/gc/resume", "POST", "/api/admin/storage/gc/resume", "", "", "", 200, nil},
 	})

@@ -4,6 +4,8 @@ package api
 func (s *Server) storageRoutes() []route {
 	return []route{
 		{"/api/admin/storage/gc", methods{"GET": s.onlyOperators(s.collectStatus), "POST": s.onlyOperators(s.collectSpace)}},
+		{"/api/admin/storage/gc/explain", methods{"GET": s.onlyOperators(s.explainStored)}},
+		{"/api/admin/storage/gc/preview", methods{"POST": s.onlyOperators(s.previewRemoval)}},
 		{"/api/admin/storage/gc/pause", methods{"POST": s.onlyOperators(s.pauseCollect(true))}},
 		{"/api/admin/storage/gc/resume", methods{"POST": s.onlyOperators(s.pauseCollect(false))}},
 	}

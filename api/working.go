@@ -14,9 +14,6 @@ const workTell = time.Second // between two lines of progress
 
 // A worker tells the client of what takes long how far it is.
 type worker struct {
-	ctx   context.Context
-	items chan any
-
 	mu    sync.Mutex
 	at    client.Working
 	began time.Time // of the phase
@@ -31,17 +28,6 @@ func (k *worker) note(at client.Working) {
 		k.began, k.first = time.Now(), at.Done
 	}
 	k.at = at
-}
-
-// tell sends something that was found, and waits until it is sent. It fails when
-// the client is gone.
-func (k *worker) tell(item any) error {
-	select {
-	case k.items <- item:
-		return nil
-	case <-k.ctx.Done():
-		return context.Cause(k.ctx)
-	}
 }
 
 // describe returns how far the work is, and how long its phase lasts at the same
@@ -59,19 +45,18 @@ func (k *worker) describe() client.Working {
 // A workLine is a line of the answer to what takes long.
 type workLine struct {
 	client.Working
-	Item   any           `json:"item,omitempty"`
 	Report any           `json:"report,omitempty"`
 	Error  *client.Error `json:"error,omitempty"`
 }
 
 // answerWorking does what takes long, and answers with a line of JSON each second,
-// one for each item that is found, and a last one with the report, or with an error.
+// and a last one with the report, or with an error.
 // What fails before there was a line is answered as any error. The work is given up
 // if the request ends before it.
 func (s *Server) answerWorking(w http.ResponseWriter, r *http.Request, what string, do func(ctx context.Context, k *worker) (any, error)) error {
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
-	k := &worker{ctx: ctx, items: make(chan any)}
+	k := &worker{}
 	var report any
 	ended := make(chan error, 1)
 	go func() {
@@ -97,8 +82,6 @@ func (s *Server) answerWorking(w http.ResponseWriter, r *http.Request, what stri
 		select {
 		case <-tick.C:
 			err = tell(&workLine{Working: k.describe()})
-		case item := <-k.items:
-			err = tell(&workLine{Working: k.describe(), Item: item})
 		case err := <-ended:
 			last := &workLine{Working: client.Working{Phase: "done"}, Report: report}
 			if err != nil {

@@ -33,6 +33,7 @@ const (
 // collecting is what of collection is under way in this process.
 type collecting struct {
 	policy    Collection
+	store     *collect.Store
 	collector *collect.Collector
 	turn      chan struct{} // holds a token while a collection is under way
 	wanted    chan struct{} // holds a token while one should come soon
@@ -47,11 +48,13 @@ type collecting struct {
 func newCollecting(s *Store, policy Collection) *collecting {
 	policy.Interval = cmp.Or(policy.Interval, collectInterval)
 	policy.Rate = cmp.Or(policy.Rate, collectRate)
-	return &collecting{policy: policy, turn: make(chan struct{}, 1), wanted: make(chan struct{}, 1), collector: collect.NewCollector(&collect.Store{
-		Meta: s.meta, Chunks: s.chunks, Now: s.now, Log: s.log, Settle: s.settleEarlier,
+	c := &collecting{policy: policy, turn: make(chan struct{}, 1), wanted: make(chan struct{}, 1)}
+	c.store = &collect.Store{Meta: s.meta, Chunks: s.chunks, Now: s.now, Log: s.log, Settle: s.settleEarlier,
 		Update: func(ctx context.Context, domain string, fn func(tx manifest.Tx) error) error {
 			return s.updateRows(ctx, func() string { return domain }, fn)
-		}})}
+		}}
+	c.collector = collect.NewCollector(c.store)
+	return c
 }
 
 // CollectStatus says what of collection is under way in this process.

@@ -62,3 +62,6 @@ func (r packReader) ReadAt(ctx context.Context, p []byte, off int64) error {
 // ParsePackKey returns the ID of the pack that a backend key belongs to; ok is
 // false for the key of anything else.
 func ParsePackKey(key string) (id PackID, ok bool) { return pack.ParseKey(key) }
+
+// ParsePackID reads what PackID.String wrote.
+func ParsePackID(s string) (id PackID, ok bool) { return pack.ParseID(s) }

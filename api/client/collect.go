@@ -88,7 +88,7 @@ func (c *Client) Collect(ctx context.Context, opts *CollectOptions, progress fun
 		opts = &CollectOptions{}
 	}
 	q := &request{method: http.MethodPost, admin: true, path: []string{"storage", "gc"}}
-	return followWork[Collected](ctx, c, q.withJSON(opts), progress, nil)
+	return followWork[Collected](ctx, c, q.withJSON(opts), progress)
 }
 
 // CollectStatus returns what of collection is under way.

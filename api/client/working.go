@@ -21,15 +21,14 @@ type Working struct {
 // A workLine is a line of the answer to what takes long.
 type workLine[R any] struct {
 	Working
-	Item   json.RawMessage `json:"item"`   // something that was found, while the work goes on
-	Report *R              `json:"report"` // of the last line
-	Error  *Error          `json:"error"`  // that ended the work
+	Report *R     `json:"report"` // of the last line
+	Error  *Error `json:"error"`  // that ended the work
 }
 
 // followWork sends a request for what takes long and returns the report at its end.
-// It calls progress, if that is not nil, about once a second, and item with what is
-// found meanwhile. The server gives up when ctx ends.
-func followWork[R any](ctx context.Context, c *Client, q *request, progress func(*Working), item func(json.RawMessage) error) (*R, error) {
+// It calls progress, if that is not nil, about once a second. The server gives up
+// when ctx ends.
+func followWork[R any](ctx context.Context, c *Client, q *request, progress func(*Working)) (*R, error) {
 	resp, err := c.sendRequest(ctx, q)
 	if err != nil {
 		return nil, err
@@ -48,11 +47,7 @@ func followWork[R any](ctx context.Context, c *Client, q *request, progress func
 			return nil, l.Error
 		case l.Report != nil:
 			return l.Report, nil
-		case l.Item != nil && item != nil:
-			if err := item(l.Item); err != nil {
-				return nil, err
-			}
-		case l.Item == nil && progress != nil:
+		case progress != nil:
 			progress(&l.Working)
 		}
 	}

@@ -43,6 +43,11 @@ func ParseKey(key string) (id ID, ok bool) {
 	return id, id.Key() == key
 }
 
+// ParseID reads what String wrote.
+func ParseID(s string) (id ID, ok bool) {
+	return ParseKey(Prefix + s[max(0, len(s)-2):] + "/" + s)
+}
+
 // A FrameID names a frame for ever, wherever it lies. It begins with the
 // time, so that indexes grow at one end, and ends in 80 random bits.
 type FrameID [16]byte

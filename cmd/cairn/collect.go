@@ -50,6 +50,7 @@ rewrites those too. --dry-run changes nothing and tells what would be done.`,
 	f.BoolVar(&opts.Full, "full", false, "leave no dead byte: rewrite packs that are mostly in use too")
 	f.StringVar(&rate, "rate", "", "bytes a second that packs are rewritten with, such as 20MiB (default: no bound)")
 	cmd.AddCommand(
+		newPreview(t), newExplain(t),
 		t.newCollectStatus("status", "Show what of collection is under way on a server", (*client.Client).CollectStatus),
 		t.newCollectStatus("pause", "Keep a server from collecting by itself until resume, or its next start", (*client.Client).PauseCollect),
 		t.newCollectStatus("resume", "Let a server collect by itself again", (*client.Client).ResumeCollect),

@@ -118,6 +118,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/admin/storage/gc/explain": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Tell what keeps a chunk, a pack or a file, or where its bytes went
+         * @description Give one of the parameters. Lines of JSON tell how far it is; the last has `report`, or `error`.
+         */
+        get: operations["explainStored"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/admin/storage/gc/pause": {
         parameters: {
             query?: never;
@@ -132,6 +152,27 @@ export interface paths {
          * @description What it has begun by itself is given up. Collections that are asked for go on.
          */
         post: operations["pauseCollect"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/admin/storage/gc/preview": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Tell what removing something for good would give back
+         * @description Nothing is changed. `delete` names files and versions; `bucket` and `prefix` select files by the beginning of their paths, `versions_before`
+         *     versions that are not current. Lines of JSON tell how far it is; the last has `report`, or `error`.
+         */
+        post: operations["previewRemoval"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1151,6 +1192,17 @@ export interface components {
             digest: string;
             size: number;
         };
+        /** @description a version, or an upload under way, that needs some chunk */
+        ChunkHolder: {
+            bucket: string;
+            file_id?: string;
+            manifest_id?: string;
+            path: string;
+            /** @enum {unknown} */
+            state?: "active" | "trashed" | "quarantined";
+            upload_id?: string;
+            version?: number;
+        };
         /** @description what a collection has done, or would do */
         Collected: components["schemas"]["CollectedSums"] & {
             backends: components["schemas"]["BackendCollected"][];
@@ -1189,6 +1241,63 @@ export interface components {
             /** @description none begins by itself */
             paused: boolean;
             running?: components["schemas"]["Working"];
+        };
+        /** @description what keeps something that is stored, or where its bytes went */
+        Explained: {
+            because: ("version" | "trash" | "upload" | "source" | "writer" | "records" | "appends" | "row")[];
+            /** @description newest first, at most 100 */
+            freed?: components["schemas"]["FreedEntry"][];
+            holder_count: number;
+            /** @description at most 100 */
+            holders: components["schemas"]["ChunkHolder"][];
+            kept: boolean;
+            /** @enum {unknown} */
+            kind: "chunk" | "segment" | "pack" | "file" | "version";
+            pack?: {
+                backend: string;
+                /** @description records of commits up to it are not needed */
+                checkpoint: number;
+                dead_bytes: number;
+                /** @description it is being deleted */
+                doomed: boolean;
+                frames: number;
+                last_commit: number;
+                live_bytes: number;
+                record_bytes: number;
+                sealed: boolean;
+                size: number;
+            };
+            places?: {
+                backend: string;
+                /** @description the next upload of the same bytes mends it */
+                damaged: boolean;
+                frame: string;
+                /** @description plain bytes of the chunk */
+                length: number;
+                /** @description of the frame in the pack */
+                offset: number;
+                pack: string;
+                /** @description of the frame */
+                stored_bytes: number;
+            }[];
+            preview?: components["schemas"]["RemovalPreview"];
+            /** @description what needed it last, if nothing does now */
+            removed?: {
+                bucket: string;
+                file_id: string;
+                path: string;
+                /** Format: date-time */
+                removed_at: string;
+            };
+            /** @description frames that are made from it */
+            source_of?: number;
+            /** @description what needs these may need it too */
+            unread_segments?: number;
+            waits_for?: {
+                epoch: number;
+                /** Format: date-time */
+                since: string;
+            }[];
         };
         File: {
             access: {
@@ -1230,6 +1339,21 @@ export interface components {
             updated_at: components["schemas"]["Time"];
             version: number;
             versions_count: number;
+        };
+        /** @description an entry of the ledger of what was given back */
+        FreedEntry: {
+            /** Format: date-time */
+            at: string;
+            backend: string;
+            bucket?: string;
+            bytes: number;
+            /** @description they were needed and lie in another pack now */
+            copied: boolean;
+            file_id?: string;
+            pack: string;
+            path?: string;
+            /** Format: date-time */
+            removed_at?: string;
         };
         Grant: {
             bucket: string;
@@ -1304,6 +1428,26 @@ export interface components {
             timestamp: components["schemas"]["Time"];
             title: string;
             type: string;
+        };
+        RemovalPreview: components["schemas"]["RemovalSums"] & {
+            backends: (components["schemas"]["RemovalSums"] & {
+                backend: string;
+            })[];
+            /** @description of which nothing would be left */
+            files: number;
+            logical_bytes: number;
+            took_ms: number;
+            versions: number;
+        };
+        RemovalSums: {
+            /** @description stored in frames of which nothing would be needed */
+            freed_bytes: number;
+            /** @description in frames that others need too: they come back when those are rewritten, at the latest by a full collection */
+            pending_bytes: number;
+            /** @description that others need: they stay */
+            shared_bytes: number;
+            /** @description the part of freed and pending ones that uploads under way may still use */
+            waiting_bytes: number;
         };
         Session: {
             bucket: string;
@@ -1755,6 +1899,36 @@ export interface operations {
             default: components["responses"]["Problem"];
         };
     };
+    explainStored: {
+        parameters: {
+            query?: {
+                /** @description of a chunk or segment */
+                digest?: string;
+                /** @description a file (f_…) or version (m_…), also one that was removed */
+                file?: string;
+                /** @description a pack, 32 hexadecimal digits */
+                pack?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description how far it is, and what was found */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/x-ndjson": components["schemas"]["Working"] & {
+                        report?: components["schemas"]["Explained"];
+                    };
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
     pauseCollect: {
         parameters: {
             query?: never;
@@ -1765,6 +1939,40 @@ export interface operations {
         requestBody?: never;
         responses: {
             200: components["responses"]["CollectStatus"];
+            default: components["responses"]["Problem"];
+        };
+    };
+    previewRemoval: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": {
+                    bucket?: string;
+                    /** @description BUCKET/ID of files, with all versions, and of versions */
+                    delete?: string[];
+                    prefix?: string;
+                    /** Format: date-time */
+                    versions_before?: string;
+                };
+            };
+        };
+        responses: {
+            /** @description how far it is, and what would come back */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/x-ndjson": components["schemas"]["Working"] & {
+                        report?: components["schemas"]["RemovalPreview"];
+                    };
+                };
+            };
             default: components["responses"]["Problem"];
         };
     };
