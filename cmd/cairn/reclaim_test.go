@@ -61,7 +61,7 @@ func TestPreviewAndExplain(t *testing.T) {
 			t.Errorf("pack: %+v", pack)
 		}
 		for _, what := range []string{id, digest, chunk.Places[0].Pack} {
-			if text, _ := s.run(0, "", "gc", "explain", what); !strings.Contains(text, "kept because of") {
+			if text, _ := s.run(0, "", "gc", "explain", what); !strings.Contains(text, "kept: ") {
 				t.Errorf("explained: %s", text)
 			}
 		}
