@@ -65,7 +65,7 @@ func TestPreviewAndExplain(t *testing.T) {
 				t.Errorf("explained: %s", text)
 			}
 		}
-		if text, _ := s.run(0, "", "gc", "preview", "demo/gone", "demo/kept"); !strings.Contains(text, "2 files") {
+		if text, _ := s.run(0, "", "gc", "preview", "demo/gone", "demo/kept"); !strings.Contains(text, "2 file(s)") {
 			t.Errorf("preview: %s", text)
 		}
 

@@ -17,14 +17,18 @@ import (
 var goldenTags = map[string]byte{
 	"manifest": 'M', "file": 'F', "home": 'H', "slot": 'R', "segment": 'S',
 	"upload": 'U', "grant": 'G', "apikey": 'K', "signkey": 'Y', "once": 'O',
-	"grave": 'D', "charge": 'C', "freed": 'L',
+	"grave": 'D', "charge": 'C', "freed": 'L', "scrubbed": 'B', "point": 'P',
 }
 
 // TestGoldenFiles reads every example of the pages. One of a name that they do not tell fails.
+// Databases are Pebble's: no page of ours tells their format.
 func TestGoldenFiles(t *testing.T) {
 	count := map[string]int{}
 	for _, dir := range []string{"../../cas", "../../manifest"} {
 		err := filepath.WalkDir(dir, func(path string, d os.DirEntry, err error) error {
+			if d != nil && d.Name() == "pebblestore" {
+				return filepath.SkipDir
+			}
 			if err != nil || d.IsDir() || !strings.Contains(filepath.ToSlash(path), "/testdata/") {
 				return err
 			}

@@ -46,6 +46,8 @@ var rowFields = map[byte][]fieldKind{
 	'D': {number, number, text, text, fileIdent, ident, size, timeField, sum32OrNot, refs},
 	'C': {id16Field, text, fileIdent, text, timeField, size},
 	'L': {id16Field, text, fileIdent, text, timeField, size, timeField, text, flag},
+	'B': {id16Field, timeField, size, size, size, text},
+	'P': {timeField, text, size, size, size, size, size, size, size, size, size, size},
 }
 
 // A field is the value of a tag, in the shape of its kind.
