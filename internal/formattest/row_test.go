@@ -76,7 +76,7 @@ func parseEnvelope(b []byte) (byte, []byte, error) {
 	if err := c.end(); err != nil {
 		return 0, nil, err
 	}
-	if bytes.IndexByte([]byte("MFHRSUGKYODCL"), tag) < 0 {
+	if bytes.IndexByte([]byte("MFHRSUGKYODCLBP"), tag) < 0 {
 		return 0, nil, unknown("tag %q", tag)
 	}
 	if version != 1 {
