@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/cairn-store/cairn/cas"
+	"github.com/cairn-store/cairn/manifest"
 )
 
 // A census counts the packs of a domain: whose they are, and which are missing
@@ -18,6 +19,8 @@ type census struct {
 	owners   map[identity]cas.PackID // one pack of each
 	present  map[cas.Void]bool       // serials that have a pack, or need none
 	dead     deadPacks               // those that need none, as records or the database say
+	dooms    deadPacks               // of these the ones that records tell of
+	writers  map[[16]byte]*WriterPacks
 	listed   map[cas.PackID]bool
 	previous map[cas.Void]cas.PackID // the IDs that later packs give to serials
 	settled  map[[16]byte]settled    // by writer
@@ -34,7 +37,8 @@ type settled struct {
 }
 
 func newCensus() *census {
-	return &census{owners: make(map[identity]cas.PackID), present: make(map[cas.Void]bool), dead: make(deadPacks), listed: make(map[cas.PackID]bool),
+	return &census{owners: make(map[identity]cas.PackID), present: make(map[cas.Void]bool), dead: make(deadPacks), dooms: make(deadPacks),
+		writers: make(map[[16]byte]*WriterPacks), listed: make(map[cas.PackID]bool),
 		previous: make(map[cas.Void]cas.PackID), settled: make(map[[16]byte]settled)}
 }
 
@@ -45,6 +49,13 @@ func (c *census) addPack(p *cas.PackInfo) {
 	if h == nil {
 		return
 	}
+	w := c.writers[h.Writer]
+	if w == nil {
+		w = &WriterPacks{Writer: fmt.Sprintf("%x", h.Writer)}
+		c.writers[h.Writer] = w
+	}
+	w.Packs++
+	w.LastSerial = max(w.LastSerial, h.Serial)
 	c.owners[identity{h.Store, h.Domain}] = p.ID
 	c.present[cas.Void{Writer: h.Writer, Serial: h.Serial}] = true
 	if h.Serial > 1 {
@@ -53,6 +64,12 @@ func (c *census) addPack(p *cas.PackInfo) {
 	if h.Settled < h.Serial && h.Settled > c.settled[h.Writer].serial {
 		c.settled[h.Writer] = settled{h.Settled, p.ID}
 	}
+}
+
+// addRecord takes in what a record says of packs that need not exist.
+func (c *census) addRecord(r *manifest.Record) {
+	c.dead.addRecord(r)
+	c.dooms.addRecord(r)
 }
 
 // addKnown counts a pack of the index. If it is missing, that is a problem of

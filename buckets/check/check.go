@@ -11,9 +11,10 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"slices"
+	"time"
 
 	"github.com/cairn-store/cairn/cas"
+	"github.com/cairn-store/cairn/cas/digests"
 	"github.com/cairn-store/cairn/manifest"
 )
 
@@ -41,83 +42,36 @@ type Domain struct {
 	newestPack cas.PackID
 }
 
-// A Problem is one thing that Check found.
-type Problem struct {
-	Kind       string `json:"kind"` // "chunk", "pack", "index", "manifest", "metadata"
-	Backend    string `json:"backend,omitempty"`
-	Pack       string `json:"pack,omitempty"`
-	Digest     string `json:"digest,omitempty"`
-	FileID     string `json:"file_id,omitempty"`
-	ManifestID string `json:"manifest_id,omitempty"`
-	Path       string `json:"path,omitempty"` // of the file: its bucket, and where it lies in it
-	Detail     string `json:"detail"`
-	Repaired   bool   `json:"repaired,omitempty"`
-}
-
-// A Report is the outcome of Check.
-type Report struct {
-	OK        bool      `json:"ok"`
-	Packs     int64     `json:"packs"`
-	Chunks    int64     `json:"chunks"`
-	Files     int64     `json:"files"`
-	Manifests int64     `json:"manifests"`
-	Bytes     int64     `json:"bytes"` // read from packs
-	Rebuilt   bool      `json:"rebuilt,omitempty"`
-	Problems  []Problem `json:"problems"`
-	// Damaged lists the manifests that cannot be read whole.
-	Damaged []Problem `json:"damaged"`
-	// Plan is what a repair would make of a database that is missing, damaged
-	// or older than its packs; nil where none was asked for.
-	Plan *Plan `json:"plan,omitempty"`
-}
-
-// NewReport returns a Report of problems, none being fine.
-func NewReport(problems ...Problem) *Report {
-	return &Report{OK: len(problems) == 0, Problems: append([]Problem{}, problems...), Damaged: []Problem{}}
-}
-
-// Add takes in a problem that was found before the check itself.
-func (r *Report) Add(p Problem) {
-	r.Problems = slices.Insert(r.Problems, 0, p)
-	r.OK = r.OK && p.Repaired
-}
-
-// Options are choices of Check; nil means the defaults.
-type Options struct {
-	// Repair mends what can be mended, only ever adding.
-	Repair bool
-
-	// Progress, if not nil, is called with the bytes of packs that were read,
-	// and with how many there are.
-	Progress func(done, total int64)
-
-	// Domains says in which domain the files of a bucket lie if neither the
-	// database nor the packs tell: the names of domains by those of buckets.
-	Domains map[string]string
-}
-
 // A checker compares packs, index and rows.
 type checker struct {
 	*Store
 	opts    Options
 	report  *Report
+	bad     bool  // something was found that is not repaired
 	total   int64 // bytes of packs
 	domains map[string]*domainChecker
 	records *rowLog                    // what the packs say of rows
 	homes   map[string]*manifest.Home  // by bucket
+	homeOf  map[string]*domainChecker  // where the content of buckets lies, as far as that is known
 	strays  map[manifest.FileID]string // files that only packs hold, with the domain of these
 }
 
-// A domainChecker compares the packs of a domain with their index.
+// A domainChecker compares the packs of a domain with their index. What grows with
+// the chunks is kept in logs, which take the same memory whatever their number.
 type domainChecker struct {
 	*checker
 	*Domain
 	listed []cas.PackEntry
-	unmet  map[cas.FrameID]bool // frames of the index that no pack shows
+	known  map[cas.PackID]cas.PackEntry // of the index
 	// miscounted are packs whose live bytes are not those of their frames.
 	miscounted map[cas.PackID]bool
-	known      map[cas.PackID]cas.PackEntry // of the index
-	bad        map[cas.Digest]badChunk
+	unmet      *digests.Log // frames of the index that no pack shows
+	damaged    *digestLog   // chunks that cannot be read, with why
+	healed     *digestLog   // of those the ones that can be read again
+	needed     *references
+	lacking    *digestLog          // what versions need and the domain does not have
+	checkpoint uint64              // its base as the database had it at the beginning
+	doomed     map[cas.PackID]bool // packs whose deletion had begun then
 
 	census      *census
 	recordPacks []keptPack
@@ -126,13 +80,26 @@ type domainChecker struct {
 	missing     []manifest.Record  // of rows that the packs lack
 }
 
-// A badChunk is a chunk that cannot be read.
-type badChunk struct {
-	pack cas.PackID
-	// source is the damaged chunk that it is made from, zero if its own bytes
-	// are damaged. It is whole again when its source is healed, so it is not
-	// marked.
-	source cas.Digest
+// Why a chunk cannot be read, in domainChecker.damaged.
+const (
+	ownDamage    = iota // its stored bytes are damaged, or gone
+	sourceDamage        // so are those of a chunk that it is made from: it is not marked
+	frameUnknown        // the index does not know its frame
+)
+
+// A digestLog is a log of digests that knows whether there are any.
+type digestLog struct {
+	*digests.Log
+	count int64 // of calls of add
+}
+
+func (l *digestLog) add(d cas.Digest, value uint64) error {
+	l.count++
+	return l.Add(digests.KeyOf(d), value)
+}
+
+func (l *digestLog) find(d cas.Digest) (value uint64, ok bool, err error) {
+	return l.Find(digests.KeyOf(d))
 }
 
 // Check verifies that packs, index and rows agree, reading every byte. With
@@ -140,6 +107,7 @@ type badChunk struct {
 // is older than they are: ErrOvertaken says that only Rebuild can. Without Repair
 // such a database is a problem, and nothing else is looked at.
 func (s *Store) Check(ctx context.Context, opts *Options) (*Report, error) {
+	began := time.Now()
 	c := &checker{Store: s, report: NewReport(), strays: make(map[manifest.FileID]string)}
 	if opts != nil {
 		c.opts = *opts
@@ -160,30 +128,87 @@ func (s *Store) Check(ctx context.Context, opts *Options) (*Report, error) {
 			return nil, err
 		}
 	}
-	c.report.OK = len(c.report.Damaged) == 0 && !slices.ContainsFunc(c.report.Problems, func(p Problem) bool { return !p.Repaired })
+	c.report.OK = !c.bad
+	c.report.TookSeconds = time.Since(began).Seconds()
 	return c.report, nil
 }
 
-func (c *checker) addProblem(p Problem) { c.report.Problems = append(c.report.Problems, p) }
+// addProblem tells a problem, and keeps the first ones for the report.
+func (c *checker) addProblem(p Problem) {
+	c.bad = c.bad || !p.Repaired
+	c.report.ProblemCount++
+	if len(c.report.Problems) < maxReported {
+		c.report.Problems = append(c.report.Problems, p)
+	}
+	c.tellProblem(&p)
+}
+
+// addHurt is addProblem for a version that cannot be read whole.
+func (c *checker) addHurt(p Problem) {
+	c.bad = true
+	c.report.DamagedCount++
+	if len(c.report.Damaged) < maxReported {
+		c.report.Damaged = append(c.report.Damaged, p)
+	}
+	c.tellProblem(&p)
+}
+
+func (c *checker) tellProblem(p *Problem) {
+	c.report.Kinds[p.Kind]++
+	if c.opts.Found != nil {
+		c.opts.Found(p)
+	}
+}
+
+// noteProgress tells how far a phase is.
+func (c *checker) noteProgress(phase, domain string, done, total int64) {
+	if c.opts.Progress != nil {
+		c.opts.Progress(Progress{phase, domain, done, total})
+	}
+}
 
 func (c *domainChecker) addProblem(p Problem) {
 	p.Backend = c.Name
 	c.checker.addProblem(p)
 }
 
+func (c *checker) newDomainChecker(d *Domain) *domainChecker {
+	newLog := func() *digestLog { return &digestLog{Log: digests.NewLog(c.opts.TempDir, digests.Lowest)} }
+	dc := &domainChecker{checker: c, Domain: d, miscounted: make(map[cas.PackID]bool), doomed: make(map[cas.PackID]bool), census: newCensus(),
+		unmet: newLog().Log, damaged: newLog(), healed: newLog(), lacking: newLog()}
+	dc.needed = newReferences(dc)
+	dc.replayer, dc.checkpoints = manifest.NewReplayer(dc.addRecords), manifest.NewReplayer(dc.addCheckpoint)
+	return dc
+}
+
+// close removes temporary files.
+func (c *checker) close() error {
+	errs := []error{c.records.close()}
+	for _, d := range c.domains {
+		errs = append(errs, d.unmet.Close(), d.damaged.Close(), d.healed.Close(), d.lacking.Close(), d.needed.log.Close())
+	}
+	return errors.Join(errs...)
+}
+
 func (c *checker) checkAll(ctx context.Context) (err error) {
-	c.records = &rowLog{most: rowsInMemory}
-	defer func() { err = errors.Join(err, c.records.close()) }()
+	c.records = &rowLog{most: rowsInMemory, temp: c.opts.TempDir}
+	c.domains = make(map[string]*domainChecker)
+	defer func() { err = errors.Join(err, c.close()) }()
+	for _, d := range c.Domains {
+		c.domains[d.Name] = c.newDomainChecker(d)
+		if err := c.domains[d.Name].listDoomed(ctx); err != nil {
+			return err
+		}
+	}
 	if err := c.addUnwritten(ctx); err != nil {
 		return err
 	}
-	c.domains = make(map[string]*domainChecker)
-	for _, d := range c.Domains {
-		dc := &domainChecker{checker: c, Domain: d, bad: make(map[cas.Digest]badChunk), miscounted: make(map[cas.PackID]bool),
-			census: newCensus()}
-		dc.replayer, dc.checkpoints = manifest.NewReplayer(dc.addRecords), manifest.NewReplayer(dc.addCheckpoint)
-		c.domains[d.Name] = dc
-		if err := dc.listPacks(ctx); err != nil {
+	for _, domain := range c.Domains {
+		d := c.domains[domain.Name]
+		if d.checkpoint, err = c.Meta.Checkpoint(ctx, d.Name); err != nil {
+			return err
+		}
+		if err := d.listPacks(ctx); err != nil {
 			return err
 		}
 	}
@@ -195,10 +220,12 @@ func (c *checker) checkAll(ctx context.Context) (err error) {
 			}
 		}
 	}
-	if err := c.checkRows(ctx); err != nil {
-		return err
+	for _, step := range []func(context.Context) error{c.checkRows, c.checkReferences, c.checkSums, c.checkCollected} {
+		if err := step(ctx); err != nil {
+			return err
+		}
 	}
-	return c.checkSums(ctx)
+	return nil
 }
 
 // addUnwritten counts the records of the outbox as if the packs held them: the
@@ -212,8 +239,10 @@ func (c *checker) addUnwritten(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if err := c.records.add(commit.Domain, commit.Seq, rs); err != nil {
-			return err
+		if d := c.domains[commit.Domain]; d != nil {
+			if err := d.addRecords(ctx, commit.Seq, rs); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
@@ -222,7 +251,7 @@ func (c *checker) addUnwritten(ctx context.Context) error {
 // addRecords takes in records of the packs.
 func (c *domainChecker) addRecords(_ context.Context, seq uint64, rs []manifest.Record) error {
 	for i := range rs {
-		c.census.dead.addRecord(&rs[i])
+		c.census.addRecord(&rs[i])
 	}
 	return c.records.add(c.Name, seq, rs)
 }

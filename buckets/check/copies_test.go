@@ -490,6 +490,9 @@ func (f *fixture) writeCheckpoint(id byte, whole bool, names ...string) {
 	seq, err := f.db.TakeNumber(f.t.Context())
 	must(f.t, err)
 	must(f.t, f.chunks.AppendRecords(f.t.Context(), &cas.Records{Commit: seq, Base: base, Slots: append(parts, end)}))
+	if whole {
+		must(f.t, f.db.SetCheckpoint(f.t.Context(), "x", base))
+	}
 }
 
 // slotHead is the length of what comes before the records of commit 1, part 1 of

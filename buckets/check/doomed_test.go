@@ -17,11 +17,30 @@ import (
 // that has written a checkpoint before.
 func (f *fixture) doom(ids ...cas.PackID) {
 	f.t.Helper()
+	f.doomWith(f.commit, ids)
+}
+
+// doomUnrecorded is doom, but that no record of it reaches the packs.
+func (f *fixture) doomUnrecorded(ids ...cas.PackID) {
+	f.t.Helper()
+	f.doomWith(func(fn func(tx manifest.Tx) error) {
+		c, err := f.db.Update(f.t.Context(), "x", fn)
+		must(f.t, err)
+		must(f.t, f.db.Written(f.t.Context(), c.Seq))
+	}, ids)
+}
+
+func (f *fixture) doomWith(commit func(fn func(tx manifest.Tx) error), ids []cas.PackID) {
+	f.t.Helper()
 	ctx := f.t.Context()
 	ix := f.db.Index("x")
-	base, err := f.db.LastCommit(ctx)
+	base, err := f.db.Checkpoint(ctx, "x")
 	must(f.t, err)
-	must(f.t, f.db.SetCheckpoint(ctx, "x", base))
+	if base == 0 { // one that is not in the packs
+		base, err = f.db.LastCommit(ctx)
+		must(f.t, err)
+		must(f.t, f.db.SetCheckpoint(ctx, "x", base))
+	}
 	for _, id := range ids {
 		gone := make(map[cas.FrameID]bool)
 		for e, err := range ix.PackFrames(ctx, id) {
@@ -43,7 +62,7 @@ func (f *fixture) doom(ids ...cas.PackID) {
 			}
 		}
 		must(f.t, ix.Apply(ctx, change))
-		f.commit(func(tx manifest.Tx) error { return tx.DoomPack(ctx, id, nil) })
+		commit(func(tx manifest.Tx) error { return tx.DoomPack(ctx, id, nil) })
 	}
 }
 

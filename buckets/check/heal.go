@@ -2,70 +2,90 @@ package check
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 
 	"github.com/cairn-store/cairn/cas"
+	"github.com/cairn-store/cairn/cas/digests"
 )
+
+// healBatch is how many damaged chunks are marked, or told, together.
+const healBatch = 1000
 
 // healChunks looks in all packs for another copy of each damaged chunk. A chunk
 // without one is marked Bad, so that the next upload that carries it stores it
 // anew.
 func (c *domainChecker) healChunks(ctx context.Context) error {
-	var ds []cas.Digest
-	copies := make(map[cas.Digest]cas.Digest) // chunks that are whole again when another is
-	for d, b := range c.bad {
-		if b.source == (cas.Digest{}) {
-			ds = append(ds, d)
-		} else if _, ok := c.bad[b.source]; ok {
-			copies[d] = b.source
-		}
-	}
-	if !c.opts.Repair || len(ds) == 0 {
+	if !c.opts.Repair || c.damaged.count == 0 {
 		return nil
 	}
-	change := &cas.Change{Bad: make([]cas.ChunkEntry, len(ds))}
-	if err := c.Chunks.Index().Chunks(ctx, ds, change.Bad); err != nil {
+	if err := c.eachDamaged(ctx, c.markBad); err != nil {
 		return err
 	}
-	if err := c.Chunks.Apply(ctx, change); err != nil {
-		return err
-	}
-	for p, err := range c.Chunks.Packs(ctx) {
-		if err != nil {
-			return err
-		}
-		_, err = c.Chunks.Walk(ctx, p, func(f *cas.Frame) error { return c.healFrom(ctx, f) })
-		if err != nil {
+	for _, p := range c.listed {
+		_, err := c.Chunks.Walk(ctx, p, func(f *cas.Frame) error { return c.healFrom(ctx, f) })
+		// A pack that was collected meanwhile heals nothing.
+		if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, cas.ErrDoomed) {
 			return err
 		}
 	}
-	for d, source := range copies {
-		if _, still := c.bad[source]; !still {
-			delete(c.bad, d)
+	return c.eachDamaged(ctx, c.tellDamaged)
+}
+
+// A damagedChunk is an entry of the index whose chunk cannot be read, with why.
+type damagedChunk = digests.Joined[cas.ChunkEntry]
+
+// eachDamaged calls fn for the damaged chunks, some at a time.
+func (c *domainChecker) eachDamaged(ctx context.Context, fn func(context.Context, []damagedChunk) error) error {
+	var batch []damagedChunk
+	for j, err := range digests.JoinChunks(c.Chunks.Index().AllChunks(ctx), c.damaged.Log) {
+		if err != nil {
+			return err
+		}
+		if !j.Found {
+			continue
+		}
+		if batch = append(batch, j); len(batch) < healBatch {
+			continue
+		}
+		if err := fn(ctx, batch); err != nil {
+			return err
+		}
+		batch = batch[:0]
+	}
+	return fn(ctx, batch)
+}
+
+// markBad marks chunks whose own bytes are damaged.
+func (c *domainChecker) markBad(ctx context.Context, chunks []damagedChunk) error {
+	change := &cas.Change{}
+	for _, j := range chunks {
+		if j.Value != sourceDamage {
+			change.Bad = append(change.Bad, j.Entry)
 		}
 	}
-	for i := range c.report.Problems {
-		p := &c.report.Problems[i]
-		d, err := cas.ParseDigest(p.Digest)
-		if _, still := c.bad[d]; p.Kind == "chunk" && p.Backend == c.Name && err == nil && !still {
-			p.Repaired = true
-			p.Detail = fmt.Sprintf("%s; another copy took its place", p.Detail)
-		}
-	}
-	return nil
+	return c.Chunks.Apply(ctx, change)
 }
 
 // healFrom takes the good copies of damaged chunks that a frame holds. Frames
 // with sources heal nothing: a damaged chunk may be the source of others, which
 // has to lie in a frame without.
 func (c *domainChecker) healFrom(ctx context.Context, f *cas.Frame) error {
-	wanted := false
-	for _, e := range f.Chunks {
-		if b, ok := c.bad[e.Digest]; ok && b.source == (cas.Digest{}) {
-			wanted = true
-		}
+	if f.Damage != nil || len(f.Sources) > 0 {
+		return nil
 	}
-	if f.Damage != nil || !wanted || len(f.Sources) > 0 {
+	wanted := make([]bool, len(f.Chunks))
+	some := false
+	for i, e := range f.Chunks {
+		why, damaged, err := c.damaged.find(e.Digest)
+		if err != nil {
+			return err
+		}
+		wanted[i] = damaged && why != sourceDamage
+		some = some || wanted[i]
+	}
+	if !some {
 		return nil
 	}
 	_, plain, err := c.Chunks.Verify(ctx, f)
@@ -74,10 +94,59 @@ func (c *domainChecker) healFrom(ctx context.Context, f *cas.Frame) error {
 	}
 	change := &cas.Change{Frames: []cas.FrameEntry{f.Entry}}
 	for i, e := range f.Chunks {
-		if b, ok := c.bad[e.Digest]; ok && b.source == (cas.Digest{}) && plain[i] != nil {
+		if wanted[i] && plain[i] != nil {
 			change.Chunks = append(change.Chunks, e)
-			delete(c.bad, e.Digest)
+			if err := c.healed.add(e.Digest, 0); err != nil {
+				return err
+			}
 		}
 	}
 	return c.Chunks.Apply(ctx, change)
+}
+
+// tellDamaged tells what became of damaged chunks. Those that are made from others
+// can be read again where these were healed.
+func (c *domainChecker) tellDamaged(ctx context.Context, chunks []damagedChunk) error {
+	entries := make([]cas.ChunkEntry, len(chunks))
+	for i := range chunks {
+		entries[i] = chunks[i].Entry
+	}
+	frames, err := c.framesOf(ctx, entries)
+	if err != nil {
+		return err
+	}
+	for i, j := range chunks {
+		d, frame := j.Entry.Digest, frames[i]
+		p := Problem{Kind: "chunk", Digest: d.String(), Pack: frame.Pack.String(), Detail: fmt.Sprintf("the stored bytes at %d are damaged", frame.Offset)}
+		_, healed, err := c.healed.find(d)
+		switch {
+		case err != nil:
+			return err
+		case healed:
+			p.Repaired, p.Detail = true, fmt.Sprintf("the stored bytes were damaged; another copy took its place, at %d", frame.Offset)
+		case j.Value == frameUnknown:
+			p.Pack, p.Detail = "", "the index does not know its frame"
+		case j.Value == sourceDamage:
+			if p, err = c.tellSource(ctx, d, p); err != nil {
+				return err
+			}
+		}
+		c.addProblem(p)
+	}
+	return nil
+}
+
+// tellSource fills p for a chunk that is made from one that was damaged.
+func (c *domainChecker) tellSource(ctx context.Context, d cas.Digest, p Problem) (Problem, error) {
+	_, err := c.Chunks.Get(ctx, d, nil)
+	var ce *cas.CorruptError
+	switch {
+	case errors.As(err, &ce):
+		p.Pack, p.Detail = ce.Pack.String(), fmt.Sprintf("chunk %s, which it is made from, is damaged", ce.Digest)
+		return p, nil
+	case err != nil:
+		return p, err
+	}
+	p.Repaired, p.Detail = true, "a chunk that it is made from was damaged; another copy took its place"
+	return p, c.healed.add(d, 0)
 }

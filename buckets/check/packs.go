@@ -2,6 +2,7 @@ package check
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -11,12 +12,26 @@ import (
 	"slices"
 
 	"github.com/cairn-store/cairn/cas"
+	"github.com/cairn-store/cairn/cas/digests"
 )
+
+// listDoomed reads which packs are being deleted, before anything else is read: the
+// records that say so are in the outbox then, or in packs that listPacks lists.
+func (c *domainChecker) listDoomed(ctx context.Context) error {
+	for p, err := range c.Chunks.Index().AllPacks(ctx) {
+		if err != nil {
+			return err
+		}
+		if p.Doomed {
+			c.doomed[p.ID] = true
+		}
+	}
+	return nil
+}
 
 // listPacks reads the packs that the index knows, and those that there are. It
 // passes over those whose deletion has begun: they may be there, or not.
 func (c *domainChecker) listPacks(ctx context.Context) error {
-	c.unmet = make(map[cas.FrameID]bool)
 	c.known = make(map[cas.PackID]cas.PackEntry)
 	dead, err := c.readDead(ctx, c.Name)
 	if err != nil {
@@ -81,9 +96,9 @@ func (c *domainChecker) checkPacks(ctx context.Context) error {
 			c.known[p.ID] = p
 		}
 	}
-	for id := range c.known {
+	for id, p := range c.known {
 		c.addProblem(Problem{Kind: "pack", Pack: id.String(), Detail: "the index names a pack that is not there"})
-		if err := c.newIndexCursor(ctx, id).finish(); err != nil {
+		if err := c.newIndexCursor(ctx, &p).finish(); err != nil {
 			return err
 		}
 	}
@@ -92,14 +107,13 @@ func (c *domainChecker) checkPacks(ctx context.Context) error {
 
 func (c *domainChecker) checkPack(ctx context.Context, p cas.PackEntry) error {
 	known := c.known[p.ID]
-	frames := c.newIndexCursor(ctx, p.ID)
+	known.ID = p.ID
+	frames := c.newIndexCursor(ctx, &known)
 	defer frames.stop()
 	end := int64(0) // of the last frame
 	info, err := c.Chunks.Examine(ctx, p, func(f *cas.Frame) error {
 		c.report.Bytes += int64(f.Entry.StoredLen)
-		if c.opts.Progress != nil {
-			c.opts.Progress(min(c.report.Bytes, c.total), c.total)
-		}
+		c.noteProgress("packs", c.Name, min(c.report.Bytes, c.total), c.total)
 		if f.Damage == nil {
 			end = endOf(f)
 			return c.checkFrame(ctx, f, known, frames)
@@ -133,6 +147,7 @@ func (c *domainChecker) checkPack(ctx context.Context, p cas.PackEntry) error {
 // a walk over the pack.
 type indexCursor struct {
 	c    *domainChecker
+	size int64 // of the pack as the index had it before the packs were listed
 	next func() (cas.FrameEntry, error, bool)
 	stop func()
 	at   cas.FrameEntry // the next one
@@ -140,9 +155,9 @@ type indexCursor struct {
 	live int64          // sum over those before it
 }
 
-func (c *domainChecker) newIndexCursor(ctx context.Context, id cas.PackID) *indexCursor {
-	x := &indexCursor{c: c, ok: true}
-	x.next, x.stop = iter.Pull2(c.Chunks.Index().PackFrames(ctx, id))
+func (c *domainChecker) newIndexCursor(ctx context.Context, p *cas.PackEntry) *indexCursor {
+	x := &indexCursor{c: c, ok: true, size: p.Size}
+	x.next, x.stop = iter.Pull2(c.Chunks.Index().PackFrames(ctx, p.ID))
 	return x
 }
 
@@ -156,7 +171,7 @@ func (x *indexCursor) advance() (err error) {
 
 // meet reports whether the index names the frame e as it is. Frames before e
 // that the walk has not met are problems: their headers are damaged, or they
-// are gone.
+// are gone. Those that were added since the packs were listed are none.
 func (x *indexCursor) meet(e *cas.FrameEntry) (bool, error) {
 	if !x.at.Known() && x.ok {
 		if err := x.advance(); err != nil {
@@ -164,9 +179,11 @@ func (x *indexCursor) meet(e *cas.FrameEntry) (bool, error) {
 		}
 	}
 	for x.ok && x.at.Offset < e.Offset {
-		x.c.unmet[x.at.ID] = true
-		x.c.addProblem(Problem{Kind: "index", Pack: x.at.Pack.String(),
-			Detail: fmt.Sprintf("the frame at %d is not found where the index has it", x.at.Offset)})
+		if x.at.Offset < x.size {
+			if err := x.c.addUnmet(&x.at); err != nil {
+				return false, err
+			}
+		}
 		if err := x.advance(); err != nil {
 			return false, err
 		}
@@ -175,6 +192,13 @@ func (x *indexCursor) meet(e *cas.FrameEntry) (bool, error) {
 		return false, nil
 	}
 	return true, x.advance()
+}
+
+// addUnmet takes in a frame that is not where the index has it. That its chunks
+// cannot be read checkIndex finds out.
+func (c *domainChecker) addUnmet(e *cas.FrameEntry) error {
+	c.addProblem(Problem{Kind: "index", Pack: e.Pack.String(), Detail: fmt.Sprintf("the frame at %d is not found where the index has it", e.Offset)})
+	return c.unmet.Add(digests.KeyOfID(e.ID), 0)
 }
 
 // finish reports all frames that the walk has not met.
@@ -297,34 +321,42 @@ func (c *domainChecker) damageSlots(ctx context.Context, e cas.FrameEntry, bad [
 	for i := range bad {
 		ds[i] = bad[i].Digest
 	}
+	slices.SortFunc(ds, func(a, b cas.Digest) int { return bytes.Compare(a[:], b[:]) })
+	ds = slices.Compact(ds)
 	out := make([]cas.ChunkEntry, len(ds))
 	if err := c.Chunks.Index().Chunks(ctx, ds, out); err != nil {
 		return err
 	}
+	why, p := uint64(ownDamage), Problem{Pack: e.Pack.String(), Detail: fmt.Sprintf("the stored bytes at %d are damaged", e.Offset)}
+	if source != nil {
+		why, p = sourceDamage, Problem{Pack: source.Pack.String(), Detail: fmt.Sprintf("chunk %s, which it is made from, is damaged", source.Digest)}
+	}
 	for i := range out {
-		switch {
-		case out[i].Frame != e.ID:
-		case source != nil:
-			c.addDamage(ds[i], badChunk{source.Pack, source.Digest}, fmt.Sprintf("chunk %s, which it is made from, is damaged", source.Digest))
-		default:
-			c.addDamage(ds[i], badChunk{pack: e.Pack}, fmt.Sprintf("the stored bytes at %d are damaged", e.Offset))
+		if out[i].Frame != e.ID {
+			continue
+		}
+		p.Digest = ds[i].String()
+		if err := c.addDamage(ds[i], why, p); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
-func (c *domainChecker) addDamage(d cas.Digest, bad badChunk, detail string) {
-	if _, ok := c.bad[d]; ok {
-		return
+// addDamage takes in a chunk that cannot be read. A repair tells of it once it has
+// looked for another copy.
+func (c *domainChecker) addDamage(d cas.Digest, why uint64, p Problem) error {
+	if p.Kind = "chunk"; !c.opts.Repair {
+		c.addProblem(p)
 	}
-	c.bad[d] = bad
-	c.addProblem(Problem{Kind: "chunk", Digest: d.String(), Pack: bad.pack.String(), Detail: detail})
+	return c.damaged.add(d, why)
 }
 
 // checkIndex checks that every chunk of the index lies in a frame that the
 // index knows, and reads those whose frame the packs did not show.
 func (c *domainChecker) checkIndex(ctx context.Context) error {
 	var batch []cas.ChunkEntry
+	first := c.report.Chunks
 	for e, err := range c.Chunks.Index().AllChunks(ctx) {
 		if err != nil {
 			return err
@@ -336,33 +368,61 @@ func (c *domainChecker) checkIndex(ctx context.Context) error {
 		if err := c.checkPlaces(ctx, batch); err != nil {
 			return err
 		}
+		c.noteProgress("index", c.Name, c.report.Chunks-first, 0)
 		batch = batch[:0]
 	}
 	return c.checkPlaces(ctx, batch)
 }
 
 func (c *domainChecker) checkPlaces(ctx context.Context, chunks []cas.ChunkEntry) error {
-	ids, frames := make([]cas.FrameID, len(chunks)), make([]cas.FrameEntry, len(chunks))
-	for i := range chunks {
-		ids[i] = chunks[i].Frame
-	}
-	if err := c.Chunks.Index().Frames(ctx, ids, frames); err != nil {
+	frames, err := c.framesOf(ctx, chunks)
+	if err != nil {
 		return err
 	}
-	for i, e := range chunks {
+	for i := range chunks {
 		if !frames[i].Known() {
-			c.addDamage(e.Digest, badChunk{}, "the index does not know its frame")
+			err = c.checkFrameless(ctx, &chunks[i])
+		} else if _, unmet, findErr := c.unmet.Find(digests.KeyOfID(chunks[i].Frame)); unmet || findErr != nil {
+			err = cmp.Or(findErr, c.readUnmet(ctx, chunks[i].Digest))
 		}
-		if !c.unmet[e.Frame] {
-			continue // it was read, or is not known
-		}
-		_, err := c.Chunks.Get(ctx, e.Digest, nil)
-		var ce *cas.CorruptError
-		if errors.As(err, &ce) {
-			c.addDamage(e.Digest, badChunk{pack: ce.Pack}, ce.Err.Error())
-		} else if err != nil {
+		if err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// framesOf looks the frames of chunks up.
+func (c *domainChecker) framesOf(ctx context.Context, chunks []cas.ChunkEntry) ([]cas.FrameEntry, error) {
+	ids, frames := make([]cas.FrameID, len(chunks)), make([]cas.FrameEntry, len(chunks))
+	for i := range chunks {
+		ids[i] = chunks[i].Frame
+	}
+	return frames, c.Chunks.Index().Frames(ctx, ids, frames)
+}
+
+// checkFrameless looks again at a chunk whose frame the index did not know: it may
+// have been dropped, or copied into another one.
+func (c *domainChecker) checkFrameless(ctx context.Context, e *cas.ChunkEntry) error {
+	now := make([]cas.ChunkEntry, 1)
+	if err := c.Chunks.Index().Chunks(ctx, []cas.Digest{e.Digest}, now); err != nil {
+		return err
+	}
+	if now[0].Frame != e.Frame {
+		return nil
+	}
+	return c.addDamage(e.Digest, frameUnknown, Problem{Digest: e.Digest.String(), Detail: "the index does not know its frame"})
+}
+
+// readUnmet reads a chunk whose frame the packs did not show.
+func (c *domainChecker) readUnmet(ctx context.Context, d cas.Digest) error {
+	_, err := c.Chunks.Get(ctx, d, nil)
+	var ce *cas.CorruptError
+	if errors.As(err, &ce) && !errors.Is(err, cas.ErrMissing) {
+		return c.addDamage(d, ownDamage, Problem{Digest: d.String(), Pack: ce.Pack.String(), Detail: ce.Err.Error()})
+	}
+	if errors.Is(err, cas.ErrMissing) {
+		return nil // it was dropped meanwhile
+	}
+	return err
 }

@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
+	"strings"
 
 	"github.com/cairn-store/cairn/cas"
 	"github.com/cairn-store/cairn/manifest"
@@ -158,5 +161,15 @@ func (c *domainChecker) replayRecords(ctx context.Context) error {
 	for _, p := range c.census.lostPacks() {
 		c.addProblem(p)
 	}
+	c.countWriters()
 	return nil
+}
+
+// countWriters puts the counts of packs into the report.
+func (c *domainChecker) countWriters() {
+	for _, w := range slices.SortedFunc(maps.Values(c.census.writers), func(a, b *WriterPacks) int { return strings.Compare(a.Writer, b.Writer) }) {
+		if w.Backend = c.Name; len(c.report.PacksByWriter) < maxWriters {
+			c.report.PacksByWriter = append(c.report.PacksByWriter, *w)
+		}
+	}
 }

@@ -23,7 +23,8 @@ import (
 // others in sorted runs in temporary files, so that a check takes the same
 // memory whatever the number of rows.
 type rowLog struct {
-	most int // entries in memory
+	most int    // entries in memory
+	temp string // where dir is made; "" is the system's
 	buf  []rowEntry
 	dir  string   // of the runs; "" if there are none
 	runs []string // paths
@@ -73,7 +74,7 @@ func (l *rowLog) add(domain string, seq uint64, rs []manifest.Record) error {
 // writeRun moves the entries in memory to a run.
 func (l *rowLog) writeRun() (err error) {
 	if l.dir == "" {
-		if l.dir, err = os.MkdirTemp("", "cairn-check-"); err != nil {
+		if l.dir, err = os.MkdirTemp(l.temp, "cairn-check-"); err != nil {
 			return fmt.Errorf("check: room for rows: %w", err)
 		}
 	}

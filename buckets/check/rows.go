@@ -19,7 +19,7 @@ func (c *checker) checkRows(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	c.homes = make(map[string]*manifest.Home)
+	c.homes, c.homeOf = make(map[string]*manifest.Home), make(map[string]*domainChecker)
 	for _, h := range all {
 		c.homes[h.Bucket] = h
 	}
@@ -32,17 +32,30 @@ func (c *checker) checkRows(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	for f, err := range c.Meta.AllFiles(ctx) {
+	at := &fileCheck{}
+	for row, err := range c.Meta.AllRows(ctx, "") { // as of one moment
 		if err != nil {
 			return err
 		}
-		records, err := cursor.find(f.ID, c.addStray)
-		if err != nil {
-			return err
+		if row.File != at.file {
+			if err := c.endFile(at); err != nil {
+				return err
+			}
+			records, err := cursor.find(row.File.ID, c.addStray)
+			if err != nil {
+				return err
+			}
+			at = &fileCheck{file: row.File, records: records}
+			c.beginFile(at)
 		}
-		if err := c.checkFile(ctx, f, &records); err != nil {
-			return err
+		if row.Manifest != nil && at.domain != nil {
+			if err := c.checkVersion(ctx, at, row.Manifest); err != nil {
+				return err
+			}
 		}
+	}
+	if err := c.endFile(at); err != nil {
+		return err
 	}
 	for cursor.ok {
 		records, err := cursor.take()
@@ -95,38 +108,69 @@ func (c *checker) checkStrays(ctx context.Context) error {
 	return nil
 }
 
-// checkFile checks a file and its versions. records is what the packs say of
-// them.
-func (c *checker) checkFile(ctx context.Context, f *manifest.File, records *fileRecords) error {
+// A fileCheck is a file whose rows are being compared.
+type fileCheck struct {
+	file    *manifest.File
+	records fileRecords    // what the packs say of it
+	domain  *domainChecker // nil if nothing tells where its content lies
+	count   uint64         // of its versions
+	current bool           // the current one was among them
+}
+
+func (f *fileCheck) describeProblem(kind, detail string) Problem {
+	return Problem{Kind: kind, FileID: string(f.file.ID), Path: f.file.Bucket + "/" + f.file.Path(), Detail: detail}
+}
+
+// beginFile checks the row of a file.
+func (c *checker) beginFile(f *fileCheck) {
 	c.report.Files++
-	problem := Problem{Kind: "metadata", FileID: string(f.ID), Path: f.Bucket + "/" + f.Path()}
-	d := c.findDomain(f, records)
-	if d == nil {
-		problem.Detail = fmt.Sprintf("nothing tells where the content of bucket %q lies; give --config and --schema", f.Bucket)
-		c.addProblem(problem)
+	c.noteProgress("rows", "", c.report.Files, 0)
+	f.domain = c.findDomain(f.file, &f.records)
+	if c.homeOf[f.file.Bucket] = f.domain; f.domain == nil {
+		c.addProblem(f.describeProblem("metadata", fmt.Sprintf("nothing tells where the content of bucket %q lies; give --config and --schema", f.file.Bucket)))
+		return
+	}
+	if rev := f.records.revision; rev != f.file.Revision {
+		f.domain.missing = append(f.domain.missing, manifest.Record{File: f.file})
+		p := f.describeProblem("metadata", fmt.Sprintf("the packs hold revision %d of the file's row, the database %d", rev, f.file.Revision))
+		p.Repaired = c.opts.Repair
+		c.addProblem(p)
+	}
+}
+
+// endFile checks the versions of a file against its row.
+func (c *checker) endFile(f *fileCheck) error {
+	if f.domain == nil {
 		return nil
 	}
-	if rev := records.revision; rev != f.Revision {
-		d.missing = append(d.missing, manifest.Record{File: f})
-		p := problem
-		p.Repaired, p.Detail = c.opts.Repair, fmt.Sprintf("the packs hold revision %d of the file's row, the database %d", rev, f.Revision)
+	if !f.current {
+		p := f.describeProblem("manifest", "the file's current version is missing")
+		p.ManifestID = string(f.file.Current)
 		c.addProblem(p)
 	}
-	problem.Kind = "manifest"
-	_, err := c.Meta.Manifest(ctx, f.Current)
-	if errors.Is(err, fs.ErrNotExist) {
-		p := problem
-		p.ManifestID, p.Detail = string(f.Current), "the file's current version is missing"
+	if f.count != f.file.Versions {
+		c.addProblem(f.describeProblem("manifest", fmt.Sprintf("the file counts %d versions, there are %d", f.file.Versions, f.count)))
+	}
+	return nil
+}
+
+// checkVersion checks the row of a version, and takes in what it needs.
+func (c *checker) checkVersion(ctx context.Context, f *fileCheck, m *manifest.Manifest) error {
+	c.report.Manifests++
+	f.count++
+	f.current = f.current || m.ID == f.file.Current
+	if !f.records.has(m.Version) {
+		f.domain.missing = append(f.domain.missing, manifest.Record{Manifest: m})
+		p := f.describeProblem("metadata", "the packs do not hold the version's row")
+		p.ManifestID, p.Repaired = string(m.ID), c.opts.Repair
 		c.addProblem(p)
-	} else if err != nil {
-		return err
 	}
-	n, err := d.checkVersions(ctx, f, records)
-	if err == nil && n != f.Versions {
-		problem.Detail = fmt.Sprintf("the file counts %d versions, there are %d", f.Versions, n)
-		c.addProblem(problem)
+	if len(f.domain.missing) >= missingBatch {
+		if err := f.domain.appendMissing(ctx); err != nil {
+			return err
+		}
 	}
-	return err
+	return f.domain.needed.addVersion(ctx, m)
 }
 
 // findDomain finds where a file's content lies: where the database says; if it
@@ -147,7 +191,11 @@ func (c *checker) findDomain(f *manifest.File, records *fileRecords) *domainChec
 	return nil
 }
 
-// appendMissing brings the records that the packs lack to them.
+// missingBatch is how many rows that the packs lack are kept before they are brought
+// there.
+const missingBatch = 1000
+
+// appendMissing brings the records that the packs lack to them, if that is wanted.
 func (c *domainChecker) appendMissing(ctx context.Context) error {
 	for c.opts.Repair && len(c.missing) > 0 {
 		seq, err := c.Meta.TakeNumber(ctx)
@@ -163,166 +211,6 @@ func (c *domainChecker) appendMissing(ctx context.Context) error {
 		}
 		c.missing = c.missing[n:]
 	}
+	c.missing = nil
 	return nil
-}
-
-// checkVersions checks the versions of a file and returns how many there are.
-func (c *domainChecker) checkVersions(ctx context.Context, f *manifest.File, records *fileRecords) (n uint64, err error) {
-	for m, err := range c.Meta.Versions(ctx, f.ID) {
-		if err != nil {
-			return n, err
-		}
-		n++
-		c.report.Manifests++
-		if !records.has(m.Version) {
-			c.missing = append(c.missing, manifest.Record{Manifest: m})
-			c.addProblem(Problem{Kind: "metadata", FileID: string(f.ID), Path: f.Bucket + "/" + f.Path(), ManifestID: string(m.ID),
-				Repaired: c.opts.Repair, Detail: "the packs do not hold the version's row"})
-		}
-		damage, err := c.findDamage(ctx, m)
-		if err != nil {
-			return n, err
-		}
-		if damage != nil {
-			damage.Kind, damage.FileID, damage.ManifestID, damage.Path = "manifest", string(f.ID), string(m.ID), f.Bucket+"/"+f.Path()
-			c.report.Damaged = append(c.report.Damaged, *damage)
-		}
-	}
-	return n, nil
-}
-
-var errStop = errors.New("stop")
-
-// damageBatch is how many chunks of a version are looked up together.
-const damageBatch = 256
-
-// findDamage returns nil, or what keeps a version from being read whole.
-func (c *domainChecker) findDamage(ctx context.Context, m *manifest.Manifest) (damage *Problem, err error) {
-	var refs []cas.Ref
-	check := func() error {
-		if damage, err = c.findUnreadable(ctx, refs); damage != nil {
-			return errStop
-		}
-		refs = refs[:0]
-		return err
-	}
-	err = m.Runs(ctx, segmentGetter{c}, func(r cas.Ref, _ int64) error {
-		if refs = append(refs, r); len(refs) < damageBatch {
-			return nil
-		}
-		return check()
-	})
-	if err == nil {
-		err = check()
-	}
-	var ce *cas.CorruptError
-	switch {
-	case errors.Is(err, errStop):
-		return damage, nil
-	case errors.As(err, &ce):
-		return &Problem{Digest: ce.Digest.String(), Pack: ce.Pack.String(), Detail: "a segment of the chunk list is damaged"}, nil
-	case errors.Is(err, manifest.ErrFormat):
-		return &Problem{Detail: err.Error()}, nil
-	}
-	return nil, err
-}
-
-// findUnreadable returns nil, or why the first of some chunks that cannot be read
-// cannot.
-func (c *domainChecker) findUnreadable(ctx context.Context, refs []cas.Ref) (*Problem, error) {
-	ds, entries := make([]cas.Digest, len(refs)), make([]cas.ChunkEntry, len(refs))
-	for i := range refs {
-		ds[i] = refs[i].Digest
-	}
-	if err := c.Chunks.Index().Chunks(ctx, ds, entries); err != nil {
-		return nil, err
-	}
-	for i, r := range refs {
-		if bad, ok := c.bad[r.Digest]; ok {
-			return &Problem{Digest: r.Digest.String(), Pack: bad.pack.String(), Detail: "a chunk is damaged"}, nil
-		}
-		if entries[i].Frame == (cas.FrameID{}) || entries[i].Length != r.Length {
-			return &Problem{Digest: r.Digest.String(), Detail: "a chunk is not stored"}, nil
-		}
-	}
-	return nil, nil
-}
-
-// A segmentGetter gets segments from the database or else from the packs.
-type segmentGetter struct{ c *domainChecker }
-
-func (g segmentGetter) Segments(ctx context.Context, ds []cas.Digest) ([][]byte, error) {
-	out, err := g.c.Meta.Segments(g.c.Name).Segments(ctx, ds)
-	for i := 0; err == nil && i < len(out); i++ {
-		if out[i] == nil {
-			out[i], err = g.c.Chunks.Get(ctx, ds[i], nil)
-		}
-	}
-	return out, err
-}
-
-// checkSums compares the usage of every bucket, and of every owner in it, with
-// the rows.
-func (c *checker) checkSums(ctx context.Context) error {
-	type share struct{ bucket, owner string }
-	want := make(map[string]manifest.Usage)
-	owned := make(map[share]manifest.Usage)
-	names := make(map[string]int)
-	for f, err := range c.Meta.AllFiles(ctx) {
-		if err != nil {
-			return err
-		}
-		who := share{f.Bucket, f.Owner}
-		want[f.Bucket], owned[who] = addUsage(want[f.Bucket], f), addUsage(owned[who], f)
-		if f.State == manifest.Active {
-			names[f.Bucket]++
-		}
-	}
-	wrong := false
-	for bucket, w := range want {
-		got, err := c.Meta.Usage(ctx, bucket)
-		if err != nil {
-			return err
-		}
-		n := 0
-		for _, err := range c.Meta.List(ctx, bucket, nil) {
-			if err != nil {
-				return err
-			}
-			n++
-		}
-		if got != w || n != names[bucket] {
-			wrong = true
-			c.addProblem(Problem{Kind: "index", Repaired: c.opts.Repair,
-				Detail: fmt.Sprintf("bucket %q: names or usage do not agree with the files", bucket)})
-		}
-	}
-	for who, w := range owned {
-		got, err := c.Meta.OwnerUsage(ctx, who.bucket, who.owner)
-		if err != nil {
-			return err
-		}
-		if got != w {
-			wrong = true
-			c.addProblem(Problem{Kind: "index", Repaired: c.opts.Repair,
-				Detail: fmt.Sprintf("bucket %q: usage of owner %q does not agree with the files", who.bucket, who.owner)})
-		}
-	}
-	if wrong && c.opts.Repair {
-		return c.Meta.Reindex(ctx)
-	}
-	return nil
-}
-
-// addUsage returns u with f counted in.
-func addUsage(u manifest.Usage, f *manifest.File) manifest.Usage {
-	if f.State == manifest.Trashed {
-		u.TrashedFiles, u.TrashedVersions = u.TrashedFiles+1, u.TrashedVersions+int64(f.Versions)
-		u.TrashedBytes, u.TrashedChunks = u.TrashedBytes+f.TotalSize, u.TrashedChunks+f.TotalChunks
-	} else {
-		u.Files, u.Versions = u.Files+1, u.Versions+int64(f.Versions)
-		u.Bytes, u.Chunks = u.Bytes+f.TotalSize, u.Chunks+f.TotalChunks
-	}
-	u.Described += f.DescribedBytes()
-	return u
 }

@@ -15,8 +15,9 @@ import (
 type CheckOptions struct {
 	Options
 	Repair   bool
-	DryRun   bool                    // with Repair: plan, change nothing
-	Progress func(done, total int64) // bytes of packs
+	DryRun   bool                 // with Repair: plan, change nothing
+	Found    func(*check.Problem) // is told all that is found, at once
+	Progress func(check.Progress)
 }
 
 // Check verifies that packs, index and manifests in dir agree, reading every
@@ -33,10 +34,10 @@ func Check(ctx context.Context, dir string, opts *CheckOptions) (*check.Report, 
 		return r, err
 	}
 	if !opts.Repair {
-		return check.NewReport(check.Problem{Kind: "metadata", Detail: detail}), nil
+		return check.NewReport(opts.tellLack(detail, false)), nil
 	}
 	if opts.DryRun {
-		return planRepair(ctx, dir, opts, nil, check.NewReport(check.Problem{Kind: "metadata", Detail: detail}))
+		return planRepair(ctx, dir, opts, nil, check.NewReport(opts.tellLack(detail, false)))
 	}
 	aside, err := rebuild(ctx, dir, &opts.Options)
 	if err != nil {
@@ -49,8 +50,17 @@ func Check(ctx context.Context, dir string, opts *CheckOptions) (*check.Report, 
 		return nil, err
 	}
 	r.Rebuilt = true
-	r.Add(check.Problem{Kind: "metadata", Detail: detail, Repaired: true})
+	r.Add(opts.tellLack(detail, true))
 	return r, nil
+}
+
+// tellLack tells why there is no database to check, or was none.
+func (o *CheckOptions) tellLack(detail string, repaired bool) check.Problem {
+	p := check.Problem{Kind: "metadata", Detail: detail, Repaired: repaired}
+	if o.Found != nil {
+		o.Found(&p)
+	}
+	return p
 }
 
 // checkOnce opens the store, checks it and closes it.
@@ -64,7 +74,7 @@ func checkOnce(ctx context.Context, dir string, opts *CheckOptions) (r *check.Re
 	for name, policy := range opts.Buckets {
 		domains[name] = policy.Domain
 	}
-	r, err = s.checked.Check(ctx, &check.Options{Repair: opts.Repair && !opts.DryRun, Progress: opts.Progress, Domains: domains})
+	r, err = s.checked.Check(ctx, &check.Options{Repair: opts.Repair && !opts.DryRun, Found: opts.Found, Progress: opts.Progress, Domains: domains})
 	if err == nil && s.checked.Stale() != nil && opts.Repair && opts.DryRun {
 		return planRepair(ctx, dir, opts, s, r)
 	}

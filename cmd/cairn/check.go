@@ -29,6 +29,9 @@ func newCheck(t *target) *cobra.Command {
 				return err
 			}
 			opts.Options = *o
+			if !t.json { // a report holds the first ones only
+				opts.Found = func(p *check.Problem) { showProblem(cmd.OutOrStdout(), p) }
+			}
 			r, err := local.Check(cmd.Context(), t.data, opts)
 			if err != nil {
 				return err
@@ -68,30 +71,32 @@ func (t *target) showCheck(w io.Writer, r *check.Report) error {
 	if t.json {
 		return json.NewEncoder(w).Encode(r)
 	}
-	for _, p := range append(r.Problems, r.Damaged...) {
-		line := p.Kind
-		if p.Path != "" {
-			line += fmt.Sprintf(" %q", p.Path)
-		}
-		for _, s := range []string{p.Pack, p.Digest, p.FileID, p.ManifestID} {
-			if s != "" {
-				line += " " + s
-			}
-		}
-		if line += ": " + p.Detail; p.Repaired {
-			line += " (repaired)"
-		}
-		fmt.Fprintln(w, line)
-	}
 	if p := r.Plan; p != nil {
 		fmt.Fprintf(w, "a repair would read %d packs and make a database of %d files, %d versions: %d files would be restored, %d removed\n",
 			p.Packs, p.Files, p.Versions, p.Restored, p.Removed)
 	}
 	state := "all agrees"
 	if !r.OK {
-		state = fmt.Sprintf("%d problems, %d damaged versions", len(r.Problems), len(r.Damaged))
+		state = fmt.Sprintf("%d problems, %d damaged versions", r.ProblemCount, r.DamagedCount)
 	}
 	_, err := fmt.Fprintf(w, "%d files, %d versions, %d chunks in %d packs (%s): %s\n",
 		r.Files, r.Manifests, r.Chunks, r.Packs, bytesText(r.Bytes), state)
 	return err
+}
+
+// showProblem writes the line of a problem.
+func showProblem(w io.Writer, p *check.Problem) {
+	line := p.Kind
+	if p.Path != "" {
+		line += fmt.Sprintf(" %q", p.Path)
+	}
+	for _, s := range []string{p.Pack, p.Digest, p.FileID, p.ManifestID} {
+		if s != "" {
+			line += " " + s
+		}
+	}
+	if line += ": " + p.Detail; p.Repaired {
+		line += " (repaired)"
+	}
+	fmt.Fprintln(w, line)
 }

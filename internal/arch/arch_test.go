@@ -47,7 +47,7 @@ var allowed = map[string][]string{
 	"buckets/names":         {},
 	"buckets/rules":         {},
 	"buckets/schema":        {"buckets/rules", "chunker"},
-	"buckets/check":         {"manifest", "cas"},
+	"buckets/check":         {"manifest", "cas", "cas/digests"},
 	"buckets/scrub":         {"manifest", "cas"},
 	"buckets/collect":       {"manifest", "cas", "cas/digests", "backend"},
 	"buckets/internal":      {},
