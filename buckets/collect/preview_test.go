@@ -10,6 +10,7 @@ import (
 
 	"github.com/cairn-store/cairn/buckets/collect"
 	"github.com/cairn-store/cairn/cas"
+	"github.com/cairn-store/cairn/internal/race"
 	"github.com/cairn-store/cairn/manifest"
 )
 
@@ -143,6 +144,7 @@ func (w *world) entered(ids map[manifest.FileID]bool, since time.Time) (n int64)
 // What the preview says is what a recount finds, and what the ledger has of the files
 // when they were removed and a collection has ended, to the byte.
 func TestPreviewRandom(t *testing.T) {
+	race.LeaveOut(t)
 	cases := 60
 	if os.Getenv("CAIRN_SOAK") != "" {
 		cases = 1000
