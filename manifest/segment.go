@@ -231,7 +231,8 @@ type SegmentGetter interface {
 type SegmentPutter interface {
 	// PutSegments stores segments. They are durable no later than the next
 	// commit. It does not retain the slices. Segments that are stored already
-	// are no error.
+	// are no error. Of those that the index does not have it keeps the epoch, for
+	// Collections.DropUnindexed.
 	PutSegments(ctx context.Context, segs []Segment) error
 }
 

@@ -125,3 +125,54 @@ func (w *world) checkEntries(what string, p *cas.PackEntry, causes int) {
 		w.t.Errorf("%s: %d causes of %d, %d bytes of %d", what, len(seen)-1, causes, sum, p.Size)
 	}
 }
+
+// The rows of segments whose entries never came, since their writer broke off, go
+// some at a time; those of a writer under way stay, and those that it has found.
+func TestUnindexedSegmentsGo(t *testing.T) {
+	const broken = 1500
+	w := newWorld(t)
+	rows := w.meta.Segments(domain)
+	var segs []manifest.Segment
+	var ds []cas.Digest
+	for i := range broken + 2 {
+		g := manifest.Segment{Data: fmt.Append(nil, i)}
+		g.Digest = cas.SumSegment(g.Data)
+		segs, ds = append(segs, g), append(ds, g.Digest)
+	}
+	must(t, rows.PutSegments(t.Context(), segs[:broken+1]))
+	check := func(when string, want int) {
+		t.Helper()
+		got, err := rows.Segments(t.Context(), ds)
+		must(t, err)
+		n := 0
+		for i := range got {
+			if got[i] != nil {
+				n++
+			}
+		}
+		if n != want || want > 0 && got[broken] == nil {
+			t.Errorf("%s: %d rows, want %d", when, n, want)
+		}
+	}
+	u := w.store(random(1, 900<<10))
+	w.collect(nil)
+	check("all writers are under way", broken+1)
+	must(t, u.commit("a"))
+	if w.versions["a"].Top.IsZero() {
+		t.Fatal("the file has no segments")
+	}
+	wr, err := w.meta.Register(t.Context(), domain)
+	must(t, err)
+	must(t, rows.PutSegments(t.Context(), segs[broken:]))
+	w.collect(nil)
+	check("a later writer has put one of them again, and another", 2)
+	must(t, w.meta.Unregister(t.Context(), domain, wr.ID))
+	w.put("b", random(2, 10<<10))
+	w.collect(nil)
+	check("all have ended", 0)
+	got, err := rows.Segments(t.Context(), []cas.Digest{w.versions["a"].Top})
+	if err != nil || got[0] == nil || w.steps.calls["drop unindexed"] < 4 || w.steps.mostUnindexed > 1000 {
+		t.Errorf("%v, %v; %v, %d", got, err, w.steps.calls, w.steps.mostUnindexed)
+	}
+	w.check()
+}

@@ -14,8 +14,9 @@ import (
 var ErrFormat = errors.New("metadata database has a format that this program does not know")
 
 // schemaVersion counts the changes of the tables. Version 1 had no scrubs and no
-// points; a database that has it gets them when it is opened.
-const schemaVersion = 2
+// points, version 2 no unindexed segments; a database that has one of them gets
+// what it lacks when it is opened.
+const schemaVersion = 3
 
 // indexSchema creates the missing tables of chunk indexes. Names of domains are
 // ordered by their bytes.
@@ -52,6 +53,12 @@ CREATE TABLE IF NOT EXISTS cairn_segments (
 	domain text COLLATE "C" NOT NULL,
 	digest bytea NOT NULL,
 	data   bytea NOT NULL,
+	PRIMARY KEY (domain, digest)
+);
+CREATE TABLE IF NOT EXISTS cairn_unindexed (
+	domain text COLLATE "C" NOT NULL,
+	digest bytea NOT NULL,
+	epoch  int8 NOT NULL,
 	PRIMARY KEY (domain, digest)
 );
 CREATE TABLE IF NOT EXISTS cairn_chunks (
@@ -320,7 +327,7 @@ func (d *DB) migrate(ctx context.Context) error {
 	switch version {
 	case schemaVersion:
 		return nil
-	case 0, 1:
+	case 0, 1, 2:
 	default:
 		return fmt.Errorf("%w: it has format %d, this program knows %d", ErrFormat, version, schemaVersion)
 	}
