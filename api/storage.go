@@ -8,5 +8,6 @@ func (s *Server) storageRoutes() []route {
 		{"/api/admin/storage/gc/preview", methods{"POST": s.onlyOperators(s.previewRemoval)}},
 		{"/api/admin/storage/gc/pause", methods{"POST": s.onlyOperators(s.pauseCollect(true))}},
 		{"/api/admin/storage/gc/resume", methods{"POST": s.onlyOperators(s.pauseCollect(false))}},
+		{"/api/admin/storage/scrub", methods{"GET": s.onlyOperators(s.scrubStatus), "POST": s.onlyOperators(s.scrubStored)}},
 	}
 }

@@ -237,6 +237,7 @@ func (s *Store) Run(ctx context.Context) error {
 	g.Go(func() error { return s.runSend(ctx) })
 	g.Go(func() error { return s.runSweep(ctx) })
 	g.Go(func() error { return s.runCollect(ctx) })
+	g.Go(func() error { return s.runScrub(ctx) })
 	return g.Wait()
 }
 

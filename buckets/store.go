@@ -69,6 +69,7 @@ type Store struct {
 	gate       gate
 	outbox     *outbox
 	collecting *collecting
+	scrubbing  *scrubbing
 	writers    writers
 }
 
@@ -150,8 +151,9 @@ type Options struct {
 	// ReadOnly, if set, makes every change fail with ErrReadOnly and this
 	// reason, while reads go on.
 	ReadOnly error
-	// Collection says how Run collects.
+	// Collection says how Run collects, Scrubbing how it scrubs.
 	Collection Collection
+	Scrubbing  Scrubbing
 	// Now is the machine's clock; nil is time.Now.
 	Now func() time.Time
 	// Closers are closed after the chunk stores when the Store is.
@@ -188,6 +190,7 @@ func New(ctx context.Context, meta manifest.Store, chunks map[string]*cas.Store,
 	}
 	s.gate.reason = opts.ReadOnly
 	s.collecting = newCollecting(s, opts.Collection)
+	s.scrubbing = newScrubbing(opts.Scrubbing)
 	if err := s.finishEarlier(ctx, last); err != nil {
 		return nil, fmt.Errorf("buckets: finish what the last process left: %w", err)
 	}

@@ -36,6 +36,9 @@ func ConfigureBackends(cfg *schema.Config) *Options {
 	if c := cfg.Storage.Collection; c != nil {
 		opts.Collection = buckets.Collection{Off: c.Interval == 0, Interval: time.Duration(c.Interval), Rate: int64(c.Rate), MaxWait: time.Duration(c.MaxWait)}
 	}
+	if c := cfg.Storage.Scrub; c != nil {
+		opts.Scrubbing = buckets.Scrubbing{Off: c.Interval == 0, Interval: time.Duration(c.Interval), MaxAge: time.Duration(c.MaxAge), Rate: int64(c.Rate)}
+	}
 	return opts
 }
 

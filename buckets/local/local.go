@@ -44,8 +44,9 @@ type Options struct {
 	// store that owned them before takes no more changes from then on.
 	TakeOwnership bool
 
-	// Collection says how the store's Run collects.
+	// Collection says how the store's Run collects, Scrubbing how it scrubs.
 	Collection buckets.Collection
+	Scrubbing  buckets.Scrubbing
 
 	// ReadOnly, if set, makes the store refuse every change with this reason.
 	ReadOnly error
@@ -122,7 +123,7 @@ func Open(ctx context.Context, dir string, opts *Options) (*buckets.Store, error
 	}
 	closers = append(closers, s.lock) // last
 	store, err := buckets.New(ctx, s.meta, chunks, policies,
-		&buckets.Options{Auth: s.opts.Auth, Log: s.opts.Log, ReadOnly: readOnly, Collection: s.opts.Collection, Now: s.opts.Now, Closers: closers})
+		&buckets.Options{Auth: s.opts.Auth, Log: s.opts.Log, ReadOnly: readOnly, Collection: s.opts.Collection, Scrubbing: s.opts.Scrubbing, Now: s.opts.Now, Closers: closers})
 	if err != nil {
 		return nil, errors.Join(err, s.close())
 	}

@@ -29,6 +29,7 @@ type Storage struct {
 	Backends   map[string]*Backend `key:"backends" doc:"backends by name"`
 	Operators  string              `key:"operators" doc:"CEL over auth and request: who may see physical sizes, run reports, and pass every rule"`
 	Collection *Collection         `key:"collection" doc:"how the space of what was removed comes back"`
+	Scrub      *Scrub              `key:"scrub" doc:"how stored bytes are read again and verified"`
 }
 
 // Collection says how space comes back.
@@ -36,6 +37,13 @@ type Collection struct {
 	Interval Duration `key:"interval" doc:"from the end of a collection to the next; off leaves it to cairn gc" default:"1h"`
 	Rate     Size     `key:"rate" doc:"bytes a second that packs are rewritten with, so that little is left to be felt of it" default:"32MiB"`
 	MaxWait  Duration `key:"max_wait" doc:"how long a request that uploads keeps from collection what it has stored and found stored; one that takes longer looks again, and is refused if some is gone" default:"24h"`
+}
+
+// Scrub says how stored bytes are verified.
+type Scrub struct {
+	Interval Duration `key:"interval" doc:"from the end of a scrub to the next; off leaves it to cairn scrub" default:"1d"`
+	MaxAge   Duration `key:"max_age" doc:"the time after which a pack is read again" default:"30d"`
+	Rate     Size     `key:"rate" doc:"bytes a second that are read" default:"16MiB"`
 }
 
 // A Backend is where packs lie.
@@ -225,6 +233,9 @@ func (s *source) checkStorage(n *yaml.Node, st *Storage) {
 	}
 	if c := st.Collection; c != nil && c.MaxWait == 0 {
 		s.addProblem(nodeAt(n, "collection", "max_wait"), "max_wait of nothing: want at least 1s, such as 24h")
+	}
+	if c := st.Scrub; c != nil && c.MaxAge == 0 {
+		s.addProblem(nodeAt(n, "scrub", "max_age"), "max_age of nothing: want at least 1s, such as 30d")
 	}
 	if st.Operators == "" {
 		return

@@ -195,6 +195,7 @@ func TestWrongConfig(t *testing.T) {
 		{"storage:\n  collection: {interval: often}\n", "2:26", "not a duration"},
 		{"storage:\n  collection: {rate: 0}\n", "2:22", "not a size"},
 		{"storage:\n  collection: {max_wait: off}\n", "2:26", "at least 1s"},
+		{"storage:\n  scrub: {max_age: off}\n", "2:20", "at least 1s"},
 		{"storage:\n  operators: auth.role ==\n", "2:14", "does not compile"},
 		{"auth:\n  jwt: {isuer: x}\n", "2:9", `did you mean "issuer"`},
 		{"auth:\n  jwt: {audience: {a: b}}\n", "2:19", "a list of texts"},

@@ -31,7 +31,7 @@ func (s *Size) parseNode(n *yaml.Node) error {
 type Duration time.Duration
 
 func (d *Duration) parseNode(n *yaml.Node) error {
-	v, err := parseDuration(n.Value)
+	v, err := ParseDuration(n.Value)
 	if n.Kind != yaml.ScalarNode || err != nil {
 		return fmt.Errorf("%s is not a duration; write 90s, 15m, 24h or 30d", describeNode(n))
 	}
@@ -39,7 +39,8 @@ func (d *Duration) parseNode(n *yaml.Node) error {
 	return nil
 }
 
-func parseDuration(text string) (time.Duration, error) {
+// ParseDuration reads a Duration as it stands in a schema.
+func ParseDuration(text string) (time.Duration, error) {
 	if text == "0" || text == "off" || text == "false" {
 		return 0, nil
 	}

@@ -269,7 +269,7 @@ func (d *domainScrub) findHurt(ctx context.Context) error {
 	return d.Holders(ctx, d.report.Domain, func(digest cas.Digest) bool { return d.bad[digest] }, func(h *Hurt) error {
 		if d.report.HurtVersions++; len(d.report.Hurt) < maxListed {
 			d.report.Hurt = append(d.report.Hurt, *h)
-			d.Log.Error("a file has damaged chunks; an upload of the same bytes heals them", "bucket", h.Bucket, "path", h.Path, "manifest", h.Version)
+			d.Log.Error("a file has chunks that cannot be read", "bucket", h.Bucket, "path", h.Path, "manifest", h.Version)
 		}
 		return nil
 	})

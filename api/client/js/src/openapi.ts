@@ -196,6 +196,29 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/admin/storage/scrub": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Tell what of scrubs is under way, and how old their results are */
+        get: operations["scrubStatus"];
+        put?: never;
+        /**
+         * Read stored bytes again and verify them
+         * @description Those of packs that were not read for longest come first. What is damaged is marked, so that the next upload of the same bytes heals it. What
+         *     the server has begun by itself gives way; the end of another request's scrub is waited for. Lines of JSON tell how far it is; the last has
+         *     `report`, or `error`. A request that ends before gives the scrub up; the next one goes on where it was.
+         */
+        post: operations["scrub"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/files/_capabilities": {
         parameters: {
             query?: never;
@@ -1449,6 +1472,66 @@ export interface components {
             /** @description the part of freed and pending ones that uploads under way may still use */
             waiting_bytes: number;
         };
+        /** @description what a scrub has found */
+        Scrubbed: components["schemas"]["ScrubSums"] & {
+            backends: (components["schemas"]["ScrubSums"] & {
+                backend: string;
+                /** @description digests of bad chunks, at most 1,000 */
+                bad: string[];
+                failed: {
+                    pack: string;
+                    why: string;
+                }[];
+                /** @description at most 1,000; an upload of the same bytes heals them, unless their pack is missing */
+                hurt: {
+                    bucket: string;
+                    file_id?: string;
+                    manifest_id?: string;
+                    path: string;
+                    upload_id?: string;
+                }[];
+            })[];
+            /** Format: date-time */
+            ended_at: string;
+            /** @description nothing is damaged */
+            ok: boolean;
+            /** Format: date-time */
+            started_at: string;
+        };
+        ScrubStatus: {
+            backends: {
+                backend: string;
+                damaged_packs: number;
+                never_read: number;
+                /** Format: date-time */
+                oldest_at?: string;
+                packs: number;
+            }[];
+            damaged_packs: number;
+            last?: components["schemas"]["Scrubbed"];
+            never_read: number;
+            /**
+             * Format: date-time
+             * @description of the results
+             */
+            oldest_at?: string;
+            packs: number;
+            running?: components["schemas"]["Working"];
+        };
+        ScrubSums: {
+            /** @description that cannot be read */
+            bad_chunks: number;
+            /** @description of them */
+            bytes: number;
+            /** @description that cannot be read, or are damaged beside their chunks */
+            failed_packs: number;
+            /** @description versions and uploads that need bad chunks */
+            hurt_count: number;
+            /** @description that were read */
+            packs: number;
+            /** @description whose last result is young enough */
+            skipped_packs: number;
+        };
         Session: {
             bucket: string;
             /** @description by which the file must be cut */
@@ -1986,6 +2069,61 @@ export interface operations {
         requestBody?: never;
         responses: {
             200: components["responses"]["CollectStatus"];
+            default: components["responses"]["Problem"];
+        };
+    };
+    scrubStatus: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description the state */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ScrubStatus"];
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    scrub: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": {
+                    /** @description read all packs */
+                    all?: boolean;
+                    /** @description read packs that were not read for so long; 0 is 30 days */
+                    max_age_seconds?: number;
+                    /** @description bytes a second that are read; 0 is no bound */
+                    rate?: number;
+                };
+            };
+        };
+        responses: {
+            /** @description how far it is, and what was found */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/x-ndjson": components["schemas"]["Working"] & {
+                        report?: components["schemas"]["Scrubbed"];
+                    };
+                };
+            };
             default: components["responses"]["Problem"];
         };
     };
