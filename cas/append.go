@@ -67,7 +67,7 @@ func (b *Batch) appendNew(f *newFrame) (out appendedFrame, err error) {
 			return out, e.err
 		}
 	}
-	at, err := s.pack.appendFrame(b.ctx, e.h, e.payload)
+	at, err := s.pack.appendFrame(b.ctx, b.opts.Since, e.h, e.payload)
 	b.appended.Add(1) // first, so that countOthers never counts it as another's
 	s.appended.Add(1)
 	out.at.add(at)
@@ -91,11 +91,10 @@ type found struct {
 
 // findChunks looks up whether each of ds is stored or on its way to the index,
 // for a writer that began in the epoch since. It looks at those on their way
-// first: a chunk leaves them only when the index has it. The index is asked about
-// those too: only an entry that it does not have yet is sure to be stamped later
-// than since.
+// first: a chunk leaves them only when the index has had it. The index is asked about
+// those too: an entry that it has may have an earlier stamp.
 func (p *packer) findChunks(ctx context.Context, since uint64, ds []Digest, out []found) error {
-	p.findInFlight(ds, out)
+	p.findInFlight(ds, since, out)
 	entries := make([]ChunkEntry, len(ds))
 	if err := p.hitChunks(ctx, since, ds, entries); err != nil {
 		return err

@@ -128,6 +128,7 @@ type groupFrame struct {
 	have  map[Digest]bool
 	items []*groupItem
 
+	since             uint64 // the newest of the items'
 	first, last, base uint64 // of records
 }
 
@@ -140,6 +141,7 @@ func (f *groupFrame) addItem(ctx context.Context, s *Store, it *groupItem) {
 		f.first, f.last, f.base = min(f.first, it.commit), max(f.last, it.commit), it.base
 	}
 	f.items = append(f.items, it)
+	f.since = max(f.since, it.since)
 	found := make([]found, len(it.slots))
 	if it.kind != KindRecord {
 		ds := make([]Digest, len(it.slots))
@@ -196,7 +198,7 @@ func (g *group) encodeAndAppend(ctx context.Context, f *groupFrame) (place, int,
 		return place{}, 0, e.err
 	}
 	e.h.First, e.h.Last, e.h.Base = f.first, f.last, f.base
-	at, err := s.pack.appendFrame(ctx, e.h, e.payload)
+	at, err := s.pack.appendFrame(ctx, f.since, e.h, e.payload)
 	s.appended.Add(1)
 	return at, e.size(), err
 }

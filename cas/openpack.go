@@ -79,7 +79,7 @@ func (o *openPack) writeVoids(writer [16]byte) error {
 		f.Slots = append(f.Slots, Ref{Digest: pack.SumSlot(f.Kind, note), Length: uint32(len(note))})
 	}
 	f.StoredLen, f.CRC = uint32(len(payload)), pack.Checksum(payload)
-	_, err := o.writeFrame(f, payload, false)
+	_, err := o.writeFrame(0, f, payload, false)
 	return err
 }
 
@@ -99,7 +99,7 @@ func (o *openPack) countSerial(durable bool) {
 
 // writeFrame appends one frame, which is indexed with the pack unless it is a copy.
 // Only the holder of packer.mu calls it.
-func (o *openPack) writeFrame(h *pack.Frame, payload []byte, isCopy bool) (place, error) {
+func (o *openPack) writeFrame(since uint64, h *pack.Frame, payload []byte, isCopy bool) (place, error) {
 	o.mu.Lock()
 	off, err := o.off, o.err
 	o.mu.Unlock()
@@ -136,7 +136,7 @@ func (o *openPack) writeFrame(h *pack.Frame, payload []byte, isCopy bool) (place
 		chunks := slotEntries(h)
 		o.pending.Frames = append(o.pending.Frames, frameEntry(h))
 		o.pending.Chunks = append(o.pending.Chunks, chunks...)
-		o.p.addInFlight(chunks, at)
+		o.p.addInFlight(chunks, flight{at, since})
 	}
 	return at, nil
 }

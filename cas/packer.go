@@ -41,8 +41,8 @@ type packer struct {
 	sealing chan struct{} // has a token for each full pack that is being sealed
 	early   chan struct{} // has one for a pack that is sealed before it is full
 
-	flightMu sync.Mutex       // guards flight
-	flight   map[Digest]place // chunks appended and not indexed yet
+	flightMu sync.Mutex        // guards flight
+	flight   map[Digest]flight // chunks appended and not indexed yet
 
 	growMu  sync.Mutex           // guards what follows
 	growing map[PackID]*openPack // packs that something may still be written to
@@ -57,27 +57,27 @@ const remoteSeals = 3
 func newPacker(ctx context.Context, b backend.Backend, ix Index, opts *Options, size int64, seals int) *packer {
 	p := &packer{ctx: ctx, mu: make(gate, 1), b: b, ix: ix, size: size, store: opts.Store, domain: opts.Domain, made: len(opts.Codecs) > 0, most: opts.MaxBytes,
 		sealing: make(chan struct{}, seals), early: make(chan struct{}, 1),
-		flight: make(map[Digest]place), growing: make(map[PackID]*openPack), strays: true, leaving: make(map[PackID]int64)}
+		flight: make(map[Digest]flight), growing: make(map[PackID]*openPack), strays: true, leaving: make(map[PackID]int64)}
 	p.serials.open = make(map[uint64]bool)
 	rand.Read(p.serials.writer[:])
 	return p
 }
 
-// appendFrame writes a frame and returns its place. The frame is durable when a
-// wait for that place has succeeded. ctx ends only the wait for other appends:
-// the call may hang in the backend.
-func (p *packer) appendFrame(ctx context.Context, h *pack.Frame, payload []byte) (place, error) {
-	return p.appendNext(ctx, h, payload, false)
+// appendFrame writes a frame, for a writer that began in the epoch since, and
+// returns its place. The frame is durable when a wait for that place has succeeded.
+// ctx ends only the wait for other appends: the call may hang in the backend.
+func (p *packer) appendFrame(ctx context.Context, since uint64, h *pack.Frame, payload []byte) (place, error) {
+	return p.appendNext(ctx, since, h, payload, false)
 }
 
 // appendCopy is appendFrame for a copy of what is stored: it is neither indexed
 // with the pack, since only the collector can say what it takes the place of,
 // nor refused because content has a bound, since the copied pack will go.
 func (p *packer) appendCopy(ctx context.Context, h *pack.Frame, payload []byte) (place, error) {
-	return p.appendNext(ctx, h, payload, true)
+	return p.appendNext(ctx, 0, h, payload, true)
 }
 
-func (p *packer) appendNext(ctx context.Context, h *pack.Frame, payload []byte, isCopy bool) (place, error) {
+func (p *packer) appendNext(ctx context.Context, since uint64, h *pack.Frame, payload []byte, isCopy bool) (place, error) {
 	if err := p.mu.enter(ctx); err != nil {
 		return place{}, err
 	}
@@ -107,7 +107,7 @@ func (p *packer) appendNext(ctx context.Context, h *pack.Frame, payload []byte, 
 		*cur = o
 	}
 	o := *cur
-	at, err := o.writeFrame(h, payload, isCopy)
+	at, err := o.writeFrame(since, h, payload, isCopy)
 	if err != nil {
 		*cur = nil
 		o.giveUp(err)
@@ -210,11 +210,11 @@ func (p *packer) isCurrent(o *openPack, end bool) bool {
 
 // addInFlight and removeInFlight keep track of the chunks that are appended and
 // not indexed yet, so that uploads side by side share them.
-func (p *packer) addInFlight(chunks []ChunkEntry, at place) {
+func (p *packer) addInFlight(chunks []ChunkEntry, f flight) {
 	p.flightMu.Lock()
 	defer p.flightMu.Unlock()
 	for i := range chunks {
-		p.flight[chunks[i].Digest] = at
+		p.flight[chunks[i].Digest] = f
 	}
 }
 
@@ -226,13 +226,22 @@ func (p *packer) removeInFlight(chunks []ChunkEntry) {
 	}
 }
 
-// findInFlight finds those of ds that are being written.
-func (p *packer) findInFlight(ds []Digest, out []found) {
+// A flight is what is known of a chunk that is appended and not indexed yet.
+type flight struct {
+	at    place
+	since uint64 // epoch in which the writer that appended it began, or earlier
+}
+
+// findInFlight finds those of ds that are being written, and will be stamped with
+// the epoch since or a later one. What an earlier writer appends may be indexed
+// already, and may have been collected since then, before anybody here has learnt
+// of either: it does not count, and is written once more.
+func (p *packer) findInFlight(ds []Digest, since uint64, out []found) {
 	p.flightMu.Lock()
 	defer p.flightMu.Unlock()
 	for i, d := range ds {
-		if at, ok := p.flight[d]; ok {
-			out[i] = found{true, at}
+		if f, ok := p.flight[d]; ok && f.since >= since {
+			out[i] = found{true, f.at}
 		}
 	}
 }

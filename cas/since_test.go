@@ -1,9 +1,13 @@
 package cas_test
 
 import (
+	"context"
+	"errors"
 	"slices"
 	"sync"
 	"testing"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/cairn-store/cairn/cas"
 )
@@ -102,6 +106,60 @@ func TestStampsOfCollidingBatches(t *testing.T) {
 			})
 		}
 		g.Wait()
+	}
+}
+
+// An answeringLate index has made the first change that adds chunks long before it answers.
+type answeringLate struct {
+	cas.Index
+	once         sync.Once
+	made, answer chan struct{}
+}
+
+func (x *answeringLate) Apply(ctx context.Context, c *cas.Change) error {
+	err := x.Index.Apply(ctx, c)
+	if len(c.Chunks) > 0 {
+		x.once.Do(func() {
+			close(x.made)
+			<-x.answer
+		})
+	}
+	return err
+}
+
+// What a writer has appended may be indexed, and be collected again since a floor
+// has passed that writer by, before the store learns that it was indexed. A writer
+// that begins meanwhile must not count on it, large or small.
+func TestCollectedOnItsWay(t *testing.T) {
+	for _, size := range []int{100, 700 << 10} {
+		w := newWorld(t)
+		late := &answeringLate{Index: w.ix, made: make(chan struct{}), answer: make(chan struct{})}
+		s, err := cas.Open(t.Context(), w.b, late, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		chunk := noise(seeded(t), size)
+		store := func(since uint64) error {
+			b := s.NewBatch(t.Context(), &cas.BatchOptions{Since: since})
+			defer b.Close()
+			return errors.Join(b.Put(chunk), b.Flush())
+		}
+		var g errgroup.Group
+		g.Go(func() error { return store(0) })
+		<-late.made
+		w.ix.NextEpoch()
+		e := make([]cas.ChunkEntry, 1)
+		must(t, w.ix.Chunks(t.Context(), []cas.Digest{cas.Sum(chunk)}, e))
+		must(t, w.ix.Apply(t.Context(), &cas.Change{Drop: e}))
+		b := s.NewBatch(t.Context(), &cas.BatchOptions{Since: 1})
+		must(t, b.Put(chunk))
+		must(t, b.Drain())
+		close(late.answer)
+		must(t, errors.Join(b.Flush(), g.Wait()))
+		b.Close()
+		w.checkStamps(t, 1)
+		checkStored(t, s, chunk)
+		closeStore(t, s)
 	}
 }
 
