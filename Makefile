@@ -47,7 +47,7 @@ check: fmt vet build
 	$(PURE) test -timeout 30m -vet=off ./...
 
 # Tests whose work is one goroutine's are left out where the race detector is on,
-# and run without it.
+# and run without it, beside the others.
 LEFT_OUT = $(shell git grep -l race[.]LeaveOut -- '*_test.go')
 LEFT_OUT_TESTS = ${shell awk -F'[ (]' '/^func Test/ {n = $$2} /race[.]LeaveOut/ {print "^" n "$$"}' $(LEFT_OUT)}
 space := $() $()
@@ -63,10 +63,11 @@ test: fmt vet build nginx postgres spin $(VERSITYGW) $(RCLONE) $(CLIENTS)
 	@( renice -n 19 $$BASHPID >/dev/null 2>&1; $(CROSS) ) & cross=$$!; \
 	log=$$(mktemp); api/client/js/check.sh test >$$log 2>&1 & client=$$!; \
 	export CAIRN_CLIENTS=1 CAIRN_NGINX=$(NGINX) CAIRN_POSTGRES=$(POSTGRES) CAIRN_VERSITYGW=$(VERSITYGW) CAIRN_RCLONE=$(RCLONE); \
+	plainlog=$$(mktemp); $(PURE) test -p 1 -timeout 30m -vet=off -run '$(subst $(space),|,$(LEFT_OUT_TESTS))' $(sort $(addprefix ./,$(dir $(LEFT_OUT)))) >$$plainlog 2>&1 & plain=$$!; \
 	$(GO) test -race -timeout 30m -tags pebblegozstd -vet=off -ldflags=-w ./...; tests=$$?; \
-	$(PURE) test -timeout 30m -vet=off -run '$(subst $(space),|,$(LEFT_OUT_TESTS))' $(sort $(addprefix ./,$(dir $(LEFT_OUT)))); tests=$$((tests | $$?)); \
+	wait $$plain; plain=$$?; cat $$plainlog; rm $$plainlog; \
 	wait $$client; client=$$?; cat $$log; rm $$log; \
-	wait $$cross && exit $$((tests | client))
+	wait $$cross && exit $$((tests | plain | client))
 
 # Vets and builds for every supported platform but this one, for which vet and
 # build do. Nothing of it is run, so it is not optimised: that finds no mistakes,

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/cairn-store/cairn/api/client"
+	"github.com/cairn-store/cairn/internal/race"
 )
 
 // conditionsOf replaces words of a header: NOW and OLD are the tags of a file's
@@ -142,6 +143,7 @@ func TestConditions(t *testing.T) {
 // TestConditionsOfChanges sends conditions with changes of a file of two
 // versions. What does not hold changes nothing.
 func TestConditionsOfChanges(t *testing.T) {
+	race.LeaveOut(t)
 	w := newWorld(t)
 	for _, c := range []struct {
 		header []string

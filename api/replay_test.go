@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/cairn-store/cairn/api/client"
+	"github.com/cairn-store/cairn/internal/race"
 )
 
 // What is sent again by bob, who may make and change files and not read what is
@@ -127,6 +128,7 @@ func replays() map[string]func(r *replay) (first, again func() *answer) {
 // else. The answer is what was acknowledged, and tells nothing of the change to
 // those who may not read; of a file that was purged it is that there is none.
 func TestReplays(t *testing.T) {
+	race.LeaveOut(t)
 	w := secured(t, replaySchema)
 	change := func(r *replay, status int, method, path, body string) {
 		r.t.Helper()

@@ -17,6 +17,7 @@ import (
 
 	"github.com/cairn-store/cairn/api/client"
 	"github.com/cairn-store/cairn/chunker"
+	"github.com/cairn-store/cairn/internal/race"
 )
 
 func digestOf(p []byte) string { return fmt.Sprintf("%x", blake3.Sum256(p)) }
@@ -330,6 +331,7 @@ func TestSessionBaseWithdrawn(t *testing.T) {
 
 // Requests that lie are refused, and leave nothing.
 func TestSessionAttacks(t *testing.T) {
+	race.LeaveOut(t)
 	w := newWorld(t)
 	s := w.dev("demo")
 	j := []string{"Content-Type", "application/json"}

@@ -165,6 +165,7 @@ func TestStatesTellNothing(t *testing.T) {
 // The owner of a file that is gone learns of it what is learned of none; what
 // is left are the signed URLs, until they end.
 func TestPurgedIsNeverThere(t *testing.T) {
+	race.LeaveOut(t)
 	left := func(c *call) bool { return strings.Contains(c.path, "_grants") }
 	_, never := newMatrixIn(t, "private", "never there").answers(token(t, "ann", nil), variants()[:5], left)
 	for _, state := range []string{"purged", "purged from the trash"} {

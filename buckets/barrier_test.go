@@ -15,6 +15,7 @@ import (
 	"github.com/cairn-store/cairn/buckets"
 	"github.com/cairn-store/cairn/buckets/upload"
 	"github.com/cairn-store/cairn/cas"
+	"github.com/cairn-store/cairn/internal/race"
 	"github.com/cairn-store/cairn/manifest"
 	"github.com/cairn-store/cairn/manifest/pebblestore"
 )
@@ -461,6 +462,7 @@ func pointerMakers(t *testing.T) map[string]pointerMaker {
 // does. If it was raised above the writer's begin, all is looked up again: what is
 // there stays, and what is gone is an error that sending again mends.
 func TestPointerMakers(t *testing.T) {
+	race.LeaveOut(t)
 	for name, maker := range pointerMakers(t) {
 		for _, c := range []struct {
 			name       string

@@ -15,6 +15,7 @@ import (
 	"github.com/cairn-store/cairn/buckets/upload"
 	"github.com/cairn-store/cairn/cas"
 	"github.com/cairn-store/cairn/internal/crashfs"
+	"github.com/cairn-store/cairn/internal/race"
 	"github.com/cairn-store/cairn/manifest"
 	"github.com/cairn-store/cairn/manifest/pebblestore"
 )
@@ -182,6 +183,7 @@ func TestEvictionIsBounded(t *testing.T) {
 // However many parts an upload has, they are dropped some at a time, and when
 // that is broken off the sweeps do it.
 func TestPartsAreDroppedBoundedly(t *testing.T) {
+	race.LeaveOut(t)
 	const parts = 2500
 	for _, what := range []string{"cancel", "commit", "broken off"} {
 		t.Run(what, func(t *testing.T) {

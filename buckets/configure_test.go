@@ -13,6 +13,7 @@ import (
 	"github.com/cairn-store/cairn/buckets/access"
 	"github.com/cairn-store/cairn/buckets/local"
 	"github.com/cairn-store/cairn/buckets/schema"
+	"github.com/cairn-store/cairn/internal/race"
 )
 
 // parse reads a schema for a store with backends one and two.
@@ -223,6 +224,7 @@ func TestNoTrash(t *testing.T) {
 
 // The same text takes in each compression what it should, and reads the same.
 func TestCompression(t *testing.T) {
+	race.LeaveOut(t)
 	line := "the same text, again and again, takes less where it is compressed\n"
 	sizes := []int{1_000, 3_000_000}
 	if testing.Short() {

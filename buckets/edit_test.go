@@ -15,6 +15,7 @@ import (
 	"github.com/cairn-store/cairn/buckets"
 	"github.com/cairn-store/cairn/buckets/local"
 	"github.com/cairn-store/cairn/buckets/upload"
+	"github.com/cairn-store/cairn/internal/race"
 )
 
 // editOnce does a random edit of the file id, whose bytes are p, and returns
@@ -55,6 +56,7 @@ func editOnce(t *testing.T, r *rand.Rand, b *buckets.Bucket, id string, p []byte
 
 // An edited file is the one that would have been uploaded.
 func TestEdits(t *testing.T) {
+	race.LeaveOut(t)
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	r := rand.New(rand.NewPCG(seed, 1))
@@ -93,6 +95,7 @@ func TestEdits(t *testing.T) {
 
 // What an edit stores is what is around it.
 func TestEditIsSmall(t *testing.T) {
+	race.LeaveOut(t)
 	b := demo(t)
 	const size = 64 << 20
 	f := put(t, b, "f", string(noise(1, size)), nil)

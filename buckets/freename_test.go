@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/cairn-store/cairn/buckets/names"
+	"github.com/cairn-store/cairn/internal/race"
 	"github.com/cairn-store/cairn/manifest"
 )
 
@@ -31,6 +32,7 @@ func (f *folderOf) FileByPath(_ context.Context, _, path string) (*manifest.File
 }
 
 func TestFreeNameIsBounded(t *testing.T) {
+	race.LeaveOut(t)
 	of := func(names ...string) func(string) bool {
 		set := make(map[string]bool)
 		for _, n := range names {

@@ -17,6 +17,7 @@ import (
 	"github.com/cairn-store/cairn/cas"
 	"github.com/cairn-store/cairn/chunker"
 	"github.com/cairn-store/cairn/internal/crashfs"
+	"github.com/cairn-store/cairn/internal/race"
 	"github.com/cairn-store/cairn/manifest"
 	"github.com/cairn-store/cairn/manifest/pebblestore"
 )
@@ -162,6 +163,7 @@ func (h *hugeFile) readRange(off int64, n int) []byte {
 
 // Whatever is done to a file of 1 TiB, it costs the path to what changes.
 func TestHugeFile(t *testing.T) {
+	race.LeaveOut(t)
 	h := newHugeFile(t)
 	ctx, whole := t.Context(), buckets.Piece{Length: -1}
 	whole.File = h.id
@@ -231,6 +233,7 @@ func TestHugeFile(t *testing.T) {
 // also if it is in the trash. When it is purged before the commit, everything
 // is: here most chunks are nowhere.
 func TestEditOfWhatIsPurged(t *testing.T) {
+	race.LeaveOut(t)
 	h := newHugeFile(t)
 	ctx := t.Context()
 	gone, calls := 0, 0

@@ -10,6 +10,7 @@ import (
 
 	"github.com/cairn-store/cairn/buckets"
 	"github.com/cairn-store/cairn/buckets/access"
+	"github.com/cairn-store/cairn/internal/race"
 )
 
 // A modelEntry is a line of a listing as the model has it: a file or a folder.
@@ -168,6 +169,7 @@ func randomPageOptions(rng *rand.Rand) *buckets.PageOptions {
 // Every listing, whatever it chooses, however it is ordered and whatever its
 // pages hold, is what the model says.
 func TestListPageModel(t *testing.T) {
+	race.LeaveOut(t)
 	rules := map[access.Op]string{access.OpCreate: signedIn, access.OpUpdate: mine, access.OpDelete: mine, access.OpRead: mine}
 	trusted, ann, bob, nobody := ruled(t, buckets.Policy{}, rules)
 	seed := rand.Uint64()

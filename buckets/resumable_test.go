@@ -15,6 +15,7 @@ import (
 	"github.com/cairn-store/cairn/buckets/access"
 	"github.com/cairn-store/cairn/buckets/local"
 	"github.com/cairn-store/cairn/buckets/upload"
+	"github.com/cairn-store/cairn/internal/race"
 )
 
 var errLost = errors.New("connection lost")
@@ -22,6 +23,7 @@ var errLost = errors.New("connection lost")
 // Content in pieces, over lost connections and restarts, becomes the file that
 // it would have been whole.
 func TestPieces(t *testing.T) {
+	race.LeaveOut(t)
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	r := rand.New(rand.NewPCG(seed, 1))

@@ -18,6 +18,7 @@ import (
 	"github.com/cairn-store/cairn/buckets/upload"
 	"github.com/cairn-store/cairn/cas"
 	"github.com/cairn-store/cairn/chunker"
+	"github.com/cairn-store/cairn/internal/race"
 )
 
 // cut cuts content into chunks by the splitter of that name.
@@ -139,6 +140,7 @@ func TestListOverRestart(t *testing.T) {
 
 // A long list is kept in parts and answered in bits.
 func TestLongList(t *testing.T) {
+	race.LeaveOut(t)
 	b := demo(t)
 	up, err := uploads(b).Begin(t.Context(), "long", &upload.Options{Listed: true})
 	must(t, err)

@@ -4,10 +4,12 @@ import (
 	"testing"
 
 	"github.com/cairn-store/cairn/cas"
+	"github.com/cairn-store/cairn/internal/race"
 )
 
 // Every level decodes, and the highest makes less of text than the lowest.
 func TestLevels(t *testing.T) {
+	race.LeaveOut(t)
 	text := prose(seeded(t), 900_000)
 	for _, codec := range []cas.Codec{cas.Zstd, cas.Gzip} {
 		sizes := make(map[int]int64)

@@ -8,6 +8,7 @@ import (
 
 	"github.com/cairn-store/cairn/cas"
 	"github.com/cairn-store/cairn/chunker"
+	"github.com/cairn-store/cairn/internal/race"
 	"github.com/cairn-store/cairn/manifest"
 )
 
@@ -27,6 +28,7 @@ func (c cut) Read(p []byte) (int, error) {
 // However a stream is parted, it becomes the same content, and adds the same
 // chunks to the store.
 func TestPartsAreTheWhole(t *testing.T) {
+	race.LeaveOut(t)
 	r := seeded(t)
 	for _, n := range []int{0, 1, 1000, 70_000, 300_000, 5_000_000, 20_000_000} {
 		p := noise(r, n)

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/cairn-store/cairn/cas"
+	"github.com/cairn-store/cairn/internal/race"
 	"github.com/cairn-store/cairn/manifest"
 )
 
@@ -113,6 +114,7 @@ func TestSegmentEnds(t *testing.T) {
 
 // A new version of a huge file shares all but the path to what changed.
 func TestEditRewritesFewSegments(t *testing.T) {
+	race.LeaveOut(t)
 	rnd := seeded(t)
 	const n = 100_000
 	edits := []struct {

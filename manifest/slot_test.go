@@ -8,6 +8,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/cairn-store/cairn/internal/race"
 	"github.com/cairn-store/cairn/manifest"
 )
 
@@ -86,6 +87,7 @@ func fat(t *testing.T, n int) manifest.Record {
 
 // What a commit may cost is bounded, and what fits is always written.
 func TestCommitBounds(t *testing.T) {
+	race.LeaveOut(t)
 	tests := map[string]struct {
 		sizes []int // of records, in bytes
 		slots int   // 0 if it is refused

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/cairn-store/cairn/cas"
+	"github.com/cairn-store/cairn/internal/race"
 	"github.com/cairn-store/cairn/manifest"
 )
 
@@ -184,6 +185,7 @@ func sizeOf(refs []cas.Ref) (n int64) {
 
 // Whatever a list is grafted from, its tree is that of its references.
 func TestGraftedTreeIsThatOfTheList(t *testing.T) {
+	race.LeaveOut(t)
 	r := seeded(t)
 	s := newSegments()
 	var of []*manifest.Content
