@@ -45,13 +45,6 @@ type Collections interface {
 	// the epoch is an error.
 	RaiseFloor(ctx context.Context, l Lease, floor uint64) error
 
-	// DropUnindexed removes segments of a domain that were put below the floor, and
-	// put again by nobody since, if the index has no entry of them: their writer
-	// broke off, or will look its chunks up again. It looks at no more than limit
-	// of those that were put without an entry and not looked at since, behind a
-	// digest, and returns the last one. more tells whether others may follow.
-	DropUnindexed(ctx context.Context, domain string, after cas.Digest, limit int) (last cas.Digest, more bool, err error)
-
 	// Graves yields the graves of a domain, newest first, of one moment.
 	Graves(ctx context.Context, domain string) iter.Seq2[*Grave, error]
 	// DropGraves removes graves. Those that are gone are not an error.

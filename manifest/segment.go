@@ -231,8 +231,7 @@ type SegmentGetter interface {
 type SegmentPutter interface {
 	// PutSegments stores segments. They are durable no later than the next
 	// commit. It does not retain the slices. Segments that are stored already
-	// are no error. Of those that the index does not have it keeps the epoch, for
-	// Collections.DropUnindexed.
+	// are no error.
 	PutSegments(ctx context.Context, segs []Segment) error
 }
 

@@ -150,23 +150,6 @@ func (d *cycle) dropDead(ctx context.Context) error {
 	if err := d.sweepAll(ctx, d.marks); err != nil {
 		return fmt.Errorf("sweep: %w", err)
 	}
-	return d.dropUnindexed(ctx)
-}
-
-// unindexedBatch is how many segments one transaction looks at that were put
-// without an entry in the index.
-const unindexedBatch = 1000
-
-// dropUnindexed drops the rows of segments whose entries never came: their writer
-// broke off.
-func (d *cycle) dropUnindexed(ctx context.Context) error {
-	var last cas.Digest
-	for more := true; more; {
-		var err error
-		if last, more, err = d.Meta.DropUnindexed(ctx, d.domain, last, unindexedBatch); err != nil {
-			return fmt.Errorf("drop segments that are not indexed: %w", err)
-		}
-	}
 	return nil
 }
 

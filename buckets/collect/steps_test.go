@@ -66,15 +66,6 @@ func (m steppedMeta) RaiseFloor(ctx context.Context, l manifest.Lease, floor uin
 	return m.s.run("raise the floor", func() error { return m.Store.RaiseFloor(ctx, l, floor) })
 }
 
-func (m steppedMeta) DropUnindexed(ctx context.Context, domain string, after cas.Digest, limit int) (last cas.Digest, more bool, err error) {
-	m.s.mostUnindexed = max(m.s.mostUnindexed, limit)
-	err = m.s.run("drop unindexed", func() (err error) {
-		last, more, err = m.Store.DropUnindexed(ctx, domain, after, limit)
-		return err
-	})
-	return last, more, err
-}
-
 func (m steppedMeta) Floor(ctx context.Context, domain string) (n uint64, err error) {
 	err = m.s.run("read the floor", func() (err error) { n, err = m.Store.Floor(ctx, domain); return err })
 	return n, err

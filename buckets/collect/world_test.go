@@ -328,7 +328,6 @@ type steps struct {
 
 	mostDropped, mostDoomed int // in one change, and one transaction
 	mostMarks               int // that one transaction may drop
-	mostUnindexed           int // segments that one transaction looks at
 	mostEntered             int // entries of the ledger in one transaction
 }
 

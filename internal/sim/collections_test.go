@@ -5,7 +5,6 @@ import (
 	"iter"
 	"time"
 
-	"github.com/cairn-store/cairn/cas"
 	"github.com/cairn-store/cairn/manifest"
 )
 
@@ -82,12 +81,4 @@ func (s *store) DropMarks(ctx context.Context, upTo uint64, limit int) (more boo
 		return err
 	})
 	return more, err
-}
-
-func (s *store) DropUnindexed(ctx context.Context, domain string, after cas.Digest, limit int) (last cas.Digest, more bool, err error) {
-	err = s.p.change(ctx, "drop unindexed", func() (err error) {
-		last, more, err = s.Store.DropUnindexed(ctx, domain, after, limit)
-		return err
-	})
-	return last, more, err
 }

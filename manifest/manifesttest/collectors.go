@@ -2,7 +2,6 @@ package manifesttest
 
 import (
 	"errors"
-	"fmt"
 	"reflect"
 	"runtime"
 	"sync"
@@ -304,88 +303,6 @@ func (s *suite) segmentsGo() {
 	s.addFile("", "f", 1) // makes all durable
 	s.restart()
 	stored("after a restart", true, false, true)
-}
-
-// unindexedGo tests that a segment whose entry never came goes once the floor is
-// above the epoch in which it was last put, and no other goes.
-func (s *suite) unindexedGo() {
-	var segs []manifest.Segment
-	var ds []cas.Digest
-	for i := range byte(6) {
-		g := manifest.Segment{Digest: cas.SumSegment([]byte{i}), Data: []byte{i}}
-		segs, ds = append(segs, g), append(ds, g.Digest)
-	}
-	put := func(domain string, segs ...manifest.Segment) {
-		s.t.Helper()
-		s.failOn(s.s.Segments(domain).PutSegments(s.ctx, segs))
-	}
-	f := cas.FrameEntry{ID: cas.FrameID{1}, Pack: cas.PackID{1}, Kind: cas.KindSegment}
-	index := func(i int) cas.ChunkEntry {
-		e := cas.ChunkEntry{Digest: ds[i], Frame: f.ID, Slot: uint32(i), Length: 1}
-		s.applyChange(&cas.Change{Frames: []cas.FrameEntry{f}, Chunks: []cas.ChunkEntry{e}})
-		return e
-	}
-	check := func(when string, want string) {
-		s.t.Helper()
-		got, err := s.s.Segments(domain).Segments(s.ctx, ds)
-		s.failOn(err)
-		stored := ""
-		for i := range got {
-			if got[i] != nil {
-				stored += fmt.Sprint(i)
-			}
-		}
-		if stored != want {
-			s.t.Errorf("%s: segments %s are stored, want %s", when, stored, want)
-		}
-	}
-	drop := func(limit int) {
-		s.t.Helper()
-		calls := 0
-		for last, more := (cas.Digest{}), true; more && calls < 10; calls++ {
-			var err error
-			last, more, err = s.s.DropUnindexed(s.ctx, domain, last, limit)
-			s.failOn(err)
-		}
-		if calls == 10 {
-			s.t.Error("more without an end")
-		}
-	}
-	put(domain, segs[1:]...)
-	put("y", segs[1:]...)
-	first := index(0)
-	put(domain, segs[0]) // the index has it
-	second := index(1)
-	drop(100)
-	check("none is below the floor", "012345")
-	lease := s.takeLease(domain, 0)
-	raise := func() {
-		s.t.Helper()
-		s.failOn(s.s.RaiseFloor(s.ctx, lease, s.nextEpoch(domain)))
-	}
-	s.nextEpoch(domain)
-	put(domain, segs[2], segs[2])
-	s.failOn(s.s.RaiseFloor(s.ctx, lease, 1))
-	s.addFile("", "f", 1) // makes all durable
-	s.restart()
-	drop(2)
-	check("put again by a writer that the floor waits for", "012")
-	put(domain, segs[3])
-	lease = s.takeLease(domain, time.Hour)
-	raise()
-	put(domain, segs[4])
-	third := index(2)
-	drop(1)
-	check("the next floor", "0124")
-	s.applyChange(&cas.Change{Drop: []cas.ChunkEntry{first, second}})
-	third.Stamp = 2
-	s.applyChange(&cas.Change{Drop: []cas.ChunkEntry{third}})
-	raise()
-	drop(100)
-	got, err := s.s.Segments("y").Segments(s.ctx, ds[5:])
-	if err != nil || got[0] == nil {
-		s.t.Errorf("a segment of another domain: %v, %v", got, err)
-	}
 }
 
 // sentParts tests that the parts that were sent are no parts of the list, are

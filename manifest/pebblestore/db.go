@@ -155,18 +155,6 @@ func (d *DB) getValue(r pebble.Reader, key []byte) ([]byte, error) {
 	return append([]byte(nil), v...), nil
 }
 
-// hasKey reports whether a key has a value.
-func hasKey(r pebble.Reader, key []byte) (bool, error) {
-	_, closer, err := r.Get(key)
-	if errors.Is(err, pebble.ErrNotFound) {
-		return false, nil
-	}
-	if err != nil {
-		return false, asDamageIfCorrupt(err)
-	}
-	return true, closer.Close()
-}
-
 // newIter returns an iterator over the keys that begin with prefix.
 func (d *DB) newIter(prefix []byte) (*pebble.Iterator, error) {
 	return d.db.NewIter(&pebble.IterOptions{LowerBound: prefix, UpperBound: prefixEnd(prefix)})

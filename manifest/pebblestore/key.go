@@ -10,26 +10,25 @@ import (
 
 // The first letters of keys, with what follows them → the value.
 const (
-	keyFormat    = 'v' // "" → format version
-	keyDomain    = 'd' // domain → its counters
-	keyChunk     = 'c' // domain, digest → chunk entry
-	keyFrame     = 'f' // domain, frame → frame entry
-	keyPack      = 'p' // domain, pack → pack entry
-	keyPlace     = 'l' // domain, pack, offset, frame → "" for each frame
-	keySource    = 'q' // domain, digest, frame → "" for each source of a frame
-	keySegment   = 's' // domain, digest → encoded segment
-	keyUnindexed = 'e' // domain, digest → epoch in which a segment was last put that the index did not have
-	keyFile      = 'F' // file → row
-	keyRow       = 'M' // manifest → row
-	keyVersion   = 'V' // file, version number → manifest
-	keyName      = 'N' // bucket, path → active file
-	keyHidden    = 'T' // bucket, file → "" for files that are not active
-	keyUsage     = 'U' // bucket → usage
-	keyOwner     = 'W' // bucket, owner → usage
-	keyOutbox    = 'O' // number → commit whose records may not be in packs yet
-	keyNumber    = 'Q' // "" → the highest number given to a commit
-	keyGone      = 'X' // file or manifest → number of the commit that removed it for good
-	keyMark      = 'Y' // number of a commit, file or manifest → "" for those that it removed
+	keyFormat  = 'v' // "" → format version
+	keyDomain  = 'd' // domain → its counters
+	keyChunk   = 'c' // domain, digest → chunk entry
+	keyFrame   = 'f' // domain, frame → frame entry
+	keyPack    = 'p' // domain, pack → pack entry
+	keyPlace   = 'l' // domain, pack, offset, frame → "" for each frame
+	keySource  = 'q' // domain, digest, frame → "" for each source of a frame
+	keySegment = 's' // domain, digest → encoded segment
+	keyFile    = 'F' // file → row
+	keyRow     = 'M' // manifest → row
+	keyVersion = 'V' // file, version number → manifest
+	keyName    = 'N' // bucket, path → active file
+	keyHidden  = 'T' // bucket, file → "" for files that are not active
+	keyUsage   = 'U' // bucket → usage
+	keyOwner   = 'W' // bucket, owner → usage
+	keyOutbox  = 'O' // number → commit whose records may not be in packs yet
+	keyNumber  = 'Q' // "" → the highest number given to a commit
+	keyGone    = 'X' // file or manifest → number of the commit that removed it for good
+	keyMark    = 'Y' // number of a commit, file or manifest → "" for those that it removed
 
 	keyUpload      = 'u' // bucket, upload → row
 	keyPart        = 'P' // upload, part number → references

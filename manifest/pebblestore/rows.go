@@ -2,7 +2,6 @@ package pebblestore
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -150,83 +149,27 @@ func (s segments) Segments(ctx context.Context, ds []cas.Digest) ([][]byte, erro
 // PutSegments writes only segments that are not stored: an edit encodes some
 // existing segments around it again.
 func (s segments) PutSegments(ctx context.Context, segs []manifest.Segment) error {
-	err := s.d.writeBatch(ctx, false, func(b *pebble.Batch) error {
-		c, err := s.d.readCounters(s.domain)
-		if err != nil {
-			return err
+	if err := s.d.lockChanges(ctx); err != nil {
+		return fmt.Errorf("pebblestore: put segments: %w", err)
+	}
+	defer s.d.unlockChanges()
+	b := s.d.db.NewBatch()
+	defer b.Close()
+	for _, g := range segs {
+		key := domainKey(keySegment, s.domain, g.Digest[:])
+		switch _, closer, err := s.d.db.Get(key); {
+		case err == nil:
+			closer.Close() // the value is not used
+		case errors.Is(err, pebble.ErrNotFound):
+			if err := b.Set(key, g.Data, nil); err != nil {
+				return fmt.Errorf("pebblestore: put segments: %w", err)
+			}
+		default:
+			return fmt.Errorf("pebblestore: put segments: %w", err)
 		}
-		epoch := binary.BigEndian.AppendUint64(nil, c.epoch)
-		for _, g := range segs {
-			indexed, err := hasKey(b, domainKey(keyChunk, s.domain, g.Digest[:]))
-			if err != nil {
-				return err
-			}
-			if !indexed {
-				b.Set(domainKey(keyUnindexed, s.domain, g.Digest[:]), epoch, nil)
-			}
-			key := domainKey(keySegment, s.domain, g.Digest[:])
-			stored, err := hasKey(b, key)
-			if err != nil {
-				return err
-			}
-			if !stored {
-				b.Set(key, g.Data, nil)
-			}
-		}
-		return nil
-	})
-	if err != nil {
+	}
+	if err := b.Commit(pebble.NoSync); err != nil {
 		return fmt.Errorf("pebblestore: put segments: %w", err)
 	}
 	return nil
-}
-
-// DropUnindexed implements manifest.Collections. DB.lock is held, so neither the
-// floor nor the entries change meanwhile, and nobody puts a segment.
-func (d *DB) DropUnindexed(ctx context.Context, domain string, after cas.Digest, limit int) (last cas.Digest, more bool, err error) {
-	err = d.writeBatch(ctx, false, func(b *pebble.Batch) error {
-		c, err := d.readCounters(domain)
-		if err != nil {
-			return err
-		}
-		prefix := domainKey(keyUnindexed, domain, nil)
-		type put struct {
-			digest cas.Digest
-			epoch  uint64
-		}
-		var puts []put
-		for p, err := range scanFrom(ctx, d.db, prefix, append(domainKey(keyUnindexed, domain, after[:]), 0), func(k, v []byte) (put, error) {
-			if len(k) != len(prefix)+len(after) || len(v) != 8 {
-				return put{}, fmt.Errorf("%w: epoch %x of segment %x", ErrDamaged, v, k)
-			}
-			return put{cas.Digest(k[len(prefix):]), binary.BigEndian.Uint64(v)}, nil
-		}) {
-			if err != nil {
-				return err
-			}
-			if more = len(puts) == limit; more {
-				break
-			}
-			puts = append(puts, p)
-		}
-		for _, p := range puts {
-			last = p.digest
-			if p.epoch >= c.floor {
-				continue
-			}
-			b.Delete(domainKey(keyUnindexed, domain, p.digest[:]), nil)
-			indexed, err := hasKey(b, domainKey(keyChunk, domain, p.digest[:]))
-			if err != nil {
-				return err
-			}
-			if !indexed {
-				b.Delete(domainKey(keySegment, domain, p.digest[:]), nil)
-			}
-		}
-		return nil
-	})
-	if err != nil {
-		return last, false, fmt.Errorf("pebblestore: drop segments that are not indexed: %w", err)
-	}
-	return last, more, nil
 }

@@ -14,9 +14,8 @@ import (
 var ErrFormat = errors.New("metadata database has a format that this program does not know")
 
 // schemaVersion counts the changes of the tables. Version 1 had no scrubs and no
-// points, version 2 no unindexed segments; a database that has one of them gets
-// what it lacks when it is opened.
-const schemaVersion = 3
+// points; a database that has it gets them when it is opened.
+const schemaVersion = 2
 
 // indexSchema creates the missing tables of chunk indexes. Names of domains are
 // ordered by their bytes.
@@ -53,12 +52,6 @@ CREATE TABLE IF NOT EXISTS cairn_segments (
 	domain text COLLATE "C" NOT NULL,
 	digest bytea NOT NULL,
 	data   bytea NOT NULL,
-	PRIMARY KEY (domain, digest)
-);
-CREATE TABLE IF NOT EXISTS cairn_unindexed (
-	domain text COLLATE "C" NOT NULL,
-	digest bytea NOT NULL,
-	epoch  int8 NOT NULL,
 	PRIMARY KEY (domain, digest)
 );
 CREATE TABLE IF NOT EXISTS cairn_chunks (
@@ -327,7 +320,7 @@ func (d *DB) migrate(ctx context.Context) error {
 	switch version {
 	case schemaVersion:
 		return nil
-	case 0, 1, 2:
+	case 0, 1:
 	default:
 		return fmt.Errorf("%w: it has format %d, this program knows %d", ErrFormat, version, schemaVersion)
 	}

@@ -48,45 +48,7 @@ func (s segments) PutSegments(ctx context.Context, segs []manifest.Segment) erro
 	for i := range segs {
 		digests[i], data[i] = segs[i].Digest[:], segs[i].Data
 	}
-	err := s.d.runTransaction(ctx, pgx.ReadCommitted, func(tx conn) error {
-		c, err := lockDomain(ctx, tx, s.domain, false)
-		if err != nil {
-			return err
-		}
-		b := &pgx.Batch{}
-		b.Queue(`INSERT INTO cairn_unindexed AS u SELECT DISTINCT $1::text, n.digest, $3::int8 FROM unnest($2::bytea[]) AS n(digest)
-			WHERE NOT EXISTS (SELECT 1 FROM cairn_chunks AS c WHERE c.domain = $1 AND c.digest = n.digest) ORDER BY n.digest
-			ON CONFLICT (domain, digest) DO UPDATE SET epoch = excluded.epoch WHERE u.epoch < excluded.epoch`, s.domain, digests, c.epoch)
-		b.Queue(`INSERT INTO cairn_segments SELECT $1::text, n.* FROM unnest($2::bytea[], $3::bytea[]) AS n(digest, data) ORDER BY n.digest
-			ON CONFLICT DO NOTHING`, s.domain, digests, data)
-		return tx.sendBatch(ctx, b)
-	})
-	return addContext("pgstore: put segments", err)
-}
-
-// DropUnindexed implements manifest.Collections. It locks the row of the domain for
-// itself, so nobody puts a segment or adds an entry meanwhile.
-func (d *DB) DropUnindexed(ctx context.Context, domain string, after cas.Digest, limit int) (last cas.Digest, more bool, err error) {
-	var page [][]byte
-	err = d.runTransaction(ctx, pgx.ReadCommitted, func(tx conn) error {
-		c, err := lockDomain(ctx, tx, domain, true)
-		if err != nil {
-			return err
-		}
-		page, err = queryAll(ctx, tx, "", pgx.RowTo[[]byte], `WITH page AS (
-				SELECT digest, epoch FROM cairn_unindexed WHERE domain = $1 AND digest > $2 ORDER BY digest LIMIT $3),
-			old AS (
-				DELETE FROM cairn_unindexed AS u USING page WHERE u.domain = $1 AND u.digest = page.digest AND page.epoch < $4 RETURNING u.digest),
-			gone AS (
-				DELETE FROM cairn_segments AS g USING old WHERE g.domain = $1 AND g.digest = old.digest
-					AND NOT EXISTS (SELECT 1 FROM cairn_chunks AS c WHERE c.domain = $1 AND c.digest = old.digest))
-			SELECT digest FROM page ORDER BY digest`, domain, after[:], limit, c.floor)
-		return err
-	})
-	if err != nil || len(page) == 0 {
-		return last, false, addContext("pgstore: drop segments that are not indexed", err)
-	}
-	k := &column{}
-	last = cas.Digest(k.bytes(len(last), page[len(page)-1]))
-	return last, len(page) == limit, k.end("segment", page[len(page)-1])
+	_, err := s.d.alone().exec(ctx, "pgstore: put segments", `INSERT INTO cairn_segments SELECT $1::text, * FROM unnest($2::bytea[], $3::bytea[]) AS g
+		ON CONFLICT DO NOTHING`, s.domain, digests, data)
+	return err
 }

@@ -296,10 +296,6 @@ func (w *world) changes(ctx context.Context, d *pgstore.DB) []call {
 		{"drop marks", func() error { return without(d.DropMarks(ctx, 1<<60, limit)) }},
 		{"written", func() error { return d.Written(ctx, w.seqs...) }},
 		{"put segments", func() error { return d.Segments("x").PutSegments(ctx, w.segments) }},
-		{"drop unindexed", func() error {
-			_, _, err := d.DropUnindexed(ctx, "x", cas.Digest{}, w.rows)
-			return err
-		}},
 		{"restore", func() error {
 			var rs []manifest.Record
 			for n := range w.rows {
