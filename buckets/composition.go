@@ -75,7 +75,8 @@ func (c *composition) take(in *body) manifest.Piece {
 func (c *composition) limit() {
 	p := &c.pieces[c.bodyIn]
 	if c.open {
-		p.Data = &limitedReader{r: p.Data, left: c.d.room.Bytes - c.size, over: c.d.room.Over}
+		most, over := c.d.room.Limit()
+		p.Data = &limitedReader{r: p.Data, left: most - c.size, over: over}
 	} else {
 		p.Data = &exactReader{r: p.Data, left: c.body.size, size: c.body.size}
 	}

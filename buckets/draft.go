@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"math"
 	"strings"
 
 	"github.com/cairn-store/cairn/buckets/access"
@@ -262,14 +261,16 @@ func (d *Draft) findRoom(ctx context.Context, instead int64) error {
 	if err := d.b.narrowByLeftovers(ctx, d.b.s.meta, &d.room, d.owner); err != nil {
 		return err
 	}
-	if d.room.Bytes < math.MaxInt64-instead {
-		d.room.Bytes += instead
-	}
+	d.room.widen(instead)
 	if g := d.b.grant(); g != nil && g.MaxSize > 0 {
 		d.room.Narrow(g.MaxSize, overSigned(g))
 	}
-	if d.room.Bytes < 0 || d.opts.SizeKnown && d.room.Bytes < d.opts.Size {
-		return d.room.Over
+	var size int64
+	if d.opts.SizeKnown {
+		size = d.opts.Size
+	}
+	if err := d.room.Check(size); err != nil {
+		return err
 	}
 	if l.MaxFileSize > 0 {
 		d.room.Narrow(l.MaxFileSize, fmt.Errorf("more than %d bytes: %w", l.MaxFileSize, ErrTooLarge))

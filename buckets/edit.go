@@ -174,8 +174,8 @@ func (d *Draft) compose(ctx context.Context, pieces []Piece) error {
 			return fmt.Errorf("piece %d: %w", i, err)
 		}
 	}
-	if c.size > d.room.Bytes {
-		return d.room.Over
+	if err := d.room.Check(c.size); err != nil {
+		return err
 	}
 	if err := d.b.b.Limits.CheckComposed(c.size-c.brought, c.largest); err != nil {
 		return err

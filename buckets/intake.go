@@ -143,12 +143,9 @@ func (in *Intake) CheckSize(size int64) error {
 	return in.b.b.Limits.CheckSize(size)
 }
 
-// FindRoom returns how many more bytes of the principal's fit.
-func (in *Intake) FindRoom(ctx context.Context) (Room, error) {
-	room, err := in.b.b.Limits.findRoom(ctx, in.b.s.meta, in.b.b.name, in.b.whoID())
-	if err == nil {
-		err = in.b.narrowByLeftovers(ctx, in.b.s.meta, &room, in.b.whoID())
-	}
+// FindRoom returns how many bytes the content of row may have in all.
+func (in *Intake) FindRoom(ctx context.Context, row *manifest.Upload) (Room, error) {
+	room, err := in.b.findRoom(ctx, row)
 	if g := in.b.grant(); g != nil && g.MaxSize > 0 {
 		room.Narrow(g.MaxSize, overSigned(g))
 	}
@@ -159,9 +156,11 @@ func (in *Intake) FindRoom(ctx context.Context) (Room, error) {
 // which may make room for the next.
 func (in *Intake) WrapSpace(err error) error { return in.b.s.wrapSpace(err) }
 
-// CheckLeftovers fails with ErrUncollected if nothing more of the principal's fits
-// beside what its ended uploads have left.
-func (in *Intake) CheckLeftovers(ctx context.Context) error { return in.b.checkLeftovers(ctx) }
+// CheckLeftovers fails if nothing more may come for row beside what ended uploads
+// of the principal have left: with ErrUncollected, or as files leave no room.
+func (in *Intake) CheckLeftovers(ctx context.Context, row *manifest.Upload) error {
+	return in.b.checkLeftovers(ctx, row)
+}
 
 // BeginWriter begins a writer in the domain that in is pinned to. The caller ends
 // it after its last commit.

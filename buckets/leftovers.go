@@ -27,7 +27,8 @@ func mostWithLeftovers(limit int64) int64 {
 	return 2 * limit
 }
 
-// narrowByLeftovers makes room for no more than may come beside leftovers.
+// narrowByLeftovers makes room for no more than may come beside leftovers. It asks
+// for a collection if that is less than what fits.
 func (b *Bucket) narrowByLeftovers(ctx context.Context, rows manifest.Found, room *Room, owner string) error {
 	l := &b.b.Limits
 	if l.MaxTotalSize <= 0 && l.MaxOwnerSize <= 0 {
@@ -37,34 +38,54 @@ func (b *Bucket) narrowByLeftovers(ctx context.Context, rows manifest.Found, roo
 	if err != nil || all == 0 {
 		return err
 	}
-	before := room.Bytes
 	if l.MaxTotalSize > 0 {
 		u, err := rows.Usage(ctx, b.b.name)
 		if err != nil {
 			return err
 		}
-		room.Narrow(mostWithLeftovers(l.MaxTotalSize)-u.Charged()-all, ErrUncollected)
+		room.narrowNow(mostWithLeftovers(l.MaxTotalSize) - u.Charged() - all)
 	}
 	if l.MaxOwnerSize > 0 && owner != "" {
 		u, err := rows.OwnerUsage(ctx, b.b.name, owner)
 		if err != nil {
 			return err
 		}
-		room.Narrow(mostWithLeftovers(l.MaxOwnerSize)-u.Charged()-own, ErrUncollected)
+		room.narrowNow(mostWithLeftovers(l.MaxOwnerSize) - u.Charged() - own)
 	}
-	if room.Bytes < before {
+	if room.now < room.bytes {
 		b.s.wantCollection()
 	}
 	return nil
 }
 
-// checkLeftovers fails if nothing more may come beside leftovers.
-func (b *Bucket) checkLeftovers(ctx context.Context) error {
-	room := Room{Bytes: math.MaxInt64}
-	if err := b.narrowByLeftovers(ctx, b.s.meta, &room, b.whoID()); err != nil || room.Bytes > 0 {
+// checkLeftovers fails if nothing more may come for row beside leftovers.
+func (b *Bucket) checkLeftovers(ctx context.Context, row *manifest.Upload) error {
+	none := NewRoom(math.MaxInt64, nil)
+	if err := b.narrowByLeftovers(ctx, b.s.meta, &none, b.whoID()); err != nil || none.now > 0 {
 		return err
 	}
-	return room.Over
+	room, err := b.findRoom(ctx, row)
+	if err != nil {
+		return err
+	}
+	return room.Check(max(row.Length, row.Offset, 1))
+}
+
+// findRoom returns how many bytes the content of row may have in all.
+func (b *Bucket) findRoom(ctx context.Context, row *manifest.Upload) (Room, error) {
+	instead, err := b.replacedBytes(ctx, b.s.meta, row)
+	if err != nil {
+		return Room{}, err
+	}
+	room, err := b.b.Limits.findRoom(ctx, b.s.meta, b.b.name, b.whoID())
+	if err != nil {
+		return Room{}, err
+	}
+	if err := b.narrowByLeftovers(ctx, b.s.meta, &room, b.whoID()); err != nil {
+		return Room{}, err
+	}
+	room.widen(instead)
+	return room, nil
 }
 
 // leaveUpload notes what an upload that ends leaves. One that has become a file

@@ -147,21 +147,59 @@ type usages interface {
 
 // A Room is how many more bytes fit.
 type Room struct {
-	Bytes int64
-	Over  error // of more
+	bytes int64
+	over  error // of more
+	now   int64 // of bytes, until leftovers are collected
 }
+
+// NewRoom returns a room of so many bytes. over is the error of more.
+func NewRoom(bytes int64, over error) Room { return Room{bytes, over, math.MaxInt64} }
 
 // Narrow makes r no larger than most bytes. over is the error of more.
 func (r *Room) Narrow(most int64, over error) {
-	if most < r.Bytes {
-		*r = Room{most, over}
+	if most < r.bytes {
+		r.bytes, r.over = most, over
 	}
+}
+
+// narrowNow makes r no larger than most bytes until leftovers are collected.
+func (r *Room) narrowNow(most int64) { r.now = min(r.now, most) }
+
+// widen adds n bytes.
+func (r *Room) widen(n int64) {
+	for _, b := range []*int64{&r.bytes, &r.now} {
+		if *b < math.MaxInt64-n {
+			*b += n
+		}
+	}
+}
+
+// Check fails if n more bytes do not fit: with ErrUncollected only if they would
+// once leftovers are collected.
+func (r *Room) Check(n int64) error {
+	switch {
+	case n > r.bytes:
+		return r.over
+	case n > 0 && n > r.now:
+		return ErrUncollected
+	}
+	return nil
+}
+
+// Limit returns how long content whose length is unknown may be, 0 or more, and
+// the error of more.
+func (r *Room) Limit() (most int64, over error) {
+	most = max(min(r.bytes, r.now), 0)
+	if most == math.MaxInt64 {
+		return most, nil
+	}
+	return most, r.Check(most + 1)
 }
 
 // findRoom returns how many more bytes fit. Inside the transaction that adds
 // them the answer is exact.
 func (l *Limits) findRoom(ctx context.Context, sums usages, bucket, owner string) (Room, error) {
-	room := Room{Bytes: math.MaxInt64}
+	room := NewRoom(math.MaxInt64, nil)
 	if l.MaxTotalSize > 0 {
 		u, err := sums.Usage(ctx, bucket)
 		if err != nil {
@@ -186,10 +224,10 @@ func (l *Limits) checkQuota(ctx context.Context, sums usages, bucket, owner stri
 		return nil
 	}
 	room, err := l.findRoom(ctx, sums, bucket, owner)
-	if err == nil && size > room.Bytes {
-		return room.Over
+	if err != nil {
+		return err
 	}
-	return err
+	return room.Check(size)
 }
 
 // A limitedReader fails when its stream is longer than it may be.

@@ -53,6 +53,9 @@ func TestQuotasCount(t *testing.T) {
 			return err
 		}
 	}
+	sized := func(name string, n int) step {
+		return file(name, n, &buckets.PutOptions{Size: int64(n), SizeKnown: true})
+	}
 	pieces := func(n int) step { return begin(nil, n) }
 	list := func(n int) step { return begin(&upload.Options{Listed: true}, n) }
 	commit := func(i int) step {
@@ -76,6 +79,12 @@ func TestQuotasCount(t *testing.T) {
 	collect := func(w *world) error {
 		_, err := w.s.Collect(t.Context(), nil)
 		return err
+	}
+	composed := func(i int) step {
+		return func(w *world) error {
+			_, err := w.ann.Compose(t.Context(), "composed", []buckets.Piece{{File: w.ids[i], Length: -1}}, nil)
+			return err
+		}
 	}
 	bob := func(s step) step { return func(w *world) error { return s(&world{ann: w.bob, bob: w.ann}) } }
 	notes := map[string]any{"n": text(15_000)}
@@ -113,7 +122,12 @@ func TestQuotasCount(t *testing.T) {
 		"a version by list, mostly known":   {list(40_000), commit(0), list(40_000), commit(1), refused(file("1", 30_000, nil))},
 		"many uploads that end one another": {pieces(60_000), pieces(61_000), pieces(62_000), refused(commit(0)), refused(commit(1)), commit(2)},
 		"a list of more than all":           {refused(list(100_001))},
-		"another's files":                   {bob(file("1", 60_000, nil)), file("2", 40_000, nil)},
+		// No collection makes room for what does not fit beside files.
+		"little room, with leftovers": {broken(60_000), broken(61_000), file("1", 70_000, nil), refused(sized("2", 30_001)), later(sized("2", 30_000)), later(file("2", 30_001, nil)),
+			refused(composed(0)), later(pieces(30_000)), later(list(30_000)), collect, file("2", 30_000, nil)},
+		"no room, with leftovers": {broken(60_000), broken(40_000), file("1", 100_000, nil), refused(sized("2", 1)), refused(file("2", 1, nil)),
+			refused(pieces(1)), refused(list(1)), refused(composed(0)), sized("2", 0)},
+		"another's files": {bob(file("1", 60_000, nil)), file("2", 40_000, nil)},
 	} {
 		for name, l := range map[string]buckets.Limits{"owner": {MaxOwnerSize: limit}, "total": {MaxTotalSize: limit}} {
 			t.Run(what+" by "+name, func(t *testing.T) {

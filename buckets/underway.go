@@ -209,13 +209,13 @@ func (b *Bucket) endOthers(ctx context.Context, tx manifest.Tx, but manifest.Upl
 
 // replacedBytes is how many bytes of a file go when an upload becomes its next
 // version, 0 if it is to be a new file or all versions stay.
-func (b *Bucket) replacedBytes(ctx context.Context, tx manifest.Tx, row *manifest.Upload) (int64, error) {
+func (b *Bucket) replacedBytes(ctx context.Context, rows manifest.Found, row *manifest.Upload) (int64, error) {
 	if b.b.Versions.keepsEverything() || row.Partial || row.OnConflict == string(ConflictNew) && row.Target == "" {
 		return 0, nil
 	}
-	f, err := tx.File(ctx, row.Target)
+	f, err := rows.File(ctx, row.Target)
 	if row.Target == "" {
-		f, err = tx.FileByPath(ctx, b.b.name, names.Join(row.Folder, row.Name))
+		f, err = rows.FileByPath(ctx, b.b.name, names.Join(row.Folder, row.Name))
 	}
 	if err != nil {
 		return 0, ignoreGone(err)

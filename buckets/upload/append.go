@@ -86,7 +86,7 @@ func (b *Bucket) appendContent(ctx context.Context, id string, offset int64, r i
 	if err := b.checkLengths(row, opts); err != nil {
 		return b.describeRow(row), err
 	}
-	if err := b.in.CheckLeftovers(ctx); err != nil {
+	if err := b.in.CheckLeftovers(ctx, row); err != nil {
 		return b.describeRow(row), err
 	}
 	err = b.appendParts(context.WithoutCancel(ctx), row, in, opts) // what has arrived is kept
@@ -334,7 +334,7 @@ func (p *partReader) Read(buf []byte) (int, error) {
 // limitBody bounds r by what the upload may still take. At the beginning of the
 // content it checks the type.
 func (b *Bucket) limitBody(ctx context.Context, row *manifest.Upload, r io.Reader) (io.Reader, error) {
-	room, err := b.in.FindRoom(ctx)
+	room, err := b.in.FindRoom(ctx, row)
 	if err != nil {
 		return nil, err
 	}
@@ -342,9 +342,10 @@ func (b *Bucket) limitBody(ctx context.Context, row *manifest.Upload, r io.Reade
 		room.Narrow(l, fmt.Errorf("more than %d bytes: %w", l, buckets.ErrTooLarge))
 	}
 	if row.Length >= 0 {
-		room = buckets.Room{Bytes: row.Length, Over: fmt.Errorf("more than the %d bytes declared: %w", row.Length, buckets.ErrOverrun)}
+		room = buckets.NewRoom(row.Length, fmt.Errorf("more than the %d bytes declared: %w", row.Length, buckets.ErrOverrun))
 	}
-	r = &stoppingReader{r: r, left: max(room.Bytes-row.Offset, 0), over: room.Over}
+	most, over := room.Limit()
+	r = &stoppingReader{r: r, left: max(most-row.Offset, 0), over: over}
 	if row.Offset > 0 || row.Partial {
 		return r, nil
 	}

@@ -47,7 +47,7 @@ func (b *Bucket) ReceiveChunks(ctx context.Context, id string, next func() (Sent
 	if row.Received > row.Offset {
 		return got, fmt.Errorf("%d bytes came for a list of %d: send only what is listed: %w", row.Received, row.Offset, buckets.ErrTooLarge)
 	}
-	if err := b.in.CheckLeftovers(ctx); err != nil {
+	if err := b.in.CheckLeftovers(ctx, row); err != nil {
 		return got, err
 	}
 	s, err := chunker.Parse(row.Chunker)
