@@ -27,3 +27,14 @@ func (e *CorruptError) CorruptChunk() (digest, pack string) {
 // ErrMissing reports chunks that a manifest names and that are not stored. That
 // is damage, so it is not fs.ErrNotExist.
 var ErrMissing = errors.New("chunk is not stored")
+
+// A PackError reports a pack that cannot be read: it is missing, the backend does
+// not give its bytes out, or its format is not known.
+type PackError struct {
+	Pack PackID
+	Err  error
+}
+
+func (e *PackError) Error() string { return fmt.Sprintf("pack %s: %v", e.Pack, e.Err) }
+
+func (e *PackError) Unwrap() error { return e.Err }

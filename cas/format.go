@@ -56,8 +56,21 @@ type packReader struct {
 }
 
 func (r packReader) ReadAt(ctx context.Context, p []byte, off int64) error {
-	return r.b.ReadAt(ctx, r.key, p, off)
+	if err := r.b.ReadAt(ctx, r.key, p, off); err != nil {
+		return &readError{r.key, err}
+	}
+	return nil
 }
+
+// A readError is an error of a backend about one pack.
+type readError struct {
+	key string
+	err error
+}
+
+func (e *readError) Error() string { return e.err.Error() }
+
+func (e *readError) Unwrap() error { return e.err }
 
 // ParsePackKey returns the ID of the pack that a backend key belongs to; ok is
 // false for the key of anything else.

@@ -8,6 +8,8 @@ import (
 	"slices"
 
 	"golang.org/x/time/rate"
+
+	"github.com/cairn-store/cairn/backend"
 )
 
 // ScrubOptions are choices of ScrubPack; nil and zero values mean the defaults.
@@ -51,7 +53,9 @@ func (p *PackScrub) IsClean() bool { return p.BadCount == 0 && p.UnmetCount == 0
 // What is wrong is read again, past all caches, before it counts. A chunk whose
 // bytes are wrong is marked Bad, by comparing and swapping: one that was healed or
 // moved meanwhile is neither marked nor counted. Of a frame that is made from other
-// chunks only its own bytes count. A pack that is not there is fs.ErrNotExist.
+// chunks only its own bytes count. A pack that cannot be read is a *PackError, one
+// that is not there an fs.ErrNotExist in it. Any other error says nothing of the
+// pack: that of a backend that does not serve, of the index, or of ctx.
 func (s *Store) ScrubPack(ctx context.Context, p PackEntry, opts *ScrubOptions) (PackScrub, error) {
 	c := &scrubber{s: s, pack: p}
 	if opts != nil {
@@ -64,10 +68,22 @@ func (s *Store) ScrubPack(ctx context.Context, p PackEntry, opts *ScrubOptions) 
 		err = c.run(ctx)
 		c.out.Bytes += read
 	}
+	if err != nil && c.isOfPack(err) {
+		return c.out, &PackError{p.ID, err}
+	}
 	if err != nil {
 		return c.out, fmt.Errorf("cas: scrub pack %s: %w", p.ID, err)
 	}
 	return c.out, nil
+}
+
+// isOfPack reports whether an error is about the bytes of the pack.
+func (c *scrubber) isOfPack(err error) bool {
+	if errors.Is(err, ErrUnknown) {
+		return true
+	}
+	var reading *readError
+	return errors.As(err, &reading) && reading.key == c.pack.ID.Key() && !errors.Is(err, backend.ErrUnavailable)
 }
 
 // A scrubber is one call of ScrubPack.
@@ -90,7 +106,7 @@ func (c *scrubber) run(ctx context.Context) error {
 	}
 	info, err := c.s.b.Stat(ctx, c.pack.ID.Key())
 	if err != nil {
-		return err
+		return &readError{c.pack.ID.Key(), err}
 	}
 	if info.Size < c.pack.Size {
 		c.noteDamage("it has %d bytes of %d", info.Size, c.pack.Size)
@@ -131,7 +147,9 @@ func (c *scrubber) scrubFrame(ctx context.Context, f *Frame) error {
 		delete(c.frames, f.Entry.ID)
 	}
 	bad, plain, err := c.s.Verify(ctx, f)
-	if err != nil && isUndecodable(err) {
+	var reading *readError
+	ofSource := errors.As(err, &reading) && reading.key != c.pack.ID.Key() // which another pack holds
+	if err != nil && (isUndecodable(err) || ofSource) {
 		bad, err = c.checkStored(ctx, f)
 	}
 	switch {

@@ -8,6 +8,7 @@
 package scrub
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -19,6 +20,7 @@ import (
 
 	"golang.org/x/time/rate"
 
+	"github.com/cairn-store/cairn/backend"
 	"github.com/cairn-store/cairn/cas"
 	"github.com/cairn-store/cairn/manifest"
 )
@@ -166,6 +168,9 @@ type domainScrub struct {
 	unmet map[cas.FrameID]bool // frames that no pack shows, at most maxBad; true if they can be tried
 
 	missing map[cas.PackID]string // packs that could not be read, and why; some have gone meanwhile
+
+	unserved error // of the first pack that the backend did not serve
+	inRow    int   // packs that it did not, one after the other
 }
 
 func (d *domainScrub) run(ctx context.Context) error {
@@ -194,22 +199,34 @@ func (d *domainScrub) run(ctx context.Context) error {
 	if err := d.readUnmet(ctx); err != nil {
 		return err
 	}
-	return d.findHurt(ctx)
+	if err := d.findHurt(ctx); err != nil {
+		return err
+	}
+	return d.unserved
 }
 
-// scrubPack reads a pack and notes what came of it.
+// scrubPack reads a pack and notes what came of it. It returns errors that are not
+// about the bytes of the pack: the scrub ends with them.
 func (d *domainScrub) scrubPack(ctx context.Context, p *cas.PackEntry) error {
 	out, err := d.chunks.ScrubPack(ctx, *p, d.read)
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	if err != nil {
-		d.missing[p.ID] = err.Error()
+	var unread *cas.PackError
+	switch {
+	case errors.As(err, &unread):
+		d.inRow = 0
+		d.missing[p.ID] = unread.Err.Error()
 		if errors.Is(err, fs.ErrNotExist) {
 			d.missing[p.ID] = "the pack is missing"
 		}
 		return nil
+	case errors.Is(err, backend.ErrUnavailable):
+		return d.passUnserved(err)
+	case err != nil:
+		return err
 	}
+	d.inRow = 0
 	d.report.Packs++
 	d.report.Bytes += out.Bytes
 	d.report.BadChunks += out.BadCount
@@ -227,6 +244,21 @@ func (d *domainScrub) scrubPack(ctx context.Context, p *cas.PackEntry) error {
 		d.addFailed(p.ID, why)
 	}
 	return d.noteResult(ctx, &manifest.Scrubbed{Pack: p.ID, Size: p.Size, Bytes: out.Bytes, Bad: out.BadCount, Failed: why})
+}
+
+// maxUnserved is how many packs in a row may not be served before a scrub is given
+// up.
+const maxUnserved = 3
+
+// passUnserved goes on with the next pack, so that one that is never served does not
+// keep all others from being read: nothing is noted of it, and the scrub ends with
+// the error. It returns the error if the backend serves nothing.
+func (d *domainScrub) passUnserved(err error) error {
+	d.unserved = cmp.Or(d.unserved, err)
+	if d.inRow++; d.inRow == maxUnserved {
+		return d.unserved
+	}
+	return nil
 }
 
 func (d *domainScrub) noteResult(ctx context.Context, s *manifest.Scrubbed) error {

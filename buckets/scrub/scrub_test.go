@@ -55,6 +55,7 @@ type world struct {
 	mem     *membackend.Backend
 	b       *watched
 	ix      *castest.MemIndex
+	failing *failingIndex // ix as the store has it
 	chunks  *cas.Store
 	results results
 	now     time.Time
@@ -62,10 +63,11 @@ type world struct {
 	data    map[cas.PackID][]byte
 }
 
-// A watched backend tells of reads, and inverts a byte of a pack.
+// A watched backend tells of reads, fails some, and inverts a byte of a pack.
 type watched struct {
 	backend.Backend
 	read func()
+	fail func(cas.PackID) error
 	flip cas.PackID
 	at   int64
 }
@@ -77,6 +79,11 @@ func (b *watched) ReadAt(ctx context.Context, key string, p []byte, off int64) e
 	if err := ctx.Err(); err != nil {
 		return err
 	}
+	if id, ok := cas.ParsePackKey(key); ok && b.fail != nil {
+		if err := b.fail(id); err != nil {
+			return err
+		}
+	}
 	err := b.Backend.ReadAt(ctx, key, p, off)
 	if i := b.at - off; err == nil && key == b.flip.Key() && 0 <= i && i < int64(len(p)) {
 		p[i] ^= 0xff
@@ -87,9 +94,9 @@ func (b *watched) ReadAt(ctx context.Context, key string, p []byte, off int64) e
 func newWorld(t *testing.T, packs int) *world {
 	w := &world{t: t, mem: membackend.New(&membackend.Options{Referee: t}), ix: castest.NewMemIndex(), results: make(results), now: start,
 		data: make(map[cas.PackID][]byte)}
-	w.b = &watched{Backend: w.mem}
+	w.b, w.failing = &watched{Backend: w.mem}, &failingIndex{MemIndex: w.ix}
 	var err error
-	if w.chunks, err = cas.Open(t.Context(), w.b, w.ix, &cas.Options{Exclusive: true}); err != nil {
+	if w.chunks, err = cas.Open(t.Context(), w.b, w.failing, &cas.Options{Exclusive: true}); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {

@@ -48,7 +48,7 @@ var allowed = map[string][]string{
 	"buckets/rules":         {},
 	"buckets/schema":        {"buckets/rules", "chunker"},
 	"buckets/check":         {"manifest", "cas", "cas/digests"},
-	"buckets/scrub":         {"manifest", "cas"},
+	"buckets/scrub":         {"manifest", "cas", "backend"},
 	"buckets/collect":       {"manifest", "cas", "cas/digests", "backend"},
 	"buckets/internal":      {},
 	"buckets/upload":        {"buckets", "buckets/internal", "buckets/mediatype", "manifest", "cas", "chunker"},
