@@ -49,14 +49,11 @@ func (s *Server) scrubStatus(w http.ResponseWriter, r *http.Request) error {
 	}
 	for i := range st.Domains {
 		d := &st.Domains[i]
-		b := client.BackendState{Backend: d.Domain, Packs: d.Packs, NeverRead: d.NeverRead, Damaged: d.Damaged}
+		b := client.BackendState{Backend: d.Domain, ScrubAges: client.ScrubAges{Packs: d.Packs, NeverRead: d.NeverRead, Damaged: d.Damaged}}
 		if !d.Oldest.IsZero() {
 			b.OldestAt = &client.Time{Time: d.Oldest}
-			if v.OldestAt == nil || d.Oldest.Before(v.OldestAt.Time) {
-				v.OldestAt = b.OldestAt
-			}
 		}
-		v.Packs, v.NeverRead, v.Damaged = v.Packs+b.Packs, v.NeverRead+b.NeverRead, v.Damaged+b.Damaged
+		v.Add(&b.ScrubAges)
 		v.Backends = append(v.Backends, b)
 	}
 	return writeJSON(w, http.StatusOK, v)

@@ -19,18 +19,24 @@ func markChunk(t *testing.T, s *cas.Store, d cas.Digest) {
 	}
 }
 
+// openWithToy returns a store with the chunks a and b, and one that is made from them.
+func openWithToy(t *testing.T) (w *world, s *cas.Store, a, b, chunk []byte) {
+	t.Helper()
+	w = newWorld(t)
+	opts := &cas.Options{Codecs: map[cas.Codec]cas.FrameCodec{toy: toyCodec{}}}
+	s = w.open(t, opts)
+	r := seeded(t)
+	a, b = noise(r, 4000), noise(r, 4000)
+	put(t, s, cas.Raw, a, b)
+	closeStore(t, s)
+	chunk = addToy(t, w, a, b)
+	return w, w.open(t, opts), a, b, chunk
+}
+
 // A writer must not count on a chunk that is made from a damaged one. Who brings
 // it stores it anew, without sources.
 func TestHitOfCopies(t *testing.T) {
-	w := newWorld(t)
-	opts := &cas.Options{Codecs: map[cas.Codec]cas.FrameCodec{toy: toyCodec{}}}
-	s := w.open(t, opts)
-	r := seeded(t)
-	a, b := noise(r, 4000), noise(r, 4000)
-	put(t, s, cas.Raw, a, b)
-	closeStore(t, s)
-	chunk := addToy(t, w, a, b)
-	s = w.open(t, opts)
+	w, s, a, b, chunk := openWithToy(t)
 	defer closeStore(t, s)
 	ds := []cas.Digest{cas.Sum(b), cas.Sum(chunk)}
 	hit := func(want ...cas.Digest) {
@@ -62,15 +68,7 @@ func TestHitOfCopies(t *testing.T) {
 
 // An upload finds by itself that a source is damaged.
 func TestPutOfCopies(t *testing.T) {
-	w := newWorld(t)
-	opts := &cas.Options{Codecs: map[cas.Codec]cas.FrameCodec{toy: toyCodec{}}}
-	s := w.open(t, opts)
-	r := seeded(t)
-	a, b := noise(r, 4000), noise(r, 4000)
-	put(t, s, cas.Raw, a, b)
-	closeStore(t, s)
-	chunk := addToy(t, w, a, b)
-	s = w.open(t, opts)
+	w, s, _, b, chunk := openWithToy(t)
 	defer closeStore(t, s)
 	markChunk(t, s, cas.Sum(b))
 	put(t, s, cas.Raw, chunk)

@@ -72,22 +72,34 @@ type HurtFile struct {
 // ScrubStatus says what of scrubs is under way on a server, and how old the results
 // are.
 type ScrubStatus struct {
-	Running   *Working       `json:"running,omitempty"`   // nil while none is under way
-	Last      *Scrubbed      `json:"last,omitempty"`      // the report of the last one since the server began
-	OldestAt  *Time          `json:"oldest_at,omitempty"` // of the results
-	Packs     int64          `json:"packs"`
-	NeverRead int64          `json:"never_read"`    // packs
-	Damaged   int64          `json:"damaged_packs"` // in whose last scrub something was wrong
+	Running   *Working       `json:"running,omitempty"` // nil while none is under way
+	Last      *Scrubbed      `json:"last,omitempty"`    // the report of the last one since the server began
+	ScrubAges                // over all backends
 	Backends  []BackendState `json:"backends"`
 }
 
 // BackendState says how old the results of a backend are.
 type BackendState struct {
-	Backend   string `json:"backend"`
-	OldestAt  *Time  `json:"oldest_at,omitempty"`
-	Packs     int64  `json:"packs"`
-	NeverRead int64  `json:"never_read"`
-	Damaged   int64  `json:"damaged_packs"`
+	Backend string `json:"backend"`
+	ScrubAges
+}
+
+// ScrubAges say how old results of scrubs are.
+type ScrubAges struct {
+	OldestAt  *Time `json:"oldest_at,omitempty"` // of the results
+	Packs     int64 `json:"packs"`
+	NeverRead int64 `json:"never_read"`    // packs
+	Damaged   int64 `json:"damaged_packs"` // in whose last scrub something was wrong
+}
+
+// Add adds those of another backend.
+func (a *ScrubAges) Add(o *ScrubAges) {
+	if o.OldestAt != nil && (a.OldestAt == nil || o.OldestAt.Before(a.OldestAt.Time)) {
+		a.OldestAt = o.OldestAt
+	}
+	a.Packs += o.Packs
+	a.NeverRead += o.NeverRead
+	a.Damaged += o.Damaged
 }
 
 // Scrub reads stored bytes again and verifies them, those that were not read for
