@@ -128,7 +128,9 @@ type passing struct {
 	chunks map[string]*cas.Store
 }
 
-func newPassing(t *testing.T) *passing {
+const passingSchema = `buckets: {b: {backend: one, chunking: fine, digests: [sha256]}, other: {backend: one, chunking: fine}, far: {backend: two, chunking: fine}}`
+
+func newPassing(t *testing.T, schema string) *passing {
 	t.Helper()
 	db, err := pebblestore.Open(t.TempDir(), nil)
 	must(t, err)
@@ -137,7 +139,7 @@ func newPassing(t *testing.T) *passing {
 		p.chunks[domain], err = cas.Open(t.Context(), membackend.New(nil), db.Index(domain), nil)
 		must(t, err)
 	}
-	policies, err := buckets.Policies(parse(t, `buckets: {b: {backend: one, chunking: fine, digests: [sha256]}, other: {backend: one, chunking: fine}, far: {backend: two, chunking: fine}}`))
+	policies, err := buckets.Policies(parse(t, schema))
 	must(t, err)
 	p.s, err = buckets.New(t.Context(), p.meta, p.chunks, policies, &buckets.Options{Closers: []io.Closer{db}})
 	must(t, err)
@@ -469,7 +471,7 @@ func TestPointerMakers(t *testing.T) {
 			pass, drop bool
 		}{{"floor below", false, true}, {"floor above", true, false}, {"floor above, chunks gone", true, true}} {
 			t.Run(name+"/"+c.name, func(t *testing.T) {
-				p := newPassing(t)
+				p := newPassing(t, passingSchema)
 				run := maker.begin(p)
 				p.meta.arm(maker.skip, func() { p.collect(c.pass, c.drop) })
 				id, content, err := run()
@@ -496,7 +498,7 @@ func TestPointerMakers(t *testing.T) {
 // Writers that begin together share a registration, whose begin is that of the
 // first, and which ends with the last.
 func TestWritersShareRegistrations(t *testing.T) {
-	p := newPassing(t)
+	p := newPassing(t, passingSchema)
 	var entered, release sync.WaitGroup
 	entered.Add(3)
 	release.Add(1)
@@ -542,7 +544,7 @@ func (s *unableStore) Unregister(ctx context.Context, domain string, id manifest
 
 // A registration that could not be removed goes with the next one.
 func TestRegistrationsThatStay(t *testing.T) {
-	p := newPassing(t)
+	p := newPassing(t, passingSchema)
 	u := &unableStore{Store: p.db, fail: true}
 	p.meta.Store = u
 	put(t, p.b, "a", "a", nil)

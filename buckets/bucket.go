@@ -1,6 +1,7 @@
 package buckets
 
 import (
+	"cmp"
 	"context"
 	"encoding/hex"
 	"errors"
@@ -139,16 +140,34 @@ func (b *Bucket) lookUpRows(ctx context.Context, id string, opts *GetOptions) (*
 	if err := b.checkVisible(f, err, opts); err != nil {
 		return nil, nil, err
 	}
-	var m *manifest.Manifest
 	if opts.Version == 0 {
-		m, err = b.s.meta.Manifest(ctx, f.Current)
-	} else {
-		m, err = b.s.meta.Version(ctx, fid, opts.Version)
+		return b.findCurrent(ctx, f, opts)
 	}
+	m, err := b.s.meta.Version(ctx, fid, opts.Version)
 	if errors.Is(err, fs.ErrNotExist) {
 		return f, nil, ErrNoVersion
 	}
 	return f, m, err
+}
+
+// findCurrent returns the current version of a file that was visible, and the file
+// as it is with that: another version may have become current, and the one that f
+// names have been removed.
+func (b *Bucket) findCurrent(ctx context.Context, f *manifest.File, opts *GetOptions) (*manifest.File, *manifest.Manifest, error) {
+	for {
+		m, err := b.s.meta.Manifest(ctx, f.Current)
+		if !errors.Is(err, fs.ErrNotExist) {
+			return f, m, err
+		}
+		now, err := b.s.meta.File(ctx, f.ID)
+		if err := b.checkVisible(now, err, opts); err != nil {
+			return nil, nil, err
+		}
+		if now.Current == f.Current {
+			return f, nil, ErrNoVersion
+		}
+		f = now
+	}
 }
 
 func (b *Bucket) findVersion(ctx context.Context, id manifest.VersionID, opts *GetOptions) (*manifest.File, *manifest.Manifest, error) {
@@ -175,7 +194,7 @@ func (b *Bucket) findPermitted(ctx context.Context, op access.Op, id string, opt
 	f, m, err := b.findRows(ctx, id, opts)
 	missing := errors.Is(err, ErrNoVersion) && f != nil
 	if missing {
-		m, err = b.s.meta.Manifest(ctx, f.Current)
+		f, m, err = b.findCurrent(ctx, f, cmp.Or(opts, &GetOptions{}))
 	}
 	if err != nil {
 		return nil, nil, err

@@ -81,7 +81,9 @@ func (d *Draft) commit(ctx context.Context) (*File, error) {
 			cause, err = ErrChunksGone, d.recheckChunks(ctx)
 		case authorizeFile:
 			cause = ErrUnavailable
-			_, err = d.authorizeUpdate(ctx, todo.file)
+			if _, _, err = d.authorizeUpdate(ctx, todo.file); errors.Is(err, errVanished) {
+				err = nil // the next try finds out
+			}
 		case followMovedBucket:
 			cause, err = ErrMoved, d.followBucket(ctx)
 		case endUploads:
@@ -112,7 +114,9 @@ func (d *Draft) authorizeCommit(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	_, err = d.authorizeUpdate(ctx, f)
+	if _, _, err = d.authorizeUpdate(ctx, f); errors.Is(err, errVanished) {
+		return nil
+	}
 	return err
 }
 

@@ -45,7 +45,7 @@ func (c *composition) add(ctx context.Context, p *Piece) error {
 		c.brought += out.Len
 	case p.File == "":
 		c.brought += int64(len(p.Data))
-		out = manifest.Piece{Data: bytes.NewReader(p.Data), Len: int64(len(p.Data))}
+		out = manifest.Piece{Data: c.count(bytes.NewReader(p.Data)), Len: int64(len(p.Data))}
 	default:
 		err = c.find(ctx, p, &out)
 	}
@@ -59,6 +59,9 @@ func (c *composition) add(ctx context.Context, p *Piece) error {
 	return nil
 }
 
+// count counts what is read of r and may be stored for nothing.
+func (c *composition) count(r io.Reader) io.Reader { return &countingReader{r, &c.d.w.came} }
+
 // take returns the piece that the body is: a stream or, once it is stored, a range
 // of the content that holds it.
 func (c *composition) take(in *body) manifest.Piece {
@@ -68,6 +71,18 @@ func (c *composition) take(in *body) manifest.Piece {
 	}
 	c.open = in.size < 0
 	return manifest.Piece{Data: in.r, Len: max(in.size, 0)}
+}
+
+// errSourceGone reports that a version that pieces are taken from was removed since
+// it was found.
+var errSourceGone = concept("a version that the file is made of was removed meanwhile", ErrNoFile)
+
+// retry returns errStale, unless some of the body is lost with what was tried.
+func (c *composition) retry() error {
+	if c.body != nil && c.body.came > 0 && c.body.c == nil {
+		return fmt.Errorf("a version was removed while the body came; send it again: %w", ErrChunksGone)
+	}
+	return errStale
 }
 
 // limit makes the body fail if it is not as long as its sender states, or longer
@@ -80,6 +95,7 @@ func (c *composition) limit() {
 	} else {
 		p.Data = &exactReader{r: p.Data, left: c.body.size, size: c.body.size}
 	}
+	p.Data = &countingReader{c.count(p.Data), &c.body.came}
 }
 
 // find completes the piece out with the version that p is a range of, which the
@@ -93,6 +109,9 @@ func (c *composition) find(ctx context.Context, p *Piece, out *manifest.Piece) e
 	f := c.sources[key]
 	if f == nil {
 		row, m, err := src.findRows(ctx, p.File, nil)
+		if errors.Is(err, ErrNoFile) && manifest.VersionID(p.File) == c.d.base {
+			return errSourceGone // the edit was planned with it
+		}
 		if err != nil {
 			return err
 		}
@@ -114,7 +133,7 @@ func (c *composition) find(ctx context.Context, p *Piece, out *manifest.Piece) e
 	}
 	r := &foreign{ctx: ctx, b: src, of: manifest.VersionID(f.ManifestID), off: out.Off, n: out.Len}
 	c.foreign = append(c.foreign, r)
-	out.From, out.Data = "", r
+	out.From, out.Data = "", c.count(r)
 	return nil
 }
 
@@ -129,7 +148,7 @@ func (c *composition) content(ctx context.Context, name string) (*manifest.Conte
 func (b *Bucket) contentOf(ctx context.Context, id manifest.VersionID) (*manifest.Content, error) {
 	m, err := b.s.meta.Manifest(ctx, id)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, ErrNoFile // removed meanwhile
+		return nil, errSourceGone
 	}
 	if err != nil {
 		return nil, err

@@ -165,15 +165,28 @@ func (b *Bucket) beginVersion(ctx context.Context, id string, r request) (*Draft
 	}
 	r.target, r.name, r.folder = f.ID, f.Name, f.Folder
 	d := b.newDraft(r)
-	return d, d.begin(ctx, f)
+	return d, d.beginTarget(ctx, f)
 }
 
 func (d *Draft) beginByName(ctx context.Context) error {
-	old, err := d.b.s.meta.FileByPath(ctx, d.b.b.name, names.Join(d.folder, d.name))
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
+	for {
+		old, err := d.b.s.meta.FileByPath(ctx, d.b.b.name, names.Join(d.folder, d.name))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		if err := d.begin(ctx, old); !errors.Is(err, errVanished) {
+			return err
+		}
 	}
-	return d.begin(ctx, old)
+}
+
+// beginTarget begins a draft that becomes a version of f.
+func (d *Draft) beginTarget(ctx context.Context, f *manifest.File) error {
+	err := d.begin(ctx, f)
+	if errors.Is(err, errVanished) {
+		return ErrNoFile
+	}
+	return err
 }
 
 // beginWriter begins the writer of a draft that is ready for content. The caller
@@ -184,7 +197,8 @@ func (d *Draft) beginWriter(ctx context.Context) (err error) {
 }
 
 // begin looks at the file that the draft may become a version of, nil for none,
-// so that what cannot succeed fails before the first byte.
+// so that what cannot succeed fails before the first byte. It fails with
+// errVanished if old was removed.
 func (d *Draft) begin(ctx context.Context, old *manifest.File) error {
 	if err := d.b.s.checkWritable(ctx); err != nil {
 		return err
@@ -196,7 +210,7 @@ func (d *Draft) begin(ctx context.Context, old *manifest.File) error {
 	var err error
 	if d.opts.Once != nil {
 		if d.target != "" {
-			if _, err := d.authorizeUpdate(ctx, old); err != nil {
+			if _, _, err := d.authorizeUpdate(ctx, old); err != nil {
 				return err
 			}
 		}
@@ -219,7 +233,7 @@ func (d *Draft) begin(ctx context.Context, old *manifest.File) error {
 	if d.target == "" && d.opts.OnConflict == ConflictFail {
 		return ErrExist
 	}
-	m, err := d.authorizeUpdate(ctx, old)
+	old, m, err := d.authorizeUpdate(ctx, old)
 	if err != nil {
 		return err
 	}
@@ -307,18 +321,25 @@ func (d *Draft) mayCreate(ctx context.Context) error {
 	return d.b.check(ctx, &access.Request{Op: access.OpCreate, Upload: d.forRules()})
 }
 
+// errVanished reports that a file was removed since it was found.
+var errVanished = errors.New("the file was removed meanwhile")
+
 // authorizeUpdate checks that the draft may become a version of f, remembers f as
-// allowed, and returns f's current version.
-func (d *Draft) authorizeUpdate(ctx context.Context, f *manifest.File) (*manifest.Manifest, error) {
-	m, err := d.b.s.meta.Manifest(ctx, f.Current)
+// allowed, and returns f with its current version. It fails with errVanished if f
+// was removed.
+func (d *Draft) authorizeUpdate(ctx context.Context, f *manifest.File) (*manifest.File, *manifest.Manifest, error) {
+	f, m, err := d.b.findCurrent(ctx, f, &GetOptions{})
+	if errors.Is(err, ErrNoFile) {
+		err = errVanished
+	}
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if err := d.b.check(ctx, &access.Request{Op: access.OpUpdate, File: f, Version: m, Upload: d.forRules()}); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	d.allowed, d.owner = f.ID, f.Owner
-	return m, nil
+	return f, m, nil
 }
 
 // checkMatch checks a condition on the current version.

@@ -36,6 +36,7 @@ type Piece struct {
 type body struct {
 	r    io.Reader
 	size int64 // negative if it is not known
+	came int64 // bytes of r that were taken
 
 	// Once the body is stored, c holds it from off on. No row keeps its chunks,
 	// but all tries of an edit have the same writer.
@@ -57,10 +58,15 @@ func (b *Bucket) Compose(ctx context.Context, name string, pieces []Piece, opts 
 		return nil, err
 	}
 	defer func() { d.b.endWriter(ctx, d.w, err) }()
-	if err := d.compose(ctx, pieces); err != nil {
-		return nil, b.s.wrapSpace(err)
+	for range editTries {
+		if err = d.compose(ctx, pieces); err == nil {
+			return d.commit(ctx)
+		}
+		if !errors.Is(err, errStale) {
+			return nil, b.s.wrapSpace(err)
+		}
 	}
-	return d.commit(ctx)
+	return nil, fmt.Errorf("others change what the file is made of too fast: %w", ErrPrecondition)
 }
 
 // Edit makes a new version of the file id (f_…) of pieces, its own among them
@@ -152,6 +158,9 @@ func (b *Bucket) editContent(ctx context.Context, id string, opts *PutOptions, p
 		}
 		added, stored = added+d.stats.NewBytes, stored+d.stats.StoredBytes
 		d.stats.NewBytes, d.stats.StoredBytes = added, stored
+		if errors.Is(err, errStale) {
+			continue
+		}
 		if err != nil {
 			return nil, b.s.wrapSpace(err)
 		}
@@ -162,7 +171,9 @@ func (b *Bucket) editContent(ctx context.Context, id string, opts *PutOptions, p
 	return nil, fmt.Errorf("others change the file too fast: %w", ErrPrecondition)
 }
 
-// compose makes the content of pieces, and finds its type.
+// compose makes the content of pieces, and finds its type. It fails with errStale
+// if versions that pieces stand for were removed meanwhile: then it may be called
+// again, with pieces of what is current now.
 func (d *Draft) compose(ctx context.Context, pieces []Piece) error {
 	if len(pieces) == 0 || len(pieces) > maxPieces {
 		return fmt.Errorf("%d pieces: want 1 to %d: %w", len(pieces), maxPieces, fs.ErrInvalid)
@@ -170,7 +181,11 @@ func (d *Draft) compose(ctx context.Context, pieces []Piece) error {
 	c := &composition{d: d, sources: make(map[string]*File), taken: make(map[manifest.VersionID]string), pieces: make([]manifest.Piece, 0, len(pieces))}
 	defer c.close()
 	for i := range pieces {
-		if err := c.add(ctx, &pieces[i]); err != nil {
+		err := c.add(ctx, &pieces[i])
+		if errors.Is(err, errSourceGone) {
+			return c.retry()
+		}
+		if err != nil {
 			return fmt.Errorf("piece %d: %w", i, err)
 		}
 	}
@@ -192,6 +207,9 @@ func (d *Draft) compose(ctx context.Context, pieces []Piece) error {
 	opts := d.b.writeOptions(d.w, d.splitter.String())
 	opts.Digests = d.opts.Digests
 	d.content, d.stats, err = manifest.Compose(ctx, d.b.chunks(), c.pieces, c.content, d.splitter, opts)
+	if errors.Is(err, errSourceGone) {
+		return c.retry()
+	}
 	if err != nil {
 		return err
 	}

@@ -14,7 +14,7 @@ import (
 // completed: not before the end of the first, and not to the next. Whether others
 // have stored the same makes no difference.
 func TestLeftovers(t *testing.T) {
-	p := newPassing(t)
+	p := newPassing(t, passingSchema)
 	ann := p.b.As(&access.Principal{ID: "ann", Operator: true})
 	shared := noise(1, 50_000)
 	put(t, p.b, "shared", string(shared), nil)
@@ -94,7 +94,7 @@ func TestLeftoversOfParts(t *testing.T) {
 // being collected: else one slow upload would let its sender fill the store with
 // others.
 func TestLeftoversWaitForWriters(t *testing.T) {
-	p := newPassing(t)
+	p := newPassing(t, passingSchema)
 	ann := p.b.As(&access.Principal{ID: "ann", Operator: true})
 	in, out := io.Pipe()
 	slow := make(chan error)
@@ -160,7 +160,7 @@ func TestLeftoversOfChunks(t *testing.T) {
 
 // What was sent before and has been collected counts again when it comes again.
 func TestLeftoversSentAgain(t *testing.T) {
-	p := newPassing(t)
+	p := newPassing(t, passingSchema)
 	ann := p.b.As(&access.Principal{ID: "ann", Operator: true})
 	for range 2 {
 		must(t, sendList(t, ann, noise(1, 50_000), false))

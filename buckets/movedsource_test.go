@@ -8,7 +8,7 @@ import (
 	"github.com/cairn-store/cairn/manifest"
 )
 
-// A movingStore lets something happen once before it tells of a file.
+// A movingStore lets something happen once before it tells of a file or a version.
 type movingStore struct {
 	manifest.Store
 	skip   int // calls before
@@ -26,6 +26,11 @@ func (s *movingStore) wait() {
 func (s *movingStore) File(ctx context.Context, id manifest.FileID) (*manifest.File, error) {
 	s.wait()
 	return s.Store.File(ctx, id)
+}
+
+func (s *movingStore) Manifest(ctx context.Context, id manifest.VersionID) (*manifest.Manifest, error) {
+	s.wait()
+	return s.Store.Manifest(ctx, id)
 }
 
 func (s *movingStore) FileByPath(ctx context.Context, bucket, path string) (*manifest.File, error) {
@@ -48,7 +53,7 @@ func TestSourceIsMovedAway(t *testing.T) {
 		},
 	} {
 		for skip := 0; ; skip++ {
-			p := newPassing(t)
+			p := newPassing(t, passingSchema)
 			dst := bucket(t, p.s, "other")
 			src, f := put(t, p.b, "src", content, nil), put(t, dst, "f", "begin", nil)
 			m := &movingStore{Store: p.meta.Store, skip: skip, happen: func() {

@@ -76,12 +76,12 @@ func (d *Draft) amend(ctx context.Context) (*Draft, error) {
 
 // write finds the type of what r gives, and stores it as the content.
 func (d *Draft) write(ctx context.Context, r io.Reader) error {
-	r = &countingReader{r, &d.w.came}
 	most, over := d.room.Limit()
 	r = &limitedReader{r: r, left: most, over: over}
 	if d.opts.SizeKnown {
 		r = &exactReader{r: r, left: d.opts.Size, size: d.opts.Size}
 	}
+	r = &countingReader{r, &d.w.came}
 	k, whole, err := d.b.s.types.ReadHead(d.name, r)
 	if err != nil {
 		return err

@@ -76,6 +76,25 @@ func TestQuotasCount(t *testing.T) {
 			return nil
 		}
 	}
+	brokenEdit := func(i, n int) step {
+		return func(w *world) error {
+			_, err := w.ann.Extend(t.Context(), w.ids[i], newFailing(noise(uint64(n), n), io.ErrUnexpectedEOF), int64(n)+1, nil)
+			if !errors.Is(err, io.ErrUnexpectedEOF) {
+				return fmt.Errorf("edit broken off: %w", err)
+			}
+			return nil
+		}
+	}
+	staleEdit := func(i, n int) step {
+		return func(w *world) error {
+			pieces := []buckets.Piece{{Data: noise(uint64(n), n)}}
+			_, err := w.ann.Edit(t.Context(), w.ids[i], append(pieces, buckets.Piece{File: "f_no", Length: -1}), nil)
+			if !errors.Is(err, buckets.ErrNoFile) {
+				return fmt.Errorf("edit of what is not there: %w", err)
+			}
+			return nil
+		}
+	}
 	collect := func(w *world) error {
 		_, err := w.s.Collect(t.Context(), nil)
 		return err
@@ -116,6 +135,8 @@ func TestQuotasCount(t *testing.T) {
 		"cancelled uploads":                 {pieces(90_000), cancel(0), pieces(91_000), cancel(1), later(pieces(20_000)), later(file("1", 100_000, nil)), collect, file("1", 100_000, nil)},
 		"cancelled lists":                   {list(50_000), cancel(0), list(50_001), cancel(1), list(50_002), cancel(2), later(list(52_000)), collect, list(52_000), commit(4)},
 		"uploads broken off":                {broken(90_000), broken(91_000), later(file("1", 50_000, nil)), collect, file("1", 50_000, nil)},
+		"edits broken off":                  {file("1", 1000, nil), brokenEdit(0, 90_000), brokenEdit(0, 91_000), later(file("2", 50_000, nil)), collect, file("2", 50_000, nil)},
+		"edits that store nothing":          {file("1", 1000, nil), staleEdit(0, 90_000), staleEdit(0, 91_000), file("2", 50_000, nil)},
 		"evicted again and again":           {pieces(90_000), pieces(91_000), later(pieces(92_000)), collect, pieces(93_000), commit(3)},
 		"what became a file is not left":    {pieces(90_000), commit(0), cancel(0), pieces(9000), commit(1)},
 		"the same bytes listed again":       {list(60_000), list(60_000), list(60_000), commit(0)},

@@ -2,6 +2,7 @@ package buckets
 
 import (
 	"context"
+	"errors"
 
 	"github.com/cairn-store/cairn/cas"
 	"github.com/cairn-store/cairn/chunker"
@@ -88,7 +89,9 @@ func (d *Draft) Authorize(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	_, err = d.authorizeUpdate(ctx, f)
+	if _, _, err = d.authorizeUpdate(ctx, f); errors.Is(err, errVanished) {
+		return ErrNoFile
+	}
 	return err
 }
 
@@ -103,7 +106,7 @@ func (d *Draft) Prepare(ctx context.Context, w *Writer) error {
 	if err != nil {
 		return err
 	}
-	return d.begin(ctx, f)
+	return d.beginTarget(ctx, f)
 }
 
 // SetContent gives the draft its content, which is stored. It finds out the
