@@ -45,7 +45,9 @@ func (k *Copier) Content(ctx context.Context, c *Content) error {
 	}, func(refs []cas.Ref) error { return k.Refs(ctx, refs) })
 }
 
-// Refs copies chunks.
+// Refs copies chunks. After an error, such as of a content that was removed
+// meanwhile, those that it did not copy are copied with the next content that has
+// them.
 func (k *Copier) Refs(ctx context.Context, refs []cas.Ref) error {
 	for len(refs) > 0 {
 		n := min(len(refs), copyLook)
@@ -57,6 +59,9 @@ func (k *Copier) Refs(ctx context.Context, refs []cas.Ref) error {
 		for len(lacking) > 0 {
 			m, size := k.nextWindow(lacking)
 			if err := k.copyRefs(ctx, lacking[:m], size); err != nil {
+				for _, r := range lacking {
+					delete(k.seen, r.Digest)
+				}
 				return err
 			}
 			lacking = lacking[m:]
