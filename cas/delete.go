@@ -40,6 +40,15 @@ func (p *packer) deletePack(ctx context.Context, id PackID) error {
 	return err
 }
 
+// StoredSize returns how many bytes the backend has of a pack, or fs.ErrNotExist.
+func (s *Store) StoredSize(ctx context.Context, id PackID) (int64, error) {
+	info, err := s.b.Stat(ctx, id.Key())
+	if err != nil {
+		return 0, fmt.Errorf("cas: size of pack %s: %w", id, err)
+	}
+	return info.Size, nil
+}
+
 func (p *packer) isGrowing(id PackID) bool {
 	p.growMu.Lock()
 	defer p.growMu.Unlock()

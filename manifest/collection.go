@@ -83,11 +83,12 @@ type Collections interface {
 // DoomChanges are the write methods of a Tx for packs that are to be deleted.
 type DoomChanges interface {
 	// DoomPack marks a pack of the transaction's domain as doomed in the index,
-	// counts its serial, and those that it notes as void, as dead, and makes
-	// records of that: a Doom, and a Census for each writer of voids. It returns
-	// ErrNotDead if the pack is in use, fs.ErrNotExist if the index does not know
-	// it. A pack that is doomed already stays so, with new records.
-	DoomPack(ctx context.Context, id cas.PackID, voids []cas.Void) error
+	// with size as the bytes that the backend has of it, counts its serial, and
+	// those that it notes as void, as dead, and makes records of that: a Doom, and
+	// a Census for each writer of voids. It returns ErrNotDead if the pack is in
+	// use, fs.ErrNotExist if the index does not know it. A pack that is doomed
+	// already stays so, of the size that it has, with new records.
+	DoomPack(ctx context.Context, id cas.PackID, size int64, voids []cas.Void) error
 
 	// RestoreCensus adds dead serials that were found in packs. It makes no record.
 	RestoreCensus(ctx context.Context, domain string, c *Census) error

@@ -45,7 +45,7 @@ func (c *domainChecker) checkDooms(ctx context.Context) error {
 		if !c.doomed[p.ID] || c.census.dooms.has(cas.Void{Writer: p.Writer, Serial: p.Serial}) {
 			continue
 		}
-		if err := c.recordDoom(ctx, p.ID); err != nil {
+		if err := c.recordDoom(ctx, p.ID, p.Size); err != nil {
 			return err
 		}
 	}
@@ -53,10 +53,10 @@ func (c *domainChecker) checkDooms(ctx context.Context) error {
 }
 
 // recordDoom tells of a deletion that no record tells of, and makes one.
-func (c *domainChecker) recordDoom(ctx context.Context, id cas.PackID) error {
+func (c *domainChecker) recordDoom(ctx context.Context, id cas.PackID, size int64) error {
 	p := Problem{Kind: "collection", Pack: id.String(), Detail: "the pack is being deleted, and no record in the packs says so"}
 	if c.opts.Repair {
-		_, err := c.Meta.Update(ctx, c.Name, func(tx manifest.Tx) error { return tx.DoomPack(ctx, id, nil) })
+		_, err := c.Meta.Update(ctx, c.Name, func(tx manifest.Tx) error { return tx.DoomPack(ctx, id, size, nil) })
 		if err != nil && !errors.Is(err, manifest.ErrNotDead) {
 			return ignoreGone(err)
 		}

@@ -62,7 +62,7 @@ func (f *fixture) doomWith(commit func(fn func(tx manifest.Tx) error), ids []cas
 			}
 		}
 		must(f.t, ix.Apply(ctx, change))
-		commit(func(tx manifest.Tx) error { return tx.DoomPack(ctx, id, nil) })
+		commit(func(tx manifest.Tx) error { return tx.DoomPack(ctx, id, 1, nil) })
 	}
 }
 

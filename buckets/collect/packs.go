@@ -131,12 +131,12 @@ func (d *cycle) endPacks(ctx context.Context, packs []cas.PackEntry, copied map[
 // packs: a rebuild must not find them alive when the delete arrives late.
 func (d *cycle) doomPacks(ctx context.Context, packs []cas.PackEntry) (doomed []cas.PackEntry, err error) {
 	voids := make(map[cas.PackID][]cas.Void)
-	for i := range packs {
-		if voids[packs[i].ID], err = d.readVoids(ctx, &packs[i]); err != nil {
-			d.noteProblem(fmt.Sprintf("pack %s is kept: its notes cannot be read", packs[i].ID), err)
+	for _, p := range packs {
+		if voids[p.ID], p.Size, err = d.inspectDead(ctx, &p); err != nil {
+			d.noteProblem(fmt.Sprintf("pack %s is kept: its notes cannot be read", p.ID), err)
 			continue
 		}
-		doomed = append(doomed, packs[i])
+		doomed = append(doomed, p)
 	}
 	if len(doomed) == 0 {
 		return nil, nil
@@ -145,7 +145,7 @@ func (d *cycle) doomPacks(ctx context.Context, packs []cas.PackEntry) (doomed []
 	err = d.Update(ctx, d.domain, func(tx manifest.Tx) error {
 		doomed = nil
 		for i := range candidates {
-			err := tx.DoomPack(ctx, candidates[i].ID, voids[candidates[i].ID])
+			err := tx.DoomPack(ctx, candidates[i].ID, candidates[i].Size, voids[candidates[i].ID])
 			switch {
 			case errors.Is(err, manifest.ErrNotDead), isGone(err): // something of it is needed, or it was deleted
 			case err != nil:
@@ -159,24 +159,32 @@ func (d *cycle) doomPacks(ctx context.Context, packs []cas.PackEntry) (doomed []
 	return doomed, err
 }
 
-// readVoids returns which serials a pack notes as void. The record of its doom
-// says so from then on.
-func (d *cycle) readVoids(ctx context.Context, p *cas.PackEntry) (out []cas.Void, err error) {
+// inspectDead returns which serials a pack notes as void, as the record of its doom
+// says from then on, and how many bytes the backend has of it. A pack with a footer
+// has those that the index knows; what a crash or a failed write has left may be
+// longer.
+func (d *cycle) inspectDead(ctx context.Context, p *cas.PackEntry) (out []cas.Void, size int64, err error) {
 	info, err := d.chunks.Inspect(ctx, *p)
+	size = p.Size
+	if err != nil || !info.Sealed {
+		if size, err = d.chunks.StoredSize(ctx, p.ID); err == nil {
+			info, err = d.chunks.Inspect(ctx, cas.PackEntry{ID: p.ID, Size: size})
+		}
+	}
 	if isGone(err) {
-		return nil, nil // there is nothing left to delete
+		return nil, 0, nil // there is nothing left to delete
 	}
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	for _, f := range info.Frames {
 		voids, err := d.chunks.Voids(ctx, f)
 		if err != nil {
-			return nil, err
+			return nil, 0, err
 		}
 		out = append(out, voids...)
 	}
-	return out, nil
+	return out, size, nil
 }
 
 // deletePacks deletes packs that are doomed, durably in the packs, and enters each

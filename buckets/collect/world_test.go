@@ -37,17 +37,25 @@ const (
 	bucket = "b"
 )
 
+// A database has the rows and the index of a world.
+type database interface {
+	manifest.Store
+	Index(domain string) cas.Index
+	Close() error
+}
+
 // A world is a store in a directory, with the content of the files that were put
 // into it.
 type world struct {
 	t      *testing.T
 	dir    string
-	db     *pebblestore.DB
+	db     database
 	meta   manifest.Store
 	packs  backend.Backend
 	chunks *cas.Store
 	steps  *steps // counts, and ends, the calls of the collector and of what it uses
 
+	openDB   func() (database, error) // nil opens one with Pebble in the directory
 	packSize int64
 	wrap     func(backend.Backend) backend.Backend // if set, changes what backend is opened
 	blind    bool                                  // look-ups find no chunk
@@ -64,13 +72,21 @@ func newWorld(t *testing.T) *world {
 // newWorldOf returns a world whose packs are sealed at a size.
 func newWorldOf(t *testing.T, packSize int64) *world {
 	t.Helper()
-	w := &world{t: t, dir: t.TempDir(), packSize: packSize, files: make(map[string][]byte), versions: make(map[string]*manifest.Manifest)}
+	w := &world{t: t, dir: t.TempDir(), packSize: packSize}
+	w.start()
+	return w
+}
+
+// start opens a new world.
+func (w *world) start() {
+	t := w.t
+	t.Helper()
+	w.files, w.versions = make(map[string][]byte), make(map[string]*manifest.Manifest)
 	w.open()
 	must(t, w.update(t.Context(), domain, func(tx manifest.Tx) error {
 		return tx.PutHome(t.Context(), &manifest.Home{Bucket: bucket, Domain: domain})
 	}))
 	t.Cleanup(func() { w.close() })
-	return w
 }
 
 // copyWorld returns a copy of w, which must be closed.
@@ -95,11 +111,19 @@ func (w *world) open() {
 	w.t.Helper()
 	ctx := w.t.Context()
 	var err error
-	w.db, err = pebblestore.Open(filepath.Join(w.dir, "meta"), nil)
+	if w.openDB != nil {
+		w.db, err = w.openDB()
+	} else {
+		w.db, err = pebblestore.Open(filepath.Join(w.dir, "meta"), nil)
+	}
 	must(w.t, err)
 	packs, err := diskbackend.Open(filepath.Join(w.dir, "packs"), &diskbackend.Options{Reserve: -1})
 	must(w.t, err)
-	w.steps = &steps{calls: make(map[string]int)}
+	steps := &steps{calls: make(map[string]int)}
+	if w.steps != nil {
+		steps.lease = w.steps.lease
+	}
+	w.steps = steps
 	w.packs = packs
 	if w.wrap != nil {
 		w.packs = w.wrap(packs)
@@ -192,12 +216,18 @@ func (w *world) store(p []byte) *write {
 
 func (w *world) content(wr manifest.Writer, r io.Reader) *manifest.Content {
 	w.t.Helper()
+	c, err := w.writeContent(wr, r)
+	must(w.t, err)
+	return c
+}
+
+func (w *world) writeContent(wr manifest.Writer, r io.Reader) (*manifest.Content, error) {
+	w.t.Helper()
 	split, err := chunker.Profile("fine")
 	must(w.t, err)
 	c, _, err := manifest.Write(w.t.Context(), w.chunks, r, split,
 		&manifest.WriteOptions{Since: wr.Begin, Segments: w.meta.Segments(domain)})
-	must(w.t, err)
-	return c
+	return c, err
 }
 
 var errPassedBy = errors.New("the floor is above the begin of the writer")

@@ -12,6 +12,6 @@ func TestMemIndex(t *testing.T) {
 		Open:      func(*testing.T) cas.Index { return castest.NewMemIndex() },
 		NextEpoch: func(_ *testing.T, ix cas.Index) { ix.(*castest.MemIndex).NextEpoch() },
 		TakeLease: func(_ *testing.T, ix cas.Index) uint64 { return ix.(*castest.MemIndex).TakeLease() },
-		DoomPack:  func(_ *testing.T, ix cas.Index, id cas.PackID) { ix.(*castest.MemIndex).DoomPack(id) },
+		DoomPack:  func(_ *testing.T, ix cas.Index, id cas.PackID, _ int64) { ix.(*castest.MemIndex).DoomPack(id) },
 	})
 }

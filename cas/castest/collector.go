@@ -124,7 +124,7 @@ func testDoomed(t *testing.T, s *suite) {
 	c := frameChange([]cas.FrameEntry{frameEntry(1), frameEntry(2)})
 	c.Packs = []cas.PackEntry{packEntry(8), packEntry(9)}
 	s.applyChange(t, c)
-	s.m.DoomPack(t, s.Index, cas.PackID{8})
+	s.m.DoomPack(t, s.Index, cas.PackID{8}, packEntry(8).Size)
 	if s.m.Reopen != nil {
 		s.Index = s.m.Reopen(t, s.Index)
 	}

@@ -21,8 +21,8 @@ type Maker struct {
 	// TakeLease makes a new collector of the index's domain and returns its
 	// token. That of the one before is no longer valid.
 	TakeLease func(t *testing.T, ix cas.Index) uint64
-	// DoomPack dooms a pack of the domain that is not in use.
-	DoomPack func(t *testing.T, ix cas.Index, id cas.PackID)
+	// DoomPack dooms a pack of the domain that is not in use, and keeps its size.
+	DoomPack func(t *testing.T, ix cas.Index, id cas.PackID, size int64)
 }
 
 // RunIndex checks an implementation of cas.Index.

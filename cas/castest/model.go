@@ -137,7 +137,7 @@ func (r *random) collect(t *testing.T, s *suite, mem *MemIndex, c *cas.Change) {
 			return
 		}
 	}
-	s.m.DoomPack(t, s.Index, id)
+	s.m.DoomPack(t, s.Index, id, mem.packs[id].Size)
 	mem.DoomPack(id)
 }
 

@@ -13,7 +13,7 @@ import (
 
 func (s *suite) doomPack(id byte, voids ...cas.Void) *manifest.Commit {
 	s.t.Helper()
-	return s.update(func(tx manifest.Tx) error { return tx.DoomPack(s.ctx, cas.PackID{id}, voids) })
+	return s.update(func(tx manifest.Tx) error { return tx.DoomPack(s.ctx, cas.PackID{id}, 120, voids) })
 }
 
 func (s *suite) lookUpPack(id byte) (p cas.PackEntry) {
@@ -68,7 +68,7 @@ func (s *suite) testDooms() {
 	refused := func(id byte, want error) {
 		s.t.Helper()
 		before := s.lookUpPack(id)
-		c, err := s.s.Update(s.ctx, domain, func(tx manifest.Tx) error { return tx.DoomPack(s.ctx, cas.PackID{id}, nil) })
+		c, err := s.s.Update(s.ctx, domain, func(tx manifest.Tx) error { return tx.DoomPack(s.ctx, cas.PackID{id}, 120, nil) })
 		if c != nil || !errors.Is(err, want) || s.lookUpPack(id) != before {
 			s.t.Errorf("pack %d: %+v, %v, want %v", id, c, err, want)
 		}
@@ -78,9 +78,9 @@ func (s *suite) testDooms() {
 	refused(2, manifest.ErrNotDead) // not sealed
 	refused(3, manifest.ErrNotDead) // a frame lies in it
 	refused(4, manifest.ErrNotDead) // holds a record that no checkpoint covers
-	_, err := s.s.Update(s.ctx, domain, func(tx manifest.Tx) error { return tx.DoomPack(s.ctx, cas.PackID{7}, nil) })
+	_, err := s.s.Update(s.ctx, domain, func(tx manifest.Tx) error { return tx.DoomPack(s.ctx, cas.PackID{7}, 100, nil) })
 	s.checkGone("an unknown pack", err)
-	_, err = s.s.Update(s.ctx, "y", func(tx manifest.Tx) error { return tx.DoomPack(s.ctx, cas.PackID{1}, nil) })
+	_, err = s.s.Update(s.ctx, "y", func(tx manifest.Tx) error { return tx.DoomPack(s.ctx, cas.PackID{1}, 100, nil) })
 	s.checkGone("a pack of another domain", err)
 	if err := s.index(domain).Apply(s.ctx, &cas.Change{Frames: []cas.FrameEntry{{ID: f.ID, Pack: cas.PackID{1}}}}); err != nil {
 		s.t.Errorf("a refused doom stays: %v", err)
@@ -114,6 +114,7 @@ func (s *suite) testDooms() {
 		s.t.Errorf("commit %d after %d is not in the outbox", c.Seq, seq)
 	}
 	s.checkDead(domain, censusOf(8, 1), censusOf(9, 1, 3, 4))
+	s.update(func(tx manifest.Tx) error { return tx.DoomPack(s.ctx, cas.PackID{1}, 7, nil) })
 	records(s.doomPack(1), doom(1, 4)) // it stays so
 	s.applyChange(&cas.Change{Drop: []cas.ChunkEntry{e}})
 	records(s.doomPack(3), doom(3, 6))
@@ -123,7 +124,11 @@ func (s *suite) testDooms() {
 	s.checkDead(domain, censusOf(8, 1), censusOf(9, 1, 3, 4, 6, 7))
 	s.checkDead("y")
 	for id, doomed := range map[byte]bool{1: true, 2: false, 3: true, 4: true} {
-		if p := s.lookUpPack(id); p.Doomed != doomed {
+		size := int64(100)
+		if doomed {
+			size = 120
+		}
+		if p := s.lookUpPack(id); p.Doomed != doomed || p.Size != size {
 			s.t.Errorf("pack %d: %+v", id, p)
 		}
 	}

@@ -207,7 +207,7 @@ func (d *DB) Dead(ctx context.Context, domain string) (cs []*manifest.Census, er
 }
 
 // DoomPack implements manifest.DoomChanges.
-func (t *tx) DoomPack(ctx context.Context, id cas.PackID, voids []cas.Void) error {
+func (t *tx) DoomPack(ctx context.Context, id cas.PackID, size int64, voids []cas.Void) error {
 	p, err := t.readPack(t.domain, id)
 	if err != nil {
 		return err
@@ -229,7 +229,7 @@ func (t *tx) DoomPack(ctx context.Context, id cas.PackID, voids []cas.Void) erro
 		if used || !p.Sealed || p.LastCommit > c.checkpoint {
 			return fmt.Errorf("pack %s: %w", id, manifest.ErrNotDead)
 		}
-		p.Doomed = true
+		p.Doomed, p.Size = true, size
 		t.b.Set(packKey(t.domain, id), appendPack(nil, &p), nil)
 	}
 	t.records = append(t.records, manifest.Record{Doomed: &manifest.Doom{Pack: id, Writer: p.Writer, Serial: p.Serial}})

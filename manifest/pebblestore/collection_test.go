@@ -81,7 +81,7 @@ func TestCollectionSurvivesCrash(t *testing.T) {
 
 	// A drop is durable with the doom that relies on it.
 	must(t, d.Index("x").Apply(ctx, &cas.Change{Collector: lease.Token, Drop: out}))
-	_, err = d.Update(ctx, "x", func(tx manifest.Tx) error { return tx.DoomPack(ctx, cas.PackID{1}, nil) })
+	_, err = d.Update(ctx, "x", func(tx manifest.Tx) error { return tx.DoomPack(ctx, cas.PackID{1}, 1, nil) })
 	must(t, err)
 	crash(func(d *pebblestore.DB) {
 		n := uint64(0)

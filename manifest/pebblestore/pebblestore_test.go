@@ -71,8 +71,8 @@ func TestIndex(t *testing.T) {
 			}
 			return l.Token
 		},
-		DoomPack: func(t *testing.T, _ cas.Index, id cas.PackID) {
-			_, err := last.db.Update(t.Context(), "x", func(tx manifest.Tx) error { return tx.DoomPack(t.Context(), id, nil) })
+		DoomPack: func(t *testing.T, _ cas.Index, id cas.PackID, size int64) {
+			_, err := last.db.Update(t.Context(), "x", func(tx manifest.Tx) error { return tx.DoomPack(t.Context(), id, size, nil) })
 			if err != nil {
 				t.Fatal(err)
 			}

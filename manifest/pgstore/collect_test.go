@@ -428,7 +428,7 @@ func (a *actor) empty(l manifest.Lease, p cas.PackEntry) error {
 		}
 		a.moved.Add(int64(len(move.Moved)))
 	}
-	_, err := a.d.Update(a.ctx, "x", func(tx manifest.Tx) error { return tx.DoomPack(a.ctx, p.ID, nil) })
+	_, err := a.d.Update(a.ctx, "x", func(tx manifest.Tx) error { return tx.DoomPack(a.ctx, p.ID, p.Size, nil) })
 	if errors.Is(err, manifest.ErrNotDead) || errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}

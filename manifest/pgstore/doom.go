@@ -14,7 +14,7 @@ import (
 // writes its row too: the database aborts this transaction if they came to their
 // end after it had begun, and those that come later find that the pack is
 // doomed.
-func (t *tx) DoomPack(ctx context.Context, id cas.PackID, voids []cas.Void) error {
+func (t *tx) DoomPack(ctx context.Context, id cas.PackID, size int64, voids []cas.Void) error {
 	what := fmt.Sprintf("pgstore: doom pack %s", id)
 	if t.domain == "" {
 		return addContext(what, errNoDomain)
@@ -35,7 +35,7 @@ func (t *tx) DoomPack(ctx context.Context, id cas.PackID, voids []cas.Void) erro
 		if !p.Sealed || frames > 0 || p.LastCommit > base {
 			return addContext(what, manifest.ErrNotDead)
 		}
-		if _, err := t.c.exec(ctx, what, `UPDATE cairn_packs SET doomed = true WHERE domain = $1 AND id = $2`, t.domain, id[:]); err != nil {
+		if _, err := t.c.exec(ctx, what, `UPDATE cairn_packs SET doomed = true, size = $3 WHERE domain = $1 AND id = $2`, t.domain, id[:], size); err != nil {
 			return err
 		}
 	}

@@ -290,7 +290,7 @@ func (w *world) changes(ctx context.Context, d *pgstore.DB) []call {
 			for n := range w.rows {
 				voids = append(voids, cas.Void{Writer: [16]byte{byte(n)}, Serial: uint64(w.rows)})
 			}
-			return tx.DoomPack(ctx, w.pack, voids)
+			return tx.DoomPack(ctx, w.pack, 1, voids)
 		})},
 		{"dead", func() error { return without(d.Dead(ctx, "x")) }},
 		{"drop marks", func() error { return without(d.DropMarks(ctx, 1<<60, limit)) }},
