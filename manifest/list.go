@@ -19,6 +19,12 @@ type Row struct {
 	Manifest *Manifest // nil for a file without versions
 }
 
+// An OwnedUsage sums up the files of one owner in a bucket.
+type OwnedUsage struct {
+	Bucket, Owner string
+	Usage
+}
+
 // Listings are the methods that yield many rows. Each yields the rows as they
 // were at one moment.
 type Listings interface {
@@ -43,6 +49,11 @@ type Listings interface {
 	// Marks yields, in any order, a record for each file and version that was
 	// removed for good.
 	Marks(ctx context.Context) iter.Seq2[Record, error]
+
+	// OwnerUsages yields the sums over the files of each owner in each bucket, in
+	// order of buckets and owners. Those of a bucket add up to its usage. Sums may
+	// be zero.
+	OwnerUsages(ctx context.Context) iter.Seq2[*OwnedUsage, error]
 
 	// Buckets returns the names of the buckets that have files or once had
 	// files.

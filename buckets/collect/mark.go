@@ -168,6 +168,14 @@ func (w *marker) markDigest(d *cas.Digest) error {
 	return w.pace.step(w.ctx, w.walked)
 }
 
+// FindSegments returns where the segments of a domain are read: rows, and packs
+// where the database has lost a row. One that is damaged counts as absent.
+func FindSegments(s *Store, domain string) manifest.SegmentGetter {
+	f := s.findSegments(domain)
+	f.passDamaged = true
+	return f
+}
+
 // findSegments finds the segments of a domain. Those that are not in it yet, since
 // the move of a bucket into it is under way, are read where they are.
 func (s *Store) findSegments(domain string) *segmentFinder {

@@ -128,7 +128,7 @@ func TestPutAndGet(t *testing.T) {
 		if _, stderr := s.run(1, "", "ls", "--order", "age"); !strings.Contains(stderr, "order \"age\": use name, ") {
 			t.Errorf("ls --order age: %s", stderr)
 		}
-		if out, _ := s.run(0, "", "report", "usage"); !strings.Contains(out, "2 files") {
+		if out, _ := s.run(0, "", "report", "usage", "demo"); !strings.Contains(out, "2 files") {
 			t.Errorf("usage: %s", out)
 		}
 	})

@@ -171,6 +171,37 @@ func (s *suite) trashedBefore() {
 	}
 }
 
+// testOwnerUsages tests that the sums of owners come in order of buckets and owners,
+// and are of one moment.
+func (s *suite) testOwnerUsages() {
+	want := make(map[[2]string]manifest.Usage)
+	for i := range 1500 {
+		f, m := newFile("", fmt.Sprint(i), int64(i+1))
+		f.Bucket, f.Owner = "b"+[]string{"", "b", "c"}[i%3], []string{"", "u\x00v", fmt.Sprint(i)}[min(i%7, 2)]
+		s.update(func(tx manifest.Tx) error { return errors.Join(tx.PutManifest(s.ctx, m), tx.PutFile(s.ctx, f)) })
+		u := want[[2]string{f.Bucket, f.Owner}]
+		u.Add(f, 1)
+		want[[2]string{f.Bucket, f.Owner}] = u
+	}
+	s.restart()
+	last := [2]string{}
+	for o, err := range s.s.OwnerUsages(s.ctx) {
+		s.failOn(err)
+		key := [2]string{o.Bucket, o.Owner}
+		if slices.Compare(key[:], last[:]) <= 0 || o.Usage != want[key] {
+			s.t.Fatalf("%q after %q: %+v, want %+v", key, last, o.Usage, want[key])
+		}
+		if last[0] == "" {
+			s.addFile("", "meanwhile", 1)
+		}
+		last = key
+		delete(want, key)
+	}
+	if len(want) > 0 {
+		s.t.Errorf("not yielded: %v", want)
+	}
+}
+
 func (s *suite) testWriters() {
 	register := func(domain string) manifest.Writer {
 		s.t.Helper()

@@ -25,7 +25,7 @@ const domain = "x"
 // same store after a restart.
 func Run(t *testing.T, open func(t *testing.T) manifest.Store, reopen func(t *testing.T, s manifest.Store) manifest.Store) {
 	for name, test := range map[string]func(*suite){
-		"Rows": (*suite).testRows, "Conflict": (*suite).testConflict, "Rollback": (*suite).testRollback, "Listing": (*suite).testListing,
+		"Rows": (*suite).testRows, "Conflict": (*suite).testConflict, "Rollback": (*suite).testRollback, "Listing": (*suite).testListing, "OwnerUsages": (*suite).testOwnerUsages,
 		"Outbox": (*suite).testOutbox, "Counter": (*suite).counter, "Restore": (*suite).testRestore, "Segments": (*suite).testSegments,
 		"OldVersions": (*suite).oldVersions, "Numbers": (*suite).testNumbers, "TooLarge": (*suite).tooLarge,
 		"Buckets": (*suite).testBuckets, "Clock": (*suite).testClock, "Homes": (*suite).testHomes, "Marks": (*suite).testMarks,

@@ -144,6 +144,20 @@ func (d *DB) TrashedBefore(ctx context.Context, bucket string, before time.Time,
 	return out, nil
 }
 
+// OwnerUsages implements manifest.Store.
+func (d *DB) OwnerUsages(ctx context.Context) iter.Seq2[*manifest.OwnedUsage, error] {
+	return scanPrefix(ctx, d.r, []byte{keyOwner}, func(k, v []byte) (*manifest.OwnedUsage, error) {
+		o := &manifest.OwnedUsage{}
+		var ok bool
+		if o.Bucket, o.Owner, ok = splitBucket(k[1:]); !ok {
+			return nil, fmt.Errorf("pebblestore: usage of an owner: %w", errEntry)
+		}
+		var err error
+		o.Usage, err = parseUsage(v)
+		return o, err
+	})
+}
+
 // Buckets implements manifest.Store.
 func (d *DB) Buckets(ctx context.Context) (names []string, err error) {
 	it, err := d.newIter([]byte{keyUsage})

@@ -160,6 +160,30 @@ func (d *DB) Marks(ctx context.Context) iter.Seq2[manifest.Record, error] {
 	return named("marks", l.eachAtOneMoment(ctx, d))
 }
 
+func (d *DB) OwnerUsages(ctx context.Context) iter.Seq2[*manifest.OwnedUsage, error] {
+	l := &pagedList[*manifest.OwnedUsage]{
+		query: `SELECT bucket, owner, ` + usageColumns + ` FROM cairn_usage
+			WHERE NOT whole AND (bucket, whole, owner) > ($1, false, $2) ORDER BY bucket, whole, owner LIMIT $3`,
+		first: []any{[]byte{}, []byte{}}, // a bucket has a name
+		most:  entryPage,
+		key:   func(o *manifest.OwnedUsage) []any { return []any{toBytes(o.Bucket), toBytes(o.Owner)} },
+		parse: parseOwnedUsage,
+	}
+	return named("usage of owners", l.eachAtOneMoment(ctx, d))
+}
+
+func parseOwnedUsage(row pgx.CollectableRow) (*manifest.OwnedUsage, error) {
+	o := &manifest.OwnedUsage{}
+	var bucket, owner []byte
+	fields := []any{&bucket, &owner}
+	for _, f := range o.Sums() {
+		fields = append(fields, f)
+	}
+	err := row.Scan(fields...)
+	o.Bucket, o.Owner = string(bucket), string(owner)
+	return o, err
+}
+
 func (d *DB) Buckets(ctx context.Context) ([]string, error) {
 	return queryAll(ctx, d.alone(), "pgstore: buckets", func(row pgx.CollectableRow) (string, error) {
 		name, err := pgx.RowTo[[]byte](row)

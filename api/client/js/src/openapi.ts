@@ -196,6 +196,27 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/admin/storage/reports/usage": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Sum up what is stored, before deduplication and compression, and what packs and metadata take
+         * @description From sums that are kept current. Those over files are of one moment, and so are those over the packs of each backend. Lines of JSON tell how far
+         *     it is; the last has `report`, or `error`.
+         */
+        get: operations["reportUsage"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/admin/storage/scrub": {
         parameters: {
             query?: never;
@@ -1363,6 +1384,22 @@ export interface components {
             version: number;
             versions_count: number;
         };
+        /** @description sums over files, before deduplication and compression */
+        FileSums: {
+            /** @description of all versions */
+            bytes: number;
+            /** @description of metadata, tags and rules of files */
+            described_bytes: number;
+            files: number;
+            /** @description chunks of all versions, each counted as often as it stands in one */
+            references: number;
+            trashed_bytes: number;
+            /** @description which the sums above do not count */
+            trashed_files: number;
+            trashed_references: number;
+            trashed_versions: number;
+            versions: number;
+        };
         /** @description an entry of the ledger of what was given back */
         FreedEntry: {
             /** Format: date-time */
@@ -1429,6 +1466,19 @@ export interface components {
         };
         /** @enum {unknown} */
         Operation: "create" | "read" | "update" | "delete" | "download" | "list" | "trash";
+        PackSums: {
+            /** @description the rest: what nothing needs, and headers and footers of packs */
+            dead_bytes: number;
+            /** @description of packs that are being deleted, as a part of stored_bytes */
+            doomed_bytes: number;
+            /** @description that indexed chunks account for */
+            live_bytes: number;
+            packs: number;
+            /** @description of records of changes */
+            record_bytes: number;
+            /** @description of all packs: live, record and dead ones */
+            stored_bytes: number;
+        };
         Patch: {
             /** @description rules that replace the bucket's for this file; needs file_rules; null takes them away */
             access?: {
@@ -1567,6 +1617,36 @@ export interface components {
         };
         /** Format: date-time */
         Time: string;
+        UploadSums: {
+            /** @description of uploads that ended without a file, until they are collected */
+            leftover_bytes: number;
+            /** @description that uploads under way hold */
+            unfinished_bytes: number;
+        };
+        UsageReport: components["schemas"]["FileSums"] & components["schemas"]["UploadSums"] & components["schemas"]["PackSums"] & {
+            /** Format: date-time */
+            at: string;
+            backends: (components["schemas"]["PackSums"] & {
+                backend: string;
+            })[];
+            buckets: (components["schemas"]["FileSums"] & components["schemas"]["UploadSums"] & {
+                /** @description where its files lie; absent if the bucket is no longer declared */
+                backend?: string;
+                bucket: string;
+            })[];
+            /** @description of the database */
+            metadata_bytes: number;
+            /** @description how many owners in buckets are not listed */
+            other_owner_count: number;
+            other_owners: components["schemas"]["FileSums"];
+            /** @description sums of owners in buckets, those that quotas count most of first */
+            owners: (components["schemas"]["FileSums"] & {
+                bucket: string;
+                /** @description empty for files without one */
+                owner: string;
+            })[];
+            took_ms: number;
+        };
         /** @description what ended it */
         WorkError: {
             code: string;
@@ -1711,6 +1791,8 @@ export interface components {
         state: "active" | "trashed" | "quarantined";
         /** @description of a signed URL */
         token: string;
+        /** @description how many entries each list of the report has */
+        top: number;
         /** @description true finds files in the trash too */
         trashed: boolean;
         tusResumable: "1.0.0";
@@ -2069,6 +2151,32 @@ export interface operations {
         requestBody?: never;
         responses: {
             200: components["responses"]["CollectStatus"];
+            default: components["responses"]["Problem"];
+        };
+    };
+    reportUsage: {
+        parameters: {
+            query?: {
+                /** @description how many entries each list of the report has */
+                top?: components["parameters"]["top"];
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description how far it is, and the report */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/x-ndjson": components["schemas"]["Working"] & {
+                        report?: components["schemas"]["UsageReport"];
+                    };
+                };
+            };
             default: components["responses"]["Problem"];
         };
     };
