@@ -264,24 +264,28 @@ func (a *actor) edit(ctx context.Context, f *file) error {
 	}
 	add := a.w.pool[a.rng.IntN(len(a.w.pool))]
 	var want []byte
-	var err error
+	var do func() (*buckets.File, error)
 	switch b := a.w.bucket(); a.rng.IntN(3) {
 	case 0:
 		want = slices.Concat(base, add)
-		_, err = b.Extend(ctx, f.id, bytes.NewReader(add), int64(len(add)), nil)
+		do = func() (*buckets.File, error) { return b.Extend(ctx, f.id, bytes.NewReader(add), int64(len(add)), nil) }
 	case 1:
 		n := a.rng.IntN(len(base)) + 1
 		want = base[:n]
-		_, err = b.Truncate(ctx, f.id, int64(n), nil)
+		do = func() (*buckets.File, error) { return b.Truncate(ctx, f.id, int64(n), nil) }
 	default:
 		n := a.rng.IntN(len(base))
 		want = slices.Concat(base[:n], add)
 		if n+len(add) < len(base) {
 			want = append(want, base[n+len(add):]...)
 		}
-		_, err = b.Overwrite(ctx, f.id, int64(n), bytes.NewReader(add), int64(len(add)), nil)
+		do = func() (*buckets.File, error) {
+			return b.Overwrite(ctx, f.id, int64(n), bytes.NewReader(add), int64(len(add)), nil)
+		}
 	}
-	f.settle(err, a.w.note(want))
+	sum := a.w.note(want) // before others can see it
+	_, err := do()
+	f.settle(err, sum)
 	return nil
 }
 

@@ -58,7 +58,7 @@ func (w *world) isCrashDue() bool {
 			return false
 		}
 		w.crashAt = 0
-		return w.rng.IntN(3) == 0
+		return true
 	}
 	if now < w.crashAt {
 		return false

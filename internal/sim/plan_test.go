@@ -38,7 +38,8 @@ func planOf(seed uint64, steps int) plan {
 	switch rng.IntN(10) {
 	case 0: // what is deleted late comes back to life when the database is lost
 		p.crashes, p.rebuild, p.late, p.aimed, p.hurried = true, true, true, true, collector
-		p.faults, p.moves, p.damage, p.rivals = 0, false, false, false
+		p.steps, p.actors, p.large = 6*steps, 3, false
+		p.faults, p.moves, p.damage, p.rivals = []int{0, 50}[rng.IntN(2)], false, false, false
 	case 1: // a chunk is found damaged while somebody counts on it
 		p.damage, p.damageRest, p.slow = true, 5, 8
 		p.faults, p.crashes, p.rebuild, p.moves = 0, false, false, false
