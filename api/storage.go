@@ -9,6 +9,7 @@ func (s *Server) storageRoutes() []route {
 		{"/api/admin/storage/gc/pause", methods{"POST": s.onlyOperators(s.pauseCollect(true))}},
 		{"/api/admin/storage/gc/resume", methods{"POST": s.onlyOperators(s.pauseCollect(false))}},
 		{"/api/admin/storage/reports/usage", methods{"GET": s.onlyOperators(s.makeReport("usage", s.reportUsage))}},
+		{"/api/admin/storage/check", methods{"POST": s.onlyOperators(s.checkStored)}},
 		{"/api/admin/storage/scrub", methods{"GET": s.onlyOperators(s.scrubStatus), "POST": s.onlyOperators(s.scrubStored)}},
 	}
 }

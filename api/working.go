@@ -12,51 +12,71 @@ import (
 
 const workTell = time.Second // between two lines of progress
 
-// A worker tells the client of what takes long how far it is.
-type worker struct {
+// A Pace is how far something is that takes long, and how long it will take. Its
+// methods may be called concurrently.
+type Pace struct {
 	mu    sync.Mutex
 	at    client.Working
 	began time.Time // of the phase
 	first int64     // done at its begin
 }
 
-// note notes how far the work is. It may be called at any rate.
-func (k *worker) note(at client.Working) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if at.Phase != k.at.Phase || at.Backend != k.at.Backend {
-		k.began, k.first = time.Now(), at.Done
+// Note notes how far the work is. It may be called at any rate.
+func (p *Pace) Note(at client.Working) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if at.Phase != p.at.Phase || at.Backend != p.at.Backend {
+		p.began, p.first = time.Now(), at.Done
 	}
-	k.at = at
+	p.at = at
 }
 
-// describe returns how far the work is, and how long its phase lasts at the same
+// Describe returns how far the work is, and how long its phase lasts at the same
 // pace.
-func (k *worker) describe() client.Working {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	at := k.at
-	if done := at.Done - k.first; done > 0 && at.Total > at.Done {
-		at.LeftSeconds = int64(time.Since(k.began).Seconds()*float64(at.Total-at.Done)/float64(done)) + 1
+func (p *Pace) Describe() client.Working {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	at := p.at
+	if done := at.Done - p.first; done > 0 && at.Total > at.Done {
+		at.LeftSeconds = int64(time.Since(p.began).Seconds()*float64(at.Total-at.Done)/float64(done)) + 1
 	}
 	return at
+}
+
+// A worker tells the client of what takes long how far it is.
+type worker struct {
+	pace  Pace
+	found chan any // what tell tells
+}
+
+func (k *worker) note(at client.Working) { k.pace.Note(at) }
+
+// tell tells the client at once of something that was found. It waits until that is
+// written.
+func (k *worker) tell(ctx context.Context, found any) {
+	select {
+	case k.found <- found:
+	case <-ctx.Done():
+	}
 }
 
 // A workLine is a line of the answer to what takes long.
 type workLine struct {
 	client.Working
+	Found  any           `json:"found,omitempty"`
 	Report any           `json:"report,omitempty"`
 	Error  *client.Error `json:"error,omitempty"`
 }
 
 // answerWorking does what takes long, and answers with a line of JSON each second,
-// and a last one with the report, or with an error.
+// one for each thing that was found, and a last one with the report, or with an
+// error.
 // What fails before there was a line is answered as any error. The work is given up
 // if the request ends before it.
 func (s *Server) answerWorking(w http.ResponseWriter, r *http.Request, what string, do func(ctx context.Context, k *worker) (any, error)) error {
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
-	k := &worker{}
+	k := &worker{found: make(chan any)}
 	var report any
 	ended := make(chan error, 1)
 	go func() {
@@ -81,7 +101,9 @@ func (s *Server) answerWorking(w http.ResponseWriter, r *http.Request, what stri
 		var err error
 		select {
 		case <-tick.C:
-			err = tell(&workLine{Working: k.describe()})
+			err = tell(&workLine{Working: k.pace.Describe()})
+		case found := <-k.found:
+			err = tell(&workLine{Working: k.pace.Describe(), Found: found})
 		case err := <-ended:
 			last := &workLine{Working: client.Working{Phase: "done"}, Report: report}
 			if err != nil {

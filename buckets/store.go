@@ -70,6 +70,7 @@ type Store struct {
 	outbox     *outbox
 	collecting *collecting
 	scrubbing  *scrubbing
+	reading    chan struct{} // holds a token while Stored is under way
 	writers    writers
 }
 
@@ -173,7 +174,7 @@ func New(ctx context.Context, meta manifest.Store, chunks map[string]*cas.Store,
 		return nil, err
 	}
 	s := &Store{meta: meta, chunks: chunks, log: opts.Log, closers: opts.Closers,
-		outbox: newOutbox(last), types: mediatype.NewDetector(), sums: make(map[string]*manifest.SumMemory)}
+		reading: make(chan struct{}, 1), outbox: newOutbox(last), types: mediatype.NewDetector(), sums: make(map[string]*manifest.SumMemory)}
 	for domain := range chunks {
 		s.sums[domain] = &manifest.SumMemory{}
 	}

@@ -25,6 +25,16 @@ type OwnedUsage struct {
 	Usage
 }
 
+// A View is what a Store holds at one moment. It is valid while the function runs
+// that was given it, and not for concurrent use.
+type View interface {
+	AllFiles(ctx context.Context) iter.Seq2[*File, error]
+	List(ctx context.Context, bucket string, r *Range) iter.Seq2[*Listed, error]
+	Buckets(ctx context.Context) ([]string, error)
+	Usage(ctx context.Context, bucket string) (Usage, error)
+	OwnerUsage(ctx context.Context, bucket, owner string) (Usage, error)
+}
+
 // Listings are the methods that yield many rows. Each yields the rows as they
 // were at one moment.
 type Listings interface {
@@ -36,6 +46,10 @@ type Listings interface {
 
 	// AllFiles yields every file, in order of IDs.
 	AllFiles(ctx context.Context) iter.Seq2[*File, error]
+
+	// View calls fn once with a view of one moment, and returns its error. The
+	// iterators of the view may be used while others of it yield.
+	View(ctx context.Context, fn func(v View) error) error
 
 	// AllRows yields every version of every file of a bucket; "" means all
 	// buckets. It orders files by ID, and puts the newest version of each first.

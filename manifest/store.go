@@ -127,8 +127,11 @@ type Store interface {
 	LastCommit(ctx context.Context) (uint64, error)
 
 	// TakeNumber returns a new highest number, for records that are written
-	// outside of Update. It is durable on return.
+	// outside of Update. It is durable on return. LastNumber returns the highest
+	// number that was given, to a commit or by TakeNumber: packs hold a higher one
+	// only if the database is older than they are.
 	TakeNumber(ctx context.Context) (uint64, error)
+	LastNumber(ctx context.Context) (uint64, error)
 
 	// Unwritten yields the commits, oldest first, whose records may not yet be
 	// durable in packs. Written removes some of them. A crash may undo Written.

@@ -19,8 +19,9 @@ type Working struct {
 }
 
 // A workLine is a line of the answer to what takes long.
-type workLine[R any] struct {
+type workLine[R, F any] struct {
 	Working
+	Found  *F     `json:"found"`  // something that was found
 	Report *R     `json:"report"` // of the last line
 	Error  *Error `json:"error"`  // that ended the work
 }
@@ -29,13 +30,19 @@ type workLine[R any] struct {
 // It calls progress, if that is not nil, about once a second. The server gives up
 // when ctx ends.
 func followWork[R any](ctx context.Context, c *Client, q *request, progress func(*Working)) (*R, error) {
+	return followFound[R, struct{}](ctx, c, q, progress, nil)
+}
+
+// followFound is followWork that also calls found, if that is not nil, with
+// everything that was found.
+func followFound[R, F any](ctx context.Context, c *Client, q *request, progress func(*Working), found func(*F)) (*R, error) {
 	resp, err := c.sendRequest(ctx, q)
 	if err != nil {
 		return nil, err
 	}
 	defer resp.Body.Close()
 	for d := json.NewDecoder(resp.Body); ; {
-		var l workLine[R]
+		var l workLine[R, F]
 		err := d.Decode(&l)
 		switch {
 		case err != nil:
@@ -47,6 +54,10 @@ func followWork[R any](ctx context.Context, c *Client, q *request, progress func
 			return nil, l.Error
 		case l.Report != nil:
 			return l.Report, nil
+		case l.Found != nil:
+			if found != nil {
+				found(l.Found)
+			}
 		case progress != nil:
 			progress(&l.Working)
 		}

@@ -44,6 +44,7 @@ func newCensus() *census {
 
 // addPack counts a pack that is there.
 func (c *census) addPack(p *cas.PackInfo) {
+	isNew := !c.listed[p.ID]
 	c.listed[p.ID] = true
 	h := p.Header
 	if h == nil {
@@ -54,7 +55,9 @@ func (c *census) addPack(p *cas.PackInfo) {
 		w = &WriterPacks{Writer: fmt.Sprintf("%x", h.Writer)}
 		c.writers[h.Writer] = w
 	}
-	w.Packs++
+	if isNew {
+		w.Packs++
+	}
 	w.LastSerial = max(w.LastSerial, h.Serial)
 	c.owners[identity{h.Store, h.Domain}] = p.ID
 	c.present[cas.Void{Writer: h.Writer, Serial: h.Serial}] = true

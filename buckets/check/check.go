@@ -5,6 +5,12 @@
 // them, owns them, and says so by a Store. Survey compares lists only; Check reads
 // every byte; CatchUp and Rebuild bring a database up to its packs. Read
 // survey.go, rebuild.go and packs.go in this order.
+//
+// Check may run while others change, collect and move what is checked. What looks
+// wrong then is looked up again, in an order in which a change that was under way
+// cannot look wrong twice: rows are read before the records that must be there of
+// them (gather.go), sums in one view, counts between two reads of what is counted.
+// What is not so the second time is no problem.
 package check
 
 import (
@@ -13,14 +19,16 @@ import (
 	"log/slog"
 	"time"
 
+	"golang.org/x/time/rate"
+
 	"github.com/cairn-store/cairn/cas"
 	"github.com/cairn-store/cairn/cas/digests"
 	"github.com/cairn-store/cairn/manifest"
 )
 
 // A Store is what is checked or made anew: the rows, and the chunks of each
-// domain with their index. Its methods must not run concurrently. While others
-// change the store, Check may report what is only under way.
+// domain with their index. Its methods must not run concurrently. Others may change
+// the store while Check runs without Repair, and then only.
 type Store struct {
 	Meta    manifest.Store
 	Domains []*Domain    // in order of names
@@ -47,8 +55,10 @@ type checker struct {
 	*Store
 	opts    Options
 	report  *Report
-	bad     bool  // something was found that is not repaired
-	total   int64 // bytes of packs
+	bad     bool          // something was found that is not repaired
+	total   int64         // bytes of packs
+	files   int64         // that usage counts
+	limit   *rate.Limiter // of bytes of packs; nil is none
 	domains map[string]*domainChecker
 	records *rowLog                    // what the packs say of rows
 	homes   map[string]*manifest.Home  // by bucket
@@ -62,7 +72,10 @@ type domainChecker struct {
 	*checker
 	*Domain
 	listed []cas.PackEntry
-	known  map[cas.PackID]cas.PackEntry // of the index
+	// read is how much of which packs was there when their records were read; whole
+	// packs will not grow.
+	read  map[cas.PackID]readPack
+	known map[cas.PackID]cas.PackEntry // of the index
 	// miscounted are packs whose live bytes are not those of their frames.
 	miscounted map[cas.PackID]bool
 	unmet      *digests.Log // frames of the index that no pack shows
@@ -76,8 +89,13 @@ type domainChecker struct {
 	census      *census
 	recordPacks []keptPack
 	replayer    *manifest.Replayer // applies all records that the packs hold
-	checkpoints *manifest.Replayer // applies the newest checkpoint and what follows it
+	checkpoints *manifest.Replayer // applies the newest checkpoint
 	missing     []manifest.Record  // of rows that the packs lack
+}
+
+type readPack struct {
+	size  int64
+	whole bool
 }
 
 // Why a chunk cannot be read, in domainChecker.damaged.
@@ -111,6 +129,9 @@ func (s *Store) Check(ctx context.Context, opts *Options) (*Report, error) {
 	c := &checker{Store: s, report: NewReport(), strays: make(map[manifest.FileID]string)}
 	if opts != nil {
 		c.opts = *opts
+	}
+	if c.opts.Rate > 0 {
+		c.limit = rate.NewLimiter(rate.Limit(c.opts.Rate), rateBurst)
 	}
 	if err := s.surveyOnce(ctx); err != nil {
 		return nil, err
@@ -167,6 +188,20 @@ func (c *checker) noteProgress(phase, domain string, done, total int64) {
 	}
 }
 
+// rateBurst is how many bytes are read at once under a rate.
+const rateBurst = 1 << 20
+
+// limitRate waits until n bytes more may be read.
+func (c *checker) limitRate(ctx context.Context, n int) error {
+	for c.limit != nil && n > 0 {
+		if err := c.limit.WaitN(ctx, min(n, rateBurst)); err != nil {
+			return err
+		}
+		n -= rateBurst
+	}
+	return ctx.Err()
+}
+
 func (c *domainChecker) addProblem(p Problem) {
 	p.Backend = c.Name
 	c.checker.addProblem(p)
@@ -177,7 +212,7 @@ func (c *checker) newDomainChecker(d *Domain) *domainChecker {
 	dc := &domainChecker{checker: c, Domain: d, miscounted: make(map[cas.PackID]bool), doomed: make(map[cas.PackID]bool), census: newCensus(),
 		unmet: newLog().Log, damaged: newLog(), healed: newLog(), lacking: newLog()}
 	dc.needed = newReferences(dc)
-	dc.replayer, dc.checkpoints = manifest.NewReplayer(dc.addRecords), manifest.NewReplayer(dc.addCheckpoint)
+	dc.beginRecords()
 	return dc
 }
 
@@ -200,7 +235,7 @@ func (c *checker) checkAll(ctx context.Context) (err error) {
 			return err
 		}
 	}
-	if err := c.addUnwritten(ctx); err != nil {
+	if c.files, err = c.countFiles(ctx); err != nil {
 		return err
 	}
 	for _, domain := range c.Domains {
@@ -214,7 +249,7 @@ func (c *checker) checkAll(ctx context.Context) (err error) {
 	}
 	for _, d := range c.Domains {
 		dc := c.domains[d.Name]
-		for _, step := range []func(context.Context) error{dc.checkPacks, dc.checkMiscounted, dc.replayRecords, dc.checkIndex, dc.healChunks} {
+		for _, step := range []func(context.Context) error{dc.checkPacks, dc.checkMiscounted, dc.checkIndex, dc.healChunks} {
 			if err := step(ctx); err != nil {
 				return err
 			}
@@ -228,39 +263,15 @@ func (c *checker) checkAll(ctx context.Context) (err error) {
 	return nil
 }
 
-// addUnwritten counts the records of the outbox as if the packs held them: the
-// next start of the store brings them there.
-func (c *checker) addUnwritten(ctx context.Context) error {
-	for commit, err := range c.Meta.Unwritten(ctx) {
+// countFiles returns how many files there are, as the database counts them.
+func (c *checker) countFiles(ctx context.Context) (n int64, err error) {
+	names, err := c.Meta.Buckets(ctx)
+	for _, name := range names {
+		u, err := c.Meta.Usage(ctx, name)
 		if err != nil {
-			return err
+			return 0, err
 		}
-		rs, err := commit.Records()
-		if err != nil {
-			return err
-		}
-		if d := c.domains[commit.Domain]; d != nil {
-			if err := d.addRecords(ctx, commit.Seq, rs); err != nil {
-				return err
-			}
-		}
+		n += u.Files + u.TrashedFiles
 	}
-	return nil
-}
-
-// addRecords takes in records of the packs.
-func (c *domainChecker) addRecords(_ context.Context, seq uint64, rs []manifest.Record) error {
-	for i := range rs {
-		c.census.addRecord(&rs[i])
-	}
-	return c.records.add(c.Name, seq, rs)
-}
-
-// addCheckpoint takes in records of the checkpoint that counts, and those of
-// commits after it.
-func (c *domainChecker) addCheckpoint(ctx context.Context, seq uint64, rs []manifest.Record) error {
-	if seq == c.checkpoints.Base() {
-		seq = inCheckpoint
-	}
-	return c.addRecords(ctx, seq, rs)
+	return n, err
 }

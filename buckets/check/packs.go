@@ -33,19 +33,11 @@ func (c *domainChecker) listDoomed(ctx context.Context) error {
 // passes over those whose deletion has begun: they may be there, or not.
 func (c *domainChecker) listPacks(ctx context.Context) error {
 	c.known = make(map[cas.PackID]cas.PackEntry)
-	dead, err := c.readDead(ctx, c.Name)
-	if err != nil {
-		return err
-	}
-	for _, d := range dead {
-		c.census.dead.add(d)
-	}
 	ignored := make(map[cas.PackID]bool)
 	for p, err := range c.Chunks.Index().AllPacks(ctx) {
 		if err != nil {
 			return err
 		}
-		c.census.addKnown(p)
 		if p.Doomed {
 			ignored[p.ID] = true
 			continue
@@ -97,6 +89,15 @@ func (c *domainChecker) checkPacks(ctx context.Context) error {
 		}
 	}
 	for id, p := range c.known {
+		if _, err := c.Chunks.Inspect(ctx, p); !errors.Is(err, fs.ErrNotExist) {
+			if err != nil {
+				return err
+			}
+			if err := c.checkPack(ctx, p); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return err
+			}
+			continue // it was sent elsewhere while packs were listed
+		}
 		c.addProblem(Problem{Kind: "pack", Pack: id.String(), Detail: "the index names a pack that is not there"})
 		if err := c.newIndexCursor(ctx, &p).finish(); err != nil {
 			return err
@@ -114,6 +115,9 @@ func (c *domainChecker) checkPack(ctx context.Context, p cas.PackEntry) error {
 	info, err := c.Chunks.Examine(ctx, p, func(f *cas.Frame) error {
 		c.report.Bytes += int64(f.Entry.StoredLen)
 		c.noteProgress("packs", c.Name, min(c.report.Bytes, c.total), c.total)
+		if err := c.limitRate(ctx, int(f.Entry.StoredLen)); err != nil {
+			return err
+		}
 		if f.Damage == nil {
 			end = endOf(f)
 			return c.checkFrame(ctx, f, known, frames)
@@ -133,10 +137,7 @@ func (c *domainChecker) checkPack(ctx context.Context, p cas.PackEntry) error {
 	if frames.live != known.Live {
 		c.miscounted[p.ID] = true
 	}
-	c.census.addPack(info)
-	if info.LastCommit > 0 {
-		c.recordPacks = append(c.recordPacks, keptPack{PackEntry: p})
-	}
+	c.noteRead(p, info)
 	if known.Sealed && !info.Sealed && end < known.Size { // else it ended without one
 		c.addProblem(Problem{Kind: "pack", Pack: p.ID.String(), Detail: "the footer is damaged; frames can still be found without it"})
 	}
@@ -252,67 +253,6 @@ func (c *domainChecker) checkFrame(ctx context.Context, f *cas.Frame, known cas.
 	return c.damageSlots(ctx, f.Entry, bad, nil)
 }
 
-// checkCounts checks that the index counts those chunks as live in a frame that it
-// has there. They are counted twice before it is a problem, since work may be
-// going on.
-func (c *domainChecker) checkCounts(ctx context.Context, f *cas.Frame) error {
-	ds, chunks := make([]cas.Digest, len(f.Slots)), make([]cas.ChunkEntry, len(f.Slots))
-	for i := range f.Slots {
-		ds[i] = f.Slots[i].Digest
-	}
-	slices.SortFunc(ds, func(a, b cas.Digest) int { return bytes.Compare(a[:], b[:]) })
-	ds = slices.Compact(ds)
-	frame := make([]cas.FrameEntry, 1)
-	var live, plain uint32
-	for range 2 {
-		if err := c.Chunks.Index().Frames(ctx, []cas.FrameID{f.Entry.ID}, frame); err != nil {
-			return err
-		}
-		if err := c.Chunks.Index().Chunks(ctx, ds, chunks[:len(ds)]); err != nil {
-			return err
-		}
-		live, plain = 0, 0
-		for _, e := range chunks[:len(ds)] {
-			if e.Frame == f.Entry.ID {
-				live, plain = live+1, plain+e.Length
-			}
-		}
-		if frame[0].Live == live && frame[0].LiveBytes == plain {
-			return nil
-		}
-	}
-	c.addProblem(Problem{Kind: "index", Pack: f.Entry.Pack.String(), Detail: fmt.Sprintf("the index counts %d chunks of %d bytes in the frame at %d, and has %d of %d",
-		frame[0].Live, frame[0].LiveBytes, f.Entry.Offset, live, plain)})
-	return nil
-}
-
-// checkMiscounted counts again what is live in packs for which the index had
-// another number, since work may have been going on.
-func (c *domainChecker) checkMiscounted(ctx context.Context) error {
-	if len(c.miscounted) == 0 {
-		return nil
-	}
-	for p, err := range c.Chunks.Index().AllPacks(ctx) {
-		if err != nil {
-			return err
-		}
-		if !c.miscounted[p.ID] {
-			continue
-		}
-		live := int64(0)
-		for f, err := range c.Chunks.Index().PackFrames(ctx, p.ID) {
-			if err != nil {
-				return err
-			}
-			live += f.LiveStored()
-		}
-		if live != p.Live {
-			c.addProblem(Problem{Kind: "index", Pack: p.ID.String(), Detail: fmt.Sprintf("the index counts %d bytes as live in the pack, and %d in its frames", p.Live, live)})
-		}
-	}
-	return nil
-}
-
 // damageSlots notes which of the chunks bad have no other place than the frame
 // e. source is the damage of a chunk that they are made from, or nil if their
 // own bytes are damaged.
@@ -330,6 +270,13 @@ func (c *domainChecker) damageSlots(ctx context.Context, e cas.FrameEntry, bad [
 	why, p := uint64(ownDamage), Problem{Pack: e.Pack.String(), Detail: fmt.Sprintf("the stored bytes at %d are damaged", e.Offset)}
 	if source != nil {
 		why, p = sourceDamage, Problem{Pack: source.Pack.String(), Detail: fmt.Sprintf("chunk %s, which it is made from, is damaged", source.Digest)}
+	}
+	at := make([]cas.FrameEntry, 1)
+	if err := c.Chunks.Index().Frames(ctx, []cas.FrameID{e.ID}, at); err != nil {
+		return err
+	}
+	if at[0].Pack != e.Pack || at[0].Offset != e.Offset {
+		return nil // it was copied to another pack, and verified
 	}
 	for i := range out {
 		if out[i].Frame != e.ID {

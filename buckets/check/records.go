@@ -143,28 +143,6 @@ func (c *domainChecker) replayFrame(ctx context.Context, f *cas.Frame, plain [][
 	return nil
 }
 
-// replayRecords takes in the rest of what the packs say of rows: commits whose
-// parts did not come together in the walk, and checkpoints. A commit that is not
-// whole does not count, so checkRows misses what it held. Then it reports the
-// packs that are lost.
-func (c *domainChecker) replayRecords(ctx context.Context) error {
-	again, err := c.replayer.EndPass(ctx)
-	if err == nil && again {
-		err = c.replayAll(ctx, c.recordPacks, c.replayer)
-	}
-	if err == nil && c.checkpoints.Base() > 0 {
-		err = c.replayAll(ctx, c.recordPacks, c.checkpoints)
-	}
-	if err != nil {
-		return err
-	}
-	for _, p := range c.census.lostPacks() {
-		c.addProblem(p)
-	}
-	c.countWriters()
-	return nil
-}
-
 // countWriters puts the counts of packs into the report.
 func (c *domainChecker) countWriters() {
 	for _, w := range slices.SortedFunc(maps.Values(c.census.writers), func(a, b *WriterPacks) int { return strings.Compare(a.Writer, b.Writer) }) {

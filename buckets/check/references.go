@@ -144,6 +144,17 @@ func (c *domainChecker) isDamaged(d cas.Digest) (bool, error) {
 	return !healed, err
 }
 
+// isUnreadable reports whether a chunk cannot be read now. One that was damaged may
+// have been healed by an upload.
+func (c *domainChecker) isUnreadable(ctx context.Context, d cas.Digest) (bool, error) {
+	_, err := c.Chunks.Get(ctx, d, nil)
+	var ce *cas.CorruptError
+	if errors.As(err, &ce) {
+		return true, nil
+	}
+	return false, err
+}
+
 // nameHurt names the versions that cannot be read whole. It looks at each again:
 // what it needed may have been collected, with its row.
 func (c *domainChecker) nameHurt(ctx context.Context) error {
@@ -167,32 +178,62 @@ func (c *domainChecker) nameHurt(ctx context.Context) error {
 	return nil
 }
 
+// maxLooks is how often a version is looked at whose bucket is moved meanwhile.
+const maxLooks = 8
+
 // checkHurt names a version if it cannot be read whole.
 func (c *domainChecker) checkHurt(ctx context.Context, id manifest.VersionID) error {
+	for range maxLooks {
+		if moved, err := c.lookAtVersion(ctx, id); err != nil || !moved {
+			return ignoreGone(err)
+		}
+	}
+	return nil
+}
+
+// lookAtVersion names a version if it cannot be read whole. It reports whether the
+// bucket was moved meanwhile: then nothing was told. That the version is gone is an
+// error.
+func (c *domainChecker) lookAtVersion(ctx context.Context, id manifest.VersionID) (moved bool, err error) {
 	m, err := c.Meta.Manifest(ctx, id)
 	if err != nil {
-		return ignoreGone(err)
+		return false, err
 	}
 	f, err := c.Meta.File(ctx, m.File)
 	if err != nil {
-		return ignoreGone(err)
+		return false, err
 	}
-	if c.homeOf[f.Bucket] != c {
-		return nil // the bucket is being moved here
-	}
-	p, err := c.findDamage(ctx, m)
+	home, err := c.Meta.Home(ctx, f.Bucket)
 	if err != nil {
-		return err
+		return false, err
 	}
-	if p == nil {
-		return c.checkSegments(ctx, f, m)
+	if home.Domain != "" && home.Domain != c.Name || home.Domain == "" && c.homeOf[f.Bucket] != c {
+		return false, nil // the bucket is being moved here, or was moved away
+	}
+	var bare []cas.Digest
+	p, err := c.findDamage(ctx, m)
+	if err == nil && p == nil {
+		bare, err = c.findBareSegments(ctx, m)
+	}
+	if err != nil || p == nil && len(bare) == 0 {
+		return false, err
 	}
 	if _, err := c.Meta.Manifest(ctx, id); err != nil { // it was removed, and then collected
-		return ignoreGone(err)
+		return false, err
 	}
-	p.Kind, p.Backend, p.FileID, p.ManifestID, p.Path = "manifest", c.Name, string(f.ID), string(m.ID), f.Bucket+"/"+f.Path()
-	c.addHurt(*p)
-	return nil
+	if now, err := c.Meta.Home(ctx, f.Bucket); err != nil || now.Domain != home.Domain || now.Move != home.Move {
+		return true, err
+	}
+	about := Problem{Backend: c.Name, FileID: string(f.ID), ManifestID: string(m.ID), Path: f.Bucket + "/" + f.Path()}
+	if p != nil {
+		about.Kind, about.Digest, about.Pack, about.Detail = "manifest", p.Digest, p.Pack, p.Detail
+		c.addHurt(about)
+	}
+	for _, d := range bare {
+		about.Kind, about.Digest, about.Detail = "index", d.String(), "the packs do not hold a segment of the chunk list, which the database has"
+		c.addProblem(about)
+	}
+	return false, nil
 }
 
 func ignoreGone(err error) error {
@@ -202,22 +243,34 @@ func ignoreGone(err error) error {
 	return err
 }
 
-// checkSegments names segments of a version that are rows of the database only: a
-// rebuild would not bring them back.
-func (c *domainChecker) checkSegments(ctx context.Context, f *manifest.File, m *manifest.Manifest) error {
+// maxBare is how many segments are named of a version.
+const maxBare = 1000
+
+// findBareSegments returns segments of a version that are rows of the database only:
+// a rebuild would not bring them back.
+func (c *domainChecker) findBareSegments(ctx context.Context, m *manifest.Manifest) (bare []cas.Digest, err error) {
 	if m.Top.IsZero() || c.lacking.count == 0 {
-		return nil
+		return nil, nil
 	}
-	walk := &manifest.TreeWalk{Segments: segmentGetter{c, true}, Chunk: func(cas.Ref) error { return nil }}
+	walk := &manifest.TreeWalk{Segments: segmentGetter{c, true}, Chunk: func(cas.Ref) error { return nil }, Absent: func(cas.Digest) error { return nil }}
 	walk.Visit = func(d cas.Digest) (bool, error) {
 		_, lacking, err := c.lacking.find(d)
-		if lacking {
-			c.addProblem(Problem{Kind: "index", Digest: d.String(), FileID: string(f.ID), ManifestID: string(m.ID), Path: f.Bucket + "/" + f.Path(),
-				Detail: "the packs do not hold a segment of the chunk list, which the database has"})
+		if lacking && err == nil && len(bare) < maxBare {
+			if lacking, err = c.stillLacks(ctx, d); lacking {
+				bare = append(bare, d)
+			}
 		}
 		return true, err
 	}
-	return ignoreGone(walk.Walk(ctx, []cas.Digest{m.Top}))
+	return bare, walk.Walk(ctx, []cas.Digest{m.Top})
+}
+
+// stillLacks reports whether the index does not have a segment. It may have come
+// back meanwhile.
+func (c *domainChecker) stillLacks(ctx context.Context, d cas.Digest) (bool, error) {
+	e := make([]cas.ChunkEntry, 1)
+	err := c.Chunks.Index().Chunks(ctx, []cas.Digest{d}, e)
+	return e[0].Frame == cas.FrameID{}, err
 }
 
 var errStop = errors.New("stop")
@@ -275,6 +328,9 @@ func (c *domainChecker) findUnreadable(ctx context.Context, refs []cas.Ref) (*Pr
 			return &Problem{Digest: r.Digest.String(), Detail: "a chunk is not stored"}, nil
 		}
 		damaged, err := c.isDamaged(r.Digest)
+		if err == nil && damaged {
+			damaged, err = c.isUnreadable(ctx, r.Digest)
+		}
 		if err != nil {
 			return nil, err
 		}

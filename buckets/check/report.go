@@ -86,6 +86,9 @@ type Options struct {
 	// Progress, if not nil, is told how far the check is. It must be quick.
 	Progress func(Progress)
 
+	// Rate bounds the bytes of packs that are read a second; 0 is no bound.
+	Rate int64
+
 	// TempDir is for what does not fit into memory; "" is the system's.
 	TempDir string
 
@@ -96,7 +99,7 @@ type Options struct {
 
 // Progress is how far a check is.
 type Progress struct {
-	Phase       string // packs, index, rows, references, usage
+	Phase       string // waiting, packs, index, rows, references, files, usage
 	Domain      string // "" where it is about all
 	Done, Total int64  // bytes of packs, chunks, files; Total is 0 where it is not known
 }

@@ -36,14 +36,12 @@ type rowEntry struct {
 	version  uint64 // 0 of a file's row
 	revision uint64 // of a file's row, or purged
 	domain   string // the packs of which hold the record
-	// seq is the commit. It is inCheckpoint in the checkpoint that counts.
-	seq uint64
+	// seq is the commit, or the base of the checkpoint that the record is part of.
+	seq          uint64
+	inCheckpoint bool
 }
 
-const (
-	purged       = math.MaxUint64
-	inCheckpoint = math.MaxUint64
-)
+const purged = math.MaxUint64
 
 // compare orders entries by file, then by version, the latest revision last.
 func (e rowEntry) compare(o rowEntry) int {
@@ -53,17 +51,21 @@ func (e rowEntry) compare(o rowEntry) int {
 // rowsInMemory is how many entries a rowLog keeps in memory: about 30 MB.
 const rowsInMemory = 1 << 18
 
-// add takes in records of the commit seq.
-func (l *rowLog) add(domain string, seq uint64, rs []manifest.Record) error {
+// add takes in records of the commit seq, or of the checkpoint with that base.
+func (l *rowLog) add(domain string, seq uint64, inCheckpoint bool, rs []manifest.Record) error {
 	for i := range rs {
+		e := rowEntry{domain: domain, seq: seq, inCheckpoint: inCheckpoint}
 		switch r := &rs[i]; {
 		case r.File != nil:
-			l.buf = append(l.buf, rowEntry{r.File.ID, 0, r.File.Revision, domain, seq})
+			e.file, e.revision = r.File.ID, r.File.Revision
 		case r.Manifest != nil:
-			l.buf = append(l.buf, rowEntry{r.Manifest.File, r.Manifest.Version, 0, domain, seq})
+			e.file, e.version = r.Manifest.File, r.Manifest.Version
 		case r.Purged != "":
-			l.buf = append(l.buf, rowEntry{r.Purged, 0, purged, domain, seq})
+			e.file, e.revision = r.Purged, purged
+		default:
+			continue
 		}
+		l.buf = append(l.buf, e)
 	}
 	if len(l.buf) < l.most {
 		return nil
@@ -91,6 +93,7 @@ func (l *rowLog) writeRun() (err error) {
 		b = binary.AppendUvarint(b, e.revision)
 		b = appendString(b, e.domain)
 		b = binary.AppendUvarint(b, e.seq)
+		b = append(b, flagByte(e.inCheckpoint))
 		w.Write(b) // Flush returns its error
 	}
 	if err := errors.Join(w.Flush(), f.Close()); err != nil {
@@ -98,6 +101,13 @@ func (l *rowLog) writeRun() (err error) {
 	}
 	l.runs, l.buf = append(l.runs, f.Name()), l.buf[:0]
 	return nil
+}
+
+func flagByte(set bool) byte {
+	if set {
+		return 1
+	}
+	return 0
 }
 
 func appendString(b []byte, s string) []byte {
@@ -200,6 +210,11 @@ func (r *rowRun) advance() (ok bool, err error) {
 	if err == nil {
 		e.seq, err = binary.ReadUvarint(r.r)
 	}
+	if err == nil {
+		var flag byte
+		flag, err = r.r.ReadByte()
+		e.inCheckpoint = flag != 0
+	}
 	if err != nil {
 		return false, fmt.Errorf("check: rows: %w", err)
 	}
@@ -235,8 +250,8 @@ func (h *runHeap) Pop() any {
 type rowCursor struct {
 	next func() (rowEntry, error, bool)
 	stop func()
-	// bases are those of the checkpoints, by domain: commits up to them do not
-	// count.
+	// bases are those of the checkpoints that count, by domain: commits up to them do
+	// not, nor do other checkpoints.
 	bases map[string]uint64
 	at    rowEntry
 	ok    bool // at is an entry
@@ -250,10 +265,15 @@ func (l *rowLog) newCursor(bases map[string]uint64) (*rowCursor, error) {
 
 // advance goes to the next entry that counts.
 func (c *rowCursor) advance() (err error) {
-	for more := true; more && err == nil; more = c.ok && c.at.seq <= c.bases[c.at.domain] {
+	for more := true; more && err == nil; more = c.ok && !c.counts(&c.at) {
 		c.at, err, c.ok = c.next()
 	}
 	return err
+}
+
+func (c *rowCursor) counts(e *rowEntry) bool {
+	base := c.bases[e.domain]
+	return e.inCheckpoint && e.seq == base || !e.inCheckpoint && e.seq > base
 }
 
 // fileRecords is what the packs say of a file and its versions.

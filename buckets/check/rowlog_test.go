@@ -29,18 +29,22 @@ func TestRowLog(t *testing.T) {
 		for range 1000 {
 			if r.IntN(10) == 0 { // a checkpoint covers it
 				id := ids[r.IntN(len(ids))]
-				must(t, log.add("b", 1+r.Uint64N(5), []manifest.Record{{File: &manifest.File{ID: id, Revision: 2000}}, {Purged: id},
+				must(t, log.add("b", 1+r.Uint64N(5), false, []manifest.Record{{File: &manifest.File{ID: id, Revision: 2000}}, {Purged: id},
 					{Manifest: &manifest.Manifest{File: id, Version: 61}}}))
 			}
-			seq := 6 + r.Uint64N(9)
-			if r.IntN(5) == 0 {
-				seq = inCheckpoint
+			if r.IntN(10) == 0 { // another checkpoint had it
+				id := ids[r.IntN(len(ids))]
+				must(t, log.add("b", 3+r.Uint64N(2), true, []manifest.Record{{File: &manifest.File{ID: id, Revision: 2000}}, {Purged: id}}))
 			}
+			seq, inCheckpoint := 6+r.Uint64N(9), false
 			if id := ids[r.IntN(len(ids)-1)]; r.IntN(50) == 0 {
 				gone[id] = true
-				must(t, log.add("a", seq, []manifest.Record{{Purged: id}}))
+				must(t, log.add("a", seq, false, []manifest.Record{{Purged: id}}))
 			}
 			id, domain := ids[r.IntN(len(ids)-1)], []string{"a", "b"}[r.IntN(2)] // the last has no record
+			if r.IntN(5) == 0 {
+				seq, inCheckpoint = bases[domain], true
+			}
 			if r.IntN(2) == 0 {
 				rev := 1 + r.Uint64N(1000)
 				if rev == revisions[id] {
@@ -49,7 +53,7 @@ func TestRowLog(t *testing.T) {
 				if rev > revisions[id] {
 					revisions[id], domains[id] = rev, domain
 				}
-				must(t, log.add(domain, seq, []manifest.Record{{File: &manifest.File{ID: id, Revision: rev}}, {Dropped: "m"}}))
+				must(t, log.add(domain, seq, inCheckpoint, []manifest.Record{{File: &manifest.File{ID: id, Revision: rev}}, {Dropped: "m"}}))
 				continue
 			}
 			n := 1 + r.Uint64N(60)
@@ -57,7 +61,7 @@ func TestRowLog(t *testing.T) {
 				versions[id] = make(map[uint64]bool)
 			}
 			versions[id][n] = true
-			must(t, log.add(domain, seq, []manifest.Record{{Manifest: &manifest.Manifest{File: id, Version: n}}}))
+			must(t, log.add(domain, seq, inCheckpoint, []manifest.Record{{Manifest: &manifest.Manifest{File: id, Version: n}}}))
 		}
 		if len(log.buf) >= most {
 			t.Errorf("%d entries in memory, want under %d", len(log.buf), most)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"iter"
 	"maps"
 	"slices"
 
@@ -15,6 +16,15 @@ import (
 // checkRows checks every file and version: that its chunks can be read, and that
 // its row is what the packs say. It mends the packs where they lag behind.
 func (c *checker) checkRows(ctx context.Context) (err error) {
+	next, stop := iter.Pull2(c.Meta.AllRows(ctx, "")) // as of one moment:
+	defer stop()
+	row, err, more := next() // this one
+	if err != nil {
+		return err
+	}
+	if err := c.gatherRecords(ctx); err != nil {
+		return err
+	}
 	all, err := c.Meta.Homes(ctx)
 	if err != nil {
 		return err
@@ -33,7 +43,7 @@ func (c *checker) checkRows(ctx context.Context) (err error) {
 		return err
 	}
 	at := &fileCheck{}
-	for row, err := range c.Meta.AllRows(ctx, "") { // as of one moment
+	for ; more; row, err, more = next() {
 		if err != nil {
 			return err
 		}
@@ -46,7 +56,9 @@ func (c *checker) checkRows(ctx context.Context) (err error) {
 				return err
 			}
 			at = &fileCheck{file: row.File, records: records}
-			c.beginFile(at)
+			if err := c.beginFile(ctx, at); err != nil {
+				return err
+			}
 		}
 		if row.Manifest != nil && at.domain != nil {
 			if err := c.checkVersion(ctx, at, row.Manifest); err != nil {
@@ -83,8 +95,18 @@ func (c *checker) addStray(r *fileRecords) {
 }
 
 // checkStrays reports the files that a database made anew would have and this one
-// does not. Those that it calls removed are purged just now.
+// does not. It looks at the files first, then at what was purged, then at the
+// checkpoints that let marks of what was purged go: one that is newer than the one
+// that was read may no longer know of the file.
 func (c *checker) checkStrays(ctx context.Context) error {
+	for id := range c.strays {
+		_, err := c.Meta.File(ctx, id)
+		if err == nil {
+			delete(c.strays, id)
+		} else if !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
 	if len(c.strays) == 0 {
 		return nil
 	}
@@ -95,14 +117,15 @@ func (c *checker) checkStrays(ctx context.Context) error {
 		delete(c.strays, r.Purged)
 	}
 	for _, id := range slices.Sorted(maps.Keys(c.strays)) {
-		_, err := c.Meta.File(ctx, id)
-		if err == nil {
-			continue
-		}
-		if !errors.Is(err, fs.ErrNotExist) {
+		d := c.domains[c.strays[id]]
+		base, err := c.Meta.Checkpoint(ctx, d.Name)
+		if err != nil {
 			return err
 		}
-		c.addProblem(Problem{Kind: "metadata", Backend: c.strays[id], FileID: string(id),
+		if base > d.checkpoints.Base() {
+			continue
+		}
+		d.addProblem(Problem{Kind: "metadata", FileID: string(id),
 			Detail: "the packs hold the file's row, and the database neither has it nor says that it was removed"})
 	}
 	return nil
@@ -122,20 +145,30 @@ func (f *fileCheck) describeProblem(kind, detail string) Problem {
 }
 
 // beginFile checks the row of a file.
-func (c *checker) beginFile(f *fileCheck) {
+func (c *checker) beginFile(ctx context.Context, f *fileCheck) error {
 	c.report.Files++
-	c.noteProgress("rows", "", c.report.Files, 0)
+	c.noteProgress("rows", "", c.report.Files, c.files)
 	f.domain = c.findDomain(f.file, &f.records)
 	if c.homeOf[f.file.Bucket] = f.domain; f.domain == nil {
 		c.addProblem(f.describeProblem("metadata", fmt.Sprintf("nothing tells where the content of bucket %q lies; give --config and --schema", f.file.Bucket)))
-		return
+		return nil
 	}
-	if rev := f.records.revision; rev != f.file.Revision {
-		f.domain.missing = append(f.domain.missing, manifest.Record{File: f.file})
-		p := f.describeProblem("metadata", fmt.Sprintf("the packs hold revision %d of the file's row, the database %d", rev, f.file.Revision))
-		p.Repaired = c.opts.Repair
-		c.addProblem(p)
+	rev := f.records.revision
+	if rev == f.file.Revision {
+		return nil
 	}
+	now, err := c.Meta.File(ctx, f.file.ID)
+	if err != nil {
+		return ignoreGone(err)
+	}
+	if rev > f.file.Revision && now.Revision >= rev {
+		return nil // it was changed meanwhile
+	}
+	f.domain.missing = append(f.domain.missing, manifest.Record{File: f.file})
+	p := f.describeProblem("metadata", fmt.Sprintf("the packs hold revision %d of the file's row, the database %d", rev, f.file.Revision))
+	p.Repaired = c.opts.Repair
+	c.addProblem(p)
+	return nil
 }
 
 // endFile checks the versions of a file against its row.
@@ -160,6 +193,9 @@ func (c *checker) checkVersion(ctx context.Context, f *fileCheck, m *manifest.Ma
 	f.count++
 	f.current = f.current || m.ID == f.file.Current
 	if !f.records.has(m.Version) {
+		if _, err := c.Meta.Manifest(ctx, m.ID); err != nil {
+			return ignoreGone(err)
+		}
 		f.domain.missing = append(f.domain.missing, manifest.Record{Manifest: m})
 		p := f.describeProblem("metadata", "the packs do not hold the version's row")
 		p.ManifestID, p.Repaired = string(m.ID), c.opts.Repair

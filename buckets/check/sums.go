@@ -17,6 +17,7 @@ import (
 // with the owners is a log of fingerprints of their sums.
 type sumCheck struct {
 	*checker
+	view    manifest.View
 	factors [9]uint64 // of a fingerprint: random, so that no mistake hides in it
 	buckets map[string]*bucketSums
 	owners  *digests.Log
@@ -46,20 +47,28 @@ func (c *checker) checkSums(ctx context.Context) error {
 }
 
 // findWrongSums returns which sums are not those of the rows, at most maxReported.
-func (c *checker) findWrongSums(ctx context.Context) (_ map[string]string, err error) {
-	s := &sumCheck{checker: c, buckets: make(map[string]*bucketSums), owners: digests.NewLog(c.opts.TempDir, digests.Sum),
+func (c *checker) findWrongSums(ctx context.Context) (wrong map[string]string, err error) {
+	err = c.Meta.View(ctx, func(v manifest.View) (err error) {
+		wrong, err = c.findWrongSumsIn(ctx, v)
+		return err
+	})
+	return wrong, err
+}
+
+func (c *checker) findWrongSumsIn(ctx context.Context, v manifest.View) (_ map[string]string, err error) {
+	s := &sumCheck{checker: c, view: v, buckets: make(map[string]*bucketSums), owners: digests.NewLog(c.opts.TempDir, digests.Sum),
 		asked: digests.NewSet(maxOwners), wrong: make(map[string]string)}
 	defer func() { err = cmp.Or(err, s.owners.Close()) }()
 	for i := range s.factors {
 		s.factors[i] = rand.Uint64() | 1
 	}
-	names, err := c.Meta.Buckets(ctx)
+	names, err := v.Buckets(ctx)
 	if err != nil {
 		return nil, err
 	}
 	for _, name := range names {
 		s.buckets[name] = &bucketSums{}
-		if s.buckets[name].before, err = c.Meta.Usage(ctx, name); err != nil {
+		if s.buckets[name].before, err = v.Usage(ctx, name); err != nil {
 			return nil, err
 		}
 	}
@@ -78,7 +87,7 @@ const maxOwners = 1 << 20
 // addFiles sums all files up.
 func (s *sumCheck) addFiles(ctx context.Context) error {
 	n := int64(0)
-	for f, err := range s.Meta.AllFiles(ctx) {
+	for f, err := range s.view.AllFiles(ctx) {
 		if err != nil {
 			return err
 		}
@@ -117,7 +126,7 @@ func (s *sumCheck) sumFields(u *manifest.Usage) (n uint64) {
 
 // compareOwners compares the sums of each owner with those that the database keeps.
 func (s *sumCheck) compareOwners(ctx context.Context) error {
-	for f, err := range s.Meta.AllFiles(ctx) {
+	for f, err := range s.view.AllFiles(ctx) {
 		if err != nil {
 			return err
 		}
@@ -125,7 +134,7 @@ func (s *sumCheck) compareOwners(ctx context.Context) error {
 		if !s.asked.Add(d) {
 			continue
 		}
-		got, err := s.Meta.OwnerUsage(ctx, f.Bucket, f.Owner)
+		got, err := s.view.OwnerUsage(ctx, f.Bucket, f.Owner)
 		if err != nil {
 			return err
 		}
@@ -145,7 +154,7 @@ func (s *sumCheck) compareOwners(ctx context.Context) error {
 func (s *sumCheck) compareBuckets(ctx context.Context) error {
 	for name, b := range s.buckets {
 		n := 0
-		for _, err := range s.Meta.List(ctx, name, &manifest.Range{Bare: true}) {
+		for _, err := range s.view.List(ctx, name, &manifest.Range{Bare: true}) {
 			if err != nil {
 				return err
 			}

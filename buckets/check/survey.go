@@ -45,7 +45,7 @@ func (s *Store) Survey(ctx context.Context) error {
 	if err := g.Wait(); err != nil {
 		return err
 	}
-	last, err := s.Meta.LastCommit(ctx)
+	last, err := s.Meta.LastNumber(ctx) // read after the packs: work may be going on
 	if err != nil {
 		return err
 	}

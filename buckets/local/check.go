@@ -18,6 +18,7 @@ type CheckOptions struct {
 	DryRun   bool                 // with Repair: plan, change nothing
 	Found    func(*check.Problem) // is told all that is found, at once
 	Progress func(check.Progress)
+	Rate     int64 // bytes of packs that are read a second; 0 is no bound
 }
 
 // Check verifies that packs, index and manifests in dir agree, reading every
@@ -74,7 +75,7 @@ func checkOnce(ctx context.Context, dir string, opts *CheckOptions) (r *check.Re
 	for name, policy := range opts.Buckets {
 		domains[name] = policy.Domain
 	}
-	r, err = s.checked.Check(ctx, &check.Options{Repair: opts.Repair && !opts.DryRun, Found: opts.Found, Progress: opts.Progress, Domains: domains})
+	r, err = s.checked.Check(ctx, &check.Options{Repair: opts.Repair && !opts.DryRun, Found: opts.Found, Progress: opts.Progress, Rate: opts.Rate, Domains: domains})
 	if err == nil && s.checked.Stale() != nil && opts.Repair && opts.DryRun {
 		return planRepair(ctx, dir, opts, s, r)
 	}

@@ -138,6 +138,12 @@ func (s *suite) testNumbers() {
 		}
 		last = seq
 	}
+	isHighest := func() {
+		s.t.Helper()
+		if n, err := s.s.LastNumber(s.ctx); err != nil || n != last {
+			s.t.Errorf("the highest number is %d, want %d, %v", n, last, err)
+		}
+	}
 	commit := func() {
 		s.t.Helper()
 		f, m := newFile("", fmt.Sprint("f", last), 1)
@@ -148,6 +154,7 @@ func (s *suite) testNumbers() {
 			s.t.Errorf("commit %d follows commit %d, it says %d", c.Seq, lastCommit, c.Prev)
 		}
 		given(c.Seq)
+		isHighest()
 		if lastCommit = c.Seq; s.lastCommit() != last {
 			s.t.Errorf("the last commit is %d, want %d", s.lastCommit(), last)
 		}
@@ -162,9 +169,11 @@ func (s *suite) testNumbers() {
 			s.t.Fatal(err)
 		}
 		given(n)
+		isHighest()
 	}
 	restart := func() {
 		s.restart()
+		isHighest()
 		if lastCommit = s.lastCommit(); lastCommit < last {
 			s.t.Errorf("the last commit is %d, number %d was given", lastCommit, last)
 		}

@@ -250,3 +250,45 @@ func (s *suite) testWriters() {
 	}
 	next("x", 3)
 }
+
+// testView tests that a view sees the rows of one moment, also while its
+// iterators yield.
+func (s *suite) testView() {
+	for i := range 300 { // more than a page
+		s.addFile("a", fmt.Sprintf("%03d", i), 10)
+	}
+	s.failOn(s.s.View(s.ctx, func(v manifest.View) error {
+		n, sum := 0, manifest.Usage{}
+		for f, err := range v.AllFiles(s.ctx) {
+			if err != nil {
+				return err
+			}
+			if n++; n == 1 {
+				s.addFile("a", "later", 10)
+				s.addFile("c", "later", 10)
+				s.update(func(tx manifest.Tx) error { return tx.Purge(s.ctx, f.ID, day) })
+			}
+			sum.Add(f, 1)
+			if of, err := v.OwnerUsage(s.ctx, "b", f.Owner); err != nil || of.Files != 300 {
+				s.t.Fatalf("the owner has %d files, want 300, %v", of.Files, err)
+			}
+		}
+		if of, err := v.Usage(s.ctx, "b"); err != nil || of != sum || sum.Files != 300 {
+			s.t.Errorf("the usage is %+v, want %+v, %v", of, sum, err)
+		}
+		if names := collectAll(s, v.List(s.ctx, "b", &manifest.Range{Bare: true})); len(names) != 300 || names[299].Key != "a/299" {
+			s.t.Errorf("%d names, want 300", len(names))
+		}
+		if names, err := v.Buckets(s.ctx); err != nil || !slices.Equal(names, []string{"b"}) {
+			s.t.Errorf("buckets %v, %v", names, err)
+		}
+		return nil
+	}))
+	failed := errors.New("failed")
+	if err := s.s.View(s.ctx, func(manifest.View) error { return failed }); err != failed {
+		s.t.Errorf("error %v, want that of the function", err)
+	}
+	if u, err := s.s.Usage(s.ctx, "b"); err != nil || u.Files != 301 {
+		s.t.Errorf("after the view there are %d files, want 301, %v", u.Files, err)
+	}
+}

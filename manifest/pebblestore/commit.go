@@ -15,19 +15,26 @@ import (
 	"github.com/cairn-store/cairn/manifest"
 )
 
-// startNumbers reads the highest number that was given.
-func (d *DB) startNumbers() error {
+// startNumbers sets the highest number that was given.
+func (d *DB) startNumbers() (err error) {
+	d.seq, err = d.readNumber()
+	d.last = d.seq
+	return err
+}
+
+// readNumber reads the highest number that was given: it is visible before
+// anything can be written under it.
+func (d *DB) readNumber() (uint64, error) {
 	v, err := d.getValue(d.db, []byte{keyNumber})
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil
+		return 0, nil
 	}
 	if err != nil {
-		return err
+		return 0, err
 	}
 	r := entryReader{p: v}
-	d.seq = r.uvarint()
-	d.last = d.seq
-	return r.end()
+	n := r.uvarint()
+	return n, r.end()
 }
 
 // LastCommit implements manifest.Store.
@@ -49,6 +56,14 @@ func (d *DB) TakeNumber(ctx context.Context) (uint64, error) {
 		return 0, fmt.Errorf("pebblestore: take a number: %w", err)
 	}
 	return seq, nil
+}
+
+// LastNumber implements manifest.Store.
+func (d *DB) LastNumber(ctx context.Context) (uint64, error) {
+	if err := ctx.Err(); err != nil {
+		return 0, err
+	}
+	return d.readNumber()
 }
 
 // setNumber stores the highest number, in the batch that uses it.

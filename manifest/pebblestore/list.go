@@ -1,7 +1,6 @@
 package pebblestore
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -64,6 +63,23 @@ func (s rows) listFiles(ctx context.Context, bucket string, r *manifest.Range) i
 
 func (d *DB) AllFiles(ctx context.Context) iter.Seq2[*manifest.File, error] {
 	return d.allFiles(ctx) // one iterator sees the rows of one moment
+}
+
+// View implements manifest.Listings.
+func (d *DB) View(_ context.Context, fn func(manifest.View) error) error {
+	snap := d.db.NewSnapshot()
+	defer snap.Close()
+	return fn(view{rows{d, snap}})
+}
+
+// A view has the methods of manifest.View, for the rows of a snapshot.
+type view struct{ rows }
+
+func (v view) AllFiles(ctx context.Context) iter.Seq2[*manifest.File, error] { return v.allFiles(ctx) }
+func (v view) Buckets(ctx context.Context) ([]string, error)                 { return v.bucketNames(ctx) }
+
+func (v view) List(ctx context.Context, bucket string, r *manifest.Range) iter.Seq2[*manifest.Listed, error] {
+	return v.listFiles(ctx, bucket, r)
 }
 
 func (s rows) allFiles(ctx context.Context) iter.Seq2[*manifest.File, error] {
@@ -159,14 +175,14 @@ func (d *DB) OwnerUsages(ctx context.Context) iter.Seq2[*manifest.OwnedUsage, er
 }
 
 // Buckets implements manifest.Store.
-func (d *DB) Buckets(ctx context.Context) (names []string, err error) {
-	it, err := d.newIter([]byte{keyUsage})
-	if err != nil {
-		return nil, fmt.Errorf("pebblestore: %w", err)
+func (d *DB) Buckets(ctx context.Context) ([]string, error) { return d.bucketNames(ctx) }
+
+func (s rows) bucketNames(ctx context.Context) (names []string, err error) {
+	for name, err := range scanPrefix(ctx, s.r, []byte{keyUsage}, func(k, _ []byte) (string, error) { return string(k[1:]), nil }) {
+		if err != nil {
+			return nil, err
+		}
+		names = append(names, name)
 	}
-	defer it.Close()
-	for ok := it.First(); ok; ok = it.Next() {
-		names = append(names, string(it.Key()[1:]))
-	}
-	return names, cmp.Or(it.Error(), ctx.Err())
+	return names, nil
 }

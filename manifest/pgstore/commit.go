@@ -47,6 +47,11 @@ func (d *DB) TakeNumber(ctx context.Context) (uint64, error) {
 	return uint64(n), nil
 }
 
+func (d *DB) LastNumber(ctx context.Context) (uint64, error) {
+	n, err := queryOne(ctx, d.alone(), "pgstore: last number", d.parseNumbers, selectNumbers)
+	return n.number, err
+}
+
 // Commits of the outbox that are read at once, and their bytes, unless one
 // commit alone has more.
 const (

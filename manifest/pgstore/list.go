@@ -17,6 +17,10 @@ import (
 
 // List implements manifest.Listings, and so do the methods below.
 func (d *DB) List(ctx context.Context, bucket string, r *manifest.Range) iter.Seq2[*manifest.Listed, error] {
+	return named("list", listOf(bucket, r).eachAtOneMoment(ctx, d))
+}
+
+func listOf(bucket string, r *manifest.Range) *pagedList[*manifest.Listed] {
 	if r == nil {
 		r = &manifest.Range{}
 	}
@@ -34,7 +38,7 @@ func (d *DB) List(ctx context.Context, bucket string, r *manifest.Range) iter.Se
 			WHERE f.bucket = $1 AND f.state = $2 AND f.versions >= $3 AND f.id > $4 ORDER BY f.id LIMIT $5`
 		l.args = []any{toBytes(bucket), int32(r.State), versions}
 		l.first = []any{toBytes(r.After)}
-		return named("list", l.eachAtOneMoment(ctx, d))
+		return l
 	}
 	end := cmp.Or(string(prefixEnd(toBytes(r.Prefix))), afterPaths)
 	l.args, l.first = []any{toBytes(bucket), toBytes(r.Prefix), toBytes(end)}, []any{toBytes(r.After)}
@@ -47,7 +51,7 @@ func (d *DB) List(ctx context.Context, bucket string, r *manifest.Range) iter.Se
 		next, l.first = `< $4 ORDER BY n.path DESC`, []any{toBytes(cmp.Or(r.After, afterPaths))}
 	}
 	l.query = `SELECT n.path, ` + rows + ` WHERE n.bucket = $1 AND n.path >= $2 AND n.path < $3 AND n.path ` + next + ` LIMIT $5`
-	return named("list", l.eachAtOneMoment(ctx, d))
+	return l
 }
 
 // afterPaths comes after all paths, which are UTF-8.
@@ -88,10 +92,36 @@ func parseListed(row pgx.CollectableRow) (*manifest.Listed, error) {
 }
 
 func (d *DB) AllFiles(ctx context.Context) iter.Seq2[*manifest.File, error] {
-	l := listByID(`SELECT row FROM cairn_files WHERE id > $1 ORDER BY id LIMIT $2`,
-		rowPage, decode[manifest.File], func(f *manifest.File) []byte { return toBytes(f.ID) })
-	return named("all files", l.eachAtOneMoment(ctx, d))
+	return named("all files", listOfFiles().eachAtOneMoment(ctx, d))
 }
+
+func listOfFiles() *pagedList[*manifest.File] {
+	return listByID(`SELECT row FROM cairn_files WHERE id > $1 ORDER BY id LIMIT $2`,
+		rowPage, decode[manifest.File], func(f *manifest.File) []byte { return toBytes(f.ID) })
+}
+
+func (d *DB) View(ctx context.Context, fn func(manifest.View) error) error {
+	c, end, err := d.beginScan(ctx)
+	if err != nil {
+		return fmt.Errorf("pgstore: view: %w", err)
+	}
+	defer end()
+	return fn(view{rows{c}})
+}
+
+// A view has the methods of manifest.View, in a transaction that sees the rows of
+// one moment.
+type view struct{ rows }
+
+func (v view) AllFiles(ctx context.Context) iter.Seq2[*manifest.File, error] {
+	return named("all files", listOfFiles().eachRow(ctx, v.c))
+}
+
+func (v view) List(ctx context.Context, bucket string, r *manifest.Range) iter.Seq2[*manifest.Listed, error] {
+	return named("list", listOf(bucket, r).eachRow(ctx, v.c))
+}
+
+func (v view) Buckets(ctx context.Context) ([]string, error) { return bucketNames(ctx, v.c) }
 
 func (d *DB) AllRows(ctx context.Context, bucket string) iter.Seq2[*manifest.Row, error] {
 	l := &pagedList[*manifest.Row]{
@@ -184,8 +214,10 @@ func parseOwnedUsage(row pgx.CollectableRow) (*manifest.OwnedUsage, error) {
 	return o, err
 }
 
-func (d *DB) Buckets(ctx context.Context) ([]string, error) {
-	return queryAll(ctx, d.alone(), "pgstore: buckets", func(row pgx.CollectableRow) (string, error) {
+func (d *DB) Buckets(ctx context.Context) ([]string, error) { return bucketNames(ctx, d.alone()) }
+
+func bucketNames(ctx context.Context, c conn) ([]string, error) {
+	return queryAll(ctx, c, "pgstore: buckets", func(row pgx.CollectableRow) (string, error) {
 		name, err := pgx.RowTo[[]byte](row)
 		return string(name), err
 	}, `SELECT bucket FROM cairn_usage WHERE whole ORDER BY bucket`)

@@ -49,17 +49,26 @@ func (l *pagedList[E]) eachAtOneMoment(ctx context.Context, d *DB) iter.Seq2[E, 
 // end when it needs no more rows, to free the connection.
 func atOneMoment[E any](ctx context.Context, d *DB, seq func(c conn, end func(), yield func(E, error) bool)) iter.Seq2[E, error] {
 	return func(yield func(E, error) bool) {
-		tx, err := d.scans.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly})
+		c, end, err := d.beginScan(ctx)
 		if err != nil {
 			var zero E
 			yield(zero, err)
 			return
 		}
-		// The transaction is read-only, so a failed rollback has no effect.
-		end := func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }
 		defer end()
-		seq(conn{tx, &outcome{}}, end, yield)
+		seq(c, end, yield)
 	}
+}
+
+// beginScan returns a conn whose statements see the rows of one moment, until end
+// is called.
+func (d *DB) beginScan(ctx context.Context) (c conn, end func(), err error) {
+	tx, err := d.scans.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly})
+	if err != nil {
+		return conn{}, nil, err
+	}
+	// The transaction is read-only, so a failed rollback has no effect.
+	return conn{tx, &outcome{}}, func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }, nil
 }
 
 // yieldPages yields all rows and reports whether yield wants more. It calls end

@@ -96,6 +96,28 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/admin/storage/check": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Verify that packs, index and rows agree, reading every byte
+         * @description The store may be used meanwhile; what is only under way is no problem. The end of another request's check is waited for. Lines of JSON tell how
+         *     far it is, others have `found`, a problem, as soon as it is found; the last has `report`, or `error`. A request that ends before gives the check
+         *     up. Nothing is repaired: that needs the store for itself.
+         */
+        post: operations["check"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/admin/storage/gc": {
         parameters: {
             query?: never;
@@ -1232,6 +1254,54 @@ export interface components {
             /** @description nothing can have died since the last collection, so nothing was done */
             unchanged: boolean;
         };
+        /** @description the outcome of a check */
+        Checked: {
+            /** @description read from packs */
+            bytes: number;
+            /** @description of the index, segments included */
+            chunks: number;
+            /** @description the first 1,000 versions that cannot be read whole */
+            damaged: components["schemas"]["CheckProblem"][];
+            damaged_count: number;
+            files: number;
+            /** @description how many of both there are of each kind */
+            kinds: {
+                [key: string]: number;
+            };
+            manifests: number;
+            ok: boolean;
+            packs: number;
+            /** @description packs of each opening of the store by a process, at most 1,000 */
+            packs_by_writer: {
+                backend: string;
+                /** @description the highest of them */
+                last_serial: number;
+                /** @description that are there */
+                packs: number;
+                writer: string;
+            }[];
+            problem_count: number;
+            /** @description the first 1,000 */
+            problems: components["schemas"]["CheckProblem"][];
+            rebuilt?: boolean;
+            /** @description that versions need */
+            segments: number;
+            took_seconds: number;
+        };
+        /** @description one thing that a check has found */
+        CheckProblem: {
+            backend?: string;
+            detail: string;
+            digest?: string;
+            file_id?: string;
+            /** @enum {string} */
+            kind: "chunk" | "pack" | "index" | "manifest" | "metadata" | "collection";
+            manifest_id?: string;
+            pack?: string;
+            /** @description of the file: its bucket, and where it lies in it */
+            path?: string;
+            repaired?: boolean;
+        };
         Chunk: {
             digest: string;
             size: number;
@@ -2013,6 +2083,37 @@ export interface operations {
                 content: {
                     "application/json": {
                         key: string;
+                    };
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    check: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": {
+                    /** @description bytes a second that are read; 0 is no bound */
+                    rate?: number;
+                };
+            };
+        };
+        responses: {
+            /** @description how far it is, and what was found */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/x-ndjson": components["schemas"]["Working"] & {
+                        found?: components["schemas"]["CheckProblem"];
+                        report?: components["schemas"]["Checked"];
                     };
                 };
             };

@@ -1,0 +1,32 @@
+package check
+
+import (
+	"context"
+	"maps"
+	"slices"
+
+	"github.com/cairn-store/cairn/buckets"
+	"github.com/cairn-store/cairn/buckets/internal"
+)
+
+// Served is Check of a store that is in use, without Repair. While another one of
+// the same store is under way in this process, it waits for its end.
+func Served(ctx context.Context, s *buckets.Store, opts *Options) (r *Report, err error) {
+	var o Options
+	if opts != nil {
+		o = *opts
+	}
+	o.Repair = false
+	if o.Progress != nil {
+		o.Progress(Progress{Phase: "waiting"})
+	}
+	err = s.Stored(ctx, internal.Pass{}, func(in *buckets.Stored) (err error) {
+		c := &Store{Meta: in.Meta, Log: in.Log}
+		for _, name := range slices.Sorted(maps.Keys(in.Chunks)) {
+			c.Domains = append(c.Domains, &Domain{Name: name, Chunks: in.Chunks[name]})
+		}
+		r, err = c.Check(ctx, &o)
+		return err
+	})
+	return r, err
+}
