@@ -164,6 +164,7 @@ func calls() []call {
 		{"/api/admin/storage/gc", "POST", "/api/admin/storage/gc", "", `{"dry_run": true}`, j, 200, nil},
 		{"/api/admin/storage/gc/explain", "GET", "/api/admin/storage/gc/explain?digest=DIGEST", "", "", "", 200, nil},
 		{"/api/admin/storage/gc/preview", "POST", "/api/admin/storage/gc/preview", "", `{"bucket": "private"}`, j, 200, nil},
+		{"/api/admin/storage/reports/dedup", "GET", "/api/admin/storage/reports/dedup", "", "", "", 200, nil},
 		{"/api/admin/storage/reports/usage", "GET", "/api/admin/storage/reports/usage?top=3", "", "", "", 200, nil},
 		{"/api/admin/storage/check", "POST", "/api/admin/storage/check", "", `{}`, j, 200, nil},
 		{"/api/admin/storage/scrub", "GET", "/api/admin/storage/scrub", "", "", "", 200, nil},

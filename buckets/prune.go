@@ -238,6 +238,7 @@ func (s *Store) Run(ctx context.Context) error {
 	g.Go(func() error { return s.runSweep(ctx) })
 	g.Go(func() error { return s.runCollect(ctx) })
 	g.Go(func() error { return s.runScrub(ctx) })
+	g.Go(func() error { return s.runPoints(ctx) })
 	return g.Wait()
 }
 

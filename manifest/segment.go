@@ -220,6 +220,34 @@ type Segment struct {
 	Data   []byte
 }
 
+// A SegmentEntry stands for Count equal references, one after another, of a segment
+// to a chunk or another segment.
+type SegmentEntry struct {
+	Digest cas.Digest
+	Size   int64 // plain bytes of one reference
+	Count  int64
+}
+
+// DecodeSegment decodes a segment that was found by its digest. Segments of level 0
+// refer to chunks, others to segments of the level below.
+func DecodeSegment(d cas.Digest, p []byte) (level int, es []SegmentEntry, err error) {
+	n, err := decodeNode(p)
+	if err == nil && cas.SumSegment(p) != d {
+		err = ErrFormat
+	}
+	if err != nil {
+		return 0, nil, fmt.Errorf("segment %s: %w", d, err)
+	}
+	for i := range n.entries {
+		e := &n.entries[i]
+		es = append(es, SegmentEntry{e.digest, e.size, e.count})
+	}
+	return n.level, es, nil
+}
+
+// MaxHeight is the highest level of a segment.
+const MaxHeight = maxHeight
+
 // A SegmentGetter finds encoded segments.
 type SegmentGetter interface {
 	// Segments returns the encoded segments ds, in their order, nil for a

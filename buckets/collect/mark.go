@@ -20,10 +20,10 @@ type marks struct {
 }
 
 func newMarks(dir string) *marks {
-	return &marks{log: digests.NewLog(dir, digests.Lowest), graves: graveLog{spool: spool{dir: dir}}}
+	return &marks{log: digests.NewLog(dir, digests.Lowest), graves: graveLog{digests.NewSpool(dir)}}
 }
 
-func (m *marks) close() error { return errors.Join(m.log.Close(), m.graves.close()) }
+func (m *marks) close() error { return errors.Join(m.log.Close(), m.graves.Close()) }
 
 // A marker walks from roots and graves, and marks all that it meets.
 type marker struct {

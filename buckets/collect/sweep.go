@@ -24,8 +24,8 @@ type sweep struct {
 	marks *marks
 
 	batch   []markedChunk
-	later   spool // digests and values of what may be dropped in a second round
-	second  bool  // it is the second round
+	later   digests.Spool // digests and values of what may be dropped in a second round
+	second  bool          // it is the second round
 	visited int64
 }
 
@@ -33,8 +33,8 @@ type sweep struct {
 const laterSize = 32 + 8
 
 func (d *cycle) sweepAll(ctx context.Context, m *marks) (err error) {
-	s := &sweep{cycle: d, ctx: ctx, marks: m, pace: d.newPace("sweep"), later: spool{dir: d.opts.TempDir}}
-	defer s.later.close()
+	s := &sweep{cycle: d, ctx: ctx, marks: m, pace: d.newPace("sweep"), later: digests.NewSpool(d.opts.TempDir)}
+	defer s.later.Close()
 	for c, err := range joinMarks(d.index.AllChunks(ctx), m.log) {
 		if err == nil {
 			err = s.takeEntry(c)
@@ -133,7 +133,7 @@ func (s *sweep) deferEntry(c *markedChunk) error {
 	if c.marked {
 		value = c.value
 	}
-	return s.later.appendBytes(binary.LittleEndian.AppendUint64(b, value))
+	return s.later.Append(binary.LittleEndian.AppendUint64(b, value))
 }
 
 // framesOf returns the frames of the entries of a batch, in order of IDs. It
@@ -175,8 +175,8 @@ func findFrame(frames []cas.FrameEntry, id cas.FrameID) *cas.FrameEntry {
 // takeLater drops what was left to the second round.
 func (s *sweep) takeLater() error {
 	b := make([]byte, sweepBatch*laterSize)
-	for off := int64(0); off < s.later.byteCount(); off += int64(len(b)) {
-		n, err := s.later.readAt(b, off)
+	for off := int64(0); off < s.later.Len(); off += int64(len(b)) {
+		n, err := s.later.ReadAt(b, off)
 		if err != nil {
 			return err
 		}
@@ -287,7 +287,7 @@ func (d *cycle) dropGraves(ctx context.Context, l *graveLog) error {
 		return nil
 	}
 	var ids []manifest.GraveID
-	for place := uint64(0); place < uint64(l.byteCount()); {
+	for place := uint64(0); place < uint64(l.Len()); {
 		g, next, err := l.readGrave(place)
 		if err != nil {
 			return err
@@ -296,7 +296,7 @@ func (d *cycle) dropGraves(ctx context.Context, l *graveLog) error {
 		if !g.waits {
 			ids = append(ids, g.id)
 		}
-		if len(ids) == graveBatch || len(ids) > 0 && place == uint64(l.byteCount()) {
+		if len(ids) == graveBatch || len(ids) > 0 && place == uint64(l.Len()) {
 			if err := d.Meta.DropGraves(ctx, d.domain, ids); err != nil {
 				return err
 			}

@@ -3,11 +3,15 @@
 // whatever the store holds: what may be many is kept in sorted runs in temporary
 // files, and lists name the largest.
 //
-// usage.go has sums that the metadata store keeps current.
+// usage.go has sums that the metadata store keeps current, points.go what is noted of
+// them each day. dedup.go compares what was stored with what it takes; read
+// dedupwalk.go for how references are counted, references.go for where, groups.go for
+// whose they are, and dedupchunks.go for what chunks take.
 package report
 
 import (
 	"cmp"
+	"context"
 	"maps"
 	"os"
 	"slices"
@@ -65,3 +69,33 @@ type Store struct {
 
 // listDomains returns the names of the domains, sorted.
 func (s *Store) listDomains() []string { return slices.Sorted(maps.Keys(s.Chunks)) }
+
+// A pacer calls Options.Progress now and then.
+type pacer struct {
+	opts *Options
+	at   Progress
+}
+
+// paceSteps is how many steps are made between two looks at the context, and
+// toldSteps between two calls of Options.Progress.
+const (
+	paceSteps = 1 << 10
+	toldSteps = 1 << 16
+)
+
+// beginPhase tells that a phase begins.
+func (p *pacer) beginPhase(domain, phase string, total int64) {
+	p.at = Progress{Domain: domain, Phase: phase, Total: total}
+	p.opts.Progress(p.at)
+}
+
+// countStep counts a step. It returns why ctx is done.
+func (p *pacer) countStep(ctx context.Context) error {
+	if p.at.Done++; p.at.Done%paceSteps != 0 {
+		return nil
+	}
+	if p.at.Done%toldSteps == 0 {
+		p.opts.Progress(p.at)
+	}
+	return context.Cause(ctx)
+}

@@ -85,9 +85,16 @@ func (w *world) recountUsage(top int) *report.Usage {
 
 func (w *world) checkUsage(when string, top int) {
 	w.t.Helper()
-	got, err := w.store.ReportUsage(w.t.Context(), &report.Options{Top: top})
-	must(w.t, err)
 	want := w.recountUsage(top)
+	var got *report.Usage
+	w.untilQuiet(func() (same bool) {
+		var err error
+		got, err = w.store.ReportUsage(w.t.Context(), &report.Options{Top: top})
+		must(w.t, err)
+		last := want
+		want = w.recountUsage(top)
+		return reflect.DeepEqual(want, last)
+	})
 	if got.At.IsZero() || w.disk != nil && got.Metadata == 0 {
 		w.t.Errorf("%s: at %s, %d bytes of metadata", when, got.At, got.Metadata)
 	}

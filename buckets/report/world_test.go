@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"testing"
+	"time"
 
 	"github.com/cairn-store/cairn/backend"
 	"github.com/cairn-store/cairn/backend/diskbackend"
@@ -105,6 +106,8 @@ func newWorld(t testing.TB, seed uint64) *world {
 	for i := range 6 {
 		w.pool = append(w.pool, w.noise(3000<<i))
 	}
+	// Chunk lists of some levels, and chunks that come many times.
+	w.pool = append(w.pool, w.noise(2<<20), make([]byte, 1<<20))
 	t.Cleanup(w.close)
 	return w
 }
@@ -176,7 +179,10 @@ func (w *world) someone() *access.Principal {
 
 // content is made of ranges of the pool, and of new bytes.
 func (w *world) content() []byte {
-	var p []byte
+	p := []byte([]string{"", "", "%PDF-1.7\n", "\x89PNG\r\n\x1a\n"}[w.rnd.IntN(4)])
+	if w.rnd.IntN(4) == 0 {
+		return bytes.Repeat([]byte("words, and more words\n"), 1+w.rnd.IntN(1000))
+	}
 	for range 1 + w.rnd.IntN(4) {
 		from := w.pool[w.rnd.IntN(len(w.pool))]
 		at := w.rnd.IntN(len(from))
@@ -186,6 +192,19 @@ func (w *world) content() []byte {
 		}
 	}
 	return p
+}
+
+// untilQuiet calls look until a recount before it and one after it are the same: what
+// an upload that was broken off had begun to write may still come.
+func (w *world) untilQuiet(look func() (same bool)) {
+	w.t.Helper()
+	for range 100 {
+		if look() {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	w.t.Fatal("the store is never quiet")
 }
 
 // someFile returns the ID of a random file of a bucket, "" if there is none.

@@ -141,3 +141,32 @@ func TestSet(t *testing.T) {
 		}
 	}
 }
+
+func TestSpool(t *testing.T) {
+	s := NewSpool(t.TempDir())
+	line := make([]byte, 1000)
+	const lines = spoolMemory/1000*2 + 100
+	for i := range lines {
+		binary.LittleEndian.PutUint64(line, uint64(i))
+		must(t, s.Append(line))
+	}
+	for _, i := range []int{0, 1, lines / 2, lines - 1} {
+		must(t, s.SetByte(int64(i)*1000+8, 7))
+	}
+	// A read may begin in the file and end in memory.
+	b := make([]byte, 10*1000)
+	for at := 0; at < lines; at += 10 {
+		n, err := s.ReadAt(b, int64(at)*1000)
+		must(t, err)
+		for i := 0; i < n; i += 1000 {
+			line := at + i/1000
+			if got := binary.LittleEndian.Uint64(b[i:]); got != uint64(line) {
+				t.Fatalf("line %d is %d", line, got)
+			}
+			if set := line == 0 || line == 1 || line == lines/2 || line == lines-1; set != (b[i+8] == 7) {
+				t.Fatalf("line %d has the byte %d", line, b[i+8])
+			}
+		}
+	}
+	must(t, s.Close())
+}

@@ -78,7 +78,13 @@ type Log struct {
 // NewLog returns a log whose runs lie in dir; "" is the system's place for
 // temporary files. fold makes one value of those of the same key; with nil all are
 // kept, each once.
-func NewLog(dir string, fold Fold) *Log { return &Log{dir: dir, fold: fold, most: logMemory} }
+func NewLog(dir string, fold Fold) *Log { return NewLogOf(dir, fold, logMemory) }
+
+// NewLogOf is NewLog for one of several logs that share the memory of one: it keeps
+// so many entries in memory.
+func NewLogOf(dir string, fold Fold, entries int) *Log {
+	return &Log{dir: dir, fold: fold, most: min(entries, logMemory)}
+}
 
 // Add adds an entry.
 func (l *Log) Add(k Key, value uint64) error {

@@ -3,41 +3,21 @@ package main
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
 	"strings"
 	"text/tabwriter"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/cairn-store/cairn/api/client"
-	"github.com/cairn-store/cairn/buckets"
 	"github.com/cairn-store/cairn/cmd/cairn/chart"
 )
 
 func newReport(t *target) *cobra.Command {
-	return newGroup("report", "Report what is stored and what it takes", "usage or dedup", &cobra.Command{
-		Use: "dedup", Short: "Compare what was stored with what it takes", Args: wantArgs(cobra.NoArgs),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			s, err := t.openStore(cmd.Context())
-			if err != nil {
-				return err
-			}
-			r, err := s.Dedup(cmd.Context())
-			if err == nil {
-				err = t.showDedup(cmd, r)
-			}
-			return errors.Join(err, s.Close())
-		},
-	}, newReportUsage(t))
-}
-
-func (t *target) showDedup(cmd *cobra.Command, r *buckets.DedupReport) error {
-	return t.showValue(cmd, r, "logical  %s in %d files, %d versions, %d chunks\nunique   %s in %d chunks\nstored   %s in packs, %s of metadata\nratio    %.2f\n",
-		bytesText(r.LogicalBytes), r.Files, r.Manifests, r.Chunks, bytesText(r.UniqueBytes), r.UniqueChunks,
-		bytesText(r.StoredBytes), bytesText(r.IndexBytes), r.DedupRatio)
+	return newGroup("report", "Report what is stored and what it takes", "usage or dedup", newReportUsage(t), newReportDedup(t))
 }
 
 // A reportKind is a report as a command: a table for people, --json for programs,
@@ -144,3 +124,6 @@ func (w *tableWriter) finish() error {
 	w.endTable()
 	return w.err
 }
+
+// tookText tells how long a report took.
+func tookText(ms int64) string { return (time.Duration(ms) * time.Millisecond).String() }

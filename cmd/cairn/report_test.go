@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
@@ -68,5 +69,46 @@ func TestReportUsage(t *testing.T) {
 		s.checkPlots("report", "usage")
 		s.run(2, "", "report", "usage", "demo", "--plot", "x.svg")
 		s.run(1, "", "report", "usage", "absent")
+	})
+}
+
+func TestReportDedup(t *testing.T) {
+	targets(t, func(t *testing.T, s *shell) {
+		var r client.DedupReport
+		s.decodeJSON(&r, "report", "dedup")
+		if r.LogicalBytes != 0 || len(r.Days) != 1 || len(r.Backends) != 1 {
+			t.Errorf("of nothing: %+v", r)
+		}
+		dir, content := t.TempDir(), make([]byte, 1<<20)
+		rand.NewChaCha8([32]byte{2}).Read(content)
+		s.run(0, "", "put", write(t, filepath.Join(dir, "a.bin"), string(content)), write(t, filepath.Join(dir, "b.bin"), string(content)),
+			write(t, filepath.Join(dir, "c.txt"), strings.Repeat("words and more words\n", 50000)))
+		s.run(0, "", "rm", "demo/b.bin")
+		s.decodeJSON(&r, "report", "dedup", "--top", "1")
+		if r.Files != 3 || r.Versions != 3 || r.LogicalBytes != 2<<20+21*50000 || r.UniqueBytes != 1<<20+21*50000 || r.SavedByDedup != 1<<20 ||
+			r.CompressedBytes < 1<<20 || r.CompressedBytes > 1<<20+40000 || r.SavedByCompression != r.UniqueBytes-r.CompressedBytes ||
+			r.StoredBytes < r.CompressedBytes+r.ListBytes+r.OtherBytes+r.RecordBytes || r.DedupRatio < 2 || r.MissingChunks+r.UnreadSegments+r.OtherChunks != 0 {
+			t.Errorf("dedup: %+v", r)
+		}
+		if g := r.Types.Groups; len(g) != 1 || g[0].Name != "application/octet-stream" || g[0].LogicalBytes != 2<<20 || g[0].UniqueBytes != 1<<20 || g[0].ExclusiveBytes != 1<<20 ||
+			r.Types.Others != 1 || r.Types.Rest.LogicalBytes != 21*50000 {
+			t.Errorf("types: %+v", r.Types)
+		}
+		if c := r.Contents; len(c) != 1 || c[0].Versions != 2 || c[0].SavedBytes != 1<<20 || len(c[0].Examples) != 2 || c[0].Examples[0].Bucket != "demo" {
+			t.Errorf("contents: %+v", c)
+		}
+		if c := r.Chunks; len(c) != 1 || c[0].References < 2 || len(c[0].Digest) != 64 {
+			t.Errorf("chunks: %+v", c)
+		}
+		if d := r.Days; len(d) != 1 || d[0].LogicalBytes != r.LogicalBytes || d[0].StoredBytes != r.StoredBytes || d[0].UniqueBytes != r.UniqueBytes {
+			t.Errorf("days: %+v", d)
+		}
+		out, _ := s.run(0, "", "report", "dedup")
+		for _, want := range []string{"logical     3.0 MiB in 3 files, 3 versions", "deduplication saves 1.0 MiB", "application/octet-stream", "demo/a.bin", "demo/b.bin", "made in "} {
+			if !strings.Contains(out, want) {
+				t.Errorf("no %q in\n%s", want, out)
+			}
+		}
+		s.checkPlots("report", "dedup")
 	})
 }

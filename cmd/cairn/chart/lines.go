@@ -17,6 +17,14 @@ type Lines struct {
 	Series []Series
 }
 
+// Add adds a day with a value for each series. A negative one is drawn as none.
+func (l *Lines) Add(day time.Time, values ...float64) {
+	l.Days = append(l.Days, day)
+	for i := range l.Series {
+		l.Series[i].Values = append(l.Series[i].Values, max(values[i], 0))
+	}
+}
+
 func (l *Lines) describeFrame() *frame {
 	f := &frame{title: l.Title}
 	for _, s := range l.Series {

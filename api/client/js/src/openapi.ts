@@ -218,6 +218,28 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/admin/storage/reports/dedup": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Compare what was stored with what it takes
+         * @description What deduplication and compression save, by bucket, owner, type and folder; the chunks and contents that sharing saves most by; how long chunks
+         *     are; and what was stored on each day. It reads all rows, chunk lists and the index, and no content. Versions are those of one moment; chunks that
+         *     were removed after it are `missing_chunks`. Lines of JSON tell how far it is; the last has `report`, or `error`.
+         */
+        get: operations["reportDedup"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/admin/storage/reports/usage": {
         parameters: {
             query?: never;
@@ -1356,6 +1378,101 @@ export interface components {
             paused: boolean;
             running?: components["schemas"]["Working"];
         };
+        DedupReport: components["schemas"]["DedupSums"] & {
+            /** Format: date-time */
+            at: string;
+            backends: (components["schemas"]["DedupSums"] & {
+                backend: string;
+            })[];
+            buckets: components["schemas"]["GroupList"];
+            /** @description how many distinct chunks have at least so many bytes, and less than twice as many */
+            chunk_sizes: {
+                bytes: number;
+                chunks: number;
+                from: number;
+            }[];
+            /** @description what was stored on each day, in UTC, when it was noted last; the oldest first */
+            days: {
+                chunks: number;
+                /** Format: date */
+                day: string;
+                files: number;
+                /** @description that was given back on the day until then */
+                freed_bytes: number;
+                /** @description that those and chunk lists take in packs */
+                live_bytes: number;
+                logical_bytes: number;
+                manifests: number;
+                record_bytes: number;
+                stored_bytes: number;
+                unique_bytes: number;
+                /** @description that are indexed, those that no version needs too */
+                unique_chunks: number;
+            }[];
+            folders: components["schemas"]["GroupList"];
+            /** @description of the metadata database */
+            index_bytes: number;
+            owners: components["schemas"]["GroupList"];
+            took_ms: number;
+            /** @description chunks that sharing saves most by */
+            top_chunks: {
+                backend: string;
+                digest: string;
+                /** @description two versions at most */
+                examples: components["schemas"]["FileRef"][];
+                length: number;
+                references: number;
+                saved_bytes: number;
+                stored_bytes: number;
+            }[];
+            /** @description whole contents that several versions have */
+            top_files: {
+                backend: string;
+                /** @description two versions at most */
+                examples: components["schemas"]["FileRef"][];
+                manifests: number;
+                saved_bytes: number;
+                size: number;
+            }[];
+            types: components["schemas"]["GroupList"];
+        };
+        DedupSums: {
+            /** @description chunks of all versions, each as often as it stands in one */
+            chunks: number;
+            /** @description that those take in packs */
+            compressed_bytes: number;
+            /** @description logical by stored bytes */
+            dedup_ratio: number;
+            /** @description those in the trash too */
+            files: number;
+            /** @description that chunk lists take in packs */
+            list_bytes: number;
+            /** @description of all versions */
+            logical_bytes: number;
+            /** @description versions of those files */
+            manifests: number;
+            /** @description that versions needed when the report began and that are not stored now */
+            missing_chunks: number;
+            /** @description that those take in packs */
+            other_bytes: number;
+            /** @description that no version needs: of unfinished uploads, or to be collected */
+            other_chunks: number;
+            packs: number;
+            /** @description of records of changes */
+            record_bytes: number;
+            /** @description unique less compressed bytes */
+            saved_by_compression_bytes: number;
+            /** @description logical less unique bytes */
+            saved_by_dedup_bytes: number;
+            /** @description of all packs */
+            stored_bytes: number;
+            /** @description of those, plain */
+            unique_bytes: number;
+            /** @description distinct chunks that versions need */
+            unique_chunks: number;
+            /** @description what these parts of chunk lists refer to is not counted */
+            unread_segments: number;
+        };
         /** @description what keeps something that is stored, or where its bytes went */
         Explained: {
             because: ("version" | "trash" | "upload" | "source" | "writer" | "records" | "appends" | "row")[];
@@ -1454,6 +1571,12 @@ export interface components {
             version: number;
             versions_count: number;
         };
+        FileRef: {
+            bucket: string;
+            file_id: string;
+            manifest_id: string;
+            path: string;
+        };
         /** @description sums over files, before deduplication and compression */
         FileSums: {
             /** @description of all versions */
@@ -1503,6 +1626,31 @@ export interface components {
             /** @enum {unknown} */
             operation: "download" | "view" | "upload";
             owner: string;
+        };
+        /** @description the groups with the most logical bytes */
+        GroupList: {
+            groups: (components["schemas"]["GroupSums"] & {
+                name: string;
+            })[];
+            /** @description how many groups are not listed */
+            other_count: number;
+            /** @description those as one group */
+            others: components["schemas"]["GroupSums"];
+        };
+        GroupSums: {
+            chunks: number;
+            /** @description that all of them take in packs */
+            compressed_bytes: number;
+            /** @description of those that no other group needs */
+            exclusive_bytes: number;
+            /** @description that those take which no other group needs */
+            exclusive_stored_bytes: number;
+            logical_bytes: number;
+            manifests: number;
+            /** @description what each takes in packs, divided by the groups that need it */
+            share_stored_bytes: number;
+            /** @description of the distinct chunks that the group needs */
+            unique_bytes: number;
         };
         Key: {
             buckets: string[] | null;
@@ -2252,6 +2400,32 @@ export interface operations {
         requestBody?: never;
         responses: {
             200: components["responses"]["CollectStatus"];
+            default: components["responses"]["Problem"];
+        };
+    };
+    reportDedup: {
+        parameters: {
+            query?: {
+                /** @description how many entries each list of the report has */
+                top?: components["parameters"]["top"];
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description how far it is, and the report */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/x-ndjson": components["schemas"]["Working"] & {
+                        report?: components["schemas"]["DedupReport"];
+                    };
+                };
+            };
             default: components["responses"]["Problem"];
         };
     };
