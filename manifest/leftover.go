@@ -21,6 +21,9 @@ type Leftovers interface {
 	LeftoverBytes(ctx context.Context, bucket, who string) (all, own int64, err error)
 	// HasLeftovers reports whether there are any in a domain.
 	HasLeftovers(ctx context.Context, domain string) (bool, error)
+	// LeftoversOf sums up the leftovers of a domain by bucket, in order of buckets.
+	// Epoch is the lowest of a bucket, Who is empty.
+	LeftoversOf(ctx context.Context, domain string) ([]Leftover, error)
 }
 
 // LeftoverChanges are the write methods for leftovers, of a Tx.

@@ -69,6 +69,10 @@ type Listings interface {
 	// be zero.
 	OwnerUsages(ctx context.Context) iter.Seq2[*OwnedUsage, error]
 
+	// AllSegments yields the digests of the segments of a domain, in order, with
+	// the bytes that they take.
+	AllSegments(ctx context.Context, domain string) iter.Seq2[SegmentSize, error]
+
 	// Buckets returns the names of the buckets that have files or once had
 	// files.
 	Buckets(ctx context.Context) ([]string, error)

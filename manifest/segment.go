@@ -248,6 +248,12 @@ func DecodeSegment(d cas.Digest, p []byte) (level int, es []SegmentEntry, err er
 // MaxHeight is the highest level of a segment.
 const MaxHeight = maxHeight
 
+// A SegmentSize tells of a segment how many bytes it is encoded in.
+type SegmentSize struct {
+	Digest cas.Digest
+	Bytes  int64
+}
+
 // A SegmentGetter finds encoded segments.
 type SegmentGetter interface {
 	// Segments returns the encoded segments ds, in their order, nil for a

@@ -1,9 +1,11 @@
 package manifesttest
 
 import (
+	"bytes"
 	"errors"
 	"reflect"
 	"runtime"
+	"slices"
 	"sync"
 	"time"
 
@@ -256,6 +258,26 @@ func (s *suite) testCheckpoints() {
 	s.restart()
 	base("x", 1<<40)
 	base("y", 3)
+}
+
+// allSegments tests that the segments of a domain are listed in order, with what
+// they take.
+func (s *suite) allSegments() {
+	var want []manifest.SegmentSize
+	for i := range 700 {
+		data := bytes.Repeat([]byte{byte(i), byte(i >> 8)}, 1+i%50)
+		g := manifest.Segment{Digest: cas.SumSegment(data), Data: data}
+		s.failOn(s.s.Segments(domain).PutSegments(s.ctx, []manifest.Segment{g}))
+		want = append(want, manifest.SegmentSize{Digest: g.Digest, Bytes: int64(len(data))})
+	}
+	slices.SortFunc(want, func(a, b manifest.SegmentSize) int { return bytes.Compare(a.Digest[:], b.Digest[:]) })
+	s.failOn(s.s.Segments("y").PutSegments(s.ctx, []manifest.Segment{{Digest: cas.Digest{1}, Data: []byte("other")}}))
+	if got := collectAll(s, s.s.AllSegments(s.ctx, domain)); !slices.Equal(got, want) {
+		s.t.Errorf("%d segments, want %d", len(got), len(want))
+	}
+	if got := collectAll(s, s.s.AllSegments(s.ctx, "none")); len(got) > 0 {
+		s.t.Errorf("%d segments of no domain", len(got))
+	}
 }
 
 // segmentsGo tests that the row of a segment goes with its entry in the index.

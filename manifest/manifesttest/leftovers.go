@@ -1,6 +1,10 @@
 package manifesttest
 
-import "github.com/cairn-store/cairn/manifest"
+import (
+	"slices"
+
+	"github.com/cairn-store/cairn/manifest"
+)
 
 // testLeftovers tests that leftovers are summed up, survive a restart, and go with
 // the epochs in which they came.
@@ -23,6 +27,15 @@ func (s *suite) testLeftovers() {
 			s.t.Errorf("domain %q has leftovers: %v, %v", domain, got, err)
 		}
 	}
+	sums := func(r manifest.Leftovers, domain string, want ...manifest.Leftover) {
+		s.t.Helper()
+		for i := range want {
+			want[i].Domain = domain
+		}
+		if got, err := r.LeftoversOf(s.ctx, domain); err != nil || !slices.Equal(got, want) {
+			s.t.Errorf("leftovers of domain %q: %+v, %v, want %+v", domain, got, err, want)
+		}
+	}
 	drop := func(domain string, before uint64, limit, want int) {
 		s.t.Helper()
 		s.update(func(tx manifest.Tx) error {
@@ -42,6 +55,9 @@ func (s *suite) testLeftovers() {
 	add("other", 2, "a", "ann", 20)
 	s.restart()
 	check(s.s, "a", "ann", 1135, 1035)
+	sums(s.s, domain, manifest.Leftover{Bucket: "a", Epoch: 3, Bytes: 1115}, manifest.Leftover{Bucket: "ab", Epoch: 3, Bytes: 7})
+	sums(s.s, "other", manifest.Leftover{Bucket: "a", Epoch: 2, Bytes: 20})
+	sums(s.s, "none")
 	check(s.s, "a", "bob", 1135, 100)
 	check(s.s, "ab", "ann", 7, 7)
 	check(s.s, "ab", "", 7, 0)
@@ -51,6 +67,7 @@ func (s *suite) testLeftovers() {
 	drop(domain, 4, 2, 1)
 	check(s.s, "a", "ann", 1020, 1020)
 	check(s.s, "ab", "ann", 0, 0)
+	sums(s.s, domain, manifest.Leftover{Bucket: "a", Epoch: 300, Bytes: 1000})
 	s.update(func(tx manifest.Tx) error {
 		if err := tx.AddLeftover(s.ctx, &manifest.Leftover{Domain: domain, Epoch: 5, Bucket: "a", Who: "bob", Bytes: 1}); err != nil {
 			return err

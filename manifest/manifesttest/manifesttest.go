@@ -39,7 +39,7 @@ func Run(t *testing.T, open func(t *testing.T) manifest.Store, reopen func(t *te
 		"Graves": (*suite).testGraves, "Charges": (*suite).testCharges, "Ledger": (*suite).testLedger, "Dooms": (*suite).testDooms,
 		"Census": (*suite).testCensus, "RestoreDooms": (*suite).restoreDooms, "Checkpoints": (*suite).testCheckpoints, "DropMarks": (*suite).dropMarks,
 		"MarksOfRestore": (*suite).marksOfRestore, "SentParts": (*suite).sentParts, "Leftovers": (*suite).testLeftovers, "SegmentsGo": (*suite).segmentsGo,
-		"View": (*suite).testView, "Scrubs": (*suite).testScrubs, "Points": (*suite).testPoints,
+		"AllSegments": (*suite).allSegments, "View": (*suite).testView, "Scrubs": (*suite).testScrubs, "Points": (*suite).testPoints,
 	} {
 		t.Run(name, func(t *testing.T) {
 			bare := open(t)

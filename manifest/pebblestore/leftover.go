@@ -7,6 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"iter"
+	"maps"
+	"slices"
 
 	"github.com/cairn-store/cairn/manifest"
 )
@@ -82,17 +85,18 @@ func (t *tx) addBytes(k []byte, n int64) error {
 	return t.b.Set(k, binary.AppendUvarint(nil, uint64(sum)), nil)
 }
 
-// DropLeftovers implements manifest.LeftoverChanges.
-func (t *tx) DropLeftovers(ctx context.Context, domain string, before uint64, limit int) (n int, err error) {
-	type leftover struct {
-		key, who []byte
-		bucket   string
-		epoch    uint64
-		bytes    int64
-	}
+// A leftover is an entry of the database. Of the principal it has a hash.
+type leftover struct {
+	key, who []byte
+	bucket   string
+	epoch    uint64
+	bytes    int64
+}
+
+// scanLeftovers yields the leftovers of a domain, in order of epochs.
+func (s rows) scanLeftovers(ctx context.Context, domain string) iter.Seq2[leftover, error] {
 	prefix := domainKey(keyLeftover, domain, nil)
-	var over []leftover
-	for l, err := range scanPrefix(ctx, t.r, prefix, func(k, v []byte) (l leftover, err error) {
+	return scanPrefix(ctx, s.r, prefix, func(k, v []byte) (l leftover, err error) {
 		n, ok := parseUvarints(v, 1)
 		rest := k[len(prefix):]
 		if !ok || len(rest) < 24 {
@@ -101,7 +105,32 @@ func (t *tx) DropLeftovers(ctx context.Context, domain string, before uint64, li
 		k = append([]byte(nil), k...)
 		rest = k[len(prefix):]
 		return leftover{k, rest[8:24], string(rest[24:]), binary.BigEndian.Uint64(rest), int64(n[0])}, nil
-	}) {
+	})
+}
+
+// LeftoversOf implements manifest.Leftovers.
+func (s rows) LeftoversOf(ctx context.Context, domain string) ([]manifest.Leftover, error) {
+	sums := make(map[string]*manifest.Leftover)
+	for l, err := range s.scanLeftovers(ctx, domain) {
+		if err != nil {
+			return nil, err
+		}
+		if sums[l.bucket] == nil { // the first has the lowest epoch
+			sums[l.bucket] = &manifest.Leftover{Domain: domain, Bucket: l.bucket, Epoch: l.epoch}
+		}
+		sums[l.bucket].Bytes += l.bytes
+	}
+	var out []manifest.Leftover
+	for _, bucket := range slices.Sorted(maps.Keys(sums)) {
+		out = append(out, *sums[bucket])
+	}
+	return out, nil
+}
+
+// DropLeftovers implements manifest.LeftoverChanges.
+func (t *tx) DropLeftovers(ctx context.Context, domain string, before uint64, limit int) (n int, err error) {
+	var over []leftover
+	for l, err := range t.scanLeftovers(ctx, domain) {
 		if err != nil {
 			return 0, err
 		}

@@ -146,6 +146,17 @@ func (s segments) Segments(ctx context.Context, ds []cas.Digest) ([][]byte, erro
 	return out, ctx.Err()
 }
 
+// AllSegments implements manifest.Listings.
+func (d *DB) AllSegments(ctx context.Context, domain string) iter.Seq2[manifest.SegmentSize, error] {
+	prefix := domainKey(keySegment, domain, nil)
+	return scanPrefix(ctx, d.db, prefix, func(k, v []byte) (s manifest.SegmentSize, err error) {
+		if len(k) != len(prefix)+len(s.Digest) {
+			return s, fmt.Errorf("%w: segment %x", ErrDamaged, k)
+		}
+		return manifest.SegmentSize{Digest: cas.Digest(k[len(prefix):]), Bytes: int64(len(v))}, nil
+	})
+}
+
 // PutSegments writes only segments that are not stored: an edit encodes some
 // existing segments around it again.
 func (s segments) PutSegments(ctx context.Context, segs []manifest.Segment) error {

@@ -23,6 +23,16 @@ func (s rows) HasLeftovers(ctx context.Context, domain string) (bool, error) {
 	return queryOne(ctx, s.c, "pgstore: leftovers", pgx.RowTo[bool], `SELECT EXISTS (SELECT FROM cairn_leftovers WHERE domain = $1)`, domain)
 }
 
+// LeftoversOf implements manifest.Leftovers.
+func (s rows) LeftoversOf(ctx context.Context, domain string) ([]manifest.Leftover, error) {
+	return queryAll(ctx, s.c, "pgstore: leftovers", func(row pgx.CollectableRow) (manifest.Leftover, error) {
+		var bucket []byte
+		var epoch, bytes int64
+		err := row.Scan(&bucket, &epoch, &bytes)
+		return manifest.Leftover{Domain: domain, Bucket: string(bucket), Epoch: uint64(epoch), Bytes: bytes}, err
+	}, `SELECT bucket, min(epoch), sum(bytes)::int8 FROM cairn_leftovers WHERE domain = $1 GROUP BY bucket ORDER BY bucket`, domain)
+}
+
 // AddLeftover implements manifest.LeftoverChanges.
 func (t *tx) AddLeftover(ctx context.Context, l *manifest.Leftover) error {
 	_, err := t.c.exec(ctx, "pgstore: add leftover", `INSERT INTO cairn_leftovers AS l VALUES ($1, $2, $3, $4, $5)

@@ -2,6 +2,7 @@ package pgstore
 
 import (
 	"context"
+	"iter"
 
 	"github.com/jackc/pgx/v5"
 
@@ -38,6 +39,22 @@ func (s segments) Segments(ctx context.Context, ds []cas.Digest) ([][]byte, erro
 		out[i] = known[string(ds[i][:])]
 	}
 	return out, nil
+}
+
+// AllSegments implements manifest.Listings.
+func (d *DB) AllSegments(ctx context.Context, domain string) iter.Seq2[manifest.SegmentSize, error] {
+	parse := func(row pgx.CollectableRow) (s manifest.SegmentSize, err error) {
+		var digest []byte
+		if err := row.Scan(&digest, &s.Bytes); err != nil {
+			return s, err
+		}
+		c := &column{}
+		s.Digest = cas.Digest(c.bytes(len(s.Digest), digest))
+		return s, (&index{d, domain}).end(c, "segment", digest)
+	}
+	l := listByID(`SELECT digest, length(data)::int8 FROM cairn_segments WHERE domain = $1 AND digest > $2 ORDER BY digest LIMIT $3`,
+		entryPage, parse, func(s manifest.SegmentSize) []byte { return s.Digest[:] }, domain)
+	return named("all segments", l.eachAtOneMoment(ctx, d))
 }
 
 func (s segments) PutSegments(ctx context.Context, segs []manifest.Segment) error {
