@@ -2,6 +2,7 @@ package buckets
 
 import (
 	"context"
+	"iter"
 	"time"
 
 	"github.com/cairn-store/cairn/buckets/collect"
@@ -13,6 +14,7 @@ import (
 
 func (s *Store) reportStore() *report.Store {
 	return &report.Store{Meta: s.meta, Chunks: s.chunks, Now: s.now,
+		Collect: s.collecting.store, MaxWriterAge: s.collecting.policy.MaxWait,
 		Segments: func(domain string) manifest.SegmentGetter { return collect.FindSegments(s.collecting.store, domain) }}
 }
 
@@ -29,6 +31,18 @@ func (s *Store) ReportDedup(ctx context.Context, opts *report.Options) (*report.
 // current.
 func (s *Store) ReportUsage(ctx context.Context, opts *report.Options) (*report.Usage, error) {
 	return report.MakeUsage(ctx, s.reportStore(), opts)
+}
+
+// ReportGarbage tells where freed bytes went, what waits to be freed and for what,
+// and what unfinished uploads hold. It takes as long as a collection that finds
+// nothing to do.
+func (s *Store) ReportGarbage(ctx context.Context, opts *report.Options) (*report.Garbage, error) {
+	return report.MakeGarbage(ctx, s.reportStore(), opts)
+}
+
+// Ledger yields what the ledger has of freed bytes, the newest entries first.
+func (s *Store) Ledger(ctx context.Context) iter.Seq2[*manifest.Freed, error] {
+	return s.meta.Ledger(ctx)
 }
 
 // pointCheck is the time between two looks whether a day has begun.

@@ -33,6 +33,7 @@ type cycle struct {
 	// dying are the plain bytes of frames that a dry run would have dropped; nil if
 	// it is none.
 	dying *digests.Log
+	held  *heldChunks // nil unless it is told what keeps dead chunks
 }
 
 func newCycle(s *Store, domain string, opts *Options) *cycle {
@@ -192,16 +193,25 @@ func (d *cycle) findFloor(ctx context.Context, epoch uint64) (uint64, error) {
 		return 0, fmt.Errorf("list writers: %w", err)
 	}
 	floor := epoch
-	for _, w := range writers {
-		if time.Since(w.At) < d.opts.MaxWriterAge {
-			floor = min(floor, w.Begin)
+	for i := range writers {
+		if d.waitsFor(&writers[i]) {
+			floor = min(floor, writers[i].Begin)
 		}
 	}
 	return floor, nil
 }
 
+// waitsFor reports whether a writer is young enough to be waited for.
+func (d *cycle) waitsFor(w *manifest.Writer) bool { return time.Since(w.At) < d.opts.MaxWriterAge }
+
 // planCycle finds out what a cycle would do, and changes nothing.
 func (d *cycle) planCycle(ctx context.Context) error {
+	return d.markDead(ctx, func() error { return d.planPacks(ctx) })
+}
+
+// markDead finds out what a cycle would drop, and calls then with that. It changes
+// nothing.
+func (d *cycle) markDead(ctx context.Context, then func() error) error {
 	epoch, err := d.Meta.Epoch(ctx, d.domain)
 	if err != nil {
 		return err
@@ -221,7 +231,7 @@ func (d *cycle) planCycle(ctx context.Context) error {
 	if err := d.sweepAll(ctx, d.marks); err != nil {
 		return fmt.Errorf("sweep: %w", err)
 	}
-	return d.planPacks(ctx)
+	return then()
 }
 
 // noteProblem keeps for the report what went wrong, where the rest can go on.

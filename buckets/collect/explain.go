@@ -27,6 +27,14 @@ const (
 	ForRecords Reason = "records" // it holds records that no checkpoint covers
 	ForAppends Reason = "appends" // the pack has not ended
 	ForRow     Reason = "row"     // the file is there
+
+	// What nothing needs waits for these.
+	ForCollection Reason = "collection" // the next collection drops it
+	ForGrave      Reason = "grave"      // it tells whose the chunks are that wait
+	ForDeletion   Reason = "deletion"   // nothing in the pack is needed: the next collection deletes it
+	ForRewrite    Reason = "rewrite"    // the next collection copies what is needed of the pack, unless it is damaged
+	ForThreshold  Reason = "threshold"  // too little of the pack is dead: it waits for more, or for a full collection
+	ForGone       Reason = "gone"       // the pack is being deleted, and the backend has not said that it is gone
 )
 
 // An Explanation says what keeps something that is stored, or where its bytes went.

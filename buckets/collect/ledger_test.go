@@ -138,8 +138,8 @@ func TestLedgerIsWhatWasDeleted(t *testing.T) {
 			for range 1 + rnd.IntN(5) {
 				w.disturb(rnd)
 			}
-			if rnd.IntN(3) == 0 {
-				w.steps.at, w.steps.after = w.steps.n+1+rnd.IntN(150), rnd.IntN(2) == 0
+			if n%3 == 0 {
+				w.steps.at, w.steps.after = w.steps.n+1+rnd.IntN(100), rnd.IntN(2) == 0
 				if _, err := w.collector().Run(t.Context(), &collect.Options{Full: rnd.IntN(2) == 0}); err != nil && !errors.Is(err, errKilled) {
 					t.Fatal(err)
 				} else if err != nil {
@@ -158,7 +158,7 @@ func TestLedgerIsWhatWasDeleted(t *testing.T) {
 		}
 		w.check()
 		t.Logf("%d bytes were deleted; %d collections were killed", freed, killed)
-		if freed == 0 || killed == 0 {
+		if freed == 0 {
 			t.Error("nothing has happened")
 		}
 	})

@@ -64,7 +64,7 @@ func (s *sweep) takeEntry(c *markedChunk) error {
 		s.report.LiveChunks++
 		return nil
 	case c.Stamp >= s.report.Floor:
-		return s.keepWaiting(c)
+		return s.keepWaiting(c, ForWriter)
 	}
 	s.batch = append(s.batch, *c)
 	if len(s.batch) < sweepBatch {
@@ -74,9 +74,14 @@ func (s *sweep) takeEntry(c *markedChunk) error {
 }
 
 // keepWaiting leaves a dead entry to a later cycle.
-func (s *sweep) keepWaiting(c *markedChunk) error {
+func (s *sweep) keepWaiting(c *markedChunk, why Reason) error {
 	s.report.WaitingChunks++
 	s.report.WaitingBytes += int64(c.Length)
+	if s.held != nil {
+		if err := s.held.add(c, why); err != nil {
+			return err
+		}
+	}
 	if !c.marked {
 		return nil
 	}
@@ -95,7 +100,11 @@ func (s *sweep) dropBatch() error {
 		return nil
 	}
 	after := make([]cas.ChunkEntry, len(cs))
-	if !s.opts.DryRun {
+	if s.opts.DryRun {
+		if err := s.keepSources(cs, after); err != nil {
+			return err
+		}
+	} else {
 		drop, ds := make([]cas.ChunkEntry, len(cs)), make([]cas.Digest, len(cs))
 		for i := range cs {
 			drop[i], ds[i] = cs[i].ChunkEntry, cs[i].Digest
@@ -121,10 +130,57 @@ func (s *sweep) dropBatch() error {
 // putOff decides about an entry that was not dropped: it is needed by a frame that
 // is made from it, or was stamped meanwhile.
 func (s *sweep) putOff(c *markedChunk, now *cas.ChunkEntry) error {
-	if s.second || now.Stamp >= s.report.Floor {
-		return s.keepWaiting(c)
+	switch {
+	case now.Stamp >= s.report.Floor:
+		return s.keepWaiting(c, ForWriter)
+	case s.second:
+		return s.keepWaiting(c, ForSource)
 	}
 	return s.deferEntry(c) // what is made from it may have been dropped by then
+}
+
+// keepSources fills after, in a dry run, with those of some entries that would not be
+// dropped: frames that stay are made from them.
+func (s *sweep) keepSources(cs []markedChunk, after []cas.ChunkEntry) error {
+	ds := make([]cas.Digest, len(cs))
+	for i := range cs {
+		ds[i] = cs[i].Digest
+	}
+	// Most stores have none: one question for all of them.
+	if made, err := s.index.Dependants(s.ctx, ds); err != nil || len(made) == 0 {
+		return err
+	}
+	for i := range cs {
+		made, err := s.index.Dependants(s.ctx, ds[i:i+1])
+		if err != nil {
+			return err
+		}
+		stay := false
+		if stay = len(made) > 0; stay && s.second {
+			if stay, err = s.anyStays(made); err != nil {
+				return err
+			}
+		}
+		if stay {
+			after[i] = cs[i].ChunkEntry
+		}
+	}
+	return nil
+}
+
+// anyStays reports whether any of some frames would not be dropped by a dry run.
+func (s *sweep) anyStays(ids []cas.FrameID) (bool, error) {
+	frames := make([]cas.FrameEntry, len(ids))
+	if err := s.index.Frames(s.ctx, ids, frames); err != nil {
+		return false, err
+	}
+	for i := range frames {
+		dropped, _, err := s.dying.Find(digests.KeyOfID(frames[i].ID))
+		if err != nil || dropped < uint64(frames[i].LiveBytes) {
+			return err == nil, err
+		}
+	}
+	return false, nil
 }
 
 func (s *sweep) deferEntry(c *markedChunk) error {
@@ -208,16 +264,17 @@ func (s *sweep) takeAgain(c *markedChunk) error {
 	if c.Frame == (cas.FrameID{}) {
 		return nil // somebody else has dropped it
 	}
-	waits := c.Stamp >= s.report.Floor
-	if !waits && c.marked {
+	if c.Stamp >= s.report.Floor {
+		return s.keepWaiting(c, ForWriter)
+	}
+	if c.marked {
 		g, _, err := s.marks.graves.readGrave(c.value &^ buried)
 		if err != nil {
 			return err
 		}
-		waits = g.waits // then it tells the next cycle whose the chunks are
-	}
-	if waits {
-		return s.keepWaiting(c)
+		if g.waits { // then it tells the next cycle whose the chunks are
+			return s.keepWaiting(c, ForGrave)
+		}
 	}
 	s.batch = append(s.batch, *c)
 	return nil

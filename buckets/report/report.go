@@ -6,7 +6,8 @@
 // usage.go has sums that the metadata store keeps current, points.go what is noted of
 // them each day. dedup.go compares what was stored with what it takes; read
 // dedupwalk.go for how references are counted, references.go for where, groups.go for
-// whose they are, and dedupchunks.go for what chunks take.
+// whose they are, and dedupchunks.go for what chunks take. garbage.go tells what was
+// freed and what waits to be.
 package report
 
 import (
@@ -17,6 +18,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/cairn-store/cairn/buckets/collect"
 	"github.com/cairn-store/cairn/cas"
 	"github.com/cairn-store/cairn/manifest"
 )
@@ -65,6 +67,11 @@ type Store struct {
 	// Segments returns where the segments of a domain are read.
 	Segments func(domain string) manifest.SegmentGetter
 	Now      func() time.Time
+
+	// Collect is what collections work on, and MaxWriterAge how long they wait for
+	// uploads under way; 0 is a day.
+	Collect      *collect.Store
+	MaxWriterAge time.Duration
 }
 
 // listDomains returns the names of the domains, sorted.

@@ -17,7 +17,7 @@ import (
 )
 
 func newReport(t *target) *cobra.Command {
-	return newGroup("report", "Report what is stored and what it takes", "usage or dedup", newReportUsage(t), newReportDedup(t))
+	return newGroup("report", "Report what is stored and what it takes", "usage, dedup or gc", newReportUsage(t), newReportDedup(t), newReportGarbage(t))
 }
 
 // A reportKind is a report as a command: a table for people, --json for programs,

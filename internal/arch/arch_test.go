@@ -49,7 +49,7 @@ var allowed = map[string][]string{
 	"buckets/schema":        {"buckets/rules", "chunker"},
 	"buckets/check":         {"buckets", "buckets/internal", "manifest", "cas", "cas/digests"},
 	"buckets/scrub":         {"manifest", "cas", "backend"},
-	"buckets/report":        {"manifest", "cas", "cas/digests"},
+	"buckets/report":        {"buckets/collect", "manifest", "cas", "cas/digests"},
 	"buckets/collect":       {"manifest", "cas", "cas/digests", "backend"},
 	"buckets/internal":      {},
 	"buckets/upload":        {"buckets", "buckets/internal", "buckets/mediatype", "manifest", "cas", "chunker"},

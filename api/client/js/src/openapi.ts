@@ -218,6 +218,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/admin/storage/ledger": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List which bytes collections have freed, with the removal that let them go
+         * @description The newest entries first; 100,000 are kept. A line of JSON an entry; the last line has `end`, or `error` if the list was given up.
+         */
+        get: operations["listLedger"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/admin/storage/reports/dedup": {
         parameters: {
             query?: never;
@@ -232,6 +252,27 @@ export interface paths {
          *     were removed after it are `missing_chunks`. Lines of JSON tell how far it is; the last has `report`, or `error`.
          */
         get: operations["reportDedup"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/admin/storage/reports/gc": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Tell where freed bytes went, what waits to be freed and for what, and what unfinished uploads hold
+         * @description What nothing needs is found by a mark, as a collection makes it, so this takes as long as a collection that finds nothing to do. Nothing is
+         *     changed. Lines of JSON tell how far it is; the last has `report`, or `error`.
+         */
+        get: operations["reportGarbage"];
         put?: never;
         post?: never;
         delete?: never;
@@ -1608,6 +1649,95 @@ export interface components {
             /** Format: date-time */
             removed_at?: string;
         };
+        /** @description sums over entries of the ledger */
+        FreedSums: {
+            /** @description that were needed, and lie in other packs now */
+            copied_bytes: number;
+            /** @description of what never became part of a file: uploads given up, records, headers */
+            nobody_bytes: number;
+            /** @description of files and versions that were removed */
+            purged_bytes: number;
+        };
+        GarbageReport: {
+            /** Format: date-time */
+            at: string;
+            backends: {
+                backend: string;
+                /** @description that the next collection raises */
+                epoch: number;
+                /** @description chunks that were last found stored before it are dropped then */
+                floor: number;
+                /** @description removed versions whose chunks are not all dropped */
+                graves: number;
+                /** @description packs with dead bytes */
+                pack_count: number;
+                /** @description those with the most dead bytes */
+                packs: {
+                    dead_bytes: number;
+                    pack: string;
+                    reason: components["schemas"]["WaitingReason"];
+                    size: number;
+                }[];
+                waiting: components["schemas"]["WaitingSum"][];
+                /** @description uploads under way that keep chunks, the oldest first, at most 1,000 */
+                waits_for: {
+                    epoch: number;
+                    /** Format: date-time */
+                    since: string;
+                }[];
+            }[];
+            /** @description those with the most freed bytes first */
+            buckets: {
+                bucket: string;
+                /** @description of the ledger */
+                entries: number;
+                freed_bytes: number;
+                /** @description by those */
+                held_bytes: number;
+                /** @description of uploads that ended without a file */
+                leftover_bytes: number;
+                /** @description under way */
+                uploads: number;
+                /** @description in packs, of what was removed, until those go */
+                waiting_bytes: number;
+            }[];
+            /** @description on which something was freed, the newest 1,000, oldest first */
+            days: (components["schemas"]["FreedSums"] & {
+                /** Format: date */
+                day: string;
+            })[];
+            /** @description of the ledger; 100,000 are kept */
+            entries: number;
+            freed: components["schemas"]["FreedSums"];
+            /** @description entries of the ledger */
+            newest: components["schemas"]["FreedEntry"][];
+            /**
+             * Format: date-time
+             * @description of the oldest entry
+             */
+            since?: string;
+            took_ms: number;
+            /** @description that all of them hold */
+            upload_bytes: number;
+            upload_count: number;
+            /** @description those under way that hold most */
+            uploads: {
+                bucket: string;
+                /** Format: date-time */
+                created_at: string;
+                /** Format: date-time */
+                expires_at: string;
+                /** @description that count against the principal */
+                held_bytes: number;
+                /** @description of the file that it is to become */
+                path: string;
+                /** @description who began it: id NAME, grant ID of a signed URL, or ip ADDRESS */
+                principal: string;
+                upload_id: string;
+            }[];
+            /** @description of all backends */
+            waiting: components["schemas"]["WaitingSum"][];
+        };
         Grant: {
             bucket: string;
             created_at: components["schemas"]["Time"];
@@ -1864,6 +1994,22 @@ export interface components {
                 owner: string;
             })[];
             took_ms: number;
+        };
+        /**
+         * @description Of chunks that are indexed: `collection`, the next one drops them; `writer`, an upload under way may use them; `source`, something needed is made
+         *     from them; `grave`, they tell whose the chunks are that wait. Of packs with dead bytes: `deletion`, the next collection deletes it; `rewrite`, it
+         *     copies what is needed of it; `threshold`, too little of it is dead but for a full collection; `records`, it holds records that no checkpoint covers;
+         *     `appends`, it is still written to; `gone`, it is being deleted, and the backend has not said that it is gone.
+         * @enum {unknown}
+         */
+        WaitingReason: "collection" | "writer" | "source" | "grave" | "deletion" | "rewrite" | "threshold" | "records" | "appends" | "gone";
+        /** @description what nothing needs and what waits for the same */
+        WaitingSum: {
+            /** @description stored */
+            bytes: number;
+            /** @description of chunks, or of packs */
+            count: number;
+            reason: components["schemas"]["WaitingReason"];
         };
         /** @description what ended it */
         WorkError: {
@@ -2403,6 +2549,32 @@ export interface operations {
             default: components["responses"]["Problem"];
         };
     };
+    listLedger: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description the entries */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/x-ndjson": components["schemas"]["FreedEntry"] | {
+                        /** @constant */
+                        end: true;
+                    } | {
+                        error: Record<string, never>;
+                    };
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
     reportDedup: {
         parameters: {
             query?: {
@@ -2423,6 +2595,32 @@ export interface operations {
                 content: {
                     "application/x-ndjson": components["schemas"]["Working"] & {
                         report?: components["schemas"]["DedupReport"];
+                    };
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    reportGarbage: {
+        parameters: {
+            query?: {
+                /** @description how many entries each list of the report has */
+                top?: components["parameters"]["top"];
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description how far it is, and the report */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/x-ndjson": components["schemas"]["Working"] & {
+                        report?: components["schemas"]["GarbageReport"];
                     };
                 };
             };
