@@ -11,6 +11,7 @@ func (s *Server) storageRoutes() []route {
 		{"/api/admin/storage/reports/dedup", methods{"GET": s.onlyOperators(s.makeReport("deduplication", s.reportDedup))}},
 		{"/api/admin/storage/ledger", methods{"GET": s.onlyOperators(s.listLedger)}},
 		{"/api/admin/storage/reports/gc", methods{"GET": s.onlyOperators(s.makeReport("collections", s.reportGarbage))}},
+		{"/api/admin/storage/reports/fragmentation", methods{"GET": s.onlyOperators(s.makeReport("fragmentation", s.reportFragmentation))}},
 		{"/api/admin/storage/reports/usage", methods{"GET": s.onlyOperators(s.makeReport("usage", s.reportUsage))}},
 		{"/api/admin/storage/check", methods{"POST": s.onlyOperators(s.checkStored)}},
 		{"/api/admin/storage/scrub", methods{"GET": s.onlyOperators(s.scrubStatus), "POST": s.onlyOperators(s.scrubStored)}},

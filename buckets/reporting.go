@@ -27,6 +27,12 @@ func (s *Store) ReportDedup(ctx context.Context, opts *report.Options) (*report.
 	return report.MakeDedup(ctx, s.reportStore(), opts)
 }
 
+// ReportFragmentation tells how scattered the current versions of files lie, and what
+// reading them would cost. It looks up each of their chunks.
+func (s *Store) ReportFragmentation(ctx context.Context, opts *report.Options) (*report.Fragmentation, error) {
+	return report.MakeFragmentation(ctx, s.reportStore(), opts)
+}
+
 // ReportUsage sums up what is stored and what it takes, from sums that are kept
 // current.
 func (s *Store) ReportUsage(ctx context.Context, opts *report.Options) (*report.Usage, error) {

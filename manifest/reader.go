@@ -321,6 +321,29 @@ func (r *Reader) windowChunks(from int64) (refs []cas.Ref, off int64, size int, 
 	return nil, 0, 0, err
 }
 
+// EachWindow calls fn with the chunks of each window of a Reader that reads all of c
+// in order, as WriteTo does. far says that the source gives it leave to use long
+// windows, as a remote one does to a few readers.
+func EachWindow(ctx context.Context, segs SegmentGetter, c *Content, far bool, fn func(refs []cas.Ref) error) error {
+	r := &Reader{c: c, list: newList(ctx, segs, c), size: firstWindow, until: c.Size}
+	last := lastWindow
+	if far && c.Size >= lastWindow/2 {
+		r.size, last = firstLong, lastLong
+	}
+	for at := int64(0); at < c.Size; {
+		refs, off, size, err := r.windowChunks(at)
+		if err == nil {
+			err = fn(refs)
+		}
+		if err != nil {
+			return err
+		}
+		at = off + int64(size)
+		r.size = min(2*r.size, last)
+	}
+	return nil
+}
+
 // takeBuffer returns a buffer for a window, false if there is no room for it. Long
 // windows have room of their own.
 func (r *Reader) takeBuffer(size int) (buffer, bool) {

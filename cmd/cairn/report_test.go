@@ -112,3 +112,30 @@ func TestReportDedup(t *testing.T) {
 		s.checkPlots("report", "dedup")
 	})
 }
+
+func TestReportFragmentation(t *testing.T) {
+	targets(t, func(t *testing.T, s *shell) {
+		var r client.FragmentationReport
+		s.decodeJSON(&r, "report", "fragmentation")
+		if r.Files != 0 || r.Ranges != 0 || len(r.Worst) != 0 {
+			t.Errorf("of nothing: %+v", r)
+		}
+		dir, content := t.TempDir(), make([]byte, 5<<20)
+		rand.NewChaCha8([32]byte{3}).Read(content)
+		s.run(0, "", "put", write(t, filepath.Join(dir, "a.bin"), string(content)), write(t, filepath.Join(dir, "b.txt"), "small"), write(t, filepath.Join(dir, "c.txt"), "trash"))
+		s.run(0, "", "rm", "demo/c.txt")
+		s.decodeJSON(&r, "report", "fragmentation")
+		if r.Files != 2 || r.Bytes != 5<<20+5 || r.Ranges < 2 || r.Requests < 2 || r.FetchBytes < 5<<20 || r.UnreadFiles != 0 || len(r.Buckets) != 1 ||
+			r.Buckets[0].FragmentSums != r.FragmentSums || len(r.Classes) != 1 || r.Classes[0].Most != 1 || r.Classes[0].Files != 2 ||
+			len(r.Worst) != 2 || r.Worst[0].Path != "b.txt" || r.Worst[0].RangesPerMiB != 1 {
+			t.Errorf("fragmentation: %+v", r)
+		}
+		out, _ := s.run(0, "", "report", "fragmentation")
+		for _, want := range []string{"2 files, 5.0 MiB: ", "demo/a.bin", "up to 1", "made in "} {
+			if !strings.Contains(out, want) {
+				t.Errorf("no %q in\n%s", want, out)
+			}
+		}
+		s.checkPlots("report", "fragmentation")
+	})
+}

@@ -260,6 +260,27 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/admin/storage/reports/fragmentation": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Tell how scattered files lie in packs, and what reading them costs
+         * @description Of the current versions of files that are not in the trash: in how many ranges of packs they lie, and how many requests to the backend, of how
+         *     many bytes, reading each in order makes if nothing is in a cache. Lines of JSON tell how far it is; the last has `report`, or `error`.
+         */
+        get: operations["reportFragmentation"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/admin/storage/reports/gc": {
         parameters: {
             query?: never;
@@ -1634,6 +1655,41 @@ export interface components {
             trashed_versions: number;
             versions: number;
         };
+        FragmentationReport: components["schemas"]["FragmentSums"] & {
+            /** Format: date-time */
+            at: string;
+            buckets: (components["schemas"]["FragmentSums"] & {
+                bucket: string;
+            })[];
+            /** @description how many files have at most so many ranges per MiB, and are in no class before */
+            ranges_per_mib: {
+                bytes: number;
+                files: number;
+                most: number;
+            }[];
+            took_ms: number;
+            /** @description those with the most ranges per MiB first */
+            worst_files: (components["schemas"]["FileRef"] & {
+                fetched_bytes: number;
+                ranges: number;
+                /** @description a smaller file counts as one of 1 MiB */
+                ranges_per_mib: number;
+                requests: number;
+                size: number;
+            })[];
+        };
+        FragmentSums: {
+            bytes: number;
+            /** @description that those fetch */
+            fetched_bytes: number;
+            files: number;
+            /** @description runs of frames that follow each other directly in a pack, in the order in which the file needs them */
+            ranges: number;
+            /** @description that reading each file once makes to its backend */
+            requests: number;
+            /** @description that cannot be read, or were removed meanwhile; the rest does not count them */
+            unread_files: number;
+        };
         /** @description an entry of the ledger of what was given back */
         FreedEntry: {
             /** Format: date-time */
@@ -2595,6 +2651,32 @@ export interface operations {
                 content: {
                     "application/x-ndjson": components["schemas"]["Working"] & {
                         report?: components["schemas"]["DedupReport"];
+                    };
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    reportFragmentation: {
+        parameters: {
+            query?: {
+                /** @description how many entries each list of the report has */
+                top?: components["parameters"]["top"];
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description how far it is, and the report */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/x-ndjson": components["schemas"]["Working"] & {
+                        report?: components["schemas"]["FragmentationReport"];
                     };
                 };
             };
