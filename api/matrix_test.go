@@ -168,6 +168,7 @@ func calls() []call {
 		{"/api/admin/storage/ledger", "GET", "/api/admin/storage/ledger", "", "", "", 200, nil},
 		{"/api/admin/storage/reports/gc", "GET", "/api/admin/storage/reports/gc", "", "", "", 200, nil},
 		{"/api/admin/storage/reports/fragmentation", "GET", "/api/admin/storage/reports/fragmentation", "", "", "", 200, nil},
+		{"/api/admin/storage/reports/orphans", "GET", "/api/admin/storage/reports/orphans", "", "", "", 200, nil},
 		{"/api/admin/storage/reports/usage", "GET", "/api/admin/storage/reports/usage?top=3", "", "", "", 200, nil},
 		{"/api/admin/storage/check", "POST", "/api/admin/storage/check", "", `{}`, j, 200, nil},
 		{"/api/admin/storage/scrub", "GET", "/api/admin/storage/scrub", "", "", "", 200, nil},

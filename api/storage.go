@@ -12,6 +12,7 @@ func (s *Server) storageRoutes() []route {
 		{"/api/admin/storage/ledger", methods{"GET": s.onlyOperators(s.listLedger)}},
 		{"/api/admin/storage/reports/gc", methods{"GET": s.onlyOperators(s.makeReport("collections", s.reportGarbage))}},
 		{"/api/admin/storage/reports/fragmentation", methods{"GET": s.onlyOperators(s.makeReport("fragmentation", s.reportFragmentation))}},
+		{"/api/admin/storage/reports/orphans", methods{"GET": s.onlyOperators(s.makeReport("orphans", s.reportOrphans))}},
 		{"/api/admin/storage/reports/usage", methods{"GET": s.onlyOperators(s.makeReport("usage", s.reportUsage))}},
 		{"/api/admin/storage/check", methods{"POST": s.onlyOperators(s.checkStored)}},
 		{"/api/admin/storage/scrub", methods{"GET": s.onlyOperators(s.scrubStatus), "POST": s.onlyOperators(s.scrubStored)}},

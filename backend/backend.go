@@ -83,6 +83,15 @@ type Limited interface {
 	CopyRoom() int64
 }
 
+// A Leaver is a Backend that can tell what Writers have left behind.
+type Leaver interface {
+	Backend
+	// Unfinished yields what is stored of objects that were begun and that can be
+	// neither read nor continued, but for those of Writers of this Backend that are
+	// at work. Keys need not be ones that a Backend takes.
+	Unfinished(ctx context.Context) iter.Seq2[Info, error]
+}
+
 // A Writer receives the bytes of one new object. Write and Sync may run
 // concurrently with each other and with reads of the object; all else is
 // for one goroutine at a time. After an error from Write or Sync the Writer

@@ -46,6 +46,12 @@ func (s *Store) ReportGarbage(ctx context.Context, opts *report.Options) (*repor
 	return report.MakeGarbage(ctx, s.reportStore(), opts)
 }
 
+// ReportOrphans finds what lies in backends and in the database and nothing names or
+// needs. It takes as long as a collection that finds nothing to do.
+func (s *Store) ReportOrphans(ctx context.Context, opts *report.Options) (*report.Orphans, error) {
+	return report.MakeOrphans(ctx, s.reportStore(), opts)
+}
+
 // Ledger yields what the ledger has of freed bytes, the newest entries first.
 func (s *Store) Ledger(ctx context.Context) iter.Seq2[*manifest.Freed, error] {
 	return s.meta.Ledger(ctx)

@@ -64,10 +64,14 @@ type Backend struct {
 	// locked after writer.syncing.
 	mu      sync.Mutex
 	writing map[string]bool // keys that were published and have a Writer
+	begun   map[string]bool // temporary files of Writers
 	entered map[string]bool // directories whose entry in the one above is durable
 }
 
-var _ backend.Limited = (*Backend)(nil)
+var (
+	_ backend.Limited = (*Backend)(nil)
+	_ backend.Leaver  = (*Backend)(nil)
+)
 
 var errBusy = errors.New("another Writer is at work")
 
@@ -84,7 +88,7 @@ func openBackend(dir string, opts *Options) (_ *Backend, err error) {
 	if opts == nil {
 		opts = &Options{}
 	}
-	b := &Backend{fs: opts.FS, writing: make(map[string]bool), entered: make(map[string]bool)}
+	b := &Backend{fs: opts.FS, writing: make(map[string]bool), begun: make(map[string]bool), entered: make(map[string]bool)}
 	if b.fs == nil {
 		if b.fs, err = openOS(dir); err != nil {
 			return nil, err
@@ -238,11 +242,24 @@ func (b *Backend) createWriter(ctx context.Context, key string) (*writer, error)
 		return nil, err
 	}
 	temp := path.Join(dir, newTemp())
+	b.setBegun(temp, true)
 	f, err := b.fs.Create(temp)
 	if err != nil {
+		b.setBegun(temp, false)
 		return nil, err
 	}
 	return &writer{b: b, life: backend.Lifetime{Ctx: ctx}, key: key, temp: temp, file: f}, nil
+}
+
+// setBegun notes whether a Writer has a temporary file.
+func (b *Backend) setBegun(temp string, begun bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if begun {
+		b.begun[temp] = true
+	} else {
+		delete(b.begun, temp)
+	}
 }
 
 // CheckRoom implements backend.Limited.

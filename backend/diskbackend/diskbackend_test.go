@@ -3,6 +3,7 @@ package diskbackend_test
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -369,5 +370,50 @@ func TestNeighbourIsNotInside(t *testing.T) {
 	}
 	if got, err := os.ReadFile(secret); string(got) != "secret" {
 		t.Errorf("the neighbour's file: %q, %v", got, err)
+	}
+}
+
+// What a Writer has left that died is told; what one at work has is not.
+func TestUnfinished(t *testing.T) {
+	dir := t.TempDir()
+	b, err := diskbackend.Open(dir, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	unfinished := func() (keys []string) {
+		t.Helper()
+		for i, err := range b.Unfinished(t.Context()) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			keys = append(keys, fmt.Sprint(i.Key, " ", i.Size))
+		}
+		return keys
+	}
+	w, err := b.Create(t.Context(), "a/b/c")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.Write([]byte("at work")); err != nil {
+		t.Fatal(err)
+	}
+	left := ".new-" + strings.Repeat("a", 26)
+	for _, name := range []string{"a/" + left, "a/.new-other", "a/file"} {
+		if err := os.WriteFile(filepath.Join(dir, filepath.FromSlash(name)), []byte("left"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got, want := unfinished(), []string{"a/" + left + " 4"}; !slices.Equal(got, want) {
+		t.Errorf("unfinished %q, want %q", got, want)
+	}
+	if err := w.Commit(); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(filepath.Join(dir, "a", left)); err != nil {
+		t.Fatal(err)
+	}
+	if got := unfinished(); len(got) > 0 {
+		t.Errorf("unfinished %q", got)
 	}
 }

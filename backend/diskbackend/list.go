@@ -100,3 +100,49 @@ func (l *lister) readDir(dir string) ([]entry, error) {
 	slices.SortFunc(entries, func(a, b entry) int { return strings.Compare(a.key, b.key) })
 	return entries, nil
 }
+
+// Unfinished implements backend.Leaver: it yields temporary files.
+func (b *Backend) Unfinished(ctx context.Context) iter.Seq2[backend.Info, error] {
+	return func(yield func(backend.Info, error) bool) {
+		if err := b.walkTemps(ctx, ".", yield); err != nil && err != errStop {
+			yield(backend.Info{}, wrapError("list temporary files of", ".", err))
+		}
+	}
+}
+
+// walkTemps yields the temporary files in and below dir that no Writer has.
+func (b *Backend) walkTemps(ctx context.Context, dir string, yield func(backend.Info, error) bool) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	bases, err := b.fs.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	for _, base := range bases {
+		name := path.Join(dir, base)
+		if !isTemp(base) && !backend.ValidKey(name) {
+			continue
+		}
+		info, err := b.fs.Stat(name)
+		switch {
+		case errors.Is(err, fs.ErrNotExist): // it has got its name, or is gone
+		case err != nil:
+			return err
+		case info.IsDir():
+			err = b.walkTemps(ctx, name, yield)
+		case isTemp(base) && !b.isBegun(name) && !yield(backend.Info{Key: name, Size: info.Size(), ModTime: info.ModTime()}, nil):
+			err = errStop
+		}
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
+}
+
+func (b *Backend) isBegun(temp string) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.begun[temp]
+}

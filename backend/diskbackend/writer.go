@@ -144,6 +144,7 @@ func (w *writer) close() error {
 	if !open {
 		return backend.ErrClosed
 	}
+	defer w.b.setBegun(w.temp, false)
 	err := w.file.Close()
 	if !w.published {
 		return errors.Join(err, w.b.fs.Remove(w.temp))

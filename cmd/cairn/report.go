@@ -17,8 +17,8 @@ import (
 )
 
 func newReport(t *target) *cobra.Command {
-	return newGroup("report", "Report what is stored and what it takes", "usage, dedup, fragmentation or gc",
-		newReportUsage(t), newReportDedup(t), newReportFragmentation(t), newReportGarbage(t))
+	return newGroup("report", "Report what is stored and what it takes", "usage, dedup, fragmentation, gc or orphans",
+		newReportUsage(t), newReportDedup(t), newReportFragmentation(t), newReportGarbage(t), newReportOrphans(t))
 }
 
 // A reportKind is a report as a command: a table for people, --json for programs,

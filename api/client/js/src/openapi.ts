@@ -302,6 +302,27 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/admin/storage/reports/orphans": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Tell what is stored that nothing names or needs, and what takes it away
+         * @description Backends are listed and compared with the index, what is needed is marked as a collection does it, and rows are compared with the index. Nothing is
+         *     changed. Lines of JSON tell how far it is; the last has `report`, or `error`.
+         */
+        get: operations["reportOrphans"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/admin/storage/reports/usage": {
         parameters: {
             query?: never;
@@ -1870,6 +1891,40 @@ export interface components {
         };
         /** @enum {unknown} */
         Operation: "create" | "read" | "update" | "delete" | "download" | "list" | "trash";
+        /**
+         * @description `pack`, one that the index does not have; `foreign_pack`, of another store or backend; `unreadable_pack`, one that does not say whose it is;
+         *     `pack_tail`, what lies behind the end that the index knows of a pack; `object`, beside packs; `temporary_file`, of a writer that died; `chunk`, indexed
+         *     and needed by nothing; `segment_row`, of a segment that the index does not have; `expired_upload`, under way though its time is over; `charge`, to a
+         *     pack that the index does not have; `scrub_result`, of one that is gone.
+         * @enum {unknown}
+         */
+        OrphanKind: "pack" | "foreign_pack" | "unreadable_pack" | "pack_tail" | "object" | "temporary_file" | "chunk" | "segment_row" | "expired_upload" | "charge" | "scrub_result";
+        /**
+         * @description What takes it away: the next `collection`; one after the `uploads` under way; the next `opening` of the store; the collection that its `pack` goes
+         *     with; the hourly `sweep` of a server; the next `scrub`; or `nothing` by itself.
+         * @enum {unknown}
+         */
+        OrphanRemedy: "collection" | "uploads" | "opening" | "pack" | "sweep" | "scrub" | "nothing";
+        OrphanReport: {
+            /** Format: date-time */
+            at: string;
+            /** @description the largest; chunks are summed up only */
+            found: {
+                backend?: string;
+                bytes: number;
+                kind: components["schemas"]["OrphanKind"];
+                /** @description a key of the backend, a digest, a pack, or BUCKET/UPLOAD */
+                name: string;
+                remedy: components["schemas"]["OrphanRemedy"];
+            }[];
+            sums: {
+                bytes: number;
+                count: number;
+                kind: components["schemas"]["OrphanKind"];
+                remedy: components["schemas"]["OrphanRemedy"];
+            }[];
+            took_ms: number;
+        };
         PackSums: {
             /** @description the rest: what nothing needs, and headers and footers of packs */
             dead_bytes: number;
@@ -2703,6 +2758,32 @@ export interface operations {
                 content: {
                     "application/x-ndjson": components["schemas"]["Working"] & {
                         report?: components["schemas"]["GarbageReport"];
+                    };
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    reportOrphans: {
+        parameters: {
+            query?: {
+                /** @description how many entries each list of the report has */
+                top?: components["parameters"]["top"];
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description how far it is, and the report */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/x-ndjson": components["schemas"]["Working"] & {
+                        report?: components["schemas"]["OrphanReport"];
                     };
                 };
             };

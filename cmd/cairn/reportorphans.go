@@ -1,0 +1,106 @@
+package main
+
+import (
+	"github.com/spf13/cobra"
+
+	"github.com/cairn-store/cairn/api/client"
+	"github.com/cairn-store/cairn/buckets/names"
+	"github.com/cairn-store/cairn/cmd/cairn/chart"
+)
+
+func newReportOrphans(t *target) *cobra.Command {
+	k := &reportKind[client.OrphanReport]{
+		use: "orphans", short: "Tell what is stored that nothing names or needs, and what takes it away",
+		long: `Tell what lies in backends and in the database and nothing names or needs: packs
+that the index does not have, of another store too, temporary files, chunks to be
+collected, rows of segments, uploads whose time is over; and what takes each of
+them away. It lists the backends and marks what is needed, which takes as long as a
+collection that finds nothing to do.`,
+		fetch: (*client.Client).ReportOrphans, show: showOrphans, draw: drawOrphans,
+	}
+	return k.newCommand(t)
+}
+
+// describeOrphan says for people what an orphan is.
+func describeOrphan(kind string) string {
+	switch kind {
+	case "pack":
+		return "packs that the index does not have"
+	case "foreign_pack":
+		return "packs of another store or backend"
+	case "unreadable_pack":
+		return "packs that do not say whose they are"
+	case "pack_tail":
+		return "what lies behind the ends of packs"
+	case "object":
+		return "objects that are no packs"
+	case "temporary_file":
+		return "files of writers that have died"
+	case "chunk":
+		return "chunks that nothing needs"
+	case "segment_row":
+		return "rows of segments that the index does not have"
+	case "expired_upload":
+		return "uploads whose time is over"
+	case "charge":
+		return "charges to packs that the index does not have"
+	case "scrub_result":
+		return "results of scrubs of packs that are gone"
+	}
+	return kind
+}
+
+// describeRemedy says for people what takes an orphan away.
+func describeRemedy(remedy string) string {
+	switch remedy {
+	case "collection":
+		return "the next collection"
+	case "uploads":
+		return "a collection after uploads under way have ended"
+	case "opening":
+		return "the next start of the server"
+	case "pack":
+		return "the collection that its pack goes with"
+	case "sweep":
+		return "a server, within an hour"
+	case "scrub":
+		return "the next scrub"
+	case "nothing":
+		return "nothing does by itself"
+	}
+	return remedy
+}
+
+func showOrphans(w *tableWriter, r *client.OrphanReport) {
+	if len(r.Sums) == 0 {
+		w.line("nothing is stored that nothing names or needs")
+		return
+	}
+	w.row("bytes", "count", "what; what takes it away")
+	for _, s := range r.Sums {
+		w.row(bytesText(s.Bytes), s.Count, describeOrphan(s.Kind)+"; "+describeRemedy(s.Remedy))
+	}
+	if len(r.Found) == 0 {
+		return
+	}
+	w.line("")
+	w.row("bytes", "kind", "what")
+	for _, f := range r.Found {
+		where := f.Name
+		if f.Backend != "" {
+			where = f.Backend + " " + where
+		}
+		w.row(bytesText(f.Bytes), f.Kind, names.Escape(where))
+	}
+}
+
+func drawOrphans(r *client.OrphanReport) *chart.Figure {
+	bytes := &chart.Bars{Title: "Bytes that nothing names or needs", Unit: chart.Unit{Bytes: true}, Series: []chart.Series{{Name: "bytes"}}}
+	counts := &chart.Bars{Title: "How many", Series: []chart.Series{{Name: "count"}}}
+	for _, s := range r.Sums {
+		label := s.Kind + ", by " + s.Remedy
+		bytes.Add(label, float64(s.Bytes))
+		counts.Add(label, float64(s.Count))
+	}
+	return &chart.Figure{Title: "Orphans", Panels: []chart.Panel{bytes, counts}}
+}
