@@ -111,6 +111,7 @@ func TestFragmentation(t *testing.T) {
 // A file that is made of pieces of others is read in many ranges, and is named first.
 // To rewrite the packs puts it in order.
 func TestScatteredFile(t *testing.T) {
+	race.LeaveOut(t)
 	w := newPebbleWorld(t, 1)
 	ctx := t.Context()
 	b, err := w.store.Bucket("a")

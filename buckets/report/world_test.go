@@ -221,9 +221,17 @@ func (w *world) someFile(b *buckets.Bucket, state manifest.State) string {
 	return ids[w.rnd.IntN(len(ids))]
 }
 
-// step changes the store somehow. What the state of a file refuses is no failure.
+// step changes the store somehow.
 func (w *world) step() {
 	w.t.Helper()
+	if err := w.act(); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// act changes the store somehow. What the state of a file refuses is no failure, nor
+// what others that act meanwhile have made of it.
+func (w *world) act() error {
 	ctx, b := w.t.Context(), w.bucket()
 	id := w.someFile(b, manifest.Active)
 	n := w.rnd.IntN(20)
@@ -259,9 +267,15 @@ func (w *world) step() {
 	default:
 		_, err = w.store.Collect(ctx, &collect.Options{Full: w.rnd.IntN(2) == 0})
 	}
-	if err != nil && !errors.Is(err, buckets.ErrExist) && !errors.Is(err, fs.ErrNotExist) {
-		w.t.Fatalf("step %d: %v", n, err)
+	for _, allowed := range []error{buckets.ErrExist, fs.ErrNotExist, buckets.ErrChunksGone, buckets.ErrNotTrashed, buckets.ErrPrecondition} {
+		if errors.Is(err, allowed) {
+			return nil
+		}
 	}
+	if err != nil {
+		return fmt.Errorf("step %d: %w", n, err)
+	}
+	return nil
 }
 
 // uploadSome leaves an upload unfinished, or cancels it.

@@ -153,7 +153,7 @@ func formatValue(v float64) string {
 	case v == float64(int64(v)):
 		return strconv.FormatInt(int64(v), 10)
 	case v < 0.005:
-		return strconv.FormatFloat(v, 'g', 1, 64)
+		return "< 0.01"
 	case v < 10:
 		return strconv.FormatFloat(v, 'f', 2, 64)
 	}
