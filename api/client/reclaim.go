@@ -49,7 +49,7 @@ type RemovalSums struct {
 type Explained struct {
 	Kind        string         `json:"kind"` // chunk, segment, pack, file or version
 	Kept        bool           `json:"kept"`
-	Because     []string       `json:"because"` // version, trash, upload, source, writer, records, appends, row
+	Because     []string       `json:"because"` // version, trash, upload, move, source, writer, records, appends, row
 	Holders     []ChunkHolder  `json:"holders"` // at most 100
 	HolderCount int64          `json:"holder_count"`
 	Unread      int64          `json:"unread_segments,omitempty"` // what needs these may need it too

@@ -22,6 +22,7 @@ const (
 	ForVersion Reason = "version" // a version of a file needs it
 	ForTrash   Reason = "trash"   // a version of a file in the trash does
 	ForUpload  Reason = "upload"  // an upload under way does
+	ForMove    Reason = "move"    // a bucket that needs it is being moved to where it lies, or a move broke off
 	ForSource  Reason = "source"  // a frame is made from it
 	ForWriter  Reason = "writer"  // who began before it was last found stored may use it
 	ForRecords Reason = "records" // it holds records that no checkpoint covers
@@ -86,6 +87,8 @@ func (x *Explanation) addReason(r Reason) {
 
 func (x *Explanation) addHolder(h *Holder) error {
 	switch {
+	case h.Moving:
+		x.addReason(ForMove)
 	case h.Upload != "":
 		x.addReason(ForUpload)
 	case h.State == manifest.Trashed:

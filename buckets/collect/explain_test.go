@@ -204,3 +204,32 @@ func TestFindHolders(t *testing.T) {
 		}
 	}
 }
+
+// Of a bucket that is moved to the domain, or that a move which broke off has left
+// rows of, the move keeps the chunks.
+func TestExplainMove(t *testing.T) {
+	w := newWorld(t)
+	ctx := t.Context()
+	w.put("a", random(1, 3000))
+	home := func(h *manifest.Home) {
+		t.Helper()
+		must(t, w.update(ctx, "", func(tx manifest.Tx) error { return tx.PutHome(ctx, h) }))
+	}
+	d := w.firstChunk("a")
+	for _, c := range []struct {
+		home manifest.Home
+		want []collect.Reason
+	}{
+		{manifest.Home{Bucket: bucket, Domain: domain}, []collect.Reason{collect.ForVersion}},
+		{manifest.Home{Bucket: bucket, Domain: domain, To: "y"}, []collect.Reason{collect.ForVersion}},
+		{manifest.Home{Bucket: bucket, Domain: "y", To: domain}, []collect.Reason{collect.ForMove}},
+		{manifest.Home{Bucket: bucket, Domain: domain, To: domain}, []collect.Reason{collect.ForVersion}},
+		{manifest.Home{Bucket: bucket, Domain: "y"}, nil},
+	} {
+		home(&c.home)
+		if x := w.explainChunk(d); !slices.Equal(x.Because, c.want) || x.HolderCount != int64(len(c.want)) {
+			t.Errorf("%+v: %v, %d holders, want %v", c.home, x.Because, x.HolderCount, c.want)
+		}
+	}
+	home(&manifest.Home{Bucket: bucket, Domain: domain})
+}

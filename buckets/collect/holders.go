@@ -20,6 +20,9 @@ type Holder struct {
 	Number  uint64 // of the version
 	State   manifest.State
 	Upload  manifest.UploadID // "" for a version
+	// Moving says that it is needed in the domain that was searched only since its
+	// bucket is being moved there.
+	Moving bool
 }
 
 // FindHolders calls fn for all that needs one of the digests that are wanted, of
@@ -38,6 +41,7 @@ type holderSearch struct {
 	search  manifest.HolderSearch
 	unread  int64
 	uploads map[manifest.UploadID]*manifest.Upload // nil before one is asked for
+	moving  map[string]bool                        // buckets that are moved to the domain; nil likewise
 }
 
 func newHolderSearch(s *Store, domain string, wanted func(cas.Digest) bool) *holderSearch {
@@ -83,7 +87,21 @@ func (h *holderSearch) describeHolder(ctx context.Context, r *manifest.Root) (*H
 	if err != nil {
 		return nil, err
 	}
-	return &Holder{Bucket: f.Bucket, Path: f.Path(), File: f.ID, Version: m.ID, Number: m.Version, State: f.State}, nil
+	if h.moving == nil {
+		if err := h.listMoves(ctx); err != nil {
+			return nil, err
+		}
+	}
+	return &Holder{Bucket: f.Bucket, Path: f.Path(), File: f.ID, Version: m.ID, Number: m.Version, State: f.State, Moving: h.moving[f.Bucket]}, nil
+}
+
+func (h *holderSearch) listMoves(ctx context.Context) error {
+	h.moving = make(map[string]bool)
+	homes, err := h.Meta.Homes(ctx)
+	for _, home := range homes {
+		h.moving[home.Bucket] = home.To == h.domain && home.Domain != h.domain
+	}
+	return err
 }
 
 func (h *holderSearch) describeUpload(ctx context.Context, id manifest.UploadID) (*Holder, error) {
@@ -95,6 +113,7 @@ func (h *holderSearch) describeUpload(ctx context.Context, id manifest.UploadID)
 	out := &Holder{Upload: id}
 	if u := h.uploads[id]; u != nil {
 		out.Bucket, out.Path, out.File = u.Bucket, (&manifest.File{Folder: u.Folder, Name: u.Name}).Path(), u.Target
+		out.Moving = u.Domain != h.domain
 	}
 	return out, nil
 }

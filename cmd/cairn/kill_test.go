@@ -19,6 +19,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/cairn-store/cairn/internal/pgtest"
 )
 
 // soak returns n, or n times CAIRN_SOAK when that is set.
@@ -37,7 +39,7 @@ func TestMain(m *testing.M) {
 	if built, err = os.MkdirTemp("", "cairn-test-"); err != nil {
 		panic(err)
 	}
-	status := m.Run()
+	status := pgtest.Main(m)
 	os.RemoveAll(built)
 	os.Exit(status)
 }

@@ -155,6 +155,8 @@ func describeReason(because string) string {
 		return "it is in the trash, or needed by what is"
 	case "upload":
 		return "an upload under way needs it"
+	case "move":
+		return "a bucket that needs it is being moved there"
 	case "source":
 		return "something stored is made from it"
 	case "writer":

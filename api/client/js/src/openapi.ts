@@ -1558,7 +1558,7 @@ export interface components {
         };
         /** @description what keeps something that is stored, or where its bytes went */
         Explained: {
-            because: ("version" | "trash" | "upload" | "source" | "writer" | "records" | "appends" | "row")[];
+            because: ("version" | "trash" | "upload" | "move" | "source" | "writer" | "records" | "appends" | "row")[];
             /** @description newest first, at most 100 */
             freed?: components["schemas"]["FreedEntry"][];
             holder_count: number;
