@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"maps"
 	"slices"
@@ -37,6 +38,21 @@ func (s *Store) Inspect(ctx context.Context, p PackEntry) (*PackInfo, error) {
 		return nil, fmt.Errorf("cas: inspect %s: %w", p.ID, err)
 	}
 	return info, nil
+}
+
+// InspectRest is Inspect of all that there is of a pack, which may have lost its
+// end.
+func (s *Store) InspectRest(ctx context.Context, p PackEntry) (*PackInfo, error) {
+	info, err := s.Inspect(ctx, p)
+	if !errors.Is(err, io.ErrUnexpectedEOF) {
+		return info, err
+	}
+	there, err := s.b.Stat(ctx, p.ID.Key())
+	if err != nil {
+		return nil, fmt.Errorf("cas: inspect %s: %w", p.ID, err)
+	}
+	p.Size = min(p.Size, there.Size)
+	return s.Inspect(ctx, p)
 }
 
 func (s *scanner) inspectPack(ctx context.Context, p PackEntry) (*PackInfo, error) {

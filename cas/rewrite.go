@@ -146,7 +146,7 @@ func (r *rewriter) listFrames(ctx context.Context, packs []PackEntry) (all []*Li
 // describeFrames finds out what lives in the frames of a pack. It leaves out those
 // that the pack does not tell of.
 func (r *rewriter) describeFrames(ctx context.Context, p PackEntry, frames []*LiveFrame) (known []*LiveFrame, err error) {
-	info, err := r.s.Inspect(ctx, p)
+	info, err := r.s.InspectRest(ctx, p)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil // Left names it
 	}

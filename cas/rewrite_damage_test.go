@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/time/rate"
 
+	"github.com/cairn-store/cairn/backend"
 	"github.com/cairn-store/cairn/backend/backendtest"
 	"github.com/cairn-store/cairn/cas"
 )
@@ -294,5 +295,65 @@ func TestRewriteMany(t *testing.T) {
 		}
 		checkStored(t, s, large...)
 		closeStore(t, s)
+	}
+}
+
+// shortened is a backend one of whose objects has lost its end.
+type shortened struct {
+	backend.Backend
+	key  string
+	size int64
+}
+
+func (b *shortened) Stat(ctx context.Context, key string) (backend.Info, error) {
+	info, err := b.Backend.Stat(ctx, key)
+	if key == b.key {
+		info.Size = b.size
+	}
+	return info, err
+}
+
+func (b *shortened) ReadAt(ctx context.Context, key string, p []byte, off int64) error {
+	if key == b.key && off+int64(len(p)) > b.size {
+		return io.ErrUnexpectedEOF
+	}
+	return b.Backend.ReadAt(ctx, key, p, off)
+}
+
+// Of a pack that has lost its end what is left is copied; the others are rewritten
+// as if nothing were.
+func TestRewriteOfShortPack(t *testing.T) {
+	for _, first := range []bool{false, true} { // the first frame is left
+		w := newWorld(t)
+		s := w.open(t, nil)
+		r := seeded(t)
+		a, b, c := noise(r, 300_000), noise(r, 300_000), noise(r, 300_000)
+		put(t, s, cas.Zstd, a)
+		put(t, s, cas.Zstd, b)
+		must(t, s.SealOpen(t.Context()))
+		put(t, s, cas.Zstd, c)
+		closeStore(t, s)
+		cut, _ := w.frameOf(t, b)
+		short := &shortened{w.mem, cut.Pack.Key(), 100}
+		if first {
+			short.size = cut.Offset + 50
+		}
+		w.b = short
+		s = w.open(t, nil)
+		must(t, s.SealOpen(t.Context()))
+		out, err := s.Rewrite(t.Context(), w.entries(t), nil)
+		if err != nil || !slices.Contains(out.Left, cut.Pack) {
+			t.Fatalf("first %v: %+v, %v", first, out, err)
+		}
+		if f, _ := w.frameOf(t, a); (f.Pack != cut.Pack) != first {
+			t.Errorf("first %v: the first frame is in %s", first, f.Pack)
+		}
+		if f, _ := w.frameOf(t, b); f.Pack != cut.Pack {
+			t.Errorf("first %v: the second frame was copied to %s", first, f.Pack)
+		}
+		if f, _ := w.frameOf(t, c); slices.Contains(out.Left, f.Pack) {
+			t.Errorf("first %v: the other pack is left", first)
+		}
+		checkGet(t, s, c)
 	}
 }

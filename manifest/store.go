@@ -150,6 +150,10 @@ type Store interface {
 	// all calls of Restore durable.
 	Reindex(ctx context.Context) error
 
+	// Verify reads all that the store keeps its rows in, as far as it sees that, and
+	// returns ErrDamaged if something is wrong there. Work may go on meanwhile.
+	Verify(ctx context.Context) error
+
 	// Ready returns nil, or an error that says why nothing can be changed now.
 	Ready() error
 
@@ -160,6 +164,8 @@ type Store interface {
 var (
 	// ErrConflict reports that the path of a file is taken.
 	ErrConflict = errors.New("path is taken")
+	// ErrDamaged reports that what the store keeps its rows in is damaged.
+	ErrDamaged = errors.New("metadata database is damaged")
 	// ErrSync reports that written data may not have reached the disk. The
 	// outcome of the changes that waited for it is unknown. The store serves
 	// reads and refuses changes until it is closed and opened again, which uses

@@ -79,12 +79,16 @@ type domainChecker struct {
 	// miscounted are packs whose live bytes are not those of their frames.
 	miscounted map[cas.PackID]bool
 	unmet      *digests.Log // frames of the index that no pack shows
+	stranded   *digestLog   // chunks in such frames that can be read, with their kind
 	damaged    *digestLog   // chunks that cannot be read, with why
 	healed     *digestLog   // of those the ones that can be read again
 	needed     *references
 	lacking    *digestLog          // what versions need and the domain does not have
 	checkpoint uint64              // its base as the database had it at the beginning
 	doomed     map[cas.PackID]bool // packs whose deletion had begun then
+
+	spoiled      []spoiledPack // of a repair, until moveSpoiled tells of them
+	spoiledCount int           // of problems in it
 
 	census      *census
 	recordPacks []keptPack
@@ -123,7 +127,9 @@ func (l *digestLog) find(d cas.Digest) (value uint64, ok bool, err error) {
 // Check verifies that packs, index and rows agree, reading every byte. With
 // Repair it mends what it can, and first brings a database up to its packs that
 // is older than they are: ErrOvertaken says that only Rebuild can. Without Repair
-// such a database is a problem, and nothing else is looked at.
+// such a database is a problem, and nothing else is looked at. Where the database is
+// damaged, which is manifest.ErrDamaged, the report says so with what was found
+// before; with Repair there is none, as all is to be made anew.
 func (s *Store) Check(ctx context.Context, opts *Options) (*Report, error) {
 	began := time.Now()
 	c := &checker{Store: s, report: NewReport(), strays: make(map[manifest.FileID]string)}
@@ -133,25 +139,37 @@ func (s *Store) Check(ctx context.Context, opts *Options) (*Report, error) {
 	if c.opts.Rate > 0 {
 		c.limit = rate.NewLimiter(rate.Limit(c.opts.Rate), rateBurst)
 	}
-	if err := s.surveyOnce(ctx); err != nil {
+	err := c.run(ctx)
+	if errors.Is(err, manifest.ErrDamaged) && !c.opts.Repair {
+		c.addProblem(Problem{Kind: "metadata", Detail: err.Error()})
+	} else if err != nil {
 		return nil, err
-	}
-	if s.stale != nil {
-		if c.opts.Repair {
-			if err := s.CatchUp(ctx); err != nil {
-				return nil, err
-			}
-		}
-		c.addProblem(Problem{Kind: "metadata", Detail: s.stale.Error(), Repaired: c.opts.Repair})
-	}
-	if s.stale == nil || c.opts.Repair {
-		if err := c.checkAll(ctx); err != nil {
-			return nil, err
-		}
 	}
 	c.report.OK = !c.bad
 	c.report.TookSeconds = time.Since(began).Seconds()
-	return c.report, nil
+	return c.report, err
+}
+
+func (c *checker) run(ctx context.Context) error {
+	c.noteProgress("database", "", 0, 0)
+	if err := c.Meta.Verify(ctx); err != nil {
+		return err
+	}
+	if err := c.surveyOnce(ctx); err != nil {
+		return err
+	}
+	if c.stale != nil {
+		if c.opts.Repair {
+			if err := c.CatchUp(ctx); err != nil {
+				return err
+			}
+		}
+		c.addProblem(Problem{Kind: "metadata", Detail: c.stale.Error(), Repaired: c.opts.Repair})
+		if !c.opts.Repair {
+			return nil
+		}
+	}
+	return c.checkAll(ctx)
 }
 
 // addProblem tells a problem, and keeps the first ones for the report.
@@ -210,7 +228,7 @@ func (c *domainChecker) addProblem(p Problem) {
 func (c *checker) newDomainChecker(d *Domain) *domainChecker {
 	newLog := func() *digestLog { return &digestLog{Log: digests.NewLog(c.opts.TempDir, digests.Lowest)} }
 	dc := &domainChecker{checker: c, Domain: d, miscounted: make(map[cas.PackID]bool), doomed: make(map[cas.PackID]bool), census: newCensus(),
-		unmet: newLog().Log, damaged: newLog(), healed: newLog(), lacking: newLog()}
+		unmet: newLog().Log, stranded: newLog(), damaged: newLog(), healed: newLog(), lacking: newLog()}
 	dc.needed = newReferences(dc)
 	dc.beginRecords()
 	return dc
@@ -220,7 +238,7 @@ func (c *checker) newDomainChecker(d *Domain) *domainChecker {
 func (c *checker) close() error {
 	errs := []error{c.records.close()}
 	for _, d := range c.domains {
-		errs = append(errs, d.unmet.Close(), d.damaged.Close(), d.healed.Close(), d.lacking.Close(), d.needed.log.Close())
+		errs = append(errs, d.unmet.Close(), d.stranded.Close(), d.damaged.Close(), d.healed.Close(), d.lacking.Close(), d.needed.log.Close())
 	}
 	return errors.Join(errs...)
 }
@@ -249,7 +267,7 @@ func (c *checker) checkAll(ctx context.Context) (err error) {
 	}
 	for _, d := range c.Domains {
 		dc := c.domains[d.Name]
-		for _, step := range []func(context.Context) error{dc.checkPacks, dc.checkMiscounted, dc.checkIndex, dc.healChunks} {
+		for _, step := range []func(context.Context) error{dc.checkPacks, dc.checkMiscounted, dc.checkIndex, dc.healChunks, dc.moveStranded, dc.moveSpoiled} {
 			if err := step(ctx); err != nil {
 				return err
 			}

@@ -30,6 +30,9 @@ func (c *domainChecker) healChunks(ctx context.Context) error {
 			return err
 		}
 	}
+	if err := c.eachDamaged(ctx, c.restoreSegments); err != nil {
+		return err
+	}
 	return c.eachDamaged(ctx, c.tellDamaged)
 }
 
@@ -38,8 +41,13 @@ type damagedChunk = digests.Joined[cas.ChunkEntry]
 
 // eachDamaged calls fn for the damaged chunks, some at a time.
 func (c *domainChecker) eachDamaged(ctx context.Context, fn func(context.Context, []damagedChunk) error) error {
+	return c.eachIn(ctx, c.damaged, fn)
+}
+
+// eachIn calls fn for the chunks of the index that are in a log, some at a time.
+func (c *domainChecker) eachIn(ctx context.Context, log *digestLog, fn func(context.Context, []damagedChunk) error) error {
 	var batch []damagedChunk
-	for j, err := range digests.JoinChunks(c.Chunks.Index().AllChunks(ctx), c.damaged.Log) {
+	for j, err := range digests.JoinChunks(c.Chunks.Index().AllChunks(ctx), log.Log) {
 		if err != nil {
 			return err
 		}

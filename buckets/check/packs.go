@@ -89,7 +89,7 @@ func (c *domainChecker) checkPacks(ctx context.Context) error {
 		}
 	}
 	for id, p := range c.known {
-		if _, err := c.Chunks.Inspect(ctx, p); !errors.Is(err, fs.ErrNotExist) {
+		if _, err := c.Chunks.InspectRest(ctx, p); !errors.Is(err, fs.ErrNotExist) {
 			if err != nil {
 				return err
 			}
@@ -99,9 +99,11 @@ func (c *domainChecker) checkPacks(ctx context.Context) error {
 			continue // it was sent elsewhere while packs were listed
 		}
 		c.addProblem(Problem{Kind: "pack", Pack: id.String(), Detail: "the index names a pack that is not there"})
-		if err := c.newIndexCursor(ctx, &p).finish(); err != nil {
+		frames := c.newIndexCursor(ctx, &p)
+		if err := frames.finish(); err != nil {
 			return err
 		}
+		c.tellOfPack(&p, frames)
 	}
 	return nil
 }
@@ -123,8 +125,7 @@ func (c *domainChecker) checkPack(ctx context.Context, p cas.PackEntry) error {
 			return c.checkFrame(ctx, f, known, frames)
 		}
 		if f.Entry.Offset < known.Size { // else it is what a crash has left
-			c.addProblem(Problem{Kind: "pack", Pack: p.ID.String(),
-				Detail: fmt.Sprintf("%d bytes at %d: %v", f.Skipped, f.Entry.Offset, f.Damage)})
+			frames.note("pack", "%d bytes at %d: %v", f.Skipped, f.Entry.Offset, f.Damage)
 		}
 		return nil
 	})
@@ -139,9 +140,35 @@ func (c *domainChecker) checkPack(ctx context.Context, p cas.PackEntry) error {
 	}
 	c.noteRead(p, info)
 	if known.Sealed && !info.Sealed && end < known.Size { // else it ended without one
-		c.addProblem(Problem{Kind: "pack", Pack: p.ID.String(), Detail: "the footer is damaged; frames can still be found without it"})
+		frames.note("pack", "the footer is damaged; frames can still be found without it")
 	}
+	if p.Size < known.Size {
+		frames.note("pack", "the pack has %d bytes, and had %d", p.Size, known.Size)
+	}
+	c.tellOfPack(&known, frames)
 	return nil
+}
+
+// maxSpoiled is how many problems of packs a repair keeps until it has moved what
+// can be read of those packs.
+const maxSpoiled = 10_000
+
+// tellOfPack tells what is wrong with a pack, or keeps it until a repair has moved
+// what can be read of it. If nothing lies in the pack that the index has, nothing
+// that counts is hurt: rows that the packs lack are told of by themselves, and the
+// pack goes with the next collection.
+func (c *domainChecker) tellOfPack(p *cas.PackEntry, frames *indexCursor) {
+	if !frames.any {
+		return
+	}
+	if c.opts.Repair && len(frames.found) > 0 && c.spoiledCount+len(frames.found) <= maxSpoiled {
+		c.spoiledCount += len(frames.found)
+		c.spoiled = append(c.spoiled, spoiledPack{p.ID, frames.found})
+		return
+	}
+	for i := range frames.found {
+		c.addProblem(frames.found[i])
+	}
 }
 
 // An indexCursor goes through the frames that the index names in a pack, beside
@@ -153,11 +180,20 @@ type indexCursor struct {
 	stop func()
 	at   cas.FrameEntry // the next one
 	ok   bool           // there is one
+	any  bool           // there was one
 	live int64          // sum over those before it
+
+	pack  cas.PackID
+	found []Problem // what is wrong with the pack
+}
+
+// note notes something that is wrong with the pack.
+func (x *indexCursor) note(kind, detail string, args ...any) {
+	x.found = append(x.found, Problem{Kind: kind, Pack: x.pack.String(), Detail: fmt.Sprintf(detail, args...)})
 }
 
 func (c *domainChecker) newIndexCursor(ctx context.Context, p *cas.PackEntry) *indexCursor {
-	x := &indexCursor{c: c, ok: true, size: p.Size}
+	x := &indexCursor{c: c, ok: true, size: p.Size, pack: p.ID}
 	x.next, x.stop = iter.Pull2(c.Chunks.Index().PackFrames(ctx, p.ID))
 	return x
 }
@@ -167,6 +203,7 @@ func (x *indexCursor) advance() (err error) {
 		x.live += x.at.LiveStored()
 	}
 	x.at, err, x.ok = x.next()
+	x.any = x.any || x.ok
 	return err
 }
 
@@ -181,7 +218,7 @@ func (x *indexCursor) meet(e *cas.FrameEntry) (bool, error) {
 	}
 	for x.ok && x.at.Offset < e.Offset {
 		if x.at.Offset < x.size {
-			if err := x.c.addUnmet(&x.at); err != nil {
+			if err := x.addUnmet(); err != nil {
 				return false, err
 			}
 		}
@@ -195,11 +232,11 @@ func (x *indexCursor) meet(e *cas.FrameEntry) (bool, error) {
 	return true, x.advance()
 }
 
-// addUnmet takes in a frame that is not where the index has it. That its chunks
-// cannot be read checkIndex finds out.
-func (c *domainChecker) addUnmet(e *cas.FrameEntry) error {
-	c.addProblem(Problem{Kind: "index", Pack: e.Pack.String(), Detail: fmt.Sprintf("the frame at %d is not found where the index has it", e.Offset)})
-	return c.unmet.Add(digests.KeyOfID(e.ID), 0)
+// addUnmet takes in that the next frame is not where the index has it. That its
+// chunks cannot be read checkIndex finds out.
+func (x *indexCursor) addUnmet() error {
+	x.note("index", "the frame at %d is not found where the index has it", x.at.Offset)
+	return x.c.unmet.Add(digests.KeyOfID(x.at.ID), 0)
 }
 
 // finish reports all frames that the walk has not met.
@@ -234,16 +271,14 @@ func (c *domainChecker) checkFrame(ctx context.Context, f *cas.Frame, known cas.
 		return err
 	}
 	if f.Entry.Kind == cas.KindNote && len(bad) > 0 && f.Entry.Offset < known.Size {
-		c.addProblem(Problem{Kind: "pack", Pack: f.Entry.Pack.String(),
-			Detail: fmt.Sprintf("notes at %d are damaged: packs that they give up may be called missing", f.Entry.Offset)})
+		frames.note("pack", "notes at %d are damaged: packs that they give up may be called missing", f.Entry.Offset)
 	}
 	if f.Entry.Kind == cas.KindRecord {
 		if len(bad) > 0 && f.Entry.Offset >= known.Size {
 			return nil // never acknowledged: what a crash has left
 		}
 		if len(bad) > 0 {
-			c.addProblem(Problem{Kind: "pack", Pack: f.Entry.Pack.String(), Repaired: c.opts.Repair,
-				Detail: fmt.Sprintf("metadata records at %d are damaged", f.Entry.Offset)})
+			frames.note("pack", "metadata records at %d are damaged", f.Entry.Offset)
 		}
 		return c.replayFrame(ctx, f, plain)
 	}
@@ -330,7 +365,7 @@ func (c *domainChecker) checkPlaces(ctx context.Context, chunks []cas.ChunkEntry
 		if !frames[i].Known() {
 			err = c.checkFrameless(ctx, &chunks[i])
 		} else if _, unmet, findErr := c.unmet.Find(digests.KeyOfID(chunks[i].Frame)); unmet || findErr != nil {
-			err = cmp.Or(findErr, c.readUnmet(ctx, chunks[i].Digest))
+			err = cmp.Or(findErr, c.readUnmet(ctx, chunks[i].Digest, frames[i].Kind))
 		}
 		if err != nil {
 			return err
@@ -361,15 +396,18 @@ func (c *domainChecker) checkFrameless(ctx context.Context, e *cas.ChunkEntry) e
 	return c.addDamage(e.Digest, frameUnknown, Problem{Digest: e.Digest.String(), Detail: "the index does not know its frame"})
 }
 
-// readUnmet reads a chunk whose frame the packs did not show.
-func (c *domainChecker) readUnmet(ctx context.Context, d cas.Digest) error {
+// readUnmet reads a chunk whose frame the packs did not show. Of a frame that has
+// lost its end some may be readable.
+func (c *domainChecker) readUnmet(ctx context.Context, d cas.Digest, kind cas.Kind) error {
 	_, err := c.Chunks.Get(ctx, d, nil)
 	var ce *cas.CorruptError
-	if errors.As(err, &ce) && !errors.Is(err, cas.ErrMissing) {
-		return c.addDamage(d, ownDamage, Problem{Digest: d.String(), Pack: ce.Pack.String(), Detail: ce.Err.Error()})
-	}
-	if errors.Is(err, cas.ErrMissing) {
+	switch {
+	case err == nil:
+		return c.stranded.add(d, uint64(kind))
+	case errors.Is(err, cas.ErrMissing):
 		return nil // it was dropped meanwhile
+	case errors.As(err, &ce):
+		return c.addDamage(d, ownDamage, Problem{Digest: d.String(), Pack: ce.Pack.String(), Detail: ce.Err.Error()})
 	}
 	return err
 }

@@ -229,6 +229,12 @@ func (c *domainChecker) lookAtVersion(ctx context.Context, id manifest.VersionID
 		about.Kind, about.Digest, about.Pack, about.Detail = "manifest", p.Digest, p.Pack, p.Detail
 		c.addHurt(about)
 	}
+	if c.opts.Repair && len(bare) > 0 {
+		if err := c.storeBare(ctx, bare); err != nil {
+			return false, err
+		}
+		about.Repaired = true
+	}
 	for _, d := range bare {
 		about.Kind, about.Digest, about.Detail = "index", d.String(), "the packs do not hold a segment of the chunk list, which the database has"
 		c.addProblem(about)

@@ -99,7 +99,7 @@ type Options struct {
 
 // Progress is how far a check is.
 type Progress struct {
-	Phase       string // waiting, packs, index, rows, references, files, usage
+	Phase       string // waiting, database, packs, index, rows, references, files, usage
 	Domain      string // "" where it is about all
 	Done, Total int64  // bytes of packs, chunks, files; Total is 0 where it is not known
 }

@@ -2,11 +2,13 @@ package check
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"slices"
 
 	"github.com/cairn-store/cairn/buckets"
 	"github.com/cairn-store/cairn/buckets/internal"
+	"github.com/cairn-store/cairn/manifest"
 )
 
 // Served is Check of a store that is in use, without Repair. While another one of
@@ -25,7 +27,9 @@ func Served(ctx context.Context, s *buckets.Store, opts *Options) (r *Report, er
 		for _, name := range slices.Sorted(maps.Keys(in.Chunks)) {
 			c.Domains = append(c.Domains, &Domain{Name: name, Chunks: in.Chunks[name]})
 		}
-		r, err = c.Check(ctx, &o)
+		if r, err = c.Check(ctx, &o); errors.Is(err, manifest.ErrDamaged) {
+			return nil // the report says so
+		}
 		return err
 	})
 	return r, err

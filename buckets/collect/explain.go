@@ -253,7 +253,7 @@ func (x *Explanation) lookAtPack(ctx context.Context, s *Store, domain string, p
 
 // findLive returns the chunks and segments that the index has in frames of a pack.
 func (d *cycle) findLive(ctx context.Context, p *cas.PackEntry, frames map[cas.FrameID]bool) (map[cas.Digest]bool, error) {
-	info, err := d.chunks.Inspect(ctx, *p)
+	info, err := d.chunks.InspectRest(ctx, *p)
 	if isGone(err) {
 		return nil, nil
 	}

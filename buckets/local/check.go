@@ -34,6 +34,9 @@ func Check(ctx context.Context, dir string, opts *CheckOptions) (*check.Report, 
 	if !ok {
 		return r, err
 	}
+	if !opts.Repair && r != nil {
+		return r, nil
+	}
 	if !opts.Repair {
 		return check.NewReport(opts.tellLack(detail, false)), nil
 	}

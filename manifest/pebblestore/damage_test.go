@@ -108,6 +108,10 @@ func tryDamaged(t *testing.T, dir string, log bool) {
 		return
 	}
 	n, told := 0, false
+	verified := d.Verify(t.Context())
+	if verified != nil {
+		checkDamaged(t, verified)
+	}
 	for e, err := range scanPrefix(t.Context(), d.db, []byte{'Z'}, func(k, v []byte) ([2]string, error) { return [2]string{string(k), string(v)}, nil }) {
 		if err != nil {
 			checkDamaged(t, err)
@@ -147,6 +151,9 @@ func tryDamaged(t *testing.T, dir string, log bool) {
 		checkDamaged(t, err)
 	} else if found < damagedKeys && !log {
 		t.Errorf("%d of %d keys are found, and no error", found, damagedKeys)
+	}
+	if told && verified == nil {
+		t.Error("reading has met damage that Verify has not")
 	}
 	if err := d.Close(); err != nil && !errors.Is(err, ErrSync) {
 		t.Errorf("close: %v", err)

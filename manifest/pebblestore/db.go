@@ -43,6 +43,7 @@ type DB struct {
 
 	db   *pebble.DB
 	fs   *waitFS
+	dir  string
 	log  *slog.Logger
 	lock chan struct{} // holds one token while rows or the index are being changed
 
@@ -75,8 +76,8 @@ var (
 	// ErrFormat reports a database of another version of the program. There is
 	// no conversion.
 	ErrFormat = errors.New("metadata database has a format that this program does not know")
-	// ErrDamaged reports damaged files of the database.
-	ErrDamaged = errors.New("metadata database is damaged")
+	// ErrDamaged is manifest.ErrDamaged.
+	ErrDamaged = manifest.ErrDamaged
 	// ErrNoSpace reports that the volume of the database is full. A database
 	// that was opened on a full volume takes no changes until it is opened
 	// again.
@@ -91,7 +92,7 @@ func Open(dir string, opts *Options) (*DB, error) {
 	if opts == nil {
 		opts = &Options{}
 	}
-	d := &DB{log: opts.Log, lock: make(chan struct{}, 1), closed: make(chan struct{})}
+	d := &DB{dir: dir, log: opts.Log, lock: make(chan struct{}, 1), closed: make(chan struct{})}
 	if d.log == nil {
 		d.log = slog.New(slog.DiscardHandler)
 	}
