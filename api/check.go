@@ -43,7 +43,7 @@ func ProblemView(p *check.Problem) *client.CheckProblem {
 // CheckedView returns the report of a check as clients see it.
 func CheckedView(r *check.Report) *client.Checked {
 	v := &client.Checked{OK: r.OK, Packs: r.Packs, Chunks: r.Chunks, Segments: r.Segments, Files: r.Files, Manifests: r.Manifests, Bytes: r.Bytes,
-		Rebuilt: r.Rebuilt, Problems: []client.CheckProblem{}, ProblemCount: r.ProblemCount, Damaged: []client.CheckProblem{}, DamagedCount: r.DamagedCount,
+		Rebuilt: r.Rebuilt, CaughtUp: r.CaughtUp, Problems: []client.CheckProblem{}, ProblemCount: r.ProblemCount, Damaged: []client.CheckProblem{}, DamagedCount: r.DamagedCount,
 		Kinds: r.Kinds, PacksByWriter: []client.WriterPacks{}, TookSeconds: r.TookSeconds}
 	for i := range r.Problems {
 		v.Problems = append(v.Problems, *ProblemView(&r.Problems[i]))

@@ -23,6 +23,7 @@ type Checked struct {
 	Manifests int64 `json:"manifests"`
 	Bytes     int64 `json:"bytes"` // read from packs
 	Rebuilt   bool  `json:"rebuilt,omitempty"`
+	CaughtUp  bool  `json:"caught_up,omitempty"` // a database that was older was brought up to its packs
 	// Problems are the first 1,000 that were found, Damaged the first 1,000 versions
 	// that cannot be read whole.
 	Problems     []CheckProblem   `json:"problems"`
@@ -46,6 +47,8 @@ type CheckProblem struct {
 	ManifestID string `json:"manifest_id,omitempty"`
 	Path       string `json:"path,omitempty"` // of the file: its bucket, and where it lies in it
 	Detail     string `json:"detail"`
+	Heals      string `json:"heals,omitempty"` // what heals it: repair, upload, gc, rebuild, nothing
+	Does       string `json:"does,omitempty"`  // what a repair does about it, or has done
 	Repaired   bool   `json:"repaired,omitempty"`
 }
 

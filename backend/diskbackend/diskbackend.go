@@ -48,6 +48,10 @@ type Options struct {
 	// OpenFiles is how many files stay open for reading. 0 means 128.
 	OpenFiles int
 
+	// ReadOnly leaves everything as it is when the backend is opened, also what a
+	// dead process has left. It is for those who only read.
+	ReadOnly bool
+
 	// FS replaces the operating system's files. Open's dir is then only
 	// used in messages.
 	FS FS
@@ -99,7 +103,7 @@ func openBackend(dir string, opts *Options) (_ *Backend, err error) {
 		n = 128
 	}
 	b.open = newHandles(b.fs, n)
-	if b.space, err = newGate(b.fs, opts.Reserve); err == nil {
+	if b.space, err = newGate(b.fs, opts.Reserve); err == nil && !opts.ReadOnly {
 		err = b.recoverDir(".")
 	}
 	if err != nil {

@@ -141,7 +141,7 @@ func (s *Store) Check(ctx context.Context, opts *Options) (*Report, error) {
 	}
 	err := c.run(ctx)
 	if errors.Is(err, manifest.ErrDamaged) && !c.opts.Repair {
-		c.addProblem(Problem{Kind: "metadata", Detail: err.Error()})
+		c.addProblem(Problem{Kind: "metadata", Detail: err.Error()}.with(HealsRepair, DoesRebuild))
 	} else if err != nil {
 		return nil, err
 	}
@@ -164,7 +164,8 @@ func (c *checker) run(ctx context.Context) error {
 				return err
 			}
 		}
-		c.addProblem(Problem{Kind: "metadata", Detail: c.stale.Error(), Repaired: c.opts.Repair})
+		c.report.CaughtUp = c.opts.Repair
+		c.addProblem(Problem{Kind: "metadata", Detail: c.stale.Error(), Repaired: c.opts.Repair, Heals: HealsRepair, Does: doesCatchUp})
 		if !c.opts.Repair {
 			return nil
 		}
@@ -174,6 +175,7 @@ func (c *checker) run(ctx context.Context) error {
 
 // addProblem tells a problem, and keeps the first ones for the report.
 func (c *checker) addProblem(p Problem) {
+	c.fillHeals(&p)
 	c.bad = c.bad || !p.Repaired
 	c.report.ProblemCount++
 	if len(c.report.Problems) < maxReported {
@@ -184,6 +186,7 @@ func (c *checker) addProblem(p Problem) {
 
 // addHurt is addProblem for a version that cannot be read whole.
 func (c *checker) addHurt(p Problem) {
+	c.fillHeals(&p)
 	c.bad = true
 	c.report.DamagedCount++
 	if len(c.report.Damaged) < maxReported {

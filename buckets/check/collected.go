@@ -39,7 +39,7 @@ func (c *domainChecker) checkDooms(ctx context.Context) error {
 				return err
 			}
 			c.addProblem(Problem{Kind: "collection", Pack: p.ID.String(),
-				Detail: fmt.Sprintf("the pack is being deleted, and the index has a frame at %d in it", f.Offset)})
+				Detail: fmt.Sprintf("the pack is being deleted, and the index has a frame at %d in it", f.Offset)}.with(HealsRebuild, ""))
 			break
 		}
 		if !c.doomed[p.ID] || c.census.dooms.has(cas.Void{Writer: p.Writer, Serial: p.Serial}) {
@@ -54,7 +54,7 @@ func (c *domainChecker) checkDooms(ctx context.Context) error {
 
 // recordDoom tells of a deletion that no record tells of, and makes one.
 func (c *domainChecker) recordDoom(ctx context.Context, id cas.PackID, size int64) error {
-	p := Problem{Kind: "collection", Pack: id.String(), Detail: "the pack is being deleted, and no record in the packs says so"}
+	p := Problem{Kind: "collection", Pack: id.String(), Detail: "the pack is being deleted, and no record in the packs says so"}.with(HealsRepair, doesRecord)
 	if c.opts.Repair {
 		_, err := c.Meta.Update(ctx, c.Name, func(tx manifest.Tx) error { return tx.DoomPack(ctx, id, size, nil) })
 		if err != nil && !errors.Is(err, manifest.ErrNotDead) {
@@ -134,6 +134,7 @@ func (c *domainChecker) checkCheckpoint(ctx context.Context) error {
 	if err != nil || base != c.checkpoint || base <= c.checkpoints.Base() {
 		return err
 	}
-	c.addProblem(Problem{Kind: "collection", Detail: fmt.Sprintf("the checkpoint of commit %d is not whole in the packs: they lack rows that only it held", base)})
+	// The rows are told of by themselves.
+	c.addProblem(Problem{Kind: "collection", Detail: fmt.Sprintf("the checkpoint of commit %d is not whole in the packs: they lack rows that only it held", base)}.with(HealsGC, ""))
 	return nil
 }

@@ -64,7 +64,7 @@ func (c *domainChecker) checkCounts(ctx context.Context, f *cas.Frame) error {
 		if before.Live == frame[0].Live && before.LiveBytes == frame[0].LiveBytes {
 			if wrong++; wrong == 2 {
 				c.addProblem(Problem{Kind: "index", Pack: f.Entry.Pack.String(), Detail: fmt.Sprintf("the index counts %d chunks of %d bytes in the frame at %d, and has %d of %d",
-					before.Live, before.LiveBytes, f.Entry.Offset, live, plain)})
+					before.Live, before.LiveBytes, f.Entry.Offset, live, plain)}.with(HealsRebuild, ""))
 				return nil
 			}
 		}
@@ -106,7 +106,7 @@ func (c *domainChecker) checkMiscounted(ctx context.Context) error {
 				if wrong[id]++; wrong[id] < 2 {
 					continue
 				}
-				c.addProblem(Problem{Kind: "index", Pack: id.String(), Detail: fmt.Sprintf("the index counts %d bytes as live in the pack, and %d in its frames", p.Live, sums[id])})
+				c.addProblem(Problem{Kind: "index", Pack: id.String(), Detail: fmt.Sprintf("the index counts %d bytes as live in the pack, and %d in its frames", p.Live, sums[id])}.with(HealsRebuild, ""))
 			}
 			delete(c.miscounted, id)
 		}

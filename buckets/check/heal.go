@@ -125,7 +125,7 @@ func (c *domainChecker) tellDamaged(ctx context.Context, chunks []damagedChunk) 
 	}
 	for i, j := range chunks {
 		d, frame := j.Entry.Digest, frames[i]
-		p := Problem{Kind: "chunk", Digest: d.String(), Pack: frame.Pack.String(), Detail: fmt.Sprintf("the stored bytes at %d are damaged", frame.Offset)}
+		p := Problem{Kind: "chunk", Digest: d.String(), Pack: frame.Pack.String(), Detail: fmt.Sprintf("the stored bytes at %d are damaged", frame.Offset)}.with(HealsUpload, doesMark)
 		_, healed, err := c.healed.find(d)
 		switch {
 		case err != nil:

@@ -98,12 +98,14 @@ func (c *domainChecker) checkPacks(ctx context.Context) error {
 			}
 			continue // it was sent elsewhere while packs were listed
 		}
-		c.addProblem(Problem{Kind: "pack", Pack: id.String(), Detail: "the index names a pack that is not there"})
+		c.addProblem(Problem{Kind: "pack", Pack: id.String(), Detail: "the index names a pack that is not there"}.with(HealsUpload, doesForget))
 		frames := c.newIndexCursor(ctx, &p)
 		if err := frames.finish(); err != nil {
 			return err
 		}
-		c.tellOfPack(&p, frames)
+		for _, p := range frames.found {
+			c.addProblem(p.with(HealsUpload, doesForget))
+		}
 	}
 	return nil
 }
@@ -189,7 +191,7 @@ type indexCursor struct {
 
 // note notes something that is wrong with the pack.
 func (x *indexCursor) note(kind, detail string, args ...any) {
-	x.found = append(x.found, Problem{Kind: kind, Pack: x.pack.String(), Detail: fmt.Sprintf(detail, args...)})
+	x.found = append(x.found, Problem{Kind: kind, Pack: x.pack.String(), Detail: fmt.Sprintf(detail, args...)}.with(HealsRepair, doesMove))
 }
 
 func (c *domainChecker) newIndexCursor(ctx context.Context, p *cas.PackEntry) *indexCursor {
@@ -329,7 +331,7 @@ func (c *domainChecker) damageSlots(ctx context.Context, e cas.FrameEntry, bad [
 // looked for another copy.
 func (c *domainChecker) addDamage(d cas.Digest, why uint64, p Problem) error {
 	if p.Kind = "chunk"; !c.opts.Repair {
-		c.addProblem(p)
+		c.addProblem(p.with(HealsUpload, doesMark))
 	}
 	return c.damaged.add(d, why)
 }

@@ -224,7 +224,7 @@ func (c *domainChecker) lookAtVersion(ctx context.Context, id manifest.VersionID
 	if now, err := c.Meta.Home(ctx, f.Bucket); err != nil || now.Domain != home.Domain || now.Move != home.Move {
 		return true, err
 	}
-	about := Problem{Backend: c.Name, FileID: string(f.ID), ManifestID: string(m.ID), Path: f.Bucket + "/" + f.Path()}
+	about := Problem{Heals: HealsUpload, Backend: c.Name, FileID: string(f.ID), ManifestID: string(m.ID), Path: f.Bucket + "/" + f.Path()}
 	if p != nil {
 		about.Kind, about.Digest, about.Pack, about.Detail = "manifest", p.Digest, p.Pack, p.Detail
 		c.addHurt(about)
@@ -235,6 +235,7 @@ func (c *domainChecker) lookAtVersion(ctx context.Context, id manifest.VersionID
 		}
 		about.Repaired = true
 	}
+	about.Heals, about.Does = HealsRepair, doesSegment
 	for _, d := range bare {
 		about.Kind, about.Digest, about.Detail = "index", d.String(), "the packs do not hold a segment of the chunk list, which the database has"
 		c.addProblem(about)

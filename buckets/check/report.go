@@ -14,6 +14,8 @@ type Problem struct {
 	ManifestID string `json:"manifest_id,omitempty"`
 	Path       string `json:"path,omitempty"` // of the file: its bucket, and where it lies in it
 	Detail     string `json:"detail"`
+	Heals      string `json:"heals,omitempty"` // HealsRepair, HealsUpload, …
+	Does       string `json:"does,omitempty"`  // what a repair does about it, or has done
 	Repaired   bool   `json:"repaired,omitempty"`
 }
 
@@ -34,6 +36,7 @@ type Report struct {
 	Manifests int64 `json:"manifests"`
 	Bytes     int64 `json:"bytes"` // read from packs
 	Rebuilt   bool  `json:"rebuilt,omitempty"`
+	CaughtUp  bool  `json:"caught_up,omitempty"` // a database that was older was brought up to its packs
 	// Problems are the first that were found, Damaged the first manifests that
 	// cannot be read whole.
 	Problems     []Problem        `json:"problems"`
@@ -76,8 +79,9 @@ func (r *Report) Add(p Problem) {
 
 // Options are choices of Check; nil means the defaults.
 type Options struct {
-	// Repair mends what can be mended, only ever adding.
-	Repair bool
+	// Repair mends what can be mended, only ever adding. DryRun says that it is a
+	// copy which is repaired: what was repaired is told as what a repair would do.
+	Repair, DryRun bool
 
 	// Found, if not nil, is told every problem and every damaged version, when it
 	// is found.

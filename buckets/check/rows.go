@@ -126,7 +126,7 @@ func (c *checker) checkStrays(ctx context.Context) error {
 			continue
 		}
 		d.addProblem(Problem{Kind: "metadata", FileID: string(id),
-			Detail: "the packs hold the file's row, and the database neither has it nor says that it was removed"})
+			Detail: "the packs hold the file's row, and the database neither has it nor says that it was removed"}.with(HealsRebuild, ""))
 	}
 	return nil
 }
@@ -165,7 +165,7 @@ func (c *checker) beginFile(ctx context.Context, f *fileCheck) error {
 		return nil // it was changed meanwhile
 	}
 	f.domain.missing = append(f.domain.missing, manifest.Record{File: f.file})
-	p := f.describeProblem("metadata", fmt.Sprintf("the packs hold revision %d of the file's row, the database %d", rev, f.file.Revision))
+	p := f.describeProblem("metadata", fmt.Sprintf("the packs hold revision %d of the file's row, the database %d", rev, f.file.Revision)).with(HealsRepair, doesAppend)
 	p.Repaired = c.opts.Repair
 	c.addProblem(p)
 	return nil
@@ -177,12 +177,12 @@ func (c *checker) endFile(f *fileCheck) error {
 		return nil
 	}
 	if !f.current {
-		p := f.describeProblem("manifest", "the file's current version is missing")
+		p := f.describeProblem("manifest", "the file's current version is missing").with(HealsRebuild, "")
 		p.ManifestID = string(f.file.Current)
 		c.addProblem(p)
 	}
 	if f.count != f.file.Versions {
-		c.addProblem(f.describeProblem("manifest", fmt.Sprintf("the file counts %d versions, there are %d", f.file.Versions, f.count)))
+		c.addProblem(f.describeProblem("manifest", fmt.Sprintf("the file counts %d versions, there are %d", f.file.Versions, f.count)).with(HealsRebuild, ""))
 	}
 	return nil
 }
@@ -197,7 +197,7 @@ func (c *checker) checkVersion(ctx context.Context, f *fileCheck, m *manifest.Ma
 			return ignoreGone(err)
 		}
 		f.domain.missing = append(f.domain.missing, manifest.Record{Manifest: m})
-		p := f.describeProblem("metadata", "the packs do not hold the version's row")
+		p := f.describeProblem("metadata", "the packs do not hold the version's row").with(HealsRepair, doesAppend)
 		p.ManifestID, p.Repaired = string(m.ID), c.opts.Repair
 		c.addProblem(p)
 	}

@@ -47,7 +47,9 @@ func (c *domainChecker) moveSpoiled(ctx context.Context) error {
 	}
 	for _, s := range c.spoiled {
 		for i := range s.found {
-			s.found[i].Repaired = !left[s.id]
+			if s.found[i].Repaired = !left[s.id]; left[s.id] {
+				s.found[i].Heals = HealsUpload
+			}
 			c.addProblem(s.found[i])
 		}
 	}

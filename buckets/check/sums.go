@@ -38,7 +38,7 @@ func (c *checker) checkSums(ctx context.Context) error {
 		return err
 	}
 	for _, what := range slices.Sorted(maps.Keys(wrong)) {
-		c.addProblem(Problem{Kind: "index", Repaired: c.opts.Repair, Detail: what + " " + wrong[what]})
+		c.addProblem(Problem{Kind: "index", Repaired: c.opts.Repair, Detail: what + " " + wrong[what]}.with(HealsRepair, doesSum))
 	}
 	if !c.opts.Repair {
 		return nil

@@ -35,6 +35,8 @@ type Backend struct {
 	SingleWriter bool
 
 	FS diskbackend.FS // replaces the operating system's files, for tests
+
+	packs backend.Backend // in place of what the other fields say
 }
 
 // describePlace names the option that says where the packs lie.
@@ -47,6 +49,9 @@ func (b *Backend) describePlace() string {
 
 // openDriver opens the driver of the backend.
 func (b *Backend) openDriver(ctx context.Context, opts *Options) (backend.Backend, error) {
+	if b.packs != nil {
+		return b.packs, nil
+	}
 	if b.S3 != nil {
 		return b.openS3(ctx)
 	}
@@ -54,12 +59,12 @@ func (b *Backend) openDriver(ctx context.Context, opts *Options) (backend.Backen
 	if fs == nil {
 		fs = opts.DiskFS
 	}
-	if fs == nil {
+	if fs == nil && !opts.readOnly {
 		if err := os.MkdirAll(b.Path, 0o700); err != nil {
 			return nil, err
 		}
 	}
-	return diskbackend.Open(b.Path, &diskbackend.Options{FS: fs})
+	return diskbackend.Open(b.Path, &diskbackend.Options{FS: fs, ReadOnly: opts.readOnly})
 }
 
 // openS3 opens the driver of a backend in S3.

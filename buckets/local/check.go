@@ -4,10 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 
 	"github.com/cairn-store/cairn/buckets/check"
-	"github.com/cairn-store/cairn/manifest"
 	"github.com/cairn-store/cairn/manifest/pebblestore"
 )
 
@@ -24,11 +22,20 @@ type CheckOptions struct {
 // Check verifies that packs, index and manifests in dir agree, reading every
 // byte. With Repair it mends what it can, only ever adding; a metadata database
 // that is missing or damaged is rebuilt from the packs, and one that is older
-// is brought up to them. With DryRun too, the report has a Plan of that.
+// is brought up to them. With DryRun too, nothing in dir or in a backend is changed:
+// the report is that of a repair of a copy, and has a Plan of the database if that
+// would be made anew or brought up.
 func Check(ctx context.Context, dir string, opts *CheckOptions) (*check.Report, error) {
 	if opts == nil {
 		opts = &CheckOptions{}
 	}
+	if opts.Repair && opts.DryRun && opts.openMeta == nil {
+		return planRepair(ctx, dir, opts)
+	}
+	return checkDir(ctx, dir, opts)
+}
+
+func checkDir(ctx context.Context, dir string, opts *CheckOptions) (*check.Report, error) {
 	r, err := checkOnce(ctx, dir, opts)
 	detail, ok := describeLack(err)
 	if !ok {
@@ -38,29 +45,27 @@ func Check(ctx context.Context, dir string, opts *CheckOptions) (*check.Report, 
 		return r, nil
 	}
 	if !opts.Repair {
-		return check.NewReport(opts.tellLack(detail, false)), nil
-	}
-	if opts.DryRun {
-		return planRepair(ctx, dir, opts, nil, check.NewReport(opts.tellLack(detail, false)))
+		return check.NewReport(opts.tellLack(detail)), nil
 	}
 	aside, err := rebuild(ctx, dir, &opts.Options)
 	if err != nil {
 		return nil, fmt.Errorf("rebuild %s: %w", dir, err)
 	}
-	if aside != "" {
+	if aside != "" && !opts.DryRun {
 		detail += "; it was set aside as " + aside
 	}
 	if r, err = checkOnce(ctx, dir, opts); err != nil {
 		return nil, err
 	}
 	r.Rebuilt = true
-	r.Add(opts.tellLack(detail, true))
+	r.Add(opts.tellLack(detail))
 	return r, nil
 }
 
 // tellLack tells why there is no database to check, or was none.
-func (o *CheckOptions) tellLack(detail string, repaired bool) check.Problem {
-	p := check.Problem{Kind: "metadata", Detail: detail, Repaired: repaired}
+func (o *CheckOptions) tellLack(detail string) check.Problem {
+	p := check.Problem{Kind: "metadata", Detail: detail, Heals: check.HealsRepair, Does: check.DoesRebuild}
+	p.Repaired = o.Repair && !o.DryRun
 	if o.Found != nil {
 		o.Found(&p)
 	}
@@ -78,58 +83,7 @@ func checkOnce(ctx context.Context, dir string, opts *CheckOptions) (r *check.Re
 	for name, policy := range opts.Buckets {
 		domains[name] = policy.Domain
 	}
-	r, err = s.checked.Check(ctx, &check.Options{Repair: opts.Repair && !opts.DryRun, Found: opts.Found, Progress: opts.Progress, Rate: opts.Rate, Domains: domains})
-	if err == nil && s.checked.Stale() != nil && opts.Repair && opts.DryRun {
-		return planRepair(ctx, dir, opts, s, r)
-	}
-	return r, err
-}
-
-// planRepair adds to r what a repair would make of the database: it rebuilds one
-// in a temporary directory. now is the store with the database that there is, nil
-// if none can be opened.
-func planRepair(ctx context.Context, dir string, opts *CheckOptions, now *parts, r *check.Report) (_ *check.Report, err error) {
-	tmp, err := os.MkdirTemp("", "cairn-plan-")
-	if err != nil {
-		return nil, fmt.Errorf("check: room for a database: %w", err)
-	}
-	defer func() { err = errors.Join(err, os.RemoveAll(tmp)) }()
-	o := opts.Options
-	o.MetaFS, o.Log = nil, nil
-	s := &parts{opts: o, dir: dir, scratch: true}
-	var meta manifest.Store
-	if now == nil {
-		lock, err := lockDir(dir, &opts.Options)
-		if err != nil {
-			return nil, err
-		}
-		defer func() { err = errors.Join(err, lock.Close()) }()
-		backends, err := openBackends(ctx, dir, &o)
-		if err != nil {
-			return nil, err
-		}
-		s.domains = backends.domains
-	} else {
-		meta = now.meta
-		for _, d := range now.domains { // their drivers are open, and their journals
-			s.domains = append(s.domains, &domain{name: d.name, where: d.where, packs: d.packs})
-		}
-	}
-	for _, d := range s.domains {
-		d.where.CacheDir = ""
-	}
-	if s.meta, err = s.openDatabase(ctx, tmp, false); err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, s.close()) }()
-	if err := s.openDomains(ctx); err != nil {
-		return nil, err
-	}
-	if err := s.checked.Rebuild(ctx); err != nil {
-		return nil, fmt.Errorf("plan to rebuild %s: %w", dir, err)
-	}
-	r.Plan, err = check.NewPlan(ctx, meta, s.checked)
-	return r, err
+	return s.checked.Check(ctx, &check.Options{Repair: opts.Repair, DryRun: opts.DryRun, Found: opts.Found, Progress: opts.Progress, Rate: opts.Rate, Domains: domains})
 }
 
 // describeLack says why there is no database to check, if err is of that kind:

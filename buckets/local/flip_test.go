@@ -219,17 +219,30 @@ func (f *flipStore) try(t *testing.T, x hit) {
 		must(t, err)
 		packs[name] = p
 	}
-	run := func(repair bool) *check.Report {
+	run := func(repair, dry bool) *check.Report {
 		t.Helper()
-		r, err := local.Check(t.Context(), dir, &local.CheckOptions{Options: *f.opts, Repair: repair})
+		r, err := local.Check(t.Context(), dir, &local.CheckOptions{Options: *f.opts, Repair: repair, DryRun: dry})
 		if err != nil {
-			t.Fatalf("check, repair %v: %v", repair, err)
+			t.Fatalf("check, repair %v, dry run %v: %v", repair, dry, err)
 		}
 		return r
 	}
-	found := run(false)
-	repaired := run(true)
-	after := run(false)
+	list := func() []string { // a lock is taken, even so
+		return slices.DeleteFunc(listTree(t, dir), func(line string) bool { return strings.Contains(line, "/.lock ") })
+	}
+	files := list()
+	planned := run(true, true)
+	if now := list(); !slices.Equal(now, files) {
+		t.Errorf("a dry run leaves\n%q, want\n%q", now, files)
+	}
+	found := run(false, false)
+	repaired := run(true, false)
+	after := run(false, false)
+	for i, p := range summarize(planned) {
+		if r := summarize(repaired); len(r) != len(planned.Problems)+len(planned.Damaged) || r[i] != p {
+			t.Fatalf("a dry run tells %d problems, such as %q, a repair %d, not this", len(planned.Problems), p, len(r))
+		}
+	}
 	if found.OK && !repaired.OK || repaired.OK && !after.OK || after.ProblemCount > repaired.ProblemCount {
 		t.Errorf("check finds %v %v, a repair %v %v, and a check after that %v %v", found.OK, found.Problems, repaired.OK, repaired.Problems, after.OK, after.Problems)
 	}
@@ -270,7 +283,19 @@ func (f *flipStore) try(t *testing.T, x hit) {
 	_, err := s.Collect(t.Context(), &collect.Options{Full: true})
 	must(t, err)
 	must(t, s.Close())
-	if last := run(false); !last.OK {
+	if last := run(false, false); !last.OK {
 		t.Errorf("after a second upload, check finds %+v %+v", last.Problems, last.Damaged)
 	}
+}
+
+// summarize returns what a repair has told, or would do.
+func summarize(r *check.Report) (lines []string) {
+	for _, p := range slices.Concat(r.Problems, r.Damaged) {
+		if p.Kind == "chunk" && p.Heals == check.HealsRepair {
+			p.Pack = "" // a new one
+		}
+		lines = append(lines, strings.Join([]string{p.Kind, p.Pack, p.Digest, p.ManifestID, p.FileID, p.Path, p.Heals, p.Does}, " "))
+	}
+	slices.Sort(lines)
+	return lines
 }

@@ -65,6 +65,9 @@ type Options struct {
 	DiskFS diskbackend.FS
 	MetaFS pebblestore.FS
 
+	// readOnly leaves the backends as they are when they are opened.
+	readOnly bool
+
 	// openMeta opens another database than the one in dir, for tests.
 	openMeta func(ctx context.Context, dir string, mustExist bool) (Database, error)
 }

@@ -162,8 +162,25 @@ func (c *checking) showFound(p *client.CheckProblem) {
 			line += " " + s
 		}
 	}
-	if line += ": " + p.Detail; p.Repaired {
-		line += " (repaired)"
+	fmt.Fprintln(c.out, line+": "+p.Detail+describeHeals(p))
+	if c.dryRun && p.Does != "" {
+		fmt.Fprintln(c.out, "  a repair: "+p.Does)
 	}
-	fmt.Fprintln(c.out, line)
+}
+
+// describeHeals says what heals a problem.
+func describeHeals(p *client.CheckProblem) string {
+	switch {
+	case p.Repaired:
+		return " (repaired)"
+	case p.Heals == check.HealsRepair:
+		return " (check --repair mends it)"
+	case p.Heals == check.HealsUpload:
+		return " (put the same bytes again)"
+	case p.Heals == check.HealsGC:
+		return " (gc --full mends it)"
+	case p.Heals == check.HealsRebuild:
+		return " (move the database away, and check --repair makes it anew)"
+	}
+	return ""
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"math/rand/v2"
 	"net/http/httptest"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -48,6 +49,7 @@ func TestCheckServer(t *testing.T) {
 	}
 	s.run(0, "", "put", "--name", "again.bin", name)
 	check(0)
+	testPlan(t)
 
 	for _, c := range []struct {
 		shell  *shell
@@ -66,5 +68,35 @@ func TestCheckServer(t *testing.T) {
 		if _, stderr := c.shell.run(c.status, "", append([]string{"check"}, c.args...)...); !strings.Contains(stderr, c.want) {
 			t.Errorf("check %q on %s says %s", c.args, c.shell.target[0], stderr)
 		}
+	}
+}
+
+// A dry run of a repair says what that would do, and what heals what it cannot mend.
+func testPlan(t *testing.T) {
+	dir := t.TempDir()
+	s := &shell{t, []string{"--data", dir}}
+	content := make([]byte, 100<<10)
+	rand.NewChaCha8([32]byte{2}).Read(content)
+	s.run(0, "", "put", write(t, filepath.Join(t.TempDir(), "hurt.bin"), string(content)))
+	flipStored(t, dir, content[50<<10:][:100])
+	for range 2 { // nothing is changed
+		out, _ := s.run(1, "", "check", "--repair", "--dry-run")
+		for _, want := range []string{"are damaged (put the same bytes again)", "  a repair: another copy takes its place", `manifest "demo/hurt.bin"`} {
+			if !strings.Contains(out, want) {
+				t.Errorf("a dry run says %s, want %q", out, want)
+			}
+		}
+	}
+	if err := os.RemoveAll(filepath.Join(dir, "meta")); err != nil {
+		t.Fatal(err)
+	}
+	if out, _ := s.run(1, "", "check"); !strings.Contains(out, "the metadata database is missing (check --repair mends it)") {
+		t.Errorf("check says %s", out)
+	}
+	if out, _ := s.run(1, "", "check", "--repair", "--dry-run"); !strings.Contains(out, "make a database of 1 files, 1 versions: 1 files would be restored") {
+		t.Errorf("a dry run says %s", out)
+	}
+	if out, _ := s.run(1, "", "check", "--repair"); !strings.Contains(out, "the metadata database is missing (repaired)") {
+		t.Errorf("a repair says %s", out)
 	}
 }

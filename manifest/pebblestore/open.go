@@ -138,6 +138,20 @@ type unlocked struct{}
 
 func (unlocked) Close() error { return nil }
 
+// Copy copies the files of a database, which nobody has open, to a new directory of
+// the operating system. It reports whether there are any. A nil file system is the
+// operating system's.
+func Copy(dir string, f FS, to string) (bool, error) {
+	if f == nil {
+		f = vfs.Default
+	}
+	ok, err := vfs.Clone(f, vfs.Default, dir, to)
+	if err != nil {
+		return ok, fmt.Errorf("pebblestore: copy %s: %w", dir, err)
+	}
+	return ok, nil
+}
+
 // Exists reports whether there is a database in dir, without changing anything.
 // A nil file system is the operating system's.
 func Exists(dir string, f FS) (bool, error) {

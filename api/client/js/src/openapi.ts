@@ -1363,6 +1363,8 @@ export interface components {
         Checked: {
             /** @description read from packs */
             bytes: number;
+            /** @description a database that was older was brought up to its packs */
+            caught_up?: boolean;
             /** @description of the index, segments included */
             chunks: number;
             /** @description the first 1,000 versions that cannot be read whole */
@@ -1398,7 +1400,14 @@ export interface components {
             backend?: string;
             detail: string;
             digest?: string;
+            /** @description what a repair does about it, or has done */
+            does?: string;
             file_id?: string;
+            /**
+             * @description what heals it: a repair, the next upload of the same bytes, a full collection, a repair that makes the database anew, or nothing
+             * @enum {string}
+             */
+            heals?: "repair" | "upload" | "gc" | "rebuild" | "nothing";
             /** @enum {string} */
             kind: "chunk" | "pack" | "index" | "manifest" | "metadata" | "collection";
             manifest_id?: string;
