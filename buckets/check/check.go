@@ -14,9 +14,11 @@
 package check
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
+	"math"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -229,12 +231,17 @@ func (c *domainChecker) addProblem(p Problem) {
 }
 
 func (c *checker) newDomainChecker(d *Domain) *domainChecker {
-	newLog := func() *digestLog { return &digestLog{Log: digests.NewLog(c.opts.TempDir, digests.Lowest)} }
+	newLog := func() *digestLog { return &digestLog{Log: c.newLog(digests.Lowest)} }
 	dc := &domainChecker{checker: c, Domain: d, miscounted: make(map[cas.PackID]bool), doomed: make(map[cas.PackID]bool), census: newCensus(),
 		unmet: newLog().Log, stranded: newLog(), damaged: newLog(), healed: newLog(), lacking: newLog()}
 	dc.needed = newReferences(dc)
 	dc.beginRecords()
 	return dc
+}
+
+// newLog returns a log of digests.
+func (c *checker) newLog(fold digests.Fold) *digests.Log {
+	return digests.NewLogOf(c.opts.TempDir, fold, cmp.Or(c.opts.entries, math.MaxInt))
 }
 
 // close removes temporary files.
@@ -247,7 +254,7 @@ func (c *checker) close() error {
 }
 
 func (c *checker) checkAll(ctx context.Context) (err error) {
-	c.records = &rowLog{most: rowsInMemory, temp: c.opts.TempDir}
+	c.records = &rowLog{most: cmp.Or(c.opts.entries, rowsInMemory), temp: c.opts.TempDir}
 	c.domains = make(map[string]*domainChecker)
 	defer func() { err = errors.Join(err, c.close()) }()
 	for _, d := range c.Domains {

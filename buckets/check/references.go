@@ -32,7 +32,7 @@ type references struct {
 }
 
 func newReferences(c *domainChecker) *references {
-	r := &references{c: c, log: digests.NewLog(c.opts.TempDir, nil), visited: digests.NewSet(maxVisited)}
+	r := &references{c: c, log: c.newLog(nil), visited: digests.NewSet(cmp.Or(c.opts.entries, maxVisited))}
 	r.walk = manifest.TreeWalk{Segments: segmentGetter{c, true}, Visit: r.visitSegment, Chunk: r.addChunk,
 		Absent: func(d cas.Digest) error { return c.lacking.add(d, 0) }}
 	return r

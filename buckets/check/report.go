@@ -96,6 +96,10 @@ type Options struct {
 	// TempDir is for what does not fit into memory; "" is the system's.
 	TempDir string
 
+	// entries is how many entries logs and sets keep in memory, for tests; 0 means
+	// the defaults.
+	entries int
+
 	// Domains says in which domain the files of a bucket lie if neither the
 	// database nor the packs tell: the names of domains by those of buckets.
 	Domains map[string]string

@@ -56,8 +56,8 @@ func (c *checker) findWrongSums(ctx context.Context) (wrong map[string]string, e
 }
 
 func (c *checker) findWrongSumsIn(ctx context.Context, v manifest.View) (_ map[string]string, err error) {
-	s := &sumCheck{checker: c, view: v, buckets: make(map[string]*bucketSums), owners: digests.NewLog(c.opts.TempDir, digests.Sum),
-		asked: digests.NewSet(maxOwners), wrong: make(map[string]string)}
+	s := &sumCheck{checker: c, view: v, buckets: make(map[string]*bucketSums), owners: c.newLog(digests.Sum),
+		asked: digests.NewSet(cmp.Or(c.opts.entries, maxOwners)), wrong: make(map[string]string)}
 	defer func() { err = cmp.Or(err, s.owners.Close()) }()
 	for i := range s.factors {
 		s.factors[i] = rand.Uint64() | 1
