@@ -1,6 +1,7 @@
 package report_test
 
 import (
+	"maps"
 	"math/rand/v2"
 	"sync"
 	"testing"
@@ -59,6 +60,9 @@ func TestReportsUnderLoad(t *testing.T) {
 			w.checkDedup("quiet again", 3)
 			w.checkFragmentation("quiet again")
 			w.checkGarbage("quiet again", 20)
+			if got, _ := w.orphans(); !maps.Equal(got, w.recountOrphans()) {
+				t.Errorf("quiet again: %+v, want %+v", got, w.recountOrphans())
+			}
 		})
 	}
 }
@@ -111,6 +115,37 @@ func (w *world) checkSums(t *testing.T) {
 	if files != f.Files {
 		t.Errorf("fragmentation: %d files in classes, %d in all", files, f.Files)
 	}
-	_, err = w.store.ReportGarbage(t.Context(), nil)
+	w.checkGarbageSums(t)
+	o, err := w.store.ReportOrphans(t.Context(), &report.Options{Top: 5})
 	must(t, err)
+	for _, sum := range o.Sums {
+		// What is being written, moved and deleted is none.
+		if sum.Kind != report.OrphanChunk && sum.Kind != report.OrphanSegment {
+			t.Errorf("orphans: %+v", o.Sums)
+		}
+	}
+}
+
+// checkGarbageSums checks that the report on collections adds up.
+func (w *world) checkGarbageSums(t *testing.T) {
+	t.Helper()
+	g, err := w.store.ReportGarbage(t.Context(), &report.Options{Top: report.MaxTop})
+	must(t, err)
+	var days report.FreedSums
+	var byBucket, waiting, byDomain int64
+	for _, d := range g.Days {
+		days.Purged, days.Nobody, days.Copied = days.Purged+d.Purged, days.Nobody+d.Nobody, days.Copied+d.Copied
+	}
+	for _, b := range g.Buckets {
+		byBucket += b.Freed
+	}
+	for i := range g.Waiting {
+		waiting += g.Waiting[i].Bytes
+		for k := range g.Domains {
+			byDomain += g.Domains[k].Sums[i].Bytes
+		}
+	}
+	if days != g.Freed || byBucket != g.Freed.Purged || waiting != byDomain || int64(len(g.Uploads)) != min(g.UploadCount, report.MaxTop) {
+		t.Errorf("collections: days %+v, buckets %d of %+v; %d waits, %d in domains", days, byBucket, g.Freed, waiting, byDomain)
+	}
 }
