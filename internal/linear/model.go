@@ -85,6 +85,16 @@ func (s *state) findActive(path string) int {
 	return slices.IndexFunc(s.files, func(f file) bool { return !f.trashed && f.path == path })
 }
 
+// findUnseen returns the place of a file whose ID nobody has told, at a path if
+// there is one, -1 if there is none.
+func (s *state) findUnseen(path string) int {
+	isUnseen := func(f file) bool { return strings.HasPrefix(f.id, "?") }
+	if i := s.findActive(path); i >= 0 && isUnseen(s.files[i]) {
+		return i
+	}
+	return slices.IndexFunc(s.files, isUnseen)
+}
+
 // withFile returns a state with another file at a place; one beyond the last is added.
 func (s *state) withFile(i int, f file) state {
 	files := slices.Clone(s.files)
@@ -119,6 +129,14 @@ func stepCall(s state, c call, a answer) (bool, state) {
 		return a.ending == unknown || a.ending == done && ok, s.withFile(i, f)
 	}
 	i := s.findFile(c.id)
+	if i < 0 && a.ending == done {
+		// Whoever told its ID has told it before a crash, and counts no longer.
+		if i = s.findUnseen(c.path); i >= 0 {
+			f := s.files[i]
+			f.id = c.id
+			s = s.withFile(i, f)
+		}
+	}
 	if i < 0 || s.files[i].trashed && c.op != opUndelete && c.op != opPurge {
 		return fits(absent)
 	}
