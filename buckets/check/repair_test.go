@@ -4,6 +4,7 @@ import (
 	"bytes"
 
 	"testing"
+	"time"
 
 	"github.com/cairn-store/cairn/backend/membackend"
 	"github.com/cairn-store/cairn/buckets"
@@ -106,5 +107,39 @@ func TestSegmentsAreRestored(t *testing.T) {
 		if r := g.verify(map[string][]byte{"large": content}); !r.OK {
 			t.Errorf("%s: opened anew, check finds %+v", lost, r)
 		}
+	}
+}
+
+// A removal for good that the packs do not hold would be undone by a database that is
+// made anew: check tells, and a repair appends it.
+func TestLostRemoval(t *testing.T) {
+	f := &fixture{t: t, b: membackend.New(nil), dir: t.TempDir(), size: 8000}
+	f.fill("a", "b")
+	g := f.open()
+	ctx := t.Context()
+	gone, err := g.db.FileByPath(ctx, "demo", "a")
+	must(t, err)
+	c, err := g.db.Update(ctx, "x", func(tx manifest.Tx) error { return tx.Purge(ctx, gone.ID, time.Now()) })
+	must(t, err)
+	if r, told := g.check(Options{}); !r.OK || len(told) > 0 { // the outbox has it
+		t.Errorf("at first, check finds %+v", told)
+	}
+	must(t, g.db.Written(ctx, c.Seq))
+	if r, told := g.check(Options{}); r.OK || len(told) != 1 || find(told, "metadata", "do not hold that the file was removed") != 1 || told[0].FileID != string(gone.ID) {
+		t.Errorf("check finds %+v", told)
+	}
+	if r, told := g.check(Options{Repair: true}); !r.OK || len(told) != 1 {
+		t.Errorf("a repair finds %+v", told)
+	}
+	if r, told := g.check(Options{}); !r.OK || len(told) > 0 {
+		t.Errorf("after a repair, check finds %+v", told)
+	}
+	g.close()
+	f.dir = t.TempDir() // a database made anew
+	g = f.open()
+	s := g.store()
+	must(t, s.Rebuild(ctx))
+	if r := g.verify(map[string][]byte{"b": noise(1, 9000)}); !r.OK {
+		t.Errorf("after a rebuild, check finds %+v", r)
 	}
 }

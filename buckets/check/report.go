@@ -96,6 +96,9 @@ type Options struct {
 	// TempDir is for what does not fit into memory; "" is the system's.
 	TempDir string
 
+	// served says that the store is in use.
+	served bool
+
 	// entries is how many entries logs and sets keep in memory, for tests; 0 means
 	// the defaults.
 	entries int

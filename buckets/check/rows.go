@@ -114,7 +114,15 @@ func (c *checker) checkStrays(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		delete(c.strays, r.Purged)
+		if name, ok := c.strays[r.Purged]; ok {
+			delete(c.strays, r.Purged)
+			c.tellRemoval(c.domains[name], r)
+		}
+	}
+	for _, d := range c.domains {
+		if err := d.appendMissing(ctx); err != nil {
+			return err
+		}
 	}
 	for _, id := range slices.Sorted(maps.Keys(c.strays)) {
 		d := c.domains[c.strays[id]]
@@ -129,6 +137,19 @@ func (c *checker) checkStrays(ctx context.Context) error {
 			Detail: "the packs hold the file's row, and the database neither has it nor says that it was removed"}.with(HealsRebuild, ""))
 	}
 	return nil
+}
+
+// tellRemoval tells of a file that was removed for good, and whose row the packs
+// hold without that. While the store is in use, the removal may have come later than
+// the records were read.
+func (c *checker) tellRemoval(d *domainChecker, r manifest.Record) {
+	if c.opts.served {
+		return
+	}
+	p := Problem{Kind: "metadata", FileID: string(r.Purged), Repaired: c.opts.Repair,
+		Detail: "the packs do not hold that the file was removed for good: a database made anew would have it again"}
+	d.addProblem(p.with(HealsRepair, doesAppend))
+	d.missing = append(d.missing, r)
 }
 
 // A fileCheck is a file whose rows are being compared.

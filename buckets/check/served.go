@@ -18,7 +18,7 @@ func Served(ctx context.Context, s *buckets.Store, opts *Options) (r *Report, er
 	if opts != nil {
 		o = *opts
 	}
-	o.Repair = false
+	o.Repair, o.served = false, true
 	if o.Progress != nil {
 		o.Progress(Progress{Phase: "waiting"})
 	}

@@ -164,7 +164,7 @@ func (s *served) check() (*Report, []Problem) {
 		c.Domains = append(c.Domains, &Domain{Name: name, Chunks: s.cas[name]})
 	}
 	var told []Problem
-	r, err := c.Check(s.t.Context(), &Options{Found: func(p *Problem) { told = append(told, *p) }})
+	r, err := c.Check(s.t.Context(), &Options{served: true, Found: func(p *Problem) { told = append(told, *p) }})
 	must(s.t, err)
 	return r, told
 }
