@@ -89,8 +89,9 @@ type domainChecker struct {
 	checkpoint uint64              // its base as the database had it at the beginning
 	doomed     map[cas.PackID]bool // packs whose deletion had begun then
 
-	spoiled      []spoiledPack // of a repair, until moveSpoiled tells of them
-	spoiledCount int           // of problems in it
+	spoiled      []spoiledPack   // of a repair, until moveSpoiled tells of them
+	spoiledCount int             // of problems in it
+	copied       []cas.PackEntry // packs whose records were copied, without them
 
 	census      *census
 	recordPacks []keptPack

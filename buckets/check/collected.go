@@ -131,9 +131,16 @@ func (c *domainChecker) checkLedger(ctx context.Context) error {
 // counts on.
 func (c *domainChecker) checkCheckpoint(ctx context.Context) error {
 	base, err := c.Meta.Checkpoint(ctx, c.Name)
-	if err != nil || base != c.checkpoint || base <= c.checkpoints.Base() {
+	if err != nil {
 		return err
 	}
+	if base != c.checkpoint || base <= c.checkpoints.Base() {
+		if len(c.copied) == 0 {
+			return nil
+		}
+		return c.Chunks.Apply(ctx, &cas.Change{Packs: c.copied})
+	}
+	// Packs whose records were copied keep theirs, so that a collection writes another.
 	// The rows are told of by themselves.
 	c.addProblem(Problem{Kind: "collection", Detail: fmt.Sprintf("the checkpoint of commit %d is not whole in the packs: they lack rows that only it held", base)}.with(HealsGC, ""))
 	return nil

@@ -156,11 +156,10 @@ func (c *domainChecker) checkPack(ctx context.Context, p cas.PackEntry) error {
 const maxSpoiled = 10_000
 
 // tellOfPack tells what is wrong with a pack, or keeps it until a repair has moved
-// what can be read of it. If nothing lies in the pack that the index has, nothing
-// that counts is hurt: rows that the packs lack are told of by themselves, and the
-// pack goes with the next collection.
+// what can be read of it. If the index has neither frames in it nor records that no
+// checkpoint covers, nothing that counts is hurt, and the next collection deletes it.
 func (c *domainChecker) tellOfPack(p *cas.PackEntry, frames *indexCursor) {
-	if !frames.any {
+	if !frames.any && p.LastCommit <= c.checkpoint {
 		return
 	}
 	if c.opts.Repair && len(frames.found) > 0 && c.spoiledCount+len(frames.found) <= maxSpoiled {

@@ -41,6 +41,11 @@ func (c *domainChecker) moveSpoiled(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	for _, p := range packs {
+		if err := c.copyRecords(ctx, p); err != nil {
+			return err
+		}
+	}
 	left := make(map[cas.PackID]bool)
 	for _, id := range done.Left {
 		left[id] = true
@@ -54,5 +59,37 @@ func (c *domainChecker) moveSpoiled(ctx context.Context) error {
 		}
 	}
 	c.spoiled = nil
+	return nil
+}
+
+// copyRecords appends the records of a pack that can be read to others. At the end
+// the index notes that none of its records is needed any more.
+func (c *domainChecker) copyRecords(ctx context.Context, p cas.PackEntry) error {
+	if p.LastCommit == 0 {
+		return nil
+	}
+	info, err := c.Chunks.InspectRest(ctx, p)
+	if err != nil {
+		return ignoreGone(err)
+	}
+	for _, f := range info.Frames {
+		if f.Damage != nil || f.Entry.Kind != cas.KindRecord {
+			continue
+		}
+		_, last, base := f.Commits()
+		r := &cas.Records{Commit: last, Base: base}
+		err := c.eachSlot(ctx, *f, func(slot []byte) error {
+			r.Slots = append(r.Slots, slot)
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		if err := c.Chunks.AppendRecords(ctx, r); err != nil {
+			return err
+		}
+	}
+	p.LastCommit, p.Records = 0, 0
+	c.copied = append(c.copied, p)
 	return nil
 }
