@@ -205,7 +205,7 @@ func TestCheckUnderLoad(t *testing.T) {
 			f, err := s.bucket("y").Put(t.Context(), "hurt", bytes.NewReader(hurt), nil)
 			must(t, err)
 			busy, stop := s.load()
-			for n := 0; n < checkRounds(t, 6) || busy()["changes"] < 100 || busy()["collections"] < 5; n++ {
+			for n := 0; n < checkRounds(t, 4) || busy()["changes"] < 50 || busy()["collections"] < 3; n++ {
 				if r, told := s.check(); !r.OK || len(told) > 0 {
 					t.Errorf("a check under load finds %+v", told)
 					break
