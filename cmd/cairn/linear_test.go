@@ -142,7 +142,7 @@ func TestLinearKilled(t *testing.T) {
 		linear.Run(t.Context(), h, connect(t, srv.url), rng.Uint64(), 3, 8, folder)
 		srv.kill()
 	}
-	if err := linear.Check(h, time.Minute); err != nil {
+	if err := linear.Check(h, 10*time.Minute); err != nil {
 		t.Error(err)
 	}
 	n, lost := h.Calls()

@@ -55,4 +55,4 @@ func (s *shared) makeCall(ctx context.Context, id int) error {
 	return nil
 }
 
-func (s *shared) check() error { return linear.Check(s.history, time.Minute) }
+func (s *shared) check() error { return linear.Check(s.history, 10*time.Minute) }
