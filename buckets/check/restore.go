@@ -43,12 +43,33 @@ func (c *domainChecker) restoreSegments(ctx context.Context, chunks []damagedChu
 	return c.storeAnew(ctx, found, func(j *damagedChunk) ([]byte, error) { return plain[j.Entry.Digest], nil })
 }
 
+// anewBytes bounds the plain bytes that storeAnew holds.
+const anewBytes = 16 << 20
+
 // storeAnew stores chunks anew whose kinds are their values, so that nothing is
-// needed any more of where they lie.
+// needed any more of where they lie. What cannot be read fails before anything is
+// marked.
 func (c *domainChecker) storeAnew(ctx context.Context, chunks []damagedChunk, get func(*damagedChunk) ([]byte, error)) error {
-	if len(chunks) == 0 {
-		return nil
+	for len(chunks) > 0 {
+		var plain [][]byte
+		for size := 0; len(plain) < len(chunks) && size < anewBytes; {
+			p, err := get(&chunks[len(plain)])
+			if err != nil {
+				return err
+			}
+			plain, size = append(plain, p), size+len(p)
+		}
+		if err := c.replaceChunks(ctx, chunks[:len(plain)], plain); err != nil {
+			return err
+		}
+		chunks = chunks[len(plain):]
 	}
+	return nil
+}
+
+// replaceChunks marks the entries of chunks, so that their bytes count as new, and
+// stores them.
+func (c *domainChecker) replaceChunks(ctx context.Context, chunks []damagedChunk, plain [][]byte) error {
 	change := &cas.Change{}
 	for i := range chunks {
 		change.Bad = append(change.Bad, chunks[i].Entry)
@@ -58,26 +79,21 @@ func (c *domainChecker) storeAnew(ctx context.Context, chunks []damagedChunk, ge
 	}
 	b := c.Chunks.NewBatch(ctx, &cas.BatchOptions{Compression: cas.Compression{Codec: cas.Zstd}})
 	defer b.Close()
-	for _, kind := range []cas.Kind{cas.KindData, cas.KindSegment} { // segments come after Drain
-		for i := range chunks {
-			if cas.Kind(chunks[i].Value) != kind {
-				continue
-			}
-			p, err := get(&chunks[i])
-			if err != nil {
-				return err
-			}
-			if kind == cas.KindSegment {
-				_, err = b.PutSegment(ctx, p)
-			} else {
-				err = b.Put(p)
-			}
-			if err != nil {
+	for i := range chunks {
+		if cas.Kind(chunks[i].Value) == cas.KindData {
+			if err := b.Put(plain[i]); err != nil {
 				return err
 			}
 		}
-		if err := b.Drain(); err != nil {
-			return err
+	}
+	if err := b.Drain(); err != nil { // segments come after it
+		return err
+	}
+	for i := range chunks {
+		if cas.Kind(chunks[i].Value) == cas.KindSegment {
+			if _, err := b.PutSegment(ctx, plain[i]); err != nil {
+				return err
+			}
 		}
 	}
 	return b.Flush()
