@@ -417,3 +417,50 @@ func TestUnfinished(t *testing.T) {
 		t.Errorf("unfinished %q", got)
 	}
 }
+
+// An endingFS lets a Writer end after its temporary file was found.
+type endingFS struct {
+	diskbackend.FS
+	end func()
+}
+
+func (f *endingFS) Stat(name string) (fs.FileInfo, error) {
+	info, err := f.FS.Stat(name)
+	if end := f.end; end != nil && strings.Contains(name, ".new-") {
+		f.end = nil
+		end()
+	}
+	return info, err
+}
+
+// The temporary file of a Writer that ends while files are listed is none that was
+// left.
+func TestUnfinishedEnds(t *testing.T) {
+	for name, end := range map[string]func(backend.Writer) error{"commit": backend.Writer.Commit, "sync": backend.Writer.Sync, "abort": backend.Writer.Abort} {
+		f := &endingFS{FS: osFS(t)}
+		b, err := diskbackend.Open("", &diskbackend.Options{FS: f})
+		if err != nil {
+			t.Fatal(err)
+		}
+		w := create(t, b, "a/b")
+		f.end = func() {
+			if err := end(w); err != nil {
+				t.Error(err)
+			}
+		}
+		for i, err := range b.Unfinished(t.Context()) {
+			t.Errorf("%s: %+v, %v", name, i, err)
+		}
+		if f.end != nil {
+			t.Errorf("%s: the file was not found", name)
+		}
+		if name == "sync" {
+			if err := w.Abort(); err != nil {
+				t.Error(err)
+			}
+		}
+		if err := b.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}

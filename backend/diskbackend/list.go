@@ -131,8 +131,12 @@ func (b *Backend) walkTemps(ctx context.Context, dir string, yield func(backend.
 			return err
 		case info.IsDir():
 			err = b.walkTemps(ctx, name, yield)
-		case isTemp(base) && !b.isBegun(name) && !yield(backend.Info{Key: name, Size: info.Size(), ModTime: info.ModTime()}, nil):
-			err = errStop
+		case isTemp(base) && !b.isBegun(name):
+			// Its Writer may have ended since: then it has got its name, or is gone.
+			info, err = b.fs.Stat(name)
+			if err == nil && !yield(backend.Info{Key: name, Size: info.Size(), ModTime: info.ModTime()}, nil) {
+				err = errStop
+			}
 		}
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err

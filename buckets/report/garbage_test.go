@@ -109,9 +109,16 @@ func (w *world) recountGarbage(top int) *report.Garbage {
 
 func (w *world) checkGarbage(when string, top int) *report.Garbage {
 	w.t.Helper()
-	got, err := w.store.ReportGarbage(w.t.Context(), &report.Options{Top: top})
-	must(w.t, err)
 	want := w.recountGarbage(top)
+	var got *report.Garbage
+	w.untilQuiet(func() (same bool) {
+		var err error
+		got, err = w.store.ReportGarbage(w.t.Context(), &report.Options{Top: top})
+		must(w.t, err)
+		last := want
+		want = w.recountGarbage(top)
+		return reflect.DeepEqual(want, last)
+	})
 	want.At = got.At
 	for _, g := range []*report.Garbage{got, want} {
 		for i := range g.Domains { // so that nil and empty are alike

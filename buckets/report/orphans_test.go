@@ -265,17 +265,30 @@ func (w *world) recountOrphans() orphanSums {
 	return sums
 }
 
+// checkOrphans compares the report with a recount, and returns how many kinds there are.
+func (w *world) checkOrphans(when string) int {
+	w.t.Helper()
+	want := w.recountOrphans()
+	var got orphanSums
+	w.untilQuiet(func() (same bool) {
+		got, _ = w.orphans()
+		last := want
+		want = w.recountOrphans()
+		return maps.Equal(want, last)
+	})
+	if !maps.Equal(got, want) {
+		w.t.Fatalf("%s: %+v, want %+v", when, got, want)
+	}
+	return len(got)
+}
+
 // What is found in a store that much has happened to, crashes too, is what a recount
 // finds.
 func TestOrphansRandom(t *testing.T) {
 	race.LeaveOut(t)
 	check := func(t *testing.T, w *world, when string) int {
 		t.Helper()
-		got, _ := w.orphans()
-		if want := w.recountOrphans(); !maps.Equal(got, want) {
-			t.Fatalf("%s: %+v, want %+v", when, got, want)
-		}
-		return len(got)
+		return w.checkOrphans(when)
 	}
 	t.Run("pebble", func(t *testing.T) {
 		kinds := 0

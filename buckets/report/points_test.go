@@ -59,8 +59,15 @@ func TestPoints(t *testing.T) {
 		s := &report.Store{Meta: w.db, Chunks: w.chunks, Now: func() time.Time { return now }}
 		note := func(removal time.Time) manifest.Point {
 			t.Helper()
-			must(t, report.NotePoints(t.Context(), s, removal))
-			return w.recountPoint(now.Truncate(24 * time.Hour))
+			day := now.Truncate(24 * time.Hour)
+			p := w.recountPoint(day)
+			w.untilQuiet(func() (same bool) {
+				must(t, report.NotePoints(t.Context(), s, removal))
+				last := p
+				p = w.recountPoint(day)
+				return p == last
+			})
+			return p
 		}
 		want := func(what string, want ...manifest.Point) {
 			t.Helper()
