@@ -139,3 +139,15 @@ func TestReportFragmentation(t *testing.T) {
 		s.checkPlots("report", "fragmentation")
 	})
 }
+
+func TestCompressionText(t *testing.T) {
+	for n, want := range map[int64]string{
+		0:       "compression saves 0 B",
+		3 << 20: "compression saves 3.0 MiB",
+		-2048:   "compression saves less than headers take, by 2.0 KiB",
+	} {
+		if got := compressionText(n); got != want {
+			t.Errorf("%d: %q, want %q", n, got, want)
+		}
+	}
+}

@@ -27,7 +27,7 @@ rows, chunk lists and the index, no content, and says how long that took.`,
 func showDedup(w *tableWriter, r *client.DedupReport) {
 	w.line("logical     %s in %d files, %d versions, %d chunks", bytesText(r.LogicalBytes), r.Files, r.Versions, r.References)
 	w.line("unique      %s in %d chunks: deduplication saves %s", bytesText(r.UniqueBytes), r.UniqueChunks, bytesText(r.SavedByDedup))
-	w.line("compressed  %s: compression saves %s", bytesText(r.CompressedBytes), bytesText(r.SavedByCompression))
+	w.line("compressed  %s: %s", bytesText(r.CompressedBytes), compressionText(r.SavedByCompression))
 	w.line("stored      %s in %d packs, with %s of chunk lists, %s of records, %s that no version needs", bytesText(r.StoredBytes), r.Packs,
 		bytesText(r.ListBytes), bytesText(r.RecordBytes), bytesText(r.OtherBytes))
 	w.line("            and %s of metadata", bytesText(r.MetadataBytes))
@@ -153,4 +153,13 @@ func drawGroups(title string, l *client.GroupList, name func(string) string) *ch
 		b.Title += fmt.Sprintf(" (the largest of %d)", int64(n)+more)
 	}
 	return b
+}
+
+// compressionText says what compression saves. Of content that does not compress the
+// headers in packs take more.
+func compressionText(saved int64) string {
+	if saved < 0 {
+		return fmt.Sprintf("compression saves less than headers take, by %s", bytesText(-saved))
+	}
+	return "compression saves " + bytesText(saved)
 }
