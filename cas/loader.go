@@ -144,7 +144,7 @@ func (l *loader) deliverPiece(ctx context.Context, p *piece) error {
 	}
 	p.stored = nil
 	if err != nil {
-		return l.readAgain(ctx, p.want, err, false)
+		return l.readAgain(ctx, p.own(), err, false)
 	}
 	return nil
 }

@@ -48,6 +48,15 @@ type piece struct {
 	err error // of its delivery
 }
 
+// own is what the piece is to deliver. Another piece of a frame that is stored plain
+// delivers the rest, perhaps at the same time.
+func (p *piece) own() *want {
+	if p.claimed != nil {
+		return p.want
+	}
+	return &want{frame: p.frame, chunks: p.part}
+}
+
 func (p *piece) hasSources() bool { return len(p.frame.Sources) > 0 }
 
 func (p *piece) end() int64 { return p.off + int64(p.n) }
@@ -249,7 +258,7 @@ func (l *loader) recoverRun(ctx context.Context, run []*piece, err error) error 
 		return err
 	}
 	for _, p := range run {
-		if err := l.readAgain(ctx, p.want, err, len(run) == 1); err != nil {
+		if err := l.readAgain(ctx, p.own(), err, len(run) == 1); err != nil {
 			return err
 		}
 	}
