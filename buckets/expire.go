@@ -10,6 +10,10 @@ import (
 // waits for the next: a commit leaves it to the sweep.
 const maxSwept = 1000
 
+// sweepPage is how many files a sweep finds at a time. It removes what is due of
+// them before it looks for the next, so it holds no view of the database meanwhile.
+const sweepPage = 100
+
 // updateUntilDone runs transactions as updateLocal does, until fn reports that
 // nothing is left to do. What was done stays if one of them fails.
 func (s *Store) updateUntilDone(ctx context.Context, fn func(tx manifest.Tx) (more bool, err error)) error {

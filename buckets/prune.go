@@ -118,12 +118,13 @@ func (b *Bucket) sweepTrash(ctx context.Context, done *Swept) error {
 		return nil
 	}
 	before := b.s.removalTime().Add(-t.KeepFor)
-	for n := maxSwept; n == maxSwept; {
-		due, err := b.s.meta.TrashedBefore(ctx, b.b.name, before, maxSwept)
+	for after, n := manifest.FileID(""), sweepPage; n == sweepPage; {
+		due, err := b.s.meta.TrashedBefore(ctx, b.b.name, before, after, sweepPage)
 		if err != nil {
 			return err
 		}
 		for _, f := range due {
+			after = f.ID
 			purged, err := b.purgeTrashed(ctx, f.ID, before)
 			if err != nil {
 				return err

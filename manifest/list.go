@@ -57,8 +57,9 @@ type Listings interface {
 	AllRows(ctx context.Context, bucket string) iter.Seq2[*Row, error]
 
 	// TrashedBefore returns at most limit files of a bucket that were moved to
-	// the trash before a time.
-	TrashedBefore(ctx context.Context, bucket string, before time.Time, limit int) ([]*File, error)
+	// the trash before a time, in order of their IDs, and only those whose IDs
+	// come after one.
+	TrashedBefore(ctx context.Context, bucket string, before time.Time, after FileID, limit int) ([]*File, error)
 
 	// Marks yields, in any order, a record for each file and version that was
 	// removed for good.

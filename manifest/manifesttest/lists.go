@@ -152,22 +152,27 @@ func (s *suite) trashedBefore() {
 		}
 	}
 	slices.Sort(want)
-	got := func(limit int) (ids []manifest.FileID) {
-		fs, err := s.s.TrashedBefore(s.ctx, "b", day.Add(6*time.Minute), limit)
+	got := func(after manifest.FileID, limit int) (ids []manifest.FileID) {
+		fs, err := s.s.TrashedBefore(s.ctx, "b", day.Add(6*time.Minute), after, limit)
 		if err != nil {
 			s.t.Fatal(err)
 		}
 		for _, f := range fs {
 			ids = append(ids, f.ID)
 		}
-		slices.Sort(ids)
 		return ids
 	}
-	if ids := got(10); !slices.Equal(ids, want) {
-		s.t.Errorf("trashed before: %v, want %v", ids, want)
-	}
-	if ids := got(2); len(ids) != 2 || !slices.Contains(want, ids[0]) || !slices.Contains(want, ids[1]) {
-		s.t.Errorf("two trashed before: %v of %v", ids, want)
+	for _, c := range []struct {
+		after manifest.FileID
+		limit int
+		want  []manifest.FileID
+	}{
+		{"", 10, want}, {"", 2, want[:2]}, {want[1], 2, want[2:4]}, {want[1], 10, want[2:]},
+		{want[2] + "x", 10, want[3:]}, {want[4], 10, nil}, {"", 0, nil},
+	} {
+		if ids := got(c.after, c.limit); !slices.Equal(ids, c.want) {
+			s.t.Errorf("%d trashed before, after %q: %v, want %v", c.limit, c.after, ids, c.want)
+		}
 	}
 }
 

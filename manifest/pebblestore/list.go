@@ -137,10 +137,11 @@ func (s rows) versionsOf(ctx context.Context, it *pebble.Iterator, f *manifest.F
 	return any || yield(&manifest.Row{File: f}, nil)
 }
 
-func (d *DB) TrashedBefore(ctx context.Context, bucket string, before time.Time, limit int) ([]*manifest.File, error) {
+func (d *DB) TrashedBefore(ctx context.Context, bucket string, before time.Time, after manifest.FileID, limit int) ([]*manifest.File, error) {
 	prefix := bucketKey(keyHidden, bucket, "")
+	from := append(bucketKey(keyHidden, bucket, string(after)), 0)
 	var out []*manifest.File
-	for id, err := range scanPrefix(ctx, d.r, prefix, func(k, _ []byte) (manifest.FileID, error) {
+	for id, err := range scanFrom(ctx, d.r, prefix, from, func(k, _ []byte) (manifest.FileID, error) {
 		return manifest.FileID(k[len(prefix):]), nil
 	}) {
 		if err != nil || len(out) == limit {

@@ -170,10 +170,10 @@ func rowParser() pgx.RowToFunc[*manifest.Row] {
 	}
 }
 
-func (d *DB) TrashedBefore(ctx context.Context, bucket string, before time.Time, limit int) ([]*manifest.File, error) {
+func (d *DB) TrashedBefore(ctx context.Context, bucket string, before time.Time, after manifest.FileID, limit int) ([]*manifest.File, error) {
 	return queryAll(ctx, d.alone(), fmt.Sprintf("pgstore: trash of %q", bucket), decode[manifest.File], `SELECT row FROM cairn_files
-		WHERE bucket = $1 AND state = $2 AND deleted < $3 ORDER BY deleted LIMIT $4`,
-		toBytes(bucket), int32(manifest.Trashed), millis(before), limit)
+		WHERE bucket = $1 AND state = $2 AND deleted < $3 AND id > $4 ORDER BY id LIMIT $5`,
+		toBytes(bucket), int32(manifest.Trashed), millis(before), toBytes(after), limit)
 }
 
 func (d *DB) Marks(ctx context.Context) iter.Seq2[manifest.Record, error] {

@@ -324,7 +324,7 @@ func (w *world) reads(ctx context.Context, d *pgstore.DB) []call {
 		{"uploads of", func() error { return without(d.UploadsOf(ctx, w.bucket, "ann", w.rows)) }},
 		{"waiting", func() error { return without(d.UploadsWaiting(ctx, w.bucket, w.uploads[0].ID, "", w.rows)) }},
 		{"over", func() error { return without(d.UploadsOver(ctx, w.bucket, day.Add(time.Hour), w.rows)) }},
-		{"trashed", func() error { return without(d.TrashedBefore(ctx, w.bucket, day.Add(time.Hour), w.rows)) }},
+		{"trashed", func() error { return without(d.TrashedBefore(ctx, w.bucket, day.Add(time.Hour), "", w.rows)) }},
 		{"have receipts", func() error { return without(d.HaveReceipts(ctx, w.scope, w.ds, day)) }},
 		{"API keys", func() error { return without(d.APIKeys(ctx)) }},
 		{"sign keys", func() error { return without(d.SignKeys(ctx)) }},
