@@ -71,6 +71,7 @@ type Rules struct {
 // A Schema is what schema.yaml declares of files.
 type Schema struct {
 	Buckets  map[string]*Bucket
+	Fields   []Field  // that hold files, by collection and name
 	Warnings Problems // of what is allowed but probably a mistake
 }
 
@@ -91,8 +92,11 @@ const (
 
 var digests = []string{"sha256", "blake3", "md5"}
 
-// Parse reads the buckets of schema.yaml and passes over the rest of Alyx's
-// schema. cfg names the backends. The error is Problems.
+const wantMediaType = "a media type such as image/png or image/*"
+
+// Parse reads the buckets of schema.yaml and the fields of collections that hold
+// files, and passes over the rest of Alyx's schema. cfg names the backends. The
+// error is Problems.
 func Parse(file string, text []byte, cfg *Config) (*Schema, error) {
 	src := &source{file: file, text: text}
 	out := &Schema{Buckets: make(map[string]*Bucket)}
@@ -105,11 +109,10 @@ func Parse(file string, text []byte, cfg *Config) (*Schema, error) {
 		return nil, err
 	}
 	c := &checker{source: src, cfg: cfg, env: env}
-	c.eachKey(root, func(k, value *yaml.Node) {
-		if k.Value != "buckets" || isNull(value) {
-			return
-		}
-		c.eachKey(value, func(k, value *yaml.Node) {
+	parts := make(map[string]*yaml.Node)
+	c.eachKey(root, func(k, value *yaml.Node) { parts[k.Value] = value })
+	if n := parts["buckets"]; n != nil && !isNull(n) {
+		c.eachKey(n, func(k, value *yaml.Node) {
 			c.checkName(k)
 			b := &Bucket{}
 			setDefaults(valueOf(b))
@@ -117,7 +120,11 @@ func Parse(file string, text []byte, cfg *Config) (*Schema, error) {
 			c.checkBucket(k, value, b)
 			out.Buckets[k.Value] = b
 		})
-	})
+	}
+	if n := parts["collections"]; n != nil {
+		out.Fields = c.readFields(n, out.Buckets)
+	}
+	c.warnings.sort()
 	out.Warnings = c.warnings
 	return out, c.err()
 }
@@ -128,6 +135,10 @@ type checker struct {
 	cfg      *Config
 	env      *rules.Env
 	warnings Problems
+}
+
+func (c *checker) addWarning(n *yaml.Node, format string, args ...any) {
+	c.warnings = append(c.warnings, c.problemAt(n, format, args...))
 }
 
 func (c *checker) checkName(k *yaml.Node) {
@@ -144,21 +155,9 @@ func (c *checker) checkName(k *yaml.Node) {
 // checkBucket checks b, whose name is k and whose keys are n.
 func (c *checker) checkBucket(k, n *yaml.Node, b *Bucket) {
 	c.checkBackend(k, n, b)
-	for _, list := range []struct {
-		key, want string
-		values    []string
-		valid     *regexp.Regexp
-	}{
-		{"allowed_types", "a media type such as image/png or image/*", b.AllowedTypes, mediaType},
-		{"inline_types", "a media type such as image/png or image/*", b.InlineTypes, mediaType},
-		{"allowed_extensions", "an extension in small letters without its dot, such as pdf", b.AllowedExtensions, extension},
-	} {
-		for i, v := range list.values {
-			if !list.valid.MatchString(v) {
-				c.addProblem(nodeAt(n, list.key).Content[i], "%q is not %s", v, list.want)
-			}
-		}
-	}
+	c.checkTexts(n, "allowed_types", b.AllowedTypes, mediaType, wantMediaType)
+	c.checkTexts(n, "inline_types", b.InlineTypes, mediaType, wantMediaType)
+	c.checkTexts(n, "allowed_extensions", b.AllowedExtensions, extension, "an extension in small letters without its dot, such as pdf")
 	if _, err := ParseCacheControl(b.CacheControl); err != nil {
 		c.addProblem(nodeAt(n, "cache_control"), "%s", err)
 	}
@@ -192,6 +191,15 @@ func (c *checker) checkBucket(k, n *yaml.Node, b *Bucket) {
 		c.addProblem(nodeAt(n, "max_file_size"), "max_file_size is more than max_total_size: no file may be larger than its bucket")
 	}
 	c.checkRules(k, n, b)
+}
+
+// checkTexts checks each text of a list, which is the value of a key of n.
+func (c *checker) checkTexts(n *yaml.Node, key string, texts []string, valid *regexp.Regexp, want string) {
+	for i, text := range texts {
+		if !valid.MatchString(text) {
+			c.addProblem(nodeAt(n, key).Content[i], "%q is not %s", text, want)
+		}
+	}
 }
 
 // checkBackend sets b's backend where only one exists and none is named, and
@@ -230,8 +238,7 @@ func (c *checker) checkRules(k, n *yaml.Node, b *Bucket) {
 		}
 	}
 	if !used {
-		c.warnings = append(c.warnings, Problem{c.file, k.Line, k.Column,
-			"bucket " + k.Value + " has no rules: only operators can use it"})
+		c.addWarning(k, "bucket %s has no rules: only operators can use it", k.Value)
 	}
 }
 

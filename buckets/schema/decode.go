@@ -256,6 +256,20 @@ func setDefaults(v reflect.Value) {
 	}
 }
 
+// findKey returns the value of a key of a mapping, nil if it has no such key.
+func findKey(n *yaml.Node, key string) *yaml.Node {
+	var found *yaml.Node
+	for i := 0; i+1 < len(n.Content) && n.Kind == yaml.MappingNode; i += 2 {
+		if n.Content[i].Value == key {
+			found = n.Content[i+1]
+		}
+	}
+	if found != nil && found.Kind == yaml.AliasNode {
+		return found.Alias
+	}
+	return found
+}
+
 // nodeAt returns the value at a path of keys, for messages about what was
 // decoded from it. Where a key is missing it returns the value above.
 func nodeAt(n *yaml.Node, path ...string) *yaml.Node {
@@ -263,18 +277,53 @@ func nodeAt(n *yaml.Node, path ...string) *yaml.Node {
 		if n.Kind == yaml.AliasNode {
 			n = n.Alias
 		}
-		var found *yaml.Node
-		for i := 0; i+1 < len(n.Content) && n.Kind == yaml.MappingNode; i += 2 {
-			if n.Content[i].Value == name {
-				found = n.Content[i+1]
-			}
-		}
+		found := findKey(n, name)
 		if found == nil {
 			return n
 		}
 		n = found
 	}
 	return n
+}
+
+// expandMerges returns a mapping with what its merge keys bring: keys that it
+// does not have itself, of several mappings the first one's.
+func expandMerges(n *yaml.Node) *yaml.Node {
+	if n.Kind != yaml.MappingNode {
+		return n
+	}
+	out := *n
+	out.Content = nil
+	seen := make(map[*yaml.Node]bool) // a mapping that merges itself would have no end
+	var add func(m *yaml.Node)
+	add = func(m *yaml.Node) {
+		switch {
+		case m.Kind == yaml.AliasNode:
+			add(m.Alias)
+		case seen[m]:
+		case m.Kind == yaml.SequenceNode:
+			seen[m] = true
+			for _, e := range m.Content {
+				add(e)
+			}
+		case m.Kind == yaml.MappingNode:
+			seen[m] = true
+			var merged []*yaml.Node
+			for i := 0; i+1 < len(m.Content); i += 2 {
+				k, value := m.Content[i], m.Content[i+1]
+				if k.Tag == "!!merge" {
+					merged = append(merged, value)
+				} else if m == n || findKey(&out, k.Value) == nil {
+					out.Content = append(out.Content, k, value)
+				}
+			}
+			for _, e := range merged {
+				add(e)
+			}
+		}
+	}
+	add(n)
+	return &out
 }
 
 func isNull(n *yaml.Node) bool { return n.Kind == yaml.ScalarNode && n.Tag == "!!null" }

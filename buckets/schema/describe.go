@@ -3,6 +3,7 @@ package schema
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"reflect"
 	"slices"
 	"strings"
@@ -96,20 +97,38 @@ func describeType(v reflect.Value) (word string, out shape) {
 }
 
 // JSONSchema is the JSON Schema (2020-12) of schema.yaml, as editors use it.
-// Keys other than buckets are Alyx's.
+// Keys other than buckets, and what collections have beside file fields, are
+// Alyx's.
 func JSONSchema() []byte {
 	_, bucket := describeType(valueOf(new(Bucket)))
 	text, err := json.MarshalIndent(shape{
 		"$schema": "https://json-schema.org/draft/2020-12/schema",
-		"title":   "Buckets of schema.yaml", "type": "object",
-		"properties": shape{"buckets": shape{"type": "object",
-			"propertyNames":        shape{"pattern": bucketName.String(), "maxLength": maxName, "not": shape{"pattern": "^_alyx_"}},
-			"additionalProperties": bucket}},
+		"title":   "Buckets and file fields of schema.yaml", "type": "object",
+		"properties": shape{
+			"buckets": shape{"type": "object",
+				"propertyNames":        shape{"pattern": bucketName.String(), "maxLength": maxName, "not": shape{"pattern": "^_alyx_"}},
+				"additionalProperties": bucket},
+			"collections": shape{"type": "object", "additionalProperties": shape{
+				"properties": shape{"fields": shape{"type": "object", "additionalProperties": describeField()}}}},
+		},
 	}, "", "  ")
 	if err != nil {
 		panic(err) // of plain maps
 	}
 	return text
+}
+
+// describeField describes a field of a collection. Only of one for files it
+// says more than which types those have.
+func describeField() shape {
+	_, file := describeType(valueOf(new(Field)))
+	beside := shape{"file": file, "nullable": shape{"type": "boolean", "description": "true: a record may have none"}}
+	maps.Copy(beside, file["properties"].(shape))
+	return shape{
+		"if":   shape{"required": []string{"type"}, "properties": shape{"type": shape{"enum": fileTypes}}},
+		"then": shape{"properties": beside},
+		"else": shape{"properties": shape{"file": shape{"type": "null"}}},
+	}
 }
 
 // Keys is a table, in Markdown, of every key of schema.yaml and alyx.yml, its
@@ -122,6 +141,7 @@ func Keys() string {
 		b.WriteString("\n")
 	}
 	table("`schema.yaml`, below `buckets: NAME:`", new(Bucket))
+	table("`schema.yaml`, of a field `collections: NAME: fields: NAME:` with `type: file` (one file), `files` or `file[]`\n(several), beside `type:` or below `file:`", new(Field))
 	table("`alyx.yml`, below `storage:`", new(Storage))
 	table("`alyx.yml`, below `auth:`", new(Auth))
 	table("`alyx.yml`, below `server:`", new(Server))

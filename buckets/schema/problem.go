@@ -31,6 +31,16 @@ func (ps Problems) Error() string {
 	return strings.Join(lines, "\n")
 }
 
+// sort sorts the problems by their places.
+func (ps Problems) sort() {
+	slices.SortStableFunc(ps, func(a, b Problem) int {
+		if a.Line != b.Line {
+			return a.Line - b.Line
+		}
+		return a.Column - b.Column
+	})
+}
+
 // A source is a file that is being parsed.
 type source struct {
 	file     string
@@ -39,7 +49,11 @@ type source struct {
 }
 
 func (s *source) addProblem(n *yaml.Node, format string, args ...any) {
-	s.problems = append(s.problems, Problem{s.file, max(n.Line, 1), max(n.Column, 1), fmt.Sprintf(format, args...)})
+	s.problems = append(s.problems, s.problemAt(n, format, args...))
+}
+
+func (s *source) problemAt(n *yaml.Node, format string, args ...any) Problem {
+	return Problem{s.file, max(n.Line, 1), max(n.Column, 1), fmt.Sprintf(format, args...)}
 }
 
 // err returns the problems in the order of the file, nil if there are none.
@@ -47,12 +61,7 @@ func (s *source) err() error {
 	if len(s.problems) == 0 {
 		return nil
 	}
-	slices.SortStableFunc(s.problems, func(a, b Problem) int {
-		if a.Line != b.Line {
-			return a.Line - b.Line
-		}
-		return a.Column - b.Column
-	})
+	s.problems.sort()
 	return s.problems
 }
 

@@ -69,6 +69,7 @@ var wrong = []struct{ text, at, message string }{
 	{"buckets:\n  a:\n    allowed_types: image/png\n", "3:20", "want a list"},
 	{"buckets:\n  a:\n    allowed_types:\n      - image/png\n      - png\n", "5:9", "media type"},
 	{"buckets:\n  a: {allowed_types: [image/png, 'IMAGE/*']}\n", "2:34", "media type"},
+	{"x: &types [png]\nbuckets:\n  a: {allowed_types: *types}\n", "1:12", "media type"},
 	{"buckets:\n  a: {allowed_extensions: [.pdf]}\n", "2:28", "without its dot"},
 	{"buckets:\n  a: {type_check: strcit}\n", "2:19", `did you mean "strict"`},
 	{"buckets:\n  a: {compression: brotli}\n", "2:20", "use one of none, gzip, zstd"},
@@ -230,6 +231,10 @@ func FuzzParse(f *testing.F) {
 	for _, c := range wrong {
 		f.Add([]byte(c.text))
 	}
+	for _, c := range wrongFields {
+		f.Add([]byte(withBuckets(c.text)))
+	}
+	f.Add([]byte("collections: &a {x: {fields: &b {c: {<<: [*a, *b], type: file}, <<: *b}}, <<: *a}"))
 	f.Add([]byte("buckets: &a {x: *a}"))
 	f.Add([]byte("buckets: &a\n  b: *a\n  rules: {read: *a}"))
 	f.Fuzz(func(t *testing.T, text []byte) {

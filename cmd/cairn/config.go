@@ -101,6 +101,6 @@ func (t *target) checkSchema(cmd *cobra.Command) error {
 	for _, w := range s.schema.Warnings {
 		fmt.Fprintf(cmd.OutOrStdout(), "%s (warning)\n", w.Error())
 	}
-	_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s: %d buckets, good\n", t.schema, len(s.schema.Buckets))
+	_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s: %d buckets, %d file fields, good\n", t.schema, len(s.schema.Buckets), len(s.schema.Fields))
 	return err
 }

@@ -57,7 +57,17 @@ func TestServeRefuses(t *testing.T) {
 
 func TestSchemaCheck(t *testing.T) {
 	out, _ := (&shell{t, declared(t, goodConfig, goodSchema)}).run(0, "", "schema", "check")
-	if !strings.Contains(out, "1 buckets, good") {
+	if !strings.Contains(out, "1 buckets, 0 file fields, good") {
+		t.Errorf("told %q", out)
+	}
+	const fields = "collections:\n  posts:\n    fields:\n      cover: {type: file, file: {bucket: notes}}\n"
+	out, _ = (&shell{t, declared(t, goodConfig, fields+goodSchema)}).run(0, "", "schema", "check")
+	if !strings.Contains(out, "1 buckets, 1 file fields, good") {
+		t.Errorf("told %q", out)
+	}
+	wrong := strings.Replace(fields, "bucket: notes", "bucket: nonesuch, on_delete: bogus", 1)
+	out, _ = (&shell{t, declared(t, goodConfig, wrong+goodSchema)}).run(1, "", "schema", "check")
+	if !strings.Contains(out, "schema.yaml:4:42: ") || !strings.Contains(out, "schema.yaml:4:63: ") {
 		t.Errorf("told %q", out)
 	}
 	flags := declared(t, goodConfig, "buckets:\n  a:\n    max_file_size: big\n    enabled: perhaps\n  b: {}\n")

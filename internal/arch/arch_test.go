@@ -46,7 +46,7 @@ var allowed = map[string][]string{
 	"buckets/mediatype":     {},
 	"buckets/names":         {},
 	"buckets/rules":         {},
-	"buckets/schema":        {"buckets/rules", "chunker"},
+	"buckets/schema":        {"buckets/mediatype", "buckets/rules", "chunker"},
 	"buckets/check":         {"buckets", "buckets/internal", "manifest", "cas", "cas/digests"},
 	"buckets/scrub":         {"manifest", "cas", "backend"},
 	"buckets/report":        {"buckets/collect", "manifest", "cas", "cas/digests"},
