@@ -245,16 +245,18 @@ func (b *Bucket) Purge(ctx context.Context, id string, opts *DeleteOptions) erro
 }
 
 func (b *Bucket) purgeFile(ctx context.Context, c rowChange) (out *File, err error) {
-	for more := true; more; {
+	for above, more := uint64(0), true; more; {
+		var last uint64
 		var f0 *File // as it is before
 		err := b.changeRows(ctx, c, func(tx manifest.Tx, f *manifest.File, m *manifest.Manifest) (err error) {
 			f0 = b.describeFile(f, m)
-			more, err = b.purgeSome(ctx, tx, f)
+			last, more, err = b.purgeSome(ctx, tx, f, above)
 			return err
 		})
 		if err != nil {
 			return nil, err
 		}
+		above = last
 		if out == nil {
 			out = f0
 			out.State = Purged

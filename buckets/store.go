@@ -104,8 +104,9 @@ type AppendLimits struct {
 	MinAppend int64 // of one request that is not the last
 }
 
-// Versions says which versions of a file are kept beside the newest; the zero
-// value keeps all.
+// Versions says which versions of a file are kept beside the newest, in the trash
+// too; the zero value keeps all. Commits and sweeps remove the others, oldest
+// first.
 type Versions struct {
 	Off     bool          // only the newest is kept
 	Keep    int           // at most so many, the newest among them; 0 is no limit
@@ -114,7 +115,7 @@ type Versions struct {
 
 // Trash says what becomes of deleted files; the zero value keeps them.
 type Trash struct {
-	Off     bool          // they are purged at once
+	Off     bool          // they are purged at once, and by a sweep what is in the trash
 	KeepFor time.Duration // 0 is for ever
 }
 

@@ -323,27 +323,27 @@ func (b *Bucket) dropUpload(ctx context.Context, id manifest.UploadID) error {
 }
 
 // sweepUploads gives up the bucket's uploads whose time is over, and forgets
-// them when as much time has passed again.
-func (b *Bucket) sweepUploads(ctx context.Context, done *Swept) error {
+// them when as much time has passed again. It returns how many it has given up.
+func (b *Bucket) sweepUploads(ctx context.Context) (ended int64, err error) {
 	before := b.s.removalTime().Add(-b.b.UploadExpiry)
-	err := b.s.sweepAll(ctx, func(tx manifest.Tx, limit int) (int, error) {
+	err = b.s.sweepAll(ctx, func(tx manifest.Tx, limit int) (int, error) {
 		return tx.SweepUploads(ctx, b.b.name, before, limit)
 	})
 	if err != nil {
-		return err
+		return 0, err
 	}
 	for n := maxEnded; n == maxEnded; {
 		over, err := b.s.meta.UploadsOver(ctx, b.b.name, b.s.removalTime(), maxEnded)
 		if err != nil {
-			return err
+			return ended, err
 		}
 		for _, u := range over {
-			done.Uploads++
 			if err := b.expireUpload(ctx, u.ID); err != nil {
-				return err
+				return ended, fmt.Errorf("upload %s: %w", u.ID, err)
 			}
+			ended++
 		}
 		n = len(over)
 	}
-	return nil
+	return ended, nil
 }

@@ -35,8 +35,8 @@ type Bucket struct {
 	Digests           []string    `key:"digests" doc:"whole-file digests kept beside the root: sha256, blake3, md5"`
 	Dedup             Dedup       `key:"dedup" doc:"among whose files an upload may be told that bytes are there: principal, bucket, global" default:"principal"`
 	Acknowledge       Acknowledge `key:"acknowledge" doc:"of a backend in S3: where a change is durable when it is answered: remote (in S3) or journal (on this machine, sent behind)" default:"remote"`
-	Versioning        Versioning  `key:"versioning" doc:"true, false, or {enabled, keep, keep_for}"`
-	Trash             Duration    `key:"trash" doc:"how long deleted files can be brought back; off purges at once" default:"30d"`
+	Versioning        Versioning  `key:"versioning" doc:"true, false, or {enabled, keep, keep_for}; it holds for files in the trash too"`
+	Trash             Duration    `key:"trash" doc:"how long deleted files can be brought back; off purges at once, and with the next sweep what is in the trash" default:"30d"`
 	UploadExpiry      Duration    `key:"upload_expiry" doc:"how long an unfinished upload is kept" default:"24h"`
 	MaxUploads        int         `key:"max_uploads" doc:"uploads in pieces that one principal may have under way" default:"1000"`
 	UploadLimits      Pieces      `key:"upload_limits" doc:"limits on the requests of resumable uploads by the IETF's protocol, told in Upload-Limit beside max_file_size and upload_expiry"`

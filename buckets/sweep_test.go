@@ -1,0 +1,265 @@
+package buckets_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"iter"
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cairn-store/cairn/backend/membackend"
+	"github.com/cairn-store/cairn/buckets"
+	"github.com/cairn-store/cairn/cas"
+	"github.com/cairn-store/cairn/internal/crashfs"
+	"github.com/cairn-store/cairn/manifest"
+	"github.com/cairn-store/cairn/manifest/pebblestore"
+)
+
+// A sweptStore is a metadata store that is told of what a sweep does.
+type sweptStore struct {
+	manifest.Store
+	t       *testing.T
+	changes int                      // transactions that may make records
+	views   int                      // lists that are open
+	broken  map[manifest.FileID]bool // files whose rows cannot be read in a transaction
+	before  func()                   // is called before each such transaction; nil for nothing
+}
+
+func (s *sweptStore) List(ctx context.Context, bucket string, r *manifest.Range) iter.Seq2[*manifest.Listed, error] {
+	return func(yield func(*manifest.Listed, error) bool) {
+		s.views++
+		defer func() { s.views-- }()
+		s.Store.List(ctx, bucket, r)(yield)
+	}
+}
+
+func (s *sweptStore) Update(ctx context.Context, domain string, fn func(manifest.Tx) error) (*manifest.Commit, error) {
+	if domain != "" {
+		s.changes++
+		if s.views > 0 {
+			s.t.Error("a list is held open while something is changed")
+		}
+		if s.before != nil {
+			s.before()
+		}
+	}
+	return s.Store.Update(ctx, domain, func(tx manifest.Tx) error { return fn(&sweptTx{tx, s}) })
+}
+
+type sweptTx struct {
+	manifest.Tx
+	s *sweptStore
+}
+
+var errBroken = errors.New("row cannot be read")
+
+func (t *sweptTx) File(ctx context.Context, id manifest.FileID) (*manifest.File, error) {
+	if t.s.broken[id] {
+		return nil, errBroken
+	}
+	return t.Tx.File(ctx, id)
+}
+
+// A swept is a store whose sweeps are watched, with a clock that a test sets.
+type swept struct {
+	*buckets.Store
+	t    *testing.T
+	meta *sweptStore
+	log  strings.Builder
+	now  time.Time
+}
+
+// hold is how long buckets of these tests keep what is replaced or deleted.
+const hold = 24 * time.Hour
+
+func keepFor(d time.Duration) buckets.Policy {
+	return buckets.Policy{Domain: "d", Versions: buckets.Versions{KeepFor: d}, Trash: buckets.Trash{KeepFor: d}}
+}
+
+func newSwept(t *testing.T, policies map[string]buckets.Policy) *swept {
+	t.Helper()
+	db, err := pebblestore.Open("meta", &pebblestore.Options{FS: crashfs.New().VFS()})
+	must(t, err)
+	chunks, err := cas.Open(t.Context(), membackend.New(nil), db.Index("d"), nil)
+	must(t, err)
+	s := &swept{t: t, meta: &sweptStore{Store: db, t: t, broken: make(map[manifest.FileID]bool)}, now: time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC)}
+	s.Store, err = buckets.New(t.Context(), s.meta, map[string]*cas.Store{"d": chunks}, policies,
+		&buckets.Options{Now: func() time.Time { return s.now }, Log: slog.New(slog.NewTextHandler(&s.log, nil))})
+	must(t, err)
+	t.Cleanup(func() { must(t, errors.Join(s.Close(), db.Close())) })
+	return s
+}
+
+// replaced returns a file of n versions. trashed returns one in the trash.
+func (s *swept) replaced(b *buckets.Bucket, name string, n int) (f *buckets.File) {
+	s.t.Helper()
+	for i := range n {
+		f = put(s.t, b, name, fmt.Sprint(i), nil)
+	}
+	return f
+}
+
+func (s *swept) trashed(b *buckets.Bucket, name string, n int) *buckets.File {
+	s.t.Helper()
+	f, err := b.Delete(s.t.Context(), s.replaced(b, name, n).ID, nil)
+	must(s.t, err)
+	return f
+}
+
+// pass lets time pass, and sweeps.
+func (s *swept) pass(d time.Duration) (buckets.Swept, error) {
+	s.now = s.now.Add(d)
+	s.meta.changes = 0
+	return s.Sweep(s.t.Context())
+}
+
+func (s *swept) wantSwept(d time.Duration, want buckets.Swept) {
+	s.t.Helper()
+	if done, err := s.pass(d); err != nil || done != want {
+		s.t.Errorf("swept %+v, %v, want %+v", done, err, want)
+	}
+}
+
+// A sweep that has nothing to remove locks nobody out: it makes no transaction,
+// however many files have old versions.
+func TestSweepLooksFirst(t *testing.T) {
+	s := newSwept(t, map[string]buckets.Policy{"b": keepFor(hold)})
+	b := bucket(t, s.Store, "b")
+	for i := range 250 {
+		s.replaced(b, fmt.Sprint("f", i), 2)
+	}
+	s.wantSwept(time.Hour, buckets.Swept{})
+	if s.meta.changes != 0 {
+		t.Errorf("%d transactions to remove nothing", s.meta.changes)
+	}
+	s.wantSwept(hold, buckets.Swept{Versions: 250}) // by pages, of which none is held open: see sweptStore
+}
+
+// What cannot be swept keeps nothing else, and the error names it. Where nothing
+// can be swept, that ends soon.
+func TestSweepPassesOver(t *testing.T) {
+	s := newSwept(t, map[string]buckets.Policy{"a": keepFor(hold), "b": keepFor(hold)})
+	a, b := bucket(t, s.Store, "a"), bucket(t, s.Store, "b")
+	broken := []*buckets.File{s.trashed(a, "t", 1), s.replaced(a, "f", 2)}
+	for _, f := range broken {
+		s.meta.broken[manifest.FileID(f.ID)] = true
+	}
+	for i := range 20 {
+		s.trashed(a, "t", 1)
+		s.replaced(a, fmt.Sprint("g", i), 2)
+		s.trashed(b, "t", 1)
+	}
+	done, err := s.pass(2 * hold)
+	if want := (buckets.Swept{Files: 40, Versions: 20}); done != want || !errors.Is(err, errBroken) {
+		t.Errorf("swept %+v, %v, want %+v", done, err, want)
+	}
+	for _, f := range broken {
+		if err == nil || !strings.Contains(err.Error(), f.ID) || !strings.Contains(err.Error(), `bucket "a"`) {
+			t.Errorf("the error names no %s: %v", f.ID, err)
+		}
+	}
+	clear(s.meta.broken)
+	s.wantSwept(0, buckets.Swept{Files: 1, Versions: 1})
+
+	for range 100 {
+		s.meta.broken[manifest.FileID(s.trashed(a, "t", 1).ID)] = true
+	}
+	if done, err := s.pass(2 * hold); done != (buckets.Swept{}) || !errors.Is(err, errBroken) || s.meta.changes > 20 {
+		t.Errorf("swept %+v, %v, in %d transactions that fail", done, err, s.meta.changes)
+	}
+}
+
+// A policy that keeps more holds for what a sweep under way has not removed yet.
+func TestSweepFollowsPolicy(t *testing.T) {
+	for name, kept := range map[string]buckets.Policy{"longer": keepFor(9 * hold), "for ever": {Domain: "d"}} {
+		t.Run(name, func(t *testing.T) {
+			s := newSwept(t, map[string]buckets.Policy{"b": keepFor(hold)})
+			b := bucket(t, s.Store, "b")
+			for i := range 5 {
+				s.trashed(b, "t", 1)
+				s.replaced(b, fmt.Sprint("f", i), 2)
+			}
+			s.meta.before = func() {
+				if s.meta.changes == 3 {
+					must(t, s.SetPolicies(t.Context(), map[string]buckets.Policy{"b": kept}))
+				}
+			}
+			s.wantSwept(2*hold, buckets.Swept{Files: 2})
+			wantUsage(t, b, 5, 13, 10, 3, 3)
+		})
+	}
+}
+
+// What was moved to the trash while a bucket had one goes when it has none.
+func TestTrashIsTurnedOff(t *testing.T) {
+	s := newSwept(t, map[string]buckets.Policy{"b": {Domain: "d"}})
+	b := bucket(t, s.Store, "b")
+	f := s.trashed(b, "t", 1)
+	s.wantSwept(time.Hour, buckets.Swept{})
+	must(t, s.SetPolicies(t.Context(), map[string]buckets.Policy{"b": {Domain: "d", Trash: buckets.Trash{Off: true}}}))
+	s.wantSwept(time.Minute, buckets.Swept{Files: 1})
+	_, err := b.Stat(t.Context(), f.ID, &buckets.GetOptions{Trashed: true})
+	wantErr(t, "stat", err, fs.ErrNotExist)
+}
+
+// Rules for versions hold in the trash.
+func TestVersionsInTheTrash(t *testing.T) {
+	for name, v := range map[string]buckets.Versions{"keep": {Keep: 2}, "keep for": {KeepFor: hold}, "off": {Off: true}} {
+		t.Run(name, func(t *testing.T) {
+			s := newSwept(t, map[string]buckets.Policy{"b": {Domain: "d"}})
+			b := bucket(t, s.Store, "b")
+			f := s.trashed(b, "t", 5)
+			s.wantSwept(2*hold, buckets.Swept{})
+			must(t, s.SetPolicies(t.Context(), map[string]buckets.Policy{"b": {Domain: "d", Versions: v}}))
+			left := max(v.Keep, 1)
+			s.wantSwept(0, buckets.Swept{Versions: int64(5 - left)})
+			if got := read(t, b, f.ID, &buckets.GetOptions{Trashed: true}); got != "4" {
+				t.Errorf("the newest version is %q", got)
+			}
+			wantUsage(t, b, 0, int64(left), 0, 1, int64(left))
+		})
+	}
+}
+
+// Versions that were made while the clock was years ahead keep none of those
+// before and behind them.
+func TestVersionsFromYearsAhead(t *testing.T) {
+	s := newSwept(t, map[string]buckets.Policy{"b": keepFor(hold)})
+	b := bucket(t, s.Store, "b")
+	f := s.replaced(b, "f", 2)
+	s.wantSwept(0, buckets.Swept{})
+	s.now = s.now.AddDate(10, 0, 0)
+	s.replaced(b, "f", 3)
+	s.now = s.now.AddDate(-10, 0, 1)
+	s.replaced(b, "f", 2)
+	s.wantSwept(hold, buckets.Swept{Versions: 1}) // replaced before the clock went wrong
+	s.wantSwept(time.Millisecond, buckets.Swept{Versions: 5})
+	if got := versionsOf(t, b, f.ID); fmt.Sprint(got) != "[7]" {
+		t.Errorf("versions %v are left", got)
+	}
+}
+
+// The log says of each bucket what was removed.
+func TestSweepIsLogged(t *testing.T) {
+	s := newSwept(t, map[string]buckets.Policy{"a": keepFor(hold), "b": keepFor(hold), "c": keepFor(hold)})
+	s.trashed(bucket(t, s.Store, "a"), "t", 3)
+	s.replaced(bucket(t, s.Store, "b"), "f", 3)
+	s.wantSwept(2*hold, buckets.Swept{Files: 1, Versions: 2})
+	for _, want := range []string{"msg=swept bucket=a files=1 versions=0 uploads=0 took=", "msg=swept bucket=b files=0 versions=2 uploads=0 took="} {
+		if !strings.Contains(s.log.String(), want) {
+			t.Errorf("the log says\n%s\nand not %q", s.log.String(), want)
+		}
+	}
+	if n := strings.Count(s.log.String(), "msg=swept"); n != 2 {
+		t.Errorf("%d lines for two buckets", n)
+	}
+	s.log.Reset()
+	s.wantSwept(time.Hour, buckets.Swept{})
+	if s.log.Len() > 0 {
+		t.Errorf("nothing was swept, and the log says %s", s.log.String())
+	}
+}
