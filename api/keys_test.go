@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/cairn-store/cairn/buckets"
 	"github.com/cairn-store/cairn/buckets/schema"
 )
 
@@ -153,6 +154,19 @@ func TestEveryKeyOfABucket(t *testing.T) {
 			id := post(w, 201, "", "name=f", "1")["id"].(string)
 			w.want(200, "", "PATCH", "/api/files/b/"+id, strings.NewReader(`{"access": {"download": "false"}}`), "Content-Type", "application/json")
 			w.want(401, "unauthenticated", "GET", "/api/files/b/"+id+"/download", nil)
+		}},
+		"link_policy": {"link_policy: read", func(t *testing.T, w *world) {
+			// What follows from it is tested where links are made.
+			cfg, _ := schema.ParseConfig("alyx.yml", nil, nil)
+			for text, want := range map[string]bool{"buckets: {b: {}}": false, "buckets: {b: {link_policy: read}}": true} {
+				s, err := schema.Parse("schema.yaml", []byte(text), cfg)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if p, err := buckets.Policies(s); err != nil || p["b"].Access.LinkByRead != want {
+					t.Errorf("%s: %v, %v", text, p["b"].Access.LinkByRead, err)
+				}
+			}
 		}},
 		"rules": {`rules: {create: upload.name == "a"}`, func(t *testing.T, w *world) {
 			post(w, 201, "", "name=a", "x")

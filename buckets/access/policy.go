@@ -28,6 +28,9 @@ type Policy struct {
 	// SignedURLTTL is the longest life of a signed URL, at most MaxSignedLife.
 	// 0 is 7 days, less is none.
 	SignedURLTTL time.Duration
+	// LinkByRead lets those who may read a file link records to it that keep it
+	// from being deleted, or have it deleted. Otherwise that takes delete.
+	LinkByRead bool
 }
 
 // A Decision says whether a request may go on, and what decided.

@@ -45,6 +45,7 @@ type Bucket struct {
 	CacheControl      string      `key:"cache_control" doc:"header Cache-Control of content, for files that have none of their own: max-age=3600. public and s-maxage count only where everybody may download"`
 	FileRules         bool        `key:"file_rules" doc:"true lets a file's access member replace the bucket's rules for it" default:"false"`
 	Rules             Rules       `key:"rules" doc:"CEL expressions by operation; a missing one denies"`
+	LinkPolicy        LinkPolicy  `key:"link_policy" doc:"what whoever links a record to a file with on_delete cascade or restrict needs: delete (the right to delete the file) or read (the right to read it; readers can then keep the owner from deleting it, or bring it into the trash)" default:"delete"`
 	Transforms        Reserved    `key:"transforms" doc:"reserved"`
 	Encryption        Reserved    `key:"encryption" doc:"reserved"`
 	Antivirus         Reserved    `key:"antivirus" doc:"reserved"`
@@ -70,9 +71,13 @@ type Rules struct {
 
 // A Schema is what schema.yaml declares of files.
 type Schema struct {
-	Buckets  map[string]*Bucket
-	Fields   []Field  // that hold files, by collection and name
-	Warnings Problems // of what is allowed but probably a mistake
+	Buckets   map[string]*Bucket
+	Fields    []Field         // that hold files, by collection and name
+	LinkPlans map[string]Plan `key:"link_plans" doc:"by COLLECTION.FIELD, for fields that hold files and get another bucket, pin or on_delete, or go: what becomes of the links that records have made by them: keep (they stay as they were made), release (they are let go, and their policy does not follow)"`
+	Warnings  Problems        // of what is allowed but probably a mistake
+
+	file              string
+	fieldsAt, plansAt map[string]*yaml.Node // keys of fields and plans, by Field.Key
 }
 
 var (
@@ -99,7 +104,7 @@ const wantMediaType = "a media type such as image/png or image/*"
 // error is Problems.
 func Parse(file string, text []byte, cfg *Config) (*Schema, error) {
 	src := &source{file: file, text: text}
-	out := &Schema{Buckets: make(map[string]*Bucket)}
+	out := &Schema{Buckets: make(map[string]*Bucket), file: file, plansAt: make(map[string]*yaml.Node)}
 	root := src.parseDocument()
 	if root == nil {
 		return nil, src.err()
@@ -124,7 +129,11 @@ func Parse(file string, text []byte, cfg *Config) (*Schema, error) {
 	if n := parts["collections"]; n != nil {
 		out.Fields = c.readFields(n, out.Buckets)
 	}
-	c.warnings.sort()
+	if n := parts["link_plans"]; n != nil && !isNull(n) {
+		c.readPlans(n, out)
+	}
+	out.fieldsAt = c.fieldsAt
+	c.warnings.sortByPlace()
 	out.Warnings = c.warnings
 	return out, c.err()
 }
@@ -135,6 +144,7 @@ type checker struct {
 	cfg      *Config
 	env      *rules.Env
 	warnings Problems
+	fieldsAt map[string]*yaml.Node // keys of file fields, by Field.Key
 }
 
 func (c *checker) addWarning(n *yaml.Node, format string, args ...any) {

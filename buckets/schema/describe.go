@@ -101,16 +101,18 @@ func describeType(v reflect.Value) (word string, out shape) {
 // Alyx's.
 func JSONSchema() []byte {
 	_, bucket := describeType(valueOf(new(Bucket)))
+	_, top := describeType(valueOf(new(Schema)))
+	properties := top["properties"].(shape)
+	properties["buckets"] = shape{"type": "object",
+		"propertyNames":        shape{"pattern": bucketName.String(), "maxLength": maxName, "not": shape{"pattern": "^_alyx_"}},
+		"additionalProperties": bucket}
+	properties["collections"] = shape{"type": "object", "additionalProperties": shape{
+		"properties": shape{"fields": shape{"type": "object", "additionalProperties": describeField()}}}}
+	properties["link_plans"].(shape)["propertyNames"] = shape{"pattern": planKey.String()}
 	text, err := json.MarshalIndent(shape{
 		"$schema": "https://json-schema.org/draft/2020-12/schema",
 		"title":   "Buckets and file fields of schema.yaml", "type": "object",
-		"properties": shape{
-			"buckets": shape{"type": "object",
-				"propertyNames":        shape{"pattern": bucketName.String(), "maxLength": maxName, "not": shape{"pattern": "^_alyx_"}},
-				"additionalProperties": bucket},
-			"collections": shape{"type": "object", "additionalProperties": shape{
-				"properties": shape{"fields": shape{"type": "object", "additionalProperties": describeField()}}}},
-		},
+		"properties": properties,
 	}, "", "  ")
 	if err != nil {
 		panic(err) // of plain maps
@@ -142,6 +144,7 @@ func Keys() string {
 	}
 	table("`schema.yaml`, below `buckets: NAME:`", new(Bucket))
 	table("`schema.yaml`, of a field `collections: NAME: fields: NAME:` with `type: file` (one file), `files` or `file[]`\n(several), beside `type:` or below `file:`", new(Field))
+	table("`schema.yaml`", new(Schema))
 	table("`alyx.yml`, below `storage:`", new(Storage))
 	table("`alyx.yml`, below `auth:`", new(Auth))
 	table("`alyx.yml`, below `server:`", new(Server))

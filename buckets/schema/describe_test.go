@@ -53,7 +53,7 @@ func TestJSONSchema(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, good := range []string{string(text), "collections: {}",
+	for _, good := range []string{string(text), "collections: {}", "link_plans: {posts.cover: keep}",
 		"collections: {posts: {rules: {}, fields: {id: {type: uuid, primary: true}, c: {type: files, unique: true, nullable: true, bucket: a, file: {max_count: 2}}, e: {type: string, bucket: 5}}}}",
 		"buckets: {a: {compression: true, versioning: false, chunking: {profile: fine}, trash: off, transforms: {}}}"} {
 		if err := validate(good); err != nil {
@@ -63,6 +63,7 @@ func TestJSONSchema(t *testing.T) {
 	for _, bad := range []string{"buckets: {A: {}}", "buckets: {a: {max_size: 1}}", "buckets: {a: {type_check: sharp}}",
 		"collections: {posts: {fields: {c: {type: file, file: {bucke: a}}}}}", "collections: {posts: {fields: {c: {type: files, on_delete: bogus}}}}",
 		"collections: {posts: {fields: {c: {type: string, file: {bucket: a}}}}}",
+		"link_plans: {cover: keep}", "link_plans: {posts.cover: hold}",
 		"buckets: {a: {compression: brotli}}", "buckets: {a: {rules: {craete: x}}}", "buckets: {a: {max_file_size: big}}"} {
 		if validate(bad) == nil {
 			t.Errorf("takes %s", strings.TrimSpace(bad))

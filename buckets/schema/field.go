@@ -84,6 +84,7 @@ var (
 // name, and passes over what else Alyx has there. Without buckets, a field's
 // bucket may be any.
 func (c *checker) readFields(collections *yaml.Node, buckets map[string]*Bucket) []Field {
+	c.fieldsAt = make(map[string]*yaml.Node)
 	var out []Field
 	c.eachEntry(collections, func(k, collection *yaml.Node) {
 		n := len(out)
@@ -96,6 +97,7 @@ func (c *checker) readFields(collections *yaml.Node, buckets map[string]*Bucket)
 				if c.readField(name, expandMerges(field), &f, buckets) {
 					c.checkFieldName(name, "field")
 					out = append(out, f)
+					c.fieldsAt[f.Key()] = name
 				}
 			})
 		})
@@ -195,15 +197,15 @@ func (c *checker) checkField(k, n *yaml.Node, f *Field, buckets map[string]*Buck
 		if b.MaxFileSize > 0 && f.MaxSize > b.MaxFileSize {
 			c.addWarning(nodeAt(n, "max_size"), "max_size is more than the max_file_size of bucket %s, which holds too", f.Bucket)
 		}
-		if !meet(f.Types, b.AllowedTypes) {
+		if !haveCommon(f.Types, b.AllowedTypes) {
 			c.addProblem(nodeAt(n, "allowed_types"), "bucket %s takes none of these types, only %s", f.Bucket, strings.Join(b.AllowedTypes, ", "))
 		}
 	}
 }
 
-// meet reports whether some content may be of both: of one of the types of a
+// haveCommon reports whether some content may be of both: of one of the types of a
 // field and one of those of its bucket. No types are all.
-func meet(a, b []string) bool {
+func haveCommon(a, b []string) bool {
 	covers := func(a, b []string) bool {
 		return slices.ContainsFunc(b, func(t string) bool {
 			if family, wild := strings.CutSuffix(t, "*"); wild {

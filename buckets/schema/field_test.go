@@ -166,7 +166,7 @@ func TestFieldWarnings(t *testing.T) {
 	}
 }
 
-func TestMeet(t *testing.T) {
+func TestTypesInCommon(t *testing.T) {
 	for _, c := range []struct {
 		field, bucket string
 		want          bool
@@ -191,7 +191,7 @@ func TestMeet(t *testing.T) {
 		{"application/x-ours", "application/x-ours", true},
 		{"application/x-ours", "application/x-theirs", false},
 	} {
-		if got := meet(strings.Fields(c.field), strings.Fields(c.bucket)); got != c.want {
+		if got := haveCommon(strings.Fields(c.field), strings.Fields(c.bucket)); got != c.want {
 			t.Errorf("a field of %q in a bucket of %q: %v", c.field, c.bucket, got)
 		}
 	}

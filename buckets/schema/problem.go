@@ -31,8 +31,8 @@ func (ps Problems) Error() string {
 	return strings.Join(lines, "\n")
 }
 
-// sort sorts the problems by their places.
-func (ps Problems) sort() {
+// sortByPlace sorts the problems by their places.
+func (ps Problems) sortByPlace() {
 	slices.SortStableFunc(ps, func(a, b Problem) int {
 		if a.Line != b.Line {
 			return a.Line - b.Line
@@ -61,7 +61,7 @@ func (s *source) err() error {
 	if len(s.problems) == 0 {
 		return nil
 	}
-	s.problems.sort()
+	s.problems.sortByPlace()
 	return s.problems
 }
 

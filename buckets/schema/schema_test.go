@@ -26,14 +26,14 @@ func TestParse(t *testing.T) {
 		TypeCheck: TypeStrict, Compression: Compression{"zstd", 9}, Chunking: "balanced", Digests: []string{"sha256", "md5"},
 		Dedup: DedupBucket, Acknowledge: "remote", Versioning: Versioning{true, 20, Duration(90 * 24 * time.Hour)}, Trash: Duration(30 * 24 * time.Hour),
 		UploadExpiry: Duration(24 * time.Hour), MaxUploads: 1000, SignedURLTTL: Duration(time.Hour),
-		InlineTypes: []string{"image/png", "image/jpeg", "application/pdf"}, FileRules: true,
+		InlineTypes: []string{"image/png", "image/jpeg", "application/pdf"}, FileRules: true, LinkPolicy: LinkByRead,
 		Rules: Rules{"auth.id != null", "file.owner == auth.id ||\n\"team\" in file.tags\n", "file.owner == auth.id", "file.owner == auth.id", "file.owner == auth.id", "auth.id != null", "auth.role == 'admin'"},
 	}
 	if !reflect.DeepEqual(d, want) {
 		t.Errorf("documents:\n%+v, want\n%+v", d, want)
 	}
 	if a.MaxFileSize != 5<<20 || a.Compression.Codec != "zstd" || !a.Versioning.Enabled || a.Dedup != DedupPrincipal ||
-		a.TypeCheck != TypeSniff || a.Trash != Duration(720*time.Hour) || !a.Enabled {
+		a.TypeCheck != TypeSniff || a.LinkPolicy != LinkByDelete || a.Trash != Duration(720*time.Hour) || !a.Enabled {
 		t.Errorf("avatars: %+v", a)
 	}
 	if len(s.Warnings) > 0 {
@@ -85,6 +85,13 @@ var wrong = []struct{ text, at, message string }{
 	{"buckets:\n  a: {trash: -1h}\n", "2:14", "not a duration"},
 	{"buckets:\n  a: {upload_expiry: soon}\n", "2:22", "not a duration"},
 	{"buckets:\n  a: {inline_types: [pdf]}\n", "2:22", "media type"},
+	{"buckets:\n  a: {link_policy: download}\n", "2:20", "use one of delete, read"},
+	{"link_plans: keep\n", "1:13", "want keys and values"},
+	{"link_plans: {posts.cover: hold}\n", "1:27", "use one of keep, release"},
+	{"link_plans: {posts.cover: }\n", "1:27", "use one of keep, release"},
+	{"link_plans: {cover: keep}\n", "1:14", "want COLLECTION.FIELD"},
+	{"link_plans: {posts.fields.cover: keep}\n", "1:14", "want COLLECTION.FIELD"},
+	{"link_plans:\n  a.b: keep\n  a.b: release\n", "3:3", "a second time"},
 	{"buckets:\n  a: {file_rules: 'no way'}\n", "2:19", "true or false"},
 	{"buckets:\n  a:\n    rules:\n      read: auth.id ==\n", "4:23", "does not compile"},
 	{"buckets:\n  a:\n    rules:\n      read: \"file.sise > 1\"\n", "4:18", "sise"},

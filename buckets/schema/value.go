@@ -122,6 +122,18 @@ const (
 
 func (*Dedup) choices() []string { return []string{"principal", "bucket", "global"} }
 
+// LinkPolicy says which right to a file it takes to link a record to it that may
+// keep others from deleting it, or have it deleted.
+type LinkPolicy string
+
+// The rights.
+const (
+	LinkByDelete LinkPolicy = "delete"
+	LinkByRead   LinkPolicy = "read"
+)
+
+func (*LinkPolicy) choices() []string { return []string{"delete", "read"} }
+
 // Compression is how frames are packed: none, gzip or zstd, by word, as true
 // (zstd) or false (none), or with a level.
 type Compression struct {

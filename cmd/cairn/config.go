@@ -63,8 +63,7 @@ func (t *target) configureStore(s settings) (*local.Options, error) {
 
 func newSchema(t *target) *cobra.Command {
 	return newGroup("schema", "Check and describe schema.yaml and alyx.yml", "check, keys or json",
-		&cobra.Command{Use: "check --config alyx.yml --schema schema.yaml", Short: "Tell what is wrong with them, and where", Args: wantArgs(cobra.NoArgs),
-			RunE: func(cmd *cobra.Command, _ []string) error { return t.checkSchema(cmd) }},
+		newSchemaCheck(t),
 		&cobra.Command{Use: "keys", Short: "List every key, its default and what it does", Args: wantArgs(cobra.NoArgs),
 			RunE: func(cmd *cobra.Command, _ []string) error {
 				_, err := fmt.Fprint(cmd.OutOrStdout(), schema.Keys())
@@ -78,19 +77,35 @@ func newSchema(t *target) *cobra.Command {
 	)
 }
 
-// checkSchema prints errors and warnings, a line each.
-func (t *target) checkSchema(cmd *cobra.Command) error {
-	if t.config == "" && t.schema == "" {
+func newSchemaCheck(t *target) *cobra.Command {
+	var against string
+	cmd := &cobra.Command{Use: "check --config alyx.yml --schema schema.yaml", Short: "Tell what is wrong with them, and where", Args: wantArgs(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			err := t.checkSchema(cmd, against)
+			var wrong schema.Problems
+			if !errors.As(err, &wrong) {
+				return err
+			}
+			for _, p := range wrong {
+				fmt.Fprintln(cmd.OutOrStdout(), p.Error())
+			}
+			return errReported
+		}}
+	cmd.Flags().StringVar(&against, "against", "", "the schema.yaml in use: tell which file fields change, and whether link_plans says what becomes of their links")
+	return cmd
+}
+
+// checkSchema prints warnings, a line each, and what the files have. What is
+// wrong it returns as schema.Problems. against names the schema before, "" for
+// none.
+func (t *target) checkSchema(cmd *cobra.Command, against string) error {
+	switch {
+	case t.config == "" && t.schema == "":
 		return usageError{errors.New("schema check: want --config, --schema or both")}
+	case t.schema == "" && against != "":
+		return usageError{errors.New("schema check --against: want --schema too")}
 	}
 	s, err := t.readSettings()
-	var wrong schema.Problems
-	if errors.As(err, &wrong) {
-		for _, p := range wrong {
-			fmt.Fprintln(cmd.OutOrStdout(), p.Error())
-		}
-		return errReported
-	}
 	if err != nil {
 		return err
 	}
@@ -98,9 +113,35 @@ func (t *target) checkSchema(cmd *cobra.Command) error {
 		_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s: good\n", t.config)
 		return err
 	}
-	for _, w := range s.schema.Warnings {
+	warnings := s.schema.Warnings
+	var changes []schema.FieldChange
+	if against != "" {
+		var more schema.Problems
+		if changes, more, err = compareSchema(s.schema, against); err != nil {
+			return err
+		}
+		warnings = append(warnings, more...)
+	}
+	for _, w := range warnings {
 		fmt.Fprintf(cmd.OutOrStdout(), "%s (warning)\n", w.Error())
+	}
+	for _, c := range changes {
+		becomes := map[schema.Plan]string{schema.PlanKeep: "its links stay as they were made", schema.PlanRelease: "its links are let go"}
+		fmt.Fprintf(cmd.OutOrStdout(), "%s: %s; %s\n", t.schema, c, becomes[c.Plan])
 	}
 	_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s: %d buckets, %d file fields, good\n", t.schema, len(s.schema.Buckets), len(s.schema.Fields))
 	return err
+}
+
+// compareSchema compares the file fields of s with those of the file against.
+func compareSchema(s *schema.Schema, against string) ([]schema.FieldChange, schema.Problems, error) {
+	text, err := os.ReadFile(against)
+	if err != nil {
+		return nil, nil, fmt.Errorf("--against: %w", err)
+	}
+	before, err := schema.ParseFields(against, text)
+	if err != nil {
+		return nil, nil, err
+	}
+	return s.CompareFields(before)
 }

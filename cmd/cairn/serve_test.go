@@ -70,6 +70,17 @@ func TestSchemaCheck(t *testing.T) {
 	if !strings.Contains(out, "schema.yaml:4:42: ") || !strings.Contains(out, "schema.yaml:4:63: ") {
 		t.Errorf("told %q", out)
 	}
+	old := write(t, filepath.Join(t.TempDir(), "old.yaml"), strings.Replace(fields, "notes", "gone", 1))
+	out, _ = (&shell{t, declared(t, goodConfig, fields+goodSchema)}).run(1, "", "schema", "check", "--against", old)
+	if !strings.Contains(out, "schema.yaml:4:7: ") || !strings.Contains(out, "bucket was gone and is notes; write link_plans: {posts.cover: keep}") {
+		t.Errorf("told %q", out)
+	}
+	plans := "link_plans: {posts.cover: release, posts.id: keep}\n"
+	out, _ = (&shell{t, declared(t, goodConfig, plans+fields+goodSchema)}).run(0, "", "schema", "check", "--against", old)
+	if !strings.Contains(out, "is notes; its links are let go") || !strings.Contains(out, "field posts.id has not changed") {
+		t.Errorf("told %q", out)
+	}
+	(&shell{t, declared(t, goodConfig, goodSchema)[:4]}).run(2, "", "schema", "check", "--against", old)
 	flags := declared(t, goodConfig, "buckets:\n  a:\n    max_file_size: big\n    enabled: perhaps\n  b: {}\n")
 	out, _ = (&shell{t, flags}).run(1, "", "schema", "check")
 	if !strings.Contains(out, "schema.yaml:3:20: ") || !strings.Contains(out, "schema.yaml:4:14: ") {
