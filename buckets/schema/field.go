@@ -26,7 +26,7 @@ type Field struct {
 	Types    []string `key:"allowed_types" doc:"media types taken, as in a bucket, beside what the bucket takes"`
 	MaxCount int      `key:"max_count" doc:"files of one record; for files and file[]"`
 	Pin      Pin      `key:"pin" doc:"what a record holds: manifest (the version whose ID it has, for ever) or file (the newest version, by the file's ID)" default:"manifest"`
-	OnDelete OnDelete `key:"on_delete" doc:"what joins the lives of record and file: keep (a deleted file stays in the trash while records hold it), restrict (it cannot be deleted meanwhile), cascade (it goes to the trash with its last record), set_null (whoever keeps the records is told that it is gone); set null is set_null" default:"keep"`
+	OnDelete OnDelete `key:"on_delete" doc:"what follows when the file is deleted, or when the last record that holds it goes: keep (nothing; a deleted file stays in the trash while records hold it), restrict (it cannot be deleted while records hold it), cascade (it goes to the trash with its last record), set_null (the program that has the records is told when it is deleted; needs nullable: true); set null is set_null" default:"keep"`
 }
 
 // Key names the field among those of all collections: posts.cover.

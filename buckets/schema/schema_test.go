@@ -245,7 +245,14 @@ func FuzzParse(f *testing.F) {
 	f.Add([]byte("buckets: &a {x: *a}"))
 	f.Add([]byte("buckets: &a\n  b: *a\n  rules: {read: *a}"))
 	f.Fuzz(func(t *testing.T, text []byte) {
-		_, err := Parse("f", text, nil)
+		s, err := Parse("f", text, nil)
+		fields, fieldsErr := ParseFields("f", text)
+		if err == nil {
+			changes, _, changesErr := s.CompareFields(fields)
+			if fieldsErr != nil || changesErr != nil || len(changes) > 0 || !reflect.DeepEqual(fields, s.Fields) {
+				t.Errorf("read alone, the fields of a good schema are %+v, %v; %v", fields, fieldsErr, changes)
+			}
+		}
 		var ps Problems
 		if err != nil && (!errors.As(err, &ps) || len(ps) == 0) {
 			t.Errorf("%v is not Problems", err)
