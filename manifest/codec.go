@@ -226,19 +226,44 @@ func (c *codec) flag(tag byte, set *bool) {
 
 // state is a number of which those above Quarantined are unknown.
 func (c *codec) state(tag byte, s *State) {
-	v := uint64(*s)
+	enumField(c, tag, s, uint64(Quarantined)+1, "state")
+}
+
+// enumField is a number below n. Higher ones are unknown; what names them.
+func enumField[T ~uint8](c *codec, tag byte, e *T, n uint64, what string) {
+	v := uint64(*e)
 	c.number(tag, &v)
 	switch {
-	case v <= uint64(Quarantined):
+	case v < n:
 		if !c.encoding {
-			*s = State(v)
+			*e = T(v)
 		}
 	case c.encoding:
 		c.fail()
 	default:
-		c.err = &UnknownError{c.in, "state", v}
+		c.err = &UnknownError{c.in, what, v}
 		c.fail()
 	}
+}
+
+// numbers are numbers one after another, in strictly ascending order.
+func (c *codec) numbers(tag byte, ns *[]uint64) {
+	if c.encoding {
+		var b []byte
+		for i, n := range *ns {
+			c.must(i == 0 || n > (*ns)[i-1])
+			b = binary.AppendUvarint(b, n)
+		}
+		c.putField(tag, b)
+		return
+	}
+	in := decoder{p: c.takeField(tag)}
+	for len(in.p) > 0 && !in.bad {
+		n := in.takeNumber()
+		c.must(len(*ns) == 0 || n > (*ns)[len(*ns)-1])
+		*ns = append(*ns, n)
+	}
+	c.must(!in.bad)
 }
 
 // time is kept in milliseconds, in UTC.

@@ -25,9 +25,11 @@ const (
 	tagFreed    = 'L'
 	tagScrubbed = 'B'
 	tagPoint    = 'P'
+	tagLink     = 'J'
+	tagHost     = 'V'
 
 	// knownTags are the tags of all envelopes, of every kind.
-	knownTags = "MFHRSUGKYODCLBP"
+	knownTags = "MFHRSUGKYODCLBPJV"
 
 	envelopeVersion = 1
 )

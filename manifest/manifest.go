@@ -112,6 +112,7 @@ type File struct {
 	CreatedAt time.Time
 	UpdatedAt time.Time
 	DeletedAt time.Time // zero unless trashed
+	Cascaded  bool      // it is in the trash since its last link ended
 
 	// ContentAt is when the content of Current became the file's. It is later,
 	// by whole seconds, than that of any content before. Zero stands for
@@ -140,7 +141,7 @@ func (f *File) AppendBinary(b []byte) ([]byte, error) { return appendRow(b, tagF
 // UnmarshalBinary decodes what AppendBinary wrote.
 func (f *File) UnmarshalBinary(p []byte) error {
 	*f = File{}
-	return parseRow(p, tagFile, "file row", 20, f)
+	return parseRow(p, tagFile, "file row", 21, f)
 }
 
 func (f *File) codeFields(c *codec) {
@@ -164,6 +165,7 @@ func (f *File) codeFields(c *codec) {
 	c.time(18, &f.DeletedAt)
 	c.time(19, &f.ContentAt)
 	c.text(20, &f.CacheControl)
+	c.flag(21, &f.Cascaded)
 }
 
 // Path is the folder and name, joined by '/'.

@@ -9,7 +9,7 @@ import (
 
 // A Record is a change of metadata as packs store it: the whole state of a row
 // after the change, or a mark that a row or pack was removed for good. Exactly
-// one field is set. Replay keeps the file row with the highest revision, in
+// one field is set. Replay keeps the row of a file or link with the highest revision, in
 // whatever order it reads the packs. A mark takes precedence over every row.
 type Record struct {
 	File     *File     // a file's row
@@ -19,6 +19,7 @@ type Record struct {
 	Doomed   *Doom     // the deletion of the pack has begun: its chunks are not used
 	Home     *Home     // the domain of a bucket's files from this commit on
 	Census   *Census   // packs that need not exist
+	Link     *Link     // a link's row
 }
 
 // A Doom names a pack whose deletion has begun, and its serial number among the
@@ -38,6 +39,7 @@ const (
 	recordDoomed   = 5
 	recordHome     = 6
 	recordCensus   = 7
+	recordLink     = 8
 )
 
 // appendTo appends the type of the record, the length of its body, and the body.
@@ -84,6 +86,9 @@ func (r *Record) encodeBody() (typ byte, body []byte, err error) {
 		return recordHome, body, err
 	case r.Census != nil && r.Census.isValid():
 		return recordCensus, r.Census.appendTo(nil), nil
+	case r.Link != nil && r.Link.Revision > 0:
+		body, err = r.Link.AppendBinary(nil)
+		return recordLink, body, err
 	}
 	return 0, nil, fmt.Errorf("manifest: encode record: it is empty, or of nothing")
 }
@@ -137,6 +142,10 @@ func decodeRecord(typ byte, body []byte) (r Record, err error) {
 		ok = r.Home.Move > 0
 	case recordCensus:
 		r.Census, ok = decodeCensus(body)
+	case recordLink:
+		r.Link = new(Link)
+		err = r.Link.UnmarshalBinary(body)
+		ok = r.Link.Revision > 0
 	case 0:
 		ok = false
 	default:

@@ -23,6 +23,10 @@ type Files interface {
 	// OldVersions returns at most n versions of a file whose numbers are higher
 	// than above, oldest first.
 	OldVersions(ctx context.Context, file FileID, above uint64, n int) ([]*Manifest, error)
+	// Rows returns for each file its row with its current version, and behind those
+	// for each version its row with its file, all as of one moment; nil for what is
+	// missing.
+	Rows(ctx context.Context, files []FileID, versions []VersionID) ([]*Row, error)
 
 	// Usage returns the exact sums over a bucket, OwnerUsage those over the
 	// files of one owner in it.
@@ -59,6 +63,7 @@ type Found interface {
 	Onces
 	Homes
 	Leftovers
+	Links
 }
 
 // A Tx is a transaction of a Store; see Store.Update. It sees its own writes.
@@ -75,6 +80,7 @@ type Tx interface {
 	OnceChanges
 	HomeChanges
 	LeftoverChanges
+	LinkChanges
 
 	DoomChanges
 
@@ -98,6 +104,7 @@ type Barrier struct {
 type Store interface {
 	Found
 	Listings
+	AllLinks
 	Roots
 	Clock
 	Epochs
