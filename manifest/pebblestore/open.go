@@ -184,10 +184,10 @@ func Exists(dir string, f FS) (bool, error) {
 
 // Format 2 had no stamps, sources and counters of domains. Format 3 did not count
 // what is live, nor the commits of marks. Format 4 had no scrubs and no points; a
-// database that has it becomes one of format 5 when it is opened, which older
-// programs refuse.
+// database that has it becomes one of the present format when it is opened, which
+// older programs refuse. Format 5 had no links and no hosts: likewise.
 const (
-	formatVersion = 5
+	formatVersion = 6
 	oldestFormat  = 4
 )
 

@@ -47,11 +47,14 @@ func (t *tx) replayRecord(ctx context.Context, r *manifest.Record) error {
 		return t.replayDropped(ctx, r.Dropped)
 	case r.Purged != "":
 		return t.replayPurged(ctx, r.Purged)
+	case r.Link != nil:
+		return t.replayLink(ctx, r.Link)
 	}
 	return nil
 }
 
-func (t *tx) isGone(key []byte) (bool, error) {
+// hasKey reports whether there is a value under key.
+func (t *tx) hasKey(key []byte) (bool, error) {
 	_, err := t.d.getValue(t.b, key)
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
@@ -60,7 +63,7 @@ func (t *tx) isGone(key []byte) (bool, error) {
 }
 
 func (t *tx) replayFile(ctx context.Context, f *manifest.File) error {
-	gone, err := t.isGone(goneKey(f.ID))
+	gone, err := t.hasKey(goneKey(f.ID))
 	if err != nil || gone {
 		return err
 	}
@@ -76,7 +79,7 @@ func (t *tx) replayFile(ctx context.Context, f *manifest.File) error {
 
 func (t *tx) replayManifest(m *manifest.Manifest) error {
 	for _, key := range [][]byte{goneKey(m.ID), goneKey(m.File)} {
-		gone, err := t.isGone(key)
+		gone, err := t.hasKey(key)
 		if err != nil || gone {
 			return err
 		}
@@ -118,6 +121,9 @@ func (d *DB) Reindex(ctx context.Context) error {
 		if err := d.db.DeleteRange([]byte{letter}, []byte{letter + 1}, pebble.NoSync); err != nil {
 			return fmt.Errorf("pebblestore: reindex: %w", err)
 		}
+	}
+	if err := d.reindexLinks(ctx); err != nil {
+		return fmt.Errorf("pebblestore: reindex: %w", err)
 	}
 	usage := make(map[string]*manifest.Usage) // by key
 	for f, err := range d.AllFiles(ctx) {

@@ -184,3 +184,36 @@ func (s segments) PutSegments(ctx context.Context, segs []manifest.Segment) erro
 	}
 	return nil
 }
+
+// Rows implements manifest.Files.
+func (s rows) Rows(ctx context.Context, files []manifest.FileID, versions []manifest.VersionID) ([]*manifest.Row, error) {
+	if s.r == pebble.Reader(s.d.db) {
+		snap := s.d.db.NewSnapshot()
+		defer snap.Close()
+		s = rows{s.d, snap}
+	}
+	out := make([]*manifest.Row, len(files)+len(versions))
+	for i, id := range files {
+		f, err := s.File(ctx, id)
+		if err == nil {
+			out[i] = &manifest.Row{File: f}
+			out[i].Manifest, err = s.Manifest(ctx, f.Current)
+		}
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, err
+		}
+	}
+	for i, id := range versions {
+		m, err := s.Manifest(ctx, id)
+		if err == nil {
+			var f *manifest.File
+			if f, err = s.File(ctx, m.File); err == nil {
+				out[len(files)+i] = &manifest.Row{File: f, Manifest: m}
+			}
+		}
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, err
+		}
+	}
+	return out, ctx.Err()
+}
