@@ -23,6 +23,7 @@ type Bucket struct {
 	// bucket is in at the time of each call.
 	pin string
 	who *access.Principal
+	via *Via
 }
 
 // As returns the bucket as seen by who.

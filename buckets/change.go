@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"io/fs"
-	"time"
 
 	"github.com/cairn-store/cairn/buckets/access"
 	"github.com/cairn-store/cairn/buckets/names"
@@ -206,6 +205,9 @@ func (b *Bucket) Delete(ctx context.Context, id string, opts *DeleteOptions) (*F
 		return b.purgeFile(ctx, rowChange{id: id, op: access.OpDelete, ifMatch: opts.ifMatch()})
 	}
 	return b.changeFile(ctx, rowChange{id: id, op: access.OpDelete, ifMatch: opts.ifMatch()}, func(tx manifest.Tx, f *manifest.File, m *manifest.Manifest) error {
+		if err := b.checkLinks(ctx, tx, f, "", false); err != nil {
+			return err
+		}
 		f.State = manifest.Trashed
 		f.DeletedAt = b.s.now()
 		f.UpdatedAt = f.DeletedAt
@@ -227,12 +229,7 @@ func (b *Bucket) Undelete(ctx context.Context, id string) (*File, error) {
 		if f.State != manifest.Trashed {
 			return ErrNotTrashed
 		}
-		if f.Name, err = freeName(ctx, tx, f.Bucket, f.Folder, f.Name); err != nil {
-			return err
-		}
-		f.State, f.UpdatedAt = manifest.Active, b.s.now()
-		f.DeletedAt = time.Time{}
-		return nil
+		return b.s.revive(ctx, tx, f)
 	})
 }
 
@@ -249,6 +246,9 @@ func (b *Bucket) purgeFile(ctx context.Context, c rowChange) (out *File, err err
 		var last uint64
 		var f0 *File // as it is before
 		err := b.changeRows(ctx, c, func(tx manifest.Tx, f *manifest.File, m *manifest.Manifest) (err error) {
+			if err := b.checkLinks(ctx, tx, f, "", true); err != nil {
+				return err
+			}
 			f0 = b.describeFile(f, m)
 			last, more, err = b.purgeSome(ctx, tx, f, above)
 			return err

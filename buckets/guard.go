@@ -63,6 +63,9 @@ func (b *Bucket) Grants() *access.Grants {
 // check returns nil if the bucket's principal may do what req asks for.
 func (b *Bucket) check(ctx context.Context, req *access.Request) error {
 	req.Bucket, req.Who = b.b.name, b.who
+	if err := b.findRecord(ctx, req); err != nil {
+		return err
+	}
 	return b.s.guard.Check(ctx, req)
 }
 

@@ -18,16 +18,22 @@ const (
 	pruneAhead = 32
 )
 
+// A prunePlace is how far the pruning of a file has come.
+type prunePlace struct {
+	above uint64 // the highest number of a version that was looked at
+	held  int    // how many up to there were left, since links hold them
+}
+
 // dueVersions returns the oldest versions of f that the policy does not keep, at
-// most n of them, from those whose numbers are above one: it is for the caller to
-// know that lower ones are seen to.
-func (v *Versions) dueVersions(ctx context.Context, rows manifest.Files, f *manifest.File, above uint64, n int, now time.Time) ([]*manifest.Manifest, error) {
+// most n of them, from those behind a place: it is for the caller to know that
+// those before it are seen to.
+func (v *Versions) dueVersions(ctx context.Context, rows manifest.Files, f *manifest.File, from prunePlace, n int, now time.Time) ([]*manifest.Manifest, error) {
 	excess := 0 // versions that go because there are too many
-	switch {
+	switch left := int(f.Versions) - from.held; {
 	case v.Off:
-		excess = int(f.Versions) - 1
+		excess = left - 1
 	case v.Keep > 0:
-		excess = max(int(f.Versions)-v.Keep, 0)
+		excess = max(left-v.Keep, 0)
 	}
 	if excess == 0 && v.KeepFor == 0 || f.Versions < 2 {
 		return nil, nil
@@ -36,7 +42,7 @@ func (v *Versions) dueVersions(ctx context.Context, rows manifest.Files, f *mani
 	if v.KeepFor == 0 {
 		n, ahead = min(n, excess), 1 // the current version is not looked at
 	}
-	ms, err := rows.OldVersions(ctx, f.ID, above, n+ahead)
+	ms, err := rows.OldVersions(ctx, f.ID, from.above, n+ahead)
 	if err != nil {
 		return nil, err
 	}
@@ -61,23 +67,33 @@ func replacedAt(later []*manifest.Manifest) time.Time {
 	return at
 }
 
-// prune removes for good the versions of f that the policy does not keep, oldest
-// first, beginning behind the number above: calls before have seen to those up to
-// it. It changes f, which the caller writes, and returns the highest number that
-// it has removed. more reports that there may be others.
-func (v *Versions) prune(ctx context.Context, tx manifest.Tx, f *manifest.File, above uint64, now time.Time) (last uint64, more bool, err error) {
-	last = above
+// prune removes for good the versions of f that the policy does not keep and no link
+// holds, oldest first, beginning behind a place: calls before have seen to those
+// before it. It changes f, which the caller writes, and returns how far it has come.
+// more reports that there may be others. It removes nothing while it is not known
+// what links hold.
+func (v *Versions) prune(ctx context.Context, tx manifest.Tx, f *manifest.File, from prunePlace, now time.Time) (at prunePlace, more bool, err error) {
+	at = from
 	for n := maxSwept; n > 0; {
-		due, err := v.dueVersions(ctx, tx, f, last, min(n, prunePage), now)
+		due, err := v.dueVersions(ctx, tx, f, at, min(n, prunePage), now)
 		if err != nil || len(due) == 0 {
-			return last, false, err
+			return at, false, err
 		}
-		if err := removeVersions(ctx, tx, f, due, now); err != nil {
-			return last, false, err
+		if n == maxSwept {
+			if waits, err := isUnreconciled(ctx, tx, f.Bucket); err != nil || waits {
+				return at, false, err
+			}
 		}
-		last, n = due[len(due)-1].Version, n-len(due)
+		free, err := notHeld(ctx, tx, due)
+		if err != nil {
+			return at, false, err
+		}
+		if err := removeVersions(ctx, tx, f, free, now); err != nil {
+			return at, false, err
+		}
+		at.above, at.held, n = due[len(due)-1].Version, at.held+len(due)-len(free), n-len(due)
 	}
-	return last, true, nil
+	return at, true, nil
 }
 
 // removeVersions removes versions of f for good. It changes f, which the caller
@@ -92,38 +108,42 @@ func removeVersions(ctx context.Context, tx manifest.Tx, f *manifest.File, ms []
 }
 
 // pruneFile prunes a file as the bucket says now, in as many transactions as it
-// takes, and returns how many versions it has removed. If there is nothing to do,
-// it makes none.
-func (b *Bucket) pruneFile(ctx context.Context, f *manifest.File) (dropped int64, err error) {
-	due, err := b.newest().Versions.dueVersions(ctx, b.s.meta, f, 0, 1, b.s.removalTime())
+// takes, and returns how many versions it has removed, and how many links hold. If
+// there is nothing to do, it makes none.
+func (b *Bucket) pruneFile(ctx context.Context, f *manifest.File) (dropped, held int64, err error) {
+	due, err := b.newest().Versions.dueVersions(ctx, b.s.meta, f, prunePlace{}, 1, b.s.removalTime())
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
-	for above, more := uint64(0), len(due) > 0; more; {
-		var last, n uint64
+	at := prunePlace{}
+	for more := len(due) > 0; more; {
+		var next prunePlace
+		var n uint64
 		err := b.s.updateRows(ctx, b.domain, func(tx manifest.Tx) error {
-			last, more, n = above, false, 0
+			next, more, n = at, false, 0
 			f, err := tx.File(ctx, f.ID)
 			if err != nil {
 				return ignoreGone(err)
 			}
 			before := f.Versions
-			last, more, err = b.newest().Versions.prune(ctx, tx, f, above, b.s.removalTime())
+			next, more, err = b.newest().Versions.prune(ctx, tx, f, at, b.s.removalTime())
 			if n = before - f.Versions; err != nil || n == 0 {
 				return err
 			}
 			return tx.PutFile(ctx, f)
 		})
 		if err != nil {
-			return dropped, err
+			return dropped, int64(at.held), err
 		}
-		above, dropped = last, dropped+int64(n)
+		at, dropped = next, dropped+int64(n)
 	}
-	return dropped, nil
+	return dropped, int64(at.held), nil
 }
 
 // trashedBefore returns the moment before which a file must have been moved to the
-// trash to be removed by now. It reports whether files in the trash go at all.
+// trash to be removed by now. It reports whether files in the trash go at all. Those
+// that the end of a link has moved there stay for a while also where there is no
+// trash: see isDue.
 func (b *Bucket) trashedBefore() (before time.Time, ends bool) {
 	t := b.newest().Trash
 	switch {
@@ -135,31 +155,42 @@ func (b *Bucket) trashedBefore() (before time.Time, ends bool) {
 	return time.Time{}, false
 }
 
+// isDue reports whether a file's time in the trash is over as the bucket says now.
+func (b *Bucket) isDue(f *manifest.File) bool {
+	before, ends := b.trashedBefore()
+	if f.Cascaded && b.newest().Trash.Off {
+		before = b.s.removalTime().Add(-b.newest().linkWindow())
+	}
+	return f.State == manifest.Trashed && ends && f.DeletedAt.Before(before)
+}
+
 // purgeTrashed purges a file whose time in the trash is over as the bucket says
-// now, in as many transactions as it takes.
-func (b *Bucket) purgeTrashed(ctx context.Context, id manifest.FileID) (purged bool, err error) {
+// now, in as many transactions as it takes. It reports whether links hold it.
+func (b *Bucket) purgeTrashed(ctx context.Context, id manifest.FileID) (purged, held bool, err error) {
 	for above, more := uint64(0), true; more; {
 		var last uint64
 		err = b.s.updateRows(ctx, b.domain, func(tx manifest.Tx) error {
-			more, purged = false, false
+			more, purged, held = false, false, false
 			f, err := tx.File(ctx, id)
 			if err != nil {
 				return ignoreGone(err)
 			}
-			before, ends := b.trashedBefore()
-			if f.State != manifest.Trashed || !ends || !f.DeletedAt.Before(before) {
+			if !b.isDue(f) {
 				return nil // it was taken out, or is kept for longer, meanwhile
+			}
+			if held, err = isHeld(ctx, tx, f); err != nil || held {
+				return err
 			}
 			last, more, err = b.purgeSome(ctx, tx, f, above)
 			purged = !more
 			return err
 		})
 		if err != nil {
-			return false, err
+			return false, false, err
 		}
 		above = last
 	}
-	return purged, nil
+	return purged, held, nil
 }
 
 // purgeSome removes f for good or, if it has more versions than one transaction

@@ -16,12 +16,18 @@ type Swept struct {
 	Files    int64 // files whose time in the trash was over
 	Versions int64 // versions that were replaced long enough ago
 	Uploads  int64 // uploads that were not ended in time
+	Links    int64 // rows of links that ended long enough ago
+	// Held are files and versions whose time is over and that stay, since records have
+	// links to them, or it is not known whether they have.
+	Held int64
 }
 
 func (n *Swept) add(m Swept) {
 	n.Files += m.Files
 	n.Versions += m.Versions
 	n.Uploads += m.Uploads
+	n.Links += m.Links
+	n.Held += m.Held
 }
 
 // Sweep removes what is kept no longer: files in the trash and old versions
@@ -90,6 +96,9 @@ type bucketSweep struct {
 func (b *Bucket) sweep(ctx context.Context) (Swept, error) {
 	begun := time.Now()
 	w := &bucketSweep{Bucket: b}
+	links, err := b.sweepLinks(ctx)
+	w.done.Links = links
+	w.addError("links", err)
 	w.sweepTrash(ctx)
 	w.sweepVersions(ctx, manifest.Active)
 	w.sweepVersions(ctx, manifest.Trashed)
@@ -98,6 +107,7 @@ func (b *Bucket) sweep(ctx context.Context) (Swept, error) {
 	w.addError("uploads", err)
 	if w.done != (Swept{}) {
 		b.s.log.Info("swept", "bucket", b.b.name, "files", w.done.Files, "versions", w.done.Versions, "uploads", w.done.Uploads,
+			"links", w.done.Links, "held", w.done.Held,
 			"took", time.Since(begun).Round(time.Millisecond))
 	}
 	return w.done, errors.Join(w.errs...)
@@ -126,9 +136,12 @@ func (w *bucketSweep) sweepTrash(ctx context.Context) {
 			return
 		}
 		for _, f := range due {
-			purged, err := w.purgeTrashed(ctx, f.ID)
-			if purged {
+			purged, held, err := w.purgeTrashed(ctx, f.ID)
+			switch {
+			case purged:
 				w.done.Files++
+			case held:
+				w.done.Held++
 			}
 			if !w.addError("file "+string(f.ID), err) || ctx.Err() != nil {
 				return
@@ -149,8 +162,9 @@ func (w *bucketSweep) sweepVersions(ctx context.Context, state manifest.State) {
 			return
 		}
 		for _, f := range files {
-			n, err := w.pruneFile(ctx, f)
+			n, held, err := w.pruneFile(ctx, f)
 			w.done.Versions += n
+			w.done.Held += held
 			if !w.addError("versions of file "+string(f.ID), err) || ctx.Err() != nil {
 				return
 			}

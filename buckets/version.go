@@ -74,6 +74,9 @@ func (b *Bucket) DeleteVersion(ctx context.Context, id string, n uint64) error {
 		if f.Versions == 1 {
 			return ErrLastVersion
 		}
+		if err := b.checkLinks(ctx, tx, f, m.ID, true); err != nil {
+			return err
+		}
 		if err := tx.DropManifests(ctx, []manifest.VersionID{m.ID}, b.s.now()); err != nil {
 			return err
 		}
@@ -103,7 +106,7 @@ func (b *Bucket) addVersion(ctx context.Context, tx manifest.Tx, f *manifest.Fil
 	if err := tx.PutManifest(ctx, m); err != nil {
 		return err
 	}
-	if _, _, err := b.b.Versions.prune(ctx, tx, f, 0, b.s.removalTime()); err != nil {
+	if _, _, err := b.b.Versions.prune(ctx, tx, f, prunePlace{}, b.s.removalTime()); err != nil {
 		return err
 	}
 	return b.b.Limits.checkQuota(ctx, tx, f.Bucket, f.Owner, f.Charged()-before)

@@ -105,6 +105,8 @@ type Request struct {
 	// Upload is what a create, or an update by upload, brings. For an update
 	// without content it is the file as it would be.
 	Upload *rules.Upload
+	// Record is that by a field of which the sender comes to the file, nil for none.
+	Record map[string]any
 	// Access marks an update of the file's own rules. Those rules do not decide
 	// about it.
 	Access bool

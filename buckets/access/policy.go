@@ -186,7 +186,7 @@ func ruleInput(req *Request) *rules.Input {
 	if request.Time.IsZero() {
 		request.Time = time.Now()
 	}
-	in := &rules.Input{Auth: rules.Auth(req.Who.ID, req.Who.Claims), Upload: req.Upload, Request: &request}
+	in := &rules.Input{Auth: rules.Auth(req.Who.ID, req.Who.Claims), Upload: req.Upload, Record: req.Record, Request: &request}
 	if f, v := req.File, req.Version; f != nil {
 		in.File = &rules.File{ID: string(f.ID), ManifestID: string(v.ID), Bucket: f.Bucket, Name: f.Name, Folder: f.Folder,
 			Path: f.Path(), Size: v.Size, MIMEType: v.MIMEType, DeclaredMIME: v.DeclaredMIMEType, Owner: f.Owner,

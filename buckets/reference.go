@@ -1,0 +1,274 @@
+package buckets
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/cairn-store/cairn/buckets/access"
+	"github.com/cairn-store/cairn/manifest"
+)
+
+// Links of records hold files and versions. Package links makes and ends them; here
+// is what they keep from happening.
+
+// ErrReferenced reports a file that records refer to by links that do not let it go.
+var ErrReferenced = errors.New("records refer to the file")
+
+// ErrUnreconciled reports that nothing is removed for good from a bucket now: it is
+// not known which of its files the records of a host refer to.
+var ErrUnreconciled = errors.New("nothing is removed for good until the records that refer to this bucket are reconciled: one of the databases was restored or made anew")
+
+// A ReferencedError is an ErrReferenced with what refers to the file.
+type ReferencedError struct {
+	File  manifest.FileID
+	Count int64 // of the links that do not let it go
+	// Links are some of those, for operators; nil for others.
+	Links []*manifest.Link
+}
+
+func (e *ReferencedError) Error() string {
+	text := fmt.Sprintf("%s: %d of the links to it have on_delete: restrict: %v", e.File, e.Count, ErrReferenced)
+	for i, l := range e.Links {
+		sep := ", "
+		if i == 0 {
+			sep = ": "
+		}
+		text += fmt.Sprintf("%s%s/%s.%s", sep, l.Collection, l.Record, l.Field)
+	}
+	return text
+}
+
+func (e *ReferencedError) Unwrap() error { return ErrReferenced }
+
+// checkLinks fails if a link does not let f be deleted, or its version v if that is not
+// "". Hosts that are to be told of the deletion are told from now on. A removal for
+// good waits for hosts that are not reconciled.
+func (b *Bucket) checkLinks(ctx context.Context, tx manifest.Tx, f *manifest.File, v manifest.VersionID, forGood bool) error {
+	if forGood {
+		if waits, err := isUnreconciled(ctx, tx, f.Bucket); err != nil || waits {
+			return errors.Join(err, unreconciledIf(waits))
+		}
+	}
+	sums, err := linkSumsOf(ctx, tx, f.ID, v)
+	if err != nil || sums.IsZero() {
+		return err
+	}
+	confirmed := sums[manifest.LinkConfirmed]
+	if n := confirmed[manifest.Restrict]; n > 0 {
+		return b.nameReferences(ctx, tx, &ReferencedError{File: f.ID, Count: n}, v)
+	}
+	if confirmed[manifest.SetNull] > 0 {
+		return tx.PutLinkEvent(ctx, f.ID)
+	}
+	return nil
+}
+
+func unreconciledIf(waits bool) error {
+	if waits {
+		return ErrUnreconciled
+	}
+	return nil
+}
+
+// linkSumsOf returns the sums of the links of a file or, if v is not "", of a version.
+func linkSumsOf(ctx context.Context, rows manifest.Links, f manifest.FileID, v manifest.VersionID) (manifest.LinkSums, error) {
+	var sums []manifest.LinkSums
+	var err error
+	if v == "" {
+		sums, err = rows.FileLinkSums(ctx, []manifest.FileID{f})
+	} else {
+		sums, err = rows.VersionLinkSums(ctx, []manifest.VersionID{v})
+	}
+	if err != nil {
+		return manifest.LinkSums{}, err
+	}
+	return sums[0], nil
+}
+
+// namedReferences is how many links a ReferencedError names at most, of the first
+// searchedReferences of the file.
+const (
+	namedReferences    = 10
+	searchedReferences = 1000
+)
+
+// nameReferences names links in e that do not let the file or version go, for those
+// who may know of the records.
+func (b *Bucket) nameReferences(ctx context.Context, rows manifest.Links, e *ReferencedError, v manifest.VersionID) error {
+	if b.who != nil && !b.who.Operator {
+		return e
+	}
+	links, err := rows.FileLinks(ctx, e.File, "", searchedReferences)
+	if err != nil {
+		return err
+	}
+	for _, l := range links {
+		if l.State == manifest.LinkConfirmed && l.OnDelete == manifest.Restrict && (v == "" || l.Version == v) && len(e.Links) < namedReferences {
+			e.Links = append(e.Links, l)
+		}
+	}
+	return e
+}
+
+// isUnreconciled reports whether the records of some host refer to a bucket, and it
+// is not known to which of its files.
+func isUnreconciled(ctx context.Context, rows manifest.Links, bucket string) (bool, error) {
+	hosts, err := rows.Hosts(ctx)
+	if err != nil {
+		return false, err
+	}
+	for _, h := range hosts {
+		if h.Unreconciled && h.Refers(bucket) {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// isHeld reports whether links keep a file from being purged by a sweep.
+func isHeld(ctx context.Context, rows manifest.Links, f *manifest.File) (bool, error) {
+	sums, err := linkSumsOf(ctx, rows, f.ID, "")
+	if err != nil || sums.Holds() > 0 {
+		return true, err
+	}
+	return isUnreconciled(ctx, rows, f.Bucket)
+}
+
+// notHeld returns those of some versions that no link keeps from being removed by a
+// sweep.
+func notHeld(ctx context.Context, rows manifest.Links, ms []*manifest.Manifest) ([]*manifest.Manifest, error) {
+	ids := make([]manifest.VersionID, len(ms))
+	for i, m := range ms {
+		ids[i] = m.ID
+	}
+	sums, err := rows.VersionLinkSums(ctx, ids)
+	if err != nil {
+		return nil, err
+	}
+	var free []*manifest.Manifest
+	for i := range sums {
+		if sums[i].Holds() == 0 {
+			free = append(free, ms[i])
+		}
+	}
+	return free, nil
+}
+
+// linkWindow is how long a link that has ended goes on to hold: as long as the
+// trash keeps files. So a host that loses its last commits finds what they released.
+func (p *Policy) linkWindow() time.Duration {
+	switch {
+	case p.Trash.Off:
+		return shortLinkWindow
+	case p.Trash.KeepFor == 0:
+		return longLinkWindow
+	}
+	return p.Trash.KeepFor
+}
+
+const (
+	shortLinkWindow = 24 * time.Hour      // where there is no trash
+	longLinkWindow  = 30 * 24 * time.Hour // where the trash keeps files for ever
+)
+
+// sweepLinks drops the rows of links that ended long enough ago, and returns how many.
+func (b *Bucket) sweepLinks(ctx context.Context) (dropped int64, err error) {
+	before := b.s.removalTime().Add(-b.newest().linkWindow())
+	for n := maxSwept; n == maxSwept; dropped += int64(n) {
+		err := b.s.updateLocal(ctx, func(tx manifest.Tx) error {
+			n = 0
+			if waits, err := isUnreconciled(ctx, tx, b.b.name); err != nil || waits {
+				return err
+			}
+			links, err := tx.EndedLinks(ctx, b.b.name, before, maxSwept)
+			if err != nil || len(links) == 0 {
+				return err
+			}
+			ids := make([]manifest.LinkID, len(links))
+			for i, l := range links {
+				ids[i] = l.ID
+			}
+			n = len(ids)
+			return tx.DropLinks(ctx, ids)
+		})
+		if err != nil {
+			return dropped, err
+		}
+	}
+	return dropped, nil
+}
+
+// cascade moves f to the trash, since its last link has ended. The caller writes it.
+func (s *Store) cascade(f *manifest.File) {
+	f.State, f.Cascaded = manifest.Trashed, true
+	f.DeletedAt = s.now()
+	f.UpdatedAt = f.DeletedAt
+}
+
+// revive takes f out of the trash, under a free name if its own has been taken
+// since. The caller writes it.
+func (s *Store) revive(ctx context.Context, tx manifest.Tx, f *manifest.File) (err error) {
+	if f.Name, err = freeName(ctx, tx, f.Bucket, f.Folder, f.Name); err != nil {
+		return err
+	}
+	f.State, f.UpdatedAt = manifest.Active, s.now()
+	f.DeletedAt, f.Cascaded = time.Time{}, false
+	return nil
+}
+
+// A Via is a record by a field of which somebody comes to a file. Values are the
+// record's, as rules see them. Who gives it has made sure that the sender may read
+// the record.
+type Via struct {
+	Host, Collection, Record, Field string
+
+	Values map[string]any
+}
+
+// Via returns b for a principal who comes to files by a record: rules find it in
+// the variable record, for files that this field of the record has.
+func (b *Bucket) Via(v *Via) *Bucket {
+	c := *b
+	c.via = v
+	return &c
+}
+
+// findRecord sets the record of a request about a file that the field of b.via has.
+func (b *Bucket) findRecord(ctx context.Context, req *access.Request) error {
+	if b.via == nil || req.File == nil {
+		return nil
+	}
+	links, err := b.s.meta.RecordLinks(ctx, manifest.RecordKey{Host: b.via.Host, Collection: b.via.Collection, Record: b.via.Record})
+	if err != nil {
+		return err
+	}
+	for _, l := range links {
+		if l.Field == b.via.Field && l.File == req.File.ID && (l.Version == "" || req.Version != nil && l.Version == req.Version.ID) {
+			req.Record = b.via.Values
+			return nil
+		}
+	}
+	return nil
+}
+
+// References yields the links of records to the file or version id, for those who
+// may read it and, since records are not theirs to see, are operators.
+func (b *Bucket) References(ctx context.Context, id string, after manifest.LinkID, limit int) ([]*manifest.Link, error) {
+	f, m, err := b.findPermitted(ctx, access.OpRead, id, &GetOptions{Trashed: true})
+	if err != nil || b.who != nil && !b.who.Operator {
+		return nil, err
+	}
+	links, err := b.s.meta.FileLinks(ctx, f.ID, after, limit)
+	if _, ofVersion := manifest.ParseVersionID(id); !ofVersion || err != nil {
+		return links, err
+	}
+	out := links[:0]
+	for _, l := range links {
+		if l.Version == m.ID {
+			out = append(out, l)
+		}
+	}
+	return out, nil
+}
