@@ -76,7 +76,7 @@ func (b *Bucket) changeRows(ctx context.Context, c rowChange, fn func(tx manifes
 	if err := b.check(ctx, req); err != nil {
 		return err
 	}
-	return b.updateAcknowledged(ctx, func(tx manifest.Tx) error {
+	err = b.updateAcknowledged(ctx, func(tx manifest.Tx) error {
 		f, err := tx.File(ctx, fid)
 		if err := b.checkVisible(f, err, opts); err != nil {
 			return err
@@ -90,6 +90,7 @@ func (b *Bucket) changeRows(ctx context.Context, c rowChange, fn func(tx manifes
 		}
 		return fn(tx, f, m)
 	})
+	return b.nameReferences(ctx, err)
 }
 
 // patchedUpload is a file as a patch would make it, as rules on uploads see it:

@@ -57,13 +57,14 @@ func (k *Linker) AreLinkedByReaders(bucket string) bool {
 }
 
 // Check is nil if who may do op to version m of f. The error is that of Bucket's
-// methods. via may be nil.
-func (k *Linker) Check(ctx context.Context, op access.Op, who *access.Principal, via *Via, f *manifest.File, m *manifest.Manifest) error {
+// methods. record is that of a host, which has made sure that it has the file and that
+// who may read it; nil for none.
+func (k *Linker) Check(ctx context.Context, op access.Op, who *access.Principal, record map[string]any, f *manifest.File, m *manifest.Manifest) error {
 	b := k.s.lookup(f.Bucket)
 	if b == nil {
 		return ErrNoFile
 	}
-	return (&Bucket{s: k.s, b: b, who: who, via: via}).checkFile(ctx, op, f, m)
+	return k.s.guard.Check(ctx, &access.Request{Op: op, Bucket: f.Bucket, Who: who, File: f, Version: m, Record: record})
 }
 
 // PrincipalKey names a principal among all.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"time"
 
 	"github.com/cairn-store/cairn/buckets/access"
@@ -22,9 +23,11 @@ var ErrUnreconciled = errors.New("nothing is removed for good until the records 
 
 // A ReferencedError is an ErrReferenced with what refers to the file.
 type ReferencedError struct {
-	File  manifest.FileID
-	Count int64 // of the links that do not let it go
-	// Links are some of those, for operators; nil for others.
+	File    manifest.FileID
+	Version manifest.VersionID // of which links do not let it go; "" for the file
+	Count   int64              // of those links
+
+	// Links are some of them, as far as the caller may know of their records.
 	Links []*manifest.Link
 }
 
@@ -47,8 +50,12 @@ func (e *ReferencedError) Unwrap() error { return ErrReferenced }
 // good waits for hosts that are not reconciled.
 func (b *Bucket) checkLinks(ctx context.Context, tx manifest.Tx, f *manifest.File, v manifest.VersionID, forGood bool) error {
 	if forGood {
-		if waits, err := isUnreconciled(ctx, tx, f.Bucket); err != nil || waits {
-			return errors.Join(err, unreconciledIf(waits))
+		waits, err := isUnreconciled(ctx, tx, f.Bucket)
+		if err != nil {
+			return err
+		}
+		if waits {
+			return ErrUnreconciled
 		}
 	}
 	sums, err := linkSumsOf(ctx, tx, f.ID, v)
@@ -57,17 +64,10 @@ func (b *Bucket) checkLinks(ctx context.Context, tx manifest.Tx, f *manifest.Fil
 	}
 	confirmed := sums[manifest.LinkConfirmed]
 	if n := confirmed[manifest.Restrict]; n > 0 {
-		return b.nameReferences(ctx, tx, &ReferencedError{File: f.ID, Count: n}, v)
+		return &ReferencedError{File: f.ID, Version: v, Count: n}
 	}
 	if confirmed[manifest.SetNull] > 0 {
 		return tx.PutLinkEvent(ctx, f.ID)
-	}
-	return nil
-}
-
-func unreconciledIf(waits bool) error {
-	if waits {
-		return ErrUnreconciled
 	}
 	return nil
 }
@@ -94,22 +94,59 @@ const (
 	searchedReferences = 1000
 )
 
-// nameReferences names links in e that do not let the file or version go, for those
-// who may know of the records.
-func (b *Bucket) nameReferences(ctx context.Context, rows manifest.Links, e *ReferencedError, v manifest.VersionID) error {
-	if b.who != nil && !b.who.Operator {
-		return e
-	}
-	links, err := rows.FileLinks(ctx, e.File, "", searchedReferences)
-	if err != nil {
+// nameReferences returns err. If it is a ReferencedError, it names in it links that do
+// not let it go, as far as the bucket's principal may know of their
+// records.
+func (b *Bucket) nameReferences(ctx context.Context, err error) error {
+	var e *ReferencedError
+	if !errors.As(err, &e) {
 		return err
 	}
+	links, lerr := b.s.meta.FileLinks(ctx, e.File, "", searchedReferences)
+	if lerr != nil {
+		return errors.Join(err, lerr)
+	}
 	for _, l := range links {
-		if l.State == manifest.LinkConfirmed && l.OnDelete == manifest.Restrict && (v == "" || l.Version == v) && len(e.Links) < namedReferences {
+		if len(e.Links) == namedReferences {
+			break
+		}
+		if l.State != manifest.LinkConfirmed || l.OnDelete != manifest.Restrict || e.Version != "" && l.Version != e.Version {
+			continue
+		}
+		known, lerr := b.mayKnowRecord(ctx, l.Key())
+		if lerr != nil {
+			return errors.Join(err, lerr)
+		}
+		if known {
 			e.Links = append(e.Links, l)
 		}
 	}
-	return e
+	return err
+}
+
+// Records are what the records of hosts let people see. Who embeds a store gives it
+// in Options. It may be called by many at once, and never in a transaction.
+type Records interface {
+	// Record returns a record as rules see it, in the variable record, if who may read
+	// it. Absence and denial are fs.ErrNotExist and fs.ErrPermission, and are one to
+	// Cairn's users. Any other error fails the call.
+	Record(ctx context.Context, who *access.Principal, key manifest.RecordKey) (map[string]any, error)
+}
+
+// mayKnowRecord reports whether the bucket's principal may learn that a record
+// refers to a file.
+func (b *Bucket) mayKnowRecord(ctx context.Context, key manifest.RecordKey) (bool, error) {
+	if b.who == nil || b.who.Operator {
+		return true, nil
+	}
+	if b.s.records == nil {
+		return false, nil
+	}
+	_, err := b.s.records.Record(ctx, b.who, key)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
+		return false, nil
+	}
+	return err == nil, err
 }
 
 // isUnreconciled reports whether the records of some host refer to a bucket, and it
@@ -253,22 +290,51 @@ func (b *Bucket) findRecord(ctx context.Context, req *access.Request) error {
 	return nil
 }
 
-// References yields the links of records to the file or version id, for those who
-// may read it and, since records are not theirs to see, are operators.
-func (b *Bucket) References(ctx context.Context, id string, after manifest.LinkID, limit int) ([]*manifest.Link, error) {
-	f, m, err := b.findPermitted(ctx, access.OpRead, id, &GetOptions{Trashed: true})
-	if err != nil || b.who != nil && !b.who.Operator {
+// ViaRecord is Via for somebody who says which record that is. The store asks its
+// Records whether they may read it; without Records, and for records that they may not
+// read or that do not exist, it is ErrNoFile.
+func (b *Bucket) ViaRecord(ctx context.Context, key manifest.RecordKey, field string) (*Bucket, error) {
+	if b.s.records == nil {
+		return nil, ErrNoFile
+	}
+	values, err := b.s.records.Record(ctx, b.who, key)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
+		return nil, ErrNoFile
+	}
+	if err != nil {
 		return nil, err
 	}
-	links, err := b.s.meta.FileLinks(ctx, f.ID, after, limit)
-	if _, ofVersion := manifest.ParseVersionID(id); !ofVersion || err != nil {
-		return links, err
+	return b.Via(&Via{Host: key.Host, Collection: key.Collection, Record: key.Record, Field: field, Values: values}), nil
+}
+
+// References returns links of records to the file or version id that stand, in order of
+// IDs, of at most limit whose IDs are higher than after those of which the
+// principal may know the record. next is where to go on, "" at the end. Who asks
+// must be allowed to read the file.
+func (b *Bucket) References(ctx context.Context, id string, after manifest.LinkID, limit int) (links []*manifest.Link, next manifest.LinkID, err error) {
+	f, m, err := b.findPermitted(ctx, access.OpRead, id, &GetOptions{Trashed: true})
+	if err != nil {
+		return nil, "", err
 	}
-	out := links[:0]
-	for _, l := range links {
-		if l.Version == m.ID {
-			out = append(out, l)
+	found, err := b.s.meta.FileLinks(ctx, f.ID, after, limit)
+	if err != nil {
+		return nil, "", err
+	}
+	_, ofVersion := manifest.ParseVersionID(id)
+	for _, l := range found {
+		if ofVersion && l.Version != m.ID {
+			continue
+		}
+		known, err := b.mayKnowRecord(ctx, l.Key())
+		if err != nil {
+			return nil, "", err
+		}
+		if known {
+			links = append(links, l)
 		}
 	}
-	return out, nil
+	if len(found) == limit {
+		next = found[limit-1].ID
+	}
+	return links, next, nil
 }

@@ -57,6 +57,7 @@ type Store struct {
 	migrating sync.Mutex
 
 	guard   *access.Guard
+	records Records
 	keys    *access.Keys
 	log     *slog.Logger
 	closers []io.Closer
@@ -152,7 +153,9 @@ type bucket struct {
 type Options struct {
 	// Auth decides about every call in place of the buckets' own rules.
 	Auth access.Authorizer
-	Log  *slog.Logger // nil discards
+	// Records are what the records of hosts let people see; nil nothing.
+	Records Records
+	Log     *slog.Logger // nil discards
 	// ReadOnly, if set, makes every change fail with ErrReadOnly and this
 	// reason, while reads go on.
 	ReadOnly error
@@ -177,7 +180,7 @@ func New(ctx context.Context, meta manifest.Store, chunks map[string]*cas.Store,
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{meta: meta, chunks: chunks, log: opts.Log, closers: opts.Closers,
+	s := &Store{meta: meta, chunks: chunks, records: opts.Records, log: opts.Log, closers: opts.Closers,
 		reading: make(chan struct{}, 1), outbox: newOutbox(last), types: mediatype.NewDetector(), sums: make(map[string]*manifest.SumMemory)}
 	for domain := range chunks {
 		s.sums[domain] = &manifest.SumMemory{}
