@@ -67,6 +67,11 @@ func (k *Linker) Check(ctx context.Context, op access.Op, who *access.Principal,
 	return k.s.guard.Check(ctx, &access.Request{Op: op, Bucket: f.Bucket, Who: who, File: f, Version: m, Record: record})
 }
 
+// IsUnreconciled reports whether a host that refers to a bucket is not reconciled.
+func (k *Linker) IsUnreconciled(ctx context.Context, rows manifest.Links, bucket string) (bool, error) {
+	return isUnreconciled(ctx, rows, bucket)
+}
+
 // PrincipalKey names a principal among all.
 func (k *Linker) PrincipalKey(who *access.Principal) string { return (&Bucket{who: who}).whoKey() }
 
