@@ -61,6 +61,48 @@ func (s rows) OldVersions(ctx context.Context, file manifest.FileID, above uint6
 		toBytes(file), int64(min(above, math.MaxInt64)), n)
 }
 
+func (s rows) Rows(ctx context.Context, files []manifest.FileID, versions []manifest.VersionID) ([]*manifest.Row, error) {
+	type placed struct {
+		n   int64 // from 1
+		row *manifest.Row
+	}
+	found, err := queryAll(ctx, s.c, "pgstore: rows", func(row pgx.CollectableRow) (p placed, err error) {
+		var f, v []byte
+		if err := row.Scan(&p.n, &f, &v); err != nil {
+			return p, err
+		}
+		p.row, err = parseRow(f, v)
+		return p, err
+	}, `SELECT n.n, f.row, v.row FROM unnest($1::bytea[]) WITH ORDINALITY AS n(id, n) JOIN cairn_files AS f ON f.id = n.id
+			LEFT JOIN cairn_versions AS v ON v.id = f.current
+		UNION ALL SELECT n.n + cardinality($1::bytea[]), f.row, v.row FROM unnest($2::bytea[]) WITH ORDINALITY AS n(id, n)
+			JOIN cairn_versions AS v ON v.id = n.id JOIN cairn_files AS f ON f.id = v.file`, toByteSlices(files), toByteSlices(versions))
+	if err != nil {
+		return nil, err
+	}
+	out := make([]*manifest.Row, len(files)+len(versions))
+	for _, p := range found {
+		out[p.n-1] = p.row
+	}
+	return out, nil
+}
+
+// parseRow decodes a file and a version, which may be nil.
+func parseRow(file, version []byte) (*manifest.Row, error) {
+	r := &manifest.Row{File: new(manifest.File)}
+	if err := r.File.UnmarshalBinary(file); err != nil {
+		return nil, fmt.Errorf("file: %w", err)
+	}
+	if version == nil {
+		return r, nil
+	}
+	r.Manifest = new(manifest.Manifest)
+	if err := r.Manifest.UnmarshalBinary(version); err != nil {
+		return nil, fmt.Errorf("version of %s: %w", r.File.ID, err)
+	}
+	return r, nil
+}
+
 func (s rows) Usage(ctx context.Context, bucket string) (manifest.Usage, error) {
 	return s.readUsage(ctx, bucket, true, "")
 }

@@ -52,22 +52,31 @@ func TestFormat(t *testing.T) {
 	}
 }
 
-// A database of the version before gets the tables that it lacks.
-func TestOlderFormat(t *testing.T) {
-	url := pgtest.Database(t)
-	open(t, url).Close()
-	pgtest.Execute(t, url, "DROP TABLE cairn_scrubs, cairn_points; UPDATE cairn_schema SET version = 1")
-	for range 2 {
-		d := open(t, url)
-		if err := d.PutPoint(t.Context(), &manifest.Point{Domain: "x"}); err != nil {
-			t.Error(err)
+// A database of a version before gets the tables that it lacks.
+func TestOlderFormats(t *testing.T) {
+	const linkTables = "cairn_links, cairn_link_sums, cairn_link_events, cairn_hosts"
+	for version, lacking := range map[string]string{"1": "cairn_scrubs, cairn_points, " + linkTables, "2": linkTables} {
+		url := pgtest.Database(t)
+		open(t, url).Close()
+		pgtest.Execute(t, url, "DROP TABLE "+lacking+"; UPDATE cairn_schema SET version = "+version)
+		for range 2 {
+			d := open(t, url)
+			if err := d.PutPoint(t.Context(), &manifest.Point{Domain: "x"}); err != nil {
+				t.Error(err)
+			}
+			if err := d.PutScrubbed(t.Context(), "x", []manifest.Scrubbed{{Pack: cas.PackID{1}}}); err != nil {
+				t.Error(err)
+			}
+			if _, err := d.Update(t.Context(), "x", func(tx manifest.Tx) error {
+				return errors.Join(tx.PutLink(t.Context(), newLink("b")), tx.PutHost(t.Context(), &manifest.Host{Name: "h"}),
+					tx.PutLinkEvent(t.Context(), manifest.NewFileID()))
+			}); err != nil {
+				t.Error(err)
+			}
+			d.Close()
 		}
-		if err := d.PutScrubbed(t.Context(), "x", []manifest.Scrubbed{{Pack: cas.PackID{1}}}); err != nil {
-			t.Error(err)
-		}
-		d.Close()
+		pgtest.Execute(t, url, "UPDATE cairn_schema SET version = version / (CASE WHEN version = 3 THEN 1 ELSE 0 END)")
 	}
-	pgtest.Execute(t, url, "UPDATE cairn_schema SET version = version / (CASE WHEN version = 2 THEN 1 ELSE 0 END)")
 }
 
 // TestMalformed: an entry that no program has written so is an error that

@@ -34,12 +34,14 @@ type replay struct {
 	purged, dropped [][]byte
 	files           fileColumns
 	versions        versionColumns
+	links           linkColumns
 }
 
 func newReplay(rs []manifest.Record) (*replay, error) {
 	r := &replay{}
 	files := make(map[manifest.FileID]*manifest.File)
 	versions := make(map[manifest.VersionID]*manifest.Manifest)
+	links := make(map[manifest.LinkID]*manifest.Link)
 	for i := range rs {
 		switch rec := &rs[i]; {
 		case rec.File != nil:
@@ -52,6 +54,10 @@ func newReplay(rs []manifest.Record) (*replay, error) {
 			r.dropped = append(r.dropped, toBytes(rec.Dropped))
 		case rec.Purged != "":
 			r.purged = append(r.purged, toBytes(rec.Purged))
+		case rec.Link != nil:
+			if l := links[rec.Link.ID]; l == nil || l.Revision < rec.Link.Revision {
+				links[rec.Link.ID] = rec.Link
+			}
 		}
 	}
 	for _, f := range files {
@@ -61,6 +67,11 @@ func newReplay(rs []manifest.Record) (*replay, error) {
 	}
 	for _, m := range versions {
 		if err := r.versions.addVersion(m); err != nil {
+			return nil, err
+		}
+	}
+	for _, l := range links {
+		if err := r.links.addLink(l); err != nil {
 			return nil, err
 		}
 	}
@@ -83,6 +94,9 @@ func (r *replay) queueAll(b *pgx.Batch, number int64) {
 	if len(r.versions.id) > 0 {
 		r.versions.queueUpsert(b, true)
 	}
+	if len(r.links.id) > 0 {
+		r.links.queueUpsert(b, true)
+	}
 }
 
 // Reindex implements manifest.Store. Rows from several packs may have the same
@@ -103,6 +117,7 @@ func (d *DB) Reindex(ctx context.Context) error {
 				sum(described)::int8
 				FROM cairn_files GROUP BY 1, 2, 3`, int32(manifest.Trashed))
 		}
+		queueLinkSums(b)
 		return tx.sendBatch(ctx, b)
 	})
 	if err != nil {

@@ -14,8 +14,9 @@ import (
 var ErrFormat = errors.New("metadata database has a format that this program does not know")
 
 // schemaVersion counts the changes of the tables. Version 1 had no scrubs and no
-// points; a database that has it gets them when it is opened.
-const schemaVersion = 2
+// points, version 2 no links and no hosts; a database that has one of them gets
+// what is missing when it is opened.
+const schemaVersion = 3
 
 // indexSchema creates the missing tables of chunk indexes. Names of domains are
 // ordered by their bytes.
@@ -307,6 +308,48 @@ CREATE INDEX IF NOT EXISTS cairn_onces_expires ON cairn_onces (expires);
 INSERT INTO cairn_numbers VALUES (1, 0, 0) ON CONFLICT DO NOTHING;
 `
 
+// linkSchema creates the missing tables of links. Each list of links has an index
+// of its own, of only the links in it. The column record is a hash of the names
+// of the record, since an index does not hold long ones.
+const linkSchema = `
+CREATE TABLE IF NOT EXISTS cairn_links (
+	id       bytea PRIMARY KEY,
+	host     bytea NOT NULL,
+	bucket   bytea NOT NULL,
+	file     bytea NOT NULL,
+	version  bytea NOT NULL,
+	record   bytea NOT NULL,
+	who      bytea NOT NULL,
+	state    int4 NOT NULL,
+	policy   int4 NOT NULL,
+	stands   bool NOT NULL,
+	listed   bool NOT NULL,
+	at       int8 NOT NULL,
+	revision int8 NOT NULL,
+	row      bytea NOT NULL
+);
+CREATE INDEX IF NOT EXISTS cairn_links_file ON cairn_links (file, id) WHERE stands;
+CREATE INDEX IF NOT EXISTS cairn_links_record ON cairn_links (record, id) WHERE state = 1;
+CREATE INDEX IF NOT EXISTS cairn_links_host ON cairn_links (host, id) WHERE listed;
+CREATE INDEX IF NOT EXISTS cairn_links_ended ON cairn_links (bucket, at, id) WHERE NOT stands;
+CREATE INDEX IF NOT EXISTS cairn_links_pending ON cairn_links (who) WHERE state = 0;
+CREATE INDEX IF NOT EXISTS cairn_links_bucket ON cairn_links (bucket, id);
+CREATE TABLE IF NOT EXISTS cairn_link_sums (
+	target bytea NOT NULL,
+	state  int4 NOT NULL,
+	policy int4 NOT NULL,
+	links  int8 NOT NULL,
+	PRIMARY KEY (target, state, policy)
+);
+CREATE TABLE IF NOT EXISTS cairn_link_events (
+	file bytea PRIMARY KEY
+);
+CREATE TABLE IF NOT EXISTS cairn_hosts (
+	name bytea PRIMARY KEY,
+	row  bytea NOT NULL
+);
+`
+
 // undefinedTable is the SQLSTATE of a statement about a table that does not
 // exist.
 const undefinedTable = "42P01"
@@ -320,14 +363,14 @@ func (d *DB) migrate(ctx context.Context) error {
 	switch version {
 	case schemaVersion:
 		return nil
-	case 0, 1:
+	case 0, 1, 2:
 	default:
 		return fmt.Errorf("%w: it has format %d, this program knows %d", ErrFormat, version, schemaVersion)
 	}
 	// If two processes create a table at once, one of them may fail in spite of
 	// IF NOT EXISTS.
 	return retry(ctx, func() error {
-		if _, err := d.pool.Exec(ctx, indexSchema+rowSchema); err != nil {
+		if _, err := d.pool.Exec(ctx, indexSchema+rowSchema+linkSchema); err != nil {
 			return fmt.Errorf("make tables: %w", err)
 		}
 		_, err := d.pool.Exec(ctx, `INSERT INTO cairn_schema AS s VALUES (1, $1)

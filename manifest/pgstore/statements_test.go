@@ -167,6 +167,7 @@ type world struct {
 	scope    manifest.Scope
 	ds       []cas.Digest
 	segments []manifest.Segment
+	links    []*manifest.Link // of the file and its versions, pending; half of them end
 	seqs     []uint64
 	pack     cas.PackID // is empty
 }
@@ -202,7 +203,34 @@ func newWorld(rows int) *world {
 		w.uploads = append(w.uploads, u)
 	}
 	w.file.Current = w.versions[rows-1].ID
+	for n := range rows {
+		l := newLink(w.bucket)
+		l.Host, l.File, l.Version, l.Who = w.bucket, w.file.ID, w.versions[n].ID, w.bucket
+		w.links = append(w.links, l)
+	}
 	return w
+}
+
+func (w *world) fileIDs() (ids []manifest.FileID) {
+	for range w.rows {
+		ids = append(ids, w.file.ID)
+	}
+	return ids
+}
+
+func (w *world) versionIDs() (ids []manifest.VersionID) {
+	for _, m := range w.versions {
+		ids = append(ids, m.ID)
+	}
+	return ids
+}
+
+// ended are the links that have ended.
+func (w *world) ended() (ids []manifest.LinkID) {
+	for _, l := range w.links[w.rows/2:] {
+		ids = append(ids, l.ID)
+	}
+	return ids
 }
 
 // fill writes the rows that calls are about, but for the file and the upload.
@@ -217,10 +245,17 @@ func (w *world) fill(ctx context.Context, d *pgstore.DB) error {
 			g := &manifest.Grant{ID: manifest.NewGrantID(), Bucket: w.bucket, Owner: w.bucket, ExpiresAt: day.Add(time.Duration(w.rows))}
 			key := &manifest.APIKey{ID: fmt.Sprint(w.bucket, n)}
 			sign := &manifest.SignKey{ID: key.ID, Secret: []byte{1}}
+			l, confirmed, ended := *w.links[n], *newLink(w.bucket), *newLink(w.bucket)
+			if n >= w.rows/2 {
+				l.State = manifest.LinkLetGo
+			}
+			confirmed.Host, confirmed.State, confirmed.Record = w.bucket, manifest.LinkConfirmed, w.bucket
+			ended.State = manifest.LinkReleased
 			o := &manifest.Once{Bucket: w.bucket, Key: w.ds[n], Manifest: m.ID, ExpiresAt: day}
 			return errors.Join(tx.PutManifest(ctx, &m), tx.PutManifest(ctx, w.versions[n]), tx.PutFile(ctx, &f), tx.PutUpload(ctx, w.uploads[n]),
 				tx.PutPart(ctx, w.upload.ID, uint64(n), []cas.Ref{{Digest: w.ds[n], Length: 1}}), tx.PutGrant(ctx, g),
-				tx.PutAPIKey(ctx, key), tx.PutSignKey(ctx, sign), tx.PutOnce(ctx, o))
+				tx.PutAPIKey(ctx, key), tx.PutSignKey(ctx, sign), tx.PutOnce(ctx, o), tx.PutLink(ctx, &l), tx.PutLink(ctx, &confirmed),
+				tx.PutLink(ctx, &ended), tx.PutLinkEvent(ctx, f.ID), tx.PutHost(ctx, &manifest.Host{Name: key.ID}))
 		})
 		if err != nil {
 			return err
@@ -270,6 +305,17 @@ func (w *world) changes(ctx context.Context, d *pgstore.DB) []call {
 		{"sweep onces", inTx(ctx, d, func(tx manifest.Tx) error { return without(tx.SweepOnces(ctx, day.Add(time.Hour), limit)) })},
 		{"drop grants", inTx(ctx, d, func(tx manifest.Tx) error { return without(tx.DropGrantsOf(ctx, w.bucket, w.rows/2)) })},
 		{"sweep grants", inTx(ctx, d, func(tx manifest.Tx) error { return without(tx.SweepGrants(ctx, day.Add(time.Hour), limit)) })},
+		{"put link", inTx(ctx, d, func(tx manifest.Tx) error { return tx.PutLink(ctx, newLink(w.bucket)) })},
+		{"change link", inTx(ctx, d, func(tx manifest.Tx) error {
+			l := *w.links[0]
+			l.State = manifest.LinkConfirmed
+			return tx.PutLink(ctx, &l)
+		})},
+		{"drop links", inTx(ctx, d, func(tx manifest.Tx) error { return tx.DropLinks(ctx, w.ended()) })},
+		{"put link event", inTx(ctx, d, func(tx manifest.Tx) error { return tx.PutLinkEvent(ctx, w.file.ID) })},
+		{"drop link event", inTx(ctx, d, func(tx manifest.Tx) error { return tx.DropLinkEvent(ctx, w.file.ID) })},
+		{"put host", inTx(ctx, d, func(tx manifest.Tx) error { return tx.PutHost(ctx, &manifest.Host{Name: w.bucket}) })},
+		{"drop host", inTx(ctx, d, func(tx manifest.Tx) error { return tx.DropHost(ctx, w.bucket) })},
 		{"purge", inTx(ctx, d, func(tx manifest.Tx) error { return tx.Purge(ctx, w.file.ID, day) })},
 		{"graves", func() error { return drain(d.Graves(ctx, "x")) }},
 		{"drop graves", func() error { return d.DropGraves(ctx, "x", w.graves()) }},
@@ -299,7 +345,9 @@ func (w *world) changes(ctx context.Context, d *pgstore.DB) []call {
 		{"restore", func() error {
 			var rs []manifest.Record
 			for n := range w.rows {
-				rs = append(rs, manifest.Record{File: w.file}, manifest.Record{Manifest: w.versions[n]},
+				l := *w.links[n]
+				l.Revision = 9
+				rs = append(rs, manifest.Record{File: w.file}, manifest.Record{Manifest: w.versions[n]}, manifest.Record{Link: &l},
 					manifest.Record{Purged: manifest.NewFileID()}, manifest.Record{Dropped: manifest.NewVersionID()})
 			}
 			return d.Restore(ctx, 1, rs)
@@ -333,6 +381,21 @@ func (w *world) reads(ctx context.Context, d *pgstore.DB) []call {
 		{"writers", func() error { return without(d.Writers(ctx, "x")) }},
 		{"usage", func() error { return without(d.Usage(ctx, w.bucket)) }},
 		{"segments", func() error { return without(d.Segments("x").Segments(ctx, w.ds)) }},
+		{"rows", func() error { return without(d.Rows(ctx, w.fileIDs(), w.versionIDs())) }},
+		{"link", func() error { return without(d.Link(ctx, w.links[0].ID)) }},
+		{"sums of files", func() error { return without(d.FileLinkSums(ctx, w.fileIDs())) }},
+		{"sums of versions", func() error { return without(d.VersionLinkSums(ctx, w.versionIDs())) }},
+		{"links of a file", func() error { return without(d.FileLinks(ctx, w.file.ID, "", w.rows)) }},
+		{"links of a record", func() error {
+			return without(d.RecordLinks(ctx, manifest.RecordKey{Host: w.bucket, Collection: "c", Record: w.bucket}))
+		}},
+		{"links of a host", func() error { return without(d.HostLinks(ctx, w.bucket, "", w.rows)) }},
+		{"ended links", func() error { return without(d.EndedLinks(ctx, w.bucket, day.Add(time.Hour), w.rows)) }},
+		{"pending links", func() error { return without(d.PendingLinks(ctx, w.bucket)) }},
+		{"link events", func() error { return without(d.LinkEvents(ctx, "", w.rows)) }},
+		{"host", func() error { return without(d.Host(ctx, fmt.Sprint(w.bucket, 0))) }},
+		{"hosts", func() error { return without(d.Hosts(ctx)) }},
+		{"all links", func() error { return drain(d.AllLinks(ctx, w.bucket)) }},
 	}
 }
 
@@ -359,7 +422,12 @@ func TestStoreStatements(t *testing.T) {
 			}
 		}
 	}
+	for _, name := range []string{"rows", "sums of files", "sums of versions", "links of a file", "links of a record", "links of a host", "ended links", "pending links"} {
+		if made[name] != 1 {
+			t.Errorf("%s: %d statements, want 1", name, made[name])
+		}
+	}
 	for _, name := range slices.Sorted(maps.Keys(made)) {
-		t.Logf("%-14s %2d", name, made[name])
+		t.Logf("%-17s %2d", name, made[name])
 	}
 }
