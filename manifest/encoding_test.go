@@ -34,7 +34,7 @@ func randomFile(r *rand.Rand) *manifest.File {
 		Current: manifest.NewVersionID(), LastVersion: r.Uint64() >> r.IntN(64), Versions: r.Uint64() >> r.IntN(64),
 		TotalSize: r.Int64() >> r.IntN(63), TotalChunks: r.Int64() >> r.IntN(63),
 		CreatedAt: randomTime(r), UpdatedAt: randomTime(r), DeletedAt: randomTime(r), ContentAt: randomTime(r),
-		CacheControl: randomString(r)}
+		CacheControl: randomString(r), Cascaded: r.IntN(2) == 0}
 	if r.IntN(3) == 0 {
 		f.ID = fixedUUID
 	}
@@ -204,7 +204,7 @@ func TestDecodeFileRefuses(t *testing.T) {
 		"ID of 21 bytes":          fileRow(field(tagID, make([]byte, 21)...)),
 		"ID of 15 bytes":          fileRow(field(tagID, make([]byte, 15)...)),
 		"version of 16 bytes":     fileRow(field(tagCurrent, make([]byte, 16)...)),
-		"unknown tag twice":       fileRow(field(21, 1), field(21, 1)),
+		"unknown tag twice":       fileRow(field(22, 1), field(22, 1)),
 		"unknown tag cut off":     fileRow([]byte{19, 2, 1}),
 		"tag 0":                   fileRow(field(0, 1)),
 		"fields out of order":     fileRow(field(tagFolder, 'f'), field(tagBucket, 'b')),
@@ -290,7 +290,7 @@ func TestDecodeRowNamesTheUnknown(t *testing.T) {
 		"version of a manifest": {new(manifest.Manifest), envelope('M', 9), manifest.UnknownError{In: "manifest row", What: "version", Value: 9}},
 		"version of a home":     {new(manifest.Home), envelope('H', 2), manifest.UnknownError{In: "home", What: "version", Value: 2}},
 		"tag":                   {new(manifest.File), envelope('Q', 1), manifest.UnknownError{In: "file row", What: "tag", Value: 'Q'}},
-		"field of a file":       {new(manifest.File), fileRow(field(tagBucket, 'b'), field(21, 1)), manifest.UnknownError{In: "file row", What: "field", Value: 21}},
+		"field of a file":       {new(manifest.File), fileRow(field(tagBucket, 'b'), field(22, 1)), manifest.UnknownError{In: "file row", What: "field", Value: 22}},
 		// The unknown field may stand for one that is missing.
 		"field of a manifest": {new(manifest.Manifest), envelope('M', 1, field(15, 1), field(200, 1)), manifest.UnknownError{In: "manifest row", What: "field", Value: 200}},
 		"field of a home":     {new(manifest.Home), envelope('H', 1, field(7, 1)), manifest.UnknownError{In: "home", What: "field", Value: 7}},

@@ -337,7 +337,7 @@ func TestReplayMemory(t *testing.T) {
 // What is damaged or unknown is never passed over in silence.
 func TestReplayRefuses(t *testing.T) {
 	nothing := func(context.Context, uint64, []manifest.Record) error { return nil }
-	unknown := envelope('R', 1, []byte{1, 1, 1, 1, 8, 1, 0})
+	unknown := envelope('R', 1, []byte{1, 1, 1, 1, 9, 1, 0})
 	damaged := envelope('R', 1, []byte{1, 1, 1, 1, 3, 1, 0})
 	twoParts := partsOf(t, 1, fixedRecords(t), 2)
 	threeParts := partsOf(t, 1, fixedRecords(t), 3)

@@ -286,7 +286,7 @@ func TestDecodeSlotNamesTheUnknown(t *testing.T) {
 		{envelope('R', 2, []byte{1}), manifest.UnknownError{In: "record slot", What: "version", Value: 2}},
 		{envelope('Z', 1, []byte{1}), manifest.UnknownError{In: "record slot", What: "tag", Value: 'Z'}},
 		{envelope('R', 1, []byte{4, 0}), manifest.UnknownError{In: "record slot", What: "type", Value: 4}},
-		{envelope('R', 1, []byte{1, 1, 1, 1, 8, 1, 0}), manifest.UnknownError{In: "record", What: "type", Value: 8}},
+		{envelope('R', 1, []byte{1, 1, 1, 1, 9, 1, 0}), manifest.UnknownError{In: "record", What: "type", Value: 9}},
 		{envelope('R', 1, []byte{1, 1, 1, 1, 1, 3}, envelope('F', 2)), manifest.UnknownError{In: "file row", What: "version", Value: 2}},
 	} {
 		s, err := manifest.DecodeSlot(test.p)

@@ -105,7 +105,7 @@ func TestStore(t *testing.T) {
 
 // A database of another format is refused and left as it is.
 func TestFormat(t *testing.T) {
-	for _, format := range []string{"\x00", "\x01", "\x02", "\x03", "\x06", "\xff", "", "\x05\x05"} {
+	for _, format := range []string{"\x00", "\x01", "\x02", "\x03", "\x07", "\xff", "", "\x06\x06"} {
 		dir := t.TempDir()
 		if err := open(t, dir).Close(); err != nil {
 			t.Fatal(err)
@@ -126,7 +126,7 @@ func TestFormat(t *testing.T) {
 }
 
 // testdata/format4 was written by the last program that wrote format 4: a file b/f,
-// its chunk and pack, in epoch 1. It is opened, works, and has format 5 then.
+// its chunk and pack, in epoch 1. It is opened, works, and has the present format then.
 func TestFormat4Opens(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "db")
 	if err := os.CopyFS(dir, os.DirFS("testdata/format4")); err != nil {
@@ -155,12 +155,45 @@ func TestFormat4Opens(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	checkFormat(t, dir)
+}
+
+// A database of format 5, which had no links and no hosts, gets them.
+func TestFormat5Opens(t *testing.T) {
+	dir := t.TempDir()
+	if err := open(t, dir).Close(); err != nil {
+		t.Fatal(err)
+	}
+	older, err := pebble.Open(dir, &pebble.Options{FormatMajorVersion: pebble.FormatNewest})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(older.Set([]byte{'v'}, []byte{5}, nil), older.Close()); err != nil {
+		t.Fatal(err)
+	}
+	l := &manifest.Link{ID: manifest.NewLinkID(), Host: "h", Bucket: "b", File: manifest.NewFileID()}
+	for n := range 2 {
+		d := open(t, dir)
+		if got, err := d.Link(t.Context(), l.ID); (err == nil) != (n == 1) {
+			t.Errorf("%+v, %v", got, err)
+		}
+		_, err := d.Update(t.Context(), "x", func(tx manifest.Tx) error { return tx.PutLink(t.Context(), l) })
+		if err := errors.Join(err, d.Close()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	checkFormat(t, dir)
+}
+
+// checkFormat checks that a database has the present format.
+func checkFormat(t *testing.T, dir string) {
+	t.Helper()
 	raw, err := pebble.Open(dir, &pebble.Options{FormatMajorVersion: pebble.FormatNewest, ReadOnly: true})
 	if err != nil {
 		t.Fatal(err)
 	}
 	v, closer, err := raw.Get([]byte{'v'})
-	if err != nil || string(v) != "\x05" {
+	if err != nil || string(v) != "\x06" {
 		t.Errorf("format %x, %v", v, err)
 	}
 	if err := errors.Join(closer.Close(), raw.Close()); err != nil {
