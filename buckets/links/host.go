@@ -176,8 +176,8 @@ func Begin(ctx context.Context, s *buckets.Store, st State, opts *Options) (*Hos
 			return nil, fmt.Errorf("links: field %s: bucket %q: %w", f.Key(), f.Bucket, buckets.ErrNoBucket)
 		}
 	}
-	release, err := out.planChanges(ctx, opts)
-	if err != nil {
+	// What is done before the session has begun is done again if it does not come to that.
+	if err := out.changeFields(ctx, id, opts); err != nil {
 		return nil, err
 	}
 	err = out.k.UpdateHost(ctx, func(tx manifest.Tx) error {
@@ -188,8 +188,8 @@ func Begin(ctx context.Context, s *buckets.Store, st State, opts *Options) (*Hos
 		if err != nil {
 			return err
 		}
-		if h.ID != id || st.Session > h.Offered || st.Session <= h.Session {
-			return fmt.Errorf("host %q, session %d: %w", out.name, st.Session, ErrSession)
+		if err := checkOffered(h, id, st.Session); err != nil {
+			return err
 		}
 		if h.Session = st.Session; !opts.Shared {
 			h.Live = nil
@@ -208,7 +208,15 @@ func Begin(ctx context.Context, s *buckets.Store, st State, opts *Options) (*Hos
 		return nil, wrap("open host", err)
 	}
 	out.setFields(opts.Fields)
-	return out, wrap("open host", out.releaseFields(ctx, release))
+	return out, nil
+}
+
+// checkOffered fails unless a session was offered to the host and has not begun.
+func checkOffered(h *manifest.Host, id [16]byte, session uint64) error {
+	if h.ID != id || session > h.Offered || session <= h.Session {
+		return fmt.Errorf("host %q, session %d: %w", h.Name, session, ErrSession)
+	}
+	return nil
 }
 
 // Attach returns the session of a host that has begun before, for those who serve

@@ -40,9 +40,6 @@ var (
 	ErrValue = errors.New("the field does not take this value")
 	// ErrField reports a field that the host has not declared.
 	ErrField = fmt.Errorf("no such file field%w", hidden(fs.ErrNotExist))
-	// ErrFieldChanged reports a field that was declared in another way before, and
-	// no plan for the links that it has.
-	ErrFieldChanged = errors.New("a field was changed, and nothing says what becomes of its links")
 	// ErrToken reports what is not a token of this host.
 	ErrToken = errors.New("not a token of this host")
 	// ErrTooManyPending reports a principal for whom too many links are pending.

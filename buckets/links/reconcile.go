@@ -370,28 +370,27 @@ func (h *Host) finishReconcile(ctx context.Context, before *manifest.Host) error
 	if err != nil {
 		return err
 	}
-	return h.followDue(ctx)
+	hosts, err := h.k.Meta().Hosts(ctx)
+	if err != nil {
+		return err
+	}
+	for _, other := range hosts { // links of others may have waited for this host
+		if err := (&Host{k: h.k, name: other.Name}).followDue(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // followDue lets the policies follow of links that ended while the host was not
 // reconciled.
 func (h *Host) followDue(ctx context.Context) error {
-	var after manifest.LinkID
-	for more := true; more; {
-		links, err := h.k.Meta().HostLinks(ctx, h.name, after, pageSize)
-		if err != nil {
-			return err
-		}
-		var due []manifest.LinkID
-		for _, l := range links {
-			if after = l.ID; l.Due {
-				due = append(due, l.ID)
-			}
-		}
-		err = h.eachBucket(ctx, due, func(ctx context.Context, tx manifest.Tx, l *manifest.Link) error {
+	var due []manifest.LinkID
+	follow := func() error {
+		err := h.eachBucket(ctx, due, func(ctx context.Context, tx manifest.Tx, l *manifest.Link) error {
 			waits, err := h.k.IsUnreconciled(ctx, tx, l.Bucket)
 			if err != nil || waits || !l.Due {
-				return err // another host's is not
+				return err // another host refers to the bucket, and is not reconciled
 			}
 			l.Due = false
 			if err := tx.PutLink(ctx, l); err != nil {
@@ -399,10 +398,20 @@ func (h *Host) followDue(ctx context.Context) error {
 			}
 			return h.cascade(ctx, tx, l)
 		}, nil)
-		if err != nil {
-			return err
-		}
-		more = len(links) == pageSize
+		due = due[:0]
+		return err
 	}
-	return nil
+	err := h.eachLink(ctx, func(l *manifest.Link) error {
+		if l.Due {
+			due = append(due, l.ID)
+		}
+		if len(due) < pageSize {
+			return nil
+		}
+		return follow()
+	})
+	if err != nil {
+		return err
+	}
+	return follow()
 }
