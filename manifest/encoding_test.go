@@ -67,6 +67,30 @@ func randomManifest(t testing.TB, r *rand.Rand) *manifest.Manifest {
 	return m
 }
 
+func randomLink(r *rand.Rand) *manifest.Link {
+	l := &manifest.Link{ID: manifest.NewLinkID(), Revision: 1 + r.Uint64()>>(1+r.IntN(63)), Host: "h" + randomString(r), Session: r.Uint64() >> r.IntN(64),
+		Bucket: "b" + randomString(r), File: manifest.NewFileID(), Collection: randomString(r), Record: randomString(r), Field: randomString(r),
+		OnDelete: manifest.OnDelete(r.IntN(4)), State: manifest.LinkState(r.IntN(4)), Due: r.IntN(2) == 0, Who: randomString(r), At: randomTime(r)}
+	if r.IntN(2) == 0 {
+		l.File, l.Version = fixedUUID, manifest.NewVersionID()
+	}
+	return l
+}
+
+func randomHost(r *rand.Rand) *manifest.Host {
+	h := &manifest.Host{Name: "h" + randomString(r), Session: r.Uint64() >> r.IntN(64), Offered: r.Uint64() >> r.IntN(64), Unreconciled: r.IntN(2) == 0}
+	for range r.IntN(20) {
+		h.Live = append(h.Live, r.Uint64()>>r.IntN(64))
+		h.Buckets = append(h.Buckets, randomString(r))
+	}
+	slices.Sort(h.Live)
+	h.Live = slices.Compact(h.Live)
+	if s := randomString(r); s != "" {
+		h.ID, h.Fields = [16]byte{7: byte(r.IntN(256))}, []byte(s)
+	}
+	return h
+}
+
 // trip encodes from, decodes that into to, and encodes that again.
 func trip(t *testing.T, from encoding.BinaryAppender, to interface {
 	encoding.BinaryAppender
@@ -94,6 +118,8 @@ func TestRowsSurvive(t *testing.T) {
 	for range 500 {
 		trip(t, randomFile(r), &manifest.File{Name: "left over", Tags: []string{"x"}})
 		trip(t, randomManifest(t, r), &manifest.Manifest{MIMEType: "left over"})
+		trip(t, randomLink(r), &manifest.Link{Field: "left over"})
+		trip(t, randomHost(r), &manifest.Host{Live: []uint64{1}})
 	}
 	trip(t, &manifest.File{Revision: math.MaxUint64, TotalSize: math.MaxInt64}, new(manifest.File))
 }
@@ -279,6 +305,55 @@ func TestDecodeManifestRefuses(t *testing.T) {
 	}
 }
 
+// linkRow is a link of as few fields as can be, with a field more unless tag is 0.
+func linkRow(tag byte, value ...byte) []byte {
+	fields := [][]byte{field(1, make([]byte, 22)...), nil, field(3, 'h'), field(5, 'b'), field(6, make([]byte, 22)...)}
+	switch {
+	case tag == 2:
+		fields[1] = field(tag, value...)
+	case tag > 6:
+		fields = append(fields, field(tag, value...))
+	}
+	return envelope('J', 1, fields...)
+}
+
+func TestDecodeLinkRefuses(t *testing.T) {
+	host := func(tag byte, value ...byte) []byte { return envelope('V', 1, field(1, 'h'), field(tag, value...)) }
+	for name, p := range map[string][]byte{"link": linkRow(0), "revision": linkRow(2, 1), "state": linkRow(12, 3)} {
+		if err := new(manifest.Link).UnmarshalBinary(p); err != nil {
+			t.Errorf("%s: %x: %v", name, p, err)
+		}
+	}
+	for name, p := range map[string][]byte{
+		"revision 0":        linkRow(2, 0),
+		"version of a UUID": linkRow(7, make([]byte, 16)...),
+		"due twice":         linkRow(13, 2),
+		"not due":           linkRow(13, 0),
+		"a host":            envelope('V', 1, field(1, 'h')),
+		"no file":           envelope('J', 1, field(1, make([]byte, 22)...), field(3, 'h'), field(5, 'b')),
+		"ID of a UUID":      envelope('J', 1, field(1, make([]byte, 16)...), field(3, 'h'), field(5, 'b'), field(6, make([]byte, 22)...)),
+	} {
+		if err := new(manifest.Link).UnmarshalBinary(p); !errors.Is(err, manifest.ErrFormat) {
+			t.Errorf("%s: %x: %v", name, p, err)
+		}
+	}
+	for name, p := range map[string][]byte{
+		"no name":              envelope('V', 1),
+		"ID of zeros":          host(2, make([]byte, 16)...),
+		"ID of 15 bytes":       host(2, append(make([]byte, 14), 1)...),
+		"session twice":        host(5, 1, 1),
+		"sessions descending":  host(5, 2, 1),
+		"half a session":       host(5, 0x81),
+		"session not shortest": host(5, 0x81, 0),
+		"session over 64 bits": host(5, 255, 255, 255, 255, 255, 255, 255, 255, 255, 2),
+		"bucket cut off":       host(7, 2, 'b'),
+	} {
+		if err := new(manifest.Host).UnmarshalBinary(p); !errors.Is(err, manifest.ErrFormat) {
+			t.Errorf("%s: %x: %v", name, p, err)
+		}
+	}
+}
+
 // What is whole and unknown is named, and is no damage.
 func TestDecodeRowNamesTheUnknown(t *testing.T) {
 	tests := map[string]struct {
@@ -295,6 +370,10 @@ func TestDecodeRowNamesTheUnknown(t *testing.T) {
 		"field of a manifest": {new(manifest.Manifest), envelope('M', 1, field(15, 1), field(200, 1)), manifest.UnknownError{In: "manifest row", What: "field", Value: 200}},
 		"field of a home":     {new(manifest.Home), envelope('H', 1, field(7, 1)), manifest.UnknownError{In: "home", What: "field", Value: 7}},
 		"state":               {new(manifest.File), fileRow(field(tagState, 3)), manifest.UnknownError{In: "file row", What: "state", Value: 3}},
+		"field of a link":     {new(manifest.Link), linkRow(16, 1), manifest.UnknownError{In: "link", What: "field", Value: 16}},
+		"field of a host":     {new(manifest.Host), envelope('V', 1, field(1, 'h'), field(9, 1)), manifest.UnknownError{In: "host", What: "field", Value: 9}},
+		"policy of a link":    {new(manifest.Link), linkRow(11, 4), manifest.UnknownError{In: "link", What: "policy", Value: 4}},
+		"state of a link":     {new(manifest.Link), linkRow(12, 4), manifest.UnknownError{In: "link", What: "state", Value: 4}},
 		"state 256":           {new(manifest.File), fileRow(field(tagState, 0x80, 2)), manifest.UnknownError{In: "file row", What: "state", Value: 256}},
 	}
 	for name, test := range tests {

@@ -74,7 +74,8 @@ func TestGoldenRows(t *testing.T) {
 	}
 }
 
-// fixedRecords holds every type of record.
+// fixedRecords holds every type of record, but for those that came later and have
+// slots of their own.
 func fixedRecords(t testing.TB) []manifest.Record {
 	files, manifests := fixedRows(t)
 	return []manifest.Record{
@@ -97,7 +98,8 @@ func fixedSlots(t testing.TB) map[string]*manifest.Slot {
 		"slot-checkpoint": {Checkpoint: id, Base: 298, Part: 200, Records: []manifest.Record{{Home: &manifest.Home{Bucket: "b", Move: 1}}}},
 		"slot-census": {Commit: 302, Part: 1, Parts: 1, Records: []manifest.Record{
 			{Census: &manifest.Census{Writer: [16]byte{15: 9}, Ranges: []manifest.SerialRange{{1, 1}, {3, 300}, {1 << 40, 1 << 41}}}}}},
-		"slot-end": {Checkpoint: id, Base: 298, Parts: 200, Digest: cas.Sum([]byte("parts"))},
+		"slot-link": {Commit: 303, Part: 1, Parts: 1, Records: []manifest.Record{{Link: typedRows()["link-full"].(*manifest.Link)}}},
+		"slot-end":  {Checkpoint: id, Base: 298, Parts: 200, Digest: cas.Sum([]byte("parts"))},
 	}
 }
 

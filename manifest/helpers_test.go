@@ -119,6 +119,9 @@ func fixedRows(t testing.TB) (files map[string]*manifest.File, manifests map[str
 	cached.ContentAt = at.Add(time.Second)
 	cached.CacheControl = "max-age=60, immutable"
 	files["file-cached"] = &cached
+	cascaded := cached
+	cascaded.Cascaded = true
+	files["file-cascaded"] = &cascaded
 	full := &manifest.Manifest{ID: fixedVersion, File: fixedFile, Version: 3, MIMEType: "text/plain",
 		DeclaredMIMEType: "text/html", CreatedAt: at, CreatedBy: "u_1"}
 	segmented := *full

@@ -22,6 +22,7 @@ type row interface {
 func typedRows() map[string]row {
 	at := time.Date(2026, 3, 4, 5, 6, 7, 89e6, time.UTC)
 	const upload = manifest.UploadID("u_0000000000000000000000000000000000i0")
+	const link = manifest.LinkID("l_0000000000000000000000000000000000m0")
 	const grant = manifest.GrantID("g_0000000000000000000000000000000000k0")
 	full := &manifest.Upload{ID: upload, Bucket: "demo", Who: "id anna", Domain: "disk", Header: "h", Name: "ü.txt",
 		Folder: "a/b", Target: fixedUUID, MIMEType: "text/plain", Metadata: []byte(`{"k":1}`), Tags: []string{"z", "", "a"},
@@ -72,6 +73,13 @@ func typedRows() map[string]row {
 		"home-empty": &manifest.Home{Bucket: "demo"},
 		"home-full": &manifest.Home{Bucket: "demo", Move: 300, From: "old", Domain: "disk", Been: []string{"old", "older"},
 			To: "s3"},
+		"link-empty": &manifest.Link{ID: link, Host: "alyx", Bucket: "demo", File: fixedUUID},
+		"link-full": &manifest.Link{ID: link, Revision: 300, Host: "alyx", Session: 17, Bucket: "demo", File: fixedFile,
+			Version: fixedVersion, Collection: "posts", Record: "ü/1", Field: "cover", OnDelete: manifest.SetNull,
+			State: manifest.LinkLetGo, Due: true, Who: "id anna", At: at},
+		"host-empty": &manifest.Host{Name: "alyx"},
+		"host-full": &manifest.Host{Name: "alyx", ID: [16]byte{1, 15: 2}, Session: 299, Offered: 300, Live: []uint64{0, 17, 300},
+			Unreconciled: true, Buckets: []string{"archive", "demo"}, Fields: []byte{1, 2, 3}},
 	}
 }
 
@@ -94,7 +102,7 @@ func TestGoldenTypedRows(t *testing.T) {
 // Every row with every field set: a field that the encoding has forgotten is
 // noticed.
 func TestTypedRowsAreFull(t *testing.T) {
-	for _, name := range []string{"upload-counted", "grave-full", "charge-full", "freed-full", "scrubbed-full", "point-full", "grant-full", "apikey-full", "signkey", "once-answered", "home-full"} {
+	for _, name := range []string{"upload-counted", "grave-full", "charge-full", "freed-full", "scrubbed-full", "point-full", "grant-full", "apikey-full", "signkey", "once-answered", "home-full", "link-full", "host-full"} {
 		v := reflect.ValueOf(typedRows()[name]).Elem()
 		for i := range v.NumField() {
 			if v.Field(i).IsZero() {
@@ -141,22 +149,32 @@ func envelopeWith(p []byte, tag byte) []byte {
 
 func TestTypedRowsOutOfRange(t *testing.T) {
 	for why, r := range map[string]row{
-		"upload without an ID":     &manifest.Upload{},
-		"upload of a bad ID":       &manifest.Upload{ID: "u_1"},
-		"upload of another's ID":   &manifest.Upload{ID: manifest.UploadID(fixedFile)},
-		"upload of length -2":      &manifest.Upload{ID: manifest.NewUploadID(), Length: -2},
-		"upload that holds -1":     &manifest.Upload{ID: manifest.NewUploadID(), Held: -1},
-		"upload of a bad part":     &manifest.Upload{ID: manifest.NewUploadID(), Joins: []manifest.UploadID{"u_1"}},
-		"upload before 1970":       &manifest.Upload{ID: manifest.NewUploadID(), CreatedAt: time.Unix(-1, 0)},
-		"grant without an ID":      &manifest.Grant{},
-		"grant of a negative size": &manifest.Grant{ID: manifest.NewGrantID(), MaxSize: -1},
-		"API key without an ID":    &manifest.APIKey{},
-		"signing key without one":  &manifest.SignKey{},
-		"home of no bucket":        &manifest.Home{},
-		"grave of no version":      &manifest.Grave{},
-		"grave of size -1":         &manifest.Grave{Version: manifest.NewVersionID(), Size: -1},
-		"charge of -1 bytes":       &manifest.Charge{Bytes: -1},
-		"once of no version's ID":  &manifest.Once{Manifest: "m_1"},
+		"upload without an ID":      &manifest.Upload{},
+		"upload of a bad ID":        &manifest.Upload{ID: "u_1"},
+		"upload of another's ID":    &manifest.Upload{ID: manifest.UploadID(fixedFile)},
+		"upload of length -2":       &manifest.Upload{ID: manifest.NewUploadID(), Length: -2},
+		"upload that holds -1":      &manifest.Upload{ID: manifest.NewUploadID(), Held: -1},
+		"upload of a bad part":      &manifest.Upload{ID: manifest.NewUploadID(), Joins: []manifest.UploadID{"u_1"}},
+		"upload before 1970":        &manifest.Upload{ID: manifest.NewUploadID(), CreatedAt: time.Unix(-1, 0)},
+		"grant without an ID":       &manifest.Grant{},
+		"grant of a negative size":  &manifest.Grant{ID: manifest.NewGrantID(), MaxSize: -1},
+		"API key without an ID":     &manifest.APIKey{},
+		"signing key without one":   &manifest.SignKey{},
+		"home of no bucket":         &manifest.Home{},
+		"link without an ID":        &manifest.Link{Host: "h", Bucket: "b", File: fixedFile},
+		"link of no host":           &manifest.Link{ID: manifest.NewLinkID(), Bucket: "b", File: fixedFile},
+		"link of no bucket":         &manifest.Link{ID: manifest.NewLinkID(), Host: "h", File: fixedFile},
+		"link of no file":           &manifest.Link{ID: manifest.NewLinkID(), Host: "h", Bucket: "b"},
+		"link of a bad version":     &manifest.Link{ID: manifest.NewLinkID(), Host: "h", Bucket: "b", File: fixedFile, Version: "m_1"},
+		"link of policy 4":          &manifest.Link{ID: manifest.NewLinkID(), Host: "h", Bucket: "b", File: fixedFile, OnDelete: 4},
+		"link of state 4":           &manifest.Link{ID: manifest.NewLinkID(), Host: "h", Bucket: "b", File: fixedFile, State: 4},
+		"host without a name":       &manifest.Host{},
+		"host of one session twice": &manifest.Host{Name: "h", Live: []uint64{1, 1}},
+		"host of sessions anyhow":   &manifest.Host{Name: "h", Live: []uint64{2, 1}},
+		"grave of no version":       &manifest.Grave{},
+		"grave of size -1":          &manifest.Grave{Version: manifest.NewVersionID(), Size: -1},
+		"charge of -1 bytes":        &manifest.Charge{Bytes: -1},
+		"once of no version's ID":   &manifest.Once{Manifest: "m_1"},
 	} {
 		if p, err := r.AppendBinary(nil); err == nil {
 			t.Errorf("%s encodes to %x", why, p)
@@ -188,3 +206,5 @@ func FuzzFreed(f *testing.F)    { fuzzRow(f, "freed-full") }
 func FuzzScrubbed(f *testing.F) { fuzzRow(f, "scrubbed-empty", "scrubbed-full") }
 func FuzzPoint(f *testing.F)    { fuzzRow(f, "point-empty", "point-full") }
 func FuzzHome(f *testing.F)     { fuzzRow(f, "home-empty", "home-full") }
+func FuzzLink(f *testing.F)     { fuzzRow(f, "link-empty", "link-full") }
+func FuzzHost(f *testing.F)     { fuzzRow(f, "host-empty", "host-full") }

@@ -18,6 +18,7 @@ var goldenTags = map[string]byte{
 	"manifest": 'M', "file": 'F', "home": 'H', "slot": 'R', "segment": 'S',
 	"upload": 'U', "grant": 'G', "apikey": 'K', "signkey": 'Y', "once": 'O',
 	"grave": 'D', "charge": 'C', "freed": 'L', "scrubbed": 'B', "point": 'P',
+	"link": 'J', "host": 'V',
 }
 
 // TestGoldenFiles reads every example of the pages. One of a name that they do not tell fails.

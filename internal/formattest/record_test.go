@@ -16,6 +16,7 @@ const (
 	recordDoomed   = 5
 	recordHome     = 6
 	recordCensus   = 7
+	recordLink     = 8
 
 	slotCommit = 1
 	slotPart   = 2
@@ -29,7 +30,7 @@ const (
 
 type record struct {
 	kind   byte
-	row    *row   // of a file, manifest or home
+	row    *row   // of a file, manifest, home or link
 	id     string // of what is gone, as bytes
 	doomed doomedPack
 	census census
@@ -129,6 +130,10 @@ func parseRecord(kind byte, body []byte) (record, error) {
 	case recordHome:
 		if r.row, err = parseRow(body, "H"); err == nil {
 			err = r.row.require(1, 2)
+		}
+	case recordLink:
+		if r.row, err = parseRow(body, "J"); err == nil {
+			err = r.row.require(2)
 		}
 	case recordPurged, recordDropped:
 		if len(body) != 22 && (kind == recordDropped || len(body) != 16) {
@@ -243,6 +248,7 @@ type state struct {
 	files     map[string]*row // by the bytes of their IDs
 	manifests map[string]*row
 	homes     map[string]*row // by bucket
+	links     map[string]*row // by the bytes of their IDs
 	doomed    map[id16]doomedPack
 	purged    map[string]bool // files
 	dropped   map[string]bool // versions
@@ -252,7 +258,7 @@ type state struct {
 
 func (r *replay) run() *state {
 	s := &state{
-		files: map[string]*row{}, manifests: map[string]*row{}, homes: map[string]*row{},
+		files: map[string]*row{}, manifests: map[string]*row{}, homes: map[string]*row{}, links: map[string]*row{},
 		doomed: map[id16]doomedPack{}, purged: map[string]bool{}, dropped: map[string]bool{},
 		needless: map[id16]map[uint64]bool{},
 	}
@@ -304,6 +310,10 @@ func (s *state) apply(r *record) {
 	case recordHome:
 		if o := s.homes[r.row.text(1)]; o == nil || o.num(2) < r.row.num(2) {
 			s.homes[r.row.text(1)] = r.row
+		}
+	case recordLink:
+		if o := s.links[r.row.text(1)]; o == nil || o.num(2) < r.row.num(2) {
+			s.links[r.row.text(1)] = r.row
 		}
 	case recordPurged:
 		s.purged[r.id] = true

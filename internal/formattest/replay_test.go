@@ -30,6 +30,12 @@ func manifestRecord(id, file byte) []byte {
 	return append([]byte{recordManifest, byte(len(row))}, row...)
 }
 
+func linkRecord(id, revision, file, state byte) []byte {
+	body := appendField(appendField(appendField(nil, 1, rawID(id)...), 2, revision), 3, 'h')
+	row := envelope('J', appendField(appendField(appendField(body, 5, 'b'), 6, rawID(file)...), 12, state))
+	return append([]byte{recordLink, byte(len(row))}, row...)
+}
+
 func goneRecord(kind, id byte) []byte { return append([]byte{kind, 22}, rawID(id)...) }
 
 func doomedRecord(pack byte) []byte {
@@ -66,7 +72,7 @@ func endSlot(id, base byte, parts ...[]byte) []byte {
 	return envelope('R', append(head, derive(32, contextCheckpoint, sums...)...))
 }
 
-// sum tells a state in short: files with revisions, manifests, doomed packs, homes.
+// sum tells a state in short: files with revisions, manifests, links with revisions and states, doomed packs, homes.
 func (s *state) sum() string {
 	out := ""
 	for _, id := range sortedKeys(s.files) {
@@ -74,6 +80,9 @@ func (s *state) sum() string {
 	}
 	for _, id := range sortedKeys(s.manifests) {
 		out += fmt.Sprintf("m%d ", id[21])
+	}
+	for _, id := range sortedKeys(s.links) {
+		out += fmt.Sprintf("l%d.%d:%d ", id[21], s.links[id].num(2), s.links[id].num(12))
 	}
 	for id := range s.doomed {
 		out += fmt.Sprintf("d%d ", id[15])
@@ -119,6 +128,13 @@ func TestReplay(t *testing.T) {
 			commitSlot(1, 1, 1, censusRecord(2, 1, 4, 0)), commitSlot(2, 1, 1, censusRecord(3, 0), doomedRecord(5)),
 		}, "d5 n1 n2 n3 n7 "},
 		{"homes", [][]byte{commitSlot(1, 1, 1, homeRecord(2, "y")), commitSlot(2, 1, 1, homeRecord(1, "x"))}, "h2:y "},
+		{"links", [][]byte{
+			commitSlot(1, 1, 1, linkRecord(1, 2, 7, 2), linkRecord(2, 1, 7, 1)), commitSlot(2, 1, 1, linkRecord(1, 1, 7, 1)),
+		}, "l1.2:2 l2.1:1 "},
+		{"link of a file that was purged", [][]byte{
+			commitSlot(1, 1, 1, fileRecord(1, 1), linkRecord(1, 1, 1, 1)), commitSlot(2, 1, 1, goneRecord(recordPurged, 1)),
+		}, "l1.1:1 "},
+		{"link before a checkpoint", [][]byte{first, second, end, commitSlot(5, 1, 1, linkRecord(1, 9, 1, 1))}, "f1.7 f2.3 m1 "},
 		{"checkpoint", [][]byte{first, second, end, old}, "f1.7 f2.3 m1 "},
 		{"commit after a checkpoint", [][]byte{
 			first, second, end, old, commitSlot(6, 1, 1, fileRecord(2, 4)),

@@ -20,6 +20,7 @@ const (
 	list
 	dict
 	idents
+	numbers
 	sum32
 	id16Field // left out if all zeros, and so is
 	sum32OrNot
@@ -33,7 +34,9 @@ const timeField = size
 var rowFields = map[byte][]fieldKind{
 	'M': {ident, fileIdent, number, size, 0, text, size, refs, top, dict, text, text, timeField, text},
 	'F': {fileIdent, number, text, text, text, number, text, dict, octets, list, ident, number, number, size, size,
-		timeField, timeField, timeField, timeField, text},
+		timeField, timeField, timeField, timeField, text, flag},
+	'J': {ident, number, text, number, text, fileIdent, ident, text, text, text, number, number, flag, text, timeField},
+	'V': {text, id16Field, number, number, numbers, flag, list, octets},
 	'H': {text, number, text, text, list, text},
 	'U': {ident, text, text, text, text, text, text, fileIdent, text, octets, list, text, flag, text, list, dict, dict,
 		text, size, size, size, number, flag, idents, flag, list, size, number, size, size, size, ident, flag, flag,
@@ -76,7 +79,7 @@ func parseEnvelope(b []byte) (byte, []byte, error) {
 	if err := c.end(); err != nil {
 		return 0, nil, err
 	}
-	if bytes.IndexByte([]byte("MFHRSUGKYODCLBP"), tag) < 0 {
+	if bytes.IndexByte([]byte("MFHRSUGKYODCLBPJV"), tag) < 0 {
 		return 0, nil, unknown("tag %q", tag)
 	}
 	if version != 1 {
@@ -150,6 +153,13 @@ func parseField(kind fieldKind, value []byte) (field, error) {
 		if f.num == 0 || kind == flag && f.num != 1 {
 			c.fail("number %d", f.num)
 		}
+	case numbers:
+		for before := uint64(0); c.err == nil && len(c.rest) > 0; before = f.num {
+			first := len(c.rest) == len(value)
+			if f.num = c.number(); f.num <= before && !first {
+				c.fail("number %d behind %d", f.num, before)
+			}
+		}
 	case size:
 		f.num = c.size(1)
 	case list, dict:
@@ -193,6 +203,13 @@ func (r *row) check() error {
 		if r.num(6) > 2 {
 			return unknown("state %d", r.num(6))
 		}
+	case 'J':
+		if r.num(11) > 3 || r.num(12) > 3 {
+			return unknown("policy %d, state %d", r.num(11), r.num(12))
+		}
+		return r.require(1, 3, 5, 6)
+	case 'V':
+		return r.require(1)
 	case 'H':
 		if r.text(1) == "" {
 			return damage("home without a bucket")
