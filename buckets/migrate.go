@@ -238,6 +238,14 @@ func (m *migration) copyAll(ctx context.Context) error {
 	if err := m.addFile(ctx, last); err != nil {
 		return err
 	}
+	for l, err := range m.s.meta.AllLinks(ctx, m.bucket) {
+		if err == nil {
+			err = m.addRow(ctx, manifest.Record{Link: l})
+		}
+		if err != nil {
+			return err
+		}
+	}
 	if err := m.flush(ctx); err != nil {
 		return err
 	}
@@ -344,7 +352,7 @@ func (m *migration) follow(ctx context.Context) (n int, err error) {
 			case r.Manifest != nil:
 				err = m.copyVersion(ctx, r.Manifest)
 			default:
-				err = m.addRow(ctx, r) // a file's row or a mark
+				err = m.addRow(ctx, r) // a file's or link's row, or a mark
 			}
 			if err != nil {
 				return 0, err
@@ -358,8 +366,11 @@ func (m *migration) follow(ctx context.Context) (n int, err error) {
 // do not name their bucket, and those of others do no harm.
 func (m *migration) concernsBucket(rs []manifest.Record) bool {
 	for _, r := range rs {
-		if r.File != nil {
+		switch {
+		case r.File != nil:
 			return r.File.Bucket == m.bucket
+		case r.Link != nil:
+			return r.Link.Bucket == m.bucket
 		}
 	}
 	return true

@@ -193,7 +193,7 @@ type LinkChanges interface {
 	DropHost(ctx context.Context, name string) error
 }
 
-// AllLinks is the method of a Store that yields every link.
+// AllLinks is the method of a Store, and of a View, that yields every link.
 type AllLinks interface {
 	// AllLinks yields the links of a bucket, "" means all, in order of IDs, as they
 	// were at one moment.

@@ -33,6 +33,9 @@ type View interface {
 	Buckets(ctx context.Context) ([]string, error)
 	Usage(ctx context.Context, bucket string) (Usage, error)
 	OwnerUsage(ctx context.Context, bucket, owner string) (Usage, error)
+	AllLinks
+	FileLinkSums(ctx context.Context, ids []FileID) ([]LinkSums, error)
+	VersionLinkSums(ctx context.Context, ids []VersionID) ([]LinkSums, error)
 }
 
 // Listings are the methods that yield many rows. Each yields the rows as they

@@ -129,6 +129,9 @@ func (b *builder) finishBuild(ctx context.Context) error {
 	if err := b.homes.restore(ctx, b.Meta); err != nil {
 		return err
 	}
+	if err := b.markHosts(ctx); err != nil {
+		return err
+	}
 	for _, d := range b.domains {
 		if err := d.restoreDooms(ctx); err != nil {
 			return err

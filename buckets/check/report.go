@@ -34,6 +34,7 @@ type Report struct {
 	Segments  int64 `json:"segments"` // that versions need
 	Files     int64 `json:"files"`
 	Manifests int64 `json:"manifests"`
+	Links     int64 `json:"links"` // of records
 	Bytes     int64 `json:"bytes"` // read from packs
 	Rebuilt   bool  `json:"rebuilt,omitempty"`
 	CaughtUp  bool  `json:"caught_up,omitempty"` // a database that was older was brought up to its packs

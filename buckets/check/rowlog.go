@@ -62,6 +62,8 @@ func (l *rowLog) add(domain string, seq uint64, inCheckpoint bool, rs []manifest
 			e.file, e.version = r.Manifest.File, r.Manifest.Version
 		case r.Purged != "":
 			e.file, e.revision = r.Purged, purged
+		case r.Link != nil: // IDs of links come after all those of files
+			e.file, e.revision = manifest.FileID(r.Link.ID), r.Link.Revision
 		default:
 			continue
 		}

@@ -22,6 +22,8 @@ func (c *checker) checkRows(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	links := newLinkRows(c.Meta.AllLinks(ctx, "")) // likewise
+	defer links.stop()
 	if err := c.gatherRecords(ctx); err != nil {
 		return err
 	}
@@ -69,6 +71,9 @@ func (c *checker) checkRows(ctx context.Context) (err error) {
 	if err := c.endFile(at); err != nil {
 		return err
 	}
+	if err := c.checkLinks(ctx, links, cursor); err != nil {
+		return err
+	}
 	for cursor.ok {
 		records, err := cursor.take()
 		if err != nil {
@@ -89,6 +94,9 @@ const maxStrays = 1000
 
 // addStray notes a file that the packs hold and the database does not.
 func (c *checker) addStray(r *fileRecords) {
+	if _, ofLink := manifest.ParseLinkID(string(r.file)); ofLink {
+		return // a link that has ended may have no row
+	}
 	if r.revision > 0 && !r.purged && len(c.strays) < maxStrays {
 		c.strays[r.file] = r.domain
 	}

@@ -72,7 +72,7 @@ func (c *checker) findWrongSumsIn(ctx context.Context, v manifest.View) (_ map[s
 			return nil, err
 		}
 	}
-	for _, step := range []func(context.Context) error{s.addFiles, s.compareOwners, s.compareBuckets} {
+	for _, step := range []func(context.Context) error{s.addFiles, s.compareOwners, s.compareBuckets, s.compareLinks} {
 		if err := step(ctx); err != nil {
 			return nil, err
 		}

@@ -17,6 +17,7 @@ const (
 	versionCost = 160
 	refCost     = 34
 	markCost    = 32
+	linkCost    = 180
 	// leastCost is what a checkpoint of nothing takes.
 	leastCost = 4 << 10
 	// maxInline is how many references stand in a row.
@@ -49,7 +50,7 @@ func (d *cycle) checkpointIfWorth(ctx context.Context, held int64) (written bool
 // isCheckpointWorth reports whether more bytes can be given back for a checkpoint
 // than it takes.
 func (d *cycle) isCheckpointWorth(ctx context.Context, held int64) (bool, error) {
-	cost, err := d.estimateCheckpoint(ctx)
+	cost, err := d.estimateCheckpoint(ctx, held)
 	if err != nil {
 		return false, fmt.Errorf("estimate a checkpoint: %w", err)
 	}
@@ -63,8 +64,9 @@ func (d *cycle) isCheckpointWorth(ctx context.Context, held int64) (bool, error)
 	return held+marks > cost, nil
 }
 
-// estimateCheckpoint returns about how many bytes a checkpoint takes in packs.
-func (d *cycle) estimateCheckpoint(ctx context.Context) (int64, error) {
+// estimateCheckpoint returns about how many bytes a checkpoint takes in packs. It stops
+// counting links when they alone take more than most.
+func (d *cycle) estimateCheckpoint(ctx context.Context, most int64) (int64, error) {
 	homes, err := d.Meta.Homes(ctx)
 	if err != nil {
 		return 0, err
@@ -82,7 +84,19 @@ func (d *cycle) estimateCheckpoint(ctx context.Context) (int64, error) {
 		cost += (u.Files+u.TrashedFiles)*fileCost + versions*versionCost + u.Described +
 			min(u.Chunks+u.TrashedChunks, versions*maxInline)*refCost
 	}
-	return cost, nil
+	links := int64(0)
+	for l, err := range d.Meta.AllLinks(ctx, "") {
+		if err != nil {
+			return 0, err
+		}
+		if isLinkIn(homes, l, d.domain) {
+			links += linkCost
+		}
+		if links > most {
+			break
+		}
+	}
+	return cost + links, nil
 }
 
 // weighMarks returns about how many bytes the marks take, here and in checkpoints
@@ -140,7 +154,7 @@ func (d *cycle) writeCheckpoint(ctx context.Context) error {
 		return err
 	}
 	w := &checkpointWriter{cycle: d, Checkpoint: manifest.NewCheckpoint(base), records: cas.Records{Commit: number, Base: base}}
-	for _, step := range []func(context.Context, []*manifest.Home) error{w.addRows, w.addMarks, w.addPacks, w.addCensus} {
+	for _, step := range []func(context.Context, []*manifest.Home) error{w.addRows, w.addLinks, w.addMarks, w.addPacks, w.addCensus} {
 		if err := step(ctx, homes); err != nil {
 			return err
 		}
@@ -225,6 +239,34 @@ func (w *checkpointWriter) addRows(ctx context.Context, homes []*manifest.Home) 
 		}
 	}
 	return nil
+}
+
+// addLinks adds the links to files in the domain.
+func (w *checkpointWriter) addLinks(ctx context.Context, homes []*manifest.Home) error {
+	for l, err := range w.Meta.AllLinks(ctx, "") {
+		if err != nil {
+			return err
+		}
+		if !isLinkIn(homes, l, w.domain) {
+			continue
+		}
+		w.rows++
+		if err := w.add(ctx, &manifest.Record{Link: l}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// isLinkIn reports whether the packs of a domain must hold a link: its bucket is there,
+// or is no longer declared, so that any packs may hold it.
+func isLinkIn(homes []*manifest.Home, l *manifest.Link, domain string) bool {
+	for _, h := range homes {
+		if h.Bucket == l.Bucket {
+			return h.Domain == domain || h.Domain == ""
+		}
+	}
+	return true
 }
 
 func (w *checkpointWriter) addBucket(ctx context.Context, bucket string) error {

@@ -78,6 +78,10 @@ type view struct{ rows }
 func (v view) AllFiles(ctx context.Context) iter.Seq2[*manifest.File, error] { return v.allFiles(ctx) }
 func (v view) Buckets(ctx context.Context) ([]string, error)                 { return v.bucketNames(ctx) }
 
+func (v view) AllLinks(ctx context.Context, bucket string) iter.Seq2[*manifest.Link, error] {
+	return v.allLinks(ctx, bucket)
+}
+
 func (v view) List(ctx context.Context, bucket string, r *manifest.Range) iter.Seq2[*manifest.Listed, error] {
 	return v.listFiles(ctx, bucket, r)
 }

@@ -75,13 +75,18 @@ func (s rows) LinkEvents(ctx context.Context, after manifest.FileID, limit int) 
 
 // AllLinks implements manifest.AllLinks.
 func (d *DB) AllLinks(ctx context.Context, bucket string) iter.Seq2[*manifest.Link, error] {
+	return named("links", listLinks(bucket).eachAtOneMoment(ctx, d))
+}
+
+// listLinks lists the links of a bucket, "" means all.
+func listLinks(bucket string) *pagedList[*manifest.Link] {
 	l := listByID(`SELECT row FROM cairn_links WHERE id > $1 ORDER BY id LIMIT $2`,
 		rowPage, decode[manifest.Link], func(l *manifest.Link) []byte { return toBytes(l.ID) })
 	if bucket != "" {
 		l.query = `SELECT row FROM cairn_links WHERE bucket = $1 AND id > $2 ORDER BY id LIMIT $3`
 		l.args = append(l.args, toBytes(bucket))
 	}
-	return named("links", l.eachAtOneMoment(ctx, d))
+	return l
 }
 
 // PutLink implements manifest.LinkChanges, and so do the methods below.

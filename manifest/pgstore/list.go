@@ -123,6 +123,10 @@ func (v view) List(ctx context.Context, bucket string, r *manifest.Range) iter.S
 
 func (v view) Buckets(ctx context.Context) ([]string, error) { return bucketNames(ctx, v.c) }
 
+func (v view) AllLinks(ctx context.Context, bucket string) iter.Seq2[*manifest.Link, error] {
+	return named("links", listLinks(bucket).eachRow(ctx, v.c))
+}
+
 func (d *DB) AllRows(ctx context.Context, bucket string) iter.Seq2[*manifest.Row, error] {
 	l := &pagedList[*manifest.Row]{
 		query: `SELECT f.row, v.row FROM cairn_files AS f LEFT JOIN cairn_versions AS v ON v.file = f.id
