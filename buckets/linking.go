@@ -53,7 +53,7 @@ func (k *Linker) IsDeclared(bucket string) bool { return k.s.lookup(bucket) != n
 // to it that keep it from being deleted, or that delete it when they end.
 func (k *Linker) AreLinkedByReaders(bucket string) bool {
 	b := k.s.lookup(bucket)
-	return b != nil && b.LinkedByReaders
+	return b != nil && b.Access.LinkByRead
 }
 
 // Check is nil if who may do op to version m of f. The error is that of Bucket's

@@ -85,9 +85,6 @@ type Policy struct {
 	Appends     AppendLimits    // in which uploads come
 
 	Access access.Policy // who may do what
-	// LinkedByReaders lets whoever may read a file make links of records to it that
-	// restrict its deletion, or cascade to it. Others need the right to delete it.
-	LinkedByReaders bool
 
 	Versions Versions
 	Trash    Trash
