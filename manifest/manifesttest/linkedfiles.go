@@ -2,7 +2,9 @@ package manifesttest
 
 import (
 	"errors"
+	"io/fs"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/cairn-store/cairn/manifest"
@@ -112,6 +114,90 @@ func (s *suite) linksStand() {
 	}
 	s.restart()
 	s.checkLinks("after a restart", s.s, m)
+}
+
+// concurrentLinks tests that links which are put at once are all counted, and that
+// readers meanwhile see only links that stand.
+func (s *suite) concurrentLinks() {
+	m := s.newLinkModel()
+	f, key := m.files[0], manifest.RecordKey{Host: "alyx", Collection: "posts", Record: "1"}
+	var all []*manifest.Link
+	for range 6 {
+		l := m.newLink()
+		l.File, l.Version, l.Host, l.Collection, l.Record = f, "", key.Host, key.Collection, key.Record
+		all = append(all, l)
+	}
+	done := make(chan struct{})
+	var readers, writers sync.WaitGroup
+	readers.Go(func() {
+		for {
+			byFile, err := s.s.FileLinks(s.ctx, f, "", 100)
+			byRecord, rerr := s.s.RecordLinks(s.ctx, key)
+			ended, eerr := s.s.EndedLinks(s.ctx, "b", day.Add(time.Hour), 100)
+			if err := errors.Join(err, rerr, eerr); err != nil {
+				s.t.Error(err)
+			}
+			if slices.ContainsFunc(byFile, hasEnded) || slices.ContainsFunc(ended, stands) ||
+				slices.ContainsFunc(byRecord, func(l *manifest.Link) bool { return l.State != manifest.LinkConfirmed }) {
+				s.t.Errorf("of a file %v, of a record %v, ended %v", linkStates(byFile), linkStates(byRecord), linkStates(ended))
+			}
+			select {
+			case <-done:
+				return
+			default:
+			}
+		}
+	})
+	for _, l := range all {
+		writers.Go(func() {
+			for n := range 8 {
+				_, err := s.s.Update(s.ctx, domain, func(tx manifest.Tx) error {
+					row := *l
+					row.State, row.OnDelete = manifest.LinkState(n%4), manifest.OnDelete(n%3)
+					return tx.PutLink(s.ctx, &row)
+				})
+				herr := s.putSession("host")
+				if err := errors.Join(err, herr); err != nil {
+					s.t.Error(err)
+				}
+			}
+		})
+	}
+	writers.Wait()
+	close(done)
+	readers.Wait()
+	sums, err := s.s.FileLinkSums(s.ctx, []manifest.FileID{f})
+	want := manifest.LinkSums{}
+	want[manifest.LinkLetGo][manifest.Restrict] = int64(len(all))
+	if err != nil || sums[0] != want {
+		s.t.Errorf("sums %v, %v, want %v", sums, err, want)
+	}
+	if h, err := s.s.Host(s.ctx, "host"); err != nil || h.Session != uint64(8*len(all)) {
+		s.t.Errorf("%+v, %v, want session %d", h, err, 8*len(all))
+	}
+}
+
+func linkStates(ls []*manifest.Link) (states []manifest.LinkState) {
+	for _, l := range ls {
+		states = append(states, l.State)
+	}
+	return states
+}
+
+// putSession raises the session of a host, as its next opening does.
+func (s *suite) putSession(name string) error {
+	_, err := s.s.Update(s.ctx, "", func(tx manifest.Tx) error {
+		h, err := tx.Host(s.ctx, name)
+		if errors.Is(err, fs.ErrNotExist) {
+			h, err = &manifest.Host{Name: name}, nil
+		}
+		if err != nil {
+			return err
+		}
+		h.Session++
+		return tx.PutHost(s.ctx, h)
+	})
+	return err
 }
 
 // allLinks tests that AllLinks yields the rows of one moment, whatever is written

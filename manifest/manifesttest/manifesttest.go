@@ -41,7 +41,7 @@ func Run(t *testing.T, open func(t *testing.T) manifest.Store, reopen func(t *te
 		"MarksOfRestore": (*suite).marksOfRestore, "SentParts": (*suite).sentParts, "Leftovers": (*suite).testLeftovers, "SegmentsGo": (*suite).segmentsGo,
 		"AllSegments": (*suite).allSegments, "View": (*suite).testView, "Scrubs": (*suite).testScrubs, "Points": (*suite).testPoints,
 		"Links": (*suite).testLinks, "RestoreLinks": (*suite).restoreLinks, "LinksStand": (*suite).linksStand, "AllLinks": (*suite).allLinks,
-		"PurgedLinks": (*suite).purgedLinks, "ManyRows": (*suite).manyRows,
+		"PurgedLinks": (*suite).purgedLinks, "ManyRows": (*suite).manyRows, "ConcurrentLinks": (*suite).concurrentLinks,
 	} {
 		t.Run(name, func(t *testing.T) {
 			bare := open(t)

@@ -136,6 +136,8 @@ func (s rows) HostLinks(ctx context.Context, host string, after manifest.LinkID,
 // linksUnder returns the links whose IDs stand behind prefix and are higher than
 // after, at most limit; 0 is no limit.
 func (s rows) linksUnder(ctx context.Context, prefix []byte, after manifest.LinkID, limit int) (ls []*manifest.Link, err error) {
+	s, end := s.atOneMoment() // the lists are of the rows
+	defer end()
 	from := append(append([]byte(nil), prefix...), after...)
 	if after != "" {
 		from = append(from, 0)
@@ -146,10 +148,7 @@ func (s rows) linksUnder(ctx context.Context, prefix []byte, after manifest.Link
 		if err != nil {
 			return nil, err
 		}
-		l, err := s.Link(ctx, id)
-		if errors.Is(err, fs.ErrNotExist) {
-			continue // dropped since the list was read
-		}
+		l, err := s.listedLink(ctx, id)
 		if err != nil {
 			return nil, err
 		}
@@ -160,7 +159,19 @@ func (s rows) linksUnder(ctx context.Context, prefix []byte, after manifest.Link
 	return ls, ctx.Err()
 }
 
+// listedLink returns a link that a list has. One without a row is damage, and does
+// not match fs.ErrNotExist.
+func (s rows) listedLink(ctx context.Context, id manifest.LinkID) (*manifest.Link, error) {
+	l, err := s.Link(ctx, id)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("pebblestore: link %s is listed and has no row: %w", id, errEntry)
+	}
+	return l, err
+}
+
 func (s rows) EndedLinks(ctx context.Context, bucket string, before time.Time, limit int) (ls []*manifest.Link, err error) {
+	s, end := s.atOneMoment()
+	defer end()
 	low, high := bucketKey(keyEndedLink, bucket, ""), endedLinkKey(bucket, before, "")
 	for id, err := range scanRange(ctx, s.r, low, high, (*pebble.Iterator).First, (*pebble.Iterator).Next, func(k, _ []byte) (manifest.LinkID, error) {
 		return manifest.LinkID(k[len(high):]), nil
@@ -168,10 +179,7 @@ func (s rows) EndedLinks(ctx context.Context, bucket string, before time.Time, l
 		if err != nil {
 			return nil, err
 		}
-		l, err := s.Link(ctx, id)
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
+		l, err := s.listedLink(ctx, id)
 		if err != nil {
 			return nil, err
 		}

@@ -191,7 +191,8 @@ const (
 	oldestFormat  = 4
 )
 
-// checkFormat checks the format version and finds the latest commit.
+// checkFormat checks the format version, finds the latest commit, and ends what a
+// crash has left undone.
 func (d *DB) checkFormat() error {
 	v, err := d.getValue(d.db, []byte{keyFormat})
 	isOld := err == nil && len(v) == 1 && v[0] >= oldestFormat && v[0] < formatVersion
@@ -202,10 +203,13 @@ func (d *DB) checkFormat() error {
 	case err == nil && (len(v) != 1 || v[0] != formatVersion):
 		err = fmt.Errorf("%w: it has format %x, this program knows %d", ErrFormat, v, formatVersion)
 	}
+	if err == nil {
+		err = d.startNumbers()
+	}
 	if err != nil {
 		return err
 	}
-	return d.startNumbers()
+	return d.endReindex()
 }
 
 // Close waits for the change under way and closes the database. It returns an

@@ -111,12 +111,20 @@ func (t *tx) replayPurged(ctx context.Context, id manifest.FileID) error {
 	return t.markGone(string(id))
 }
 
+// indexingKey is there while Reindex is under way. A crash leaves it, and with it
+// perhaps no sums of links, without which nothing is held: then the next Open ends
+// what was begun.
+func indexingKey() []byte { return []byte{keyFormat, 'i'} }
+
 // Reindex implements manifest.Store.
 func (d *DB) Reindex(ctx context.Context) error {
 	if err := d.lockChanges(ctx); err != nil {
 		return fmt.Errorf("pebblestore: reindex: %w", err)
 	}
 	defer d.unlockChanges()
+	if err := d.db.Set(indexingKey(), nil, pebble.NoSync); err != nil {
+		return fmt.Errorf("pebblestore: reindex: %w", err)
+	}
 	for _, letter := range []byte{keyName, keyHidden, keyUsage, keyOwner} {
 		if err := d.db.DeleteRange([]byte{letter}, []byte{letter + 1}, pebble.NoSync); err != nil {
 			return fmt.Errorf("pebblestore: reindex: %w", err)
@@ -149,5 +157,17 @@ func (d *DB) Reindex(ctx context.Context) error {
 			return fmt.Errorf("pebblestore: reindex: %w", err)
 		}
 	}
-	return errors.Join(d.db.LogData(nil, pebble.Sync), d.fs.writeError())
+	return errors.Join(d.db.Delete(indexingKey(), pebble.Sync), d.fs.writeError())
+}
+
+// endReindex reindexes if a crash has kept Reindex from its end.
+func (d *DB) endReindex() error {
+	_, err := d.getValue(d.db, indexingKey())
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil || d.readOnly:
+		return err
+	}
+	return d.Reindex(context.Background())
 }

@@ -187,11 +187,8 @@ func (s segments) PutSegments(ctx context.Context, segs []manifest.Segment) erro
 
 // Rows implements manifest.Files.
 func (s rows) Rows(ctx context.Context, files []manifest.FileID, versions []manifest.VersionID) ([]*manifest.Row, error) {
-	if s.r == pebble.Reader(s.d.db) {
-		snap := s.d.db.NewSnapshot()
-		defer snap.Close()
-		s = rows{s.d, snap}
-	}
+	s, end := s.atOneMoment()
+	defer end()
 	out := make([]*manifest.Row, len(files)+len(versions))
 	for i, id := range files {
 		f, err := s.File(ctx, id)

@@ -120,6 +120,16 @@ func onlyIf[E any](seq iter.Seq2[E, error], keep func(E) bool) iter.Seq2[E, erro
 	}
 }
 
+// atOneMoment returns rows as of this moment, which are valid until end is called.
+// Those of a transaction or a snapshot are s itself.
+func (s rows) atOneMoment() (of rows, end func()) {
+	if s.r != pebble.Reader(s.d.db) {
+		return s, func() {}
+	}
+	snap := s.d.db.NewSnapshot()
+	return rows{s.d, snap}, func() { _ = snap.Close() }
+}
+
 // atOneMoment yields what seq yields for the rows as of the moment when the
 // iteration begins.
 func atOneMoment[E any](d *DB, seq func(s rows) iter.Seq2[E, error]) iter.Seq2[E, error] {
