@@ -247,6 +247,23 @@ func (s *suite) allLinks() {
 	for range s.s.AllLinks(s.ctx, "") {
 		break
 	}
+	s.linksInView(m)
+}
+
+// linksInView tests that a view sees the links, and their sums, of its moment.
+func (s *suite) linksInView(m *linkModel) {
+	s.t.Helper()
+	s.failOn(s.s.View(s.ctx, func(v manifest.View) error {
+		s.checkLinkSums("in a view", v, m)
+		later := m.newLink()
+		later.Version = m.versionIDs()[0]
+		later.File = m.versions[later.Version]
+		s.putLinks(later)
+		s.sameLinks("in a view", collectAll(s, v.AllLinks(s.ctx, "")), m.sortedLinks(func(*manifest.Link) bool { return true }))
+		s.sameLinks("of a bucket in a view", collectAll(s, v.AllLinks(s.ctx, "b")), m.sortedLinks(func(l *manifest.Link) bool { return l.Bucket == "b" }))
+		s.checkLinkSums("in a view, later", v, m)
+		return nil
+	}))
 }
 
 // purgedLinks tests that links stay when their file, and the version that they

@@ -366,7 +366,13 @@ func (s *suite) checkLinks(what string, ls manifest.Links, m *linkModel) {
 	}
 }
 
-func (s *suite) checkLinkSums(what string, ls manifest.Links, m *linkModel) {
+// sumReader has the read methods for sums of links.
+type sumReader interface {
+	FileLinkSums(ctx context.Context, ids []manifest.FileID) ([]manifest.LinkSums, error)
+	VersionLinkSums(ctx context.Context, ids []manifest.VersionID) ([]manifest.LinkSums, error)
+}
+
+func (s *suite) checkLinkSums(what string, ls sumReader, m *linkModel) {
 	s.t.Helper()
 	files, versions := make(map[manifest.FileID]manifest.LinkSums), make(map[manifest.VersionID]manifest.LinkSums)
 	for _, l := range m.links {

@@ -132,7 +132,8 @@ func (t *tx) DropLinks(ctx context.Context, ids []manifest.LinkID) error {
 }
 
 func (t *tx) PutLinkEvent(ctx context.Context, file manifest.FileID) error {
-	return t.drop(ctx, "pgstore: put link event", `INSERT INTO cairn_link_events VALUES ($1) ON CONFLICT DO NOTHING`, toBytes(file))
+	_, err := t.c.exec(ctx, "pgstore: put link event", `INSERT INTO cairn_link_events VALUES ($1) ON CONFLICT DO NOTHING`, toBytes(file))
+	return err
 }
 
 func (t *tx) DropLinkEvent(ctx context.Context, file manifest.FileID) error {
