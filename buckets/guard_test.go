@@ -220,6 +220,16 @@ var guards = map[string][]guarded{
 		_, err := b.Truncate(ctx, f.ID, 1, nil)
 		return err
 	}}},
+	"References": {
+		{op: access.OpRead, run: func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {
+			_, _, err := b.References(ctx, f.ID, "", 10)
+			return err
+		}},
+		{op: access.OpTrash, run: func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {
+			_, _, err := b.References(ctx, trashed.ID, "", 10)
+			return err
+		}},
+	},
 	"Versions": {
 		{op: access.OpRead, run: func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {
 			return first(b.Versions(ctx, f.ID))
@@ -274,7 +284,7 @@ var guards = map[string][]guarded{
 	},
 }
 
-var unguarded = []string{"As", "Name", "Cursor", "Policy", "Chunker", "Intake", "Grants", "CountUse",
+var unguarded = []string{"As", "Name", "Cursor", "Policy", "Chunker", "Intake", "Grants", "CountUse", "Via", "ViaRecord",
 	"Grants.Redeem", "Grants.List", "Grants.Get", "Grants.Revoke",
 	"Append", "Commit", "Find", "Settle", "Cancel", "Invalidate", "Concat", "Join", "JoinAll", "AppendList", "Lacking", "ReceiveChunks"}
 

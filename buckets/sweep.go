@@ -105,7 +105,7 @@ func (b *Bucket) sweep(ctx context.Context) (Swept, error) {
 	n, err := b.sweepUploads(ctx)
 	w.done.Uploads = n
 	w.addError("uploads", err)
-	if w.done != (Swept{}) {
+	if w.done != (Swept{Held: w.done.Held}) {
 		b.s.log.Info("swept", "bucket", b.b.name, "files", w.done.Files, "versions", w.done.Versions, "uploads", w.done.Uploads,
 			"links", w.done.Links, "held", w.done.Held,
 			"took", time.Since(begun).Round(time.Millisecond))

@@ -249,7 +249,7 @@ func TestSweepIsLogged(t *testing.T) {
 	s.trashed(bucket(t, s.Store, "a"), "t", 3)
 	s.replaced(bucket(t, s.Store, "b"), "f", 3)
 	s.wantSwept(2*hold, buckets.Swept{Files: 1, Versions: 2})
-	for _, want := range []string{"msg=swept bucket=a files=1 versions=0 uploads=0 took=", "msg=swept bucket=b files=0 versions=2 uploads=0 took="} {
+	for _, want := range []string{"msg=swept bucket=a files=1 versions=0 uploads=0 links=0 held=0 took=", "msg=swept bucket=b files=0 versions=2 uploads=0 links=0 held=0 took="} {
 		if !strings.Contains(s.log.String(), want) {
 			t.Errorf("the log says\n%s\nand not %q", s.log.String(), want)
 		}

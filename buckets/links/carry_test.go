@@ -46,25 +46,33 @@ func (f *fixture) check(repair bool) {
 // pack: all links come back as they were, and nothing is removed before the host is
 // reconciled.
 func TestLinksTravelInPacks(t *testing.T) {
+	// Records that are worth a checkpoint, and a collection that writes one.
+	makeCheckpoint := func(f *fixture, domain int) error {
+		for range 300 {
+			file := f.put("x")
+			f.fail(f.b.Purge(f.Context(), file.ID, nil))
+		}
+		report, err := f.store.Collect(f.Context(), &collect.Options{Full: true})
+		if err == nil && report.Domains[domain].Checkpoint == 0 {
+			return errors.New("no checkpoint was written")
+		}
+		return err
+	}
 	for _, c := range []struct {
 		name string
 		does func(f *fixture) error
 	}{
 		{"at once", func(*fixture) error { return nil }},
-		{"after a checkpoint", func(f *fixture) error {
-			for range 300 { // records that are worth one
-				file := f.put("x")
-				f.fail(f.b.Purge(f.Context(), file.ID, nil))
+		{"after a checkpoint", func(f *fixture) error { return makeCheckpoint(f, 0) }},
+		{"after a move, without what was before", func(f *fixture) error {
+			if err := makeCheckpoint(f, 0); err != nil {
+				return err
 			}
-			report, err := f.store.Collect(f.Context(), &collect.Options{Full: true})
-			if err == nil && report.Domains[0].Checkpoint == 0 {
-				return errors.New("no checkpoint was written")
+			if _, err := f.store.Migrate(f.Context(), "docs", "two", nil); err != nil {
+				return err
 			}
-			return err
-		}},
-		{"after a move", func(f *fixture) error {
-			_, err := f.store.Migrate(f.Context(), "docs", "two", nil)
-			return err
+			// The checkpoint of the domain that the bucket has left knows nothing of it.
+			return makeCheckpoint(f, 0)
 		}},
 		{"after a move and changes", func(f *fixture) error {
 			file := f.put("late")
@@ -101,6 +109,9 @@ func TestLinksTravelInPacks(t *testing.T) {
 			}
 			f.check(false)
 			f.openStore()
+			if err := f.b.Purge(t.Context(), cc.ID, nil); !errors.Is(err, buckets.ErrUnreconciled) {
+				t.Errorf("purge before the host is there: %v", err)
+			}
 			f.openHost(nil)
 			if waits, err := f.host.Unreconciled(t.Context()); err != nil || !waits {
 				t.Fatalf("unreconciled: %t, %v", waits, err)
