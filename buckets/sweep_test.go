@@ -131,12 +131,13 @@ func TestSweepLooksFirst(t *testing.T) {
 	b := bucket(t, s.Store, "b")
 	for i := range 250 {
 		s.replaced(b, fmt.Sprint("f", i), 2)
+		s.trashed(b, "t", 1)
 	}
 	s.wantSwept(time.Hour, buckets.Swept{})
 	if s.meta.changes != 0 {
 		t.Errorf("%d transactions to remove nothing", s.meta.changes)
 	}
-	s.wantSwept(hold, buckets.Swept{Versions: 250}) // by pages, of which none is held open: see sweptStore
+	s.wantSwept(hold, buckets.Swept{Files: 250, Versions: 250}) // by pages, of which none is held open: see sweptStore
 }
 
 // What cannot be swept keeps nothing else, and the error names it. Where nothing
@@ -192,6 +193,22 @@ func TestSweepFollowsPolicy(t *testing.T) {
 			wantUsage(t, b, 5, 13, 10, 3, 3)
 		})
 	}
+}
+
+// A clock that jumps while a sweep is under way removes nothing early.
+func TestSweepByAClockThatJumpsMeanwhile(t *testing.T) {
+	s := newSwept(t, map[string]buckets.Policy{"b": keepFor(hold)})
+	b := bucket(t, s.Store, "b")
+	for range 150 { // more than one page
+		s.trashed(b, "t", 1)
+	}
+	s.wantSwept(hold, buckets.Swept{})
+	for i := range 150 {
+		s.trashed(b, "t", 1)
+		s.replaced(b, fmt.Sprint("f", i), 2)
+	}
+	s.meta.before = func() { s.now = s.now.AddDate(1, 0, 0) }
+	s.wantSwept(time.Hour, buckets.Swept{Files: 150})
 }
 
 // What was moved to the trash while a bucket had one goes when it has none.

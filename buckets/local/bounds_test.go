@@ -45,8 +45,9 @@ func openStore(t *testing.T, dir string, opts *Options) (*buckets.Store, *bucket
 	return s, b
 }
 
-// manyVersions makes a store whose file log.txt has n versions, a second apart.
-func manyVersions(t *testing.T, dir string, n int) *buckets.File {
+// manyVersions makes a store whose file log.txt has n versions, one every so
+// often until now.
+func manyVersions(t *testing.T, dir string, n int, every time.Duration) *buckets.File {
 	t.Helper()
 	s, b := openStore(t, dir, kept(buckets.Versions{}, buckets.Trash{}))
 	f, err := b.Put(t.Context(), "log.txt", strings.NewReader("x"), nil)
@@ -71,7 +72,7 @@ func manyVersions(t *testing.T, dir string, n int) *buckets.File {
 				m := *m
 				row.LastVersion++
 				m.ID, m.Version = manifest.NewVersionID(), row.LastVersion
-				m.CreatedAt = time.Now().Add(time.Duration(int(m.Version)-n) * time.Hour)
+				m.CreatedAt = time.Now().Add(time.Duration(int(m.Version)-n) * every)
 				row.Current, row.Versions = m.ID, row.Versions+1
 				row.TotalSize, row.TotalChunks = row.TotalSize+m.Size, row.TotalChunks+m.Chunks
 				if err := tx.PutManifest(t.Context(), &m); err != nil {
@@ -167,7 +168,7 @@ func TestSweepMany(t *testing.T) {
 	t.Parallel()
 	const n = 3500
 	many := t.TempDir()
-	f := manyVersions(t, many, n)
+	f := manyVersions(t, many, n, time.Hour)
 	for name, test := range map[string]struct {
 		keep   buckets.Versions
 		commit int // removed by a commit
@@ -221,7 +222,7 @@ func TestPurgeMany(t *testing.T) {
 	race.LeaveOut(t)
 	t.Parallel()
 	many := t.TempDir()
-	f := manyVersions(t, many, 2500)
+	f := manyVersions(t, many, 2500, time.Hour)
 	for name, test := range map[string]struct {
 		trash buckets.Trash
 		purge func(s *buckets.Store, b *buckets.Bucket, id string) error
