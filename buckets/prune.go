@@ -164,6 +164,38 @@ func (b *Bucket) isDue(f *manifest.File) bool {
 	return f.State == manifest.Trashed && ends && f.DeletedAt.Before(before)
 }
 
+// purgeTogether purges those of some files whose time in the trash is over as the
+// bucket says now, in one transaction, and returns how many, and how many links hold.
+func (b *Bucket) purgeTogether(ctx context.Context, files []*manifest.File) (purged, held int64, err error) {
+	err = b.s.updateRows(ctx, b.domain, func(tx manifest.Tx) error {
+		purged, held = 0, 0
+		for room, i := uint64(maxSwept), 0; i < len(files); i++ {
+			f, err := tx.File(ctx, files[i].ID)
+			if ignoreGone(err) != nil {
+				return err
+			}
+			// One that has more versions than were listed waits for the next sweep.
+			if err != nil || !b.isDue(f) || f.Versions > room {
+				continue
+			}
+			holds, err := isHeld(ctx, tx, f)
+			if err != nil {
+				return err
+			}
+			if holds {
+				held++
+				continue
+			}
+			if err := tx.Purge(ctx, f.ID, b.s.now()); err != nil {
+				return err
+			}
+			purged, room = purged+1, room-f.Versions
+		}
+		return nil
+	})
+	return purged, held, err
+}
+
 // purgeTrashed purges a file whose time in the trash is over as the bucket says
 // now, in as many transactions as it takes. It reports whether links hold it.
 func (b *Bucket) purgeTrashed(ctx context.Context, id manifest.FileID) (purged, held bool, err error) {

@@ -135,21 +135,58 @@ func (w *bucketSweep) sweepTrash(ctx context.Context) {
 			w.addError("trash", err)
 			return
 		}
-		for _, f := range due {
-			purged, held, err := w.purgeTrashed(ctx, f.ID)
-			switch {
-			case purged:
-				w.done.Files++
-			case held:
-				w.done.Held++
-			}
-			if !w.addError("file "+string(f.ID), err) || ctx.Err() != nil {
+		if n = len(due); n > 0 {
+			after = due[n-1].ID
+		}
+		for len(due) > 0 {
+			some := countTogether(due)
+			if !w.purgeDue(ctx, due[:some]) || ctx.Err() != nil {
 				return
 			}
-			after = f.ID
+			due = due[some:]
 		}
-		n = len(due)
 	}
+}
+
+// countTogether returns how many of some files, from the first on, have no more
+// versions together than one transaction removes, and at least 1.
+func countTogether(files []*manifest.File) (n int) {
+	versions := uint64(0)
+	for _, f := range files {
+		if versions += f.Versions; versions > maxSwept && n > 0 {
+			break
+		}
+		n++
+	}
+	return n
+}
+
+// purgeDue purges files whose time in the trash is over, if they still are. Most
+// have few versions, and each transaction waits for the disk, so it takes one for
+// all of them; if that fails, one for each, since one file must not keep the others.
+// It reports whether to go on behind them.
+func (w *bucketSweep) purgeDue(ctx context.Context, files []*manifest.File) bool {
+	if len(files) > 1 {
+		purged, held, err := w.purgeTogether(ctx, files)
+		if err == nil {
+			w.done.Files += purged
+			w.done.Held += held
+			return true
+		}
+	}
+	for _, f := range files {
+		purged, held, err := w.purgeTrashed(ctx, f.ID)
+		switch {
+		case purged:
+			w.done.Files++
+		case held:
+			w.done.Held++
+		}
+		if !w.addError("file "+string(f.ID), err) {
+			return false
+		}
+	}
+	return true
 }
 
 // sweepVersions removes the versions that the bucket does not keep, of its files
