@@ -45,7 +45,8 @@ func (r *reopened) open(opts buckets.Options) *buckets.Store {
 }
 
 // reads are the methods of Bucket in guards that change nothing.
-var reads = []string{"Stat", "StatPath", "Open", "List", "ListPage", "FS", "Usage", "Versions", "VersionsBelow", "Chunks", "Chunk", "Diff"}
+var reads = []string{"Stat", "StatPath", "Open", "List", "ListPage", "FS", "Usage", "Versions", "VersionsBelow", "Chunks", "Chunk", "Diff",
+	"References"}
 
 // A store that is opened to be read refuses every change with the reason, and
 // answers every read.
