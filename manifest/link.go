@@ -179,8 +179,9 @@ type LinkChanges interface {
 	// makes a record for the packs of the transaction's domain. ID, Host, Bucket,
 	// File, Version and the record of a link never change.
 	PutLink(ctx context.Context, l *Link) error
-	// DropLinks removes the rows of links that have ended. It makes no record: a
-	// rebuild may bring back a link that has ended, as one that has.
+	// DropLinks removes the rows of links that have ended, and fails if one stands.
+	// It makes no record: a rebuild may bring back a link that has ended, as one that
+	// has.
 	DropLinks(ctx context.Context, ids []LinkID) error
 
 	// PutLinkEvent notes that the hosts of a file are to be told that it was

@@ -25,7 +25,7 @@ type Files interface {
 	OldVersions(ctx context.Context, file FileID, above uint64, n int) ([]*Manifest, error)
 	// Rows returns for each file its row with its current version, and behind those
 	// for each version its row with its file, all as of one moment; nil for what is
-	// missing.
+	// missing. A version whose file is missing is missing too.
 	Rows(ctx context.Context, files []FileID, versions []VersionID) ([]*Row, error)
 
 	// Usage returns the exact sums over a bucket, OwnerUsage those over the
@@ -148,13 +148,14 @@ type Store interface {
 	// Restore replays records of commit seq, or of a checkpoint with base seq. A row
 	// with a higher revision replaces one with a lower. A mark removes rows and
 	// keeps later replays from restoring them; it counts as one of commit seq. The
-	// order of calls does not matter. Reindex must follow, to update names and
-	// usage. Without records it makes later numbers higher than seq instead: the
-	// database counts as older than its packs until then.
+	// order of calls does not matter. Reindex must follow, to update names, usage
+	// and what links are found by. Without records it makes later numbers higher
+	// than seq instead: the database counts as older than its packs until then.
 	Restore(ctx context.Context, seq uint64, rs []Record) error
 
-	// Reindex rebuilds the index of names and the usage from the rows. It makes
-	// all calls of Restore durable.
+	// Reindex rebuilds the index of names, the usage, and the lists and sums of
+	// links from the rows. It makes all calls of Restore durable. A crash leaves it
+	// undone or done once the store is open again.
 	Reindex(ctx context.Context) error
 
 	// Verify reads all that the store keeps its rows in, as far as it sees that, and

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/cairn-store/cairn/cas"
+	"github.com/cairn-store/cairn/manifest/manifesttest"
 	"github.com/cairn-store/cairn/manifest/pebblestore"
 )
 
@@ -29,6 +30,14 @@ func BenchmarkApply(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
+}
+
+func BenchmarkPage(b *testing.B) {
+	d, err := openIn(b)
+	if err != nil {
+		b.Fatal(err)
+	}
+	manifesttest.BenchmarkPage(b, d)
 }
 
 func idOf(n uint64) cas.FrameID {

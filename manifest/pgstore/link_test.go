@@ -11,6 +11,7 @@ import (
 
 	"github.com/cairn-store/cairn/internal/pgtest"
 	"github.com/cairn-store/cairn/manifest"
+	"github.com/cairn-store/cairn/manifest/manifesttest"
 	"github.com/cairn-store/cairn/manifest/pgstore"
 )
 
@@ -104,4 +105,13 @@ func TestLinkPlans(t *testing.T) {
 			}
 		}
 	}
+}
+
+func BenchmarkPage(b *testing.B) {
+	d, err := pgstore.Open(b.Context(), pgtest.Database(b), nil)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { d.Close() })
+	manifesttest.BenchmarkPage(b, d)
 }
