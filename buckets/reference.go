@@ -164,6 +164,20 @@ func isUnreconciled(ctx context.Context, rows manifest.Links, bucket string) (bo
 	return false, nil
 }
 
+// warnOfHosts logs which hosts keep buckets from being swept.
+func (s *Store) warnOfHosts(ctx context.Context) error {
+	hosts, err := s.meta.Hosts(ctx)
+	if err != nil {
+		return fmt.Errorf("hosts: %w", err)
+	}
+	for _, h := range hosts {
+		if h.Unreconciled {
+			s.log.Warn("nothing is removed for good from the buckets of a host until it is reconciled", "host", h.Name, "buckets", h.Buckets)
+		}
+	}
+	return nil
+}
+
 // isHeld reports whether links keep a file from being purged by a sweep.
 func isHeld(ctx context.Context, rows manifest.Links, f *manifest.File) (bool, error) {
 	sums, err := linkSumsOf(ctx, rows, f.ID, "")

@@ -64,6 +64,9 @@ func (s *Store) Sweep(ctx context.Context) (Swept, error) {
 			errs = append(errs, fmt.Errorf("sweep bucket %q: %w", name, err))
 		}
 	}
+	if err := s.warnOfHosts(ctx); err != nil {
+		errs = append(errs, err)
+	}
 	at := s.removalTime()
 	for _, rows := range []struct {
 		what  string

@@ -102,6 +102,8 @@ func TestLinksTravelInPacks(t *testing.T) {
 			f.set("3", "f_set_null", cc.ID)
 			f.prepare("4", "many", a.ID, cc.ID)
 			f.fail(f.host.Cancel(t.Context(), f.prepare("5", "keep", a.ID).Token))
+			_, err := f.b.Delete(t.Context(), cc.ID, nil)
+			f.fail(err)
 			f.fail(c.does(f))
 			f.fail(f.store.Close())
 			want := f.rows()
@@ -134,8 +136,10 @@ func TestLinksTravelInPacks(t *testing.T) {
 			rows := func(yield func(links.Row, error) bool) {
 				yield(links.Row{Collection: "posts", Record: "3", Field: "f_set_null", Values: []string{cc.ID}}, nil)
 			}
-			_, err := f.host.Reconcile(t.Context(), func(_ context.Context, l links.Link) (bool, error) { return l.Record == "3", nil }, rows, nil)
+			f.checkEvents(0)
+			_, err = f.host.Reconcile(t.Context(), func(_ context.Context, l links.Link) (bool, error) { return l.Record == "3", nil }, rows, nil)
 			f.fail(err)
+			f.checkEvents(1)
 			f.sweep()
 			if got := f.state(b.ID); got != "gone" {
 				t.Errorf("after Reconcile it is %s", got)

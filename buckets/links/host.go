@@ -261,16 +261,21 @@ func (h *Host) Session() uint64 { return h.session }
 
 // End ends the session: what is pending is left to Reconcile. It is no error if the
 // session has ended.
-func (h *Host) End(ctx context.Context) error {
+func (h *Host) End(ctx context.Context) error { return h.EndSession(ctx, h.session) }
+
+// EndSession is End for another session of the host. Whoever calls it knows that the
+// process of that session is dead, and that none of its changes will be made any
+// more. Sessions of hosts that are opened with Shared end in no other way.
+func (h *Host) EndSession(ctx context.Context, session uint64) error {
 	return wrap("end session", h.k.UpdateHost(ctx, func(tx manifest.Tx) error {
 		row, err := tx.Host(ctx, h.name)
-		if errors.Is(err, fs.ErrNotExist) || err == nil && !row.IsLive(h.session) {
+		if errors.Is(err, fs.ErrNotExist) || err == nil && !row.IsLive(session) {
 			return nil
 		}
 		if err != nil {
 			return err
 		}
-		row.Live = slices.DeleteFunc(row.Live, func(n uint64) bool { return n == h.session })
+		row.Live = slices.DeleteFunc(row.Live, func(n uint64) bool { return n == session })
 		return tx.PutHost(ctx, row)
 	}))
 }

@@ -312,7 +312,7 @@ func (r *reconciliation) askAbout(ctx context.Context, host *manifest.Host, l *m
 		return true, nil
 	}
 	if l.State == manifest.LinkConfirmed {
-		return false, nil
+		return false, r.noteEvent(ctx, host, l)
 	}
 	if r.done.Confirmed++; r.opts.DryRun {
 		return false, nil
@@ -321,6 +321,19 @@ func (r *reconciliation) askAbout(ctx context.Context, host *manifest.Host, l *m
 		_, err := r.h.confirmLink(ctx, tx, l)
 		return err
 	}, nil)
+}
+
+// noteEvent notes again that the host is to be told of a confirmed link: a database
+// that was made anew has forgotten.
+func (r *reconciliation) noteEvent(ctx context.Context, host *manifest.Host, l *manifest.Link) error {
+	if !host.Unreconciled || l.OnDelete != manifest.SetNull || r.opts.DryRun {
+		return nil
+	}
+	deleted, err := isDeleted(ctx, r.h.k.Meta(), l)
+	if err != nil || !deleted {
+		return err
+	}
+	return r.h.k.UpdateHost(ctx, func(tx manifest.Tx) error { return tx.PutLinkEvent(ctx, l.File) })
 }
 
 func (r *reconciliation) countDrop(l *manifest.Link) {
