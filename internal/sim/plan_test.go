@@ -21,6 +21,7 @@ type plan struct {
 	damageRest int  // steps between two such finds
 	made       bool // some chunks are made from others
 	rivals     bool // a collector that has lost its lease goes on beside another
+	records    bool // a host's records hold files
 }
 
 // planOf draws a plan. Half of all seeds mix everything, the others aim at faults
@@ -49,5 +50,6 @@ func planOf(seed uint64, steps int) plan {
 	case 3, 4: // clients meet at the same files
 		p.actors, p.clients, p.damage = 1, 3, false
 	}
+	p.records = rng.IntN(3) == 0
 	return p
 }

@@ -36,6 +36,7 @@ type world struct {
 	mu       sync.Mutex // guards contents
 	contents map[uint64][]byte
 	shared   *shared // files that several clients change
+	host     *host
 
 	dir   string // of the database
 	fs    *crashfs.FS
@@ -58,6 +59,9 @@ type world struct {
 
 const domainA, domainB = "near", "far"
 
+// recordWindow is how long files that records had stay in the trash.
+const recordWindow = time.Minute
+
 func newWorld(p plan) *world {
 	w := &world{plan: p, s: newScheduler(p.seed), rng: rand.New(rand.NewPCG(p.seed, 2)), work: rand.New(rand.NewPCG(p.seed, 3)), contents: make(map[uint64][]byte), dir: "meta", fs: crashfs.New(),
 		disks: map[string]*disk{domainA: newDisk(p.seed)}}
@@ -66,6 +70,7 @@ func newWorld(p plan) *world {
 	}
 	w.s.faults, w.s.limit, w.s.slow, w.s.hurried = p.faults, p.steps, p.slow, p.hurried
 	w.shared = newShared(w)
+	w.host = newHost(w)
 	w.now.Store(time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC).UnixMilli())
 	var key [32]byte
 	key[0] = 1
@@ -91,13 +96,18 @@ func (w *world) open(ctx context.Context) error {
 	if err := w.openDatabase(ctx); err != nil {
 		return err
 	}
-	policy := buckets.Policy{Domain: domainA, Profile: "fine", UploadExpiry: time.Hour}
-	if home, err := w.db.Home(ctx, "b"); err == nil && home.Domain != "" {
-		policy.Domain = home.Domain
+	policies := map[string]buckets.Policy{"b": {Profile: "fine", UploadExpiry: time.Hour},
+		recordBucket: {Profile: "fine", Versions: buckets.Versions{Keep: 1}, Trash: buckets.Trash{KeepFor: recordWindow}}}
+	for name, p := range policies {
+		p.Domain = domainA
+		if home, err := w.db.Home(ctx, name); err == nil && home.Domain != "" {
+			p.Domain = home.Domain
+		}
+		policies[name] = p
 	}
 	w.meta = &store{Store: w.db, p: w.p}
 	var err error
-	w.store, err = buckets.New(ctx, w.meta, w.chunks, map[string]buckets.Policy{"b": policy}, &buckets.Options{Now: w.clock})
+	w.store, err = buckets.New(ctx, w.meta, w.chunks, policies, &buckets.Options{Now: w.clock})
 	w.uploads = upload.New()
 	return err
 }
@@ -245,6 +255,9 @@ func (w *world) workers() (out []func(context.Context) error) {
 		rival := w.newRival()
 		out = append(out, func(ctx context.Context) error { return w.compete(asActor(ctx, 81), rival) })
 	}
+	if w.records {
+		out = append(out, func(ctx context.Context) error { return w.host.act(asActor(ctx, 70)) })
+	}
 	if w.damage {
 		out = append(out, func(ctx context.Context) error { return w.hurt(asActor(ctx, 92)) })
 	}
@@ -289,7 +302,11 @@ func (w *world) compete(ctx context.Context, rival *collect.Collector) error {
 }
 
 func (w *world) move(ctx context.Context) error {
-	home, err := w.db.Home(ctx, "b")
+	name := "b"
+	if w.records && w.work.IntN(2) == 0 {
+		name = recordBucket
+	}
+	home, err := w.db.Home(ctx, name)
 	if err != nil {
 		return err
 	}
@@ -297,7 +314,7 @@ func (w *world) move(ctx context.Context) error {
 	if home.Domain == domainA {
 		to = domainB
 	}
-	w.store.Migrate(ctx, "b", to, nil) // what a failed one leaves, the next one ends
+	w.store.Migrate(ctx, name, to, nil) // what a failed one leaves, the next one ends
 	return w.rest(ctx)
 }
 
@@ -345,6 +362,11 @@ func (w *world) finish(ctx context.Context) error {
 	if err := w.shared.check(); err != nil {
 		return err
 	}
+	if w.records {
+		if err := w.host.finish(ctx); err != nil {
+			return fmt.Errorf("records at the end: %w", err)
+		}
+	}
 	if w.seed%4 == 0 {
 		if err := w.emptyAll(ctx); err != nil {
 			return fmt.Errorf("emptied at the end: %w", err)
@@ -356,12 +378,14 @@ func (w *world) finish(ctx context.Context) error {
 // emptyAll purges everything: then collections leave no chunk.
 func (w *world) emptyAll(ctx context.Context) error {
 	for _, state := range []buckets.State{buckets.Active, buckets.Trashed} {
-		for f, err := range w.bucket().List(ctx, &buckets.ListOptions{State: state}) {
-			if err == nil {
-				err = w.bucket().Purge(ctx, f.ID, nil)
-			}
-			if err != nil {
-				return err
+		for _, b := range []*buckets.Bucket{w.bucket(), w.host.bucket()} {
+			for f, err := range b.List(ctx, &buckets.ListOptions{State: state}) {
+				if err == nil {
+					err = b.Purge(ctx, f.ID, nil)
+				}
+				if err != nil {
+					return err
+				}
 			}
 		}
 	}
