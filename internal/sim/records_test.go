@@ -36,6 +36,7 @@ type host struct {
 // A recordValue is the field of a record, and what it must read as.
 type recordValue struct {
 	id      string
+	file    string // that it is, or is a version of
 	content []byte
 }
 
@@ -69,13 +70,17 @@ func (h *host) act(ctx context.Context) error {
 		h.open(ctx)
 		return h.verify(ctx)
 	}
-	switch h.rng.IntN(8) {
+	switch h.rng.IntN(10) {
 	case 0:
 		return h.verify(ctx)
 	case 1:
 		h.remove(ctx)
 	case 2:
 		h.reconcile(ctx)
+	case 3: // somebody deletes a file that a record holds: it stays in the trash
+		if v := h.records[h.pick()]; v.file != "" {
+			h.bucket().Delete(ctx, v.file, nil)
+		}
 	default:
 		h.write(ctx)
 	}
@@ -119,25 +124,18 @@ func (h *host) pick() manifest.RecordKey {
 	return manifest.RecordKey{Collection: []string{"pins", "owns"}[h.rng.IntN(2)], Record: fmt.Sprint(h.rng.IntN(4))}
 }
 
-// write makes a record hold something new, and may break off after each step.
+// write makes a record hold something new, or what another holds, and may break off
+// after each step.
 func (h *host) write(ctx context.Context) {
 	key := h.pick()
-	content := h.w.pool[h.rng.IntN(len(h.w.pool))]
-	content = append(bytes.Clone(content), byte(h.rng.IntN(256)))
-	name := fmt.Sprintf("shared-%d", h.rng.IntN(2))
-	if key.Collection == "owns" {
-		h.made++
-		name = fmt.Sprintf("own-%d", h.made)
+	v := h.records[manifest.RecordKey{Collection: key.Collection, Record: fmt.Sprint(h.rng.IntN(4))}]
+	if v.id == "" || h.rng.IntN(3) > 0 {
+		var err error
+		if v, err = h.put(ctx, key); err != nil {
+			return
+		}
 	}
-	f, err := h.bucket().Put(ctx, name, bytes.NewReader(content), nil)
-	if err != nil {
-		return
-	}
-	id := f.ManifestID
-	if key.Collection == "owns" {
-		id = f.ID
-	}
-	hold, err := h.session.Prepare(ctx, nil, links.Change{Collection: key.Collection, Record: key.Record, Fields: map[string][]string{"doc": {id}}})
+	hold, err := h.session.Prepare(ctx, nil, links.Change{Collection: key.Collection, Record: key.Record, Fields: map[string][]string{"doc": {v.id}}})
 	if err != nil {
 		return
 	}
@@ -147,10 +145,29 @@ func (h *host) write(ctx context.Context) {
 		}
 		return
 	}
-	h.records[key] = recordValue{id, content}
+	h.records[key] = v
 	if h.rng.IntN(4) > 0 {
 		h.session.Confirm(ctx, hold.Token)
 	}
+}
+
+// put stores something new for a record to hold.
+func (h *host) put(ctx context.Context, key manifest.RecordKey) (recordValue, error) {
+	content := h.w.pool[h.rng.IntN(len(h.w.pool))]
+	content = append(bytes.Clone(content), byte(h.rng.IntN(256)))
+	name := fmt.Sprintf("shared-%d", h.rng.IntN(2))
+	if key.Collection == "owns" {
+		h.made++
+		name = fmt.Sprintf("own-%d", h.made)
+	}
+	f, err := h.bucket().Put(ctx, name, bytes.NewReader(content), nil)
+	if err != nil {
+		return recordValue{}, err
+	}
+	if key.Collection == "owns" {
+		return recordValue{f.ID, f.ID, content}, nil
+	}
+	return recordValue{f.ManifestID, f.ID, content}, nil
 }
 
 // remove deletes a record.
@@ -216,7 +233,7 @@ func (h *host) finish(ctx context.Context) error {
 	}
 	held := make(map[string]bool)
 	for key, v := range h.records {
-		held[v.id] = true
+		held[v.id], held[v.file] = true, true
 		if got, err := h.read(ctx, v.id); err != nil || !bytes.Equal(got, v.content) {
 			return fmt.Errorf("record %s/%s: %s: %d bytes, %w", key.Collection, key.Record, v.id, len(got), err)
 		}
@@ -225,7 +242,7 @@ func (h *host) finish(ctx context.Context) error {
 		switch {
 		case err != nil:
 			return err
-		case row.File.State == manifest.Trashed:
+		case row.File.State == manifest.Trashed && !held[string(row.File.ID)]:
 			return fmt.Errorf("%s is in the trash still", row.File.ID)
 		case row.Manifest.ID != row.File.Current && !held[string(row.Manifest.ID)]:
 			return fmt.Errorf("version %s of %s is left, though no record holds it", row.Manifest.ID, row.File.Path())
