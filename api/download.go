@@ -48,6 +48,9 @@ func serveContent(w http.ResponseWriter, r *http.Request, b *buckets.Bucket, dis
 	if q.err != nil {
 		return q.err
 	}
+	if b, err = viaRecord(r, b); err != nil {
+		return err
+	}
 	opts.Uncounted = true
 	o, err := b.Open(r.Context(), mux.Vars(r)["id"], opts)
 	if err != nil {

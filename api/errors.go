@@ -19,6 +19,8 @@ import (
 	"github.com/cairn-store/cairn/buckets"
 	"github.com/cairn-store/cairn/buckets/access"
 	"github.com/cairn-store/cairn/buckets/collect"
+	"github.com/cairn-store/cairn/buckets/links"
+	"github.com/cairn-store/cairn/buckets/schema"
 	"github.com/cairn-store/cairn/buckets/upload"
 	"github.com/cairn-store/cairn/cas"
 	"github.com/cairn-store/cairn/manifest"
@@ -58,7 +60,7 @@ type outcome struct {
 // outcomes lists how errors are answered. The first whose err is in the chain
 // of an error counts. api/ERRORS.md describes them.
 func outcomes() []outcome {
-	return slices.Concat(senderOutcomes(), uploadOutcomes(), requestOutcomes(), storeOutcomes())
+	return slices.Concat(senderOutcomes(), linkOutcomes(), uploadOutcomes(), requestOutcomes(), storeOutcomes())
 }
 
 // senderOutcomes are of errors about the sender, and about the bucket or file
@@ -76,6 +78,24 @@ func senderOutcomes() []outcome {
 		{errAnonymous, 401, "unauthenticated", "UNAUTHORIZED", true},
 		{errRateLimited, 429, "rate-limited", "RATE_LIMITED", true},
 		{errTooMany, 429, "too-many-requests", "RATE_LIMITED", true},
+	}
+}
+
+// linkOutcomes are of errors of links of records, and of their hosts.
+func linkOutcomes() []outcome {
+	return []outcome{
+		{buckets.ErrReferenced, 409, "file-referenced", "CONFLICT", true},
+		{buckets.ErrUnreconciled, 503, "links-unreconciled", "SERVICE_UNAVAILABLE", true},
+		{links.ErrNoHost, 404, "host-not-found", "NOT_FOUND", true},
+		{links.ErrHostDatabase, 409, "host-database", "CONFLICT", true},
+		{links.ErrSession, 409, "session-ended", "CONFLICT", true},
+		{links.ErrLinkLost, 409, "link-lost", "CONFLICT", true},
+		{links.ErrTooManyDrops, 409, "too-many-drops", "CONFLICT", true},
+		{schema.ErrNoPlan, 409, "field-plan", "CONFLICT", true},
+		{links.ErrValue, 422, "invalid-value", "INVALID_REQUEST", true},
+		{links.ErrField, 422, "invalid-value", "INVALID_REQUEST", true},
+		{links.ErrTooManyPending, 429, "too-many-pending", "RATE_LIMITED", true},
+		{links.ErrToken, 400, "invalid-token", "INVALID_REQUEST", true},
 	}
 }
 
@@ -215,9 +235,11 @@ func problemOf(err error) *problem {
 			continue // errors of the operating system are not about the client's rights and files
 		}
 		p := newProblem(o.status, o.code, o.err.Error())
-		if o.shown {
+		told := (*toldError)(nil)
+		if o.shown || p.Status < 500 && errors.As(err, &told) {
 			p.Detail, p.Error = err.Error(), err.Error()
 		}
+		addLinkDetails(p.Details, err)
 		if at := (*upload.ListOffsetError)(nil); errors.As(err, &at) {
 			p.Details["listed_chunks"] = at.Chunks
 		}
@@ -284,7 +306,7 @@ func writeProblem(w http.ResponseWriter, r *http.Request, p *problem, cause erro
 	if p.Status == http.StatusTooManyRequests {
 		h.Set("Retry-After", "60") // a limitError sets the exact time below
 	}
-	if p.Status == http.StatusServiceUnavailable || p.Status == http.StatusInsufficientStorage {
+	if p.Status == http.StatusServiceUnavailable && p.Code != "links-unreconciled" || p.Status == http.StatusInsufficientStorage {
 		h.Set("Retry-After", "10")
 	}
 	var limit *limitError

@@ -25,9 +25,15 @@ func statFile(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
 	if err != nil {
 		return err
 	}
+	if b, err = viaRecord(r, b); err != nil {
+		return err
+	}
 	f, err := b.Stat(r.Context(), mux.Vars(r)["id"], opts)
 	if err != nil || !pinned && opts.Version == 0 {
-		return writeFile(w, r, http.StatusOK, f, err)
+		return writeFile(w, r, b, http.StatusOK, f, err)
+	}
+	if err := b.CountReferences(r.Context(), f); err != nil {
+		return err
 	}
 	w.Header().Set("ETag", entityTag(f))
 	return writeJSON(w, http.StatusOK, versionView(f, principalOf(r).Operator))
@@ -65,7 +71,7 @@ func updateFile(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error
 		return err
 	}
 	f, err := b.Update(r.Context(), id, p)
-	return writeFile(w, r, http.StatusOK, f, err)
+	return writeFile(w, r, b, http.StatusOK, f, err)
 }
 
 // patchMember decodes a member of a merge patch, if it is present. null stands
@@ -113,7 +119,7 @@ func deleteFile(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error
 	if f.State == buckets.Purged {
 		return noContent(w, nil)
 	}
-	return writeFile(w, r, http.StatusOK, f, nil)
+	return writeFile(w, r, b, http.StatusOK, f, nil)
 }
 
 // undeleteFile takes a file out of the trash.
@@ -125,7 +131,7 @@ func undeleteFile(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) err
 		return err
 	}
 	f, err := b.Undelete(r.Context(), mux.Vars(r)["id"])
-	return writeFile(w, r, http.StatusOK, f, err)
+	return writeFile(w, r, b, http.StatusOK, f, err)
 }
 
 // copyFile makes a file with the content of another.
@@ -154,16 +160,7 @@ func (s *Server) copyFile(w http.ResponseWriter, r *http.Request, src *buckets.B
 	}
 	markReplayed(w, f)
 	w.Header().Set("Location", linkOf(f))
-	return writeFile(w, r, http.StatusCreated, f, nil)
-}
-
-// listReferences lists the records that hold a file.
-func listReferences(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
-	f, err := b.Stat(r.Context(), mux.Vars(r)["id"], nil)
-	if err != nil {
-		return err
-	}
-	return writeJSON(w, http.StatusOK, map[string]any{"references": []any{}, "count": f.Refs})
+	return writeFile(w, r, dst, http.StatusCreated, f, nil)
 }
 
 // previewFile is reserved for transformed images.

@@ -42,6 +42,9 @@ func listFiles(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error 
 	if err != nil {
 		return err
 	}
+	if err := b.CountReferences(r.Context(), page.Files...); err != nil {
+		return err
+	}
 	out := &listing{Files: []*client.File{}}
 	for _, f := range page.Files {
 		out.Files = append(out.Files, View(f, principalOf(r).Operator))
@@ -106,6 +109,7 @@ func listVersions(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) err
 	}
 	h := w.Header()
 	out := bufio.NewWriter(w)
+	refs := 0 // of the file, whichever version
 	lead, last, n, end := `{"files":[`, "", uint64(0), "],\"next_cursor\":null}\n"
 	for f, err := range b.VersionsBelow(r.Context(), mux.Vars(r)["id"], below) {
 		if err != nil && n > 0 {
@@ -118,6 +122,13 @@ func listVersions(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) err
 			end = fmt.Sprintf("],\"next_cursor\":%q}\n", last)
 			break
 		}
+		if n == 0 {
+			if err := b.CountReferences(r.Context(), f); err != nil {
+				return err
+			}
+			refs = f.Refs
+		}
+		f.Refs = refs
 		h.Set("Content-Type", "application/json")
 		h.Set("Cache-Control", "no-store")
 		v := versionView(f, principalOf(r).Operator)
@@ -155,7 +166,7 @@ func restoreVersion(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) e
 		return err
 	}
 	f, err := b.RestoreVersion(r.Context(), mux.Vars(r)["id"], n)
-	return writeFile(w, r, http.StatusOK, f, err)
+	return writeFile(w, r, b, http.StatusOK, f, err)
 }
 
 // removeVersion removes a version for good.

@@ -2,6 +2,7 @@ package api_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
@@ -17,6 +18,7 @@ import (
 	"github.com/cairn-store/cairn/api"
 	"github.com/cairn-store/cairn/api/client"
 	"github.com/cairn-store/cairn/buckets/access"
+	"github.com/cairn-store/cairn/buckets/links"
 	"github.com/cairn-store/cairn/buckets/upload"
 	"github.com/cairn-store/cairn/manifest"
 )
@@ -99,12 +101,37 @@ func rufhCalls() []call {
 	}
 }
 
+// hostCalls are those of the routes of hosts. LIVE is a session.
+func hostCalls() []call {
+	const one, of, path, j = "/api/admin/hosts/{host}", "/api/admin/hosts/{host}/sessions/{session}", "/api/admin/hosts/matrix/sessions/LIVE", "application/json"
+	const ended = `{"run": "r1.e30"}` // of a session that there was not
+	return []call{
+		{"/api/admin/hosts", "GET", "/api/admin/hosts", "", "", "", 200, nil},
+		{one, "GET", "/api/admin/hosts/matrix?counts=true", "", "", "", 200, nil},
+		{one + "/offer", "POST", "/api/admin/hosts/new/offer", "", "{}", j, 200, nil},
+		{one + "/begin", "POST", "/api/admin/hosts/matrix/begin", "", "{}", j, 409, nil},
+		{one + "/forget", "POST", "/api/admin/hosts/matrix/forget", "", "", "", 200, nil},
+		{of, "DELETE", path, "", "", "", 204, nil},
+		{of + "/prepare", "POST", path + "/prepare", "", `{"as": {"id": "ann"}, "changes": []}`, j, 200, nil},
+		{of + "/confirm", "POST", path + "/confirm", "", `{"tokens": ["t1.e30"]}`, j, 204, nil},
+		{of + "/cancel", "POST", path + "/cancel", "", `{"tokens": ["t1.e30"]}`, j, 204, nil},
+		{of + "/resolve", "POST", path + "/resolve", "", `{"as": null, "items": [{"id": "VERSION"}]}`, j, 200, nil},
+		{of + "/events", "GET", path + "/events", "", "", "", 200, nil},
+		{of + "/events/acknowledge", "POST", path + "/events/acknowledge", "", `{"links": []}`, j, 204, nil},
+		{of + "/reconcile", "POST", path + "/reconcile", "", `{"dry_run": true}`, j, 200, nil},
+		{of + "/reconcile/rows", "POST", path + "/reconcile/rows", "", ended, j, 409, nil},
+		{of + "/reconcile/links", "POST", path + "/reconcile/links", "", ended, j, 409, nil},
+		{of + "/reconcile/drop", "POST", path + "/reconcile/drop", "", ended, j, 409, nil},
+		{of + "/reconcile/end", "POST", path + "/reconcile/end", "", ended, j, 409, nil},
+	}
+}
+
 // calls has every method of every route, and of file routes also those by a
 // manifest ID.
 func calls() []call {
 	const b, f = "/api/files/{bucket:[^/_][^/]*}", "/api/files/{bucket:[^/_][^/]*}/{id:[^/_][^/]*}"
 	const j = "application/json"
-	return slices.Concat(tusCalls(), sessionCalls(), rufhCalls(), []call{
+	return slices.Concat(tusCalls(), sessionCalls(), rufhCalls(), hostCalls(), []call{
 		{"/healthz", "GET", "/healthz", "none", "", "", 200, nil},
 		{"/readyz", "GET", "/readyz", "none", "", "", 200, nil},
 		{"/api/openapi.json", "GET", "/api/openapi.json", "none", "", "", 200, nil},
@@ -191,6 +218,7 @@ type matrix struct {
 	chunk  []byte            // that ann's session lists
 	listed string            // ann's session
 	pieces string            // ann's, by the IETF's protocol
+	kept   links.State       // by the host matrix
 }
 
 func newMatrix(t *testing.T, bucket string) *matrix {
@@ -249,7 +277,14 @@ func (m *matrix) refreshUploads() {
 		m.t.Fatal(err)
 	}
 	m.pieces = up.ID
+	if _, err := links.Open(m.t.Context(), m.store, m, &links.Options{Name: "matrix"}); err != nil {
+		m.t.Fatal(err)
+	}
 }
+
+// Load and Save keep the state of the host matrix.
+func (m *matrix) Load(context.Context) (links.State, error)    { return m.kept, nil }
+func (m *matrix) Save(_ context.Context, st links.State) error { m.kept = st; return nil }
 
 func (w *world) sign(bearer, bucket, id, body string) *client.SignedURL {
 	w.t.Helper()
@@ -279,7 +314,8 @@ func (m *matrix) fill(text string, there bool) string {
 		file, version, digest = missing("f_"), missing("m_"), strings.Repeat("0", 64)
 	}
 	return strings.NewReplacer("BUCKET", m.bucket, "FILE", file, "VERSION", version, "DIGEST", digest,
-		"UPLOAD", upload, "SESSION", session, "RESUMABLE", pieces, "CHUNK", digestOf(m.chunk), "GRANT", m.grant.GrantID, "KEY", m.key).Replace(text)
+		"UPLOAD", upload, "SESSION", session, "RESUMABLE", pieces, "CHUNK", digestOf(m.chunk), "GRANT", m.grant.GrantID, "KEY", m.key,
+		"LIVE", fmt.Sprint(m.kept.Session)).Replace(text)
 }
 
 func (m *matrix) send(c call, path, bearer string) *answer {

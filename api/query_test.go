@@ -72,6 +72,7 @@ func TestParameters(t *testing.T) {
 	d := describe(t, m.world)
 	texts := map[string][]string{ // of parameters that are text
 		"cursor":     {"!", "%", "a b"},
+		"via":        {"", "a", "a/b", "/b/c", "a//c", "a/b/"},
 		"digests":    {"crc", "sha256,crc", ","},
 		"metadata":   {"", "{", "[]", "null", "1", `{"a":}`},
 		"tags":       {"", "{}", "null", "a", `[1]`},

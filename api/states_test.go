@@ -188,7 +188,7 @@ func TestOwnerAndTrash(t *testing.T) {
 		"GET FILE/versions/1": 200, "GET FILE/versions/1/download": 200, "GET FILE/versions/1/view": 200,
 	}
 	// always are the answers whatever is asked for.
-	always := map[string]int{"GET FILE/versions": 200, "POST FILE/restore": 200, "DELETE FILE?permanent=true": 204, "DELETE VERSION": 204, "DELETE FILE/versions/1": 204}
+	always := map[string]int{"GET FILE/versions": 200, "GET FILE/references": 200, "POST FILE/restore": 200, "DELETE FILE?permanent=true": 204, "DELETE VERSION": 204, "DELETE FILE/versions/1": 204}
 	m := newMatrixIn(t, "private", "trashed")
 	ann := token(t, "ann", nil)
 	for _, c := range calls() {

@@ -55,8 +55,11 @@ func uploadView(f *buckets.File, who *access.Principal) *client.File {
 
 func linkOf(f *buckets.File) string { return "/api/files/" + f.Bucket + "/" + f.ID }
 
-// writeFile answers with f, unless err is set.
-func writeFile(w http.ResponseWriter, r *http.Request, status int, f *buckets.File, err error) error {
+// writeFile answers with f, which lies in b, unless err is set.
+func writeFile(w http.ResponseWriter, r *http.Request, b *buckets.Bucket, status int, f *buckets.File, err error) error {
+	if err == nil {
+		err = b.CountReferences(r.Context(), f)
+	}
 	if err != nil {
 		return err
 	}

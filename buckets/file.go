@@ -29,7 +29,7 @@ type File struct {
 	Metadata      map[string]any
 	Tags          []string
 	CacheControl  string // of its content over HTTP, "" for the bucket's
-	Refs          int    // records that hold a version of the file
+	Refs          int    // confirmed links of records, if they were counted
 
 	CreatedAt time.Time // of the file
 	UpdatedAt time.Time // of its last change

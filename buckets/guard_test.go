@@ -284,7 +284,7 @@ var guards = map[string][]guarded{
 	},
 }
 
-var unguarded = []string{"As", "Name", "Cursor", "Policy", "Chunker", "Intake", "Grants", "CountUse", "Via", "ViaRecord",
+var unguarded = []string{"As", "Name", "Cursor", "Policy", "Chunker", "Intake", "Grants", "CountUse", "Via", "ViaRecord", "CountReferences",
 	"Grants.Redeem", "Grants.List", "Grants.Get", "Grants.Revoke",
 	"Append", "Commit", "Find", "Settle", "Cancel", "Invalidate", "Concat", "Join", "JoinAll", "AppendList", "Lacking", "ReceiveChunks"}
 

@@ -115,7 +115,7 @@ func (b *Bucket) nameReferences(ctx context.Context, err error) error {
 		}
 		known, lerr := b.mayKnowRecord(ctx, l.Key())
 		if lerr != nil {
-			return errors.Join(err, lerr)
+			return err // it stands, whatever its records are called
 		}
 		if known {
 			e.Links = append(e.Links, l)
@@ -129,7 +129,7 @@ func (b *Bucket) nameReferences(ctx context.Context, err error) error {
 type Records interface {
 	// Record returns a record as rules see it, in the variable record, if who may read
 	// it. Absence and denial are fs.ErrNotExist and fs.ErrPermission, and are one to
-	// Cairn's users. Any other error fails the call.
+	// Cairn's users. Any other error fails the call with access.ErrUndecided.
 	Record(ctx context.Context, who *access.Principal, key manifest.RecordKey) (map[string]any, error)
 }
 
@@ -142,11 +142,21 @@ func (b *Bucket) mayKnowRecord(ctx context.Context, key manifest.RecordKey) (boo
 	if b.s.records == nil {
 		return false, nil
 	}
-	_, err := b.s.records.Record(ctx, b.who, key)
-	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
-		return false, nil
+	_, known, err := b.readRecord(ctx, key)
+	return known, err
+}
+
+// readRecord returns a record of a host, if the bucket's principal may read it. The
+// store has Records.
+func (b *Bucket) readRecord(ctx context.Context, key manifest.RecordKey) (values map[string]any, readable bool, err error) {
+	values, err = b.s.records.Record(ctx, b.who, key)
+	switch {
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, fs.ErrPermission):
+		return nil, false, nil
+	case err != nil:
+		return nil, false, fmt.Errorf("record of host %q: %w: %w", key.Host, access.ErrUndecided, err)
 	}
-	return err == nil, err
+	return values, true, nil
 }
 
 // isUnreconciled reports whether the records of some host refer to a bucket, and it
@@ -306,17 +316,28 @@ func (b *Bucket) findRecord(ctx context.Context, req *access.Request) error {
 
 // ViaRecord is Via for somebody who says which record that is. The store asks its
 // Records whether they may read it; without Records, and for records that they may not
-// read or that do not exist, it is ErrNoFile.
+// read or that do not exist, it is ErrNoFile. A key without a host is one of the only
+// host that the store knows.
 func (b *Bucket) ViaRecord(ctx context.Context, key manifest.RecordKey, field string) (*Bucket, error) {
 	if b.s.records == nil {
 		return nil, ErrNoFile
 	}
-	values, err := b.s.records.Record(ctx, b.who, key)
-	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
-		return nil, ErrNoFile
+	if key.Host == "" {
+		hosts, err := b.s.meta.Hosts(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if len(hosts) != 1 {
+			return nil, ErrNoFile
+		}
+		key.Host = hosts[0].Name
 	}
+	values, readable, err := b.readRecord(ctx, key)
 	if err != nil {
 		return nil, err
+	}
+	if !readable {
+		return nil, ErrNoFile
 	}
 	return b.Via(&Via{Host: key.Host, Collection: key.Collection, Record: key.Record, Field: field, Values: values}), nil
 }
@@ -351,4 +372,21 @@ func (b *Bucket) References(ctx context.Context, id string, after manifest.LinkI
 		next = found[limit-1].ID
 	}
 	return links, next, nil
+}
+
+// CountReferences sets Refs of files of the bucket to the number of confirmed links, by
+// one read. It does so for operators alone: the others may not know of records.
+func (b *Bucket) CountReferences(ctx context.Context, files ...*File) error {
+	if len(files) == 0 || b.who != nil && !b.who.Operator {
+		return nil
+	}
+	ids := make([]manifest.FileID, len(files))
+	for i, f := range files {
+		ids[i] = manifest.FileID(f.ID)
+	}
+	sums, err := b.s.meta.FileLinkSums(ctx, ids)
+	for i := range sums {
+		files[i].Refs = int(sums[i].Count(manifest.LinkConfirmed))
+	}
+	return err
 }

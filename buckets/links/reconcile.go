@@ -383,6 +383,11 @@ func (h *Host) finishReconcile(ctx context.Context, before *manifest.Host) error
 	if err != nil {
 		return err
 	}
+	return h.followAll(ctx)
+}
+
+// followAll lets policies follow that have waited for this host.
+func (h *Host) followAll(ctx context.Context) error {
 	hosts, err := h.k.Meta().Hosts(ctx)
 	if err != nil {
 		return err
