@@ -70,16 +70,16 @@ func replacedAt(later []*manifest.Manifest) time.Time {
 // prune removes for good the versions of f that the policy does not keep and no link
 // holds, oldest first, beginning behind a place: calls before have seen to those
 // before it. It changes f, which the caller writes, and returns how far it has come.
-// more reports that there may be others. It removes nothing while it is not known
-// what links hold.
-func (v *Versions) prune(ctx context.Context, tx manifest.Tx, f *manifest.File, from prunePlace, now time.Time) (at prunePlace, more bool, err error) {
+// It looks at no more than room; more reports that there may be others. It removes
+// nothing while it is not known what links hold.
+func (v *Versions) prune(ctx context.Context, tx manifest.Tx, f *manifest.File, from prunePlace, room int, now time.Time) (at prunePlace, more bool, err error) {
 	at = from
-	for n := maxSwept; n > 0; {
+	for n := room; n > 0; {
 		due, err := v.dueVersions(ctx, tx, f, at, min(n, prunePage), now)
 		if err != nil || len(due) == 0 {
 			return at, false, err
 		}
-		if n == maxSwept {
+		if n == room {
 			if waits, err := isUnreconciled(ctx, tx, f.Bucket); err != nil || waits {
 				return at, false, err
 			}
@@ -107,37 +107,71 @@ func removeVersions(ctx context.Context, tx manifest.Tx, f *manifest.File, ms []
 	return tx.DropManifests(ctx, ids, at)
 }
 
-// pruneFile prunes a file as the bucket says now, in as many transactions as it
-// takes, and returns how many versions it has removed, and how many links hold. If
-// there is nothing to do, it makes none.
-func (b *Bucket) pruneFile(ctx context.Context, f *manifest.File) (dropped, held int64, err error) {
+// hasDueVersions reports whether versions of f may have to go, without a
+// transaction.
+func (b *Bucket) hasDueVersions(ctx context.Context, f *manifest.File) (bool, error) {
 	due, err := b.newest().Versions.dueVersions(ctx, b.s.meta, f, prunePlace{}, 1, b.s.removalTime())
+	return len(due) > 0, err
+}
+
+// A pruned counts versions that were pruned, and those that links hold.
+type pruned struct{ dropped, held int64 }
+
+// pruneSome prunes a file as the bucket says now, from a place on. It looks at no
+// more versions than room, and returns how far it has come.
+func (b *Bucket) pruneSome(ctx context.Context, tx manifest.Tx, id manifest.FileID, from prunePlace, room int) (at prunePlace, n pruned, more bool, err error) {
+	f, err := tx.File(ctx, id)
 	if err != nil {
-		return 0, 0, err
+		return from, n, false, ignoreGone(err)
 	}
-	at := prunePlace{}
-	for more := len(due) > 0; more; {
-		var next prunePlace
-		var n uint64
-		err := b.s.updateRows(ctx, b.domain, func(tx manifest.Tx) error {
-			next, more, n = at, false, 0
-			f, err := tx.File(ctx, f.ID)
+	before := f.Versions
+	at, more, err = b.newest().Versions.prune(ctx, tx, f, from, room, b.s.removalTime())
+	n = pruned{int64(before - f.Versions), int64(at.held - from.held)}
+	if err == nil && n.dropped > 0 {
+		err = tx.PutFile(ctx, f)
+	}
+	return at, n, more, err
+}
+
+// pruneTogether prunes files in one transaction. Those that come after the first
+// that has more versions to lose than room is left, and that one, are left.
+func (b *Bucket) pruneTogether(ctx context.Context, files []*manifest.File) (sum pruned, left []*manifest.File, err error) {
+	err = b.s.updateRows(ctx, b.domain, func(tx manifest.Tx) error {
+		sum, left = pruned{}, nil
+		for room, i := maxSwept, 0; i < len(files); i++ {
+			_, n, more, err := b.pruneSome(ctx, tx, files[i].ID, prunePlace{}, room)
 			if err != nil {
-				return ignoreGone(err)
-			}
-			before := f.Versions
-			next, more, err = b.newest().Versions.prune(ctx, tx, f, at, b.s.removalTime())
-			if n = before - f.Versions; err != nil || n == 0 {
 				return err
 			}
-			return tx.PutFile(ctx, f)
+			sum.dropped += n.dropped
+			if more {
+				left = files[i:]
+				return nil
+			}
+			sum.held += n.held
+			room -= int(n.dropped + n.held)
+		}
+		return nil
+	})
+	return sum, left, err
+}
+
+// pruneFile prunes a file in as many transactions as it takes.
+func (b *Bucket) pruneFile(ctx context.Context, id manifest.FileID) (sum pruned, err error) {
+	at := prunePlace{}
+	for more := true; more; {
+		var next prunePlace
+		var n pruned
+		err := b.s.updateRows(ctx, b.domain, func(tx manifest.Tx) (err error) {
+			next, n, more, err = b.pruneSome(ctx, tx, id, at, maxSwept)
+			return err
 		})
 		if err != nil {
-			return dropped, int64(at.held), err
+			return sum, err
 		}
-		at, dropped = next, dropped+int64(n)
+		at, sum = next, pruned{sum.dropped + n.dropped, sum.held + n.held}
 	}
-	return dropped, int64(at.held), nil
+	return sum, nil
 }
 
 // trashedBefore returns the moment before which a file must have been moved to the

@@ -201,16 +201,50 @@ func (w *bucketSweep) sweepVersions(ctx context.Context, state manifest.State) {
 			w.addError("versions", err)
 			return
 		}
+		var due []*manifest.File
 		for _, f := range files {
-			n, held, err := w.pruneFile(ctx, f)
-			w.done.Versions += n
-			w.done.Held += held
+			isDue, err := w.hasDueVersions(ctx, f)
 			if !w.addError("versions of file "+string(f.ID), err) || ctx.Err() != nil {
 				return
 			}
+			if isDue {
+				due = append(due, f)
+			}
+		}
+		if !w.pruneDue(ctx, due) {
+			return
 		}
 		after, more = last, len(files) == sweepPage
 	}
+}
+
+// pruneDue prunes files, together where they have few versions to lose, as purgeDue
+// does. It reports whether to go on behind them.
+func (w *bucketSweep) pruneDue(ctx context.Context, files []*manifest.File) bool {
+	for len(files) > 0 {
+		alone := 1 // how many are pruned by themselves then
+		if len(files) > 1 {
+			n, left, err := w.pruneTogether(ctx, files)
+			if alone = len(files); err == nil {
+				w.addPruned(n)
+				files, alone = left, min(len(left), 1)
+			}
+		}
+		for _, f := range files[:alone] {
+			n, err := w.pruneFile(ctx, f.ID)
+			w.addPruned(n)
+			if !w.addError("versions of file "+string(f.ID), err) || ctx.Err() != nil {
+				return false
+			}
+		}
+		files = files[alone:]
+	}
+	return true
+}
+
+func (w *bucketSweep) addPruned(n pruned) {
+	w.done.Versions += n.dropped
+	w.done.Held += n.held
 }
 
 // versionedFiles returns at most sweepPage files of more than one version, behind

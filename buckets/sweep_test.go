@@ -28,7 +28,7 @@ type sweptStore struct {
 	views   int                      // lists that are open
 	broken  map[manifest.FileID]bool // files whose rows cannot be read in a transaction
 	before  func()                   // is called before each such transaction; nil for nothing
-	most    int                      // versions of files that one of them has purged
+	most    int                      // versions that one of them has removed
 }
 
 func (s *sweptStore) List(ctx context.Context, bucket string, r *manifest.Range) iter.Seq2[*manifest.Listed, error] {
@@ -54,8 +54,14 @@ func (s *sweptStore) Update(ctx context.Context, domain string, fn func(manifest
 
 type sweptTx struct {
 	manifest.Tx
-	s      *sweptStore
-	purged int // versions of files
+	s       *sweptStore
+	removed int // versions
+}
+
+func (t *sweptTx) DropManifests(ctx context.Context, ids []manifest.VersionID, at time.Time) error {
+	t.removed += len(ids)
+	t.s.most = max(t.s.most, t.removed)
+	return t.Tx.DropManifests(ctx, ids, at)
 }
 
 func (t *sweptTx) Purge(ctx context.Context, id manifest.FileID, at time.Time) error {
@@ -63,8 +69,8 @@ func (t *sweptTx) Purge(ctx context.Context, id manifest.FileID, at time.Time) e
 	if err != nil {
 		return err
 	}
-	t.purged += int(f.Versions)
-	t.s.most = max(t.s.most, t.purged)
+	t.removed += int(f.Versions)
+	t.s.most = max(t.s.most, t.removed)
 	return t.Tx.Purge(ctx, id, at)
 }
 
@@ -174,6 +180,25 @@ func TestSweepPurgesTogether(t *testing.T) {
 	if s.meta.most > 1000 {
 		t.Errorf("%d versions were removed at once", s.meta.most)
 	}
+}
+
+// Files that lose few versions are pruned together, and one that loses many takes
+// transactions of its own between them.
+func TestSweepPrunesTogether(t *testing.T) {
+	race.LeaveOut(t)
+	s := newSwept(t, map[string]buckets.Policy{"b": {Domain: "d"}})
+	b := bucket(t, s.Store, "b")
+	for i := range 150 {
+		s.replaced(b, fmt.Sprintf("f%03d", i), 3)
+	}
+	s.replaced(b, "f070 is long", 1100)
+	must(t, s.SetPolicies(t.Context(), map[string]buckets.Policy{"b": {Domain: "d", Versions: buckets.Versions{Keep: 1}}}))
+	s.wantSwept(0, buckets.Swept{Versions: 300 + 1099})
+	if s.meta.changes > 6 || s.meta.most > 1000 {
+		t.Errorf("%d transactions, of which one removed %d versions", s.meta.changes, s.meta.most)
+	}
+	s.wantSwept(0, buckets.Swept{})
+	wantUsage(t, b, 151, 151, 154, 0, 0)
 }
 
 // What cannot be swept keeps nothing else, and the error names it. Where nothing

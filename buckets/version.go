@@ -106,7 +106,7 @@ func (b *Bucket) addVersion(ctx context.Context, tx manifest.Tx, f *manifest.Fil
 	if err := tx.PutManifest(ctx, m); err != nil {
 		return err
 	}
-	if _, _, err := b.b.Versions.prune(ctx, tx, f, prunePlace{}, b.s.removalTime()); err != nil {
+	if _, _, err := b.b.Versions.prune(ctx, tx, f, prunePlace{}, maxSwept, b.s.removalTime()); err != nil {
 		return err
 	}
 	return b.b.Limits.checkQuota(ctx, tx, f.Bucket, f.Owner, f.Charged()-before)
