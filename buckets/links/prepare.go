@@ -47,6 +47,11 @@ type Hold struct {
 // durable, Cancel when it will not be made.
 func (h *Host) Prepare(ctx context.Context, who *access.Principal, changes ...Change) (*Hold, error) {
 	p := &preparation{h: h, who: who, hold: &Hold{}, made: make(map[string][]*manifest.Link)}
+	// One that makes no links is refused too: what it would release is read once the
+	// session is known to be live.
+	if err := h.checkLive(ctx, h.k.Meta()); err != nil {
+		return nil, wrap("prepare", err)
+	}
 	if err := p.check(ctx, changes); err != nil {
 		return nil, wrap("prepare", err)
 	}
@@ -307,8 +312,8 @@ func absentIf(absent bool, l *manifest.Link) error {
 }
 
 // checkLive fails if the host's session has ended.
-func (h *Host) checkLive(ctx context.Context, tx manifest.Tx) error {
-	row, err := tx.Host(ctx, h.name)
+func (h *Host) checkLive(ctx context.Context, rows manifest.Links) error {
+	row, err := rows.Host(ctx, h.name)
 	if errors.Is(err, fs.ErrNotExist) || err == nil && !row.IsLive(h.session) {
 		return fmt.Errorf("host %q, session %d: %w", h.name, h.session, ErrSession)
 	}
