@@ -124,7 +124,9 @@ func Offer(ctx context.Context, s *buckets.Store, st State, opts *Options) (Stat
 		default:
 			return describeStranger(h, st)
 		}
-		if st.Session < h.Session || st.Session > h.Offered && !never || opts.Restored {
+		// One that was kept and has not begun counts too: a store that was copied just
+		// before it began looks the same.
+		if st.Session != h.Session && !never || opts.Restored {
 			h.Unreconciled = true
 		}
 		h.Offered = max(h.Session, h.Offered, st.Session) + 1
