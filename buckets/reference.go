@@ -357,7 +357,7 @@ func (b *Bucket) References(ctx context.Context, id string, after manifest.LinkI
 	}
 	_, ofVersion := manifest.ParseVersionID(id)
 	for _, l := range found {
-		if ofVersion && l.Version != m.ID {
+		if ofVersion && l.Version != m.ID || !l.State.Stands() {
 			continue
 		}
 		known, err := b.mayKnowRecord(ctx, l.Key())

@@ -103,6 +103,10 @@ func (s LinkState) String() string {
 	return fmt.Sprintf("LinkState(%d)", uint8(s))
 }
 
+// IsListed reports whether a link is in the lists of its file and its host: it stands,
+// or something is still to follow from its end.
+func (l *Link) IsListed() bool { return l.State.Stands() || l.Due }
+
 // Holds reports whether a link in this state keeps its file, and the version that it
 // names, from being swept.
 func (s LinkState) Holds() bool { return s != LinkLetGo }
@@ -151,15 +155,15 @@ type Links interface {
 	FileLinkSums(ctx context.Context, ids []FileID) ([]LinkSums, error)
 	VersionLinkSums(ctx context.Context, ids []VersionID) ([]LinkSums, error)
 
-	// FileLinks returns links of a file that stand, in order of IDs, at most limit
-	// whose IDs are higher than after.
+	// FileLinks returns links of a file that stand or are Due, in order of IDs, at most
+	// limit whose IDs are higher than after.
 	FileLinks(ctx context.Context, file FileID, after LinkID, limit int) ([]*Link, error)
 	// RecordLinks returns the confirmed links of a record, in order of IDs.
 	RecordLinks(ctx context.Context, key RecordKey) ([]*Link, error)
-	// HostLinks is FileLinks for the links of a host that stand or are Due.
+	// HostLinks is FileLinks for the links of a host.
 	HostLinks(ctx context.Context, host string, after LinkID, limit int) ([]*Link, error)
 	// EndedLinks returns links of a bucket that ended, were released or let go,
-	// before a time, the earliest first, at most limit.
+	// before a time and are not Due, the earliest first, at most limit.
 	EndedLinks(ctx context.Context, bucket string, before time.Time, limit int) ([]*Link, error)
 	// PendingLinks counts the pending links that were made for a principal.
 	PendingLinks(ctx context.Context, who string) (int64, error)

@@ -58,8 +58,7 @@ func (h *Host) letGo(ctx context.Context, ids []manifest.LinkID) error {
 		if l.State != manifest.LinkPending {
 			return nil
 		}
-		l.State, l.At = manifest.LinkLetGo, h.k.Now()
-		return tx.PutLink(ctx, l)
+		return h.letLinkGo(ctx, tx, l)
 	}, nil)
 }
 
@@ -125,8 +124,7 @@ func (h *Host) confirmLink(ctx context.Context, tx manifest.Tx, l *manifest.Link
 	if !there && l.State == manifest.LinkLetGo {
 		return false, nil
 	}
-	l.State, l.At = manifest.LinkConfirmed, h.k.Now()
-	if err := tx.PutLink(ctx, l); err != nil {
+	if err := h.setConfirmed(ctx, tx, l); err != nil {
 		return false, err
 	}
 	if err := h.reviveTarget(ctx, tx, l); err != nil {

@@ -101,8 +101,7 @@ func (h *Host) releaseFields(ctx context.Context, fields map[string]bool) error 
 	end := func() error {
 		err := h.eachBucket(ctx, ids, func(ctx context.Context, tx manifest.Tx, l *manifest.Link) error {
 			if l.State == manifest.LinkPending {
-				l.State, l.At = manifest.LinkLetGo, h.k.Now()
-				return tx.PutLink(ctx, l)
+				return h.letLinkGo(ctx, tx, l)
 			}
 			return h.release(ctx, tx, l, false)
 		}, nil)

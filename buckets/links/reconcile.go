@@ -228,7 +228,7 @@ func (r *reconciliation) makeLink(ctx context.Context, l *manifest.Link, linked 
 		}
 		if !linked {
 			row := *l
-			if err := tx.PutLink(ctx, &row); err != nil {
+			if err := r.h.setConfirmed(ctx, tx, &row); err != nil {
 				return err
 			}
 			made = true
@@ -359,8 +359,7 @@ func (r *reconciliation) drop(ctx context.Context, links []*manifest.Link) error
 		case l.Revision != revisions[l.ID]:
 			return nil
 		case l.State == manifest.LinkPending:
-			l.State, l.At = manifest.LinkLetGo, r.h.k.Now()
-			return tx.PutLink(ctx, l)
+			return r.h.letLinkGo(ctx, tx, l)
 		}
 		return r.h.release(ctx, tx, l, true)
 	}, nil)
@@ -406,12 +405,12 @@ func (h *Host) followDue(ctx context.Context) error {
 	var due []manifest.LinkID
 	follow := func() error {
 		err := h.eachBucket(ctx, due, func(ctx context.Context, tx manifest.Tx, l *manifest.Link) error {
-			waits, err := h.k.IsUnreconciled(ctx, tx, l.Bucket)
-			if err != nil || waits || !l.Due {
-				return err // another host refers to the bucket, and is not reconciled
+			sums, waits, err := h.readEnd(ctx, tx, l)
+			if err != nil || waits || !l.Due || sums.Count(manifest.LinkPending) > 0 {
+				return err // pending links, or a host that is not reconciled, are waited for
 			}
 			l.Due = false
-			if err := tx.PutLink(ctx, l); err != nil {
+			if err := tx.PutLink(ctx, l); err != nil || sums.Standing() > 0 {
 				return err
 			}
 			return h.cascade(ctx, tx, l)

@@ -117,7 +117,7 @@ func (s *suite) linksStand() {
 }
 
 // concurrentLinks tests that links which are put at once are all counted, and that
-// readers meanwhile see only links that stand.
+// readers meanwhile see only links that belong in a list.
 func (s *suite) concurrentLinks() {
 	m := s.newLinkModel()
 	f, key := m.files[0], manifest.RecordKey{Host: "alyx", Collection: "posts", Record: "1"}
@@ -137,7 +137,7 @@ func (s *suite) concurrentLinks() {
 			if err := errors.Join(err, rerr, eerr); err != nil {
 				s.t.Error(err)
 			}
-			if slices.ContainsFunc(byFile, hasEnded) || slices.ContainsFunc(ended, stands) ||
+			if slices.ContainsFunc(byFile, isUnlisted) || slices.ContainsFunc(ended, (*manifest.Link).IsListed) ||
 				slices.ContainsFunc(byRecord, func(l *manifest.Link) bool { return l.State != manifest.LinkConfirmed }) {
 				s.t.Errorf("of a file %v, of a record %v, ended %v", linkStates(byFile), linkStates(byRecord), linkStates(ended))
 			}

@@ -127,6 +127,8 @@ func stands(l *manifest.Link) bool { return l.State.Stands() }
 
 func hasEnded(l *manifest.Link) bool { return !l.State.Stands() }
 
+func isUnlisted(l *manifest.Link) bool { return !l.IsListed() }
+
 // clone returns the model as it is now.
 func (m *linkModel) clone() *linkModel {
 	c := *m
@@ -321,12 +323,12 @@ func (s *suite) checkLinks(what string, ls manifest.Links, m *linkModel) {
 		for _, id := range m.files {
 			s.sameLinks(what+": of a file", readPages(s, limit, func(after manifest.LinkID) ([]*manifest.Link, error) {
 				return ls.FileLinks(s.ctx, id, after, limit)
-			}, linkID), m.sortedLinks(func(l *manifest.Link) bool { return l.File == id && stands(l) }))
+			}, linkID), m.sortedLinks(func(l *manifest.Link) bool { return l.File == id && l.IsListed() }))
 		}
 		for _, host := range linkHosts() {
 			s.sameLinks(what+": of a host", readPages(s, limit, func(after manifest.LinkID) ([]*manifest.Link, error) {
 				return ls.HostLinks(s.ctx, host, after, limit)
-			}, linkID), m.sortedLinks(func(l *manifest.Link) bool { return l.Host == host && (stands(l) || l.Due) }))
+			}, linkID), m.sortedLinks(func(l *manifest.Link) bool { return l.Host == host && l.IsListed() }))
 		}
 		events := readPages(s, limit, func(after manifest.FileID) ([]manifest.FileID, error) {
 			return ls.LinkEvents(s.ctx, after, limit)
@@ -416,7 +418,7 @@ func (s *suite) checkEndedLinks(what string, ls manifest.Links, m *linkModel) {
 	s.t.Helper()
 	for _, bucket := range linkBuckets() {
 		for _, before := range []time.Time{day, day.Add(10 * time.Second), day.Add(time.Hour)} {
-			want := m.sortedLinks(func(l *manifest.Link) bool { return l.Bucket == bucket && hasEnded(l) && l.At.Before(before) })
+			want := m.sortedLinks(func(l *manifest.Link) bool { return l.Bucket == bucket && !l.IsListed() && l.At.Before(before) })
 			slices.SortStableFunc(want, func(a, b *manifest.Link) int { return a.At.Compare(b.At) })
 			for _, limit := range []int{3, 1000} {
 				got, err := ls.EndedLinks(s.ctx, bucket, before, limit)
@@ -425,7 +427,7 @@ func (s *suite) checkEndedLinks(what string, ls manifest.Links, m *linkModel) {
 				}
 				seen := make(map[manifest.LinkID]bool)
 				for i, l := range got {
-					if row := m.links[l.ID]; row == nil || *row != *l || seen[l.ID] || !hasEnded(l) || l.Bucket != bucket || !l.At.Equal(want[i].At) {
+					if row := m.links[l.ID]; row == nil || *row != *l || seen[l.ID] || l.IsListed() || l.Bucket != bucket || !l.At.Equal(want[i].At) {
 						s.t.Errorf("%s: link %d of %q is %+v, want one of %v", what, i, bucket, l, want[i].At)
 					}
 					seen[l.ID] = true

@@ -56,10 +56,10 @@ const (
 	keyPoint       = 'B' // day, domain → row
 	keyExpiry      = 'E' // see expiry.go
 	keyLink        = 'A' // link → row
-	keyFileLink    = 'C' // file, link → "" for links that stand
+	keyFileLink    = 'C' // file, link → "" for links that stand or are due
 	keyRecordLink  = 'K' // hash of the record, link → "" for confirmed links
 	keyHostLink    = 'w' // host, link → "" for links that stand or are due
-	keyEndedLink   = 'm' // bucket, time, link → "" for links that ended
+	keyEndedLink   = 'm' // bucket, time, link → "" for the others
 	keyLinkSums    = 'Z' // file or version → sums of its links; p, hash of the principal → pending links
 	keyLinkEvent   = 'e' // file → "" for those whose hosts are to be told
 	keyHost        = 'j' // host → row

@@ -55,16 +55,13 @@ func hostKey(name string) []byte { return append([]byte{keyHost}, name...) }
 
 // linkListKeys returns the keys of l in the lists that its row is found by.
 func linkListKeys(l *manifest.Link) (keys [][]byte) {
-	if l.State.Stands() {
-		keys = append(keys, fileLinkKey(l.File, l.ID))
+	if l.IsListed() {
+		keys = append(keys, fileLinkKey(l.File, l.ID), hostLinkKey(l.Host, l.ID))
 	} else {
 		keys = append(keys, endedLinkKey(l.Bucket, l.At, l.ID))
 	}
 	if l.State == manifest.LinkConfirmed {
 		keys = append(keys, recordLinkKey(l.Key(), l.ID))
-	}
-	if l.State.Stands() || l.Due {
-		keys = append(keys, hostLinkKey(l.Host, l.ID))
 	}
 	return keys
 }

@@ -32,7 +32,7 @@ func (s rows) links(ctx context.Context, sql string, args ...any) ([]*manifest.L
 }
 
 func (s rows) FileLinks(ctx context.Context, file manifest.FileID, after manifest.LinkID, limit int) ([]*manifest.Link, error) {
-	return s.links(ctx, `SELECT row FROM cairn_links WHERE file = $1 AND stands AND id > $2 ORDER BY id LIMIT $3`,
+	return s.links(ctx, `SELECT row FROM cairn_links WHERE file = $1 AND listed AND id > $2 ORDER BY id LIMIT $3`,
 		toBytes(file), toBytes(after), limit)
 }
 
@@ -57,7 +57,7 @@ func (s rows) HostLinks(ctx context.Context, host string, after manifest.LinkID,
 }
 
 func (s rows) EndedLinks(ctx context.Context, bucket string, before time.Time, limit int) ([]*manifest.Link, error) {
-	return s.links(ctx, `SELECT row FROM cairn_links WHERE bucket = $1 AND NOT stands AND at < $2 ORDER BY at, id LIMIT $3`,
+	return s.links(ctx, `SELECT row FROM cairn_links WHERE bucket = $1 AND NOT listed AND at < $2 ORDER BY at, id LIMIT $3`,
 		toBytes(bucket), millis(before), limit)
 }
 
@@ -144,7 +144,7 @@ func (t *tx) DropLinkEvent(ctx context.Context, file manifest.FileID) error {
 type linkColumns struct {
 	id, host, bucket, file, version, record, who, row [][]byte
 	state, policy                                     []int32
-	stands, listed                                    []bool
+	listed                                            []bool
 	at, revision                                      []int64
 }
 
@@ -157,7 +157,7 @@ func (c *linkColumns) addLink(l *manifest.Link) error {
 	c.file, c.version = append(c.file, toBytes(l.File)), append(c.version, toBytes(l.Version))
 	c.record, c.who, c.row = append(c.record, hashRecord(l.Key())), append(c.who, toBytes(l.Who)), append(c.row, row)
 	c.state, c.policy = append(c.state, int32(l.State)), append(c.policy, int32(l.OnDelete))
-	c.stands, c.listed = append(c.stands, l.State.Stands()), append(c.listed, l.State.Stands() || l.Due)
+	c.listed = append(c.listed, l.IsListed())
 	c.at, c.revision = append(c.at, millis(l.At)), append(c.revision, int64(l.Revision))
 	return nil
 }
@@ -169,12 +169,12 @@ func (c *linkColumns) queueUpsert(b *pgx.Batch, replay bool) {
 	if replay {
 		newer = `WHERE l.revision < excluded.revision`
 	}
-	b.Queue(`INSERT INTO cairn_links AS l (id, host, bucket, file, version, record, who, row, state, policy, stands, listed, at, revision)
+	b.Queue(`INSERT INTO cairn_links AS l (id, host, bucket, file, version, record, who, row, state, policy, listed, at, revision)
 		SELECT * FROM unnest($1::bytea[], $2::bytea[], $3::bytea[], $4::bytea[], $5::bytea[], $6::bytea[], $7::bytea[], $8::bytea[],
-			$9::int4[], $10::int4[], $11::bool[], $12::bool[], $13::int8[], $14::int8[]) AS n
+			$9::int4[], $10::int4[], $11::bool[], $12::int8[], $13::int8[]) AS n
 		ON CONFLICT (id) DO UPDATE SET host = excluded.host, bucket = excluded.bucket, file = excluded.file,
 			version = excluded.version, record = excluded.record, who = excluded.who, row = excluded.row, state = excluded.state,
-			policy = excluded.policy, stands = excluded.stands, listed = excluded.listed, at = excluded.at,
+			policy = excluded.policy, listed = excluded.listed, at = excluded.at,
 			revision = excluded.revision `+newer,
-		c.id, c.host, c.bucket, c.file, c.version, c.record, c.who, c.row, c.state, c.policy, c.stands, c.listed, c.at, c.revision)
+		c.id, c.host, c.bucket, c.file, c.version, c.record, c.who, c.row, c.state, c.policy, c.listed, c.at, c.revision)
 }

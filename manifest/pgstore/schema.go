@@ -322,16 +322,15 @@ CREATE TABLE IF NOT EXISTS cairn_links (
 	who      bytea NOT NULL,
 	state    int4 NOT NULL,
 	policy   int4 NOT NULL,
-	stands   bool NOT NULL,
 	listed   bool NOT NULL,
 	at       int8 NOT NULL,
 	revision int8 NOT NULL,
 	row      bytea NOT NULL
 );
-CREATE INDEX IF NOT EXISTS cairn_links_file ON cairn_links (file, id) WHERE stands;
+CREATE INDEX IF NOT EXISTS cairn_links_file ON cairn_links (file, id) WHERE listed;
 CREATE INDEX IF NOT EXISTS cairn_links_record ON cairn_links (record, id) WHERE state = 1;
 CREATE INDEX IF NOT EXISTS cairn_links_host ON cairn_links (host, id) WHERE listed;
-CREATE INDEX IF NOT EXISTS cairn_links_ended ON cairn_links (bucket, at, id) WHERE NOT stands;
+CREATE INDEX IF NOT EXISTS cairn_links_ended ON cairn_links (bucket, at, id) WHERE NOT listed;
 CREATE INDEX IF NOT EXISTS cairn_links_pending ON cairn_links (who) WHERE state = 0;
 CREATE INDEX IF NOT EXISTS cairn_links_bucket ON cairn_links (bucket, id);
 CREATE TABLE IF NOT EXISTS cairn_link_sums (
