@@ -39,6 +39,12 @@ type fixture struct {
 	keep  *memory
 	host  *links.Host
 	opts  *local.Options
+	open  func(f *fixture) (*buckets.Store, error)
+}
+
+// openLocal opens the store of a fixture in its directory.
+func openLocal(f *fixture) (*buckets.Store, error) {
+	return local.Open(context.Background(), f.dir, f.opts)
 }
 
 func fields() (fs []schema.Field) {
@@ -68,7 +74,12 @@ func ruleSet(t *testing.T, src map[access.Op]string) map[access.Op]*rules.Rule {
 // those with public in their metadata.
 func newFixture(t *testing.T) *fixture {
 	t.Helper()
-	f := &fixture{T: t, dir: t.TempDir(), clock: newClock(), keep: &memory{}}
+	return newFixtureIn(t, openLocal)
+}
+
+func newFixtureIn(t *testing.T, open func(f *fixture) (*buckets.Store, error)) *fixture {
+	t.Helper()
+	f := &fixture{T: t, dir: t.TempDir(), clock: newClock(), keep: &memory{}, open: open}
 	own := "file.owner == auth.id"
 	f.opts = &local.Options{Now: func() time.Time { return f.clock.now }, Buckets: map[string]buckets.Policy{
 		"docs": {Domain: "local", Trash: buckets.Trash{KeepFor: 30 * 24 * time.Hour}, Access: access.Policy{Rules: ruleSet(t, map[access.Op]string{
@@ -84,7 +95,7 @@ func newFixture(t *testing.T) *fixture {
 func (f *fixture) openStore() {
 	f.Helper()
 	var err error
-	if f.store, err = local.Open(context.Background(), f.dir, f.opts); err != nil {
+	if f.store, err = f.open(f); err != nil {
 		f.Fatal(err)
 	}
 	if f.b, err = f.store.Bucket("docs"); err != nil {

@@ -11,6 +11,12 @@ import (
 // TestPolicies is the table of policies: what follows from the deletion of a file, and
 // from the end of its last link.
 func TestPolicies(t *testing.T) {
+	for name, open := range stores() {
+		t.Run(name, func(t *testing.T) { testPolicies(t, open) })
+	}
+}
+
+func testPolicies(t *testing.T, open func(f *fixture) (*buckets.Store, error)) {
 	for _, c := range []struct {
 		policy  string
 		deleted string // state of the file after it is deleted
@@ -26,7 +32,7 @@ func TestPolicies(t *testing.T) {
 	} {
 		for _, field := range []string{c.policy, "f_" + c.policy} {
 			t.Run(field+"/file is deleted", func(t *testing.T) {
-				f := newFixture(t)
+				f := newFixtureIn(t, open)
 				file := f.put("a.txt")
 				hold := f.prepare("1", field, file.ID)
 				f.fail(f.host.Confirm(t.Context(), hold.Token))
@@ -52,7 +58,7 @@ func TestPolicies(t *testing.T) {
 				f.checkEvents(0)
 			})
 			t.Run(field+"/last link ends", func(t *testing.T) {
-				f := newFixture(t)
+				f := newFixtureIn(t, open)
 				file := f.put("a.txt")
 				f.set("1", field, file.ID)
 				f.set("2", field, file.ID)
@@ -72,7 +78,7 @@ func TestPolicies(t *testing.T) {
 				}
 			})
 			t.Run(field+"/purge", func(t *testing.T) {
-				f := newFixture(t)
+				f := newFixtureIn(t, open)
 				file := f.put("a.txt")
 				f.set("1", field, file.ID)
 				err := f.b.As(who("ann")).Purge(t.Context(), file.ID, nil)
@@ -82,7 +88,7 @@ func TestPolicies(t *testing.T) {
 				f.checkEvents(c.events)
 			})
 			t.Run(field+"/never confirmed", func(t *testing.T) {
-				f := newFixture(t)
+				f := newFixtureIn(t, open)
 				file := f.put("a.txt")
 				hold := f.prepare("1", field, file.ID)
 				f.fail(f.host.Cancel(t.Context(), hold.Token))

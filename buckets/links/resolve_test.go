@@ -71,7 +71,13 @@ func TestResolve(t *testing.T) {
 
 // TestResolveKeepsOrder resolves a page of records with three files each.
 func TestResolveKeepsOrder(t *testing.T) {
-	f := newFixture(t)
+	for name, open := range stores() {
+		t.Run(name, func(t *testing.T) { testResolveKeepsOrder(t, open) })
+	}
+}
+
+func testResolveKeepsOrder(t *testing.T, open func(f *fixture) (*buckets.Store, error)) {
+	f := newFixtureIn(t, open)
 	var items []links.Item
 	for n := range 300 {
 		file := f.put(fmt.Sprint(n))
