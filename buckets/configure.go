@@ -43,6 +43,10 @@ func (s *Store) SetPolicies(ctx context.Context, policies map[string]Policy) err
 			return fmt.Errorf("buckets: bucket %q: no backend is called %q", name, p.Domain)
 		}
 		p.setDefaults()
+		if p.Versions.Keep < 0 || p.Versions.KeepFor < 0 || p.Trash.KeepFor < 0 {
+			return fmt.Errorf("buckets: bucket %q: keep %d, keep_for %s and trash %s must not be negative; 0 keeps everything",
+				name, p.Versions.Keep, p.Versions.KeepFor, p.Trash.KeepFor)
+		}
 		if p.Acknowledge == AckJournal && !s.chunks[p.Domain].Behind() {
 			return fmt.Errorf("buckets: bucket %q: acknowledge: journal begins with the next start", name)
 		}

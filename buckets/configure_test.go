@@ -209,6 +209,22 @@ buckets:
 	}
 }
 
+// A program that embeds the store may reckon wrong: what is kept for less than no
+// time would go at once.
+func TestNegativePolicy(t *testing.T) {
+	s := open(t, nil)
+	for name, p := range map[string]buckets.Policy{
+		"keep":     {Domain: "local", Versions: buckets.Versions{Keep: -1}},
+		"keep_for": {Domain: "local", Versions: buckets.Versions{KeepFor: -time.Hour}},
+		"trash":    {Domain: "local", Trash: buckets.Trash{KeepFor: -time.Hour}},
+	} {
+		err := s.SetPolicies(t.Context(), map[string]buckets.Policy{"demo": p})
+		if err == nil || !strings.Contains(err.Error(), `bucket "demo"`) || !strings.Contains(err.Error(), "must not be negative") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
 func TestNoTrash(t *testing.T) {
 	s := declared(t, `buckets: {b: {backend: one, trash: off}}`)
 	b := bucket(t, s, "b")

@@ -83,16 +83,18 @@ func (s *Store) Sweep(ctx context.Context) (Swept, error) {
 	return done, errors.Join(errs...)
 }
 
-// maxSweepErrors is how many files of a bucket a sweep passes over because it
-// cannot sweep them. One that is damaged must not keep those behind it; where
-// many fail, the others will.
+// maxSweepErrors is how many files of a bucket in a row a sweep passes over because
+// it cannot sweep them, and how many it names. One that is damaged must not keep
+// those behind it; where all fail, the next will.
 const maxSweepErrors = 10
 
 // A bucketSweep is the sweep of a bucket under way.
 type bucketSweep struct {
 	*Bucket
-	done Swept
-	errs []error
+	done  Swept
+	errs  []error // the first
+	more  int     // errors after those
+	inRow int     // the latest errors, with no success between them
 }
 
 // sweep removes what the bucket keeps no longer.
@@ -113,16 +115,25 @@ func (b *Bucket) sweep(ctx context.Context) (Swept, error) {
 			"links", w.done.Links, "held", w.done.Held,
 			"took", time.Since(begun).Round(time.Millisecond))
 	}
+	if w.more > 0 {
+		w.errs = append(w.errs, fmt.Errorf("%d more", w.more))
+	}
 	return w.done, errors.Join(w.errs...)
 }
 
-// addError notes what could not be swept. It reports whether to go on behind it.
+// addError notes how sweeping something went. It reports whether to go on behind it.
 func (w *bucketSweep) addError(what string, err error) bool {
 	if err == nil {
+		w.inRow = 0
 		return true
 	}
-	w.errs = append(w.errs, fmt.Errorf("%s: %w", what, err))
-	return len(w.errs) < maxSweepErrors
+	w.inRow++
+	if len(w.errs) < maxSweepErrors {
+		w.errs = append(w.errs, fmt.Errorf("%s: %w", what, err))
+	} else {
+		w.more++
+	}
+	return w.inRow < maxSweepErrors
 }
 
 // sweepTrash purges the files that have been in the trash for longer than the
@@ -174,7 +185,7 @@ func (w *bucketSweep) purgeDue(ctx context.Context, files []*manifest.File) bool
 		if err == nil {
 			w.done.Files += purged
 			w.done.Held += held
-			return true
+			return w.addError("", nil)
 		}
 	}
 	for _, f := range files {
@@ -226,6 +237,7 @@ func (w *bucketSweep) pruneDue(ctx context.Context, files []*manifest.File) bool
 		if len(files) > 1 {
 			n, left, err := w.pruneTogether(ctx, files)
 			if alone = len(files); err == nil {
+				w.addError("", nil)
 				w.addPruned(n)
 				files, alone = left, min(len(left), 1)
 			}

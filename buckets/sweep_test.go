@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"iter"
 	"log/slog"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -226,6 +227,22 @@ func TestSweepPassesOver(t *testing.T) {
 	}
 	clear(s.meta.broken)
 	s.wantSwept(0, buckets.Swept{Files: 1, Versions: 1})
+
+	// However many there are, while others can be swept between them.
+	all := make([]manifest.FileID, 40)
+	for i := range all {
+		all[i] = manifest.FileID(s.trashed(a, "t", 1).ID)
+	}
+	slices.Sort(all)
+	for i := 0; i < len(all); i += 2 {
+		s.meta.broken[all[i]] = true
+	}
+	done, err = s.pass(2 * hold)
+	if want := (buckets.Swept{Files: 20}); done != want || err == nil || strings.Count(err.Error(), errBroken.Error()) != 10 || !strings.Contains(err.Error(), "10 more") {
+		t.Errorf("swept %+v, want %+v, and the error %v", done, want, err)
+	}
+	clear(s.meta.broken)
+	s.wantSwept(0, buckets.Swept{Files: 20})
 
 	for range 100 {
 		s.meta.broken[manifest.FileID(s.trashed(a, "t", 1).ID)] = true
