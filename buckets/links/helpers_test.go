@@ -31,7 +31,7 @@ func (c *clock) pass(d time.Duration) { c.now = c.now.Add(d) }
 // the collection posts: keep, restrict, cascade and set_null pin versions, and the
 // same with f_ before them follow files; many takes several.
 type fixture struct {
-	*testing.T
+	testing.TB
 	dir   string
 	clock *clock
 	store *buckets.Store
@@ -55,7 +55,7 @@ func fields() (fs []schema.Field) {
 	return append(fs, schema.Field{Collection: "posts", Name: "many", Bucket: "docs", Many: true, Pin: schema.PinFile, MaxCount: 3})
 }
 
-func ruleSet(t *testing.T, src map[access.Op]string) map[access.Op]*rules.Rule {
+func ruleSet(t testing.TB, src map[access.Op]string) map[access.Op]*rules.Rule {
 	t.Helper()
 	env, err := rules.NewEnv()
 	if err != nil {
@@ -77,9 +77,9 @@ func newFixture(t *testing.T) *fixture {
 	return newFixtureIn(t, openLocal)
 }
 
-func newFixtureIn(t *testing.T, open func(f *fixture) (*buckets.Store, error)) *fixture {
+func newFixtureIn(t testing.TB, open func(f *fixture) (*buckets.Store, error)) *fixture {
 	t.Helper()
-	f := &fixture{T: t, dir: t.TempDir(), clock: newClock(), keep: &memory{}, open: open}
+	f := &fixture{TB: t, dir: t.TempDir(), clock: newClock(), keep: &memory{}, open: open}
 	own := "file.owner == auth.id"
 	f.opts = &local.Options{Now: func() time.Time { return f.clock.now }, Buckets: map[string]buckets.Policy{
 		"docs": {Domain: "local", Trash: buckets.Trash{KeepFor: 30 * 24 * time.Hour}, Access: access.Policy{Rules: ruleSet(t, map[access.Op]string{

@@ -95,3 +95,28 @@ func testResolveKeepsOrder(t *testing.T, open func(f *fixture) (*buckets.Store, 
 		}
 	}
 }
+
+// BenchmarkResolve resolves a page of 100 records with three files each, of 1,000, as
+// somebody whom the read rule is asked about.
+func BenchmarkResolve(b *testing.B) {
+	for name, open := range stores() {
+		b.Run(name, func(b *testing.B) {
+			f := newFixtureIn(b, open)
+			ann := who("ann")
+			var items []links.Item
+			for n := range 1000 {
+				file := f.put(fmt.Sprint(n))
+				if n%10 < 3 {
+					items = append(items, links.Item{ID: file.ID})
+				}
+			}
+			for b.Loop() {
+				out, err := f.host.Resolve(b.Context(), ann, items)
+				f.fail(err)
+				if out[299].Status != links.Found {
+					b.Fatal(out[299])
+				}
+			}
+		})
+	}
+}
