@@ -93,7 +93,7 @@ func previewView(p *collect.Preview, took time.Duration) *client.RemovalPreview 
 		return client.RemovalSums{FreedBytes: s.FreedBytes, PendingBytes: s.PendingBytes, SharedBytes: s.SharedBytes, WaitingBytes: s.WaitingBytes}
 	}
 	v := &client.RemovalPreview{Files: p.Files, Versions: p.Versions, LogicalBytes: p.LogicalBytes, RemovalSums: sums(&p.PreviewSums),
-		Backends: []client.BackendPreview{}, TookMS: took.Milliseconds()}
+		Backends: []client.BackendPreview{}, Links: removalLinksView(&p.Links), TookMS: took.Milliseconds()}
 	for i := range p.Domains {
 		v.Backends = append(v.Backends, client.BackendPreview{Backend: p.Domains[i].Domain, RemovalSums: sums(&p.Domains[i].PreviewSums)})
 	}
@@ -108,6 +108,10 @@ func explainedView(x *collect.Explanation, took time.Duration) *client.Explained
 	for i := range x.Holders {
 		v.Holders = append(v.Holders, holderView(&x.Holders[i]))
 	}
+	for i := range x.Linked {
+		v.Linked = append(v.Linked, linkedFileView(&x.Linked[i]))
+	}
+	v.Unreconciled = x.Unreconciled
 	for _, p := range x.Places {
 		v.Places = append(v.Places, client.ChunkPlace{Backend: p.Domain, Pack: p.Pack.String(), Frame: p.Frame.String(), Offset: p.Offset,
 			StoredBytes: p.Stored, Length: p.Length, Damaged: p.Bad})
@@ -136,6 +140,10 @@ func holderView(h *collect.Holder) client.ChunkHolder {
 	v := client.ChunkHolder{Bucket: h.Bucket, Path: h.Path, FileID: string(h.File), ManifestID: string(h.Version), Version: h.Number, UploadID: string(h.Upload)}
 	if h.Upload == "" {
 		v.State = h.State.String()
+	}
+	if h.Pins != (collect.LinkCounts{}) {
+		pins := linkCountsView(h.Pins)
+		v.Links, v.Overdue = &pins, h.Overdue
 	}
 	return v
 }

@@ -52,7 +52,7 @@ func newCollecting(s *Store, policy Collection) *collecting {
 	c.store = &collect.Store{Meta: s.meta, Chunks: s.chunks, Now: s.now, Log: s.log, Settle: s.settleEarlier,
 		Update: func(ctx context.Context, domain string, fn func(tx manifest.Tx) error) error {
 			return s.updateRows(ctx, func() string { return domain }, fn)
-		}}
+		}, IsOverdue: s.isOverdue}
 	c.collector = collect.NewCollector(c.store)
 	return c
 }

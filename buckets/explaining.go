@@ -70,6 +70,20 @@ func (s *Store) addToRemoval(ctx context.Context, r *collect.Removal, ref FileRe
 	return asAbsent(err, ErrNoFile)
 }
 
+// isOverdue reports whether the rules of its bucket would have removed a file from the
+// trash, and a version, by now, if no link held them.
+func (s *Store) isOverdue(ctx context.Context, row *manifest.Row) (file, version bool, err error) {
+	b := s.lookup(row.File.Bucket)
+	if b == nil {
+		return false, false, nil
+	}
+	in := &Bucket{s: s, b: b}
+	if row.Manifest != nil {
+		version, err = b.Versions.isDueVersion(ctx, s.meta, row.File, row.Manifest, s.removalTime())
+	}
+	return in.isDue(row.File), version, err
+}
+
 // asAbsent returns absent for an error that says that a row is missing.
 func asAbsent(err, absent error) error {
 	if errors.Is(err, fs.ErrNotExist) {

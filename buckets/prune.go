@@ -54,6 +54,33 @@ func (v *Versions) dueVersions(ctx context.Context, rows manifest.Files, f *mani
 	return ms[:min(n, max(len(ms)-1, 0))], nil
 }
 
+// isDueVersion reports whether the policy does not keep m, a version of f. It reads as
+// many versions as the policy keeps.
+func (v *Versions) isDueVersion(ctx context.Context, rows manifest.Files, f *manifest.File, m *manifest.Manifest, now time.Time) (bool, error) {
+	if v.keepsEverything() || m.ID == f.Current {
+		return false, nil
+	}
+	if v.Off {
+		return true, nil
+	}
+	for newer, above := 0, m.Version; ; {
+		later, err := rows.OldVersions(ctx, f.ID, above, prunePage)
+		if err != nil || len(later) == 0 {
+			return false, err
+		}
+		if newer == 0 && v.KeepFor > 0 && now.Sub(replacedAt(later)) > v.KeepFor {
+			return true, nil
+		}
+		if newer += len(later); v.Keep > 0 && newer >= v.Keep {
+			return true, nil
+		}
+		if v.Keep == 0 || len(later) < prunePage {
+			return false, nil
+		}
+		above = later[len(later)-1].Version
+	}
+}
+
 // replacedAt returns when the version before later ones was replaced: no later
 // than any of them was made. The next alone would not do: made while the clock was
 // years ahead, it would keep all before it for as long.

@@ -26,6 +26,7 @@ type RemovalPreview struct {
 	LogicalBytes int64 `json:"logical_bytes"` // of those versions
 	RemovalSums
 	Backends []BackendPreview `json:"backends"`
+	Links    RemovalLinks     `json:"links"`
 	TookMS   int64            `json:"took_ms"`
 }
 
@@ -47,18 +48,24 @@ type RemovalSums struct {
 
 // Explained says what keeps something that is stored, or where its bytes went.
 type Explained struct {
-	Kind        string         `json:"kind"` // chunk, segment, pack, file or version
-	Kept        bool           `json:"kept"`
-	Because     []string       `json:"because"` // version, trash, upload, move, source, writer, records, appends, row
-	Holders     []ChunkHolder  `json:"holders"` // at most 100
-	HolderCount int64          `json:"holder_count"`
-	Unread      int64          `json:"unread_segments,omitempty"` // what needs these may need it too
-	Places      []ChunkPlace   `json:"places,omitempty"`          // of a chunk
-	Pack        *PackExplained `json:"pack,omitempty"`
-	Sources     int64          `json:"source_of,omitempty"` // frames that are made from it
-	WaitsFor    []WaitsFor     `json:"waits_for,omitempty"`
-	Removed     *RemovedFile   `json:"removed,omitempty"` // what needed it last, if nothing does now
-	Freed       []FreedEntry   `json:"freed,omitempty"`   // what of it was given back, newest first, at most 100
+	Kind string `json:"kind"` // chunk, segment, pack, file or version
+	Kept bool   `json:"kept"`
+	// Because are version, trash, upload, move, source, writer, records, appends, row, links and
+	// host.
+	Because     []string      `json:"because"`
+	Holders     []ChunkHolder `json:"holders"` // at most 100
+	HolderCount int64         `json:"holder_count"`
+	Unread      int64         `json:"unread_segments,omitempty"` // what needs these may need it too
+	// Linked are files of those holders that links of records hold, Unreconciled hosts that
+	// refer to their buckets and keep all from being removed until they are reconciled.
+	Linked       []LinkedFile   `json:"linked,omitempty"`
+	Unreconciled []string       `json:"unreconciled_hosts,omitempty"`
+	Places       []ChunkPlace   `json:"places,omitempty"` // of a chunk
+	Pack         *PackExplained `json:"pack,omitempty"`
+	Sources      int64          `json:"source_of,omitempty"` // frames that are made from it
+	WaitsFor     []WaitsFor     `json:"waits_for,omitempty"`
+	Removed      *RemovedFile   `json:"removed,omitempty"` // what needed it last, if nothing does now
+	Freed        []FreedEntry   `json:"freed,omitempty"`   // what of it was given back, newest first, at most 100
 
 	// Preview is what the removal of a file or version would give back.
 	Preview *RemovalPreview `json:"preview,omitempty"`
@@ -73,6 +80,11 @@ type ChunkHolder struct {
 	Version    uint64 `json:"version,omitempty"`
 	State      string `json:"state,omitempty"`
 	UploadID   string `json:"upload_id,omitempty"`
+
+	// Links of records to the version; Overdue says that versioning would have removed it
+	// but for them.
+	Links   *LinkCounts `json:"links,omitempty"`
+	Overdue bool        `json:"overdue,omitempty"`
 }
 
 // A ChunkPlace is where a chunk lies.

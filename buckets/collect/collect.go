@@ -78,6 +78,10 @@ type Store struct {
 
 	Now func() time.Time // that entries of the ledger are stamped with; nil is time.Now
 	Log *slog.Logger     // nil discards
+
+	// IsOverdue reports whether the rules of its bucket would have removed a file that is
+	// in the trash, and a version of it, if nothing held them; nil is never.
+	IsOverdue func(ctx context.Context, row *manifest.Row) (file, version bool, err error)
 }
 
 // A Collector collects the domains of a Store. One Run is under way at a time;

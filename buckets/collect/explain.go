@@ -28,6 +28,8 @@ const (
 	ForRecords Reason = "records" // it holds records that no checkpoint covers
 	ForAppends Reason = "appends" // the pack has not ended
 	ForRow     Reason = "row"     // the file is there
+	ForLinks   Reason = "links"   // links of records hold the file in the trash, or the version
+	ForHost    Reason = "host"    // nothing is removed from its bucket: a host that refers to it is not reconciled
 
 	// What nothing needs waits for these.
 	ForCollection Reason = "collection" // the next collection drops it
@@ -40,12 +42,15 @@ const (
 
 // An Explanation says what keeps something that is stored, or where its bytes went.
 type Explanation struct {
-	Kind    string // chunk, segment, pack or file
+	Kind    string // chunk, segment, pack, file or version
 	Because []Reason
 	// Holders are what needs it, at most maxHolders of HolderCount.
 	Holders     []Holder
 	HolderCount int64
 	Unread      int64 // segments that cannot be read: what needs them may need it too
+
+	Linked       []LinkedFile // files of those holders that links of records hold
+	Unreconciled []string     // hosts that refer to their buckets and are not reconciled
 
 	Places  []Place           // of a chunk or segment: one in each domain that has it
 	Pack    *PackState        // of a pack that there is
@@ -117,6 +122,9 @@ func ExplainChunk(ctx context.Context, s *Store, d cas.Digest) (*Explanation, er
 	}
 	if len(x.Places) == 0 {
 		return nil, fmt.Errorf("chunk %s: %w", d, ErrNotStored)
+	}
+	if err := x.readLinks(ctx, s); err != nil {
+		return nil, fmt.Errorf("explain chunk %s: links: %w", d, err)
 	}
 	return x, nil
 }
@@ -214,6 +222,9 @@ func ExplainPack(ctx context.Context, s *Store, id cas.PackID) (*Explanation, er
 	err := x.readLedger(ctx, s, func(f *manifest.Freed) bool { return f.Pack == id })
 	if err == nil && x.Pack == nil && len(x.Freed) == 0 {
 		err = fmt.Errorf("pack %s: %w", id, ErrNotStored)
+	}
+	if err == nil {
+		err = x.readLinks(ctx, s)
 	}
 	if err != nil {
 		return nil, err
@@ -317,6 +328,9 @@ func ExplainFile(ctx context.Context, s *Store, id manifest.FileID, version mani
 		if x.HolderCount++; len(x.Holders) < maxHolders {
 			x.Holders = append(x.Holders, Holder{Bucket: f.Bucket, Path: f.Path(), File: f.ID, Version: m.ID, Number: m.Version, State: f.State})
 		}
+	}
+	if err := x.readLinks(ctx, s); err != nil {
+		return nil, err
 	}
 	x.Returns, err = PreviewRemoval(ctx, s, removal, opts)
 	return x, err

@@ -23,6 +23,12 @@ type Holder struct {
 	// Moving says that it is needed in the domain that was searched only since its
 	// bucket is being moved there.
 	Moving bool
+
+	// Of a holder that an Explanation names, Pins count links of records that name the
+	// version, and Overdue says that the rules of its bucket would have removed it but for
+	// them.
+	Pins    LinkCounts
+	Overdue bool
 }
 
 // FindHolders calls fn for all that needs one of the digests that are wanted, of

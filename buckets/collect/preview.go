@@ -66,6 +66,7 @@ type Preview struct {
 	LogicalBytes int64 // of those versions
 	PreviewSums
 	Domains []DomainPreview
+	Links   PreviewLinks
 }
 
 // A DomainPreview is the part of a Preview about one domain.
@@ -165,6 +166,7 @@ func (p *preview) markVersions(ctx context.Context, first bool) error {
 	}
 	segments := p.findSegments(p.domain)
 	kept, mine := p.newMarker(ctx, p.kept, segments), p.newMarker(ctx, p.mine, segments)
+	tally := newLinkTally(p.Meta, &p.whole.Links)
 	var last *manifest.File
 	var taken uint64 // versions of last
 	for row, err := range p.Meta.AllRows(ctx, "") {
@@ -183,12 +185,20 @@ func (p *preview) markVersions(ctx context.Context, first bool) error {
 			taken++
 			if first {
 				p.whole.countVersion(m, taken == f.Versions)
+				if err := tally.addVersion(ctx, f, m, p.removal.takesFile(f)); err != nil {
+					return err
+				}
 			}
 		}
 		if elsewhere[f.Bucket] {
 			continue
 		}
 		if err := w.markRoot(&manifest.Root{Version: m.ID, Top: m.Top, Chunks: m.Inline}); err != nil {
+			return err
+		}
+	}
+	if first {
+		if err := tally.finish(ctx); err != nil {
 			return err
 		}
 	}

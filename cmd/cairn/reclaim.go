@@ -25,7 +25,8 @@ func newPreview(t *target) *cobra.Command {
 		Long: `Tell what a removal for good, and a collection after it, would give back. Nothing
 is changed. Freed is what frames take of which nothing would be needed; pending
 is in frames that others need too, and comes back when those are rewritten, at
-the latest by gc --full; shared is needed by others and stays.
+the latest by gc --full; shared is needed by others and stays. Links of records
+may refuse the removal; the bytes are told as if they did not.
 
 --delete takes files, with all their versions, and single versions; --prefix all
 files whose paths begin so, also in the trash; --versions-before the versions made
@@ -100,7 +101,10 @@ func showPreview(w io.Writer, p *client.RemovalPreview) error {
 	if err == nil && p.WaitingBytes > 0 {
 		_, err = fmt.Fprintf(w, "  %s wait until uploads under way have ended: they may still use them\n", bytesText(p.WaitingBytes))
 	}
-	return err
+	if err != nil {
+		return err
+	}
+	return showRemovalLinks(w, &p.Links)
 }
 
 func newExplain(t *target) *cobra.Command {
@@ -109,9 +113,10 @@ func newExplain(t *target) *cobra.Command {
 		Long: `Tell what keeps a chunk or segment (by its digest, 64 digits), a pack (32 digits)
 or a file or version (BUCKET/ID, BUCKET/PATH, or the ID alone, also of one that
 was removed): versions, the trash, uploads under way, chunks made from it, records
-of changes. What nothing keeps goes with the next collection; of what went the
-ledger tells when, and with which pack. Who reads keeps nothing from going: a read
-whose pack is gone looks its chunks up again.`,
+of changes; and the links of records that hold a file or a version. What nothing
+keeps goes with the next collection; of what went the ledger tells when, and with
+which pack. Who reads keeps nothing from going: a read whose pack is gone looks
+its chunks up again.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return t.withFiles(cmd, func(ctx context.Context, fl *files) error {
 				x, err := explainArg(ctx, t, fl, args[0])
@@ -167,6 +172,10 @@ func describeReason(because string) string {
 		return "the pack is still written to"
 	case "row":
 		return "the file is there"
+	case "links":
+		return "links of records hold it"
+	case "host":
+		return "a host is not reconciled"
 	}
 	return because
 }
@@ -200,10 +209,15 @@ func showExplained(w io.Writer, x *client.Explained) error {
 	}
 	for _, h := range x.Holders {
 		e.line("  %s", describeHolder(&h))
+		e.showPins(&h)
 	}
 	if n := x.HolderCount - int64(len(x.Holders)); n > 0 {
 		e.line("  and %d more", n)
 	}
+	for i := range x.Linked {
+		e.showLinked(&x.Linked[i])
+	}
+	e.showUnreconciled(x.Unreconciled)
 	if x.Unread > 0 {
 		e.line("  %d segments of chunk lists cannot be read: what has them may need it too", x.Unread)
 	}

@@ -21,6 +21,371 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/admin/hosts": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** List the hosts, programs whose records hold files */
+        get: operations["hosts"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/admin/hosts/{host}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description name of the host: a small letter, then small letters, digits, _ or - */
+                host: components["parameters"]["host"];
+            };
+            cookie?: never;
+        };
+        /** Tell of a host */
+        get: operations["host"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/admin/hosts/{host}/begin": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description name of the host: a small letter, then small letters, digits, _ or - */
+                host: components["parameters"]["host"];
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Begin the session that was offered */
+        post: operations["beginSession"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/admin/hosts/{host}/forget": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description name of the host: a small letter, then small letters, digits, _ or - */
+                host: components["parameters"]["host"];
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** End links of a host that is gone for good, without their policies; to be sent until it is done */
+        post: operations["forgetHost"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/admin/hosts/{host}/offer": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description name of the host: a small letter, then small letters, digits, _ or - */
+                host: components["parameters"]["host"];
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Ask for a session; the host keeps the answer in its database, durably, before it begins it */
+        post: operations["offerSession"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/admin/hosts/{host}/sessions/{session}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description name of the host: a small letter, then small letters, digits, _ or - */
+                host: components["parameters"]["host"];
+                /** @description number of a session of the host that has begun */
+                session: components["parameters"]["hostSession"];
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /** End a session, also that of a process that is dead; what it has not confirmed is left to a reconciliation */
+        delete: operations["endSession"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/admin/hosts/{host}/sessions/{session}/cancel": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description name of the host: a small letter, then small letters, digits, _ or - */
+                host: components["parameters"]["host"];
+                /** @description number of a session of the host that has begun */
+                session: components["parameters"]["hostSession"];
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Say that what was prepared will not be done */
+        post: operations["cancel"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/admin/hosts/{host}/sessions/{session}/confirm": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description name of the host: a small letter, then small letters, digits, _ or - */
+                host: components["parameters"]["host"];
+                /** @description number of a session of the host that has begun */
+                session: components["parameters"]["hostSession"];
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Say that what was prepared is durable in the host's database */
+        post: operations["confirm"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/admin/hosts/{host}/sessions/{session}/events": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description name of the host: a small letter, then small letters, digits, _ or - */
+                host: components["parameters"]["host"];
+                /** @description number of a session of the host that has begun */
+                session: components["parameters"]["hostSession"];
+            };
+            cookie?: never;
+        };
+        /** List what the host has to be told, until it has acknowledged it */
+        get: operations["linkEvents"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/admin/hosts/{host}/sessions/{session}/events/acknowledge": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description name of the host: a small letter, then small letters, digits, _ or - */
+                host: components["parameters"]["host"];
+                /** @description number of a session of the host that has begun */
+                session: components["parameters"]["hostSession"];
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Say that records no longer have what events told of */
+        post: operations["acknowledge"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/admin/hosts/{host}/sessions/{session}/prepare": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description name of the host: a small letter, then small letters, digits, _ or - */
+                host: components["parameters"]["host"];
+                /** @description number of a session of the host that has begun */
+                session: components["parameters"]["hostSession"];
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Check values that records are about to get, and hold their files */
+        post: operations["prepare"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/admin/hosts/{host}/sessions/{session}/reconcile": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description name of the host: a small letter, then small letters, digits, _ or - */
+                host: components["parameters"]["host"];
+                /** @description number of a session of the host that has begun */
+                session: components["parameters"]["hostSession"];
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Begin to compare links with records
+         * @description Then the host sends its rows, asks for its links until they are done, sends those to be dropped that it has not, and ends the run. Each
+         *     answer has the `run` of the next step: the server keeps nothing of it, and a run that is not ended leaves the host unreconciled.
+         */
+        post: operations["reconcile"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/admin/hosts/{host}/sessions/{session}/reconcile/drop": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description name of the host: a small letter, then small letters, digits, _ or - */
+                host: components["parameters"]["host"];
+                /** @description number of a session of the host that has begun */
+                session: components["parameters"]["hostSession"];
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Let links go that the host has not, unless they were changed since */
+        post: operations["dropLinks"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/admin/hosts/{host}/sessions/{session}/reconcile/end": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description name of the host: a small letter, then small letters, digits, _ or - */
+                host: components["parameters"]["host"];
+                /** @description number of a session of the host that has begun */
+                session: components["parameters"]["hostSession"];
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** End the run; if it went over all, the host is reconciled */
+        post: operations["endReconcile"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/admin/hosts/{host}/sessions/{session}/reconcile/links": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description name of the host: a small letter, then small letters, digits, _ or - */
+                host: components["parameters"]["host"];
+                /** @description number of a session of the host that has begun */
+                session: components["parameters"]["hostSession"];
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Take the verdicts on the links that the answer before had, and answer with the next */
+        post: operations["reconcileLinks"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/admin/hosts/{host}/sessions/{session}/reconcile/rows": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description name of the host: a small letter, then small letters, digits, _ or - */
+                host: components["parameters"]["host"];
+                /** @description number of a session of the host that has begun */
+                session: components["parameters"]["hostSession"];
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Make the links that rows lack */
+        post: operations["reconcileRows"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/admin/hosts/{host}/sessions/{session}/resolve": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description name of the host: a small letter, then small letters, digits, _ or - */
+                host: components["parameters"]["host"];
+                /** @description number of a session of the host that has begun */
+                session: components["parameters"]["hostSession"];
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Tell what values of file fields stand for */
+        post: operations["resolve"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/admin/keys": {
         parameters: {
             query?: never;
@@ -894,7 +1259,7 @@ export interface paths {
             };
             cookie?: never;
         };
-        /** The records that hold the file */
+        /** The records that hold the file, or the version, as far as the caller may know of them */
         get: operations["references"];
         put?: never;
         post?: never;
@@ -1344,6 +1709,11 @@ export interface paths {
 export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
+        /** @description whom the host does it for, or null for the host itself */
+        ActingFor: {
+            claims?: Record<string, never> | null;
+            id?: string;
+        } | null;
         /** @description what a collection has done in one backend */
         BackendCollected: components["schemas"]["CollectedSums"] & {
             backend: string;
@@ -1424,7 +1794,10 @@ export interface components {
         ChunkHolder: {
             bucket: string;
             file_id?: string;
+            links?: components["schemas"]["LinkCounts"];
             manifest_id?: string;
+            /** @description versioning would have removed it but for those */
+            overdue?: boolean;
             path: string;
             /** @enum {unknown} */
             state?: "active" | "trashed" | "quarantined";
@@ -1567,7 +1940,7 @@ export interface components {
         };
         /** @description what keeps something that is stored, or where its bytes went */
         Explained: {
-            because: ("version" | "trash" | "upload" | "move" | "source" | "writer" | "records" | "appends" | "row")[];
+            because: ("version" | "trash" | "upload" | "move" | "source" | "writer" | "records" | "appends" | "row" | "links" | "host")[];
             /** @description newest first, at most 100 */
             freed?: components["schemas"]["FreedEntry"][];
             holder_count: number;
@@ -1576,6 +1949,8 @@ export interface components {
             kept: boolean;
             /** @enum {unknown} */
             kind: "chunk" | "segment" | "pack" | "file" | "version";
+            /** @description files of those holders that links of records hold */
+            linked?: components["schemas"]["LinkedFile"][];
             pack?: {
                 backend: string;
                 /** @description records of commits up to it are not needed */
@@ -1616,6 +1991,8 @@ export interface components {
             source_of?: number;
             /** @description what needs these may need it too */
             unread_segments?: number;
+            /** @description that refer to the buckets of those holders and are not reconciled */
+            unreconciled_hosts?: string[];
             waits_for?: {
                 epoch: number;
                 /** Format: date-time */
@@ -1651,6 +2028,7 @@ export interface components {
             new_bytes?: number;
             owner: string;
             path: string;
+            /** @description records that hold the file, told to operators where a file is asked for or changed by its ID, and in listings; else 0 */
             refs: number;
             size: number;
             /** @enum {unknown} */
@@ -1868,6 +2246,39 @@ export interface components {
             /** @description of the distinct chunks that the group needs */
             unique_bytes: number;
         };
+        Host: {
+            buckets: string[];
+            /** @description links of records; with counts=true */
+            confirmed?: number;
+            /** @description ID of its database */
+            database: string;
+            fields: {
+                allowed_types: string[];
+                bucket: string;
+                collection: string;
+                /** @description 0 is no limit */
+                max_count: number;
+                /** @description 0 is no limit */
+                max_size: number;
+                name: string;
+                nullable: boolean;
+                /** @enum {unknown} */
+                on_delete: "keep" | "restrict" | "cascade" | "set_null";
+                /** @enum {unknown} */
+                pin: "manifest" | "file";
+                /** @enum {unknown} */
+                type: "file" | "files";
+            }[];
+            /** @description sessions that have not ended */
+            live: number[];
+            name: string;
+            /** @description links that are not confirmed; with counts=true */
+            pending?: number;
+            /** @description the last that has begun */
+            session: number;
+            /** @description nothing is removed for good from its buckets */
+            unreconciled: boolean;
+        };
         Key: {
             buckets: string[] | null;
             created_at: components["schemas"]["Time"];
@@ -1880,6 +2291,31 @@ export interface components {
         };
         /** @description seconds */
         Lifetime: string | number;
+        /** @description links of records that hold something */
+        LinkCounts: {
+            /** @description that ended, and hold until files would have left the trash since */
+            released: number;
+            /** @description that a record has, or may have */
+            standing: number;
+        };
+        /** @description a file, or a version of one, that links of records hold */
+        LinkedFile: components["schemas"]["LinkCounts"] & {
+            bucket: string;
+            file_id: string;
+            /** @description absent if links to all versions count */
+            manifest_id?: string;
+            /** @description its time in the trash is over: only links, or a host that is not reconciled, keep it */
+            overdue: boolean;
+            path: string;
+            /** @description the first whose links stand */
+            records: components["schemas"]["Reference"][];
+            /** @description those that refuse its removal */
+            restrict: number;
+            /** @description those whose hosts are told of its removal */
+            set_null: number;
+            /** @enum {unknown} */
+            state: "active" | "trashed" | "quarantined";
+        };
         Migrated: {
             /** @description of the versions */
             bytes: number;
@@ -1970,12 +2406,55 @@ export interface components {
             title: string;
             type: string;
         };
+        /** @description a record's hold on a file, as its host sees it */
+        RecordLink: {
+            bucket: string;
+            collection: string;
+            field: string;
+            file: string;
+            id: string;
+            /** @enum {unknown} */
+            on_delete: "keep" | "restrict" | "cascade" | "set_null";
+            record: string;
+            revision: number;
+            state: string;
+            /** @description if the link pins one */
+            version?: string;
+        };
+        /** @description a record's hold on a file */
+        Reference: {
+            at: components["schemas"]["Time"];
+            collection: string;
+            field: string;
+            file_id: string;
+            host: string;
+            id: string;
+            /** @description if a version is pinned */
+            manifest_id?: string;
+            /** @enum {unknown} */
+            on_delete: "keep" | "restrict" | "cascade" | "set_null";
+            record: string;
+            /** @enum {unknown} */
+            state: "pending" | "confirmed";
+        };
+        /** @description links to what a removal selects: to files of which all goes, and to single versions of others */
+        RemovalLinks: components["schemas"]["LinkCounts"] & {
+            /** @description files and versions that links with on_delete: restrict keep */
+            refused: number;
+            /** @description the first of them, at most 10 */
+            refusing: components["schemas"]["LinkedFile"][];
+            /** @description that are told of the removal of the others, by links with on_delete: set_null */
+            told_hosts: string[];
+            /** @description until these are reconciled nothing is removed */
+            unreconciled_hosts: string[];
+        };
         RemovalPreview: components["schemas"]["RemovalSums"] & {
             backends: (components["schemas"]["RemovalSums"] & {
                 backend: string;
             })[];
             /** @description of which nothing would be left */
             files: number;
+            links: components["schemas"]["RemovalLinks"];
             logical_bytes: number;
             took_ms: number;
             versions: number;
@@ -1989,6 +2468,40 @@ export interface components {
             shared_bytes: number;
             /** @description the part of freed and pending ones that uploads under way may still use */
             waiting_bytes: number;
+        };
+        Run: {
+            counts: {
+                /** @description links that were pending, of records that were written */
+                confirmed: number;
+                /** @description values whose files are not there */
+                dangling: number;
+                /** @description links that were pending, of records that were not */
+                let_go: number;
+                /** @description that the host was asked about */
+                links: number;
+                /** @description links that records lacked */
+                made: number;
+                /** @description confirmed links that records no longer have */
+                released: number;
+                /** @description files that came out of the trash */
+                revived: number;
+                rows: number;
+            };
+            dangling?: {
+                collection: string;
+                field: string;
+                record: string;
+                /** @description it can be restored */
+                trashed: boolean;
+                value: string;
+            }[];
+            /** @description all links were asked about */
+            done?: boolean;
+            links?: components["schemas"]["RecordLink"][];
+            /** @description of the end: nothing waits for this host any more */
+            reconciled?: boolean;
+            /** @description for the next step */
+            run: string;
         };
         /** @description what a scrub has found */
         Scrubbed: components["schemas"]["ScrubSums"] & {
@@ -2115,6 +2628,13 @@ export interface components {
             })[];
             took_ms: number;
         };
+        Verdict: {
+            /** @description the record has what the link stands for */
+            exists?: boolean;
+            id: string;
+            /** @description as the link had it */
+            revision: number;
+        };
         /**
          * @description Of chunks that are indexed: `collection`, the next one drops them; `writer`, an upload under way may use them; `source`, something needed is made
          *     from them; `grave`, they tell whose the chunks are that wait. Of packs with dead bytes: `deletion`, the next collection deletes it; `rewrite`, it
@@ -2219,6 +2739,15 @@ export interface components {
                 "application/problem+json": components["schemas"]["Problem"];
             };
         };
+        /** @description how far the run is */
+        Run: {
+            headers: {
+                [name: string]: unknown;
+            };
+            content: {
+                "application/json": components["schemas"]["Run"];
+            };
+        };
         /** @description the URL */
         SignedURL: {
             headers: {
@@ -2252,6 +2781,10 @@ export interface components {
         filename: string;
         /** @description only what is right in this folder */
         folder: string;
+        /** @description name of the host: a small letter, then small letters, digits, _ or - */
+        host: string;
+        /** @description number of a session of the host that has begun */
+        hostSession: number;
         /** @description a file (f_…), meaning its current version, or a version (m_…) */
         id: string;
         /** @description makes the request happen once */
@@ -2288,6 +2821,10 @@ export interface components {
         uploadLength: number;
         /** @description number of a version */
         version: number;
+        /** @description collection/id/field of a record that holds the file: rules see the record in the variable record. Where the server knows no records, or not this one, it is 404 */
+        via: string;
+        /** @description host of the record; may be left out if there is one host */
+        viaHost: string;
     };
     requestBodies: {
         Content: {
@@ -2311,6 +2848,35 @@ export interface components {
                     tags?: string;
                 } & {
                     [key: string]: string;
+                };
+            };
+        };
+        HostSession: {
+            content: {
+                "application/json": {
+                    /** @description take the database for the host's though another one is known */
+                    adopt?: boolean;
+                    /** @description the host's, as in schema.yaml: {posts: {fields: {cover: {type: file, file: {bucket: images}}}}} */
+                    collections?: Record<string, never>;
+                    /** @description as the host has kept it; absent in a new database */
+                    database?: string;
+                    /** @description what becomes of links of fields that have changed or are gone, by collection.field */
+                    link_plans?: {
+                        [key: string]: "keep" | "release";
+                    };
+                    /** @description one of the databases was restored from a backup */
+                    restored?: boolean;
+                    /** @description as the host has kept it; of begin the one that was offered */
+                    session?: number;
+                    /** @description earlier sessions go on */
+                    shared?: boolean;
+                };
+            };
+        };
+        Tokens: {
+            content: {
+                "application/json": {
+                    tokens: string[];
                 };
             };
         };
@@ -2361,6 +2927,508 @@ export interface operations {
                         reason?: string;
                         rule?: string;
                         rule_of?: string;
+                    };
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    hosts: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description the hosts */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        hosts: components["schemas"]["Host"][];
+                    };
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    host: {
+        parameters: {
+            query?: {
+                /** @description count its links */
+                counts?: boolean;
+            };
+            header?: never;
+            path: {
+                /** @description name of the host: a small letter, then small letters, digits, _ or - */
+                host: components["parameters"]["host"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description the host */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Host"];
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    beginSession: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description name of the host: a small letter, then small letters, digits, _ or - */
+                host: components["parameters"]["host"];
+            };
+            cookie?: never;
+        };
+        requestBody: components["requestBodies"]["HostSession"];
+        responses: {
+            /** @description the session; unreconciled says that nothing is removed for good from the host's buckets before a reconciliation */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        host: string;
+                        session: number;
+                        unreconciled: boolean;
+                    };
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    forgetHost: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description name of the host: a small letter, then small letters, digits, _ or - */
+                host: components["parameters"]["host"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description how many links were ended */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        /** @description the host is forgotten */
+                        done: boolean;
+                        links: number;
+                    };
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    offerSession: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description name of the host: a small letter, then small letters, digits, _ or - */
+                host: components["parameters"]["host"];
+            };
+            cookie?: never;
+        };
+        requestBody: components["requestBodies"]["HostSession"];
+        responses: {
+            /** @description what the host has to keep */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        database: string;
+                        session: number;
+                    };
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    endSession: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description name of the host: a small letter, then small letters, digits, _ or - */
+                host: components["parameters"]["host"];
+                /** @description number of a session of the host that has begun */
+                session: components["parameters"]["hostSession"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description ended */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    cancel: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description name of the host: a small letter, then small letters, digits, _ or - */
+                host: components["parameters"]["host"];
+                /** @description number of a session of the host that has begun */
+                session: components["parameters"]["hostSession"];
+            };
+            cookie?: never;
+        };
+        requestBody: components["requestBodies"]["Tokens"];
+        responses: {
+            /** @description cancelled */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    confirm: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description name of the host: a small letter, then small letters, digits, _ or - */
+                host: components["parameters"]["host"];
+                /** @description number of a session of the host that has begun */
+                session: components["parameters"]["hostSession"];
+            };
+            cookie?: never;
+        };
+        requestBody: components["requestBodies"]["Tokens"];
+        responses: {
+            /** @description confirmed */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    linkEvents: {
+        parameters: {
+            query?: {
+                /** @description next_cursor of the page before */
+                cursor?: string;
+                /** @description events of a page */
+                limit?: number;
+            };
+            header?: never;
+            path: {
+                /** @description name of the host: a small letter, then small letters, digits, _ or - */
+                host: components["parameters"]["host"];
+                /** @description number of a session of the host that has begun */
+                session: components["parameters"]["hostSession"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description a page, perhaps an empty one before the end */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        events: {
+                            link: components["schemas"]["RecordLink"];
+                        }[];
+                        next_cursor: string | null;
+                    };
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    acknowledge: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description name of the host: a small letter, then small letters, digits, _ or - */
+                host: components["parameters"]["host"];
+                /** @description number of a session of the host that has begun */
+                session: components["parameters"]["hostSession"];
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": {
+                    links: string[];
+                };
+            };
+        };
+        responses: {
+            /** @description acknowledged */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    prepare: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description name of the host: a small letter, then small letters, digits, _ or - */
+                host: components["parameters"]["host"];
+                /** @description number of a session of the host that has begun */
+                session: components["parameters"]["hostSession"];
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": {
+                    as: components["schemas"]["ActingFor"];
+                    changes: {
+                        collection: string;
+                        /** @description the record goes */
+                        deleted?: boolean;
+                        /** @description the whole new values of file fields: IDs of files or versions */
+                        fields?: {
+                            [key: string]: string[];
+                        };
+                        /** @description its ID */
+                        record: string;
+                    }[];
+                };
+            };
+        };
+        responses: {
+            /** @description the token to confirm or to cancel, and the values to write */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        token: string;
+                        values: {
+                            [key: string]: string[];
+                        }[] | null;
+                    };
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    reconcile: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description name of the host: a small letter, then small letters, digits, _ or - */
+                host: components["parameters"]["host"];
+                /** @description number of a session of the host that has begun */
+                session: components["parameters"]["hostSession"];
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": {
+                    /** @description change nothing, tell what would be done */
+                    dry_run?: boolean;
+                    /** @description let go more than max_drops */
+                    force?: boolean;
+                    /** @description links that may be let go; by default 1,000, or a tenth if that is more */
+                    max_drops?: number;
+                };
+            };
+        };
+        responses: {
+            200: components["responses"]["Run"];
+            default: components["responses"]["Problem"];
+        };
+    };
+    dropLinks: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description name of the host: a small letter, then small letters, digits, _ or - */
+                host: components["parameters"]["host"];
+                /** @description number of a session of the host that has begun */
+                session: components["parameters"]["hostSession"];
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": {
+                    links: components["schemas"]["Verdict"][];
+                    run: string;
+                };
+            };
+        };
+        responses: {
+            200: components["responses"]["Run"];
+            default: components["responses"]["Problem"];
+        };
+    };
+    endReconcile: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description name of the host: a small letter, then small letters, digits, _ or - */
+                host: components["parameters"]["host"];
+                /** @description number of a session of the host that has begun */
+                session: components["parameters"]["hostSession"];
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": {
+                    run: string;
+                };
+            };
+        };
+        responses: {
+            200: components["responses"]["Run"];
+            default: components["responses"]["Problem"];
+        };
+    };
+    reconcileLinks: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description name of the host: a small letter, then small letters, digits, _ or - */
+                host: components["parameters"]["host"];
+                /** @description number of a session of the host that has begun */
+                session: components["parameters"]["hostSession"];
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": {
+                    /** @default 100 */
+                    limit?: number;
+                    run: string;
+                    /** @description one for each link, in their order */
+                    verdicts: components["schemas"]["Verdict"][];
+                };
+            };
+        };
+        responses: {
+            200: components["responses"]["Run"];
+            default: components["responses"]["Problem"];
+        };
+    };
+    reconcileRows: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description name of the host: a small letter, then small letters, digits, _ or - */
+                host: components["parameters"]["host"];
+                /** @description number of a session of the host that has begun */
+                session: components["parameters"]["hostSession"];
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": {
+                    /** @description there are no more rows */
+                    last?: boolean;
+                    rows?: {
+                        collection: string;
+                        field: string;
+                        record: string;
+                        values: string[] | null;
+                    }[] | null;
+                    run: string;
+                };
+            };
+        };
+        responses: {
+            200: components["responses"]["Run"];
+            default: components["responses"]["Problem"];
+        };
+    };
+    resolve: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description name of the host: a small letter, then small letters, digits, _ or - */
+                host: components["parameters"]["host"];
+                /** @description number of a session of the host that has begun */
+                session: components["parameters"]["hostSession"];
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": {
+                    as: components["schemas"]["ActingFor"];
+                    items: {
+                        /** @description f_… or m_… */
+                        id: string;
+                        /** @description the record that has it, as rules see it in the variable record; the host has made sure that it may be read */
+                        record?: Record<string, never> | null;
+                    }[];
+                };
+            };
+        };
+        responses: {
+            /** @description an item for each, in their order */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        items: {
+                            file?: components["schemas"]["File"];
+                            id: string;
+                            /** @enum {unknown} */
+                            status: "found" | "deleted" | "absent";
+                        }[];
                     };
                 };
             };
@@ -3123,6 +4191,10 @@ export interface operations {
                 token?: components["parameters"]["token"];
                 /** @description number of a version */
                 version?: components["parameters"]["version"];
+                /** @description collection/id/field of a record that holds the file: rules see the record in the variable record. Where the server knows no records, or not this one, it is 404 */
+                via?: components["parameters"]["via"];
+                /** @description host of the record; may be left out if there is one host */
+                via_host?: components["parameters"]["viaHost"];
             };
             header?: {
                 Range?: components["parameters"]["range"];
@@ -3645,6 +4717,10 @@ export interface operations {
                 trashed?: components["parameters"]["trashed"];
                 /** @description number of a version */
                 version?: components["parameters"]["version"];
+                /** @description collection/id/field of a record that holds the file: rules see the record in the variable record. Where the server knows no records, or not this one, it is 404 */
+                via?: components["parameters"]["via"];
+                /** @description host of the record; may be left out if there is one host */
+                via_host?: components["parameters"]["viaHost"];
             };
             header?: never;
             path: {
@@ -3887,6 +4963,10 @@ export interface operations {
                 token?: components["parameters"]["token"];
                 /** @description number of a version */
                 version?: components["parameters"]["version"];
+                /** @description collection/id/field of a record that holds the file: rules see the record in the variable record. Where the server knows no records, or not this one, it is 404 */
+                via?: components["parameters"]["via"];
+                /** @description host of the record; may be left out if there is one host */
+                via_host?: components["parameters"]["viaHost"];
             };
             header?: {
                 Range?: components["parameters"]["range"];
@@ -3967,7 +5047,12 @@ export interface operations {
     };
     references: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description next_cursor of the page before */
+                cursor?: string;
+                /** @description records that are looked at for a page */
+                limit?: number;
+            };
             header?: never;
             path: {
                 bucket: components["parameters"]["bucket"];
@@ -3978,15 +5063,15 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description the records */
+            /** @description a page, perhaps an empty one before the end */
             200: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
                     "application/json": {
-                        count: number;
-                        references: unknown[];
+                        next_cursor: string | null;
+                        references: components["schemas"]["Reference"][];
                     };
                 };
             };
@@ -4123,7 +5208,12 @@ export interface operations {
     };
     statVersion: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description collection/id/field of a record that holds the file: rules see the record in the variable record. Where the server knows no records, or not this one, it is 404 */
+                via?: components["parameters"]["via"];
+                /** @description host of the record; may be left out if there is one host */
+                via_host?: components["parameters"]["viaHost"];
+            };
             header?: never;
             path: {
                 bucket: components["parameters"]["bucket"];
@@ -4203,6 +5293,10 @@ export interface operations {
             query?: {
                 /** @description name to save the content under */
                 filename?: components["parameters"]["filename"];
+                /** @description collection/id/field of a record that holds the file: rules see the record in the variable record. Where the server knows no records, or not this one, it is 404 */
+                via?: components["parameters"]["via"];
+                /** @description host of the record; may be left out if there is one host */
+                via_host?: components["parameters"]["viaHost"];
             };
             header?: {
                 Range?: components["parameters"]["range"];
@@ -4252,6 +5346,10 @@ export interface operations {
             query?: {
                 /** @description name to save the content under */
                 filename?: components["parameters"]["filename"];
+                /** @description collection/id/field of a record that holds the file: rules see the record in the variable record. Where the server knows no records, or not this one, it is 404 */
+                via?: components["parameters"]["via"];
+                /** @description host of the record; may be left out if there is one host */
+                via_host?: components["parameters"]["viaHost"];
             };
             header?: {
                 Range?: components["parameters"]["range"];
@@ -4287,6 +5385,10 @@ export interface operations {
                 token?: components["parameters"]["token"];
                 /** @description number of a version */
                 version?: components["parameters"]["version"];
+                /** @description collection/id/field of a record that holds the file: rules see the record in the variable record. Where the server knows no records, or not this one, it is 404 */
+                via?: components["parameters"]["via"];
+                /** @description host of the record; may be left out if there is one host */
+                via_host?: components["parameters"]["viaHost"];
             };
             header?: {
                 Range?: components["parameters"]["range"];
