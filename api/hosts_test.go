@@ -323,7 +323,7 @@ func TestHostSessions(t *testing.T) {
 
 	f := w.putAs("ann", "docs", "a.txt", "a")
 	w.set("1", "scan", f.ID)
-	changed := &client.SessionOptions{Database: w.kept.Database, Session: st.Session,
+	changed := &client.SessionOptions{Database: w.kept.Database, Session: w.kept.Session,
 		Collections: json.RawMessage(strings.ReplaceAll(hostCollections, "restrict", "cascade"))}
 	if st, err = w.c.OfferSession(ctx, "blog", changed); err != nil {
 		t.Fatal(err)

@@ -98,8 +98,8 @@ func newRoot() *cobra.Command {
 	f.BoolVar(&t.take, "take-ownership", false, "take backends in S3 over from the data directory that has written to them so far")
 	f.BoolVar(&t.json, "json", false, "write JSON, an object a line")
 	root.AddCommand(
-		newServe(t), newPut(t), newGet(t), newLs(t), newStat(t), newVersions(t), newCp(t), newRm(t), newRestore(t), newGC(t), newScrub(t),
-		newCheck(t), newReport(t), newDump(t), newSchema(t), newRules(t), newKeys(t), newBackend(t), newMigrate(t), newToken(t), newDoctor(t), newVersion(),
+		newServe(t), newPut(t), newGet(t), newLs(t), newStat(t), newVersions(t), newRefs(t), newCp(t), newRm(t), newRestore(t), newGC(t), newScrub(t),
+		newCheck(t), newReport(t), newDump(t), newSchema(t), newRules(t), newKeys(t), newBackend(t), newMigrate(t), newLinks(t), newToken(t), newDoctor(t), newVersion(),
 	)
 	return root
 }

@@ -1,0 +1,163 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/cairn-store/cairn/api/client"
+)
+
+func newLinks(t *target) *cobra.Command {
+	return newGroup("links", "Show the hosts whose records hold files, and forget one", "ls, show or forget", newLinksLs(t), newLinksShow(t), newLinksForget(t))
+}
+
+func newLinksLs(t *target) *cobra.Command {
+	return &cobra.Command{
+		Use: "ls", Short: "List the hosts", Args: wantArgs(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return t.withFiles(cmd, func(ctx context.Context, fl *files) error {
+				hosts, err := fl.Hosts(ctx)
+				if err != nil {
+					return err
+				}
+				w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
+				for i := range hosts {
+					h := &hosts[i]
+					if t.json {
+						if err := json.NewEncoder(cmd.OutOrStdout()).Encode(h); err != nil {
+							return err
+						}
+						continue
+					}
+					fmt.Fprintf(w, "%s\tsession %d\t%s\t%s\n", h.Name, h.Session, hostState(h), strings.Join(h.Buckets, ", "))
+				}
+				return w.Flush()
+			})
+		},
+	}
+}
+
+// hostState says how a host stands.
+func hostState(h *client.Host) string {
+	switch {
+	case h.Unreconciled:
+		return "not reconciled: nothing is removed for good"
+	case len(h.Live) == 0:
+		return "no session"
+	}
+	return "reconciled"
+}
+
+func newLinksShow(t *target) *cobra.Command {
+	return &cobra.Command{
+		Use: "show HOST", Short: "Show a host: its sessions, its fields, how many links it has", Args: wantArgs(cobra.ExactArgs(1)),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return t.withFiles(cmd, func(ctx context.Context, fl *files) error {
+				h, err := fl.Host(ctx, args[0], true)
+				if err != nil {
+					return err
+				}
+				if t.json {
+					return t.showValue(cmd, h, "")
+				}
+				var live []string
+				for _, n := range h.Live {
+					live = append(live, strconv.FormatUint(n, 10))
+				}
+				w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
+				fmt.Fprintf(w, "host\t%s\nstate\t%s\ndatabase\t%s\nsessions\t%d, live: %s\nbuckets\t%s\nlinks\t%d confirmed, %d pending\n",
+					h.Name, hostState(h), h.Database, h.Session, strings.Join(live, ", "), strings.Join(h.Buckets, ", "), *h.Confirmed, *h.Pending)
+				for i := range h.Fields {
+					f := &h.Fields[i]
+					fmt.Fprintf(w, "%s.%s\t%s of %s, pin: %s, on_delete: %s\n", f.Collection, f.Name, f.Type, f.Bucket, f.Pin, f.OnDelete)
+				}
+				return w.Flush()
+			})
+		},
+	}
+}
+
+func newLinksForget(t *target) *cobra.Command {
+	var yes bool
+	cmd := &cobra.Command{
+		Use: "forget --yes HOST", Short: "Forget a host that is gone for good, with its links", Args: wantArgs(cobra.ExactArgs(1)),
+		Long: `Forget a host that is gone for good, and end its links, without their policies:
+no file is deleted by that. What the links held is held on as long as the trash
+keeps files, and then goes its ways. If the host comes back, it has to be
+reconciled, which makes its links again.`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return t.withFiles(cmd, func(ctx context.Context, fl *files) error {
+				if !yes {
+					h, err := fl.Host(ctx, args[0], true)
+					if err != nil {
+						return err
+					}
+					return usageError{fmt.Errorf("host %s has %d links that hold files, and %d pending ones: give --yes to end them", h.Name, *h.Confirmed, *h.Pending)}
+				}
+				var ended int64
+				for {
+					done, err := fl.ForgetHost(ctx, args[0])
+					if err != nil {
+						return err
+					}
+					if ended += done.Links; done.Done {
+						return t.showValue(cmd, client.Forgotten{Links: ended, Done: true}, "forgot %s, ended %d links\n", args[0], ended)
+					}
+				}
+			})
+		},
+	}
+	cmd.Flags().BoolVar(&yes, "yes", false, "the host is gone for good")
+	return cmd
+}
+
+const referencePage = 1000
+
+func newRefs(t *target) *cobra.Command {
+	return &cobra.Command{
+		Use: "refs BUCKET/ID", Short: "List the records that hold a file or a version", Args: wantArgs(cobra.ExactArgs(1)),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return t.withFiles(cmd, func(ctx context.Context, fl *files) error {
+				bucket, id, err := resolveRef(ctx, fl, args[0])
+				if err != nil {
+					return err
+				}
+				w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
+				for cursor := ""; ; {
+					page, err := fl.References(ctx, bucket, id, cursor, referencePage)
+					if err != nil {
+						return err
+					}
+					for i := range page.References {
+						if err := t.showReference(cmd, w, &page.References[i]); err != nil {
+							return err
+						}
+					}
+					if page.NextCursor == nil {
+						return w.Flush()
+					}
+					cursor = *page.NextCursor
+				}
+			})
+		},
+	}
+}
+
+func (t *target) showReference(cmd *cobra.Command, w *tabwriter.Writer, r *client.Reference) error {
+	if t.json {
+		return json.NewEncoder(cmd.OutOrStdout()).Encode(r)
+	}
+	held := r.ManifestID
+	if held == "" {
+		held = "follows the file"
+	}
+	_, err := fmt.Fprintf(w, "%s\t%s/%s.%s\ton_delete: %s\t%s %s\t%s\n", r.Host, r.Collection, r.Record, r.Field, r.OnDelete, r.State, r.At.Format(time.DateTime), held)
+	return err
+}
