@@ -1,4 +1,5 @@
 import {download, type Download, type DownloadOptions} from './download.js';
+import {openHost, type HostKeeper, type HostOptions, type HostSession, type Reference} from './host.js';
 import type {components, operations} from './openapi.js';
 import {upload} from './run.js';
 import type {Job, Progress, StoredFile} from './session.js';
@@ -173,6 +174,21 @@ export class Client {
   /** Signs a URL that takes a new file. */
   signUpload(bucket: string, options: SignUploadOptions = {}, {signal}: Signal = {}): Promise<SignedURL> {
     return this.json('POST', at(bucket, '_sign-upload'), {json: options, signal});
+  }
+
+  /** Lists the records that hold a file, or a version, as far as one may know of them. */
+  async *references(bucket: string, id: string, {signal}: Signal = {}): AsyncGenerator<Reference> {
+    for (let cursor: string | undefined; ; ) {
+      const page: {references: Reference[]; next_cursor: string | null} = await this.json('GET', at(bucket, id, 'references'), {query: {cursor, limit: 1000}, signal});
+      yield* page.references;
+      if (!page.next_cursor) return;
+      cursor = page.next_cursor;
+    }
+  }
+
+  /** Opens a session of a host, a program whose records hold files. For operators. */
+  openHost(name: string, keeper: HostKeeper, options: HostOptions = {}): Promise<HostSession> {
+    return openHost(this.transport, name, keeper, options);
   }
 
   /** Tells what a bucket takes. */

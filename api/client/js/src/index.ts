@@ -3,6 +3,8 @@ export type {Capabilities, ClientOptions, Condition, CopyOptions, FileList, List
 export type {Download, DownloadOptions} from './download.js';
 export {CairnError, IntegrityError, SourceChangedError} from './errors.js';
 export type {Problem} from './errors.js';
+export {HostSession, valueOf} from './host.js';
+export type {ActingFor, Change, Dangling, Hold, HostKeeper, HostOptions, HostState, Reconciled, ReconcileOptions, RecordLink, Reference, Resolved, ResolveItem, Row} from './host.js';
 export type {Progress, StoredFile} from './session.js';
 export type {Content, Source} from './source.js';
 export type {GetToken, TransportOptions} from './transport.js';

@@ -38,6 +38,8 @@ const firstDelay = 250; // milliseconds
 const longestDelay = 30_000;
 const longestRetryAfter = 300_000;
 const transient = new Set([408, 423, 425, 429, 500, 502, 503, 504]);
+// Codes of refusals with such a status that do not pass by waiting.
+const lasting = new Set(['content-damaged', 'links-unreconciled', 'too-many-pending']);
 
 /** Sends requests: with a token, renewed when it expires; again after failures that may pass. */
 export class Transport {
@@ -114,7 +116,7 @@ export class Transport {
       const res = await send(this.url(path, call.query), {method, headers, body: body as BodyInit | undefined, signal: stop.signal});
       if (!res.ok) {
         const err = await refusal(res);
-        if (!transient.has(res.status) || err.code === 'content-damaged') throw err;
+        if (!transient.has(res.status) || lasting.has(err.code)) throw err;
         throw new Retryable(err, res.status === 429 || res.status === 503, retryAfter(res.headers.get('Retry-After')));
       }
       return await call.read(res);
