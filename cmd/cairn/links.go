@@ -36,7 +36,7 @@ func newLinksLs(t *target) *cobra.Command {
 						}
 						continue
 					}
-					fmt.Fprintf(w, "%s\tsession %d\t%s\t%s\n", h.Name, h.Session, hostState(h), strings.Join(h.Buckets, ", "))
+					fmt.Fprintf(w, "%s\tsession %d\t%s\t%s\n", h.Name, h.Session, describeState(h), strings.Join(h.Buckets, ", "))
 				}
 				return w.Flush()
 			})
@@ -44,8 +44,8 @@ func newLinksLs(t *target) *cobra.Command {
 	}
 }
 
-// hostState says how a host stands.
-func hostState(h *client.Host) string {
+// describeState says how a host stands.
+func describeState(h *client.Host) string {
 	switch {
 	case h.Unreconciled:
 		return "not reconciled: nothing is removed for good"
@@ -73,7 +73,7 @@ func newLinksShow(t *target) *cobra.Command {
 				}
 				w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
 				fmt.Fprintf(w, "host\t%s\nstate\t%s\ndatabase\t%s\nsessions\t%d, live: %s\nbuckets\t%s\nlinks\t%d confirmed, %d pending\n",
-					h.Name, hostState(h), h.Database, h.Session, strings.Join(live, ", "), strings.Join(h.Buckets, ", "), *h.Confirmed, *h.Pending)
+					h.Name, describeState(h), h.Database, h.Session, strings.Join(live, ", "), strings.Join(h.Buckets, ", "), *h.Confirmed, *h.Pending)
 				for i := range h.Fields {
 					f := &h.Fields[i]
 					fmt.Fprintf(w, "%s.%s\t%s of %s, pin: %s, on_delete: %s\n", f.Collection, f.Name, f.Type, f.Bucket, f.Pin, f.OnDelete)
