@@ -12,7 +12,6 @@ import (
 
 	"github.com/cairn-store/cairn/buckets"
 	"github.com/cairn-store/cairn/buckets/schema"
-	"github.com/cairn-store/cairn/manifest"
 )
 
 // A model is what is known of files and of records beside what the store says.
@@ -334,26 +333,4 @@ func (w *world) checkVersions(f *file, current *buckets.File, referred map[strin
 		}
 	}
 	return nil
-}
-
-// linksOf returns the places of the links that stand, of all hosts, as the store
-// tells of its files.
-func (w *world) linksOf(f *file) (out []place, err error) {
-	var after manifest.LinkID
-	for {
-		ls, next, err := w.bucket(f.bucket).References(w.ctx, f.id, after, 100)
-		if err != nil {
-			return nil, err
-		}
-		for _, l := range ls {
-			value := string(l.File)
-			if l.Version != "" {
-				value = string(l.Version)
-			}
-			out = append(out, place{l.Host, l.Record, l.Field, value})
-		}
-		if after = next; next == "" {
-			return out, nil
-		}
-	}
 }
