@@ -17,7 +17,9 @@ import (
 // trash comes out of it. Else Confirm does all the rest and fails with a
 // *LostError.
 //
-// It may be called any number of times, in any order, also by later sessions.
+// It may be called any number of times, in any order, also by later sessions. When the
+// session that has prepared the Hold is over, what the links replace is left to
+// Reconcile: the host's database may have been restored since to what was before.
 func (h *Host) Confirm(ctx context.Context, token string) error {
 	t, err := decodeToken(token)
 	if err != nil {
@@ -31,6 +33,10 @@ func (h *Host) Confirm(ctx context.Context, token string) error {
 	}, func(id manifest.LinkID) { lost[id] = true })
 	if err == nil {
 		err = h.eachBucket(ctx, t.Releases, func(ctx context.Context, tx manifest.Tx, l *manifest.Link) error {
+			host, err := tx.Host(ctx, h.name)
+			if err != nil || !host.IsLive(t.Session) {
+				return ignoreAbsence(err)
+			}
 			return h.release(ctx, tx, l, true)
 		}, nil)
 	}
@@ -92,8 +98,11 @@ func (h *Host) eachBucket(ctx context.Context, ids []manifest.LinkID, fn func(ct
 			err := h.k.Update(ctx, bucket, func(tx manifest.Tx) error {
 				for _, id := range some {
 					l, err := tx.Link(ctx, id)
-					if errors.Is(err, fs.ErrNotExist) {
-						continue // it has ended meanwhile
+					if errors.Is(err, fs.ErrNotExist) { // it was swept meanwhile
+						if absent != nil {
+							absent(id)
+						}
+						continue
 					}
 					if err == nil {
 						err = fn(ctx, tx, l)

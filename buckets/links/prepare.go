@@ -46,7 +46,7 @@ type Hold struct {
 // Either all links are made or none. Confirm must follow when the host's change is
 // durable, Cancel when it will not be made.
 func (h *Host) Prepare(ctx context.Context, who *access.Principal, changes ...Change) (*Hold, error) {
-	p := &preparation{h: h, who: who, hold: &Hold{}, made: make(map[string][]*manifest.Link)}
+	p := &preparation{h: h, who: who, hold: &Hold{}, token: token{Session: h.session}, made: make(map[string][]*manifest.Link)}
 	// One that makes no links is refused too: what it would release is read once the
 	// session is known to be live.
 	if err := h.checkLive(ctx, h.k.Meta()); err != nil {

@@ -95,11 +95,13 @@ const leastMaxDrops = 1000
 // exists reports whether a record has what a link stands for. It is asked about
 // confirmed links, and about pending ones of sessions that have ended. What it denies
 // is let go, unless the link was changed meanwhile; policies follow. It must see
-// all that was committed before it was called.
+// all that was committed before it was called. Links of fields that are not declared any
+// more stay as they are: that was their plan, and nobody can say whether they stand.
 //
 // The host may go on working meanwhile. Links that are pending in live sessions are
-// left alone. When a run over both has ended, the host counts as reconciled. rows or
-// exists may be nil to leave that direction out; then it does not.
+// left alone. If the host is opened again, the run ends with ErrSession. When a run
+// over both has ended, the host counts as reconciled. rows or exists may be nil to leave
+// that direction out; then it does not.
 func (h *Host) Reconcile(ctx context.Context, exists func(ctx context.Context, l Link) (bool, error), rows iter.Seq2[Row, error], opts *ReconcileOptions) (*Reconciled, error) {
 	if opts == nil {
 		opts = &ReconcileOptions{}
@@ -116,15 +118,29 @@ type reconciliation struct {
 	opts   *ReconcileOptions
 	most   int // links that may be let go
 	done   Reconciled
+	// host is what the host was when it began. If it is opened again meanwhile, nothing
+	// more is changed: links of sessions that began since would be taken for those of
+	// ended ones, and another database may have taken the place of the one that is asked.
+	host *manifest.Host
+}
+
+// checkSame fails if the host was opened again since the reconciliation began, or its
+// session has ended.
+func (r *reconciliation) checkSame(ctx context.Context, rows manifest.Links) error {
+	row, err := rows.Host(ctx, r.h.name)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err != nil || row.Session != r.host.Session || row.ID != r.host.ID || !row.IsLive(r.h.session) {
+		return fmt.Errorf("the host was opened again meanwhile, or forgotten: %w", ErrSession)
+	}
+	return nil
 }
 
 func (r *reconciliation) run(ctx context.Context, rows iter.Seq2[Row, error]) error {
-	before, err := r.h.k.Meta().Host(ctx, r.h.name)
-	if err != nil {
+	var err error
+	if r.host, err = r.h.liveRow(ctx); err != nil {
 		return err
-	}
-	if !before.IsLive(r.h.session) {
-		return fmt.Errorf("host %q, session %d: %w", r.h.name, r.h.session, ErrSession)
 	}
 	if rows != nil {
 		for row, err := range rows {
@@ -138,14 +154,14 @@ func (r *reconciliation) run(ctx context.Context, rows iter.Seq2[Row, error]) er
 		}
 	}
 	if r.exists != nil {
-		if err := r.checkLinks(ctx, before); err != nil {
+		if err := r.checkLinks(ctx); err != nil {
 			return err
 		}
 	}
 	if rows == nil || r.exists == nil || r.opts.DryRun {
 		return nil
 	}
-	return r.h.finishReconcile(ctx, before)
+	return r.h.finishReconcile(ctx, r.host)
 }
 
 // checkRow makes the links that the values of a row lack.
@@ -222,6 +238,9 @@ func (r *reconciliation) makeLink(ctx context.Context, l *manifest.Link, linked 
 	made := false
 	err := r.h.k.Update(ctx, l.Bucket, func(tx manifest.Tx) error {
 		made = false
+		if err := r.checkSame(ctx, tx); err != nil {
+			return err
+		}
 		there, err := hasTarget(ctx, tx, l)
 		if err != nil || !there {
 			return err
@@ -246,24 +265,30 @@ func (r *reconciliation) makeLink(ctx context.Context, l *manifest.Link, linked 
 		return err
 	}
 	return r.h.eachBucket(ctx, []manifest.LinkID{l.ID}, func(ctx context.Context, tx manifest.Tx, l *manifest.Link) error {
+		if err := r.checkSame(ctx, tx); err != nil {
+			return err
+		}
 		return r.h.release(ctx, tx, l, true)
 	}, nil)
 }
 
 // checkLinks asks the host about its links. Without Force nothing is let go before all
 // are known that are, and only if they are few.
-func (r *reconciliation) checkLinks(ctx context.Context, host *manifest.Host) error {
+func (r *reconciliation) checkLinks(ctx context.Context) error {
 	var waiting []*manifest.Link // to be let go
 	tooMany := false
 	var after manifest.LinkID
 	for more := true; more; {
 		links, err := r.h.k.Meta().HostLinks(ctx, r.h.name, after, pageSize)
+		if err == nil { // after the page was read: no link in it is of a session that began since
+			err = r.checkSame(ctx, r.h.k.Meta())
+		}
 		if err != nil {
 			return err
 		}
 		for _, l := range links {
 			after = l.ID
-			drop, err := r.askAbout(ctx, host, l)
+			drop, err := r.askAbout(ctx, l)
 			if err != nil {
 				return err
 			}
@@ -299,8 +324,8 @@ func (r *reconciliation) mostWaiting() int { return max(r.most, 100*leastMaxDrop
 
 // askAbout asks the host about a link. It confirms one that is pending if the record
 // has it, and reports whether it is to be let go.
-func (r *reconciliation) askAbout(ctx context.Context, host *manifest.Host, l *manifest.Link) (drop bool, err error) {
-	if !l.State.Stands() || l.State == manifest.LinkPending && host.IsLive(l.Session) {
+func (r *reconciliation) askAbout(ctx context.Context, l *manifest.Link) (drop bool, err error) {
+	if !r.h.isAskable(r.host, l) {
 		return false, nil
 	}
 	r.done.Links++
@@ -312,12 +337,20 @@ func (r *reconciliation) askAbout(ctx context.Context, host *manifest.Host, l *m
 		return true, nil
 	}
 	if l.State == manifest.LinkConfirmed {
-		return false, r.noteEvent(ctx, host, l)
+		return false, r.noteEvent(ctx, l)
 	}
 	if r.done.Confirmed++; r.opts.DryRun {
 		return false, nil
 	}
-	return false, r.h.eachBucket(ctx, []manifest.LinkID{l.ID}, func(ctx context.Context, tx manifest.Tx, l *manifest.Link) error {
+	return false, r.confirm(ctx, []manifest.LinkID{l.ID})
+}
+
+// confirm confirms links of records that were written.
+func (r *reconciliation) confirm(ctx context.Context, ids []manifest.LinkID) error {
+	return r.h.eachBucket(ctx, ids, func(ctx context.Context, tx manifest.Tx, l *manifest.Link) error {
+		if err := r.checkSame(ctx, tx); err != nil {
+			return err
+		}
 		_, err := r.h.confirmLink(ctx, tx, l)
 		return err
 	}, nil)
@@ -325,8 +358,8 @@ func (r *reconciliation) askAbout(ctx context.Context, host *manifest.Host, l *m
 
 // noteEvent notes again that the host is to be told of a confirmed link: a database
 // that was made anew has forgotten.
-func (r *reconciliation) noteEvent(ctx context.Context, host *manifest.Host, l *manifest.Link) error {
-	if !host.Unreconciled || l.OnDelete != manifest.SetNull || r.opts.DryRun {
+func (r *reconciliation) noteEvent(ctx context.Context, l *manifest.Link) error {
+	if !r.host.Unreconciled || l.OnDelete != manifest.SetNull || r.opts.DryRun {
 		return nil
 	}
 	deleted, err := isDeleted(ctx, r.h.k.Meta(), l)
@@ -355,6 +388,9 @@ func (r *reconciliation) drop(ctx context.Context, links []*manifest.Link) error
 		ids[i], revisions[l.ID] = l.ID, l.Revision
 	}
 	return r.h.eachBucket(ctx, ids, func(ctx context.Context, tx manifest.Tx, l *manifest.Link) error {
+		if err := r.checkSame(ctx, tx); err != nil {
+			return err
+		}
 		switch {
 		case l.Revision != revisions[l.ID]:
 			return nil

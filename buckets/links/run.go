@@ -125,16 +125,18 @@ func (r *Run) current(ctx context.Context) (*manifest.Host, error) {
 	return row, err
 }
 
-// reconciliation returns what a step shares with Reconcile. keep takes its counts.
-func (r *Run) reconciliation() (step *reconciliation, keep func()) {
-	step = &reconciliation{h: r.h, opts: &ReconcileOptions{DryRun: r.state.DryRun, Force: r.state.Force}, done: r.state.Done}
+// reconciliation returns what a step shares with Reconcile, of a host that is what it
+// was when the run began. keep takes its counts.
+func (r *Run) reconciliation(host *manifest.Host) (step *reconciliation, keep func()) {
+	step = &reconciliation{h: r.h, host: host, opts: &ReconcileOptions{DryRun: r.state.DryRun, Force: r.state.Force}, done: r.state.Done}
 	return step, func() { r.state.Done = step.done }
 }
 
 // AddRows makes the links that rows of the host lack, and returns the values whose
 // files are not there. last says that these were the last rows; there may be none.
 func (r *Run) AddRows(ctx context.Context, rows []Row, last bool) ([]Dangling, error) {
-	if _, err := r.current(ctx); err != nil {
+	host, err := r.current(ctx)
+	if err != nil {
 		return nil, wrap("reconcile", err)
 	}
 	switch {
@@ -143,7 +145,7 @@ func (r *Run) AddRows(ctx context.Context, rows []Row, last bool) ([]Dangling, e
 	case len(rows) > maxRunRows:
 		return nil, wrap("reconcile", fmt.Errorf("%d rows at once, at most %d are taken: %w", len(rows), maxRunRows, ErrValue))
 	}
-	step, keep := r.reconciliation()
+	step, keep := r.reconciliation(host)
 	var dangling []Dangling
 	step.opts.Dangling = func(d Dangling) { dangling = append(dangling, d) }
 	for i := range rows {
@@ -200,7 +202,7 @@ func (r *Run) readLinks(ctx context.Context, host *manifest.Host, limit int) (ou
 		}
 		for _, l := range links {
 			r.state.At = l.ID
-			if isAskable(host, l) {
+			if r.h.isAskable(host, l) {
 				out = append(out, describeLink(l))
 			}
 		}
@@ -227,10 +229,11 @@ func (r *Run) mostDrops() int64 {
 	return max(leastMaxDrops, r.state.Done.Links/10)
 }
 
-// isAskable reports whether a host is asked about a link: one that is pending in a
-// session that has not ended may become anything.
-func isAskable(host *manifest.Host, l *manifest.Link) bool {
-	return l.State == manifest.LinkConfirmed || l.State == manifest.LinkPending && !host.IsLive(l.Session)
+// isAskable reports whether the host is asked about a link: one that is pending in a
+// session that has not ended may become anything, and of a field that is not declared
+// any more the host knows nothing.
+func (h *Host) isAskable(host *manifest.Host, l *manifest.Link) bool {
+	return h.fields[l.Collection+"."+l.Field] != nil && (l.State == manifest.LinkConfirmed || l.State == manifest.LinkPending && !host.IsLive(l.Session))
 }
 
 // checkVerdicts checks that verdicts are on the links of the last page.
@@ -250,7 +253,7 @@ func (r *Run) checkVerdicts(verdicts []Verdict) error {
 
 // takeVerdicts confirms pending links that exist, and counts what does not.
 func (r *Run) takeVerdicts(ctx context.Context, host *manifest.Host, verdicts []Verdict) error {
-	step, keep := r.reconciliation()
+	step, keep := r.reconciliation(host)
 	var confirm []manifest.LinkID
 	for i := range verdicts {
 		v := &verdicts[i]
@@ -264,7 +267,7 @@ func (r *Run) takeVerdicts(ctx context.Context, host *manifest.Host, verdicts []
 		switch {
 		case err != nil:
 			return err
-		case l.Host != r.h.name || !isAskable(host, l):
+		case l.Host != r.h.name || !r.h.isAskable(host, l):
 			return fmt.Errorf("link %s: %w", l.ID, ErrRun)
 		case !v.Exists:
 			step.countDrop(l)
@@ -272,7 +275,7 @@ func (r *Run) takeVerdicts(ctx context.Context, host *manifest.Host, verdicts []
 			step.done.Confirmed++
 			confirm = append(confirm, l.ID)
 		default:
-			if err := step.noteEvent(ctx, host, l); err != nil {
+			if err := step.noteEvent(ctx, l); err != nil {
 				return err
 			}
 		}
@@ -281,10 +284,7 @@ func (r *Run) takeVerdicts(ctx context.Context, host *manifest.Host, verdicts []
 	if r.state.DryRun || len(confirm) == 0 {
 		return nil
 	}
-	return r.h.eachBucket(ctx, confirm, func(ctx context.Context, tx manifest.Tx, l *manifest.Link) error {
-		_, err := r.h.confirmLink(ctx, tx, l)
-		return err
-	}, nil)
+	return step.confirm(ctx, confirm)
 }
 
 // Drop lets links go that the host has denied, at most a page at a time, unless they
@@ -294,7 +294,8 @@ func (r *Run) Drop(ctx context.Context, links []Verdict) error {
 }
 
 func (r *Run) drop(ctx context.Context, links []Verdict) error {
-	if _, err := r.current(ctx); err != nil {
+	host, err := r.current(ctx)
+	if err != nil {
 		return err
 	}
 	n := int64(len(links))
@@ -317,7 +318,7 @@ func (r *Run) drop(ctx context.Context, links []Verdict) error {
 	if r.state.DryRun {
 		return nil
 	}
-	step, _ := r.reconciliation()
+	step, _ := r.reconciliation(host)
 	return step.drop(ctx, gone)
 }
 

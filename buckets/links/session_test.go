@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/cairn-store/cairn/buckets/links"
+	"github.com/cairn-store/cairn/buckets/schema"
 )
 
 // TestEndedSessionPrepares tests that a session that has ended prepares nothing, not
@@ -103,4 +104,118 @@ func (f *fixture) reconcile(rows ...links.Row) *links.Reconciled {
 	}, nil)
 	f.fail(err)
 	return done
+}
+
+// TestReconcileBesideSessions opens a session while another one is reconciling. Links
+// that it prepares meanwhile are left alone, whether the other goes on or has ended;
+// one that has ended changes nothing more.
+func TestReconcileBesideSessions(t *testing.T) {
+	for _, shared := range []bool{true, false} {
+		f := newFixture(t)
+		kept, file := f.put("kept"), f.put("a")
+		f.set("1", "keep", kept.ID)
+		first := f.host
+		var hold *links.Hold
+		asked := 0
+		exists := func(context.Context, links.Link) (bool, error) { asked++; return false, nil }
+		rows := func(yield func(links.Row, error) bool) {
+			f.openHost(&links.Options{Fields: fields(), Shared: shared})
+			hold = f.prepare("2", "keep", file.ID)
+			yield(links.Row{Collection: "posts", Record: "3", Field: "f_keep", Values: []string{file.ID}}, nil)
+		}
+		done, err := first.Reconcile(t.Context(), exists, rows, nil)
+		if !errors.Is(err, links.ErrSession) {
+			t.Errorf("shared %t: reconcile: %+v, %v", shared, done, err)
+		}
+		if done.LetGo > 0 {
+			t.Errorf("shared %t: a link that is pending in a live session was let go: %+v", shared, done)
+		}
+		if got := f.standing(kept.ID); got != 1 {
+			t.Errorf("shared %t: of a record that was not asked about %d links stand", shared, got)
+		}
+		if got := f.standing(file.ID); got != 1 {
+			t.Errorf("shared %t: %d links stand", shared, got)
+		}
+		f.fail(f.host.Confirm(t.Context(), hold.Token))
+	}
+}
+
+// standing counts the links of a file that stand.
+func (f *fixture) standing(id string) int {
+	f.Helper()
+	ls, _, err := f.b.References(f.Context(), id, "", 100)
+	f.fail(err)
+	return len(ls)
+}
+
+// TestLateConfirm confirms a change of an ended session after the host's database came
+// back from a backup of before it: what the change had replaced is there again, and
+// keeps its links.
+func TestLateConfirm(t *testing.T) {
+	for _, restored := range []bool{true, false} {
+		f := newFixture(t)
+		before, after := f.put("before"), f.put("after")
+		f.set("1", "f_cascade", before.ID)
+		late := f.prepare("1", "f_cascade", after.ID) // committed, and then undone if restored
+		f.openHost(&links.Options{Fields: fields(), Restored: restored})
+		row := links.Row{Collection: "posts", Record: "1", Field: "f_cascade", Values: []string{after.ID}}
+		if restored {
+			row.Values = []string{before.ID}
+		}
+		f.reconcile(row)
+		for range 2 {
+			f.fail(f.host.Confirm(t.Context(), late.Token))
+		}
+		want := map[bool]string{true: "active", false: "trashed"}[restored]
+		if got := f.state(before.ID); got != want {
+			t.Errorf("restored %t: what was replaced is %s, want %s", restored, got, want)
+		}
+		if done := f.reconcile(row); (done.Released == 1) != restored {
+			t.Errorf("restored %t: reconciled %+v", restored, done)
+		}
+		f.month()
+		if got := f.state(row.Values[0]); got != "active" {
+			t.Errorf("restored %t: what the record has is %s", restored, got)
+		}
+	}
+}
+
+// TestReleasesAreLeftToReconcile confirms a change of an ended session that nobody has
+// reconciled since: its links are good, and Reconcile ends those that they replaced.
+func TestReleasesAreLeftToReconcile(t *testing.T) {
+	f := newFixture(t)
+	before, after := f.put("before"), f.put("after")
+	f.set("1", "f_cascade", before.ID)
+	late := f.prepare("1", "f_cascade", after.ID)
+	f.openHost(nil)
+	f.fail(f.host.Confirm(t.Context(), late.Token))
+	if got := f.state(before.ID); got != "active" {
+		t.Errorf("before Reconcile it is %s", got)
+	}
+	f.reconcile(links.Row{Collection: "posts", Record: "1", Field: "f_cascade", Values: []string{after.ID}})
+	if got := f.state(before.ID); got != "trashed" {
+		t.Errorf("after Reconcile it is %s", got)
+	}
+}
+
+// TestGoneFieldIsNotAskedAbout keeps the links of a field that is gone, by its plan:
+// the host cannot say which of them stand.
+func TestGoneFieldIsNotAskedAbout(t *testing.T) {
+	f := newFixture(t)
+	file := f.put("a")
+	f.set("1", "f_cascade", file.ID)
+	var left []schema.Field
+	for _, x := range fields() {
+		if x.Name != "f_cascade" {
+			left = append(left, x)
+		}
+	}
+	f.openHost(&links.Options{Fields: left, Plans: map[string]schema.Plan{"posts.f_cascade": schema.PlanKeep}})
+	if done := f.reconcile(); done.Links != 0 || f.standing(file.ID) != 1 {
+		t.Errorf("reconciled %+v", done)
+	}
+	f.openHost(nil)
+	if done := f.reconcile(); done.Released != 1 || f.state(file.ID) != "trashed" {
+		t.Errorf("with the field again: reconciled %+v", done)
+	}
 }

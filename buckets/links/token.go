@@ -12,6 +12,7 @@ import (
 // A token names the links of one Prepare: those that it made, and those that they
 // replace. It carries no rights: who may call Confirm has the host's.
 type token struct {
+	Session  uint64            `json:"s"` // in which it was made
 	Adds     []manifest.LinkID `json:"a,omitempty"`
 	Releases []manifest.LinkID `json:"r,omitempty"`
 }
