@@ -79,6 +79,9 @@ type preparation struct {
 	found map[string]*manifest.Row
 	// had are the confirmed links that a record has, by record.
 	had map[manifest.RecordKey][]*manifest.Link
+	// stays are those of had that nothing replaces: the record keeps its value, and
+	// there is no file any more for a new link.
+	stays map[manifest.LinkID]bool
 }
 
 // check checks all changes and collects the links to be made and those that they
@@ -91,7 +94,7 @@ func (p *preparation) check(ctx context.Context, changes []Change) error {
 	if p.found, err = findRows(ctx, p.h.k.Meta(), eachValue(changes)); err != nil {
 		return err
 	}
-	p.had = make(map[manifest.RecordKey][]*manifest.Link)
+	p.had, p.stays = make(map[manifest.RecordKey][]*manifest.Link), make(map[manifest.LinkID]bool)
 	for i := range changes {
 		c := &changes[i]
 		key := manifest.RecordKey{Host: p.h.name, Collection: c.Collection, Record: c.Record}
@@ -100,11 +103,6 @@ func (p *preparation) check(ctx context.Context, changes []Change) error {
 			return err
 		}
 		p.had[key] = had
-		for _, l := range had {
-			if _, named := c.Fields[l.Field]; named || c.Deleted {
-				p.token.Releases = append(p.token.Releases, l.ID)
-			}
-		}
 		values := make(map[string][]string, len(c.Fields))
 		for _, name := range slices.Sorted(maps.Keys(c.Fields)) {
 			if values[name], err = p.checkField(ctx, key, p.h.fields[c.Collection+"."+name], c.Fields[name]); err != nil {
@@ -112,6 +110,11 @@ func (p *preparation) check(ctx context.Context, changes []Change) error {
 			}
 		}
 		p.hold.Values = append(p.hold.Values, values)
+		for _, l := range had {
+			if _, named := c.Fields[l.Field]; (named || c.Deleted) && !p.stays[l.ID] {
+				p.token.Releases = append(p.token.Releases, l.ID)
+			}
+		}
 	}
 	return nil
 }
@@ -198,12 +201,18 @@ func (p *preparation) checkField(ctx context.Context, key manifest.RecordKey, f 
 			Collection: key.Collection, Record: key.Record, Field: f.Name, OnDelete: policyOf(f),
 			Who: p.h.k.PrincipalKey(p.who), At: p.h.k.Now()}
 		row := p.found[id]
-		kept := p.isKept(key, f, id)
-		if row == nil && kept {
-			out = append(out, id) // the file is gone, and the record keeps its value
+		if slices.Contains(out, id) {
+			return nil, fmt.Errorf("%.60q stands there twice: %w", id, ErrValue)
+		}
+		kept := p.keptLinks(key, f, id)
+		if row == nil && len(kept) > 0 { // the file is gone, and the record keeps its value
+			for _, l := range kept {
+				p.stays[l.ID] = true
+			}
+			out = append(out, id)
 			continue
 		}
-		if err := p.checkValue(ctx, f, id, row, kept); err != nil {
+		if err := p.checkValue(ctx, f, id, row, len(kept) > 0); err != nil {
 			return nil, err
 		}
 		l.File = row.File.ID
@@ -222,18 +231,18 @@ func (p *preparation) checkField(ctx context.Context, key manifest.RecordKey, f 
 	return out, nil
 }
 
-// isKept reports whether the field has a confirmed link already that is what a value
-// id makes.
-func (p *preparation) isKept(key manifest.RecordKey, f *schema.Field, id string) bool {
-	return slices.ContainsFunc(p.had[key], func(l *manifest.Link) bool {
+// keptLinks returns the confirmed links of the field that are already what a value id
+// makes.
+func (p *preparation) keptLinks(key manifest.RecordKey, f *schema.Field, id string) (kept []*manifest.Link) {
+	for _, l := range p.had[key] {
 		if l.Field != f.Name || l.Bucket != f.Bucket || l.OnDelete != policyOf(f) {
-			return false
+			continue
 		}
-		if f.Pin == schema.PinFile {
-			return l.Version == "" && string(l.File) == id
+		if f.Pin == schema.PinFile && l.Version == "" && string(l.File) == id || f.Pin != schema.PinFile && string(l.Version) == id {
+			kept = append(kept, l)
 		}
-		return string(l.Version) == id
-	})
+	}
+	return kept
 }
 
 // checkValue checks that a field takes a file or version.
