@@ -17,6 +17,7 @@ type hold struct {
 	values    []map[string][]string
 	session   uint64
 	committed bool
+	undone    bool // it was committed, and the database was restored to what was before
 }
 
 // prepare prepares a change of one to three records.
@@ -162,10 +163,11 @@ func (h *host) unsettle(x *hold) {
 	}
 }
 
-// confirm confirms a change. Its token may come again later.
+// confirm confirms a change. Its token may come again later, and that of a change that
+// was undone may come from a process that knows nothing of it.
 func (h *host) confirm(from *[]*hold) error {
 	w := h.w
-	x := w.pick(from, isCommitted)
+	x := w.pick(from, func(x *hold) bool { return x.committed || x.undone })
 	if x == nil {
 		return nil
 	}

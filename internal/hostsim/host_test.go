@@ -174,6 +174,7 @@ func (h *host) dropUndone() error {
 		if err != nil {
 			return err
 		}
+		x.undone = x.undone || x.committed && n == 0
 		x.committed = n > 0
 	}
 	return nil
