@@ -315,23 +315,22 @@ func TestHostSessions(t *testing.T) {
 		}
 	}
 	nowhere := &client.SessionOptions{Database: w.kept.Database, Session: 2, Collections: json.RawMessage(`{"posts": {"fields": {"c": {"type": "file", "file": {"bucket": "none"}}}}}`)}
-	st, err := w.c.OfferSession(ctx, "blog", nowhere)
-	if err != nil {
-		t.Fatal(err)
-	}
+	wantCode(t, errOf(w.c.OfferSession(ctx, "blog", nowhere)), "bucket-not-found")
+	st := &w.kept
 	wantCode(t, errOf(w.c.BeginSession(ctx, "blog", st, nowhere)), "bucket-not-found")
 
 	f := w.putAs("ann", "docs", "a.txt", "a")
 	w.set("1", "scan", f.ID)
 	changed := &client.SessionOptions{Database: w.kept.Database, Session: w.kept.Session,
 		Collections: json.RawMessage(strings.ReplaceAll(hostCollections, "restrict", "cascade"))}
-	if st, err = w.c.OfferSession(ctx, "blog", changed); err != nil {
-		t.Fatal(err)
-	}
-	if e := wantCode(t, errOf(w.c.BeginSession(ctx, "blog", st, changed)), "field-plan"); !strings.Contains(e.Detail, "link_plans: {posts.scan: keep}") {
+	if e := wantCode(t, errOf(w.c.OfferSession(ctx, "blog", changed)), "field-plan"); !strings.Contains(e.Detail, "link_plans: {posts.scan: keep}") {
 		t.Errorf("without a plan: %s", e.Detail)
 	}
 	changed.LinkPlans = map[string]string{"posts.scan": "release"}
+	st, err := w.c.OfferSession(ctx, "blog", changed)
+	if err != nil {
+		t.Fatal(err)
+	}
 	if w.s, err = w.c.BeginSession(ctx, "blog", st, changed); err != nil {
 		t.Fatal(err)
 	}

@@ -24,15 +24,9 @@ func (h *Host) changeFields(ctx context.Context, id [16]byte, opts *Options) err
 	if err != nil {
 		return wrap("open host", err)
 	}
-	before, err := fieldsOf(row)
+	changes, err := h.findChanges(ctx, row, opts)
 	if err != nil {
 		return err
-	}
-	changes, noPlan := schema.FieldChanges(before, opts.Fields, opts.Plans)
-	if noPlan != nil {
-		if err := h.refuseUnplanned(ctx, changes, opts); err != nil {
-			return wrap("host "+h.name, err)
-		}
 	}
 	release := make(map[string]bool)
 	for _, c := range changes {
@@ -41,6 +35,20 @@ func (h *Host) changeFields(ctx context.Context, id [16]byte, opts *Options) err
 		}
 	}
 	return wrap("open host", h.releaseFields(ctx, release))
+}
+
+// findChanges returns how the fields that the host declares differ from those of its
+// row. It fails if one of those that have links changes without a plan.
+func (h *Host) findChanges(ctx context.Context, row *manifest.Host, opts *Options) ([]schema.FieldChange, error) {
+	before, err := fieldsOf(row)
+	if err != nil {
+		return nil, err
+	}
+	changes, noPlan := schema.FieldChanges(before, opts.Fields, opts.Plans)
+	if noPlan != nil {
+		err = h.refuseUnplanned(ctx, changes, opts)
+	}
+	return changes, wrap("host "+h.name, err)
 }
 
 // refuseUnplanned returns a schema.ErrNoPlan for each change without a plan of a field

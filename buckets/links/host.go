@@ -95,11 +95,18 @@ func Offer(ctx context.Context, s *buckets.Store, st State, opts *Options) (Stat
 	if err != nil {
 		return State{}, err
 	}
-	if err := checkFields(opts); err != nil {
+	k := s.Linker(internal.Pass{})
+	if err := checkFields(k, opts); err != nil {
 		return State{}, err
 	}
+	// Begin would refuse this too, but then the host has kept a session that has not
+	// begun, and must be reconciled.
+	if row, err := k.Meta().Host(ctx, opts.name()); err == nil {
+		if _, err := (&Host{k: k, name: row.Name}).findChanges(ctx, row, opts); err != nil {
+			return State{}, err
+		}
+	}
 	var out State
-	k := s.Linker(internal.Pass{})
 	err = k.UpdateHost(ctx, func(tx manifest.Tx) error {
 		h, err := tx.Host(ctx, opts.name())
 		if errors.Is(err, fs.ErrNotExist) {
@@ -170,13 +177,8 @@ func Begin(ctx context.Context, s *buckets.Store, st State, opts *Options) (*Hos
 	if err != nil {
 		return nil, err
 	}
-	if err := checkFields(opts); err != nil {
+	if err := checkFields(out.k, opts); err != nil {
 		return nil, err
-	}
-	for _, f := range opts.Fields {
-		if !out.k.IsDeclared(f.Bucket) {
-			return nil, fmt.Errorf("links: field %s: bucket %q: %w", f.Key(), f.Bucket, buckets.ErrNoBucket)
-		}
 	}
 	// What is done before the session has begun is done again if it does not come to that.
 	if err := out.changeFields(ctx, id, opts); err != nil {
@@ -295,7 +297,7 @@ func (h *Host) Unreconciled(ctx context.Context) (bool, error) {
 var hostName = regexp.MustCompile(`^[a-z][a-z0-9_-]{0,62}$`)
 
 // checkFields checks the options that people write.
-func checkFields(opts *Options) error {
+func checkFields(k *buckets.Linker, opts *Options) error {
 	if !hostName.MatchString(opts.name()) {
 		return fmt.Errorf("links: host name %q: want a small letter, then small letters, digits, _ or -: %w", opts.name(), fs.ErrInvalid)
 	}
@@ -307,6 +309,8 @@ func checkFields(opts *Options) error {
 			return fmt.Errorf("links: field %q: want a collection and a name without a dot: %w", f.Key(), fs.ErrInvalid)
 		case seen[f.Key()]:
 			return fmt.Errorf("links: field %s stands there twice: %w", f.Key(), fs.ErrInvalid)
+		case !k.IsDeclared(f.Bucket):
+			return fmt.Errorf("links: field %s: bucket %q: %w", f.Key(), f.Bucket, buckets.ErrNoBucket)
 		}
 		seen[f.Key()] = true
 	}

@@ -3,8 +3,11 @@ package links_test
 import (
 	"context"
 	"errors"
+	"io/fs"
+	"slices"
 	"testing"
 
+	"github.com/cairn-store/cairn/buckets"
 	"github.com/cairn-store/cairn/buckets/links"
 	"github.com/cairn-store/cairn/buckets/schema"
 )
@@ -218,4 +221,29 @@ func TestGoneFieldIsNotAskedAbout(t *testing.T) {
 	if done := f.reconcile(); done.Released != 1 || f.state(file.ID) != "trashed" {
 		t.Errorf("with the field again: reconciled %+v", done)
 	}
+}
+
+// TestRefusedFields declares fields that are refused: nothing is kept in the host's
+// database, and the host counts as reconciled when it is opened with others.
+func TestRefusedFields(t *testing.T) {
+	f := newFixture(t)
+	file := f.put("a")
+	f.set("1", "f_cascade", file.ID)
+	kept := f.keep.st
+	for want, change := range map[error]func(fs []schema.Field) []schema.Field{
+		buckets.ErrNoBucket: func(fs []schema.Field) []schema.Field { fs[0].Bucket = "none"; return fs },
+		schema.ErrNoPlan: func(fs []schema.Field) []schema.Field {
+			return slices.DeleteFunc(fs, func(f schema.Field) bool { return f.Name == "f_cascade" })
+		},
+		fs.ErrInvalid: func(fs []schema.Field) []schema.Field { return append(fs, fs[0]) },
+	} {
+		if _, err := links.Open(t.Context(), f.store, f.keep, &links.Options{Fields: change(fields())}); !errors.Is(err, want) {
+			t.Errorf("got %v, want %v", err, want)
+		}
+	}
+	if f.keep.st != kept {
+		t.Errorf("kept %+v, before %+v", f.keep.st, kept)
+	}
+	f.openHost(nil)
+	f.checkUnreconciled(false)
 }
