@@ -465,3 +465,33 @@ func TestForgetHost(t *testing.T) {
 	w.want(200, "", "GET", "/api/files/docs/"+f.ID, nil, "Authorization", token(t, "ann", nil))
 	w.want(200, "", "DELETE", "/api/files/docs/"+f.ID, nil, "Authorization", token(t, "ann", nil))
 }
+
+// What a host sends at once is bounded.
+func TestHostIsBounded(t *testing.T) {
+	w := newHosted(t)
+	ctx := t.Context()
+	f := w.putAs("ann", "docs", "a.txt", "a")
+	tokens := make([]string, 1001)
+	for i := range tokens {
+		tokens[i] = "t1.e30"
+	}
+	wantCode(t, w.s.Confirm(ctx, tokens...), "invalid-request")
+	wantCode(t, w.s.Confirm(ctx), "invalid-request")
+	if err := w.s.Confirm(ctx, tokens[:1000]...); err != nil {
+		t.Error(err)
+	}
+	wantCode(t, w.s.Confirm(ctx, strings.Repeat("x", 1<<20)), "body-too-large")
+	for i := range 11 {
+		var changes []client.Change
+		for k := range 100 {
+			changes = append(changes, change(fmt.Sprint(i, "-", k), "pages", f.ID))
+		}
+		_, err := w.s.Prepare(ctx, &client.Principal{ID: "ann"}, changes...)
+		if i < 10 && err != nil {
+			t.Fatal(err)
+		}
+		if i == 10 {
+			wantCode(t, err, "too-many-pending")
+		}
+	}
+}
