@@ -48,7 +48,7 @@ func newActor(w *world, id int) *actor {
 	return a
 }
 
-// content makes a new content, and notes it.
+// content makes a new content, which is to be noted.
 func (a *actor) content() []byte {
 	n := 1 + a.rng.IntN(4)
 	if a.w.large && a.rng.IntN(3) == 0 {
@@ -133,8 +133,9 @@ func (a *actor) act(ctx context.Context) error {
 
 func (a *actor) put(ctx context.Context, f *file) error {
 	b := a.content()
+	sum := a.w.note(b) // before others can see it
 	got, err := a.w.bucket().Put(ctx, f.name, bytes.NewReader(b), nil)
-	f.settle(err, a.w.note(b))
+	f.settle(err, sum)
 	if err == nil {
 		f.id = got.ID
 	}

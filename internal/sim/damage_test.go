@@ -105,8 +105,9 @@ func (a *actor) makeFrom(ctx context.Context, f *file) error {
 	if err != nil {
 		return nil // a source is gone
 	}
+	sum := w.note(content) // before others can see it
 	got, err := w.bucket().Put(ctx, f.name, bytes.NewReader(content), nil)
-	f.settle(err, w.note(content))
+	f.settle(err, sum)
 	if err == nil {
 		f.id = got.ID
 	}
