@@ -47,7 +47,8 @@ func (s *Store) ReportGarbage(ctx context.Context, opts *report.Options) (*repor
 }
 
 // ReportOrphans finds what lies in backends and in the database and nothing names or
-// needs. It takes as long as a collection that finds nothing to do.
+// needs, and files and links of records that lack each other. It takes as long as a
+// collection that finds nothing to do.
 func (s *Store) ReportOrphans(ctx context.Context, opts *report.Options) (*report.Orphans, error) {
 	return report.MakeOrphans(ctx, s.reportStore(), opts)
 }

@@ -61,7 +61,7 @@ func (l *LinkedFile) nameLinks(ctx context.Context, rows manifest.Links, n int, 
 	}
 	found, err := rows.FileLinks(ctx, l.File, "", searchedLinks)
 	for _, link := range found {
-		if len(l.Links) < n && wanted(link) {
+		if len(l.Links) < n && link.State.Stands() && wanted(link) {
 			l.Links = append(l.Links, link)
 		}
 	}

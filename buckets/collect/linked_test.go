@@ -40,6 +40,7 @@ func (w *world) putLinks(rnd *rand.Rand, n int) {
 		if rnd.IntN(2) == 0 {
 			l.Version = m.ID
 		}
+		l.Due = l.State == manifest.LinkReleased && rnd.IntN(2) == 0
 		must(w.t, w.update(ctx, domain, func(tx manifest.Tx) error {
 			row := l
 			return tx.PutLink(ctx, &row)

@@ -15,11 +15,15 @@ import (
 	"github.com/cairn-store/cairn/manifest"
 )
 
-// Orphans are what lies in backends and in the database and nothing names or needs.
+// Orphans are what lies in backends and in the database and nothing names or needs,
+// and files and links of records that lack each other.
 type Orphans struct {
 	At    time.Time
 	Sums  []OrphanSum // of each kind and remedy of which there are any, in order of kinds
 	Found []Orphan    // the largest; chunks are summed up only
+
+	Unlinked []UnlinkedFile // the largest
+	Links    []OrphanLink   // the first of each kind, in order of IDs
 }
 
 // An OrphanKind says what an Orphan is.
@@ -48,11 +52,23 @@ const (
 	OrphanCharge OrphanKind = "charge"
 	// OrphanScrubbed is a result of a scrub of a pack that the index does not have.
 	OrphanScrubbed OrphanKind = "scrub_result"
+
+	// OrphanUnlinked is a file that no link of a record holds, in a bucket that records
+	// refer to, OrphanUnlinkedTrash one in the trash. Their bytes are of all versions, before
+	// deduplication and compression.
+	OrphanUnlinked      OrphanKind = "unlinked_file"
+	OrphanUnlinkedTrash OrphanKind = "unlinked_trash"
+	// OrphanDangling is a link that stands though the file or version that it names was
+	// removed for good, OrphanTrashLink one whose file is in the trash.
+	OrphanDangling  OrphanKind = "dangling_link"
+	OrphanTrashLink OrphanKind = "trashed_link"
+	// OrphanEnded is a pending link of a session of a host that has ended.
+	OrphanEnded OrphanKind = "ended_link"
 )
 
 func orphanKinds() []OrphanKind {
 	return []OrphanKind{OrphanPack, OrphanForeign, OrphanUnreadable, OrphanTail, OrphanObject, OrphanTemporary, OrphanChunk, OrphanSegment,
-		OrphanUpload, OrphanCharge, OrphanScrubbed}
+		OrphanUpload, OrphanCharge, OrphanScrubbed, OrphanUnlinked, OrphanUnlinkedTrash, OrphanDangling, OrphanTrashLink, OrphanEnded}
 }
 
 // A Remedy says what takes an Orphan away.
@@ -65,6 +81,9 @@ const (
 	ByPack       Remedy = "pack"       // the collection that its pack goes with
 	BySweep      Remedy = "sweep"      // of a server, within an hour
 	ByScrub      Remedy = "scrub"      // the next one
+	ByTrash      Remedy = "trash"      // the end of its time in the trash
+	ByHost       Remedy = "host"       // a change of the record, or the host's acknowledgement of an event
+	ByReconcile  Remedy = "reconcile"  // the next one of the host
 	ByNothing    Remedy = "nothing"    // nothing does it by itself
 )
 
@@ -72,6 +91,7 @@ const (
 type OrphanSum struct {
 	Kind   OrphanKind
 	Remedy Remedy
+	Host   string // of links
 	Count  int64
 	Bytes  int64
 }
@@ -86,11 +106,14 @@ type Orphan struct {
 }
 
 // MakeOrphans lists backends and compares them with the index, marks what is needed
-// as a collection does, and compares rows of the database with the index. It changes
-// nothing.
+// as a collection does, and compares rows of the database with the index, and files
+// with links. It changes nothing.
 func MakeOrphans(ctx context.Context, s *Store, opts *Options) (*Orphans, error) {
 	o := opts.withDefaults()
-	m := &orphanFinder{store: s, opts: o, at: s.Now(), sums: make(map[OrphanSum]*OrphanSum),
+	m := &orphanFinder{store: s, opts: o, at: s.Now(), sums: make(map[OrphanSum]*OrphanSum), named: make(map[OrphanKind]int),
+		unlinked: newTopList(o.Top, func(a, b *UnlinkedFile) int {
+			return cmp.Or(cmp.Compare(a.Bytes, b.Bytes), strings.Compare(string(b.File), string(a.File)))
+		}),
 		largest: newTopList(o.Top, func(a, b *Orphan) int {
 			return cmp.Or(cmp.Compare(a.Bytes, b.Bytes), strings.Compare(string(b.Kind), string(a.Kind)), strings.Compare(b.Name, a.Name), strings.Compare(b.Domain, a.Domain))
 		})}
@@ -101,15 +124,17 @@ func MakeOrphans(ctx context.Context, s *Store, opts *Options) (*Orphans, error)
 			}
 		}
 	}
-	if err := m.findUploads(ctx); err != nil {
-		return nil, fmt.Errorf("report on orphans: %w", err)
+	for _, step := range []func(context.Context) error{m.findUploads, m.findUnlinked, m.findOrphanLinks} {
+		if err := step(ctx); err != nil {
+			return nil, fmt.Errorf("report on orphans: %w", err)
+		}
 	}
-	out := &Orphans{At: m.at, Found: m.largest.listLargest()}
+	out := &Orphans{At: m.at, Found: m.largest.listLargest(), Unlinked: m.unlinked.listLargest(), Links: m.links}
 	for _, sum := range m.sums {
 		out.Sums = append(out.Sums, *sum)
 	}
 	slices.SortFunc(out.Sums, func(a, b OrphanSum) int {
-		return cmp.Or(cmp.Compare(slices.Index(orphanKinds(), a.Kind), slices.Index(orphanKinds(), b.Kind)), strings.Compare(string(a.Remedy), string(b.Remedy)))
+		return cmp.Or(cmp.Compare(slices.Index(orphanKinds(), a.Kind), slices.Index(orphanKinds(), b.Kind)), strings.Compare(string(a.Remedy), string(b.Remedy)), strings.Compare(a.Host, b.Host))
 	})
 	return out, nil
 }
@@ -119,17 +144,26 @@ type orphanFinder struct {
 	store   *Store
 	opts    *Options
 	at      time.Time
-	sums    map[OrphanSum]*OrphanSum // by kind and remedy
+	sums    map[OrphanSum]*OrphanSum // by kind, remedy and host
 	largest *topList[Orphan]
+
+	unlinked *topList[UnlinkedFile]
+	links    []OrphanLink
+	named    map[OrphanKind]int // how many links of a kind there were
 }
 
 func (m *orphanFinder) sum(kind OrphanKind, by Remedy, count, n int64) {
+	m.sumKey(OrphanSum{Kind: kind, Remedy: by}, count, n)
+}
+
+// sumKey adds to the sum with the kind, remedy and host of key, which has nothing else.
+func (m *orphanFinder) sumKey(key OrphanSum, count, n int64) {
 	if count == 0 {
 		return
 	}
-	key := OrphanSum{Kind: kind, Remedy: by}
 	if m.sums[key] == nil {
-		m.sums[key] = &OrphanSum{Kind: kind, Remedy: by}
+		sum := key
+		m.sums[key] = &sum
 	}
 	m.sums[key].Count += count
 	m.sums[key].Bytes += n

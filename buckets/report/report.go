@@ -7,8 +7,8 @@
 // them each day. dedup.go compares what was stored with what it takes; read
 // dedupwalk.go for how references are counted, references.go for where, groups.go for
 // whose they are, and dedupchunks.go for what chunks take. garbage.go tells what was
-// freed and what waits to be, orphans.go what nothing names, fragmentation.go how
-// scattered files lie.
+// freed and what waits to be, orphans.go what nothing names, orphanlinks.go which files
+// and links of records lack each other, fragmentation.go how scattered files lie.
 package report
 
 import (

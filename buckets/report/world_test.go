@@ -267,7 +267,8 @@ func (w *world) act() error {
 	default:
 		_, err = w.store.Collect(ctx, &collect.Options{Full: w.rnd.IntN(2) == 0})
 	}
-	for _, allowed := range []error{buckets.ErrExist, fs.ErrNotExist, buckets.ErrChunksGone, buckets.ErrNotTrashed, buckets.ErrPrecondition} {
+	for _, allowed := range []error{buckets.ErrExist, fs.ErrNotExist, buckets.ErrChunksGone, buckets.ErrNotTrashed, buckets.ErrPrecondition,
+		buckets.ErrReferenced, buckets.ErrUnreconciled} {
 		if errors.Is(err, allowed) {
 			return nil
 		}

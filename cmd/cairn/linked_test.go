@@ -166,3 +166,46 @@ func TestUnreconciledIsExplained(t *testing.T) {
 		}
 	})
 }
+
+// The report tells of files without links and of links without files.
+func TestReportOrphansOfRecords(t *testing.T) {
+	onLinkedStore(t, func(s *linkedStore) {
+		s.put("a.txt", "b.txt", "free.txt", "old.txt", "c.txt")
+		s.set("1", "keep", "a.txt")
+		s.must(s.demo.Purge(s.Context(), s.ids["a.txt"], nil))
+		s.set("2", "set_null", "b.txt")
+		for _, name := range []string{"b.txt", "old.txt"} {
+			_, err := s.demo.Delete(s.Context(), s.ids[name], nil)
+			s.must(err)
+		}
+		s.prepare("3", "keep", "c.txt")
+		s.must(s.host.End(s.Context()))
+	}, func(t *testing.T, s *shell) {
+		var r client.OrphanReport
+		s.decodeJSON(&r, "report", "orphans")
+		got := make(map[string]int64)
+		for _, sum := range r.Sums {
+			got[sum.Kind+" "+sum.Remedy+" "+sum.Host] = sum.Count
+		}
+		for _, want := range []string{"unlinked_file nothing ", "unlinked_trash trash ", "dangling_link host alyx", "trashed_link host alyx", "ended_link reconcile alyx"} {
+			if got[want] != 1 {
+				t.Errorf("no %q in %v", want, got)
+			}
+		}
+		if len(r.Unlinked) != 2 || r.Unlinked[0].Path == "" || len(r.Links) != 3 || r.Links[0].Record != "1" || r.Links[0].Field != "keep" || r.Links[0].Host != "alyx" {
+			t.Errorf("%+v", r)
+		}
+		out, _ := s.run(0, "", "report", "orphans")
+		for _, want := range []string{"files that no record refers to; nothing does by itself", "links to what is gone, of alyx; the host", "demo/free.txt", "alyx: posts/1.keep"} {
+			if !strings.Contains(out, want) {
+				t.Errorf("no %q in\n%s", want, out)
+			}
+		}
+		for line := range strings.Lines(out) {
+			if n := len([]rune(line)) - 1; n > 80 {
+				t.Errorf("%d columns: %q", n, line)
+			}
+		}
+		s.checkPlots("report", "orphans")
+	})
+}

@@ -2340,16 +2340,19 @@ export interface components {
          * @description `pack`, one that the index does not have; `foreign_pack`, of another store or backend; `unreadable_pack`, one that does not say whose it is;
          *     `pack_tail`, what lies behind the end that the index knows of a pack; `object`, beside packs; `temporary_file`, of a writer that died; `chunk`, indexed
          *     and needed by nothing; `segment_row`, of a segment that the index does not have; `expired_upload`, under way though its time is over; `charge`, to a
-         *     pack that the index does not have; `scrub_result`, of one that is gone.
+         *     pack that the index does not have; `scrub_result`, of one that is gone. Of records: `unlinked_file`, that no link holds, in a bucket that records
+         *     refer to; `unlinked_trash`, the same in the trash; `dangling_link`, that stands though its file or version was removed for good; `trashed_link`, whose
+         *     file is in the trash; `ended_link`, that is pending though its session has ended.
          * @enum {unknown}
          */
-        OrphanKind: "pack" | "foreign_pack" | "unreadable_pack" | "pack_tail" | "object" | "temporary_file" | "chunk" | "segment_row" | "expired_upload" | "charge" | "scrub_result";
+        OrphanKind: "pack" | "foreign_pack" | "unreadable_pack" | "pack_tail" | "object" | "temporary_file" | "chunk" | "segment_row" | "expired_upload" | "charge" | "scrub_result" | "unlinked_file" | "unlinked_trash" | "dangling_link" | "trashed_link" | "ended_link";
         /**
          * @description What takes it away: the next `collection`; one after the `uploads` under way; the next `opening` of the store; the collection that its `pack` goes
-         *     with; the hourly `sweep` of a server; the next `scrub`; or `nothing` by itself.
+         *     with; the hourly `sweep` of a server; the next `scrub`; the end of its time in the `trash`; the `host`, by a change of the record or the
+         *     acknowledgement of an event; the host's next reconciliation, `reconcile`; or `nothing` by itself.
          * @enum {unknown}
          */
-        OrphanRemedy: "collection" | "uploads" | "opening" | "pack" | "sweep" | "scrub" | "nothing";
+        OrphanRemedy: "collection" | "uploads" | "opening" | "pack" | "sweep" | "scrub" | "trash" | "host" | "reconcile" | "nothing";
         OrphanReport: {
             /** Format: date-time */
             at: string;
@@ -2362,13 +2365,31 @@ export interface components {
                 name: string;
                 remedy: components["schemas"]["OrphanRemedy"];
             }[];
+            /** @description links whose file or version was deleted, or whose session has ended: the first of each kind */
+            links: (components["schemas"]["Reference"] & {
+                bucket: string;
+                kind: components["schemas"]["OrphanKind"];
+                remedy: components["schemas"]["OrphanRemedy"];
+            })[];
             sums: {
                 bytes: number;
                 count: number;
+                /** @description of links */
+                host?: string;
                 kind: components["schemas"]["OrphanKind"];
                 remedy: components["schemas"]["OrphanRemedy"];
             }[];
             took_ms: number;
+            /** @description files that no link of a record holds, in buckets that records refer to: the largest */
+            unlinked: {
+                bucket: string;
+                /** @description of all versions, before deduplication and compression */
+                bytes: number;
+                file_id: string;
+                path: string;
+                /** @enum {unknown} */
+                state: "active" | "trashed" | "quarantined";
+            }[];
         };
         PackSums: {
             /** @description the rest: what nothing needs, and headers and footers of packs */
