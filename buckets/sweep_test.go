@@ -137,6 +137,15 @@ func (s *swept) pass(d time.Duration) (buckets.Swept, error) {
 	return s.Sweep(s.t.Context())
 }
 
+// meanwhile lets something happen when the next sweep has looked, before its first
+// transaction.
+func (s *swept) meanwhile(do func()) {
+	s.meta.before = func() {
+		s.meta.before = nil
+		do()
+	}
+}
+
 func (s *swept) wantSwept(d time.Duration, want buckets.Swept) {
 	s.t.Helper()
 	if done, err := s.pass(d); err != nil || done != want {
@@ -249,6 +258,53 @@ func TestSweepPassesOver(t *testing.T) {
 	}
 	if done, err := s.pass(2 * hold); done != (buckets.Swept{}) || !errors.Is(err, errBroken) || s.meta.changes > 20 {
 		t.Errorf("swept %+v, %v, in %d transactions that fail", done, err, s.meta.changes)
+	}
+}
+
+// What happens between a sweep's look and its transaction counts.
+func TestSweepLooksAgain(t *testing.T) {
+	for name, n := range map[string]int{"together": 2, "alone": 1} {
+		t.Run(name+", trash", func(t *testing.T) {
+			s := newSwept(t, map[string]buckets.Policy{"b": keepFor(hold)})
+			b := bucket(t, s.Store, "b")
+			var restored, purged []string
+			for i := range n {
+				restored = append(restored, s.trashed(b, fmt.Sprint("f", i), 1).ID)
+			}
+			for range n - 1 {
+				purged = append(purged, s.trashed(b, "g", 1).ID)
+			}
+			s.meanwhile(func() {
+				for _, id := range restored {
+					_, err := b.Undelete(t.Context(), id)
+					must(t, err)
+				}
+				for _, id := range purged {
+					must(t, b.Purge(t.Context(), id, nil))
+				}
+			})
+			s.wantSwept(2*hold, buckets.Swept{})
+			wantUsage(t, b, int64(n), int64(n), int64(n), 0, 0)
+		})
+		t.Run(name+", versions", func(t *testing.T) {
+			s := newSwept(t, map[string]buckets.Policy{"b": keepFor(hold)})
+			b := bucket(t, s.Store, "b")
+			var files []string
+			for i := range n {
+				files = append(files, s.replaced(b, fmt.Sprint("f", i), 2).ID)
+			}
+			s.meanwhile(func() {
+				for _, id := range files {
+					must(t, b.DeleteVersion(t.Context(), id, 2))
+				}
+			})
+			s.wantSwept(2*hold, buckets.Swept{})
+			for _, id := range files {
+				if got := read(t, b, id, nil); got != "0" {
+					t.Errorf("%q is left", got)
+				}
+			}
+		})
 	}
 }
 
