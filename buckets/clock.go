@@ -96,8 +96,14 @@ func (s *Store) seeTime(ctx context.Context) error {
 	return s.setSeen(ctx, t, kept)
 }
 
-// setSeen notes a time as the latest seen. It is made durable once a minute.
+// setSeen notes a time as the latest seen, unless another sweep has seen a later
+// one meanwhile. It is made durable once a minute.
 func (s *Store) setSeen(ctx context.Context, t, kept time.Time) error {
+	s.clock.mu.Lock()
+	if t.Before(s.clock.seen) {
+		t = s.clock.seen
+	}
+	s.clock.mu.Unlock()
 	if t.Sub(kept) >= time.Minute {
 		if err := s.meta.SetLatestTime(ctx, t); err != nil {
 			return WrapSpace(err)
@@ -106,7 +112,13 @@ func (s *Store) setSeen(ctx context.Context, t, kept time.Time) error {
 	}
 	s.clock.mu.Lock()
 	defer s.clock.mu.Unlock()
-	s.clock.seen, s.clock.kept, s.clock.held = t, kept, false
+	s.clock.held = false
+	if t.After(s.clock.seen) {
+		s.clock.seen = t
+	}
+	if kept.After(s.clock.kept) {
+		s.clock.kept = kept
+	}
 	return nil
 }
 

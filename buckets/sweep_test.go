@@ -30,6 +30,15 @@ type sweptStore struct {
 	broken  map[manifest.FileID]bool // files whose rows cannot be read in a transaction
 	before  func()                   // is called before each such transaction; nil for nothing
 	most    int                      // versions that one of them has removed
+	seeing  func()                   // is called before a time is kept, once; nil for nothing
+}
+
+func (s *sweptStore) SetLatestTime(ctx context.Context, t time.Time) error {
+	if see := s.seeing; see != nil {
+		s.seeing = nil
+		see()
+	}
+	return s.Store.SetLatestTime(ctx, t)
 }
 
 func (s *sweptStore) List(ctx context.Context, bucket string, r *manifest.Range) iter.Seq2[*manifest.Listed, error] {
@@ -347,6 +356,23 @@ func TestSweepByAClockThatJumpsMeanwhile(t *testing.T) {
 	}
 	s.meta.before = func() { s.now = s.now.AddDate(1, 0, 0) }
 	s.wantSwept(time.Hour, buckets.Swept{Files: 150})
+}
+
+// A sweep that has looked at the clock before another one does not take the time
+// back that the other has seen.
+func TestSweepsSideBySide(t *testing.T) {
+	s := newSwept(t, map[string]buckets.Policy{"b": keepFor(hold)})
+	s.wantSwept(0, buckets.Swept{})
+	begun := s.now
+	s.meta.seeing = func() {
+		s.wantSwept(time.Hour, buckets.Swept{})
+		s.now = begun
+	}
+	s.wantSwept(time.Minute, buckets.Swept{})
+	f := put(t, bucket(t, s.Store, "b"), "f", "x", nil)
+	if want := begun.Add(time.Hour + time.Minute); !f.CreatedAt.Equal(want) {
+		t.Errorf("the file was made at %s, want %s", f.CreatedAt, want)
+	}
 }
 
 // What was moved to the trash while a bucket had one goes when it has none.

@@ -482,7 +482,7 @@ func retentionSeeds(t *testing.T, few int) (seeds []uint64) {
 func TestRetention(t *testing.T) {
 	race.LeaveOut(t)
 	var partly atomic.Int64
-	seeds := retentionSeeds(t, 4)
+	seeds := retentionSeeds(t, 3)
 	t.Cleanup(func() {
 		if len(seeds) > 1 && partly.Load() == 0 {
 			t.Error("no sweep was left half done")
