@@ -32,7 +32,11 @@ type ReferencedError struct {
 }
 
 func (e *ReferencedError) Error() string {
-	text := fmt.Sprintf("%s: %d of the links to it have on_delete: restrict: %v", e.File, e.Count, ErrReferenced)
+	links := "links"
+	if e.Count == 1 {
+		links = "link"
+	}
+	text := fmt.Sprintf("%s: %v, by %d %s with on_delete: restrict", e.File, ErrReferenced, e.Count, links)
 	for i, l := range e.Links {
 		sep := ", "
 		if i == 0 {
