@@ -15,6 +15,15 @@ func (w *world) collect() error {
 	return err
 }
 
+// move moves a bucket to the other backend, with its links.
+func (w *world) move() error {
+	w.moves++
+	to := []string{near, far}[w.moves%2]
+	_, err := w.store.Migrate(w.ctx, "pics", to, nil)
+	w.note("move to %s: %v", to, err)
+	return err
+}
+
 // restart kills the store. Hosts die with it, or find it again.
 func (w *world) restart() error { return w.reopenAfter(w.killStore) }
 
@@ -81,6 +90,7 @@ func (w *world) crash() error {
 		{"crash: cancel", 2, func() error { return h.cancel(&h.live) }},
 		{"crash: sweep", 2, w.sweep},
 		{"crash: collect", 1, w.collect},
+		{"crash: move", 1, w.move},
 		{"crash: reconcile", 4, func() error { return h.reconcile(false) }},
 		{"crash: open", 2, func() error { h.stop(); return h.open(false) }},
 		{"crash: events", 1, h.handleEvents},

@@ -59,7 +59,9 @@ func runSeed(t *testing.T, seed uint64, steps int) (map[string]int, error) {
 	for _, h := range w.hosts {
 		err = errors.Join(err, h.db.sql.Close())
 	}
-	err = errors.Join(err, w.store.Close())
+	if w.store != nil {
+		err = errors.Join(err, w.store.Close())
+	}
 	if err != nil {
 		err = fmt.Errorf("seed %d, step %d: %w\n%s", seed, step, err, strings.Join(w.log, "\n"))
 	}
@@ -145,6 +147,7 @@ func (w *world) step() error {
 		{"reconcile", 2, func() error { return h.reconcile(false) }},
 		{"busy reconcile", 3, func() error { return h.reconcile(true) }},
 		{"collect", 1, w.collect},
+		{"move", 1, w.move},
 		{"kill host", 3, func() error { return h.kill(w.rng.IntN(3) == 0) }},
 		{"back up host", 2, h.backUp},
 		{"checkpoint", 1, func() error { return h.db.checkpoint(w.ctx) }},

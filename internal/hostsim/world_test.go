@@ -25,6 +25,9 @@ const (
 	// keepPics is how long bucket pics keeps versions, keepDocs how many docs keeps.
 	keepPics = 5 * day
 	keepDocs = 2
+
+	// near and far are the backends. Files of pics are moved to and fro.
+	near, far = "near", "far"
 )
 
 // A world is a store, its hosts, and what must be true of both.
@@ -41,6 +44,7 @@ type world struct {
 	now     time.Time
 	store   *buckets.Store
 	backups []*storeBackup
+	moves   int // of pics
 	hosts   []*host
 	// armed says that the file system crashes in the middle of what is being done.
 	armed bool
@@ -87,11 +91,11 @@ func (w *world) note(format string, args ...any) {
 
 func (w *world) options() *local.Options {
 	policies := map[string]buckets.Policy{
-		"docs": {Domain: "local", Trash: buckets.Trash{KeepFor: window}, Versions: buckets.Versions{Keep: keepDocs}},
-		"pics": {Domain: "local", Trash: buckets.Trash{KeepFor: window}, Versions: buckets.Versions{KeepFor: keepPics}},
+		"docs": {Domain: near, Trash: buckets.Trash{KeepFor: window}, Versions: buckets.Versions{Keep: keepDocs}},
+		"pics": {Domain: near, Trash: buckets.Trash{KeepFor: window}, Versions: buckets.Versions{KeepFor: keepPics}},
 	}
 	return &local.Options{Buckets: policies, PackSize: 64 << 10, Now: func() time.Time { return w.now }, MetaFS: w.fs.VFS(),
-		Backends: map[string]local.Backend{"local": {}}, DiskFS: w.fs.Disk("store/packs")}
+		Backends: map[string]local.Backend{near: {FS: w.fs.Disk("store/near")}, far: {FS: w.fs.Disk("store/far")}}}
 }
 
 func (w *world) openStore() (err error) {
