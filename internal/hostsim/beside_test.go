@@ -35,7 +35,7 @@ func TestReconcileBesideChanges(t *testing.T) {
 		}
 	}
 	const workers = 4
-	rounds := 60 * readNumber(t, "CAIRN_SOAK", 1)
+	rounds := 40 * readNumber(t, "CAIRN_SOAK", 1)
 	b := &beside{w: w, h: h, done: make(chan struct{})}
 	var changing, reconciling errgroup.Group
 	for n := range workers {
