@@ -3,6 +3,7 @@ package api_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"net/url"
 	"strings"
@@ -170,5 +171,19 @@ func TestReferencesThatOneMayKnow(t *testing.T) {
 				t.Errorf("%s is told %s", who, a.body)
 			}
 		}
+	}
+}
+
+// Who may not know of records learns from no page how many there are.
+func TestReferencesAreNotCounted(t *testing.T) {
+	w := newHosted(t)
+	f := w.putAs("ann", "docs", "a.txt", "a")
+	empty := w.want(200, "", "GET", "/api/files/docs/"+f.ID+"/references?limit=1", nil, "Authorization", token(t, "ann", nil))
+	for i := range 3 {
+		w.set(fmt.Sprint(i), "pages", f.ID)
+	}
+	held := w.want(200, "", "GET", "/api/files/docs/"+f.ID+"/references?limit=1", nil, "Authorization", token(t, "ann", nil))
+	if string(held.body) != string(empty.body) {
+		t.Errorf("of no records %s, of three %s", empty.body, held.body)
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/cairn-store/cairn/buckets/access"
+	"github.com/cairn-store/cairn/buckets/names"
 	"github.com/cairn-store/cairn/manifest"
 )
 
@@ -42,7 +43,7 @@ func (e *ReferencedError) Error() string {
 		if i == 0 {
 			sep = ": "
 		}
-		text += fmt.Sprintf("%s%s/%s.%s", sep, l.Collection, l.Record, l.Field)
+		text += sep + names.Escape(l.Collection+"/"+l.Record+"."+l.Field)
 	}
 	return text
 }
@@ -91,8 +92,9 @@ func linkSumsOf(ctx context.Context, rows manifest.Links, f manifest.FileID, v m
 	return sums[0], nil
 }
 
-// namedReferences is how many links a ReferencedError names at most, of the first
-// searchedReferences of the file.
+// namedReferences is how many links a ReferencedError names at most. searchedReferences
+// is of how many links of a file the host is asked whether somebody may know of their
+// records, for that and for a page of References.
 const (
 	namedReferences    = 10
 	searchedReferences = 1000
@@ -137,10 +139,14 @@ type Records interface {
 	Record(ctx context.Context, who *access.Principal, key manifest.RecordKey) (map[string]any, error)
 }
 
+// mayKnowAllRecords reports whether the bucket's principal may learn of every record that
+// refers to a file.
+func (b *Bucket) mayKnowAllRecords() bool { return b.who == nil || b.who.Operator }
+
 // mayKnowRecord reports whether the bucket's principal may learn that a record
 // refers to a file.
 func (b *Bucket) mayKnowRecord(ctx context.Context, key manifest.RecordKey) (bool, error) {
-	if b.who == nil || b.who.Operator {
+	if b.mayKnowAllRecords() {
 		return true, nil
 	}
 	if b.s.records == nil {
@@ -349,13 +355,22 @@ func (b *Bucket) ViaRecord(ctx context.Context, key manifest.RecordKey, field st
 // References returns links of records to the file or version id that stand, in order of
 // IDs, of at most limit whose IDs are higher than after those of which the
 // principal may know the record. next is where to go on, "" at the end. Who asks
-// must be allowed to read the file.
+// must be allowed to read the file. Links of other records are passed over untold, but
+// where a thousand of them follow each other, there is a page with less.
 func (b *Bucket) References(ctx context.Context, id string, after manifest.LinkID, limit int) (links []*manifest.Link, next manifest.LinkID, err error) {
 	f, m, err := b.findPermitted(ctx, access.OpRead, id, &GetOptions{Trashed: true})
 	if err != nil {
 		return nil, "", err
 	}
-	found, err := b.s.meta.FileLinks(ctx, f.ID, after, limit)
+	page := limit
+	if !b.mayKnowAllRecords() {
+		if b.s.records == nil {
+			return nil, "", nil
+		}
+		// A page of few links would tell how many there are of which nobody may know.
+		page = max(limit, searchedReferences)
+	}
+	found, err := b.s.meta.FileLinks(ctx, f.ID, after, page)
 	if err != nil {
 		return nil, "", err
 	}
@@ -368,12 +383,15 @@ func (b *Bucket) References(ctx context.Context, id string, after manifest.LinkI
 		if err != nil {
 			return nil, "", err
 		}
-		if known {
-			links = append(links, l)
+		if !known {
+			continue
+		}
+		if links = append(links, l); len(links) == limit {
+			return links, l.ID, nil
 		}
 	}
-	if len(found) == limit {
-		next = found[limit-1].ID
+	if len(found) == page {
+		next = found[page-1].ID
 	}
 	return links, next, nil
 }
@@ -381,7 +399,7 @@ func (b *Bucket) References(ctx context.Context, id string, after manifest.LinkI
 // CountReferences sets Refs of files of the bucket to the number of confirmed links, by
 // one read. It does so for operators alone: the others may not know of records.
 func (b *Bucket) CountReferences(ctx context.Context, files ...*File) error {
-	if len(files) == 0 || b.who != nil && !b.who.Operator {
+	if len(files) == 0 || !b.mayKnowAllRecords() {
 		return nil
 	}
 	ids := make([]manifest.FileID, len(files))

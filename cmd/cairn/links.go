@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/cairn-store/cairn/api/client"
+	"github.com/cairn-store/cairn/buckets/names"
 )
 
 func newLinks(t *target) *cobra.Command {
@@ -158,6 +159,6 @@ func (t *target) showReference(cmd *cobra.Command, w *tabwriter.Writer, r *clien
 	if held == "" {
 		held = "follows the file"
 	}
-	_, err := fmt.Fprintf(w, "%s\t%s/%s.%s\ton_delete: %s\t%s %s\t%s\n", r.Host, r.Collection, r.Record, r.Field, r.OnDelete, r.State, r.At.Format(time.DateTime), held)
+	_, err := fmt.Fprintf(w, "%s\t%s\ton_delete: %s\t%s %s\t%s\n", r.Host, names.Escape(r.Collection+"/"+r.Record+"."+r.Field), r.OnDelete, r.State, r.At.Format(time.DateTime), held)
 	return err
 }

@@ -1,11 +1,13 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"io"
 	"path/filepath"
 	"strings"
 	"testing"
+	"text/tabwriter"
 
 	"github.com/cairn-store/cairn/api/client"
 )
@@ -43,6 +45,21 @@ func linkFile(t *testing.T, s *shell, id string, restored bool) {
 	}
 	if err != nil {
 		t.Fatal(err)
+	}
+}
+
+// References are shown with names of records as those of files are: they drive no
+// terminal, and each stands on a line of its own.
+func TestShownReferences(t *testing.T) {
+	var out bytes.Buffer
+	w := tabwriter.NewWriter(&out, 0, 0, 2, ' ', 0)
+	r := &client.Reference{Host: "blog", Collection: "posts", Record: "7\x1b[2J\n\t\u202e", Field: "cover"}
+	if err := (&target{}).showReference(newLinks(&target{}), w, r); err != nil {
+		t.Fatal(err)
+	}
+	w.Flush()
+	if got := out.String(); !strings.Contains(got, `posts/7\x1b[2J\n\t\u202e.cover`) || strings.Count(got, "\n") != 1 {
+		t.Errorf("%q", got)
 	}
 }
 
