@@ -2,6 +2,8 @@ package links_test
 
 import (
 	"errors"
+	"io/fs"
+	"math"
 	"testing"
 
 	"github.com/cairn-store/cairn/buckets/links"
@@ -112,4 +114,66 @@ func TestOpeningsSideBySide(t *testing.T) {
 			t.Errorf("shared %t: an ended session prepares: %v", shared, err)
 		}
 	}
+}
+
+// TestTwoNewDatabases opens a host with two new databases at once: only one of them becomes
+// the host's, whoever begins first, and the other learns of it.
+func TestTwoNewDatabases(t *testing.T) {
+	for _, firstBegins := range []bool{true, false} {
+		f := newFixture(t)
+		opts := &links.Options{Name: "new", Fields: fields()}
+		offer := func(st links.State) links.State {
+			t.Helper()
+			st, err := links.Offer(t.Context(), f.store, st, opts)
+			f.fail(err)
+			return st
+		}
+		first := offer(links.State{})
+		second := offer(links.State{})
+		if first.Database == second.Database {
+			t.Fatal("two databases have the same ID")
+		}
+		if firstBegins { // it was told to open again
+			if _, err := links.Begin(t.Context(), f.store, first, opts); !errors.Is(err, links.ErrSession) {
+				t.Fatalf("the first begins: %v", err)
+			}
+			first = offer(first)
+		}
+		winner, loser := first, second
+		if !firstBegins {
+			winner, loser = second, first
+		}
+		h, err := links.Begin(t.Context(), f.store, winner, opts)
+		f.fail(err)
+		f.host = h
+		f.checkUnreconciled(false)
+		if _, err := links.Begin(t.Context(), f.store, loser, opts); !errors.Is(err, links.ErrSession) {
+			t.Errorf("the other begins too: %v", err)
+		}
+		if _, err := links.Offer(t.Context(), f.store, loser, opts); !errors.Is(err, links.ErrHostDatabase) {
+			t.Errorf("the other is offered a session: %v", err)
+		}
+	}
+}
+
+// TestNumbersOutOfBounds offers sessions after numbers that no session has: they would not
+// rise any more, and the host could not be opened again.
+func TestNumbersOutOfBounds(t *testing.T) {
+	f := newFixture(t)
+	id := f.keep.st.Database
+	for _, n := range []uint64{1 << 53, 1 << 63, math.MaxUint64 - 1, math.MaxUint64} {
+		for _, name := range []string{"host", "new"} {
+			opts := &links.Options{Name: name, Fields: fields()}
+			if _, err := links.Offer(t.Context(), f.store, links.State{Database: id, Session: n}, opts); !errors.Is(err, fs.ErrInvalid) {
+				t.Errorf("%s, session %d: %v", name, n, err)
+			}
+		}
+	}
+	f.openHost(nil)
+	f.checkUnreconciled(false)
+	f.keep.st.Session = 1<<53 - 1
+	f.openHost(nil)
+	f.checkUnreconciled(true)
+	f.keep.st.Session = 0
+	f.openHost(nil)
 }

@@ -92,6 +92,9 @@ func Offer(ctx context.Context, s *buckets.Store, st State, opts *Options) (Stat
 		opts = &Options{}
 	}
 	id, err := parseDatabase(st.Database)
+	if err == nil && st.Session >= maxSession {
+		err = fmt.Errorf("links: host %q: session %d was never offered: correct the row in the host's database, or write 0 and reconcile: %w", opts.name(), st.Session, fs.ErrInvalid)
+	}
 	if err != nil {
 		return State{}, err
 	}
@@ -123,7 +126,13 @@ func Offer(ctx context.Context, s *buckets.Store, st State, opts *Options) (Stat
 			rand.Read(h.ID[:])
 		case !known && id != [16]byte{}:
 			h.ID = id
-		case known && id == h.ID, known && id == [16]byte{} && never:
+		case known && id == h.ID, known && id == [16]byte{} && never && opts.Shared:
+		case never && id == [16]byte{}:
+			// What was offered before may be kept in another new database. Only one of
+			// the two begins.
+			rand.Read(h.ID[:])
+		case never && !opts.Shared && st.Session <= h.Offered: // which was offered to it before
+			h.ID = id
 		case opts.Adopt && id != [16]byte{}:
 			h.ID, h.Unreconciled = id, true
 		case opts.Adopt:

@@ -84,8 +84,17 @@ const (
 	// maxValues is how many values one Prepare takes, of at most maxChanges records.
 	maxValues  = 1000
 	maxChanges = 100
+	// maxReleases is how many links one Prepare replaces, so that its token fits into a
+	// request.
+	maxReleases = 10000
+	// maxSession is above the number of each session. Numbers below are exact in all
+	// clients, and can rise.
+	maxSession = 1 << 53
 	// maxPending is how many pending links there may be for one principal.
 	maxPending = 1000
 	// pageSize is how many links are read, or changed in one transaction, at a time.
 	pageSize = 500
+	// maxEventLinks is how many links, of all hosts, a page of events looks at, or a few
+	// more.
+	maxEventLinks = 10000
 )
