@@ -23,7 +23,7 @@ type Place struct {
 
 // Events returns events of the host, at most limit, from a place on, and where to
 // go on; done says that there are no more by now. A page may be empty before
-// that.
+// that: it is made of a bounded number of links, of all hosts.
 func (h *Host) Events(ctx context.Context, from Place, limit int) (events []Event, next Place, done bool, err error) {
 	events, next, done, err = h.findEvents(ctx, from, limit)
 	return events, next, done, wrap("events", err)
@@ -31,8 +31,9 @@ func (h *Host) Events(ctx context.Context, from Place, limit int) (events []Even
 
 func (h *Host) findEvents(ctx context.Context, at Place, limit int) (events []Event, next Place, done bool, err error) {
 	meta := h.k.Meta()
+	left := maxEventLinks
 	if at.Link != "" { // go on in the middle of a file
-		at.Link, err = h.eventsOf(ctx, at.File, at.Link, limit, &events)
+		at.Link, err = h.eventsOf(ctx, at.File, at.Link, limit, &left, &events)
 		if err != nil || at.Link != "" {
 			return events, at, false, err
 		}
@@ -42,12 +43,12 @@ func (h *Host) findEvents(ctx context.Context, at Place, limit int) (events []Ev
 		return nil, at, false, err
 	}
 	for _, f := range files {
-		if len(events) >= limit {
+		if len(events) >= limit || left <= 0 {
 			return events, at, false, nil
 		}
 		at = Place{File: f}
 		n := len(events)
-		at.Link, err = h.eventsOf(ctx, f, "", limit, &events)
+		at.Link, err = h.eventsOf(ctx, f, "", limit, &left, &events)
 		if err != nil || at.Link != "" {
 			return events, at, false, err
 		}
@@ -60,14 +61,16 @@ func (h *Host) findEvents(ctx context.Context, at Place, limit int) (events []Ev
 	return events, at, len(files) < pageSize, nil
 }
 
-// eventsOf adds the events of a file from a link on, until there are limit. It returns
-// the last link that it has looked at, "" if there are no more.
-func (h *Host) eventsOf(ctx context.Context, file manifest.FileID, after manifest.LinkID, limit int, events *[]Event) (manifest.LinkID, error) {
-	for {
+// eventsOf adds the events of a file from a link on, until there are limit, or
+// until left links were looked at, which it counts down. It returns the last link that
+// it has looked at, "" if there are no more.
+func (h *Host) eventsOf(ctx context.Context, file manifest.FileID, after manifest.LinkID, limit int, left *int, events *[]Event) (manifest.LinkID, error) {
+	for *left > 0 {
 		links, err := h.k.Meta().FileLinks(ctx, file, after, pageSize)
 		if err != nil {
 			return "", err
 		}
+		*left -= len(links)
 		for _, l := range links {
 			if len(*events) >= limit {
 				return after, nil
@@ -85,6 +88,7 @@ func (h *Host) eventsOf(ctx context.Context, file manifest.FileID, after manifes
 			return "", nil
 		}
 	}
+	return after, nil
 }
 
 // isEvent reports whether the host is to be told of a link.

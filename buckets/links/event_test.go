@@ -3,6 +3,7 @@ package links_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"testing"
 	"time"
@@ -10,6 +11,7 @@ import (
 	"github.com/cairn-store/cairn/buckets"
 	"github.com/cairn-store/cairn/buckets/links"
 	"github.com/cairn-store/cairn/buckets/schema"
+	"github.com/cairn-store/cairn/manifest"
 )
 
 // TestEventOutlivesChange changes a field that has a file which is gone or in the trash.
@@ -106,4 +108,33 @@ func TestEventsRepeat(t *testing.T) {
 	_, err = f.b.Delete(t.Context(), deleted[1].ID, nil)
 	f.fail(err)
 	f.checkEvents(1) // what was not acknowledged is told of again
+}
+
+// TestEventsAreBounded looks for events of a file that very many records of another host
+// hold: a page is made of some of them, and the event is told by a later page.
+func TestEventsAreBounded(t *testing.T) {
+	const most = 10_000
+	f := newFixture(t)
+	file := f.put("a")
+	f.putLinks(most, func(i int, l *manifest.Link) {
+		l.Host, l.File, l.Record, l.Field = "other", manifest.FileID(file.ID), fmt.Sprint(i), "f_keep"
+	})
+	f.set("1", "f_set_null", file.ID)
+	_, err := f.b.Delete(t.Context(), file.ID, nil)
+	f.fail(err)
+	var pages []int
+	var at links.Place
+	for done := false; !done; {
+		var page []links.Event
+		page, at, done, err = f.host.Events(t.Context(), at, 100)
+		f.fail(err)
+		pages = append(pages, len(page))
+	}
+	if !slices.Equal(pages, []int{0, 1}) {
+		t.Errorf("pages of %v events", pages)
+	}
+	f.fail(f.host.HandleEvents(t.Context(), acknowledge))
+	if got := f.standing(file.ID); got != 100 { // as many as it asks for
+		t.Errorf("%d links stand", got)
+	}
 }

@@ -115,6 +115,10 @@ func (p *preparation) check(ctx context.Context, changes []Change) error {
 				p.token.Releases = append(p.token.Releases, l.ID)
 			}
 		}
+		if n := len(p.token.Releases); n > maxReleases {
+			return fmt.Errorf("the records had %d files up to %s %q, at most %d are let go at once: change fewer records, or empty their fields one by one: %w",
+				n, c.Collection, c.Record, maxReleases, ErrValue)
+		}
 	}
 	return nil
 }

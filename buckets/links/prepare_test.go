@@ -11,6 +11,7 @@ import (
 
 	"github.com/cairn-store/cairn/buckets"
 	"github.com/cairn-store/cairn/buckets/access"
+	"github.com/cairn-store/cairn/buckets/internal"
 	"github.com/cairn-store/cairn/buckets/links"
 	"github.com/cairn-store/cairn/buckets/schema"
 	"github.com/cairn-store/cairn/manifest"
@@ -274,5 +275,50 @@ func TestRefusalNamesRecords(t *testing.T) {
 	var e *buckets.ReferencedError
 	if _, err := f.b.As(who("bob")).Delete(t.Context(), file.ID, nil); err == nil || errors.As(err, &e) {
 		t.Errorf("somebody who may not read the file: %v", err)
+	}
+}
+
+// putLinks writes n confirmed links of the host to the bucket docs, as set makes them.
+func (f *fixture) putLinks(n int, set func(i int, l *manifest.Link)) {
+	f.Helper()
+	k := f.store.Linker(internal.Pass{})
+	f.fail(k.Update(f.Context(), "docs", func(tx manifest.Tx) error {
+		for i := range n {
+			l := &manifest.Link{ID: manifest.NewLinkID(), Host: "host", Session: 1, Bucket: "docs", Collection: "posts", State: manifest.LinkConfirmed, At: k.Now()}
+			set(i, l)
+			if err := tx.PutLink(f.Context(), l); err != nil {
+				return err
+			}
+		}
+		return nil
+	}))
+}
+
+// TestManyReleases deletes records with so many files that the token would not fit into a
+// request of a host: that is refused before the host has deleted them.
+func TestManyReleases(t *testing.T) {
+	const most = 10_000
+	f := newFixture(t)
+	file := f.put("a")
+	f.putLinks(most+1, func(i int, l *manifest.Link) {
+		l.File, l.Record, l.Field = manifest.FileID(file.ID), fmt.Sprint(i/(most/2)), fmt.Sprint("f", i)
+	})
+	deletion := func(records ...string) (changes []links.Change) {
+		for _, r := range records {
+			changes = append(changes, links.Change{Collection: "posts", Record: r, Deleted: true})
+		}
+		return changes
+	}
+	if _, err := f.host.Prepare(t.Context(), nil, deletion("0", "1", "2")...); !errors.Is(err, links.ErrValue) || !strings.Contains(err.Error(), "fewer records") {
+		t.Errorf("%d links: %v", most+1, err)
+	}
+	hold, err := f.host.Prepare(t.Context(), nil, deletion("0", "1")...)
+	f.fail(err)
+	if n := len(hold.Token); n > 1<<20*9/10 { // beside what replaces them
+		t.Errorf("the token of %d links has %d bytes", most, n)
+	}
+	f.fail(f.host.Confirm(t.Context(), hold.Token))
+	if got := f.standing(file.ID); got != 1 {
+		t.Errorf("%d links stand", got)
 	}
 }
