@@ -9,6 +9,7 @@ import (
 
 	"github.com/cairn-store/cairn/api/client"
 	"github.com/cairn-store/cairn/buckets/links"
+	"github.com/cairn-store/cairn/buckets/rules"
 	"github.com/cairn-store/cairn/manifest"
 )
 
@@ -78,8 +79,8 @@ func (s *Server) resolveValues(w http.ResponseWriter, r *http.Request, h *links.
 	var in struct {
 		As    json.RawMessage `json:"as"`
 		Items []struct {
-			ID     string         `json:"id"`
-			Record map[string]any `json:"record"`
+			ID     string          `json:"id"`
+			Record json.RawMessage `json:"record"`
 		} `json:"items"`
 	}
 	if err := readHost(r, &in); err != nil {
@@ -91,7 +92,18 @@ func (s *Server) resolveValues(w http.ResponseWriter, r *http.Request, h *links.
 	}
 	items := make([]links.Item, len(in.Items))
 	for i := range in.Items {
-		items[i] = links.Item{ID: in.Items[i].ID, Record: in.Items[i].Record}
+		items[i].ID = in.Items[i].ID
+		record := in.Items[i].Record
+		if len(record) == 0 {
+			continue
+		}
+		err := rules.CheckNesting(record)
+		if err == nil {
+			err = json.Unmarshal(record, &items[i].Record)
+		}
+		if err != nil {
+			return fmt.Errorf("record of item %d: %w: %w", i, err, errRequest)
+		}
 	}
 	found, err := h.Resolve(r.Context(), who, items)
 	if err != nil {

@@ -25,7 +25,9 @@ func listEvents(w http.ResponseWriter, r *http.Request, h *links.Host) error {
 		if err == nil {
 			err = json.Unmarshal(p, &from)
 		}
-		if err != nil {
+		_, isFile := manifest.ParseFileID(string(from.File))
+		_, isLink := manifest.ParseLinkID(string(from.Link))
+		if err != nil || !isFile || !isLink && from.Link != "" {
 			return fmt.Errorf("cursor %.80q: %w", cursor, buckets.ErrCursor)
 		}
 	}

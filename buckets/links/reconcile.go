@@ -182,7 +182,12 @@ func (r *reconciliation) checkRow(ctx context.Context, row *Row) error {
 	if err != nil {
 		return err
 	}
+	seen := make(map[string]bool, len(row.Values))
 	for _, value := range row.Values {
+		if seen[value] {
+			continue
+		}
+		seen[value] = true
 		if err := r.checkValue(ctx, f, key, value, found[value], had); err != nil {
 			return err
 		}

@@ -174,3 +174,18 @@ func wantError(err, want error) error {
 	}
 	return fmt.Errorf("got %v, want %w", err, want)
 }
+
+// TestRowsWithTwins makes one link for a value that stands in a row twice.
+func TestRowsWithTwins(t *testing.T) {
+	f := newFixture(t)
+	file := f.put("a")
+	row := links.Row{Collection: "posts", Record: "1", Field: "many", Values: []string{file.ID, file.ID}}
+	for want := int64(1); want >= 0; want-- {
+		if done := f.reconcile(row); done.Made != want {
+			t.Errorf("reconciled %+v, want %d made", done, want)
+		}
+	}
+	if got := f.standing(file.ID); got != 1 {
+		t.Errorf("%d links stand", got)
+	}
+}

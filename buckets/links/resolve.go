@@ -3,6 +3,7 @@ package links
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 
 	"github.com/cairn-store/cairn/buckets"
@@ -49,7 +50,7 @@ func (h *Host) Resolve(ctx context.Context, who *access.Principal, items []Item)
 
 func (h *Host) resolve(ctx context.Context, who *access.Principal, items []Item) ([]Resolved, error) {
 	if len(items) > maxItems {
-		return nil, ErrValue
+		return nil, fmt.Errorf("%d values at once, at most %d are resolved: %w", len(items), maxItems, ErrValue)
 	}
 	ids := make([]string, len(items))
 	for i := range items {
