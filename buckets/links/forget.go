@@ -78,7 +78,7 @@ func CountLinks(ctx context.Context, s *buckets.Store, name string) (n Count, er
 }
 
 // maxForgotten is how many links one Forget ends.
-const maxForgotten = 10 * pageSize
+const maxForgotten = 2 * pageSize
 
 // Forget ends links of a host that is gone for good, without their policies, and its
 // sessions. done says that there are no more: then the store has forgotten the
