@@ -102,7 +102,7 @@ func (h *host) pickValues(record string, f *schema.Field) (ids []string, absent 
 	}
 	for range 4 {
 		x := w.pickFile()
-		if x == nil || x.bucket != f.Bucket {
+		if x == nil || x.bucket != f.Bucket || x.mayOnlyCascade && f.OnDelete != schema.OnDeleteCascade {
 			continue
 		}
 		id := x.id

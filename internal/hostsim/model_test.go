@@ -41,6 +41,8 @@ type file struct {
 	order      []*version
 	gone       bool // somebody has purged it, or it was lost with a backup
 	kept       bool // somebody has taken it out of the trash
+	// mayOnlyCascade says that only fields that cascade may have it.
+	mayOnlyCascade bool
 	// cascades says that it had a confirmed link of a field that cascades, others that
 	// it may have had one of another.
 	cascades, others bool
@@ -61,7 +63,7 @@ func newModel() *model {
 func (m *model) addVersion(f *buckets.File, content []byte) {
 	x := m.files[f.ID]
 	if x == nil {
-		x = &file{id: f.ID, bucket: f.Bucket, versions: make(map[string]*version)}
+		x = &file{id: f.ID, bucket: f.Bucket, versions: make(map[string]*version), mayOnlyCascade: len(m.order)%2 == 0}
 		m.files[f.ID] = x
 		m.order = append(m.order, x)
 	}
