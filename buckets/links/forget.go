@@ -109,7 +109,8 @@ func (h *Host) forget(ctx context.Context) (ended int64, done bool, err error) {
 			return ended, false, err
 		}
 		if len(links) == 0 {
-			return ended, true, h.drop(ctx)
+			done, err := h.drop(ctx)
+			return ended, done, err
 		}
 		ids := make([]manifest.LinkID, len(links))
 		for i, l := range links {
@@ -135,10 +136,28 @@ func (h *Host) endLink(ctx context.Context, tx manifest.Tx, l *manifest.Link) er
 	return tx.PutLink(ctx, l)
 }
 
-// drop forgets the host, and lets policies follow that have waited for it.
-func (h *Host) drop(ctx context.Context) error {
-	if err := h.k.UpdateHost(ctx, func(tx manifest.Tx) error { return tx.DropHost(ctx, h.name) }); err != nil {
-		return err
+// drop forgets the host, and lets policies follow that have waited for it. It does
+// neither, and reports false, if the host has come back meanwhile.
+func (h *Host) drop(ctx context.Context) (done bool, err error) {
+	err = h.k.UpdateHost(ctx, func(tx manifest.Tx) error {
+		done = false
+		row, err := tx.Host(ctx, h.name)
+		if errors.Is(err, fs.ErrNotExist) {
+			done = true // somebody else has forgotten it
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		links, err := tx.HostLinks(ctx, h.name, "", 1)
+		if err != nil || len(links) > 0 || len(row.Live) > 0 {
+			return err
+		}
+		done = true
+		return tx.DropHost(ctx, h.name)
+	})
+	if err != nil || !done {
+		return false, err
 	}
-	return h.followAll(ctx)
+	return true, h.followAll(ctx)
 }

@@ -207,6 +207,9 @@ func Begin(ctx context.Context, s *buckets.Store, st State, opts *Options) (*Hos
 		if h.Session = st.Session; !opts.Shared {
 			h.Live = nil
 		}
+		if len(h.Live) >= maxLive {
+			return fmt.Errorf("host %q has %d sessions that have not ended: end those whose processes are dead: %w", h.Name, len(h.Live), ErrSession)
+		}
 		h.Live = append(h.Live, st.Session)
 		h.Fields = fields
 		for _, f := range opts.Fields {

@@ -92,6 +92,8 @@ const (
 	maxSession = 1 << 53
 	// maxPending is how many pending links there may be for one principal.
 	maxPending = 1000
+	// maxLive is how many sessions of a host there may be that have not ended.
+	maxLive = 1000
 	// pageSize is how many links are read, or changed in one transaction, at a time.
 	pageSize = 500
 	// maxEventLinks is how many links, of all hosts, a page of events looks at, or a few

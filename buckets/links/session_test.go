@@ -247,3 +247,21 @@ func TestRefusedFields(t *testing.T) {
 	f.openHost(nil)
 	f.checkUnreconciled(false)
 }
+
+// TestLiveSessionsAreBounded opens a host again and again beside its other sessions:
+// once there are too many, dead ones must be ended first.
+func TestLiveSessionsAreBounded(t *testing.T) {
+	f := newFixture(t)
+	open := func() error {
+		_, err := links.Open(t.Context(), f.store, f.keep, &links.Options{Shared: true})
+		return err
+	}
+	for range 999 {
+		f.fail(open())
+	}
+	if err := open(); !errors.Is(err, links.ErrSession) {
+		t.Fatalf("one more: %v", err)
+	}
+	f.fail(f.host.EndSession(t.Context(), 7))
+	f.fail(open())
+}
