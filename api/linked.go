@@ -2,6 +2,7 @@ package api
 
 import (
 	"github.com/cairn-store/cairn/api/client"
+	"github.com/cairn-store/cairn/buckets"
 	"github.com/cairn-store/cairn/buckets/collect"
 )
 
@@ -13,6 +14,9 @@ func linkCountsView(c collect.LinkCounts) client.LinkCounts {
 func linkedFileView(l *collect.LinkedFile) client.LinkedFile {
 	v := client.LinkedFile{Bucket: l.Bucket, Path: l.Path, FileID: string(l.File), ManifestID: string(l.Version), State: l.State.String(),
 		LinkCounts: linkCountsView(l.LinkCounts), Restrict: l.Restrict, SetNull: l.SetNull, Overdue: l.Overdue, Records: []client.Reference{}}
+	if l.Gone {
+		v.State = string(buckets.Purged)
+	}
 	for _, link := range l.Links {
 		v.Records = append(v.Records, referenceView(link))
 	}

@@ -12,7 +12,7 @@ type LinkedFile struct {
 	Path       string `json:"path"`
 	FileID     string `json:"file_id"`
 	ManifestID string `json:"manifest_id,omitempty"` // "" if links to all versions count
-	State      string `json:"state"`
+	State      string `json:"state"`                 // purged too: then its links hold nothing
 	LinkCounts
 	Restrict int64       `json:"restrict"` // those of them that refuse its removal
 	SetNull  int64       `json:"set_null"` // those of them whose hosts are told of its removal

@@ -301,7 +301,7 @@ func ExplainFile(ctx context.Context, s *Store, id manifest.FileID, version mani
 		x.Kind, removal = "version", &Removal{Versions: []manifest.VersionID{version}}
 		m, err := s.Meta.Manifest(ctx, version)
 		if isGone(err) {
-			return x.explainRemoved(ctx, s, func(g *manifest.Grave) bool { return g.Version == version }, func(*manifest.Freed) bool { return false })
+			return x.explainRemoved(ctx, s, "", version, func(g *manifest.Grave) bool { return g.Version == version }, func(*manifest.Freed) bool { return false })
 		}
 		if err != nil {
 			return nil, err
@@ -310,7 +310,7 @@ func ExplainFile(ctx context.Context, s *Store, id manifest.FileID, version mani
 	}
 	f, err := s.Meta.File(ctx, id)
 	if isGone(err) {
-		return x.explainRemoved(ctx, s, func(g *manifest.Grave) bool { return g.File == id }, func(e *manifest.Freed) bool { return e.Cause.File == id })
+		return x.explainRemoved(ctx, s, id, "", func(g *manifest.Grave) bool { return g.File == id }, func(e *manifest.Freed) bool { return e.Cause.File == id })
 	}
 	if err != nil {
 		return nil, err
@@ -336,8 +336,8 @@ func ExplainFile(ctx context.Context, s *Store, id manifest.FileID, version mani
 	return x, err
 }
 
-// explainRemoved says what became of a file or version that is not there.
-func (x *Explanation) explainRemoved(ctx context.Context, s *Store, buried func(*manifest.Grave) bool, freed func(*manifest.Freed) bool) (*Explanation, error) {
+// explainRemoved says what became of a file, or of a version, that is not there.
+func (x *Explanation) explainRemoved(ctx context.Context, s *Store, id manifest.FileID, version manifest.VersionID, buried func(*manifest.Grave) bool, freed func(*manifest.Freed) bool) (*Explanation, error) {
 	for _, domain := range slices.Sorted(maps.Keys(s.Chunks)) {
 		for g, err := range s.Meta.Graves(ctx, domain) {
 			if err != nil {
@@ -349,7 +349,10 @@ func (x *Explanation) explainRemoved(ctx context.Context, s *Store, buried func(
 		}
 	}
 	err := x.readLedger(ctx, s, freed)
-	if err == nil && x.Removed == nil && len(x.Freed) == 0 {
+	if err == nil {
+		err = x.addLost(ctx, s, id, version)
+	}
+	if err == nil && x.Removed == nil && len(x.Freed) == 0 && len(x.Linked) == 0 {
 		err = ErrNotStored
 	}
 	if err != nil {

@@ -34,6 +34,9 @@ type LinkedFile struct {
 	// Overdue says that it is in the trash and its time there is over: only links, or a
 	// host that is not reconciled, keep it.
 	Overdue bool
+	// Gone says that it was removed for good: the links hold nothing. Path is "" if nobody
+	// remembers it, and State is nothing.
+	Gone bool
 	// Links are some that stand, in order of their IDs.
 	Links []*manifest.Link
 }
@@ -157,4 +160,38 @@ func (x *Explanation) addLinked(ctx context.Context, s *Store, row *manifest.Row
 	})
 	x.Linked = append(x.Linked, l)
 	return err
+}
+
+// addLost adds a file or a version that is gone, if links to it stand. Of a version
+// whose grave is gone too nobody knows the file, and nothing is added.
+func (x *Explanation) addLost(ctx context.Context, s *Store, id manifest.FileID, v manifest.VersionID) error {
+	f := &manifest.File{ID: id}
+	if x.Removed != nil {
+		f.ID, f.Bucket = x.Removed.File, x.Removed.Bucket
+	}
+	if f.ID == "" {
+		return nil
+	}
+	var sums []manifest.LinkSums
+	var err error
+	if v == "" {
+		sums, err = s.Meta.FileLinkSums(ctx, []manifest.FileID{f.ID})
+	} else {
+		sums, err = s.Meta.VersionLinkSums(ctx, []manifest.VersionID{v})
+	}
+	if err != nil || sums[0].Standing() == 0 {
+		return err
+	}
+	l := newLinkedFile(f, v, &sums[0])
+	if l.Gone, l.Path = true, ""; x.Removed != nil {
+		l.Path = x.Removed.Path
+	}
+	if err := l.nameLinks(ctx, s.Meta, explainedLinks, func(link *manifest.Link) bool { return v == "" || link.Version == v }); err != nil {
+		return err
+	}
+	if len(l.Links) > 0 {
+		l.Bucket = l.Links[0].Bucket
+	}
+	x.Linked = append(x.Linked, l)
+	return nil
 }

@@ -93,6 +93,41 @@ func TestExplainFollowsAFile(t *testing.T) {
 	}
 }
 
+// TestExplainOfWhatIsGone explains what links stand to and that is gone: a file, before
+// and after a collection, and a version.
+func TestExplainOfWhatIsGone(t *testing.T) {
+	f := newFixture(t)
+	file := f.put("a.txt")
+	f.set("1", "f_keep", file.ID)
+	old := f.put("b.txt")
+	f.set("2", "keep", old.ManifestID)
+	f.set("3", "f_keep", old.ID)
+	b := f.b.As(who("ann"))
+	_, err := b.Replace(t.Context(), old.ID, strings.NewReader("new"), nil)
+	f.fail(err)
+	f.fail(b.DeleteVersion(t.Context(), old.ID, 1))
+	f.fail(b.Purge(t.Context(), file.ID, nil))
+	check := func(id, record, path string) {
+		t.Helper()
+		x := f.explain(id)
+		if x.Kept() || len(x.Linked) != 1 {
+			t.Fatalf("%s: %v, %+v", id, x.Because, x.Linked)
+		}
+		if l := x.Linked[0]; !l.Gone || l.Bucket != "docs" || l.Path != path || l.Standing != 1 || len(l.Links) != 1 || l.Links[0].Record != record {
+			t.Errorf("%s: %+v", id, l)
+		}
+	}
+	check(file.ID, "1", "a.txt")
+	check(old.ManifestID, "2", "b.txt")
+	_, err = f.store.Collect(t.Context(), &collect.Options{Full: true})
+	f.fail(err)
+	check(file.ID, "1", "")
+	f.set("1", "f_keep")
+	if x, err := f.store.ExplainFile(t.Context(), file.ID, nil); err == nil && len(x.Linked) > 0 {
+		t.Errorf("without links: %+v", x.Linked)
+	}
+}
+
 // TestPreviewForetellsPurge previews what purges do then: which are refused, and how
 // many events there are.
 func TestPreviewForetellsPurge(t *testing.T) {

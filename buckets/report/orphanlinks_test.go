@@ -9,6 +9,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/cairn-store/cairn/buckets"
@@ -38,17 +40,21 @@ func newHosts() []*host {
 // begin begins a session of a host.
 func (h *host) begin(w *world, restored, shared bool) {
 	w.t.Helper()
-	opts := &links.Options{Name: h.name, Restored: restored, Shared: shared}
+	var err error
+	h.Host, err = links.Open(w.t.Context(), w.store, h, &links.Options{Name: h.name, Restored: restored, Shared: shared, Fields: h.fields()})
+	must(w.t, err)
+}
+
+// fields are one of each bucket, pin and policy.
+func (h *host) fields() (fs []schema.Field) {
 	for _, b := range h.buckets {
 		for _, policy := range []schema.OnDelete{schema.OnDeleteKeep, schema.OnDeleteRestrict, schema.OnDeleteCascade, schema.OnDeleteSetNull} {
 			for _, pin := range []schema.Pin{schema.PinManifest, schema.PinFile} {
-				opts.Fields = append(opts.Fields, schema.Field{Collection: "posts", Name: fmt.Sprint(b, "_", pin, "_", policy), Bucket: b, Pin: pin, OnDelete: policy})
+				fs = append(fs, schema.Field{Collection: "posts", Name: fmt.Sprint(b, "_", pin, "_", policy), Bucket: b, Pin: pin, OnDelete: policy})
 			}
 		}
 	}
-	var err error
-	h.Host, err = links.Open(w.t.Context(), w.store, h, opts)
-	must(w.t, err)
+	return fs
 }
 
 // stepLinks changes records of a host somehow.
@@ -359,6 +365,65 @@ func TestOrphanLinksAreMended(t *testing.T) {
 					t.Errorf("%s: it is left", c.name)
 				}
 			}
+		})
+	}
+}
+
+// While hosts work, no link looks as if its file were gone, or its session, though both
+// come and go: each link is confirmed before its session ends, and has ended before its
+// file is removed.
+func TestOrphanLinksUnderLoad(t *testing.T) {
+	for name, open := range map[string]func(t testing.TB, seed uint64) *world{"pebble": newPebbleWorld, "postgres": newPostgresWorld} {
+		t.Run(name, func(t *testing.T) {
+			w := open(t, 1)
+			ctx := t.Context()
+			b, err := w.store.Bucket("a")
+			must(t, err)
+			work := func(h *host, n int) error {
+				f, err := b.Put(ctx, fmt.Sprint(h.name, n), strings.NewReader("hello"), nil)
+				if err != nil {
+					return err
+				}
+				for _, ids := range [][]string{{f.ID}, nil} {
+					for _, field := range []string{"a_file_keep", "a_manifest_keep"} {
+						if h.Host, err = links.Open(ctx, w.store, h, &links.Options{Name: h.name, Fields: h.fields()}); err != nil {
+							return err
+						}
+						hold, err := h.Prepare(ctx, nil, links.Change{Collection: "posts", Record: fmt.Sprint(n), Fields: map[string][]string{field: ids}})
+						if err != nil {
+							return err
+						}
+						if err := errors.Join(h.Confirm(ctx, hold.Token), h.End(ctx)); err != nil {
+							return err
+						}
+					}
+				}
+				return b.Purge(ctx, f.ID, nil)
+			}
+			var busy sync.WaitGroup
+			var stop atomic.Bool
+			var done atomic.Int64
+			for _, h := range newHosts() {
+				busy.Go(func() {
+					for n := 0; !stop.Load(); n++ {
+						if err := work(h, n%50); err != nil {
+							t.Error(err)
+							return
+						}
+						done.Add(1)
+					}
+				})
+			}
+			least := map[string]int{"pebble": 100, "postgres": 20}[name]
+			for made := 0; made < least || done.Load() < 20 && !t.Failed(); made++ {
+				o, err := w.store.ReportOrphans(ctx, nil)
+				if err != nil || len(o.Links) > 0 {
+					t.Errorf("%v: %+v", err, o)
+					break
+				}
+			}
+			stop.Store(true)
+			busy.Wait()
 		})
 	}
 }

@@ -39,7 +39,11 @@ func (e *explainWriter) showPins(h *client.ChunkHolder) {
 
 // showLinked says what links hold a file, and what follows.
 func (e *explainWriter) showLinked(l *client.LinkedFile) {
-	e.line("  %s/%s:", l.Bucket, names.Escape(l.Path))
+	what := names.Escape(l.Path)
+	if what == "" {
+		what = l.FileID
+	}
+	e.line("  %s/%s:", l.Bucket, what)
 	e.line("    %s", describeLinks(l.LinkCounts))
 	e.showRecords(l)
 	switch {
@@ -47,6 +51,9 @@ func (e *explainWriter) showLinked(l *client.LinkedFile) {
 		e.line("    its time in the trash is over: it stays until they end")
 	case l.State == "trashed":
 		e.line("    it stays in the trash until they end")
+	case l.State == "purged":
+		e.line("    it is gone: these records refer to nothing")
+		return
 	}
 	if l.Restrict > 0 {
 		e.line("    %d with on_delete: restrict: its removal is refused", l.Restrict)

@@ -195,7 +195,11 @@ func TestReportOrphansOfRecords(t *testing.T) {
 		if len(r.Unlinked) != 2 || r.Unlinked[0].Path == "" || len(r.Links) != 3 || r.Links[0].Record != "1" || r.Links[0].Field != "keep" || r.Links[0].Host != "alyx" {
 			t.Errorf("%+v", r)
 		}
-		out, _ := s.run(0, "", "report", "orphans")
+		out, _ := s.run(0, "", "gc", "explain", r.Links[0].FileID)
+		if !strings.Contains(out, "it is gone: these records refer to nothing") || !strings.Contains(out, "alyx: posts/1.keep") {
+			t.Errorf("explained:\n%s", out)
+		}
+		out, _ = s.run(0, "", "report", "orphans")
 		for _, want := range []string{"files that no record refers to; nothing does by itself", "links to what is gone, of alyx; the host", "demo/free.txt", "alyx: posts/1.keep"} {
 			if !strings.Contains(out, want) {
 				t.Errorf("no %q in\n%s", want, out)

@@ -2313,8 +2313,11 @@ export interface components {
             restrict: number;
             /** @description those whose hosts are told of its removal */
             set_null: number;
-            /** @enum {unknown} */
-            state: "active" | "trashed" | "quarantined";
+            /**
+             * @description purged: its links hold nothing, and path is empty if nobody remembers it
+             * @enum {unknown}
+             */
+            state: "active" | "trashed" | "quarantined" | "purged";
         };
         Migrated: {
             /** @description of the versions */
@@ -5071,7 +5074,7 @@ export interface operations {
             query?: {
                 /** @description next_cursor of the page before */
                 cursor?: string;
-                /** @description records that are looked at for a page */
+                /** @description records of a page */
                 limit?: number;
             };
             header?: never;
