@@ -144,7 +144,8 @@ func TestHost(t *testing.T) {
 	if err != nil || len(hold.Values) != 1 || !slices.Equal(hold.Values[0]["scan"], []string{f.ManifestID}) {
 		t.Fatalf("hold %+v, %v", hold, err)
 	}
-	if err := errors.Join(w.s.Cancel(ctx, hold.Token), w.s.Confirm(ctx, hold.Token), w.s.Confirm(ctx, hold.Token)); err != nil {
+	elsewhere := w.c.AttachSession("blog", w.s.Session)
+	if err := errors.Join(w.s.Cancel(ctx, hold.Token), elsewhere.Confirm(ctx, hold.Token), w.s.Confirm(ctx, hold.Token)); err != nil {
 		t.Fatal(err)
 	}
 	bearer := token(t, "ann", nil)

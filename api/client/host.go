@@ -113,6 +113,12 @@ func (c *Client) BeginSession(ctx context.Context, host string, st *HostState, o
 	return s, c.callJSON(ctx, q.withJSON(&with), s)
 }
 
+// AttachSession returns a session that has begun, for another process that goes on with
+// it. Whether the host is unreconciled it does not tell.
+func (c *Client) AttachSession(host string, session uint64) *HostSession {
+	return &HostSession{Host: host, Session: session, c: c}
+}
+
 // newRequest is a request of the session.
 func (s *HostSession) newRequest(method string, path ...string) *request {
 	return &request{method: method, admin: true, path: append([]string{"hosts", s.Host, "sessions", strconv.FormatUint(s.Session, 10)}, path...)}

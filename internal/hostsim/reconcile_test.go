@@ -33,8 +33,20 @@ func (h *host) reconcile(busy bool) error {
 		}
 	}
 	o := &links.ReconcileOptions{Force: w.rng.IntN(4) == 0}
-	w.note("%s: reconcile, busy %t", h.name, busy)
-	done, err := h.h.Reconcile(w.ctx, h.exists(meanwhile), iter.Seq2[links.Row, error](rows), o)
+	reconcile := h.reconcileInPages
+	paged := w.rng.IntN(2) == 0
+	if !paged {
+		reconcile = func(exists func(ctx context.Context, l links.Link) (bool, error), rows iter.Seq2[links.Row, error], o *links.ReconcileOptions) (*links.Reconciled, error) {
+			return h.h.Reconcile(w.ctx, exists, rows, o)
+		}
+	}
+	w.note("%s: reconcile, busy %t, in pages %t", h.name, busy, paged)
+	done, err := reconcile(h.exists(meanwhile), rows, o)
+	if errors.Is(err, errGivenUp) {
+		w.note("%s: gave a reconciliation up", h.name)
+		w.count["given up"]++
+		return failed
+	}
 	w.note("%s: reconciled %+v, %v", h.name, done, err)
 	if w.hasCrashed() {
 		return failed

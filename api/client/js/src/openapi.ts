@@ -2028,7 +2028,7 @@ export interface components {
             new_bytes?: number;
             owner: string;
             path: string;
-            /** @description records that hold the file, told to operators where a file is asked for or changed by its ID, and in listings; else 0 */
+            /** @description records that hold the file, told to operators; 0 to others, and in answers to uploads and edits of content */
             refs: number;
             size: number;
             /** @enum {unknown} */
