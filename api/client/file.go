@@ -25,7 +25,7 @@ type File struct {
 	Metadata         map[string]any    `json:"metadata"`
 	Tags             []string          `json:"tags"`
 	CacheControl     string            `json:"cache_control,omitempty"` // of its content; "" is the bucket's
-	Refs             int               `json:"refs"`                    // records that hold the file, to operators; 0 in answers to uploads
+	Refs             int               `json:"refs"`                    // records that hold it, to operators
 	CreatedAt        Time              `json:"created_at"`
 	UpdatedAt        Time              `json:"updated_at"`
 	DeletedAt        *Time             `json:"deleted_at"`
