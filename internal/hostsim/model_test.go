@@ -41,6 +41,7 @@ type file struct {
 	order      []*version
 	gone       bool // somebody has purged it, or it was lost with a backup
 	kept       bool // somebody has taken it out of the trash
+	deleted    bool // somebody may have moved it there
 	// mayOnlyCascade says that only fields that cascade may have it.
 	mayOnlyCascade bool
 	// cascades says that it had a confirmed link of a field that cascades, others that
@@ -187,6 +188,7 @@ func (w *world) forgetLost() error {
 			return err
 		}
 		f.gone, f.cascades = got == nil, false
+		f.deleted = got != nil && got.State == buckets.Trashed
 		for _, v := range f.versions {
 			if got, err = w.stat(v.id); err != nil {
 				return err
@@ -215,6 +217,9 @@ func (w *world) check() error {
 		}
 		if got == nil {
 			return fmt.Errorf("%s refers to what is not there, settled %t", p, w.settled[p])
+		}
+		if w.settled[p] && got.State == buckets.Trashed && !f.deleted {
+			return fmt.Errorf("%s is in the trash, and nobody has deleted it", p)
 		}
 		if w.rng.IntN(20) > 0 {
 			continue

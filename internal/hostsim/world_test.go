@@ -239,6 +239,7 @@ func (w *world) deleteFile() error {
 	}
 	_, err = w.bucket(f.bucket).Delete(w.ctx, f.id, nil)
 	w.note("delete %s: %v", f.id, err)
+	f.deleted = f.deleted || err == nil
 	return w.checkRefused(f, "delete", must, err)
 }
 
