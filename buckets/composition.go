@@ -7,9 +7,12 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"math"
+	"slices"
 
 	"github.com/cairn-store/cairn/buckets/access"
+	"github.com/cairn-store/cairn/cas"
 	"github.com/cairn-store/cairn/manifest"
 )
 
@@ -83,6 +86,28 @@ func (c *composition) retry() error {
 		return fmt.Errorf("a version was removed while the body came; send it again: %w", ErrChunksGone)
 	}
 	return errStale
+}
+
+// retryIfGone is retry for an err that says, or comes from it, that a version that
+// pieces are taken from was removed: its chunks may have been collected before they
+// were read. It returns any other error as it is.
+func (c *composition) retryIfGone(ctx context.Context, err error) error {
+	if errors.Is(err, errSourceGone) {
+		return c.retry()
+	}
+	if !errors.Is(err, cas.ErrMissing) {
+		return err
+	}
+	sources := slices.Collect(maps.Keys(c.taken))
+	for _, f := range c.foreign {
+		sources = append(sources, f.of)
+	}
+	for _, id := range sources {
+		if _, gone := c.d.b.s.meta.Manifest(ctx, id); errors.Is(gone, fs.ErrNotExist) {
+			return c.retry()
+		}
+	}
+	return err
 }
 
 // limit makes the body fail if it is not as long as its sender states, or longer

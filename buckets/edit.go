@@ -207,11 +207,8 @@ func (d *Draft) compose(ctx context.Context, pieces []Piece) error {
 	opts := d.b.writeOptions(d.w, d.splitter.String())
 	opts.Digests = d.opts.Digests
 	d.content, d.stats, err = manifest.Compose(ctx, d.b.chunks(), c.pieces, c.content, d.splitter, opts)
-	if errors.Is(err, errSourceGone) {
-		return c.retry()
-	}
 	if err != nil {
-		return err
+		return c.retryIfGone(ctx, err)
 	}
 	if c.body != nil {
 		if c.open {
@@ -220,7 +217,7 @@ func (d *Draft) compose(ctx context.Context, pieces []Piece) error {
 		c.body.c, c.body.off = d.content, c.bodyAt
 	}
 	if err := d.setStoredType(ctx); err != nil {
-		return err
+		return c.retryIfGone(ctx, err)
 	}
 	if len(c.taken) > maxTaken {
 		return d.recheckChunks(ctx)

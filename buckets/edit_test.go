@@ -13,8 +13,10 @@ import (
 	"testing"
 
 	"github.com/cairn-store/cairn/buckets"
+	"github.com/cairn-store/cairn/buckets/collect"
 	"github.com/cairn-store/cairn/buckets/local"
 	"github.com/cairn-store/cairn/buckets/upload"
+	"github.com/cairn-store/cairn/cas"
 	"github.com/cairn-store/cairn/internal/race"
 )
 
@@ -327,4 +329,38 @@ func TestEditsRefused(t *testing.T) {
 	}
 	_, err := ann.Edit(ctx, f.ID, []buckets.Piece{{File: f.ID, Length: -1}, {Data: []byte("y")}, {File: f.ID, Offset: 20, Length: 5}}, nil)
 	must(t, err)
+}
+
+// A reader that acts before it yields.
+type actingReader struct {
+	io.Reader
+	act func()
+}
+
+func (r *actingReader) Read(p []byte) (int, error) {
+	if r.act != nil {
+		r.act()
+		r.act = nil
+	}
+	return r.Reader.Read(p)
+}
+
+// TestEditOfCollectedVersion purges a file, and collects it, while the body of an edit
+// comes: the edit fails as one of a file that was removed, and not as one of a damaged.
+func TestEditOfCollectedVersion(t *testing.T) {
+	s := open(t, twoBuckets())
+	b := bucket(t, s, "a")
+	content := make([]byte, 3<<20)
+	copy(content, noise(9, len(content)))
+	f := put(t, b, "f", string(content), nil)
+	body := &actingReader{strings.NewReader("in the middle"), func() {
+		must(t, b.Purge(t.Context(), f.ID, nil))
+		if _, err := s.Collect(t.Context(), &collect.Options{Full: true, MaxWriterAge: 1}); err != nil {
+			t.Error(err)
+		}
+	}}
+	_, err := b.Overwrite(t.Context(), f.ID, 1<<20, body, int64(len("in the middle")), nil)
+	if !errors.Is(err, buckets.ErrChunksGone) && !errors.Is(err, buckets.ErrNoFile) || errors.Is(err, cas.ErrMissing) {
+		t.Errorf("edit: %v", err)
+	}
 }
