@@ -192,12 +192,12 @@ func (w *world) settlePolicies() error {
 		if err := h.open(false); err != nil {
 			return err
 		}
-		if err := h.reconcile(false); err != nil {
+		if err := h.reconcileToTheEnd(); err != nil {
 			return err
 		}
 	}
 	for _, h := range w.hosts { // links of one may have waited for the other
-		if err := h.reconcile(false); err != nil {
+		if err := h.reconcileToTheEnd(); err != nil {
 			return err
 		}
 	}

@@ -185,7 +185,7 @@ func (w *world) pass() error {
 				return err
 			}
 		}
-		if err := h.reconcile(false); err != nil {
+		if err := h.reconcileToTheEnd(); err != nil {
 			return err
 		}
 	}

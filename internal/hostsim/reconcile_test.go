@@ -67,6 +67,16 @@ func (h *host) reconcile(busy bool) error {
 	return h.checkReconciled()
 }
 
+// reconcileToTheEnd reconciles until a run is not given up.
+func (h *host) reconcileToTheEnd() error {
+	for before := h.w.count["reconciled"]; h.w.count["reconciled"] == before; {
+		if err := h.reconcile(false); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // checkReconciled checks that links are those of the records: the host is reconciled,
 // and nothing is under way.
 func (h *host) checkReconciled() error {
