@@ -30,6 +30,12 @@ func (b *Bucket) VersionsBelow(ctx context.Context, id string, below uint64) ite
 			return
 		}
 		for m, err := range b.s.meta.VersionsBelow(ctx, f.ID, below) {
+			if err == nil && b.via != nil { // a record may hold one version, and open no other
+				err = b.checkFile(ctx, access.OpRead, f, m)
+				if errors.Is(err, fs.ErrPermission) || errors.Is(err, fs.ErrNotExist) {
+					continue
+				}
+			}
 			if err != nil {
 				yield(nil, err)
 				return
