@@ -30,11 +30,18 @@ type world struct {
 	url   string
 	log   *safeBuffer
 	c     *client.Client
+	now   func() time.Time // nil for the machine's clock
 }
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	w := &world{t: t, dir: t.TempDir(), log: &safeBuffer{}}
+	return newWorldAt(t, nil)
+}
+
+// newWorldAt is newWorld with a clock in place of the machine's.
+func newWorldAt(t *testing.T, now func() time.Time) *world {
+	t.Helper()
+	w := &world{t: t, dir: t.TempDir(), log: &safeBuffer{}, now: now}
 	t.Cleanup(func() {
 		if t.Failed() {
 			for l := range strings.SplitSeq(w.logged(), "\n") {
@@ -54,7 +61,7 @@ func (w *world) start() {
 	w.store, err = local.Open(context.Background(), w.dir, &local.Options{Buckets: map[string]buckets.Policy{
 		"demo":  {Domain: "local", Compression: cas.Compression{Codec: cas.Zstd}, Digests: []string{"sha256"}},
 		"other": {Domain: "local", Compression: cas.Compression{Codec: cas.Zstd}},
-	}})
+	}, Now: w.now})
 	if err != nil {
 		w.t.Fatal(err)
 	}

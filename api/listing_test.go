@@ -5,7 +5,9 @@ import (
 	"net/url"
 	"regexp"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/cairn-store/cairn/api/client"
 )
@@ -53,7 +55,9 @@ func (w *world) readPages(query string, header ...string) (text string, first li
 
 // What a listing may be asked for, alone and together.
 func TestListingQueries(t *testing.T) {
-	w := newWorld(t)
+	begun, ticks := time.Now(), atomic.Int64{}
+	// No two files are of one moment, however fast they come.
+	w := newWorldAt(t, func() time.Time { return begun.Add(time.Duration(ticks.Add(1)) * time.Millisecond) })
 	for _, f := range []struct{ path, content string }{
 		{"b.txt", "4444"}, {"A.txt", "1"}, {"docs/Straße.txt", "333"}, {"docs/old/a_b%c.png", "\x89PNG\r\n\x1a\n"}, {"docs/new/x.gif", "GIF89a"},
 		{"docs.txt", "22"}, {"img/é.json", `{"a":1}`}, {"img/e.txt", ""},
