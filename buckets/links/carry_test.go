@@ -15,6 +15,7 @@ import (
 	"github.com/cairn-store/cairn/buckets/collect"
 	"github.com/cairn-store/cairn/buckets/links"
 	"github.com/cairn-store/cairn/buckets/local"
+	"github.com/cairn-store/cairn/internal/race"
 	"github.com/cairn-store/cairn/manifest"
 	"github.com/cairn-store/cairn/manifest/pebblestore"
 )
@@ -47,6 +48,7 @@ func (f *fixture) check(repair bool) {
 // pack: all links come back as they were, and nothing is removed before the host is
 // reconciled.
 func TestLinksTravelInPacks(t *testing.T) {
+	race.LeaveOut(t)
 	// Records that are worth a checkpoint, and a collection that writes one.
 	makeRecords := func(f *fixture) {
 		file := f.put("x")

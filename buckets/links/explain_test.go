@@ -11,6 +11,7 @@ import (
 
 	"github.com/cairn-store/cairn/buckets"
 	"github.com/cairn-store/cairn/buckets/collect"
+	"github.com/cairn-store/cairn/internal/race"
 )
 
 func (f *fixture) explain(id string) *collect.Explanation {
@@ -23,6 +24,7 @@ func (f *fixture) explain(id string) *collect.Explanation {
 // TestOverdueIsWhatSweepsLeave asks, for rules of each kind, which versions only links
 // keep: a sweep leaves so many, and removes all others that it may.
 func TestOverdueIsWhatSweepsLeave(t *testing.T) {
+	race.LeaveOut(t)
 	for name, rule := range map[string]buckets.Versions{"off": {Off: true}, "keep": {Keep: 5}, "keep_for": {KeepFor: 10 * time.Hour}, "both": {Keep: 12, KeepFor: 24 * time.Hour}} {
 		t.Run(name, func(t *testing.T) {
 			f := newFixture(t)

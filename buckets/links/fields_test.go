@@ -6,12 +6,14 @@ import (
 
 	"github.com/cairn-store/cairn/buckets/links"
 	"github.com/cairn-store/cairn/buckets/schema"
+	"github.com/cairn-store/cairn/internal/race"
 )
 
 // TestFieldPlans opens a host whose field makes links in another way than before, or is
 // gone: without a plan that is refused if the field has links, and a plan says what
 // becomes of them. Their policy never follows.
 func TestFieldPlans(t *testing.T) {
+	race.LeaveOut(t)
 	changes := map[string]func(f *schema.Field) (kept bool){
 		"bucket":    func(f *schema.Field) bool { f.Bucket = "other"; return true },
 		"pin":       func(f *schema.Field) bool { f.Pin = schema.PinManifest; return true },

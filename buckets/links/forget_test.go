@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/cairn-store/cairn/buckets/links"
+	"github.com/cairn-store/cairn/internal/race"
 )
 
 // Forget ends links in steps, without their policies, and then the host: what it has
@@ -55,6 +56,7 @@ func TestForget(t *testing.T) {
 
 // A host of many links is forgotten in several calls.
 func TestForgetInSteps(t *testing.T) {
+	race.LeaveOut(t)
 	f := newFixture(t)
 	file := f.put("a").ID
 	for i := range 6 { // of 200 links each

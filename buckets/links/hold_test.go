@@ -7,11 +7,13 @@ import (
 	"time"
 
 	"github.com/cairn-store/cairn/buckets"
+	"github.com/cairn-store/cairn/internal/race"
 )
 
 // TestPinnedVersionsOutlastKeepRules prunes a file of whose oldest versions records hold
 // more than one page: those stay, and of the others as many as the rule keeps.
 func TestPinnedVersionsOutlastKeepRules(t *testing.T) {
+	race.LeaveOut(t)
 	const keep, pinned, versions = 5, 105, 240 // a page is 100
 	for _, c := range []struct {
 		name string

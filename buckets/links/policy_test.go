@@ -6,11 +6,13 @@ import (
 
 	"github.com/cairn-store/cairn/buckets"
 	"github.com/cairn-store/cairn/buckets/links"
+	"github.com/cairn-store/cairn/internal/race"
 )
 
 // TestPolicies is the table of policies: what follows from the deletion of a file, and
 // from the end of its last link.
 func TestPolicies(t *testing.T) {
+	race.LeaveOut(t)
 	for name, open := range stores() {
 		t.Run(name, func(t *testing.T) { testPolicies(t, open) })
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/cairn-store/cairn/buckets/internal"
 	"github.com/cairn-store/cairn/buckets/links"
 	"github.com/cairn-store/cairn/buckets/schema"
+	"github.com/cairn-store/cairn/internal/race"
 	"github.com/cairn-store/cairn/manifest"
 )
 
@@ -182,6 +183,7 @@ func TestKeptValueIsOfItsPolicy(t *testing.T) {
 
 // TestPendingLinksAreCapped prepares more links for somebody than may be pending.
 func TestPendingLinksAreCapped(t *testing.T) {
+	race.LeaveOut(t)
 	f := newFixture(t)
 	public := f.putPublic("public")
 	prepare := func(id string, n int) (*links.Hold, error) {

@@ -7,6 +7,7 @@ import (
 	"github.com/cairn-store/cairn/buckets"
 	"github.com/cairn-store/cairn/buckets/access"
 	"github.com/cairn-store/cairn/buckets/links"
+	"github.com/cairn-store/cairn/internal/race"
 )
 
 // TestResolve tells each of those who ask what they may know, of every state that a
@@ -71,6 +72,7 @@ func TestResolve(t *testing.T) {
 
 // TestResolveKeepsOrder resolves a page of records with three files each.
 func TestResolveKeepsOrder(t *testing.T) {
+	race.LeaveOut(t)
 	for name, open := range stores() {
 		t.Run(name, func(t *testing.T) { testResolveKeepsOrder(t, open) })
 	}

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/cairn-store/cairn/buckets/links"
+	"github.com/cairn-store/cairn/internal/race"
 )
 
 // A pager drives a run as a host far away does: it knows nothing but tokens and answers.
@@ -133,6 +134,7 @@ func (f *fixture) apart() (rows []links.Row, has func(l links.Link) bool, ids ma
 // A run in pages, of whatever size and also if each is sent twice, does what Reconcile
 // does in one call.
 func TestRunIsReconcile(t *testing.T) {
+	race.LeaveOut(t)
 	for _, dry := range []bool{false, true} {
 		for _, limit := range []int{0, 1, 2, 3, 1000} {
 			t.Run(fmt.Sprintf("dry %t, pages of %d", dry, limit), func(t *testing.T) {

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/cairn-store/cairn/buckets/links"
+	"github.com/cairn-store/cairn/internal/race"
 	"github.com/cairn-store/cairn/manifest"
 )
 
@@ -15,6 +16,7 @@ import (
 // was confirmed at any time stands, unless a hold that was prepared after its Confirm
 // replaces it.
 func TestTokensInAnyOrder(t *testing.T) {
+	race.LeaveOut(t)
 	f := newFixture(t)
 	for seed := range uint64(20) {
 		rng := rand.New(rand.NewPCG(seed, 0))
