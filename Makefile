@@ -26,6 +26,11 @@ RCLONE := $(TOOLS)/rclone-$(RCLONE_VERSION)/rclone
 POSTGRES = $(or $(CAIRN_POSTGRES),$(shell dirname $$(readlink -f $$(command -v postgres || ls -v /usr/lib/postgresql/*/bin/postgres 2>/dev/null | tail -n 1) /dev/null | head -n 1)))
 NGINX = $(shell PATH=$$PATH:/usr/sbin command -v nginx)
 
+# Hosts are modules of their own, as those of their authors are: what they need beside
+# Cairn, such as SQLite, is compiled for them alone.
+HOSTS := internal/hosts/records
+TEST_HOSTS = for h in $(HOSTS); do (cd $$h && $(PURE) vet ./... && $(PURE) test -timeout 30m -vet=off ./...) || exit 1; done
+
 .PHONY: all build run check test soak fuzz model vet cross fmt nginx postgres spin clean
 
 all: build
@@ -45,6 +50,7 @@ vet:
 check: fmt vet build
 	@test -x $(POSTGRES)/postgres || echo "no PostgreSQL (Debian: apt-get install postgresql): the tests with it are left out"
 	$(PURE) test -timeout 30m -vet=off ./...
+	@$(TEST_HOSTS)
 
 # Tests whose work is one goroutine's are left out where the race detector is on,
 # and run without it, beside the others.
@@ -64,10 +70,12 @@ test: fmt vet build nginx postgres spin $(VERSITYGW) $(RCLONE) $(CLIENTS)
 	log=$$(mktemp); api/client/js/check.sh test >$$log 2>&1 & client=$$!; \
 	export CAIRN_CLIENTS=1 CAIRN_NGINX=$(NGINX) CAIRN_POSTGRES=$(POSTGRES) CAIRN_VERSITYGW=$(VERSITYGW) CAIRN_RCLONE=$(RCLONE); \
 	plainlog=$$(mktemp); $(PURE) test -p 1 -timeout 30m -vet=off -run '$(subst $(space),|,$(LEFT_OUT_TESTS))' $(sort $(addprefix ./,$(dir $(LEFT_OUT)))) >$$plainlog 2>&1 & plain=$$!; \
+	hostslog=$$(mktemp); ( $(TEST_HOSTS) ) >$$hostslog 2>&1 & hosts=$$!; \
 	$(GO) test -race -timeout 30m -tags pebblegozstd -vet=off -ldflags=-w ./...; tests=$$?; \
 	wait $$plain; plain=$$?; cat $$plainlog; rm $$plainlog; \
+	wait $$hosts; hosts=$$?; cat $$hostslog; rm $$hostslog; \
 	wait $$client; client=$$?; cat $$log; rm $$log; \
-	wait $$cross && exit $$((tests | plain | client))
+	wait $$cross && exit $$((tests | plain | hosts | client))
 
 # Vets and builds for every supported platform but this one, for which vet and
 # build do. Nothing of it is run, so it is not optimised: that finds no mistakes,
@@ -86,6 +94,7 @@ cross:
 soak: build nginx postgres spin $(VERSITYGW) $(RCLONE) $(CLIENTS)
 	@command -v chromium >/dev/null || { apt-get update && apt-get install -y --no-install-recommends chromium; }
 	CAIRN_CLIENTS=1 CAIRN_NGINX=$(NGINX) CAIRN_POSTGRES=$(POSTGRES) CAIRN_BROWSER=$$(command -v chromium) CAIRN_VERSITYGW=$(VERSITYGW) CAIRN_RCLONE=$(RCLONE) CAIRN_SOAK=$${CAIRN_SOAK:-20} $(PURE) test -count=1 -timeout 60m ./...
+	export CAIRN_SOAK=$${CAIRN_SOAK:-20}; $(TEST_HOSTS)
 	api/client/js/check.sh soak
 	$(MAKE) fuzz
 

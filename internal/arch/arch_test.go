@@ -68,7 +68,6 @@ var allowed = map[string][]string{
 	"internal/arch":         {},
 	"internal/crashfs":      {"backend/diskbackend"},
 	"internal/formattest":   {},
-	"internal/hostsim":      {},
 	"internal/linear":       {"buckets"},
 	"internal/model":        {},
 	"internal/pgtest":       {},
@@ -96,7 +95,6 @@ var only = map[string][]string{
 	"golang.org/x/sys/cpu":          {"chunker", "chunker/blake3"},
 	"github.com/zeebo/blake3":       {"chunker/blake3"},
 	"lukechampine.com/blake3":       {"chunker/blake3"},
-	"modernc.org/sqlite":            {},
 }
 
 type pkg struct {

@@ -1,4 +1,4 @@
-package links_test
+package records_test
 
 import (
 	"context"

@@ -1,4 +1,4 @@
-package hostsim
+package records
 
 import (
 	"errors"
@@ -9,8 +9,6 @@ import (
 	"testing"
 	"testing/cryptotest"
 	"time"
-
-	"github.com/cairn-store/cairn/internal/race"
 )
 
 func readNumber(t *testing.T, name string, otherwise int) int {
@@ -28,7 +26,6 @@ func readNumber(t *testing.T, name string, otherwise int) int {
 
 // TestHosts runs seeds. CAIRN_SEED and CAIRN_SEEDS=1 run one again that has failed.
 func TestHosts(t *testing.T) {
-	race.LeaveOut(t)
 	steps, first := readNumber(t, "CAIRN_STEPS", 250), uint64(readNumber(t, "CAIRN_SEED", 1))
 	seeds := readNumber(t, "CAIRN_SEEDS", 5*readNumber(t, "CAIRN_SOAK", 1))
 	total := make(map[string]int)

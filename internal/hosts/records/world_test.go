@@ -1,4 +1,4 @@
-package hostsim
+package records
 
 import (
 	"bytes"
