@@ -11,6 +11,7 @@ import (
 	"github.com/cairn-store/cairn/buckets"
 	"github.com/cairn-store/cairn/buckets/links"
 	"github.com/cairn-store/cairn/buckets/schema"
+	"github.com/cairn-store/cairn/internal/race"
 	"github.com/cairn-store/cairn/manifest"
 )
 
@@ -113,6 +114,7 @@ func TestEventsRepeat(t *testing.T) {
 // TestEventsAreBounded looks for events of a file that very many records of another host
 // hold: a page is made of some of them, and the event is told by a later page.
 func TestEventsAreBounded(t *testing.T) {
+	race.LeaveOut(t)
 	const most = 10_000
 	f := newFixture(t)
 	file := f.put("a")

@@ -299,6 +299,7 @@ func (f *fixture) putLinks(n int, set func(i int, l *manifest.Link)) {
 // TestManyReleases deletes records with so many files that the token would not fit into a
 // request of a host: that is refused before the host has deleted them.
 func TestManyReleases(t *testing.T) {
+	race.LeaveOut(t)
 	const most = 10_000
 	f := newFixture(t)
 	file := f.put("a")

@@ -10,6 +10,7 @@ import (
 	"github.com/cairn-store/cairn/buckets"
 	"github.com/cairn-store/cairn/buckets/links"
 	"github.com/cairn-store/cairn/buckets/schema"
+	"github.com/cairn-store/cairn/internal/race"
 )
 
 // TestEndedSessionPrepares tests that a session that has ended prepares nothing, not
@@ -251,6 +252,7 @@ func TestRefusedFields(t *testing.T) {
 // TestLiveSessionsAreBounded opens a host again and again beside its other sessions:
 // once there are too many, dead ones must be ended first.
 func TestLiveSessionsAreBounded(t *testing.T) {
+	race.LeaveOut(t)
 	f := newFixture(t)
 	open := func() error {
 		_, err := links.Open(t.Context(), f.store, f.keep, &links.Options{Shared: true})
