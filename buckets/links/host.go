@@ -158,8 +158,12 @@ func describeStranger(h *manifest.Host, st State) error {
 	if st.Database != "" {
 		is = st.Database
 	}
-	return fmt.Errorf("host %q: %w: that is %x, this is %s; correct the path of the host's database, or open it with Adopt if it is to take the other's place",
-		h.Name, ErrHostDatabase, h.ID, is)
+	that := hex.EncodeToString(h.ID[:])
+	if h.ID == [16]byte{} {
+		that = "one that has begun sessions before; its ID went with the store's database"
+	}
+	return fmt.Errorf("host %q: %w: that is %s, this is %s; correct the path of the host's database, or open it with Adopt if it is to take the other's place",
+		h.Name, ErrHostDatabase, that, is)
 }
 
 func parseDatabase(text string) (id [16]byte, err error) {
