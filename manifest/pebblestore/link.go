@@ -132,16 +132,22 @@ func (s rows) HostLinks(ctx context.Context, host string, after manifest.LinkID,
 
 // linksUnder returns the links whose IDs stand behind prefix and are higher than
 // after, at most limit; 0 is no limit.
-func (s rows) linksUnder(ctx context.Context, prefix []byte, after manifest.LinkID, limit int) (ls []*manifest.Link, err error) {
+func (s rows) linksUnder(ctx context.Context, prefix []byte, after manifest.LinkID, limit int) ([]*manifest.Link, error) {
 	s, end := s.atOneMoment() // the lists are of the rows
 	defer end()
 	from := append(append([]byte(nil), prefix...), after...)
 	if after != "" {
 		from = append(from, 0)
 	}
-	for id, err := range scanFrom(ctx, s.r, prefix, from, func(k, _ []byte) (manifest.LinkID, error) {
+	return s.listedLinks(ctx, limit, scanFrom(ctx, s.r, prefix, from, func(k, _ []byte) (manifest.LinkID, error) {
 		return manifest.LinkID(k[len(prefix):]), nil
-	}) {
+	}))
+}
+
+// listedLinks returns the rows of the first links of a list, at most limit; 0 is no
+// limit. s must be of the moment of the list.
+func (s rows) listedLinks(ctx context.Context, limit int, ids iter.Seq2[manifest.LinkID, error]) (ls []*manifest.Link, err error) {
+	for id, err := range ids {
 		if err != nil {
 			return nil, err
 		}
@@ -166,25 +172,13 @@ func (s rows) listedLink(ctx context.Context, id manifest.LinkID) (*manifest.Lin
 	return l, err
 }
 
-func (s rows) EndedLinks(ctx context.Context, bucket string, before time.Time, limit int) (ls []*manifest.Link, err error) {
+func (s rows) EndedLinks(ctx context.Context, bucket string, before time.Time, limit int) ([]*manifest.Link, error) {
 	s, end := s.atOneMoment()
 	defer end()
 	low, high := bucketKey(keyEndedLink, bucket, ""), endedLinkKey(bucket, before, "")
-	for id, err := range scanRange(ctx, s.r, low, high, (*pebble.Iterator).First, (*pebble.Iterator).Next, func(k, _ []byte) (manifest.LinkID, error) {
+	return s.listedLinks(ctx, limit, scanRange(ctx, s.r, low, high, (*pebble.Iterator).First, (*pebble.Iterator).Next, func(k, _ []byte) (manifest.LinkID, error) {
 		return manifest.LinkID(k[len(high):]), nil
-	}) {
-		if err != nil {
-			return nil, err
-		}
-		l, err := s.listedLink(ctx, id)
-		if err != nil {
-			return nil, err
-		}
-		if ls = append(ls, l); len(ls) == limit {
-			break
-		}
-	}
-	return ls, ctx.Err()
+	}))
 }
 
 func (s rows) PendingLinks(ctx context.Context, who string) (int64, error) {
