@@ -207,7 +207,7 @@ func (c *checker) checkBucket(k, n *yaml.Node, b *Bucket) {
 func (c *checker) checkTexts(n *yaml.Node, key string, texts []string, valid *regexp.Regexp, want string) {
 	for i, text := range texts {
 		if !valid.MatchString(text) {
-			c.addProblem(nodeAt(n, key).Content[i], "%q is not %s", text, want)
+			c.addProblem(nodeAt(n, key).Content[i], "%q is not %s%s", text, want, respellType(text))
 		}
 	}
 }

@@ -57,7 +57,7 @@ type Backend struct {
 
 // Filesystem is a directory.
 type Filesystem struct {
-	Path string `key:"path,base_path" doc:"directory of the packs"`
+	Path string `key:"path" doc:"directory of the packs"`
 }
 
 // S3 is a bucket of S3 or of a service that speaks it. Without keys the
@@ -257,9 +257,11 @@ func (s *source) checkBackendConfig(at *yaml.Node, name string, b *Backend) {
 	case !slices.Contains(types, b.Type):
 		s.addProblem(nodeAt(at, "type"), "backend type %q is not known%s", b.Type, suggest(b.Type, types))
 	case b.Type == "filesystem" && (b.Filesystem == nil || b.Filesystem.Path == ""):
-		s.addProblem(at, "backend %q has no path: write filesystem: {path: DIR}", name)
-	case b.Type == "s3" && (b.S3 == nil || b.S3.Bucket == ""):
+		s.addNoPath(at, name)
+	case b.Type == "s3" && b.S3 == nil:
 		s.addProblem(at, "backend %q has no bucket: write s3: {bucket: NAME}", name)
+	case b.Type == "s3" && b.S3.Bucket == "":
+		s.addNoBucket(nodeAt(at, "s3"), name)
 	case b.Type == "s3" && (b.S3.AccessKeyID == "") != (b.S3.SecretAccessKey == ""):
 		s.addProblem(nodeAt(at, "s3"), "backend %q has half a key: give access_key_id and secret_access_key, or neither", name)
 	case b.Type == "filesystem" && b.S3 != nil, b.Type == "s3" && b.Filesystem != nil:
@@ -297,6 +299,9 @@ func (s *source) checkS3(at *yaml.Node, b *S3) {
 	}
 	if strings.HasPrefix(b.Prefix, "/") || strings.Contains(b.Prefix, "//") {
 		s.addProblem(nodeAt(at, "prefix"), "prefix %q: write it as a/b", b.Prefix)
+	}
+	if s.refusePlaceholder(nodeAt(at, "endpoint"), "endpoint", b.Endpoint) {
+		return
 	}
 	if u, err := url.Parse(b.Endpoint); b.Endpoint != "" && (err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http") {
 		s.addProblem(nodeAt(at, "endpoint"), "endpoint %q: write it as https://host", b.Endpoint)

@@ -2,6 +2,7 @@ package schema
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -58,6 +59,12 @@ func (s *source) addSyntaxError(err error) {
 
 // A keyIgnorer is a type that takes some of Alyx's keys and ignores them.
 type keyIgnorer interface{ ignoredKeys() []string }
+
+// A keyRefuser is a type that tells, of a key that it does not have, what to write
+// instead. n is the mapping that has the key. "" is nothing.
+type keyRefuser interface {
+	refuseKey(key string, n *yaml.Node) string
+}
 
 // decode fills v from n. The tag key of a struct's field names its key and,
 // after commas, other spellings of it.
@@ -147,8 +154,8 @@ func (s *source) decodeStruct(n *yaml.Node, v reflect.Value) {
 				names = append(names, f.keys[0])
 			}
 			hint := suggest(k.Value, names)
-			if h := refused[k.Value]; h != "" {
-				hint = ": " + h
+			if p, ok := v.Addr().Interface().(keyRefuser); ok {
+				hint = cmp.Or(p.refuseKey(k.Value, n), hint)
 			}
 			s.addProblem(k, "unknown key %q%s", k.Value, hint)
 			return
@@ -162,12 +169,6 @@ func (s *source) decodeStruct(n *yaml.Node, v reflect.Value) {
 		}
 		s.decode(value, v.Field(fields[i].index))
 	})
-}
-
-// refused holds keys of Alyx for what Cairn does in another way, and the hint
-// that says how.
-var refused = map[string]string{
-	"bucket_prefix": "a backend is one S3 bucket; name it by bucket, and set prefix to share it",
 }
 
 func (s *source) decodeMap(n *yaml.Node, v reflect.Value) {

@@ -163,7 +163,7 @@ storage:
   operators: auth.role == 'admin'
   collection: {rate: 100MB}
   backends:
-    local: {type: filesystem, filesystem: {base_path: ./data}}
+    local: {type: filesystem, filesystem: {path: ./data}}
     r2:
       type: s3
       s3: {bucket: b, endpoint: https://r2.example, access_key_id: "${KEY}", secret_access_key: x, force_path_style: true}
@@ -186,12 +186,13 @@ storage:
 func TestWrongConfig(t *testing.T) {
 	for i, c := range []struct{ text, at, message string }{
 		{"storage:\n  backend: {}\n", "2:3", `did you mean "backends"`},
-		{"storage:\n  backends:\n    a: {type: filesystem, filesystem: {path: x, base_path: y}}\n", "3:49", "another spelling"},
+		{"storage:\n  backends:\n    a: {type: filesystem, filesystem: {path: x, base_path: y}}\n", "3:49", "leave this line out"},
 		{"storage:\n  backends:\n    a: {type: ftp}\n", "3:15", "use one of filesystem, s3"},
 		{"storage:\n  backends:\n    a: {filesystem: {path: x}}\n", "3:8", "no type"},
 		{"storage:\n  backends:\n    a: {type: filesystem}\n", "3:8", "no path"},
-		{"storage:\n  backends:\n    a: {type: s3, s3: {region: x}}\n", "3:8", "no bucket"},
-		{"storage:\n  backends:\n    a: {type: s3, s3: {bucket: b, bucket_prefix: x}}\n", "3:35", "one S3 bucket"},
+		{"storage:\n  backends:\n    a: {type: s3, s3: {region: x}}\n", "3:23", "no bucket"},
+		{"storage:\n  backends:\n    a: {type: s3}\n", "3:8", "no bucket"},
+		{"storage:\n  backends:\n    a: {type: s3, s3: {bucket: b, bucket_prefix: x}}\n", "3:35", "is one S3 bucket"},
 		{"storage:\n  backends:\n    a: {type: s3, s3: {bucket: b, access_key_id: x}}\n", "3:23", "half a key"},
 		{"storage:\n  backends:\n    a: {type: s3, s3: {bucket: b, kms_key_id: x}}\n", "3:47", "aws:kms"},
 		{"storage:\n  backends:\n    a: {type: s3, s3: {bucket: b, checksums: always}}\n", "3:46", "when_required"},
