@@ -43,7 +43,7 @@ func securedBy(t *testing.T, configText, schemaText string, change ...func(*loca
 	if err != nil {
 		t.Fatal(err)
 	}
-	opts, err := local.Configure(cfg, sc)
+	opts, err := local.Configure(cfg, sc, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/cairn-store/cairn/api"
+	"github.com/cairn-store/cairn/backend/s3backend"
 	"github.com/cairn-store/cairn/buckets"
 	"github.com/cairn-store/cairn/buckets/local"
 	"github.com/cairn-store/cairn/cas"
@@ -21,7 +22,7 @@ func TestBackendUnavailable(t *testing.T) {
 	through, proxy := s3test.Fake(t).Behind(t)
 	o := through.Options(t)
 	o.Attempts, o.Backoff = 2, 10*time.Millisecond
-	store, err := local.Open(t.Context(), t.TempDir(), &local.Options{Backends: map[string]local.Backend{"far": {S3: o}},
+	store, err := local.Open(t.Context(), t.TempDir(), &local.Options{Backends: map[string]local.Backend{"far": {Driver: s3backend.Driver{Options: *o}}},
 		Buckets: map[string]buckets.Policy{"demo": {Domain: "far", Compression: cas.Compression{Codec: cas.Zstd}}}})
 	if err != nil {
 		t.Fatal(err)

@@ -72,7 +72,7 @@ func TestBrowser(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	opts, err := local.Configure(cfg, sc)
+	opts, err := local.Configure(cfg, sc, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

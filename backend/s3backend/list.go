@@ -84,7 +84,7 @@ func decodeKey(key string, encoding types.EncodingType) string {
 // thousand a page.
 const maxSweepPages = 1000
 
-// Sweep aborts multipart uploads that were begun before a time and neither
+// Sweep implements backend.Remote: it aborts multipart uploads that were neither
 // completed nor aborted. A crash leaves such uploads, and services charge for
 // their parts. One of which the service does not say when it was begun is left
 // alone. Sweep returns how many it has aborted.

@@ -20,34 +20,21 @@ import (
 	"github.com/cairn-store/cairn/backend"
 )
 
-// A Finding is the result of one step of a probe.
-type Finding struct {
-	Name   string `json:"name"`
-	OK     bool   `json:"ok"`
-	Needed bool   `json:"needed"` // without it the backend cannot be used
-	Detail string `json:"detail,omitempty"`
-}
-
-// ConditionalPut is the name of the step without which two stores do not notice
-// each other.
-const ConditionalPut = "conditional put"
-
 // A prober tests what Cairn relies on, under a prefix that it cleans up.
 type prober struct {
 	*Backend
 	prefix string
 	keys   []string // that cleanUp deletes
-	out    []Finding
+	out    []backend.Finding
 }
 
-// Probe tests, under a scratch prefix of the backend, whether the service does
-// what Cairn relies on. thorough adds steps that take longer, with about 10 MiB
-// of uploads. The error is that of the cleaning up.
-func (b *Backend) Probe(ctx context.Context, thorough bool) (out []Finding, err error) {
+// Probe implements backend.Remote. thorough adds about 10 MiB of uploads. The
+// error is that of the cleaning up.
+func (b *Backend) Probe(ctx context.Context, thorough bool) (out []backend.Finding, err error) {
 	p := &prober{Backend: b, prefix: "probe/" + strings.ToLower(rand.Text()) + "/"}
 	defer func() {
 		out = p.out
-		if err = p.cleanUp(context.WithoutCancel(ctx)); Refuse(out) != nil {
+		if err = p.cleanUp(context.WithoutCancel(ctx)); backend.Refuse(out) != nil {
 			err = nil // what refuses to store may refuse to delete
 		}
 	}()
@@ -59,7 +46,7 @@ func (b *Backend) Probe(ctx context.Context, thorough bool) (out []Finding, err 
 	p.runStep(ctx, "delete", true, p.probeDelete)
 	p.runStep(ctx, "clock", false, p.probeClock)
 	p.runStep(ctx, "metadata", true, p.probeMetadata)
-	p.runStep(ctx, ConditionalPut, false, p.probeConditional)
+	p.runStep(ctx, backend.ConditionalPut, false, p.probeConditional)
 	p.runStep(ctx, "checksums", false, p.probeChecksums)
 	if thorough {
 		p.runStep(ctx, "concurrent put", true, p.probeConcurrent)
@@ -76,7 +63,7 @@ func (p *prober) runStep(ctx context.Context, name string, needed bool, step fun
 	if err != nil {
 		detail = err.Error()
 	}
-	p.out = append(p.out, Finding{name, err == nil, needed, detail})
+	p.out = append(p.out, backend.Finding{Name: name, OK: err == nil, Needed: needed, Detail: detail})
 	return err == nil
 }
 
@@ -348,19 +335,4 @@ func (p *prober) probeMultipart(ctx context.Context) (string, error) {
 		return "", fmt.Errorf("an upload that was given up: %v, want %v", err, fs.ErrNotExist)
 	}
 	return "", nil
-}
-
-// Refuse returns an error that names the steps that failed and are needed, nil if
-// there are none.
-func Refuse(found []Finding) error {
-	var errs []error
-	for _, f := range found {
-		if f.Needed && !f.OK {
-			errs = append(errs, fmt.Errorf("%s: %s", f.Name, f.Detail))
-		}
-	}
-	if len(errs) == 0 {
-		return nil
-	}
-	return fmt.Errorf("%w: the service does not keep what Cairn relies on: %w", backend.ErrUnavailable, errors.Join(errs...))
 }

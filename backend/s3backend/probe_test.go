@@ -9,7 +9,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 
-	"github.com/cairn-store/cairn/backend/s3backend"
+	"github.com/cairn-store/cairn/backend"
 	"github.com/cairn-store/cairn/internal/s3test"
 )
 
@@ -21,7 +21,7 @@ func TestProbe(t *testing.T) {
 			t.Fatal(found, err)
 		}
 		for _, f := range found {
-			if !f.OK && !(s.SingleWriter && f.Name == s3backend.ConditionalPut) {
+			if !f.OK && !(s.SingleWriter && f.Name == backend.ConditionalPut) {
 				t.Errorf("%s: %s", f.Name, f.Detail)
 			}
 		}
@@ -86,8 +86,8 @@ func TestProbeFinds(t *testing.T) {
 				lacks = append(lacks, f.Name)
 			}
 		}
-		if len(lacks) != 1 || lacks[0] != c.name || (s3backend.Refuse(found) != nil) != c.refused {
-			t.Errorf("%s: lacks %q, refused: %v", c.name, lacks, s3backend.Refuse(found))
+		if len(lacks) != 1 || lacks[0] != c.name || (backend.Refuse(found) != nil) != c.refused {
+			t.Errorf("%s: lacks %q, refused: %v", c.name, lacks, backend.Refuse(found))
 		}
 	}
 }

@@ -8,8 +8,8 @@
 // decides which, and for how long. What shows that bytes have arrived is found
 // out in proof.go.
 //
-// Open makes a Backend, Probe tries its service, Sweep removes what a crash has
-// left.
+// A Driver names a Backend to those who open stores, Open makes one, Probe tries
+// its service, Sweep removes what a crash has left.
 package s3backend
 
 import (
@@ -75,7 +75,24 @@ type Options struct {
 	Wrap func(aws.HTTPClient) aws.HTTPClient
 }
 
-// A Backend is a backend.Backend in S3.
+// A Driver is a backend.Driver of a backend in S3.
+type Driver struct{ Options }
+
+var _ backend.Driver = Driver{}
+
+// Open implements backend.Driver.
+func (d Driver) Open(ctx context.Context) (backend.Backend, error) {
+	b, err := Open(ctx, &d.Options)
+	if err != nil {
+		return nil, err
+	}
+	return b, nil
+}
+
+// Place implements backend.Driver.
+func (d Driver) Place() string { return fmt.Sprintf("its bucket %q or prefix %q", d.Bucket, d.Prefix) }
+
+// A Backend is a backend.Remote in S3.
 type Backend struct {
 	opts   Options
 	client *s3.Client
@@ -89,7 +106,7 @@ type Backend struct {
 	proofs [2]atomic.Int32 // by putKind, each a proof
 }
 
-var _ backend.Backend = (*Backend)(nil)
+var _ backend.Remote = (*Backend)(nil)
 
 // Open returns the Backend that opts describe. It makes no request to the
 // service.
@@ -185,6 +202,9 @@ func (o *Options) configureClient(c *s3.Options) {
 // Conditional reports whether the service has conditional PUT. Before the first
 // PUT it is assumed to, unless SingleWriter is set.
 func (b *Backend) Conditional() bool { return !b.unconditional.Load() && !b.opts.SingleWriter }
+
+// SingleWriter implements backend.Remote.
+func (b *Backend) SingleWriter() bool { return b.opts.SingleWriter }
 
 func (b *Backend) fullKey(key string) *string { return aws.String(b.opts.Prefix + key) }
 

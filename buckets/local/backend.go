@@ -14,46 +14,38 @@ import (
 	"github.com/cairn-store/cairn/backend"
 	"github.com/cairn-store/cairn/backend/diskbackend"
 	"github.com/cairn-store/cairn/backend/owner"
-	"github.com/cairn-store/cairn/backend/s3backend"
 	"github.com/cairn-store/cairn/cas"
 	"github.com/cairn-store/cairn/cas/diskcache"
 )
 
-// A Backend says where packs lie: in the directory Path, or in S3.
+// A Backend says where packs lie: in what Driver opens, or else in the directory
+// Path. Of the zero Backend it is the store's own directory.
 type Backend struct {
 	Path     string
-	S3       *s3backend.Options
-	PackSize int64 // bytes at which a pack is sealed; default 64 MiB, in S3 32 MiB
-	MaxSize  int64 // bytes of packs beyond which no new content is taken; 0 is no bound
+	Driver   backend.Driver // such as an s3backend.Driver
+	PackSize int64          // bytes at which a pack is sealed; default 64 MiB, of a backend.Remote 32 MiB
+	MaxSize  int64          // bytes of packs beyond which no new content is taken; 0 is no bound
 
-	// CacheDir, if set, is where what was last read from S3 is kept, in a
+	// CacheDir, if set, is where what was last read from the backend is kept, in a
 	// directory of the backend's name, up to CacheSize bytes.
 	CacheDir  string
 	CacheSize int64
-	// SingleWriter promises that no other store will ever write there. It is
-	// needed where the service has no conditional PUT.
-	SingleWriter bool
 
-	FS diskbackend.FS // replaces the operating system's files, for tests
-
-	packs backend.Backend // in place of what the other fields say
+	FS diskbackend.FS // replaces the operating system's files of Path, for tests
 }
 
 // describePlace names the option that says where the packs lie.
 func (b *Backend) describePlace() string {
-	if b.S3 != nil {
-		return fmt.Sprintf("its bucket %q or prefix %q", b.S3.Bucket, b.S3.Prefix)
+	if b.Driver != nil {
+		return b.Driver.Place()
 	}
 	return fmt.Sprintf("its path %q, or mount it,", b.Path)
 }
 
 // openDriver opens the driver of the backend.
 func (b *Backend) openDriver(ctx context.Context, opts *Options) (backend.Backend, error) {
-	if b.packs != nil {
-		return b.packs, nil
-	}
-	if b.S3 != nil {
-		return b.openS3(ctx)
+	if b.Driver != nil {
+		return b.Driver.Open(ctx)
 	}
 	fs := b.FS
 	if fs == nil {
@@ -67,16 +59,9 @@ func (b *Backend) openDriver(ctx context.Context, opts *Options) (backend.Backen
 	return diskbackend.Open(b.Path, &diskbackend.Options{FS: fs, ReadOnly: opts.readOnly})
 }
 
-// openS3 opens the driver of a backend in S3.
-func (b *Backend) openS3(ctx context.Context) (*s3backend.Backend, error) {
-	o := *b.S3
-	o.SingleWriter = b.SingleWriter
-	return s3backend.Open(ctx, &o)
-}
-
 // openChunks opens the chunk store of d over the index ix.
 func (s *parts) openChunks(ctx context.Context, d *domain, ix cas.Index) (err error) {
-	opts := &cas.Options{PackSize: cmp.Or(d.where.PackSize, s.opts.PackSize), MaxBytes: d.where.MaxSize, Exclusive: !s.scratch, Remote: d.where.S3 != nil, Log: s.opts.Log}
+	opts := &cas.Options{PackSize: cmp.Or(d.where.PackSize, s.opts.PackSize), MaxBytes: d.where.MaxSize, Exclusive: !s.scratch, Remote: d.remote != nil, Log: s.opts.Log}
 	if opts.Store, err = s.meta.StoreID(ctx); err != nil {
 		return err
 	}
@@ -113,13 +98,21 @@ func openBackends(ctx context.Context, dir string, opts *Options) (*parts, error
 			return nil, err
 		}
 	}
+	home := "" // the backend that is the store's own directory
 	for _, name := range slices.Sorted(maps.Keys(all)) {
 		where := all[name]
+		if where.Driver == nil && where.FS == nil && where.Path == "" {
+			if home != "" {
+				return nil, fmt.Errorf("backends %q and %q both have no path: give each one of its own", home, name)
+			}
+			home, where.Path = name, dir
+		}
 		packs, err := where.openDriver(ctx, &s.opts)
 		if err != nil {
 			return nil, fmt.Errorf("backend %q: %w", name, err)
 		}
 		d := &domain{name: name, where: where, packs: packs}
+		d.remote, _ = packs.(backend.Remote)
 		if d.journal, err = s.needsJournal(d); err != nil {
 			return nil, fmt.Errorf("backend %q: %w", name, err)
 		}
@@ -139,7 +132,7 @@ func (s *parts) inspectBackends(ctx context.Context) error {
 			}
 			return err
 		})
-		if d.where.S3 == nil {
+		if d.remote == nil {
 			continue
 		}
 		g.Go(func() (err error) {

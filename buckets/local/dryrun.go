@@ -33,7 +33,7 @@ func planRepair(ctx context.Context, dir string, opts *CheckOptions) (r *check.R
 	o.Backends, err = overlayBackends(ctx, dir, tmp, &opts.Options)
 	defer func() {
 		for _, b := range o.Backends {
-			err = errors.Join(err, b.packs.(*overlay).Close())
+			err = errors.Join(err, b.Driver.(*overlay).Close())
 		}
 	}()
 	if err != nil {
@@ -109,7 +109,7 @@ func overlayBackends(ctx context.Context, dir, tmp string, opts *Options) (map[s
 		if err != nil {
 			return all, err
 		}
-		all[d.name] = Backend{PackSize: d.where.PackSize, packs: &overlay{top, below}}
+		all[d.name] = Backend{PackSize: d.where.PackSize, Driver: &overlay{top, below}}
 	}
 	return all, nil
 }

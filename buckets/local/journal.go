@@ -12,14 +12,14 @@ import (
 	"github.com/cairn-store/cairn/buckets"
 )
 
-// A backend in S3 has a journal, DIR/journal/NAME, if writes to a bucket are
-// acknowledged once they are in it, or if packs were left there.
+// A backend that is remote has a journal, DIR/journal/NAME, if writes to a bucket
+// are acknowledged once they are in it, or if packs were left there.
 
 func (s *parts) journalDir(d *domain) string { return filepath.Join(s.dir, "journal", d.name) }
 
 // needsJournal reports whether d needs a journal. It changes nothing.
 func (s *parts) needsJournal(d *domain) (bool, error) {
-	if d.where.S3 == nil {
+	if d.remote == nil {
 		return false, nil
 	}
 	for _, p := range s.opts.Buckets {

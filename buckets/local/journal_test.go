@@ -11,6 +11,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 
+	"github.com/cairn-store/cairn/backend/s3backend"
 	"github.com/cairn-store/cairn/buckets"
 	"github.com/cairn-store/cairn/buckets/local"
 	"github.com/cairn-store/cairn/internal/s3test"
@@ -36,7 +37,7 @@ func TestAcknowledge(t *testing.T) {
 	o.Attempts = 1
 	var closed atomic.Bool
 	o.Wrap = func(next aws.HTTPClient) aws.HTTPClient { return gate{next, &closed} }
-	opts := &local.Options{Backends: map[string]local.Backend{"far": {S3: o}}, Buckets: map[string]buckets.Policy{
+	opts := &local.Options{Backends: map[string]local.Backend{"far": {Driver: s3backend.Driver{Options: *o}}}, Buckets: map[string]buckets.Policy{
 		"fast": {Domain: "far", Acknowledge: buckets.AckJournal}, "slow": {Domain: "far"}}}
 	dir := t.TempDir()
 	s, err := local.Open(t.Context(), dir, opts)

@@ -1,7 +1,7 @@
 // Package local opens and checks a store of this machine: metadata in DIR/meta,
-// packs in DIR/packs or in the backends that Options name, directories or buckets
-// of S3. It chooses the drivers, owns them, and wires them to packages buckets and
-// check. Read local.go first.
+// packs in DIR/packs or in the backends that Options name, directories or what a
+// driver opens. It owns them, and wires them to packages buckets and check. Read
+// local.go first.
 package local
 
 import (
@@ -41,7 +41,7 @@ type Options struct {
 	// names. The default is one backend "local", the store's own directory.
 	Backends map[string]Backend
 
-	// TakeOwnership makes this store the owner of its backends in S3. The
+	// TakeOwnership makes this store the owner of its remote backends. The
 	// store that owned them before takes no more changes from then on.
 	TakeOwnership bool
 
@@ -157,9 +157,10 @@ type domain struct {
 	name    string
 	where   Backend
 	packs   backend.Backend
-	empty   bool         // it held no packs when it was opened
-	claim   *owner.Claim // of another store or this one, when it was opened; only of S3
-	journal bool         // packs are written to a journal first and sent later
+	remote  backend.Remote // packs as its driver opened it, if other machines reach it; else nil
+	empty   bool           // it held no packs when it was opened
+	claim   *owner.Claim   // of another store or this one, when it was opened; only of remote
+	journal bool           // packs are written to a journal first and sent later
 	chunks  *cas.Store
 	cache   *diskcache.Cache // nil without one
 }

@@ -12,13 +12,20 @@ import (
 )
 
 // An overlay is a backend that reads what others hold, and writes to one of its own:
-// the others stay as they are.
+// the others stay as they are. It is its own driver.
 type overlay struct {
 	top   *diskbackend.Backend
 	below []backend.Backend // only read
 }
 
-var _ backend.Backend = (*overlay)(nil)
+var (
+	_ backend.Backend = (*overlay)(nil)
+	_ backend.Driver  = (*overlay)(nil)
+)
+
+func (o *overlay) Open(context.Context) (backend.Backend, error) { return o, nil }
+
+func (o *overlay) Place() string { return "its overlay" }
 
 func (o *overlay) Create(ctx context.Context, key string) (backend.Writer, error) {
 	for _, b := range o.below {

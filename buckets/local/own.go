@@ -12,13 +12,13 @@ import (
 	"github.com/cairn-store/cairn/backend/owner"
 )
 
-// Many processes can reach a backend in S3, but its metadata is in one place:
+// Many machines can reach a backend.Remote, but its metadata is in one place:
 // another store that writes there does not have it. So one store owns a backend.
 // A random ID in its database names it; a database made anew is another store.
 // Directories need no owner: their packs lie beside their metadata, or where only
 // one process is configured to write.
 
-// ownBackends makes the backends in S3 this store's, all or none of them.
+// ownBackends makes the remote backends this store's, all or none of them.
 func (s *parts) ownBackends(ctx context.Context) error {
 	raw, err := s.meta.OwnerID(ctx)
 	id := hex.EncodeToString(raw[:])
@@ -29,7 +29,7 @@ func (s *parts) ownBackends(ctx context.Context) error {
 		return err
 	}
 	for _, d := range s.domains {
-		if d.where.S3 == nil {
+		if d.remote == nil {
 			continue
 		}
 		o, err := owner.Open(ctx, d.packs, d.claim, id, s.ownerOptions(d))
@@ -44,7 +44,7 @@ func (s *parts) ownBackends(ctx context.Context) error {
 // refuseOwned fails if another store than id owns one of the backends.
 func (s *parts) refuseOwned(id string) error {
 	for _, d := range s.domains {
-		if d.where.S3 == nil {
+		if d.remote == nil {
 			continue
 		}
 		if err := d.claim.Refuse(id, s.ownerOptions(d)); err != nil {
@@ -63,7 +63,7 @@ func (s *parts) ownerOptions(d *domain) *owner.Options {
 	if host, err := os.Hostname(); err == nil {
 		place = host + ":" + place
 	}
-	return &owner.Options{Place: place, Take: s.opts.TakeOwnership, SingleWriter: d.where.SingleWriter}
+	return &owner.Options{Place: place, Take: s.opts.TakeOwnership, SingleWriter: d.remote.SingleWriter()}
 }
 
 // explainOwner adds what can be done about a backend that another store owns.

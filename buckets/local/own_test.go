@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/cairn-store/cairn/backend"
+	"github.com/cairn-store/cairn/backend/s3backend"
 	"github.com/cairn-store/cairn/buckets"
 	"github.com/cairn-store/cairn/buckets/local"
 	"github.com/cairn-store/cairn/internal/s3test"
@@ -17,7 +18,7 @@ import (
 // while another took over finds out before it answers anybody.
 func TestOwnership(t *testing.T) {
 	s3test.Each(t, func(t *testing.T, srv *s3test.Server) {
-		far := local.Backend{S3: srv.Options(t), SingleWriter: srv.SingleWriter}
+		far := local.Backend{Driver: s3backend.Driver{Options: *srv.Options(t)}}
 		options := func(take bool) *local.Options {
 			return &local.Options{Backends: map[string]local.Backend{"far": far}, Buckets: map[string]buckets.Policy{"a": {Domain: "far"}}, TakeOwnership: take}
 		}

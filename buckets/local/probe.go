@@ -10,43 +10,53 @@ import (
 	"slices"
 	"time"
 
+	"github.com/cairn-store/cairn/backend"
 	"github.com/cairn-store/cairn/backend/owner"
-	"github.com/cairn-store/cairn/backend/s3backend"
 )
 
-// ErrNotS3 reports a backend that cannot be probed.
-var ErrNotS3 = errors.New("backend is not of type s3")
+// ErrNotRemote reports a backend that cannot be probed.
+var ErrNotRemote = errors.New("it is a directory, and has no service that could be probed")
 
-// Probe tests whether the service of a backend in S3 has the properties that
+// Probe tests whether the service of a remote backend has the properties that
 // Cairn relies on; thorough tests more and takes longer. An unknown name is
 // fs.ErrNotExist.
-func Probe(ctx context.Context, opts *Options, name string, thorough bool) ([]s3backend.Finding, error) {
+func Probe(ctx context.Context, opts *Options, name string, thorough bool) ([]backend.Finding, error) {
 	where, ok := opts.Backends[name]
 	if !ok {
 		return nil, fmt.Errorf("backend %q: %w", name, fs.ErrNotExist)
 	}
-	if where.S3 == nil {
-		return nil, fmt.Errorf("backend %q: %w", name, ErrNotS3)
+	b, err := where.openRemote(ctx)
+	if err == nil && b == nil {
+		err = ErrNotRemote
 	}
-	b, err := where.openS3(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("backend %q: %w", name, err)
 	}
 	found, err := b.Probe(ctx, thorough)
 	for i := range found {
-		if f := &found[i]; f.Name == s3backend.ConditionalPut && !f.OK && !where.SingleWriter {
+		if f := &found[i]; f.Name == backend.ConditionalPut && !f.OK && !b.SingleWriter() {
 			f.Needed, f.Detail = true, fmt.Sprintf("%s: %v", f.Detail, owner.ErrNotExclusive)
 		}
 	}
-	if err == nil && thorough && s3backend.Refuse(found) == nil {
+	if err == nil && thorough && backend.Refuse(found) == nil {
 		found = append(found, findOwner(ctx, b))
 	}
 	return found, err
 }
 
+// openRemote opens the backend if it is remote; of others it returns nil.
+func (b *Backend) openRemote(ctx context.Context) (backend.Remote, error) {
+	if b.Driver == nil {
+		return nil, nil
+	}
+	packs, err := b.Driver.Open(ctx)
+	remote, _ := packs.(backend.Remote)
+	return remote, err
+}
+
 // findOwner tells whose the packs are: serve refuses another's.
-func findOwner(ctx context.Context, b *s3backend.Backend) s3backend.Finding {
-	f := s3backend.Finding{Name: "owner", OK: true, Needed: true, Detail: "none yet"}
+func findOwner(ctx context.Context, b backend.Backend) backend.Finding {
+	f := backend.Finding{Name: "owner", OK: true, Needed: true, Detail: "none yet"}
 	switch c, err := owner.Current(ctx, b); {
 	case err != nil:
 		f.OK, f.Detail = false, err.Error()
@@ -56,17 +66,17 @@ func findOwner(ctx context.Context, b *s3backend.Backend) s3backend.Finding {
 	return f
 }
 
-// ProbeAll probes all backends in S3, not thoroughly. Its error names the
+// ProbeAll probes all remote backends, not thoroughly. Its error names the
 // property that Cairn needs and a service lacks; what Cairn can do without is
 // logged.
 func ProbeAll(ctx context.Context, opts *Options) error {
 	for _, name := range slices.Sorted(maps.Keys(opts.Backends)) {
 		found, err := Probe(ctx, opts, name, false)
-		if errors.Is(err, ErrNotS3) {
+		if errors.Is(err, ErrNotRemote) {
 			continue
 		}
 		if err == nil {
-			err = s3backend.Refuse(found)
+			err = backend.Refuse(found)
 		}
 		if err != nil {
 			return fmt.Errorf("backend %q: %w", name, err)
@@ -87,7 +97,7 @@ const (
 	sweepAge = 24 * time.Hour
 )
 
-// Sweep removes the uploads in parts that crashes have left in backends in S3,
+// Sweep removes the uploads in parts that crashes have left in remote backends,
 // now and once a day until ctx is done. Errors are logged, and the next sweep
 // tries again.
 func Sweep(ctx context.Context, opts *Options) error {
@@ -97,10 +107,10 @@ func Sweep(ctx context.Context, opts *Options) error {
 	}
 	for {
 		for name, where := range opts.Backends {
-			if where.S3 == nil {
+			b, err := where.openRemote(ctx)
+			if err == nil && b == nil {
 				continue
 			}
-			b, err := where.openS3(ctx)
 			n := 0
 			if err == nil {
 				n, err = b.Sweep(ctx, time.Now().Add(-sweepAge))

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cairn-store/cairn/backend"
 	"github.com/cairn-store/cairn/backend/s3backend"
 	"github.com/cairn-store/cairn/buckets"
 	"github.com/cairn-store/cairn/buckets/local"
@@ -24,20 +25,20 @@ func TestQuirks(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		quirk  s3test.Quirk
-		set    func(*local.Backend)
+		set    func(*s3backend.Options)
 		lacks  map[string]string // by step of the probe, what it says in part
 		refuse string            // what serve says in part; empty where it serves
 		says   map[string]string // what steps that are good say in part
 		parts  bool              // the probe tries parts too: they take 10 MiB
 	}{
 		{quirk: "", says: map[string]string{"checksums": "sums that are signed", "part checksums": "sums that are signed"}, parts: true},
-		{quirk: "", set: func(b *local.Backend) { b.S3.Checksums = "when_supported" }, says: map[string]string{"checksums": "sums that are signed"}},
-		{quirk: "", set: func(b *local.Backend) { b.S3.ReadBack = "always" }, says: map[string]string{"checksums": "read_back"}},
-		{quirk: "", set: func(b *local.Backend) { b.S3.Prefix = "a b+ü&%41/=" }},
+		{quirk: "", set: func(o *s3backend.Options) { o.Checksums = "when_supported" }, says: map[string]string{"checksums": "sums that are signed"}},
+		{quirk: "", set: func(o *s3backend.Options) { o.ReadBack = "always" }, says: map[string]string{"checksums": "read_back"}},
+		{quirk: "", set: func(o *s3backend.Options) { o.Prefix = "a b+ü&%41/=" }},
 
 		{quirk: s3test.NoSignedSums, says: map[string]string{"checksums": "Content-MD5", "part checksums": "Content-MD5"}, parts: true},
 		{quirk: s3test.NoSums, lacks: map[string]string{"checksums": "read back", "part checksums": "read back"}, parts: true},
-		{quirk: s3test.NoSums, set: func(b *local.Backend) { b.S3.ReadBack = "never" }, lacks: map[string]string{"checksums": "read_back: auto", "part checksums": "read_back: auto"}, parts: true},
+		{quirk: s3test.NoSums, set: func(o *s3backend.Options) { o.ReadBack = "never" }, lacks: map[string]string{"checksums": "read_back: auto", "part checksums": "read_back: auto"}, parts: true},
 		{quirk: s3test.StrangeCode, lacks: map[string]string{"checksums": "read back", "part checksums": "read back"}, parts: true},
 		{quirk: s3test.NoPartSums, says: map[string]string{"checksums": "sums that are signed"}, lacks: map[string]string{"part checksums": "read back"}, parts: true},
 		{quirk: s3test.OddETags, parts: true},
@@ -51,7 +52,7 @@ func TestQuirks(t *testing.T) {
 		{quirk: s3test.RepeatedKeys},
 		{quirk: s3test.EmptyPages},
 		{quirk: s3test.EncodedKeys},
-		{quirk: s3test.EncodedKeys, set: func(b *local.Backend) { b.S3.Prefix = "a b+ü&%41/=" }},
+		{quirk: s3test.EncodedKeys, set: func(o *s3backend.Options) { o.Prefix = "a b+ü&%41/=" }},
 		{quirk: s3test.EndlessList, lacks: map[string]string{"list": "not where", "delete": "not where"}, refuse: "not where"},
 		{quirk: s3test.LostToken, lacks: map[string]string{"list": "not where"}, refuse: "not where"},
 		{quirk: s3test.LateLists, lacks: map[string]string{"list": "listed []"}, refuse: "list: listed []"},
@@ -75,12 +76,12 @@ func TestQuirks(t *testing.T) {
 		t.Run(string(c.quirk), func(t *testing.T) {
 			t.Parallel()
 			through, proxy := s3test.Quirky(t, c.quirk).Behind(t)
-			far := local.Backend{S3: through.Options(t), PackSize: 1 << 20}
-			far.S3.Backoff, far.S3.PutSize, far.S3.PartSize = time.Millisecond, 512<<10, 512<<10
+			far := through.Options(t)
+			far.Backoff, far.PutSize, far.PartSize = time.Millisecond, 512<<10, 512<<10
 			if c.set != nil {
-				c.set(&far)
+				c.set(far)
 			}
-			opts := &local.Options{Backends: map[string]local.Backend{"far": far},
+			opts := &local.Options{Backends: map[string]local.Backend{"far": {Driver: s3backend.Driver{Options: *far}, PackSize: 1 << 20}},
 				Buckets: map[string]buckets.Policy{"b": {Domain: "far", Compression: cas.Compression{Codec: cas.Zstd}}}}
 			found, err := local.Probe(t.Context(), opts, "far", c.parts)
 			must(t, err)
@@ -90,7 +91,7 @@ func TestQuirks(t *testing.T) {
 					t.Errorf("probe: %s: good %v: %s, want %q", f.Name, f.OK, f.Detail, want+c.says[f.Name])
 				}
 			}
-			if refused := s3backend.Refuse(found); (refused != nil) != (c.refuse != "") {
+			if refused := backend.Refuse(found); (refused != nil) != (c.refuse != "") {
 				t.Errorf("the probe refuses it: %v, want %q", refused, c.refuse)
 			}
 			if err = local.ProbeAll(t.Context(), opts); c.refuse != "" {
@@ -105,8 +106,8 @@ func TestQuirks(t *testing.T) {
 	}
 }
 
-func promiseSingle(b *local.Backend) { b.SingleWriter = true }
-func setClass(b *local.Backend)      { b.S3.StorageClass = "COLD" }
+func promiseSingle(o *s3backend.Options) { o.SingleWriter = true }
+func setClass(o *s3backend.Options)      { o.StorageClass = "COLD" }
 
 // storeThroughHarm stores files while bytes of requests are changed on their way,
 // and reads those that were acknowledged.
@@ -115,7 +116,7 @@ func storeThroughHarm(t *testing.T, opts *local.Options, proxy *s3test.Proxy) {
 	dir := t.TempDir()
 	store, err := local.Open(t.Context(), dir, opts)
 	must(t, err)
-	if opts.Backends["far"].S3.ReadBack != "never" {
+	if opts.Backends["far"].Driver.(s3backend.Driver).ReadBack != "never" {
 		proxy.Harm(s3test.Sometimes(7, 0.3, s3test.WrongRequest, s3test.ShortRequest, s3test.LongRequest))
 	}
 	acked := make(map[string][]byte)

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cairn-store/cairn/backend/s3backend"
 	"github.com/cairn-store/cairn/buckets"
 	"github.com/cairn-store/cairn/buckets/local"
 	"github.com/cairn-store/cairn/cas"
@@ -22,7 +23,7 @@ func TestFaultsS3(t *testing.T) {
 		through, proxy := s.Behind(t)
 		o := through.Options(t)
 		o.Attempts, o.Backoff, o.Stall = 3, 10*time.Millisecond, 300*time.Millisecond
-		opts := &local.Options{Backends: map[string]local.Backend{"far": {S3: o, SingleWriter: s.SingleWriter, PackSize: 1 << 20, CacheDir: t.TempDir(), CacheSize: 4 << 20}},
+		opts := &local.Options{Backends: map[string]local.Backend{"far": {Driver: s3backend.Driver{Options: *o}, PackSize: 1 << 20, CacheDir: t.TempDir(), CacheSize: 4 << 20}},
 			Buckets: map[string]buckets.Policy{"b": {Domain: "far", Profile: "fine", Compression: cas.Compression{Codec: cas.Zstd}}}}
 		dir := t.TempDir()
 		store, err := local.Open(t.Context(), dir, opts)

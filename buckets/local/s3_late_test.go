@@ -103,7 +103,7 @@ func newLateStore(t *testing.T, srv *s3test.Server, seed uint64) *lateStore {
 	direct.Endpoint = srv.Endpoint
 	w := &lateStore{t: t, r: rand.New(rand.NewPCG(seed, 0)), dir: t.TempDir(), direct: s3test.Open(t, &direct), took: make(map[string]int),
 		requests: s3test.Watch(o), deletes: &lateDeletes{t: t, proxy: proxy, r: rand.New(rand.NewPCG(seed, 1)), seen: make(map[s3test.Fault]int)}}
-	w.opts = inFar(o, srv.SingleWriter, 512<<10)
+	w.opts = inFar(o, 512<<10)
 	for i := range 24 {
 		w.blocks = append(w.blocks, noise(seed+uint64(i), 96<<10))
 	}
@@ -113,8 +113,8 @@ func newLateStore(t *testing.T, srv *s3test.Server, seed uint64) *lateStore {
 }
 
 // inFar are options of a store whose packs lie in a service, with small chunks.
-func inFar(o *s3backend.Options, singleWriter bool, packSize int64) *local.Options {
-	return &local.Options{Backends: map[string]local.Backend{"far": {S3: o, SingleWriter: singleWriter, PackSize: packSize}},
+func inFar(o *s3backend.Options, packSize int64) *local.Options {
+	return &local.Options{Backends: map[string]local.Backend{"far": {Driver: s3backend.Driver{Options: *o}, PackSize: packSize}},
 		Buckets: map[string]buckets.Policy{"b": {Domain: "far", Profile: "fine"}}}
 }
 
@@ -329,7 +329,7 @@ func countCollected(t *testing.T, srv *s3test.Server) {
 	}
 	o := srv.Options(t)
 	n := s3test.Watch(o)
-	s := openAt(t, t.TempDir(), inFar(o, srv.SingleWriter, int64(size)))
+	s := openAt(t, t.TempDir(), inFar(o, int64(size)))
 	defer s.Close()
 	b := bucket(t, s, "b")
 	put := func(name string, p []byte) string {

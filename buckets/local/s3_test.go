@@ -15,6 +15,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 
+	"github.com/cairn-store/cairn/backend/s3backend"
 	"github.com/cairn-store/cairn/buckets"
 	"github.com/cairn-store/cairn/buckets/local"
 	"github.com/cairn-store/cairn/cas"
@@ -27,7 +28,7 @@ import (
 func inS3(t *testing.T, s *s3test.Server) (*local.Options, *s3test.Counter) {
 	o := s.Options(t)
 	n := s3test.Watch(o)
-	return &local.Options{Backends: map[string]local.Backend{"far": {S3: o, SingleWriter: s.SingleWriter}},
+	return &local.Options{Backends: map[string]local.Backend{"far": {Driver: s3backend.Driver{Options: *o}}},
 		Buckets: map[string]buckets.Policy{"b": {Domain: "far", Compression: cas.Compression{Codec: cas.Zstd}}}}, n
 }
 
@@ -123,7 +124,7 @@ func TestModelS3(t *testing.T) {
 						p.Domain = "far"
 						o.Buckets[name] = p
 					}
-					o.Backends = map[string]local.Backend{"far": {S3: far, SingleWriter: s.SingleWriter}}
+					o.Backends = map[string]local.Backend{"far": {Driver: s3backend.Driver{Options: *far}}}
 					o.MetaFS = disk.VFS()
 					return o
 				})
@@ -167,13 +168,15 @@ func testCrashS3(t *testing.T, level buckets.Acknowledge) {
 		s3 := srv.Options(t)
 		s3.Attempts = 1
 		s3.Wrap = func(next aws.HTTPClient) aws.HTTPClient { return &mortal{f, next} }
-		opts = local.Options{Backends: map[string]local.Backend{"far": {S3: s3}}, PackSize: 256 << 10,
+		opts = local.Options{Backends: map[string]local.Backend{"far": {Driver: s3backend.Driver{Options: *s3}}}, PackSize: 256 << 10,
 			Buckets: map[string]buckets.Policy{"demo": {Domain: "far", Compression: cas.Compression{Codec: cas.Zstd}, Acknowledge: level}}}
 		on(f)
 		crashWork(t, "store", f.Crashed, &opts, ack)
 	}
 	crashfs.Run(t, &crashfs.Options{Limit: soak(8), Percents: []int{0, 100}}, work, func(t *testing.T, f *crashfs.FS, acked []promise) {
-		opts.Backends["far"].S3.Wrap = nil
+		alive := opts.Backends["far"].Driver.(s3backend.Driver)
+		alive.Wrap = nil
+		opts.Backends["far"] = local.Backend{Driver: alive}
 		on(f)
 		verifyCrash(t, "store", &opts, acked)
 	})

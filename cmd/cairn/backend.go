@@ -5,7 +5,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/cairn-store/cairn/backend/s3backend"
+	"github.com/cairn-store/cairn/backend"
 	"github.com/cairn-store/cairn/buckets/local"
 )
 
@@ -25,20 +25,23 @@ func (t *target) probeBackend(cmd *cobra.Command, name string) error {
 	if s.config == nil {
 		return usageError{errors.New("backend probe: want --config")}
 	}
-	opts := local.ConfigureBackends(s.config)
+	opts, err := local.ConfigureBackends(s.config, drivers())
+	if err != nil {
+		return err
+	}
 	found, err := local.Probe(cmd.Context(), opts, name, true)
 	for _, f := range found {
 		if err := t.showFinding(cmd, f); err != nil {
 			return err
 		}
 	}
-	if err == nil && s3backend.Refuse(found) != nil {
+	if err == nil && backend.Refuse(found) != nil {
 		err = errReported
 	}
 	return err
 }
 
-func (t *target) showFinding(cmd *cobra.Command, f s3backend.Finding) error {
+func (t *target) showFinding(cmd *cobra.Command, f backend.Finding) error {
 	state := "good"
 	switch {
 	case !f.OK && f.Needed:

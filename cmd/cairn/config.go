@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/cairn-store/cairn/buckets/local"
+	"github.com/cairn-store/cairn/buckets/s3config"
 	"github.com/cairn-store/cairn/buckets/schema"
 )
 
@@ -54,12 +55,15 @@ func (t *target) storeOptions() (*local.Options, error) {
 }
 
 func (t *target) configureStore(s settings) (*local.Options, error) {
-	o, err := local.Configure(s.config, s.schema)
+	o, err := local.Configure(s.config, s.schema, drivers())
 	if err == nil {
 		o.TakeOwnership = t.take
 	}
 	return o, err
 }
+
+// drivers are those that this program links.
+func drivers() *local.Drivers { return &local.Drivers{S3: s3config.Driver} }
 
 func newSchema(t *target) *cobra.Command {
 	return newGroup("schema", "Check and describe schema.yaml and alyx.yml", "check, keys or json",

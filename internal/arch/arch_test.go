@@ -54,7 +54,8 @@ var allowed = map[string][]string{
 	"buckets/internal":      {},
 	"buckets/links":         {"buckets", "buckets/access", "buckets/internal", "buckets/schema", "manifest"},
 	"buckets/upload":        {"buckets", "buckets/internal", "buckets/mediatype", "manifest", "cas", "chunker"},
-	"buckets/local":         {"*"},
+	"buckets/local":         {"backend", "backend/diskbackend", "backend/journal", "backend/owner", "buckets", "buckets/access", "buckets/check", "buckets/schema", "cas", "cas/diskcache", "manifest", "manifest/pebblestore"},
+	"buckets/s3config":      {"backend", "backend/s3backend", "buckets/schema"},
 	"api":                   {"chunker", "buckets", "buckets/check", "buckets/collect", "buckets/links", "buckets/report", "buckets/scrub", "buckets/upload", "buckets/access", "buckets/mediatype", "buckets/names", "buckets/rules", "buckets/schema", "manifest", "cas", "api/client", "api/auth", "api/tus", "api/rufh"},
 	"api/tus":               {"buckets", "buckets/upload", "chunker/blake3"},
 	"api/clienttest":        {},
@@ -97,6 +98,12 @@ var only = map[string][]string{
 	"lukechampine.com/blake3":       {"chunker/blake3"},
 }
 
+// linksNone lists packages that programs embed, and modules that they must not link,
+// directly or not: whoever needs one of those names it.
+var linksNone = map[string][]string{
+	"buckets/local": {"github.com/aws", "github.com/go-jose", "github.com/jackc/pgx", "github.com/spf13/cobra"},
+}
+
 type pkg struct {
 	ImportPath, Dir  string
 	Imports, GoFiles []string
@@ -137,6 +144,22 @@ func TestImports(t *testing.T) {
 			ours, ok := strings.CutPrefix(imp, module)
 			if ok && !slices.Contains(may, ours) && !slices.Contains(may, "*") {
 				t.Errorf("%s imports %s: it may import %v", name, ours, may)
+			}
+		}
+	}
+}
+
+func TestLinks(t *testing.T) {
+	for name, none := range linksNone {
+		text, err := exec.Command("go", "list", "-deps", module+name).Output()
+		if err != nil {
+			t.Fatalf("go list: %v", err)
+		}
+		for dep := range strings.Lines(string(text)) {
+			for _, what := range none {
+				if dep = strings.TrimSpace(dep); dep == what || strings.HasPrefix(dep, what+"/") {
+					t.Errorf("who imports %s links %s", name, dep)
+				}
 			}
 		}
 	}

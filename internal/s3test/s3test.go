@@ -31,7 +31,7 @@ type Server struct {
 	Region               string
 	AccessKey, SecretKey string
 	PathStyle            bool
-	SingleWriter         bool // it has no conditional PUT: what local.Backend is to say
+	SingleWriter         bool // it has no conditional PUT: what its s3backend.Options say
 	external             bool // it runs on after the tests
 }
 
