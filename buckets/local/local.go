@@ -12,6 +12,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"time"
 
@@ -83,8 +84,8 @@ type Database interface {
 }
 
 var (
-	// ErrLocked reports that another process has the directory open.
-	ErrLocked = errors.New("directory is in use by another process")
+	// ErrLocked reports that another process has the directory open, or this one.
+	ErrLocked = errors.New("directory is in use")
 	// ErrNoMetadata reports packs without the database that describes them.
 	ErrNoMetadata = errors.New("metadata database is missing; run check --repair to rebuild it from the packs")
 	// ErrNoBackend reports that a backend holds none of the packs that the
@@ -95,9 +96,9 @@ var (
 // defaultDomain is the only domain of a store whose options name no backends.
 const defaultDomain = "local"
 
-// Open opens the store in dir, making it if there is none. A second process
-// on one dir is refused with ErrLocked; packs without their metadata
-// database with ErrNoMetadata; packs in S3 that another directory's store
+// Open opens the store in dir, making it if there is none. A dir that is open
+// already, in this process or another, is refused with ErrLocked; packs without their metadata
+// database with ErrNoMetadata; packs far away that another directory's store
 // writes, with backend.ErrOwned; a backend with packs of another, with
 // check.ErrForeign. A store whose database is older than its packs refuses
 // changes with check.ErrStaleMetadata and can be read.
@@ -215,14 +216,25 @@ func lockDir(dir string, opts *Options) (io.Closer, error) {
 	}
 	lock, err := pebblestore.LockDir(dir, files)
 	if errors.Is(err, pebblestore.ErrLocked) {
-		err = fmt.Errorf("%s: %w", dir, ErrLocked)
+		err = lockedError(dir, err)
 	}
 	return lock, err
 }
 
+// lockedError says who has dir open, as far as err of the database tells it.
+func lockedError(dir string, err error) error {
+	switch {
+	case errors.Is(err, pebblestore.ErrLockedHere):
+		return fmt.Errorf("%s: %w: this process has it open already; use that store, or close it first", dir, ErrLocked)
+	case runtime.GOOS == "windows": // which does not tell
+		return fmt.Errorf("%s: %w by another process, or by a store of this one that is not closed", dir, ErrLocked)
+	}
+	return fmt.Errorf("%s: %w by another process", dir, ErrLocked)
+}
+
 func metaDir(dir string) string { return filepath.Join(dir, "meta") }
 
-// openStore opens the database in dir, makes the backends in S3 this store's,
+// openStore opens the database in dir, makes the remote backends this store's,
 // and opens the chunk stores.
 func (s *parts) openStore(ctx context.Context, dir string, mustExist bool) (err error) {
 	if s.meta, err = s.openDatabase(ctx, dir, mustExist); err != nil {
@@ -246,7 +258,7 @@ func (s *parts) openDatabase(ctx context.Context, dir string, mustExist bool) (d
 	}
 	switch {
 	case errors.Is(err, pebblestore.ErrLocked):
-		return nil, fmt.Errorf("%s: %w", s.dir, ErrLocked)
+		return nil, lockedError(s.dir, err)
 	case errors.Is(err, fs.ErrNotExist):
 		if err := s.refuseOwned(""); err != nil {
 			return nil, err

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"runtime"
+	"strings"
 	"testing"
 
 	"github.com/cairn-store/cairn/buckets/local"
@@ -44,8 +46,11 @@ func TestLockedFirst(t *testing.T) {
 			must(t, os.Rename(filepath.Join(dir, "meta"), filepath.Join(dir, "elsewhere")))
 		}
 		for name, try := range second {
-			if err := try(t.Context(), dir); !errors.Is(err, local.ErrLocked) {
+			err := try(t.Context(), dir)
+			if !errors.Is(err, local.ErrLocked) {
 				t.Errorf("%s, database lost %v: %v, want ErrLocked", name, lost, err)
+			} else if runtime.GOOS != "windows" && (!strings.Contains(err.Error(), "this process has it open") || strings.Contains(err.Error(), "another")) {
+				t.Errorf("%s, database lost %v: %v, want that this process has it open", name, lost, err)
 			}
 			if _, err := os.Stat(unfinished); err != nil {
 				t.Errorf("%s, database lost %v: %v", name, lost, err)
@@ -62,4 +67,30 @@ func TestLockedFirst(t *testing.T) {
 			t.Errorf("what a dead process has left stays: %v", err)
 		}
 	}
+}
+
+// One directory has many names. The lock of the operating system lets the process
+// that holds it have it again, so two stores would write to one database.
+func TestLockedByOtherNames(t *testing.T) {
+	dir := t.TempDir()
+	t.Chdir(dir)
+	store, err := local.Open(t.Context(), "store", options())
+	must(t, err)
+	names := []string{"./store/../store", filepath.Join(dir, "store")}
+	if err := os.Symlink("store", "link"); err == nil {
+		names = append(names, "link", filepath.Join(dir, "link", "."))
+	}
+	for _, name := range names {
+		s, err := local.Open(t.Context(), name, options())
+		if !errors.Is(err, local.ErrLocked) {
+			t.Errorf("%s: opened as well: %v", name, err)
+		}
+		if err == nil {
+			must(t, s.Close())
+		}
+	}
+	must(t, store.Close())
+	store, err = local.Open(t.Context(), names[len(names)-1], options())
+	must(t, err)
+	must(t, store.Close())
 }

@@ -62,7 +62,7 @@ func TestCheckServer(t *testing.T) {
 		{s, 2, []string{"--dry-run"}, "--dry-run goes with --repair"},
 		{s, 2, []string{"--rate", "fast"}, `--rate "fast": want bytes a second`},
 		{s, 2, []string{"all"}, ""},
-		{data, 1, nil, "in use by another process; talk to that process with --server"},
+		{data, 1, nil, "talk to that process with --server"},
 		{data, 1, []string{"--repair"}, "--repair needs the store for itself: stop that process"},
 	} {
 		if _, stderr := c.shell.run(c.status, "", append([]string{"check"}, c.args...)...); !strings.Contains(stderr, c.want) {

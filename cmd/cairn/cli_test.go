@@ -289,7 +289,7 @@ func TestReportCheckDump(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer held.Close()
-	if _, stderr := s.run(1, "", "ls"); !strings.Contains(stderr, "in use by another process; talk to that process with --server") {
+	if _, stderr := s.run(1, "", "ls"); !strings.Contains(stderr, "talk to that process with --server") {
 		t.Errorf("locked: %s", stderr)
 	}
 }

@@ -71,8 +71,11 @@ type Options struct {
 }
 
 var (
-	// ErrLocked reports that another process has the database open.
-	ErrLocked = errors.New("database is in use by another process")
+	// ErrLocked reports that somebody has the database open.
+	ErrLocked = errors.New("database is in use")
+	// ErrLockedHere is the ErrLocked of a database that this process has open. Windows
+	// does not tell it from others.
+	ErrLockedHere = fmt.Errorf("%w by this process", ErrLocked)
 	// ErrFormat reports a database of another version of the program. There is
 	// no conversion.
 	ErrFormat = errors.New("metadata database has a format that this program does not know")

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"path/filepath"
 	"strings"
 	"syscall"
 
@@ -89,7 +90,7 @@ func openError(err error) error {
 	var errno syscall.Errno
 	switch {
 	case isLocked(err):
-		return fmt.Errorf("%w (%w)", ErrLocked, err)
+		return lockedError(err)
 	case errors.Is(err, pebble.ErrDBDoesNotExist):
 		return err
 	case errors.As(err, &errno) && !errors.Is(err, fs.ErrNotExist):
@@ -114,7 +115,8 @@ func asDamage(err error) error {
 }
 
 // LockDir keeps other processes out of dir, which is made if it is missing, until
-// the Closer is closed; ErrLocked says that one is there. A directory that cannot
+// the Closer is closed, and this one too, by whatever name it calls the directory;
+// ErrLocked says that one is there. A directory that cannot
 // be written to is not locked: a database in it can only be read, or opened once
 // by its own lock. A nil file system is the operating system's.
 func LockDir(dir string, f FS) (io.Closer, error) {
@@ -124,12 +126,22 @@ func LockDir(dir string, f FS) (io.Closer, error) {
 	if err := f.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
+	if f == vfs.Default {
+		// The system's lock is none for the process that holds it. Pebble knows what this
+		// one has locked, by name, so one directory must have one name.
+		if abs, err := filepath.Abs(dir); err == nil {
+			dir = abs
+		}
+		if real, err := filepath.EvalSymlinks(dir); err == nil {
+			dir = real
+		}
+	}
 	lock, err := f.Lock(f.PathJoin(dir, ".lock"))
 	switch {
 	case err == nil:
 		return lock, nil
 	case isLocked(err):
-		return nil, fmt.Errorf("%w (%w)", ErrLocked, err)
+		return nil, lockedError(err)
 	}
 	return unlocked{}, nil
 }

@@ -408,6 +408,16 @@ func (f *waitFile) SyncTo(length int64) (full bool, err error) {
 // value.
 func isLocked(err error) bool {
 	s := err.Error()
-	return strings.Contains(s, "resource temporarily unavailable") || strings.Contains(s, "lock held by current process") ||
+	return strings.Contains(s, "resource temporarily unavailable") || strings.Contains(s, heldHere) ||
 		strings.Contains(s, "being used by another process") || strings.Contains(s, "permission denied (os error 13)")
+}
+
+const heldHere = "lock held by current process"
+
+// lockedError is the ErrLocked for an error of Pebble's lock.
+func lockedError(err error) error {
+	if strings.Contains(err.Error(), heldHere) {
+		return fmt.Errorf("%w (%w)", ErrLockedHere, err)
+	}
+	return fmt.Errorf("%w (%w)", ErrLocked, err)
 }
