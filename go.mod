@@ -1,6 +1,8 @@
 module github.com/cairn-store/cairn
 
-go 1.26.5
+go 1.26.0
+
+toolchain go1.26.5
 
 require (
 	cel.dev/cel-go v0.33.2

@@ -1,6 +1,6 @@
 module github.com/cairn-store/cairn/internal/hosts/records
 
-go 1.26.5
+go 1.26.0
 
 require (
 	github.com/cairn-store/cairn v0.0.0
