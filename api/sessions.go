@@ -295,7 +295,7 @@ func commitSession(w http.ResponseWriter, r *http.Request, b *upload.Bucket) err
 		return err
 	}
 	again := up.File != nil
-	f, err := b.Commit(r.Context(), up.ID)
+	up, err = b.Commit(r.Context(), up.ID)
 	var missing *upload.MissingError
 	if errors.As(err, &missing) {
 		return tellMissing(w, r, missing)
@@ -303,10 +303,10 @@ func commitSession(w http.ResponseWriter, r *http.Request, b *upload.Bucket) err
 	if err != nil {
 		return err
 	}
-	if again || f.Unchanged {
-		return writeUploaded(w, r, http.StatusOK, f, nil)
+	if again || up.File.Unchanged {
+		return writeUploaded(w, r, http.StatusOK, up.File, nil)
 	}
-	return writeUploaded(w, r, http.StatusCreated, f, nil)
+	return writeUploaded(w, r, http.StatusCreated, up.File, nil)
 }
 
 // tellMissing answers a commit with the chunks that it lacks.

@@ -281,7 +281,7 @@ func pointerMakers(t *testing.T) map[string]pointerMaker {
 		return up
 	}
 	finish := func(p *passing, up *upload.Upload) (string, []byte, error) {
-		f, err := uploads(p.b).Commit(ctx, up.ID)
+		f, err := commitUpload(uploads(p.b), ctx, up.ID)
 		if err != nil {
 			return "", nil, err
 		}

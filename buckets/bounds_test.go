@@ -226,7 +226,7 @@ func TestPartsAreDroppedBoundedly(t *testing.T) {
 			case "cancel":
 				must(t, uploads(b).Cancel(t.Context(), up.ID))
 			case "commit":
-				f, err := uploads(b).Commit(t.Context(), up.ID)
+				f, err := commitUpload(uploads(b), t.Context(), up.ID)
 				must(t, err)
 				if f.Size != parts*int64(refs[0].Length) {
 					t.Errorf("%d bytes, want %d", f.Size, parts*int64(refs[0].Length))
@@ -309,7 +309,7 @@ func TestMoveEndsBoundedly(t *testing.T) {
 			}
 			_, err = uploads(b).Append(t.Context(), up.ID, 7, strings.NewReader("after"), nil)
 			must(t, err)
-			f, err := uploads(b).Commit(t.Context(), up.ID)
+			f, err := commitUpload(uploads(b), t.Context(), up.ID)
 			must(t, err)
 			if got := read(t, b, f.ID, nil); got != "before after" {
 				t.Errorf("the upload has become %q, want %q", got, "before after")

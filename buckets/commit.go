@@ -2,6 +2,7 @@ package buckets
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -255,7 +256,7 @@ func (d *Draft) makeVersion(ctx context.Context, tx manifest.Tx, todo *decision)
 	f, m := d.newRows(todo.file)
 	before := int64(0)
 	if todo.file == nil {
-		if err := d.chooseName(ctx, tx, f); err != nil {
+		if err := cmp.Or(checkNewID(ctx, tx, d.opts.ID), d.chooseName(ctx, tx, f)); err != nil {
 			return nil, err
 		}
 	} else {
@@ -264,7 +265,11 @@ func (d *Draft) makeVersion(ctx context.Context, tx manifest.Tx, todo *decision)
 	if err := d.b.useGrant(ctx, tx); err != nil {
 		return nil, err
 	}
-	if err := d.b.addVersion(ctx, tx, f, m, before); err != nil {
+	at := d.opts.UpdatedAt
+	if at.IsZero() {
+		at = d.b.s.now()
+	}
+	if err := d.b.addVersion(ctx, tx, f, m, before, at); err != nil {
 		return nil, err
 	}
 	d.grown = f.Charged() - before
@@ -328,6 +333,8 @@ func (d *Draft) newRows(old *manifest.File) (*manifest.File, *manifest.Manifest)
 	if old != nil {
 		row := *old
 		f = &row
+	} else if d.opts.hasOrigin() {
+		d.opts.setOrigin(f)
 	}
 	if d.metadata != nil {
 		f.Metadata = d.metadata
@@ -338,7 +345,7 @@ func (d *Draft) newRows(old *manifest.File) (*manifest.File, *manifest.Manifest)
 	if d.opts.CacheControl != "" {
 		f.CacheControl = d.opts.CacheControl
 	}
-	m := &manifest.Manifest{Content: *d.content, MIMEType: d.mime, DeclaredMIMEType: d.declared, CreatedBy: d.b.whoID()}
+	m := &manifest.Manifest{Content: *d.content, MIMEType: d.mime, DeclaredMIMEType: d.declared, CreatedBy: cmp.Or(d.opts.Owner, d.b.whoID())}
 	return f, m
 }
 

@@ -76,6 +76,9 @@ func (b *Bucket) newRequest(opts *PutOptions) (r request, err error) {
 			return r, fmt.Errorf("digest %q: %w: use sha256, blake3 or md5", name, ErrDigestName)
 		}
 	}
+	if err := b.checkOrigin(&r.opts); err != nil {
+		return r, err
+	}
 	switch r.opts.OnConflict {
 	case "":
 		r.opts.OnConflict = ConflictVersion
@@ -131,6 +134,9 @@ func (b *Bucket) draftByName(ctx context.Context, name string, opts *PutOptions)
 	if err := d.mayCreate(ctx); err != nil {
 		return nil, err
 	}
+	if err := checkNewID(ctx, b.s.meta, r.opts.ID); err != nil {
+		return nil, err // before the first byte
+	}
 	return d, d.beginByName(ctx)
 }
 
@@ -140,6 +146,9 @@ func (b *Bucket) draftOfVersion(ctx context.Context, id string, opts *PutOptions
 	r, err := b.newRequest(opts)
 	if err != nil {
 		return nil, err
+	}
+	if r.opts.hasOrigin() {
+		return nil, errOrigin
 	}
 	if _, ok := manifest.ParseFileID(id); !ok {
 		return nil, ErrNoFile // a manifest ID names one version for ever
@@ -206,7 +215,7 @@ func (d *Draft) begin(ctx context.Context, old *manifest.File) error {
 	if err := d.b.s.meta.Ready(); err != nil {
 		return WrapSpace(err)
 	}
-	d.owner = d.b.whoID()
+	d.owner = cmp.Or(d.opts.Owner, d.b.whoID())
 	var err error
 	if d.opts.Once != nil {
 		if d.target != "" {

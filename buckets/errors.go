@@ -18,6 +18,7 @@ var (
 	ErrNoFile         = access.ErrNoFile
 	ErrNoVersion      = concept("no such version", fs.ErrNotExist)
 	ErrExist          = concept("name is taken", fs.ErrExist)
+	ErrPurged         = concept("a file of this ID was removed for good", fs.ErrExist)
 	ErrPrecondition   = errors.New("precondition failed")
 	ErrName           = names.ErrName
 	ErrSize           = errors.New("content is not of the declared size")

@@ -111,6 +111,18 @@ type PutOptions struct {
 	// upload fails with ErrPrecondition.
 	IfMatch string
 
+	// ID, Owner, CreatedAt and UpdatedAt are those of a file that comes from
+	// another system, and makes a new file of a Put: a name that is taken is
+	// ErrExist, unless OnConflict is ConflictNew. Only trusted callers may give them. The
+	// ID is a UUID in its canonical form of lower case, or f_…: that of a file is
+	// ErrExist, and that of one which was purged ErrPurged, while the store remembers it.
+	// UpdatedAt is the time of the version too; it lies between CreatedAt and now. The
+	// store chooses what is zero.
+	ID        string
+	Owner     string
+	CreatedAt time.Time
+	UpdatedAt time.Time
+
 	// Digests names the whole-file digests to compute ("sha256", "blake3",
 	// "md5") in place of the bucket's; an empty non-nil slice means none.
 	Digests []string

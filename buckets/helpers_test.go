@@ -163,3 +163,12 @@ func (f *failing) Read([]byte) (int, error) { return 0, f.err }
 var allUploads = upload.New()
 
 func uploads(b *buckets.Bucket) *upload.Bucket { return allUploads.In(b) }
+
+// commitUpload returns the file that an upload becomes.
+func commitUpload(b *upload.Bucket, ctx context.Context, id string) (*buckets.File, error) {
+	up, err := b.Commit(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	return up.File, nil
+}

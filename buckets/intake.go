@@ -201,6 +201,9 @@ type segmentStore struct {
 // Draft begins a draft that becomes a file called name, or a version of the one
 // that has the name.
 func (in *Intake) Draft(ctx context.Context, name string, opts *PutOptions) (*Draft, error) {
+	if opts != nil && opts.hasOrigin() {
+		return nil, errOrigin // the row of an upload does not keep it
+	}
 	return in.b.draftByName(ctx, name, opts)
 }
 

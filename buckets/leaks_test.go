@@ -99,7 +99,7 @@ func TestNothingIsAskedBeyondScope(t *testing.T) {
 	_, err = uploads(bob).Lacking(t.Context(), up.ID)
 	must(t, err)
 	asked("the list anew", 0)
-	_, err = uploads(bob).Commit(t.Context(), up.ID)
+	_, err = commitUpload(uploads(bob), t.Context(), up.ID)
 	wantErr(t, "commit", err, buckets.ErrMissing)
 	asked("a commit", 0)
 	if l.Chunks != int64(len(chunks)) {
@@ -188,7 +188,7 @@ func abort(t *testing.T, r *rand.Rand, b *buckets.Bucket, content []byte) string
 		uploads(b).Append(ctx, up.ID, int64(n), bytes.NewReader(content[n:]), nil)
 	}
 	if how != 3 {
-		uploads(b).Commit(ctx, up.ID)
+		commitUpload(uploads(b), ctx, up.ID)
 	}
 	return up.ID
 }

@@ -40,7 +40,7 @@ func TestLeftovers(t *testing.T) {
 	end(noise(2, 50_000), invalidate)
 	check("invalid", 100_000)
 	end(noise(3, 50_000), func(id string) error {
-		_, err := uploads(ann).Commit(t.Context(), id)
+		_, err := commitUpload(uploads(ann), t.Context(), id)
 		return err
 	})
 	check("a file", 100_000)

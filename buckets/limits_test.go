@@ -283,7 +283,7 @@ func racingUpload(t *testing.T, b *buckets.Bucket, way int, name string, p []byt
 		_, err = uploads(b).Append(ctx, up.ID, int64(at), bytes.NewReader(p[at:min(at+3000, len(p))]), nil)
 	}
 	if err == nil {
-		_, err = uploads(b).Commit(ctx, up.ID)
+		_, err = commitUpload(uploads(b), ctx, up.ID)
 	}
 	return err
 }

@@ -98,7 +98,7 @@ func TestRepeatsAreDurable(t *testing.T) {
 	must(t, err)
 	once := &buckets.PutOptions{Once: &buckets.Once{Key: "k"}}
 	putAgain := func() (*buckets.File, error) { return b.Put(t.Context(), "g", strings.NewReader("content"), once) }
-	commit := func() (*buckets.File, error) { return uploads(b).Commit(t.Context(), up.ID) }
+	commit := func() (*buckets.File, error) { return commitUpload(uploads(b), t.Context(), up.ID) }
 
 	r.packs.Add(backendtest.Rule{Op: backendtest.OpWrite, Onward: true}, backendtest.Rule{Op: backendtest.OpCreate, Onward: true})
 	for _, make := range []func() (*buckets.File, error){putAgain, commit} {

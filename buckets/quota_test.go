@@ -59,7 +59,7 @@ func TestQuotasCount(t *testing.T) {
 	pieces := func(n int) step { return begin(nil, n) }
 	list := func(n int) step { return begin(&upload.Options{Listed: true}, n) }
 	commit := func(i int) step {
-		return func(w *world) error { _, err := uploads(w.ann).Commit(t.Context(), w.ids[i]); return err }
+		return func(w *world) error { _, err := commitUpload(uploads(w.ann), t.Context(), w.ids[i]); return err }
 	}
 	cancel := func(i int) step {
 		return func(w *world) error { return uploads(w.ann).Cancel(t.Context(), w.ids[i]) }

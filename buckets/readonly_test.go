@@ -93,7 +93,7 @@ func TestReadOnly(t *testing.T) {
 			_, err := uploads(b).Append(t.Context(), in.ID, 0, unread{t}, nil)
 			return err
 		},
-		"Commit":     func() error { _, err := uploads(b).Commit(t.Context(), in.ID); return err },
+		"Commit":     func() error { _, err := commitUpload(uploads(b), t.Context(), in.ID); return err },
 		"Cancel":     func() error { return uploads(b).Cancel(t.Context(), in.ID) },
 		"AppendList": func() error { _, _, err := uploads(b).AppendList(t.Context(), list.ID, 0, listing(nil)); return err },
 		"ReceiveChunks": func() error {

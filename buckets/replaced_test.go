@@ -33,7 +33,7 @@ func TestReplacedMeanwhile(t *testing.T) {
 		if _, err := uploads(b).Append(ctx, up.ID, 0, reader(), nil); err != nil {
 			return err
 		}
-		_, err = uploads(b).Commit(ctx, up.ID)
+		_, err = commitUpload(uploads(b), ctx, up.ID)
 		return err
 	}
 	byPath := []call{

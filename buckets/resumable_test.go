@@ -58,7 +58,7 @@ func TestPieces(t *testing.T) {
 				t.Fatalf("found %+v, %v", again, err)
 			}
 		}
-		f, err := uploads(b).Commit(t.Context(), up.ID)
+		f, err := commitUpload(uploads(b), t.Context(), up.ID)
 		must(t, err)
 		if f.NewBytes != int64(n) {
 			t.Errorf("%d bytes were new, want %d", f.NewBytes, n)
@@ -70,7 +70,7 @@ func TestPieces(t *testing.T) {
 		if got := read(t, b, f.ID, nil); got != string(content) {
 			t.Errorf("%d bytes read back as %d others", n, len(got))
 		}
-		again, err := uploads(b).Commit(t.Context(), up.ID)
+		again, err := commitUpload(uploads(b), t.Context(), up.ID)
 		if err != nil || again.ManifestID != f.ManifestID {
 			t.Errorf("committed again: %+v, %v", again, err)
 		}
@@ -112,7 +112,7 @@ func TestPiecesRefused(t *testing.T) {
 	if err != nil || got.Offset != 20_000 {
 		t.Fatalf("%+v, %v", got, err)
 	}
-	_, err = uploads(ann).Commit(t.Context(), up.ID)
+	_, err = commitUpload(uploads(ann), t.Context(), up.ID)
 	wantErr(t, "committed early", err, buckets.ErrSize)
 	got, err = add(up.ID, 20_000, image[20_000:]+"more")
 	wantErr(t, "more than declared", err, buckets.ErrTooLarge)
@@ -121,7 +121,7 @@ func TestPiecesRefused(t *testing.T) {
 	}
 	_, err = add(up.ID, 20_000, image[20_000:])
 	must(t, err)
-	_, err = uploads(ann).Commit(t.Context(), up.ID)
+	_, err = commitUpload(uploads(ann), t.Context(), up.ID)
 	must(t, err)
 
 	// Of unknown length, no more is taken than could be kept.
@@ -143,9 +143,9 @@ func TestPiecesRefused(t *testing.T) {
 		must(t, err)
 		ids = append(ids, up.ID)
 	}
-	_, err = uploads(ann).Commit(t.Context(), ids[0])
+	_, err = commitUpload(uploads(ann), t.Context(), ids[0])
 	wantErr(t, "beyond the quota", err, buckets.ErrEvicted)
-	_, err = uploads(ann).Commit(t.Context(), ids[1])
+	_, err = commitUpload(uploads(ann), t.Context(), ids[1])
 	must(t, err)
 	_ = b
 }
@@ -169,12 +169,12 @@ func TestPiecesAskAgain(t *testing.T) {
 	for _, id := range ids {
 		_, err := uploads(ann).Append(t.Context(), id, 2, strings.NewReader("x"), nil)
 		wantErr(t, "append", err, fs.ErrPermission)
-		_, err = uploads(ann).Commit(t.Context(), id)
+		_, err = commitUpload(uploads(ann), t.Context(), id)
 		wantErr(t, "commit", err, fs.ErrPermission)
 	}
 	must(t, s.ApplySchema(t.Context(), parse(t, `buckets: {b: {backend: one, rules: {create: "true", update: "true", read: "true"}}}`)))
 	for i, id := range ids {
-		g, err := uploads(ann).Commit(t.Context(), id)
+		g, err := commitUpload(uploads(ann), t.Context(), id)
 		if err != nil || (g.ID == f.ID) != (i == 1) || g.Size != 2 {
 			t.Errorf("%+v, %v", g, err)
 		}
@@ -199,7 +199,7 @@ func TestHandover(t *testing.T) {
 		t.Errorf("the new request: %v", err)
 	}
 	all.Wait()
-	f, err := uploads(b).Commit(t.Context(), up.ID)
+	f, err := commitUpload(uploads(b), t.Context(), up.ID)
 	must(t, err)
 	if got := read(t, b, f.ID, nil); got != "hello, world" {
 		t.Errorf("read %q", got)
@@ -308,7 +308,7 @@ func TestPartsBesideAnotherServer(t *testing.T) {
 	if _, err := here.Append(ctx, up.ID, up.Offset, bytes.NewReader(content[up.Offset:]), nil); err != nil {
 		t.Fatal(err)
 	}
-	f, err := there.Commit(ctx, up.ID)
+	f, err := commitUpload(there, ctx, up.ID)
 	if err != nil {
 		t.Fatal(err)
 	}

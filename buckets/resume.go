@@ -15,6 +15,9 @@ const partName = "upload"
 // draftOfPart begins an upload that will have no name of its own.
 func (b *Bucket) draftOfPart(ctx context.Context, opts *PutOptions) (*Draft, error) {
 	r, err := b.newRequest(opts)
+	if err == nil && r.opts.hasOrigin() {
+		err = errOrigin
+	}
 	if err != nil {
 		return nil, err
 	}

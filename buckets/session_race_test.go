@@ -35,7 +35,7 @@ func TestListsAreNoBases(t *testing.T) {
 			if l.Chunks != int64(len(chunks)-2) {
 				t.Errorf("%d of %d must be sent, two were", l.Chunks, len(chunks))
 			}
-			_, err = uploads(b).Commit(t.Context(), second.ID)
+			_, err = commitUpload(uploads(b), t.Context(), second.ID)
 			wantErr(t, "commit of chunks that were only listed", err, buckets.ErrMissing)
 		})
 	}
@@ -54,7 +54,7 @@ func TestBaseBecomesFile(t *testing.T) {
 	chunks := cut(t, up.Listed.Chunker, content)
 	_, _, err = uploads(b).AppendList(t.Context(), up.ID, 0, listing(chunks))
 	must(t, err)
-	f, err := uploads(b).Commit(t.Context(), base.ID)
+	f, err := commitUpload(uploads(b), t.Context(), base.ID)
 	must(t, err)
 	l, err := uploads(b).Lacking(t.Context(), up.ID)
 	if must(t, err); l.Chunks != 0 {
@@ -95,7 +95,7 @@ func TestListOfWrongLengths(t *testing.T) {
 			_, err = uploads(b).ReceiveChunks(t.Context(), up.ID, sending(chunks))
 			must(t, err)
 		}
-		_, err = uploads(b).Commit(t.Context(), up.ID)
+		_, err = commitUpload(uploads(b), t.Context(), up.ID)
 		wantErr(t, "commit", err, buckets.ErrList)
 	}
 }

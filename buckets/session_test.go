@@ -124,7 +124,7 @@ func TestListOverRestart(t *testing.T) {
 	}
 	_, err = uploads(nobody()).ReceiveChunks(t.Context(), up.ID, sending(rest))
 	must(t, err)
-	f, err := uploads(nobody()).Commit(t.Context(), up.ID)
+	f, err := commitUpload(uploads(nobody()), t.Context(), up.ID)
 	must(t, err)
 	if f.NewBytes != int64(len(content)) || f.StoredBytes < f.NewBytes {
 		t.Errorf("%d bytes were new, %d are stored", f.NewBytes, f.StoredBytes)
@@ -189,13 +189,13 @@ func TestListHealsDamage(t *testing.T) {
 		t.Fatal("damage was not found")
 	}
 	o.Close()
-	_, err = uploads(b).Commit(t.Context(), up.ID)
+	_, err = commitUpload(uploads(b), t.Context(), up.ID)
 	wantErr(t, "commit", err, buckets.ErrMissing)
 	l, err = uploads(b).Lacking(t.Context(), up.ID)
 	must(t, err)
 	_, err = uploads(b).ReceiveChunks(t.Context(), up.ID, sending(lacks(t, l, chunks)))
 	must(t, err)
-	_, err = uploads(b).Commit(t.Context(), up.ID)
+	_, err = commitUpload(uploads(b), t.Context(), up.ID)
 	must(t, err)
 	if got := read(t, b, f.ID, nil); got != string(content) {
 		t.Error("it reads back otherwise")
@@ -221,7 +221,7 @@ func TestBasesSideBySide(t *testing.T) {
 				if err != nil || l.Chunks != 0 {
 					t.Errorf("%+v, %v", l, err)
 				}
-				if _, err := uploads(b).Commit(t.Context(), up.ID); err != nil {
+				if _, err := commitUpload(uploads(b), t.Context(), up.ID); err != nil {
 					t.Error(err)
 				}
 			})

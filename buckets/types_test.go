@@ -78,7 +78,7 @@ func putBy(t *testing.T, b *buckets.Bucket, way int, name, content string) (*buc
 			must(t, err)
 		}
 	}
-	return uploads(b).Commit(ctx, up.ID)
+	return commitUpload(uploads(b), ctx, up.ID)
 }
 
 // What a bucket does not take is refused as soon as it is told, and not after

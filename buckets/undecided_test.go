@@ -139,7 +139,7 @@ func undecided() map[string]func(t *testing.T, s *buckets.Store, b *buckets.Buck
 			_, err = uploads(b).Append(t.Context(), up.ID, 0, strings.NewReader("x"), nil)
 			must(t, err)
 			return func() error {
-				_, err := uploads(b).Commit(t.Context(), up.ID)
+				_, err := commitUpload(uploads(b), t.Context(), up.ID)
 				return err
 			}
 		},
@@ -224,7 +224,7 @@ func undecided() map[string]func(t *testing.T, s *buckets.Store, b *buckets.Buck
 			return err
 		},
 		"Commit of a list": func(t *testing.T, b *buckets.Bucket, id string, chunks []upload.SentChunk) error {
-			_, err := uploads(b).Commit(t.Context(), id)
+			_, err := commitUpload(uploads(b), t.Context(), id)
 			return err
 		},
 	} {

@@ -65,7 +65,7 @@ func (b *Bucket) RestoreVersion(ctx context.Context, id string, n uint64) (*File
 			return err
 		}
 		m.CreatedBy = b.whoID()
-		return b.addVersion(ctx, tx, f, m, f.Charged())
+		return b.addVersion(ctx, tx, f, m, f.Charged(), b.s.now())
 	})
 }
 
@@ -104,11 +104,11 @@ func (b *Bucket) DeleteVersion(ctx context.Context, id string, n uint64) error {
 	return err
 }
 
-// addVersion makes m the current version of f, which the caller writes, and
+// addVersion makes m the current version of f, which the caller writes, as of at, and
 // removes the versions that the bucket keeps no longer. What that adds to what f
 // was charged before must fit the quotas.
-func (b *Bucket) addVersion(ctx context.Context, tx manifest.Tx, f *manifest.File, m *manifest.Manifest, before int64) error {
-	linkVersion(f, m, b.s.now())
+func (b *Bucket) addVersion(ctx context.Context, tx manifest.Tx, f *manifest.File, m *manifest.Manifest, before int64, at time.Time) error {
+	linkVersion(f, m, at)
 	if err := tx.PutManifest(ctx, m); err != nil {
 		return err
 	}

@@ -23,6 +23,9 @@ type Files interface {
 	// OldVersions returns at most n versions of a file whose numbers are higher
 	// than above, oldest first.
 	OldVersions(ctx context.Context, file FileID, above uint64, n int) ([]*Manifest, error)
+	// IsPurged reports whether a file of that ID was purged, while its mark is kept: until
+	// no record is left that could bring it back.
+	IsPurged(ctx context.Context, id FileID) (bool, error)
 	// Rows returns for each file its row with its current version, and behind those
 	// for each version its row with its file, all as of one moment; nil for what is
 	// missing. A version whose file is missing is missing too.

@@ -154,14 +154,14 @@ func (x *exchange) appendBody() error {
 
 // commitUpload makes a file of the upload and answers with it.
 func (x *exchange) commitUpload() error {
-	f, err := x.b.Commit(x.r.Context(), x.up.ID)
+	now, err := x.b.Commit(x.r.Context(), x.up.ID)
 	if err != nil {
 		x.w.Header().Set("Upload-Complete", formatBoolean(x.Final(err)))
 		return err
 	}
-	x.up.File = f
+	x.up = now
 	x.setUploadHeaders()
-	return x.answerFile(f)
+	return x.answerFile(now.File)
 }
 
 // answerAgain answers a request to an upload that has become a file. If it is

@@ -413,11 +413,11 @@ func finishUpload(w http.ResponseWriter, r *http.Request, b *upload.Bucket, up *
 	if up.Partial {
 		return b.JoinAll(context.WithoutCancel(r.Context()), up.ID)
 	}
-	f, err := b.Commit(r.Context(), up.ID)
+	now, err := b.Commit(r.Context(), up.ID)
 	if err != nil {
 		return err
 	}
-	up.File = f
+	*up = *now
 	setUploadHeaders(w, up)
 	return nil
 }

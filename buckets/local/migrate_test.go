@@ -86,8 +86,9 @@ func TestMigrate(t *testing.T) {
 	// What was got before the move reads and writes as before, the upload goes on.
 	up, err = upload.New().In(a).Append(t.Context(), up.ID, up.Offset, bytes.NewReader(big), nil)
 	must(t, err)
-	later, err := upload.New().In(a).Commit(t.Context(), up.ID)
+	up, err = upload.New().In(a).Commit(t.Context(), up.ID)
 	must(t, err)
+	later := up.File
 	rows = dump(t, s)
 	must(t, s.Close())
 

@@ -42,7 +42,8 @@ type AppendOptions struct {
 // Append adds what r gives to the upload. offset must be the upload's own, else
 // the error is ErrOffset. When r fails, Append keeps what came before and returns
 // the error of r. The Upload that it returns, if not nil, has the new offset, also
-// beside an error. A second Append ends the one under way.
+// beside an error; beside ErrComplete that of a committed upload has its File, as
+// Commit returns it. A second Append ends the one under way.
 func (b *Bucket) Append(ctx context.Context, id string, offset int64, r io.Reader, opts *AppendOptions) (*Upload, error) {
 	if opts == nil {
 		opts = &AppendOptions{}
@@ -72,7 +73,11 @@ func (b *Bucket) appendContent(ctx context.Context, id string, offset int64, r i
 		if offset != row.Offset { // the request was sent twice, and the other one has ended the upload
 			return b.describeRow(row), &buckets.OffsetError{Stands: row.Offset, Given: offset}
 		}
-		return b.describeRow(row), buckets.ErrComplete
+		out := b.describeRow(row)
+		if out.File, err = b.describeFile(ctx, row); err != nil {
+			return out, err
+		}
+		return out, buckets.ErrComplete
 	}
 	if err := b.mayAppend(ctx, row); err != nil {
 		return b.describeRow(row), err
@@ -113,18 +118,6 @@ func (b *Bucket) checkLengths(row *manifest.Upload, opts *AppendOptions) error {
 		return fmt.Errorf("%d bytes at %d of %d: %w", opts.Size, row.Offset, row.Length, buckets.ErrOverrun)
 	}
 	return nil
-}
-
-// mayAppend asks again whether the upload may go on.
-func (b *Bucket) mayAppend(ctx context.Context, row *manifest.Upload) error {
-	d, err := b.in.ResumeDraft(row, row.Length)
-	if err != nil {
-		return err
-	}
-	if row.Domain != b.in.Domain() {
-		return buckets.ErrMoved
-	}
-	return d.Authorize(ctx)
 }
 
 // appendParts stores what r gives, a part at a time; or all or nothing, if opts

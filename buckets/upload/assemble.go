@@ -16,24 +16,35 @@ import (
 	"github.com/cairn-store/cairn/manifest"
 )
 
-// Commit makes a file of an upload that has arrived whole. Repeated, it
-// returns the same file. It goes on when ctx is done: what has arrived is there
-// to become a file, and who has lost the answer asks again.
-func (b *Bucket) Commit(ctx context.Context, id string) (*buckets.File, error) {
+// Commit makes a file of an upload that has arrived whole: File of the Upload that it
+// returns. Repeated, it returns the same file. It goes on when ctx is done: what has
+// arrived is there to become a file, and who has lost the answer asks again.
+func (b *Bucket) Commit(ctx context.Context, id string) (*Upload, error) {
 	ctx = context.WithoutCancel(ctx)
 	row, release, err := b.holdUpload(ctx, id, nil)
 	if err != nil {
 		return nil, err
 	}
 	defer release()
+	out := b.describeRow(row)
+	out.File, err = b.commitRow(ctx, row)
+	if err != nil {
+		return nil, err
+	}
+	out.Waiting = false
+	return out, nil
+}
+
+// commitRow makes a file of the upload of a row, which the caller holds.
+func (b *Bucket) commitRow(ctx context.Context, row *manifest.Upload) (*buckets.File, error) {
 	if row.Manifest != "" {
 		return b.describeFile(ctx, row)
 	}
 	if row.Partial {
-		return nil, fmt.Errorf("upload %s is a part: %w", id, buckets.ErrPart)
+		return nil, fmt.Errorf("upload %s is a part: %w", row.ID, buckets.ErrPart)
 	}
 	if row.Length < 0 && len(row.Joins) > 0 {
-		return nil, fmt.Errorf("upload %s waits for its parts: %w", id, buckets.ErrPart)
+		return nil, fmt.Errorf("upload %s waits for its parts: %w", row.ID, buckets.ErrPart)
 	}
 	if row.Length >= 0 && row.Offset < row.Length {
 		return nil, fmt.Errorf("%d bytes of %d have arrived: %w", row.Offset, row.Length, buckets.ErrSize)

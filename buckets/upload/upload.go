@@ -169,6 +169,18 @@ func (b *Bucket) Find(ctx context.Context, id string) (*Upload, error) {
 	return out, err
 }
 
+// mayAppend asks again whether the upload may go on.
+func (b *Bucket) mayAppend(ctx context.Context, row *manifest.Upload) error {
+	d, err := b.in.ResumeDraft(row, row.Length)
+	if err != nil {
+		return err
+	}
+	if row.Domain != b.in.Domain() {
+		return buckets.ErrMoved
+	}
+	return d.Authorize(ctx)
+}
+
 // holdUpload finds an upload, interrupts the request that works on it and waits
 // until that has ended. The caller holds the upload until it calls the function
 // that is returned.

@@ -193,8 +193,10 @@ var lookUps = map[string]func(ctx context.Context, d *desk, s spelling, id strin
 		if err != nil {
 			return err
 		}
-		f, err := u.Commit(ctx, up.ID)
-		return isFile(fmt.Sprint(f), err, id)
+		if up, err = u.Commit(ctx, up.ID); err != nil {
+			return err
+		}
+		return isFile(fmt.Sprint(up.File), nil, id)
 	},
 	"a grant": func(ctx context.Context, d *desk, s spelling, id string) error {
 		g, _, err := d.b.Grants().Sign(ctx, access.Grant{Op: access.GrantUpload, Folder: s.folder, Name: s.name}, time.Hour)

@@ -164,10 +164,10 @@ func (a *actor) putInPieces(ctx context.Context, f *file) error {
 		}
 		n = next
 	}
-	got, err := in.Commit(ctx, up.ID)
+	up, err = in.Commit(ctx, up.ID)
 	f.settle(err, sum)
 	if err == nil {
-		f.id = got.ID
+		f.id = up.File.ID
 	}
 	return nil
 }
@@ -224,11 +224,11 @@ func (a *actor) putByList(ctx context.Context, f *file) error {
 		}); err != nil {
 			return nil
 		}
-		var got *buckets.File
-		got, err = in.Commit(ctx, up.ID)
+		var done *upload.Upload
+		done, err = in.Commit(ctx, up.ID)
 		if err == nil {
 			f.settle(nil, sum)
-			f.id = got.ID
+			f.id = done.File.ID
 			return nil
 		}
 		f.settle(err, sum)

@@ -230,8 +230,11 @@ func (s *suite) testLedger() {
 func (s *suite) dropMarks() {
 	var seqs []uint64
 	ids := make(map[uint64][]string)
+	var files []manifest.FileID
 	for i := range 6 {
 		f := s.addFile("", fmt.Sprint(i), 1)
+		files = append(files, f.ID)
+		s.wantPurged(f.ID, false)
 		c := s.update(func(tx manifest.Tx) error {
 			if i%2 == 0 {
 				return tx.Purge(s.ctx, f.ID, day)
@@ -275,6 +278,22 @@ func (s *suite) dropMarks() {
 	s.checkMarks(ids)
 	drop(1<<62, 10)
 	s.checkMarks(nil)
+	for _, f := range files {
+		s.wantPurged(f, false)
+	}
+}
+
+// wantPurged tests what IsPurged says of a file, outside of a transaction and in one.
+func (s *suite) wantPurged(id manifest.FileID, want bool) {
+	s.t.Helper()
+	s.update(func(tx manifest.Tx) error {
+		for _, rows := range []manifest.Files{s.s, tx} {
+			if got, err := rows.IsPurged(s.ctx, id); err != nil || got != want {
+				s.t.Errorf("%T: IsPurged(%s) is %t, %v", rows, id, got, err)
+			}
+		}
+		return nil
+	})
 }
 
 func (s *suite) checkMarks(want map[uint64][]string) {
@@ -286,6 +305,11 @@ func (s *suite) checkMarks(want map[uint64][]string) {
 	for _, ids := range want {
 		for _, id := range ids {
 			wanted[id] = true
+		}
+	}
+	for id := range wanted {
+		if file, ok := manifest.ParseFileID(id); ok {
+			s.wantPurged(file, true)
 		}
 	}
 	if !maps.Equal(got, wanted) {

@@ -110,6 +110,14 @@ func (s rows) readUsage(ctx context.Context, key []byte) (manifest.Usage, error)
 	return parseUsage(v)
 }
 
+func (s rows) IsPurged(ctx context.Context, id manifest.FileID) (bool, error) {
+	_, err := s.d.getValue(s.r, goneKey(id))
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, ctx.Err()
+	}
+	return err == nil, err
+}
+
 // Marks implements manifest.Store.
 func (d *DB) Marks(ctx context.Context) iter.Seq2[manifest.Record, error] {
 	prefix := []byte{keyGone}

@@ -21,6 +21,10 @@ func (s rows) File(ctx context.Context, id manifest.FileID) (*manifest.File, err
 	return queryOne(ctx, s.c, "file "+string(id), decode[manifest.File], `SELECT row FROM cairn_files WHERE id = $1`, toBytes(id))
 }
 
+func (s rows) IsPurged(ctx context.Context, id manifest.FileID) (bool, error) {
+	return queryOne(ctx, s.c, "mark of "+string(id), pgx.RowTo[bool], `SELECT EXISTS (SELECT 1 FROM cairn_marks WHERE id = $1)`, toBytes(id))
+}
+
 func (s rows) FileByPath(ctx context.Context, bucket, path string) (*manifest.File, error) {
 	return queryOne(ctx, s.c, fmt.Sprintf("file %q", path), decode[manifest.File], `SELECT f.row FROM cairn_names AS n JOIN cairn_files AS f ON f.id = n.file
 		WHERE n.bucket = $1 AND n.path = $2`, toBytes(bucket), toBytes(path))
