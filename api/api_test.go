@@ -29,6 +29,7 @@ type world struct {
 	store *buckets.Store
 	url   string
 	log   *safeBuffer
+	opts  api.Options // of the server
 	c     *client.Client
 	now   func() time.Time // nil for the machine's clock
 }

@@ -20,7 +20,7 @@ func ContentRange(value string) (from, size int64, err error) { return contentRa
 
 // Answer has h answer all requests, inside what surrounds every handler.
 func (s *Server) Answer(h func(w http.ResponseWriter, r *http.Request) error) {
-	s.handler = s.wrapHandler(s.handlerOf(h))
+	s.handler = s.withMount(s.wrapHandler(s.handlerOf(h)))
 }
 
 // ReadBody reads a body as handlers do.

@@ -36,7 +36,7 @@ func statFile(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
 		return err
 	}
 	w.Header().Set("ETag", entityTag(f))
-	return writeJSON(w, http.StatusOK, versionView(f, principalOf(r).Operator))
+	return writeJSON(w, http.StatusOK, mountOf(r).versionView(f, principalOf(r).Operator))
 }
 
 // updateFile applies a merge patch.
@@ -159,7 +159,7 @@ func (s *Server) copyFile(w http.ResponseWriter, r *http.Request, src *buckets.B
 		return err
 	}
 	markReplayed(w, f)
-	w.Header().Set("Location", linkOf(f))
+	w.Header().Set("Location", mountOf(r).pathToFile(f))
 	return writeFile(w, r, dst, http.StatusCreated, f, nil)
 }
 

@@ -113,7 +113,7 @@ func (s *Server) resolveValues(w http.ResponseWriter, r *http.Request, h *links.
 	for i := range found {
 		out[i] = client.Resolved{ID: found[i].ID, Status: string(found[i].Status)}
 		if found[i].File != nil {
-			out[i].File = View(found[i].File, who == nil)
+			out[i].File = mountOf(r).view(found[i].File, who == nil)
 		}
 	}
 	return writeJSON(w, http.StatusOK, map[string]any{"items": out})

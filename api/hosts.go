@@ -21,7 +21,7 @@ import (
 // maxHostJSON is how many bytes of JSON a host may send at once.
 const maxHostJSON = 1 << 20
 
-const hostSession = "/api/admin/hosts/{host}/sessions/{session}"
+const hostSessionRoute = "/api/admin/hosts/{host}/sessions/{session}"
 
 // hostRoutes are the routes of hosts, programs whose records hold files, and of
 // operators who look after them.
@@ -32,18 +32,18 @@ func (s *Server) hostRoutes() []route {
 		{"/api/admin/hosts/{host}/offer", methods{"POST": s.onlyOperators(s.offerSession)}},
 		{"/api/admin/hosts/{host}/begin", methods{"POST": s.onlyOperators(s.beginSession)}},
 		{"/api/admin/hosts/{host}/forget", methods{"POST": s.onlyOperators(s.forgetHost)}},
-		{hostSession, methods{"DELETE": s.onlyOperators(s.endSession)}},
-		{hostSession + "/prepare", methods{"POST": s.ofHost(s.prepareLinks)}},
-		{hostSession + "/confirm", methods{"POST": s.ofHost(confirmLinks)}},
-		{hostSession + "/cancel", methods{"POST": s.ofHost(cancelLinks)}},
-		{hostSession + "/resolve", methods{"POST": s.ofHost(s.resolveValues)}},
-		{hostSession + "/events", methods{"GET": s.ofHost(listEvents)}},
-		{hostSession + "/events/acknowledge", methods{"POST": s.ofHost(acknowledgeEvents)}},
-		{hostSession + "/reconcile", methods{"POST": s.ofHost(beginRun)}},
-		{hostSession + "/reconcile/rows", methods{"POST": s.ofHost(reconcileRows)}},
-		{hostSession + "/reconcile/links", methods{"POST": s.ofHost(reconcileLinks)}},
-		{hostSession + "/reconcile/drop", methods{"POST": s.ofHost(dropLinks)}},
-		{hostSession + "/reconcile/end", methods{"POST": s.ofHost(endRun)}},
+		{hostSessionRoute, methods{"DELETE": s.onlyOperators(s.endSession)}},
+		{hostSessionRoute + "/prepare", methods{"POST": s.ofHost(s.prepareLinks)}},
+		{hostSessionRoute + "/confirm", methods{"POST": s.ofHost(confirmLinks)}},
+		{hostSessionRoute + "/cancel", methods{"POST": s.ofHost(cancelLinks)}},
+		{hostSessionRoute + "/resolve", methods{"POST": s.ofHost(s.resolveValues)}},
+		{hostSessionRoute + "/events", methods{"GET": s.ofHost(listEvents)}},
+		{hostSessionRoute + "/events/acknowledge", methods{"POST": s.ofHost(acknowledgeEvents)}},
+		{hostSessionRoute + "/reconcile", methods{"POST": s.ofHost(beginRun)}},
+		{hostSessionRoute + "/reconcile/rows", methods{"POST": s.ofHost(reconcileRows)}},
+		{hostSessionRoute + "/reconcile/links", methods{"POST": s.ofHost(reconcileLinks)}},
+		{hostSessionRoute + "/reconcile/drop", methods{"POST": s.ofHost(dropLinks)}},
+		{hostSessionRoute + "/reconcile/end", methods{"POST": s.ofHost(endRun)}},
 	}
 }
 

@@ -47,7 +47,7 @@ func listFiles(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error 
 	}
 	out := &listing{Files: []*client.File{}}
 	for _, f := range page.Files {
-		out.Files = append(out.Files, View(f, principalOf(r).Operator))
+		out.Files = append(out.Files, mountOf(r).view(f, principalOf(r).Operator))
 	}
 	if opts.Folders {
 		folders := append([]string{}, page.Folders...)
@@ -131,9 +131,8 @@ func listVersions(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) err
 		f.Refs = refs
 		h.Set("Content-Type", "application/json")
 		h.Set("Cache-Control", "no-store")
-		v := versionView(f, principalOf(r).Operator)
-		v.Links.Download = "/api/files/" + f.Bucket + "/" + f.ManifestID + "/download"
-		v.Links.View = "/api/files/" + f.Bucket + "/" + f.ManifestID + "/view"
+		v := mountOf(r).versionView(f, principalOf(r).Operator)
+		v.Links = mountOf(r).linksTo(f, f.ManifestID)
 		text, err := json.Marshal(v)
 		if err != nil {
 			return err

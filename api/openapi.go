@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	_ "embed"
 	"encoding/json"
 	"fmt"
@@ -12,18 +13,19 @@ import (
 //go:embed openapi.yaml
 var openAPIText []byte // never changed
 
-// openAPI returns the description of the API as JSON.
-func openAPI() ([]byte, error) {
+// openAPI returns the description of the API as JSON, of a server below a path.
+func openAPI(path string) ([]byte, error) {
 	var doc map[string]any
 	if err := yaml.Unmarshal(openAPIText, &doc); err != nil {
 		return nil, fmt.Errorf("openapi.yaml: %w", err)
 	}
+	doc["servers"] = []any{map[string]any{"url": cmp.Or(path, "/")}}
 	return json.Marshal(doc)
 }
 
 // serveOpenAPI answers with the description of the API.
 func serveOpenAPI(w http.ResponseWriter, r *http.Request) error {
-	text, err := openAPI()
+	text, err := openAPI(mountOf(r).path)
 	if err != nil {
 		return err
 	}

@@ -47,9 +47,9 @@ func (s *Server) answerRoute(at *route) http.Handler {
 // path of its own, "" elsewhere.
 func (at *route) protocol() string {
 	switch {
-	case strings.HasPrefix(at.path, "/api/tus/"), strings.HasPrefix(at.path, bucketRoute+"/tus"):
+	case strings.HasPrefix(at.path, tusRoute), strings.HasPrefix(at.path, bucketTusRoute):
 		return "tus"
-	case strings.HasPrefix(at.path, "/api/uploads/"):
+	case at.path == uploadRoute:
 		return "rufh"
 	}
 	return ""

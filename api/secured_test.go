@@ -58,7 +58,8 @@ func securedBy(t *testing.T, configText, schemaText string, change ...func(*loca
 		t.Fatal(err)
 	}
 	w.log = &safeBuffer{}
-	srv := httptest.NewServer(api.New(w.store, &api.Options{Auth: who, Server: cfg.Server, Log: logTo(w.log), IdleTimeout: 2 * time.Second}))
+	w.opts = api.Options{Auth: who, Server: cfg.Server, Log: logTo(w.log), IdleTimeout: 2 * time.Second}
+	srv := httptest.NewServer(api.New(w.store, &w.opts))
 	w.url = srv.URL
 	t.Cleanup(func() {
 		srv.Close()

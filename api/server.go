@@ -33,6 +33,12 @@ type Options struct {
 	Dev bool
 	// Auth identifies the senders of requests. Without it all are anonymous.
 	Auth *auth.Authenticator
+	// Prefix is the path below which the program's router serves this server, such
+	// as "/storage". It may be left out where the router takes it off the paths of
+	// requests, as http.StripPrefix does, and where the server has a host to itself.
+	// URLs in answers begin with it, or with Server.PublicURL where there is one:
+	// the whole of what stands before /api/, also where a proxy has another path.
+	Prefix string
 	// Server configures proxies, origins and limits.
 	Server schema.Server
 	Log    *slog.Logger // nil discards
@@ -54,6 +60,7 @@ type Server struct {
 	opts     Options
 	log      *slog.Logger
 	handler  http.Handler
+	mounting mounting
 	limits   *limiter
 	lingers  lingerSlots
 	zstd     *zstd.Decoder // of chunks that come compressed
@@ -88,8 +95,12 @@ func New(store *buckets.Store, opts *Options) *Server {
 	if s.log = s.opts.Log; s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
+	var err error
+	if s.mounting, err = newMounting(s.opts.Prefix, s.opts.Server.PublicURL); err != nil {
+		s.log.Error("server.public_url is passed over", "error", err)
+	}
 	s.limits = newLimiter(&s.opts.Server)
-	s.handler = s.wrapHandler(s.withCORS(s.newRouter()))
+	s.handler = s.withMount(s.wrapHandler(s.withCORS(s.newRouter())))
 	return s
 }
 
@@ -102,8 +113,11 @@ type handler func(w http.ResponseWriter, r *http.Request) error
 type methods map[string]handler
 
 const (
-	bucketRoute = "/api/files/{bucket:[^/_][^/]*}"
-	fileRoute   = bucketRoute + "/{id:[^/_][^/]*}"
+	bucketRoute    = "/api/files/{bucket:[^/_][^/]*}"
+	fileRoute      = bucketRoute + "/{id:[^/_][^/]*}"
+	tusRoute       = "/api/tus/{bucket:[^/_][^/]*}"
+	bucketTusRoute = bucketRoute + "/tus"
+	uploadRoute    = "/api/uploads/{bucket:[^/_][^/]*}/{upload}"
 )
 
 // A route is a path and the handlers of its methods.

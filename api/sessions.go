@@ -95,7 +95,7 @@ func (s *Server) newSession(w http.ResponseWriter, r *http.Request, b *upload.Bu
 			return err
 		}
 	}
-	w.Header().Set("Location", s.baseURL(r)+"/api/files/"+b.Name()+"/_sessions/"+up.ID)
+	w.Header().Set("Location", mountOf(r).urlTo("files", b.Name(), "_sessions", up.ID))
 	return writeJSON(w, http.StatusCreated, out)
 }
 
@@ -128,7 +128,7 @@ func statSession(w http.ResponseWriter, r *http.Request, b *upload.Bucket) error
 	}
 	if up.File != nil {
 		w.Header().Set("X-File-Id", up.File.ID)
-		w.Header().Set("Content-Location", linkOf(up.File))
+		w.Header().Set("Content-Location", mountOf(r).pathToFile(up.File))
 	}
 	return writeJSON(w, http.StatusOK, sessionView(up))
 }

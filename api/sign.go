@@ -164,17 +164,17 @@ func (s *Server) writeGrant(w http.ResponseWriter, r *http.Request, b *buckets.B
 	if err != nil {
 		return err
 	}
-	method, path := http.MethodGet, "/api/files/"+g.Bucket
+	method, at := http.MethodGet, []string{"files", g.Bucket}
 	switch {
 	case g.Op == access.GrantUpload && g.File == "":
 		method = http.MethodPost
 	case g.Op == access.GrantUpload:
 		method = http.MethodPut
-		path += "/" + g.File
+		at = append(at, g.File)
 	default:
-		path += "/" + grantedID(g) + "/" + string(g.Op)
+		at = append(at, grantedID(g), string(g.Op))
 	}
-	return writeJSON(w, http.StatusOK, client.SignedURL{URL: s.baseURL(r) + path + "?token=" + url.QueryEscape(token), Method: method, Token: token,
+	return writeJSON(w, http.StatusOK, client.SignedURL{URL: mountOf(r).urlTo(at...) + "?token=" + url.QueryEscape(token), Method: method, Token: token,
 		GrantID: g.ID, Operation: string(g.Op), ExpiresAt: client.Time{Time: g.ExpiresAt}})
 }
 
@@ -186,12 +186,9 @@ func grantedID(g *access.Grant) string {
 	return g.File
 }
 
-// baseURL returns how the URLs of the server begin, as the sender of r sees
+// originOf returns scheme and host of the server, as the sender of r has reached
 // it.
-func (s *Server) baseURL(r *http.Request) string {
-	if s.opts.Server.PublicURL != "" {
-		return strings.TrimSuffix(s.opts.Server.PublicURL, "/")
-	}
+func (s *Server) originOf(r *http.Request) string {
 	scheme := "http"
 	if r.TLS != nil || s.opts.Auth != nil && s.opts.Auth.ByHTTPS(r) {
 		scheme = "https"

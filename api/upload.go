@@ -79,9 +79,9 @@ func writeUploaded(w http.ResponseWriter, r *http.Request, status int, f *bucket
 		return err
 	}
 	w.Header().Set("ETag", entityTag(f))
-	w.Header().Set("Location", linkOf(f))
+	w.Header().Set("Location", mountOf(r).pathToFile(f))
 	markReplayed(w, f)
-	return writeJSON(w, status, uploadView(f, principalOf(r)))
+	return writeJSON(w, status, mountOf(r).uploadView(f, principalOf(r)))
 }
 
 // parseOnce reads an Idempotency-Key. With it goes a digest of all that is

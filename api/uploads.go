@@ -17,20 +17,18 @@ import (
 
 // resumableRoutes are the routes of the protocols for resumable uploads.
 func (s *Server) resumableRoutes() (out []route) {
-	t := &tus.Handler{URL: s.uploadURL}
+	t := &tus.Handler{URL: uploadURL("tus"), FileURL: fileURL}
 	options, create := s.overProtocol("tus", s.ofUploads(t.Options)), takeContent(false, s.overProtocol("tus", s.ofUploads(t.Create)))
 	all := methods{"OPTIONS": options, "POST": create}
 	one := methods{"HEAD": s.ofUpload("tus", t.Head), "PATCH": takeContent(true, s.ofUpload("tus", t.Patch)), "DELETE": s.ofUpload("tus", t.Delete), "POST": takeContent(false, s.ofUpload("tus", t.Post)),
 		"OPTIONS": options}
-	const bucket = "/{bucket:[^/_][^/]*}"
 	// The second is where Alyx's SDK looks.
-	for _, base := range []string{"/api/tus" + bucket, "/api/files" + bucket + "/tus"} {
+	for _, base := range []string{tusRoute, bucketTusRoute} {
 		out = append(out, route{base, all}, route{base + "/", all}, route{base + "/{upload}", one})
 	}
-	const own = "/api/uploads" + bucket + "/{upload}"
 	h := s.newRUFH()
 	head := s.ofUpload("rufh", h.Head)
-	return append(out, route{own, methods{"HEAD": head, "GET": head, "PATCH": takeContent(true, s.ofUpload("rufh", h.Patch)), "DELETE": s.ofUpload("rufh", h.Delete),
+	return append(out, route{uploadRoute, methods{"HEAD": head, "GET": head, "PATCH": takeContent(true, s.ofUpload("rufh", h.Patch)), "DELETE": s.ofUpload("rufh", h.Delete),
 		"POST": takeContent(false, s.ofUpload("rufh", h.Post)), "OPTIONS": s.overProtocol("rufh", s.ofUploads(h.Options))}})
 }
 
@@ -50,21 +48,25 @@ func (s *Server) overProtocol(protocol string, h bucketHandler) handler {
 	})
 }
 
-// uploadURL returns the URL of an upload. One that was begun by a signed URL goes
-// on with its token.
-func (s *Server) uploadURL(r *http.Request, path string) string {
-	out := s.baseURL(r) + path
-	if token := r.URL.Query().Get("token"); token != "" {
-		out += "?token=" + url.QueryEscape(token)
+// uploadURL returns what makes the URLs of uploads by a protocol. One that was
+// begun by a signed URL goes on with its token.
+func uploadURL(protocol string) func(r *http.Request, up *upload.Upload) string {
+	return func(r *http.Request, up *upload.Upload) string {
+		out := mountOf(r).urlTo(protocol, up.Bucket, up.ID)
+		if token := r.URL.Query().Get("token"); token != "" {
+			out += "?token=" + url.QueryEscape(token)
+		}
+		return out
 	}
-	return out
 }
+
+func fileURL(r *http.Request, f *buckets.File) string { return mountOf(r).pathToFile(f) }
 
 func (s *Server) newRUFH() *rufh.Handler {
 	answer := func(w http.ResponseWriter, r *http.Request, status int, f *buckets.File) error {
 		return writeUploaded(w, r, status, f, nil)
 	}
-	return &rufh.Handler{URL: s.uploadURL, Answer: answer, Final: func(err error) bool { return problemOf(err).Status < 500 }}
+	return &rufh.Handler{URL: uploadURL("uploads"), FileURL: fileURL, Answer: answer, Final: func(err error) bool { return problemOf(err).Status < 500 }}
 }
 
 // orRUFH answers a request that makes a file with plain, unless it asks for a

@@ -44,6 +44,36 @@ func newWorld(t *testing.T, opts *local.Options) *world {
 	return w
 }
 
+// TestBelowPath has the server below a path, with a slash at the end of its URL
+// and without.
+func TestBelowPath(t *testing.T) {
+	w := newWorld(t, nil)
+	srv := httptest.NewServer(http.StripPrefix("/my own/storage", w.server))
+	defer srv.Close()
+	for _, end := range []string{"", "/"} {
+		c, err := client.New(srv.URL+"/my%20own/storage"+end, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		content := random(1, 3<<20)
+		f, err := c.Put(t.Context(), "demo", "a b.bin", bytes.NewReader(content), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, _, err := c.Open(t.Context(), "demo", f.ID, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := io.ReadAll(r)
+		if r.Close(); err != nil || !bytes.Equal(got, content) {
+			t.Errorf("read %d bytes, %v", len(got), err)
+		}
+		if f.Links.Download != "/my%20own/storage/api/files/demo/"+f.ID+"/download" {
+			t.Errorf("links %+v", f.Links)
+		}
+	}
+}
+
 // through lets h answer in the server's place.
 func (w *world) through(h http.HandlerFunc) { w.between.Store(&h) }
 

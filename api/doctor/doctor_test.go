@@ -154,6 +154,25 @@ func TestFaults(t *testing.T) {
 	}
 }
 
+// A server below a path is found there, and where its answers lack the path that
+// is said.
+func TestBelowPath(t *testing.T) {
+	for name, c := range map[string]struct {
+		prefix string
+		want   []string
+	}{"mounted": {"/storage", nil}, "says another path": {"/elsewhere", []string{"location"}}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			_, store := serve(t)
+			srv := httptest.NewServer(http.StripPrefix("/storage", api.New(store, &api.Options{Dev: true, Prefix: c.prefix})))
+			defer srv.Close()
+			if got := faults(examine(t, srv.URL+"/storage/")); !slices.Equal(got, c.want) {
+				t.Errorf("faults %v, want %v", got, c.want)
+			}
+		})
+	}
+}
+
 // What is slow is not broken: a server or a machine under load hands on what it
 // has read in its own time.
 func TestSlowIsNoFault(t *testing.T) {

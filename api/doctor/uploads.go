@@ -13,6 +13,7 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"time"
 )
@@ -47,11 +48,11 @@ func (p *patient) beginUpload(ctx context.Context, size int64) (string, *answer,
 	if err != nil {
 		return "", nil, err
 	}
-	u, err := url.Parse(a.header.Get("Location"))
-	if a.status != http.StatusCreated || err != nil || u.Path == "" {
+	path := p.locationOf(a)
+	if a.status != http.StatusCreated || path == "" {
 		return "", a, fmt.Errorf("an upload cannot begin: %s", a)
 	}
-	return u.Path, a, nil
+	return path, a, nil
 }
 
 // endUpload cancels an upload.
@@ -83,12 +84,27 @@ func (p *patient) checkHeaders(ctx context.Context) []Check {
 	return append(out, good("headers", "Upload-* and Tus-* pass in both directions")...)
 }
 
+func (p *patient) basePath() string { return strings.TrimRight(p.base.Path, "/") }
+
+// locationOf returns the path of an answer's Location on the server, "" without
+// one. checkLocation says whether what stands before it is right.
+func (p *patient) locationOf(a *answer) string {
+	u, err := p.base.Parse(a.header.Get("Location"))
+	if err != nil || a.header.Get("Location") == "" {
+		return ""
+	}
+	if path, ok := strings.CutPrefix(u.Path, p.basePath()); ok {
+		return path
+	}
+	return u.Path[max(strings.Index(u.Path, "/api/"), 0):]
+}
+
 // checkLocation checks that clients can use the URL of an upload.
 func (p *patient) checkLocation(a *answer) []Check {
 	u, err := p.base.Parse(a.header.Get("Location"))
-	if err != nil || u.Scheme != p.base.Scheme || u.Host != p.base.Host {
-		return fault("location", "uploads are told to go on at %q, where clients of %s may not get: let the proxy pass Host and X-Forwarded-Proto and list it in server.trusted_proxies, or set server.public_url",
-			a.header.Get("Location"), p.base)
+	if err != nil || u.Scheme != p.base.Scheme || u.Host != p.base.Host || !strings.HasPrefix(u.Path, p.basePath()+"/") {
+		return fault("location", "uploads are told to go on at %q, where clients of %s may not get: let the proxy pass Host and X-Forwarded-Proto and list it in server.trusted_proxies, or set server.public_url to %s",
+			a.header.Get("Location"), p.base, p.base)
 	}
 	return good("location", "the server names URLs as clients see them")
 }
@@ -362,8 +378,8 @@ func (p *patient) checkInterim(ctx context.Context) []Check {
 	if a.status != http.StatusCreated {
 		return note("interim", "not tried: %s", a)
 	}
-	u, err := url.Parse(a.header.Get("Location"))
-	if err != nil || u.Path == "" {
+	path := p.locationOf(a)
+	if path == "" {
 		return note("interim", "not tried: an upload without Location: %s", a)
 	}
 	// The next request must be able to use the same connection.
@@ -373,7 +389,7 @@ func (p *patient) checkInterim(ctx context.Context) []Check {
 		p.waitTurn(cctx, settle)
 		cancel()
 	}()
-	_, err = p.sendRequest(cctx, "DELETE", u.Path, nil, 0, "Upload-Draft-Interop-Version", "8") // what stays expires
+	_, err = p.sendRequest(cctx, "DELETE", path, nil, 0, "Upload-Draft-Interop-Version", "8") // what stays expires
 	switch {
 	case err != nil && ctx.Err() == nil:
 		return fault("interim", "answers 104 are taken for the last ones, and connections hang after them: %v", err)

@@ -107,7 +107,7 @@ func (x *exchange) setUploadHeaders() {
 	x.setLimits(x.up)
 	if f := x.up.File; f != nil {
 		h.Set("X-File-Id", f.ID)
-		h.Set("Content-Location", "/api/files/"+f.Bucket+"/"+f.ID)
+		h.Set("Content-Location", x.FileURL(x.r, f))
 	}
 }
 

@@ -34,9 +34,10 @@ var (
 
 // A Handler answers requests about upload resources.
 type Handler struct {
-	// URL returns the URL of a path, as the sender of r sees the server and may
-	// send to it.
-	URL func(r *http.Request, path string) string
+	// URL returns the URL of an upload, as the sender of r sees the server and may
+	// send to it. FileURL returns that of the file that an upload has become.
+	URL     func(r *http.Request, up *upload.Upload) string
+	FileURL func(r *http.Request, f *buckets.File) string
 	// Answer answers with the file as the target of the creation does.
 	Answer func(w http.ResponseWriter, r *http.Request, status int, f *buckets.File) error
 	// Final reports whether a request that failed with err would fail again.
@@ -88,7 +89,7 @@ func (t *Handler) Create(w http.ResponseWriter, r *http.Request, b *upload.Bucke
 	}
 	x.setLimits(x.up)
 	h := w.Header()
-	h.Set("Location", t.URL(r, "/api/uploads/"+x.up.Bucket+"/"+x.up.ID))
+	h.Set("Location", t.URL(r, x.up))
 	if x.version == interop {
 		x.sendInterim()
 	}

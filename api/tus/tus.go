@@ -40,9 +40,10 @@ var (
 
 // A Handler answers requests about the uploads of a bucket.
 type Handler struct {
-	// URL returns the URL of a path, as the sender of r sees the server and may
-	// send to it.
-	URL func(r *http.Request, path string) string
+	// URL returns the URL of an upload, as the sender of r sees the server and may
+	// send to it. FileURL returns that of the file that an upload has become.
+	URL     func(r *http.Request, up *upload.Upload) string
+	FileURL func(r *http.Request, f *buckets.File) string
 }
 
 // checkVersion sets the headers that every answer has, and checks the
@@ -84,7 +85,7 @@ func (t *Handler) Create(w http.ResponseWriter, r *http.Request, b *upload.Bucke
 	if urls, ok := strings.CutPrefix(r.Header.Get("Upload-Concat"), finalPrefix); ok {
 		return t.concatParts(w, r, b, name, opts, urls)
 	}
-	at := &appending{w: w, r: r, b: b}
+	at := &appending{Handler: t, w: w, r: r, b: b}
 	hasBody := r.ContentLength != 0
 	if hasBody && !isOffsetStream(r) {
 		return ErrContentType
@@ -109,7 +110,7 @@ func (t *Handler) Create(w http.ResponseWriter, r *http.Request, b *upload.Bucke
 			return err
 		}
 	}
-	if err := finishUpload(w, r, b, at.up); err != nil {
+	if err := t.finishUpload(w, r, b, at.up); err != nil {
 		return err
 	}
 	w.WriteHeader(http.StatusCreated)
@@ -117,8 +118,8 @@ func (t *Handler) Create(w http.ResponseWriter, r *http.Request, b *upload.Bucke
 }
 
 func (t *Handler) setLocation(w http.ResponseWriter, r *http.Request, up *upload.Upload) {
-	w.Header().Set("Location", t.URL(r, "/api/tus/"+up.Bucket+"/"+up.ID))
-	setUploadHeaders(w, up)
+	w.Header().Set("Location", t.URL(r, up))
+	t.setUploadHeaders(w, r, up)
 }
 
 // concatParts makes a file of partial uploads, which urls names.
@@ -210,7 +211,7 @@ func isOffsetStream(r *http.Request) bool {
 }
 
 // setUploadHeaders sets the headers that describe the state of an upload.
-func setUploadHeaders(w http.ResponseWriter, up *upload.Upload) {
+func (t *Handler) setUploadHeaders(w http.ResponseWriter, r *http.Request, up *upload.Upload) {
 	h := w.Header()
 	if !up.Waiting {
 		h.Set("Upload-Offset", strconv.FormatInt(up.Offset, 10))
@@ -221,7 +222,7 @@ func setUploadHeaders(w http.ResponseWriter, up *upload.Upload) {
 		return
 	}
 	h.Set("X-File-Id", up.File.ID)
-	h.Set("Content-Location", "/api/files/"+up.Bucket+"/"+up.File.ID)
+	h.Set("Content-Location", t.FileURL(r, up.File))
 }
 
 // findUpload finds an upload of this protocol, and what was kept of its
@@ -254,12 +255,12 @@ func (t *Handler) Head(w http.ResponseWriter, r *http.Request, b *upload.Bucket,
 	case up.Waiting:
 		up, err = b.Join(r.Context(), id)
 	case up.File == nil && !up.Partial:
-		err = finishUpload(w, r, b, up)
+		err = t.finishUpload(w, r, b, up)
 	}
 	if err != nil {
 		return err
 	}
-	setUploadHeaders(w, up)
+	t.setUploadHeaders(w, r, up)
 	h := w.Header()
 	if up.Length >= 0 {
 		h.Set("Upload-Length", strconv.FormatInt(up.Length, 10))
@@ -285,7 +286,7 @@ func (t *Handler) Patch(w http.ResponseWriter, r *http.Request, b *upload.Bucket
 	if !isOffsetStream(r) {
 		return ErrContentType
 	}
-	at := &appending{w: w, r: r, b: b}
+	at := &appending{Handler: t, w: w, r: r, b: b}
 	var there bool
 	var err error
 	if at.offset, there, err = readNumber(r.Header, "Upload-Offset"); err != nil {
@@ -310,7 +311,7 @@ func (t *Handler) Patch(w http.ResponseWriter, r *http.Request, b *upload.Bucket
 	complete := at.up.File != nil
 	if !complete {
 		if err = at.appendBody(); err == nil {
-			err = finishUpload(w, at.r, b, at.up)
+			err = t.finishUpload(w, at.r, b, at.up)
 		}
 		if errors.Is(err, buckets.ErrComplete) && r.ContentLength == 0 { // by another request, since it was found
 			complete = true
@@ -323,7 +324,7 @@ func (t *Handler) Patch(w http.ResponseWriter, r *http.Request, b *upload.Bucket
 	if err != nil {
 		return err
 	}
-	setUploadHeaders(w, at.up)
+	t.setUploadHeaders(w, at.r, at.up)
 	w.WriteHeader(http.StatusNoContent)
 	return nil
 }
@@ -334,7 +335,7 @@ func (a *appending) checkAgain() error {
 	n, _ := io.ReadFull(a.r.Body, make([]byte, 1))
 	switch up := a.up; {
 	case a.offset != up.Offset:
-		setUploadHeaders(a.w, up)
+		a.setUploadHeaders(a.w, a.r, up)
 		return &buckets.OffsetError{Stands: up.Offset, Given: a.offset}
 	case a.lengthKnown && a.length != up.Length:
 		return fmt.Errorf("length %d, it was %d: %w", a.length, up.Length, buckets.ErrLength)
@@ -346,6 +347,7 @@ func (a *appending) checkAgain() error {
 
 // An appending is a request that brings bytes of an upload.
 type appending struct {
+	*Handler
 	w           http.ResponseWriter
 	r           *http.Request
 	b           *upload.Bucket
@@ -381,7 +383,7 @@ func (a *appending) appendBody() error {
 		}
 	}
 	if now != nil {
-		setUploadHeaders(a.w, now)
+		a.setUploadHeaders(a.w, a.r, now)
 		a.up = now
 	}
 	return err
@@ -406,7 +408,7 @@ func (s *stoppable) Read(p []byte) (int, error) {
 
 // finishUpload commits an upload that is complete. A partial upload it joins
 // to the uploads that wait for it.
-func finishUpload(w http.ResponseWriter, r *http.Request, b *upload.Bucket, up *upload.Upload) error {
+func (t *Handler) finishUpload(w http.ResponseWriter, r *http.Request, b *upload.Bucket, up *upload.Upload) error {
 	if up.Length < 0 || up.Offset < up.Length {
 		return nil
 	}
@@ -418,7 +420,7 @@ func finishUpload(w http.ResponseWriter, r *http.Request, b *upload.Bucket, up *
 		return err
 	}
 	*up = *now
-	setUploadHeaders(w, up)
+	t.setUploadHeaders(w, r, up)
 	return nil
 }
 

@@ -120,7 +120,7 @@ type Server struct {
 	MaxConcurrent  int      `key:"max_concurrent" doc:"requests that one caller may have under way; 0 is no limit" default:"256"`
 	MaxConnections int      `key:"max_connections" doc:"connections taken at a time; beyond, those that wait longest for a request are dropped" default:"4096"`
 	MaxPerAddress  int      `key:"max_connections_per_address" doc:"of them from one address, or network of 64 bits with IPv6; trusted proxies may have more" default:"512"`
-	PublicURL      string   `key:"public_url" doc:"what signed URLs begin with; by default the request's own"`
+	PublicURL      string   `key:"public_url" doc:"what URLs in answers begin with, a path included, such as https://example.com/storage; by default the request's own"`
 }
 
 // defaultBackend is the backend of a configuration that names none: the
@@ -382,6 +382,11 @@ func (s *source) checkServer(n *yaml.Node, sv *Server) {
 			s.addProblem(nodeAt(n, "cors", "allowed_origins").Content[i], "origin %q: write it as https://host, https://*.example.com, or *", o)
 		}
 	}
+	if sv.PublicURL != "" {
+		if _, err := ParsePublicURL(sv.PublicURL); err != nil {
+			s.addProblem(nodeAt(n, "public_url"), "public_url %s", err)
+		}
+	}
 	for i, h := range sv.CORS.AllowedHeaders {
 		if !headerName.MatchString(h) {
 			s.addProblem(nodeAt(n, "cors", "allowed_headers").Content[i], "header %q: write the name of a header, such as X-Tenant, or *", h)
@@ -390,6 +395,16 @@ func (s *source) checkServer(n *yaml.Node, sv *Server) {
 }
 
 var headerName = regexp.MustCompile("^[-!#$%&'*+.^_`|~0-9A-Za-z]+$") // as RFC 9110 has it
+
+// ParsePublicURL reads what URLs of a server begin with: scheme and host, and
+// perhaps a path, which comes without a slash at its end.
+func ParsePublicURL(text string) (*url.URL, error) {
+	u, err := url.Parse(strings.TrimRight(text, "/"))
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
+		return nil, fmt.Errorf("%q: write it as https://files.example.com or https://example.com/storage", text)
+	}
+	return u, nil
+}
 
 // ParseNetwork reads an address or a network.
 func ParseNetwork(text string) (netip.Prefix, error) {

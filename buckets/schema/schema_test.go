@@ -223,6 +223,9 @@ func TestWrongConfig(t *testing.T) {
 		{"server:\n  cors: {allowed_origins: ['https://a.com/']}\n", "2:28", "https://host"},
 		{"server:\n  cors: {allowed_headers: [X-A, 'X B']}\n", "2:33", "name of a header"},
 		{"server:\n  cors: {allowed_headers: ['X-A: 1']}\n", "2:28", "name of a header"},
+		{"server:\n  public_url: files.example.com\n", "2:15", "https://files.example.com"},
+		{"server:\n  public_url: https://example.com/storage?x=1\n", "2:15", "https://example.com/storage"},
+		{"server:\n  public_url: ftp://example.com\n", "2:15", "https://example.com/storage"},
 	} {
 		_, err := ParseConfig("a.yml", []byte(c.text), getenv)
 		var ps Problems

@@ -120,14 +120,12 @@ export class Client {
 
   /** Describes the active file with a path: folder and name joined by a slash. */
   async statPath(bucket: string, path: string, {signal, ...query}: Omit<QueryOf<operations['atPath']>, 'as'> & Signal = {}): Promise<StoredFile> {
-    return this.json('GET', this.pathURL(bucket, path), {query: {...query, as: 'json'}, signal});
+    return this.json('GET', atPath(bucket, path), {query: {...query, as: 'json'}, signal});
   }
 
-  /** The stable address of the file with a path, on the server: for a link, or with as=view for an image. */
+  /** The stable URL of the file with a path: for a link, or with as=view for an image. It begins with the client's server. */
   pathURL(bucket: string, path: string): string {
-    const elements = path.split('/');
-    if (elements.some((e) => ['', '.', '..'].includes(e))) throw new TypeError(`no file has the path ${path}`);
-    return at(bucket, '_at', ...elements);
+    return this.transport.url(atPath(bucket, path));
   }
 
   /** Changes what is known of a file. */
@@ -203,6 +201,12 @@ export class Client {
 
 function at(...parts: string[]): string {
   return '/api/files/' + parts.map(encodeURIComponent).join('/');
+}
+
+function atPath(bucket: string, path: string): string {
+  const elements = path.split('/');
+  if (elements.some((e) => ['', '.', '..'].includes(e))) throw new TypeError(`no file has the path ${path}`);
+  return at(bucket, '_at', ...elements);
 }
 
 function condition({ifMatch}: Condition): Record<string, string | undefined> {

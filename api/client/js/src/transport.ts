@@ -5,7 +5,7 @@ export type GetToken = (stale?: string) => string | undefined | Promise<string |
 
 /** How a client talks to its server. What is left out has a default. */
 export interface TransportOptions {
-  /** Where the server is, such as https://files.example.com. A page may leave it out to talk to its own origin. */
+  /** Where the server is, such as https://files.example.com or https://example.com/storage. A page may leave it out to talk to its own origin. */
   server?: string;
   /** Asked for a token before the first request, and again when the server says that it has expired. */
   getToken?: GetToken;

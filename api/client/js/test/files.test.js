@@ -7,6 +7,19 @@ import {bytesOf, proxy, serve, token} from './server.js';
 
 const MiB = 1024 * 1024;
 
+test('a server below a path is found there', async (t) => {
+  const below = await proxy(t, await serve(t), undefined, '/my/storage');
+  for (const url of [below.url, below.url + '/']) {
+    const client = new Client({server: url});
+    const content = random('below', 3 * MiB);
+    const file = await client.upload('demo', content, {name: 'a.bin', onConflict: 'version'});
+    assert.ok(Buffer.from(content).equals(await bytesOf(await client.download('demo', file.id))));
+    assert.equal((await client.list('demo')).files[0].name, 'a.bin');
+    assert.equal(client.pathURL('demo', 'x/a b'), below.url + '/api/files/demo/_at/x/a%20b');
+    assert.equal((await fetch(client.pathURL('demo', 'a.bin'))).status, 200);
+  }
+});
+
 test('files are listed, described, changed, copied, signed, deleted and restored', async (t) => {
   const server = await serve(t);
   const client = new Client({server: server.url});
@@ -17,7 +30,7 @@ test('files are listed, described, changed, copied, signed, deleted and restored
   await client.upload('demo', new Blob(['two']), {name: 'a.txt', folder: 'x/y', onConflict: 'version'});
   assert.equal((await client.stat('demo', file.id)).version, 2);
   assert.equal((await client.statPath('demo', file.path)).id, file.id);
-  assert.equal((await fetch(server.url + client.pathURL('demo', file.path))).status, 200);
+  assert.equal((await fetch(client.pathURL('demo', file.path))).status, 200);
   await assert.rejects(client.statPath('demo', '../other'), TypeError);
   assert.equal((await client.stat('demo', file.id, {version: 1})).manifest_id, file.manifest_id);
   const versions = await client.versions('demo', file.id);

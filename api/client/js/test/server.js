@@ -72,9 +72,10 @@ export async function serve(t, {users = false, origins = [], dir} = {}) {
 /**
  * Starts a proxy before a server. on(request) may return {status, headers, body}
  * to answer itself, {cut: n} to break the connection after n bytes of the request's body,
- * or {deaf: true} to let the request through and lose the answer.
+ * or {deaf: true} to let the request through and lose the answer. The server is
+ * found below a path, which the proxy takes off.
  */
-export async function proxy(t, target, on = () => undefined) {
+export async function proxy(t, target, on = () => undefined, below = '') {
   const seen = {requests: [], chunkBytes: 0};
   const p = http.createServer((req, res) => {
     const kind = /\/(list|chunks|commit|missing|download|manifest)(\?|$)/.exec(req.url)?.[1] ?? (/_sessions$/.test(req.url) ? 'open' : 'other');
@@ -94,7 +95,7 @@ export async function proxy(t, target, on = () => undefined) {
       });
       return;
     }
-    const up = http.request({host: '127.0.0.1', port: target.port, method: req.method, path: req.url, headers: req.headers}, (answer) => {
+    const up = http.request({host: '127.0.0.1', port: target.port, method: req.method, path: req.url.startsWith(below) ? req.url.slice(below.length) : '/none', headers: req.headers}, (answer) => {
       if (act.deaf) {
         answer.resume();
         answer.on('end', () => res.socket?.destroy());
@@ -123,7 +124,7 @@ export async function proxy(t, target, on = () => undefined) {
     p.closeAllConnections();
     p.close();
   });
-  return {url: `http://127.0.0.1:${p.address().port}`, seen, count: (kind) => seen.requests.filter((r) => r.kind === kind).length};
+  return {url: `http://127.0.0.1:${p.address().port}${below}`, seen, count: (kind) => seen.requests.filter((r) => r.kind === kind).length};
 }
 
 /** Reads a download to its end. */
