@@ -40,7 +40,7 @@ func pageHeaders() []string {
 // credentials.
 func (s *Server) withCORS(next http.Handler) http.Handler {
 	set := &s.opts.Server.CORS
-	if len(set.AllowedOrigins) == 0 || !set.Enabled {
+	if len(set.AllowedOrigins) == 0 || bool(set.Disabled) {
 		return next
 	}
 	return sortAskedHeaders(cors.New(cors.Options{

@@ -63,6 +63,15 @@ type Draft struct {
 	onCommit func(tx manifest.Tx, answer *File) error // run in the transaction of the commit
 }
 
+func checkDigests(names []string) error {
+	for _, name := range names {
+		if manifest.NewDigest(name) == nil {
+			return fmt.Errorf("digest %q: %w: use sha256, blake3 or md5", name, ErrDigestName)
+		}
+	}
+	return nil
+}
+
 // newRequest checks what can be checked without a look into the store.
 func (b *Bucket) newRequest(opts *PutOptions) (r request, err error) {
 	if opts != nil {
@@ -71,10 +80,8 @@ func (b *Bucket) newRequest(opts *PutOptions) (r request, err error) {
 	if r.opts.Digests == nil {
 		r.opts.Digests = b.b.Digests
 	}
-	for _, name := range r.opts.Digests {
-		if manifest.NewDigest(name) == nil {
-			return r, fmt.Errorf("digest %q: %w: use sha256, blake3 or md5", name, ErrDigestName)
-		}
+	if err := checkDigests(r.opts.Digests); err != nil {
+		return r, err
 	}
 	if err := b.checkOrigin(&r.opts); err != nil {
 		return r, err

@@ -75,14 +75,17 @@ type Store struct {
 	writers    writers
 }
 
-// A Policy is what a bucket is set up to do.
+// A Policy is what a bucket is set up to do. Its zero value is that of a bucket of
+// which nothing is said: trusted callers may do everything and principals nothing, all
+// versions are kept, and what was deleted for 30 days.
 type Policy struct {
-	Domain      string          // name of the backend whose packs hold the content
-	Profile     string          // of the chunker; "" is "balanced"
-	Compression cas.Compression // of frames
-	Digests     []string        // whole-file digests computed for every upload
-	Limits      Limits          // on what is taken
-	Appends     AppendLimits    // in which uploads come
+	Domain       string          // name of the backend whose packs hold the content; "" is the only one
+	Profile      string          // of the chunker; "" is "balanced"
+	Compression  cas.Compression // of frames; no codec is zstd
+	Uncompressed bool            // frames hold content as it is, whatever Compression says
+	Digests      []string        // whole-file digests computed for every upload
+	Limits       Limits          // on what is taken
+	Appends      AppendLimits    // in which uploads come
 
 	Access access.Policy // who may do what
 
@@ -114,10 +117,11 @@ type Versions struct {
 	KeepFor time.Duration // after the next one came; 0 is for ever
 }
 
-// Trash says what becomes of deleted files; the zero value keeps them.
+// Trash says what becomes of deleted files; the zero value keeps them for 30 days.
 type Trash struct {
 	Off     bool          // they are purged at once, and by a sweep what is in the trash
-	KeepFor time.Duration // 0 is for ever
+	KeepFor time.Duration // 0 is 30 days
+	Forever bool          // none is purged by a sweep
 }
 
 // A Dedup says whose stored chunks an upload may skip. To skip a chunk is to

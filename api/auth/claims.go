@@ -65,13 +65,16 @@ func parseClaims(text []byte) (*jwt.Claims, map[string]any, error) {
 	return std, claims, nil
 }
 
+// defaultLeeway is by how much clocks may differ where nothing is said.
+const defaultLeeway = 30 * time.Second
+
 // checkClaims checks that a token is for this service, and now.
 func (v *Verifier) checkClaims(std *jwt.Claims) error {
 	want := jwt.Expected{Issuer: v.cfg.Issuer, Time: time.Now()}
 	if len(v.cfg.Audience) > 0 {
 		want.AnyAudience = jwt.Audience(v.cfg.Audience)
 	}
-	switch err := std.ValidateWithLeeway(want, time.Duration(v.cfg.Leeway)); {
+	switch err := std.ValidateWithLeeway(want, v.cfg.Leeway.Or(defaultLeeway)); {
 	case errors.Is(err, jwt.ErrExpired):
 		return errors.New("it has expired (exp)")
 	case errors.Is(err, jwt.ErrNotValidYet):

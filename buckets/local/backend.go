@@ -93,6 +93,15 @@ func openBackends(ctx context.Context, dir string, opts *Options) (*parts, error
 	if len(all) == 0 {
 		all = map[string]Backend{defaultDomain: {Path: dir}}
 	}
+	if len(all) == 1 { // a policy that names no backend means the only one
+		s.opts.Buckets = maps.Clone(s.opts.Buckets)
+		for name, p := range s.opts.Buckets {
+			for only := range all {
+				p.Domain = cmp.Or(p.Domain, only)
+			}
+			s.opts.Buckets[name] = p
+		}
+	}
 	if s.opts.MetaFS == nil {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return nil, err

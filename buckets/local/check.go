@@ -80,7 +80,7 @@ func checkOnce(ctx context.Context, dir string, opts *CheckOptions) (r *check.Re
 	}
 	defer func() { err = errors.Join(err, s.close()) }()
 	domains := make(map[string]string)
-	for name, policy := range opts.Buckets {
+	for name, policy := range s.opts.Buckets {
 		domains[name] = policy.Domain
 	}
 	return s.checked.Check(ctx, &check.Options{Repair: opts.Repair, DryRun: opts.DryRun, Found: opts.Found, Progress: opts.Progress, Rate: opts.Rate, Domains: domains})

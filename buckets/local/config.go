@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"time"
 
 	"github.com/cairn-store/cairn/backend"
 	"github.com/cairn-store/cairn/buckets"
@@ -54,10 +53,10 @@ func ConfigureBackends(cfg *schema.Config, d *Drivers) (*Options, error) {
 		}
 	}
 	if c := cfg.Storage.Collection; c != nil {
-		opts.Collection = buckets.Collection{Off: c.Interval == 0, Interval: time.Duration(c.Interval), Rate: int64(c.Rate), MaxWait: time.Duration(c.MaxWait)}
+		opts.Collection = buckets.Collection{Off: c.Interval == schema.Off, Interval: c.Interval.Or(0), Rate: int64(c.Rate), MaxWait: c.MaxWait.Or(0)}
 	}
 	if c := cfg.Storage.Scrub; c != nil {
-		opts.Scrubbing = buckets.Scrubbing{Off: c.Interval == 0, Interval: time.Duration(c.Interval), MaxAge: time.Duration(c.MaxAge), Rate: int64(c.Rate)}
+		opts.Scrubbing = buckets.Scrubbing{Off: c.Interval == schema.Off, Interval: c.Interval.Or(0), MaxAge: c.MaxAge.Or(0), Rate: int64(c.Rate)}
 	}
 	return opts, nil
 }

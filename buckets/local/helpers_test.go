@@ -23,7 +23,7 @@ func options() *local.Options {
 	return &local.Options{
 		Buckets: map[string]buckets.Policy{
 			"a": {Domain: "local", Compression: cas.Compression{Codec: cas.Zstd}, Profile: "fine", Digests: []string{"sha256"}},
-			"b": {Domain: "local"},
+			"b": {Domain: "local", Uncompressed: true},
 		},
 		PackSize: 512 << 10,
 	}

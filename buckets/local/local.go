@@ -116,7 +116,7 @@ func Open(ctx context.Context, dir string, opts *Options) (*buckets.Store, error
 	}
 	policies := s.opts.Buckets
 	if policies == nil {
-		policies = map[string]buckets.Policy{"demo": demoPolicy(defaultDomain)}
+		policies = map[string]buckets.Policy{"demo": demoPolicy("")}
 	}
 	chunks := make(map[string]*cas.Store)
 	closers := []io.Closer{s.meta}
@@ -138,7 +138,7 @@ func Open(ctx context.Context, dir string, opts *Options) (*buckets.Store, error
 // demoPolicy is that of the bucket which is there without a schema: operators
 // use it.
 func demoPolicy(domain string) buckets.Policy {
-	return buckets.Policy{Domain: domain, Compression: cas.Compression{Codec: cas.Zstd}, Digests: []string{"sha256"},
+	return buckets.Policy{Domain: domain, Digests: []string{"sha256"},
 		Limits: buckets.Limits{MaxFileSize: 1 << 40}, Appends: buckets.AppendLimits{MaxAppend: 10 << 20, MinAppend: 1}}
 }
 

@@ -86,7 +86,7 @@ type retention struct {
 }
 
 func newRetention(t *testing.T, seed uint64) *retention {
-	return &retention{t: t, r: rand.New(rand.NewPCG(seed, 0)), policies: map[string]buckets.Policy{"a": {Domain: "local"}, "b": {Domain: "local"}},
+	return &retention{t: t, r: rand.New(rand.NewPCG(seed, 0)), policies: map[string]buckets.Policy{"a": {Trash: buckets.Trash{Forever: true}}, "b": {Trash: buckets.Trash{Forever: true}}},
 		now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)}
 }
 
@@ -266,6 +266,7 @@ func (m *retention) setPolicy() {
 	times := []time.Duration{0, time.Hour, 24 * time.Hour, 10 * 24 * time.Hour}
 	p := buckets.Policy{Domain: "local", Versions: buckets.Versions{Off: m.r.IntN(8) == 0, Keep: pick(m.r, 0, 0, 1, 2, 5), KeepFor: pick(m.r, times...)},
 		Trash: buckets.Trash{KeepFor: pick(m.r, times...)}}
+	p.Trash.Forever = p.Trash.KeepFor == 0
 	if m.r.IntN(8) == 0 {
 		p.Trash = buckets.Trash{Off: true}
 	}

@@ -48,7 +48,7 @@ var domains = []string{"x", "y"}
 
 var policies = map[string]buckets.Policy{
 	"a": {Domain: "x", Profile: "fine", Compression: cas.Compression{Codec: cas.Zstd}},
-	"b": {Domain: "x", Profile: "fine", Versions: buckets.Versions{Keep: 3}},
+	"b": {Domain: "x", Profile: "fine", Uncompressed: true, Versions: buckets.Versions{Keep: 3}},
 	"c": {Domain: "y", Profile: "fine", Compression: cas.Compression{Codec: cas.Zstd}},
 }
 

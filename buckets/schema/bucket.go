@@ -19,10 +19,11 @@ import (
 	"github.com/cairn-store/cairn/buckets/rules"
 )
 
-// A Bucket is one entry below buckets in schema.yaml.
+// A Bucket is one entry below buckets in schema.yaml. Its zero value is that of an
+// entry without keys: whatever is not set has the default that its tag names.
 type Bucket struct {
 	Backend           string      `key:"backend" doc:"name of a backend of alyx.yml; may be left out when there is only one"`
-	Enabled           bool        `key:"enabled" doc:"false refuses everybody but operators" default:"true"`
+	Disabled          Not         `key:"enabled" doc:"false refuses everybody but operators" default:"true"`
 	MaxFileSize       Size        `key:"max_file_size" doc:"bytes of one file"`
 	MaxTotalSize      Size        `key:"max_total_size" doc:"logical bytes of all versions in the bucket, the trash, metadata and unfinished uploads included; what ended uploads have left may take as much again until it is collected"`
 	MaxOwnerSize      Size        `key:"max_owner_size" doc:"the same, of one owner; unfinished uploads, those idle longest first, are given up for what else the owner stores"`
@@ -188,7 +189,7 @@ func (c *checker) checkBucket(k, n *yaml.Node, b *Bucket) {
 	if b.SignedURLTTL > maxSignedTTL {
 		c.addProblem(nodeAt(n, "signed_url_ttl"), "signed_url_ttl is at most 365d")
 	}
-	if b.UploadExpiry == 0 {
+	if b.UploadExpiry == Off {
 		c.addProblem(nodeAt(n, "upload_expiry"), "upload_expiry 0: uploads need some time; write 24h")
 	}
 	if b.MaxUploads < 1 {

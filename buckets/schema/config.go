@@ -102,7 +102,7 @@ func (*JWT) ignoredKeys() []string { return []string{"access_ttl", "refresh_ttl"
 
 // CORS says whose pages may use the API.
 type CORS struct {
-	Enabled        bool     `key:"enabled" doc:"false allows none" default:"true"`
+	Disabled       Not      `key:"enabled" doc:"false allows none" default:"true"`
 	AllowedOrigins []string `key:"allowed_origins" doc:"such as https://app.example.com; * is any, without credentials"`
 	AllowedHeaders []string `key:"allowed_headers" doc:"that pages may send beside those of the API, of tracing and of common libraries; * is any"`
 }
@@ -231,10 +231,10 @@ func (s *source) checkStorage(n *yaml.Node, st *Storage) {
 		}
 		s.checkBackendConfig(at, name, b)
 	}
-	if c := st.Collection; c != nil && c.MaxWait == 0 {
+	if c := st.Collection; c != nil && c.MaxWait == Off {
 		s.addProblem(nodeAt(n, "collection", "max_wait"), "max_wait of nothing: want at least 1s, such as 24h")
 	}
-	if c := st.Scrub; c != nil && c.MaxAge == 0 {
+	if c := st.Scrub; c != nil && c.MaxAge == Off {
 		s.addProblem(nodeAt(n, "scrub", "max_age"), "max_age of nothing: want at least 1s, such as 30d")
 	}
 	if st.Operators == "" {

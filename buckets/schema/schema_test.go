@@ -21,10 +21,10 @@ func TestParse(t *testing.T) {
 	}
 	d, a := s.Buckets["documents"], s.Buckets["avatars"]
 	want := &Bucket{
-		Backend: "local", Enabled: true, MaxFileSize: 5e9, MaxTotalSize: 200e9, MaxOwnerSize: 10e9, MaxComposedSize: 5e9,
+		Backend: "local", MaxFileSize: 5e9, MaxTotalSize: 200e9, MaxOwnerSize: 10e9, MaxComposedSize: 5e9,
 		AllowedTypes: []string{"application/pdf", "image/*"}, AllowedExtensions: []string{"pdf", "png", "jpg"},
 		TypeCheck: TypeStrict, Compression: Compression{"zstd", 9}, Chunking: "balanced", Digests: []string{"sha256", "md5"},
-		Dedup: DedupBucket, Acknowledge: "remote", Versioning: Versioning{true, 20, Duration(90 * 24 * time.Hour)}, Trash: Duration(30 * 24 * time.Hour),
+		Dedup: DedupBucket, Acknowledge: "remote", Versioning: Versioning{false, 20, Duration(90 * 24 * time.Hour)}, Trash: Duration(30 * 24 * time.Hour),
 		UploadExpiry: Duration(24 * time.Hour), MaxUploads: 1000, SignedURLTTL: Duration(time.Hour),
 		InlineTypes: []string{"image/png", "image/jpeg", "application/pdf"}, FileRules: true, LinkPolicy: LinkByRead,
 		Rules: Rules{"auth.id != null", "file.owner == auth.id ||\n\"team\" in file.tags\n", "file.owner == auth.id", "file.owner == auth.id", "file.owner == auth.id", "auth.id != null", "auth.role == 'admin'"},
@@ -32,8 +32,8 @@ func TestParse(t *testing.T) {
 	if !reflect.DeepEqual(d, want) {
 		t.Errorf("documents:\n%+v, want\n%+v", d, want)
 	}
-	if a.MaxFileSize != 5<<20 || a.Compression.Codec != "zstd" || !a.Versioning.Enabled || a.Dedup != DedupPrincipal ||
-		a.TypeCheck != TypeSniff || a.LinkPolicy != LinkByDelete || a.Trash != Duration(720*time.Hour) || !a.Enabled {
+	if a.MaxFileSize != 5<<20 || a.Compression.Codec != "zstd" || bool(a.Versioning.Off) || a.Dedup != DedupPrincipal ||
+		a.TypeCheck != TypeSniff || a.LinkPolicy != LinkByDelete || a.Trash != Duration(720*time.Hour) || bool(a.Disabled) {
 		t.Errorf("avatars: %+v", a)
 	}
 	if len(s.Warnings) > 0 {
@@ -139,7 +139,7 @@ func TestBackendChosen(t *testing.T) {
 	}
 	one := &Config{Storage: Storage{Backends: map[string]*Backend{"fast": {}}}}
 	s, err := Parse("s", []byte("buckets: {a: }"), one)
-	if err != nil || s.Buckets["a"].Backend != "fast" || !s.Buckets["a"].Enabled {
+	if err != nil || s.Buckets["a"].Backend != "fast" || bool(s.Buckets["a"].Disabled) {
 		t.Errorf("one backend and none named: %v", err)
 	}
 	if len(s.Warnings) != 1 || !strings.Contains(s.Warnings.Error(), "no rules") {

@@ -27,15 +27,42 @@ func (s *Size) parseNode(n *yaml.Node) error {
 	return nil
 }
 
-// A Duration is a time span: 90s, 15m, 24h, 30d, 2w; 0 or off is none.
+// A Duration is a time span: 90s, 15m, 24h, 30d, 2w; 0 or off is Off. The zero value
+// stands for the key's default.
 type Duration time.Duration
+
+// Off is the Duration of what is turned off.
+const Off Duration = -1
+
+// Or returns the time span, 0 for Off, and def for the zero value.
+func (d Duration) Or(def time.Duration) time.Duration {
+	if d == 0 {
+		return def
+	}
+	return time.Duration(max(d, 0))
+}
 
 func (d *Duration) parseNode(n *yaml.Node) error {
 	v, err := ParseDuration(n.Value)
 	if n.Kind != yaml.ScalarNode || err != nil {
 		return fmt.Errorf("%s is not a duration; write 90s, 15m, 24h or 30d", describeNode(n))
 	}
-	*d = Duration(v)
+	if *d = Duration(v); v == 0 {
+		*d = Off
+	}
+	return nil
+}
+
+// A Not is the opposite of its key, whose default is true: so the zero value stands
+// for the default.
+type Not bool
+
+func (v *Not) parseNode(n *yaml.Node) error {
+	b, err := strconv.ParseBool(n.Value)
+	if n.Kind != yaml.ScalarNode || err != nil {
+		return fmt.Errorf("%s is not true or false", describeNode(n))
+	}
+	*v = Not(!b)
 	return nil
 }
 
@@ -135,7 +162,7 @@ const (
 func (*LinkPolicy) choices() []string { return []string{"delete", "read"} }
 
 // Compression is how frames are packed: none, gzip or zstd, by word, as true
-// (zstd) or false (none), or with a level.
+// (zstd) or false (none), or with a level. No codec is zstd.
 type Compression struct {
 	Codec string `key:"codec" doc:"none, gzip or zstd" default:"zstd"`
 	Level int    `key:"level" doc:"1 (fast) to 9 (small); 0 is the usual one" default:"0"`
@@ -180,14 +207,14 @@ func (c *Chunking) parseNode(n *yaml.Node) error {
 
 // Versioning says which versions of a file are kept beside the newest.
 type Versioning struct {
-	Enabled bool     `key:"enabled" doc:"false keeps only the newest version" default:"true"`
+	Off     Not      `key:"enabled" doc:"false keeps only the newest version" default:"true"`
 	Keep    int      `key:"keep" doc:"versions kept, the newest among them; 0 keeps all" default:"0"`
 	KeepFor Duration `key:"keep_for" doc:"how long a version is kept after the next one came; 0 is for ever" default:"0"`
 }
 
 func (v *Versioning) parseNode(n *yaml.Node) error {
 	word, err := oneOf(n, "true", "false")
-	v.Enabled = word == "true"
+	v.Off = word == "false"
 	return err
 }
 
