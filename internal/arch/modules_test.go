@@ -4,6 +4,7 @@ import (
 	"go/version"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -35,4 +36,21 @@ func TestGoDirective(t *testing.T) {
 			t.Errorf("%s: %q, want go %s, which %s demands", name, m, want, by)
 		}
 	})
+}
+
+// TestWayIn holds what `go doc` shows of the module's root to two screens.
+func TestWayIn(t *testing.T) {
+	const screens = 80 // lines
+	text, err := exec.Command("go", "doc", path.Clean(module)).Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := strings.Count(string(text), "\n"); n > screens {
+		t.Errorf("go doc shows %d lines of package cairn, want at most %d", n, screens)
+	}
+	for _, name := range []string{"Open(", "Bucket(", "Put(", "List(", "Versions(", "Close("} {
+		if !strings.Contains(string(text), name) {
+			t.Errorf("go doc of package cairn does not show %s…)", name)
+		}
+	}
 }
