@@ -53,15 +53,12 @@ type connectionKey struct{}
 // newConnections returns the bounds of the server's connections.
 func (s *Server) newConnections() *connections {
 	cs := &connections{most: s.opts.Server.MaxConnections, perAddress: s.opts.Server.MaxPerAddress, log: s.log,
-		isProxy: func(netip.Addr) bool { return false }, open: make(map[net.Conn]*connection), byAddress: make(map[string]int)}
+		isProxy: s.proxies.trusts, open: make(map[net.Conn]*connection), byAddress: make(map[string]int)}
 	if cs.most == 0 {
 		cs.most = DefaultConnections
 	}
 	if cs.perAddress == 0 {
 		cs.perAddress = DefaultConnectionsPerAddress
-	}
-	if s.opts.Auth != nil {
-		cs.isProxy = s.opts.Auth.Trusts
 	}
 	return cs
 }

@@ -43,9 +43,10 @@ func (s *Server) withCORS(next http.Handler) http.Handler {
 	if len(set.AllowedOrigins) == 0 || bool(set.Disabled) {
 		return next
 	}
-	return sortAskedHeaders(cors.New(cors.Options{
+	any := slices.Contains(set.AllowedOrigins, "*")
+	pages := cors.New(cors.Options{
 		AllowedOrigins:   set.AllowedOrigins,
-		AllowCredentials: !slices.Contains(set.AllowedOrigins, "*"),
+		AllowCredentials: !any,
 		AllowedMethods:   []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"},
 		AllowedHeaders:   slices.Concat(pageHeaders(), set.AllowedHeaders),
 		ExposedHeaders: []string{"Accept-Patch", "Accept-Ranges", "Allow", "Content-Disposition", "Content-Length", "Content-Location", "Content-Range", "ETag",
@@ -53,7 +54,11 @@ func (s *Server) withCORS(next http.Handler) http.Handler {
 			"Tus-Checksum-Algorithm", "Tus-Extension", "Tus-Max-Size", "Tus-Resumable", "Tus-Version", "Upload-Complete", "Upload-Concat",
 			"Upload-Defer-Length", "Upload-Draft-Interop-Version", "Upload-Expires", "Upload-Length", "Upload-Limit", "Upload-Metadata", "Upload-Offset"},
 		MaxAge: 600, // seconds
-	}).Handler(next))
+	})
+	if !any {
+		s.pages = pages
+	}
+	return sortAskedHeaders(pages.Handler(next))
 }
 
 // sortAskedHeaders brings the headers that a preflight asks for into the form

@@ -13,7 +13,6 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/cairn-store/cairn/api/auth"
 	"github.com/cairn-store/cairn/api/rufh"
 	"github.com/cairn-store/cairn/api/tus"
 	"github.com/cairn-store/cairn/buckets"
@@ -40,10 +39,11 @@ var (
 	errHeaders       = errors.New("headers are larger than 64 KiB")
 	errForeignHost   = errors.New("with --dev only requests to a loopback address are answered")
 	errForeignOrigin = errors.New("with --dev only requests of the same origin are answered")
+	errCrossOrigin   = errors.New("a page of another origin may change nothing with the session of a browser: list its origin in server.cors.allowed_origins, or let it send a bearer token")
 	errDraining      = errors.New("server is shutting down")
 	errPanic         = errors.New("internal error; the log has more under this request ID")
 	errRange         = errors.New("range is not within the file")
-	errAnonymous     = errors.New("this needs a token: send Authorization: Bearer TOKEN")
+	errAnonymous     = errors.New("this needs somebody who is known: sign in, or send Authorization: Bearer TOKEN")
 	errOperator      = errors.New("only operators may do this")
 	errPreview       = errors.New("previews are not available")
 )
@@ -68,13 +68,11 @@ func outcomes() []outcome {
 func senderOutcomes() []outcome {
 	return []outcome{
 		{access.ErrUndecided, 503, "authorization-unavailable", "SERVICE_UNAVAILABLE", false}, // before its cause
-		{auth.ErrKeysUnavailable, 503, "authorization-unavailable", "SERVICE_UNAVAILABLE", false},
 		{buckets.ErrNoBucket, 404, "bucket-not-found", "BUCKET_NOT_FOUND", true},
 		{buckets.ErrNoVersion, 404, "version-not-found", "FILE_NOT_FOUND", true},
 		{buckets.ErrNoFile, 404, "file-not-found", "FILE_NOT_FOUND", false},
-		{auth.ErrToken, 401, "unauthenticated", "UNAUTHORIZED", true},
-		{auth.ErrCredentials, 401, "unauthenticated", "UNAUTHORIZED", true},
-		{access.ErrKey, 401, "unauthenticated", "UNAUTHORIZED", true},
+		{access.ErrCredentials, 401, "unauthenticated", "UNAUTHORIZED", true},
+		{errCrossOrigin, 403, "cross-origin", "FORBIDDEN", true},
 		{errAnonymous, 401, "unauthenticated", "UNAUTHORIZED", true},
 		{errRateLimited, 429, "rate-limited", "RATE_LIMITED", true},
 		{errTooMany, 429, "too-many-requests", "RATE_LIMITED", true},

@@ -30,7 +30,7 @@ func (s *Server) explainAccess(w http.ResponseWriter, r *http.Request) error {
 		return fmt.Errorf("auth is %w: %w", err, errRequest)
 	}
 	id, _ := in.Auth["id"].(string)
-	who := &access.Principal{ID: id, Claims: in.Auth, Request: rules.Request{Method: r.Method, IP: s.clientIP(r), Protocol: "rest"}}
+	who := &access.Principal{ID: id, Claims: in.Auth, Request: rules.Request{Method: r.Method, IP: ClientIP(r), Protocol: "rest"}}
 	d, err := s.store.Explain(r.Context(), in.Bucket, access.Op(in.Operation), in.ID, who, ruleUpload(in.Upload))
 	if err != nil {
 		return err

@@ -16,11 +16,23 @@ func (s *Server) Routes() map[string][]string {
 	return out
 }
 
+// NewProxies are trusted ones.
+func NewProxies(list ...string) any {
+	ps, err := parseProxies(list)
+	if err != nil {
+		panic(err)
+	}
+	return ps
+}
+
+func ClientOf(ps any, r *http.Request) string { return ps.(proxies).clientIP(r) }
+func ByHTTPS(ps any, r *http.Request) bool    { return ps.(proxies).byHTTPS(r) }
+
 func ContentRange(value string) (from, size int64, err error) { return contentRange(value) }
 
 // Answer has h answer all requests, inside what surrounds every handler.
 func (s *Server) Answer(h func(w http.ResponseWriter, r *http.Request) error) {
-	s.handler = s.withMount(s.wrapHandler(s.handlerOf(h)))
+	s.handler = s.surround(s.handlerOf(h))
 }
 
 // ReadBody reads a body as handlers do.

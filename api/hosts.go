@@ -10,7 +10,6 @@ import (
 
 	"github.com/gorilla/mux"
 
-	"github.com/cairn-store/cairn/api/auth"
 	"github.com/cairn-store/cairn/api/client"
 	"github.com/cairn-store/cairn/buckets/access"
 	"github.com/cairn-store/cairn/buckets/links"
@@ -101,7 +100,7 @@ func readPrincipal(r *http.Request, text json.RawMessage) (*access.Principal, er
 	if in == nil {
 		return nil, nil
 	}
-	if err := auth.CheckSubject(in.ID); in.ID != "" && err != nil {
+	if err := access.CheckSubject(in.ID); in.ID != "" && err != nil {
 		return nil, fmt.Errorf("as: %w: %w", errRequest, err)
 	}
 	return &access.Principal{ID: in.ID, Claims: in.Claims, Request: principalOf(r).Request}, nil

@@ -18,6 +18,11 @@ import (
 	"time"
 )
 
+// surround puts around next what every request needs.
+func (s *Server) surround(next http.Handler) http.Handler {
+	return s.withClient(s.withMount(s.wrapHandler(next)))
+}
+
 // wrapHandler gives every request an ID, a line in the log, deadlines, and an
 // answer even if its handler panics.
 func (s *Server) wrapHandler(next http.Handler) http.Handler {

@@ -18,8 +18,8 @@ import (
 
 	"github.com/gorilla/mux"
 	"github.com/klauspost/compress/zstd"
+	"github.com/rs/cors"
 
-	"github.com/cairn-store/cairn/api/auth"
 	"github.com/cairn-store/cairn/buckets"
 	"github.com/cairn-store/cairn/buckets/schema"
 	"github.com/cairn-store/cairn/buckets/upload"
@@ -31,15 +31,22 @@ type Options struct {
 	// requests with a loopback Host header and of the same origin are
 	// answered, so that web pages cannot use this.
 	Dev bool
-	// Auth identifies the senders of requests. Without it all are anonymous.
-	Auth *auth.Authenticator
+	// Auth says who sends a request. Without it all are anonymous.
+	Auth Authenticator
+	// CrossOrigin refuses requests that change something, by somebody who is known,
+	// where a page of another origin may have had a browser send them with a cookie,
+	// or other credentials that browsers add unasked. nil is one that trusts the
+	// server's own origin and that of Server.PublicURL. Origins of Server.CORS, but
+	// for "*", are trusted too.
+	CrossOrigin *http.CrossOriginProtection
 	// Prefix is the path below which the program's router serves this server, such
 	// as "/storage". It may be left out where the router takes it off the paths of
 	// requests, as http.StripPrefix does, and where the server has a host to itself.
 	// URLs in answers begin with it, or with Server.PublicURL where there is one:
 	// the whole of what stands before /api/, also where a proxy has another path.
 	Prefix string
-	// Server configures proxies, origins and limits.
+	// Server configures proxies, origins and limits. Its TrustedProxies count for
+	// every Authenticator.
 	Server schema.Server
 	Log    *slog.Logger // nil discards
 
@@ -61,10 +68,14 @@ type Server struct {
 	log      *slog.Logger
 	handler  http.Handler
 	mounting mounting
+	proxies  proxies
+	pages    *cors.Cors // that may use the API with a browser's credentials, nil for none
 	limits   *limiter
-	lingers  lingerSlots
-	zstd     *zstd.Decoder // of chunks that come compressed
-	draining atomic.Bool
+
+	crossOrigin *http.CrossOriginProtection
+	lingers     lingerSlots
+	zstd        *zstd.Decoder // of chunks that come compressed
+	draining    atomic.Bool
 }
 
 // maxHeader is how many bytes the headers of a request may have. Beyond some KiB
@@ -99,8 +110,14 @@ func New(store *buckets.Store, opts *Options) *Server {
 	if s.mounting, err = newMounting(s.opts.Prefix, s.opts.Server.PublicURL); err != nil {
 		s.log.Error("server.public_url is passed over", "error", err)
 	}
+	if s.proxies, err = parseProxies(s.opts.Server.TrustedProxies); err != nil {
+		s.log.Error("some of server.trusted_proxies are passed over", "error", err)
+	}
+	if s.crossOrigin = s.opts.CrossOrigin; s.crossOrigin == nil {
+		s.crossOrigin = newCrossOrigin(s.mounting)
+	}
 	s.limits = newLimiter(&s.opts.Server)
-	s.handler = s.withMount(s.wrapHandler(s.withCORS(s.newRouter())))
+	s.handler = s.surround(s.withCORS(s.newRouter()))
 	return s
 }
 

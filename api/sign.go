@@ -190,7 +190,7 @@ func grantedID(g *access.Grant) string {
 // it.
 func (s *Server) originOf(r *http.Request) string {
 	scheme := "http"
-	if r.TLS != nil || s.opts.Auth != nil && s.opts.Auth.ByHTTPS(r) {
+	if s.proxies.byHTTPS(r) {
 		scheme = "https"
 	}
 	return scheme + "://" + r.Host
@@ -203,7 +203,7 @@ func (s *Server) redeemToken(r *http.Request, token string) (*access.Principal, 
 	if err != nil {
 		return nil, access.ErrGrant
 	}
-	request := rules.Request{Method: r.Method, Protocol: "signed", Time: time.Now(), IP: s.clientIP(r)}
+	request := rules.Request{Method: r.Method, Protocol: "signed", Time: time.Now(), IP: ClientIP(r)}
 	p, err := b.Grants().Redeem(r.Context(), token, request.IP)
 	if err != nil {
 		return nil, err

@@ -4,12 +4,10 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"net"
 	"net/http"
 	"strconv"
 	"sync"
 
-	"github.com/cairn-store/cairn/api/auth"
 	"github.com/cairn-store/cairn/buckets/access"
 	"github.com/cairn-store/cairn/buckets/rules"
 )
@@ -33,7 +31,7 @@ func (s *Server) withIdentity(h handler) handler {
 		if err == nil && p.Operator {
 			return h(w, WithPrincipal(r, p))
 		}
-		end, lerr := s.limits.beginRequest(callerOf(p, s.clientIP(r)))
+		end, lerr := s.limits.beginRequest(callerOf(p, ClientIP(r)))
 		if lerr != nil {
 			return lerr
 		}
@@ -50,7 +48,8 @@ func (s *Server) withIdentity(h handler) handler {
 }
 
 // WithPrincipal returns r with p as its sender, for programs that call a Server
-// themselves and know who p is. Such a request needs no token.
+// themselves and know who p is. Such a request needs no token. Its origin is
+// checked as that of others.
 func WithPrincipal(r *http.Request, p *access.Principal) *http.Request {
 	if p == nil {
 		p = &access.Principal{}
@@ -60,6 +59,14 @@ func WithPrincipal(r *http.Request, p *access.Principal) *http.Request {
 
 func (s *Server) identifySender(w http.ResponseWriter, r *http.Request) (*access.Principal, error) {
 	if p, ok := r.Context().Value(principalKey{}).(*access.Principal); ok {
+		if err := s.checkOrigin(r, p); err != nil {
+			return nil, err
+		}
+		if p.Request == (rules.Request{}) {
+			own := *p
+			own.Request = requestOf(r)
+			p = &own
+		}
 		return seenAs(w, r, p)
 	}
 	if q := queryOf(r); q.values.Has("token") {
@@ -75,23 +82,14 @@ func (s *Server) identifySender(w http.ResponseWriter, r *http.Request) (*access
 	if s.opts.Dev {
 		return seenAs(w, r, &access.Principal{ID: "dev", Operator: true})
 	}
-	if s.opts.Auth == nil {
-		return &access.Principal{Request: rules.Request{Method: r.Method, Protocol: "rest"}}, nil
+	p, err := s.authenticate(r)
+	if err == nil {
+		err = s.checkOrigin(r, p)
 	}
-	p, err := s.opts.Auth.Principal(r)
 	if err != nil {
 		return nil, err
 	}
 	return seenAs(w, r, p)
-}
-
-// clientIP returns the address that a request comes from.
-func (s *Server) clientIP(r *http.Request) string {
-	if s.opts.Auth != nil {
-		return s.opts.Auth.ClientIP(r)
-	}
-	host, _, _ := net.SplitHostPort(r.RemoteAddr)
-	return host
 }
 
 // principalOf returns the sender of a request.
@@ -130,7 +128,7 @@ func seenAs(w http.ResponseWriter, r *http.Request, p *access.Principal) (*acces
 		return nil, fmt.Errorf("%s is %w: %w", asHeader, err, errRequest)
 	}
 	id, _ := claims["id"].(string)
-	if err := auth.CheckSubject(id); id != "" && err != nil {
+	if err := access.CheckSubject(id); id != "" && err != nil {
 		return nil, fmt.Errorf("%s: %w: %w", asHeader, errRequest, err)
 	}
 	var mu sync.Mutex

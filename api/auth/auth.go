@@ -5,14 +5,13 @@ package auth
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
-	"net/netip"
 	"strings"
 	"time"
 
+	"github.com/cairn-store/cairn/api"
 	"github.com/cairn-store/cairn/buckets/access"
 	"github.com/cairn-store/cairn/buckets/rules"
 	"github.com/cairn-store/cairn/buckets/schema"
@@ -20,20 +19,19 @@ import (
 
 // ErrCredentials reports an Authorization header of another form than "Bearer
 // TOKEN".
-var ErrCredentials = errors.New("header Authorization is not understood: send \"Bearer TOKEN\"")
+var ErrCredentials = access.RefuseCredentials("header Authorization is not understood: send \"Bearer TOKEN\"")
 
 // Keys returns the principals of API keys. *buckets.Store implements it.
 type Keys interface {
 	Principal(ctx context.Context, token string) (*access.Principal, error)
 }
 
-// An Authenticator identifies senders by their tokens and keys. Its methods
-// may run concurrently.
+// An Authenticator identifies senders by their tokens and keys. It is an
+// api.Authenticator.
 type Authenticator struct {
 	tokens    *Verifier // nil accepts no token
 	keys      Keys
 	operators *rules.Rule // nil for none
-	proxies   []netip.Prefix
 	log       *slog.Logger
 }
 
@@ -58,13 +56,6 @@ func New(cfg *schema.Config, keys Keys, log *slog.Logger) (*Authenticator, error
 			return nil, fmt.Errorf("auth: operators: %w", err)
 		}
 	}
-	for _, p := range cfg.Server.TrustedProxies {
-		n, err := schema.ParseNetwork(p)
-		if err != nil {
-			return nil, fmt.Errorf("auth: trusted proxy: %w", err)
-		}
-		a.proxies = append(a.proxies, n)
-	}
 	return a, nil
 }
 
@@ -75,9 +66,9 @@ func (a *Authenticator) Principal(r *http.Request) (*access.Principal, error) {
 	if err != nil {
 		return nil, err
 	}
-	p.Request = rules.Request{Method: r.Method, IP: a.ClientIP(r), Protocol: "rest", Time: time.Now()}
 	if a.operators != nil && p.ID != "" && p.Scope == nil {
-		in := &rules.Input{Auth: rules.Auth(p.ID, p.Claims), Request: &p.Request}
+		request := rules.Request{Method: r.Method, IP: api.ClientIP(r), Protocol: "rest", Time: time.Now()}
+		in := &rules.Input{Auth: rules.Auth(p.ID, p.Claims), Request: &request}
 		p.Operator = a.operators.Eval(r.Context(), in) == nil
 	}
 	return p, nil

@@ -3,9 +3,7 @@ package auth
 import (
 	"errors"
 	"fmt"
-	"strings"
 	"time"
-	"unicode"
 	"unicode/utf8"
 
 	"github.com/go-jose/go-jose/v4/json"
@@ -16,7 +14,6 @@ import (
 )
 
 const (
-	maxSubject = 255 // bytes, as in OpenID Connect
 	// maxDate is the end of the year 9999. A date in milliseconds lies beyond it.
 	maxDate = 253_402_300_799
 )
@@ -91,23 +88,5 @@ func (v *Verifier) checkClaims(std *jwt.Claims) error {
 	if std.Expiry == nil && !v.cfg.ExpOptional {
 		return errors.New("it has no exp, and would be valid for ever")
 	}
-	return CheckSubject(std.Subject)
-}
-
-// CheckSubject checks the name of somebody: it becomes the owner of files, and
-// stands in logs and rules.
-func CheckSubject(sub string) error {
-	// What was no UTF-8 has become the same character, whoever was meant.
-	odd := func(r rune) bool { return !unicode.IsPrint(r) || r == utf8.RuneError }
-	switch {
-	case strings.TrimSpace(sub) == "":
-		return errors.New("it has no sub")
-	case len(sub) > maxSubject:
-		return fmt.Errorf("its sub has %d bytes, at most %d are taken", len(sub), maxSubject)
-	case strings.ContainsFunc(sub, odd):
-		return errors.New("its sub has characters that cannot be printed")
-	case strings.HasPrefix(sub, access.KeyOwner):
-		return fmt.Errorf("its sub begins with %q, as those of API keys do", access.KeyOwner)
-	}
-	return nil
+	return access.CheckSubject(std.Subject)
 }

@@ -10,11 +10,12 @@ import (
 	"github.com/go-jose/go-jose/v4"
 	"github.com/go-jose/go-jose/v4/jwt"
 
+	"github.com/cairn-store/cairn/buckets/access"
 	"github.com/cairn-store/cairn/buckets/schema"
 )
 
 // ErrToken reports a token that is not valid. The text says why.
-var ErrToken = errors.New("token is not valid")
+var ErrToken = access.RefuseCredentials("token is not valid")
 
 // ErrKeysUnavailable reports that the keys for checking tokens could not be
 // read, so that the token may be valid or not.
@@ -118,7 +119,7 @@ func Issue(cfg *schema.JWT, sub string, claims map[string]any, life time.Duratio
 	if err != nil {
 		return "", fmt.Errorf("auth: %w", err)
 	}
-	if err := CheckSubject(sub); err != nil {
+	if err := access.CheckSubject(sub); err != nil {
 		return "", fmt.Errorf("auth: %w", err)
 	}
 	now := time.Now()

@@ -148,6 +148,15 @@ var (
 	ErrNoFile = kindOf(fs.ErrNotExist, "no such file")
 )
 
+// ErrCredentials reports credentials that are not valid: unknown, expired, or of
+// another form than is taken. Who sends them is never taken for somebody
+// anonymous.
+var ErrCredentials = errors.New("credentials are not valid")
+
+// RefuseCredentials returns an ErrCredentials with a text of its own, which whoever
+// sent them gets to see.
+func RefuseCredentials(text string) error { return kindOf(ErrCredentials, text) }
+
 // ErrUndecided reports that an authoriser failed, so that nobody knows whether
 // the request is allowed. It was not carried out.
 var ErrUndecided = errors.New("it could not be found out whether this is allowed")

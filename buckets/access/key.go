@@ -26,7 +26,7 @@ const KeyOwner = "key:"
 
 var (
 	// ErrKey reports an API key that is unknown or not valid any more.
-	ErrKey = errors.New("API key is not valid")
+	ErrKey = RefuseCredentials("API key is not valid")
 	// ErrNoKey reports the ID of a key that does not exist.
 	ErrNoKey = kindOf(fs.ErrNotExist, "no such API key")
 )

@@ -57,12 +57,12 @@ var allowed = map[string][]string{
 	"buckets/upload":        {"buckets", "buckets/internal", "buckets/mediatype", "manifest", "cas", "chunker"},
 	"buckets/local":         {"backend", "backend/diskbackend", "backend/journal", "backend/owner", "buckets", "buckets/access", "buckets/check", "buckets/schema", "cas", "cas/diskcache", "manifest", "manifest/pebblestore"},
 	"buckets/s3config":      {"backend", "backend/s3backend", "buckets/schema"},
-	"api":                   {"chunker", "buckets", "buckets/check", "buckets/collect", "buckets/links", "buckets/report", "buckets/scrub", "buckets/upload", "buckets/access", "buckets/mediatype", "buckets/names", "buckets/rules", "buckets/schema", "manifest", "cas", "api/client", "api/auth", "api/tus", "api/rufh"},
+	"api":                   {"chunker", "buckets", "buckets/check", "buckets/collect", "buckets/links", "buckets/report", "buckets/scrub", "buckets/upload", "buckets/access", "buckets/mediatype", "buckets/names", "buckets/rules", "buckets/schema", "manifest", "cas", "api/client", "api/tus", "api/rufh"},
 	"api/tus":               {"buckets", "buckets/upload", "chunker/blake3"},
 	"api/clienttest":        {},
 	"api/rufh":              {"buckets", "buckets/upload"},
 	"api/doctor":            {},
-	"api/auth":              {"buckets/access", "buckets/rules", "buckets/schema"},
+	"api/auth":              {"api", "buckets/access", "buckets/rules", "buckets/schema"},
 	"api/client":            {"chunker", "chunker/blake3"},
 	"cmd/cairn":             {"*"},
 	"cmd/cairn/chart":       {},
@@ -103,6 +103,8 @@ var only = map[string][]string{
 // directly or not: whoever needs one of those names it.
 var linksNone = map[string][]string{
 	".":             heavy,
+	"api":           heavy,
+	"api/client":    {"github.com/aws", "github.com/go-jose", "github.com/cockroachdb/pebble", "cel.dev/cel-go"},
 	"buckets/local": heavy,
 }
 

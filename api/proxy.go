@@ -1,25 +1,64 @@
-package auth
+package api
 
 import (
+	"context"
+	"errors"
 	"net/http"
 	"net/netip"
 	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/cairn-store/cairn/buckets/schema"
 )
 
-// ClientIP returns the address that r comes from: that of the peer or, behind
+// proxies are the networks of the proxies that are trusted.
+type proxies []netip.Prefix
+
+// parseProxies returns the networks of a list, and what is wrong with others.
+func parseProxies(list []string) (out proxies, err error) {
+	for _, text := range list {
+		n, perr := schema.ParseNetwork(text)
+		if perr != nil {
+			err = errors.Join(err, perr)
+			continue
+		}
+		out = append(out, n)
+	}
+	return out, err
+}
+
+type clientKey struct{}
+
+// ClientIP returns the address that a request which a Server answers comes from,
+// as Options.Server.TrustedProxies have noted it: for an Authenticator. Of other
+// requests it knows the peer's only.
+func ClientIP(r *http.Request) string {
+	if ip, ok := r.Context().Value(clientKey{}).(string); ok {
+		return ip
+	}
+	return proxies(nil).clientIP(r)
+}
+
+// withClient notes the address that each request comes from.
+func (s *Server) withClient(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), clientKey{}, s.proxies.clientIP(r))))
+	})
+}
+
+// clientIP returns the address that r comes from: that of the peer or, behind
 // trusted proxies, the last one that they have noted and that is not a trusted
 // proxy's. It stops where a proxy has noted no address: what stands before may
 // be anybody's invention.
-func (a *Authenticator) ClientIP(r *http.Request) string {
+func (ps proxies) clientIP(r *http.Request) string {
 	peer, err := netip.ParseAddrPort(r.RemoteAddr)
 	if err != nil {
 		return ""
 	}
 	ip := peer.Addr().WithZone("").Unmap()
 	hops := forwardedHops(r.Header)
-	for i := len(hops) - 1; i >= 0 && a.Trusts(ip); i-- {
+	for i := len(hops) - 1; i >= 0 && ps.trusts(ip); i-- {
 		hop, ok := parseHop(hops[i])
 		if !ok {
 			break
@@ -126,9 +165,9 @@ func parseHop(text string) (netip.Addr, bool) {
 
 var goodPort = regexp.MustCompile(`^:([0-9]{1,5}|_[A-Za-z0-9._-]+)$`)
 
-// Trusts reports whether ip is the address of a trusted proxy.
-func (a *Authenticator) Trusts(ip netip.Addr) bool {
-	for _, p := range a.proxies {
+// trusts reports whether ip is the address of a trusted proxy.
+func (ps proxies) trusts(ip netip.Addr) bool {
+	for _, p := range ps {
 		if p.Contains(ip) {
 			return true
 		}
@@ -136,11 +175,11 @@ func (a *Authenticator) Trusts(ip netip.Addr) bool {
 	return false
 }
 
-// ByHTTPS reports whether the client has sent r over TLS: to this server, or
+// byHTTPS reports whether the client has sent r over TLS: to this server, or
 // to a trusted proxy that says so.
-func (a *Authenticator) ByHTTPS(r *http.Request) bool {
+func (ps proxies) byHTTPS(r *http.Request) bool {
 	peer, err := netip.ParseAddrPort(r.RemoteAddr)
-	if r.TLS != nil || err != nil || !a.Trusts(peer.Addr().WithZone("").Unmap()) {
+	if r.TLS != nil || err != nil || !ps.trusts(peer.Addr().WithZone("").Unmap()) {
 		return r.TLS != nil
 	}
 	proto, _, _ := strings.Cut(r.Header.Get("X-Forwarded-Proto"), ",")

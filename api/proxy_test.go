@@ -1,4 +1,4 @@
-package auth
+package api_test
 
 import (
 	"crypto/tls"
@@ -6,22 +6,13 @@ import (
 	"net/http/httptest"
 	"testing"
 
-	"github.com/cairn-store/cairn/buckets/schema"
+	"github.com/cairn-store/cairn/api"
 )
-
-func trusting(t *testing.T, proxies ...string) *Authenticator {
-	t.Helper()
-	a, err := New(&schema.Config{Server: schema.Server{TrustedProxies: proxies}}, nil, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return a
-}
 
 // TestClientIP has proxies of 10.0.0.0/8, ::1, 2001:db8:1::/48 and fe80::/10
 // note addresses. headers are lines of X-Forwarded-For (x) and Forwarded (f).
 func TestClientIP(t *testing.T) {
-	a := trusting(t, "10.0.0.0/8", "::1", "2001:db8:1::/48", "fe80::/10")
+	a := api.NewProxies("10.0.0.0/8", "::1", "2001:db8:1::/48", "fe80::/10")
 	const proxy = "10.1.1.1:5"
 	type lines []string
 	for _, c := range []struct {
@@ -136,14 +127,14 @@ func TestClientIP(t *testing.T) {
 		r := httptest.NewRequest("GET", "/", nil)
 		r.RemoteAddr = c.peer
 		r.Header["X-Forwarded-For"], r.Header["Forwarded"] = c.x, c.f
-		if got := a.ClientIP(r); got != c.want {
+		if got := api.ClientOf(a, r); got != c.want {
 			t.Errorf("%s, X-Forwarded-For %q, Forwarded %q: %s, want %s", c.peer, c.x, c.f, got, c.want)
 		}
 	}
 }
 
 func TestByHTTPS(t *testing.T) {
-	a := trusting(t, "10.0.0.0/8")
+	a := api.NewProxies("10.0.0.0/8")
 	for _, c := range []struct {
 		peer, header, value string
 		tls, want           bool
@@ -168,7 +159,7 @@ func TestByHTTPS(t *testing.T) {
 		if r.Header.Set(c.header, c.value); c.tls {
 			r.TLS = &tls.ConnectionState{}
 		}
-		if got := a.ByHTTPS(r); got != c.want {
+		if got := api.ByHTTPS(a, r); got != c.want {
 			t.Errorf("%+v: %v", c, got)
 		}
 	}
