@@ -238,10 +238,10 @@ func TestCrossOrigin(t *testing.T) {
 	w := secured(t, matrixSchema)
 	who := w.serveAs(cookies(people()), func(o *api.Options) {
 		o.Server.PublicURL = "https://files.example.com/storage"
-		o.Server.CORS = schema.CORS{Enabled: true, AllowedOrigins: []string{"https://app.example.com", "https://*.tenant.example"}}
+		o.Server.CORS = schema.CORS{AllowedOrigins: []string{"https://app.example.com", "https://*.tenant.example"}}
 	})
 	any := w.serveAs(cookies(people()), func(o *api.Options) {
-		o.Server.CORS = schema.CORS{Enabled: true, AllowedOrigins: []string{"*"}}
+		o.Server.CORS = schema.CORS{AllowedOrigins: []string{"*"}}
 	})
 	off := http.NewCrossOriginProtection()
 	off.AddInsecureBypassPattern("/")
