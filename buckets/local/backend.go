@@ -27,12 +27,14 @@ type Backend struct {
 	MaxSize  int64          // bytes of packs beyond which no new content is taken; 0 is no bound
 
 	// CacheDir, if set, is where what was last read from the backend is kept, in a
-	// directory of the backend's name, up to CacheSize bytes.
+	// directory of the backend's name, up to CacheSize bytes; 0 is 10 GiB.
 	CacheDir  string
 	CacheSize int64
 
 	FS diskbackend.FS // replaces the operating system's files of Path, for tests
 }
+
+const defaultCache = 10 << 30 // bytes
 
 // describePlace names the option that says where the packs lie.
 func (b *Backend) describePlace() string {
@@ -69,7 +71,7 @@ func (s *parts) openChunks(ctx context.Context, d *domain, ix cas.Index) (err er
 		return err
 	}
 	if d.where.CacheDir != "" {
-		if d.cache, err = diskcache.Open(filepath.Join(d.where.CacheDir, d.name), d.where.CacheSize, s.opts.Log); err != nil {
+		if d.cache, err = diskcache.Open(filepath.Join(d.where.CacheDir, d.name), cmp.Or(d.where.CacheSize, defaultCache), s.opts.Log); err != nil {
 			return err
 		}
 		opts.Cache = d.cache

@@ -49,7 +49,8 @@ func TestDriverOfAHost(t *testing.T) {
 	}{{"near", near, false}, {"far", far, true}} {
 		t.Run(c.name, func(t *testing.T) {
 			dir := t.TempDir()
-			opts := &local.Options{Backends: map[string]local.Backend{"shelf": {Driver: ownDriver{c.packs}}}, Buckets: map[string]buckets.Policy{"b": {Domain: "shelf"}}}
+			cache := t.TempDir()
+			opts := &local.Options{Backends: map[string]local.Backend{"shelf": {Driver: ownDriver{c.packs}, CacheDir: cache}}, Buckets: map[string]buckets.Policy{"b": {Domain: "shelf"}}}
 			s, err := local.Open(t.Context(), dir, opts)
 			must(t, err)
 			f, err := bucket(t, s, "b").Put(t.Context(), "a", strings.NewReader("bytes"), nil)
@@ -64,6 +65,9 @@ func TestDriverOfAHost(t *testing.T) {
 			must(t, errors.Join(err, s.Close()))
 			if !bytes.Equal(got, []byte("bytes")) {
 				t.Errorf("read %q", got)
+			}
+			if kept, _ := filepath.Glob(filepath.Join(cache, "shelf", "*", "*")); c.owned && len(kept) == 0 {
+				t.Error("nothing that was read is in the cache")
 			}
 			if _, err := local.Open(t.Context(), t.TempDir(), opts); errors.Is(err, backend.ErrOwned) != c.owned || err == nil {
 				t.Errorf("another directory: %v", err)
