@@ -7,6 +7,7 @@
 //	object, err := bucket.Open(ctx, file.ID, nil)      // reads, seeks, reads at offsets
 //	for file, err := range bucket.List(ctx, nil) {}    // and bucket.Versions(ctx, file.ID)
 //	file, err = bucket.Delete(ctx, file.ID, nil)       // into the trash
+//	mux.Handle("/api/", cairn.NewServer(store, nil))   // the same over HTTP
 //	err = store.Close()
 //
 // Options of nil and zero values are the defaults: a bucket of which nothing is said
@@ -26,6 +27,7 @@ import (
 	"maps"
 	"os"
 
+	"github.com/cairn-store/cairn/api"
 	"github.com/cairn-store/cairn/backend"
 	"github.com/cairn-store/cairn/buckets"
 	"github.com/cairn-store/cairn/buckets/access"
@@ -49,6 +51,9 @@ type (
 	GetOptions    = buckets.GetOptions
 	ListOptions   = buckets.ListOptions
 	DeleteOptions = buckets.DeleteOptions
+
+	Server        = api.Server // an http.Handler; Serve answers a listener by itself
+	ServerOptions = api.Options
 )
 
 // Options are choices of Open; nil and zero values mean the defaults.
@@ -95,6 +100,10 @@ func Open(ctx context.Context, dir string, opts *Options) (*Store, error) {
 	o.Auth, o.Records, o.TakeOwnership, o.Failed, o.Log = opts.Authorizer, opts.Records, opts.TakeOwnership, opts.Failed, opts.Log
 	return local.Open(ctx, dir, o)
 }
+
+// NewServer returns an http.Handler that answers requests below /api/ about store. By
+// ServerOptions a program says who sends a request: without that all are anonymous.
+func NewServer(store *Store, opts *ServerOptions) *Server { return api.New(store, opts) }
 
 // addTo adds more to all. It returns nil where there is neither.
 func addTo[V any](all, more map[string]V) map[string]V {

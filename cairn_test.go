@@ -53,6 +53,8 @@ storage:
 		{"empty files", &cairn.Options{Config: &schema.Config{}}, []string{"demo"}, "local"},
 		{"policies", &cairn.Options{Buckets: map[string]cairn.Policy{"x": {}, "y": {}}}, []string{"x", "y"}, "local"},
 		{"schema's structs", &cairn.Options{Schema: &schema.Schema{Buckets: map[string]*schema.Bucket{"x": {}}}}, []string{"x"}, "local"},
+		{"nil structs", &cairn.Options{Config: &schema.Config{Storage: schema.Storage{Backends: map[string]*schema.Backend{"own": nil}}},
+			Schema: &schema.Schema{Buckets: map[string]*schema.Bucket{"x": nil}}}, []string{"x"}, "own"},
 		{"no bucket", &cairn.Options{Schema: &schema.Schema{}}, nil, ""},
 		{"a driver", &cairn.Options{Backends: map[string]cairn.Backend{"memory": {Driver: inMemory{membackend.New(nil)}}}}, []string{"demo"}, "memory"},
 		{"config's structs", &cairn.Options{Config: &schema.Config{Storage: schema.Storage{Backends: map[string]*schema.Backend{"disk": {Filesystem: &schema.Filesystem{Path: dir + "/disk"}}}}}},

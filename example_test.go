@@ -7,6 +7,8 @@ import (
 	"io"
 	"io/fs"
 	"log"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"strings"
 
@@ -198,6 +200,43 @@ func ExampleBucket_As() {
 	// Output:
 	// ann: <nil>
 	// bob: true
+}
+
+// A server answers below /api/ of a program's own router. Here everybody may read, and
+// nobody do anything else.
+func ExampleNewServer() {
+	ctx := context.Background()
+	dir, err := os.MkdirTemp("", "cairn-example-")
+	check(err)
+	defer os.RemoveAll(dir)
+	opts, err := cairn.Parse(nil, []byte(`buckets: {public: {rules: {read: "true"}}}`))
+	check(err)
+	store, err := cairn.Open(ctx, dir, opts)
+	check(err)
+	defer store.Close()
+	public, err := store.Bucket("public")
+	check(err)
+	file, err := public.Put(ctx, "a.txt", strings.NewReader("hello"), nil)
+	check(err)
+
+	mux := http.NewServeMux()
+	mux.Handle("/api/", cairn.NewServer(store, nil))
+	site := httptest.NewServer(mux)
+	defer site.Close()
+
+	url := site.URL + "/api/files/public/" + file.ID
+	answer, err := http.Get(url + "/download")
+	check(err)
+	text, err := io.ReadAll(answer.Body)
+	check(errors.Join(err, answer.Body.Close()))
+	fmt.Println(answer.StatusCode, string(text))
+	answer, err = http.Post(url+"/copy", "application/json", nil)
+	check(err)
+	check(answer.Body.Close())
+	fmt.Println(answer.StatusCode)
+	// Output:
+	// 200 hello
+	// 401
 }
 
 // Close waits for what is being written, and may be called again.

@@ -164,6 +164,9 @@ func Policies(sc *schema.Schema) (map[string]Policy, error) {
 	}
 	out := make(map[string]Policy)
 	for name, b := range sc.Buckets {
+		if b == nil {
+			b = &schema.Bucket{}
+		}
 		p, err := policyOf(b)
 		if err != nil {
 			return nil, fmt.Errorf("buckets: bucket %q: %w", name, err)

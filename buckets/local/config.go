@@ -47,6 +47,9 @@ func ConfigureBackends(cfg *schema.Config, d *Drivers) (*Options, error) {
 	}
 	opts := &Options{Backends: make(map[string]Backend)}
 	for name, b := range cfg.Storage.Backends {
+		if b == nil {
+			b = &schema.Backend{}
+		}
 		var err error
 		if opts.Backends[name], err = d.newBackend(b); err != nil {
 			return nil, fmt.Errorf("backend %q is of type %s: %w", name, b.Type, err)

@@ -48,7 +48,7 @@ func TestWayIn(t *testing.T) {
 	if n := strings.Count(string(text), "\n"); n > screens {
 		t.Errorf("go doc shows %d lines of package cairn, want at most %d", n, screens)
 	}
-	for _, name := range []string{"Open(", "Bucket(", "Put(", "List(", "Versions(", "Close("} {
+	for _, name := range []string{"Open(", "Bucket(", "Put(", "List(", "Versions(", "NewServer(", "Close("} {
 		if !strings.Contains(string(text), name) {
 			t.Errorf("go doc of package cairn does not show %s…)", name)
 		}
