@@ -14,6 +14,56 @@ import (
 // importHint says how files that Alyx has stored come over.
 const importHint = `"cairn import alyx" brings over what Alyx has stored`
 
+// ParseAlyxStorage reads the section storage of alyx.yml as Alyx has it, to import
+// from: base_path and bucket_prefix are taken, see Backend.AlyxPrefix, and S3 needs no
+// bucket. Everything else is as with ParseConfig.
+func ParseAlyxStorage(file string, text []byte, getenv func(string) (string, bool)) (*Config, error) {
+	src := &source{file: file, text: text, alyx: true}
+	root := src.parseDocument()
+	if root == nil {
+		return nil, src.err()
+	}
+	out := &Config{}
+	if storage := findKey(root, "storage"); storage != nil {
+		src.expandEnv(storage, getenv)
+		src.decode(storage, valueOf(&out.Storage))
+		src.checkStorage(storage, &out.Storage)
+	}
+	return out, src.err()
+}
+
+// AlyxPrefix is what stands before the names of buckets where Alyx keeps files. Only
+// ParseAlyxStorage reads it.
+func (b *Backend) AlyxPrefix() string {
+	switch {
+	case b.Filesystem != nil:
+		return b.Filesystem.alyxPrefix
+	case b.S3 != nil:
+		return b.S3.alyxPrefix
+	}
+	return ""
+}
+
+// takeAlyxKey implements alyxKeyTaker.
+func (f *Filesystem) takeAlyxKey(key string, value *yaml.Node) bool {
+	return takePrefix(&f.alyxPrefix, key == "base_path", value)
+}
+
+// takeAlyxKey implements alyxKeyTaker.
+func (b *S3) takeAlyxKey(key string, value *yaml.Node) bool {
+	return takePrefix(&b.alyxPrefix, key == "bucket_prefix", value)
+}
+
+func takePrefix(prefix *string, isPrefix bool, value *yaml.Node) bool {
+	if !isPrefix || value.Kind != yaml.ScalarNode {
+		return false
+	}
+	if !isNull(value) {
+		*prefix = value.Value
+	}
+	return true
+}
+
 // refuseKey implements keyRefuser.
 func (*Filesystem) refuseKey(key string, n *yaml.Node) string {
 	if key != "base_path" {
@@ -60,7 +110,7 @@ func (s *source) addNoPath(at *yaml.Node, backend string) {
 // addNoBucket refuses S3 settings that name no bucket, unless refuseKey has said
 // what to write.
 func (s *source) addNoBucket(at *yaml.Node, backend string) {
-	if findKey(at, "bucket_prefix") == nil {
+	if findKey(at, "bucket_prefix") == nil && !s.alyx {
 		s.addProblem(at, "backend %q has no bucket: write \"bucket: cairn-%s\", or the name of another S3 bucket, which holds the packs of all "+
 			"buckets of this backend (in Alyx each bucket is an S3 bucket); %s", backend, backend, importHint)
 	}

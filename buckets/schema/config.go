@@ -58,6 +58,8 @@ type Backend struct {
 // Filesystem is a directory.
 type Filesystem struct {
 	Path string `key:"path" doc:"directory of the packs"`
+
+	alyxPrefix string
 }
 
 // S3 is a bucket of S3 or of a service that speaks it. Without keys the
@@ -79,6 +81,8 @@ type S3 struct {
 	ReadBack        string `key:"read_back" doc:"auto reads each object back before it counts, where the service does not notice bytes that were damaged on their way to it; always, never" default:"auto"`
 	CacheDir        string `key:"cache_dir" doc:"directory on this machine that keeps what was read last; none without it"`
 	CacheSize       Size   `key:"cache_size" doc:"bytes that cache_dir may take" default:"10GiB"`
+
+	alyxPrefix string
 }
 
 // Auth says which tokens are accepted.

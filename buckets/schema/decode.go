@@ -66,6 +66,12 @@ type keyRefuser interface {
 	refuseKey(key string, n *yaml.Node) string
 }
 
+// An alyxKeyTaker is a type that has some keys only where Alyx's own storage is
+// described. It reports whether it has the key.
+type alyxKeyTaker interface {
+	takeAlyxKey(key string, value *yaml.Node) bool
+}
+
 // decode fills v from n. The tag key of a struct's field names its key and,
 // after commas, other spellings of it.
 func (s *source) decode(n *yaml.Node, v reflect.Value) {
@@ -149,6 +155,9 @@ func (s *source) decodeStruct(n *yaml.Node, v reflect.Value) {
 		}
 		i := slices.IndexFunc(fields, func(f field) bool { return slices.Contains(f.keys, k.Value) })
 		if i < 0 {
+			if p, ok := v.Addr().Interface().(alyxKeyTaker); ok && s.alyx && p.takeAlyxKey(k.Value, value) {
+				return
+			}
 			var names []string
 			for _, f := range fields {
 				names = append(names, f.keys[0])

@@ -46,6 +46,7 @@ type source struct {
 	file     string
 	text     []byte
 	problems Problems
+	alyx     bool // it describes Alyx's own storage
 }
 
 func (s *source) addProblem(n *yaml.Node, format string, args ...any) {

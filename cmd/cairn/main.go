@@ -99,7 +99,7 @@ func newRoot() *cobra.Command {
 	f.BoolVar(&t.json, "json", false, "write JSON, an object a line")
 	root.AddCommand(
 		newServe(t), newPut(t), newGet(t), newLs(t), newStat(t), newVersions(t), newRefs(t), newCp(t), newRm(t), newRestore(t), newGC(t), newScrub(t),
-		newCheck(t), newReport(t), newDump(t), newSchema(t), newRules(t), newKeys(t), newBackend(t), newMigrate(t), newLinks(t), newToken(t), newDoctor(t), newVersion(),
+		newCheck(t), newReport(t), newDump(t), newSchema(t), newRules(t), newKeys(t), newBackend(t), newMigrate(t), newImport(t), newLinks(t), newToken(t), newDoctor(t), newVersion(),
 	)
 	return root
 }
