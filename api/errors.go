@@ -174,9 +174,9 @@ func storeOutcomes() []outcome {
 		{buckets.ErrOnce, 409, "idempotency-conflict", "CONFLICT", true},
 		{access.ErrNoGrant, 404, "grant-not-found", "NOT_FOUND", true},
 		{access.ErrNoKey, 404, "key-not-found", "NOT_FOUND", true},
-		{access.ErrGrantExpired, 403, "signed-url-expired", "FORBIDDEN", true},
-		{access.ErrGrantScope, 403, "signed-url-scope", "FORBIDDEN", true},
-		{access.ErrGrant, 403, "signed-url-invalid", "FORBIDDEN", true},
+		{access.ErrGrantExpired, 403, "signed-url-expired", "TOKEN_EXPIRED", true},
+		{access.ErrGrantScope, 403, "signed-url-scope", "INVALID_TOKEN", true},
+		{access.ErrGrant, 403, "signed-url-invalid", "INVALID_TOKEN", true},
 		{buckets.ErrBucketDisabled, 403, "bucket-disabled", "FORBIDDEN", true},
 		{access.ErrAccess, 400, "invalid-access", "INVALID_REQUEST", true},
 		{buckets.ErrUncollected, 503, "space-not-collected", "SERVICE_UNAVAILABLE", true},
@@ -212,6 +212,8 @@ type problem struct {
 
 	Expected *int64 `json:"expected-offset,omitempty"` // of an upload
 	Provided *int64 `json:"provided-offset,omitempty"`
+
+	alyx string // the code that Alyx gives the same
 }
 
 const problemType = "https://github.com/cairn-store/cairn/blob/main/api/ERRORS.md#"
@@ -233,6 +235,7 @@ func problemOf(err error) *problem {
 			continue // errors of the operating system are not about the client's rights and files
 		}
 		p := newProblem(o.status, o.code, o.err.Error())
+		p.alyx = o.alyx
 		told := (*toldError)(nil)
 		if o.shown || p.Status < 500 && errors.As(err, &told) {
 			p.Detail, p.Error = err.Error(), err.Error()
@@ -265,7 +268,7 @@ func newProblem(status int, code, detail string) *problem {
 		uri = "https://iana.org/assignments/http-problem-types#" + word
 	}
 	return &problem{Type: uri, Title: title, Status: status, Detail: detail,
-		Code: code, Error: detail, Details: map[string]any{}}
+		Code: code, Error: detail, Details: map[string]any{}, alyx: "INTERNAL_ERROR"}
 }
 
 // handlerOf makes an http.Handler of h. An error of h becomes the answer.
@@ -318,7 +321,7 @@ func writeProblem(w http.ResponseWriter, r *http.Request, p *problem, cause erro
 	if p.Status == http.StatusUnauthorized {
 		h.Set("WWW-Authenticate", `Bearer realm="cairn"`)
 	}
-	writeText(w, p.Status, p)
+	writeText(w, p.Status, spellProblem(r, p))
 }
 
 // writeText sends v as JSON in whole, so that it has a length and can be read

@@ -36,7 +36,7 @@ func statFile(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
 		return err
 	}
 	w.Header().Set("ETag", entityTag(f))
-	return writeJSON(w, http.StatusOK, mountOf(r).versionView(f, principalOf(r).Operator))
+	return writeJSON(w, http.StatusOK, spellFile(r, mountOf(r).versionView(f, principalOf(r).Operator)))
 }
 
 // updateFile applies a merge patch.
@@ -89,37 +89,44 @@ func patchMember[T any](raw json.RawMessage, into **T) error {
 
 // deleteFile moves a file to the trash, purges it, or removes one version.
 func deleteFile(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
-	id, q := mux.Vars(r)["id"], queryOf(r)
-	permanent := q.readFlag("permanent")
+	q := queryOf(r)
+	forGood := removesForGood(r, q)
 	if q.err != nil {
 		return q.err
 	}
+	f, err := removeByID(r, b, mux.Vars(r)["id"], forGood)
+	if err != nil || f == nil || isAlyx(r) {
+		return noContent(w, err)
+	}
+	return writeFile(w, r, b, http.StatusOK, f, nil)
+}
+
+// removeByID does what deleteFile does. It returns the file if that is in the trash
+// now.
+func removeByID(r *http.Request, b *buckets.Bucket, id string, forGood bool) (*buckets.File, error) {
 	if _, ok := manifest.ParseVersionID(id); ok {
 		v, err := b.Stat(r.Context(), id, &buckets.GetOptions{Trashed: true})
 		if err != nil {
-			return err
+			return nil, err
 		}
 		if err := checkConditions(r, b, id); err != nil {
-			return err
+			return nil, err
 		}
-		return noContent(w, b.DeleteVersion(r.Context(), v.ID, v.Version))
+		return nil, b.DeleteVersion(r.Context(), v.ID, v.Version)
 	}
 	tag, err := ifMatch(r, b, id)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	opts := &buckets.DeleteOptions{IfMatch: tag}
-	if permanent {
-		return noContent(w, b.Purge(r.Context(), id, opts))
+	if forGood {
+		return nil, b.Purge(r.Context(), id, opts)
 	}
 	f, err := b.Delete(r.Context(), id, opts)
-	if err != nil {
-		return err
+	if err != nil || f.State == buckets.Purged {
+		return nil, err
 	}
-	if f.State == buckets.Purged {
-		return noContent(w, nil)
-	}
-	return writeFile(w, r, b, http.StatusOK, f, nil)
+	return f, nil
 }
 
 // undeleteFile takes a file out of the trash.

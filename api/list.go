@@ -23,31 +23,34 @@ const (
 // led to has Total or, beyond what is counted, TotalAtLeast; one by offset also
 // Offset and Limit, as Alyx's clients expect.
 type listing struct {
-	Files        []*client.File `json:"files"`
-	Folders      *[]string      `json:"folders,omitempty"`
-	NextCursor   *string        `json:"next_cursor"` // null at the end
-	Total        *int           `json:"total,omitempty"`
-	TotalAtLeast *int           `json:"total_at_least,omitempty"`
-	Offset       *int           `json:"offset,omitempty"`
-	Limit        *int           `json:"limit,omitempty"`
+	Files        []any     `json:"files"`
+	Folders      *[]string `json:"folders,omitempty"`
+	NextCursor   *string   `json:"next_cursor"` // null at the end
+	Total        *int      `json:"total,omitempty"`
+	TotalAtLeast *int      `json:"total_at_least,omitempty"`
+	Offset       *int      `json:"offset,omitempty"`
+	Limit        *int      `json:"limit,omitempty"`
 }
 
 // listFiles answers with a page of a bucket's files.
 func listFiles(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
-	opts, err := readPageOptions(queryOf(r))
+	opts, err := readPageOptions(queryOf(r), mostOf(r))
 	if err != nil {
 		return err
 	}
-	page, err := b.ListPage(r.Context(), opts)
+	if isAlyx(r) {
+		readAsAlyx(opts)
+	}
+	page, err := listPage(r, b, opts)
 	if err != nil {
 		return err
 	}
 	if err := b.CountReferences(r.Context(), page.Files...); err != nil {
 		return err
 	}
-	out := &listing{Files: []*client.File{}}
+	out := &listing{Files: []any{}}
 	for _, f := range page.Files {
-		out.Files = append(out.Files, mountOf(r).view(f, principalOf(r).Operator))
+		out.Files = append(out.Files, spellFile(r, mountOf(r).view(f, principalOf(r).Operator)))
 	}
 	if opts.Folders {
 		folders := append([]string{}, page.Folders...)
@@ -65,11 +68,12 @@ func listFiles(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error 
 	if r.URL.Query().Has("offset") {
 		out.Offset, out.Limit = &opts.Offset, &opts.Limit
 	}
-	return writeJSON(w, http.StatusOK, out)
+	return writeJSON(w, http.StatusOK, spellListing(r, out, page, opts))
 }
 
-// readPageOptions reads which page of which listing a request wants.
-func readPageOptions(q *query) (*buckets.PageOptions, error) {
+// readPageOptions reads which page of which listing a request wants, of at most so
+// many files.
+func readPageOptions(q *query, most uint64) (*buckets.PageOptions, error) {
 	orders := []string{}
 	for _, o := range buckets.Orders() {
 		orders = append(orders, string(o))
@@ -77,7 +81,7 @@ func readPageOptions(q *query) (*buckets.PageOptions, error) {
 	opts := &buckets.PageOptions{
 		ListOptions: buckets.ListOptions{Prefix: q.readText("prefix"), Search: q.readText("search"), MIMEType: q.readText("mime_type"),
 			State: buckets.State(q.readChoice("state", "active", "trashed", "quarantined")),
-			Limit: int(q.readNumber("limit", defaultLimit, 1, maxLimit))},
+			Limit: int(q.readNumber("limit", defaultLimit, 1, most))},
 		Count:   true,
 		Folders: q.readChoice("delimiter", "/") != "",
 		Order:   buckets.Order(q.readChoice("order", orders...)),
@@ -133,7 +137,7 @@ func listVersions(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) err
 		h.Set("Cache-Control", "no-store")
 		v := mountOf(r).versionView(f, principalOf(r).Operator)
 		v.Links = mountOf(r).linksTo(f, f.ManifestID)
-		text, err := json.Marshal(v)
+		text, err := json.Marshal(spellFile(r, v))
 		if err != nil {
 			return err
 		}
@@ -148,7 +152,7 @@ func listVersions(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) err
 		return buckets.ErrNoFile
 	}
 	if n == 0 {
-		return writeJSON(w, http.StatusOK, &listing{Files: []*client.File{}})
+		return writeJSON(w, http.StatusOK, &listing{Files: []any{}})
 	}
 	out.WriteString(end)
 	out.Flush()

@@ -221,8 +221,11 @@ type matrix struct {
 	kept   links.State       // by the host matrix
 }
 
-func newMatrix(t *testing.T, bucket string) *matrix {
-	m := &matrix{world: secured(t, matrixSchema), bucket: bucket}
+func newMatrix(t *testing.T, bucket string) *matrix { return newMatrixBy(t, testConfig, bucket) }
+
+// newMatrixBy is newMatrix with another configuration.
+func newMatrixBy(t *testing.T, config, bucket string) *matrix {
+	m := &matrix{world: securedBy(t, config, matrixSchema), bucket: bucket}
 	m.refresh()
 	return m
 }

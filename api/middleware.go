@@ -16,6 +16,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/cairn-store/cairn/api/client"
 )
 
 // surround puts around next what every request needs.
@@ -29,7 +31,11 @@ func (s *Server) wrapHandler(next http.Handler) http.Handler {
 	next = s.guardRequests(next)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		id := chooseRequestID(r)
-		r = r.WithContext(context.WithValue(r.Context(), requestIDKey{}, id))
+		ctx := context.WithValue(r.Context(), requestIDKey{}, id)
+		if s.servesAlyx() && !acceptsType(r, client.ProblemType) {
+			ctx = context.WithValue(ctx, alyxKey{}, true)
+		}
+		r = r.WithContext(ctx)
 		control := http.NewResponseController(w)
 		body := &deadlineBody{ReadCloser: r.Body, control: control, window: s.opts.IdleTimeout, least: s.opts.MinBytes, ended: r.Body == http.NoBody,
 			length: r.ContentLength, patient: r.Header.Get("Expect") != "" || r.ProtoMajor > 1, slots: s.lingers}

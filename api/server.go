@@ -148,7 +148,7 @@ func (s *Server) routes() []route {
 	const version = file + "/versions/{n}"
 	limits := s.overProtocol("rufh", s.ofUploads(s.newRUFH().Options))
 	all := methods{"GET": s.inBucket(listFiles), "POST": takeContent(true, s.orRUFH(createFile)), "OPTIONS": limits}
-	return slices.Concat(s.resumableRoutes(), s.sessionRoutes(), s.storageRoutes(), s.hostRoutes(), []route{
+	return slices.Concat(s.alyxRoutes(), s.resumableRoutes(), s.sessionRoutes(), s.storageRoutes(), s.hostRoutes(), []route{
 		{"/healthz", methods{"GET": serveHealth}},
 		{"/readyz", methods{"GET": s.serveReady}},
 		{"/api/openapi.json", methods{"GET": serveOpenAPI}},

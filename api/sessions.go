@@ -160,7 +160,7 @@ func appendList(w http.ResponseWriter, r *http.Request, b *upload.Bucket) error 
 		return err
 	}
 	w.Header().Set("X-Listed-Chunks", strconv.FormatInt(up.Listed.Chunks, 10))
-	if r.Header.Get("Accept") == client.BitmapType {
+	if acceptsType(r, client.BitmapType) {
 		return writeBitmap(w, l)
 	}
 	out := client.Listed{ListedChunks: up.Listed.Chunks, ListedBytes: up.Offset, MissingBytes: l.Bytes}
@@ -266,7 +266,7 @@ func listMissing(w http.ResponseWriter, r *http.Request, b *upload.Bucket) error
 	if err != nil {
 		return err
 	}
-	if r.Header.Get("Accept") == client.BitmapType {
+	if acceptsType(r, client.BitmapType) {
 		w.Header().Set("X-Listed-Chunks", strconv.FormatInt(l.Count, 10))
 		return writeBitmap(w, l)
 	}

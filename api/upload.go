@@ -81,7 +81,7 @@ func writeUploaded(w http.ResponseWriter, r *http.Request, status int, f *bucket
 	w.Header().Set("ETag", entityTag(f))
 	w.Header().Set("Location", mountOf(r).pathToFile(f))
 	markReplayed(w, f)
-	return writeJSON(w, status, mountOf(r).uploadView(f, principalOf(r)))
+	return writeJSON(w, status, spellFile(r, mountOf(r).uploadView(f, principalOf(r))))
 }
 
 // parseOnce reads an Idempotency-Key. With it goes a digest of all that is

@@ -17,19 +17,24 @@ import (
 
 // resumableRoutes are the routes of the protocols for resumable uploads.
 func (s *Server) resumableRoutes() (out []route) {
-	t := &tus.Handler{URL: uploadURL("tus"), FileURL: fileURL}
-	options, create := s.overProtocol("tus", s.ofUploads(t.Options)), takeContent(false, s.overProtocol("tus", s.ofUploads(t.Create)))
-	all := methods{"OPTIONS": options, "POST": create}
-	one := methods{"HEAD": s.ofUpload("tus", t.Head), "PATCH": takeContent(true, s.ofUpload("tus", t.Patch)), "DELETE": s.ofUpload("tus", t.Delete), "POST": takeContent(false, s.ofUpload("tus", t.Post)),
-		"OPTIONS": options}
-	// The second is where Alyx's SDK looks.
-	for _, base := range []string{tusRoute, bucketTusRoute} {
-		out = append(out, route{base, all}, route{base + "/", all}, route{base + "/{upload}", one})
-	}
+	alyx := s.servesAlyx()
+	out = append(out, s.tusRoutes(tusRoute, tus.Reading{Latin1: alyx})...)
+	// Where Alyx's SDK looks.
+	out = append(out, s.tusRoutes(bucketTusRoute, tus.Reading{Latin1: alyx, Plain: alyx})...)
 	h := s.newRUFH()
 	head := s.ofUpload("rufh", h.Head)
 	return append(out, route{uploadRoute, methods{"HEAD": head, "GET": head, "PATCH": takeContent(true, s.ofUpload("rufh", h.Patch)), "DELETE": s.ofUpload("rufh", h.Delete),
 		"POST": takeContent(false, s.ofUpload("rufh", h.Post)), "OPTIONS": s.overProtocol("rufh", s.ofUploads(h.Options))}})
+}
+
+// tusRoutes are the routes of the tus protocol below a path.
+func (s *Server) tusRoutes(base string, read tus.Reading) []route {
+	t := &tus.Handler{URL: uploadURL("tus"), FileURL: fileURL, Read: read}
+	options, create := s.overProtocol("tus", s.ofUploads(t.Options)), takeContent(false, s.overProtocol("tus", s.ofUploads(t.Create)))
+	all := methods{"OPTIONS": options, "POST": create}
+	one := methods{"HEAD": s.ofUpload("tus", t.Head), "PATCH": takeContent(true, s.ofUpload("tus", t.Patch)), "DELETE": s.ofUpload("tus", t.Delete), "POST": takeContent(false, s.ofUpload("tus", t.Post)),
+		"OPTIONS": options}
+	return []route{{base, all}, {base + "/", all}, {base + "/{upload}", one}}
 }
 
 // overProtocol is inBucket for a protocol. Rules see it as that of the
@@ -91,7 +96,7 @@ func (s *Server) orRUFH(plain bucketHandler) handler {
 // resumableCreation reads the options of a new file from the query,
 // Content-Disposition and Upload-Metadata.
 func resumableCreation(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) (*rufh.Creation, error) {
-	opts, name, err := tus.ParseMetadata(r.Header.Get("Upload-Metadata"))
+	opts, name, err := tus.ParseMetadata(r.Header.Get("Upload-Metadata"), tus.Reading{})
 	if err != nil {
 		return nil, err
 	}

@@ -71,7 +71,7 @@ func writeFile(w http.ResponseWriter, r *http.Request, b *buckets.Bucket, status
 		return err
 	}
 	w.Header().Set("ETag", entityTag(f))
-	return writeJSON(w, status, mountOf(r).view(f, principalOf(r).Operator))
+	return writeJSON(w, status, spellFile(r, mountOf(r).view(f, principalOf(r).Operator)))
 }
 
 // entityTag returns the strong validator of a version's content.

@@ -321,7 +321,7 @@ func (d *Draft) forRules() *rules.Upload {
 		up.Size = d.content.Size
 	}
 	if up.MIMEType == "" {
-		up.MIMEType = d.declared
+		up.MIMEType = mediatype.StripParameters(d.declared)
 	}
 	if up.MIMEType == "" {
 		up.MIMEType = mediatype.TypeByName(d.name)

@@ -28,6 +28,9 @@ type ListOptions struct {
 	Search string
 	// MIMEType is the type that was found: image/png, or a kind: image/*.
 	MIMEType string
+	// MIMEPrefix is what the type that was found begins with, whatever the case:
+	// image/, application/vnd.
+	MIMEPrefix string
 }
 
 // List yields the files that opts choose and the list rule allows, of the moment
@@ -90,6 +93,7 @@ type scan struct {
 	fold   *names.CaseFolder // nil for no search
 	search string            // folded
 	mime   string
+	begins string // what types begin with, folded
 
 	unbounded bool // looks at any number of rows, of one moment
 	left      int  // rows that may still be looked at
@@ -109,7 +113,7 @@ type entry struct {
 // newScan checks that the principal may list, and what it asks for. folders says
 // whether files in folders are rolled up.
 func (b *Bucket) newScan(ctx context.Context, opts *ListOptions, folders bool) (*scan, error) {
-	s := &scan{b: b, prefix: names.CanonicalPath(opts.Prefix), folders: folders, mime: strings.ToLower(opts.MIMEType), left: maxScanned}
+	s := &scan{b: b, prefix: names.CanonicalPath(opts.Prefix), folders: folders, mime: strings.ToLower(opts.MIMEType), begins: strings.ToLower(opts.MIMEPrefix), left: maxScanned}
 	op := access.OpList
 	if opts.State == Trashed {
 		op = access.OpTrash
@@ -145,6 +149,14 @@ func (b *Bucket) newScan(ctx context.Context, opts *ListOptions, folders bool) (
 	return s, s.chooseFolder(opts)
 }
 
+// typePrefix returns what types begin with as no type is written, "" if any will do.
+func (s *scan) typePrefix() string {
+	if s.begins == "" {
+		return ""
+	}
+	return " " + s.begins
+}
+
 // chooseFolder sets what is rolled up: folders behind the prefix or, if a folder
 // is given, those in it.
 func (s *scan) chooseFolder(opts *ListOptions) error {
@@ -173,7 +185,7 @@ func (s *scan) chooseFolder(opts *ListOptions) error {
 // eachEntry yields the entries behind s.at. bare leaves out the rows of files
 // where that can be.
 func (s *scan) eachEntry(ctx context.Context, bare bool) iter.Seq2[entry, error] {
-	bare = bare && s.state == manifest.Active && !s.perFile && s.mime == ""
+	bare = bare && s.state == manifest.Active && !s.perFile && s.mime == "" && s.begins == ""
 	return func(yield func(entry, error) bool) {
 		for again := true; again; {
 			r := &manifest.Range{State: s.state, After: s.at, Reverse: s.reverse, Bare: bare}
@@ -272,6 +284,9 @@ func (s *scan) isShown(ctx context.Context, l *manifest.Listed, path string) (bo
 		return false, nil // its row is lost, as check tells
 	}
 	if s.mime != "" && !mediatype.Covers(s.mime, l.Current.MIMEType) {
+		return false, nil
+	}
+	if !strings.HasPrefix(l.Current.MIMEType, s.begins) {
 		return false, nil
 	}
 	if !s.perFile {

@@ -29,6 +29,8 @@ func modelListing(files []*buckets.File, o *buckets.PageOptions, visible func(*b
 			continue
 		case !strings.Contains(strings.ToLower(f.Name), strings.ToLower(o.Search)):
 			continue
+		case !strings.HasPrefix(f.MIMEType, strings.ToLower(o.MIMEPrefix)):
+			continue
 		case o.MIMEType != "" && o.MIMEType != "*/*" && f.MIMEType != o.MIMEType && !(wild && strings.HasPrefix(f.MIMEType, family)):
 			continue
 		}
@@ -161,6 +163,7 @@ func randomPageOptions(rng *rand.Rand) *buckets.PageOptions {
 	o.State = buckets.State(pick("", "", "active", "trashed"))
 	o.Search = pick("", "", "", "NOTE", "x", "É", "_", "%", ".t", "none", "-1")
 	o.MIMEType = pick("", "", "", "image/*", "image/png", "text/plain", "*/*", "video/*")
+	o.MIMEPrefix = pick("", "", "", "image/", "Image", "text/p", "x")
 	o.Order = append(buckets.Orders(), "", "")[rng.IntN(10)]
 	o.Limit = []int{1, 2, 3, 7, 1000}[rng.IntN(5)]
 	return o
@@ -234,7 +237,7 @@ func TestListPagesUnderChange(t *testing.T) {
 	still := files[:len(files)/2]
 	for range 60 {
 		o, moving := randomPageOptions(rng), files[len(files)/2:]
-		o.Limit, o.Search, o.MIMEType, o.State = 1+rng.IntN(9), "", "", ""
+		o.Limit, o.Search, o.MIMEType, o.MIMEPrefix, o.State = 1+rng.IntN(9), "", "", "", ""
 		got := make(map[string]int)
 		for pages := 0; ; pages++ {
 			p, err := b.ListPage(t.Context(), o)

@@ -141,8 +141,9 @@ func (c *Client) sendRequest(ctx context.Context, q *request) (*http.Response, e
 		return nil, err
 	}
 	if q.header != nil {
-		r.Header = q.header
+		r.Header = q.header.Clone()
 	}
+	r.Header.Add("Accept", ProblemType+", */*;q=0.1")
 	if q.body != nil && r.ContentLength == 0 && r.Body != http.NoBody {
 		r.ContentLength = q.size
 		if q.size == 0 {
@@ -168,6 +169,10 @@ func (c *Client) sendRequest(ctx context.Context, q *request) (*http.Response, e
 	e.Status, e.RetryAfter = resp.StatusCode, retryAfter(resp.Header)
 	return nil, e
 }
+
+// ProblemType is the media type of refusals. Who takes it is answered in Cairn's own
+// spelling also by a server that is set up for Alyx's clients.
+const ProblemType = "application/problem+json"
 
 const (
 	maxAnswer  = 64 << 20 // bytes of JSON

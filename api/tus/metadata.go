@@ -16,12 +16,39 @@ const (
 	defaultName = "upload"
 )
 
+// A Reading says how Upload-Metadata is read. The zero value is as most clients
+// write it.
+type Reading struct {
+	// Latin1 reads values that are not UTF-8 as Latin-1, as btoa of JavaScript makes
+	// them.
+	Latin1 bool
+	// Plain gives a meaning to filename and filetype alone. All other keys are
+	// metadata.
+	Plain bool
+}
+
+// decode returns the text of a value. It reports false if that is not to be read.
+func (as Reading) decode(coded string) (string, bool) {
+	value, err := base64.StdEncoding.DecodeString(coded)
+	if err != nil || !utf8.Valid(value) && !as.Latin1 {
+		return "", false
+	}
+	if utf8.Valid(value) {
+		return string(value), true
+	}
+	runes := make([]rune, len(value))
+	for i, c := range value {
+		runes[i] = rune(c)
+	}
+	return string(runes), true
+}
+
 // ParseMetadata reads Upload-Metadata: keys with base64 values. filename and
 // filetype, and the keys that clients send in their place, set the name and
 // type of the file. folder and fileId are extensions of this server. All other
 // keys become the metadata of the file. JavaScript clients write what is absent
 // as null or undefined; that is left out where no value of the key can be meant.
-func ParseMetadata(header string) (*upload.Options, string, error) {
+func ParseMetadata(header string, as Reading) (*upload.Options, string, error) {
 	opts, name := &upload.Options{}, ""
 	if len(header) > maxMetadata {
 		return nil, "", fmt.Errorf("%w: Upload-Metadata of %d bytes, at most %d are taken", ErrHeader, len(header), maxMetadata)
@@ -34,14 +61,17 @@ func ParseMetadata(header string) (*upload.Options, string, error) {
 	for pair := range strings.SplitSeq(header, ",") {
 		pair = strings.TrimSpace(pair)
 		key, coded, _ := strings.Cut(pair, " ")
-		value, err := base64.StdEncoding.DecodeString(strings.TrimSpace(coded))
-		if err != nil || !utf8.Valid(value) || !isPrintable(key) || seen[key] {
+		text, ok := as.decode(strings.TrimSpace(coded))
+		if !ok || !isPrintable(key) || seen[key] {
 			return nil, "", fmt.Errorf("%w: Upload-Metadata: %.80q: want keys in ASCII, each once, with base64 values", ErrHeader, pair)
 		}
 		seen[key] = true
-		text := string(value)
 		absent := text == "null" || text == "undefined"
-		switch key {
+		meaning := key
+		if as.Plain && key != "filename" && key != "filetype" {
+			meaning = ""
+		}
+		switch meaning {
 		case "filename":
 			name = text
 		case "name":

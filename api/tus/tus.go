@@ -44,6 +44,8 @@ type Handler struct {
 	// send to it. FileURL returns that of the file that an upload has become.
 	URL     func(r *http.Request, up *upload.Upload) string
 	FileURL func(r *http.Request, f *buckets.File) string
+	// Read says how Upload-Metadata is read.
+	Read Reading
 }
 
 // checkVersion sets the headers that every answer has, and checks the
@@ -78,7 +80,7 @@ func (t *Handler) Create(w http.ResponseWriter, r *http.Request, b *upload.Bucke
 	if err := checkVersion(w, r); err != nil {
 		return err
 	}
-	opts, name, err := readCreation(r)
+	opts, name, err := t.readCreation(r)
 	if err != nil {
 		return err
 	}
@@ -148,9 +150,9 @@ func (t *Handler) concatParts(w http.ResponseWriter, r *http.Request, b *upload.
 }
 
 // readCreation reads the name and options of a new upload.
-func readCreation(r *http.Request) (*upload.Options, string, error) {
+func (t *Handler) readCreation(r *http.Request) (*upload.Options, string, error) {
 	meta := strings.Join(r.Header.Values("Upload-Metadata"), ",") // a list may stand in several lines
-	opts, name, err := ParseMetadata(meta)
+	opts, name, err := ParseMetadata(meta, t.Read)
 	if err != nil {
 		return nil, "", err
 	}

@@ -278,7 +278,7 @@ func findByLibrary(content string) string {
 	}
 	mimetype.SetLimit(limit)
 	defer mimetype.SetLimit(FirstLook)
-	return stripParameters(mimetype.Detect([]byte(content)).String())
+	return StripParameters(mimetype.Detect([]byte(content)).String())
 }
 
 // What is found is what the library finds in the whole, or in 1 MiB of it, in

@@ -148,7 +148,7 @@ func TypeByName(name string) string {
 	if t := textByName(name); t != nil {
 		return t.name
 	}
-	return stripParameters(mime.TypeByExtension(extension(name)))
+	return StripParameters(mime.TypeByExtension(extension(name)))
 }
 
 // isMadeOf reports a type that is not known here, and whose content looks like
@@ -179,8 +179,8 @@ func Recorded(t string) Kind {
 	return k
 }
 
-// stripParameters returns a media type without parameters, in lower case.
-func stripParameters(t string) string {
+// StripParameters returns a media type without parameters, in lower case.
+func StripParameters(t string) string {
 	if parsed, _, err := mime.ParseMediaType(t); err == nil {
 		return parsed
 	}
@@ -222,7 +222,7 @@ func Covers(t, mediaType string) bool {
 // AgreesWithDeclared reports whether the content may be what its uploader has
 // declared. application/octet-stream declares nothing.
 func (k Kind) AgreesWithDeclared(declared string) bool {
-	declared = stripParameters(declared)
+	declared = StripParameters(declared)
 	return declared == "" || declared == unknown || k.mayBe(declared) || k.mayBe(Canonical(declared)) || k.isTakenFor(declared)
 }
 

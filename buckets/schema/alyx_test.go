@@ -106,7 +106,7 @@ auth:
 storage:
   backends:
 `), getenv)
-	if err != nil || len(cfg.Storage.Backends) != 0 {
+	if err != nil || len(cfg.Storage.Backends) != 0 || cfg.Server.Compat != "" {
 		t.Errorf("%+v, %v", cfg, err)
 	}
 }
@@ -171,6 +171,19 @@ func TestAlyxTypes(t *testing.T) {
 	for given, want := range map[string]string{"text/plain; charset=utf-8": `write "text/plain"`, "'*'": `write "*/*"`, "image": "is not a media type"} {
 		_, err := Parse("schema.yaml", []byte("buckets:\n  b:\n    allowed_types:\n    - "+given+"\n"), nil)
 		if err == nil || !strings.Contains(err.Error(), "schema.yaml:4:7: ") || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %s", given, err, want)
+		}
+	}
+}
+
+func TestCompat(t *testing.T) {
+	cfg, err := ParseConfig("alyx.yml", []byte("server: {compat: alyx}"), nil)
+	if err != nil || cfg.Server.Compat != CompatAlyx {
+		t.Errorf("%v, %v", cfg, err)
+	}
+	for given, want := range map[string]string{"alix": `did you mean "alyx"`, "appwrite": "use one of alyx", "true": "use one of alyx"} {
+		_, err := ParseConfig("alyx.yml", []byte("server:\n  compat: "+given+"\n"), nil)
+		if err == nil || !strings.Contains(err.Error(), "alyx.yml:2:11: ") || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %s", given, err, want)
 		}
 	}

@@ -103,6 +103,8 @@ export class Transport {
   private async attempt<T>(method: string, path: string, call: Call<T>, token: string | undefined): Promise<T> {
     const headers = new Headers(this.options.headers);
     for (const [k, v] of Object.entries(call.headers ?? {})) if (v !== undefined) headers.set(k, v);
+    // Who takes problems is answered in Cairn's own spelling also by a server that is set up for Alyx's clients.
+    headers.append('Accept', 'application/problem+json, */*;q=0.1');
     if (token !== undefined) headers.set('Authorization', 'Bearer ' + token);
     if (call.json !== undefined && !headers.has('Content-Type')) headers.set('Content-Type', 'application/json');
     const body = call.json === undefined ? call.body : JSON.stringify(call.json);
