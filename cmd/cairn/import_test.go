@@ -22,6 +22,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/cairn-store/cairn/internal/race"
+	"github.com/cairn-store/cairn/internal/s3test"
 )
 
 // alyxTable is the table of files as Alyx's third migration makes it.
@@ -333,5 +334,35 @@ func TestImportTellsDamage(t *testing.T) {
 	write(t, filepath.Join(a.dir, "storage", "app-"+f.bucket, f.id), string(f.content))
 	if out, _ := s.run(0, "", a.flags()...); !strings.Contains(out, `"imported":1,`) {
 		t.Errorf("mended: %s", out)
+	}
+}
+
+// Alyx's files in S3, a bucket of S3 for each of its buckets, come over into packs in
+// another bucket there.
+func TestImportFromS3(t *testing.T) {
+	race.LeaveOut(t)
+	a, far := newAlyx(t, 30, 4), s3test.WithBuckets(t, "app-docs", "app-pictures")
+	for _, f := range a.files {
+		o := far.Options(t)
+		o.Bucket, o.Prefix = "app-"+f.bucket, ""
+		w, err := s3test.Open(t, o).Create(t.Context(), f.id)
+		if err == nil {
+			_, err = w.Write(f.content)
+		}
+		if err == nil {
+			err = w.Commit()
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(t, filepath.Join(a.dir, "alyx.yml"), fmt.Sprintf("storage: {backends: {disk: {type: s3, s3: {endpoint: %q, region: us-east-1, access_key_id: %s, "+
+		"secret_access_key: %s, force_path_style: true, bucket: %s, bucket_prefix: app-}}}}\n", far.Endpoint, far.AccessKey, far.SecretKey, far.Bucket))
+	s := &shell{t, nil}
+	if out, _ := s.run(0, "", a.flags()...); !strings.Contains(out, `"imported":30,`) {
+		t.Errorf("first: %s", out)
+	}
+	if out, _ := s.run(0, "", a.flags()...); !strings.Contains(out, `"present":30,`) {
+		t.Errorf("again: %s", out)
 	}
 }

@@ -58,9 +58,22 @@ const (
 // in memory and takes any credentials.
 func Quirky(t testing.TB, quirks ...Quirk) *Server {
 	t.Helper()
+	return startQuirky(t, []string{bucket}, quirks...)
+}
+
+// WithBuckets starts a service in this process that has more buckets beside its own.
+func WithBuckets(t testing.TB, names ...string) *Server {
+	t.Helper()
+	return startQuirky(t, append(names, bucket))
+}
+
+func startQuirky(t testing.TB, names []string, quirks ...Quirk) *Server {
+	t.Helper()
 	store := s3mem.New()
-	if err := store.CreateBucket(bucket); err != nil {
-		t.Fatal(err)
+	for _, name := range names {
+		if err := store.CreateBucket(name); err != nil {
+			t.Fatal(err)
+		}
 	}
 	q := &quirky{next: gofakes3.New(store, gofakes3.WithTimeSkewLimit(0)).Server(), has: make(map[Quirk]bool), fresh: make(map[string]bool)}
 	for _, quirk := range quirks {
