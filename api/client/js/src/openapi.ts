@@ -2014,6 +2014,7 @@ export interface components {
             declared_mime_type: string;
             deleted_at: components["schemas"]["Time"] | null;
             folder: string;
+            /** @description f_…, or the UUID of a file from elsewhere */
             id: string;
             links: {
                 download: string;
