@@ -335,8 +335,10 @@ func TestConnectionDefaults(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got := [2]int{cfg.Server.MaxConnections, cfg.Server.MaxPerAddress}
-	if want := [2]int{api.DefaultConnections, api.DefaultConnectionsPerAddress}; got != want {
+	s := &cfg.Server
+	got := [5]int{s.MaxConnections, s.MaxPerAddress, int(s.RateLimit), s.RateBurst, int(s.MaxConcurrent)}
+	want := [5]int{api.DefaultConnections, api.DefaultConnectionsPerAddress, api.DefaultRateLimit, api.DefaultRateBurst, api.DefaultMaxConcurrent}
+	if got != want {
 		t.Errorf("%d by a configuration, %d without", got, want)
 	}
 }

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"math"
@@ -54,14 +55,20 @@ type caller struct {
 	seen   time.Time // of the last request
 }
 
-// newLimiter returns the limiter of a configuration; zero values don't limit.
+// The limits of a server whose configuration says nothing of them.
+const (
+	DefaultRateLimit     = 2000
+	DefaultRateBurst     = 10_000
+	DefaultMaxConcurrent = 256
+)
+
+// newLimiter returns the limiter of a configuration.
 func newLimiter(s *schema.Server) *limiter {
-	l := &limiter{rate: rate.Limit(s.RateLimit), burst: max(s.RateBurst, s.RateLimit), concurrent: s.MaxConcurrent, callers: make(map[string]*caller)}
-	if l.rate == 0 {
+	perSecond := s.RateLimit.Or(DefaultRateLimit)
+	l := &limiter{rate: rate.Limit(perSecond), burst: max(cmp.Or(s.RateBurst, DefaultRateBurst), perSecond),
+		concurrent: s.MaxConcurrent.Or(DefaultMaxConcurrent), callers: make(map[string]*caller)}
+	if s.RateLimit == schema.Unbounded {
 		l.rate = rate.Inf
-	}
-	if l.concurrent == 0 {
-		l.concurrent = math.MaxInt
 	}
 	return l
 }

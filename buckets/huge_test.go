@@ -165,6 +165,8 @@ func (h *hugeFile) readRange(off int64, n int) []byte {
 func TestHugeFile(t *testing.T) {
 	race.LeaveOut(t)
 	h := newHugeFile(t)
+	// The database may finish behind a step what the step before has made.
+	const behind = 4 << 10
 	ctx, whole := t.Context(), buckets.Piece{Length: -1}
 	whole.File = h.id
 	for _, step := range []struct {
@@ -193,19 +195,19 @@ func TestHugeFile(t *testing.T) {
 				t.Error("other bytes are read")
 			}
 			return nil
-		}, 0, 16 << 20},
+		}, behind, 16 << 20},
 		{"read in the middle", func() *buckets.File {
 			if got := h.readRange(h.middle+6, 1<<20); !bytes.Equal(got, h.real[:1<<20]) {
 				t.Error("other bytes are read")
 			}
 			return nil
-		}, 0, 16 << 20},
+		}, behind, 16 << 20},
 		{"read at the end", func() *buckets.File {
 			if got := h.readRange(h.size+6-4, 6); string(got) != "hunkxy" {
 				t.Errorf("the end is %q", got)
 			}
 			return nil
-		}, 0, 1 << 20},
+		}, behind, 1 << 20},
 		{"restore a version", func() *buckets.File {
 			f, err := h.b.RestoreVersion(ctx, h.id, 2)
 			must(t, err)

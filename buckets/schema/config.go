@@ -119,9 +119,9 @@ func (*CORS) ignoredKeys() []string {
 type Server struct {
 	TrustedProxies []string `key:"trusted_proxies" doc:"addresses or networks whose X-Forwarded-For or, without that, Forwarded is believed"`
 	CORS           CORS     `key:"cors" doc:"pages of other origins that may use the API"`
-	RateLimit      int      `key:"rate_limit" doc:"requests a second that one caller may send in the long run; 0 is no limit" default:"2000"`
+	RateLimit      Bound    `key:"rate_limit" doc:"requests a second that one caller may send in the long run; 0 is no limit" default:"2000"`
 	RateBurst      int      `key:"rate_burst" doc:"requests that one caller may send at once" default:"10000"`
-	MaxConcurrent  int      `key:"max_concurrent" doc:"requests that one caller may have under way; 0 is no limit" default:"256"`
+	MaxConcurrent  Bound    `key:"max_concurrent" doc:"requests that one caller may have under way; 0 is no limit" default:"256"`
 	MaxConnections int      `key:"max_connections" doc:"connections taken at a time; beyond, those that wait longest for a request are dropped" default:"4096"`
 	MaxPerAddress  int      `key:"max_connections_per_address" doc:"of them from one address, or network of 64 bits with IPv6; trusted proxies may have more" default:"512"`
 	PublicURL      string   `key:"public_url" doc:"what URLs in answers begin with, a path included, such as https://example.com/storage; by default the request's own"`
@@ -381,10 +381,8 @@ func (s *source) checkServer(n *yaml.Node, sv *Server) {
 			s.addProblem(nodeAt(n, "trusted_proxies").Content[i], "%s", err)
 		}
 	}
-	for key, v := range map[string]int{"rate_limit": sv.RateLimit, "rate_burst": sv.RateBurst, "max_concurrent": sv.MaxConcurrent} {
-		if v < 0 {
-			s.addProblem(nodeAt(n, key), "%s %d is negative", key, v)
-		}
+	if sv.RateBurst < 0 {
+		s.addProblem(nodeAt(n, "rate_burst"), "rate_burst %d is negative", sv.RateBurst)
 	}
 	for key, v := range map[string]int{"max_connections": sv.MaxConnections, "max_connections_per_address": sv.MaxPerAddress} {
 		if v < 1 {

@@ -3,6 +3,7 @@ package schema
 import (
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"reflect"
 	"strings"
@@ -263,4 +264,22 @@ func FuzzParse(f *testing.F) {
 		}
 		ParseConfig("f", text, getenv)
 	})
+}
+
+// A bound of 0 in a file is none; nothing is the default.
+func TestBounds(t *testing.T) {
+	for text, want := range map[string]Bound{"": 2000, "rate_limit: 0": Unbounded, "rate_limit: 7": 7, "rate_limit:": 2000} {
+		cfg, err := ParseConfig("alyx.yml", []byte("server: {"+text+"}"), nil)
+		if err != nil || cfg.Server.RateLimit != want {
+			t.Errorf("%q: %+v, %v", text, cfg, err)
+		}
+	}
+	for _, text := range []string{"-1", "1.5", "many", "[]", "1e30"} {
+		if _, err := ParseConfig("alyx.yml", []byte("server: {rate_limit: "+text+"}"), nil); err == nil {
+			t.Errorf("%s is taken", text)
+		}
+	}
+	if got := [3]int{Bound(0).Or(5), Bound(3).Or(5), Unbounded.Or(5)}; got != [3]int{5, 3, math.MaxInt} {
+		t.Errorf("%d", got)
+	}
 }

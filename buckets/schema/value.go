@@ -53,6 +53,37 @@ func (d *Duration) parseNode(n *yaml.Node) error {
 	return nil
 }
 
+// A Bound is how many of something there may be. In a file 0 is Unbounded; the zero
+// value stands for the key's default.
+type Bound int
+
+// Unbounded is the Bound of what is not bounded.
+const Unbounded Bound = -1
+
+// Or returns the bound, the highest number for Unbounded, and def for the zero value.
+func (b Bound) Or(def int) int {
+	switch {
+	case b == 0:
+		return def
+	case b < 0:
+		return math.MaxInt
+	}
+	return int(b)
+}
+
+func (b *Bound) parseNode(n *yaml.Node) error {
+	v, err := strconv.Atoi(n.Value)
+	if n.Kind != yaml.ScalarNode || err != nil || v < 0 {
+		return fmt.Errorf("%s is not a number of at least 0", describeNode(n))
+	}
+	if *b = Bound(v); v == 0 {
+		*b = Unbounded
+	}
+	return nil
+}
+
+func (*Bound) shape() (string, shape) { return "number", shape{"type": "integer", "minimum": 0} }
+
 // A Not is the opposite of its key, whose default is true: so the zero value stands
 // for the default.
 type Not bool
