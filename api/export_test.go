@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"io"
 	"net/http"
 )
@@ -33,6 +34,17 @@ func ContentRange(value string) (from, size int64, err error) { return contentRa
 // Answer has h answer all requests, inside what surrounds every handler.
 func (s *Server) Answer(h func(w http.ResponseWriter, r *http.Request) error) {
 	s.handler = s.surround(s.handlerOf(h))
+}
+
+// AnswerWorking has the server answer all requests with what do finds, line by
+// line.
+func (s *Server) AnswerWorking(do func(found func(any))) {
+	s.Answer(func(w http.ResponseWriter, r *http.Request) error {
+		return s.answerWorking(w, r, "work", func(ctx context.Context, k *worker) (any, error) {
+			do(func(v any) { k.tell(ctx, v) })
+			return "report", ctx.Err()
+		})
+	})
 }
 
 // ReadBody reads a body as handlers do.

@@ -40,6 +40,7 @@ func (s *Server) wrapHandler(next http.Handler) http.Handler {
 		body := &deadlineBody{ReadCloser: r.Body, control: control, window: s.opts.IdleTimeout, least: s.opts.MinBytes, ended: r.Body == http.NoBody,
 			length: r.ContentLength, patient: r.Header.Get("Expect") != "" || r.ProtoMajor > 1, slots: s.lingers}
 		r.Body = body
+		body.notice = func(err error) { s.noticeWrapped(w, r, err) }
 		rec := &recorder{ResponseWriter: w, control: control, timeout: s.opts.IdleTimeout, body: body}
 		rec.Header().Set("X-Request-ID", id)
 		rec.Header().Set("X-Content-Type-Options", "nosniff")
@@ -99,6 +100,7 @@ func chooseRequestID(r *http.Request) string {
 type deadlineBody struct {
 	io.ReadCloser
 	control *http.ResponseController
+	notice  func(error) // takes the outcome of setting a deadline
 	window  time.Duration
 	least   int64 // bytes that each window must bring
 
@@ -115,8 +117,8 @@ type deadlineBody struct {
 
 func (b *deadlineBody) Read(p []byte) (int, error) {
 	start := time.Now()
-	b.control.SetWriteDeadline(start.Add(b.window))           // for a 100 Continue, which net/http writes now
-	b.control.SetReadDeadline(start.Add(b.window - b.waited)) // fails only where there is no connection
+	b.control.SetWriteDeadline(start.Add(b.window)) // for a 100 Continue, which net/http writes now
+	b.notice(b.control.SetReadDeadline(start.Add(b.window - b.waited)))
 	n, err := b.ReadCloser.Read(p)
 	b.waited += time.Since(start)
 	b.read += int64(n)
@@ -170,10 +172,6 @@ func (w *recorder) Write(p []byte) (n int, err error) {
 	w.failed = w.failed || err != nil && !errors.Is(err, http.ErrBodyNotAllowed)
 	return n, err
 }
-
-// extendDeadline gives the next write its time. It does nothing where there is no
-// connection.
-func (w *recorder) extendDeadline() { w.control.SetWriteDeadline(time.Now().Add(w.timeout)) }
 
 // sendRest sends what net/http holds of an answer whose length is known, and
 // reports whether all writes went well.

@@ -26,7 +26,7 @@ func (s *Server) migrateBucket(w http.ResponseWriter, r *http.Request) error {
 	if in.Bucket == "" || in.To == "" {
 		return fmt.Errorf("bucket and to are wanted: %w", errRequest)
 	}
-	out, flush := json.NewEncoder(w), http.NewResponseController(w)
+	out := json.NewEncoder(w)
 	var last time.Time
 	tell := func(v *client.Migrated) error {
 		if last.IsZero() {
@@ -36,7 +36,7 @@ func (s *Server) migrateBucket(w http.ResponseWriter, r *http.Request) error {
 		if err := out.Encode(v); err != nil {
 			return err
 		}
-		return flush.Flush()
+		return flushAnswer(w)
 	}
 	m, err := s.store.Migrate(r.Context(), in.Bucket, in.To, func(m buckets.Migrated) {
 		if time.Since(last) >= migrateTell {

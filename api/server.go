@@ -13,6 +13,7 @@ import (
 	"net"
 	"net/http"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -76,6 +77,7 @@ type Server struct {
 	lingers     lingerSlots
 	zstd        *zstd.Decoder // of chunks that come compressed
 	draining    atomic.Bool
+	wrappedTold sync.Once // see noticeWrapped
 }
 
 // maxHeader is how many bytes the headers of a request may have. Beyond some KiB

@@ -95,7 +95,7 @@ func (s *Server) answerWorking(w http.ResponseWriter, r *http.Request, what stri
 		if err := json.NewEncoder(w).Encode(l); err != nil {
 			return err
 		}
-		return http.NewResponseController(w).Flush()
+		return flushAnswer(w)
 	}
 	for {
 		var err error
