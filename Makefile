@@ -28,7 +28,7 @@ NGINX = $(shell PATH=$$PATH:/usr/sbin command -v nginx)
 
 # Hosts are modules of their own, as those of their authors are: what they need beside
 # Cairn, such as SQLite, is compiled for them alone.
-HOSTS := internal/hosts/minimal internal/hosts/records
+HOSTS := internal/hosts/minimal internal/hosts/records internal/hosts/sessions
 TEST_HOSTS = for h in $(HOSTS); do (cd $$h && $(PURE) vet ./... && $(PURE) test -timeout 30m -vet=off ./...) || exit 1; done
 
 .PHONY: all build run check test soak fuzz model vet cross fmt nginx postgres spin clean
