@@ -67,6 +67,7 @@ func outcomes() []outcome {
 // in the path.
 func senderOutcomes() []outcome {
 	return []outcome{
+		{buckets.ErrClosed, 503, "draining", "SERVICE_UNAVAILABLE", true},                     // whatever was to be found out
 		{access.ErrUndecided, 503, "authorization-unavailable", "SERVICE_UNAVAILABLE", false}, // before its cause
 		{buckets.ErrNoBucket, 404, "bucket-not-found", "BUCKET_NOT_FOUND", true},
 		{buckets.ErrNoVersion, 404, "version-not-found", "FILE_NOT_FOUND", true},
@@ -188,7 +189,6 @@ func storeOutcomes() []outcome {
 		{manifest.ErrSync, 503, "store-read-only", "SERVICE_UNAVAILABLE", false},
 		{buckets.ErrOwned, 503, "backend-owned", "SERVICE_UNAVAILABLE", false},
 		{buckets.ErrUnavailable, 503, "backend-unavailable", "SERVICE_UNAVAILABLE", false},
-		{buckets.ErrClosed, 503, "draining", "SERVICE_UNAVAILABLE", true},
 		{collect.ErrNotStored, 404, "not-stored", "NOT_FOUND", true},
 		{errOperator, 403, "access-denied", "FORBIDDEN", true},
 		{fs.ErrPermission, 403, "access-denied", "FORBIDDEN", false},

@@ -271,7 +271,7 @@ func (b *Bucket) Open(ctx context.Context, id string, opts *GetOptions) (*Object
 	if err != nil {
 		return nil, err
 	}
-	return &Object{File: *b.describeFile(f, m), Public: b.s.guard.IsPublic(ctx, b.b.name, f, m), Content: b.newReader(ctx, &m.Content)}, nil
+	return &Object{File: *b.describeFile(f, m), Public: b.s.guard.IsPublic(ctx, b.b.name, f, m), Content: closingReader{b.newReader(ctx, &m.Content), b.s.life}}, nil
 }
 
 // CountUse counts a use of the signed URL that the bucket's principal comes by,

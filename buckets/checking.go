@@ -20,7 +20,9 @@ type Stored struct {
 // Stored calls fn with what the store keeps, without checks of access, for packages
 // below this one. It waits while another call is under way: what goes through all
 // that is stored takes memory and disk.
-func (s *Store) Stored(ctx context.Context, _ internal.Pass, fn func(*Stored) error) error {
+func (s *Store) Stored(ctx context.Context, _ internal.Pass, fn func(*Stored) error) (err error) {
+	ctx, end := s.untilClosed(ctx)
+	defer end(&err)
 	select {
 	case s.reading <- struct{}{}:
 	case <-ctx.Done():

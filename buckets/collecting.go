@@ -87,7 +87,9 @@ func (s *Store) PauseCollect(paused bool) {
 // another collection is under way, in this process or in another one on the same
 // metadata, it waits for its end. To give it up harms nothing. A store that takes
 // no changes is not collected.
-func (s *Store) Collect(ctx context.Context, opts *collect.Options) (*collect.Report, error) {
+func (s *Store) Collect(ctx context.Context, opts *collect.Options) (_ *collect.Report, err error) {
+	ctx, end := s.untilClosed(ctx)
+	defer end(&err)
 	var o collect.Options
 	if opts != nil {
 		o = *opts

@@ -8,6 +8,7 @@ import (
 	"github.com/cairn-store/cairn/backend"
 	"github.com/cairn-store/cairn/buckets/access"
 	"github.com/cairn-store/cairn/buckets/names"
+	"github.com/cairn-store/cairn/cas"
 	"github.com/cairn-store/cairn/manifest"
 )
 
@@ -52,7 +53,7 @@ var (
 	ErrChunkTooLarge  = errors.New("chunk is too large")
 	ErrInterrupted    = errors.New("another request goes on with the upload")
 	ErrNoSpace        = errors.New("storage is full")
-	ErrClosed         = errors.New("store is closed")
+	ErrClosed         = cas.ErrClosed
 	ErrUnavailable    = backend.ErrUnavailable // it may be there later
 	ErrOwned          = backend.ErrOwned       // until an operator takes it back
 

@@ -144,6 +144,9 @@ func (d *fsDir) Read([]byte) (int, error) {
 
 // ReadDir implements fs.ReadDirFile.
 func (d *fsDir) ReadDir(n int) ([]fs.DirEntry, error) {
+	if err := d.v.b.s.life.Err(); err != nil {
+		return nil, &fs.PathError{Op: "readdir", Path: d.name, Err: err}
+	}
 	if !d.listed {
 		var err error
 		if d.entries, err = d.v.readDir(d.name); err != nil {

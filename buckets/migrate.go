@@ -38,7 +38,9 @@ type Migrated struct {
 // it gives up a move that broke off. Everything that is copied has been
 // verified. The old copies are left to collection. progress, if not nil, is called
 // now and then.
-func (s *Store) Migrate(ctx context.Context, bucket, to string, progress func(Migrated)) (Migrated, error) {
+func (s *Store) Migrate(ctx context.Context, bucket, to string, progress func(Migrated)) (_ Migrated, err error) {
+	ctx, end := s.untilClosed(ctx)
+	defer end(&err)
 	if err := s.checkWritable(ctx); err != nil {
 		return Migrated{}, err
 	}

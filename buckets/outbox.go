@@ -113,6 +113,10 @@ func (s *Store) updateRows(ctx context.Context, domain func() string, fn func(tx
 
 // updateRowsUnchecked is updateRows without checkWritable, for opening and moves.
 func (s *Store) updateRowsUnchecked(ctx context.Context, domain func() string, fn func(tx manifest.Tx) error) error {
+	if err := s.life.Enter(); err != nil {
+		return err
+	}
+	defer s.life.Leave()
 	s.moving.RLock()
 	c, err := s.meta.Update(ctx, domain(), fn) // the domain does not change under moving
 	s.feed.add(c, err)
@@ -184,6 +188,10 @@ func (s *Store) updateLocal(ctx context.Context, fn func(tx manifest.Tx) error) 
 
 // updateLocalUnchecked is updateLocal without checkWritable, for opening and moves.
 func (s *Store) updateLocalUnchecked(ctx context.Context, fn func(tx manifest.Tx) error) error {
+	if err := s.life.Enter(); err != nil {
+		return err
+	}
+	defer s.life.Leave()
 	s.moving.RLock()
 	defer s.moving.RUnlock()
 	_, err := s.meta.Update(ctx, "", fn)

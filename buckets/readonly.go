@@ -50,6 +50,9 @@ const retryPause = time.Second
 // was opened with a full backend first finishes what the last process left: only
 // then do packs hold all that the database has decided, in its order.
 func (s *Store) checkWritable(ctx context.Context) error {
+	if err := s.life.Err(); err != nil {
+		return err
+	}
 	g := &s.gate
 	if g.reason != nil {
 		return fmt.Errorf("%w: %w", ErrReadOnly, g.reason)

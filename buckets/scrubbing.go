@@ -73,7 +73,9 @@ func (s *Store) scrubStore() *scrub.Store {
 // another call is under way in this process, it waits for its end. To give it up
 // harms nothing: the next one goes on where it was. A store that takes no changes is
 // read, and nothing is marked or noted.
-func (s *Store) Scrub(ctx context.Context, opts *scrub.Options) (*scrub.Report, error) {
+func (s *Store) Scrub(ctx context.Context, opts *scrub.Options) (_ *scrub.Report, err error) {
+	ctx, end := s.untilClosed(ctx)
+	defer end(&err)
 	var o scrub.Options
 	if opts != nil {
 		o = *opts

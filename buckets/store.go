@@ -17,7 +17,6 @@ package buckets
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -61,9 +60,7 @@ type Store struct {
 	keys    *access.Keys
 	log     *slog.Logger
 	closers []io.Closer
-
-	closeOnce sync.Once
-	closeErr  error // of the first Close
+	life    *cas.Lifetime // its calls are transactions, up to their records, and Run
 
 	types      *mediatype.Detector
 	clock      clock
@@ -181,12 +178,12 @@ func New(ctx context.Context, meta manifest.Store, chunks map[string]*cas.Store,
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{meta: meta, chunks: chunks, records: opts.Records, log: opts.Log, closers: opts.Closers,
+	s := &Store{meta: meta, chunks: chunks, records: opts.Records, log: opts.Log, closers: opts.Closers, life: cas.NewLifetime(),
 		reading: make(chan struct{}, 1), outbox: newOutbox(last), types: mediatype.NewDetector(), sums: make(map[string]*manifest.SumMemory)}
 	for domain := range chunks {
 		s.sums[domain] = &manifest.SumMemory{}
 	}
-	s.writers.newest = make(map[string]*registration)
+	s.writers.newest, s.writers.all = make(map[string]*registration), make(map[*registration]bool)
 	if s.guard, err = access.NewGuard(s.accessPolicy, opts.Auth); err != nil {
 		return nil, err
 	}
@@ -216,6 +213,9 @@ func (s *Store) lookup(name string) *bucket { return (*s.buckets.Load())[name] }
 // policy of this moment, except that access is decided by the newest rules, and
 // that it follows a move to another domain.
 func (s *Store) Bucket(name string) (*Bucket, error) {
+	if err := s.life.Err(); err != nil {
+		return nil, err
+	}
 	b := s.lookup(name)
 	if b == nil {
 		return nil, fmt.Errorf("bucket %q: %w", name, ErrNoBucket)
@@ -236,20 +236,4 @@ func (s *Store) Ready(ctx context.Context) error {
 		return err
 	}
 	return WrapSpace(s.meta.Ready())
-}
-
-// Close waits for what is being written and closes the store. A second Close
-// returns what the first did.
-func (s *Store) Close() error {
-	s.closeOnce.Do(func() {
-		var errs []error
-		for _, c := range s.chunks {
-			errs = append(errs, c.Close())
-		}
-		for _, c := range s.closers {
-			errs = append(errs, c.Close())
-		}
-		s.closeErr = errors.Join(errs...)
-	})
-	return s.closeErr
 }

@@ -1,6 +1,7 @@
 package buckets
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -39,8 +40,9 @@ func (n *Swept) add(m Swept) {
 // Each transaction removes a bounded number of rows, and others come between any
 // two. What cannot be swept keeps nothing else from being swept; the error names
 // it. The store's log says of each bucket what was removed.
-func (s *Store) Sweep(ctx context.Context) (Swept, error) {
-	var done Swept
+func (s *Store) Sweep(ctx context.Context) (done Swept, err error) {
+	ctx, end := s.untilClosed(ctx)
+	defer end(&err)
 	if err := s.checkWritable(ctx); err != nil {
 		return done, err
 	}
@@ -283,15 +285,22 @@ func (b *Bucket) newest() *bucket {
 	return &bucket{} // it keeps everything
 }
 
-// Run does what the store has to do by itself, until ctx is done.
+// Run does what the store has to do by itself, until ctx is done, or until Close, which
+// waits for it: then it returns ErrClosed.
 func (s *Store) Run(ctx context.Context) error {
+	if err := s.life.Enter(); err != nil {
+		return err
+	}
+	defer s.life.Leave()
+	ctx, stop := s.life.Context(ctx)
+	defer stop()
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return s.runSend(ctx) })
 	g.Go(func() error { return s.runSweep(ctx) })
 	g.Go(func() error { return s.runCollect(ctx) })
 	g.Go(func() error { return s.runScrub(ctx) })
 	g.Go(func() error { return s.runPoints(ctx) })
-	return g.Wait()
+	return cmp.Or(g.Wait(), s.life.Err())
 }
 
 const sweepInterval = 10 * time.Minute

@@ -36,6 +36,8 @@ type writers struct {
 	newest map[string]*registration // mu
 	// left are those that could not be removed yet.
 	left []*registration // mu
+	// all are those that were made and not removed.
+	all map[*registration]bool // mu
 }
 
 // A registration keeps the floor of a domain from rising above its begin. All
@@ -96,6 +98,9 @@ func (s *Store) register(ctx context.Context, r *registration) (*Writer, error) 
 		s.writers.forget(r)
 		return nil, WrapSpace(r.err)
 	}
+	s.writers.mu.Lock()
+	defer s.writers.mu.Unlock()
+	s.writers.all[r] = true
 	return &Writer{s: s, domain: r.domain, reg: r, removals: r.removals}, nil
 }
 
@@ -122,7 +127,7 @@ func (s *Store) leave(ctx context.Context, r *registration) {
 	}
 	w.left = append(w.left, r)
 	w.mu.Unlock()
-	if err := s.dropLeft(context.WithoutCancel(ctx)); err != nil {
+	if err := s.dropLeft(context.WithoutCancel(ctx)); err != nil && s.life.Err() == nil {
 		s.log.Warn("collection waits for a writer that has ended", "backend", r.domain, "error", err)
 	}
 }
@@ -143,8 +148,25 @@ func (s *Store) dropLeft(ctx context.Context) error {
 			w.left = append(w.left, over[i:]...)
 			return err
 		}
+		w.mu.Lock()
+		delete(w.all, r)
+		w.mu.Unlock()
 	}
 	return nil
+}
+
+// dropWriters removes all registrations, when nothing can be made durable any more: the
+// floor would wait for what Close has ended.
+func (s *Store) dropWriters(ctx context.Context) {
+	w := &s.writers
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for r := range w.all {
+		if err := s.meta.Unregister(ctx, r.domain, r.ID); err != nil {
+			s.log.Warn("collection waits for a writer that has ended", "backend", r.domain, "error", err)
+			return // as where the database is away
+		}
+	}
 }
 
 // Since is the epoch that the writer's look-ups are made with.

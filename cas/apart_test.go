@@ -106,7 +106,7 @@ func TestCopiesLieApart(t *testing.T) {
 				t.Errorf("copied to %+v", f)
 			}
 			closeStore(t, s)
-			for _, info := range inspect(t, w, s) {
+			for _, info := range inspect(t, w) {
 				if info.ID.Key() == copies && !info.Sealed {
 					t.Error("the pack of copies was left open")
 				}

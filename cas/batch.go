@@ -1,6 +1,7 @@
 package cas
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -56,8 +57,9 @@ type BatchStats struct {
 type Batch struct {
 	s    *Store
 	opts BatchOptions
-	ctx  context.Context // cancelled when a step fails or the batch is closed
+	ctx  context.Context // cancelled when a step fails or the batch or the store is closed
 	stop context.CancelCauseFunc
+	end  func() bool // gives up what cancels ctx when the store is closed
 
 	unit    *unit      // that Put fills; nil if there is none
 	w       unitWriter // nil until the first unit is full or the batch is drained
@@ -125,6 +127,7 @@ func (s *Store) NewBatch(ctx context.Context, opts *BatchOptions) *Batch {
 		b.opts = *opts
 	}
 	b.ctx, b.stop = context.WithCancelCause(ctx)
+	b.end = context.AfterFunc(s.batches, func() { b.stop(ErrClosed) })
 	b.data = &frameBuilder{b: b, kind: KindData, how: b.opts.Compression}
 	b.segs = &frameBuilder{b: b, kind: KindSegment}
 	if a := b.opts.After; a != nil {
@@ -244,7 +247,7 @@ func (b *Batch) Drain() error {
 	}
 	b.w = smallWriter{b} // for segments, and for what is left of frames
 	if err != nil {
-		b.err = fmt.Errorf("cas: batch: %w", err)
+		b.err = fmt.Errorf("cas: batch: %w", b.explain(err))
 	}
 	return b.err
 }
@@ -262,7 +265,7 @@ func (b *Batch) Flush() error {
 		err = b.at.wait(b.ctx)
 	}
 	if err != nil {
-		b.err = fmt.Errorf("cas: batch: %w", err)
+		b.err = fmt.Errorf("cas: batch: %w", b.explain(err))
 	}
 	return b.err
 }
@@ -278,6 +281,7 @@ var errClosed = errors.New("batch is closed")
 // holds. Chunks already written stay stored, for whoever brings them again.
 func (b *Batch) Close() error {
 	b.stop(errClosed)
+	b.end()
 	if b.w != nil {
 		b.w.drain() // what failed has been returned by Drain, or nobody waits for it
 		b.w = smallWriter{b}
@@ -287,3 +291,11 @@ func (b *Batch) Close() error {
 
 // cause is why the batch was cancelled.
 func (b *Batch) cause() error { return context.Cause(b.ctx) }
+
+// explain returns err, or why the batch was cancelled if err says only that.
+func (b *Batch) explain(err error) error {
+	if errors.Is(err, context.Canceled) {
+		return cmp.Or(b.cause(), err)
+	}
+	return err
+}

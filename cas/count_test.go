@@ -18,9 +18,10 @@ import (
 )
 
 // inspect inspects all packs that are there, in order of serials.
-func inspect(t testing.TB, w *world, s *cas.Store) (out []*cas.PackInfo) {
+func inspect(t testing.TB, w *world) (out []*cas.PackInfo) {
 	t.Helper()
-	for _, p := range w.packs(t, s) {
+	s := w.look(t)
+	for _, p := range w.packs(t) {
 		info, err := s.Inspect(context.Background(), p)
 		if err != nil {
 			t.Fatal(err)
@@ -46,7 +47,7 @@ func TestPacksAreCounted(t *testing.T) {
 			put(t, s, cas.Raw, noise(r, 150<<10))
 		}
 		closeStore(t, s)
-		infos := slices.DeleteFunc(inspect(t, w, s), func(i *cas.PackInfo) bool { return seen[i.ID] })
+		infos := slices.DeleteFunc(inspect(t, w), func(i *cas.PackInfo) bool { return seen[i.ID] })
 		if len(infos) != 4 {
 			t.Fatalf("%d packs", len(infos))
 		}
@@ -86,7 +87,7 @@ func TestSettled(t *testing.T) {
 		put(t, s, cas.Raw, noise(r, 150<<10))
 	}
 	closeStore(t, s)
-	infos := inspect(t, w, s)
+	infos := inspect(t, w)
 	if h := infos[4].Header; h.Settled < 3 {
 		t.Errorf("settled %d in the fifth pack", h.Settled)
 	}
@@ -117,7 +118,7 @@ func TestVoidAndLost(t *testing.T) {
 		put(t, s, cas.Raw, noise(r, 150<<10))
 	}
 	closeStore(t, s)
-	infos := inspect(t, w, s)
+	infos := inspect(t, w)
 	var serials []uint64
 	for _, info := range infos {
 		serials = append(serials, info.Serial)
@@ -176,7 +177,7 @@ func TestSurvey(t *testing.T) {
 		}
 	}
 	closeStore(t, s)
-	all := inspect(t, w, s)
+	all := inspect(t, w)
 	other := ids
 	other.Domain = [16]byte{9}
 	w2 := &world{mem: w.mem, ix: castest.NewMemIndex(), b: w.mem}
@@ -279,7 +280,7 @@ func TestSurveyBesideWriters(t *testing.T) {
 					if _, _, err := tryPut(t.Context(), s, cas.Raw, noise(r, 100)); err == nil {
 						t.Error("a put that could not be synced was acknowledged")
 					}
-					for _, p := range w.packs(t, s) {
+					for _, p := range w.packs(t) {
 						if err := w.mem.Delete(t.Context(), p.ID.Key()); err != nil {
 							t.Error(err)
 						}
@@ -287,7 +288,7 @@ func TestSurveyBesideWriters(t *testing.T) {
 					h.setHook(nil)
 				}
 				put(t, s, cas.Raw, noise(r, 150<<10))
-				passed := w.packs(t, s)
+				passed := w.packs(t)
 				put(t, s, cas.Raw, noise(r, 150<<10))
 				put(t, s, cas.Raw, noise(r, 150<<10))
 				if len(passed) != 1 {
@@ -326,13 +327,13 @@ func TestOpenPackOfAnother(t *testing.T) {
 	}
 	put(t, s, cas.Raw, noise(r, 1000))
 	closeStore(t, s)
-	if n := len(w.packs(t, s)); n != 2 {
+	if n := len(w.packs(t)); n != 2 {
 		t.Errorf("%d packs, want 2", n)
 	}
 	s = w.open(t, nil)
 	put(t, s, cas.Raw, noise(r, 1000))
 	closeStore(t, s)
-	if n := len(w.packs(t, s)); n != 2 {
+	if n := len(w.packs(t)); n != 2 {
 		t.Errorf("%d packs after a store that has the backend to itself, want 2", n)
 	}
 }
@@ -348,7 +349,7 @@ func TestInspect(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for _, info := range inspect(t, w, s) {
+	for _, info := range inspect(t, w) {
 		walked, sealed := frames(t, s, info.PackEntry)
 		if sealed != info.Sealed || len(walked) != len(info.Frames) {
 			t.Fatalf("sealed %v, %d frames; want %v, %d", info.Sealed, len(info.Frames), sealed, len(walked))
@@ -390,7 +391,7 @@ func TestAppendRecords(t *testing.T) {
 	if err := s.AppendRecords(t.Context(), &cas.Records{Commit: 40, Base: 39, Slots: [][]byte{[]byte("a checkpoint")}}); err != nil {
 		t.Fatal(err)
 	}
-	info := inspect(t, w, s)[0]
+	info := inspect(t, w)[0]
 	if info.LastCommit != 40 {
 		t.Errorf("last commit %d", info.LastCommit)
 	}
@@ -424,7 +425,7 @@ func TestAppendRecordsRefuses(t *testing.T) {
 		if err := s.AppendRecords(t.Context(), &cas.Records{Commit: 1, Slots: slots}); !errors.Is(err, cas.ErrTooLarge) {
 			t.Errorf("%v", err)
 		}
-		if n := len(w.packs(t, s)); n != 0 {
+		if n := len(w.packs(t)); n != 0 {
 			t.Errorf("%d packs were written", n)
 		}
 	}

@@ -14,7 +14,8 @@ var ErrStillThere = errors.New("the backend still has the pack after its deletio
 // gone. It may be called again, also for a pack that is gone. Nothing of the
 // index may lie in the pack.
 func (s *Store) DeletePack(ctx context.Context, id PackID) error {
-	if err := s.pack.deletePack(ctx, id); err != nil {
+	err := s.b.call(ctx, func(ctx context.Context) error { return s.pack.deletePack(ctx, id) })
+	if err != nil {
 		return fmt.Errorf("cas: delete pack %s: %w", id, err)
 	}
 	return nil

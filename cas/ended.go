@@ -28,7 +28,7 @@ func (s *Store) SealOpen(ctx context.Context) error {
 func (s *Store) sealGrowing(ctx context.Context) error {
 	_, growing := s.pack.listGrowing()
 	_, err := waitOrLeave(ctx, func() error { return s.pack.sealCurrent(s.ctx) })
-	if ctx.Err() != nil || errors.Is(err, fs.ErrClosed) {
+	if ctx.Err() != nil || errors.Is(err, ErrClosed) {
 		return err
 	}
 	if err != nil { // whoever waited for what lies in it has the error

@@ -86,7 +86,7 @@ func TestForecast(t *testing.T) {
 				all.Add(cost)
 				refs = refs[n:]
 			}
-			if n := int64(len(w.packs(t, s))); !c.random && all.Ranges != n || c.random && all.Ranges <= n {
+			if n := int64(len(w.packs(t))); !c.random && all.Ranges != n || c.random && all.Ranges <= n {
 				t.Errorf("the whole costs %+v", all)
 			}
 		})

@@ -63,7 +63,7 @@ func golden(t *testing.T, sealed bool) []byte {
 		put(t, s, cas.Raw, []byte("of the next pack"))
 	}
 	closeStore(t, s)
-	for _, p := range w.packs(t, s) {
+	for _, p := range w.packs(t) {
 		if text := w.bytesOf(t, p.ID); bytes.Contains(text, []byte(chunks[cas.Raw][0])) && bytes.Contains(text, []byte("CrnTAIL")) == sealed {
 			return text
 		}

@@ -59,6 +59,8 @@ type world struct {
 	mem *membackend.Backend
 	ix  *castest.MemIndex
 	b   backend.Backend // mem, or a wrapper around it
+
+	opts cas.Options // of the last store that was opened
 }
 
 func newWorld(t testing.TB) *world {
@@ -79,6 +81,7 @@ func (w *world) open(t testing.TB, opts *cas.Options) *cas.Store {
 		own = *opts
 	}
 	own.Exclusive = true
+	w.opts = own
 	s, err := cas.Open(t.Context(), w.b, w.ix, &own)
 	if err != nil {
 		t.Fatalf("open: %v", err)
@@ -101,11 +104,27 @@ func closeStore(t testing.TB, s *cas.Store) {
 	}
 }
 
+// look opens a store to look at packs with, also while another is open.
+func (w *world) look(t testing.TB) *cas.Store {
+	t.Helper()
+	ix, opts := w.ix, w.opts
+	if ix == nil {
+		ix = castest.NewMemIndex()
+	}
+	opts.Exclusive = false
+	s, err := cas.Open(t.Context(), w.mem, ix, &opts)
+	if err != nil {
+		t.Fatalf("open: %v", err)
+	}
+	t.Cleanup(func() { closeStore(t, s) })
+	return s
+}
+
 // packs returns the packs of the backend.
-func (w *world) packs(t testing.TB, s *cas.Store) []cas.PackEntry {
+func (w *world) packs(t testing.TB) []cas.PackEntry {
 	t.Helper()
 	var out []cas.PackEntry
-	for p, err := range s.Packs(context.Background()) {
+	for p, err := range w.look(t).Packs(context.Background()) {
 		if err != nil {
 			t.Fatalf("packs: %v", err)
 		}
@@ -221,7 +240,7 @@ func frames(t testing.TB, s *cas.Store, p cas.PackEntry) (out []*cas.Frame, seal
 // records returns all records that walks over all packs find.
 func records(t testing.TB, w *world, s *cas.Store) (out []string) {
 	t.Helper()
-	for _, p := range w.packs(t, s) {
+	for _, p := range w.packs(t) {
 		fs, _ := frames(t, s, p)
 		for _, f := range fs {
 			if f.Damage != nil || f.Entry.Kind != cas.KindRecord {

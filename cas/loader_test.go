@@ -86,7 +86,7 @@ func readAll(t *testing.T, s *cas.Store, chunks [][]byte) error {
 
 func TestFarReadsAreFew(t *testing.T) {
 	w, f, s, chunks := farWorld(t, nil)
-	packs := len(w.packs(t, s))
+	packs := len(w.packs(t))
 	f.count(nil)
 	if err := readAll(t, s, chunks); err != nil {
 		t.Fatal(err)
@@ -147,9 +147,9 @@ func TestFarBytesWrongOnTheWay(t *testing.T) {
 
 // A pack that is cut short loses what lay beyond, and nothing before.
 func TestFarPackCutShort(t *testing.T) {
-	w, _, s, chunks := farWorld(t, nil)
+	w, _, _, chunks := farWorld(t, nil)
 	cut := membackend.New(&membackend.Options{WholeOnly: true})
-	for i, p := range w.packs(t, s) {
+	for i, p := range w.packs(t) {
 		b := w.bytesOf(t, p.ID)
 		if i == 0 {
 			b = b[:len(b)/2]

@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"io/fs"
 	"sync"
 	"time"
 
@@ -83,7 +82,7 @@ func (p *packer) appendNext(ctx context.Context, since uint64, h *pack.Frame, pa
 	}
 	defer p.mu.leave()
 	if p.closed {
-		return place{}, fs.ErrClosed
+		return place{}, ErrClosed
 	}
 	if h.Kind.Indexed() {
 		if err := p.checkRoom(int64(len(payload)), isCopy); err != nil {

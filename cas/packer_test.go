@@ -238,7 +238,7 @@ func TestGroupSharesFrames(t *testing.T) {
 		close(held)
 		wg.Wait()
 		checkStored(t, s, append(slices.Clone(chunks), shared)...)
-		ps := w.packs(t, s)
+		ps := w.packs(t)
 		if len(ps) != 1 {
 			t.Fatalf("%d packs, want 1", len(ps))
 		}

@@ -80,7 +80,7 @@ func (s *Store) Rewrite(ctx context.Context, packs []PackEntry, opts *RewriteOpt
 
 // CheckCopies returns backend.ErrNoSpace if there is no space for n bytes of copies.
 func (s *Store) CheckCopies(n int64) error {
-	if l, ok := s.b.(backend.Limited); ok {
+	if l, ok := s.b.Backend.(backend.Limited); ok {
 		return l.CheckRoom(n, true)
 	}
 	return nil

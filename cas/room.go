@@ -18,7 +18,7 @@ func (r room) takeRoom(ctx context.Context, held *atomic.Int32) error {
 		held.Add(1)
 		return nil
 	case <-ctx.Done():
-		return ctx.Err()
+		return context.Cause(ctx)
 	}
 }
 

@@ -73,7 +73,7 @@ func TestSealed(t *testing.T) {
 		if got := records(t, w, s); len(got) != 1 || got[0] != "a record" {
 			t.Errorf("records %q", got)
 		}
-		for _, info := range inspect(t, w, s) {
+		for _, info := range inspect(t, w) {
 			for _, f := range info.Frames {
 				if bad, plain, err := s.Verify(t.Context(), f); f.Damage != nil || f.Entry.Key == 0 || err != nil || len(bad) > 0 || len(plain) != len(f.Slots) {
 					t.Errorf("%+v: %v, %v", f, bad, err)
@@ -111,7 +111,7 @@ func TestSealedWithoutKey(t *testing.T) {
 			if missing, err := s.Missing(t.Context(), []cas.Digest{cas.Sum(c)}); err != nil || len(missing) > 0 {
 				t.Errorf("missing %v, %v", missing, err)
 			}
-			for _, f := range inspect(t, w, s)[0].Frames {
+			for _, f := range inspect(t, w)[0].Frames {
 				if _, _, err := s.Verify(t.Context(), f); !errors.Is(err, cas.ErrKey) || f.Damage != nil {
 					t.Errorf("verify: %v", err)
 				}
@@ -215,7 +215,7 @@ func TestFrameOfCopies(t *testing.T) {
 			chunk := addToy(t, w, a, b)
 			s = w.open(t, opts)
 			checkStored(t, s, a, chunk, b)
-			for _, info := range inspect(t, w, s) {
+			for _, info := range inspect(t, w) {
 				for _, f := range info.Frames {
 					if bad, _, err := s.Verify(t.Context(), f); err != nil || len(bad) > 0 {
 						t.Errorf("verify: %d bad, %v", len(bad), err)

@@ -3,7 +3,6 @@ package cas
 import (
 	"context"
 	"errors"
-	"io/fs"
 	"time"
 
 	"github.com/cairn-store/cairn/backend"
@@ -26,26 +25,39 @@ const sealEvery = 5 * time.Second
 
 // Behind reports whether packs are sent far away after they are durable nearby.
 func (s *Store) Behind() bool {
-	_, ok := s.b.(sender)
+	_, ok := s.b.Backend.(sender)
 	return ok
 }
 
 // Send returns when all that is durable now is where the backend keeps it for
 // good.
 func (s *Store) Send(ctx context.Context) error {
-	if b, ok := s.b.(sender); ok {
+	return s.send(ctx, func(ctx context.Context, b sender) error {
 		return b.Send(ctx, func() error { return s.pack.sealCurrent(s.ctx) })
+	})
+}
+
+// send calls fn with the backend, if it is one that sends packs later.
+func (s *Store) send(ctx context.Context, fn func(ctx context.Context, b sender) error) error {
+	if err := s.life.Enter(); err != nil {
+		return err
 	}
-	return nil
+	defer s.life.Leave()
+	b, ok := s.b.Backend.(sender)
+	if !ok {
+		return nil
+	}
+	ctx, stop := s.life.Context(ctx)
+	defer stop()
+	return s.life.Explain(fn(ctx, b))
 }
 
 // RunSend sends packs far away until ctx is done, if the backend is one that
 // does so later.
 func (s *Store) RunSend(ctx context.Context) error {
-	if b, ok := s.b.(sender); ok {
+	return s.send(ctx, func(ctx context.Context, b sender) error {
 		return b.Run(ctx, sealEvery, func() error { return s.pack.sealCurrent(s.ctx) })
-	}
-	return nil
+	})
 }
 
 // sealCurrent seals the packs that are being appended to.
@@ -59,7 +71,7 @@ func (p *packer) sealCurrent(ctx context.Context) error {
 	}
 	p.mu.leave()
 	if closed {
-		return fs.ErrClosed
+		return ErrClosed
 	}
 	var err error
 	for _, o := range open {

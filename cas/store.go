@@ -27,11 +27,15 @@ import (
 // A Store keeps the chunks of one domain: a backend and its index. Exact
 // dedup, frames and packs never cross it. Its methods may run concurrently.
 type Store struct {
-	b      backend.Backend
+	life   *Lifetime
+	b      closingBackend
 	ix     Index
 	log    *slog.Logger
 	remote bool
 	ctx    context.Context // for work that outlives a call; never cancelled
+
+	batches    context.Context // done when nothing more can be written
+	endBatches context.CancelFunc
 
 	exclusive bool // as in Options
 
@@ -129,8 +133,10 @@ func Open(ctx context.Context, b backend.Backend, ix Index, opts *Options) (*Sto
 	if err != nil {
 		return nil, fmt.Errorf("cas: %w", err)
 	}
+	life := NewLifetime()
+	own := closingBackend{b, life}
 	s := &Store{
-		b: b, ix: ix, log: log, remote: opts.Remote, exclusive: opts.Exclusive, ctx: context.WithoutCancel(ctx),
+		life: life, b: own, ix: ix, log: log, remote: opts.Remote, exclusive: opts.Exclusive, ctx: context.WithoutCancel(ctx),
 		pack:     newPacker(context.WithoutCancel(ctx), b, ix, opts, size, seals),
 		fresh:    make(gate, 1),
 		unitRoom: make(room, 4+3*n), frameRoom: make(room, 4+3*n),
@@ -138,17 +144,18 @@ func Open(ctx context.Context, b backend.Backend, ix Index, opts *Options) (*Sto
 		long:  make(chan struct{}, longReaders), ahead: semaphore.NewWeighted(AheadSize),
 		cores: make(cores, n), bufs: new(buffers),
 	}
+	s.batches, s.endBatches = context.WithCancel(context.Background())
 	s.group.s = s
 	s.enc = &encoder{coder, opts.Sealer, s.cores, s.bufs}
 	s.load = &loader{
-		b: b, ix: ix, log: log, cores: s.cores, bufs: s.bufs, frames: newFrameCache(cache),
+		b: own, ix: ix, log: log, cores: s.cores, bufs: s.bufs, frames: newFrameCache(cache),
 		dec: &decoder{coder, maps.Clone(opts.Codecs), opts.Sealer, s.cores},
 	}
 	if opts.Remote {
 		s.ahead = semaphore.NewWeighted(farAheadSize)
 		s.load.near, s.load.gap, s.load.tokens = opts.Cache, farGap, make(chan struct{}, farRequests)
 	}
-	s.scan = &scanner{b, opts.Remote, s.load}
+	s.scan = &scanner{own, opts.Remote, s.load}
 	if err := s.recoverOpenPack(ctx, opts, size); err != nil {
 		coder.close()
 		return nil, fmt.Errorf("cas: open: %w", err)
@@ -156,12 +163,16 @@ func Open(ctx context.Context, b backend.Backend, ix Index, opts *Options) (*Sto
 	return s, nil
 }
 
-// Close waits until what batches have written is durable and closes the
-// store. Batches under way fail; reads do when the backend is closed.
+// Close waits until what batches have written is durable and closes the store.
+// Batches, reads and all else under way fail with ErrClosed, and so does every
+// later call. A second Close returns what the first did.
 func (s *Store) Close() error {
 	// The coder is left to the garbage collector: if it were closed during a
 	// read, good bytes would look damaged.
-	return s.pack.close()
+	return s.life.Close(func() error {
+		defer s.endBatches()
+		return s.pack.close()
+	})
 }
 
 // Missing returns those of ds that are not stored, or only damaged, in order. The

@@ -88,11 +88,7 @@ func (s *Store) findStrays(ctx context.Context, fn func(*Stray) error) error {
 			return err
 		}
 	}
-	left, ok := s.b.(backend.Leaver)
-	if !ok {
-		return nil
-	}
-	for info, err := range left.Unfinished(ctx) {
+	for info, err := range s.b.unfinished(ctx) {
 		if err == nil {
 			err = fn(&Stray{StrayTemporary, info.Key, info.Size})
 		}

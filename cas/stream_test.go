@@ -129,7 +129,7 @@ func TestUnitsBecomeFrames(t *testing.T) {
 		t.Fatal(err)
 	}
 	n := 0
-	for _, p := range w.packs(t, s) {
+	for _, p := range w.packs(t) {
 		fs, _ := frames(t, s, p)
 		n += len(fs)
 	}

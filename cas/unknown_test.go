@@ -150,7 +150,7 @@ func TestSealedBeforeFooterIsTooLong(t *testing.T) {
 	}
 	put(t, s, cas.Raw, chunks...)
 	closeStore(t, s)
-	infos := inspect(t, w, s)
+	infos := inspect(t, w)
 	if len(infos) != 2 || !infos[0].Sealed || infos[0].Damage != nil {
 		t.Fatalf("%d packs", len(infos))
 	}
@@ -180,7 +180,7 @@ func TestCostOfAChunk(t *testing.T) {
 	put(t, s, cas.Raw, chunks...)
 	closeStore(t, s)
 	var stored int64
-	for _, p := range w.packs(t, s) {
+	for _, p := range w.packs(t) {
 		stored += p.Size
 	}
 	if cost := float64(stored-int64(total)) / float64(len(chunks)); cost > 80 {

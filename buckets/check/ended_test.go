@@ -32,12 +32,12 @@ func TestEndedWithoutFooter(t *testing.T) {
 		return s
 	}
 	chunks := open()
-	must(t, chunks.Close())
 	var torn string
 	for p, err := range chunks.Packs(ctx) {
 		must(t, err)
 		torn = p.ID.Key()
 	}
+	must(t, chunks.Close())
 	w, _, err := mem.Append(ctx, torn)
 	must(t, err)
 	w.Write([]byte("what a crash has left"))

@@ -287,6 +287,7 @@ func TestPreviewSelects(t *testing.T) {
 	cut := time.Now()
 	w.addVersion("b", random(5, 100<<10))
 	w.addVersion("a/1", random(6, 100<<10))
+	must(t, w.chunks.SealOpen(t.Context())) // a pack that is being sealed grows
 	epoch, size := w.epoch(), w.size()
 	for _, c := range []struct {
 		r               *collect.Removal

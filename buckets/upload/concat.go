@@ -26,7 +26,10 @@ func (b *Bucket) Concat(ctx context.Context, name string, ids []string, opts *Op
 	if len(ids) == 0 || len(ids) > maxConcat {
 		return nil, fmt.Errorf("%d uploads to join: want 1 to %d: %w", len(ids), maxConcat, buckets.ErrPart)
 	}
-	o := *opts
+	o := Options{}
+	if opts != nil {
+		o = *opts
+	}
 	o.joins = ids
 	length, whole, err := b.sumParts(ctx, ids)
 	if err != nil {

@@ -206,7 +206,8 @@ func (m *linkModel) putStep(l *manifest.Link) (linkStep, *manifest.Link) {
 // after random changes, in transactions that end well and in others.
 func (s *suite) testLinks() {
 	m := s.newLinkModel()
-	for round := range 120 {
+	tooFew := func() bool { return len(m.sortedLinks(stands)) < 10 || len(m.sortedLinks(hasEnded)) < 10 }
+	for round := 0; round < 120 || round < 480 && tooFew(); round++ {
 		next := m.clone()
 		var steps []linkStep
 		var put []manifest.Link
@@ -248,7 +249,7 @@ func (s *suite) testLinks() {
 			s.checkAllLinks(m)
 		}
 	}
-	if len(m.sortedLinks(stands)) < 10 || len(m.sortedLinks(hasEnded)) < 10 {
+	if tooFew() {
 		s.t.Errorf("the test has made too few links: %d stand, %d ended", len(m.sortedLinks(stands)), len(m.sortedLinks(hasEnded)))
 	}
 }

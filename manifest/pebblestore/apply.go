@@ -13,6 +13,10 @@ import (
 // Apply does not wait for the log. A later commit of rows comes after it in the
 // same log, so it makes the change durable too.
 func (x *index) Apply(ctx context.Context, c *cas.Change) error {
+	if err := x.d.life.Enter(); err != nil {
+		return fmt.Errorf("pebblestore: apply: %w", err)
+	}
+	defer x.d.life.Leave()
 	if err := x.d.lockChanges(ctx); err != nil {
 		return fmt.Errorf("pebblestore: apply: %w", err)
 	}
@@ -185,14 +189,14 @@ func (w *application) dropChunks() error {
 	if len(w.Drop) == 0 {
 		return nil
 	}
-	it, err := w.d.newIter(domainKey(keySource, w.domain, nil))
+	it, err := w.d.newPrefixCursor(domainKey(keySource, w.domain, nil))
 	if err != nil {
 		return err
 	}
 	defer it.Close()
 	for i := range w.Drop {
 		e := w.chunkNow(w.Drop[i].Digest)
-		if *e != w.Drop[i] || hasDependant(it, sourcePrefix(w.domain, e.Digest)) {
+		if *e != w.Drop[i] || hasDependant(it.Iterator, sourcePrefix(w.domain, e.Digest)) {
 			continue
 		}
 		w.removed = w.removed || e.Usable() && w.Collector == 0

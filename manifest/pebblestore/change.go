@@ -4,9 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 
 	"github.com/cockroachdb/pebble/v2"
+
+	"github.com/cairn-store/cairn/cas"
 )
 
 // lockChanges takes DB.lock. It returns an error if nothing can be changed now.
@@ -20,7 +21,7 @@ func (d *DB) lockChanges(ctx context.Context) error {
 		select {
 		case d.lock <- struct{}{}:
 		case <-d.closed:
-			return fs.ErrClosed
+			return cas.ErrClosed
 		case <-d.fs.fullSignal():
 			return ErrNoSpace
 		case <-d.fs.failed:
@@ -87,6 +88,10 @@ func (d *DB) applyBatch(b *pebble.Batch, sync bool) (err error) {
 // writeBatch commits what fn puts into a batch, durably if sync is set. DB.lock
 // is held while fn runs, so what fn reads does not change.
 func (d *DB) writeBatch(ctx context.Context, sync bool, fn func(b *pebble.Batch) error) error {
+	if err := d.life.Enter(); err != nil {
+		return err
+	}
+	defer d.life.Leave()
 	if err := d.lockChanges(ctx); err != nil {
 		return err
 	}

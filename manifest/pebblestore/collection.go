@@ -49,7 +49,7 @@ func graveKey(domain string, id manifest.GraveID) []byte {
 
 func (d *DB) Graves(ctx context.Context, domain string) iter.Seq2[*manifest.Grave, error] {
 	prefix := domainKey(keyGrave, domain, nil)
-	return scanBack(ctx, d.db, prefix, prefixEnd(prefix), rowParser[manifest.Grave]("grave", len(prefix)))
+	return scanBack(ctx, d.rows, prefix, prefixEnd(prefix), rowParser[manifest.Grave]("grave", len(prefix)))
 }
 
 func (d *DB) DropGraves(ctx context.Context, domain string, ids []manifest.GraveID) error {
@@ -121,7 +121,7 @@ func (d *DB) AllCharges(ctx context.Context, domain string) iter.Seq2[manifest.C
 }
 
 func (d *DB) scanCharges(ctx context.Context, prefix []byte) iter.Seq2[manifest.Charge, error] {
-	return scanPrefix(ctx, d.db, prefix, func(k, v []byte) (c manifest.Charge, err error) {
+	return scanPrefix(ctx, d.rows, prefix, func(k, v []byte) (c manifest.Charge, err error) {
 		if err := c.UnmarshalBinary(v); err != nil {
 			return c, fmt.Errorf("charge %x: %w", k, err)
 		}
@@ -188,7 +188,7 @@ func (d *DB) TrimLedger(ctx context.Context, keep int) error {
 
 func (d *DB) Ledger(ctx context.Context) iter.Seq2[*manifest.Freed, error] {
 	prefix := []byte{keyFreed}
-	return scanBack(ctx, d.db, prefix, prefixEnd(prefix), rowParser[manifest.Freed]("entry of the ledger", 1))
+	return scanBack(ctx, d.rows, prefix, prefixEnd(prefix), rowParser[manifest.Freed]("entry of the ledger", 1))
 }
 
 // Dooms.
@@ -197,7 +197,7 @@ func deadKey(domain string, writer [16]byte) []byte { return domainKey(keyDead, 
 
 func (d *DB) Dead(ctx context.Context, domain string) (cs []*manifest.Census, err error) {
 	prefix := domainKey(keyDead, domain, nil)
-	for c, err := range scanPrefix(ctx, d.db, prefix, rowParser[manifest.Census]("census", len(prefix))) {
+	for c, err := range scanPrefix(ctx, d.rows, prefix, rowParser[manifest.Census]("census", len(prefix))) {
 		if err != nil {
 			return nil, err
 		}

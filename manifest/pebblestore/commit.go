@@ -2,6 +2,7 @@ package pebblestore
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -41,7 +42,7 @@ func (d *DB) readNumber() (uint64, error) {
 func (d *DB) LastCommit(ctx context.Context) (uint64, error) {
 	d.seqMu.Lock()
 	defer d.seqMu.Unlock()
-	return d.last, ctx.Err()
+	return d.last, cmp.Or(d.life.Err(), ctx.Err())
 }
 
 // TakeNumber implements manifest.Store.
@@ -74,7 +75,7 @@ func setNumber(b *pebble.Batch, seq uint64) error {
 // Unwritten implements manifest.Store.
 func (d *DB) Unwritten(ctx context.Context) iter.Seq2[*manifest.Commit, error] {
 	prefix := []byte{keyOutbox}
-	return scanPrefix(ctx, d.db, prefix, func(k, v []byte) (*manifest.Commit, error) {
+	return scanPrefix(ctx, d.rows, prefix, func(k, v []byte) (*manifest.Commit, error) {
 		return parseCommit(binary.BigEndian.Uint64(k[1:]), v)
 	})
 }

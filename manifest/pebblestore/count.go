@@ -9,7 +9,7 @@ import (
 // Count returns how many keys begin with each letter: see key.go.
 func (d *DB) Count(ctx context.Context) (map[byte]int, error) {
 	n := make(map[byte]int)
-	it, err := d.db.NewIter(nil)
+	it, err := d.newCursor(nil)
 	if err != nil {
 		return nil, fmt.Errorf("pebblestore: count: %w", err)
 	}

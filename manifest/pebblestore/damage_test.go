@@ -112,7 +112,7 @@ func tryDamaged(t *testing.T, dir string, log bool) {
 	if verified != nil {
 		checkDamaged(t, verified)
 	}
-	for e, err := range scanPrefix(t.Context(), d.db, []byte{'Z'}, func(k, v []byte) ([2]string, error) { return [2]string{string(k), string(v)}, nil }) {
+	for e, err := range scanPrefix(t.Context(), d.rows, []byte{'Z'}, func(k, v []byte) ([2]string, error) { return [2]string{string(k), string(v)}, nil }) {
 		if err != nil {
 			checkDamaged(t, err)
 			told = true
@@ -141,7 +141,7 @@ func tryDamaged(t *testing.T, dir string, log bool) {
 		}
 	}
 	found := 0
-	err = findValues(d.db, []byte{'Z'}, ids, func(i int, v []byte) error {
+	err = d.findValues([]byte{'Z'}, ids, func(i int, v []byte) error {
 		if found++; string(v) != string(value(i)) {
 			t.Errorf("key %d is found to be %q", i, v)
 		}

@@ -20,6 +20,7 @@ package pebblestore
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -47,10 +48,9 @@ type DB struct {
 	log  *slog.Logger
 	lock chan struct{} // holds one token while rows or the index are being changed
 
-	readOnly bool // the volume was full when it was opened
-	closing  sync.Once
-	closed   chan struct{}
-	closeErr error // valid once closed is closed
+	readOnly bool          // the volume was full when it was opened
+	life     *cas.Lifetime // its calls are those of Pebble, but for what waitFS does for it
+	closed   chan struct{} // closed when lock is held for ever
 
 	present presence
 
@@ -95,7 +95,7 @@ func Open(dir string, opts *Options) (*DB, error) {
 	if opts == nil {
 		opts = &Options{}
 	}
-	d := &DB{dir: dir, log: opts.Log, lock: make(chan struct{}, 1), closed: make(chan struct{})}
+	d := &DB{dir: dir, log: opts.Log, lock: make(chan struct{}, 1), life: cas.NewLifetime(), closed: make(chan struct{})}
 	if d.log == nil {
 		d.log = slog.New(slog.DiscardHandler)
 	}
@@ -141,13 +141,23 @@ func (d *DB) pebbleOptions(opts *Options) *pebble.Options {
 }
 
 // Ready implements manifest.Store.
-func (d *DB) Ready() error { return d.fs.changeError() }
+func (d *DB) Ready() error { return cmp.Or(d.life.Err(), d.fs.changeError()) }
 
-// DiskSize returns the bytes that the database takes.
-func (d *DB) DiskSize() int64 { return int64(d.db.Metrics().DiskSpaceUsage()) }
+// DiskSize returns the bytes that the database takes, 0 once it is closed.
+func (d *DB) DiskSize() int64 {
+	if d.life.Enter() != nil {
+		return 0
+	}
+	defer d.life.Leave()
+	return int64(d.db.Metrics().DiskSpaceUsage())
+}
 
 // getValue returns a copy of a value, or fs.ErrNotExist.
 func (d *DB) getValue(r pebble.Reader, key []byte) ([]byte, error) {
+	if err := d.life.Enter(); err != nil {
+		return nil, err
+	}
+	defer d.life.Leave()
 	v, closer, err := r.Get(key)
 	if errors.Is(err, pebble.ErrNotFound) {
 		return nil, fs.ErrNotExist
@@ -157,11 +167,6 @@ func (d *DB) getValue(r pebble.Reader, key []byte) ([]byte, error) {
 	}
 	defer closer.Close()
 	return append([]byte(nil), v...), nil
-}
-
-// newIter returns an iterator over the keys that begin with prefix.
-func (d *DB) newIter(prefix []byte) (*pebble.Iterator, error) {
-	return d.db.NewIter(&pebble.IterOptions{LowerBound: prefix, UpperBound: prefixEnd(prefix)})
 }
 
 // pebbleLog writes Pebble's messages to slog. Pebble calls Fatalf when it cannot
@@ -192,10 +197,10 @@ const fewKeys = 200
 // with the index and the value of those that exist. It uses one iterator for
 // all, and the filters of all levels, since most look-ups of chunks find
 // nothing.
-func findValues(r pebble.Reader, prefix []byte, ids [][]byte, found func(i int, v []byte) error) error {
-	it, err := r.NewIter(&pebble.IterOptions{LowerBound: prefix, UpperBound: prefixEnd(prefix), UseL6Filters: true})
+func (s rows) findValues(prefix []byte, ids [][]byte, found func(i int, v []byte) error) error {
+	it, err := s.newCursor(&pebble.IterOptions{LowerBound: prefix, UpperBound: prefixEnd(prefix), UseL6Filters: true})
 	if err != nil {
-		return asDamageIfCorrupt(err)
+		return err
 	}
 	defer it.Close()
 	order := make([]int, len(ids))

@@ -32,7 +32,7 @@ func millis(t time.Time) uint64 { return uint64(max(t.UnixMilli(), 0)) }
 func (s rows) expiredKeys(list byte, scope []byte, before time.Time, limit int) (rests [][]byte, err error) {
 	prefix := expiryPrefix(list, scope)
 	end := binary.BigEndian.AppendUint64(bytes.Clone(prefix), millis(before))
-	it, err := s.r.NewIter(&pebble.IterOptions{LowerBound: prefix, UpperBound: end})
+	it, err := s.newCursor(&pebble.IterOptions{LowerBound: prefix, UpperBound: end})
 	if err != nil {
 		return nil, fmt.Errorf("pebblestore: %w", err)
 	}

@@ -49,7 +49,7 @@ func (s rows) Grants(ctx context.Context, bucket, owner string) iter.Seq2[*manif
 		prefix = signedKey(owner, bucketScope(bucket))
 	}
 	parse := rowParser[manifest.Grant]("grant", len(prefix))
-	return scanPrefix(ctx, s.r, prefix, func(k, v []byte) (*manifest.Grant, error) {
+	return scanPrefix(ctx, s, prefix, func(k, v []byte) (*manifest.Grant, error) {
 		if owner != "" {
 			return s.Grant(ctx, bucket, manifest.GrantID(k[len(prefix):]))
 		}
@@ -102,7 +102,7 @@ func (t *tx) dropGrantAt(ctx context.Context, rest []byte) error {
 
 func (t *tx) DropGrantsOf(ctx context.Context, owner string, limit int) (n int, err error) {
 	prefix := signedKey(owner, nil)
-	for rest, err := range scanPrefix(ctx, t.b, prefix, func(k, _ []byte) ([]byte, error) {
+	for rest, err := range scanPrefix(ctx, t.rows, prefix, func(k, _ []byte) ([]byte, error) {
 		return append([]byte(nil), k[len(prefix):]...), nil
 	}) {
 		if err != nil || n == limit {

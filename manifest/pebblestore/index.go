@@ -22,7 +22,7 @@ type index struct {
 
 // Domains returns the names of the domains that have packs in the index.
 func (d *DB) Domains() (names []string, err error) {
-	it, err := d.newIter([]byte{keyPack})
+	it, err := d.newPrefixCursor([]byte{keyPack})
 	if err != nil {
 		return nil, err
 	}
@@ -122,7 +122,7 @@ func lookUp[ID fmt.Stringer, E any](ctx context.Context, x *index, letter byte, 
 		return err
 	}
 	clear(out)
-	err := findValues(x.d.db, domainKey(letter, x.domain, nil), keys, func(i int, v []byte) (err error) {
+	err := x.d.findValues(domainKey(letter, x.domain, nil), keys, func(i int, v []byte) (err error) {
 		out[i], err = parseEntry(x, what, ids[i], v, parse)
 		return err
 	})
@@ -144,12 +144,12 @@ func digestKeys(ds []cas.Digest) [][]byte {
 // PackFrames reads from a snapshot.
 func (x *index) PackFrames(ctx context.Context, id cas.PackID) iter.Seq2[cas.FrameEntry, error] {
 	return func(yield func(cas.FrameEntry, error) bool) {
-		s := x.d.db.NewSnapshot()
-		defer s.Close()
+		s, end := x.d.atOneMoment()
+		defer end()
 		prefix := domainKey(keyPlace, x.domain, id[:])
 		for f, err := range scanPrefix(ctx, s, prefix, func(k, _ []byte) (cas.FrameEntry, error) {
 			id := cas.FrameID(k[len(k)-16:])
-			v, err := x.d.getValue(s, frameKey(x.domain, id))
+			v, err := x.d.getValue(s.r, frameKey(x.domain, id))
 			if err != nil {
 				return cas.FrameEntry{}, x.named("frame", id, err)
 			}
@@ -164,13 +164,13 @@ func (x *index) PackFrames(ctx context.Context, id cas.PackID) iter.Seq2[cas.Fra
 
 func (x *index) Dependants(ctx context.Context, ds []cas.Digest) ([]cas.FrameID, error) {
 	var ids []cas.FrameID
-	it, err := x.d.newIter(domainKey(keySource, x.domain, nil))
+	it, err := x.d.newPrefixCursor(domainKey(keySource, x.domain, nil))
 	if err != nil {
 		return nil, fmt.Errorf("pebblestore: dependants: %w", err)
 	}
 	defer it.Close()
 	for _, d := range ds {
-		ids = appendDependants(ids, it, sourcePrefix(x.domain, d))
+		ids = appendDependants(ids, it.Iterator, sourcePrefix(x.domain, d))
 	}
 	if err := errors.Join(asDamageIfCorrupt(it.Error()), ctx.Err()); err != nil {
 		return nil, fmt.Errorf("pebblestore: dependants: %w", err)
@@ -273,7 +273,7 @@ func (x *index) AllPacks(ctx context.Context) iter.Seq2[cas.PackEntry, error] {
 func allEntries[ID fmt.Stringer, E any](ctx context.Context, x *index, letter byte, what string, toID func([]byte) ID,
 	parse func(ID, []byte) (E, error)) iter.Seq2[E, error] {
 	prefix := domainKey(letter, x.domain, nil)
-	return scanPrefix(ctx, x.d.db, prefix, func(k, v []byte) (E, error) {
+	return scanPrefix(ctx, x.d.rows, prefix, func(k, v []byte) (E, error) {
 		return parseEntry(x, what, toID(k[len(prefix):]), v, parse)
 	})
 }

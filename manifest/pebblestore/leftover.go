@@ -56,7 +56,7 @@ func (s rows) LeftoverBytes(ctx context.Context, bucket, who string) (all, own i
 
 // HasLeftovers implements manifest.Leftovers.
 func (s rows) HasLeftovers(ctx context.Context, domain string) (bool, error) {
-	for _, err := range scanPrefix(ctx, s.r, domainKey(keyLeftover, domain, nil), func(k, _ []byte) ([]byte, error) { return k, nil }) {
+	for _, err := range scanPrefix(ctx, s, domainKey(keyLeftover, domain, nil), func(k, _ []byte) ([]byte, error) { return k, nil }) {
 		return err == nil, err
 	}
 	return false, ctx.Err()
@@ -96,7 +96,7 @@ type leftover struct {
 // scanLeftovers yields the leftovers of a domain, in order of epochs.
 func (s rows) scanLeftovers(ctx context.Context, domain string) iter.Seq2[leftover, error] {
 	prefix := domainKey(keyLeftover, domain, nil)
-	return scanPrefix(ctx, s.r, prefix, func(k, v []byte) (l leftover, err error) {
+	return scanPrefix(ctx, s, prefix, func(k, v []byte) (l leftover, err error) {
 		n, ok := parseUvarints(v, 1)
 		rest := k[len(prefix):]
 		if !ok || len(rest) < 24 {

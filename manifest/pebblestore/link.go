@@ -139,7 +139,7 @@ func (s rows) linksUnder(ctx context.Context, prefix []byte, after manifest.Link
 	if after != "" {
 		from = append(from, 0)
 	}
-	return s.listedLinks(ctx, limit, scanFrom(ctx, s.r, prefix, from, func(k, _ []byte) (manifest.LinkID, error) {
+	return s.listedLinks(ctx, limit, scanFrom(ctx, s, prefix, from, func(k, _ []byte) (manifest.LinkID, error) {
 		return manifest.LinkID(k[len(prefix):]), nil
 	}))
 }
@@ -176,7 +176,7 @@ func (s rows) EndedLinks(ctx context.Context, bucket string, before time.Time, l
 	s, end := s.atOneMoment()
 	defer end()
 	low, high := bucketKey(keyEndedLink, bucket, ""), endedLinkKey(bucket, before, "")
-	return s.listedLinks(ctx, limit, scanRange(ctx, s.r, low, high, (*pebble.Iterator).First, (*pebble.Iterator).Next, func(k, _ []byte) (manifest.LinkID, error) {
+	return s.listedLinks(ctx, limit, scanRange(ctx, s, low, high, (*pebble.Iterator).First, (*pebble.Iterator).Next, func(k, _ []byte) (manifest.LinkID, error) {
 		return manifest.LinkID(k[len(high):]), nil
 	}))
 }
@@ -190,7 +190,7 @@ func (s rows) LinkEvents(ctx context.Context, after manifest.FileID, limit int) 
 	if after != "" {
 		from = append(from, 0)
 	}
-	for id, err := range scanFrom(ctx, s.r, []byte{keyLinkEvent}, from, func(k, _ []byte) (manifest.FileID, error) {
+	for id, err := range scanFrom(ctx, s, []byte{keyLinkEvent}, from, func(k, _ []byte) (manifest.FileID, error) {
 		return manifest.FileID(k[1:]), nil
 	}) {
 		if err != nil {
@@ -217,7 +217,7 @@ func (d *DB) AllLinks(ctx context.Context, bucket string) iter.Seq2[*manifest.Li
 }
 
 func (s rows) allLinks(ctx context.Context, bucket string) iter.Seq2[*manifest.Link, error] {
-	all := scanPrefix(ctx, s.r, []byte{keyLink}, rowParser[manifest.Link]("link", 1))
+	all := scanPrefix(ctx, s, []byte{keyLink}, rowParser[manifest.Link]("link", 1))
 	return onlyIf(all, func(l *manifest.Link) bool { return bucket == "" || l.Bucket == bucket })
 }
 

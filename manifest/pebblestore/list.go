@@ -50,13 +50,13 @@ func (s rows) listFiles(ctx context.Context, bucket string, r *manifest.Range) i
 	var found iter.Seq2[*manifest.Listed, error]
 	switch {
 	case r.Reverse && r.After == "":
-		found = scanBack(ctx, s.r, base, prefixEnd(base), parse)
+		found = scanBack(ctx, s, base, prefixEnd(base), parse)
 	case r.Reverse:
-		found = scanBack(ctx, s.r, base, after, parse)
+		found = scanBack(ctx, s, base, after, parse)
 	case r.After == "" || r.After < prefix:
-		found = scanPrefix(ctx, s.r, base, parse)
+		found = scanPrefix(ctx, s, base, parse)
 	default:
-		found = scanFrom(ctx, s.r, base, append(after, 0), parse)
+		found = scanFrom(ctx, s, base, append(after, 0), parse)
 	}
 	return onlyIf(found, func(l *manifest.Listed) bool { return l != nil })
 }
@@ -67,9 +67,9 @@ func (d *DB) AllFiles(ctx context.Context) iter.Seq2[*manifest.File, error] {
 
 // View implements manifest.Listings.
 func (d *DB) View(_ context.Context, fn func(manifest.View) error) error {
-	snap := d.db.NewSnapshot()
-	defer snap.Close()
-	return fn(view{rows{d, snap}})
+	s, end := d.atOneMoment()
+	defer end()
+	return fn(view{s})
 }
 
 // A view has the methods of manifest.View, for the rows of a snapshot.
@@ -88,7 +88,7 @@ func (v view) List(ctx context.Context, bucket string, r *manifest.Range) iter.S
 
 func (s rows) allFiles(ctx context.Context) iter.Seq2[*manifest.File, error] {
 	prefix := []byte{keyFile}
-	return scanPrefix(ctx, s.r, prefix, rowParser[manifest.File]("file", 1))
+	return scanPrefix(ctx, s, prefix, rowParser[manifest.File]("file", 1))
 }
 
 func (d *DB) AllRows(ctx context.Context, bucket string) iter.Seq2[*manifest.Row, error] {
@@ -97,12 +97,13 @@ func (d *DB) AllRows(ctx context.Context, bucket string) iter.Seq2[*manifest.Row
 
 func (s rows) allRows(ctx context.Context, bucket string) iter.Seq2[*manifest.Row, error] {
 	return func(yield func(*manifest.Row, error) bool) {
-		it, err := s.r.NewIter(&pebble.IterOptions{LowerBound: []byte{keyVersion}, UpperBound: []byte{keyVersion + 1}})
+		it, err := s.newCursor(&pebble.IterOptions{LowerBound: []byte{keyVersion}, UpperBound: []byte{keyVersion + 1}})
 		if err != nil {
 			yield(nil, fmt.Errorf("pebblestore: %w", err))
 			return
 		}
 		defer it.Close()
+		it.rest()
 		for f, err := range s.allFiles(ctx) {
 			if err != nil {
 				yield(nil, err)
@@ -120,9 +121,13 @@ func (s rows) allRows(ctx context.Context, bucket string) iter.Seq2[*manifest.Ro
 
 // versionsOf yields the versions of a file, found by it, an iterator over the
 // versions of all files. It reports whether yield wants more.
-func (s rows) versionsOf(ctx context.Context, it *pebble.Iterator, f *manifest.File, yield func(*manifest.Row, error) bool) bool {
+func (s rows) versionsOf(ctx context.Context, it *cursor, f *manifest.File, yield func(*manifest.Row, error) bool) bool {
 	prefix := append([]byte{keyVersion}, f.ID...)
 	any := false
+	if err := it.work(); err != nil {
+		yield(nil, fmt.Errorf("pebblestore: %w", err))
+		return false
+	}
 	for ok := it.SeekLT(prefixEnd(prefix)); ok && len(it.Key()) == len(prefix)+8 && string(it.Key()[:len(prefix)]) == string(prefix); ok = it.Prev() {
 		any = true
 		m, err := s.Manifest(ctx, manifest.VersionID(it.Value()))
@@ -130,7 +135,12 @@ func (s rows) versionsOf(ctx context.Context, it *pebble.Iterator, f *manifest.F
 			yield(nil, err)
 			return false
 		}
+		it.rest()
 		if !yield(&manifest.Row{File: f, Manifest: m}, nil) {
+			return false
+		}
+		if err := it.work(); err != nil {
+			yield(nil, fmt.Errorf("pebblestore: %w", err))
 			return false
 		}
 	}
@@ -138,6 +148,7 @@ func (s rows) versionsOf(ctx context.Context, it *pebble.Iterator, f *manifest.F
 		yield(nil, fmt.Errorf("pebblestore: %w", err))
 		return false
 	}
+	it.rest()
 	return any || yield(&manifest.Row{File: f}, nil)
 }
 
@@ -145,7 +156,7 @@ func (d *DB) TrashedBefore(ctx context.Context, bucket string, before time.Time,
 	prefix := bucketKey(keyHidden, bucket, "")
 	from := append(bucketKey(keyHidden, bucket, string(after)), 0)
 	var out []*manifest.File
-	for id, err := range scanFrom(ctx, d.r, prefix, from, func(k, _ []byte) (manifest.FileID, error) {
+	for id, err := range scanFrom(ctx, d.rows, prefix, from, func(k, _ []byte) (manifest.FileID, error) {
 		return manifest.FileID(k[len(prefix):]), nil
 	}) {
 		if err != nil || len(out) == limit {
@@ -167,7 +178,7 @@ func (d *DB) TrashedBefore(ctx context.Context, bucket string, before time.Time,
 
 // OwnerUsages implements manifest.Store.
 func (d *DB) OwnerUsages(ctx context.Context) iter.Seq2[*manifest.OwnedUsage, error] {
-	return scanPrefix(ctx, d.r, []byte{keyOwner}, func(k, v []byte) (*manifest.OwnedUsage, error) {
+	return scanPrefix(ctx, d.rows, []byte{keyOwner}, func(k, v []byte) (*manifest.OwnedUsage, error) {
 		o := &manifest.OwnedUsage{}
 		var ok bool
 		if o.Bucket, o.Owner, ok = splitBucket(k[1:]); !ok {
@@ -183,7 +194,7 @@ func (d *DB) OwnerUsages(ctx context.Context) iter.Seq2[*manifest.OwnedUsage, er
 func (d *DB) Buckets(ctx context.Context) ([]string, error) { return d.bucketNames(ctx) }
 
 func (s rows) bucketNames(ctx context.Context) (names []string, err error) {
-	for name, err := range scanPrefix(ctx, s.r, []byte{keyUsage}, func(k, _ []byte) (string, error) { return string(k[1:]), nil }) {
+	for name, err := range scanPrefix(ctx, s, []byte{keyUsage}, func(k, _ []byte) (string, error) { return string(k[1:]), nil }) {
 		if err != nil {
 			return nil, err
 		}

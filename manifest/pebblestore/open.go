@@ -224,20 +224,21 @@ func (d *DB) checkFormat() error {
 	return d.endReindex()
 }
 
-// Close waits for the change under way and closes the database. It returns an
-// error if some changes may not be durable.
+// Close waits for the calls under way and closes the database. What stays open between
+// two calls, iterators and views, ends with cas.ErrClosed, as every later call does. It
+// returns an error if some changes may not be durable. A second Close returns what the
+// first did.
 func (d *DB) Close() error {
-	d.closing.Do(func() {
-		d.fs.beginClosing()
+	d.fs.beginClosing() // which may be what calls wait for
+	return d.life.Close(func() error {
 		d.lock <- struct{}{} // never released
 		close(d.closed)
 		err := closePebble(d.db)
 		if !d.readOnly {
 			err = errors.Join(d.fs.writeError(), err)
 		}
-		d.closeErr = errors.Join(err, d.fs.unlockDirs())
+		return errors.Join(err, d.fs.unlockDirs())
 	})
-	return d.closeErr
 }
 
 func closePebble(db *pebble.DB) (err error) {

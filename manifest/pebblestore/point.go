@@ -30,7 +30,7 @@ func (d *DB) PutPoint(ctx context.Context, p *manifest.Point) error {
 }
 
 func (d *DB) Points(ctx context.Context, since time.Time) iter.Seq2[*manifest.Point, error] {
-	return scanFrom(ctx, d.db, []byte{keyPoint}, dayKey(since), rowParser[manifest.Point]("point", 1))
+	return scanFrom(ctx, d.rows, []byte{keyPoint}, dayKey(since), rowParser[manifest.Point]("point", 1))
 }
 
 func (d *DB) DropPoints(ctx context.Context, before time.Time) error {

@@ -14,7 +14,7 @@ import (
 // receipt.
 func (s rows) receiptTimes(prefix []byte, ds []cas.Digest) ([]uint64, error) {
 	times := make([]uint64, len(ds))
-	err := findValues(s.r, prefix, digestKeys(ds), func(i int, v []byte) error {
+	err := s.findValues(prefix, digestKeys(ds), func(i int, v []byte) error {
 		if len(v) != 8 {
 			return fmt.Errorf("damaged receipt of %s: %x", ds[i], v)
 		}

@@ -118,6 +118,10 @@ func indexingKey() []byte { return []byte{keyFormat, 'i'} }
 
 // Reindex implements manifest.Store.
 func (d *DB) Reindex(ctx context.Context) error {
+	if err := d.life.Enter(); err != nil {
+		return fmt.Errorf("pebblestore: reindex: %w", err)
+	}
+	defer d.life.Leave()
 	if err := d.lockChanges(ctx); err != nil {
 		return fmt.Errorf("pebblestore: reindex: %w", err)
 	}

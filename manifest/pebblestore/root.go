@@ -51,7 +51,7 @@ func (s rows) versionRoots(ctx context.Context, elsewhere map[string]bool, yield
 
 func (s rows) uploadRoots(ctx context.Context, here func(*manifest.Upload) bool, yield func(*manifest.Root, error) bool) {
 	prefix := []byte{keyUpload}
-	for u, err := range scanPrefix(ctx, s.r, prefix, rowParser[manifest.Upload]("upload", 1)) {
+	for u, err := range scanPrefix(ctx, s, prefix, rowParser[manifest.Upload]("upload", 1)) {
 		if err != nil {
 			yield(nil, err)
 			return

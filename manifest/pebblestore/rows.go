@@ -51,7 +51,7 @@ func (s rows) Versions(ctx context.Context, file manifest.FileID) iter.Seq2[*man
 
 func (s rows) VersionsBelow(ctx context.Context, file manifest.FileID, below uint64) iter.Seq2[*manifest.Manifest, error] {
 	return func(yield func(*manifest.Manifest, error) bool) {
-		it, err := s.r.NewIter(&pebble.IterOptions{LowerBound: versionKey(file, 0), UpperBound: versionKey(file, below)})
+		it, err := s.newCursor(&pebble.IterOptions{LowerBound: versionKey(file, 0), UpperBound: versionKey(file, below)})
 		if err != nil {
 			yield(nil, fmt.Errorf("pebblestore: %w", err))
 			return
@@ -59,7 +59,12 @@ func (s rows) VersionsBelow(ctx context.Context, file manifest.FileID, below uin
 		defer it.Close()
 		for ok := it.Last(); ok; ok = it.Prev() {
 			m, err := s.Manifest(ctx, manifest.VersionID(it.Value()))
+			it.rest()
 			if !yield(m, err) || err != nil {
+				return
+			}
+			if err := it.work(); err != nil {
+				yield(nil, fmt.Errorf("pebblestore: %w", err))
 				return
 			}
 		}
@@ -73,7 +78,7 @@ func (s rows) OldVersions(ctx context.Context, file manifest.FileID, above uint6
 	if above == math.MaxUint64 {
 		return nil, nil
 	}
-	it, err := s.r.NewIter(&pebble.IterOptions{LowerBound: versionKey(file, above+1), UpperBound: prefixEnd(append([]byte{keyVersion}, file...))})
+	it, err := s.newCursor(&pebble.IterOptions{LowerBound: versionKey(file, above+1), UpperBound: prefixEnd(append([]byte{keyVersion}, file...))})
 	if err != nil {
 		return nil, fmt.Errorf("pebblestore: %w", err)
 	}
@@ -121,7 +126,7 @@ func (s rows) IsPurged(ctx context.Context, id manifest.FileID) (bool, error) {
 // Marks implements manifest.Store.
 func (d *DB) Marks(ctx context.Context) iter.Seq2[manifest.Record, error] {
 	prefix := []byte{keyGone}
-	return scanPrefix(ctx, d.db, prefix, func(k, _ []byte) (manifest.Record, error) {
+	return scanPrefix(ctx, d.rows, prefix, func(k, _ []byte) (manifest.Record, error) {
 		if id, ok := manifest.ParseFileID(string(k[1:])); ok {
 			return manifest.Record{Purged: id}, nil
 		}
@@ -144,7 +149,7 @@ func (d *DB) Segments(domain string) manifest.Segments { return segments{d, doma
 
 func (s segments) Segments(ctx context.Context, ds []cas.Digest) ([][]byte, error) {
 	out := make([][]byte, len(ds))
-	err := findValues(s.d.db, domainKey(keySegment, s.domain, nil), digestKeys(ds), func(i int, v []byte) error {
+	err := s.d.findValues(domainKey(keySegment, s.domain, nil), digestKeys(ds), func(i int, v []byte) error {
 		out[i] = append([]byte{}, v...)
 		return nil
 	})
@@ -157,7 +162,7 @@ func (s segments) Segments(ctx context.Context, ds []cas.Digest) ([][]byte, erro
 // AllSegments implements manifest.Listings.
 func (d *DB) AllSegments(ctx context.Context, domain string) iter.Seq2[manifest.SegmentSize, error] {
 	prefix := domainKey(keySegment, domain, nil)
-	return scanPrefix(ctx, d.db, prefix, func(k, v []byte) (s manifest.SegmentSize, err error) {
+	return scanPrefix(ctx, d.rows, prefix, func(k, v []byte) (s manifest.SegmentSize, err error) {
 		if len(k) != len(prefix)+len(s.Digest) {
 			return s, fmt.Errorf("%w: segment %x", ErrDamaged, k)
 		}
@@ -168,6 +173,10 @@ func (d *DB) AllSegments(ctx context.Context, domain string) iter.Seq2[manifest.
 // PutSegments writes only segments that are not stored: an edit encodes some
 // existing segments around it again.
 func (s segments) PutSegments(ctx context.Context, segs []manifest.Segment) error {
+	if err := s.d.life.Enter(); err != nil {
+		return fmt.Errorf("pebblestore: put segments: %w", err)
+	}
+	defer s.d.life.Leave()
 	if err := s.d.lockChanges(ctx); err != nil {
 		return fmt.Errorf("pebblestore: put segments: %w", err)
 	}

@@ -42,7 +42,7 @@ func rowParser[R any, P decodable[R]](what string, n int) func(k, v []byte) (*R,
 
 // allRowsUnder returns the rows whose keys begin with a letter.
 func allRowsUnder[R any, P decodable[R]](ctx context.Context, s rows, letter byte, what string) (out []*R, err error) {
-	for r, err := range scanPrefix(ctx, s.r, []byte{letter}, rowParser[R, P](what, 1)) {
+	for r, err := range scanPrefix(ctx, s, []byte{letter}, rowParser[R, P](what, 1)) {
 		if err != nil {
 			return nil, err
 		}
@@ -53,39 +53,39 @@ func allRowsUnder[R any, P decodable[R]](ctx context.Context, s rows, letter byt
 
 // scanPrefix yields what parse returns for each key that begins with prefix, in
 // order of keys.
-func scanPrefix[E any](ctx context.Context, r pebble.Reader, prefix []byte, parse func(k, v []byte) (E, error)) iter.Seq2[E, error] {
-	return scanFrom(ctx, r, prefix, prefix, parse)
+func scanPrefix[E any](ctx context.Context, s rows, prefix []byte, parse func(k, v []byte) (E, error)) iter.Seq2[E, error] {
+	return scanFrom(ctx, s, prefix, prefix, parse)
 }
 
 // scanFrom is scanPrefix for the keys from a key on.
-func scanFrom[E any](ctx context.Context, r pebble.Reader, prefix, from []byte, parse func(k, v []byte) (E, error)) iter.Seq2[E, error] {
-	return scanBy(ctx, r, prefix, func(it *pebble.Iterator) bool { return it.SeekGE(from) }, (*pebble.Iterator).Next, parse)
+func scanFrom[E any](ctx context.Context, s rows, prefix, from []byte, parse func(k, v []byte) (E, error)) iter.Seq2[E, error] {
+	return scanBy(ctx, s, prefix, func(it *pebble.Iterator) bool { return it.SeekGE(from) }, (*pebble.Iterator).Next, parse)
 }
 
 // scanBack is scanPrefix for the keys before a key, from the last to the first.
-func scanBack[E any](ctx context.Context, r pebble.Reader, prefix, before []byte, parse func(k, v []byte) (E, error)) iter.Seq2[E, error] {
-	return scanBy(ctx, r, prefix, func(it *pebble.Iterator) bool { return it.SeekLT(before) }, (*pebble.Iterator).Prev, parse)
+func scanBack[E any](ctx context.Context, s rows, prefix, before []byte, parse func(k, v []byte) (E, error)) iter.Seq2[E, error] {
+	return scanBy(ctx, s, prefix, func(it *pebble.Iterator) bool { return it.SeekLT(before) }, (*pebble.Iterator).Prev, parse)
 }
 
 // scanBy yields what parse returns for the keys that begin with prefix, from the
 // one that seek finds, as step goes on.
-func scanBy[E any](ctx context.Context, r pebble.Reader, prefix []byte, seek, step func(it *pebble.Iterator) bool,
+func scanBy[E any](ctx context.Context, s rows, prefix []byte, seek, step func(it *pebble.Iterator) bool,
 	parse func(k, v []byte) (E, error)) iter.Seq2[E, error] {
-	return scanRange(ctx, r, prefix, prefixEnd(prefix), seek, step, parse)
+	return scanRange(ctx, s, prefix, prefixEnd(prefix), seek, step, parse)
 }
 
 // scanRange is scanBy for the keys from low on and below high.
-func scanRange[E any](ctx context.Context, r pebble.Reader, low, high []byte, seek, step func(it *pebble.Iterator) bool,
+func scanRange[E any](ctx context.Context, s rows, low, high []byte, seek, step func(it *pebble.Iterator) bool,
 	parse func(k, v []byte) (E, error)) iter.Seq2[E, error] {
 	return func(yield func(E, error) bool) {
 		var zero E
-		it, err := r.NewIter(&pebble.IterOptions{LowerBound: low, UpperBound: high})
+		it, err := s.newCursor(&pebble.IterOptions{LowerBound: low, UpperBound: high})
 		if err != nil {
-			yield(zero, fmt.Errorf("pebblestore: %w", asDamageIfCorrupt(err)))
+			yield(zero, fmt.Errorf("pebblestore: %w", err))
 			return
 		}
 		defer it.Close()
-		for ok := seek(it); ok; ok = step(it) {
+		for ok := seek(it.Iterator); ok; ok = step(it.Iterator) {
 			if err := ctx.Err(); err != nil {
 				yield(zero, err)
 				return
@@ -96,7 +96,12 @@ func scanRange[E any](ctx context.Context, r pebble.Reader, low, high []byte, se
 				return
 			}
 			e, err := parse(it.Key(), v)
+			it.rest()
 			if !yield(e, err) || err != nil {
+				return
+			}
+			if err := it.work(); err != nil {
+				yield(zero, fmt.Errorf("pebblestore: %w", err))
 				return
 			}
 		}
@@ -123,20 +128,22 @@ func onlyIf[E any](seq iter.Seq2[E, error], keep func(E) bool) iter.Seq2[E, erro
 // atOneMoment returns rows as of this moment, which are valid until end is called.
 // Those of a transaction or a snapshot are s itself.
 func (s rows) atOneMoment() (of rows, end func()) {
-	if s.r != pebble.Reader(s.d.db) {
+	// Once the database is being closed, all reads of s fail.
+	if s.r != pebble.Reader(s.d.db) || s.d.life.Enter() != nil {
 		return s, func() {}
 	}
+	defer s.d.life.Leave()
 	snap := s.d.db.NewSnapshot()
-	return rows{s.d, snap}, func() { _ = snap.Close() }
+	return rows{s.d, snap}, s.d.life.Hold(func() { _ = snap.Close() })
 }
 
 // atOneMoment yields what seq yields for the rows as of the moment when the
 // iteration begins.
 func atOneMoment[E any](d *DB, seq func(s rows) iter.Seq2[E, error]) iter.Seq2[E, error] {
 	return func(yield func(E, error) bool) {
-		snap := d.db.NewSnapshot()
-		defer snap.Close()
-		for e, err := range seq(rows{d, snap}) {
+		s, end := d.atOneMoment()
+		defer end()
+		for e, err := range seq(s) {
 			if !yield(e, err) || err != nil {
 				return
 			}

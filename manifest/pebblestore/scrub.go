@@ -31,7 +31,7 @@ func (d *DB) PutScrubbed(ctx context.Context, domain string, ss []manifest.Scrub
 }
 
 func (d *DB) AllScrubbed(ctx context.Context, domain string) iter.Seq2[manifest.Scrubbed, error] {
-	return scanPrefix(ctx, d.db, domainKey(keyScrub, domain, nil), func(k, v []byte) (s manifest.Scrubbed, err error) {
+	return scanPrefix(ctx, d.rows, domainKey(keyScrub, domain, nil), func(k, v []byte) (s manifest.Scrubbed, err error) {
 		if err := s.UnmarshalBinary(v); err != nil {
 			return s, fmt.Errorf("scrubbed pack %x: %w", k, err)
 		}

@@ -150,7 +150,7 @@ func testFailedSync(t *testing.T, is func(base string) bool, errno syscall.Errno
 			}
 		}
 		n := 0
-		for _, err := range scanPrefix(t.Context(), d.db, []byte{'Z'}, func(k, v []byte) (int, error) { return 0, nil }) {
+		for _, err := range scanPrefix(t.Context(), d.rows, []byte{'Z'}, func(k, v []byte) (int, error) { return 0, nil }) {
 			must(t, err)
 			n++
 		}

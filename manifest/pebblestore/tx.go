@@ -28,6 +28,10 @@ type tx struct {
 // Update implements manifest.Store. Updates run one after another, but wait for
 // the log together: DB.lock is released before the sync of the log ends.
 func (d *DB) Update(ctx context.Context, domain string, fn func(manifest.Tx) error) (*manifest.Commit, error) {
+	if err := d.life.Enter(); err != nil {
+		return nil, fmt.Errorf("pebblestore: update: %w", err)
+	}
+	defer d.life.Leave()
 	if err := d.lockChanges(ctx); err != nil {
 		return nil, fmt.Errorf("pebblestore: update: %w", err)
 	}

@@ -70,7 +70,7 @@ func (s rows) UploadParts(ctx context.Context, id manifest.UploadID, from uint64
 // partsBetween yields the parts of an upload from a number on, and below another.
 func (s rows) partsBetween(ctx context.Context, id manifest.UploadID, from, below uint64) iter.Seq2[[]cas.Ref, error] {
 	seek := func(it *pebble.Iterator) bool { return it.SeekGE(partKey(id, from)) }
-	return scanRange(ctx, s.r, partsKey(id), partKey(id, below), seek, (*pebble.Iterator).Next, func(_, v []byte) ([]cas.Ref, error) {
+	return scanRange(ctx, s, partsKey(id), partKey(id, below), seek, (*pebble.Iterator).Next, func(_, v []byte) ([]cas.Ref, error) {
 		refs, err := manifest.ParseRefs(v)
 		if err != nil {
 			return nil, fmt.Errorf("part of upload %s: %w", id, err)
@@ -89,7 +89,7 @@ func (s rows) UploadRest(ctx context.Context, id manifest.UploadID) ([]byte, err
 
 func (s rows) UploadsUnderWay(ctx context.Context, bucket string) iter.Seq2[*manifest.Upload, error] {
 	prefix := bucketKey(keyUpload, bucket, "")
-	all := scanPrefix(ctx, s.r, prefix, rowParser[manifest.Upload]("upload", len(prefix)))
+	all := scanPrefix(ctx, s, prefix, rowParser[manifest.Upload]("upload", len(prefix)))
 	return onlyIf(all, (*manifest.Upload).UnderWay)
 }
 
@@ -109,7 +109,7 @@ func (s rows) eachHeld(ctx context.Context, bucket, who string, fn func(id manif
 		id   manifest.UploadID
 		held int64
 	}
-	for e, err := range scanPrefix(ctx, s.r, prefix, func(k, v []byte) (entry, error) {
+	for e, err := range scanPrefix(ctx, s, prefix, func(k, v []byte) (entry, error) {
 		n, ok := parseUvarints(v, 1)
 		if !ok {
 			return entry{}, fmt.Errorf("pebblestore: damaged entry of an upload %x", k)
@@ -186,7 +186,7 @@ func (s rows) UploadsOf(ctx context.Context, bucket, who string, limit int) ([]*
 func (s rows) UploadsWaiting(ctx context.Context, bucket string, part, after manifest.UploadID, limit int) ([]*manifest.Upload, error) {
 	prefix := joinKey(bucket, part, "")
 	var us []*manifest.Upload
-	for id, err := range scanFrom(ctx, s.r, prefix, append(joinKey(bucket, part, after), 0), func(k, _ []byte) (manifest.UploadID, error) {
+	for id, err := range scanFrom(ctx, s, prefix, append(joinKey(bucket, part, after), 0), func(k, _ []byte) (manifest.UploadID, error) {
 		return manifest.UploadID(k[len(prefix):]), nil
 	}) {
 		if err != nil {

@@ -41,6 +41,10 @@ func (d *DB) Verify(ctx context.Context) error {
 
 // tables returns the names of the files of the present tables.
 func (d *DB) tables() (map[string]bool, error) {
+	if err := d.life.Enter(); err != nil {
+		return nil, err
+	}
+	defer d.life.Leave()
 	levels, err := d.db.SSTables()
 	if err != nil {
 		return nil, fmt.Errorf("pebblestore: tables: %w", asDamageIfCorrupt(err))

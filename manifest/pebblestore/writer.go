@@ -52,7 +52,7 @@ func (d *DB) Unregister(ctx context.Context, domain string, id manifest.WriterID
 	d.present.mu.Lock()
 	defer d.present.mu.Unlock()
 	delete(d.present.writers[domain], id)
-	return ctx.Err()
+	return cmp.Or(d.life.Err(), ctx.Err())
 }
 
 func (d *DB) Writers(ctx context.Context, domain string) (ws []manifest.Writer, err error) {
@@ -64,7 +64,7 @@ func (d *DB) Writers(ctx context.Context, domain string) (ws []manifest.Writer, 
 	slices.SortFunc(ws, func(a, b manifest.Writer) int {
 		return cmp.Or(cmp.Compare(a.Begin, b.Begin), slices.Compare(a.ID[:], b.ID[:]))
 	})
-	return ws, ctx.Err()
+	return ws, cmp.Or(d.life.Err(), ctx.Err())
 }
 
 // TakeLease implements manifest.Collections, and so do the methods below. The
@@ -131,5 +131,5 @@ func (d *DB) ReleaseLease(ctx context.Context, l manifest.Lease) error {
 	if p.leases[l.Domain].token == l.Token {
 		delete(p.leases, l.Domain)
 	}
-	return ctx.Err()
+	return cmp.Or(d.life.Err(), ctx.Err())
 }

@@ -11,6 +11,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/cairn-store/cairn/cas"
 )
 
 // A querier is a pool of connections, or a transaction.
@@ -22,8 +24,9 @@ type querier interface {
 
 // A conn makes statements, each by itself or all in one transaction.
 type conn struct {
-	q  querier
-	tx *outcome // nil outside of a transaction
+	q    querier
+	life *cas.Lifetime // of the DB; its calls are statements and transactions
+	tx   *outcome      // nil outside of a transaction
 }
 
 // An outcome is the first error of the database in a transaction. After it the
@@ -33,6 +36,10 @@ type outcome struct{ err error }
 // runStatement calls fn, which makes a statement. Outside of a transaction it
 // retries transient failures.
 func (c conn) runStatement(ctx context.Context, fn func() error) error {
+	if err := c.life.Enter(); err != nil {
+		return err
+	}
+	defer c.life.Leave()
 	if c.tx == nil {
 		return retry(ctx, fn)
 	}
@@ -222,9 +229,13 @@ func retry(ctx context.Context, fn func() error) error {
 // runTransaction runs fn in a transaction, and again in another if it may be
 // retried.
 func (d *DB) runTransaction(ctx context.Context, level pgx.TxIsoLevel, fn func(c conn) error) error {
+	if err := d.life.Enter(); err != nil {
+		return err
+	}
+	defer d.life.Leave()
 	return retry(ctx, func() error {
 		return pgx.BeginTxFunc(ctx, d.pool, pgx.TxOptions{IsoLevel: level}, func(tx pgx.Tx) error {
-			return fn(conn{tx, &outcome{}})
+			return fn(conn{tx, d.life, &outcome{}})
 		})
 	})
 }

@@ -20,6 +20,7 @@
 package pgstore
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"time"
@@ -27,12 +28,14 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/cairn-store/cairn/cas"
 	"github.com/cairn-store/cairn/manifest"
 )
 
 // A DB is an open database: a manifest.Store, and a cas.Index for every domain.
 type DB struct {
 	rows
+	life *cas.Lifetime
 	pool *pgxpool.Pool
 	// scans are the connections of iterators that read as of one moment. An
 	// iterator holds its connection while it yields, so the statements that its
@@ -68,12 +71,12 @@ func open(ctx context.Context, config *pgxpool.Config, opts *Options) (*DB, erro
 		c.MaxConns = int32(conns)
 		return pgxpool.NewWithConfig(ctx, c)
 	}
-	d := &DB{turn: make(chan struct{}, 1)}
+	d := &DB{life: cas.NewLifetime(), turn: make(chan struct{}, 1)}
 	err := error(nil)
 	if d.pool, err = pool(orDefault(opts.Conns, 16)); err != nil {
 		return nil, fmt.Errorf("pgstore: open: %w", err)
 	}
-	d.rows = rows{conn{q: d.pool}}
+	d.rows = rows{conn{q: d.pool, life: d.life}}
 	if d.scans, err = pool(orDefault(opts.Scans, 16)); err != nil {
 		d.pool.Close()
 		return nil, fmt.Errorf("pgstore: open: %w", err)
@@ -103,11 +106,11 @@ func (d *DB) start(ctx context.Context) error {
 
 // Verify implements manifest.Store. It does nothing: the server verifies what it
 // reads, if its data checksums are on.
-func (d *DB) Verify(ctx context.Context) error { return ctx.Err() }
+func (d *DB) Verify(ctx context.Context) error { return cmp.Or(d.life.Err(), ctx.Err()) }
 
-// Ready implements manifest.Store. It returns nil: only a write shows whether
-// the database takes writes.
-func (d *DB) Ready() error { return nil }
+// Ready implements manifest.Store. It returns nil until Close: only a write shows
+// whether the database takes writes.
+func (d *DB) Ready() error { return d.life.Err() }
 
 // DiskSize implements manifest.Store. It returns the bytes of the whole
 // database, or 0 if they are not known.
@@ -121,11 +124,15 @@ func (d *DB) DiskSize() int64 {
 	return n
 }
 
-// Close closes the connections. What was acknowledged is durable.
+// Close waits for the statements and transactions under way, and closes the
+// connections. Views and iterators end with cas.ErrClosed, as every later call does. What
+// was acknowledged is durable.
 func (d *DB) Close() error {
-	d.scans.Close()
-	d.pool.Close()
-	return nil
+	return d.life.Close(func() error {
+		d.scans.Close()
+		d.pool.Close()
+		return nil
+	})
 }
 
 var (

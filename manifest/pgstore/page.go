@@ -63,12 +63,20 @@ func atOneMoment[E any](ctx context.Context, d *DB, seq func(c conn, end func(),
 // beginScan returns a conn whose statements see the rows of one moment, until end
 // is called.
 func (d *DB) beginScan(ctx context.Context) (c conn, end func(), err error) {
-	tx, err := d.scans.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly})
-	if err != nil {
+	if err := d.life.Enter(); err != nil {
 		return conn{}, nil, err
 	}
+	defer d.life.Leave()
+	// All connections may be held by iterators that rest.
+	begin, stop := d.life.Context(ctx)
+	tx, err := d.scans.BeginTx(begin, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly})
+	stop()
+	if err != nil {
+		return conn{}, nil, d.life.Explain(err)
+	}
 	// The transaction is read-only, so a failed rollback has no effect.
-	return conn{tx, &outcome{}}, func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }, nil
+	release := d.life.Hold(func() { _ = tx.Rollback(context.WithoutCancel(ctx)) })
+	return conn{tx, d.life, &outcome{}}, release, nil
 }
 
 // yieldPages yields all rows and reports whether yield wants more. It calls end
@@ -87,9 +95,14 @@ func (l *pagedList[E]) yieldPages(ctx context.Context, c conn, end func(), yield
 			end()
 		}
 		for _, e := range page {
-			if !yield(e, nil) {
+			if c.life.Err() == nil && !yield(e, nil) {
 				return false
 			}
+		}
+		if err := c.life.Err(); err != nil {
+			var zero E
+			yield(zero, err)
+			return false
 		}
 		if last {
 			return true
