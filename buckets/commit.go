@@ -48,10 +48,14 @@ var errPostponed = errors.New("something must be done before the commit")
 var errStale = concept("the file has changed", ErrPrecondition)
 
 // commit makes the content a version. It first asks again whether it may, now
-// that size and type are known. Then a transaction decides what has to be done,
-// and either does it or leaves it to be done between two transactions.
+// that size and type are known, and the store's Validator. Then a transaction decides
+// what has to be done, and either does it or leaves it to be done between two
+// transactions.
 func (d *Draft) commit(ctx context.Context) (*File, error) {
 	if err := d.authorizeCommit(ctx); err != nil {
+		return nil, err
+	}
+	if err := d.validate(ctx); err != nil {
 		return nil, err
 	}
 	var cause error // of the last try

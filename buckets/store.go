@@ -16,6 +16,7 @@
 package buckets
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -70,6 +71,7 @@ type Store struct {
 	scrubbing  *scrubbing
 	reading    chan struct{} // holds a token while Stored is under way
 	writers    writers
+	validating validating
 }
 
 // A Policy is what a bucket is set up to do. Its zero value is that of a bucket of
@@ -160,6 +162,10 @@ type Options struct {
 	// Collection says how Run collects, Scrubbing how it scrubs.
 	Collection Collection
 	Scrubbing  Scrubbing
+	// Validator has the last word on every content; nil is none. ValidateTimeout is how
+	// long it may take for one; 0 is a minute.
+	Validator       Validator
+	ValidateTimeout time.Duration
 	// Now is the machine's clock; nil is time.Now.
 	Now func() time.Time
 	// Closers are closed after the chunk stores when the Store is.
@@ -195,6 +201,7 @@ func New(ctx context.Context, meta manifest.Store, chunks map[string]*cas.Store,
 		s.clock.machine = time.Now
 	}
 	s.gate.reason = opts.ReadOnly
+	s.validating = validating{opts.Validator, cmp.Or(opts.ValidateTimeout, validateTimeout)}
 	s.collecting = newCollecting(s, opts.Collection)
 	s.scrubbing = newScrubbing(opts.Scrubbing)
 	if err := s.finishEarlier(ctx, last); err != nil {

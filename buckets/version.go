@@ -59,6 +59,9 @@ func versionOf(ctx context.Context, tx manifest.Tx, f *manifest.File, n uint64) 
 // RestoreVersion makes a new version of the file id with the content of
 // version n, moving no data.
 func (b *Bucket) RestoreVersion(ctx context.Context, id string, n uint64) (*File, error) {
+	if err := b.validateRestored(ctx, id, n); err != nil {
+		return nil, err
+	}
 	return b.changeFile(ctx, rowChange{id: id, op: access.OpUpdate, patch: &Patch{}, restore: n}, func(tx manifest.Tx, f *manifest.File, _ *manifest.Manifest) error {
 		m, err := versionOf(ctx, tx, f, n)
 		if err != nil {

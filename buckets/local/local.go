@@ -33,10 +33,12 @@ import (
 type Options struct {
 	// Buckets are the policies of the buckets, by name. The default is one
 	// bucket "demo", which keeps a sha256 of every file.
-	Buckets  map[string]buckets.Policy
-	Records  buckets.Records   // what records of hosts let people see
-	Auth     access.Authorizer // decides in place of the buckets' rules
-	PackSize int64             // bytes at which packs are sealed, where a Backend says nothing
+	Buckets         map[string]buckets.Policy
+	Records         buckets.Records   // what records of hosts let people see
+	Validator       buckets.Validator // has the last word on what is stored
+	ValidateTimeout time.Duration     // for one content; 0 is a minute
+	Auth            access.Authorizer // decides in place of the buckets' rules
+	PackSize        int64             // bytes at which packs are sealed, where a Backend says nothing
 
 	// Backends are where packs lie, by name; a policy's Domain is one of these
 	// names. The default is one backend "local", the store's own directory.
@@ -128,7 +130,7 @@ func Open(ctx context.Context, dir string, opts *Options) (*buckets.Store, error
 	}
 	closers = append(closers, s.lock) // last
 	store, err := buckets.New(ctx, s.meta, chunks, policies,
-		&buckets.Options{Auth: s.opts.Auth, Records: s.opts.Records, Log: s.opts.Log, ReadOnly: readOnly, Collection: s.opts.Collection, Scrubbing: s.opts.Scrubbing, Now: s.opts.Now, Closers: closers})
+		&buckets.Options{Auth: s.opts.Auth, Records: s.opts.Records, Validator: s.opts.Validator, ValidateTimeout: s.opts.ValidateTimeout, Log: s.opts.Log, ReadOnly: readOnly, Collection: s.opts.Collection, Scrubbing: s.opts.Scrubbing, Now: s.opts.Now, Closers: closers})
 	if err != nil {
 		return nil, errors.Join(err, s.close())
 	}
