@@ -20,6 +20,7 @@ import (
 	"github.com/cairn-store/cairn/buckets/access"
 	"github.com/cairn-store/cairn/buckets/links"
 	"github.com/cairn-store/cairn/buckets/upload"
+	"github.com/cairn-store/cairn/internal/race"
 	"github.com/cairn-store/cairn/manifest"
 )
 
@@ -375,6 +376,7 @@ func unbelieved(t *testing.T) map[string]string {
 }
 
 func TestMatrixUnbelieved(t *testing.T) {
+	race.LeaveOut(t)
 	m := newMatrix(t, "private")
 	for what, bearer := range unbelieved(t) {
 		for _, c := range calls() {
@@ -403,6 +405,7 @@ func (m *matrix) unharmed() {
 }
 
 func TestMatrixOwner(t *testing.T) {
+	race.LeaveOut(t)
 	for _, bucket := range []string{"private", "listed"} {
 		m := newMatrix(t, bucket)
 		for _, c := range calls() {
@@ -438,6 +441,7 @@ func plain(a *answer) string { return instance.ReplaceAllString(string(a.body), 
 // Denied callers cannot tell a forbidden file from a missing one, unless they
 // may list.
 func TestMatrixDenied(t *testing.T) {
+	race.LeaveOut(t)
 	for _, bucket := range []string{"private", "listed"} {
 		m := newMatrix(t, bucket)
 		elsewhere, _, err := m.store.Keys().New(t.Context(), manifest.APIKey{Buckets: []string{"other"},
@@ -525,6 +529,7 @@ func headersOf(a *answer) []string {
 
 // A signed URL opens what it was signed for, and nothing else at all.
 func TestMatrixSigned(t *testing.T) {
+	race.LeaveOut(t)
 	m := newMatrix(t, "private")
 	ann := token(t, "ann", nil)
 	second := m.putAs("ann", "private", "second", "second")

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/cairn-store/cairn/api/client"
+	"github.com/cairn-store/cairn/internal/race"
 )
 
 // queryCalls are the calls of each route's methods that have no parameter to
@@ -33,6 +34,7 @@ func (m *matrix) queryCalls(each func(c call, ask func(query string) *answer)) {
 // A query that cannot be read is refused on every route: what is dropped of it
 // may be what was to narrow the request down.
 func TestMalformedQueries(t *testing.T) {
+	race.LeaveOut(t)
 	m := newMatrix(t, "private")
 	m.queryCalls(func(c call, ask func(string) *answer) {
 		for _, query := range []string{"prefix=c;d", "a;b", ";", "prefix=100%", "%", "%a", "%zz=1", "x=%g0", "ok=1&prefix=%", "ok=1&;"} {
@@ -68,6 +70,7 @@ func badValues(schema map[string]any) (out []string) {
 // A known parameter whose value is not understood is refused on every route.
 // Those that the description tells the kind of come from there.
 func TestParameters(t *testing.T) {
+	race.LeaveOut(t)
 	m := newMatrix(t, "private")
 	d := describe(t, m.world)
 	texts := map[string][]string{ // of parameters that are text
@@ -127,6 +130,7 @@ func TestParameters(t *testing.T) {
 // What a route does not know is accepted where it changes nothing: browsers and
 // libraries add such names.
 func TestUnknownParameters(t *testing.T) {
+	race.LeaveOut(t)
 	m := newMatrix(t, "private")
 	m.queryCalls(func(c call, ask func(string) *answer) {
 		if c.method != "GET" && c.method != "HEAD" {
@@ -180,6 +184,7 @@ func TestParametersAreObeyed(t *testing.T) {
 
 // A character that needs no escape may have one: the URL is the same.
 func TestEscapedPaths(t *testing.T) {
+	race.LeaveOut(t)
 	m := newMatrix(t, "private")
 	ann := token(t, "ann", nil)
 	bearer := token(t, "ann", map[string]any{"role": "admin"})

@@ -8,6 +8,7 @@ import (
 
 	"github.com/cairn-store/cairn/buckets"
 	"github.com/cairn-store/cairn/buckets/mediatype"
+	"github.com/cairn-store/cairn/internal/race"
 )
 
 const (
@@ -223,6 +224,7 @@ var typeCases = []struct {
 }
 
 func TestTypesTakenAndServed(t *testing.T) {
+	race.LeaveOut(t)
 	w := newWorld(t)
 	detector := mediatype.NewDetector()
 	for _, c := range typeCases {
@@ -261,6 +263,7 @@ func TestTypesTakenAndServed(t *testing.T) {
 
 // What browsers run is served by its own type only where the operator names it.
 func TestNamedInlineTypes(t *testing.T) {
+	race.LeaveOut(t)
 	for listed, want := range map[string][3]string{ // of a script, a style, and a text, shown; "" if it is not
 		"text/javascript":           {jsType, "", ""},
 		"text/css, text/javascript": {jsType, "text/css", ""},

@@ -14,6 +14,7 @@ import (
 	"github.com/cairn-store/cairn/buckets"
 	"github.com/cairn-store/cairn/buckets/access"
 	"github.com/cairn-store/cairn/buckets/local"
+	"github.com/cairn-store/cairn/internal/race"
 )
 
 // An unsteady is an Authorizer that allows everything until it fails.
@@ -49,6 +50,7 @@ func (u *unsteady) failed() bool {
 // On every route, an authoriser that fails at its first question, or at a later
 // one, is answered by 503: never by "no such file", nor by "forbidden".
 func TestMatrixAuthorizerFails(t *testing.T) {
+	race.LeaveOut(t)
 	u := &unsteady{}
 	m := &matrix{bucket: "private", world: securedBy(t, testConfig, matrixSchema, func(o *local.Options) { o.Auth = u })}
 	causes := []error{
