@@ -257,6 +257,7 @@ func TestPartsAreDroppedBoundedly(t *testing.T) {
 // However many uploads are under way, a move ends in transactions of bounded
 // size. One that breaks off between them is ended by the next sweep.
 func TestMoveEndsBoundedly(t *testing.T) {
+	race.LeaveOut(t)
 	const waiting = 2200
 	for what, c := range map[string]struct {
 		failAt int

@@ -8,6 +8,7 @@ import (
 	"github.com/cairn-store/cairn/buckets"
 	"github.com/cairn-store/cairn/buckets/access"
 	"github.com/cairn-store/cairn/buckets/upload"
+	"github.com/cairn-store/cairn/internal/race"
 )
 
 // What an upload has left counts until a collection that began after its end has
@@ -77,6 +78,7 @@ func TestLeftovers(t *testing.T) {
 // Leftovers of parts that are never kept: what came with a wrong sum, and more
 // than was declared.
 func TestLeftoversOfParts(t *testing.T) {
+	race.LeaveOut(t)
 	b := bucket(t, declared(t, `buckets: {b: {backend: one, max_total_size: 10MB, rules: {create: "true", read: "true"}}}`), "b")
 	ann := b.As(&access.Principal{ID: "ann"})
 	up, err := uploads(ann).Begin(t.Context(), "up", nil)

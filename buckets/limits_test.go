@@ -16,6 +16,7 @@ import (
 	"github.com/cairn-store/cairn/buckets/local"
 	"github.com/cairn-store/cairn/buckets/upload"
 	"github.com/cairn-store/cairn/cas"
+	"github.com/cairn-store/cairn/internal/race"
 )
 
 // limited returns a bucket with limits, and one without.
@@ -341,6 +342,7 @@ const (
 )
 
 func TestTypes(t *testing.T) {
+	race.LeaveOut(t)
 	images := []string{"image/*", "application/pdf"}
 	for _, c := range []struct {
 		check                   buckets.TypeCheck

@@ -168,6 +168,7 @@ func TestListPageIsBounded(t *testing.T) {
 // A cursor goes on with the listing that gave it and with no other. It tells
 // nothing: the place that it stands for may be the path of somebody else's file.
 func TestCursors(t *testing.T) {
+	race.LeaveOut(t)
 	meta, trusted := newLong(t)
 	meta.addFiles("secret", "bob", 30_000)
 	meta.addFiles("shared", "ann", 3)

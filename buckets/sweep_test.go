@@ -223,6 +223,7 @@ func TestSweepPrunesTogether(t *testing.T) {
 // What cannot be swept keeps nothing else, and the error names it. Where nothing
 // can be swept, that ends soon.
 func TestSweepPassesOver(t *testing.T) {
+	race.LeaveOut(t)
 	s := newSwept(t, map[string]buckets.Policy{"a": keepFor(hold), "b": keepFor(hold)})
 	a, b := bucket(t, s.Store, "a"), bucket(t, s.Store, "b")
 	broken := []*buckets.File{s.trashed(a, "t", 1), s.replaced(a, "f", 2)}
