@@ -26,9 +26,12 @@ type CheckOptions struct {
 // the report is that of a repair of a copy, and has a Plan of the database if that
 // would be made anew or brought up.
 func Check(ctx context.Context, dir string, opts *CheckOptions) (*check.Report, error) {
-	if opts == nil {
-		opts = &CheckOptions{}
+	checked := CheckOptions{}
+	if opts != nil {
+		checked = *opts
 	}
+	checked.MustExist = true
+	opts = &checked
 	if opts.Repair && opts.DryRun && opts.openMeta == nil {
 		return planRepair(ctx, dir, opts)
 	}

@@ -11,6 +11,7 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -43,6 +44,10 @@ type Options struct {
 	// Backends are where packs lie, by name; a policy's Domain is one of these
 	// names. The default is one backend "local", the store's own directory.
 	Backends map[string]Backend
+
+	// MustExist makes Open fail with ErrNoStore where there is no store yet. Check
+	// never makes one.
+	MustExist bool
 
 	// TakeOwnership makes this store the owner of its remote backends. The
 	// store that owned them before takes no more changes from then on.
@@ -88,6 +93,8 @@ type Database interface {
 var (
 	// ErrLocked reports that another process has the directory open, or this one.
 	ErrLocked = errors.New("directory is in use")
+	// ErrNoStore reports a directory that has no store in it.
+	ErrNoStore = fmt.Errorf("there is no store: %w", fs.ErrNotExist)
 	// ErrNoMetadata reports packs without the database that describes them.
 	ErrNoMetadata = errors.New("metadata database is missing; run check --repair to rebuild it from the packs")
 	// ErrNoBackend reports that a backend holds none of the packs that the
@@ -170,6 +177,9 @@ type domain struct {
 
 // open opens all parts of the store in dir and surveys the packs.
 func open(ctx context.Context, dir string, opts *Options) (_ *parts, err error) {
+	if opts != nil && opts.MustExist && !opts.mayHaveStore(dir) {
+		return nil, fmt.Errorf("%s: %w", dir, ErrNoStore) // before anything is made there
+	}
 	lock, err := lockDir(dir, opts)
 	if err != nil {
 		return nil, err
@@ -194,7 +204,11 @@ func open(ctx context.Context, dir string, opts *Options) (_ *parts, err error) 
 		}
 		empty = empty && d.empty
 	}
-	if err := s.openStore(ctx, metaDir(dir), !empty); err != nil {
+	err = s.openStore(ctx, metaDir(dir), !empty || s.opts.MustExist)
+	if empty && errors.Is(err, ErrNoMetadata) {
+		err = fmt.Errorf("%s: %w", dir, ErrNoStore)
+	}
+	if err != nil {
 		return nil, err
 	}
 	err = s.refuseMissing()
@@ -206,6 +220,27 @@ func open(ctx context.Context, dir string, opts *Options) (_ *parts, err error) 
 	}
 	s.lock = lock
 	return s, nil
+}
+
+// mayHaveStore reports whether there may be a store in dir: a database, packs in a
+// directory, or a driver's backend, of which only that can tell.
+func (o *Options) mayHaveStore(dir string) bool {
+	if o.MetaFS != nil {
+		return true
+	}
+	found := func(name string) bool {
+		entries, err := os.ReadDir(name)
+		return len(entries) > 0 || err != nil && !errors.Is(err, fs.ErrNotExist)
+	}
+	if found(metaDir(dir)) || found(filepath.Join(dir, "packs")) {
+		return true
+	}
+	for _, b := range o.Backends {
+		if b.Driver != nil || b.FS != nil || b.Path != "" && found(filepath.Join(b.Path, "packs")) {
+			return true
+		}
+	}
+	return false
 }
 
 // lockDir keeps other processes out of dir. It comes before all else: a driver

@@ -106,7 +106,7 @@ func (c *checking) checkData(ctx context.Context, rate int64) (*client.Checked, 
 		return nil, fmt.Errorf("%v; --repair needs the store for itself: stop that process", err)
 	}
 	if err != nil {
-		return nil, err
+		return nil, c.explainNoStore(err)
 	}
 	return api.CheckedView(r), nil
 }

@@ -34,7 +34,10 @@ func (s *shell) run(status int, stdin string, args ...string) (stdout, stderr st
 
 // targets runs a test on a directory and on a server.
 func targets(t *testing.T, test func(t *testing.T, s *shell)) {
-	t.Run("data", func(t *testing.T) { test(t, &shell{t, []string{"--data", t.TempDir()}}) })
+	t.Run("data", func(t *testing.T) {
+		dir := newStore(t)
+		test(t, &shell{t, []string{"--data", dir}})
+	})
 	t.Run("server", func(t *testing.T) {
 		store, err := local.Open(t.Context(), t.TempDir(), nil)
 		if err != nil {
@@ -44,6 +47,20 @@ func targets(t *testing.T, test func(t *testing.T, s *shell)) {
 		t.Cleanup(func() { srv.Close(); store.Close() })
 		test(t, &shell{t, []string{"--server", srv.URL}})
 	})
+}
+
+// newStore returns a directory with an empty store.
+func newStore(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	store, err := local.Open(t.Context(), dir, nil)
+	if err == nil {
+		err = store.Close()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dir
 }
 
 func write(t *testing.T, name, content string) string {

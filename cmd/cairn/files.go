@@ -69,7 +69,17 @@ func (t *target) openStore(ctx context.Context) (*buckets.Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	return local.Open(ctx, t.data, opts)
+	opts.MustExist = !t.makes
+	s, err := local.Open(ctx, t.data, opts)
+	return s, t.explainNoStore(err)
+}
+
+// explainNoStore says what makes a store, if err is that there is none.
+func (t *target) explainNoStore(err error) error {
+	if errors.Is(err, local.ErrNoStore) {
+		return fmt.Errorf("no store at %s: correct --data; serve, put and import make one", t.data)
+	}
+	return err
 }
 
 // Put stores the content of r.

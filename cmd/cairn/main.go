@@ -66,20 +66,37 @@ type target struct {
 	data, server, token string
 	config, schema      string
 	take                bool // ownership of backends
+	makes               bool // a store where there is none
 	json                bool
 	stderr              io.Writer
+}
+
+// chooseTarget lets --data win over CAIRN_SERVER, which --server wins over. Both flags
+// together are an error: one of them would be passed over.
+func (t *target) chooseTarget(cmd *cobra.Command) error {
+	data, server := cmd.Flags().Changed("data"), cmd.Flags().Changed("server")
+	switch {
+	case data && server && t.server != "":
+		return usageError{errors.New("--data and --server: give one of them, the directory or the server to work on")}
+	case data && !server:
+		t.server = ""
+	}
+	return nil
 }
 
 func newRoot() *cobra.Command {
 	t := &target{}
 	root := &cobra.Command{
-		Use:              "cairn",
-		Short:            "A file store that keeps the same bytes once",
-		SilenceErrors:    true,
-		SilenceUsage:     true,
-		Version:          version,
-		Args:             cobra.ArbitraryArgs,
-		PersistentPreRun: func(cmd *cobra.Command, _ []string) { t.stderr = cmd.ErrOrStderr() },
+		Use:           "cairn",
+		Short:         "A file store that keeps the same bytes once",
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Version:       version,
+		Args:          cobra.ArbitraryArgs,
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
+			t.stderr = cmd.ErrOrStderr()
+			return t.chooseTarget(cmd)
+		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 {
 				return usageError{fmt.Errorf("there is no command %q", args[0])}

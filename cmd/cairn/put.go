@@ -46,6 +46,7 @@ func newPut(t *target) *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var done func() error
 			var err error
+			t.makes = true
 			if p.files, done, err = t.openFiles(cmd.Context()); err != nil {
 				return err
 			}

@@ -17,7 +17,7 @@ import (
 // The report tells of chunks that a removal left, and of files that lie beside packs.
 func TestReportOrphans(t *testing.T) {
 	t.Run("data", func(t *testing.T) {
-		dir := t.TempDir()
+		dir := newStore(t)
 		testReportOrphans(t, &shell{t, []string{"--data", dir}}, dir, false)
 	})
 	t.Run("server", func(t *testing.T) {
