@@ -10,6 +10,7 @@ import (
 
 	"github.com/cairn-store/cairn/backend"
 	"github.com/cairn-store/cairn/cas"
+	"github.com/cairn-store/cairn/internal/race"
 )
 
 // A readCounter counts the requests that read, and their bytes.
@@ -28,6 +29,7 @@ func (c *readCounter) ReadAt(ctx context.Context, key string, p []byte, off int6
 // of those that are not, in the order in which they lie and in another, and with a
 // cache that does not hold them all.
 func TestForecast(t *testing.T) {
+	race.LeaveOut(t)
 	for _, c := range []struct {
 		name   string
 		remote bool

@@ -11,6 +11,7 @@ import (
 	"testing/synctest"
 
 	"github.com/cairn-store/cairn/cas"
+	"github.com/cairn-store/cairn/internal/race"
 )
 
 // The tests in this file run in bubbles: there, goroutines that wait for each
@@ -569,6 +570,7 @@ func TestSameBytesSideBySide(t *testing.T) {
 
 // What a batch has brought and need not remember any more is not stored again.
 func TestRepeatsBeyondMemory(t *testing.T) {
+	race.LeaveOut(t)
 	w := newWorld(t)
 	s := w.store(t, nil)
 	all := noise(seeded(t), 1<<20)

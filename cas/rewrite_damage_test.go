@@ -12,6 +12,7 @@ import (
 	"github.com/cairn-store/cairn/backend"
 	"github.com/cairn-store/cairn/backend/backendtest"
 	"github.com/cairn-store/cairn/cas"
+	"github.com/cairn-store/cairn/internal/race"
 )
 
 // spoiledStore returns a store with one frame of five chunks in a sealed pack. Of a
@@ -243,6 +244,7 @@ func TestRewriteComparesAndSwaps(t *testing.T) {
 // Many small frames are moved by several changes and few reads, in the order that
 // is asked for, at the rate that is given, and lie in fewer packs.
 func TestRewriteMany(t *testing.T) {
+	race.LeaveOut(t)
 	for _, remote := range []bool{false, true} {
 		w := newWholeWorld(t)
 		f := &far{Backend: w.mem}
