@@ -45,7 +45,7 @@ var (
 	errRange         = errors.New("range is not within the file")
 	errAnonymous     = errors.New("this needs somebody who is known: sign in, or send Authorization: Bearer TOKEN")
 	errOperator      = errors.New("only operators may do this")
-	errPreview       = errors.New("previews are not available")
+	errPreview       = errors.New("this server makes no images of others: its program would have to bring what does")
 )
 
 // An outcome is how an error is answered.
@@ -157,6 +157,7 @@ func storeOutcomes() []outcome {
 		{buckets.ErrNoBackend, 404, "backend-not-found", "NOT_FOUND", true},
 		{buckets.ErrRange, 416, "range-not-satisfiable", "INVALID_RANGE", true},
 		{errRange, 416, "range-not-satisfiable", "INVALID_RANGE", true},
+		{ErrNotTransformable, 422, "not-transformable", "INVALID_REQUEST", true},
 		{errPreview, 501, "transform-not-available", "NOT_IMPLEMENTED", true},
 		{errDraining, 503, "draining", "SERVICE_UNAVAILABLE", true},
 		{buckets.ErrUnvalidated, 503, "upload-unvalidated", "SERVICE_UNAVAILABLE", false},

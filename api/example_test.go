@@ -1,14 +1,20 @@
 package api_test
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"fmt"
+	"image"
+	"image/jpeg"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"strings"
 
 	"github.com/cairn-store/cairn/api"
+	"github.com/cairn-store/cairn/buckets"
 	"github.com/cairn-store/cairn/buckets/access"
 	"github.com/cairn-store/cairn/buckets/local"
 	"github.com/cairn-store/cairn/buckets/schema"
@@ -35,6 +41,75 @@ func (s *Sessions) Principal(r *http.Request) (*access.Principal, error) {
 		return nil, access.RefuseCredentials("your session has ended: sign in again")
 	}
 	return &access.Principal{ID: name, Operator: name == "root"}, nil
+}
+
+// Thumbnails shrinks JPEG images to a width, by leaving pixels out. A real one takes a
+// library, other formats, and all of the parameters.
+type Thumbnails struct{}
+
+// Transform makes the image.
+func (Thumbnails) Transform(_ context.Context, src *buckets.Object, t *api.Transform) ([]byte, string, error) {
+	// A few bytes may say that they are billions of pixels.
+	head, err := jpeg.DecodeConfig(src)
+	if err != nil || head.Width > 8000 || head.Height > 8000 || t.Width == 0 {
+		return nil, "", api.ErrNotTransformable
+	}
+	if _, err := src.Seek(0, io.SeekStart); err != nil {
+		return nil, "", err
+	}
+	from, err := jpeg.Decode(src)
+	if err != nil {
+		return nil, "", err
+	}
+	to := image.NewRGBA(image.Rect(0, 0, t.Width, max(1, head.Height*t.Width/head.Width)))
+	for y := range to.Rect.Dy() {
+		for x := range t.Width {
+			to.Set(x, y, from.At(x*head.Width/t.Width, y*head.Height/to.Rect.Dy()))
+		}
+	}
+	var out bytes.Buffer
+	err = jpeg.Encode(&out, to, &jpeg.Options{Quality: cmp.Or(t.Quality, 80)})
+	return out.Bytes(), "image/jpeg", err
+}
+
+// A program makes thumbnails of the images that it keeps.
+func ExampleTransformer() {
+	dir, err := os.MkdirTemp("", "cairn")
+	if err != nil {
+		panic(err)
+	}
+	defer os.RemoveAll(dir)
+	store, err := local.Open(context.Background(), dir, nil)
+	if err != nil {
+		panic(err)
+	}
+	defer store.Close()
+	bucket, err := store.Bucket("demo")
+	if err != nil {
+		panic(err)
+	}
+	var photo bytes.Buffer
+	if err := jpeg.Encode(&photo, image.NewGray(image.Rect(0, 0, 640, 480)), nil); err != nil {
+		panic(err)
+	}
+	file, err := bucket.Put(context.Background(), "photo.jpg", &photo, nil)
+	if err != nil {
+		panic(err)
+	}
+
+	srv := httptest.NewServer(api.New(store, &api.Options{Dev: true, Transformer: Thumbnails{}}))
+	defer srv.Close()
+	for _, query := range []string{"width=64", "width=wide"} {
+		resp, err := http.Get(srv.URL + "/api/files/demo/" + file.ID + "/preview?" + query)
+		if err != nil {
+			panic(err)
+		}
+		made, _ := jpeg.DecodeConfig(resp.Body)
+		fmt.Println(resp.Status, resp.Header.Get("Content-Type"), made.Width, made.Height)
+	}
+	// Output:
+	// 200 OK image/jpeg 64 48
+	// 400 Bad Request application/problem+json 0 0
 }
 
 // A program serves its users' files below /storage, and says by its own sessions

@@ -170,14 +170,6 @@ func (s *Server) copyFile(w http.ResponseWriter, r *http.Request, src *buckets.B
 	return writeFile(w, r, dst, http.StatusCreated, f, nil)
 }
 
-// previewFile is reserved for transformed images.
-func previewFile(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
-	if _, err := b.Stat(r.Context(), mux.Vars(r)["id"], nil); err != nil {
-		return err
-	}
-	return errPreview
-}
-
 // bucketUsage answers with the totals of a bucket.
 func bucketUsage(w http.ResponseWriter, r *http.Request, b *buckets.Bucket) error {
 	u, err := b.Usage(r.Context())

@@ -174,7 +174,7 @@ func calls() []call {
 		{f + "/manifest", "GET", "/api/files/BUCKET/FILE/manifest", access.OpRead, "", "", 200, nil},
 		{f + "/chunks/{digest}", "GET", "/api/files/BUCKET/FILE/chunks/DIGEST", access.OpDownload, "", "", 200, nil},
 		{f + "/references", "GET", "/api/files/BUCKET/FILE/references", access.OpRead, "", "", 200, nil},
-		{f + "/preview", "GET", "/api/files/BUCKET/FILE/preview?width=10", access.OpRead, "", "", 501, nil},
+		{f + "/preview", "GET", "/api/files/BUCKET/FILE/preview?width=10", access.OpDownload, "", "", 501, nil},
 		{f + "/versions", "GET", "/api/files/BUCKET/FILE/versions", access.OpRead, "", "", 200, nil},
 		{f + "/versions/{n}", "GET", "/api/files/BUCKET/FILE/versions/1", access.OpRead, "", "", 200, nil},
 		{f + "/versions/{n}", "DELETE", "/api/files/BUCKET/FILE/versions/1", access.OpDelete, "", "", 204, nil},

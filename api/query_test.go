@@ -57,9 +57,16 @@ func badValues(schema map[string]any) (out []string) {
 			if n, ok := schema[key].(json.Number); ok {
 				limit, _ := n.Int64()
 				out = append(out, fmt.Sprint(limit+int64(by)))
+				if limit < 0 {
+					out = slices.DeleteFunc(out, func(v string) bool { return v == "-1" })
+				}
 			}
 		}
 		return out
+	case schema["type"] == "number":
+		return []string{"", "x", "-0.1", "1.1", "+1", "1e0", "0x1", "NaN", "Inf", " 1", "1 "}
+	case schema["pattern"] != nil:
+		return []string{"", "x", " ", "#", "0", "00000", "0000000", "000000000", "00000g", " 000000", "000000\n"}
 	case schema["enum"] != nil:
 		first := schema["enum"].([]any)[0].(string)
 		return []string{"", "other", strings.ToUpper(first), first + " ", first + "," + first}

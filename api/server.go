@@ -40,6 +40,8 @@ type Options struct {
 	// server's own origin and that of Server.PublicURL. Origins of Server.CORS, but
 	// for "*", are trusted too.
 	CrossOrigin *http.CrossOriginProtection
+	// Transformer makes the images of …/preview. Without it those are answered 501.
+	Transformer Transformer
 	// Prefix is the path below which the program's router serves this server, such
 	// as "/storage". It may be left out where the router takes it off the paths of
 	// requests, as http.StripPrefix does, and where the server has a host to itself.
@@ -177,7 +179,7 @@ func (s *Server) routes() []route {
 		{file + "/manifest", methods{"GET": s.inBucket(listChunks)}},
 		{file + "/chunks/{digest}", methods{"GET": s.inBucket(downloadChunk)}},
 		{file + "/references", methods{"GET": s.inBucket(listReferences)}},
-		{file + "/preview", methods{"GET": s.inBucket(previewFile)}},
+		{file + "/preview", methods{"GET": s.inBucket(s.previewFile)}},
 
 		{file + "/versions", methods{"GET": s.inBucket(listVersions)}},
 		{version, methods{"GET": s.inBucket(statFile), "DELETE": s.inBucket(removeVersion)}},

@@ -186,6 +186,7 @@ func TestOwnerAndTrash(t *testing.T) {
 		"GET FILE": 200, "HEAD FILE": 200, "GET VERSION": 200, "GET FILE/download": 200, "HEAD FILE/download": 200, "GET VERSION/download": 200,
 		"GET FILE/download?version=1": 200, "GET FILE/view": 200, "GET FILE/manifest": 200, "GET FILE/chunks/DIGEST": 200,
 		"GET FILE/versions/1": 200, "GET FILE/versions/1/download": 200, "GET FILE/versions/1/view": 200,
+		"GET FILE/preview?width=10": 501, // as one in use
 	}
 	// always are the answers whatever is asked for.
 	always := map[string]int{"GET FILE/versions": 200, "GET FILE/references": 200, "POST FILE/restore": 200, "DELETE FILE?permanent=true": 204, "DELETE VERSION": 204, "DELETE FILE/versions/1": 204}

@@ -1238,7 +1238,10 @@ export interface paths {
             };
             cookie?: never;
         };
-        /** Reserved for transformed images; answers 501 */
+        /**
+         * An image made of this one
+         * @description For those who may download the file. Made by what the server's program brings; without that, parameters that are right are answered 501 transform-not-available. The image is served as content of its type is, so no page runs it.
+         */
         get: operations["preview"];
         put?: never;
         post?: never;
@@ -5056,8 +5059,38 @@ export interface operations {
     };
     preview: {
         parameters: {
-            query?: never;
-            header?: never;
+            query?: {
+                /** @description RRGGBB or RRGGBBAA */
+                background?: string;
+                /** @description RRGGBB or RRGGBBAA */
+                border_color?: string;
+                /** @description in pixels */
+                border_radius?: number;
+                /** @description in pixels */
+                border_width?: number;
+                /** @description name to save the content under */
+                filename?: components["parameters"]["filename"];
+                /** @description of the image; by default that of the file */
+                format?: "jpeg" | "jpg" | "png" | "gif" | "webp" | "avif";
+                /** @description what is kept where the relation of the sides changes */
+                gravity?: "center" | "top-left" | "top" | "top-right" | "left" | "right" | "bottom-left" | "bottom" | "bottom-right";
+                height?: number;
+                opacity?: number;
+                quality?: number;
+                /** @description in degrees */
+                rotation?: number;
+                /** @description number of a version */
+                version?: components["parameters"]["version"];
+                /** @description collection/id/field of a record that holds the file: rules see the record in the variable record. Where the server knows no records, or not this one, it is 404 */
+                via?: components["parameters"]["via"];
+                /** @description host of the record; may be left out if there is one host */
+                via_host?: components["parameters"]["viaHost"];
+                /** @description in pixels; what is left out follows from the other */
+                width?: number;
+            };
+            header?: {
+                Range?: components["parameters"]["range"];
+            };
             path: {
                 bucket: components["parameters"]["bucket"];
                 /** @description a file (f_…), meaning its current version, or a version (m_…) */
@@ -5067,6 +5100,15 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
+            200: components["responses"]["Content"];
+            206: components["responses"]["Content"];
+            /** @description what the client has is current */
+            304: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
             default: components["responses"]["Problem"];
         };
     };
