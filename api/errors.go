@@ -160,6 +160,7 @@ func storeOutcomes() []outcome {
 		{ErrNotTransformable, 422, "not-transformable", "INVALID_REQUEST", true},
 		{errPreview, 501, "transform-not-available", "NOT_IMPLEMENTED", true},
 		{errDraining, 503, "draining", "SERVICE_UNAVAILABLE", true},
+		{cas.ErrKey, 503, "key-unavailable", "SERVICE_UNAVAILABLE", false},
 		{buckets.ErrUnvalidated, 503, "upload-unvalidated", "SERVICE_UNAVAILABLE", false},
 		{buckets.ErrDenied, 403, "upload-denied", "FORBIDDEN", true},
 		{buckets.ErrRefused, 422, "upload-refused", "INVALID_REQUEST", true},

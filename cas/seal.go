@@ -5,7 +5,7 @@ import "errors"
 // A Sealer encrypts frames and authenticates them: a frame's payload, and the
 // part of its header that names its chunks, each by itself. ad is authenticated
 // beside them; it names frame, kind and part, never a place. Its methods may be
-// called concurrently. A sealed part is at most 1 KiB longer than the plain one.
+// called concurrently. Nonces are its own matter. A sealed part is at most 1 KiB longer than the plain one.
 type Sealer interface {
 	// Key returns the ID of the key to seal with now, 0 for none.
 	Key() uint64

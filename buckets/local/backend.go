@@ -31,6 +31,10 @@ type Backend struct {
 	CacheDir  string
 	CacheSize int64
 
+	// Sealer, if not nil, encrypts what is written to the packs, by frames, and opens what
+	// was encrypted before. The metadata database is not encrypted.
+	Sealer cas.Sealer
+
 	FS diskbackend.FS // replaces the operating system's files of Path, for tests
 }
 
@@ -63,7 +67,7 @@ func (b *Backend) openDriver(ctx context.Context, opts *Options) (backend.Backen
 
 // openChunks opens the chunk store of d over the index ix.
 func (s *parts) openChunks(ctx context.Context, d *domain, ix cas.Index) (err error) {
-	opts := &cas.Options{PackSize: cmp.Or(d.where.PackSize, s.opts.PackSize), MaxBytes: d.where.MaxSize, Exclusive: !s.scratch, Remote: d.remote != nil, Log: s.opts.Log}
+	opts := &cas.Options{PackSize: cmp.Or(d.where.PackSize, s.opts.PackSize), MaxBytes: d.where.MaxSize, Exclusive: !s.scratch, Remote: d.remote != nil, Sealer: d.where.Sealer, Log: s.opts.Log}
 	if opts.Store, err = s.meta.StoreID(ctx); err != nil {
 		return err
 	}
