@@ -86,6 +86,11 @@ var guards = map[string][]guarded{
 			return err
 		}},
 	},
+	"CheckPut": {
+		{op: access.OpCreate, run: func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {
+			return b.CheckPut(ctx, "new", nil)
+		}},
+	},
 	"Begin": {
 		{op: access.OpCreate, run: func(ctx context.Context, b *buckets.Bucket, f, trashed *buckets.File) error {
 			_, err := uploads(b).Begin(ctx, "new", nil)

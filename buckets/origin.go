@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"strings"
 	"time"
 
+	"github.com/cairn-store/cairn/buckets/access"
 	"github.com/cairn-store/cairn/buckets/names"
 	"github.com/cairn-store/cairn/manifest"
 )
@@ -31,6 +33,9 @@ func (b *Bucket) checkOrigin(opts *PutOptions) error {
 	if _, ok := manifest.ParseFileID(opts.ID); opts.ID != "" && !ok {
 		return fmt.Errorf("file ID %q: use f_… or a UUID in lower case, such as 123e4567-e89b-42d3-a456-426614174000: %w",
 			names.Clip(opts.ID), fs.ErrInvalid)
+	}
+	if owner := strings.TrimPrefix(opts.Owner, access.KeyOwner); opts.Owner != "" && access.CheckSubject(owner) != nil {
+		return fmt.Errorf("owner %q: want at most 255 bytes that can be printed: %w", names.Clip(opts.Owner), fs.ErrInvalid)
 	}
 	switch opts.OnConflict {
 	case "":

@@ -88,6 +88,10 @@ func TestOriginIsRefused(t *testing.T) {
 		"owner of a principal":     {ann, "n", buckets.PutOptions{Owner: "bob"}, fs.ErrPermission},
 		"time of a principal":      {ann, "n", buckets.PutOptions{CreatedAt: created}, fs.ErrPermission},
 		"update of a principal":    {ann, "n", buckets.PutOptions{UpdatedAt: created}, fs.ErrPermission},
+		"owner with a line break":  {a, "n", buckets.PutOptions{Owner: "a\nb"}, fs.ErrInvalid},
+		"owner that is no UTF-8":   {a, "n", buckets.PutOptions{Owner: "a\xff"}, fs.ErrInvalid},
+		"owner of any length":      {a, "n", buckets.PutOptions{Owner: strings.Repeat("x", 256)}, fs.ErrInvalid},
+		"no key's owner":           {a, "n", buckets.PutOptions{Owner: "key:"}, fs.ErrInvalid},
 		"no ID":                    {a, "n", buckets.PutOptions{ID: "photo-1"}, fs.ErrInvalid},
 		"ID of a version":          {a, "n", buckets.PutOptions{ID: there.ManifestID}, fs.ErrInvalid},
 		"UUID in upper case":       {a, "n", buckets.PutOptions{ID: strings.ToUpper(fileUUID)}, fs.ErrInvalid},
@@ -108,6 +112,9 @@ func TestOriginIsRefused(t *testing.T) {
 	} {
 		if f, err := c.in.Put(t.Context(), c.name, strings.NewReader("y"), &c.opts); !errors.Is(err, c.want) {
 			t.Errorf("%s: %+v, %v", name, f, err)
+		}
+		if err := c.in.CheckPut(t.Context(), c.name, &c.opts); !errors.Is(err, c.want) {
+			t.Errorf("%s: CheckPut: %v", name, err)
 		}
 	}
 	for name, try := range map[string]func(opts *buckets.PutOptions) error{

@@ -20,6 +20,12 @@ func (b *Bucket) Put(ctx context.Context, name string, r io.Reader, opts *PutOpt
 	return d.put(ctx, r)
 }
 
+// CheckPut returns the error of a Put that would fail before it reads content.
+func (b *Bucket) CheckPut(ctx context.Context, name string, opts *PutOptions) error {
+	_, err := b.draftByName(ctx, name, opts)
+	return err
+}
+
 // Replace stores the content of r as a new version of the file id (f_…).
 func (b *Bucket) Replace(ctx context.Context, id string, r io.Reader, opts *PutOptions) (*File, error) {
 	d, err := b.draftOfVersion(ctx, id, opts)

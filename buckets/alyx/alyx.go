@@ -20,6 +20,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/cairn-store/cairn/buckets"
+	"github.com/cairn-store/cairn/buckets/access"
 )
 
 // A Source is the storage of Alyx.
@@ -238,9 +239,6 @@ func (im *importing) bringOver(ctx context.Context, r *row, note *Note) (*int64,
 	if im.journal != nil && im.journal.has(r.fileID()) {
 		return &im.report.Deleted, nil
 	}
-	if im.opts.DryRun {
-		return &im.report.Imported, im.readContent(ctx, r)
-	}
 	folder, name, changed := fitName(r.name, r.fileID())
 	opts := &buckets.PutOptions{ID: r.fileID(), Folder: folder, MIMEType: r.mime, Metadata: r.metadata, Owner: im.ownerOf(r),
 		OnConflict: buckets.ConflictNew}
@@ -248,12 +246,17 @@ func (im *importing) bringOver(ctx context.Context, r *row, note *Note) (*int64,
 		opts.MIMEType, r.changed = "", joinText(r.changed, "its type is left out: it is none")
 	}
 	opts.CreatedAt, opts.UpdatedAt = r.times(time.Now())
-	f, err := im.storeContent(ctx, b, name, r, opts)
+	f := &buckets.File{Name: name}
+	if im.opts.DryRun {
+		err = im.tryContent(ctx, b, name, r, opts)
+	} else {
+		f, err = im.storeContent(ctx, b, name, r, opts)
+	}
 	switch {
 	case errors.Is(err, buckets.ErrPurged):
 		return &im.report.Deleted, nil
 	case errors.Is(err, fs.ErrExist):
-		return nil, fmt.Errorf("the ID is that of a file in another bucket: %w", err)
+		return nil, fmt.Errorf("another file has the ID: %w", err)
 	case err != nil:
 		return nil, err
 	}
@@ -263,14 +266,21 @@ func (im *importing) bringOver(ctx context.Context, r *row, note *Note) (*int64,
 	return &im.report.Imported, nil
 }
 
+// ownerOf returns the owner of the file. Nobody comes by files as a principal who
+// cannot be one, or as an API key.
 func (im *importing) ownerOf(r *row) string {
-	if r.owner != "" {
-		return r.owner
+	owner := r.owner
+	if text, ok := r.metadata[im.opts.OwnerKey].(string); ok && owner == "" && im.opts.OwnerKey != "" {
+		owner = text
 	}
-	if owner, ok := r.metadata[im.opts.OwnerKey].(string); ok && owner != "" && im.opts.OwnerKey != "" {
-		return owner
+	if owner == "" {
+		return im.opts.Owner
 	}
-	return im.opts.Owner
+	if access.CheckSubject(owner) != nil {
+		r.changed = joinText(r.changed, fmt.Sprintf("its owner is left out: %.80q is no ID of somebody", owner))
+		return im.opts.Owner
+	}
+	return owner
 }
 
 func joinText(a, b string) string {

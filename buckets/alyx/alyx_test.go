@@ -206,7 +206,7 @@ func TestContents(t *testing.T) {
 				if r.Failed != 1 || note == nil || note.Err == nil || c.err != errors.ErrUnsupported && !errors.Is(note.Err, c.err) {
 					t.Errorf("report %+v, note %+v", r, note)
 				}
-				if c.err != buckets.ErrMetadata && dry.Failed != 1 {
+				if dry.Failed != 1 {
 					t.Errorf("dry run: %+v", dry)
 				}
 				for f := range w.bucket().List(t.Context(), nil) {
@@ -238,10 +238,15 @@ func TestRow(t *testing.T) {
 	w.add(uuidOf(2), "y", []byte("y"), func(r *row) { r.owner, r.name = "cid", "one.txt" })
 	w.add(strings.ToUpper(uuidOf(0xabc)), "z", []byte("z"), func(r *row) { r.metadata = map[string]any{"uploaded_by": 1} })
 	w.add("photo-1", "z", []byte("z"), nil)
-	if r := w.run(Options{Owner: "nobody", OwnerKey: "uploaded_by"}); r.Imported != 3 || r.Failed != 1 || r.Changed != 1 {
+	w.add(uuidOf(4), "x", []byte("x"), func(r *row) { r.metadata = map[string]any{"uploaded_by": "key:k_1"} })
+	w.add(uuidOf(5), "x", []byte("x"), func(r *row) { r.owner = "a\nb" })
+	if r := w.run(Options{DryRun: true}); r.Imported != 5 || r.Failed != 1 {
+		t.Errorf("dry run: %+v", r)
+	}
+	if r := w.run(Options{Owner: "nobody", OwnerKey: "uploaded_by"}); r.Imported != 5 || r.Failed != 1 || r.Changed != 3 {
 		t.Errorf("%+v", r)
 	}
-	owners := map[string]string{uuidOf(1): "ann", uuidOf(2): "cid", uuidOf(0xabc): "nobody"}
+	owners := map[string]string{uuidOf(1): "ann", uuidOf(2): "cid", uuidOf(0xabc): "nobody", uuidOf(4): "nobody", uuidOf(5): "nobody"}
 	names := map[string]bool{}
 	for id, owner := range owners {
 		_, f := w.read(id)

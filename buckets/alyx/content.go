@@ -11,6 +11,7 @@ import (
 	"hash"
 	"io"
 	"os"
+	"syscall"
 
 	"github.com/klauspost/compress/zstd"
 
@@ -24,9 +25,26 @@ var ErrContent = errors.New("the content is not what Alyx's row says")
 // Dir is a directory of a backend on disk that holds the files of one bucket.
 type Dir string
 
-// Open implements Files. It does not follow links out of the directory.
+// Open implements Files. It does not follow links out of the directory, and opens
+// nothing but files: a pipe would be waited for.
 func (d Dir) Open(_ context.Context, id string) (io.ReadCloser, error) {
-	return os.OpenInRoot(string(d), id)
+	root, err := os.OpenRoot(string(d))
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
+	f, err := root.OpenFile(id, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	info, err := f.Stat()
+	if err == nil && !info.Mode().IsRegular() {
+		err = fmt.Errorf("%s is no file: its mode is %s", f.Name(), info.Mode())
+	}
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
 }
 
 // Objects are the files of a bucket in S3, by a driver of that bucket, without a
@@ -67,8 +85,14 @@ func (im *importing) storeContent(ctx context.Context, b *buckets.Bucket, name s
 	})
 }
 
-// readContent reads the content of a row.
-func (im *importing) readContent(ctx context.Context, r *row) error {
+// tryContent does what storeContent does, but for storing.
+func (im *importing) tryContent(ctx context.Context, b *buckets.Bucket, name string, r *row, opts *buckets.PutOptions) error {
+	if !r.compressed {
+		opts.Size, opts.SizeKnown = r.size, true
+	}
+	if err := b.CheckPut(ctx, name, opts); err != nil {
+		return err
+	}
 	return im.eachTry(ctx, r, func(content io.Reader) error {
 		_, err := io.Copy(io.Discard, content)
 		return err

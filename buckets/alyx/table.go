@@ -5,8 +5,10 @@ import (
 	"database/sql"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -52,9 +54,31 @@ func openTable(ctx context.Context, db *sql.DB) (*table, error) {
 			break
 		}
 	}
-	return &table{db, `SELECT rowid, id, bucket, name, mime_type, size, checksum, compressed, compression_type, original_size, metadata,
-		created_at, updated_at, ` + owner + ` FROM _alyx_files WHERE rowid > ? ORDER BY rowid LIMIT ?`}, nil
+	texts := []string{"id", "bucket", "name", "mime_type", "checksum", "compressed", "compression_type", "metadata", "created_at", "updated_at", owner}
+	kept, long := "", ""
+	for _, c := range texts {
+		most := maxText
+		if c == "metadata" {
+			most = maxMetadata
+		}
+		kept += fmt.Sprintf(", CASE WHEN length(CAST(%s AS BLOB)) <= %d THEN %[1]s END", c, most)
+		long += fmt.Sprintf(" WHEN length(CAST(%s AS BLOB)) > %d THEN '%[1]s'", c, most)
+	}
+	var b strings.Builder
+	b.WriteString("SELECT rowid" + kept + ", CASE" + long + " END")
+	for _, c := range []string{"size", "original_size"} {
+		fmt.Fprintf(&b, ", CASE typeof(%s) WHEN 'integer' THEN %[1]s END", c)
+	}
+	b.WriteString(" FROM _alyx_files WHERE rowid > ? ORDER BY rowid LIMIT ?")
+	return &table{db, b.String()}, nil
 }
+
+// The bytes that a text of a row may have, and its metadata, of which a bucket keeps
+// less. They bound the memory that a page of rows takes.
+const (
+	maxText     = 4 << 10
+	maxMetadata = 64 << 10
+)
 
 func (t *table) countRows(ctx context.Context, bucket string) (n int64, err error) {
 	err = t.db.QueryRowContext(ctx, `SELECT count(*) FROM _alyx_files WHERE bucket = ?`, bucket).Scan(&n)
@@ -66,7 +90,7 @@ func Buckets(ctx context.Context, db *sql.DB) (map[string]int64, error) {
 	if _, err := openTable(ctx, db); err != nil {
 		return nil, fmt.Errorf("alyx: %w", err)
 	}
-	rows, err := db.QueryContext(ctx, `SELECT bucket, count(*) FROM _alyx_files GROUP BY bucket`)
+	rows, err := db.QueryContext(ctx, `SELECT coalesce(bucket, ''), count(*) FROM _alyx_files GROUP BY bucket`)
 	if err != nil {
 		return nil, fmt.Errorf("alyx: %w", err)
 	}
@@ -110,17 +134,24 @@ func (t *table) readPage(ctx context.Context, after int64) (page []*row, err err
 	defer rows.Close()
 	for rows.Next() {
 		r := &row{}
-		var mime, checksum, codec, metadata, created, updated, owner sql.NullString
-		var compressed sql.NullBool
-		var original sql.NullInt64
-		if err := rows.Scan(&r.rowid, &r.id, &r.bucket, &r.name, &mime, &r.size, &checksum, &compressed, &codec, &original, &metadata,
-			&created, &updated, &owner); err != nil {
+		var id, bucket, name, mime, checksum, compressed, codec, metadata, created, updated, owner, long sql.NullString
+		var size, original sql.NullInt64
+		if err := rows.Scan(&r.rowid, &id, &bucket, &name, &mime, &checksum, &compressed, &codec, &metadata, &created, &updated, &owner,
+			&long, &size, &original); err != nil {
 			return nil, err
 		}
-		r.mime, r.codec, r.compressed, r.original, r.owner = mime.String, strings.ToLower(codec.String), compressed.Bool, original.Int64, owner.String
+		r.id, r.bucket, r.name, r.mime, r.owner = id.String, bucket.String, name.String, mime.String, owner.String
+		r.codec, r.size, r.original = strings.ToLower(codec.String), size.Int64, original.Int64
 		r.created, r.updated = parseTime(created.String), parseTime(updated.String)
+		r.readCompressed(compressed.String)
 		r.readChecksum(checksum.String)
 		r.readMetadata(metadata.String)
+		if !size.Valid {
+			r.problem = errors.New("its size is no whole number")
+		}
+		if long.Valid {
+			r.problem = fmt.Errorf("its %s is too long", long.String)
+		}
 		page = append(page, r)
 	}
 	return page, rows.Err()
@@ -146,6 +177,17 @@ type row struct {
 
 // fileID is the ID of the file in Cairn: the UUID in its canonical form.
 func (r *row) fileID() string { return strings.ToLower(r.id) }
+
+// readCompressed reads a BOOLEAN, which is any value to SQLite.
+func (r *row) readCompressed(text string) {
+	if text == "" {
+		return
+	}
+	var err error
+	if r.compressed, err = strconv.ParseBool(text); err != nil {
+		r.problem = fmt.Errorf("compressed %.80q: want true or false", text)
+	}
+}
 
 func (r *row) readChecksum(text string) {
 	if text == "" {

@@ -15,6 +15,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -334,6 +335,34 @@ func TestImportTellsDamage(t *testing.T) {
 	write(t, filepath.Join(a.dir, "storage", "app-"+f.bucket, f.id), string(f.content))
 	if out, _ := s.run(0, "", a.flags()...); !strings.Contains(out, `"imported":1,`) {
 		t.Errorf("mended: %s", out)
+	}
+}
+
+// SQLite keeps any value in any column. A row that is none of Alyx's is told, and the
+// others come over.
+func TestImportOddRows(t *testing.T) {
+	race.LeaveOut(t)
+	a := newAlyx(t, 20, 5)
+	db, err := sql.Open("sqlite", "file:"+filepath.Join(a.dir, "alyx.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	bad := []string{"id = NULL", "id = ''", "id = 'f_1'", "id = '../x'", "id = printf('%5000s', 'x')", "size = 'many'", "size = 5.5", "size = -1",
+		"size = 4611686018427387904", "compressed = 'maybe'", "checksum = x'ff00'", "name = printf('%5000s', 'x')",
+		"metadata = printf('{\"k\": \"%20000s\"}', 'x')", "metadata = zeroblob(100000)"}
+	good := []string{"original_size = 'abc'", "original_size = -1", "compressed = 'false'", "compressed = NULL", "name = x'ff00fe'", "created_at = 12345"}
+	for i, change := range slices.Concat(bad, good) {
+		if _, err := db.Exec("UPDATE _alyx_files SET "+change+" WHERE id = ?", a.files[i].id); err != nil {
+			t.Fatalf("%s: %v", change, err)
+		}
+	}
+	s := &shell{t, nil}
+	for _, more := range [][]string{{"--dry-run"}, nil} {
+		out, errOut := s.run(1, "", a.flags(more...)...)
+		if !strings.Contains(out, fmt.Sprintf(`"imported":%d,`, len(good))) || !strings.Contains(out, fmt.Sprintf(`"failed":%d`, len(bad))) {
+			t.Errorf("%v: %s%s", more, out, errOut)
+		}
 	}
 }
 

@@ -53,7 +53,7 @@ var allowed = map[string][]string{
 	"buckets/report":        {"buckets/collect", "manifest", "cas", "cas/digests"},
 	"buckets/collect":       {"manifest", "cas", "cas/digests", "backend"},
 	"buckets/internal":      {},
-	"buckets/alyx":          {"backend", "buckets", "buckets/names"},
+	"buckets/alyx":          {"backend", "buckets", "buckets/access", "buckets/names"},
 	"buckets/links":         {"buckets", "buckets/access", "buckets/internal", "buckets/schema", "manifest"},
 	"buckets/upload":        {"buckets", "buckets/internal", "buckets/mediatype", "manifest", "cas", "chunker"},
 	"buckets/local":         {"backend", "backend/diskbackend", "backend/journal", "backend/owner", "buckets", "buckets/access", "buckets/check", "buckets/schema", "cas", "cas/diskcache", "manifest", "manifest/pebblestore"},
