@@ -409,14 +409,21 @@ func (s *source) checkServer(n *yaml.Node, sv *Server) {
 var headerName = regexp.MustCompile("^[-!#$%&'*+.^_`|~0-9A-Za-z]+$") // as RFC 9110 has it
 
 // ParsePublicURL reads what URLs of a server begin with: scheme and host, and
-// perhaps a path, which comes without a slash at its end.
+// perhaps a path, which comes without a slash at its end. Scheme and host are as
+// browsers write an origin: in lower case, and without the port that is the scheme's.
 func ParsePublicURL(text string) (*url.URL, error) {
 	u, err := url.Parse(strings.TrimRight(text, "/"))
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
 		return nil, fmt.Errorf("%q: write it as https://files.example.com or https://example.com/storage", text)
 	}
+	u.Host = strings.ToLower(u.Host)
+	if port := u.Port(); port == "" || port == defaultPorts()[u.Scheme] {
+		u.Host = strings.TrimSuffix(strings.TrimSuffix(u.Host, port), ":")
+	}
 	return u, nil
 }
+
+func defaultPorts() map[string]string { return map[string]string{"http": "80", "https": "443"} }
 
 // ParseNetwork reads an address or a network.
 func ParseNetwork(text string) (netip.Prefix, error) {

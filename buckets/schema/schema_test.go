@@ -283,3 +283,22 @@ func TestBounds(t *testing.T) {
 		t.Errorf("%d", got)
 	}
 }
+
+// A browser compares an origin letter by letter.
+func TestParsePublicURL(t *testing.T) {
+	for text, want := range map[string]string{
+		"https://files.example.com":             "https://files.example.com",
+		"HTTPS://Files.Example.COM/":            "https://files.example.com",
+		"https://files.example.com:443/Storage": "https://files.example.com/Storage",
+		"http://files.example.com:80":           "http://files.example.com",
+		"http://files.example.com:443":          "http://files.example.com:443",
+		"https://files.example.com:8443":        "https://files.example.com:8443",
+		"https://files.example.com:":            "https://files.example.com",
+		"https://[::1]:443":                     "https://[::1]",
+		"https://[2001:DB8::80]/storage/":       "https://[2001:db8::80]/storage",
+	} {
+		if u, err := ParsePublicURL(text); err != nil || u.String() != want {
+			t.Errorf("%s: %v, %v, want %s", text, u, err, want)
+		}
+	}
+}
