@@ -8,6 +8,7 @@ import (
 	"crypto/sha256"
 	"database/sql"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -260,7 +261,6 @@ func TestImportRefuses(t *testing.T) {
 		t.Fatal(err)
 	}
 	write(t, path("one.yaml"), "buckets: {docs: {backend: disk}}\n")
-	write(t, path("packs.yml"), "storage: {backends: {disk: {type: filesystem, filesystem: {path: "+path("storage")+", base_path: packs}}}}\n")
 	write(t, path("far.yml"), "storage: {backends: {disk: {type: filesystem, filesystem: {path: "+path("nowhere")+", base_path: app-}}}}\n")
 	write(t, path("s3.yml"), "storage: {backends: {disk: {type: s3, s3: {bucket_prefix: app-}}}}\n")
 	write(t, path("bad.yml"), "storage: {backends: {disk: {type: filesystem, filesystem: {path: x, base: y}}}}\n")
@@ -278,6 +278,7 @@ func TestImportRefuses(t *testing.T) {
 		{map[string]string{"--db": path("nothing.db")}, 1, "nothing.db"},
 		{map[string]string{"--db": empty}, 1, "no table _alyx_files"},
 		{map[string]string{"--db": path("text")}, 1, "not a database"},
+		{map[string]string{"--db": path("storage")}, 1, "is no file"},
 		{map[string]string{"--config": path("nothing.yml")}, 1, "nothing.yml"},
 		{map[string]string{"--config": path("bad.yml")}, 1, `unknown key "base"`},
 		{map[string]string{"--config": path("none.yml")}, 1, `there is no backend "disk"`},
@@ -306,6 +307,63 @@ func TestImportRefuses(t *testing.T) {
 		var out, errOut bytes.Buffer
 		if got := run(t.Context(), args, nil, &out, &errOut); got != c.status || !strings.Contains(errOut.String(), c.want) {
 			t.Errorf("%v: status %d, want %d: %s", c.set, got, c.status, &errOut)
+		}
+	}
+}
+
+// What SQLite says of a database that it cannot write to is told from other errors.
+func TestIsUnwritable(t *testing.T) {
+	race.LeaveOut(t)
+	a := newAlyx(t, 1, 7)
+	db, err := openSQLite(filepath.Join(a.dir, "alyx.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	if _, err := db.Exec("CREATE TABLE t (x)"); !isUnwritable(fmt.Errorf("wrapped: %w", err)) {
+		t.Errorf("a write: %v", err)
+	}
+	if _, err := db.Exec("SELECT y FROM z"); err == nil || isUnwritable(err) {
+		t.Errorf("another error: %v", err)
+	}
+}
+
+// Alyx's directories, which are removed one day, are not those of Cairn.
+func TestImportKeepsApart(t *testing.T) {
+	race.LeaveOut(t)
+	a := newAlyx(t, 4, 6)
+	path := func(name string) string { return filepath.Join(a.dir, name) }
+	db, err := sql.Open("sqlite", "file:"+path("alyx.db"))
+	if err == nil {
+		_, err = db.Exec("UPDATE _alyx_files SET bucket = 'packs' WHERE bucket = 'docs'")
+	}
+	if err := errors.Join(err, db.Close(), os.Rename(path("storage/app-docs"), path("storage/packs")), os.Rename(path("storage/app-pictures"), path("storage/pictures"))); err != nil {
+		t.Fatal(err)
+	}
+	write(t, path("schema.yaml"), "buckets: {packs: {backend: disk}, pictures: {backend: disk}}\n")
+	for name, dir := range map[string]string{"alyx.yml": "storage", "cairn.yml": "elsewhere"} {
+		write(t, path(name), "storage: {backends: {disk: {type: filesystem, filesystem: {path: "+path(dir)+"}}}}\n")
+	}
+	links := os.Symlink(path("storage/pictures"), path("link")) == nil
+	for _, c := range []struct {
+		config, data string
+		want         string // part of the refusal
+	}{
+		{"alyx.yml", "data", "storage/packs"},
+		{"cairn.yml", "storage/pictures", "storage/pictures/meta"},
+		{"cairn.yml", "storage/pictures/data", "storage/pictures/data/meta"},
+		{"cairn.yml", "storage", "storage/packs"},
+		{"cairn.yml", "link", "link/meta"},
+		{"cairn.yml", "data", ""},
+	} {
+		if c.data == "link" && !links {
+			continue
+		}
+		var out, errOut bytes.Buffer
+		status := run(t.Context(), []string{"import", "alyx", "--db", path("alyx.db"), "--alyx-config", path("alyx.yml"), "--config", path(c.config),
+			"--schema", path("schema.yaml"), "--data", path(c.data)}, nil, &out, &errOut)
+		if want := "Cairn's own files in " + path(c.want); (status == 0) != (c.want == "") || c.want != "" && !strings.Contains(errOut.String(), want) {
+			t.Errorf("%+v: status %d: %s", c, status, &errOut)
 		}
 	}
 }

@@ -88,7 +88,7 @@ func (im *alyxImport) run(cmd *cobra.Command) (err error) {
 	if err != nil {
 		return err
 	}
-	src, err := im.findSource(ctx, db, from, to.schema)
+	src, err := im.findSource(ctx, db, from, to)
 	if err != nil {
 		return err
 	}
@@ -124,11 +124,14 @@ func (im *alyxImport) run(cmd *cobra.Command) (err error) {
 // openSQLite opens a database for reading alone.
 func openSQLite(file string) (*sql.DB, error) {
 	abs, err := filepath.Abs(file)
-	if err == nil {
-		_, err = os.Stat(abs) // SQLite does not name the file
-	}
 	if err != nil {
 		return nil, fmt.Errorf("--db: %w", err)
+	}
+	switch info, err := os.Stat(abs); { // SQLite does not name the file, and waits for a pipe
+	case err != nil:
+		return nil, fmt.Errorf("--db: %w", err)
+	case !info.Mode().IsRegular():
+		return nil, fmt.Errorf("--db %s is no file: its mode is %s", file, info.Mode())
 	}
 	abs = filepath.ToSlash(abs)
 	if !strings.HasPrefix(abs, "/") {
@@ -172,8 +175,11 @@ func (im *alyxImport) readAlyxSettings() (from *schema.Config, to settings, err 
 }
 
 // findSource finds the files of each bucket that the database has files of.
-func (im *alyxImport) findSource(ctx context.Context, db *sql.DB, from *schema.Config, sc *schema.Schema) (*alyx.Source, error) {
+func (im *alyxImport) findSource(ctx context.Context, db *sql.DB, from *schema.Config, to settings) (*alyx.Source, error) {
 	found, err := alyx.Buckets(ctx, db)
+	if isUnwritable(err) {
+		err = fmt.Errorf("%w; SQLite wants to write beside it: give a copy, with its -wal and -shm if they are there, in a directory that you may write to", err)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("--db %s: %w", im.db, err)
 	}
@@ -187,7 +193,7 @@ func (im *alyxImport) findSource(ctx context.Context, db *sql.DB, from *schema.C
 	}
 	src := &alyx.Source{DB: db, Files: make(map[string]alyx.Files)}
 	for _, name := range slices.Sorted(maps.Keys(found)) {
-		b := sc.Buckets[name]
+		b := to.schema.Buckets[name]
 		if b == nil {
 			return nil, fmt.Errorf("the database has %d files of bucket %q, which %s does not declare: declare it, or give --bucket for each of the others",
 				found[name], name, im.schema)
@@ -195,8 +201,59 @@ func (im *alyxImport) findSource(ctx context.Context, db *sql.DB, from *schema.C
 		if src.Files[name], err = openAlyxFiles(ctx, from, b.Backend, name); err != nil {
 			return nil, err
 		}
+		if dir, ok := src.Files[name].(alyx.Dir); ok {
+			if err := im.checkApart(string(dir), name, to.config); err != nil {
+				return nil, err
+			}
+		}
 	}
 	return src, nil
+}
+
+// isUnwritable reports SQLite's error of a database with a log of its own in a
+// directory that cannot be written to.
+func isUnwritable(err error) bool {
+	const readOnly = 8 // SQLITE_READONLY
+	var coded interface{ Code() int }
+	return errors.As(err, &coded) && coded.Code()&0xff == readOnly
+}
+
+// checkApart fails if Alyx's directory of a bucket is one of Cairn's own, in one, or
+// around one: it is removed by whoever has no need of Alyx any more.
+func (im *alyxImport) checkApart(dir, bucket string, to *schema.Config) error {
+	own := []string{filepath.Join(im.data, "meta"), filepath.Join(im.data, "packs")}
+	for _, b := range to.Storage.Backends {
+		if b.Filesystem != nil {
+			own = append(own, filepath.Join(b.Filesystem.Path, "packs"))
+		}
+	}
+	for _, o := range own {
+		if isWithin(dir, o) || isWithin(o, dir) {
+			return fmt.Errorf("bucket %q of Alyx lies in %s, and Cairn's own files in %s: give another --data, or another path in --config, and this file as --alyx-config",
+				bucket, dir, o)
+		}
+	}
+	return nil
+}
+
+// isWithin reports whether a directory is another one, or lies in it.
+func isWithin(dir, parent string) bool {
+	rel, err := filepath.Rel(resolveDir(parent), resolveDir(dir))
+	return err == nil && rel != ".." && !strings.HasPrefix(rel, ".."+string(filepath.Separator))
+}
+
+// resolveDir returns the path of a directory without links, as far as it is there.
+func resolveDir(dir string) string {
+	if abs, err := filepath.Abs(dir); err == nil {
+		dir = abs
+	}
+	if real, err := filepath.EvalSymlinks(dir); err == nil {
+		return real
+	}
+	if parent := filepath.Dir(dir); parent != dir {
+		return filepath.Join(resolveDir(parent), filepath.Base(dir))
+	}
+	return dir
 }
 
 // openAlyxFiles opens the files that Alyx keeps of a bucket.
@@ -213,10 +270,6 @@ func openAlyxFiles(ctx context.Context, from *schema.Config, backend, bucket str
 		return alyx.Objects{Backend: o}, err
 	}
 	dir := b.AlyxPrefix() + bucket
-	if dir == "packs" {
-		return nil, fmt.Errorf("bucket %q of Alyx lies in %s, where Cairn keeps its packs: give another path in --config, and this file as --alyx-config",
-			bucket, filepath.Join(b.Filesystem.Path, dir))
-	}
 	dir = filepath.Join(b.Filesystem.Path, dir)
 	if _, err := os.Stat(dir); err != nil {
 		return nil, fmt.Errorf("bucket %q: Alyx's directory of its files: %w; correct path or base_path of backend %q", bucket, err, backend)
