@@ -45,7 +45,8 @@ func mountOf(r *http.Request) mount {
 // say so; of what a client sends, the part of the path counts that the program's
 // router has matched and cut, and the host.
 type mounting struct {
-	public *mount // by Server.PublicURL: the whole of it, nil without one
+	public *mount // by Server.PublicURL, nil without one
+	whole  bool   // it says the path too, if only by a slash
 	prefix string // Options.Prefix, escaped like mount.path
 }
 
@@ -65,6 +66,7 @@ func newMounting(prefix, public string) (mounting, error) {
 		return g, err
 	}
 	g.public = &mount{origin: u.Scheme + "://" + u.Host, path: u.EscapedPath()}
+	g.whole = g.public.path != "" || strings.HasSuffix(public, "/")
 	return g, nil
 }
 
@@ -80,8 +82,11 @@ func (s *Server) withMount(next http.Handler) http.Handler {
 		case m.path == "":
 			m.path = cut
 		}
-		if s.mounting.public != nil {
-			m = *s.mounting.public
+		if public := s.mounting.public; public != nil {
+			m.origin = public.origin
+			if s.mounting.whole {
+				m.path = public.path
+			}
 		}
 		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), mountKey{}, m)))
 	})

@@ -92,15 +92,19 @@ func mountings() map[string]mounting {
 	}
 }
 
-// serveMounted has w talk to its store by another server, which is mounted. With
-// a public URL the server knows where clients see it.
-func (w *world) serveMounted(m mounting, public bool) {
+// serveMounted has w talk to its store by another server, which is mounted. By a
+// public URL the server knows where clients see it: the whole of it, or scheme and
+// host.
+func (w *world) serveMounted(m mounting, public string) {
 	srv := httptest.NewUnstartedServer(nil)
 	opts := w.opts
 	opts.Prefix = m.prefix
 	w.url = "http://" + srv.Listener.Addr().String() + m.path
-	if public {
+	switch public {
+	case "whole":
 		opts.Server.PublicURL = w.url + "/"
+	case "host":
+		opts.Server.PublicURL = "http://" + srv.Listener.Addr().String()
 	}
 	srv.Config.Handler = m.mount(api.New(w.store, &opts))
 	srv.Start()
@@ -109,11 +113,11 @@ func (w *world) serveMounted(m mounting, public bool) {
 
 // eachMounting runs a test in each way to be mounted, with a public URL and
 // without.
-func eachMounting(t *testing.T, names []string, run func(t *testing.T, m mounting, public bool)) {
+func eachMounting(t *testing.T, names []string, run func(t *testing.T, m mounting, public string)) {
 	for name, m := range mountings() {
-		for _, public := range []bool{false, true} {
-			if (names == nil || slices.Contains(names, name)) && (public || !m.public) {
-				t.Run(fmt.Sprintf("%s, public URL %t", name, public), func(t *testing.T) { run(t, m, public) })
+		for _, public := range []string{"none", "whole", "host"} {
+			if (names == nil || slices.Contains(names, name)) && (public == "whole" || !m.public) {
+				t.Run(fmt.Sprintf("%s, public URL: %s", name, public), func(t *testing.T) { run(t, m, public) })
 			}
 		}
 	}
@@ -194,12 +198,9 @@ func (w *world) askFor(ref, bearer string) *answer {
 // is in an answer.
 func TestURLs(t *testing.T) {
 	race.LeaveOut(t)
-	m := newMatrix(t, "listed")
-	base := m.url
 	ann, admin := token(t, "ann", nil), token(t, "root", map[string]any{"role": "admin"})
-	eachMounting(t, []string{"at the root", "Prefix"}, func(t *testing.T, at mounting, public bool) {
-		m.t = t
-		defer func() { m.url = base }()
+	eachMounting(t, []string{"at the root", "Prefix"}, func(t *testing.T, at mounting, public string) {
+		m := newMatrix(t, "listed")
 		m.serveMounted(at, public)
 		found := make(map[string]int)
 		for _, c := range calls() {
@@ -259,7 +260,7 @@ func TestMounted(t *testing.T) {
 	base := w.url
 	ann := token(t, "ann", nil)
 	n := 0
-	eachMounting(t, nil, func(t *testing.T, at mounting, public bool) {
+	eachMounting(t, nil, func(t *testing.T, at mounting, public string) {
 		w.t = t
 		defer func() { w.url = base }()
 		w.serveMounted(at, public)

@@ -45,8 +45,9 @@ type Options struct {
 	// Prefix is the path below which the program's router serves this server, such
 	// as "/storage". It may be left out where the router takes it off the paths of
 	// requests, as http.StripPrefix does, and where the server has a host to itself.
-	// URLs in answers begin with it, or with Server.PublicURL where there is one:
-	// the whole of what stands before /api/, also where a proxy has another path.
+	// URLs in answers begin with it. Server.PublicURL replaces their scheme and host
+	// and, where it has a path itself, be it "/", that too: a proxy may have another
+	// one.
 	Prefix string
 	// Server configures proxies, origins and limits. Its TrustedProxies count for
 	// every Authenticator.

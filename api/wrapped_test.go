@@ -175,3 +175,47 @@ func TestLongWorkBehindMiddleware(t *testing.T) {
 		t.Errorf("headers %v", a.Header)
 	}
 }
+
+// An upload that has lost its connection goes on: with Unwrap at once, without when
+// the connection is known to have ended.
+func TestResumeBehindMiddleware(t *testing.T) {
+	for name, c := range map[string]struct {
+		around func(http.Handler) http.Handler
+		hangUp bool
+	}{"with Unwrap": {wrap, false}, "without": {hide, true}} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			srv := httptest.NewServer(c.around(api.New(w.store, &api.Options{Dev: true})))
+			defer srv.Close()
+			w.url = srv.URL
+			at := strings.TrimPrefix(w.want(201, "", "POST", "/api/tus/demo", nil, "Tus-Resumable", "1.0.0", "Upload-Length", "10").Header.Get("Location"), srv.URL)
+			conn, err := net.Dial("tcp", srv.Listener.Addr().String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			fmt.Fprintf(conn, "PATCH %s HTTP/1.1\r\nHost: %s\r\nTus-Resumable: 1.0.0\r\nUpload-Offset: 0\r\nContent-Type: %s\r\nContent-Length: 10\r\n\r\nhello",
+				at, srv.Listener.Addr(), offsetStream)
+			if c.hangUp {
+				defer time.AfterFunc(50*time.Millisecond, func() { conn.Close() }).Stop()
+			}
+			var a *answer
+			for range 10 { // the request that has lost its connection may come later than these
+				a = w.want(200, "", "HEAD", at, nil, "Tus-Resumable", "1.0.0")
+				from := a.Header.Get("Upload-Offset") // of the five bytes, what had come by then
+				n, err := strconv.Atoi(from)
+				if err != nil || n > 5 {
+					t.Fatalf("offset %q", from)
+				}
+				a = w.do("PATCH", at, strings.NewReader("helloworld"[n:]), "Tus-Resumable", "1.0.0", "Upload-Offset", from, "Content-Type", offsetStream)
+				if a.StatusCode == 204 {
+					break
+				}
+			}
+			got := w.want(200, "", "GET", a.Header.Get("Content-Location")+"/download", nil)
+			if string(got.body) != "helloworld" {
+				t.Errorf("%q", got.body)
+			}
+		})
+	}
+}
