@@ -154,6 +154,7 @@ var closingCalls = map[string]closingCall{
 			}
 		})
 	},
+	"Bucket.CheckPut": func(ctx context.Context, c *closing) error { return c.a.CheckPut(ctx, "new", nil) },
 	"Bucket.Put": func(ctx context.Context, c *closing) error {
 		f, err := c.a.Put(ctx, "new", bytes.NewReader(closingNew), nil)
 		return c.stored(f, err, closingNew)
