@@ -117,7 +117,9 @@ func addTo[V any](all, more map[string]V) map[string]V {
 }
 
 // Parse reads the text of an alyx.yml and of a schema.yaml; either may be nil. What is
-// wrong is schema.Problems, with their places.
+// wrong is schema.Problems, with their places. Open takes what they say of storage. What
+// they say of the server and of tokens is NewServer's, if it is given to it:
+// Config.Server as ServerOptions.Server, and auth.New of package api/auth as Auth.
 func Parse(config, buckets []byte) (*Options, error) {
 	var opts Options
 	var err error

@@ -26,8 +26,12 @@ type Bucket struct {
 	via *Via
 }
 
-// As returns the bucket as seen by who.
+// As returns the bucket as seen by who. nil is somebody anonymous, as it is for an
+// authenticator; the bucket as it is got is the program's own, and may do everything.
 func (b *Bucket) As(who *access.Principal) *Bucket {
+	if who == nil {
+		who = &access.Principal{}
+	}
 	c := *b
 	c.who = who
 	return &c

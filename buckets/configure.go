@@ -47,6 +47,9 @@ func (s *Store) SetPolicies(ctx context.Context, policies map[string]Policy) err
 	}
 	all := make(map[string]*bucket)
 	for name, p := range policies {
+		if err := schema.CheckBucketName(name); err != nil {
+			return fmt.Errorf("buckets: %w", err)
+		}
 		if p.Domain == "" {
 			return fmt.Errorf("buckets: bucket %q names no backend, and there are %d", name, len(s.chunks))
 		}

@@ -160,3 +160,27 @@ func TestMisspeltPolicies(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
+
+// A program may name a bucket as a file may.
+func TestBucketNames(t *testing.T) {
+	s := open(t, nil)
+	for name, want := range map[string]string{"": "want a small letter", "../x": "want a small letter", "Photos": "want a small letter", "a b": "want a small letter",
+		"_alyx_files": "the system's", strings.Repeat("x", 200): "at most"} {
+		if err := s.SetPolicies(t.Context(), map[string]buckets.Policy{"demo": {}, name: {}}); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v", name, err)
+		}
+	}
+}
+
+// A principal of nil is nobody, and not the program itself.
+func TestNilPrincipal(t *testing.T) {
+	b := bucket(t, open(t, nil), "demo")
+	f := put(t, b, "f", "x", nil)
+	if _, err := b.As(nil).Open(t.Context(), f.ID, nil); !errors.Is(err, buckets.ErrNoFile) {
+		t.Errorf("open: %v", err)
+	}
+	_, err := b.As(nil).Put(t.Context(), "g", strings.NewReader("x"), nil)
+	wantErr(t, "put", err, fs.ErrPermission)
+	_, err = b.As(nil).Put(t.Context(), "g", strings.NewReader("x"), &buckets.PutOptions{Owner: "ann"})
+	wantErr(t, "put for another", err, fs.ErrPermission)
+}

@@ -187,7 +187,10 @@ func TestTrash(t *testing.T) {
 			s := open(t, &local.Options{Buckets: map[string]buckets.Policy{"b": p}})
 			b := bucket(t, s, "b")
 			f := newTrashed(t, b, c.own)
-			who := *b.As(c.who)
+			who := *b // a trusted caller
+			if c.who != nil {
+				who = *b.As(c.who)
+			}
 			if c.who != nil && c.who.Grant != nil {
 				who = *b.As(&access.Principal{Grant: &access.Grant{Op: access.GrantDownload, Bucket: "b", File: f.ID}})
 			}
@@ -229,7 +232,7 @@ func newTrashed(t *testing.T, b *buckets.Bucket, own map[string]string) *buckets
 	f := put(t, ann, "f", "one", &buckets.PutOptions{OnConflict: buckets.ConflictNew})
 	_, err := b.Update(t.Context(), f.ID, &buckets.Patch{Access: &own})
 	must(t, err)
-	_, err = b.As(nil).Replace(t.Context(), f.ID, strings.NewReader("two"), nil)
+	_, err = b.Replace(t.Context(), f.ID, strings.NewReader("two"), nil)
 	must(t, err)
 	f, err = b.Delete(t.Context(), f.ID, nil)
 	must(t, err)

@@ -9,6 +9,7 @@ package schema
 
 import (
 	"errors"
+	"fmt"
 	"regexp"
 	"slices"
 	"strings"
@@ -153,14 +154,23 @@ func (c *checker) addWarning(n *yaml.Node, format string, args ...any) {
 }
 
 func (c *checker) checkName(k *yaml.Node) {
-	switch {
-	case strings.HasPrefix(k.Value, "_alyx_"):
-		c.addProblem(k, "bucket name %q: names that begin with _alyx_ are the system's", k.Value)
-	case !bucketName.MatchString(k.Value):
-		c.addProblem(k, "bucket name %q: want a small letter, then small letters, digits, _ or -", k.Value)
-	case len(k.Value) > maxName:
-		c.addProblem(k, "bucket name %q: at most %d characters are taken", k.Value, maxName)
+	if err := CheckBucketName(k.Value); err != nil {
+		c.addProblem(k, "%v", err)
 	}
+}
+
+// CheckBucketName checks the name of a bucket: it stands in paths of URLs, and in rows
+// for ever.
+func CheckBucketName(name string) error {
+	switch {
+	case strings.HasPrefix(name, "_alyx_"):
+		return fmt.Errorf("bucket name %q: names that begin with _alyx_ are the system's", name)
+	case !bucketName.MatchString(name):
+		return fmt.Errorf("bucket name %q: want a small letter, then small letters, digits, _ or -", name)
+	case len(name) > maxName:
+		return fmt.Errorf("bucket name %q: at most %d characters are taken", name, maxName)
+	}
+	return nil
 }
 
 // checkBucket checks b, whose name is k and whose keys are n.
