@@ -38,7 +38,7 @@ func (s *Server) wrapHandler(next http.Handler) http.Handler {
 		r = r.WithContext(ctx)
 		control := http.NewResponseController(w)
 		body := &deadlineBody{ReadCloser: r.Body, control: control, window: s.opts.IdleTimeout, least: s.opts.MinBytes, ended: r.Body == http.NoBody,
-			length: r.ContentLength, patient: r.Header.Get("Expect") != "" || r.ProtoMajor > 1, slots: s.lingers}
+			length: r.ContentLength, patient: r.Header.Get("Expect") != "" || r.ProtoMajor > 1, slots: s.lingers, streamed: r.ProtoMajor > 1}
 		r.Body = body
 		body.notice = func(err error) { s.noticeWrapped(w, r, err) }
 		rec := &recorder{ResponseWriter: w, control: control, timeout: s.opts.IdleTimeout, body: body}
@@ -113,13 +113,23 @@ type deadlineBody struct {
 	patient bool  // the client reads while it writes
 	slots   lingerSlots
 	lingers bool // see prepareAnswer
+
+	// streamed says that the request is a stream of HTTP/2, which a deadline that
+	// passes ends for good, also while nobody waits. So each is cleared after what it
+	// was for: work in between may take as long as it does.
+	streamed bool
 }
 
 func (b *deadlineBody) Read(p []byte) (int, error) {
 	start := time.Now()
-	b.control.SetWriteDeadline(start.Add(b.window)) // for a 100 Continue, which net/http writes now
+	if !b.streamed {
+		b.control.SetWriteDeadline(start.Add(b.window)) // for a 100 Continue, which net/http writes now
+	}
 	b.notice(b.control.SetReadDeadline(start.Add(b.window - b.waited)))
 	n, err := b.ReadCloser.Read(p)
+	if b.streamed {
+		b.control.SetReadDeadline(time.Time{})
+	}
 	b.waited += time.Since(start)
 	b.read += int64(n)
 	if b.got += int64(n); b.got >= b.least {
@@ -151,6 +161,7 @@ func (w *recorder) WriteHeader(status int) {
 	}
 	w.extendDeadline()
 	w.ResponseWriter.WriteHeader(status)
+	w.clearDeadline()
 }
 
 // writePiece is what a client must take of an answer within the timeout, with what
@@ -168,6 +179,7 @@ func (w *recorder) Write(p []byte) (n int, err error) {
 		k, err = w.ResponseWriter.Write(p[:min(len(p), writePiece)])
 		n, p = n+k, p[k:]
 	}
+	w.clearDeadline()
 	w.bytes += int64(n)
 	w.failed = w.failed || err != nil && !errors.Is(err, http.ErrBodyNotAllowed)
 	return n, err
@@ -177,11 +189,17 @@ func (w *recorder) Write(p []byte) (n int, err error) {
 // reports whether all writes went well.
 func (w *recorder) sendRest() bool {
 	if !w.failed && w.Header().Get("Content-Length") != "" {
-		w.extendDeadline()
-		err := w.control.Flush()
+		err := w.FlushError()
 		w.failed = err != nil && !errors.Is(err, http.ErrNotSupported)
 	}
 	return !w.failed
+}
+
+// FlushError sends what net/http holds, for http.ResponseController.
+func (w *recorder) FlushError() error {
+	w.extendDeadline()
+	defer w.clearDeadline()
+	return w.control.Flush()
 }
 
 // Unwrap lets http.ResponseController reach the connection.

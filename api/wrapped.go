@@ -48,3 +48,11 @@ func flushAnswer(w http.ResponseWriter) error {
 func (w *recorder) extendDeadline() {
 	w.body.notice(w.control.SetWriteDeadline(time.Now().Add(w.timeout)))
 }
+
+// clearDeadline ends the time of a write, where one that passes later would end the
+// stream.
+func (w *recorder) clearDeadline() {
+	if w.body.streamed {
+		w.control.SetWriteDeadline(time.Time{})
+	}
+}
