@@ -10,6 +10,7 @@ import (
 	"github.com/cairn-store/cairn/backend/membackend"
 	"github.com/cairn-store/cairn/buckets"
 	"github.com/cairn-store/cairn/cas"
+	"github.com/cairn-store/cairn/internal/race"
 	"github.com/cairn-store/cairn/manifest"
 )
 
@@ -151,6 +152,7 @@ func TestCheckFindsSums(t *testing.T) {
 // A report names the first of many problems, and counts them all. Every hurt file is
 // told, by its path.
 func TestManyProblems(t *testing.T) {
+	race.LeaveOut(t)
 	const files = 1100
 	f := &fixture{t: t, b: membackend.New(nil), dir: t.TempDir()}
 	f.change(func(b *buckets.Bucket) {

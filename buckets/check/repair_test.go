@@ -9,6 +9,7 @@ import (
 	"github.com/cairn-store/cairn/backend/membackend"
 	"github.com/cairn-store/cairn/buckets"
 	"github.com/cairn-store/cairn/cas"
+	"github.com/cairn-store/cairn/internal/race"
 	"github.com/cairn-store/cairn/manifest"
 )
 
@@ -63,6 +64,7 @@ func TestAfterRepairInOneProcess(t *testing.T) {
 // A segment that a pack has lost comes back from the database, and one that only the
 // database has is brought to the packs.
 func TestSegmentsAreRestored(t *testing.T) {
+	race.LeaveOut(t)
 	for _, lost := range []string{"damaged", "not in the packs"} {
 		f := &fixture{t: t, b: membackend.New(nil), dir: t.TempDir(), size: 4 << 20}
 		content := noise(1, 8<<20)

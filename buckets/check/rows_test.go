@@ -5,11 +5,13 @@ import (
 
 	"github.com/cairn-store/cairn/backend/membackend"
 	"github.com/cairn-store/cairn/cas"
+	"github.com/cairn-store/cairn/internal/race"
 )
 
 // A version that lacks any of its chunks is told as damaged, and which chunk it is,
 // wherever in a batch of look-ups that comes.
 func TestAnyMissingChunkIsTold(t *testing.T) {
+	race.LeaveOut(t)
 	f := &fixture{t: t, b: membackend.New(nil), dir: t.TempDir()}
 	f.put("big", noise(1, 24<<20))
 	g := f.open()

@@ -13,6 +13,7 @@ import (
 
 	"github.com/cairn-store/cairn/api"
 	"github.com/cairn-store/cairn/buckets/local"
+	"github.com/cairn-store/cairn/internal/race"
 )
 
 // A shell runs commands on one target.
@@ -357,6 +358,7 @@ func TestGetWithSeeds(t *testing.T) {
 }
 
 func TestDoctor(t *testing.T) {
+	race.LeaveOut(t)
 	store, err := local.Open(t.Context(), t.TempDir(), nil)
 	if err != nil {
 		t.Fatal(err)

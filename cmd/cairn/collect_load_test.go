@@ -26,6 +26,7 @@ import (
 	"github.com/cairn-store/cairn/buckets"
 	"github.com/cairn-store/cairn/buckets/local"
 	"github.com/cairn-store/cairn/cas"
+	"github.com/cairn-store/cairn/internal/race"
 	"github.com/cairn-store/cairn/internal/s3test"
 )
 
@@ -235,6 +236,7 @@ func (a *arena) describeTimes() string {
 // killed. Nothing that was acknowledged may be lost or wrong; afterwards the
 // space of what was removed comes back. CAIRN_SOAK times 5 seconds is how long.
 func TestCollectUnderLoad(t *testing.T) {
+	race.LeaveOut(t)
 	if testing.Short() {
 		t.Skip("starts and kills servers")
 	}

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cairn-store/cairn/internal/race"
 	"github.com/cairn-store/cairn/internal/s3test"
 )
 
@@ -55,6 +56,7 @@ const journalSchema = `buckets:
 // that it acknowledged is there after a plain restart and, once the packs have
 // been sent, in S3.
 func TestKillJournal(t *testing.T) {
+	race.LeaveOut(t)
 	if testing.Short() {
 		t.Skip("starts and kills servers")
 	}

@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"github.com/cairn-store/cairn/internal/pgtest"
+	"github.com/cairn-store/cairn/internal/race"
 )
 
 // soak returns n, or n times CAIRN_SOAK when that is set.
@@ -159,6 +160,7 @@ func upload(url string, seed uint64, acked func(ack)) {
 // acknowledged must read back identical after a plain restart, every file
 // that it lists must be whole, and check must find nothing.
 func TestKill(t *testing.T) {
+	race.LeaveOut(t)
 	if testing.Short() {
 		t.Skip("starts and kills servers")
 	}

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/cairn-store/cairn/api/client"
+	"github.com/cairn-store/cairn/internal/race"
 )
 
 // decodeJSON runs a command with --json and decodes what it writes.
@@ -73,6 +74,7 @@ func TestReportUsage(t *testing.T) {
 }
 
 func TestReportDedup(t *testing.T) {
+	race.LeaveOut(t)
 	targets(t, func(t *testing.T, s *shell) {
 		var r client.DedupReport
 		s.decodeJSON(&r, "report", "dedup")
@@ -114,6 +116,7 @@ func TestReportDedup(t *testing.T) {
 }
 
 func TestReportFragmentation(t *testing.T) {
+	race.LeaveOut(t)
 	targets(t, func(t *testing.T, s *shell) {
 		var r client.FragmentationReport
 		s.decodeJSON(&r, "report", "fragmentation")

@@ -13,6 +13,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/cairn-store/cairn/internal/race"
 )
 
 // A wire stands between clients and a server that may change, and counts what
@@ -202,6 +204,7 @@ func TestKillTransfers(t *testing.T) {
 // TestSmallChange sends a new version of a large file up, and fetches it to
 // where the old one is.
 func TestSmallChange(t *testing.T) {
+	race.LeaveOut(t)
 	if testing.Short() {
 		t.Skip("starts a server")
 	}

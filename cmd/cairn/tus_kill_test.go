@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"testing"
 	"time"
+
+	"github.com/cairn-store/cairn/internal/race"
 )
 
 // A counter counts what is read of it.
@@ -49,6 +51,7 @@ func tus(method, url string, offset int64, body io.Reader, header ...string) (*h
 // TestKillTus sends a file by tus and kills the server again and again. An
 // offset that was told never moves back, and little travels twice.
 func TestKillTus(t *testing.T) {
+	race.LeaveOut(t)
 	if testing.Short() {
 		t.Skip("starts and kills servers")
 	}

@@ -4,11 +4,14 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+
+	"github.com/cairn-store/cairn/internal/race"
 )
 
 // Verify finds any flipped bit of a table, whatever it is of, and nothing in a
 // database that is whole, also while it changes.
 func TestVerify(t *testing.T) {
+	race.LeaveOut(t)
 	dir := whole(t)
 	d, err := Open(dir, &Options{MustExist: true})
 	must(t, err)
