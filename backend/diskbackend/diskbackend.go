@@ -52,6 +52,10 @@ type Options struct {
 	// dead process has left. It is for those who only read.
 	ReadOnly bool
 
+	// Only is the directory that all keys lie in, "" for any. What lies beside it is
+	// somebody else's, who may be at work there, and is not looked at.
+	Only string
+
 	// FS replaces the operating system's files. Open's dir is then only
 	// used in messages.
 	FS FS
@@ -104,7 +108,7 @@ func openBackend(dir string, opts *Options) (_ *Backend, err error) {
 	}
 	b.open = newHandles(b.fs, n)
 	if b.space, err = newGate(b.fs, opts.Reserve); err == nil && !opts.ReadOnly {
-		err = b.recoverDir(".")
+		err = b.recoverAll(opts.Only)
 	}
 	if err != nil {
 		return nil, errors.Join(err, b.Close())
@@ -118,6 +122,24 @@ func (b *Backend) Close() error {
 	if o, ok := b.fs.(*osFS); ok {
 		err = errors.Join(err, o.Close())
 	}
+	return err
+}
+
+// recoverAll is recoverDir for all keys, which lie below only.
+func (b *Backend) recoverAll(only string) error {
+	if only == "" {
+		return b.recoverDir(".")
+	}
+	info, err := b.fs.Stat(only)
+	if err == nil && info.IsDir() {
+		err = b.recoverDir(only)
+	} else if errors.Is(err, fs.ErrNotExist) {
+		err = nil
+	}
+	if err == nil {
+		err = b.fs.SyncDir(".")
+	}
+	b.entered["."] = err == nil
 	return err
 }
 

@@ -116,6 +116,31 @@ func TestOpenSweepsItsOwnLeftovers(t *testing.T) {
 	}
 }
 
+// What lies beside the only directory of keys is not looked at: a directory there,
+// and what in it looks like a temporary file, stays as it is.
+func TestOnly(t *testing.T) {
+	dir, begun := t.TempDir(), ".new-"+strings.Repeat("a", 26)
+	for _, sub := range []string{"packs/ab", "packs2", "docs/ab"} {
+		if err := errors.Join(os.MkdirAll(filepath.Join(dir, sub), 0o700), os.WriteFile(filepath.Join(dir, sub, begun), nil, 0o600)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 2 {
+		b := open(t, dir, &diskbackend.Options{Only: "packs"})
+		for sub, want := range map[string]bool{"packs/ab": false, "packs2": true, "docs/ab": true} {
+			if _, err := os.Stat(filepath.Join(dir, sub, begun)); (err == nil) != want {
+				t.Errorf("%s: %v", sub, err)
+			}
+		}
+		if err := create(t, b, "packs/ab/one").Abort(); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.RemoveAll(filepath.Join(dir, "packs")); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 func TestPermissions(t *testing.T) {
 	if runtime.GOOS == "windows" {
 		t.Skip("Windows has other permissions")

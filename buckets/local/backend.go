@@ -62,7 +62,7 @@ func (b *Backend) openDriver(ctx context.Context, opts *Options) (backend.Backen
 			return nil, err
 		}
 	}
-	return diskbackend.Open(b.Path, &diskbackend.Options{FS: fs, ReadOnly: opts.readOnly})
+	return diskbackend.Open(b.Path, &diskbackend.Options{FS: fs, ReadOnly: opts.readOnly, Only: "packs"})
 }
 
 // openChunks opens the chunk store of d over the index ix.

@@ -415,6 +415,13 @@ func TestImportOddRows(t *testing.T) {
 			t.Fatalf("%s: %v", change, err)
 		}
 	}
+	// Like a temporary file of Cairn's, in the directory of Alyx that packs lie beside.
+	begun := write(t, filepath.Join(a.dir, "storage", "app-docs", ".new-"+strings.Repeat("a", 26)), "x")
+	defer func() {
+		if _, err := os.Stat(begun); err != nil {
+			t.Error(err)
+		}
+	}()
 	s := &shell{t, nil}
 	for _, more := range [][]string{{"--dry-run"}, nil} {
 		out, errOut := s.run(1, "", a.flags(more...)...)
