@@ -297,6 +297,15 @@ func TestCrossOrigin(t *testing.T) {
 	who.want(401, "unauthenticated", "POST", "/api/files/private?name=x", strings.NewReader("x"), cross...)
 	// A program that names the sender itself is no way around.
 	srv := api.New(w.store, nil)
+	for _, who := range []*access.Principal{{ID: "ann"}, {ID: "root", Operator: true}, {Claims: map[string]interface{}{"role": "editor"}}} {
+		r := httptest.NewRequest("DELETE", "/api/files/private/"+f.ID, nil)
+		r.Header.Set("Sec-Fetch-Site", "cross-site")
+		rec := httptest.NewRecorder()
+		srv.ServeHTTP(rec, api.WithPrincipal(r, who))
+		if rec.Code != 403 || !strings.Contains(rec.Body.String(), "cross-origin") {
+			t.Errorf("%+v: %d %s", who, rec.Code, rec.Body)
+		}
+	}
 	for _, site := range []string{"same-origin", "cross-site"} {
 		r := httptest.NewRequest("POST", "/api/files/private?name=x", strings.NewReader("x"))
 		r.Header.Set("Sec-Fetch-Site", site)
