@@ -73,6 +73,7 @@ type Options struct {
 	Authorizer    access.Authorizer // decides in place of the buckets' rules
 	Records       buckets.Records   // what records of hosts let people see
 	Validator     buckets.Validator // has the last word on what is stored
+	Scanner       buckets.Scanner   // looks at each version before it becomes current
 	TakeOwnership bool              // of backends that another store has written to
 	Failed        func(error)       // is told when the database begins to refuse changes
 	Log           *slog.Logger      // nil discards
@@ -98,7 +99,7 @@ func Open(ctx context.Context, dir string, opts *Options) (*Store, error) {
 		}
 	}
 	o.Backends, o.Buckets = addTo(o.Backends, opts.Backends), addTo(o.Buckets, opts.Buckets)
-	o.Validator = opts.Validator
+	o.Validator, o.Scanner = opts.Validator, opts.Scanner
 	o.Auth, o.Records, o.TakeOwnership, o.Failed, o.Log = opts.Authorizer, opts.Records, opts.TakeOwnership, opts.Failed, opts.Log
 	return local.Open(ctx, dir, o)
 }

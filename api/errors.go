@@ -161,6 +161,8 @@ func storeOutcomes() []outcome {
 		{errPreview, 501, "transform-not-available", "NOT_IMPLEMENTED", true},
 		{errDraining, 503, "draining", "SERVICE_UNAVAILABLE", true},
 		{cas.ErrKey, 503, "key-unavailable", "SERVICE_UNAVAILABLE", false},
+		{buckets.ErrQuarantined, 403, "file-quarantined", "FORBIDDEN", true},
+		{buckets.ErrQuarantineFull, 503, "quarantine-full", "SERVICE_UNAVAILABLE", true},
 		{buckets.ErrUnvalidated, 503, "upload-unvalidated", "SERVICE_UNAVAILABLE", false},
 		{buckets.ErrDenied, 403, "upload-denied", "FORBIDDEN", true},
 		{buckets.ErrRefused, 422, "upload-refused", "INVALID_REQUEST", true},

@@ -149,7 +149,7 @@ func (b *Bucket) lookUpRows(ctx context.Context, id string, opts *GetOptions) (*
 		return b.findCurrent(ctx, f, opts)
 	}
 	m, err := b.s.meta.Version(ctx, fid, opts.Version)
-	if errors.Is(err, fs.ErrNotExist) {
+	if errors.Is(err, fs.ErrNotExist) || err == nil && f.IsHeld(m.ID) && !opts.Trashed {
 		return f, nil, ErrNoVersion
 	}
 	return f, m, err
@@ -187,6 +187,9 @@ func (b *Bucket) findVersion(ctx context.Context, id manifest.VersionID, opts *G
 	if err := b.checkVisible(f, err, opts); err != nil {
 		return nil, nil, err
 	}
+	if f.IsHeld(m.ID) && !opts.Trashed {
+		return nil, nil, ErrNoFile
+	}
 	if opts.Version != 0 && opts.Version != m.Version {
 		return f, nil, ErrNoVersion
 	}
@@ -221,7 +224,7 @@ func (b *Bucket) checkVisible(f *manifest.File, err error, opts *GetOptions) err
 	if err != nil {
 		return err
 	}
-	if f.Bucket != b.b.name || f.State == manifest.Trashed && !opts.Trashed {
+	if f.Bucket != b.b.name || f.State != manifest.Active && !opts.Trashed {
 		return ErrNoFile
 	}
 	return nil
@@ -236,6 +239,11 @@ func (b *Bucket) describeFile(f *manifest.File, m *manifest.Manifest) *File {
 		Version: m.Version, VersionsCount: int(f.Versions), State: State(f.State.String()), Owner: f.Owner,
 		Access: f.Access, Metadata: decodeMetadata(f.Metadata), Tags: f.Tags, CacheControl: f.CacheControl,
 		CreatedAt: f.CreatedAt, UpdatedAt: f.UpdatedAt, DeletedAt: f.DeletedAt, VersionCreatedAt: m.CreatedAt, ModifiedAt: m.CreatedAt,
+	}
+	if f.IsHeld(m.ID) {
+		out.State = Quarantined
+	} else {
+		out.VersionsCount -= len(f.Held)
 	}
 	if m.ID == f.Current && !f.ContentAt.IsZero() {
 		out.ModifiedAt = f.ContentAt

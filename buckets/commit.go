@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"math"
 	"slices"
 
@@ -76,6 +77,7 @@ func (d *Draft) commit(ctx context.Context) (*File, error) {
 			continue
 		}
 		if err == nil {
+			d.b.s.scanning.note(out)
 			return out, nil
 		}
 		if !errors.Is(err, errPostponed) {
@@ -171,6 +173,13 @@ func (d *Draft) plan(ctx context.Context, tx manifest.Tx) (decision, error) {
 	}
 	if d.base != "" && cur.ID != d.base {
 		return decision{}, errStale
+	}
+	if d.base != "" || d.opts.IfMatch != "" && d.opts.IfMatch != "*" {
+		for _, found := range old.Held {
+			if found == "" { // it may become current, and what is to be stored does not know of it
+				return decision{}, fmt.Errorf("a newer version waits to be scanned; try again later: %w", ErrPrecondition)
+			}
+		}
 	}
 	if d.isUnchanged(old, cur) {
 		return decision{step: keepCurrent, file: old, current: cur}, nil
@@ -273,7 +282,7 @@ func (d *Draft) makeVersion(ctx context.Context, tx manifest.Tx, todo *decision)
 	if at.IsZero() {
 		at = d.b.s.now()
 	}
-	if err := d.b.addVersion(ctx, tx, f, m, before, at); err != nil {
+	if err := d.b.addVersion(ctx, tx, f, m, before, at, d.b.s.scanning.scanner != nil); err != nil {
 		return nil, err
 	}
 	d.grown = f.Charged() - before
@@ -336,7 +345,7 @@ func (d *Draft) newRows(old *manifest.File) (*manifest.File, *manifest.Manifest)
 		Owner: d.b.whoID(), CreatedAt: d.b.s.now()}
 	if old != nil {
 		row := *old
-		f = &row
+		f, row.Held = &row, maps.Clone(old.Held)
 	} else if d.opts.hasOrigin() {
 		d.opts.setOrigin(f)
 	}

@@ -66,7 +66,10 @@ func (b *Bucket) check(ctx context.Context, req *access.Request) error {
 	if err := b.findRecord(ctx, req); err != nil {
 		return err
 	}
-	return b.s.guard.Check(ctx, req)
+	if err := b.s.guard.Check(ctx, req); err != nil {
+		return err
+	}
+	return b.checkHeld(req) // those who may not know of it have learnt nothing
 }
 
 // checkFile is check for op on version m of f.

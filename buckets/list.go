@@ -115,7 +115,7 @@ type entry struct {
 func (b *Bucket) newScan(ctx context.Context, opts *ListOptions, folders bool) (*scan, error) {
 	s := &scan{b: b, prefix: names.CanonicalPath(opts.Prefix), folders: folders, mime: strings.ToLower(opts.MIMEType), begins: strings.ToLower(opts.MIMEPrefix), left: maxScanned}
 	op := access.OpList
-	if opts.State == Trashed {
+	if opts.State == Trashed || opts.State == Quarantined {
 		op = access.OpTrash
 	}
 	err := b.check(ctx, &access.Request{Op: op})

@@ -35,7 +35,7 @@ func (v *Versions) dueVersions(ctx context.Context, rows manifest.Files, f *mani
 	case v.Keep > 0:
 		excess = max(left-v.Keep, 0)
 	}
-	if excess == 0 && v.KeepFor == 0 || f.Versions < 2 {
+	if excess == 0 && v.KeepFor == 0 || f.Versions < 2 || len(f.Held) > 0 { // the newest need not be the current one
 		return nil, nil
 	}
 	ahead := pruneAhead
@@ -57,7 +57,7 @@ func (v *Versions) dueVersions(ctx context.Context, rows manifest.Files, f *mani
 // isDueVersion reports whether the policy does not keep m, a version of f. It reads as
 // many versions as the policy keeps.
 func (v *Versions) isDueVersion(ctx context.Context, rows manifest.Files, f *manifest.File, m *manifest.Manifest, now time.Time) (bool, error) {
-	if v.keepsEverything() || m.ID == f.Current {
+	if v.keepsEverything() || m.ID == f.Current || len(f.Held) > 0 {
 		return false, nil
 	}
 	if v.Off {

@@ -72,6 +72,7 @@ type Store struct {
 	reading    chan struct{} // holds a token while Stored is under way
 	writers    writers
 	validating validating
+	scanning   *scanning
 }
 
 // A Policy is what a bucket is set up to do. Its zero value is that of a bucket of
@@ -166,6 +167,10 @@ type Options struct {
 	// long it may take for one; 0 is a minute.
 	Validator       Validator
 	ValidateTimeout time.Duration
+	// Scanner looks at each version before it becomes current; nil is none. ScanTimeout is
+	// how long it may take for one; 0 is ten minutes.
+	Scanner     Scanner
+	ScanTimeout time.Duration
 	// Now is the machine's clock; nil is time.Now.
 	Now func() time.Time
 	// Closers are closed after the chunk stores when the Store is.
@@ -201,6 +206,7 @@ func New(ctx context.Context, meta manifest.Store, chunks map[string]*cas.Store,
 		s.clock.machine = time.Now
 	}
 	s.gate.reason = opts.ReadOnly
+	s.scanning = newScanning(opts.Scanner, opts.ScanTimeout)
 	s.validating = validating{opts.Validator, cmp.Or(opts.ValidateTimeout, validateTimeout)}
 	s.collecting = newCollecting(s, opts.Collection)
 	s.scrubbing = newScrubbing(opts.Scrubbing)

@@ -300,6 +300,7 @@ func (s *Store) Run(ctx context.Context) error {
 	g.Go(func() error { return s.runCollect(ctx) })
 	g.Go(func() error { return s.runScrub(ctx) })
 	g.Go(func() error { return s.runPoints(ctx) })
+	g.Go(func() error { return s.runScan(ctx) })
 	return cmp.Or(g.Wait(), s.life.Err())
 }
 

@@ -130,13 +130,25 @@ func (b *Bucket) validateRestored(ctx context.Context, id string, n uint64) erro
 	}, &m.Content)
 }
 
-func (b *Bucket) validateContent(ctx context.Context, c *Candidate, content *manifest.Content) (err error) {
+func (b *Bucket) validateContent(ctx context.Context, c *Candidate, content *manifest.Content) error {
 	v := &b.s.validating
+	c.Who = b.who
+	err := b.callHook(ctx, "validator", v.timeout, c, content, v.validator.Validate)
+	if err == nil || errors.Is(err, ErrRefused) || errors.Is(err, ErrClosed) {
+		return err
+	}
+	b.s.log.Error("a validator has not decided", "bucket", c.Bucket, "error", err)
+	return fmt.Errorf("%w (%w)", ErrUnvalidated, err)
+}
+
+// callHook calls fn, code of the embedding program, about a content. A panic of it is an
+// error, and so is a call that takes longer than timeout.
+func (b *Bucket) callHook(ctx context.Context, what string, timeout time.Duration, c *Candidate, content *manifest.Content, fn func(context.Context, *Candidate) error) (err error) {
 	ctx, end := b.s.untilClosed(ctx)
 	defer end(&err)
-	ctx, cancel := context.WithTimeoutCause(ctx, v.timeout, fmt.Errorf("it took longer than %v", v.timeout))
+	ctx, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("it took longer than %v", timeout))
 	defer cancel() // also ends what it reads
-	c.Who, c.Bucket, c.Size = b.who, b.b.name, content.Size
+	c.Bucket, c.Size = b.b.name, content.Size
 	c.Digests = make(map[string][]byte)
 	for name, d := range content.Digests {
 		c.Digests[name] = slices.Clone(d)
@@ -151,22 +163,18 @@ func (b *Bucket) validateContent(ctx context.Context, c *Candidate, content *man
 	go func() {
 		defer func() {
 			if p := recover(); p != nil {
-				b.s.log.Error("a validator has panicked", "bucket", c.Bucket, "panic", p, "stack", string(debug.Stack()))
+				b.s.log.Error("a "+what+" has panicked", "bucket", c.Bucket, "panic", p, "stack", string(debug.Stack()))
 				done <- errors.New("it has panicked")
 			}
 		}()
-		done <- v.validator.Validate(ctx, c)
+		done <- fn(ctx, c)
 	}()
 	select {
 	case err = <-done:
 	case <-ctx.Done(): // it may not look at ctx
 		err = context.Cause(ctx)
 	}
-	if err == nil || errors.Is(err, ErrRefused) || errors.Is(err, ErrClosed) {
-		return err
-	}
-	b.s.log.Error("a validator has not decided", "bucket", c.Bucket, "error", err)
-	return fmt.Errorf("%w (%w)", ErrUnvalidated, err)
+	return err
 }
 
 type candidateReader struct {

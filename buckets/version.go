@@ -30,6 +30,12 @@ func (b *Bucket) VersionsBelow(ctx context.Context, id string, below uint64) ite
 			return
 		}
 		for m, err := range b.s.meta.VersionsBelow(ctx, f.ID, below) {
+			if err == nil && f.IsHeld(m.ID) {
+				err = b.checkFile(ctx, access.OpRead, f, m)
+				if errors.Is(err, fs.ErrPermission) || errors.Is(err, fs.ErrNotExist) {
+					continue
+				}
+			}
 			if err == nil && b.via != nil { // a record may hold one version, and open no other
 				err = b.checkFile(ctx, access.OpRead, f, m)
 				if errors.Is(err, fs.ErrPermission) || errors.Is(err, fs.ErrNotExist) {
@@ -67,8 +73,11 @@ func (b *Bucket) RestoreVersion(ctx context.Context, id string, n uint64) (*File
 		if err != nil {
 			return err
 		}
+		if f.IsHeld(m.ID) {
+			return fmt.Errorf("version %d is in quarantine: %w", n, ErrNoVersion)
+		}
 		m.CreatedBy = b.whoID()
-		return b.addVersion(ctx, tx, f, m, f.Charged(), b.s.now())
+		return b.addVersion(ctx, tx, f, m, f.Charged(), b.s.now(), false)
 	})
 }
 
@@ -90,6 +99,7 @@ func (b *Bucket) DeleteVersion(ctx context.Context, id string, n uint64) error {
 			return err
 		}
 		dropVersion(f, m)
+		delete(f.Held, m.ID)
 		now := b.s.now()
 		at := nextContentTime(f, now)
 		if f.UpdatedAt = now; f.Current != m.ID {
@@ -99,6 +109,9 @@ func (b *Bucket) DeleteVersion(ctx context.Context, id string, n uint64) error {
 			if err != nil {
 				return err
 			}
+			if f.IsHeld(next.ID) {
+				continue
+			}
 			f.Current, f.ContentAt = next.ID, at
 			return nil
 		}
@@ -107,11 +120,25 @@ func (b *Bucket) DeleteVersion(ctx context.Context, id string, n uint64) error {
 	return err
 }
 
-// addVersion makes m the current version of f, which the caller writes, as of at, and
-// removes the versions that the bucket keeps no longer. What that adds to what f
+// addVersion makes m the current version of f, which the caller writes, as of at, or one
+// that is held in quarantine, and removes the versions that the bucket keeps no longer. What that adds to what f
 // was charged before must fit the quotas.
-func (b *Bucket) addVersion(ctx context.Context, tx manifest.Tx, f *manifest.File, m *manifest.Manifest, before int64, at time.Time) error {
+func (b *Bucket) addVersion(ctx context.Context, tx manifest.Tx, f *manifest.File, m *manifest.Manifest, before int64, at time.Time, held bool) error {
+	current, contentAt := f.Current, f.ContentAt
 	linkVersion(f, m, at)
+	if held {
+		if f.Held == nil {
+			f.Held = make(map[manifest.VersionID]string)
+		}
+		if f.Held[m.ID] = ""; len(f.Held) > maxHeld {
+			return fmt.Errorf("%d versions: %w", maxHeld, ErrQuarantineFull)
+		}
+		if current == "" {
+			f.State = manifest.Quarantined
+		} else {
+			f.Current, f.ContentAt = current, contentAt
+		}
+	}
 	if err := tx.PutManifest(ctx, m); err != nil {
 		return err
 	}

@@ -301,12 +301,12 @@ func (c *codec) list(tag byte, ss *[]string) {
 }
 
 // mapField is a list of keys and values in turn, in order of keys.
-func mapField[V ~string | ~[]byte](c *codec, tag byte, m *map[string]V) {
+func mapField[K ~string, V ~string | ~[]byte](c *codec, tag byte, m *map[K]V) {
 	var ss []string
 	if c.encoding {
 		for _, k := range slices.Sorted(maps.Keys(*m)) {
-			c.must(utf8.ValidString(k))
-			ss = append(ss, k, string((*m)[k]))
+			c.must(utf8.ValidString(string(k)))
+			ss = append(ss, string(k), string((*m)[k]))
 		}
 		c.list(tag, &ss)
 		return
@@ -316,10 +316,10 @@ func mapField[V ~string | ~[]byte](c *codec, tag byte, m *map[string]V) {
 		return
 	}
 	c.must(len(ss)%2 == 0)
-	*m = make(map[string]V, len(ss)/2)
+	*m = make(map[K]V, len(ss)/2)
 	for i := 0; i+1 < len(ss); i += 2 {
 		c.must((i == 0 || ss[i-2] < ss[i]) && utf8.ValidString(ss[i]))
-		(*m)[ss[i]] = V(ss[i+1])
+		(*m)[K(ss[i])] = V(ss[i+1])
 	}
 }
 

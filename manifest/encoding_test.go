@@ -39,6 +39,12 @@ func randomFile(r *rand.Rand) *manifest.File {
 		f.ID = fixedUUID
 	}
 	for range r.IntN(3) {
+		if f.Held == nil {
+			f.Held = make(map[manifest.VersionID]string)
+		}
+		f.Held[manifest.NewVersionID()] = randomString(r)
+	}
+	for range r.IntN(3) {
 		f.Tags = append(f.Tags, randomString(r))
 	}
 	for i := range r.IntN(3) {
@@ -230,7 +236,7 @@ func TestDecodeFileRefuses(t *testing.T) {
 		"ID of 21 bytes":          fileRow(field(tagID, make([]byte, 21)...)),
 		"ID of 15 bytes":          fileRow(field(tagID, make([]byte, 15)...)),
 		"version of 16 bytes":     fileRow(field(tagCurrent, make([]byte, 16)...)),
-		"unknown tag twice":       fileRow(field(22, 1), field(22, 1)),
+		"unknown tag twice":       fileRow(field(23, 1), field(23, 1)),
 		"unknown tag cut off":     fileRow([]byte{19, 2, 1}),
 		"tag 0":                   fileRow(field(0, 1)),
 		"fields out of order":     fileRow(field(tagFolder, 'f'), field(tagBucket, 'b')),
@@ -365,7 +371,7 @@ func TestDecodeRowNamesTheUnknown(t *testing.T) {
 		"version of a manifest": {new(manifest.Manifest), envelope('M', 9), manifest.UnknownError{In: "manifest row", What: "version", Value: 9}},
 		"version of a home":     {new(manifest.Home), envelope('H', 2), manifest.UnknownError{In: "home", What: "version", Value: 2}},
 		"tag":                   {new(manifest.File), envelope('Q', 1), manifest.UnknownError{In: "file row", What: "tag", Value: 'Q'}},
-		"field of a file":       {new(manifest.File), fileRow(field(tagBucket, 'b'), field(22, 1)), manifest.UnknownError{In: "file row", What: "field", Value: 22}},
+		"field of a file":       {new(manifest.File), fileRow(field(tagBucket, 'b'), field(23, 1)), manifest.UnknownError{In: "file row", What: "field", Value: 23}},
 		// The unknown field may stand for one that is missing.
 		"field of a manifest": {new(manifest.Manifest), envelope('M', 1, field(15, 1), field(200, 1)), manifest.UnknownError{In: "manifest row", What: "field", Value: 200}},
 		"field of a home":     {new(manifest.Home), envelope('H', 1, field(7, 1)), manifest.UnknownError{In: "home", What: "field", Value: 7}},

@@ -118,6 +118,16 @@ type File struct {
 	// by whole seconds, than that of any content before. Zero stands for
 	// Current's CreatedAt.
 	ContentAt time.Time
+
+	// Held are the versions in quarantine: "" of one that waits to be scanned, else what
+	// was found in it. None is Current, unless the file is Quarantined and has no other.
+	Held map[VersionID]string
+}
+
+// IsHeld reports whether a version is in quarantine.
+func (f *File) IsHeld(id VersionID) bool {
+	_, held := f.Held[id]
+	return held
 }
 
 // DescribedBytes is how many bytes users have written about the file.
@@ -141,7 +151,7 @@ func (f *File) AppendBinary(b []byte) ([]byte, error) { return appendRow(b, tagF
 // UnmarshalBinary decodes what AppendBinary wrote.
 func (f *File) UnmarshalBinary(p []byte) error {
 	*f = File{}
-	return parseRow(p, tagFile, "file row", 21, f)
+	return parseRow(p, tagFile, "file row", 22, f)
 }
 
 func (f *File) codeFields(c *codec) {
@@ -166,6 +176,7 @@ func (f *File) codeFields(c *codec) {
 	c.time(19, &f.ContentAt)
 	c.text(20, &f.CacheControl)
 	c.flag(21, &f.Cascaded)
+	mapField(c, 22, &f.Held)
 }
 
 // Path is the folder and name, joined by '/'.

@@ -90,10 +90,10 @@ func (g *Guard) Explain(ctx context.Context, req *Request) (d *Decision) {
 }
 
 // governingOps returns the operations that must all be allowed for a request.
-// Whoever may see an active file may not therefore see it in the trash, and
-// whoever may restore one from there learns of no active file.
+// Whoever may see an active file may not therefore see it in the trash, or a version
+// in quarantine, and whoever may restore one from there learns of no active file.
 func governingOps(req *Request) []Op {
-	switch trashed := req.File != nil && req.File.State == manifest.Trashed; {
+	switch trashed := req.File != nil && req.File.State != manifest.Active || isHeld(req); {
 	case trashed && req.Op == OpDelete:
 		return []Op{OpTrash, OpDelete}
 	case trashed:
@@ -102,6 +102,11 @@ func governingOps(req *Request) []Op {
 		return []Op{OpDelete}
 	}
 	return []Op{req.Op}
+}
+
+// isHeld reports whether a request is about a version in quarantine.
+func isHeld(req *Request) bool {
+	return req.File != nil && req.Version != nil && req.File.IsHeld(req.Version.ID)
 }
 
 // authorize is the one path to every decision. Its error is a decision, the

@@ -75,6 +75,8 @@ var closingCalls = map[string]closingCall{
 	"Store.PreviewRemoval": func(ctx context.Context, c *closing) error {
 		return errorOf(c.s.PreviewRemoval(ctx, &buckets.Removal{Bucket: "a"}, nil))
 	},
+	"Store.Quarantine":          func(ctx context.Context, c *closing) error { return drain(c.s.Quarantine(ctx)) },
+	"Store.ScanQuarantine":      func(ctx context.Context, c *closing) error { return errorOf(c.s.ScanQuarantine(ctx)) },
 	"Store.Ready":               func(ctx context.Context, c *closing) error { return c.s.Ready(ctx) },
 	"Store.ReportDedup":         func(ctx context.Context, c *closing) error { return errorOf(c.s.ReportDedup(ctx, nil)) },
 	"Store.ReportFragmentation": func(ctx context.Context, c *closing) error { return errorOf(c.s.ReportFragmentation(ctx, nil)) },

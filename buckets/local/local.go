@@ -38,6 +38,8 @@ type Options struct {
 	Records         buckets.Records   // what records of hosts let people see
 	Validator       buckets.Validator // has the last word on what is stored
 	ValidateTimeout time.Duration     // for one content; 0 is a minute
+	Scanner         buckets.Scanner   // looks at each version before it becomes current
+	ScanTimeout     time.Duration     // for one version; 0 is ten minutes
 	Auth            access.Authorizer // decides in place of the buckets' rules
 	PackSize        int64             // bytes at which packs are sealed, where a Backend says nothing
 
@@ -137,7 +139,7 @@ func Open(ctx context.Context, dir string, opts *Options) (*buckets.Store, error
 	}
 	closers = append(closers, s.lock) // last
 	store, err := buckets.New(ctx, s.meta, chunks, policies,
-		&buckets.Options{Auth: s.opts.Auth, Records: s.opts.Records, Validator: s.opts.Validator, ValidateTimeout: s.opts.ValidateTimeout, Log: s.opts.Log, ReadOnly: readOnly, Collection: s.opts.Collection, Scrubbing: s.opts.Scrubbing, Now: s.opts.Now, Closers: closers})
+		&buckets.Options{Auth: s.opts.Auth, Records: s.opts.Records, Validator: s.opts.Validator, ValidateTimeout: s.opts.ValidateTimeout, Scanner: s.opts.Scanner, ScanTimeout: s.opts.ScanTimeout, Log: s.opts.Log, ReadOnly: readOnly, Collection: s.opts.Collection, Scrubbing: s.opts.Scrubbing, Now: s.opts.Now, Closers: closers})
 	if err != nil {
 		return nil, errors.Join(err, s.close())
 	}

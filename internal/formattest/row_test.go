@@ -34,7 +34,7 @@ const timeField = size
 var rowFields = map[byte][]fieldKind{
 	'M': {ident, fileIdent, number, size, 0, text, size, refs, top, dict, text, text, timeField, text},
 	'F': {fileIdent, number, text, text, text, number, text, dict, octets, list, ident, number, number, size, size,
-		timeField, timeField, timeField, timeField, text, flag},
+		timeField, timeField, timeField, timeField, text, flag, dict},
 	'J': {ident, number, text, number, text, fileIdent, ident, text, text, text, number, number, flag, text, timeField},
 	'V': {text, id16Field, number, number, numbers, flag, list, octets},
 	'H': {text, number, text, text, list, text},

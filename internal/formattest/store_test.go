@@ -195,6 +195,9 @@ func rowOf(f, m *row, root digest) buckets.Row {
 		State:     []buckets.State{buckets.Active, buckets.Trashed, buckets.Quarantined}[f.num(6)],
 		CreatedAt: timeOf(m.num(13)), UpdatedAt: timeOf(f.num(17)),
 	}
+	if _, held := f.fields[22].dict[out.ID]; held {
+		out.State = buckets.Quarantined
+	}
 	if top, ok := m.fields[9]; ok {
 		out.Segments = &buckets.RowSegments{Top: hex.EncodeToString(top.raw[:32]), Height: int(top.depth)}
 	}
