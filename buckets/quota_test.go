@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/cairn-store/cairn/buckets"
 	"github.com/cairn-store/cairn/buckets/access"
@@ -159,6 +161,10 @@ func TestQuotasCount(t *testing.T) {
 				for i, s := range steps {
 					if err := s(w); err != nil {
 						t.Fatalf("step %d: %v", i, err)
+					}
+					// Which upload is idle longest is told by milliseconds.
+					for at := time.Now().UnixMilli(); time.Now().UnixMilli() == at; {
+						runtime.Gosched()
 					}
 				}
 			})
