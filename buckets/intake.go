@@ -266,6 +266,11 @@ func (in *Intake) DropUpload(ctx context.Context, id manifest.UploadID) error {
 	return in.b.dropUpload(ctx, id)
 }
 
+// CheckUnderWay fails if an upload has ended, with what it was given up for.
+func (in *Intake) CheckUnderWay(ctx context.Context, id manifest.UploadID) error {
+	return in.b.checkUnderWay(ctx, id)
+}
+
 // EachPart calls fn with the chunks of an upload, a part at a time from one on.
 func (in *Intake) EachPart(ctx context.Context, row *manifest.Upload, from uint64, fn func([]cas.Ref) error) error {
 	return in.b.eachPart(ctx, row, from, fn)

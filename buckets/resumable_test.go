@@ -316,3 +316,35 @@ func TestPartsBesideAnotherServer(t *testing.T) {
 		t.Errorf("got %d bytes that differ from the %d sent", len(got), len(content))
 	}
 }
+
+// An upload that is given up between two looks of a commit at it fails as one that was
+// given up before.
+func TestGivenUpDuringCommit(t *testing.T) {
+	for _, c := range []struct{ size, at int }{{600, 1}, {600, 2}, {60_000, 1}, {60_000, 2}, {300_000, 1}, {300_000, 2}} { // rest alone, or parts too
+		var asked func() // for the time, which is after the row of an upload was read
+		clock := func() time.Time {
+			if asked != nil {
+				asked()
+			}
+			return time.Now()
+		}
+		s := open(t, &local.Options{Now: clock, Auth: &recorder{}, Buckets: map[string]buckets.Policy{"b": {Limits: buckets.Limits{MaxOwnerSize: int64(c.size) + 100}}}})
+		ann := bucket(t, s, "b").As(&access.Principal{ID: "ann"})
+		up, err := uploads(ann).Begin(t.Context(), "f", &upload.Options{PutOptions: buckets.PutOptions{Size: int64(c.size), SizeKnown: true}})
+		must(t, err)
+		_, err = uploads(ann).Append(t.Context(), up.ID, 0, bytes.NewReader(noise(1, c.size)), nil)
+		must(t, err)
+		calls := 0
+		asked = func() {
+			if calls++; calls == c.at {
+				asked = nil
+				f := put(t, ann, "instead", string(noise(2, c.size)), nil)
+				must(t, ann.Purge(t.Context(), f.ID, nil)) // the room is there again
+			}
+		}
+		_, err = commitUpload(uploads(ann), t.Context(), up.ID)
+		if asked = nil; !errors.Is(err, buckets.ErrEvicted) {
+			t.Errorf("%d bytes, given up at look %d: %v", c.size, c.at, err)
+		}
+	}
+}

@@ -73,11 +73,16 @@ func (b *Bucket) eachPart(ctx context.Context, row *manifest.Upload, from uint64
 			return err
 		}
 	}
-	now, err := b.uploadRow(ctx, b.s.meta, row.ID)
+	return cmp.Or(b.checkUnderWay(ctx, row.ID), ErrNoUpload) // it has ended meanwhile
+}
+
+// checkUnderWay fails if an upload has ended, with what it was given up for.
+func (b *Bucket) checkUnderWay(ctx context.Context, id manifest.UploadID) error {
+	now, err := b.uploadRow(ctx, b.s.meta, id)
 	if err == nil && now.Expired {
 		err = GoneError(now)
 	}
-	return cmp.Or(err, ErrNoUpload) // it has ended meanwhile
+	return err
 }
 
 // An excess is by how many bytes files and uploads under way are more than a bucket

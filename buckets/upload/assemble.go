@@ -116,6 +116,9 @@ func (b *Bucket) assembleDraft(ctx context.Context, d *buckets.Draft, w *buckets
 		return err
 	}
 	if !row.Listed && len(row.Joins) == 0 && c.Size != row.Offset {
+		if err := b.in.CheckUnderWay(ctx, row.ID); err != nil {
+			return err // given up meanwhile, for what its uploader stored
+		}
 		return fmt.Errorf("upload %s: its parts have %d bytes, and %d have arrived", row.ID, c.Size, row.Offset)
 	}
 	if err := b.checkDigests(ctx, c, row.Expect); err != nil {
