@@ -320,7 +320,8 @@ func TestPartsBesideAnotherServer(t *testing.T) {
 // An upload that is given up between two looks of a commit at it fails as one that was
 // given up before.
 func TestGivenUpDuringCommit(t *testing.T) {
-	for _, c := range []struct{ size, at int }{{600, 1}, {600, 2}, {60_000, 1}, {60_000, 2}, {300_000, 1}, {300_000, 2}} { // rest alone, or parts too
+	// What has come is the rest alone, or parts too.
+	for _, c := range []struct{ size, at int }{{600, 1}, {600, 2}, {60_000, 1}, {60_000, 2}, {300_000, 1}, {300_000, 2}} {
 		var asked func() // for the time, which is after the row of an upload was read
 		clock := func() time.Time {
 			if asked != nil {
