@@ -10,6 +10,7 @@ import (
 	"io"
 	"io/fs"
 	"sync"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
@@ -212,11 +213,26 @@ func isGone(err error) bool {
 	return code == "NoSuchUpload"
 }
 
+// Of several writes of one key, a service may refuse all but one before that one can be
+// seen. Its object is looked for that often, with pauses that double.
+const (
+	lookAgain  = 6
+	firstPause = 20 * time.Millisecond
+)
+
 // acceptOwn returns nil if the object under key has this token, else err. If the
 // key proves free after all, what took it was an attempt that came to nothing, or
 // is gone: the write may be repeated.
 func (b *Backend) acceptOwn(ctx context.Context, key, token string, err error) error {
 	head, herr := b.headObject(ctx, key)
+	for i := 0; i < lookAgain && errors.Is(herr, fs.ErrNotExist) && errors.Is(err, fs.ErrExist); i++ {
+		select {
+		case <-time.After(firstPause << i):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		head, herr = b.headObject(ctx, key)
+	}
 	if errors.Is(herr, fs.ErrNotExist) {
 		return &failure{kind: backend.ErrUnavailable, cause: err}
 	}
