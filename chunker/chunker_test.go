@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"testing/iotest"
+
+	"github.com/cairn-store/cairn/internal/race"
 )
 
 // chunks reads r to its end and returns the lengths and the joined bytes.
@@ -43,6 +45,7 @@ func (o oddReader) Read(p []byte) (int, error) {
 }
 
 func TestSameCutsHoweverFed(t *testing.T) {
+	race.LeaveOut(t)
 	t.Parallel()
 	splitters := []Splitter{
 		profile(t, "fine"), profile(t, "balanced"), newGear(64, 80, 2000, 9, 2), Fixed(1), Fixed(1000), Fixed(100 << 10),

@@ -4,6 +4,8 @@ import (
 	"math"
 	"math/bits"
 	"testing"
+
+	"github.com/cairn-store/cairn/internal/race"
 )
 
 // fastCDC is FastCDC of Xia and others (USENIX ATC 2016) with normalisation
@@ -35,6 +37,7 @@ func (f fastCDC) String() string { return "FastCDC" }
 // Dedup depends on the average length above all, so the splitters are compared
 // at the same: FastCDC's unique bytes are interpolated between two lengths.
 func TestDedupEqualsFastCDC(t *testing.T) {
+	race.LeaveOut(t)
 	t.Parallel()
 	texts := versions(2<<20, 6, 12)
 	measure := func(s Splitter) *tally {

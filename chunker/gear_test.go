@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strconv"
 	"testing"
+
+	"github.com/cairn-store/cairn/internal/race"
 )
 
 // gears are the content-defined profiles.
@@ -130,6 +132,7 @@ func TestRunsAreCutAtMax(t *testing.T) {
 // chunks about min long, or has none, and is cut at max. It must not have one
 // more often than random data would: such chunks are stored once, but listed.
 func TestShortPeriods(t *testing.T) {
+	race.LeaveOut(t)
 	t.Parallel()
 	g := profile(t, "fine").(*gear) // the fewest bits
 	r := rand.New(rand.NewChaCha8([32]byte{'p'}))

@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/cairn-store/cairn/internal/race"
 )
 
 // goldenInputs holds the beginning of the inputs that golden.txt names, by
@@ -25,6 +27,7 @@ func goldenInputs(longest int) map[string][]byte {
 // wrong. Lines may be added to golden.txt, never changed; there is no flag that
 // writes it.
 func TestGolden(t *testing.T) {
+	race.LeaveOut(t)
 	t.Parallel()
 	f, err := os.Open("testdata/golden.txt")
 	if err != nil {

@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"github.com/zeebo/blake3"
+
+	"github.com/cairn-store/cairn/internal/race"
 )
 
 // reference is gear1 as FORMAT.md has it, from nothing but the table's seed,
@@ -74,6 +76,7 @@ func TestTablesComeFromTheSeed(t *testing.T) {
 }
 
 func TestSplitAgreesWithReference(t *testing.T) {
+	race.LeaveOut(t)
 	t.Parallel()
 	r := newReference()
 	inputs := map[string][]byte{

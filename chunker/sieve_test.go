@@ -6,6 +6,8 @@ import (
 	"math/rand/v2"
 	"slices"
 	"testing"
+
+	"github.com/cairn-store/cairn/internal/race"
 )
 
 // inGo returns g without scanBlocks.
@@ -70,6 +72,7 @@ func skipWithoutBlocks(t testing.TB) {
 }
 
 func TestBlocksTellTheSamePlaces(t *testing.T) {
+	race.LeaveOut(t)
 	t.Parallel()
 	skipWithoutBlocks(t)
 	r := rand.New(rand.NewChaCha8([32]byte{'s'}))
@@ -125,6 +128,7 @@ func TestScanBlocks(t *testing.T) {
 }
 
 func TestBlocksCutTheSame(t *testing.T) {
+	race.LeaveOut(t)
 	t.Parallel()
 	skipWithoutBlocks(t)
 	r := rand.New(rand.NewChaCha8([32]byte{'c'}))

@@ -23,6 +23,7 @@ import (
 	"github.com/cairn-store/cairn/api/doctor"
 	"github.com/cairn-store/cairn/buckets"
 	"github.com/cairn-store/cairn/buckets/local"
+	"github.com/cairn-store/cairn/internal/race"
 )
 
 func serve(t *testing.T) (*httptest.Server, *buckets.Store) { return serveUpTo(t, nil) }
@@ -65,6 +66,7 @@ func faults(r *doctor.Report) (names []string) {
 }
 
 func TestNothingWrong(t *testing.T) {
+	race.LeaveOut(t)
 	srv, store := serve(t)
 	if r := examine(t, srv.URL); !r.Good || len(faults(r)) > 0 {
 		t.Errorf("faults: %v", faults(r))
@@ -266,6 +268,7 @@ func nginxOn(t *testing.T, block string) string {
 }
 
 func TestNginxAsRecommended(t *testing.T) {
+	race.LeaveOut(t)
 	srv, _ := serve(t)
 	url := nginxOn(t, strings.Replace(doctor.Nginx(), "127.0.0.1:8090", srv.Listener.Addr().String(), 1))
 	if r := examine(t, url); !r.Good {
@@ -274,6 +277,7 @@ func TestNginxAsRecommended(t *testing.T) {
 }
 
 func TestNginxByDefault(t *testing.T) {
+	race.LeaveOut(t)
 	srv, _ := serve(t)
 	block := "server { listen 80; %s location / { proxy_pass " + srv.URL + "; %s } }"
 	r := examine(t, nginxOn(t, fmt.Sprintf(block, "", "")))

@@ -13,6 +13,7 @@ import (
 
 	"github.com/cairn-store/cairn/buckets/check"
 	"github.com/cairn-store/cairn/buckets/collect"
+	"github.com/cairn-store/cairn/internal/race"
 	"github.com/cairn-store/cairn/manifest"
 )
 
@@ -106,6 +107,7 @@ func (w *world) checkpointSteps() (first, last int) {
 // alone have the same rows as the database, nothing that was purged comes back, and
 // the next cycle writes the checkpoint, after which they still do.
 func TestKilledDuringCheckpoint(t *testing.T) {
+	race.LeaveOut(t)
 	w := described(t)
 	first, last := w.checkpointSteps()
 	stride := 33

@@ -11,6 +11,7 @@ import (
 
 	"github.com/cairn-store/cairn/buckets/collect"
 	"github.com/cairn-store/cairn/cas"
+	"github.com/cairn-store/cairn/internal/race"
 	"github.com/cairn-store/cairn/manifest"
 )
 
@@ -161,6 +162,7 @@ func TestExplainPackAndFile(t *testing.T) {
 
 // The holders of some chunks and segments are what a look at each version finds.
 func TestFindHolders(t *testing.T) {
+	race.LeaveOut(t)
 	onDatabases(t, nil, func(t *testing.T, w *world) {
 		seed := rand.Uint64()
 		t.Logf("seed %d", seed)

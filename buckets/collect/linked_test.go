@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/cairn-store/cairn/buckets/collect"
+	"github.com/cairn-store/cairn/internal/race"
 	"github.com/cairn-store/cairn/manifest"
 )
 
@@ -123,6 +124,7 @@ func (w *world) recountLinks(r *collect.Removal) (want collect.PreviewLinks) {
 
 // What a preview says of links is what a recount finds, whatever is selected.
 func TestPreviewLinks(t *testing.T) {
+	race.LeaveOut(t)
 	onDatabases(t, nil, func(t *testing.T, w *world) {
 		seed := rand.Uint64()
 		t.Logf("seed %d", seed)

@@ -9,6 +9,7 @@ import (
 
 	"github.com/cairn-store/cairn/buckets/collect"
 	"github.com/cairn-store/cairn/cas"
+	"github.com/cairn-store/cairn/internal/race"
 	"github.com/cairn-store/cairn/manifest"
 )
 
@@ -90,6 +91,7 @@ func TestLedgerAddsUp(t *testing.T) {
 // Copying puts the frames of a file side by side, also where they were written by
 // uploads side by side.
 func TestFramesOfAFileComeTogether(t *testing.T) {
+	race.LeaveOut(t)
 	w := newWorldOf(t, 64<<20)
 	names := []string{"one", "two", "gone"}
 	const pieces = 6

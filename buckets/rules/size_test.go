@@ -6,12 +6,15 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/cairn-store/cairn/internal/race"
 )
 
 // Rules whose compiled form is larger than their text, each of at most
 // MaxSource bytes; a name says what makes them so. refused are those that would
 // be too large.
 func TestCompiledSize(t *testing.T) {
+	race.LeaveOut(t)
 	fill := func(head, part, tail string) string {
 		return head + strings.Repeat(part, (MaxSource-len(head)-len(tail)-4)/len(part)) + tail
 	}

@@ -7,6 +7,8 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+
+	"github.com/cairn-store/cairn/internal/race"
 )
 
 // What is not known is an error that names it, if its sum is right, and damage
@@ -204,6 +206,7 @@ func TestDamagedHeaderWithFooter(t *testing.T) {
 // headers, costs little more than reading the pack once: with and without
 // right checks, which nobody can make who does not know the pack's ID.
 func TestResyncIsBounded(t *testing.T) {
+	race.LeaveOut(t)
 	for _, c := range []struct {
 		name  string
 		every int
@@ -249,6 +252,7 @@ func TestResyncIsBounded(t *testing.T) {
 
 // Many small frames cost no more than reading the pack twice.
 func TestWalkIsBounded(t *testing.T) {
+	race.LeaveOut(t)
 	for _, size := range []int{1, 100, 5000, 20000} {
 		for _, slots := range []int{1, 300, 500} {
 			b := newBuilder()
@@ -270,6 +274,7 @@ func TestWalkIsBounded(t *testing.T) {
 
 // The longest header that a writer makes can be read.
 func TestLongestHeader(t *testing.T) {
+	race.LeaveOut(t)
 	b := newBuilder()
 	f := &Frame{ID: FrameID{1}, Pack: testPack, Offset: int64(len(b.p)), Kind: KindData, Codec: 9}
 	for i := range MaxSlots {
