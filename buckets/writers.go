@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -160,8 +161,9 @@ func (s *Store) dropLeft(ctx context.Context) error {
 func (s *Store) dropWriters(ctx context.Context) {
 	w := &s.writers
 	w.mu.Lock()
-	defer w.mu.Unlock()
-	for r := range w.all {
+	all := slices.Collect(maps.Keys(w.all))
+	w.mu.Unlock()
+	for _, r := range all {
 		if err := s.meta.Unregister(ctx, r.domain, r.ID); err != nil {
 			s.log.Warn("collection waits for a writer that has ended", "backend", r.domain, "error", err)
 			return // as where the database is away
