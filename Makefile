@@ -82,7 +82,8 @@ test: fmt vet build nginx postgres spin $(VERSITYGW) $(RCLONE) $(CLIENTS)
 
 # Vets and builds for other platforms than this one, for which vet and build do: make
 # test for DIFFERENT, make soak and make cross for all that are supported. Nothing of it
-# is run, so it is not optimised: that finds no mistakes, and takes a third of the time. SQLite, of others, is left out: it takes a minute.
+# is run, so it is not optimised: that finds no mistakes, and takes a third of the
+# time. SQLite, which is not ours, is left out: it takes a minute.
 CROSS = export GOFLAGS="$(GOFLAGS) '-gcflags=all=-N -l'"; for p in $(filter-out $(HOST),$(DIFFERENT)); do \
 		export GOOS=$${p%/*} GOARCH=$${p\#*/}; \
 		out=$$($(PURE) vet -tags nosqlite ./... 2>&1 && $(PURE) build -tags nosqlite -o /dev/null -ldflags='-s -w' ./cmd/cairn 2>&1) || \

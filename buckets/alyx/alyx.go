@@ -179,29 +179,26 @@ func (im *importing) checkBuckets(ctx context.Context, t rows) error {
 // importRow imports the file of one row. Its error is one that ends the import.
 func (im *importing) importRow(ctx context.Context, r *row) error {
 	note := &Note{ID: r.id, Bucket: r.bucket, Name: r.name}
-	done, err := im.bringOver(ctx, r, note)
+	count, err := im.bringOver(ctx, r, note)
 	if err != nil && (ctx.Err() != nil || endsImport(err)) {
 		return err
 	}
-	if err == nil && im.journal != nil && done != nil {
+	if err == nil && im.journal != nil {
 		if err := im.journal.add(r.fileID()); err != nil {
 			return err
 		}
 	}
 	im.mu.Lock()
 	defer im.mu.Unlock()
-	switch {
-	case err != nil:
-		note.Err = err
-		im.report.Failed++
-	case done == &im.report.Imported:
+	if err != nil {
+		note.Err, count = err, &im.report.Failed
+	}
+	*count++
+	if count == &im.report.Imported {
 		im.report.Bytes += r.plain
 		if note.Changed != "" {
 			im.report.Changed++
 		}
-		fallthrough
-	default:
-		*done++
 	}
 	if im.opts.Tell != nil && (note.Err != nil || note.Changed != "") {
 		im.opts.Tell(note)
