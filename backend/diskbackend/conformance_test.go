@@ -26,7 +26,7 @@ func open(t *testing.T, dir string, opts *diskbackend.Options) *diskbackend.Back
 // osFS returns the operating system's files in a directory for one test.
 func osFS(t *testing.T) diskbackend.FS {
 	t.Helper()
-	f, err := diskbackend.OpenOS(t.TempDir())
+	f, err := diskbackend.OpenOS(t.TempDir(), false)
 	if err != nil {
 		t.Fatal(err)
 	}

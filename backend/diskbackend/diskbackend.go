@@ -98,7 +98,7 @@ func openBackend(dir string, opts *Options) (_ *Backend, err error) {
 	}
 	b := &Backend{fs: opts.FS, writing: make(map[string]bool), begun: make(map[string]bool), entered: make(map[string]bool)}
 	if b.fs == nil {
-		if b.fs, err = openOS(dir); err != nil {
+		if b.fs, err = openOS(dir, opts.ReadOnly); err != nil {
 			return nil, err
 		}
 	}

@@ -15,10 +15,12 @@ type osFS struct {
 	root *os.Root
 }
 
-// openOS opens dir, making it if need be.
-func openOS(dir string) (*osFS, error) {
-	if err := mkdirDurable(filepath.Clean(dir)); err != nil {
-		return nil, err
+// openOS opens dir, making it if need be and unless it is to be read only.
+func openOS(dir string, readOnly bool) (*osFS, error) {
+	if !readOnly {
+		if err := mkdirDurable(filepath.Clean(dir)); err != nil {
+			return nil, err
+		}
 	}
 	root, err := os.OpenRoot(dir)
 	if err != nil {
@@ -28,23 +30,35 @@ func openOS(dir string) (*osFS, error) {
 }
 
 // mkdirDurable makes dir and the directories above it that are missing, for the
-// owner alone, and makes the entry of each durable.
+// owner alone. Each is made once the one above it is durable, and is durable itself
+// on return: also one that was there, which a process may have made that was killed
+// before it could sync it.
 func mkdirDurable(dir string) error {
-	if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
 	above := filepath.Dir(dir)
-	if err := mkdirDurable(above); err != nil {
+	if above == dir {
+		return nil
+	}
+	_, err := os.Stat(dir)
+	made := errors.Is(err, fs.ErrNotExist)
+	if err != nil && !made {
 		return err
 	}
-	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
-		return err
+	if made {
+		if err := mkdirDurable(above); err != nil {
+			return err
+		}
+		if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+			return err
+		}
 	}
 	d, err := os.Open(above)
-	if err != nil {
-		return err
+	if err == nil {
+		err = errors.Join(syncDir(d), d.Close())
 	}
-	return errors.Join(syncDir(d), d.Close())
+	if !made && errors.Is(err, fs.ErrPermission) { // others made it, who do not show what is beside it
+		return nil
+	}
+	return err
 }
 
 func (o *osFS) Create(name string) (File, error) {

@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"maps"
-	"os"
 	"path/filepath"
 	"slices"
 
@@ -57,11 +56,6 @@ func (b *Backend) openDriver(ctx context.Context, opts *Options) (backend.Backen
 	if fs == nil {
 		fs = opts.DiskFS
 	}
-	if fs == nil && !opts.readOnly {
-		if err := os.MkdirAll(b.Path, 0o700); err != nil {
-			return nil, err
-		}
-	}
 	return diskbackend.Open(b.Path, &diskbackend.Options{FS: fs, ReadOnly: opts.readOnly, Only: "packs"})
 }
 
@@ -106,11 +100,6 @@ func openBackends(ctx context.Context, dir string, opts *Options) (*parts, error
 				p.Domain = cmp.Or(p.Domain, only)
 			}
 			s.opts.Buckets[name] = p
-		}
-	}
-	if s.opts.MetaFS == nil {
-		if err := os.MkdirAll(dir, 0o700); err != nil {
-			return nil, err
 		}
 	}
 	home := "" // the backend that is the store's own directory

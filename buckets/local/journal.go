@@ -62,11 +62,6 @@ func (s *parts) readJournal(d *domain, dir string) (names []string, err error) {
 // openJournal puts the journal before the packs of d.
 func (s *parts) openJournal(d *domain) error {
 	dir := s.journalDir(d)
-	if s.opts.DiskFS == nil {
-		if err := os.MkdirAll(dir, 0o700); err != nil {
-			return err
-		}
-	}
 	near, err := diskbackend.Open(dir, &diskbackend.Options{FS: s.opts.DiskFS})
 	if err != nil {
 		return err

@@ -123,7 +123,7 @@ func LockDir(dir string, f FS) (io.Closer, error) {
 	if f == nil {
 		f = vfs.Default
 	}
-	if err := f.MkdirAll(dir, 0o700); err != nil {
+	if err := makeDir(f, filepath.Clean(dir)); err != nil {
 		return nil, err
 	}
 	if f == vfs.Default {
@@ -144,6 +144,38 @@ func LockDir(dir string, f FS) (io.Closer, error) {
 		return nil, lockedError(err)
 	}
 	return unlocked{}, nil
+}
+
+// makeDir makes dir and the directories above it that are missing, for the owner
+// alone. Each is made once the one above it is durable, and is durable itself on
+// return: also one that was there, which a process may have made that was killed
+// before it could sync it. Pebble syncs only the directories that it makes.
+func makeDir(f FS, dir string) error {
+	above := f.PathDir(dir)
+	if above == dir {
+		return nil
+	}
+	_, err := f.Stat(dir)
+	made := errors.Is(err, fs.ErrNotExist)
+	if err != nil && !made {
+		return err
+	}
+	if made {
+		if err := makeDir(f, above); err != nil {
+			return err
+		}
+		if err := f.MkdirAll(dir, 0o700); err != nil {
+			return err
+		}
+	}
+	d, err := f.OpenDir(above)
+	if err == nil {
+		err = errors.Join(d.Sync(), d.Close())
+	}
+	if !made && errors.Is(err, fs.ErrPermission) { // others made it, who do not show what is beside it
+		return nil
+	}
+	return err
 }
 
 type unlocked struct{}
