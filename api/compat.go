@@ -15,7 +15,7 @@ import (
 // With Options.Server.Compat requests and answers are spelt as Alyx's own clients
 // spell and read them. What a request may do is decided as without it, but for
 // this: DELETE removes a file for good. Who takes application/problem+json, as Cairn's
-// own clients do, is answered as without it. The table in README says what differs.
+// own clients do, is answered as without it. The table in docs/alyx.md says what differs.
 
 // servesAlyx reports whether the server is set up for Alyx's clients.
 func (s *Server) servesAlyx() bool { return s.opts.Server.Compat == schema.CompatAlyx }

@@ -2,7 +2,7 @@ package client
 
 import "context"
 
-// A DedupReport compares what was stored with what it takes. The README says what
+// A DedupReport compares what was stored with what it takes. docs/reports.md says what
 // each figure is.
 type DedupReport struct {
 	At     Time  `json:"at"`

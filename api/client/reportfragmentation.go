@@ -3,7 +3,7 @@ package client
 import "context"
 
 // A FragmentationReport tells how scattered the current versions of files that are
-// not in the trash lie in packs, and what reading them in order would cost. The README
+// not in the trash lie in packs, and what reading them in order would cost. docs/reports.md
 // says what each figure is.
 type FragmentationReport struct {
 	At     Time  `json:"at"`

@@ -305,15 +305,15 @@ func TestNginxByDefault(t *testing.T) {
 	}
 }
 
-// The settings stand in the README as they are tested.
-func TestREADME(t *testing.T) {
-	p, err := os.ReadFile("../../README.md")
+// The settings stand in the manual as they are tested.
+func TestManual(t *testing.T) {
+	p, err := os.ReadFile("../../docs/proxies.md")
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, want := range []string{doctor.Nginx(), doctor.Caddy()} {
 		if !strings.Contains(string(p), want) {
-			t.Errorf("README.md lacks\n%s", want)
+			t.Errorf("docs/proxies.md lacks\n%s", want)
 		}
 	}
 }

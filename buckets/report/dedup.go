@@ -15,7 +15,7 @@ import (
 	"github.com/cairn-store/cairn/manifest"
 )
 
-// A Dedup compares what was stored with what it takes. README.md says what each
+// A Dedup compares what was stored with what it takes. docs/reports.md says what each
 // figure is. Versions are those of one moment in each domain; the index is read after
 // it, and chunks that were dropped by then are Missing.
 type Dedup struct {

@@ -149,7 +149,7 @@ func TestUses(t *testing.T) {
 	}
 }
 
-// BenchmarkEval has the rules of the schema in the README.
+// BenchmarkEval has the rules of the schema in docs/rules.md.
 func BenchmarkEval(b *testing.B) {
 	for _, source := range []string{
 		"auth.id != null",

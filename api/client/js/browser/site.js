@@ -27,7 +27,7 @@ export async function build(t, from) {
   return app;
 }
 
-/** Serves a directory with the policy that the README names. */
+/** Serves a directory with the policy that the manual names. */
 export async function host(t, dir) {
   const types = {'.html': 'text/html', '.js': 'text/javascript', '.wasm': 'application/wasm', '.css': 'text/css'};
   const files = new Map();
