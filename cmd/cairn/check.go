@@ -30,7 +30,6 @@ mended, only ever adding. --dry-run tells what it would do.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c.out = cmd.OutOrStdout()
 			r, err := c.run(cmd.Context())
-			showStatus(t.stderr, "")
 			if err == nil {
 				err = t.showChecked(cmd, r)
 			}
@@ -152,7 +151,6 @@ func (c *checking) showFound(p *client.CheckProblem) {
 	if c.json {
 		return
 	}
-	showStatus(c.stderr, "")
 	line := p.Kind
 	if p.Path != "" {
 		line += fmt.Sprintf(" %q", p.Path)

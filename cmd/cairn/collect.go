@@ -37,7 +37,6 @@ rewrites those too. --dry-run changes nothing and tells what would be done.`,
 			}
 			return t.withFiles(cmd, func(ctx context.Context, fl *files) error {
 				r, err := fl.Collect(ctx, opts, t.showWorking)
-				showStatus(t.stderr, "")
 				if err != nil {
 					return err
 				}

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"hash/fnv"
@@ -43,7 +42,10 @@ that begins with .cairn-, and the next one goes on from there. From a server onl
 			if err != nil {
 				return err
 			}
-			g := &getter{t: t, files: fl, out: cmd.OutOrStdout(), bar: newBar(cmd.ErrOrStderr(), "read")}
+			g := &getter{t: t, files: fl, out: cmd.OutOrStdout()}
+			if toTerminal := out == "" || out == "-"; !toTerminal || columnsOf(g.out) == 0 {
+				g.bar = newProgress(cmd.ErrOrStderr())
+			}
 			if recursive {
 				err = g.getTree(cmd.Context(), args[0], out)
 			} else if err = g.openSeeds(seeds); err == nil {
@@ -66,7 +68,7 @@ type getter struct {
 	files *files
 	seeds []client.Seed
 	out   io.Writer
-	bar   *bar
+	bar   *progress
 }
 
 // openSeeds opens the seeds. They stay open until the process ends.
@@ -91,14 +93,14 @@ func (g *getter) getFile(ctx context.Context, ref string, version uint64, out st
 	}
 	opts := &client.GetOptions{Version: version}
 	if out == "" || out == "-" {
-		return g.copyContent(ctx, bucket, id, opts, g.out)
+		return g.copyContent(ctx, bucket, id, opts, rawWriter(g.out), g.bar.begin(ref, -1))
 	}
 	if info, err := os.Stat(out); err == nil && !info.Mode().IsRegular() {
 		f, err := os.OpenFile(out, os.O_WRONLY, 0)
 		if err != nil {
 			return err
 		}
-		return errors.Join(g.copyContent(ctx, bucket, id, opts, f), f.Close())
+		return errors.Join(g.copyContent(ctx, bucket, id, opts, f, g.bar.begin(ref, -1)), f.Close())
 	}
 	f, err := g.files.Stat(ctx, bucket, id, opts)
 	if err != nil {
@@ -114,6 +116,8 @@ func (g *getter) getFile(ctx context.Context, ref string, version uint64, out st
 	if err != nil {
 		return err
 	}
+	g.bar.expect(1, f.Size)
+	g.bar.expectNoMore()
 	got, err := g.writeFile(ctx, f, f.ManifestID, part, left)
 	if err != nil {
 		return err
@@ -126,15 +130,15 @@ func (g *getter) getFile(ctx context.Context, ref string, version uint64, out st
 
 func (g *getter) showFetched(got *client.Fetched, out string) error {
 	if g.t.json {
-		return json.NewEncoder(g.out).Encode(struct {
+		return writeJSON(g.out, struct {
 			*client.Fetched
 			Output string `json:"output"`
-		}{got, out})
+		}{got, out}, false)
 	}
 	if got.ReusedBytes == 0 {
 		return nil
 	}
-	_, err := fmt.Fprintf(g.out, "%s/%s  %s  %s (version %d, %s received)\n", got.Bucket, got.ID, names.Escape(out), bytesText(got.Size), got.Version, bytesText(got.ReceivedBytes))
+	_, err := printf(g.out, "%s/%s  %s  %s (version %d, %s received)\n", got.Bucket, got.ID, out, bytesText(got.Size), got.Version, bytesText(got.ReceivedBytes))
 	return err
 }
 
@@ -187,12 +191,14 @@ func (g *getter) writeFile(ctx context.Context, f *client.File, id string, p *pa
 // fetchContent writes the content of f to out. For a small file it does not
 // look for parts on this machine.
 func (g *getter) fetchContent(ctx context.Context, f *client.File, id string, p *part, out *os.File, seeds []string) (*client.Fetched, error) {
-	opts := &client.DownloadOptions{Progress: g.bar.followFile()}
+	at := g.bar.begin(f.Path, f.Size)
+	defer at.end()
+	opts := &client.DownloadOptions{Progress: at.follow()}
 	if f.Size < large && len(g.seeds) == 0 {
 		if err := out.Truncate(0); err != nil {
 			return nil, err
 		}
-		err := g.copyContent(ctx, f.Bucket, id, nil, out)
+		err := g.copyContent(ctx, f.Bucket, id, nil, out, at)
 		return &client.Fetched{File: f, ReceivedBytes: f.Size}, err
 	}
 	opts.Seeds = append(opts.Seeds, g.seeds...)
@@ -209,13 +215,14 @@ func (g *getter) fetchContent(ctx context.Context, f *client.File, id string, p 
 	return g.files.Download(ctx, f.Bucket, id, out, opts)
 }
 
-func (g *getter) copyContent(ctx context.Context, bucket, id string, opts *client.GetOptions, w io.Writer) error {
+func (g *getter) copyContent(ctx context.Context, bucket, id string, opts *client.GetOptions, w io.Writer, at *fileProgress) error {
+	defer at.end()
 	r, size, err := g.files.Open(ctx, bucket, id, opts)
 	if err != nil {
 		return err
 	}
 	defer r.Close()
-	n, err := io.Copy(&toldStream{w: w, tell: g.bar.followFile()}, r)
+	n, err := io.Copy(&toldStream{w: w, tell: at.follow()}, r)
 	if err == nil && n != size {
 		err = io.ErrUnexpectedEOF
 	}
@@ -247,6 +254,7 @@ func (g *getter) getTree(ctx context.Context, ref, dir string) error {
 			return errors.Join(err, work.wait())
 		}
 		n++
+		g.bar.expect(1, f.Size)
 		name := strings.TrimPrefix(f.Path, prefix)
 		work.run(f.Size, func() error {
 			if err := root.MkdirAll(path.Dir(name), 0o777); err != nil {
@@ -256,6 +264,7 @@ func (g *getter) getTree(ctx context.Context, ref, dir string) error {
 			return err
 		})
 	}
+	g.bar.expectNoMore()
 	if err := work.wait(); err != nil {
 		return err
 	}

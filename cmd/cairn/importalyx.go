@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -32,6 +33,8 @@ type alyxImport struct {
 	only           []string
 	told           int // files that came over with changes
 	opts           alyx.Options
+
+	files, bytes pace
 }
 
 func newImportAlyx(t *target) *cobra.Command {
@@ -104,11 +107,10 @@ func (im *alyxImport) run(cmd *cobra.Command) (err error) {
 	im.opts.Journal = filepath.Join(im.data, "import-alyx.log")
 	im.opts.Tell = func(n *alyx.Note) { im.tell(n) }
 	im.opts.Progress = func(r *alyx.Report) {
-		done := r.Imported + r.Present + r.Deleted + r.Failed
-		showStatus(im.stderr, fmt.Sprintf("%d of %d files, %s imported", done, r.Total, bytesText(r.Bytes)))
+		s := im.describeProgress(r, time.Now())
+		im.showState(&s)
 	}
 	r, err := alyx.Import(ctx, s, src, &im.opts)
-	showStatus(im.stderr, "")
 	if im.told > maxChangesTold {
 		fmt.Fprintf(im.stderr, "cairn: %d more files have other names than before, or lack something\n", im.told-maxChangesTold)
 	}
@@ -277,6 +279,19 @@ func openAlyxFiles(ctx context.Context, from *schema.Config, backend, bucket str
 	return alyx.Dir(dir), nil
 }
 
+// describeProgress returns how far the import is. How much is to come is known in
+// files alone.
+func (im *alyxImport) describeProgress(r *alyx.Report, now time.Time) progressState {
+	done := r.Imported + r.Present + r.Deleted + r.Failed
+	im.files.note(now, done)
+	im.bytes.note(now, r.Bytes)
+	s := progressState{files: r.Total, doneFiles: done, doneBytes: r.Bytes, inBytes: true, whole: r.Total > 0, rate: im.bytes.rate()}
+	if rate := im.files.rate(); rate > 0 && done < r.Total {
+		s.left = time.Duration(float64(r.Total-done) / rate * float64(time.Second))
+	}
+	return s
+}
+
 // maxChangesTold is how many files are told of that came over with another name or
 // without something. The others are counted.
 const maxChangesTold = 20
@@ -289,7 +304,6 @@ func (im *alyxImport) tell(n *alyx.Note) {
 	} else if im.told++; im.told > maxChangesTold {
 		return
 	}
-	showStatus(im.stderr, "")
 	fmt.Fprintf(im.stderr, "cairn: %s/%s (%s): %s\n", n.Bucket, names.Escape(n.ID), names.Escape(names.Clip(n.Name)), names.Escape(text))
 }
 

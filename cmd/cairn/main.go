@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"slices"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -35,12 +36,16 @@ func (e usageError) Unwrap() error { return e.error }
 // run executes a command line and returns the exit status: 0 for success, 1
 // for a failure, 2 for a wrong command line.
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	root := newRoot()
+	out, errOut := newScreen(stdout, stderr)
+	t := &target{stdout: out, stderr: errOut}
+	root := newRoot(t)
 	root.SetArgs(args)
 	root.SetIn(stdin)
-	root.SetOut(stdout)
-	root.SetErr(stderr)
+	root.SetOut(out)
+	root.SetErr(errOut)
 	err := root.ExecuteContext(ctx)
+	out.screen.hideLine()
+	asJSON := t.json || slices.Contains(args, "--json") // which a wrong command line leaves unread
 	var usage usageError
 	var wrong schema.Problems
 	switch {
@@ -49,14 +54,19 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	case errors.Is(err, errReported):
 		return 1
 	case errors.As(err, &usage):
-		fmt.Fprintf(stderr, "cairn: %v\nSee 'cairn --help'.\n", err)
+		writeFailure(errOut, err, asJSON)
+		if !asJSON {
+			printf(errOut, "See 'cairn --help'.\n")
+		}
 		return 2
-	case errors.As(err, &wrong):
-		fmt.Fprintln(stderr, wrong)
+	case errors.As(err, &wrong) && !asJSON:
+		for _, p := range wrong {
+			printf(errOut, "%s\n", p)
+		}
 	case errors.Is(err, local.ErrLocked):
-		fmt.Fprintf(stderr, "cairn: %v; talk to that process with --server URL, or stop it\n", err)
+		writeFailure(errOut, fmt.Errorf("%w; talk to that process with --server URL, or stop it", err), asJSON)
 	default:
-		fmt.Fprintln(stderr, "cairn:", err)
+		writeFailure(errOut, err, asJSON)
 	}
 	return 1
 }
@@ -68,7 +78,8 @@ type target struct {
 	take                bool // ownership of backends
 	makes               bool // a store where there is none
 	json                bool
-	stderr              io.Writer
+	stdout, stderr      io.Writer
+	working             working // what showWorking showed last
 }
 
 // chooseTarget lets --data win over CAIRN_SERVER, which --server wins over. Both flags
@@ -84,8 +95,7 @@ func (t *target) chooseTarget(cmd *cobra.Command) error {
 	return nil
 }
 
-func newRoot() *cobra.Command {
-	t := &target{}
+func newRoot(t *target) *cobra.Command {
 	root := &cobra.Command{
 		Use:           "cairn",
 		Short:         "A file store that keeps the same bytes once",
@@ -94,7 +104,6 @@ func newRoot() *cobra.Command {
 		Version:       version,
 		Args:          cobra.ArbitraryArgs,
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
-			t.stderr = cmd.ErrOrStderr()
 			return t.chooseTarget(cmd)
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {

@@ -22,9 +22,15 @@ and goes on when it is given again. Then name the new backend in the schema.`,
 				return usageError{errors.New("migrate: want --bucket and --to")}
 			}
 			return t.withFiles(cmd, func(ctx context.Context, fl *files) error {
-				b := newBar(cmd.ErrOrStderr(), "copied")
-				m, err := fl.Migrate(ctx, bucket, to, func(m *client.Migrated) { b.set(m.CopiedBytes) })
-				b.stop()
+				u, err := fl.Usage(ctx, bucket) // for percent and time left; what comes meanwhile is not in it
+				if err != nil {
+					return err
+				}
+				bar := newProgress(cmd.ErrOrStderr())
+				at := bar.begin(bucket+" to "+to, u.Bytes+u.TrashedBytes)
+				bar.expectNoMore()
+				m, err := fl.Migrate(ctx, bucket, to, func(m *client.Migrated) { at.set(m.Bytes) })
+				bar.stop()
 				if err != nil {
 					return err
 				}

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -16,7 +15,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/cairn-store/cairn/api/client"
-	"github.com/cairn-store/cairn/buckets/names"
 )
 
 // A putter stores files. Several goroutines use it.
@@ -34,7 +32,7 @@ type putter struct {
 	out    io.Writer
 	errOut io.Writer
 	failed bool
-	bar    *bar
+	bar    *progress
 }
 
 func newPut(t *target) *cobra.Command {
@@ -51,7 +49,7 @@ func newPut(t *target) *cobra.Command {
 				return err
 			}
 			p.in, p.out, p.errOut = cmd.InOrStdin(), cmd.OutOrStdout(), cmd.ErrOrStderr()
-			p.bar = newBar(cmd.ErrOrStderr(), "stored")
+			p.bar = newProgress(cmd.ErrOrStderr())
 			err = p.putAll(cmd.Context(), args)
 			p.bar.stop()
 			return errors.Join(err, done())
@@ -82,12 +80,16 @@ func (p *putter) putAll(ctx context.Context, args []string) error {
 		if wctx.Err() != nil {
 			return wctx.Err()
 		}
-		if s.path == "-" {
-			s.size = large
+		size := s.size
+		if s.path == "-" { // of unknown size, which keeps total and percent away
+			size = large
+		} else {
+			p.bar.expect(1, s.size)
 		}
-		work.run(s.size, func() error { return p.putFile(wctx, s) })
+		work.run(size, func() error { return p.putFile(wctx, s) })
 		return nil
 	})
+	p.bar.expectNoMore()
 	if err := errors.Join(work.wait(), err); err != nil {
 		return err
 	}
@@ -166,7 +168,13 @@ func (p *putter) walkTree(dir string, fn func(source) error) error {
 // putFile stores one file. It prints and notes a failure of this file. It
 // returns only errors that stop the whole command.
 func (p *putter) putFile(ctx context.Context, s source) error {
-	f, err := p.uploadFile(ctx, s)
+	size := s.size
+	if s.path == "-" {
+		size = -1
+	}
+	at := p.bar.begin(s.path, size)
+	f, err := p.uploadFile(ctx, s, at)
+	at.end()
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
@@ -177,8 +185,8 @@ func (p *putter) putFile(ctx context.Context, s source) error {
 	return p.showStored(s, f)
 }
 
-func (p *putter) uploadFile(ctx context.Context, s source) (*client.Stored, error) {
-	opts := &client.PutOptions{Progress: p.bar.followFile(), UploadOptions: client.UploadOptions{Folder: s.folder, OnConflict: "version", SkipUnchanged: true}}
+func (p *putter) uploadFile(ctx context.Context, s source, at *fileProgress) (*client.Stored, error) {
+	opts := &client.PutOptions{Progress: at.follow(), UploadOptions: client.UploadOptions{Folder: s.folder, OnConflict: "version", SkipUnchanged: true}}
 	if p.digests != "" {
 		opts.Digests = []string{}
 		if p.digests != "none" {
@@ -209,17 +217,12 @@ func (p *putter) showStored(s source, f *client.Stored) error {
 		sent = &f.SentBytes
 	}
 	if p.t.json {
-		line, err := json.Marshal(struct {
+		return writeJSON(p.out, struct {
 			*client.File
 			Unchanged bool   `json:"unchanged"`
 			SentBytes *int64 `json:"sent_bytes,omitempty"`
 			Source    string `json:"source"`
-		}{f.File, f.Unchanged, sent, s.path})
-		if err != nil {
-			return err
-		}
-		_, err = fmt.Fprintf(p.out, "%s\n", line)
-		return err
+		}{f.File, f.Unchanged, sent, s.path}, false)
 	}
 	what := fmt.Sprintf("version %d", f.Version)
 	if f.Unchanged {
@@ -230,7 +233,7 @@ func (p *putter) showStored(s source, f *client.Stored) error {
 	if sent != nil {
 		what += fmt.Sprintf(", sent %s of %s", bytesText(*sent), bytesText(f.Size))
 	}
-	_, err := fmt.Fprintf(p.out, "%s/%s  %s  %s (%s)\n", f.Bucket, f.ID, names.Escape(f.Path), bytesText(f.Size), what)
+	_, err := printf(p.out, "%s/%s  %s  %s (%s)\n", f.Bucket, f.ID, f.Path, bytesText(f.Size), what)
 	return err
 }
 
@@ -238,11 +241,11 @@ func (p *putter) reportFailure(name string, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.failed = true
-	fmt.Fprintf(p.errOut, "cairn: put %s: %s\n", names.Escape(name), names.Escape(err.Error()))
+	p.t.reportFailure("put", name, err)
 }
 
 func (p *putter) reportNote(text string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	fmt.Fprintln(p.errOut, "cairn:", names.Escape(text))
+	printf(p.errOut, "cairn: %s\n", text)
 }

@@ -57,7 +57,6 @@ such as 2026-01-31, 2026-01-31T12:00:00Z or 30d (ago).`,
 					r.Delete = append(r.Delete, bucket+"/"+id)
 				}
 				p, err := fl.PreviewRemoval(ctx, r, t.showWorking)
-				showStatus(t.stderr, "")
 				if err != nil {
 					return err
 				}
@@ -120,7 +119,6 @@ its chunks up again.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return t.withFiles(cmd, func(ctx context.Context, fl *files) error {
 				x, err := explainArg(ctx, t, fl, args[0])
-				showStatus(t.stderr, "")
 				if err != nil {
 					return err
 				}

@@ -48,7 +48,6 @@ func (k *reportKind[R]) newCommand(t *target) *cobra.Command {
 			}
 			return t.withFiles(cmd, func(ctx context.Context, fl *files) error {
 				r, err := k.fetch(fl.Client, ctx, opts, t.showWorking)
-				showStatus(t.stderr, "")
 				if err == nil && format != "" {
 					err = writePlot(plot, k.draw(r), format)
 				}

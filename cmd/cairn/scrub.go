@@ -42,7 +42,6 @@ hurts; the exit status is 1 then. An interrupted scrub goes on where it was.`,
 			}
 			return t.withFiles(cmd, func(ctx context.Context, fl *files) error {
 				r, err := fl.Scrub(ctx, opts, t.showWorking)
-				showStatus(t.stderr, "")
 				if err == nil {
 					err = t.showScrubbed(cmd, r)
 				}
