@@ -3,13 +3,12 @@ import assert from 'node:assert/strict';
 import {execFile} from 'node:child_process';
 import {createHash} from 'node:crypto';
 import {appendFile, mkdtemp, open, rm, stat, writeFile} from 'node:fs/promises';
-import {existsSync} from 'node:fs';
 import {tmpdir} from 'node:os';
 import {join} from 'node:path';
 import {test} from 'node:test';
 import {promisify} from 'node:util';
 import {random} from '../test/inputs.js';
-import {binary, proxy, serve, token} from '../test/server.js';
+import {binary, proxy, scratch, serve, token} from '../test/server.js';
 import {browser, build, host, tab, tabMemory} from './site.js';
 
 const run = promisify(execFile);
@@ -144,10 +143,8 @@ test('a file that changes while it is uploaded is given up at once', async (t) =
 });
 
 // The file lies in memory, so that neither disk nor its cache is measured.
-const memory = existsSync('/dev/shm') ? '/dev/shm' : tmpdir();
-
 async function large(t, gigabytes) {
-  const dir = await mkdtemp(join(memory, 'cairn-js-'));
+  const dir = await mkdtemp(join(scratch, 'cairn-js-'));
   t.after(() => rm(dir, {recursive: true, force: true}));
   const path = join(dir, 'large.bin');
   const part = random('large', 512 * MiB);

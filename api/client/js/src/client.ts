@@ -5,9 +5,7 @@ import {upload} from './run.js';
 import type {Job, Progress, StoredFile} from './session.js';
 import type {Content} from './source.js';
 import {Transport, type Call, type TransportOptions} from './transport.js';
-
-type JSONOf<O> = O extends {requestBody?: {content: {'application/json': infer B}}} ? B : never;
-type QueryOf<O> = O extends {parameters: {query?: infer Q}} ? NonNullable<Q> : never;
+import type {AnswerOf, JSONOf, QueryOf} from './types.js';
 
 export type FileList = components['responses']['Files']['content']['application/json'];
 export type ListOptions = QueryOf<operations['list']> & Signal;
@@ -16,7 +14,20 @@ export type CopyOptions = JSONOf<operations['copy']>;
 export type SignOptions = JSONOf<operations['sign']>;
 export type SignUploadOptions = JSONOf<operations['signUpload']>;
 export type SignedURL = components['schemas']['SignedURL'];
-export type Capabilities = operations['capabilities']['responses'][200]['content']['application/json'];
+export type Grant = components['schemas']['Grant'];
+export type Capabilities = AnswerOf<operations['capabilities']>;
+export type ServerCapabilities = AnswerOf<operations['serverCapabilities']>;
+export type Usage = AnswerOf<operations['usage']>;
+export type Diff = AnswerOf<operations['diff']>;
+export type UploadState = components['schemas']['Session'];
+export type PreviewOptions = QueryOf<operations['preview']> & Signal;
+
+/** A range of a file (f_…, its current version) or of a version (m_…), or bytes. */
+export type Piece = {file: string; bucket?: string; offset?: number; length?: number} | {data: Uint8Array};
+export type Composition = Omit<JSONOf<operations['compose']>, 'pieces'> & {pieces: Piece[]};
+
+/** Bytes of an edit. A string is sent as UTF-8. */
+export type EditBytes = Blob | Uint8Array | string;
 
 export interface Signal {
   signal?: AbortSignal;
@@ -144,6 +155,11 @@ export class Client {
     }
   }
 
+  /** Compares version n with an earlier one, by default the one before. */
+  diff(bucket: string, id: string, n: number, {signal, ...query}: QueryOf<operations['diff']> & Signal = {}): Promise<Diff> {
+    return this.json('GET', at(bucket, id, 'versions', String(n), 'diff'), {query, signal});
+  }
+
   /** Makes version n the current one again, as a version of its own. */
   restoreVersion(bucket: string, id: string, n: number, {signal}: Signal = {}): Promise<StoredFile> {
     return this.json('POST', at(bucket, id, 'versions', String(n), 'restore'), {signal, once: true});
@@ -164,6 +180,35 @@ export class Client {
     return this.json('POST', at(bucket, id, 'copy'), {json: to, headers: {'Idempotency-Key': unique()}, signal});
   }
 
+  /** Makes a version with more bytes at the end. Many bytes are better uploaded as a version, with fileId. */
+  append(bucket: string, id: string, bytes: EditBytes, options: Condition = {}): Promise<StoredFile> {
+    return this.edit('POST', at(bucket, id, 'append'), options, {body: bytes});
+  }
+
+  /** Makes a version with other bytes from offset on, which may reach beyond the end. */
+  async overwrite(bucket: string, id: string, offset: number, bytes: EditBytes, options: Condition = {}): Promise<StoredFile> {
+    const body = typeof bytes === 'string' ? new TextEncoder().encode(bytes) : bytes;
+    const size = body instanceof Blob ? body.size : body.byteLength;
+    if (size === 0) throw new TypeError('overwrite: want at least one byte');
+    return this.edit('PATCH', at(bucket, id, 'content'), options, {body, headers: {'Content-Range': `bytes ${offset}-${offset + size - 1}/*`}});
+  }
+
+  /** Makes a version of the first bytes. */
+  truncate(bucket: string, id: string, size: number, options: Condition = {}): Promise<StoredFile> {
+    return this.edit('POST', at(bucket, id, 'truncate'), options, {json: {size}});
+  }
+
+  /** Makes a file, or a version of one, of ranges of others and of bytes, 1 MiB at most. Within one backend no data moves. */
+  compose(bucket: string, {pieces, ...to}: Composition, options: Condition = {}): Promise<StoredFile> {
+    const json = {...to, pieces: pieces.map((p) => ('data' in p ? {data: base64(p.data)} : p))};
+    return this.edit('POST', at(bucket, '_compose'), options, {json});
+  }
+
+  /** Makes an image of one that is stored, where the server can. */
+  preview(bucket: string, id: string, {signal, ...query}: PreviewOptions = {}): Promise<Blob> {
+    return this.transport.send('GET', at(bucket, id, 'preview'), {query, signal, read: (res) => res.blob()});
+  }
+
   /** Signs a URL that opens the file, or takes a version of it, without a token. */
   sign(bucket: string, id: string, options: Partial<SignOptions> = {}, {signal}: Signal = {}): Promise<SignedURL> {
     return this.json('POST', at(bucket, id, 'sign'), {json: options, signal});
@@ -172,6 +217,31 @@ export class Client {
   /** Signs a URL that takes a new file. */
   signUpload(bucket: string, options: SignUploadOptions = {}, {signal}: Signal = {}): Promise<SignedURL> {
     return this.json('POST', at(bucket, '_sign-upload'), {json: options, signal});
+  }
+
+  /** Lists the grants, which are what signed URLs stand for: your own, to operators all. */
+  async grants(bucket: string, {signal}: Signal = {}): Promise<Grant[]> {
+    return (await this.json<AnswerOf<operations['grants']>>('GET', at(bucket, '_grants'), {signal})).grants;
+  }
+
+  /** Describes a grant. */
+  grant(bucket: string, id: string, {signal}: Signal = {}): Promise<Grant> {
+    return this.json('GET', at(bucket, '_grants', id), {signal});
+  }
+
+  /** Ends a grant: its signed URL is worth nothing from now on. */
+  async revoke(bucket: string, id: string, {signal}: Signal = {}): Promise<void> {
+    await this.transport.send('DELETE', at(bucket, '_grants', id), {signal, read: (res) => res.text()});
+  }
+
+  /** Tells how an upload stands; its ID is in what onProgress is told. */
+  uploadState(bucket: string, upload: string, {signal}: Signal = {}): Promise<UploadState> {
+    return this.json('GET', at(bucket, '_sessions', upload), {signal});
+  }
+
+  /** Gives up an upload that was aborted: what the server has received of it is forgotten. A file that it has become stays. */
+  async dropUpload(bucket: string, upload: string, {signal}: Signal = {}): Promise<void> {
+    await this.transport.send('DELETE', at(bucket, '_sessions', upload), {signal, read: (res) => res.text()});
   }
 
   /** Lists the records that hold a file, or a version, as far as one may know of them. */
@@ -192,6 +262,21 @@ export class Client {
   /** Tells what a bucket takes. */
   capabilities(bucket: string, {signal}: Signal = {}): Promise<Capabilities> {
     return this.json('GET', at(bucket, '_capabilities'), {signal});
+  }
+
+  /** Sums a bucket up, in bytes as they were uploaded. */
+  usage(bucket: string, {signal}: Signal = {}): Promise<Usage> {
+    return this.json('GET', at(bucket, '_usage'), {signal});
+  }
+
+  /** Tells what the server is the same in for all buckets: how it cuts files, and its limits. */
+  serverCapabilities({signal}: Signal = {}): Promise<ServerCapabilities> {
+    return this.json('GET', at('_capabilities'), {signal});
+  }
+
+  // edit sends what must happen once, however often it is sent.
+  private edit(method: string, path: string, options: Condition, call: Pick<Call<StoredFile>, 'body' | 'json' | 'headers'>): Promise<StoredFile> {
+    return this.json(method, path, {...call, headers: {...call.headers, ...condition(options), 'Idempotency-Key': unique()}, signal: options.signal});
   }
 
   private json<T>(method: string, path: string, call: Omit<Call<T>, 'read'>): Promise<T> {
@@ -216,4 +301,10 @@ function condition({ifMatch}: Condition): Record<string, string | undefined> {
 // A key that nobody else uses. crypto.randomUUID is there for secure pages only.
 function unique(): string {
   return Array.from(crypto.getRandomValues(new Uint32Array(4)), (n) => n.toString(36)).join('-');
+}
+
+function base64(bytes: Uint8Array): string {
+  let s = '';
+  for (let i = 0; i < bytes.length; i += 8192) s += String.fromCharCode(...bytes.subarray(i, i + 8192));
+  return btoa(s);
 }

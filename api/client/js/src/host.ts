@@ -1,8 +1,6 @@
 import type {components, operations} from './openapi.js';
 import type {Transport} from './transport.js';
-
-type JSONOf<O> = O extends {requestBody?: {content: {'application/json': infer B}}} ? B : never;
-type AnswerOf<O> = O extends {responses: {200: {content: {'application/json': infer B}}}} ? B : never;
+import type {AnswerOf, JSONOf} from './types.js';
 
 export type RecordLink = components['schemas']['RecordLink'];
 export type Reference = components['schemas']['Reference'];

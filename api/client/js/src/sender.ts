@@ -1,6 +1,7 @@
+import {BatchSize} from './batch.js';
 import {CairnError, SourceChangedError} from './errors.js';
 import type {Source} from './source.js';
-import type {Transport} from './transport.js';
+import type {Call, Transport} from './transport.js';
 import {chunksType, frameHeader, headers, runs, type Ref} from './wire.js';
 
 export interface SenderOptions {
@@ -12,24 +13,19 @@ export interface SenderOptions {
   onSent: (bytes: number) => void;
 }
 
-const smallestBatch = 256 * 1024;
-const firstBatch = 1024 * 1024;
-const largestBatch = 8 * 1024 * 1024;
-const quick = 1000; // milliseconds: batches that take less may grow
-const slow = 8000; // batches that take more shrink, so that little is lost with a request
-
 const queued = 4 * 1024; // chunks that wait to be sent, before cutting waits
 const remembered = 512 * 1024; // chunks that were queued, so that none is sent twice
 
 /**
  * Sends chunks in batches, a few side by side. It holds places of chunks and
  * reads the bytes when their turn comes, so memory does not grow with what waits.
+ * A batch that broke off is halved before it is tried again; the rest waits anew.
  */
 export class Sender {
   private readonly queue: Ref[] = [];
   private head = 0;
   private readonly seen = new Set<number>();
-  private batch = firstBatch;
+  private readonly size = new BatchSize();
   private active = 0;
   private stopped = false;
   private failure?: {err: unknown};
@@ -117,7 +113,7 @@ export class Sender {
 
   // take returns the chunks of the next batch.
   private take(): Ref[] {
-    const limit = Math.min(this.batch, this.options.maxBatch);
+    const limit = Math.min(this.size.limit, this.options.maxBatch);
     const refs: Ref[] = [];
     let bytes = 0;
     while (this.length > 0) {
@@ -136,26 +132,41 @@ export class Sender {
 
   private async send(refs: Ref[]): Promise<void> {
     if (refs.length === 0) return;
-    const body = this.source.slice ? this.compose(refs) : await this.read(refs);
-    const bytes = body instanceof Blob ? body.size : body.length;
-    const began = Date.now();
-    try {
-      await this.transport.send('POST', this.path + '/chunks', {
-        headers: {'Content-Type': chunksType},
-        body,
-        signal: this.abort.signal,
+    let began = performance.now();
+    const call: Call<string> = {
+      headers: {'Content-Type': chunksType},
+      body: await this.body(refs),
+      signal: this.abort.signal,
+      again: async () => {
         // What a body is made of may have changed, which looks like a broken connection.
-        again: () => this.source.read(refs[0].offset, 1),
-        read: (res) => res.text(),
-      });
+        await this.source.read(refs[0].offset, 1);
+        this.size.broken(length(refs));
+        if (refs.length > 1) {
+          this.putBack(refs.splice(Math.ceil(refs.length / 2)));
+          call.body = await this.body(refs);
+        }
+        began = performance.now();
+      },
+      read: (res) => res.text(),
+    };
+    try {
+      await this.transport.send('POST', this.path + '/chunks', call);
     } catch (err) {
       if (err instanceof CairnError && err.code === 'chunk-digest-mismatch') throw new SourceChangedError({cause: err});
       throw err;
     }
-    const took = Date.now() - began;
-    if (took < quick && bytes * 2 > this.batch) this.batch = Math.min(largestBatch, this.batch * 2);
-    if (took > slow) this.batch = Math.max(smallestBatch, this.batch / 2);
+    this.size.answered(length(refs), performance.now() - began);
     this.options.onSent(sum(refs));
+  }
+
+  // putBack queues chunks that were taken before all others.
+  private putBack(refs: Ref[]): void {
+    this.queue.splice(this.head, 0, ...refs);
+    this.start();
+  }
+
+  private async body(refs: Ref[]): Promise<Blob | Uint8Array> {
+    return this.source.slice ? this.compose(refs) : this.read(refs);
   }
 
   // compose makes the body of a batch of parts of the source, as few as may be:
@@ -166,7 +177,7 @@ export class Sender {
 
   // read makes the body of a batch.
   private async read(refs: Ref[]): Promise<Uint8Array> {
-    const body = new Uint8Array(refs.length * frameHeader + sum(refs));
+    const body = new Uint8Array(length(refs));
     let at = 0;
     for (const run of runs(refs)) {
       const head = headers(run);
@@ -183,4 +194,9 @@ export class Sender {
 
 function sum(refs: Ref[]): number {
   return refs.reduce((n, r) => n + r.size, 0);
+}
+
+// length is that of a body with these chunks.
+function length(refs: Ref[]): number {
+  return refs.length * frameHeader + sum(refs);
 }

@@ -34,6 +34,8 @@ export interface Progress {
   missing: number;
   /** That the server has received and made durable. */
   sent: number;
+  /** The upload, u_…, once the server knows it: for dropUpload. */
+  upload?: string;
 }
 
 export interface Watch {
@@ -75,6 +77,8 @@ class Session {
     const base = `/api/files/${encodeURIComponent(this.job.bucket)}/_sessions`;
     const opened = await this.transport.send<Opened>('POST', base, {json: {...this.job.open, size: this.source.size}, signal: this.watch.signal, read: (res) => res.json()});
     this.path = `${base}/${opened.id}`;
+    this.progress.upload = opened.id;
+    this.tell(true);
     this.splitter = parseSplitter(opened.chunker);
     this.sender = new Sender(this.transport, this.source, this.path, {
       concurrency: this.job.concurrency,

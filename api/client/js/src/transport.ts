@@ -28,7 +28,7 @@ export interface Call<T> {
   signal?: AbortSignal;
   /** The request must not happen twice, so it is sent again only where the server refused to begin with it. */
   once?: boolean;
-  /** Called before another attempt, which it prevents by failing. */
+  /** Called before another attempt, which it prevents by failing. It may give the call another body. */
   again?: () => Promise<unknown>;
   /** Reads the answer; a failure to do so counts as one of the request. */
   read: (res: Response) => T | Promise<T>;

@@ -11,7 +11,7 @@ test('a server below a path is found there', async (t) => {
   const below = await proxy(t, await serve(t), undefined, '/my/storage');
   for (const url of [below.url, below.url + '/']) {
     const client = new Client({server: url});
-    const content = random('below', 3 * MiB);
+    const content = random('below', 1.2 * MiB);
     const file = await client.upload('demo', content, {name: 'a.bin', onConflict: 'version'});
     assert.ok(Buffer.from(content).equals(await bytesOf(await client.download('demo', file.id))));
     assert.equal((await client.list('demo')).files[0].name, 'a.bin');
@@ -79,7 +79,7 @@ test('what others may not see is not there', async (t) => {
 test('a download that breaks off goes on, of the same version', async (t) => {
   const server = await serve(t);
   const direct = new Client({server: server.url});
-  const content = Buffer.from(random('broken', 8 * MiB));
+  const content = Buffer.from(random('broken', 6 * MiB));
   const file = await direct.upload('demo', content, {name: 'broken.bin'});
   const p = await proxy(t, server, (r) => (r.kind === 'download' && r.n < 3 ? {cutAnswer: 1_500_000} : undefined));
   const client = new Client({server: p.url});
@@ -92,7 +92,7 @@ test('a download that breaks off goes on, of the same version', async (t) => {
 
   const q = await proxy(t, server, (r) => (r.kind === 'download' && r.n === 0 ? {cutAnswer: 1_500_000} : undefined));
   const e = await new Client({server: q.url}).download('demo', file.id);
-  await direct.upload('demo', random('other', 8 * MiB), {fileId: file.id});
+  await direct.upload('demo', random('other', 6 * MiB), {fileId: file.id});
   await assert.rejects(bytesOf(e), (err) => err.code === 'precondition-failed', 'two versions are never mixed');
 
   const stop = new AbortController();
@@ -108,9 +108,9 @@ test('a download that breaks off goes on, of the same version', async (t) => {
 test('with an older copy only what differs is fetched, and all is verified', async (t) => {
   const server = await serve(t);
   const direct = new Client({server: server.url});
-  const old = Buffer.from(random('delta', 24 * MiB));
+  const old = Buffer.from(random('delta', 8 * MiB));
   const changed = Buffer.concat([old.subarray(0, 1000), Buffer.alloc(100, 1), old.subarray(1000), Buffer.alloc(3 * MiB)]);
-  changed.fill(9, 12 * MiB, 12 * MiB + MiB);
+  changed.fill(9, 4 * MiB, 5 * MiB);
   const file = await direct.upload('demo', changed, {name: 'delta.bin'});
   let truth = true;
   const p = await proxy(t, server, (r) => (r.kind === 'download' && !truth ? {status: 206, headers: {'Content-Length': rangeOf(r)}, body: Buffer.alloc(rangeOf(r))} : undefined));
