@@ -45,7 +45,7 @@ func newServe(t *target) *cobra.Command {
 			return t.serveStore(cmd, ln, s, dev, trustClock)
 		},
 	}
-	cmd.Flags().StringVar(&addr, "addr", "127.0.0.1:8090", "address to listen on; with --dev a loopback one")
+	cmd.Flags().StringVar(&addr, "addr", envOr("CAIRN_ADDR", "127.0.0.1:8090"), "address to listen on; with --dev a loopback one (CAIRN_ADDR)")
 	cmd.Flags().BoolVar(&trustClock, "trust-clock", false, "believe this machine's clock, however long the store was not served: what has expired by it is removed")
 	cmd.Flags().BoolVar(&dev, "dev", false, "serve whoever is on this machine, as an operator")
 	return cmd

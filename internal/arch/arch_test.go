@@ -71,6 +71,7 @@ var allowed = map[string][]string{
 	"internal/arch":         {},
 	"internal/crashfs":      {"backend/diskbackend"},
 	"internal/formattest":   {},
+	"internal/manual":       {},
 	"internal/linear":       {"buckets"},
 	"internal/model":        {},
 	"internal/pgtest":       {},
