@@ -14,9 +14,6 @@ export GOFLAGS += -trimpath
 PURE := CGO_ENABLED=0 $(GO)
 HOST := $(shell $(GO) env GOHOSTOS)/$(shell $(GO) env GOHOSTARCH)
 PLATFORMS := linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64
-# Of them, those between which every system and every architecture is: a file of ours
-# is chosen by one of the two alone, which TestPlatforms sees to.
-DIFFERENT := linux/amd64 darwin/arm64 windows/amd64
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 # What tests need beside Go is kept here from one run to the next.
@@ -32,9 +29,9 @@ NGINX = $(shell PATH=$$PATH:/usr/sbin command -v nginx)
 # Hosts are modules of their own, as those of their authors are: what they need beside
 # Cairn, such as SQLite, is compiled for them alone.
 HOSTS := internal/hosts/minimal internal/hosts/records internal/hosts/sessions
-TEST_HOSTS = for h in $(HOSTS); do (cd $$h && $(PURE) vet ./... && $(PURE) test -timeout 30m -vet=off ./...) || exit 1; done
+TEST_HOSTS = for h in $(HOSTS); do (cd $$h && $(PURE) vet ./... && $(PURE) test -timeout 30m -vet=off -ldflags=-w ./...) || exit 1; done
 
-.PHONY: all build run check test soak fuzz model vet cross fmt nginx postgres spin clean
+.PHONY: all ready ready-aside build run check test soak fuzz model vet cross fmt nginx postgres spin clean
 
 all: build
 
@@ -62,38 +59,48 @@ LEFT_OUT_TESTS = ${shell awk -F'[ (]' '/^func Test/ {n = $$2} /race[.]LeaveOut/ 
 space := $() $()
 
 # Everything: needs a C compiler for the race detector, and the network for
-# the static checker. What other platforms need is compiled beside the tests,
-# in time that these leave. pebblegozstd: with cgo, Pebble would compress by a
+# the static checker. pebblegozstd: with cgo, Pebble would compress by a
 # library in C, which no build of ours does.
-test: fmt vet build nginx postgres spin $(VERSITYGW) $(RCLONE) $(CLIENTS)
+test: ready-aside
 	@echo "make test: uses Go and a C compiler (race detector); fetches $(STATICCHECK), versitygw $(VERSITYGW_VERSION) and rclone $(RCLONE_VERSION) through the Go module proxy; PostgreSQL (Debian's packages); spin; Node, with upload clients and the TypeScript client's tools from npm"
 	@command -v cc >/dev/null || { echo "no C compiler: install gcc or clang (Debian: apt-get install gcc)"; exit 1; }
 	$(PURE) run $(STATICCHECK) -tags nosqlite ./...
-	@( renice -n 19 $$BASHPID >/dev/null 2>&1; $(CROSS) ) & cross=$$!; \
-	log=$$(mktemp); api/client/js/check.sh test >$$log 2>&1 & client=$$!; \
+	@log=$$(mktemp); api/client/js/check.sh test >$$log 2>&1 & client=$$!; \
 	export CAIRN_CLIENTS=1 CAIRN_NGINX=$(NGINX) CAIRN_POSTGRES=$(POSTGRES) CAIRN_VERSITYGW=$(VERSITYGW) CAIRN_RCLONE=$(RCLONE); \
-	plainlog=$$(mktemp); $(PURE) test -p 1 -timeout 30m -vet=off -run '$(subst $(space),|,$(LEFT_OUT_TESTS))' $(sort $(addprefix ./,$(dir $(LEFT_OUT)))) >$$plainlog 2>&1 & plain=$$!; \
+	plainlog=$$(mktemp); $(PURE) test -p 1 -timeout 30m -vet=off -ldflags=-w -run '$(subst $(space),|,$(LEFT_OUT_TESTS))' $(sort $(addprefix ./,$(dir $(LEFT_OUT)))) >$$plainlog 2>&1 & plain=$$!; \
 	hostslog=$$(mktemp); ( $(TEST_HOSTS) ) >$$hostslog 2>&1 & hosts=$$!; \
 	$(GO) test -race -timeout 30m -tags pebblegozstd -vet=off -ldflags=-w ./...; tests=$$?; \
 	wait $$plain; plain=$$?; cat $$plainlog; rm $$plainlog; \
 	wait $$hosts; hosts=$$?; cat $$hostslog; rm $$hostslog; \
 	wait $$client; client=$$?; cat $$log; rm $$log; \
-	wait $$cross && exit $$((tests | plain | hosts | client))
+	exit $$((tests | plain | hosts | client))
 
-# Vets and builds for other platforms than this one, for which vet and build do: make
-# test for DIFFERENT, make soak and make cross for all that are supported. Nothing of it
-# is run, so it is not optimised: that finds no mistakes, and takes a third of the
-# time. SQLite, which is not ours, is left out: it takes a minute.
-CROSS = export GOFLAGS="$(GOFLAGS) '-gcflags=all=-N -l'"; for p in $(filter-out $(HOST),$(DIFFERENT)); do \
+# Vets and builds for other platforms than this one, for which vet and build do. make test
+# only type-checks for them (internal/arch, TestTypesOfPlatforms). Nothing of it is run, so
+# it is not optimised: that finds no mistakes, and takes a third of the time. SQLite, which
+# is not ours, is left out: it takes a minute.
+cross:
+	@export GOFLAGS="$(GOFLAGS) '-gcflags=all=-N -l'"; for p in $(filter-out $(HOST),$(PLATFORMS)); do \
 		export GOOS=$${p%/*} GOARCH=$${p\#*/}; \
 		out=$$($(PURE) vet -tags nosqlite ./... 2>&1 && $(PURE) build -tags nosqlite -o /dev/null -ldflags='-s -w' ./cmd/cairn 2>&1) || \
 			{ echo "$$p: $$out"; exit 1; }; \
 		echo "vet and build for $$p: good"; \
 	done
 
-cross: DIFFERENT = $(PLATFORMS)
-cross:
-	@$(CROSS)
+# What the tests need. make test makes it side by side, so that nothing waits for the
+# network alone; but apt-get runs once at a time, and what shares the build cache in turn.
+ready-aside:
+	@$(MAKE) --no-print-directory -j3 READY=1 ready
+
+ready: fmt vet build nginx postgres spin $(VERSITYGW) $(RCLONE) $(CLIENTS)
+ifdef READY
+build: | vet
+postgres: | nginx
+spin: | postgres
+$(VERSITYGW): | build
+$(RCLONE): | $(VERSITYGW)
+$(CLIENTS): | spin
+endif
 
 # Long runs: more seeds, more crash points, more kills.
 soak: build nginx postgres spin $(VERSITYGW) $(RCLONE) $(CLIENTS)

@@ -12,7 +12,7 @@ import (
 
 // No file of ours is chosen by the system and the architecture together. So what builds
 // for each system, and for each architecture, builds for every pair: `make test` need not
-// try them all.
+// check them all.
 func TestPlatforms(t *testing.T) {
 	systems, architectures := []string{"linux", "darwin", "windows", "unix"}, []string{"amd64", "arm64"}
 	root := filepath.Join("..", "..")
@@ -40,7 +40,7 @@ func TestPlatforms(t *testing.T) {
 		bySystem := slices.ContainsFunc(tags, func(tag string) bool { return slices.Contains(systems, tag) })
 		byArchitecture := slices.ContainsFunc(tags, func(tag string) bool { return slices.Contains(architectures, tag) })
 		if bySystem && byArchitecture {
-			t.Errorf("%s is chosen by system and architecture: %v; let one of them choose, or add the pair to DIFFERENT in the Makefile", name, tags)
+			t.Errorf("%s is chosen by system and architecture: %v; let one of them choose, or add the pair to TestTypesOfPlatforms", name, tags)
 		}
 	}
 }
