@@ -239,7 +239,7 @@ func TestTrees(t *testing.T) {
 }
 
 func TestCalledWrongly(t *testing.T) {
-	s := &shell{t, []string{"--data", t.TempDir()}}
+	s := &shell{t, []string{"--data", newStore(t)}}
 	for _, args := range [][]string{{"nope"}, {"put"}, {"put", "-"}, {"get"}, {"get", "demo"}, {"get", "-r", "demo"}, {"ls", "--nope"},
 		{"check", "--dry-run"}, {"report"}, {"dump", "x"}, {"serve"}, {"serve", "--dev", "--addr", "0.0.0.0:0"}} {
 		if _, stderr := s.run(2, "", args...); !strings.HasPrefix(stderr, "cairn: ") {

@@ -4,18 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"hash/fnv"
 	"io"
-	"io/fs"
 	"os"
-	"path"
 	"path/filepath"
-	"strings"
+	"sync"
 
 	"github.com/spf13/cobra"
 
 	"github.com/cairn-store/cairn/api/client"
-	"github.com/cairn-store/cairn/buckets/names"
 )
 
 func newGet(t *target) *cobra.Command {
@@ -63,12 +59,16 @@ that begins with .cairn-, and the next one goes on from there. From a server onl
 	return cmd
 }
 
+// A getter reads files. Several goroutines use it.
 type getter struct {
 	t     *target
 	files *files
 	seeds []client.Seed
-	out   io.Writer
 	bar   *progress
+
+	mu     sync.Mutex // guards the fields below
+	out    io.Writer
+	failed bool
 }
 
 // openSeeds opens the seeds. They stay open until the process ends.
@@ -93,14 +93,14 @@ func (g *getter) getFile(ctx context.Context, ref string, version uint64, out st
 	}
 	opts := &client.GetOptions{Version: version}
 	if out == "" || out == "-" {
-		return g.copyContent(ctx, bucket, id, opts, rawWriter(g.out), g.bar.begin(ref, -1))
+		return g.copyContent(ctx, bucket, id, opts, writeUntil(ctx, rawWriter(g.out)), g.bar.begin(ref, -1))
 	}
 	if info, err := os.Stat(out); err == nil && !info.Mode().IsRegular() {
-		f, err := os.OpenFile(out, os.O_WRONLY, 0)
+		f, err := openUntil(ctx, out, os.O_WRONLY)
 		if err != nil {
 			return err
 		}
-		return errors.Join(g.copyContent(ctx, bucket, id, opts, f, g.bar.begin(ref, -1)), f.Close())
+		return errors.Join(g.copyContent(ctx, bucket, id, opts, writeUntil(ctx, f), g.bar.begin(ref, -1)), f.Close())
 	}
 	f, err := g.files.Stat(ctx, bucket, id, opts)
 	if err != nil {
@@ -111,24 +111,28 @@ func (g *getter) getFile(ctx context.Context, ref string, version uint64, out st
 		return err
 	}
 	defer dir.Close()
-	part := newPart(dir, filepath.Base(out), f)
-	left, err := part.leftovers()
+	part, err := newPart(dir, filepath.Base(out), f)
 	if err != nil {
 		return err
 	}
+	found, err := findParts(dir, ".")
+	if err != nil {
+		return err
+	}
+	left := part.leftovers(found)
 	g.bar.expect(1, f.Size)
 	g.bar.expectNoMore()
 	got, err := g.writeFile(ctx, f, f.ManifestID, part, left)
 	if err != nil {
 		return err
 	}
-	for _, name := range left {
-		dir.Remove(name) // a part that stays does no harm
-	}
+	part.removeLeftovers(left)
 	return g.showFetched(got, out)
 }
 
 func (g *getter) showFetched(got *client.Fetched, out string) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
 	if g.t.json {
 		return writeJSON(g.out, struct {
 			*client.Fetched
@@ -142,49 +146,14 @@ func (g *getter) showFetched(got *client.Fetched, out string) error {
 	return err
 }
 
-// A part is a file that is not complete yet. Its name is the same for the same
-// version and place, so that the next get continues an interrupted one.
-type part struct {
-	dir        *os.Root
-	name, temp string
-	suffix     string // of the names of parts of all versions
-}
-
-func newPart(dir *os.Root, name string, f *client.File) *part {
-	h := fnv.New32a()
-	io.WriteString(h, path.Base(name))
-	suffix := fmt.Sprintf("-%08x", h.Sum32())
-	return &part{dir, name, path.Join(path.Dir(name), ".cairn-"+f.ManifestID+suffix), suffix}
-}
-
-// leftovers returns the names of parts of other versions.
-func (p *part) leftovers() ([]string, error) {
-	names, err := fs.Glob(p.dir.FS(), path.Join(path.Dir(p.name), ".cairn-m_*"+p.suffix))
-	left := names[:0]
-	for _, name := range names {
-		if name != p.temp {
-			left = append(left, name)
-		}
-	}
-	return left, err
-}
-
 // writeFile makes a file that appears under its name only when it is complete.
 // The file of that name, and the files seeds beside it, may hold parts of the
 // content.
-func (g *getter) writeFile(ctx context.Context, f *client.File, id string, p *part, seeds []string) (*client.Fetched, error) {
-	out, err := p.dir.OpenFile(p.temp, os.O_CREATE|os.O_RDWR, 0o666)
-	if err != nil {
-		return nil, err
-	}
-	got, err := g.fetchContent(ctx, f, id, p, out, append(seeds, p.name))
-	err = errors.Join(err, out.Close())
-	if err == nil {
-		err = p.dir.Rename(p.temp, p.name)
-	}
-	if info, serr := p.dir.Stat(p.temp); err != nil && serr == nil && info.Size() < large {
-		p.dir.Remove(p.temp) // err matters more than this one
-	}
+func (g *getter) writeFile(ctx context.Context, f *client.File, id string, p *part, seeds []string) (got *client.Fetched, err error) {
+	err = p.write(func(out *os.File) (err error) {
+		got, err = g.fetchContent(ctx, f, id, p, out, append(seeds, p.name))
+		return err
+	})
 	return got, err
 }
 
@@ -203,14 +172,12 @@ func (g *getter) fetchContent(ctx context.Context, f *client.File, id string, p 
 	}
 	opts.Seeds = append(opts.Seeds, g.seeds...)
 	for _, name := range seeds {
-		s, err := p.dir.Open(name)
+		s, err := openRegular(p.dir, name, os.O_RDONLY)
 		if err != nil {
 			continue // seeds are optional
 		}
 		defer s.Close()
-		if info, err := s.Stat(); err == nil && info.Mode().IsRegular() {
-			opts.Seeds = append(opts.Seeds, s)
-		}
+		opts.Seeds = append(opts.Seeds, s)
 	}
 	return g.files.Download(ctx, f.Bucket, id, out, opts)
 }
@@ -228,48 +195,6 @@ func (g *getter) copyContent(ctx context.Context, bucket, id string, opts *clien
 	}
 	if err != nil {
 		return fmt.Errorf("get %s/%s: %w", bucket, id, err)
-	}
-	return nil
-}
-
-// getTree reads all files of a bucket or folder into dir.
-func (g *getter) getTree(ctx context.Context, ref, dir string) error {
-	bucket, folder, _ := strings.Cut(ref, "/")
-	prefix := names.CanonicalPath(strings.Trim(folder, "/"))
-	if prefix != "" {
-		prefix += "/"
-	}
-	if err := os.MkdirAll(dir, 0o777); err != nil {
-		return err
-	}
-	root, err := os.OpenRoot(dir)
-	if err != nil {
-		return err
-	}
-	defer root.Close()
-	work, ctx := newPool(ctx, 8, 2) // each large file has its read-ahead
-	n := 0
-	for f, err := range g.files.List(ctx, bucket, &client.ListOptions{Prefix: prefix}) {
-		if err != nil {
-			return errors.Join(err, work.wait())
-		}
-		n++
-		g.bar.expect(1, f.Size)
-		name := strings.TrimPrefix(f.Path, prefix)
-		work.run(f.Size, func() error {
-			if err := root.MkdirAll(path.Dir(name), 0o777); err != nil {
-				return err
-			}
-			_, err := g.writeFile(ctx, f, f.ID, newPart(root, name, f), nil)
-			return err
-		})
-	}
-	g.bar.expectNoMore()
-	if err := work.wait(); err != nil {
-		return err
-	}
-	if n == 0 && folder != "" {
-		return fmt.Errorf("%s: no files there", ref)
 	}
 	return nil
 }

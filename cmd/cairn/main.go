@@ -22,6 +22,7 @@ var version = "unknown" // set by the linker
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	context.AfterFunc(ctx, stop) // a second signal ends the process at once
 	os.Exit(run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 }
 
@@ -63,6 +64,8 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		for _, p := range wrong {
 			printf(errOut, "%s\n", p)
 		}
+	case ctx.Err() != nil && errors.Is(err, context.Canceled):
+		writeFailure(errOut, errors.New("interrupted"), asJSON)
 	case errors.Is(err, local.ErrLocked):
 		writeFailure(errOut, fmt.Errorf("%w; talk to that process with --server URL, or stop it", err), asJSON)
 	default:

@@ -5,10 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
-	"path"
-	"path/filepath"
 	"strings"
 	"sync"
 
@@ -42,17 +39,8 @@ func newPut(t *target) *cobra.Command {
 		Long: "Store files. A directory is stored with all below it; '-' is standard input and needs --name.\nA name that is there becomes a new version, or nothing when the content is the same.\n\nTo a server only those chunks of a file above 1 MiB travel that it does not have from this user. A put that was interrupted is\ngone on with by the next one of the same file; while the server is away, put tries again for two minutes.",
 		Args: wantArgs(cobra.MinimumNArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			var done func() error
-			var err error
-			t.makes = true
-			if p.files, done, err = t.openFiles(cmd.Context()); err != nil {
-				return err
-			}
 			p.in, p.out, p.errOut = cmd.InOrStdin(), cmd.OutOrStdout(), cmd.ErrOrStderr()
-			p.bar = newProgress(cmd.ErrOrStderr())
-			err = p.putAll(cmd.Context(), args)
-			p.bar.stop()
-			return errors.Join(err, done())
+			return p.putAll(cmd.Context(), args)
 		},
 	}
 	f := cmd.Flags()
@@ -64,33 +52,40 @@ func newPut(t *target) *cobra.Command {
 	return cmd
 }
 
-// A source is a file to store.
-type source struct {
-	path   string // "-" is standard input
-	folder string
-	name   string
-	size   int64
-}
+var (
+	errOwnStore = errors.New("it is in the directory of a store, which cannot store itself")
+	errPart     = errors.New("it is named as what a get that was interrupted has left; rename it to store it")
+)
 
+// putAll stores what args name. What is wrong with them, and what collides, is
+// found before the store is opened, and with it before anything is sent.
 func (p *putter) putAll(ctx context.Context, args []string) error {
-	// One large file at a time: it keeps all cores busy, and can share chunks
-	// with the one before it.
-	work, wctx := newPool(ctx, max(1, p.workers), 1)
-	err := p.eachSource(args, func(s source) error {
-		if wctx.Err() != nil {
-			return wctx.Err()
-		}
-		size := s.size
-		if s.path == "-" { // of unknown size, which keeps total and percent away
-			size = large
-		} else {
-			p.bar.expect(1, s.size)
-		}
-		work.run(size, func() error { return p.putFile(wctx, s) })
-		return nil
-	})
-	p.bar.expectNoMore()
-	if err := errors.Join(work.wait(), err); err != nil {
+	own, err := p.t.findOwnDirs()
+	if err != nil {
+		return err
+	}
+	w, err := p.readArguments(args, own)
+	if err != nil {
+		return err
+	}
+	w.ctx = ctx
+	if len(w.files)+len(w.dirs) == 0 {
+		return errReported
+	}
+	if err := p.refuseCollisions(w); err != nil {
+		return err
+	}
+	var done func() error
+	p.t.makes = true
+	if p.files, done, err = p.t.openFiles(ctx); err != nil {
+		return err
+	}
+	if w.own, err = p.t.findOwnDirs(); err == nil { // with that which was made just now
+		p.bar = newProgress(p.errOut)
+		err = p.putFound(ctx, w)
+		p.bar.stop()
+	}
+	if err := errors.Join(err, done()); err != nil {
 		return err
 	}
 	if p.failed {
@@ -99,78 +94,59 @@ func (p *putter) putAll(ctx context.Context, args []string) error {
 	return nil
 }
 
-// eachSource calls fn with the files that args name.
-func (p *putter) eachSource(args []string, fn func(source) error) error {
-	if p.name != "" && len(args) > 1 {
-		return usageError{errors.New("--name goes with a single file")}
+// refuseCollisions fails, and names them all, if files would be stored under one
+// path: which of them became a version of which would be chance.
+func (p *putter) refuseCollisions(w *treeWalk) error {
+	n, look := 0, *w
+	look.found = func(source) error { return nil }
+	look.leave, look.fail = func(string, string) {}, func(string, error) {} // told when they are walked to be stored
+	look.collide = func(target string, paths []string) {
+		n++
+		p.reportNote(fmt.Sprintf("put: %s would be stored %d times: from %s", target, len(paths), strings.Join(paths, ", ")))
 	}
-	for _, arg := range args {
-		if arg == "-" {
-			if p.name == "" {
-				return usageError{errors.New("put - needs --name")}
-			}
-			if err := fn(source{path: "-", folder: p.folder, name: p.name}); err != nil {
-				return err
-			}
-			continue
-		}
-		info, err := os.Stat(arg)
-		if err != nil {
-			p.reportFailure(arg, err)
-			continue
-		}
-		if info.IsDir() {
-			err = p.walkTree(arg, fn)
-		} else {
-			s := source{path: arg, folder: p.folder, name: p.name, size: info.Size()}
-			if s.name == "" {
-				s.name = filepath.Base(arg)
-			}
-			err = fn(s)
-		}
-		if err != nil {
-			return err
-		}
+	if err := look.run(); err != nil {
+		return err
+	}
+	if n > 0 {
+		return fmt.Errorf("put: %d paths are those of several files (names that differ in their Unicode form alone are equal); "+
+			"nothing was stored. Rename some, or put them one after the other with another --folder", n)
 	}
 	return nil
 }
 
-// walkTree calls fn with the regular files below dir.
-func (p *putter) walkTree(dir string, fn func(source) error) error {
-	return filepath.WalkDir(dir, func(name string, d fs.DirEntry, err error) error {
-		switch {
-		case err != nil:
-			p.reportFailure(name, err)
-			return nil
-		case d.IsDir():
-			return nil
-		case !d.Type().IsRegular():
-			p.reportNote(name + ": not a regular file, left out")
-			return nil
+// putFound stores what w finds.
+func (p *putter) putFound(ctx context.Context, w *treeWalk) error {
+	// One large file at a time: it keeps all cores busy, and can share chunks
+	// with the one before it.
+	work, wctx := newPool(ctx, max(1, p.workers), 1)
+	w.ctx = wctx
+	w.leave = func(path, why string) { p.reportNote(path + ": " + why) }
+	w.collide = func(target string, paths []string) {
+		for _, path := range paths {
+			p.reportFailure(path, fmt.Errorf("%s is the path of several files since put has begun", target))
 		}
-		info, err := d.Info()
-		if err != nil {
-			p.reportFailure(name, err)
-			return nil
+	}
+	w.found = func(s source) error {
+		if wctx.Err() != nil {
+			return wctx.Err()
 		}
-		rel, err := filepath.Rel(dir, name)
-		if err != nil {
-			return err
+		if s.kind == regularSource { // the size of others would keep total and percent away
+			p.bar.expect(1, s.info.Size())
 		}
-		below := path.Join(p.folder, filepath.ToSlash(filepath.Dir(rel)))
-		if below == "." {
-			below = ""
-		}
-		return fn(source{path: name, folder: below, name: filepath.Base(rel), size: info.Size()})
-	})
+		work.run(s.size(), func() error { return p.putFile(wctx, s) })
+		return nil
+	}
+	err := w.run()
+	p.bar.expectNoMore()
+	return errors.Join(work.wait(), err)
 }
 
 // putFile stores one file. It prints and notes a failure of this file. It
 // returns only errors that stop the whole command.
 func (p *putter) putFile(ctx context.Context, s source) error {
-	size := s.size
-	if s.path == "-" {
-		size = -1
+	size := int64(-1)
+	if s.kind == regularSource {
+		size = s.info.Size()
 	}
 	at := p.bar.begin(s.path, size)
 	f, err := p.uploadFile(ctx, s, at)
@@ -193,20 +169,51 @@ func (p *putter) uploadFile(ctx context.Context, s source, at *fileProgress) (*c
 			opts.Digests = strings.Split(p.digests, ",")
 		}
 	}
-	in := p.in
-	if s.path != "-" {
-		f, err := os.Open(s.path)
-		if err != nil {
-			return nil, err
-		}
-		defer f.Close()
-		in = f
-		if s.size >= large {
-			// Only the bytes that it had at first, in case it grows meanwhile.
-			in, opts.Size, opts.SizeKnown = io.NewSectionReader(f, 0, s.size), s.size, true
-		}
+	in, err := p.openSource(ctx, &s, opts)
+	if err != nil {
+		return nil, err
 	}
+	defer in.Close()
 	return p.files.Put(ctx, p.bucket, s.name, in, opts)
+}
+
+// openSource opens what s reads, and says in opts how long it is if that is known.
+func (p *putter) openSource(ctx context.Context, s *source, opts *client.PutOptions) (io.ReadCloser, error) {
+	if s.path == "-" {
+		return io.NopCloser(readUntil(ctx, p.in)), nil
+	}
+	f, err := openUntil(ctx, s.path, os.O_RDONLY)
+	if err != nil {
+		return nil, err
+	}
+	if s.kind == streamSource {
+		return &openStream{readUntil(ctx, f), f}, nil
+	}
+	info, err := f.Stat()
+	if err == nil && !info.Mode().IsRegular() {
+		err = fmt.Errorf("it has become %s", describeMode(info.Mode()))
+	}
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	if s.info = info; s.size() < large {
+		return f, nil
+	}
+	// Only the bytes that it had at first, in case it grows meanwhile.
+	opts.Size, opts.SizeKnown = s.size(), true
+	return &openSection{io.NewSectionReader(f, 0, s.size()), f}, nil
+}
+
+// An openStream is a stream and what closes it.
+type openStream struct {
+	io.Reader
+	io.Closer
+}
+
+// An openSection is a part of a file, which can be read again.
+type openSection struct {
+	*io.SectionReader
+	io.Closer
 }
 
 func (p *putter) showStored(s source, f *client.Stored) error {
