@@ -10,7 +10,7 @@ import {promisify} from 'node:util';
 import {chromium} from 'playwright-core';
 
 const run = promisify(execFile);
-const root = fileURLToPath(new URL('..', import.meta.url));
+export const root = fileURLToPath(new URL('..', import.meta.url));
 
 /** Packs the client, installs it beside what is in from, and builds that with Vite. Returns the app's directory. */
 export async function build(t, from) {

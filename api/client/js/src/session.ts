@@ -34,6 +34,8 @@ export interface Progress {
   missing: number;
   /** That the server has received and made durable. */
   sent: number;
+  /** Of the content that the server has: it had them, or they were sent. done / size is what a bar shows. */
+  done: number;
   /** The upload, u_…, once the server knows it: for dropUpload. */
   upload?: string;
 }
@@ -67,9 +69,10 @@ class Session {
   private list: Uint8Array = new Uint8Array(32); // a digest over the list, to know the content again
   private progress: Progress;
   private told = 0;
+  private listed = 0; // bytes of which the server has said whether it has them
 
   constructor(private readonly transport: Transport, private readonly source: Source, private readonly job: Job, private readonly watch: Watch) {
-    this.progress = {phase: 'scanning', size: source.size, scanned: 0, missing: 0, sent: 0};
+    this.progress = {phase: 'scanning', size: source.size, scanned: 0, missing: 0, sent: 0, done: 0};
   }
 
   async run(): Promise<StoredFile> {
@@ -142,6 +145,7 @@ class Session {
     let i = 0;
     for (const ref of list.refs()) {
       if (bit(missing, i++)) this.progress.missing += this.sender.add(ref);
+      this.listed = Math.max(this.listed, ref.offset + ref.size);
     }
     this.tell();
   }
@@ -211,6 +215,7 @@ class Session {
     const time = Date.now();
     if (!now && time - this.told < progressEvery) return;
     this.told = time;
+    this.progress.done = this.listed - (this.progress.missing - this.progress.sent);
     this.watch.onProgress?.({...this.progress});
   }
 }

@@ -44,9 +44,9 @@ export function token(sub, seconds = 3600) {
 
 /**
  * Starts a server in a directory of its own, which lives as long as the test t.
- * With users it takes tokens, and pages of the given origins; else it is --dev.
+ * With users it takes tokens, pages of the given origins, and a rule for lists; else it is --dev.
  */
-export async function serve(t, {users = false, origins = [], dir} = {}) {
+export async function serve(t, {users = false, origins = [], list = '', dir} = {}) {
   await access(binary).catch(() => { throw new Error(`${binary} is not there: run make build`); });
   dir ??= await mkdtemp(join(scratch, 'cairn-js-'));
   t.after(() => rm(dir, {recursive: true, force: true, maxRetries: 5}));
@@ -55,7 +55,7 @@ export async function serve(t, {users = false, origins = [], dir} = {}) {
   if (users) {
     const cors = origins.length ? `\n  cors: {allowed_origins: [${origins.map((o) => JSON.stringify(o)).join(', ')}]}` : '';
     await writeFile(join(dir, 'alyx.yml'), `auth:\n  jwt: {secret: "${secret}", leeway: 0s}\nserver:\n  rate_limit: 0${cors}\nstorage:\n  backends:\n    disk: {type: filesystem, filesystem: {path: ${JSON.stringify(join(dir, 'packs'))}}}\n`);
-    await writeFile(join(dir, 'schema.yaml'), `buckets:\n  demo:\n    rules: {create: "true", read: auth.id == file.owner, update: auth.id == file.owner, delete: auth.id == file.owner}\n`);
+    await writeFile(join(dir, 'schema.yaml'), `buckets:\n  demo:\n    rules: {create: "true", ${list && `list: '${list}', `}read: auth.id == file.owner, update: auth.id == file.owner, delete: auth.id == file.owner}\n`);
     args.push('--config', join(dir, 'alyx.yml'), '--schema', join(dir, 'schema.yaml'));
   } else {
     args.push('--dev');

@@ -35,8 +35,8 @@ test('content of every kind and size comes back as it was', async (t) => {
       assert.ok((await bytesOf(await client.download('demo', file.id))).equals(want), name);
       const last = seen.at(-1);
       assert.equal(last.phase, 'done');
-      assert.deepEqual([last.size, last.scanned, last.sent], [want.length, want.length, last.missing], name);
-      assert.ok(seen.every((p, i) => i === 0 || (p.sent >= seen[i - 1].sent && p.missing >= p.sent)), 'progress never goes back');
+      assert.deepEqual([last.size, last.scanned, last.done, last.sent], [want.length, want.length, want.length, last.missing], name);
+      assert.ok(seen.every((p, i) => i === 0 || (p.sent >= seen[i - 1].sent && p.done >= seen[i - 1].done && p.missing >= p.sent)), 'progress never goes back');
     }
   }
   assert.equal((await client.upload('demo', {path})).name, 'on disk.bin');
