@@ -289,13 +289,18 @@ func (s *Server) handlerOf(h handler) http.Handler {
 
 func (s *Server) writeError(w http.ResponseWriter, r *http.Request, err error) {
 	p := problemOf(err)
+	// A program that calls the Server itself as an operator may know why, and tells it.
+	told := errors.Is(err, buckets.ErrReadOnly) && principalOf(r).Operator
+	if told {
+		p.Detail, p.Error = err.Error(), err.Error()
+	}
 	switch {
 	case isBroken(err):
 		s.log.Error("answer cut off", "request", requestIDOf(r), "path", r.URL.Path, "error", err)
 		panic(http.ErrAbortHandler) // breaks the connection, so that the answer does not look complete
 	case r.Context().Err() != nil && errors.Is(err, context.Canceled):
 		s.log.Info("client went away", "request", requestIDOf(r))
-	case p.Status >= 500 && p.Status != 501:
+	case p.Status >= 500 && p.Status != 501 && !told:
 		s.log.Error("request failed", "request", requestIDOf(r), "path", r.URL.Path, "error", err)
 	default:
 		s.log.Debug("request refused", "request", requestIDOf(r), "code", p.Code, "error", err)

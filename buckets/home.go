@@ -42,8 +42,8 @@ func (s *Store) setHomes(ctx context.Context, policies map[string]Policy) error 
 	err := s.writeHomes(ctx, policies, func(ctx context.Context, fn func(tx manifest.Tx) error) error {
 		return s.updateLocalUnchecked(ctx, func(tx manifest.Tx) error { return cmp.Or(fn(tx), errNotNow) })
 	})
-	// Without space not even a transaction begins.
-	if errors.Is(err, errNotNow) || errors.Is(WrapSpace(err), ErrNoSpace) {
+	// Without space not even a transaction begins, nor where the database is only read.
+	if errors.Is(err, errNotNow) || errors.Is(WrapSpace(err), ErrNoSpace) || errors.Is(err, manifest.ErrReadOnly) {
 		return nil
 	}
 	return err

@@ -182,6 +182,8 @@ var (
 	// reads and refuses changes until it is closed and opened again, which uses
 	// what is on the disk.
 	ErrSync = errors.New("metadata database takes no more changes: what it wrote may not be on the disk")
+	// ErrReadOnly reports a change of a store that was opened to be read only.
+	ErrReadOnly = errors.New("metadata database is open for reading only")
 )
 
 // Segments are the segments of one domain.

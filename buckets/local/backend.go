@@ -61,14 +61,14 @@ func (b *Backend) openDriver(ctx context.Context, opts *Options) (backend.Backen
 
 // openChunks opens the chunk store of d over the index ix.
 func (s *parts) openChunks(ctx context.Context, d *domain, ix cas.Index) (err error) {
-	opts := &cas.Options{PackSize: cmp.Or(d.where.PackSize, s.opts.PackSize), MaxBytes: d.where.MaxSize, Exclusive: !s.scratch, Remote: d.remote != nil, Sealer: d.where.Sealer, Log: s.opts.Log}
+	opts := &cas.Options{PackSize: cmp.Or(d.where.PackSize, s.opts.PackSize), MaxBytes: d.where.MaxSize, Exclusive: !s.scratch && !s.opts.readOnly, Remote: d.remote != nil, Sealer: d.where.Sealer, Log: s.opts.Log}
 	if opts.Store, err = s.meta.StoreID(ctx); err != nil {
 		return err
 	}
-	if opts.Domain, err = s.meta.DomainID(ctx, d.name); err != nil {
+	if opts.Domain, err = s.meta.DomainID(ctx, d.name); err != nil && !(d.empty && isUnwritten(err)) {
 		return err
 	}
-	if d.where.CacheDir != "" {
+	if d.where.CacheDir != "" && !s.opts.readOnly {
 		if d.cache, err = diskcache.Open(filepath.Join(d.where.CacheDir, d.name), cmp.Or(d.where.CacheSize, defaultCache), s.opts.Log); err != nil {
 			return err
 		}
@@ -78,6 +78,9 @@ func (s *parts) openChunks(ctx context.Context, d *domain, ix cas.Index) (err er
 		if err := s.openJournal(d); err != nil {
 			return err
 		}
+	}
+	if s.opts.readOnly {
+		d.packs = readBackend{d.packs}
 	}
 	d.chunks, err = cas.Open(ctx, d.packs, ix, opts)
 	return err

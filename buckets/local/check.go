@@ -35,6 +35,11 @@ func Check(ctx context.Context, dir string, opts *CheckOptions) (*check.Report, 
 	if opts.Repair && opts.DryRun && opts.openMeta == nil {
 		return planRepair(ctx, dir, opts)
 	}
+	if opts.Repair {
+		if _, err := leaveUnwritable(dir, &opts.Options); err != nil && opts.mayHaveStore(dir) {
+			return nil, refuseRepair(err)
+		}
+	}
 	return checkDir(ctx, dir, opts)
 }
 

@@ -62,7 +62,10 @@ func (s *parts) readJournal(d *domain, dir string) (names []string, err error) {
 // openJournal puts the journal before the packs of d.
 func (s *parts) openJournal(d *domain) error {
 	dir := s.journalDir(d)
-	near, err := diskbackend.Open(dir, &diskbackend.Options{FS: s.opts.DiskFS})
+	near, err := diskbackend.Open(dir, &diskbackend.Options{FS: s.opts.DiskFS, ReadOnly: s.opts.readOnly})
+	if s.opts.readOnly && errors.Is(err, fs.ErrNotExist) {
+		return nil // nothing waits in it
+	}
 	if err != nil {
 		return err
 	}

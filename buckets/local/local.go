@@ -76,7 +76,8 @@ type Options struct {
 	DiskFS diskbackend.FS
 	MetaFS pebblestore.FS
 
-	// readOnly leaves the backends as they are when they are opened.
+	// readOnly leaves everything as it is: a copy is made of it, or this process may not
+	// write to it.
 	readOnly bool
 
 	// openMeta opens another database than the one in dir, for tests.
@@ -112,7 +113,10 @@ const defaultDomain = "local"
 // database with ErrNoMetadata; packs far away that another directory's store
 // writes, with backend.ErrOwned; a backend with packs of another, with
 // check.ErrForeign. A store whose database is older than its packs refuses
-// changes with check.ErrStaleMetadata and can be read.
+// changes with check.ErrStaleMetadata and can be read. So does one in directories
+// that this process may not write to, with fs.ErrPermission or syscall.EROFS: nothing
+// there is changed, and several processes may read it at a time. That nobody writes to
+// it meanwhile is known where the file of its lock is there and can be locked.
 func Open(ctx context.Context, dir string, opts *Options) (*buckets.Store, error) {
 	s, err := open(ctx, dir, opts)
 	if err != nil {
@@ -128,6 +132,9 @@ func Open(ctx context.Context, dir string, opts *Options) (*buckets.Store, error
 	policies := s.opts.Buckets
 	if policies == nil {
 		policies = map[string]buckets.Policy{"demo": demoPolicy("")}
+	}
+	if s.opts.readOnly {
+		policies = withoutJournal(policies)
 	}
 	chunks := make(map[string]*cas.Store)
 	closers := []io.Closer{s.meta}
@@ -182,6 +189,7 @@ func open(ctx context.Context, dir string, opts *Options) (_ *parts, err error) 
 	if opts != nil && opts.MustExist && !opts.mayHaveStore(dir) {
 		return nil, fmt.Errorf("%s: %w", dir, ErrNoStore) // before anything is made there
 	}
+	opts, unwritable := leaveUnwritable(dir, opts)
 	lock, err := lockDir(dir, opts)
 	if err != nil {
 		return nil, err
@@ -209,6 +217,9 @@ func open(ctx context.Context, dir string, opts *Options) (_ *parts, err error) 
 	err = s.openStore(ctx, metaDir(dir), !empty || s.opts.MustExist)
 	if empty && errors.Is(err, ErrNoMetadata) {
 		err = fmt.Errorf("%s: %w", dir, ErrNoStore)
+		if unwritable != nil && !s.opts.MustExist {
+			err = unwritable
+		}
 	}
 	if err != nil {
 		return nil, err
@@ -293,7 +304,7 @@ func (s *parts) openDatabase(ctx context.Context, dir string, mustExist bool) (d
 	if s.opts.openMeta != nil {
 		db, err = s.opts.openMeta(ctx, dir, mustExist)
 	} else {
-		db, err = pebblestore.Open(dir, &pebblestore.Options{FS: s.opts.MetaFS, MustExist: mustExist, Log: s.opts.Log, Failed: s.opts.Failed})
+		db, err = pebblestore.Open(dir, &pebblestore.Options{FS: s.opts.MetaFS, MustExist: mustExist, ReadOnly: s.opts.readOnly, Log: s.opts.Log, Failed: s.opts.Failed})
 	}
 	switch {
 	case errors.Is(err, pebblestore.ErrLocked):

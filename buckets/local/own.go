@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/cairn-store/cairn/backend"
 	"github.com/cairn-store/cairn/backend/owner"
@@ -18,14 +19,18 @@ import (
 // Directories need no owner: their packs lie beside their metadata, or where only
 // one process is configured to write.
 
-// ownBackends makes the remote backends this store's, all or none of them.
+// ownBackends makes the remote backends this store's, all or none of them. One that is
+// only read is left as it is.
 func (s *parts) ownBackends(ctx context.Context) error {
+	if s.opts.readOnly && !slices.ContainsFunc(s.domains, func(d *domain) bool { return d.remote != nil }) {
+		return nil
+	}
 	raw, err := s.meta.OwnerID(ctx)
 	id := hex.EncodeToString(raw[:])
 	if err == nil {
 		err = s.refuseOwned(id)
 	}
-	if err != nil {
+	if err != nil || s.opts.readOnly {
 		return err
 	}
 	for _, d := range s.domains {

@@ -76,6 +76,7 @@ var allowed = map[string][]string{
 	"internal/model":        {},
 	"internal/pgtest":       {},
 	"internal/race":         {},
+	"internal/unwritable":   {},
 	"internal/s3test":       {"backend/s3backend"},
 	"internal/sim":          {},
 }

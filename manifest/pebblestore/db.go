@@ -48,7 +48,7 @@ type DB struct {
 	log  *slog.Logger
 	lock chan struct{} // holds one token while rows or the index are being changed
 
-	readOnly bool          // the volume was full when it was opened
+	readOnly bool          // the volume was full when it was opened, or Options.ReadOnly
 	life     *cas.Lifetime // its calls are those of Pebble, but for what waitFS does for it
 	closed   chan struct{} // closed when lock is held for ever
 
@@ -64,6 +64,7 @@ type Options struct {
 	CacheBytes int64        // size of the block cache; default 32 MiB
 	FS         vfs.FS       // default: the operating system's
 	MustExist  bool         // return fs.ErrNotExist instead of creating a database
+	ReadOnly   bool         // change no file, and refuse all changes with ErrReadOnly
 	Log        *slog.Logger // default: discard
 	// Failed, if not nil, is called when the database begins to refuse all
 	// changes with ErrSync. It must not block.
@@ -85,6 +86,8 @@ var (
 	// that was opened on a full volume takes no changes until it is opened
 	// again.
 	ErrNoSpace = fmt.Errorf("metadata database: %w", backend.ErrNoSpace)
+	// ErrReadOnly is manifest.ErrReadOnly.
+	ErrReadOnly = manifest.ErrReadOnly
 	// ErrSync is manifest.ErrSync.
 	ErrSync = manifest.ErrSync
 )

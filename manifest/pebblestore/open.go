@@ -3,9 +3,7 @@ package pebblestore
 import (
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
-	"path/filepath"
 	"strings"
 	"syscall"
 
@@ -19,8 +17,11 @@ func (d *DB) openOrWait(dir string, inner vfs.FS, opts *Options) error {
 	switch ok, err := Exists(dir, inner); {
 	case err != nil:
 		return err
-	case !ok && opts.MustExist:
+	case !ok && (opts.MustExist || opts.ReadOnly):
 		return fs.ErrNotExist
+	}
+	if opts.ReadOnly {
+		return d.openForReading(dir, inner, opts)
 	}
 	type opened struct {
 		db  *pebble.DB
@@ -72,6 +73,19 @@ func (d *DB) openFull(dir string, inner vfs.FS, opts *Options) (err error) {
 	return err
 }
 
+// openForReading opens a database and changes nothing in its directory: what its log
+// holds is replayed in memory.
+func (d *DB) openForReading(dir string, inner vfs.FS, opts *Options) (err error) {
+	o := d.pebbleOptions(opts)
+	o.FS, o.ReadOnly = readFS{inner}, true
+	if d.db, err = openPebble(dir, o); errors.Is(err, pebble.ErrDBDoesNotExist) {
+		return fs.ErrNotExist
+	}
+	d.readOnly = true
+	d.fs.refuseChanges(ErrReadOnly)
+	return err
+}
+
 // openPebble is pebble.Open with its errors translated.
 func openPebble(dir string, o *pebble.Options) (db *pebble.DB, err error) {
 	defer func() {
@@ -113,74 +127,6 @@ func asDamage(err error) error {
 	what, _, _ := strings.Cut(err.Error(), "\n")
 	return fmt.Errorf("%w: %s", ErrDamaged, what)
 }
-
-// LockDir keeps other processes out of dir, which is made if it is missing, until
-// the Closer is closed, and this one too, by whatever name it calls the directory;
-// ErrLocked says that one is there. A directory that cannot
-// be written to is not locked: a database in it can only be read, or opened once
-// by its own lock. A nil file system is the operating system's.
-func LockDir(dir string, f FS) (io.Closer, error) {
-	if f == nil {
-		f = vfs.Default
-	}
-	if err := makeDir(f, filepath.Clean(dir)); err != nil {
-		return nil, err
-	}
-	if f == vfs.Default {
-		// The system's lock is none for the process that holds it. Pebble knows what this
-		// one has locked, by name, so one directory must have one name.
-		if abs, err := filepath.Abs(dir); err == nil {
-			dir = abs
-		}
-		if real, err := filepath.EvalSymlinks(dir); err == nil {
-			dir = real
-		}
-	}
-	lock, err := f.Lock(f.PathJoin(dir, ".lock"))
-	switch {
-	case err == nil:
-		return lock, nil
-	case isLocked(err):
-		return nil, lockedError(err)
-	}
-	return unlocked{}, nil
-}
-
-// makeDir makes dir and the directories above it that are missing, for the owner
-// alone. Each is made once the one above it is durable, and is durable itself on
-// return: also one that was there, which a process may have made that was killed
-// before it could sync it. Pebble syncs only the directories that it makes.
-func makeDir(f FS, dir string) error {
-	above := f.PathDir(dir)
-	if above == dir {
-		return nil
-	}
-	_, err := f.Stat(dir)
-	made := errors.Is(err, fs.ErrNotExist)
-	if err != nil && !made {
-		return err
-	}
-	if made {
-		if err := makeDir(f, above); err != nil {
-			return err
-		}
-		if err := f.MkdirAll(dir, 0o700); err != nil {
-			return err
-		}
-	}
-	d, err := f.OpenDir(above)
-	if err == nil {
-		err = errors.Join(d.Sync(), d.Close())
-	}
-	if !made && errors.Is(err, fs.ErrPermission) { // others made it, who do not show what is beside it
-		return nil
-	}
-	return err
-}
-
-type unlocked struct{}
-
-func (unlocked) Close() error { return nil }
 
 // Copy copies the files of a database, which nobody has open, to a new directory of
 // the operating system. It reports whether there are any. A nil file system is the

@@ -42,6 +42,7 @@ type waitFS struct {
 	waits    int           // guarded by mu; writes that wait for space
 	isFull   chan struct{} // guarded by mu; closed while a write waits
 	err      error         // guarded by mu; why the file system has failed, or nil
+	refused  error         // guarded by mu; why changes of the database are refused from the start, or nil
 	locks    []*dirLock    // guarded by mu
 	failed   chan struct{} // closed when err is set
 	detached chan struct{} // closed by detach
@@ -69,10 +70,19 @@ func (w *waitFS) changeError() error {
 	switch {
 	case w.err != nil:
 		return w.err
+	case w.refused != nil:
+		return w.refused
 	case w.waits > 0 || w.isDetached():
 		return ErrNoSpace
 	}
 	return nil
+}
+
+// refuseChanges makes changes of the database fail with err.
+func (w *waitFS) refuseChanges(err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.refused = err
 }
 
 // endOpening says that Pebble is open. It handles no errors of changes from now
