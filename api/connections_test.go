@@ -137,14 +137,14 @@ func TestSlowClients(t *testing.T) {
 		atMost time.Duration // after which the connection has ended
 		log    string
 	}{
-		"reads 2 KB a second":      {download(2000), "true", time.Hour, "status=200 bytes=1048576 cut=false"},
-		"reads 300 bytes a second": {download(300), "true", 2 * time.Hour, "status=200 bytes=1048576 cut=false"},
+		"reads 2 KB a second":      {download(2000), "true", time.Hour, "status=200 out=1048576 cut=false"},
+		"reads 300 bytes a second": {download(300), "true", 2 * time.Hour, "status=200 out=1048576 cut=false"},
 		"reads a byte a second":    {download(1), "false", 2 * time.Minute, "status=200 cut=true"},
 		"reads nothing":            {func(c net.Conn) string { send(c, get); time.Sleep(2 * time.Minute); return readStatus(c) }, "EOF", 3 * time.Minute, "cut=true"},
 		"leaves in the middle":     {func(c net.Conn) string { send(c, get); io.CopyN(io.Discard, c, 100_000); c.Close(); return "" }, "", 0, "status=200 cut=true"},
 		"leaves before the end":    {func(c net.Conn) string { send(c, get); io.CopyN(io.Discard, c, 1<<20); c.Close(); return "" }, "", 0, "cut=true"},
-		"sends 2 KB a second":      {upload(2000), "200", time.Hour, "status=200 bytes=7 cut=false"},
-		"sends 300 bytes a second": {upload(300), "200", time.Hour, "status=200 bytes=7 cut=false"},
+		"sends 2 KB a second":      {upload(2000), "200", time.Hour, "status=200 out=7 cut=false"},
+		"sends 300 bytes a second": {upload(300), "200", time.Hour, "status=200 out=7 cut=false"},
 		"sends a byte a second":    {upload(1), "408", 2 * time.Minute, "status=408"},
 		"sends half a body":        {func(c net.Conn) string { send(c, post+strings.Repeat("0", 100000)); return readStatus(c) }, "408", 2 * time.Minute, "status=408"},
 		"sends nothing":            {silent(""), "ended", time.Minute, ""},
@@ -234,7 +234,7 @@ func TestSendQueue(t *testing.T) {
 	for !strings.Contains(log.String(), "cut=true") {
 		time.Sleep(10 * time.Millisecond)
 	}
-	_, rest, _ := strings.Cut(log.String(), "bytes=")
+	_, rest, _ := strings.Cut(log.String(), " out=")
 	text, _, _ := strings.Cut(rest, " ")
 	if n, err := strconv.Atoi(text); err != nil || n > 1<<20 {
 		t.Errorf("%s bytes were taken of which nothing was read: %v", text, err)

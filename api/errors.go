@@ -288,28 +288,23 @@ func (s *Server) handlerOf(h handler) http.Handler {
 }
 
 func (s *Server) writeError(w http.ResponseWriter, r *http.Request, err error) {
-	p := problemOf(err)
-	// A program that calls the Server itself as an operator may know why, and tells it.
-	told := errors.Is(err, buckets.ErrReadOnly) && principalOf(r).Operator
-	if told {
-		p.Detail, p.Error = err.Error(), err.Error()
-	}
-	switch {
-	case isBroken(err):
+	if isBroken(err) {
 		s.log.Error("answer cut off", "request", requestIDOf(r), "path", r.URL.Path, "error", err)
 		panic(http.ErrAbortHandler) // breaks the connection, so that the answer does not look complete
-	case r.Context().Err() != nil && errors.Is(err, context.Canceled):
-		s.log.Info("client went away", "request", requestIDOf(r))
-	case p.Status >= 500 && p.Status != 501 && !told:
-		s.log.Error("request failed", "request", requestIDOf(r), "path", r.URL.Path, "error", err)
-	default:
-		s.log.Debug("request refused", "request", requestIDOf(r), "code", p.Code, "error", err)
 	}
+	p, n := problemOf(err), noteOf(r)
+	// A program that calls the Server itself as an operator may know why, and tells it.
+	if n.told = errors.Is(err, buckets.ErrReadOnly) && principalOf(r).Operator; n.told {
+		p.Detail, p.Error = err.Error(), err.Error()
+	}
+	n.gone = r.Context().Err() != nil && errors.Is(err, context.Canceled)
 	writeProblem(w, r, p, err)
 }
 
 func writeProblem(w http.ResponseWriter, r *http.Request, p *problem, cause error) {
-	p.Instance, p.Timestamp = requestIDOf(r), time.Now().UTC().Format(time.RFC3339)
+	n := noteOf(r)
+	n.code, n.err = p.Code, cause
+	p.Instance, p.Timestamp = n.id, time.Now().UTC().Format(time.RFC3339)
 	h := w.Header()
 	for _, k := range []string{"Content-Length", "Content-Encoding", "Content-Disposition", "ETag", "Last-Modified", "Repr-Digest", "Accept-Ranges"} {
 		h.Del(k)

@@ -3,7 +3,9 @@ package api
 import (
 	"context"
 	"io"
+	"log/slog"
 	"net/http"
+	"time"
 )
 
 // Routes are the paths and methods that a server answers.
@@ -52,3 +54,21 @@ func ReadBody(r *http.Request) (int64, error) {
 	n, err := io.Copy(io.Discard, r.Body)
 	return n, bodyError(err)
 }
+
+const MaxSummed = maxSummed
+
+// A SessionLog sums up requests that nobody has sent, of sessions that expire after
+// a day.
+type SessionLog struct{ *sessionLog }
+
+func NewSessionLog(log *slog.Logger) SessionLog {
+	return SessionLog{newSessionLog(log, func(string) time.Duration { return 24 * time.Hour })}
+}
+
+// Add adds a request of a session.
+func (l SessionLog) Add(id string) {
+	l.add(&requestNote{session: id}, &recorder{status: 200, body: &deadlineBody{}}, false, time.Now())
+}
+
+func (l SessionLog) EndAll()  { l.endAll() }
+func (l SessionLog) Len() int { return l.order.Len() }

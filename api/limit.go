@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math"
 	"net/http"
 	"net/netip"
@@ -71,6 +72,17 @@ func newLimiter(s *schema.Server) *limiter {
 		l.rate = rate.Inf
 	}
 	return l
+}
+
+// Limits are what bounds requests, for a log.
+func (s *Server) Limits() slog.Attr {
+	perSecond := any("none")
+	if s.limits.rate != rate.Inf {
+		perSecond = int(s.limits.rate)
+	}
+	return slog.Group("limits", "rate_limit", perSecond, "rate_burst", s.limits.burst, "max_concurrent", s.limits.concurrent,
+		"max_connections", cmp.Or(s.opts.Server.MaxConnections, DefaultConnections),
+		"max_connections_per_address", cmp.Or(s.opts.Server.MaxPerAddress, DefaultConnectionsPerAddress))
 }
 
 // beginRequest counts a request under key. The caller must call end when the

@@ -6,7 +6,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"io"
-	"log/slog"
 	"maps"
 	"net"
 	"net/http"
@@ -31,11 +30,10 @@ func (s *Server) wrapHandler(next http.Handler) http.Handler {
 	next = s.guardRequests(next)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		id := chooseRequestID(r)
-		ctx := context.WithValue(r.Context(), requestIDKey{}, id)
+		r = withNote(r, &requestNote{id: id, method: r.Method})
 		if s.servesAlyx() && !acceptsType(r, client.ProblemType) {
-			ctx = context.WithValue(ctx, alyxKey{}, true)
+			r = r.WithContext(context.WithValue(r.Context(), alyxKey{}, true))
 		}
-		r = r.WithContext(ctx)
 		control := http.NewResponseController(w)
 		body := &deadlineBody{ReadCloser: r.Body, control: control, window: s.opts.IdleTimeout, least: s.opts.MinBytes, ended: r.Body == http.NoBody,
 			length: r.ContentLength, patient: r.Header.Get("Expect") != "" || r.ProtoMajor > 1, slots: s.lingers, streamed: r.ProtoMajor > 1}
@@ -46,6 +44,8 @@ func (s *Server) wrapHandler(next http.Handler) http.Handler {
 		rec.Header().Set("X-Content-Type-Options", "nosniff")
 		end, ok := beginAnswer(r)
 		defer end()
+		s.underWay.Add(1)
+		defer s.underWay.Add(-1)
 		defer s.finishRequest(rec, r, time.Now())
 		if !ok {
 			panic(http.ErrAbortHandler)
@@ -66,21 +66,12 @@ func (s *Server) finishRequest(rec *recorder, r *http.Request, start time.Time) 
 		}
 	}
 	sent := p == nil && rec.sendRest()
-	s.log.Info("request", "request", requestIDOf(r), "method", r.Method, "path", r.URL.Path, "status", rec.status,
-		"bytes", rec.bytes, "ms", time.Since(start).Milliseconds(), "remote", r.RemoteAddr,
-		slog.Bool("cut", !sent))
+	s.logRequest(rec, r, start, !sent)
 	if p != nil {
 		panic(http.ErrAbortHandler) // a half-sent answer must not look whole
 	}
 	rec.extendDeadline() // for what net/http still holds
 	rec.body.finishAnswer()
-}
-
-type requestIDKey struct{}
-
-func requestIDOf(r *http.Request) string {
-	id, _ := r.Context().Value(requestIDKey{}).(string)
-	return id
 }
 
 var goodRequestID = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)

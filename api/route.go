@@ -5,6 +5,8 @@ import (
 	"net/http"
 	"strings"
 
+	"github.com/gorilla/mux"
+
 	"github.com/cairn-store/cairn/api/tus"
 )
 
@@ -12,13 +14,20 @@ import (
 // drops the body.
 func (s *Server) answerRoute(at *route) http.Handler {
 	on, allow := at.methods, allowHeader(at.methods)
-	over, coding := at.protocol(), at.coding()
+	over, coding, pattern := at.protocol(), at.coding(), patternOf(at.path)
+	inSession := strings.HasPrefix(at.path, sessionRoute)
 	return s.handlerOf(func(w http.ResponseWriter, r *http.Request) error {
+		n := noteOf(r)
+		n.route, n.bucket = pattern, mux.Vars(r)["bucket"]
+		if inSession {
+			n.session = mux.Vars(r)["upload"]
+		}
 		if over == "tus" {
 			w.Header().Set("Tus-Resumable", tus.Version) // refusals have it too
 		}
 		if over != "" {
 			r = overrideMethod(r)
+			n.method = r.Method
 		}
 		if err := checkCoding(r, coding); err != nil {
 			return err

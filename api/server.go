@@ -78,9 +78,12 @@ type Server struct {
 
 	crossOrigin *http.CrossOriginProtection
 	lingers     lingerSlots
+	sessions    *sessionLog
 	zstd        *zstd.Decoder // of chunks that come compressed
 	draining    atomic.Bool
-	wrappedTold sync.Once // see noticeWrapped
+	underWay    atomic.Int64 // requests
+	cut         atomic.Int64 // requests that Serve has not waited for
+	wrappedTold sync.Once    // see noticeWrapped
 }
 
 // maxHeader is how many bytes the headers of a request may have. Beyond some KiB
@@ -108,9 +111,11 @@ func New(store *buckets.Store, opts *Options) *Server {
 	if s.opts.ShutdownTimeout == 0 {
 		s.opts.ShutdownTimeout = 30 * time.Second
 	}
-	if s.log = s.opts.Log; s.log == nil {
-		s.log = slog.New(slog.DiscardHandler)
+	s.log = slog.New(slog.DiscardHandler)
+	if s.opts.Log != nil {
+		s.log = slog.New(hideSecrets(s.opts.Log.Handler()))
 	}
+	s.sessions = newSessionLog(s.log, s.uploadExpiry)
 	var err error
 	if s.mounting, err = newMounting(s.opts.Prefix, s.opts.Server.PublicURL); err != nil {
 		s.log.Error("server.public_url is passed over", "error", err)
@@ -125,6 +130,14 @@ func New(store *buckets.Store, opts *Options) *Server {
 	s.handler = s.surround(s.withCORS(s.newRouter()))
 	return s
 }
+
+// Cut is how many requests Serve has cut off when it ended.
+func (s *Server) Cut() int64 { return s.cut.Load() }
+
+// FlushLog writes the lines of the sessions that are open, which log their requests
+// together. Serve does so when it ends; programs that serve by other means call it
+// when they do.
+func (s *Server) FlushLog() { s.sessions.endAll() }
 
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.handler.ServeHTTP(w, r) }
 
@@ -253,6 +266,7 @@ func (s *Server) serveReady(w http.ResponseWriter, r *http.Request) error {
 // waits for requests under way, and returns nil. It speaks HTTP/1, and bounds
 // connections as Options.Server says.
 func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
+	defer s.FlushLog()
 	conns := s.newConnections()
 	srv := &http.Server{
 		Handler:           s,
@@ -275,7 +289,8 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	wait, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.opts.ShutdownTimeout)
 	defer cancel()
 	if err := srv.Shutdown(wait); err != nil {
-		s.log.Warn("requests under way were cut off", "after", s.opts.ShutdownTimeout)
+		s.cut.Store(s.underWay.Load())
+		s.log.Warn("requests under way were cut off", "requests", s.cut.Load(), "after", s.opts.ShutdownTimeout)
 		srv.Close()
 	}
 	if err := <-served; !errors.Is(err, http.ErrServerClosed) {

@@ -28,6 +28,7 @@ type principalKey struct{}
 func (s *Server) withIdentity(h handler) handler {
 	return func(w http.ResponseWriter, r *http.Request) error {
 		p, err := s.identifySender(w, r)
+		noteOf(r).who = p
 		if err == nil && p.Operator {
 			return h(w, WithPrincipal(r, p))
 		}
@@ -127,6 +128,7 @@ func seenAs(w http.ResponseWriter, r *http.Request, p *access.Principal) (*acces
 	if err := rules.CheckNesting([]byte(text)); err != nil {
 		return nil, fmt.Errorf("%s is %w: %w", asHeader, err, errRequest)
 	}
+	noteOf(r).behind = p
 	id, _ := claims["id"].(string)
 	if err := access.CheckSubject(id); id != "" && err != nil {
 		return nil, fmt.Errorf("%s: %w: %w", asHeader, errRequest, err)

@@ -125,6 +125,7 @@ type Server struct {
 	MaxConnections int      `key:"max_connections" doc:"connections taken at a time; beyond, those that wait longest for a request are dropped" default:"4096"`
 	MaxPerAddress  int      `key:"max_connections_per_address" doc:"of them from one address, or network of 64 bits with IPv6; trusted proxies may have more" default:"512"`
 	PublicURL      string   `key:"public_url" doc:"what URLs in answers begin with, a path included, such as https://example.com/storage; by default the request's own"`
+	Log            Log      `key:"log" doc:"what is logged, and how"`
 	Compat         Compat   `key:"compat" doc:"alyx: requests and answers are spelt as Alyx's own clients spell and read them, and DELETE removes for good; rules stay as they are"`
 }
 

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"os"
@@ -17,6 +19,7 @@ import (
 type settings struct {
 	config *schema.Config
 	schema *schema.Schema
+	digest string // begin of the SHA-256 of the file of --schema, in hexadecimal
 }
 
 // readSettings reads --config and --schema. If they are not valid it returns
@@ -40,6 +43,8 @@ func (t *target) readSettings() (settings, error) {
 		if s.schema, err = schema.Parse(t.schema, text, s.config); err != nil {
 			return s, err
 		}
+		sum := sha256.Sum256(text)
+		s.digest = hex.EncodeToString(sum[:8])
 	}
 	return s, nil
 }

@@ -11,6 +11,7 @@ import (
 	"os/signal"
 	"runtime/debug"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
@@ -25,9 +26,13 @@ import (
 func newServe(t *target) *cobra.Command {
 	var addr string
 	var dev, trustClock bool
+	var logs logFlags
 	cmd := &cobra.Command{
 		Use: "serve (--dev | --config alyx.yml --schema schema.yaml) [flags]", Short: "Serve the store over HTTP", Args: wantArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := logs.check(); err != nil {
+				return err
+			}
 			s, err := t.readSettings()
 			if err != nil {
 				return err
@@ -42,11 +47,12 @@ func newServe(t *target) *cobra.Command {
 			if os.Getenv("GOGC") == "" {
 				debug.SetGCPercent(50) // most of the heap is buffers in use; the default would let it double
 			}
-			return t.serveStore(cmd, ln, s, dev, trustClock)
+			return t.serveStore(cmd, ln, s, &logs, dev, trustClock)
 		},
 	}
 	cmd.Flags().StringVar(&addr, "addr", envOr("CAIRN_ADDR", "127.0.0.1:8090"), "address to listen on; with --dev a loopback one (CAIRN_ADDR)")
 	cmd.Flags().BoolVar(&trustClock, "trust-clock", false, "believe this machine's clock, however long the store was not served: what has expired by it is removed")
+	logs.addTo(cmd)
 	cmd.Flags().BoolVar(&dev, "dev", false, "serve whoever is on this machine, as an operator")
 	return cmd
 }
@@ -64,13 +70,13 @@ func listenOn(addr string, dev bool) (net.Listener, error) {
 	return net.ListenTCP("tcp", a)
 }
 
-func (t *target) serveStore(cmd *cobra.Command, ln net.Listener, s settings, dev, trustClock bool) error {
-	log := slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), nil))
+func (t *target) serveStore(cmd *cobra.Command, ln net.Listener, s settings, logs *logFlags, dev, trustClock bool) error {
+	log := logs.open(cmd.ErrOrStderr(), s.config)
 	opts, err := t.configureStore(s)
 	if err != nil {
 		return errors.Join(err, ln.Close())
 	}
-	opts.Log = log
+	opts.Log = log.Logger
 	failed := make(chan error, 1)
 	opts.Failed = func(err error) { failed <- err }
 	store, srv, err := t.newServer(cmd.Context(), opts, s, dev)
@@ -85,18 +91,23 @@ func (t *target) serveStore(cmd *cobra.Command, ln net.Listener, s settings, dev
 	hup := make(chan os.Signal, 1)
 	signal.Notify(hup, syscall.SIGHUP) // before the address is printed: an unhandled SIGHUP ends the process
 	defer signal.Stop(hup)
+	began := time.Now()
+	t.logStart(log, ln, s, store, srv, dev)
 	url := "http://" + ln.Addr().String()
 	fmt.Fprintf(cmd.OutOrStdout(), "cairn: listening on %s\n", url)
 	if dev {
 		fmt.Fprintf(cmd.OutOrStdout(), "\nTry, in another terminal:\n  curl -F file=@README.md %s/api/files/%[2]s\n  curl %[1]s/api/files/%[2]s\n", url, store.Buckets()[0])
 	}
+	re := &reloader{target: t, store: store, log: log, logs: logs, began: s, now: s}
 	g, ctx := errgroup.WithContext(cmd.Context())
 	g.Go(func() error { return srv.Serve(ctx, ln) })
 	g.Go(func() error { return store.Run(ctx) })
 	g.Go(func() error { return local.Sweep(ctx, opts) })
-	g.Go(func() error { return t.reloadOnHangup(ctx, hup, store, log) })
+	g.Go(func() error { return re.onHangup(ctx, hup) })
 	g.Go(func() error { return waitForFailure(ctx, failed) })
-	return errors.Join(g.Wait(), store.Close())
+	err = errors.Join(g.Wait(), store.Close())
+	logStop(log, cmp.Or(err, context.Cause(cmd.Context())), err != nil, time.Since(began), srv)
+	return err
 }
 
 // waitForFailure returns when the store can take no more changes until it is
@@ -159,28 +170,4 @@ func fitConnections(n int, limit uint64) int {
 		return n
 	}
 	return min(n, int(max(limit/2, limit-min(limit, ownFiles), 1)))
-}
-
-// reloadOnHangup applies the schema again at every SIGHUP. A schema that is
-// not valid is logged and changes nothing.
-func (t *target) reloadOnHangup(ctx context.Context, hup <-chan os.Signal, store *buckets.Store, log *slog.Logger) error {
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-hup:
-		}
-		s, err := t.readSettings()
-		if err == nil && s.schema == nil {
-			err = errors.New("there is no --schema")
-		}
-		if err == nil {
-			err = store.ApplySchema(ctx, s.schema)
-		}
-		if err != nil {
-			log.Error("schema not applied", "error", err)
-			continue
-		}
-		log.Info("schema applied", "buckets", len(s.schema.Buckets))
-	}
 }

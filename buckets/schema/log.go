@@ -1,0 +1,23 @@
+package schema
+
+// Log says what a server logs, and how.
+type Log struct {
+	Level  LogLevel  `key:"level" doc:"the least that is logged: debug, info, warn, error; a SIGHUP applies it" default:"info"`
+	Format LogFormat `key:"format" doc:"of the lines on standard error: text (key=value) or json" default:"text"`
+}
+
+// LogLevel is the least that is logged.
+type LogLevel string
+
+func (*LogLevel) choices() []string { return LogLevels() }
+
+// LogLevels returns the levels of a log, that with the most lines first.
+func LogLevels() []string { return []string{"debug", "info", "warn", "error"} }
+
+// LogFormat is how the lines of a log are written.
+type LogFormat string
+
+func (*LogFormat) choices() []string { return LogFormats() }
+
+// LogFormats returns the formats of a log.
+func LogFormats() []string { return []string{"text", "json"} }
