@@ -140,6 +140,9 @@ func (fl *files) Download(ctx context.Context, bucket, id string, dst client.Des
 		return nil, err
 	}
 	n, err := io.Copy(&toldStream{w: io.NewOffsetWriter(dst, 0), p: client.Progress{Size: c.Size}, tell: o.Progress}, c)
+	if err == nil { // dst may leave zeros out
+		err = dst.Truncate(n)
+	}
 	return &client.Fetched{File: api.View(&c.File, true), ReceivedBytes: n}, err
 }
 

@@ -151,7 +151,10 @@ func (g *getter) showFetched(got *client.Fetched, out string) error {
 // content.
 func (g *getter) writeFile(ctx context.Context, f *client.File, id string, p *part, seeds []string) (got *client.Fetched, err error) {
 	err = p.write(func(out *os.File) (err error) {
-		got, err = g.fetchContent(ctx, f, id, p, out, append(seeds, p.name))
+		sparse, err := newSparseFile(out)
+		if err == nil {
+			got, err = g.fetchContent(ctx, f, id, p, sparse, append(seeds, p.name))
+		}
 		return err
 	})
 	return got, err
@@ -159,7 +162,7 @@ func (g *getter) writeFile(ctx context.Context, f *client.File, id string, p *pa
 
 // fetchContent writes the content of f to out. For a small file it does not
 // look for parts on this machine.
-func (g *getter) fetchContent(ctx context.Context, f *client.File, id string, p *part, out *os.File, seeds []string) (*client.Fetched, error) {
+func (g *getter) fetchContent(ctx context.Context, f *client.File, id string, p *part, out *sparseFile, seeds []string) (*client.Fetched, error) {
 	at := g.bar.begin(f.Path, f.Size)
 	defer at.end()
 	opts := &client.DownloadOptions{Progress: at.follow()}
@@ -168,6 +171,9 @@ func (g *getter) fetchContent(ctx context.Context, f *client.File, id string, p 
 			return nil, err
 		}
 		err := g.copyContent(ctx, f.Bucket, id, nil, out, at)
+		if err == nil { // it may end with a hole
+			err = out.Truncate(f.Size)
+		}
 		return &client.Fetched{File: f, ReceivedBytes: f.Size}, err
 	}
 	opts.Seeds = append(opts.Seeds, g.seeds...)
