@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/cairn-store/cairn/api/client"
+	"github.com/cairn-store/cairn/internal/race"
 )
 
 const cachingSchema = `
@@ -31,6 +32,7 @@ buckets:
 // asks. Only what everybody may download, by a rule that looks at nothing, is
 // ever public.
 func TestCaching(t *testing.T) {
+	race.LeaveOut(t)
 	w := secured(t, cachingSchema)
 	ann, admin := token(t, "ann", nil), token(t, "root", map[string]any{"role": "admin"})
 	const forever, private = "max-age=31536000, immutable", "private, no-cache"

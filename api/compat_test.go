@@ -20,6 +20,7 @@ import (
 	"github.com/cairn-store/cairn/buckets/schema"
 	"github.com/cairn-store/cairn/cas"
 	"github.com/cairn-store/cairn/internal/crashfs"
+	"github.com/cairn-store/cairn/internal/race"
 	"github.com/cairn-store/cairn/manifest"
 	"github.com/cairn-store/cairn/manifest/pebblestore"
 )
@@ -41,6 +42,7 @@ func (a *answer) members(names ...string) string {
 
 // The same requests with the switch and without it.
 func TestCompatSpelling(t *testing.T) {
+	race.LeaveOut(t)
 	admin := map[string]any{"role": "admin"}
 	for what, c := range map[string]struct {
 		do      func(w *world) string
@@ -275,6 +277,7 @@ func TestCompatView(t *testing.T) {
 // Who may do what does not depend on the switch: each call of the matrix, by those
 // who may not and by whom it is for, is answered by the same status.
 func TestCompatChangesNoRules(t *testing.T) {
+	race.LeaveOut(t)
 	off, on := newMatrix(t, "private"), newMatrixBy(t, alyxConfig, "private")
 	for who, bearer := range map[string]string{"nobody": "", "bob": token(t, "bob", nil), "ann": token(t, "ann", nil)} {
 		for _, c := range calls() {

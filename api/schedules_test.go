@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/cairn-store/cairn/api/client"
+	"github.com/cairn-store/cairn/internal/race"
 	"github.com/cairn-store/cairn/manifest/pebblestore"
 )
 
@@ -172,6 +173,7 @@ func (s *schedule) byList() string {
 
 // The same bytes, however they come, are the same file in the same chunks.
 func TestSchedules(t *testing.T) {
+	race.LeaveOut(t)
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	r := rand.New(rand.NewPCG(seed, 4))

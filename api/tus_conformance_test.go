@@ -17,6 +17,7 @@ import (
 	"github.com/cairn-store/cairn/buckets/access"
 	"github.com/cairn-store/cairn/buckets/upload"
 	"github.com/cairn-store/cairn/chunker/blake3"
+	"github.com/cairn-store/cairn/internal/race"
 )
 
 const offsetStream = "application/offset+octet-stream"
@@ -355,6 +356,7 @@ func checksumCases() (out []tusCase) {
 // TestTusConformance is the text of tus 1.0.0 with the extensions that OPTIONS
 // names: a line for every kind of request to an upload in each state.
 func TestTusConformance(t *testing.T) {
+	race.LeaveOut(t)
 	w := newWorld(t)
 	states := tusStates()
 	for _, c := range append(tusCases(), checksumCases()...) {

@@ -16,6 +16,7 @@ import (
 
 	"github.com/cairn-store/cairn/backend"
 	"github.com/cairn-store/cairn/backend/s3backend"
+	"github.com/cairn-store/cairn/internal/race"
 	"github.com/cairn-store/cairn/internal/s3test"
 )
 
@@ -23,6 +24,7 @@ import (
 // whole; a write that failed says that it may be repeated, and its object is
 // there whole or not at all.
 func TestFaults(t *testing.T) {
+	race.LeaveOut(t)
 	s3test.Each(t, func(t *testing.T, s *s3test.Server) {
 		faults := []s3test.Fault{s3test.Status500, s3test.SlowDown, s3test.ResetRequest, s3test.ResetAnswer, s3test.LostAnswer, s3test.FailedAnswer,
 			s3test.ShortAnswer, s3test.LongAnswer, s3test.Stall, s3test.StalledAnswer, s3test.Duplicate, s3test.Late, s3test.Expired,

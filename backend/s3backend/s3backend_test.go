@@ -14,6 +14,7 @@ import (
 	"github.com/cairn-store/cairn/backend"
 	"github.com/cairn-store/cairn/backend/backendtest"
 	"github.com/cairn-store/cairn/backend/s3backend"
+	"github.com/cairn-store/cairn/internal/race"
 	"github.com/cairn-store/cairn/internal/s3test"
 )
 
@@ -35,6 +36,7 @@ func TestConformance(t *testing.T) {
 
 // An object beyond PutSize comes in parts, and is the same.
 func TestParts(t *testing.T) {
+	race.LeaveOut(t)
 	s3test.Each(t, func(t *testing.T, s *s3test.Server) {
 		o := s.Options(t)
 		o.PutSize, o.PartSize = 6<<20, 5<<20

@@ -19,6 +19,7 @@ import (
 	"github.com/cairn-store/cairn/buckets"
 	"github.com/cairn-store/cairn/buckets/collect"
 	"github.com/cairn-store/cairn/cas"
+	"github.com/cairn-store/cairn/internal/race"
 	"github.com/cairn-store/cairn/manifest"
 	"github.com/cairn-store/cairn/manifest/pebblestore"
 )
@@ -281,6 +282,7 @@ func (h *history) verify(older string) {
 // moves, ended or not, collections, checkpoints and packs that are deleted, with
 // changes at every step of a collection.
 func TestHistories(t *testing.T) {
+	race.LeaveOut(t)
 	seed := rand.Uint64()
 	if s := os.Getenv("CAIRN_SEED"); s != "" {
 		seed, _ = strconv.ParseUint(s, 10, 64)

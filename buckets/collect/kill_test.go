@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/cairn-store/cairn/buckets/collect"
+	"github.com/cairn-store/cairn/internal/race"
 )
 
 // littered is a store with something for every step of a cycle: files, purged
@@ -52,6 +53,7 @@ func eachStep(t *testing.T, w *world, try func(c *world, at int, after bool)) {
 // A collector that is killed at any call loses nothing, and the next one ends its
 // work: as much is freed as without the kill, and the ledger tells of all of it.
 func TestKilledAnywhere(t *testing.T) {
+	race.LeaveOut(t)
 	w := littered(t)
 	c := w.copyWorld()
 	c.open()
@@ -83,6 +85,7 @@ func TestKilledAnywhere(t *testing.T) {
 // A call that fails once fails the cycle or is passed by, and loses nothing. The
 // next cycle in the same process ends the work.
 func TestFailsAnywhere(t *testing.T) {
+	race.LeaveOut(t)
 	w := littered(t)
 	eachStep(t, w, func(c *world, at int, after bool) {
 		c.steps.once = true

@@ -181,6 +181,7 @@ func (w *world) refs(name string) func(yield func(cas.Ref) bool) {
 
 // What is copied, healed or stored again while packs are copied keeps its entries.
 func TestF11CopyKeepsEntries(t *testing.T) {
+	race.LeaveOut(t)
 	for _, at := range []string{"roots", "read", "drop", "update", "delete"} {
 		t.Run(at, func(t *testing.T) {
 			w, _ := mixed(t, func(i int) bool { return i%2 == 0 })

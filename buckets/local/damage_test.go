@@ -9,12 +9,14 @@ import (
 	"testing"
 
 	"github.com/cairn-store/cairn/buckets/local"
+	"github.com/cairn-store/cairn/internal/race"
 )
 
 // Bits that are flipped anywhere in packs, headers and footers among it, are
 // found or change nothing, whatever file is hurt is named by its path, and what
 // is whole reads on.
 func TestFlippedBits(t *testing.T) {
+	race.LeaveOut(t)
 	t.Parallel()
 	ctx, dir, opts := t.Context(), t.TempDir(), &local.Options{PackSize: 200 << 10}
 	s := openAt(t, dir, opts)

@@ -170,6 +170,7 @@ func (c *cutter) Cut() bool {
 // TestCrashPostgres cuts a store from its database at many a packet. After a
 // restart every promise holds, and it does after a rebuild from the packs alone.
 func TestCrashPostgres(t *testing.T) {
+	race.LeaveOut(t)
 	t.Parallel()
 	database := pgtest.Database(t)
 	run := func(t *testing.T, k int64) (sent int64) {

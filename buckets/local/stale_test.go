@@ -14,6 +14,7 @@ import (
 	"github.com/cairn-store/cairn/buckets/check"
 	"github.com/cairn-store/cairn/buckets/collect"
 	"github.com/cairn-store/cairn/buckets/local"
+	"github.com/cairn-store/cairn/internal/race"
 )
 
 // keepMeta copies the database of a closed store, and returns what brings the
@@ -245,6 +246,7 @@ func TestForeignPacks(t *testing.T) {
 // Each pack that is gone is noticed and named: by the database, and without
 // it by the packs that came later, the last one excepted.
 func TestMissingPack(t *testing.T) {
+	race.LeaveOut(t)
 	t.Parallel()
 	ctx, dir, opts := t.Context(), t.TempDir(), &local.Options{PackSize: 1 << 20}
 	s := openAt(t, dir, opts)

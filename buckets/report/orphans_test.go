@@ -68,6 +68,7 @@ func (w *world) putPack(domain string, store [16]byte) (key string, size int64) 
 // Each kind that is planted is found, with its bytes, and nothing else is; and what
 // is said to take it away does.
 func TestOrphansArePlanted(t *testing.T) {
+	race.LeaveOut(t)
 	for name, open := range map[string]func(t testing.TB, seed uint64) *world{"pebble": newPebbleWorld, "postgres": newPostgresWorld} {
 		t.Run(name, func(t *testing.T) {
 			w := open(t, 1)
