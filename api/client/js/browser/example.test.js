@@ -1,45 +1,13 @@
 // The example page, as somebody who tries it sees it.
 import assert from 'node:assert/strict';
-import {spawn} from 'node:child_process';
-import {once} from 'node:events';
-import {cp, mkdir, mkdtemp, rm, symlink, writeFile} from 'node:fs/promises';
-import {tmpdir} from 'node:os';
+import {mkdir, symlink, writeFile} from 'node:fs/promises';
 import {join} from 'node:path';
 import {test} from 'node:test';
 import {random} from '../test/inputs.js';
 import {proxy, serve, token} from '../test/server.js';
-import {browser, build, root, tab} from './site.js';
+import {browser, build, copy, root, tab, tree, vite} from './site.js';
 
 const MiB = 1 << 20;
-
-/** Runs Vite in a folder, before a server, and returns the page's address. */
-async function vite(t, app, server, ...args) {
-  const p = spawn(process.execPath, [join(app, 'node_modules/vite/bin/vite.js'), ...args, '--host', '127.0.0.1', '--port', '0', '--clearScreen', 'false'],
-    {cwd: app, env: {...process.env, CAIRN_SERVER: server.url, NO_COLOR: '1'}, stdio: ['ignore', 'pipe', 'inherit']});
-  t.after(async () => {
-    p.kill();
-    await once(p, 'exit');
-  });
-  let said = '';
-  return new Promise((resolve, reject) => {
-    p.on('exit', () => reject(new Error(`vite has ended: ${said}`)));
-    p.stdout.on('data', (d) => {
-      const m = /http:\/\/127\.0\.0\.1:\d+/.exec(said += d);
-      if (m) resolve(m[0]);
-    });
-  });
-}
-
-/** Files to upload, by path. */
-async function tree(t, files) {
-  const dir = await mkdtemp(join(tmpdir(), 'cairn-js-'));
-  t.after(() => rm(dir, {recursive: true}));
-  for (const [path, bytes] of Object.entries(files)) {
-    await mkdir(join(dir, path, '..'), {recursive: true});
-    await writeFile(join(dir, path), bytes);
-  }
-  return dir;
-}
 
 const row = (name) => `#files li:has-text(${JSON.stringify(name)})`;
 const sum = (page, text) => page.waitForFunction((text) => document.getElementById('uploads-sum').textContent.replaceAll('\u00a0', ' ').includes(text), text);
@@ -52,9 +20,7 @@ async function signIn(page, who) {
 
 test('the example works as its README says, with npx vite: it cuts in a worker', async (t) => {
   const server = await serve(t);
-  const app = join(await tree(t, {}), 'example');
-  // What npm install makes of file:.. is a link.
-  await cp(join(root, 'example'), app, {recursive: true, filter: (p) => !p.includes('node_modules') && !p.endsWith('dist')});
+  const app = await copy(t, 'example');
   await mkdir(join(app, 'node_modules', '@cairn-store'), {recursive: true});
   await symlink(root, join(app, 'node_modules', '@cairn-store', 'client'));
   await symlink(join(root, 'node_modules', 'vite'), join(app, 'node_modules', 'vite'));

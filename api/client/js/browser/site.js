@@ -1,5 +1,5 @@
 // A page of another origin that uses the client as it is published, in a real browser.
-import {execFile} from 'node:child_process';
+import {execFile, spawn} from 'node:child_process';
 import {once} from 'node:events';
 import {cp, mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile} from 'node:fs/promises';
 import http from 'node:http';
@@ -25,6 +25,45 @@ export async function build(t, from) {
   await cp(join(root, from), app, {recursive: true, filter: (p) => !p.includes('node_modules') && !p.endsWith('dist')});
   await run(join(root, 'node_modules', '.bin', 'vite'), ['build', '--logLevel', 'warn'], {cwd: app});
   return app;
+}
+
+/** Copies a folder of this package, whose file:.. is the client still. */
+export async function copy(t, from) {
+  const app = join(await tree(t, {}), from);
+  await cp(join(root, from), app, {recursive: true, filter: (p) => !p.includes('node_modules') && !p.endsWith('dist')});
+  const about = JSON.parse(await readFile(join(app, 'package.json'), 'utf8'));
+  about.dependencies['@cairn-store/client'] = 'file:' + root;
+  await writeFile(join(app, 'package.json'), JSON.stringify(about));
+  return app;
+}
+
+/** Runs Vite in a folder, before a server, and returns the page's address. */
+export async function vite(t, app, server, ...args) {
+  const p = spawn(process.execPath, [join(app, 'node_modules/vite/bin/vite.js'), ...args, '--host', '127.0.0.1', '--port', '0', '--clearScreen', 'false'],
+    {cwd: app, env: {...process.env, CAIRN_SERVER: server.url, NO_COLOR: '1'}, stdio: ['ignore', 'pipe', 'inherit']});
+  t.after(async () => {
+    p.kill();
+    await once(p, 'exit');
+  });
+  let said = '';
+  return new Promise((resolve, reject) => {
+    p.on('exit', () => reject(new Error(`vite has ended: ${said}`)));
+    p.stdout.on('data', (d) => {
+      const m = /http:\/\/127\.0\.0\.1:\d+/.exec(said += d);
+      if (m) resolve(m[0]);
+    });
+  });
+}
+
+/** Files to upload, by path. */
+export async function tree(t, files) {
+  const dir = await mkdtemp(join(tmpdir(), 'cairn-js-'));
+  t.after(() => rm(dir, {recursive: true}));
+  for (const [path, bytes] of Object.entries(files)) {
+    await mkdir(join(dir, path, '..'), {recursive: true});
+    await writeFile(join(dir, path), bytes);
+  }
+  return dir;
 }
 
 /** Serves a directory with the policy that the manual names. */

@@ -2,17 +2,9 @@ import {realpathSync} from 'node:fs';
 import {fileURLToPath} from 'node:url';
 import {defineConfig} from 'vite';
 
-const server = process.env.CAIRN_SERVER ?? 'http://127.0.0.1:8090';
-
-// The server takes requests of its own origin's pages only when it runs with --dev, so they come to it as if they
-// were: without the page's Origin.
-const proxy = {
-  '/api': {
-    target: server,
-    changeOrigin: true,
-    configure: (proxy) => proxy.on('proxyReq', (req) => req.removeHeader('origin')),
-  },
-};
+// Vite hands /api on with the Host of the page: page and API are of one origin to the server, and URLs in its answers
+// come back here.
+const proxy = {'/api': {target: process.env.CAIRN_SERVER ?? 'http://127.0.0.1:8090'}};
 
 // The page runs under this policy. What it needs beside its own files: WebAssembly, which hashes, and a worker.
 const policy = [

@@ -1,0 +1,3 @@
+// Where files go, and who sends them. A page of yours has the token from its own sign-in.
+export const bucket = 'demo';
+export const getToken = () => sessionStorage.getItem('cairn.token') ?? undefined;
