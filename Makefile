@@ -5,8 +5,7 @@ SHELL := /bin/bash
 GO ?= go
 DATA ?= ./cairn-data
 ADDR ?= 127.0.0.1:8090
-VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
-LDFLAGS := -X main.version=$(VERSION)
+LDFLAGS = $(shell release/version.sh ldflags)
 
 # One kind of build for everything but the race detector, so that what one step
 # has compiled serves the next.

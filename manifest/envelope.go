@@ -31,7 +31,10 @@ const (
 	// knownTags are the tags of all envelopes, of every kind.
 	knownTags = "MFHRSUGKYODCLBPJV"
 
-	envelopeVersion = 1
+	// FormatVersion is that of the rows and records that this program writes.
+	FormatVersion = 1
+
+	envelopeVersion = FormatVersion
 )
 
 var (

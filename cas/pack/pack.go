@@ -129,9 +129,12 @@ func Checksum(p []byte) uint32 { return crc32.Checksum(p, crc32.MakeTable(crc32.
 
 const (
 	packMagic       = "CAIRNPK"
-	packVersion     = 2
+	packVersion     = Version
 	packVersionName = "pack version"
 	maxPackHeader   = 4096 // the longest header that a later version may have
+
+	// Version is that of the packs that this program writes.
+	Version = 2
 
 	// HeaderSize is the length of a pack's header.
 	HeaderSize = 128

@@ -17,8 +17,6 @@ import (
 	"github.com/cairn-store/cairn/buckets/schema"
 )
 
-var version = "unknown" // set by the linker
-
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -104,7 +102,7 @@ func newRoot(t *target) *cobra.Command {
 		Short:         "A file store that keeps the same bytes once",
 		SilenceErrors: true,
 		SilenceUsage:  true,
-		Version:       version,
+		Version:       thisBuild().Version,
 		Args:          cobra.ArbitraryArgs,
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
 			return t.chooseTarget(cmd)
@@ -128,7 +126,7 @@ func newRoot(t *target) *cobra.Command {
 	f.BoolVar(&t.json, "json", false, "write JSON, an object a line")
 	root.AddCommand(
 		newServe(t), newPut(t), newGet(t), newLs(t), newStat(t), newVersions(t), newRefs(t), newCp(t), newRm(t), newRestore(t), newGC(t), newScrub(t),
-		newCheck(t), newReport(t), newDump(t), newSchema(t), newRules(t), newKeys(t), newBackend(t), newMigrate(t), newImport(t), newLinks(t), newToken(t), newDoctor(t), newVersion(),
+		newCheck(t), newReport(t), newDump(t), newSchema(t), newRules(t), newKeys(t), newBackend(t), newMigrate(t), newImport(t), newLinks(t), newToken(t), newDoctor(t), newHealth(t), newVersion(t),
 	)
 	return root
 }
@@ -140,13 +138,6 @@ func newGroup(name, short, want string, below ...*cobra.Command) *cobra.Command 
 		RunE: func(*cobra.Command, []string) error { return usageError{fmt.Errorf("%s: want %s", name, want)} }}
 	cmd.AddCommand(below...)
 	return cmd
-}
-
-func newVersion() *cobra.Command {
-	return &cobra.Command{
-		Use: "version", Short: "Print the version", Args: wantArgs(cobra.NoArgs),
-		Run: func(cmd *cobra.Command, _ []string) { fmt.Fprintln(cmd.OutOrStdout(), version) },
-	}
 }
 
 // wantArgs turns the error of check into a usageError.

@@ -52,6 +52,7 @@ func readOnlyCommands() map[string]readOnlyCommand {
 
 		"import alyx": {does: storeOut}, "backend probe": {does: storeOut}, "rules test": {does: storeOut}, "schema check": {does: storeOut},
 		"schema keys": {does: storeOut}, "schema json": {does: storeOut}, "token": {does: storeOut}, "doctor": {does: storeOut}, "version": {does: storeOut},
+		"health": {does: storeOut},
 	}
 }
 

@@ -50,12 +50,15 @@ func newServe(t *target) *cobra.Command {
 			return t.serveStore(cmd, ln, s, &logs, dev, trustClock)
 		},
 	}
-	cmd.Flags().StringVar(&addr, "addr", envOr("CAIRN_ADDR", "127.0.0.1:8090"), "address to listen on; with --dev a loopback one (CAIRN_ADDR)")
+	cmd.Flags().StringVar(&addr, "addr", envOr("CAIRN_ADDR", defaultAddr), "address to listen on; with --dev a loopback one (CAIRN_ADDR)")
 	cmd.Flags().BoolVar(&trustClock, "trust-clock", false, "believe this machine's clock, however long the store was not served: what has expired by it is removed")
 	logs.addTo(cmd)
 	cmd.Flags().BoolVar(&dev, "dev", false, "serve whoever is on this machine, as an operator")
 	return cmd
 }
+
+// defaultAddr is where a server listens of which nobody says it.
+const defaultAddr = "127.0.0.1:8090"
 
 // listenOn listens on addr. With dev it takes only addresses that other
 // machines cannot reach.

@@ -19,7 +19,7 @@ const maxBucketLines = 100
 
 // logStart writes what is served, when all is open.
 func (t *target) logStart(log *serverLog, ln net.Listener, s settings, store *buckets.Store, srv *api.Server, dev bool) {
-	attrs := []any{"version", version, "address", ln.Addr().String(), "data", t.data, "dev", dev}
+	attrs := []any{"version", thisBuild().Version, "commit", thisBuild().Commit, "address", ln.Addr().String(), "data", t.data, "dev", dev}
 	if t.config != "" {
 		attrs = append(attrs, "config", t.config)
 	}

@@ -68,6 +68,7 @@ var allowed = map[string][]string{
 	"cmd/cairn":             {"*"},
 	"cmd/cairn/chart":       {},
 	"bench":                 {"chunker"},
+	"release/archive":       {},
 	"internal/arch":         {},
 	"internal/crashfs":      {"backend/diskbackend"},
 	"internal/formattest":   {},

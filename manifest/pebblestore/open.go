@@ -177,7 +177,10 @@ func Exists(dir string, f FS) (bool, error) {
 // database that has it becomes one of the present format when it is opened, which
 // older programs refuse. Format 5 had no links and no hosts: likewise.
 const (
-	formatVersion = 6
+	// FormatVersion is that of the databases that this program makes.
+	FormatVersion = 6
+
+	formatVersion = FormatVersion
 	oldestFormat  = 4
 )
 
