@@ -317,3 +317,9 @@ func (c *Client) Usage(ctx context.Context, bucket string) (*Usage, error) {
 	u := new(Usage)
 	return u, c.callJSON(ctx, &request{method: http.MethodGet, path: []string{bucket, "_usage"}}, u)
 }
+
+// Capabilities returns the limits and options of a bucket.
+func (c *Client) Capabilities(ctx context.Context, bucket string) (*Capabilities, error) {
+	out := new(Capabilities)
+	return out, c.callJSON(ctx, &request{method: http.MethodGet, path: []string{bucket, "_capabilities"}}, out)
+}

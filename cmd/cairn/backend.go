@@ -12,8 +12,9 @@ import (
 func newBackend(t *target) *cobra.Command {
 	return newGroup("backend", "Look at the backends that --config names", "probe NAME", &cobra.Command{
 		Use: "probe NAME --config alyx.yml", Short: "Try whether the service of an s3 backend keeps what Cairn relies on", Args: wantArgs(cobra.ExactArgs(1)),
-		Long: "Try, under a scratch prefix of the backend's own that is cleaned up, whether its service keeps what Cairn relies on.",
-		RunE: func(cmd *cobra.Command, args []string) error { return t.probeBackend(cmd, args[0]) },
+		Example: `  cairn backend probe far --config alyx.yml`,
+		Long:    "Try, under a scratch prefix of the backend's own that is cleaned up, whether its service keeps what Cairn relies on.",
+		RunE:    func(cmd *cobra.Command, args []string) error { return t.probeBackend(cmd, args[0]) },
 	})
 }
 
@@ -30,10 +31,19 @@ func (t *target) probeBackend(cmd *cobra.Command, name string) error {
 		return err
 	}
 	found, err := local.Probe(cmd.Context(), opts, name, true)
+	w := newTableWriter(cmd.OutOrStdout())
+	w.beginTable(column{keep: true}, column{keep: true}, column{})
 	for _, f := range found {
-		if err := t.showFinding(cmd, f); err != nil {
-			return err
+		if t.json {
+			if err := writeJSON(cmd.OutOrStdout(), f, false); err != nil {
+				return err
+			}
+			continue
 		}
+		w.row(f.Name, stateOf(f), f.Detail)
+	}
+	if werr := w.finish(); werr != nil {
+		return werr
 	}
 	if err == nil && backend.Refuse(found) != nil {
 		err = errReported
@@ -41,13 +51,13 @@ func (t *target) probeBackend(cmd *cobra.Command, name string) error {
 	return err
 }
 
-func (t *target) showFinding(cmd *cobra.Command, f backend.Finding) error {
-	state := "good"
+// stateOf says how good what was found is.
+func stateOf(f backend.Finding) string {
 	switch {
 	case !f.OK && f.Needed:
-		state = "FAILS"
+		return "FAILS"
 	case !f.OK:
-		state = "lacks"
+		return "lacks"
 	}
-	return t.showValue(cmd, f, "%-17s %-6s %s\n", f.Name, state, f.Detail)
+	return "good"
 }

@@ -2,22 +2,32 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/cairn-store/cairn/api/client"
-	"github.com/cairn-store/cairn/manifest"
 )
 
 func newCp(t *target) *cobra.Command {
 	var version uint64
 	cmd := &cobra.Command{
 		Use: "cp [flags] BUCKET/ID BUCKET[/PATH]", Short: "Copy a file, moving no data", Args: wantArgs(cobra.ExactArgs(2)),
+		SuggestFor: []string{"copy"},
+		Example: `  cairn cp demo/report.pdf demo/archive/2026.pdf
+  cairn cp --version 1 demo/report.pdf demo/archive/`,
+		ValidArgsFunction: t.completeRef,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return t.showFile(cmd, args[0], func(ctx context.Context, fl *files, bucket, id string) (*client.File, error) {
-				return fl.Copy(ctx, bucket, id, copyTo(args[1], version))
+			return t.withFiles(cmd, func(ctx context.Context, fl *files) error {
+				bucket, id, err := resolveRef(ctx, fl, args[0])
+				if err != nil {
+					return err
+				}
+				f, err := fl.Copy(ctx, bucket, id, copyTo(args[1], version))
+				if err != nil {
+					return err
+				}
+				return writeJSON(cmd.OutOrStdout(), f, !t.json)
 			})
 		},
 	}
@@ -39,61 +49,47 @@ func copyTo(ref string, version uint64) *client.CopyOptions {
 	return opts
 }
 
-func newRm(t *target) *cobra.Command {
-	var permanent bool
-	cmd := &cobra.Command{
-		Use: "rm [flags] BUCKET/ID...", Short: "Move files to the trash, or remove them or a version (m_...) for good", Args: wantArgs(cobra.MinimumNArgs(1)),
-		Long: `Move files to the trash, from which restore takes them back. With --permanent
-they are removed for good with all their versions, also those that are in the
-trash. A version (m_...) is always removed for good. Space comes back when it
-is collected: cairn serve does that by itself, cairn gc at once.`,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return t.withFiles(cmd, func(ctx context.Context, fl *files) error {
-				for _, ref := range args {
-					bucket, id, err := resolveRef(ctx, fl, ref)
-					if err != nil {
-						return err
-					}
-					if err := t.removeFile(ctx, cmd, fl, bucket, id, permanent); err != nil {
-						return fmt.Errorf("%s: %w", ref, err)
-					}
-				}
-				return nil
-			})
-		},
-	}
-	cmd.Flags().BoolVar(&permanent, "permanent", false, "remove for good, with all versions, from the trash too")
-	cmd.Flags().BoolVar(&permanent, "purge", false, "")
-	cmd.Flags().Lookup("purge").Hidden = true // what it was called before
-	return cmd
-}
-
-// removeFile removes a file or version. With --json it says what it removed.
-func (t *target) removeFile(ctx context.Context, cmd *cobra.Command, fl *files, bucket, id string, permanent bool) error {
-	_, isVersion := manifest.ParseVersionID(id)
-	remove := fl.Delete
-	if permanent && !isVersion {
-		remove = fl.Purge
-	}
-	if err := remove(ctx, bucket, id); err != nil || !t.json {
-		return err
-	}
-	return t.showValue(cmd, map[string]any{"bucket": bucket, "id": id, "permanent": permanent || isVersion}, "")
-}
-
 func newRestore(t *target) *cobra.Command {
 	var version uint64
 	cmd := &cobra.Command{
-		Use: "restore [flags] BUCKET/ID", Short: "Take a file from the trash, or make an old version current", Args: wantArgs(cobra.ExactArgs(1)),
+		Use: "restore [flags] BUCKET/ID...", Short: "Take files from the trash, or make an old version current", Args: wantArgs(cobra.MinimumNArgs(1)),
+		SuggestFor: []string{"undelete"},
+		Long: `Take files from the trash. If several of one path are there, BUCKET/PATH is the one that
+was deleted last, and the others are named; BUCKET/ID is any of them. With --version make
+that version of a file its current one, as a new version.`,
+		Example: `  cairn restore demo/report.pdf
+  cairn restore --version 3 demo/report.pdf`,
+		ValidArgsFunction: t.completeRef,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return t.showFile(cmd, args[0], func(ctx context.Context, fl *files, bucket, id string) (*client.File, error) {
-				if version > 0 {
-					return fl.RestoreVersion(ctx, bucket, id, version)
-				}
-				return fl.Undelete(ctx, bucket, id)
+			if err := checkRefs(args); err != nil {
+				return err
+			}
+			return t.withFiles(cmd, func(ctx context.Context, fl *files) error {
+				return t.eachArg(ctx, "restore", args, func(ref string) error {
+					f, err := t.restoreFile(ctx, fl, ref, version)
+					if err != nil {
+						return err
+					}
+					return writeJSON(cmd.OutOrStdout(), f, !t.json)
+				})
 			})
 		},
 	}
 	cmd.Flags().Uint64Var(&version, "version", 0, "number of the version to make current")
 	return cmd
+}
+
+func (t *target) restoreFile(ctx context.Context, fl *files, ref string, version uint64) (*client.File, error) {
+	if version > 0 {
+		bucket, id, err := resolveRef(ctx, fl, ref)
+		if err != nil {
+			return nil, err
+		}
+		return fl.RestoreVersion(ctx, bucket, id, version)
+	}
+	bucket, id, err := t.resolveTrashed(ctx, fl, ref)
+	if err != nil {
+		return nil, err
+	}
+	return fl.Undelete(ctx, bucket, id)
 }

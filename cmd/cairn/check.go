@@ -22,6 +22,9 @@ func newCheck(t *target) *cobra.Command {
 	c := &checking{target: t}
 	cmd := &cobra.Command{
 		Use: "check [flags]", Short: "Verify every byte of a store, and mend it with --repair", Args: wantArgs(cobra.NoArgs),
+		Example: `  cairn check
+  cairn check --repair --dry-run
+  cairn check --server https://files.example.com --rate 50MiB`,
 		Long: `Read every byte that is stored, and compare it with the database and both with
 each other. What is found is told at once, with the files that it hurts; the exit
 status is 1 then. With --server a store is checked while it is in use. With --data
@@ -133,14 +136,14 @@ func (t *target) showChecked(cmd *cobra.Command, r *client.Checked) error {
 	}
 	w := cmd.OutOrStdout()
 	if p := r.Plan; p != nil {
-		fmt.Fprintf(w, "a repair would read %d packs and make a database of %d files, %d versions: %d files would be restored, %d removed\n",
+		printf(w, "a repair would read %d packs and make a database of %d files, %d versions: %d files would be restored, %d removed\n",
 			p.Packs, p.Files, p.Versions, p.Restored, p.Removed)
 	}
 	state := "all agrees"
 	if !r.OK {
 		state = fmt.Sprintf("%d problems, %d damaged versions", r.ProblemCount, r.DamagedCount)
 	}
-	_, err := fmt.Fprintf(w, "%d files, %d versions, %d chunks in %d packs (%s): %s\n",
+	_, err := printf(w, "%d files, %d versions, %d chunks in %d packs (%s): %s\n",
 		r.Files, r.Manifests, r.Chunks, r.Packs, bytesText(r.Bytes), state)
 	return err
 }
@@ -153,16 +156,16 @@ func (c *checking) showFound(p *client.CheckProblem) {
 	}
 	line := p.Kind
 	if p.Path != "" {
-		line += fmt.Sprintf(" %q", p.Path)
+		line += ` "` + p.Path + `"`
 	}
 	for _, s := range []string{p.Pack, p.Digest, p.FileID, p.ManifestID} {
 		if s != "" {
 			line += " " + s
 		}
 	}
-	fmt.Fprintln(c.out, line+": "+p.Detail+describeHeals(p))
+	printf(c.out, "%s: %s%s\n", line, p.Detail, describeHeals(p))
 	if c.dryRun && p.Does != "" {
-		fmt.Fprintln(c.out, "  a repair: "+p.Does)
+		printf(c.out, "  a repair: %s\n", p.Does)
 	}
 }
 

@@ -33,6 +33,18 @@ func (s *shell) run(status int, stdin string, args ...string) (stdout, stderr st
 	return out.String(), errOut.String()
 }
 
+// with returns a shell whose target are those flags of it that are given: not every
+// command has all.
+func (s *shell) with(flags ...string) *shell {
+	var out []string
+	for i := 0; i < len(s.target); i += 2 {
+		if slices.Contains(flags, s.target[i]) {
+			out = append(out, s.target[i:i+2]...)
+		}
+	}
+	return &shell{s.t, out}
+}
+
 // targets runs a test on a directory and on a server.
 func targets(t *testing.T, test func(t *testing.T, s *shell)) {
 	t.Run("data", func(t *testing.T) {
@@ -135,12 +147,12 @@ func TestPutAndGet(t *testing.T) {
 			t.Errorf("ls:\n%s", out)
 		}
 		for args, want := range map[string]string{"--folders": "y/", "--search COPY": "y/copy", "--order -size --type text/*": "y/copy", "--search none": "", "--folders --search copy": "y/"} {
-			out, _ := s.run(0, "", append([]string{"ls"}, strings.Fields(args)...)...)
+			out, _ := s.run(0, "", append([]string{"ls", "demo"}, strings.Fields(args)...)...)
 			if lines := strings.Fields(out); want == "" && out != "" || want != "" && !slices.Contains(lines, want) {
 				t.Errorf("ls %s:\n%s", args, out)
 			}
 		}
-		if out, _ := s.run(0, "", "ls", "--folders", "--json"); !strings.Contains(out, "{\"folder\":\"y\"}\n") {
+		if out, _ := s.run(0, "", "ls", "demo", "--folders", "--json"); !strings.Contains(out, "{\"folder\":\"y\"}\n") {
 			t.Errorf("ls --folders --json:\n%s", out)
 		}
 		if _, stderr := s.run(1, "", "ls", "--order", "age"); !strings.Contains(stderr, "order \"age\": use name, ") {
@@ -256,7 +268,7 @@ func TestCalledWrongly(t *testing.T) {
 	if _, stderr := s.run(1, "", "put", bad+"-missing", bad); !strings.Contains(stderr, "-missing") {
 		t.Errorf("missing: %s", stderr)
 	}
-	if out, _ := s.run(0, "", "ls"); !strings.Contains(out, " f\n") {
+	if out, _ := s.run(0, "", "ls"); !strings.Contains(out, " demo/f\n") {
 		t.Errorf("one bad path kept the good one out: %s", out)
 	}
 }

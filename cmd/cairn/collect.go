@@ -5,14 +5,12 @@ import (
 	"fmt"
 	"io"
 	"math"
-	"text/tabwriter"
 	"time"
 
 	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"
 
 	"github.com/cairn-store/cairn/api/client"
-	"github.com/cairn-store/cairn/buckets/names"
 )
 
 func newGC(t *target) *cobra.Command {
@@ -20,6 +18,9 @@ func newGC(t *target) *cobra.Command {
 	var rate string
 	cmd := &cobra.Command{
 		Use: "gc [flags]", Short: "Give back the space of what was removed", Args: wantArgs(cobra.NoArgs),
+		Example: `  cairn gc --dry-run
+  cairn gc --full --rate 20MiB
+  cairn gc --server https://files.example.com`,
 		Long: `Give back the space of what no file, version, trash or upload under way needs:
 once, now. A server does that by itself now and then; this does not wait for
 it. If another collection is under way, this waits for its end. The store stays
@@ -59,6 +60,7 @@ rewrites those too. --dry-run changes nothing and tells what would be done.`,
 
 func (t *target) newCollectStatus(use, short string, call func(*client.Client, context.Context) (*client.CollectStatus, error)) *cobra.Command {
 	return &cobra.Command{Use: use, Short: short, Args: wantArgs(cobra.NoArgs),
+		Example: "  cairn gc " + use + " --server https://files.example.com",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if t.server == "" {
 				return usageError{fmt.Errorf("gc %s asks a server: give --server", use)}
@@ -84,10 +86,10 @@ func (t *target) showCollectStatus(cmd *cobra.Command, st *client.CollectStatus)
 	if st.Paused {
 		text += "; paused: none begins by itself"
 	}
-	if _, err := fmt.Fprintln(cmd.OutOrStdout(), text); err != nil || st.Last == nil {
+	if _, err := printf(cmd.OutOrStdout(), "%s\n", text); err != nil || st.Last == nil {
 		return err
 	}
-	if _, err := fmt.Fprintf(cmd.OutOrStdout(), "the last one ended at %s:\n", st.Last.EndedAt.Local().Format(time.DateTime)); err != nil {
+	if _, err := printf(cmd.OutOrStdout(), "the last one ended at %s:\n", st.Last.EndedAt.Local().Format(time.DateTime)); err != nil {
 		return err
 	}
 	return t.showCollected(cmd, st.Last)
@@ -112,30 +114,31 @@ func showBackendCollected(out io.Writer, r *client.Collected, b *client.BackendC
 	if r.DryRun {
 		verb = "would be "
 	}
-	fmt.Fprintf(out, "%s: %s %sfreed, %d packs deleted\n", b.Backend, bytesText(b.FreedBytes), verb, b.DeletedPacks)
+	printf(out, "%s: %s %sfreed, %d packs deleted\n", b.Backend, bytesText(b.FreedBytes), verb, b.DeletedPacks)
 	if b.RewrittenPacks > 0 {
-		fmt.Fprintf(out, "  %d packs %srewritten: %s in use copied to new ones\n", b.RewrittenPacks, verb, bytesText(b.CopiedBytes))
+		printf(out, "  %d packs %srewritten: %s in use copied to new ones\n", b.RewrittenPacks, verb, bytesText(b.CopiedBytes))
 	}
 	if b.WaitingChunks > 0 {
-		fmt.Fprintf(out, "  %s wait (%d chunks): uploads that began before this collection may still use them\n", bytesText(b.WaitingBytes), b.WaitingChunks)
+		printf(out, "  %s wait (%d chunks): uploads that began before this collection may still use them\n", bytesText(b.WaitingBytes), b.WaitingChunks)
 	}
 	if b.DeadBytes > 0 {
 		hint := ""
 		if !r.Full {
 			hint = "; gc --full takes them"
 		}
-		fmt.Fprintf(out, "  %s dead in packs that are mostly in use%s\n", bytesText(b.DeadBytes), hint)
+		printf(out, "  %s dead in packs that are mostly in use%s\n", bytesText(b.DeadBytes), hint)
 	}
 	for _, problem := range b.Problems {
-		fmt.Fprintf(out, "  %s\n", names.Escape(problem))
+		printf(out, "  %s\n", problem)
 	}
-	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
+	w := newTableWriter(out)
+	w.beginTable(column{right: true, keep: true}, column{})
 	for _, f := range b.Freed {
 		what := "(no file: uploads that were given up, chunks stored twice, records)"
 		if f.Path != "" {
-			what = f.Bucket + "/" + names.Escape(f.Path)
+			what = f.Bucket + "/" + f.Path
 		}
-		fmt.Fprintf(w, "\t%s\t  %s\n", bytesText(f.Bytes), what)
+		w.row("  "+bytesText(f.Bytes), what)
 	}
-	return w.Flush()
+	return w.finish()
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -74,14 +75,17 @@ func newSchema(t *target) *cobra.Command {
 	return newGroup("schema", "Check and describe schema.yaml and alyx.yml", "check, keys or json",
 		newSchemaCheck(t),
 		&cobra.Command{Use: "keys", Short: "List every key, its default and what it does", Args: wantArgs(cobra.NoArgs),
+			Example: `  cairn schema keys`,
 			RunE: func(cmd *cobra.Command, _ []string) error {
-				_, err := fmt.Fprint(cmd.OutOrStdout(), schema.Keys())
-				return err
+				if t.json {
+					return writeJSON(cmd.OutOrStdout(), map[string]string{"keys": schema.Keys()}, false)
+				}
+				return writeText(cmd.OutOrStdout(), schema.Keys())
 			}},
 		&cobra.Command{Use: "json", Short: "Write the JSON Schema of schema.yaml, for editors", Args: wantArgs(cobra.NoArgs),
+			Example: `  cairn schema json > schema.json`,
 			RunE: func(cmd *cobra.Command, _ []string) error {
-				_, err := fmt.Fprintf(cmd.OutOrStdout(), "%s\n", schema.JSONSchema())
-				return err
+				return writeJSON(cmd.OutOrStdout(), json.RawMessage(schema.JSONSchema()), !t.json)
 			}},
 	)
 }
@@ -89,14 +93,19 @@ func newSchema(t *target) *cobra.Command {
 func newSchemaCheck(t *target) *cobra.Command {
 	var against string
 	cmd := &cobra.Command{Use: "check --config alyx.yml --schema schema.yaml", Short: "Tell what is wrong with them, and where", Args: wantArgs(cobra.NoArgs),
+		Example: `  cairn schema check --config alyx.yml --schema schema.yaml
+  cairn schema check --schema new.yaml --against schema.yaml`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			err := t.checkSchema(cmd, against)
 			var wrong schema.Problems
 			if !errors.As(err, &wrong) {
 				return err
 			}
+			if t.json {
+				return errors.Join(writeJSON(cmd.OutOrStdout(), &schemaChecked{Problems: problemTexts(wrong)}, false), errReported)
+			}
 			for _, p := range wrong {
-				fmt.Fprintln(cmd.OutOrStdout(), p.Error())
+				printf(cmd.OutOrStdout(), "%s\n", p)
 			}
 			return errReported
 		}}
@@ -119,8 +128,7 @@ func (t *target) checkSchema(cmd *cobra.Command, against string) error {
 		return err
 	}
 	if s.schema == nil {
-		_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s: good\n", t.config)
-		return err
+		return t.showValue(cmd, &schemaChecked{Good: true, Problems: []string{}}, "%s: good\n", t.config)
 	}
 	warnings := s.schema.Warnings
 	var changes []schema.FieldChange
@@ -131,15 +139,38 @@ func (t *target) checkSchema(cmd *cobra.Command, against string) error {
 		}
 		warnings = append(warnings, more...)
 	}
-	for _, w := range warnings {
-		fmt.Fprintf(cmd.OutOrStdout(), "%s (warning)\n", w.Error())
-	}
+	found := &schemaChecked{Good: true, Buckets: len(s.schema.Buckets), Fields: len(s.schema.Fields), Problems: []string{}, Warnings: problemTexts(warnings)}
 	for _, c := range changes {
 		becomes := map[schema.Plan]string{schema.PlanKeep: "its links stay as they were made", schema.PlanRelease: "its links are let go"}
-		fmt.Fprintf(cmd.OutOrStdout(), "%s: %s; %s\n", t.schema, c, becomes[c.Plan])
+		found.Changes = append(found.Changes, fmt.Sprintf("%s; %s", c, becomes[c.Plan]))
 	}
-	_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s: %d buckets, %d file fields, good\n", t.schema, len(s.schema.Buckets), len(s.schema.Fields))
-	return err
+	if !t.json {
+		for _, w := range found.Warnings {
+			printf(cmd.OutOrStdout(), "%s (warning)\n", w)
+		}
+		for _, c := range found.Changes {
+			printf(cmd.OutOrStdout(), "%s: %s\n", t.schema, c)
+		}
+	}
+	return t.showValue(cmd, found, "%s: %d buckets, %d file fields, good\n", t.schema, found.Buckets, found.Fields)
+}
+
+// schemaChecked is what schema check tells, as JSON.
+type schemaChecked struct {
+	Good     bool     `json:"good"`
+	Buckets  int      `json:"buckets"`
+	Fields   int      `json:"file_fields"`
+	Problems []string `json:"problems"`
+	Warnings []string `json:"warnings,omitempty"`
+	Changes  []string `json:"changes,omitempty"` // of file fields
+}
+
+func problemTexts(ps schema.Problems) []string {
+	out := make([]string, len(ps))
+	for i, p := range ps {
+		out[i] = p.Error()
+	}
+	return out
 }
 
 // compareSchema compares the file fields of s with those of the file against.

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"os"
@@ -18,6 +17,8 @@ func newDoctor(t *target) *cobra.Command {
 	opts := &doctor.Options{}
 	cmd := &cobra.Command{
 		Use: "doctor --url URL [flags]", Short: "Find out what proxies before a server do to its clients",
+		Example: `  cairn doctor --url https://files.example.com
+  cairn doctor --url https://files.example.com --origin https://app.example.com`,
 		Long: `Probe a public URL as clients would: an upload that is killed and resumed, large, slow and chunked bodies, headers, ranges and
 conditions of downloads, and with --origin what a browser asks first. It says what is wrong and which settings of nginx and Caddy mend it.
 
@@ -56,22 +57,21 @@ About 40 MiB are sent, and nothing is left behind. The exit status is 1 when the
 
 func showReport(w io.Writer, r *doctor.Report, asJSON bool) error {
 	if asJSON {
-		return json.NewEncoder(w).Encode(r)
+		return writeJSON(w, r, false)
 	}
 	var out strings.Builder
 	for _, c := range r.Checks {
-		fmt.Fprintf(&out, "%-6s %-18s %s\n", c.Status, c.Name, c.Detail)
+		printf(&out, "%-6s %-18s %s\n", c.Status, c.Name, c.Detail)
 		for _, by := range [][2]string{{"nginx", c.Nginx}, {"Caddy", c.Caddy}} {
 			if by[1] != "" {
-				fmt.Fprintf(&out, "%25s %s: %s\n", "", by[0], strings.ReplaceAll(by[1], "\n", " "))
+				printf(&out, "%25s %s: %s\n", "", by[0], strings.ReplaceAll(by[1], "\n", " "))
 			}
 		}
 	}
 	if r.Good {
-		fmt.Fprintf(&out, "%s: nothing is wrong\n", r.URL)
+		printf(&out, "%s: nothing is wrong\n", r.URL)
 	} else {
-		fmt.Fprintf(&out, "\nSettings for nginx that pass all of this:\n\n%s\nand for Caddy:\n\n%s", doctor.Nginx(), doctor.Caddy())
+		printf(&out, "\nSettings for nginx that pass all of this:\n\n%s\nand for Caddy:\n\n%s", doctor.Nginx(), doctor.Caddy())
 	}
-	_, err := io.WriteString(w, out.String())
-	return err
+	return writeText(w, out.String())
 }

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 
@@ -13,6 +12,7 @@ import (
 func newDump(t *target) *cobra.Command {
 	return &cobra.Command{
 		Use: "dump _alyx_files", Short: "Write every version of every file, a JSON object a line", Args: wantArgs(cobra.ExactArgs(1)),
+		Example: `  cairn dump _alyx_files > files.jsonl`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if args[0] != "_alyx_files" {
 				return usageError{fmt.Errorf("there is no table %q: use _alyx_files", args[0])}
@@ -27,12 +27,11 @@ func newDump(t *target) *cobra.Command {
 }
 
 func dumpFiles(cmd *cobra.Command, s *buckets.Store) error {
-	enc := json.NewEncoder(cmd.OutOrStdout())
 	for r, err := range s.Dump(cmd.Context()) {
 		if err != nil {
 			return err
 		}
-		if err := enc.Encode(r); err != nil {
+		if err := writeJSON(cmd.OutOrStdout(), r, false); err != nil {
 			return err
 		}
 	}

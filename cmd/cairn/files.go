@@ -5,18 +5,15 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"log/slog"
 	"net/http"
 	"os"
-	"strings"
 	"time"
 
 	"github.com/cairn-store/cairn/api"
 	"github.com/cairn-store/cairn/api/client"
 	"github.com/cairn-store/cairn/buckets"
 	"github.com/cairn-store/cairn/buckets/local"
-	"github.com/cairn-store/cairn/manifest"
 )
 
 // files are the files of a target. Commands reach them through the client of
@@ -55,7 +52,7 @@ func (t *target) openFiles(ctx context.Context) (*files, func() error, error) {
 // cannot be sent now stays for the next command or server.
 func (t *target) closeStore(ctx context.Context, s *buckets.Store) error {
 	if err := s.Send(ctx); err != nil {
-		fmt.Fprintf(t.stderr, "cairn: what was stored is on this machine and will be sent later: %v\n", err)
+		printf(t.stderr, "cairn: what was stored is on this machine and will be sent later: %v\n", err)
 	}
 	return s.Close()
 }
@@ -144,25 +141,4 @@ func (fl *files) Download(ctx context.Context, bucket, id string, dst client.Des
 		err = dst.Truncate(n)
 	}
 	return &client.Fetched{File: api.View(&c.File, true), ReceivedBytes: n}, err
-}
-
-// resolveRef returns the bucket and the ID of BUCKET/ID or BUCKET/PATH.
-func resolveRef(ctx context.Context, fl *files, ref string) (bucket, id string, err error) {
-	bucket, rest, ok := strings.Cut(ref, "/")
-	if !ok || rest == "" {
-		return "", "", usageError{fmt.Errorf("%q: want BUCKET/ID or BUCKET/PATH", ref)}
-	}
-	_, isFile := manifest.ParseFileID(rest)
-	_, isVersion := manifest.ParseVersionID(rest)
-	if isFile || isVersion {
-		return bucket, rest, nil
-	}
-	f, err := fl.StatPath(ctx, bucket, rest, nil)
-	if errors.Is(err, fs.ErrNotExist) {
-		return "", "", fmt.Errorf("%s: no such file: %w", ref, err)
-	}
-	if err != nil {
-		return "", "", err
-	}
-	return bucket, f.ID, nil
 }

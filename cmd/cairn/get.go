@@ -21,6 +21,11 @@ func newGet(t *target) *cobra.Command {
 	var seeds []string
 	cmd := &cobra.Command{
 		Use: "get [flags] BUCKET/ID", Short: "Read a file, or a tree with --recursive",
+		SuggestFor: []string{"download", "cat", "fetch", "pull"},
+		Example: `  cairn get demo/report.pdf -o report.pdf
+  cairn get demo/app.sql | psql app
+  cairn get --recursive demo/photos -o photos
+  cairn get --version 1 demo/disk.img -o old.img --seed disk.img`,
 		Long: `Read a file by ID, manifest ID or path. With --recursive BUCKET[/FOLDER] read all files there into a directory.
 
 A file appears under its name only when it is whole and verified. What a get that was interrupted has received lies beside it, in a file
@@ -31,6 +36,8 @@ that begins with .cairn-, and the next one goes on from there. From a server onl
 			switch {
 			case recursive && out == "":
 				return usageError{errors.New("get --recursive needs -o DIR")}
+			case t.json && (out == "" || out == "-"):
+				return usageError{errors.New("get --json needs -o: standard output takes the content")}
 			case len(seeds) > 0 && (recursive || out == "" || out == "-"):
 				return usageError{errors.New("--seed needs -o FILE, and goes with a single file")}
 			}
@@ -100,7 +107,14 @@ func (g *getter) getFile(ctx context.Context, ref string, version uint64, out st
 		if err != nil {
 			return err
 		}
-		return errors.Join(g.copyContent(ctx, bucket, id, opts, writeUntil(ctx, f), g.bar.begin(ref, -1)), f.Close())
+		if err := errors.Join(g.copyContent(ctx, bucket, id, opts, writeUntil(ctx, f), g.bar.begin(ref, -1)), f.Close()); err != nil || !g.t.json {
+			return err
+		}
+		got, err := g.files.Stat(ctx, bucket, id, opts)
+		if err != nil {
+			return err
+		}
+		return g.showFetched(&client.Fetched{File: got, ReceivedBytes: got.Size}, out)
 	}
 	f, err := g.files.Stat(ctx, bucket, id, opts)
 	if err != nil {

@@ -28,6 +28,8 @@ func newHealth(t *target) *cobra.Command {
 	var ready bool
 	cmd := &cobra.Command{
 		Use: "health [--ready]", Short: "Ask a server whether it is alive", Args: wantArgs(cobra.NoArgs),
+		Example: `  cairn health
+  cairn health --ready --server https://files.example.com`,
 		Long: `Ask a server whether it is alive, or with --ready whether it takes changes too. The exit status is 1 if not. Without --server it
 is the one on this machine that listens on CAIRN_ADDR. Containers use it, which have no other program to ask with.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {

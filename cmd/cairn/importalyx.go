@@ -72,8 +72,6 @@ places than packs shall, give its own file as --alyx-config.`,
 func (im *alyxImport) run(cmd *cobra.Command) (err error) {
 	ctx := cmd.Context()
 	switch {
-	case im.server != "":
-		return usageError{errors.New("import alyx works on --data, not on --server")}
 	case im.db == "":
 		return usageError{errors.New("import alyx: want --db, the database of Alyx")}
 	case im.schema == "" || im.config == "" && im.alyxConfig == "":
@@ -112,7 +110,7 @@ func (im *alyxImport) run(cmd *cobra.Command) (err error) {
 	}
 	r, err := alyx.Import(ctx, s, src, &im.opts)
 	if im.told > maxChangesTold {
-		fmt.Fprintf(im.stderr, "cairn: %d more files have other names than before, or lack something\n", im.told-maxChangesTold)
+		printf(im.stderr, "cairn: %d more files have other names than before, or lack something\n", im.told-maxChangesTold)
 	}
 	if serr := im.showImported(cmd, r); err == nil {
 		err = serr
@@ -304,7 +302,7 @@ func (im *alyxImport) tell(n *alyx.Note) {
 	} else if im.told++; im.told > maxChangesTold {
 		return
 	}
-	fmt.Fprintf(im.stderr, "cairn: %s/%s (%s): %s\n", n.Bucket, names.Escape(n.ID), names.Escape(names.Clip(n.Name)), names.Escape(text))
+	printf(im.stderr, "cairn: %s/%s (%s): %s\n", n.Bucket, n.ID, names.Clip(n.Name), text)
 }
 
 func (im *alyxImport) showImported(cmd *cobra.Command, r *alyx.Report) error {

@@ -2,10 +2,7 @@ package main
 
 import (
 	"context"
-	"encoding/json"
-	"fmt"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -23,6 +20,8 @@ func newKeysCreate(t *target) *cobra.Command {
 	var expires time.Duration
 	cmd := &cobra.Command{
 		Use: "create [flags]", Short: "Make an API key and print its token, this once", Args: wantArgs(cobra.NoArgs),
+		Example: `  cairn keys create --name backup --bucket demo --op read,download --expires 720h
+  cairn keys create --operator`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if expires > 0 {
 				opts.ExpiresIn = expires.String()
@@ -48,17 +47,19 @@ func newKeysCreate(t *target) *cobra.Command {
 func newKeysLs(t *target) *cobra.Command {
 	return &cobra.Command{
 		Use: "ls", Short: "List API keys", Args: wantArgs(cobra.NoArgs),
+		Example: `  cairn keys ls`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return t.withFiles(cmd, func(ctx context.Context, fl *files) error {
 				keys, err := fl.Keys(ctx)
 				if err != nil {
 					return err
 				}
-				w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
+				w := newTableWriter(cmd.OutOrStdout())
+				w.beginTable(column{keep: true}, column{}, column{}, column{})
 				for i := range keys {
 					k := &keys[i]
 					if t.json {
-						if err := json.NewEncoder(cmd.OutOrStdout()).Encode(k); err != nil {
+						if err := writeJSON(cmd.OutOrStdout(), k, false); err != nil {
 							return err
 						}
 						continue
@@ -71,9 +72,13 @@ func newKeysLs(t *target) *cobra.Command {
 					if k.ExpiresAt != nil {
 						until = "until " + k.ExpiresAt.Format(time.DateTime)
 					}
-					fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", k.ID, scope, until, k.Name)
+					if w.wide > 0 {
+						w.row(k.ID, clipMiddle(k.Name, 20), until, scope)
+					} else {
+						w.row(k.ID, scope, until, k.Name)
+					}
 				}
-				return w.Flush()
+				return w.finish()
 			})
 		},
 	}
@@ -82,14 +87,15 @@ func newKeysLs(t *target) *cobra.Command {
 func newKeysRm(t *target) *cobra.Command {
 	return &cobra.Command{
 		Use: "rm ID...", Short: "End API keys", Args: wantArgs(cobra.MinimumNArgs(1)),
+		Example: `  cairn keys rm 06h2k65k27s029v4`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return t.withFiles(cmd, func(ctx context.Context, fl *files) error {
-				for _, id := range args {
-					if err := fl.DropKey(ctx, id); err != nil {
-						return fmt.Errorf("key %s: %w", id, err)
+				return t.eachArg(ctx, "keys rm", args, func(id string) error {
+					if err := fl.DropKey(ctx, id); err != nil || !t.json {
+						return err
 					}
-				}
-				return nil
+					return t.showValue(cmd, map[string]any{"id": id, "removed": true}, "")
+				})
 			})
 		},
 	}
@@ -99,11 +105,13 @@ func newKeysRotate(t *target) *cobra.Command {
 	var drop bool
 	cmd := &cobra.Command{
 		Use: "rotate-signing", Short: "Sign URLs with a new key from now on", Args: wantArgs(cobra.NoArgs),
+		Example: `  cairn keys rotate-signing
+  cairn keys rotate-signing --drop-old`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return t.withFiles(cmd, func(ctx context.Context, fl *files) error {
 				id, err := fl.RotateSigningKey(ctx, drop)
 				if err == nil {
-					_, err = fmt.Fprintln(cmd.OutOrStdout(), id)
+					err = t.showValue(cmd, map[string]string{"key": id}, "%s\n", id)
 				}
 				return err
 			})

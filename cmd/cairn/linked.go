@@ -6,7 +6,6 @@ import (
 	"strings"
 
 	"github.com/cairn-store/cairn/api/client"
-	"github.com/cairn-store/cairn/buckets/names"
 )
 
 // countText returns a number of something of which there may be one.
@@ -27,7 +26,7 @@ func describeLinks(n client.LinkCounts) string {
 }
 
 // showPins says what links hold a version.
-func (e *explainWriter) showPins(h *client.ChunkHolder) {
+func (e *tableWriter) showPins(h *client.ChunkHolder) {
 	if h.Links == nil {
 		return
 	}
@@ -38,8 +37,8 @@ func (e *explainWriter) showPins(h *client.ChunkHolder) {
 }
 
 // showLinked says what links hold a file, and what follows.
-func (e *explainWriter) showLinked(l *client.LinkedFile) {
-	what := names.Escape(l.Path)
+func (e *tableWriter) showLinked(l *client.LinkedFile) {
+	what := l.Path
 	if what == "" {
 		what = l.FileID
 	}
@@ -63,7 +62,7 @@ func (e *explainWriter) showLinked(l *client.LinkedFile) {
 }
 
 // showRecords names records with links to a file.
-func (e *explainWriter) showRecords(l *client.LinkedFile) {
+func (e *tableWriter) showRecords(l *client.LinkedFile) {
 	for i := range l.Records {
 		e.line("    %s", describeRecord(&l.Records[i]))
 	}
@@ -79,10 +78,10 @@ func describeRecord(r *client.Reference) string {
 
 // recordText names the field of a record.
 func recordText(r *client.Reference) string {
-	return r.Host + ": " + names.Escape(r.Collection+"/"+r.Record+"."+r.Field)
+	return r.Host + ": " + r.Collection + "/" + r.Record + "." + r.Field
 }
 
-func (e *explainWriter) showUnreconciled(hosts []string) {
+func (e *tableWriter) showUnreconciled(hosts []string) {
 	for _, h := range hosts {
 		e.line("  host %s is not reconciled: nothing is removed for good", h)
 	}
@@ -90,7 +89,7 @@ func (e *explainWriter) showUnreconciled(hosts []string) {
 
 // showRemovalLinks says what links do to a removal.
 func showRemovalLinks(w io.Writer, l *client.RemovalLinks) error {
-	e := &explainWriter{w: w}
+	e := newTableWriter(w)
 	if l.Standing+l.Released > 0 {
 		e.line("  links of records: %s", describeLinks(l.LinkCounts))
 	}
@@ -103,7 +102,7 @@ func showRemovalLinks(w io.Writer, l *client.RemovalLinks) error {
 		if r.ManifestID != "" {
 			id = r.ManifestID
 		}
-		e.line("    %s/%s", r.Bucket, names.Escape(r.Path))
+		e.line("    %s/%s", r.Bucket, r.Path)
 		e.line("      %s", id)
 		for k := range r.Records {
 			e.line("      %s", recordText(&r.Records[k]))
@@ -119,5 +118,5 @@ func showRemovalLinks(w io.Writer, l *client.RemovalLinks) error {
 		e.line("  told of it by on_delete: set_null: %s", strings.Join(l.Told, ", "))
 	}
 	e.showUnreconciled(l.Unreconciled)
-	return e.err
+	return e.finish()
 }

@@ -2,17 +2,14 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"strconv"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/cairn-store/cairn/api/client"
-	"github.com/cairn-store/cairn/buckets/names"
 )
 
 func newLinks(t *target) *cobra.Command {
@@ -22,24 +19,26 @@ func newLinks(t *target) *cobra.Command {
 func newLinksLs(t *target) *cobra.Command {
 	return &cobra.Command{
 		Use: "ls", Short: "List the hosts", Args: wantArgs(cobra.NoArgs),
+		Example: `  cairn links ls`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return t.withFiles(cmd, func(ctx context.Context, fl *files) error {
 				hosts, err := fl.Hosts(ctx)
 				if err != nil {
 					return err
 				}
-				w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
+				w := newTableWriter(cmd.OutOrStdout())
+				w.beginTable(column{keep: true}, column{}, column{keep: true}, column{})
 				for i := range hosts {
 					h := &hosts[i]
 					if t.json {
-						if err := json.NewEncoder(cmd.OutOrStdout()).Encode(h); err != nil {
+						if err := writeJSON(cmd.OutOrStdout(), h, false); err != nil {
 							return err
 						}
 						continue
 					}
-					fmt.Fprintf(w, "%s\tsession %d\t%s\t%s\n", h.Name, h.Session, describeState(h), strings.Join(h.Buckets, ", "))
+					w.row(h.Name, fmt.Sprint("session ", h.Session), describeState(h), strings.Join(h.Buckets, ", "))
 				}
-				return w.Flush()
+				return w.finish()
 			})
 		},
 	}
@@ -59,6 +58,7 @@ func describeState(h *client.Host) string {
 func newLinksShow(t *target) *cobra.Command {
 	return &cobra.Command{
 		Use: "show HOST", Short: "Show a host: its sessions, its fields, how many links it has", Args: wantArgs(cobra.ExactArgs(1)),
+		Example: `  cairn links show blog`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return t.withFiles(cmd, func(ctx context.Context, fl *files) error {
 				h, err := fl.Host(ctx, args[0], true)
@@ -72,14 +72,19 @@ func newLinksShow(t *target) *cobra.Command {
 				for _, n := range h.Live {
 					live = append(live, strconv.FormatUint(n, 10))
 				}
-				w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
-				fmt.Fprintf(w, "host\t%s\nstate\t%s\ndatabase\t%s\nsessions\t%d, live: %s\nbuckets\t%s\nlinks\t%d confirmed, %d pending\n",
-					h.Name, describeState(h), h.Database, h.Session, strings.Join(live, ", "), strings.Join(h.Buckets, ", "), *h.Confirmed, *h.Pending)
+				w := newTableWriter(cmd.OutOrStdout())
+				w.beginTable(column{keep: true}, column{})
+				w.row("host", h.Name)
+				w.row("state", describeState(h))
+				w.row("database", h.Database)
+				w.row("sessions", fmt.Sprintf("%d, live: %s", h.Session, strings.Join(live, ", ")))
+				w.row("buckets", strings.Join(h.Buckets, ", "))
+				w.row("links", fmt.Sprintf("%d confirmed, %d pending", *h.Confirmed, *h.Pending))
 				for i := range h.Fields {
 					f := &h.Fields[i]
-					fmt.Fprintf(w, "%s.%s\t%s of %s, pin: %s, on_delete: %s\n", f.Collection, f.Name, f.Type, f.Bucket, f.Pin, f.OnDelete)
+					w.row(f.Collection+"."+f.Name, fmt.Sprintf("%s of %s, pin: %s, on_delete: %s", f.Type, f.Bucket, f.Pin, f.OnDelete))
 				}
-				return w.Flush()
+				return w.finish()
 			})
 		},
 	}
@@ -89,6 +94,7 @@ func newLinksForget(t *target) *cobra.Command {
 	var yes bool
 	cmd := &cobra.Command{
 		Use: "forget --yes HOST", Short: "Forget a host that is gone for good, with its links", Args: wantArgs(cobra.ExactArgs(1)),
+		Example: `  cairn links forget --yes blog`,
 		Long: `Forget a host that is gone for good, and end its links, without their policies:
 no file is deleted by that. What the links held is held on as long as the trash
 keeps files, and then goes its ways. If the host comes back, it has to be
@@ -124,13 +130,19 @@ const referencePage = 1000
 func newRefs(t *target) *cobra.Command {
 	return &cobra.Command{
 		Use: "refs BUCKET/ID", Short: "List the records that hold a file or a version", Args: wantArgs(cobra.ExactArgs(1)),
+		Example: `  cairn refs demo/photo.jpg`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return t.withFiles(cmd, func(ctx context.Context, fl *files) error {
 				bucket, id, err := resolveRef(ctx, fl, args[0])
 				if err != nil {
 					return err
 				}
-				w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
+				w := newTableWriter(cmd.OutOrStdout())
+				if w.wide > 0 {
+					w.beginTable(column{keep: true}, column{}, column{}, column{})
+				} else {
+					w.beginTable(column{}, column{}, column{}, column{}, column{})
+				}
 				for cursor := ""; ; {
 					page, err := fl.References(ctx, bucket, id, cursor, referencePage)
 					if err != nil {
@@ -142,7 +154,7 @@ func newRefs(t *target) *cobra.Command {
 						}
 					}
 					if page.NextCursor == nil {
-						return w.Flush()
+						return w.finish()
 					}
 					cursor = *page.NextCursor
 				}
@@ -151,14 +163,22 @@ func newRefs(t *target) *cobra.Command {
 	}
 }
 
-func (t *target) showReference(cmd *cobra.Command, w *tabwriter.Writer, r *client.Reference) error {
+func (t *target) showReference(cmd *cobra.Command, w *tableWriter, r *client.Reference) error {
 	if t.json {
-		return json.NewEncoder(cmd.OutOrStdout()).Encode(r)
+		return writeJSON(cmd.OutOrStdout(), r, false)
 	}
 	held := r.ManifestID
 	if held == "" {
 		held = "follows the file"
 	}
-	_, err := fmt.Fprintf(w, "%s\t%s\ton_delete: %s\t%s %s\t%s\n", r.Host, names.Escape(r.Collection+"/"+r.Record+"."+r.Field), r.OnDelete, r.State, r.At.Format(time.DateTime), held)
-	return err
+	record, policy, at := r.Collection+"/"+r.Record+"."+r.Field, "on_delete: "+r.OnDelete, r.State+" "+r.At.Format(time.DateTime)
+	if w.wide > 0 {
+		if r.ManifestID != "" {
+			held = shortID(held)
+		}
+		w.row(r.Host, policy, at, held+"  "+record)
+	} else {
+		w.row(r.Host, record, policy, at, held)
+	}
+	return w.err
 }

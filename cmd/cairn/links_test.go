@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"text/tabwriter"
 
 	"github.com/cairn-store/cairn/api/client"
 )
@@ -52,12 +51,13 @@ func linkFile(t *testing.T, s *shell, id string, restored bool) {
 // terminal, and each stands on a line of its own.
 func TestShownReferences(t *testing.T) {
 	var out bytes.Buffer
-	w := tabwriter.NewWriter(&out, 0, 0, 2, ' ', 0)
+	w := newTableWriter(&out)
+	w.beginTable(column{}, column{}, column{}, column{}, column{})
 	r := &client.Reference{Host: "blog", Collection: "posts", Record: "7\x1b[2J\n\t\u202e", Field: "cover"}
 	if err := (&target{}).showReference(newLinks(&target{}), w, r); err != nil {
 		t.Fatal(err)
 	}
-	w.Flush()
+	w.finish()
 	if got := out.String(); !strings.Contains(got, `posts/7\x1b[2J\n\t\u202e.cover`) || strings.Count(got, "\n") != 1 {
 		t.Errorf("%q", got)
 	}

@@ -42,7 +42,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	root.SetIn(stdin)
 	root.SetOut(out)
 	root.SetErr(errOut)
-	err := root.ExecuteContext(ctx)
+	cmd, err := root.ExecuteContextC(ctx)
 	out.screen.hideLine()
 	asJSON := t.json || slices.Contains(args, "--json") // which a wrong command line leaves unread
 	var usage usageError
@@ -55,7 +55,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	case errors.As(err, &usage):
 		writeFailure(errOut, err, asJSON)
 		if !asJSON {
-			printf(errOut, "See 'cairn --help'.\n")
+			printf(errOut, "See '%s --help'.\n", cmd.CommandPath())
 		}
 		return 2
 	case errors.As(err, &wrong) && !asJSON:
@@ -83,19 +83,6 @@ type target struct {
 	working             working // what showWorking showed last
 }
 
-// chooseTarget lets --data win over CAIRN_SERVER, which --server wins over. Both flags
-// together are an error: one of them would be passed over.
-func (t *target) chooseTarget(cmd *cobra.Command) error {
-	data, server := cmd.Flags().Changed("data"), cmd.Flags().Changed("server")
-	switch {
-	case data && server && t.server != "":
-		return usageError{errors.New("--data and --server: give one of them, the directory or the server to work on")}
-	case data && !server:
-		t.server = ""
-	}
-	return nil
-}
-
 func newRoot(t *target) *cobra.Command {
 	root := &cobra.Command{
 		Use:           "cairn",
@@ -109,50 +96,26 @@ func newRoot(t *target) *cobra.Command {
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 {
-				return usageError{fmt.Errorf("there is no command %q", args[0])}
+				return noCommand(cmd, args[0])
 			}
 			return cmd.Help()
 		},
 	}
-	root.CompletionOptions.DisableDefaultCmd = true
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	f := root.PersistentFlags()
-	f.StringVar(&t.data, "data", envOr("CAIRN_DATA", "./cairn-data"), "directory of the store (CAIRN_DATA)")
-	f.StringVar(&t.server, "server", os.Getenv("CAIRN_SERVER"), "URL of a server to use in place of --data (CAIRN_SERVER)")
-	f.StringVar(&t.token, "token", "", "token for the server (CAIRN_TOKEN)")
-	f.StringVar(&t.config, "config", os.Getenv("CAIRN_CONFIG"), "alyx.yml: backends, tokens, server (CAIRN_CONFIG)")
-	f.StringVar(&t.schema, "schema", os.Getenv("CAIRN_SCHEMA"), "schema.yaml: buckets and their rules (CAIRN_SCHEMA)")
-	f.BoolVar(&t.take, "take-ownership", false, "take backends in S3 over from the data directory that has written to them so far")
-	f.BoolVar(&t.json, "json", false, "write JSON, an object a line")
+	root.CompletionOptions.DisableDefaultCmd = true // newCompletion is in its place
+	root.SetFlagErrorFunc(explainFlagError)
+	root.PersistentFlags().BoolVar(&t.json, "json", false, "write JSON, an object a line")
+	// Cobra has to know which flags before a command take no value.
+	root.Flags().BoolVar(&t.take, "take-ownership", false, "")
+	root.Flags().Lookup("take-ownership").Hidden = true
 	root.AddCommand(
-		newServe(t), newPut(t), newGet(t), newLs(t), newStat(t), newVersions(t), newRefs(t), newCp(t), newRm(t), newRestore(t), newGC(t), newScrub(t),
+		newServe(t), newPut(t), newGet(t), newLs(t), newStat(t), newVersions(t), newRefs(t), newCp(t), newMv(t), newRm(t), newRestore(t), newBuckets(t), newSign(t), newGC(t), newScrub(t),
 		newCheck(t), newReport(t), newDump(t), newSchema(t), newRules(t), newKeys(t), newBackend(t), newMigrate(t), newImport(t), newLinks(t), newToken(t), newDoctor(t), newHealth(t), newVersion(t),
+		newCompletion(t),
 	)
+	help := newHelp(t)
+	root.SetHelpCommand(help)
+	root.AddCommand(help)
+	root.SetHelpFunc(t.showHelp)
+	t.addSharedFlags(root, "")
 	return root
-}
-
-// newGroup returns a command that only groups others. Called alone it is an
-// error that names them, as want does.
-func newGroup(name, short, want string, below ...*cobra.Command) *cobra.Command {
-	cmd := &cobra.Command{Use: name, Short: short, Args: wantArgs(cobra.NoArgs),
-		RunE: func(*cobra.Command, []string) error { return usageError{fmt.Errorf("%s: want %s", name, want)} }}
-	cmd.AddCommand(below...)
-	return cmd
-}
-
-// wantArgs turns the error of check into a usageError.
-func wantArgs(check cobra.PositionalArgs) cobra.PositionalArgs {
-	return func(cmd *cobra.Command, args []string) error {
-		if err := check(cmd, args); err != nil {
-			return usageError{fmt.Errorf("%s: %w; usage: %s", cmd.Name(), err, cmd.UseLine())}
-		}
-		return nil
-	}
-}
-
-func envOr(name, fallback string) string {
-	if v := os.Getenv(name); v != "" {
-		return v
-	}
-	return fallback
 }

@@ -13,6 +13,7 @@ func newMigrate(t *target) *cobra.Command {
 	var bucket, to string
 	cmd := &cobra.Command{
 		Use: "migrate --bucket BUCKET --to BACKEND", Short: "Move a bucket to another backend, while it is in use", Args: wantArgs(cobra.NoArgs),
+		Example: `  cairn migrate --bucket docs --to far --server https://files.example.com`,
 		Long: `Move a bucket to another backend: copy what that has not, follow what is
 changed meanwhile, and switch. With --server the bucket stays in use; without,
 --data must not be served. What is interrupted leaves the bucket where it was,

@@ -44,11 +44,22 @@ func printable(s string) string {
 // printf is fmt.Fprintf with printable arguments. All text of this program goes
 // through it: only the format may break lines.
 func printf(w io.Writer, format string, args ...any) (int, error) {
+	return io.WriteString(w, textf(format, args...))
+}
+
+// textf is fmt.Sprintf with printable arguments.
+func textf(format string, args ...any) string {
 	safe := make([]any, len(args))
 	for i, a := range args {
 		safe[i] = printableArg(a)
 	}
-	return fmt.Fprintf(w, format, safe...)
+	return fmt.Sprintf(format, safe...)
+}
+
+// writeText writes text of this program's own, of several lines.
+func writeText(w io.Writer, text string) error {
+	_, err := io.WriteString(w, text)
+	return err
 }
 
 func printableArg(a any) any {
@@ -101,7 +112,7 @@ type failure struct {
 }
 
 func newFailure(path string, err error) *failure {
-	f := &failure{Error: err.Error(), Path: path}
+	f := &failure{Error: strings.TrimPrefix(err.Error(), path+": "), Path: path}
 	if refusal, ok := errors.AsType[*client.Error](err); ok {
 		f.Code = refusal.Code
 	}
@@ -148,7 +159,7 @@ func (t *target) reportFailure(verb, path string, err error) {
 		return
 	}
 	for _, e := range splitErrors(err) {
-		printf(t.stderr, "cairn: %s %s: %s\n", verb, path, e)
+		printf(t.stderr, "cairn: %s %s: %s\n", verb, path, strings.TrimPrefix(e.Error(), path+": "))
 	}
 }
 

@@ -36,6 +36,11 @@ func newPut(t *target) *cobra.Command {
 	p := &putter{t: t}
 	cmd := &cobra.Command{
 		Use: "put [flags] PATH...", Short: "Store files, trees, or standard input (-)",
+		SuggestFor: []string{"upload", "add", "store", "push"},
+		Example: `  cairn put report.pdf photos/
+  cairn put --bucket docs --folder 2026 report.pdf
+  pg_dump app | cairn put --name app.sql -
+  cairn put --server https://files.example.com disk.img`,
 		Long: "Store files. A directory is stored with all below it; '-' is standard input and needs --name.\nA name that is there becomes a new version, or nothing when the content is the same.\n\nTo a server only those chunks of a file above 1 MiB travel that it does not have from this user. A put that was interrupted is\ngone on with by the next one of the same file; while the server is away, put tries again for two minutes.",
 		Args: wantArgs(cobra.MinimumNArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {

@@ -39,9 +39,9 @@ func readOnlyCommands() map[string]readOnlyCommand {
 		"scrub": {reads, "scrub --all"}, "scrub status": {reads, "scrub status"}, "keys ls": {reads, "keys ls"}, "links ls": {reads, "links ls"},
 		"report usage": {reads, "report usage"}, "report dedup": {reads, "report dedup"}, "report fragmentation": {reads, "report fragmentation"},
 		"report gc": {reads, "report gc"}, "report orphans": {reads, "report orphans"},
-		"rules explain": {reads, "rules explain read demo/a.txt"},
+		"buckets": {reads, "buckets"}, "rules explain": {reads, "rules explain read demo/a.txt"},
 
-		"put": {refused, "put FILE"}, "cp": {refused, "cp demo/a.txt demo/b.txt"}, "rm": {refused, "rm demo/a.txt"},
+		"put": {refused, "put FILE"}, "cp": {refused, "cp demo/a.txt demo/b.txt"}, "mv": {refused, "mv demo/a.txt demo/b.txt"}, "rm": {refused, "rm demo/a.txt"},
 		"restore": {refused, "restore --version 1 demo/a.txt"}, "gc": {refused, "gc"}, "migrate": {refused, "migrate --bucket demo --to local"},
 		"keys create": {refused, "keys create --operator"}, "keys rm": {refused, "keys rm k_none"}, "keys rotate-signing": {refused, "keys rotate-signing"},
 		"links forget": {refused, "links forget --yes host"},
@@ -52,7 +52,8 @@ func readOnlyCommands() map[string]readOnlyCommand {
 
 		"import alyx": {does: storeOut}, "backend probe": {does: storeOut}, "rules test": {does: storeOut}, "schema check": {does: storeOut},
 		"schema keys": {does: storeOut}, "schema json": {does: storeOut}, "token": {does: storeOut}, "doctor": {does: storeOut}, "version": {does: storeOut},
-		"health": {does: storeOut},
+		"health":     {does: storeOut},
+		"completion": {does: storeOut}, "sign": {does: storeOut},
 	}
 }
 
@@ -60,7 +61,7 @@ func readOnlyCommands() map[string]readOnlyCommand {
 func readOnlyVariants() []readOnlyCommand {
 	return []readOnlyCommand{
 		{reads, "get demo/a.txt"}, {reads, "ls --json --trash demo"}, {reads, "gc --dry-run"}, {reads, "check --repair --dry-run"},
-		{refused, "check --repair"}, {refused, "rm --permanent demo/a.txt"}, {refused, "gc --full"},
+		{refused, "check --repair"}, {refused, "rm --permanent demo/a.txt"}, {refused, "gc --full"}, {reads, "ls"}, {refused, "restore demo/gone.txt"},
 	}
 }
 

@@ -12,7 +12,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/cairn-store/cairn/api/client"
-	"github.com/cairn-store/cairn/buckets/names"
 	"github.com/cairn-store/cairn/cas"
 	"github.com/cairn-store/cairn/manifest"
 )
@@ -22,6 +21,9 @@ func newPreview(t *target) *cobra.Command {
 	var prefix, before string
 	cmd := &cobra.Command{
 		Use: "preview [--delete BUCKET/ID…] [--prefix BUCKET/PREFIX] [--versions-before TIME]", Short: "Tell what removing something for good would give back",
+		Example: `  cairn gc preview --delete demo/disk.img
+  cairn gc preview --prefix demo/tmp/
+  cairn gc preview --versions-before 30d`,
 		Long: `Tell what a removal for good, and a collection after it, would give back. Nothing
 is changed. Freed is what frames take of which nothing would be needed; pending
 is in frames that others need too, and comes back when those are rewritten, at
@@ -92,13 +94,13 @@ func parseBefore(s string, now time.Time) (time.Time, error) {
 }
 
 func showPreview(w io.Writer, p *client.RemovalPreview) error {
-	_, err := fmt.Fprintf(w, "%d file(s), %d version(s), %s: %s freed, %s more when packs are rewritten (gc --full)\n", p.Files, p.Versions, bytesText(p.LogicalBytes),
+	_, err := printf(w, "%d file(s), %d version(s), %s: %s freed, %s more when packs are rewritten (gc --full)\n", p.Files, p.Versions, bytesText(p.LogicalBytes),
 		bytesText(p.FreedBytes), bytesText(p.PendingBytes))
 	if err == nil && p.SharedBytes > 0 {
-		_, err = fmt.Fprintf(w, "  %s are needed by others too, and stay\n", bytesText(p.SharedBytes))
+		_, err = printf(w, "  %s are needed by others too, and stay\n", bytesText(p.SharedBytes))
 	}
 	if err == nil && p.WaitingBytes > 0 {
-		_, err = fmt.Fprintf(w, "  %s wait until uploads under way have ended: they may still use them\n", bytesText(p.WaitingBytes))
+		_, err = printf(w, "  %s wait until uploads under way have ended: they may still use them\n", bytesText(p.WaitingBytes))
 	}
 	if err != nil {
 		return err
@@ -109,6 +111,7 @@ func showPreview(w io.Writer, p *client.RemovalPreview) error {
 func newExplain(t *target) *cobra.Command {
 	return &cobra.Command{
 		Use: "explain DIGEST|PACK|BUCKET/ID", Short: "Tell what keeps a chunk, a pack or a file, or where its bytes went", Args: wantArgs(cobra.ExactArgs(1)),
+		Example: `  cairn gc explain demo/disk.img`,
 		Long: `Tell what keeps a chunk or segment (by its digest, 64 digits), a pack (32 digits)
 or a file or version (BUCKET/ID, BUCKET/PATH, or the ID alone, also of one that
 was removed): versions, the trash, uploads under way, chunks made from it, records
@@ -179,7 +182,7 @@ func describeReason(because string) string {
 }
 
 func showExplained(w io.Writer, x *client.Explained) error {
-	e := &explainWriter{w: w}
+	e := newTableWriter(w)
 	if x.Kept {
 		reasons := make([]string, len(x.Because))
 		for i, r := range x.Because {
@@ -226,32 +229,20 @@ func showExplained(w io.Writer, x *client.Explained) error {
 		e.line("  an upload since %s may use it", f.Since.Local().Format(time.DateTime))
 	}
 	if r := x.Removed; r != nil {
-		e.line("  needed last by %s/%s, removed %s; a collection will take it", r.Bucket, names.Escape(r.Path), r.RemovedAt.Local().Format(time.DateTime))
+		e.line("  needed last by %s/%s, removed %s; a collection will take it", r.Bucket, r.Path, r.RemovedAt.Local().Format(time.DateTime))
 	}
 	for _, f := range x.Freed {
 		e.line("  %s", describeFreed(&f))
 	}
-	if x.Preview != nil && e.err == nil {
-		fmt.Fprint(w, "if it is removed: ")
-		return showPreview(w, x.Preview)
+	if err := e.finish(); err != nil || x.Preview == nil {
+		return err
 	}
-	return e.err
-}
-
-// An explainWriter writes lines until one fails.
-type explainWriter struct {
-	w   io.Writer
-	err error
-}
-
-func (e *explainWriter) line(format string, args ...any) {
-	if e.err == nil {
-		_, e.err = fmt.Fprintf(e.w, format+"\n", args...)
-	}
+	printf(w, "if it is removed: ")
+	return showPreview(w, x.Preview)
 }
 
 func describeHolder(h *client.ChunkHolder) string {
-	where := h.Bucket + "/" + names.Escape(h.Path)
+	where := h.Bucket + "/" + h.Path
 	if h.UploadID != "" {
 		return "upload " + h.UploadID + " to " + where
 	}
@@ -269,7 +260,7 @@ func describeFreed(f *client.FreedEntry) string {
 	}
 	out := fmt.Sprintf("%s %s %s with pack %s of %s", f.At.Local().Format(time.DateTime), bytesText(f.Bytes), what, f.Pack, f.Backend)
 	if f.Path != "" {
-		out += ": " + f.Bucket + "/" + names.Escape(f.Path)
+		out += ": " + f.Bucket + "/" + f.Path
 	}
 	return out
 }

@@ -4,10 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"io"
 	"os"
-	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -24,17 +21,17 @@ func newReport(t *target) *cobra.Command {
 // A reportKind is a report as a command: a table for people, --json for programs,
 // --plot for eyes.
 type reportKind[R any] struct {
-	use, short, long string
-	args             cobra.PositionalArgs // nil for none
-	fetch            func(c *client.Client, ctx context.Context, opts *client.ReportOptions, progress func(*client.Working)) (*R, error)
-	show             func(w *tableWriter, r *R)
-	draw             func(r *R) *chart.Figure
+	use, short, long, example string
+	args                      cobra.PositionalArgs // nil for none
+	fetch                     func(c *client.Client, ctx context.Context, opts *client.ReportOptions, progress func(*client.Working)) (*R, error)
+	show                      func(w *tableWriter, r *R)
+	draw                      func(r *R) *chart.Figure
 }
 
 func (k *reportKind[R]) newCommand(t *target) *cobra.Command {
 	opts := &client.ReportOptions{}
 	var plot string
-	cmd := &cobra.Command{Use: k.use, Short: k.short, Long: k.long, Args: wantArgs(cobra.NoArgs),
+	cmd := &cobra.Command{Use: k.use, Short: k.short, Long: k.long, Example: k.example, Args: wantArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if cmd.Flags().Changed("top") && (opts.Top < 1 || opts.Top > client.MaxTop) {
 				return usageError{fmt.Errorf("--top %d: want a number from 1 to %d", opts.Top, client.MaxTop)}
@@ -77,52 +74,6 @@ func writePlot(file string, f *chart.Figure, format chart.Format) error {
 		return err
 	}
 	return os.WriteFile(file, b.Bytes(), 0o666)
-}
-
-// A tableWriter writes lines, and tables whose columns stand under each other.
-type tableWriter struct {
-	out io.Writer
-	tab *tabwriter.Writer // of the table that is being written, or nil
-	err error
-}
-
-func newTableWriter(w io.Writer) *tableWriter { return &tableWriter{out: w} }
-
-// line writes a line, and ends the table before it.
-func (w *tableWriter) line(format string, args ...any) {
-	w.endTable()
-	if w.err == nil {
-		_, w.err = fmt.Fprintf(w.out, format+"\n", args...)
-	}
-}
-
-// row writes a row of a table. The last cell is aligned to the left, others to the
-// right.
-func (w *tableWriter) row(cells ...any) {
-	if w.tab == nil {
-		w.tab = tabwriter.NewWriter(w.out, 0, 0, 2, ' ', tabwriter.AlignRight)
-	}
-	texts := make([]string, len(cells))
-	for i, c := range cells {
-		texts[i] = fmt.Sprint(c)
-	}
-	last := len(texts) - 1
-	if w.err == nil {
-		_, w.err = fmt.Fprintf(w.tab, "%s\t  %s\n", strings.Join(texts[:last], "\t"), texts[last])
-	}
-}
-
-func (w *tableWriter) endTable() {
-	if w.tab != nil && w.err == nil {
-		w.err = w.tab.Flush()
-	}
-	w.tab = nil
-}
-
-// finish ends what is being written and returns the first error.
-func (w *tableWriter) finish() error {
-	w.endTable()
-	return w.err
 }
 
 // tookText tells how long a report took.

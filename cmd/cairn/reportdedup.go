@@ -8,13 +8,14 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/cairn-store/cairn/api/client"
-	"github.com/cairn-store/cairn/buckets/names"
 	"github.com/cairn-store/cairn/cmd/cairn/chart"
 )
 
 func newReportDedup(t *target) *cobra.Command {
 	k := &reportKind[client.DedupReport]{
 		use: "dedup", short: "Compare what was stored with what it takes",
+		example: `  cairn report dedup
+  cairn report dedup --top 5 --plot dedup.svg`,
 		long: `Compare what was stored with what it takes: what deduplication and what compression
 save, by bucket, owner, type and folder; the chunks and contents that sharing saves
 most by; how long chunks are; and how that has changed from day to day. It reads all
@@ -38,10 +39,10 @@ func showDedup(w *tableWriter, r *client.DedupReport) {
 	if r.MissingChunks > 0 {
 		w.line("%d chunks are not stored, or were removed while this was made", r.MissingChunks)
 	}
-	showGroups(w, "bucket", &r.Buckets, names.Escape)
+	showGroups(w, "bucket", &r.Buckets, printable)
 	showGroups(w, "owner", &r.Owners, ownerText)
-	showGroups(w, "type", &r.Types, names.Escape)
-	showGroups(w, "folder", &r.Folders, names.Escape)
+	showGroups(w, "type", &r.Types, printable)
+	showGroups(w, "folder", &r.Folders, printable)
 	if len(r.Chunks) > 0 {
 		w.line("")
 		w.row("saved", "times", "length", "shared chunk")
@@ -104,7 +105,7 @@ func showGroups(w *tableWriter, what string, l *client.GroupList, name func(stri
 func describeExamples(refs []client.FileRef) string {
 	out := ""
 	for _, f := range refs {
-		out += "  " + f.Bucket + "/" + names.Escape(f.Path)
+		out += "  " + f.Bucket + "/" + f.Path
 	}
 	return out
 }
@@ -116,8 +117,8 @@ func drawDedup(r *client.DedupReport) *chart.Figure {
 	steps.Add("unique", float64(r.UniqueBytes))
 	steps.Add("compressed", float64(r.CompressedBytes))
 	steps.Add("stored, all packs", float64(r.StoredBytes))
-	f := &chart.Figure{Title: "Deduplication", Panels: []chart.Panel{steps, drawGroups("Buckets", &r.Buckets, names.Escape), drawGroups("Owners", &r.Owners, ownerText),
-		drawGroups("Types", &r.Types, names.Escape), drawGroups("Folders", &r.Folders, names.Escape)}}
+	f := &chart.Figure{Title: "Deduplication", Panels: []chart.Panel{steps, drawGroups("Buckets", &r.Buckets, printable), drawGroups("Owners", &r.Owners, ownerText),
+		drawGroups("Types", &r.Types, printable), drawGroups("Folders", &r.Folders, printable)}}
 	sizes := &chart.Bars{Title: "Length of chunks", Unit: chart.Unit{Name: "chunks"}, Upright: true, LabelAxis: "at least, and less than twice", Series: []chart.Series{{Name: "chunks"}}}
 	for _, c := range r.ChunkSizes {
 		sizes.Add(bytesText(c.From), float64(c.Chunks))

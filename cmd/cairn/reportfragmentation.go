@@ -6,13 +6,13 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/cairn-store/cairn/api/client"
-	"github.com/cairn-store/cairn/buckets/names"
 	"github.com/cairn-store/cairn/cmd/cairn/chart"
 )
 
 func newReportFragmentation(t *target) *cobra.Command {
 	k := &reportKind[client.FragmentationReport]{
 		use: "fragmentation", short: "Tell how scattered files lie in packs, and what reading them costs",
+		example: `  cairn report fragmentation --top 5`,
 		long: `Tell how scattered the current versions of files lie in packs: in how many ranges,
 and how many requests to the backend, of how many bytes, reading each in order makes
 if nothing is in a cache. Files in the trash are left out. It looks up each chunk of
@@ -46,7 +46,7 @@ func showFragmentation(w *tableWriter, r *client.FragmentationReport) {
 	w.row("per MiB", "ranges", "requests", "fetched", "size", "file")
 	for i := range r.Worst {
 		f := &r.Worst[i]
-		w.row(fmt.Sprintf("%.2f", f.RangesPerMiB), f.Ranges, f.Requests, bytesText(f.FetchBytes), bytesText(f.Size), f.Bucket+"/"+names.Escape(f.Path))
+		w.row(fmt.Sprintf("%.2f", f.RangesPerMiB), f.Ranges, f.Requests, bytesText(f.FetchBytes), bytesText(f.Size), f.Bucket+"/"+f.Path)
 	}
 	w.line("made in %s", tookText(r.TookMS))
 }
@@ -76,7 +76,7 @@ func drawFragmentation(r *client.FragmentationReport) *chart.Figure {
 	worst := &chart.Bars{Title: "Files with the most ranges per MiB", Unit: chart.Unit{Name: "ranges per MiB"}, Series: []chart.Series{{Name: "ranges per MiB"}}}
 	for i := range r.Worst[:min(len(r.Worst), mostDrawn)] {
 		f := &r.Worst[i]
-		worst.Add(f.Bucket+"/"+names.Escape(f.Path), f.RangesPerMiB)
+		worst.Add(f.Bucket+"/"+printable(f.Path), f.RangesPerMiB)
 	}
 	return &chart.Figure{Title: "Fragmentation", Panels: []chart.Panel{classes, inBytes, ranges, fetched, worst}}
 }

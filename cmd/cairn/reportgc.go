@@ -2,22 +2,21 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/cairn-store/cairn/api/client"
-	"github.com/cairn-store/cairn/buckets/names"
 	"github.com/cairn-store/cairn/cmd/cairn/chart"
 )
 
 func newReportGarbage(t *target) *cobra.Command {
 	k := &reportKind[client.GarbageReport]{
 		use: "gc", short: "Tell which removals freed bytes, what waits to be freed, and what unfinished uploads hold",
+		example: `  cairn report gc
+  cairn report gc --ledger`,
 		long: `Tell where the bytes went that collections have freed: by day, by bucket, and by
 the removal that let them go; what nothing needs any more and what it waits for;
 and what unfinished uploads hold. What waits is found by a mark, which takes as
@@ -45,9 +44,9 @@ func (t *target) listLedger(ctx context.Context, cmd *cobra.Command, fl *files) 
 	out := cmd.OutOrStdout()
 	for f, err := range fl.Ledger(ctx) {
 		if err == nil && t.json {
-			err = json.NewEncoder(out).Encode(f)
+			err = writeJSON(out, f, false)
 		} else if err == nil {
-			_, err = fmt.Fprintln(out, describeFreed(f))
+			_, err = printf(out, "%s\n", describeFreed(f))
 		}
 		if err != nil {
 			return err
@@ -127,7 +126,7 @@ func showGarbage(w *tableWriter, r *client.GarbageReport) {
 		w.row("held", "begun", "expires", "whose and what for")
 		for i := range r.Uploads {
 			u := &r.Uploads[i]
-			w.row(bytesText(u.HeldBytes), u.CreatedAt.Local().Format(time.DateTime), u.ExpiresAt.Local().Format(time.DateTime), principalText(u.Principal)+": "+u.Bucket+"/"+names.Escape(u.Path))
+			w.row(bytesText(u.HeldBytes), u.CreatedAt.Local().Format(time.DateTime), u.ExpiresAt.Local().Format(time.DateTime), principalText(u.Principal)+": "+u.Bucket+"/"+u.Path)
 		}
 	}
 	if len(r.Newest) > 0 {
@@ -158,12 +157,12 @@ func showBackendGarbage(w *tableWriter, b *client.BackendGarbage) {
 // principalText names who has begun an upload.
 func principalText(who string) string {
 	if id, ok := strings.CutPrefix(who, "id "); ok {
-		return names.Escape(id)
+		return printable(id)
 	}
 	if who == "" {
 		return "(nobody)"
 	}
-	return names.Escape(who)
+	return printable(who)
 }
 
 func drawGarbage(r *client.GarbageReport) *chart.Figure {
@@ -195,7 +194,7 @@ func drawGarbage(r *client.GarbageReport) *chart.Figure {
 	uploads := &chart.Bars{Title: "Unfinished uploads: bytes held", Unit: chart.Unit{Bytes: true}, Series: []chart.Series{{Name: "bytes"}}}
 	for i := range r.Uploads {
 		u := &r.Uploads[i]
-		uploads.Add(u.Bucket+"/"+names.Escape(u.Path), float64(u.HeldBytes))
+		uploads.Add(u.Bucket+"/"+printable(u.Path), float64(u.HeldBytes))
 	}
 	return &chart.Figure{Title: "Collections", Panels: []chart.Panel{byDay, waiting, byBucket, uploads}}
 }

@@ -6,13 +6,13 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/cairn-store/cairn/api/client"
-	"github.com/cairn-store/cairn/buckets/names"
 	"github.com/cairn-store/cairn/cmd/cairn/chart"
 )
 
 func newReportOrphans(t *target) *cobra.Command {
 	k := &reportKind[client.OrphanReport]{
 		use: "orphans", short: "Tell what is stored that nothing names or needs, and what takes it away",
+		example: `  cairn report orphans`,
 		long: `Tell what lies in backends and in the database and nothing names or needs: packs
 that the index does not have, of another store too, temporary files, chunks to be
 collected, rows of segments, uploads whose time is over; and what takes each of
@@ -120,7 +120,7 @@ func showFound(w *tableWriter, r *client.OrphanReport) {
 		if f.Backend != "" {
 			where = f.Backend + " " + where
 		}
-		w.row(bytesText(f.Bytes), f.Kind, names.Escape(where))
+		w.row(bytesText(f.Bytes), f.Kind, where)
 	}
 }
 
@@ -131,7 +131,7 @@ func showUnlinked(w *tableWriter, r *client.OrphanReport) {
 	w.line("")
 	w.row("bytes", "state", "file that no record refers to")
 	for _, f := range r.Unlinked {
-		w.row(bytesText(f.Bytes), f.State, f.Bucket+"/"+names.Escape(f.Path))
+		w.row(bytesText(f.Bytes), f.State, f.Bucket+"/"+f.Path)
 	}
 }
 

@@ -7,13 +7,14 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/cairn-store/cairn/api/client"
-	"github.com/cairn-store/cairn/buckets/names"
 	"github.com/cairn-store/cairn/cmd/cairn/chart"
 )
 
 func newReportUsage(t *target) *cobra.Command {
 	k := &reportKind[client.UsageReport]{
 		use: "usage [BUCKET]", short: "Sum up what is stored, before deduplication and compression, and what it takes",
+		example: `  cairn report usage
+  cairn report usage demo`,
 		long: `Sum up what is stored: files, versions, trash, unfinished uploads and metadata, of
 each bucket and owner, and what packs take in each backend. The sums are kept
 current, so this takes no time. With BUCKET it is that bucket alone, as its users
@@ -77,7 +78,7 @@ func ownerText(owner string) string {
 	if owner == "" {
 		return "(nobody)"
 	}
-	return names.Escape(owner)
+	return printable(owner)
 }
 
 func drawUsage(r *client.UsageReport) *chart.Figure {

@@ -101,6 +101,7 @@ func (c *ruleCase) toRequest() (*access.Request, error) {
 func newRulesTest(t *target) *cobra.Command {
 	return &cobra.Command{
 		Use: "test --schema schema.yaml FILE", Short: "Run a table of cases against the rules of a schema", Args: wantArgs(cobra.ExactArgs(1)),
+		Example: `  cairn rules test --schema schema.yaml cases.yaml`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			s, err := t.readSettings()
 			if err != nil {
@@ -117,7 +118,7 @@ func newRulesTest(t *target) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return testRules(cmd, policies, cases)
+			return t.testRules(cmd, policies, cases)
 		},
 	}
 }
@@ -147,7 +148,7 @@ func readCases(file string) ([]ruleCase, error) {
 	return doc.Cases, nil
 }
 
-func testRules(cmd *cobra.Command, policies map[string]buckets.Policy, cases []ruleCase) error {
+func (t *target) testRules(cmd *cobra.Command, policies map[string]buckets.Policy, cases []ruleCase) error {
 	guard, err := access.NewGuard(func(bucket string) *access.Policy {
 		if p, ok := policies[bucket]; ok {
 			return &p.Access
@@ -169,18 +170,30 @@ func testRules(cmd *cobra.Command, policies map[string]buckets.Policy, cases []r
 			return fmt.Errorf("%s: %w", name, err)
 		}
 		d := guard.Explain(cmd.Context(), req)
-		if (d.Err == nil) == *c.Allow {
-			fmt.Fprintf(cmd.OutOrStdout(), "ok    %s\n", name)
-			continue
+		got := ruleTested{Case: name, OK: (d.Err == nil) == *c.Allow, Decision: api.DecisionView(d)}
+		text, more := "ok    %s%s\n", ""
+		if !got.OK {
+			failed++
+			text, more = "FAIL  %s: %s\n", decisionLine(got.Decision)
 		}
-		failed++
-		fmt.Fprintf(cmd.OutOrStdout(), "FAIL  %s: %s\n", name, decisionLine(api.DecisionView(d)))
+		if err := t.showValue(cmd, got, text, name, more); err != nil {
+			return err
+		}
 	}
-	fmt.Fprintf(cmd.OutOrStdout(), "%d cases, %d failed\n", len(cases), failed)
+	if err := t.showValue(cmd, map[string]int{"cases": len(cases), "failed": failed}, "%d cases, %d failed\n", len(cases), failed); err != nil {
+		return err
+	}
 	if failed > 0 {
 		return errReported
 	}
 	return nil
+}
+
+// ruleTested is the outcome of a case, as JSON.
+type ruleTested struct {
+	Case     string           `json:"case"`
+	OK       bool             `json:"ok"`
+	Decision *client.Decision `json:"decision"`
 }
 
 // decisionLine formats a decision for people.
@@ -203,6 +216,8 @@ func newRulesExplain(t *target) *cobra.Command {
 	var as, upload string
 	cmd := &cobra.Command{
 		Use: "explain [flags] OPERATION BUCKET[/ID]", Short: "Tell whether somebody may do something, and which rule decides", Args: wantArgs(cobra.ExactArgs(2)),
+		Example: `  cairn rules explain read demo
+  cairn rules explain --as '{"id": "ann"}' delete demo/report.pdf`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			q := &client.Question{Operation: args[0], Bucket: args[1]}
 			for flag, into := range map[string]any{as: &q.Auth, upload: &q.Upload} {

@@ -16,7 +16,7 @@ const ruledSchema = `buckets:
 `
 
 func TestRulesTest(t *testing.T) {
-	s := &shell{t, declared(t, goodConfig, ruledSchema)}
+	s := (&shell{t, declared(t, goodConfig, ruledSchema)}).with("--config", "--schema")
 	file := func(cases string) string {
 		return write(t, filepath.Join(t.TempDir(), "cases.yaml"), "cases:\n"+cases)
 	}

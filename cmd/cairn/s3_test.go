@@ -31,10 +31,10 @@ storage:
 func TestS3(t *testing.T) {
 	s3test.Each(t, func(t *testing.T, s *s3test.Server) {
 		sh := &shell{t, s3Config(t, s, demoRules)}
-		if out, _ := sh.run(0, "", "backend", "probe", "far"); strings.Count(out, " good ") < 10 {
+		if out, _ := sh.with("--config").run(0, "", "backend", "probe", "far"); strings.Count(out, " good") < 10 {
 			t.Errorf("probe: %s", out)
 		}
-		sh.run(1, "", "backend", "probe", "near")
+		sh.with("--config").run(1, "", "backend", "probe", "near")
 		dir := t.TempDir()
 		big := make([]byte, 5<<20)
 		rand.NewChaCha8([32]byte{1}).Read(big)
@@ -158,7 +158,7 @@ func TestProbeRefuses(t *testing.T) {
 		if promised {
 			status = 0
 		}
-		probed, _ := sh.run(status, "", "backend", "probe", "far")
+		probed, _ := sh.with("--config").run(status, "", "backend", "probe", "far")
 		_, said := sh.run(status, "x", "put", "--name", "x", "-")
 		for what, text := range map[string]string{"probe": probed, "put": said} {
 			if strings.Contains(text, "set single_writer: true") == promised {
@@ -166,7 +166,7 @@ func TestProbeRefuses(t *testing.T) {
 			}
 		}
 		if promised {
-			if again, _ := sh.run(0, "", "backend", "probe", "far"); !strings.Contains(again, "--take-ownership") {
+			if again, _ := sh.with("--config").run(0, "", "backend", "probe", "far"); !strings.Contains(again, "--take-ownership") {
 				t.Errorf("the probe does not tell the owner: %s", again)
 			}
 		}

@@ -11,7 +11,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/cairn-store/cairn/api/client"
-	"github.com/cairn-store/cairn/buckets/names"
 	"github.com/cairn-store/cairn/buckets/schema"
 )
 
@@ -20,6 +19,8 @@ func newScrub(t *target) *cobra.Command {
 	var rate, age string
 	cmd := &cobra.Command{
 		Use: "scrub [flags]", Short: "Read stored bytes again and verify them", Args: wantArgs(cobra.NoArgs),
+		Example: `  cairn scrub
+  cairn scrub --all --rate 50MiB`,
 		Long: `Read stored bytes again and compare them with their digests: those of packs that
 were not read for 30 days (--max-age), the oldest first, or with --all of all
 packs. A server does that by itself now and then. What is damaged is marked, so
@@ -62,6 +63,7 @@ hurts; the exit status is 1 then. An interrupted scrub goes on where it was.`,
 
 func newScrubStatus(t *target) *cobra.Command {
 	return &cobra.Command{Use: "status", Short: "Show what of scrubs is under way, and how old their results are", Args: wantArgs(cobra.NoArgs),
+		Example: `  cairn scrub status`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return t.withFiles(cmd, func(ctx context.Context, fl *files) error {
 				st, err := fl.ScrubStatus(ctx)
@@ -81,13 +83,13 @@ func showScrubStatus(out io.Writer, st *client.ScrubStatus) error {
 	if st.Running != nil {
 		text = "scrubbing: " + describeWorking(st.Running)
 	}
-	fmt.Fprintln(out, text)
+	printf(out, "%s\n", text)
 	for _, b := range st.Backends {
 		oldest := ""
 		if b.OldestAt != nil {
 			oldest = ", the oldest result of " + b.OldestAt.Local().Format(time.DateTime)
 		}
-		if _, err := fmt.Fprintf(out, "%s: %d packs, %d never read, %d with damage%s\n", b.Backend, b.Packs, b.NeverRead, b.Damaged, oldest); err != nil {
+		if _, err := printf(out, "%s: %d packs, %d never read, %d with damage%s\n", b.Backend, b.Packs, b.NeverRead, b.Damaged, oldest); err != nil {
 			return err
 		}
 	}
@@ -102,24 +104,24 @@ func (t *target) showScrubbed(cmd *cobra.Command, r *client.Scrubbed) error {
 	out := cmd.OutOrStdout()
 	for i := range r.Backends {
 		b := &r.Backends[i]
-		fmt.Fprintf(out, "%s: %d packs read, %s; %d were read lately\n", b.Backend, b.Packs, bytesText(b.Bytes), b.SkippedPacks)
+		printf(out, "%s: %d packs read, %s; %d were read lately\n", b.Backend, b.Packs, bytesText(b.Bytes), b.SkippedPacks)
 		for _, f := range b.Failed {
-			fmt.Fprintf(out, "  pack %s: %s\n", f.Pack, names.Escape(f.Why))
+			printf(out, "  pack %s: %s\n", f.Pack, f.Why)
 		}
 		if b.BadChunks > 0 {
-			fmt.Fprintf(out, "  %d chunks cannot be read\n", b.BadChunks)
+			printf(out, "  %d chunks cannot be read\n", b.BadChunks)
 		}
 		for _, h := range b.Hurt {
-			fmt.Fprintf(out, "  hurt: %s/%s %s%s\n", h.Bucket, names.Escape(h.Path), h.ManifestID, h.UploadID)
+			printf(out, "  hurt: %s/%s %s%s\n", h.Bucket, h.Path, h.ManifestID, h.UploadID)
 		}
 		if more := b.HurtCount - int64(len(b.Hurt)); more > 0 {
-			fmt.Fprintf(out, "  and %d more\n", more)
+			printf(out, "  and %d more\n", more)
 		}
 	}
 	text := "nothing is damaged"
 	if !r.OK {
 		text = "damaged: put the same files again to heal them; cairn check tells all, cairn check --repair mends what it can"
 	}
-	_, err := fmt.Fprintln(out, text)
+	_, err := printf(out, "%s\n", text)
 	return err
 }

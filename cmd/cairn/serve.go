@@ -29,6 +29,8 @@ func newServe(t *target) *cobra.Command {
 	var logs logFlags
 	cmd := &cobra.Command{
 		Use: "serve (--dev | --config alyx.yml --schema schema.yaml) [flags]", Short: "Serve the store over HTTP", Args: wantArgs(cobra.NoArgs),
+		Example: `  cairn serve --dev --data ./cairn-data
+  cairn serve --config alyx.yml --schema schema.yaml --addr 0.0.0.0:8090`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := logs.check(); err != nil {
 				return err
@@ -97,9 +99,11 @@ func (t *target) serveStore(cmd *cobra.Command, ln net.Listener, s settings, log
 	began := time.Now()
 	t.logStart(log, ln, s, store, srv, dev)
 	url := "http://" + ln.Addr().String()
-	fmt.Fprintf(cmd.OutOrStdout(), "cairn: listening on %s\n", url)
-	if dev {
-		fmt.Fprintf(cmd.OutOrStdout(), "\nTry, in another terminal:\n  curl -F file=@README.md %s/api/files/%[2]s\n  curl %[1]s/api/files/%[2]s\n", url, store.Buckets()[0])
+	if err := t.showValue(cmd, map[string]string{"url": url}, "cairn: listening on %s\n", url); err != nil {
+		return errors.Join(err, store.Close(), ln.Close())
+	}
+	if dev && !t.json {
+		printf(cmd.OutOrStdout(), "\nTry, in another terminal:\n  curl -F file=@README.md %s/api/files/%[2]s\n  curl %[1]s/api/files/%[2]s\n", url, store.Buckets()[0])
 	}
 	re := &reloader{target: t, store: store, log: log, logs: logs, began: s, now: s}
 	g, ctx := errgroup.WithContext(cmd.Context())

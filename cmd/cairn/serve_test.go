@@ -56,37 +56,37 @@ func TestServeRefuses(t *testing.T) {
 }
 
 func TestSchemaCheck(t *testing.T) {
-	out, _ := (&shell{t, declared(t, goodConfig, goodSchema)}).run(0, "", "schema", "check")
+	out, _ := (&shell{t, declared(t, goodConfig, goodSchema)}).with("--config", "--schema").run(0, "", "schema", "check")
 	if !strings.Contains(out, "1 buckets, 0 file fields, good") {
 		t.Errorf("told %q", out)
 	}
 	const fields = "collections:\n  posts:\n    fields:\n      cover: {type: file, file: {bucket: notes}}\n"
-	out, _ = (&shell{t, declared(t, goodConfig, fields+goodSchema)}).run(0, "", "schema", "check")
+	out, _ = (&shell{t, declared(t, goodConfig, fields+goodSchema)}).with("--config", "--schema").run(0, "", "schema", "check")
 	if !strings.Contains(out, "1 buckets, 1 file fields, good") {
 		t.Errorf("told %q", out)
 	}
 	wrong := strings.Replace(fields, "bucket: notes", "bucket: nonesuch, on_delete: bogus", 1)
-	out, _ = (&shell{t, declared(t, goodConfig, wrong+goodSchema)}).run(1, "", "schema", "check")
+	out, _ = (&shell{t, declared(t, goodConfig, wrong+goodSchema)}).with("--config", "--schema").run(1, "", "schema", "check")
 	if !strings.Contains(out, "schema.yaml:4:42: ") || !strings.Contains(out, "schema.yaml:4:63: ") {
 		t.Errorf("told %q", out)
 	}
 	old := write(t, filepath.Join(t.TempDir(), "old.yaml"), strings.Replace(fields, "notes", "gone", 1))
-	out, _ = (&shell{t, declared(t, goodConfig, fields+goodSchema)}).run(1, "", "schema", "check", "--against", old)
+	out, _ = (&shell{t, declared(t, goodConfig, fields+goodSchema)}).with("--config", "--schema").run(1, "", "schema", "check", "--against", old)
 	if !strings.Contains(out, "schema.yaml:4:7: ") || !strings.Contains(out, "bucket was gone and is notes; write link_plans: {posts.cover: keep}") {
 		t.Errorf("told %q", out)
 	}
 	plans := "link_plans: {posts.cover: release, posts.id: keep}\n"
-	out, _ = (&shell{t, declared(t, goodConfig, plans+fields+goodSchema)}).run(0, "", "schema", "check", "--against", old)
+	out, _ = (&shell{t, declared(t, goodConfig, plans+fields+goodSchema)}).with("--config", "--schema").run(0, "", "schema", "check", "--against", old)
 	if !strings.Contains(out, "is notes; its links are let go") || !strings.Contains(out, "field posts.id has not changed") {
 		t.Errorf("told %q", out)
 	}
-	(&shell{t, declared(t, goodConfig, goodSchema)[:4]}).run(2, "", "schema", "check", "--against", old)
+	(&shell{t, declared(t, goodConfig, goodSchema)[:4]}).with("--config").run(2, "", "schema", "check", "--against", old)
 	flags := declared(t, goodConfig, "buckets:\n  a:\n    max_file_size: big\n    enabled: perhaps\n  b: {}\n")
-	out, _ = (&shell{t, flags}).run(1, "", "schema", "check")
+	out, _ = (&shell{t, flags}).with("--config", "--schema").run(1, "", "schema", "check")
 	if !strings.Contains(out, "schema.yaml:3:20: ") || !strings.Contains(out, "schema.yaml:4:14: ") {
 		t.Errorf("told %q", out)
 	}
-	out, _ = (&shell{t, declared(t, goodConfig, "buckets: {a: {}}\n")}).run(0, "", "schema", "check")
+	out, _ = (&shell{t, declared(t, goodConfig, "buckets: {a: {}}\n")}).with("--config", "--schema").run(0, "", "schema", "check")
 	if !strings.Contains(out, "schema.yaml:1:11: ") || !strings.Contains(out, "(warning)") {
 		t.Errorf("no warning of a bucket without rules: %q", out)
 	}
@@ -98,7 +98,7 @@ func TestSchemaCheck(t *testing.T) {
 
 func TestToken(t *testing.T) {
 	flags := declared(t, strings.Replace(goodConfig, "jwt: {", "jwt: {issuer: alyx, audience: cairn, ", 1), goodSchema)
-	out, _ := (&shell{t, flags}).run(0, "", "token", "ann", "--claim", "role=editor", "--expires", "1m")
+	out, _ := (&shell{t, flags}).with("--config").run(0, "", "token", "ann", "--claim", "role=editor", "--expires", "1m")
 	cfg, err := schema.ParseConfig("alyx.yml", []byte(read(t, flags[3])), nil)
 	if err != nil {
 		t.Fatal(err)

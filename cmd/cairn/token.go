@@ -16,6 +16,8 @@ func newToken(t *target) *cobra.Command {
 	var life time.Duration
 	cmd := &cobra.Command{
 		Use: "token --config alyx.yml [flags] SUBJECT", Short: "Make a token with auth.jwt.secret, to try things out", Args: wantArgs(cobra.ExactArgs(1)),
+		Example: `  cairn token --config alyx.yml ann
+  cairn token --config alyx.yml --claim role=admin --expires 10m root`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			s, err := t.readSettings()
 			if err != nil {
@@ -36,8 +38,7 @@ func newToken(t *target) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			_, err = fmt.Fprintln(cmd.OutOrStdout(), token)
-			return err
+			return t.showValue(cmd, map[string]string{"token": token}, "%s\n", token)
 		},
 	}
 	cmd.Flags().StringSliceVar(&claims, "claim", nil, "claims besides sub, such as role=editor")

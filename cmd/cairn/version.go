@@ -65,6 +65,8 @@ func buildOf(info *debug.BuildInfo, version, commit string) build {
 func newVersion(t *target) *cobra.Command {
 	return &cobra.Command{
 		Use: "version", Short: "Print the version, the commit, and the formats of what is stored", Args: wantArgs(cobra.NoArgs),
+		Example: `  cairn version
+  cairn version --json`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			b := thisBuild()
 			from := cmp.Or(b.Commit, "unknown")
