@@ -38,6 +38,21 @@ test('the example works as its README says, with npx vite: it cuts in a worker',
   assert.deepEqual(wrong, []);
 });
 
+test('a packed client cuts in a worker with npx vite and no setting', async (t) => {
+  const url = await vite(t, await build(t, 'browser/page'), {url: ''});
+  const server = await serve(t, {users: true, origins: [url]});
+  const dir = await tree(t, {'large.bin': random('packed', 3 * MiB)});
+  const wrong = [], workers = [];
+  const page = await tab(t, await browser(t), url, wrong);
+  page.on('worker', (w) => workers.push(w.url()));
+  await page.exposeFunction('getToken', () => token('ann'));
+  await page.waitForFunction(() => window.ready);
+  await page.setInputFiles('#file', join(dir, 'large.bin'));
+  assert.equal(await page.evaluate((url) => window.upload(url).then((f) => f.size), server.url), 3 * MiB);
+  assert.ok(workers.some((w) => w.includes('worker.js')), 'it was cut in a worker');
+  assert.deepEqual(wrong.filter((w) => !w.includes('404')), []); // there is no icon
+});
+
 test('the example signs in, uploads, walks, goes back, shares, deletes and undoes, under a strict policy', async (t) => {
   const server = await serve(t, {users: true, list: 'auth.id != ""'});
   const between = await proxy(t, server);
