@@ -139,6 +139,7 @@ func (e *editor) random(r *rand.Rand) manifest.Piece {
 
 // Whatever is composed of whatever, it is what an upload of its bytes makes.
 func TestComposedIsWritten(t *testing.T) {
+	race.LeaveOut(t)
 	for _, profile := range []string{"fine", "balanced", "whole"} {
 		t.Run(profile, func(t *testing.T) {
 			t.Parallel()

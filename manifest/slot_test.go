@@ -50,6 +50,7 @@ func joined(t *testing.T, seq uint64, slots [][]byte) (rs []manifest.Record) {
 }
 
 func TestCommitsSurvive(t *testing.T) {
+	race.LeaveOut(t)
 	r := seeded(t)
 	for range 50 {
 		want := randomRecords(t, r, 1+r.IntN(10))
@@ -136,6 +137,7 @@ func TestCommitBounds(t *testing.T) {
 
 // EncodeSome takes what fits, so that any number of records can be written.
 func TestEncodeSome(t *testing.T) {
+	race.LeaveOut(t)
 	want := slices.Repeat([]manifest.Record{fat(t, 300<<10)}, 250)
 	commits := 0
 	for rest := want; len(rest) > 0; commits++ {

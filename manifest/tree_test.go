@@ -141,6 +141,7 @@ func checkTree(t *testing.T, what string, c *manifest.Content, kept map[cas.Dige
 
 // A tree built as references come is the one of the whole list.
 func TestTreeIsThatOfTheList(t *testing.T) {
+	race.LeaveOut(t)
 	for name, refs := range shapes(seeded(t)) {
 		s := newSegments()
 		c := s.list(t, refs)
@@ -227,6 +228,7 @@ func TestGraftedTreeIsThatOfTheList(t *testing.T) {
 
 // A graft of a long list reads and makes few nodes, however long it is.
 func TestGraftIsCheap(t *testing.T) {
+	race.LeaveOut(t)
 	r := seeded(t)
 	s := newSegments()
 	refs := slices.Concat(randomRefs(r, 150_000), slices.Repeat(randomRefs(r, 1), 1_000_000), randomRefs(r, 150_000))
@@ -261,6 +263,7 @@ func TestGraftIsCheap(t *testing.T) {
 
 // A reader of a part looks at the path to it.
 func TestListFindsItsPlace(t *testing.T) {
+	race.LeaveOut(t)
 	r := seeded(t)
 	s := newSegments()
 	refs := slices.Concat(randomRefs(r, 60_000), slices.Repeat(randomRefs(r, 1), 1_000_000), randomRefs(r, 20_000))

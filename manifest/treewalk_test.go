@@ -6,12 +6,14 @@ import (
 	"testing"
 
 	"github.com/cairn-store/cairn/cas"
+	"github.com/cairn-store/cairn/internal/race"
 	"github.com/cairn-store/cairn/manifest"
 )
 
 // TestTreeWalk walks the trees of two lists that share most of their segments: each
 // segment is read once, and each reference is met.
 func TestTreeWalk(t *testing.T) {
+	race.LeaveOut(t)
 	segs := newSegments()
 	refs := fixedRefs(20_000)
 	one := segs.list(t, refs)

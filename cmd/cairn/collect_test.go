@@ -8,11 +8,13 @@ import (
 	"testing"
 
 	"github.com/cairn-store/cairn/api/client"
+	"github.com/cairn-store/cairn/internal/race"
 )
 
 // gc gives back the space of what was removed, and of nothing else. What it would
 // do it tells before, without doing it.
 func TestGC(t *testing.T) {
+	race.LeaveOut(t)
 	targets(t, func(t *testing.T, s *shell) {
 		dir, size := t.TempDir(), 6<<20
 		content := make([]byte, 2*size)

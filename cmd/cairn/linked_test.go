@@ -13,6 +13,7 @@ import (
 	"github.com/cairn-store/cairn/buckets/links"
 	"github.com/cairn-store/cairn/buckets/local"
 	"github.com/cairn-store/cairn/buckets/schema"
+	"github.com/cairn-store/cairn/internal/race"
 )
 
 // hostState keeps the state of a host in memory.
@@ -172,6 +173,7 @@ func TestUnreconciledIsExplained(t *testing.T) {
 
 // The report tells of files without links and of links without files.
 func TestReportOrphansOfRecords(t *testing.T) {
+	race.LeaveOut(t)
 	onLinkedStore(t, func(s *linkedStore) {
 		s.put("a.txt", "b.txt", "free.txt", "old.txt", "c.txt")
 		s.set("1", "keep", "a.txt")

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/cairn-store/cairn/api/client"
+	"github.com/cairn-store/cairn/internal/race"
 )
 
 // linkFile has a record of the host blog hold a file, through the API of a target.
@@ -64,6 +65,7 @@ func TestShownReferences(t *testing.T) {
 }
 
 func TestLinks(t *testing.T) {
+	race.LeaveOut(t)
 	targets(t, func(t *testing.T, s *shell) {
 		s.run(0, "", "put", write(t, filepath.Join(t.TempDir(), "a.txt"), "one"))
 		out, _ := s.run(0, "", "stat", "--json", "demo/a.txt")

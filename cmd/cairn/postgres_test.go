@@ -16,6 +16,7 @@ import (
 	"github.com/cairn-store/cairn/cas"
 	"github.com/cairn-store/cairn/chunker"
 	"github.com/cairn-store/cairn/internal/pgtest"
+	"github.com/cairn-store/cairn/internal/race"
 	"github.com/cairn-store/cairn/manifest"
 	"github.com/cairn-store/cairn/manifest/pebblestore"
 	"github.com/cairn-store/cairn/manifest/pgstore"
@@ -72,6 +73,7 @@ func servedOn(t *testing.T, kind, dir string, backends ...string) (*shell, *buck
 // What operators ask of a server whose metadata is in PostgreSQL is answered as by
 // any other.
 func TestServedOnPostgres(t *testing.T) {
+	race.LeaveOut(t)
 	for name, test := range map[string]func(t *testing.T, s *shell, dir string){
 		"preview and explain": func(t *testing.T, s *shell, _ string) { testPreviewAndExplain(t, s) },
 		"report gc":           func(t *testing.T, s *shell, _ string) { testReportGarbage(t, s) },

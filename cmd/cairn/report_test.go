@@ -44,6 +44,7 @@ func (s *shell) checkPlots(args ...string) {
 }
 
 func TestReportUsage(t *testing.T) {
+	race.LeaveOut(t)
 	targets(t, func(t *testing.T, s *shell) {
 		var r client.UsageReport
 		s.decodeJSON(&r, "report", "usage")

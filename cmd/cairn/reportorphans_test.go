@@ -12,10 +12,12 @@ import (
 	"github.com/cairn-store/cairn/api"
 	"github.com/cairn-store/cairn/api/client"
 	"github.com/cairn-store/cairn/buckets/local"
+	"github.com/cairn-store/cairn/internal/race"
 )
 
 // The report tells of chunks that a removal left, and of files that lie beside packs.
 func TestReportOrphans(t *testing.T) {
+	race.LeaveOut(t)
 	t.Run("data", func(t *testing.T) {
 		dir := newStore(t)
 		testReportOrphans(t, &shell{t, []string{"--data", dir}}, dir, false)

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/cairn-store/cairn/internal/race"
 	"github.com/cairn-store/cairn/internal/s3test"
 )
 
@@ -29,6 +30,7 @@ storage:
 
 // The command line works on S3 as it does on disk, and S3 alone is enough.
 func TestS3(t *testing.T) {
+	race.LeaveOut(t)
 	s3test.Each(t, func(t *testing.T, s *s3test.Server) {
 		sh := &shell{t, s3Config(t, s, demoRules)}
 		if out, _ := sh.with("--config").run(0, "", "backend", "probe", "far"); strings.Count(out, " good") < 10 {
@@ -94,6 +96,7 @@ func TestS3(t *testing.T) {
 // A bucket moves from a directory to S3, whoever holds the store: this
 // process, or a server that goes on serving it. After that S3 is enough.
 func TestMigrate(t *testing.T) {
+	race.LeaveOut(t)
 	s3test.Each(t, func(t *testing.T, s *s3test.Server) {
 		sh := &shell{t, s3Config(t, s, "buckets:\n  demo: {backend: near, rules: {create: \"true\", read: \"true\", download: \"true\"}}\n")}
 		data, config := sh.target[1], sh.target[3]
@@ -150,6 +153,7 @@ func TestMigrate(t *testing.T) {
 
 // The probe refuses what would refuse to serve, and names the same setting.
 func TestProbeRefuses(t *testing.T) {
+	race.LeaveOut(t)
 	s := s3test.Quirky(t, s3test.NoConditions)
 	for _, promised := range []bool{false, true} {
 		s.SingleWriter = promised

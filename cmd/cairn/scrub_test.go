@@ -15,11 +15,13 @@ import (
 	"github.com/cairn-store/cairn/api"
 	"github.com/cairn-store/cairn/api/client"
 	"github.com/cairn-store/cairn/buckets/local"
+	"github.com/cairn-store/cairn/internal/race"
 )
 
 // A byte of a stored file goes bad: scrub finds it, names the file, and exits with 1
 // until the same bytes were put again.
 func TestScrub(t *testing.T) {
+	race.LeaveOut(t)
 	content := make([]byte, 1<<20)
 	rand.NewChaCha8([32]byte{1}).Read(content)
 	t.Run("data", func(t *testing.T) {
