@@ -25,8 +25,8 @@ import (
 	"github.com/cairn-store/cairn/buckets/access"
 	"github.com/cairn-store/cairn/buckets/local"
 	"github.com/cairn-store/cairn/buckets/rules"
-	"github.com/cairn-store/cairn/internal/race"
 	pieces "github.com/cairn-store/cairn/buckets/upload"
+	"github.com/cairn-store/cairn/internal/race"
 )
 
 // A desk is one store, as a program, over HTTP, and on the command line.
