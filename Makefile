@@ -30,7 +30,7 @@ NGINX = $(shell PATH=$$PATH:/usr/sbin command -v nginx)
 HOSTS := internal/hosts/minimal internal/hosts/records internal/hosts/sessions
 TEST_HOSTS = for h in $(HOSTS); do (cd $$h && $(PURE) vet ./... && $(PURE) test -timeout 30m -vet=off -ldflags=-w ./...) || exit 1; done
 
-.PHONY: all ready ready-aside build run check test soak fuzz model vet cross fmt nginx postgres spin clean
+.PHONY: all ready ready-aside build run check test soak fuzz model vet cross release image fmt nginx postgres spin clean
 
 all: build
 
@@ -86,6 +86,17 @@ cross:
 		echo "vet and build for $$p: good"; \
 	done
 
+# Archives, packages, bills of materials, sums and a signature in dist/: release/build.sh
+# says what it can be told.
+release:
+	PLATFORMS="$(PLATFORMS)" GO="$(GO)" release/build.sh
+
+# A container's image, by whatever builds one.
+IMAGE ?= cairn
+DOCKER ?= docker
+image:
+	$(DOCKER) build -f release/Dockerfile --build-arg LDFLAGS="$$(release/version.sh ldflags)" -t $(IMAGE) .
+
 # What the tests need. make test makes it side by side, so that nothing waits for the
 # network alone; but apt-get runs once at a time, and what shares the build cache in turn.
 ready-aside:
@@ -107,6 +118,7 @@ soak: build nginx postgres spin $(VERSITYGW) $(RCLONE) $(CLIENTS)
 	CAIRN_CLIENTS=1 CAIRN_NGINX=$(NGINX) CAIRN_POSTGRES=$(POSTGRES) CAIRN_BROWSER=$$(command -v chromium) CAIRN_VERSITYGW=$(VERSITYGW) CAIRN_RCLONE=$(RCLONE) CAIRN_SOAK=$${CAIRN_SOAK:-20} $(PURE) test -count=1 -timeout 60m ./...
 	export CAIRN_SOAK=$${CAIRN_SOAK:-20}; $(TEST_HOSTS)
 	api/client/js/check.sh soak
+	release/check.sh
 	$(MAKE) cross fuzz
 
 # Every fuzz target for so long; what they find stays beside the tests.
@@ -169,4 +181,4 @@ $(CLIENTS): api/clienttest/package-lock.json
 	@touch $@
 
 clean:
-	rm -rf bin
+	rm -rf bin dist

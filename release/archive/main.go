@@ -35,7 +35,7 @@ func main() {
 
 // A packer writes the files of an archive.
 type packer interface {
-	add(name string, mode fs.FileMode, content []byte) error
+	addFile(name string, mode fs.FileMode, content []byte) error
 	Close() error
 }
 
@@ -84,7 +84,7 @@ func addFolder(p packer, folder string) error {
 		if info.Mode()&0o100 != 0 || strings.HasSuffix(name, ".exe") {
 			mode = 0o755
 		}
-		return p.add(filepath.ToSlash(below), mode, content)
+		return p.addFile(filepath.ToSlash(below), mode, content)
 	})
 }
 
@@ -99,7 +99,7 @@ func newTarball(w io.Writer, at time.Time) *tarball {
 	return &tarball{gz, tar.NewWriter(gz), at}
 }
 
-func (t *tarball) add(name string, mode fs.FileMode, content []byte) error {
+func (t *tarball) addFile(name string, mode fs.FileMode, content []byte) error {
 	h := &tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: int64(mode), Size: int64(len(content)), ModTime: t.at, Format: tar.FormatUSTAR}
 	if err := t.tar.WriteHeader(h); err != nil {
 		return err
@@ -115,7 +115,7 @@ type zipped struct {
 	at time.Time
 }
 
-func (z *zipped) add(name string, mode fs.FileMode, content []byte) error {
+func (z *zipped) addFile(name string, mode fs.FileMode, content []byte) error {
 	h := &zip.FileHeader{Name: name, Method: zip.Deflate, Modified: z.at}
 	h.SetMode(mode)
 	w, err := z.CreateHeader(h)
