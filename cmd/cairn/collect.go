@@ -110,28 +110,28 @@ func (t *target) showCollected(cmd *cobra.Command, r *client.Collected) error {
 }
 
 func showBackendCollected(out io.Writer, r *client.Collected, b *client.BackendCollected) error {
+	w := newTableWriter(out)
 	verb := ""
 	if r.DryRun {
 		verb = "would be "
 	}
-	printf(out, "%s: %s %sfreed, %d packs deleted\n", b.Backend, bytesText(b.FreedBytes), verb, b.DeletedPacks)
+	w.line("%s: %s %sfreed, %d packs deleted", b.Backend, bytesText(b.FreedBytes), verb, b.DeletedPacks)
 	if b.RewrittenPacks > 0 {
-		printf(out, "  %d packs %srewritten: %s in use copied to new ones\n", b.RewrittenPacks, verb, bytesText(b.CopiedBytes))
+		w.line("  %d packs %srewritten: %s in use copied to new ones", b.RewrittenPacks, verb, bytesText(b.CopiedBytes))
 	}
 	if b.WaitingChunks > 0 {
-		printf(out, "  %s wait (%d chunks): uploads that began before this collection may still use them\n", bytesText(b.WaitingBytes), b.WaitingChunks)
+		w.line("  %s wait (%d chunks): uploads that began before this collection may still use them", bytesText(b.WaitingBytes), b.WaitingChunks)
 	}
 	if b.DeadBytes > 0 {
 		hint := ""
 		if !r.Full {
 			hint = "; gc --full takes them"
 		}
-		printf(out, "  %s dead in packs that are mostly in use%s\n", bytesText(b.DeadBytes), hint)
+		w.line("  %s dead in packs that are mostly in use%s", bytesText(b.DeadBytes), hint)
 	}
 	for _, problem := range b.Problems {
-		printf(out, "  %s\n", problem)
+		w.line("  %s", problem)
 	}
-	w := newTableWriter(out)
 	w.beginTable(column{right: true, keep: true}, column{})
 	for _, f := range b.Freed {
 		what := "(no file: uploads that were given up, chunks stored twice, records)"

@@ -59,19 +59,22 @@ func showReport(w io.Writer, r *doctor.Report, asJSON bool) error {
 	if asJSON {
 		return writeJSON(w, r, false)
 	}
-	var out strings.Builder
+	t := newTableWriter(w)
+	t.beginTable(column{keep: true}, column{keep: true}, column{})
 	for _, c := range r.Checks {
-		printf(&out, "%-6s %-18s %s\n", c.Status, c.Name, c.Detail)
+		t.row(c.Status, c.Name, c.Detail)
 		for _, by := range [][2]string{{"nginx", c.Nginx}, {"Caddy", c.Caddy}} {
 			if by[1] != "" {
-				printf(&out, "%25s %s: %s\n", "", by[0], strings.ReplaceAll(by[1], "\n", " "))
+				t.row("", "", by[0]+": "+strings.ReplaceAll(by[1], "\n", " "))
 			}
 		}
 	}
 	if r.Good {
-		printf(&out, "%s: nothing is wrong\n", r.URL)
-	} else {
-		printf(&out, "\nSettings for nginx that pass all of this:\n\n%s\nand for Caddy:\n\n%s", doctor.Nginx(), doctor.Caddy())
+		t.line("%s: nothing is wrong", r.URL)
+		return t.finish()
 	}
-	return writeText(w, out.String())
+	if err := t.finish(); err != nil {
+		return err
+	}
+	return writeText(w, fmt.Sprintf("\nSettings for nginx that pass all of this:\n\n%s\nand for Caddy:\n\n%s", doctor.Nginx(), doctor.Caddy()))
 }

@@ -270,19 +270,3 @@ func (t *target) showValue(cmd *cobra.Command, v any, text string, args ...any) 
 	_, err := printf(cmd.OutOrStdout(), text, args...)
 	return err
 }
-
-// showFile writes what fn returns about the file or version ref, as JSON: on one
-// line with --json, else indented.
-func (t *target) showFile(cmd *cobra.Command, ref string, fn func(ctx context.Context, fl *files, bucket, id string) (*client.File, error)) error {
-	return t.withFiles(cmd, func(ctx context.Context, fl *files) error {
-		bucket, id, err := resolveRef(ctx, fl, ref)
-		if err != nil {
-			return err
-		}
-		f, err := fn(ctx, fl, bucket, id)
-		if err != nil {
-			return err
-		}
-		return writeJSON(cmd.OutOrStdout(), f, !t.json)
-	})
-}

@@ -65,7 +65,7 @@ such as 2026-01-31, 2026-01-31T12:00:00Z or 30d (ago).`,
 				if t.json {
 					return t.showValue(cmd, p, "")
 				}
-				return showPreview(cmd.OutOrStdout(), p)
+				return showPreview(cmd.OutOrStdout(), "", p)
 			})
 		},
 	}
@@ -93,19 +93,21 @@ func parseBefore(s string, now time.Time) (time.Time, error) {
 	return time.Time{}, fmt.Errorf("%q: want a time such as 2026-01-31, 2026-01-31T12:00:00Z, or 30d for 30 days ago", s)
 }
 
-func showPreview(w io.Writer, p *client.RemovalPreview) error {
-	_, err := printf(w, "%d file(s), %d version(s), %s: %s freed, %s more when packs are rewritten (gc --full)\n", p.Files, p.Versions, bytesText(p.LogicalBytes),
-		bytesText(p.FreedBytes), bytesText(p.PendingBytes))
-	if err == nil && p.SharedBytes > 0 {
-		_, err = printf(w, "  %s are needed by others too, and stay\n", bytesText(p.SharedBytes))
+// showPreview tells what a removal would give back. The first line begins with begin.
+func showPreview(out io.Writer, begin string, p *client.RemovalPreview) error {
+	w := newTableWriter(out)
+	w.line("%s%d file(s), %d version(s), %s: %s freed, %s more when packs are rewritten (gc --full)", begin, p.Files, p.Versions,
+		bytesText(p.LogicalBytes), bytesText(p.FreedBytes), bytesText(p.PendingBytes))
+	if p.SharedBytes > 0 {
+		w.line("  %s are needed by others too, and stay", bytesText(p.SharedBytes))
 	}
-	if err == nil && p.WaitingBytes > 0 {
-		_, err = printf(w, "  %s wait until uploads under way have ended: they may still use them\n", bytesText(p.WaitingBytes))
+	if p.WaitingBytes > 0 {
+		w.line("  %s wait until uploads under way have ended: they may still use them", bytesText(p.WaitingBytes))
 	}
-	if err != nil {
+	if err := w.finish(); err != nil {
 		return err
 	}
-	return showRemovalLinks(w, &p.Links)
+	return showRemovalLinks(out, &p.Links)
 }
 
 func newExplain(t *target) *cobra.Command {
@@ -237,8 +239,7 @@ func showExplained(w io.Writer, x *client.Explained) error {
 	if err := e.finish(); err != nil || x.Preview == nil {
 		return err
 	}
-	printf(w, "if it is removed: ")
-	return showPreview(w, x.Preview)
+	return showPreview(w, "if it is removed: ", x.Preview)
 }
 
 func describeHolder(h *client.ChunkHolder) string {

@@ -36,8 +36,12 @@ see it too.`,
 			if err != nil {
 				return err
 			}
-			return t.showValue(cmd, u, "%s: %d files, %d versions, %s; in the trash %d files, %s\n",
-				u.Bucket, u.Files, u.Versions, bytesText(u.Bytes), u.TrashedFiles, bytesText(u.TrashedBytes))
+			if t.json {
+				return t.showValue(cmd, u, "")
+			}
+			w := newTableWriter(cmd.OutOrStdout())
+			w.line("%s: %d files, %d versions, %s; in the trash %d files, %s", u.Bucket, u.Files, u.Versions, bytesText(u.Bytes), u.TrashedFiles, bytesText(u.TrashedBytes))
+			return w.finish()
 		})
 	}
 	return cmd

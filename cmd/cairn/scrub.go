@@ -79,21 +79,20 @@ func newScrubStatus(t *target) *cobra.Command {
 }
 
 func showScrubStatus(out io.Writer, st *client.ScrubStatus) error {
+	w := newTableWriter(out)
 	text := "no scrub is under way"
 	if st.Running != nil {
 		text = "scrubbing: " + describeWorking(st.Running)
 	}
-	printf(out, "%s\n", text)
+	w.line("%s", text)
 	for _, b := range st.Backends {
 		oldest := ""
 		if b.OldestAt != nil {
 			oldest = ", the oldest result of " + b.OldestAt.Local().Format(time.DateTime)
 		}
-		if _, err := printf(out, "%s: %d packs, %d never read, %d with damage%s\n", b.Backend, b.Packs, b.NeverRead, b.Damaged, oldest); err != nil {
-			return err
-		}
+		w.line("%s: %d packs, %d never read, %d with damage%s", b.Backend, b.Packs, b.NeverRead, b.Damaged, oldest)
 	}
-	return nil
+	return w.finish()
 }
 
 // showScrubbed writes what a scrub has found, backend by backend.
@@ -101,27 +100,27 @@ func (t *target) showScrubbed(cmd *cobra.Command, r *client.Scrubbed) error {
 	if t.json {
 		return t.showValue(cmd, r, "")
 	}
-	out := cmd.OutOrStdout()
+	w := newTableWriter(cmd.OutOrStdout())
 	for i := range r.Backends {
 		b := &r.Backends[i]
-		printf(out, "%s: %d packs read, %s; %d were read lately\n", b.Backend, b.Packs, bytesText(b.Bytes), b.SkippedPacks)
+		w.line("%s: %d packs read, %s; %d were read lately", b.Backend, b.Packs, bytesText(b.Bytes), b.SkippedPacks)
 		for _, f := range b.Failed {
-			printf(out, "  pack %s: %s\n", f.Pack, f.Why)
+			w.line("  pack %s: %s", f.Pack, f.Why)
 		}
 		if b.BadChunks > 0 {
-			printf(out, "  %d chunks cannot be read\n", b.BadChunks)
+			w.line("  %d chunks cannot be read", b.BadChunks)
 		}
 		for _, h := range b.Hurt {
-			printf(out, "  hurt: %s/%s %s%s\n", h.Bucket, h.Path, h.ManifestID, h.UploadID)
+			w.line("  hurt: %s/%s %s%s", h.Bucket, h.Path, h.ManifestID, h.UploadID)
 		}
 		if more := b.HurtCount - int64(len(b.Hurt)); more > 0 {
-			printf(out, "  and %d more\n", more)
+			w.line("  and %d more", more)
 		}
 	}
 	text := "nothing is damaged"
 	if !r.OK {
 		text = "damaged: put the same files again to heal them; cairn check tells all, cairn check --repair mends what it can"
 	}
-	_, err := printf(out, "%s\n", text)
-	return err
+	w.line("%s", text)
+	return w.finish()
 }
