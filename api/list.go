@@ -80,8 +80,9 @@ func readPageOptions(q *query, most uint64) (*buckets.PageOptions, error) {
 	}
 	opts := &buckets.PageOptions{
 		ListOptions: buckets.ListOptions{Prefix: q.readText("prefix"), Search: q.readText("search"), MIMEType: q.readText("mime_type"),
-			State: buckets.State(q.readChoice("state", "active", "trashed", "quarantined")),
-			Limit: int(q.readNumber("limit", defaultLimit, 1, most))},
+			State:   buckets.State(q.readChoice("state", "active", "trashed", "quarantined")),
+			Markers: q.readFlag("markers"),
+			Limit:   int(q.readNumber("limit", defaultLimit, 1, most))},
 		Count:   true,
 		Folders: q.readChoice("delimiter", "/") != "",
 		Order:   buckets.Order(q.readChoice("order", orders...)),

@@ -36,7 +36,7 @@ func (s *scan) newSeal(ctx context.Context, by Order, desc bool, opts *PageOptio
 		folder = "/" + folder
 	}
 	return &cursorSeal{aead, fmt.Appendf(nil, "%q %q %v %q %q %v %v %q %q", s.b.b.name, by, desc, names.CanonicalPath(opts.Prefix), folder,
-		opts.Folders, s.state, s.search, s.mime+s.typePrefix())}, err
+		opts.Folders, s.state, s.search, s.mime+s.typePrefix()+s.markerWord())}, err
 }
 
 func (c *cursorSeal) close(place string) string {

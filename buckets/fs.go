@@ -186,6 +186,9 @@ func (v *bucketFS) readDir(name string) ([]fs.DirEntry, error) {
 		}
 		after = l.Key
 		rest := strings.TrimPrefix(after, prefix)
+		if l.Current != nil && names.IsFolderMarker(after, l.Current.Size) {
+			continue
+		}
 		dir, _, deeper := strings.Cut(rest, "/")
 		var file *File
 		if perFile || !deeper {

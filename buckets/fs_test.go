@@ -8,6 +8,7 @@ import (
 	"testing/fstest"
 
 	"github.com/cairn-store/cairn/buckets"
+	"github.com/cairn-store/cairn/buckets/names"
 )
 
 func TestFS(t *testing.T) {
@@ -27,6 +28,8 @@ func TestFS(t *testing.T) {
 		}
 		put(t, b, name, content, &buckets.PutOptions{Folder: folder})
 	}
+	put(t, b, names.FolderMarker, "", &buckets.PutOptions{Folder: "dir/sub"}) // markers are not seen
+	put(t, b, names.FolderMarker, "", &buckets.PutOptions{Folder: "nothing"})
 	put(t, b, "hidden", "by a folder", nil)
 	put(t, b, "inside", "the folder", &buckets.PutOptions{Folder: "hidden"})
 	gone := put(t, b, "trashed", "x", nil)
@@ -35,6 +38,12 @@ func TestFS(t *testing.T) {
 	fsys := b.FS(t.Context())
 	if err := fstest.TestFS(fsys, append(files, "hidden/inside")...); err != nil {
 		t.Error(err)
+	}
+	if _, err := fs.Stat(fsys, "nothing"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a folder with a marker alone: %v", err)
+	}
+	if list, err := fs.ReadDir(fsys, "dir/sub"); err != nil || len(list) != 2 {
+		t.Errorf("a folder with a marker: %v, %v", list, err)
 	}
 	if info, err := fs.Stat(fsys, "hidden"); err != nil || !info.IsDir() {
 		t.Errorf("hidden: %v, %v", info, err)

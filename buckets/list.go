@@ -31,6 +31,9 @@ type ListOptions struct {
 	// MIMEPrefix is what the type that was found begins with, whatever the case:
 	// image/, application/vnd.
 	MIMEPrefix string
+	// Markers asks for the markers of folders too: empty files whose name is
+	// names.FolderMarker.
+	Markers bool
 }
 
 // List yields the files that opts choose and the list rule allows, of the moment
@@ -95,6 +98,7 @@ type scan struct {
 	mime   string
 	begins string // what types begin with, folded
 
+	markers   bool // of folders are shown
 	unbounded bool // looks at any number of rows, of one moment
 	left      int  // rows that may still be looked at
 	cut       bool // there were more
@@ -113,7 +117,8 @@ type entry struct {
 // newScan checks that the principal may list, and what it asks for. folders says
 // whether files in folders are rolled up.
 func (b *Bucket) newScan(ctx context.Context, opts *ListOptions, folders bool) (*scan, error) {
-	s := &scan{b: b, prefix: names.CanonicalPath(opts.Prefix), folders: folders, mime: strings.ToLower(opts.MIMEType), begins: strings.ToLower(opts.MIMEPrefix), left: maxScanned}
+	s := &scan{b: b, prefix: names.CanonicalPath(opts.Prefix), folders: folders, mime: strings.ToLower(opts.MIMEType), begins: strings.ToLower(opts.MIMEPrefix),
+		markers: opts.Markers, left: maxScanned}
 	op := access.OpList
 	if opts.State == Trashed || opts.State == Quarantined {
 		op = access.OpTrash
@@ -155,6 +160,42 @@ func (s *scan) typePrefix() string {
 		return ""
 	}
 	return " " + s.begins
+}
+
+// markerWord returns what no type is written as if markers are shown, else "".
+func (s *scan) markerWord() string {
+	if s.markers {
+		return " markers"
+	}
+	return ""
+}
+
+// isHiddenMarker reports whether a file is the marker of a folder, and not asked for.
+// Of a key without rows, the size is looked up if the name says so.
+func (s *scan) isHiddenMarker(ctx context.Context, l *manifest.Listed, path string) (bool, error) {
+	if s.markers || !names.IsFolderMarker(path, 0) {
+		return false, nil
+	}
+	if l.File != nil {
+		return l.Current != nil && names.IsFolderMarker(path, l.Current.Size), nil
+	}
+	f, err := s.b.s.meta.FileByPath(ctx, s.b.b.name, path)
+	if err != nil {
+		return true, ignoreNotExist(err) // it is gone since
+	}
+	m, err := s.b.s.meta.Manifest(ctx, f.Current)
+	if err != nil {
+		return true, ignoreNotExist(err)
+	}
+	return names.IsFolderMarker(path, m.Size), nil
+}
+
+// ignoreNotExist returns err unless something is not there.
+func ignoreNotExist(err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
 }
 
 // chooseFolder sets what is rolled up: folders behind the prefix or, if a folder
@@ -276,6 +317,9 @@ func (s *scan) isShown(ctx context.Context, l *manifest.Listed, path string) (bo
 	}
 	if s.fold != nil && !strings.Contains(s.fold.Fold(path[strings.LastIndexByte(path, '/')+1:]), s.search) {
 		return false, nil
+	}
+	if hidden, err := s.isHiddenMarker(ctx, l, path); hidden || err != nil {
+		return false, err
 	}
 	if l.File == nil {
 		return true, nil

@@ -178,6 +178,7 @@ type ListOptions struct {
 	Search   string  // part of the name, whatever the case
 	MIMEType string  // image/png, or image/*
 	Order    string  // name, created, updated, size; with a minus sign from the last to the first
+	Markers  bool    // also the markers of folders, which names.FolderMarker describes
 }
 
 func (o *ListOptions) query() url.Values {
@@ -192,6 +193,9 @@ func (o *ListOptions) query() url.Values {
 	}
 	if o.Folder != nil {
 		q.Set("folder", *o.Folder)
+	}
+	if o.Markers {
+		q.Set("markers", "true")
 	}
 	return q
 }

@@ -19,6 +19,17 @@ const (
 	maxFolder = 1024
 )
 
+// FolderMarker is the name of an empty file that stands for the folder in which it
+// lies: it keeps a folder in which nothing else lies, and its metadata is that of the
+// folder. Listings leave such files out unless they are asked for them. A file of this
+// name that is not empty is like any other.
+const FolderMarker = ".cairn-folder"
+
+// IsFolderMarker reports whether a file of this path and size is a marker.
+func IsFolderMarker(filePath string, size int64) bool {
+	return size == 0 && path.Base(filePath) == FolderMarker
+}
+
 // ErrName reports a name or folder that no file can have.
 var ErrName = errors.New("name is not allowed")
 

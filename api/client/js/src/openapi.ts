@@ -2821,6 +2821,8 @@ export interface components {
         ifMatch: string;
         /** @description files and folders of a page */
         limit: number;
+        /** @description true lists also the markers of folders: empty files named .cairn-folder, which keep a folder and what is known of it */
+        markers: boolean;
         /** @description the type that was found, image/png, or a kind, image/* */
         mimeType: string;
         n: number;
@@ -4017,6 +4019,8 @@ export interface operations {
                 folder?: components["parameters"]["folder"];
                 /** @description files and folders of a page */
                 limit?: components["parameters"]["limit"];
+                /** @description true lists also the markers of folders: empty files named .cairn-folder, which keep a folder and what is known of it */
+                markers?: components["parameters"]["markers"];
                 /** @description the type that was found, image/png, or a kind, image/* */
                 mime_type?: components["parameters"]["mimeType"];
                 /** @description leaves out so many of the first 10000, in place of a cursor */
@@ -4118,6 +4122,8 @@ export interface operations {
                 folder?: components["parameters"]["folder"];
                 /** @description files and folders of a page */
                 limit?: components["parameters"]["limit"];
+                /** @description true lists also the markers of folders: empty files named .cairn-folder, which keep a folder and what is known of it */
+                markers?: components["parameters"]["markers"];
                 /** @description the type that was found, image/png, or a kind, image/* */
                 mime_type?: components["parameters"]["mimeType"];
                 /** @description leaves out so many of the first 10000, in place of a cursor */
