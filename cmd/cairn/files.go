@@ -74,10 +74,19 @@ func (t *target) openStore(ctx context.Context) (*buckets.Store, error) {
 // explainNoStore says what makes a store, if err is that there is none.
 func (t *target) explainNoStore(err error) error {
 	if errors.Is(err, local.ErrNoStore) {
-		return fmt.Errorf("no store at %s: correct --data; serve, put and import make one", t.data)
+		return noStoreError{t.data}
 	}
 	return err
 }
+
+// A noStoreError is local.ErrNoStore in words for who called a command.
+type noStoreError struct{ dir string }
+
+func (e noStoreError) Error() string {
+	return fmt.Sprintf("no store at %s: correct --data; serve, put and import make one", e.dir)
+}
+
+func (e noStoreError) Is(target error) bool { return target == local.ErrNoStore }
 
 // Put stores the content of r.
 func (fl *files) Put(ctx context.Context, bucket, name string, r io.Reader, o *client.PutOptions) (*client.Stored, error) {
@@ -89,7 +98,7 @@ func (fl *files) Put(ctx context.Context, bucket, name string, r io.Reader, o *c
 		return nil, err
 	}
 	f, err := b.Put(ctx, name, &toldStream{r: r, tell: o.Progress}, &buckets.PutOptions{Folder: o.Folder, Size: o.Size, SizeKnown: o.SizeKnown,
-		OnConflict: buckets.OnConflict(o.OnConflict), SkipUnchanged: o.SkipUnchanged, Digests: o.Digests})
+		OnConflict: buckets.OnConflict(o.OnConflict), SkipUnchanged: o.SkipUnchanged, Digests: o.Digests, Metadata: o.Metadata})
 	if err != nil {
 		return nil, err
 	}

@@ -19,6 +19,7 @@ func newGet(t *target) *cobra.Command {
 	var recursive bool
 	var version uint64
 	var seeds []string
+	var outside bool
 	cmd := &cobra.Command{
 		Use: "get [flags] BUCKET/ID", Short: "Read a file, or a tree with --recursive",
 		SuggestFor: []string{"download", "cat", "fetch", "pull"},
@@ -34,6 +35,8 @@ that begins with .cairn-, and the next one goes on from there. From a server onl
 		Args: wantArgs(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			switch {
+			case outside && !recursive:
+				return usageError{errors.New("--outside-links goes with --recursive")}
 			case recursive && out == "":
 				return usageError{errors.New("get --recursive needs -o DIR")}
 			case t.json && (out == "" || out == "-"):
@@ -50,7 +53,7 @@ that begins with .cairn-, and the next one goes on from there. From a server onl
 				g.bar = newProgress(cmd.ErrOrStderr())
 			}
 			if recursive {
-				err = g.getTree(cmd.Context(), args[0], out)
+				err = g.getTree(cmd.Context(), args[0], out, outside)
 			} else if err = g.openSeeds(seeds); err == nil {
 				err = g.getFile(cmd.Context(), args[0], version, out)
 			}
@@ -61,6 +64,7 @@ that begins with .cairn-, and the next one goes on from there. From a server onl
 	f := cmd.Flags()
 	f.StringVarP(&out, "output", "o", "", "file or directory to write (default: standard output)")
 	f.BoolVarP(&recursive, "recursive", "r", false, "read a bucket or folder with all below it")
+	f.BoolVar(&outside, "outside-links", false, "with --recursive: make symbolic links that lead out of DIR too")
 	f.Uint64Var(&version, "version", 0, "number of the version to read (default: the current one)")
 	f.StringArrayVar(&seeds, "seed", nil, "local file that may hold parts of the content (can be repeated)")
 	return cmd
@@ -136,7 +140,7 @@ func (g *getter) getFile(ctx context.Context, ref string, version uint64, out st
 	left := part.leftovers(found)
 	g.bar.expect(1, f.Size)
 	g.bar.expectNoMore()
-	got, err := g.writeFile(ctx, f, f.ManifestID, part, left)
+	got, err := g.writeFile(ctx, f, f.ManifestID, part, left, attributes{})
 	if err != nil {
 		return err
 	}
@@ -163,14 +167,14 @@ func (g *getter) showFetched(got *client.Fetched, out string) error {
 // writeFile makes a file that appears under its name only when it is complete.
 // The file of that name, and the files seeds beside it, may hold parts of the
 // content.
-func (g *getter) writeFile(ctx context.Context, f *client.File, id string, p *part, seeds []string) (got *client.Fetched, err error) {
+func (g *getter) writeFile(ctx context.Context, f *client.File, id string, p *part, seeds []string, kept attributes) (got *client.Fetched, err error) {
 	err = p.write(func(out *os.File) (err error) {
 		sparse, err := newSparseFile(out)
 		if err == nil {
 			got, err = g.fetchContent(ctx, f, id, p, sparse, append(seeds, p.name))
 		}
 		return err
-	})
+	}, kept)
 	return got, err
 }
 

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"runtime"
 	"strings"
 
 	"github.com/cairn-store/cairn/api/client"
@@ -20,11 +21,16 @@ import (
 type treeWriter struct {
 	*getter
 	root   *os.Root
+	ctx    context.Context
+	bucket string
 	prefix string // of the paths in the bucket
 
 	// folders are those on the way down to the path at hand. Paths come in order,
 	// so each folder is looked at once.
 	folders []*localFolder
+
+	outside bool // links may lead out of the root
+	later   bool // links and folders wait for the end
 }
 
 // A localFolder is a folder below the root.
@@ -36,9 +42,9 @@ type localFolder struct {
 
 // getTree reads all files of a bucket or folder into dir. It goes on after a file
 // that fails.
-func (g *getter) getTree(ctx context.Context, ref, dir string) error {
+func (g *getter) getTree(ctx context.Context, ref, dir string, outside bool) error {
 	bucket, folder, _ := strings.Cut(ref, "/")
-	w := &treeWriter{getter: g, prefix: names.CanonicalPath(strings.Trim(folder, "/"))}
+	w := &treeWriter{getter: g, ctx: ctx, bucket: bucket, prefix: names.CanonicalPath(strings.Trim(folder, "/")), outside: outside}
 	if w.prefix != "" {
 		w.prefix += "/"
 	}
@@ -52,7 +58,7 @@ func (g *getter) getTree(ctx context.Context, ref, dir string) error {
 	defer w.root.Close()
 	work, wctx := newPool(ctx, 8, 2) // each large file has its read-ahead
 	n := 0
-	for f, err := range g.files.List(wctx, bucket, &client.ListOptions{Prefix: w.prefix}) {
+	for f, err := range g.files.List(wctx, bucket, &client.ListOptions{Prefix: w.prefix, Markers: true}) {
 		if err != nil {
 			return errors.Join(work.wait(), err)
 		}
@@ -63,6 +69,11 @@ func (g *getter) getTree(ctx context.Context, ref, dir string) error {
 	g.bar.expectNoMore()
 	if err := work.wait(); err != nil {
 		return err
+	}
+	if w.later {
+		if err := w.finishTree(); err != nil {
+			return err
+		}
 	}
 	if n == 0 && folder != "" {
 		return fmt.Errorf("%s: no files there", ref)
@@ -91,9 +102,15 @@ func (w *treeWriter) schedule(ctx context.Context, work *pool, f *client.File) {
 		w.bar.begin(f.Path, f.Size).end()
 		return
 	}
+	kept := readAttributes(f)
+	if isMarker(f) || kept.mayBeLink(f) {
+		w.later = true
+		w.bar.begin(f.Path, f.Size).end()
+		return
+	}
 	left := p.leftovers(at.parts)
 	work.run(f.Size, func() error {
-		got, err := w.writeFile(ctx, f, f.ID, p, left)
+		got, err := w.writeFile(ctx, f, f.ID, p, left, kept)
 		switch {
 		case ctx.Err() != nil:
 			return ctx.Err()
@@ -103,7 +120,7 @@ func (w *treeWriter) schedule(ctx context.Context, work *pool, f *client.File) {
 		}
 		p.removeLeftovers(left)
 		if w.t.json {
-			return w.showFetched(got, filepath.Join(w.root.Name(), filepath.FromSlash(name)))
+			return w.showFetched(got, w.outputOf(name))
 		}
 		return nil
 	})
@@ -158,7 +175,22 @@ func (w *treeWriter) makeFolder(folder string) (map[string][]string, error) {
 	if err != nil {
 		return nil, err
 	}
+	if info.Mode()&0o300 != 0o300 && runtime.GOOS != "windows" {
+		w.openFolder(folder)
+	}
 	return findParts(w.root, folder)
+}
+
+// openFolder lets the user write to a folder that an earlier get has given a mode
+// without that. It gets its mode again in the end.
+func (w *treeWriter) openFolder(folder string) {
+	f, err := w.files.StatPath(w.ctx, w.bucket, w.prefix+path.Join(folder, names.FolderMarker), nil)
+	if err != nil || !isMarker(f) {
+		return
+	}
+	if mode, ok := readAttributes(f).permissions(); ok {
+		w.root.Chmod(folder, mode|0o700) // without it the files below will fail
+	}
 }
 
 func (g *getter) reportFailure(name string, err error) {

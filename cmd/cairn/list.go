@@ -119,7 +119,7 @@ func (l *lister) listFile(ctx context.Context, bucket, path string) error {
 // what is in the trash.
 func hasFolder(ctx context.Context, fl *files, bucket, path string) (bool, error) {
 	for _, state := range []string{"active", "trashed"} {
-		for p, err := range fl.Pages(ctx, bucket, &client.PageOptions{ListOptions: client.ListOptions{Prefix: path + "/", State: state}, Limit: 1}) {
+		for p, err := range fl.Pages(ctx, bucket, &client.PageOptions{ListOptions: client.ListOptions{Prefix: path + "/", State: state, Markers: true}, Limit: 1}) {
 			if err != nil {
 				if state == "trashed" && errors.Is(err, fs.ErrPermission) {
 					return false, nil

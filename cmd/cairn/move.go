@@ -98,12 +98,17 @@ func (m *mover) moveFolder(ctx context.Context, bucket, src, dst string, missing
 		return usageError{fmt.Errorf("%s/%s cannot be moved into itself", bucket, src)}
 	}
 	n, failed := 0, false
-	for f, err := range m.files.List(ctx, bucket, &client.ListOptions{Prefix: src + "/"}) {
+	for f, err := range m.files.List(ctx, bucket, &client.ListOptions{Prefix: src + "/", Markers: true}) {
 		if err != nil {
 			return err
 		}
 		n++
-		err = m.moveFile(ctx, f, names.Join(dst, strings.TrimPrefix(f.Path, src+"/")))
+		to := names.Join(dst, strings.TrimPrefix(f.Path, src+"/"))
+		if isMarker(f) {
+			err = m.moveMarker(ctx, f, to)
+		} else {
+			err = m.moveFile(ctx, f, to)
+		}
 		switch {
 		case ctx.Err() != nil:
 			return ctx.Err()
@@ -123,7 +128,7 @@ func (m *mover) moveFolder(ctx context.Context, bucket, src, dst string, missing
 
 // hasFiles reports whether there are active files below a folder.
 func hasFiles(ctx context.Context, fl *files, bucket, folder string) (bool, error) {
-	for p, err := range fl.Pages(ctx, bucket, &client.PageOptions{ListOptions: client.ListOptions{Prefix: folder + "/"}, Limit: 1}) {
+	for p, err := range fl.Pages(ctx, bucket, &client.PageOptions{ListOptions: client.ListOptions{Prefix: folder + "/", Markers: true}, Limit: 1}) {
 		if err != nil {
 			return false, err
 		}
@@ -132,6 +137,16 @@ func hasFiles(ctx context.Context, fl *files, bucket, folder string) (bool, erro
 		}
 	}
 	return false, nil
+}
+
+// moveMarker moves the marker of a folder, or removes it where the new folder is
+// there and has one.
+func (m *mover) moveMarker(ctx context.Context, f *client.File, to string) error {
+	_, err := m.rename(ctx, f, to)
+	if errors.Is(err, fs.ErrExist) {
+		return m.files.Delete(ctx, f.Bucket, f.ID)
+	}
+	return err
 }
 
 func (m *mover) moveFile(ctx context.Context, f *client.File, dst string) error {

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path"
 	"runtime"
+	"time"
 
 	"github.com/cairn-store/cairn/api/client"
 	"github.com/cairn-store/cairn/manifest"
@@ -130,9 +131,10 @@ func (p *part) hold() (*os.File, error) {
 	return nil, errBusy
 }
 
-// write has fill write the file, which appears under its name when fill returns
-// without an error. What a large file has come to stays for the next try.
-func (p *part) write(fill func(out *os.File) error) error {
+// write has fill write the file, which gets the attributes that are kept of it, and
+// appears under its name when fill returns without an error. What a large file has
+// come to stays for the next try.
+func (p *part) write(fill func(out *os.File) error, kept attributes) error {
 	held, err := p.hold()
 	if err != nil {
 		return err
@@ -143,14 +145,34 @@ func (p *part) write(fill func(out *os.File) error) error {
 	if err != nil {
 		return err
 	}
-	if err = errors.Join(fill(out), out.Close()); err == nil {
+	err = errors.Join(fill(out), out.Close())
+	if err == nil {
+		err = setAttributes(p.dir, p.temp, kept)
+	}
+	if err == nil {
 		if runtime.GOOS == "windows" { // what is open has its name for good
 			held.Close()
 		}
 		err = p.dir.Rename(p.temp, p.name)
 	}
+	if err != nil {
+		p.dir.Chmod(p.temp, 0o600) // for who goes on with it
+	}
 	if info, serr := p.dir.Stat(p.temp); err != nil && serr == nil && info.Size() < large {
 		p.dir.Remove(p.temp) // err matters more than this one
 	}
 	return err
+}
+
+// setAttributes sets the mode and the time of a file or folder that are kept.
+func setAttributes(root *os.Root, name string, kept attributes) error {
+	if mode, ok := kept.permissions(); ok {
+		if err := root.Chmod(name, mode); err != nil {
+			return err
+		}
+	}
+	if at, ok := kept.modTime(); ok {
+		return root.Chtimes(name, time.Time{}, at)
+	}
+	return nil
 }

@@ -5,13 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
+	"slices"
 	"strings"
 	"sync"
 
 	"github.com/spf13/cobra"
 
-	"github.com/cairn-store/cairn/api/client"
+	"github.com/cairn-store/cairn/buckets/local"
 )
 
 // A putter stores files. Several goroutines use it.
@@ -24,12 +24,16 @@ type putter struct {
 	name    string
 	digests string
 	workers int
+	exclude []string
+	onTaken string // new, version, fail or skip
+	dryRun  bool
 
 	mu     sync.Mutex // guards the fields below
 	out    io.Writer
 	errOut io.Writer
 	failed bool
 	bar    *progress
+	plain  bool // that folders are not kept was told
 }
 
 func newPut(t *target) *cobra.Command {
@@ -40,10 +44,14 @@ func newPut(t *target) *cobra.Command {
 		Example: `  cairn put report.pdf photos/
   cairn put --bucket docs --folder 2026 report.pdf
   pg_dump app | cairn put --name app.sql -
+  cairn put --dry-run --exclude '*.tmp' --exclude build/ project/
   cairn put --server https://files.example.com disk.img`,
-		Long: "Store files. A directory is stored with all below it; '-' is standard input and needs --name.\nA name that is there becomes a new version, or nothing when the content is the same.\n\nTo a server only those chunks of a file above 1 MiB travel that it does not have from this user. A put that was interrupted is\ngone on with by the next one of the same file; while the server is away, put tries again for two minutes.",
+		Long: "Store files. A directory is stored with all below it, so that get --recursive gives it back; '-' is standard input\nand needs --name. A name that is there becomes a new version, or nothing when the content is the same.\n\nTo a server only those chunks of a file above 1 MiB travel that it does not have from this user. A put that was interrupted is\ngone on with by the next one of the same file; while the server is away, put tries again for two minutes.",
 		Args: wantArgs(cobra.MinimumNArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if !slices.Contains(onTakenWords, p.onTaken) {
+				return usageError{fmt.Errorf("--on-conflict %q: use %s", p.onTaken, strings.Join(onTakenWords, ", "))}
+			}
 			p.in, p.out, p.errOut = cmd.InOrStdin(), cmd.OutOrStdout(), cmd.ErrOrStderr()
 			return p.putAll(cmd.Context(), args)
 		},
@@ -53,13 +61,19 @@ func newPut(t *target) *cobra.Command {
 	f.StringVar(&p.folder, "folder", "", "folder to store under")
 	f.StringVar(&p.name, "name", "", "name to store a single file under")
 	f.StringVar(&p.digests, "digests", "", "whole-file digests to compute, such as sha256,md5, or none (default: the bucket's)")
+	f.StringArrayVar(&p.exclude, "exclude", nil, "leave out what matches: *.tmp, build/, /docs/**/*.html (can be repeated)")
+	f.StringVar(&p.onTaken, "on-conflict", "version", "what a name that is there does: version, new (another name), fail, or skip")
+	f.BoolVar(&p.dryRun, "dry-run", false, "tell what would be stored, and store nothing")
 	f.IntVar(&p.workers, "workers", 32, "small files to store at a time")
 	return cmd
 }
 
 var (
+	onTakenWords = []string{"version", "new", "fail", "skip"}
+
 	errOwnStore = errors.New("it is in the directory of a store, which cannot store itself")
 	errPart     = errors.New("it is named as what a get that was interrupted has left; rename it to store it")
+	errMarker   = errors.New("its name is that of the markers of folders; rename it to store it")
 )
 
 // putAll stores what args name. What is wrong with them, and what collides, is
@@ -75,14 +89,21 @@ func (p *putter) putAll(ctx context.Context, args []string) error {
 	}
 	w.ctx = ctx
 	if len(w.files)+len(w.dirs) == 0 {
+		if w.omits && !p.failed {
+			return nil
+		}
 		return errReported
 	}
 	if err := p.refuseCollisions(w); err != nil {
 		return err
 	}
 	var done func() error
-	p.t.makes = true
-	if p.files, done, err = p.t.openFiles(ctx); err != nil {
+	p.t.makes = !p.dryRun
+	p.files, done, err = p.t.openFiles(ctx)
+	if p.dryRun && errors.Is(err, local.ErrNoStore) {
+		p.files, done, err = nil, func() error { return nil }, nil // it would be made
+	}
+	if err != nil {
 		return err
 	}
 	if w.own, err = p.t.findOwnDirs(); err == nil { // with that which was made just now
@@ -135,118 +156,18 @@ func (p *putter) putFound(ctx context.Context, w *treeWalk) error {
 		if wctx.Err() != nil {
 			return wctx.Err()
 		}
-		if s.kind == regularSource { // the size of others would keep total and percent away
-			p.bar.expect(1, s.info.Size())
+		size := s.size()
+		if size >= 0 { // the size of others would keep total and percent away
+			p.bar.expect(1, size)
+		} else {
+			size = large
 		}
-		work.run(s.size(), func() error { return p.putFile(wctx, s) })
+		work.run(size, func() error { return p.putFile(wctx, s) })
 		return nil
 	}
 	err := w.run()
 	p.bar.expectNoMore()
 	return errors.Join(work.wait(), err)
-}
-
-// putFile stores one file. It prints and notes a failure of this file. It
-// returns only errors that stop the whole command.
-func (p *putter) putFile(ctx context.Context, s source) error {
-	size := int64(-1)
-	if s.kind == regularSource {
-		size = s.info.Size()
-	}
-	at := p.bar.begin(s.path, size)
-	f, err := p.uploadFile(ctx, s, at)
-	at.end()
-	if ctx.Err() != nil {
-		return ctx.Err()
-	}
-	if err != nil {
-		p.reportFailure(s.path, err)
-		return nil
-	}
-	return p.showStored(s, f)
-}
-
-func (p *putter) uploadFile(ctx context.Context, s source, at *fileProgress) (*client.Stored, error) {
-	opts := &client.PutOptions{Progress: at.follow(), UploadOptions: client.UploadOptions{Folder: s.folder, OnConflict: "version", SkipUnchanged: true}}
-	if p.digests != "" {
-		opts.Digests = []string{}
-		if p.digests != "none" {
-			opts.Digests = strings.Split(p.digests, ",")
-		}
-	}
-	in, err := p.openSource(ctx, &s, opts)
-	if err != nil {
-		return nil, err
-	}
-	defer in.Close()
-	return p.files.Put(ctx, p.bucket, s.name, in, opts)
-}
-
-// openSource opens what s reads, and says in opts how long it is if that is known.
-func (p *putter) openSource(ctx context.Context, s *source, opts *client.PutOptions) (io.ReadCloser, error) {
-	if s.path == "-" {
-		return io.NopCloser(readUntil(ctx, p.in)), nil
-	}
-	f, err := openUntil(ctx, s.path, os.O_RDONLY)
-	if err != nil {
-		return nil, err
-	}
-	if s.kind == streamSource {
-		return &openStream{readUntil(ctx, f), f}, nil
-	}
-	info, err := f.Stat()
-	if err == nil && !info.Mode().IsRegular() {
-		err = fmt.Errorf("it has become %s", describeMode(info.Mode()))
-	}
-	if err != nil {
-		return nil, errors.Join(err, f.Close())
-	}
-	if s.info = info; s.size() < large {
-		return f, nil
-	}
-	// Only the bytes that it had at first, in case it grows meanwhile.
-	opts.Size, opts.SizeKnown = s.size(), true
-	return &openSection{io.NewSectionReader(f, 0, s.size()), f}, nil
-}
-
-// An openStream is a stream and what closes it.
-type openStream struct {
-	io.Reader
-	io.Closer
-}
-
-// An openSection is a part of a file, which can be read again.
-type openSection struct {
-	*io.SectionReader
-	io.Closer
-}
-
-func (p *putter) showStored(s source, f *client.Stored) error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	var sent *int64 // to a server
-	if p.t.server != "" {
-		sent = &f.SentBytes
-	}
-	if p.t.json {
-		return writeJSON(p.out, struct {
-			*client.File
-			Unchanged bool   `json:"unchanged"`
-			SentBytes *int64 `json:"sent_bytes,omitempty"`
-			Source    string `json:"source"`
-		}{f.File, f.Unchanged, sent, s.path}, false)
-	}
-	what := fmt.Sprintf("version %d", f.Version)
-	if f.Unchanged {
-		what += ", unchanged"
-	} else if f.NewBytes != nil {
-		what += fmt.Sprintf(", %s new, %s stored", bytesText(*f.NewBytes), bytesText(*f.StoredBytes))
-	}
-	if sent != nil {
-		what += fmt.Sprintf(", sent %s of %s", bytesText(*sent), bytesText(f.Size))
-	}
-	_, err := printf(p.out, "%s/%s  %s  %s (%s)\n", f.Bucket, f.ID, f.Path, bytesText(f.Size), what)
-	return err
 }
 
 func (p *putter) reportFailure(name string, err error) {

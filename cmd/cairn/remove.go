@@ -126,8 +126,11 @@ func (r *remover) removeTree(ctx context.Context, ref string) error {
 	if prefix != "" {
 		prefix += "/"
 	}
-	count, size := int64(0), int64(0)
+	all, count, size := 0, int64(0), int64(0)
 	err := r.eachBelow(ctx, bucket, prefix, func(f *client.File) error {
+		if all++; isMarker(f) { // goes with its folder, and nobody sees it
+			return nil
+		}
 		count++
 		size += f.Size
 		return nil
@@ -135,7 +138,7 @@ func (r *remover) removeTree(ctx context.Context, ref string) error {
 	switch {
 	case err != nil:
 		return err
-	case count == 0 && prefix != "":
+	case all == 0 && prefix != "":
 		return r.removeRef(ctx, bucket+"/"+strings.TrimSuffix(prefix, "/"))
 	}
 	where := "to the trash"
@@ -165,7 +168,7 @@ func (r *remover) eachBelow(ctx context.Context, bucket, prefix string, fn func(
 		states = append(states, "trashed")
 	}
 	for _, state := range states {
-		for f, err := range r.files.List(ctx, bucket, &client.ListOptions{Prefix: prefix, State: state}) {
+		for f, err := range r.files.List(ctx, bucket, &client.ListOptions{Prefix: prefix, State: state, Markers: true}) {
 			if err == nil {
 				err = fn(f)
 			}
@@ -195,7 +198,9 @@ func (r *remover) removeBelow(ctx context.Context, bucket, prefix string, count 
 			failed = true
 			return nil
 		}
-		done++
+		if !isMarker(f) {
+			done++
+		}
 		return nil
 	})
 	return done, failed, err

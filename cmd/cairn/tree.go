@@ -11,6 +11,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/cairn-store/cairn/buckets/names"
 )
@@ -22,6 +23,9 @@ type source struct {
 	name   string
 	kind   sourceKind
 	info   fs.FileInfo // nil for standard input
+	inTree bool        // below an argument, not one itself
+	link   string      // target, of a symbolic link
+	alone  bool        // of a folder: nothing else keeps it
 }
 
 type sourceKind int
@@ -29,13 +33,32 @@ type sourceKind int
 const (
 	regularSource sourceKind = iota
 	streamSource             // has no length before it ends: a pipe, a device
+	linkSource               // a symbolic link; its target is the content
+	folderSource             // the marker of a folder
 )
 
+// size returns how many bytes will be sent, -1 if that is not known.
 func (s *source) size() int64 {
-	if s.kind != regularSource {
-		return large
+	switch s.kind {
+	case streamSource:
+		return -1
+	case linkSource:
+		return int64(len(s.link))
+	case folderSource:
+		return 0
 	}
 	return s.info.Size()
+}
+
+// attributes returns what is kept of it besides its content.
+func (s *source) attributes() attributes {
+	switch s.kind {
+	case streamSource:
+		return attributes{}
+	case linkSource:
+		return attributes{link: s.link}
+	}
+	return attributesOf(s.info)
 }
 
 // A treeWalk finds what a put stores. Folders of several arguments that are stored
@@ -48,6 +71,8 @@ type treeWalk struct {
 	files []source // arguments that are files, all in one folder
 	dirs  []string // arguments that are folders
 	to    string   // folder in the bucket that all are stored below
+	omit  []pathPattern
+	omits bool // an argument
 
 	found   func(source) error
 	collide func(target string, paths []string)
@@ -78,7 +103,8 @@ func (w *treeWalk) run() error {
 	return w.walkFolders(w.to, below, more)
 }
 
-// walkFolders finds what lies in dirs, which are stored in one folder, and more.
+// walkFolders finds what lies in dirs, which are stored in one folder, and more. The
+// folder itself is found too, unless dirs are arguments.
 func (w *treeWalk) walkFolders(folder string, dirs, more []entry) error {
 	byName := make(map[string][]entry)
 	add := func(e entry) {
@@ -93,6 +119,13 @@ func (w *treeWalk) walkFolders(folder string, dirs, more []entry) error {
 			return err
 		}
 		w.readFolder(folder, dir, add)
+	}
+	if len(dirs) > 0 && dirs[0].rel != "" {
+		s := dirs[0].source
+		s.kind, s.folder, s.name, s.alone = folderSource, folder, names.FolderMarker, len(byName) == 0
+		if err := w.found(s); err != nil {
+			return err
+		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(byName)) {
 		if err := w.visit(names.Join(folder, name), byName[name]); err != nil {
@@ -109,7 +142,7 @@ func (w *treeWalk) readFolder(folder string, dir entry, add func(entry)) {
 		w.fail(dir.path, err) // of some, names may have been read
 	}
 	for _, d := range list {
-		e := entry{source: source{path: filepath.Join(dir.path, d.Name()), folder: folder, name: d.Name()},
+		e := entry{source: source{path: filepath.Join(dir.path, d.Name()), folder: folder, name: d.Name(), inTree: true},
 			rel: path.Join(dir.rel, d.Name()), above: dir.path, isDir: d.IsDir()}
 		if e.info, err = d.Info(); err != nil {
 			w.fail(e.path, err)
@@ -124,9 +157,20 @@ func (w *treeWalk) readFolder(folder string, dir entry, add func(entry)) {
 // choose reports whether an entry of a folder is stored, and of what kind it is.
 func (w *treeWalk) choose(e *entry) bool {
 	switch {
+	case matchesAny(w.omit, e.rel, e.isDir):
 	case e.isDir && w.own.has(e.path, e.info):
 		w.leave(e.path, "the directory of a store, left out")
+	case names.CanonicalPath(e.name) == names.FolderMarker:
+		w.fail(e.path, errMarker)
 	case e.isDir:
+		return true
+	case e.info.Mode()&fs.ModeSymlink != 0:
+		var err error
+		if e.link, err = readLink(e.path); err != nil {
+			w.fail(e.path, err)
+			return false
+		}
+		e.kind = linkSource
 		return true
 	case partName.MatchString(e.name):
 		w.leave(e.path, "left by a get that was interrupted, left out")
@@ -137,6 +181,21 @@ func (w *treeWalk) choose(e *entry) bool {
 	}
 	return false
 }
+
+// readLink returns the target of a symbolic link, if it can be kept.
+func readLink(name string) (string, error) {
+	target, err := os.Readlink(name)
+	switch target = filepath.ToSlash(target); {
+	case err != nil:
+		return "", err
+	case target == "" || len(target) > maxLink || !utf8.ValidString(target):
+		return "", fmt.Errorf("its target %q is no text of 1 to %d bytes of UTF-8", target, maxLink)
+	}
+	return target, nil
+}
+
+// maxLink is how long the target of a symbolic link may be, as on Linux.
+const maxLink = 4095
 
 // describeMode says what a file is that is not regular.
 func describeMode(m fs.FileMode) string {
@@ -176,6 +235,10 @@ func (w *treeWalk) visit(target string, at []entry) error {
 // wrong with the command line it returns; what is missing fails by itself.
 func (p *putter) readArguments(args []string, own ownDirs) (*treeWalk, error) {
 	w := &treeWalk{own: own, to: strings.Trim(p.folder, "/"), fail: p.reportFailure}
+	var err error
+	if w.omit, err = parsePatterns(p.exclude); err != nil {
+		return nil, err
+	}
 	if p.name != "" && len(args) > 1 {
 		return nil, usageError{fmt.Errorf("--name %s: want a single file, not %d", p.name, len(args))}
 	}
@@ -193,6 +256,8 @@ func (p *putter) readArguments(args []string, own ownDirs) (*treeWalk, error) {
 		switch {
 		case err != nil:
 			p.reportFailure(arg, err)
+		case matchesAny(w.omit, filepath.Base(filepath.Clean(arg)), info.IsDir()):
+			w.omits = true
 		case info.IsDir() && p.name != "":
 			return nil, usageError{fmt.Errorf("--name %s: want a file, and %s is a folder; --folder says where it is stored", p.name, arg)}
 		case own.hasAbove(arg):
@@ -223,6 +288,9 @@ func (p *putter) fileArgument(arg string, info fs.FileInfo) (source, error) {
 	}
 	if partName.MatchString(s.name) {
 		return s, errPart
+	}
+	if names.CanonicalPath(s.name) == names.FolderMarker {
+		return s, errMarker
 	}
 	if !info.Mode().IsRegular() {
 		s.kind = streamSource

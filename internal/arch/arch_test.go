@@ -96,6 +96,7 @@ var only = map[string][]string{
 	"github.com/johannesboyne":      {"internal/s3test"},
 	"github.com/dunglas/httpsfv":    {"api/rufh"},
 	"github.com/spf13/cobra":        {"cmd/cairn"},
+	"github.com/bmatcuk/doublestar": {"cmd/cairn"},
 	"modernc.org/sqlite":            {"cmd/cairn"},
 	"gonum.org/v1/plot":             {"cmd/cairn/chart"},
 	"github.com/rs/cors":            {"api"},
