@@ -169,6 +169,19 @@ test('the example signs in, uploads, walks, goes back, shares, deletes and undoe
   await page.waitForSelector(row('video.mp4'));
   assert.deepEqual(wrong.splice(0).filter((w) => !w.includes('403')), []);
 
+  // Without a network it waits, says so, and goes on.
+  await page.route('**/chunks', async (route) => {
+    await page.context().setOffline(true);
+    await route.abort();
+  });
+  await writeFile(join(dir, 'video.mp4'), random('offline', 5 * MiB));
+  await page.setInputFiles('#files-input', join(dir, 'video.mp4'));
+  await page.waitForSelector('#upload-list >> text=You are offline.');
+  await page.unroute('**/chunks');
+  await page.context().setOffline(false);
+  await page.waitForSelector('text=/^Stored as version 2: 5.2\\sMB/', {timeout: 60_000});
+  assert.deepEqual(wrong.splice(0).filter((w) => !/ERR_(INTERNET_DISCONNECTED|FAILED)/.test(w)), []);
+
   // At 390 pixels nothing is wider than the page, and every control has a name.
   await page.setViewportSize({width: 390, height: 800});
   assert.equal(await page.evaluate(() => document.documentElement.scrollWidth), 390);

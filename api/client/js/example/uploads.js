@@ -1,9 +1,11 @@
-// Uploads, two at a time: each can be paused, goes on where it was, and tells what it really sent.
+// Uploads, two large ones or six small ones at a time: each can be paused, goes on where it was, and tells what it really sent.
 import {button, byID, icon, make, say} from './dom.js';
 import {bytes, files, plain} from './text.js';
 
-const sideBySide = 2;
+const room = 6;
+const weightOf = (file) => (file.size > 4e6 ? 3 : 1);
 const shown = 50; // uploads that have ended, in the list
+const quiet = 10; // seconds without an answer, after which somebody wants to know
 
 class Upload {
   state = 'waiting'; // running, paused, stored, failed, cancelled
@@ -35,6 +37,8 @@ export class Uploads {
     byID('cancel-all').onclick = () => this.all.forEach((u) => this.cancel(u));
     byID('clear').onclick = () => this.clear();
     addEventListener('beforeunload', (e) => this.busy && e.preventDefault());
+    addEventListener('online', () => this.all.filter((u) => u.offline).forEach((u) => this.resume(u)));
+    setInterval(() => this.all.forEach((u) => this.watch(u)), 1000);
   }
 
   get busy() {
@@ -54,15 +58,17 @@ export class Uploads {
   }
 
   start() {
-    while (!this.paused && this.running < sideBySide && this.waiting.length > 0) void this.run(this.waiting.shift());
+    while (!this.paused && this.waiting.length > 0 && this.running + weightOf(this.waiting[0].file) <= room) void this.run(this.waiting.shift());
     this.tell();
   }
 
   async run(u) {
-    this.running++;
+    this.running += weightOf(u.file);
     u.state = 'running';
     u.stop = new AbortController();
     if (!u.row.isConnected) byID('upload-list').prepend(u.row);
+    u.movedAt = Date.now();
+    u.offline = false;
     this.draw(u, 'Beginning…');
     const before = u.sent;
     try {
@@ -73,6 +79,7 @@ export class Uploads {
         signal: u.stop.signal,
         onProgress: (p) => {
           if (p.upload) u.sessions.add(p.upload);
+          u.movedAt = Date.now();
           u.sent = before + p.sent;
           u.done = Math.max(u.done, p.done);
           if (u.state === 'running') this.draw(u, working(p));
@@ -88,13 +95,21 @@ export class Uploads {
     } catch (err) {
       if (u.state === 'running') {
         u.state = 'failed';
+        u.offline = !navigator.onLine;
         this.draw(u, plain(err));
         say(`${u.file.name}: ${plain(err)}`);
       }
     }
-    this.running--;
+    this.running -= weightOf(u.file);
     this.start();
     if (!this.busy && !this.paused) say(byID('uploads-sum').textContent);
+  }
+
+  // watch tells why an upload does not move. The client tries again by itself meanwhile.
+  watch(u) {
+    const waited = Math.floor((Date.now() - u.movedAt) / 1000);
+    if (u.state !== 'running' || waited < quiet) return;
+    u.status.textContent = navigator.onLine ? `No answer for ${waited} seconds: trying again…` : 'You are offline. The upload goes on when you are back.';
   }
 
   pause(u) {
