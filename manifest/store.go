@@ -84,6 +84,7 @@ type Tx interface {
 	HomeChanges
 	LeftoverChanges
 	LinkChanges
+	AuditChanges
 
 	DoomChanges
 
@@ -115,6 +116,7 @@ type Store interface {
 	Identities
 	Scrubs
 	Points
+	Audits
 
 	// Segments returns the segments of a domain.
 	Segments(domain string) Segments

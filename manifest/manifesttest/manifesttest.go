@@ -42,6 +42,7 @@ func Run(t *testing.T, open func(t *testing.T) manifest.Store, reopen func(t *te
 		"AllSegments": (*suite).allSegments, "View": (*suite).testView, "Scrubs": (*suite).testScrubs, "Points": (*suite).testPoints,
 		"Links": (*suite).testLinks, "RestoreLinks": (*suite).restoreLinks, "LinksStand": (*suite).linksStand, "AllLinks": (*suite).allLinks,
 		"PurgedLinks": (*suite).purgedLinks, "ManyRows": (*suite).manyRows, "ConcurrentLinks": (*suite).concurrentLinks,
+		"Audits": (*suite).testAudits, "ConcurrentAudits": (*suite).concurrentAudits,
 	} {
 		t.Run(name, func(t *testing.T) {
 			bare := open(t)

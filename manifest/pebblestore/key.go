@@ -63,6 +63,7 @@ const (
 	keyLinkSums    = 'Z' // file or version → sums of its links; p, hash of the principal → pending links
 	keyLinkEvent   = 'e' // file → "" for those whose hosts are to be told
 	keyHost        = 'j' // host → row
+	keyAudit       = '1' // number of a commit, place in it → note that was not written elsewhere yet
 )
 
 // prefixEnd returns the first key after all keys that begin with prefix.

@@ -22,6 +22,7 @@ type tx struct {
 	domain  string
 	seq     uint64 // the number that the commit gets if it makes records
 	graves  uint32 // dug so far
+	audits  uint32 // notes so far
 	records []manifest.Record
 }
 
@@ -65,6 +66,9 @@ func (d *DB) runOnBatch(b *pebble.Batch, domain string, fn func(manifest.Tx) err
 	t := &tx{rows: rows{d, b}, b: b, domain: domain, seq: d.seq + 1}
 	if err := fn(t); err != nil {
 		return nil, err
+	}
+	if len(t.records) == 0 && t.audits > 0 {
+		return nil, d.takeNumber(t)
 	}
 	if len(t.records) == 0 {
 		return nil, nil

@@ -55,7 +55,7 @@ func TestFormat(t *testing.T) {
 // A database of a version before gets the tables that it lacks.
 func TestOlderFormats(t *testing.T) {
 	const linkTables = "cairn_links, cairn_link_sums, cairn_link_events, cairn_hosts"
-	for version, lacking := range map[string]string{"1": "cairn_scrubs, cairn_points, " + linkTables, "2": linkTables} {
+	for version, lacking := range map[string]string{"1": "cairn_scrubs, cairn_points, cairn_audits, " + linkTables, "2": "cairn_audits, " + linkTables, "3": "cairn_audits"} {
 		url := pgtest.Database(t)
 		open(t, url).Close()
 		pgtest.Execute(t, url, "DROP TABLE "+lacking+"; UPDATE cairn_schema SET version = "+version)
@@ -69,13 +69,13 @@ func TestOlderFormats(t *testing.T) {
 			}
 			if _, err := d.Update(t.Context(), "x", func(tx manifest.Tx) error {
 				return errors.Join(tx.PutLink(t.Context(), newLink("b")), tx.PutHost(t.Context(), &manifest.Host{Name: "h"}),
-					tx.PutLinkEvent(t.Context(), manifest.NewFileID()))
+					tx.PutLinkEvent(t.Context(), manifest.NewFileID()), tx.NoteAudit(t.Context(), []byte("note")))
 			}); err != nil {
 				t.Error(err)
 			}
 			d.Close()
 		}
-		pgtest.Execute(t, url, "UPDATE cairn_schema SET version = version / (CASE WHEN version = 3 THEN 1 ELSE 0 END)")
+		pgtest.Execute(t, url, "UPDATE cairn_schema SET version = version / (CASE WHEN version = 4 THEN 1 ELSE 0 END)")
 	}
 }
 

@@ -14,9 +14,9 @@ import (
 var ErrFormat = errors.New("metadata database has a format that this program does not know")
 
 // schemaVersion counts the changes of the tables. Version 1 had no scrubs and no
-// points, version 2 no links and no hosts; a database that has one of them gets
-// what is missing when it is opened.
-const schemaVersion = 3
+// points, version 2 no links and no hosts, version 3 no audits; a database that has one of
+// them gets what is missing when it is opened.
+const schemaVersion = 4
 
 // indexSchema creates the missing tables of chunk indexes. Names of domains are
 // ordered by their bytes.
@@ -362,14 +362,14 @@ func (d *DB) migrate(ctx context.Context) error {
 	switch version {
 	case schemaVersion:
 		return nil
-	case 0, 1, 2:
+	case 0, 1, 2, 3:
 	default:
 		return fmt.Errorf("%w: it has format %d, this program knows %d", ErrFormat, version, schemaVersion)
 	}
 	// If two processes create a table at once, one of them may fail in spite of
 	// IF NOT EXISTS.
 	return retry(ctx, func() error {
-		if _, err := d.pool.Exec(ctx, indexSchema+rowSchema+linkSchema); err != nil {
+		if _, err := d.pool.Exec(ctx, indexSchema+rowSchema+linkSchema+auditSchema); err != nil {
 			return fmt.Errorf("make tables: %w", err)
 		}
 		_, err := d.pool.Exec(ctx, `INSERT INTO cairn_schema AS s VALUES (1, $1)

@@ -17,6 +17,8 @@ type tx struct {
 	records []manifest.Record
 	numbers numbers // the numbers at its begin
 	graves  int64   // how many it has dug
+	audits  int64   // how many notes it has made
+	d       *DB
 }
 
 // number is that of its commit.
@@ -45,7 +47,7 @@ func (d *DB) Update(ctx context.Context, domain string, fn func(tx manifest.Tx) 
 	var c *manifest.Commit
 	var fnErr error
 	err := d.runTransaction(ctx, pgx.Serializable, func(cn conn) (err error) {
-		t := &tx{rows: rows{cn}, domain: domain}
+		t := &tx{rows: rows{cn}, domain: domain, d: d}
 		c, fnErr = nil, nil
 		if domain != "" {
 			if t.numbers, err = d.lockNumbers(ctx, cn); err != nil {
@@ -75,6 +77,9 @@ func (d *DB) Update(ctx context.Context, domain string, fn func(tx manifest.Tx) 
 
 // writeCommit adds the commit to the outbox, if there are records.
 func (t *tx) writeCommit(ctx context.Context) (*manifest.Commit, error) {
+	if len(t.records) == 0 && t.audits > 0 {
+		return nil, t.takeNumber(ctx)
+	}
 	if len(t.records) == 0 {
 		return nil, nil
 	}
