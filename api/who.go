@@ -28,7 +28,9 @@ type principalKey struct{}
 func (s *Server) withIdentity(h handler) handler {
 	return func(w http.ResponseWriter, r *http.Request) error {
 		p, err := s.identifySender(w, r)
-		noteOf(r).who = p
+		n := noteOf(r)
+		n.who = p
+		r = r.WithContext(access.ActFor(access.ActFor(r.Context(), n.behind), p))
 		if err == nil && p.Operator {
 			return h(w, WithPrincipal(r, p))
 		}

@@ -6,6 +6,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/cairn-store/cairn/buckets/access"
 	"github.com/cairn-store/cairn/manifest"
 )
 
@@ -14,10 +15,15 @@ import (
 // all packs that the domain has by then are in the backend: the chunks that were
 // found stored may be in any of them.
 func (b *Bucket) updateAcknowledged(ctx context.Context, fn func(tx manifest.Tx) error) error {
-	if err := b.s.updateRows(ctx, b.domain, fn); err != nil || b.b.Acknowledge == AckJournal {
+	if err := b.updateRows(ctx, fn); err != nil || b.b.Acknowledge == AckJournal {
 		return err
 	}
 	return b.chunks().Send(ctx)
+}
+
+// updateRows runs a transaction of the bucket's principal as Store.updateRows does.
+func (b *Bucket) updateRows(ctx context.Context, fn func(tx manifest.Tx) error) error {
+	return b.s.updateRows(access.ActFor(ctx, b.who), b.domain, fn)
 }
 
 // awaitDurable returns when all changes made so far are as durable as the

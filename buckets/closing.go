@@ -33,6 +33,7 @@ func (s *Store) Close() error {
 			errs = append(errs, c.Close())
 		}
 		s.dropWriters(context.Background())
+		s.audit.close()
 		for _, c := range s.closers {
 			errs = append(errs, c.Close())
 		}

@@ -86,6 +86,11 @@ func (s *Store) SetPolicies(ctx context.Context, policies map[string]Policy) err
 	if err := s.setHomes(ctx, policies); err != nil {
 		return fmt.Errorf("buckets: %w", err)
 	}
+	if before := s.buckets.Load(); before != nil { // Run tells what a server begins with
+		if err := s.auditSchema(ctx, *before, all); err != nil {
+			return fmt.Errorf("buckets: %w", err)
+		}
+	}
 	s.buckets.Store(&all)
 	return nil
 }

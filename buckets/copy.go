@@ -47,6 +47,7 @@ func (b *Bucket) Copy(ctx context.Context, id string, dst *Bucket, opts *CopyOpt
 	if put.OnConflict == "" {
 		put.OnConflict = ConflictNew
 	}
+	ctx = withAuditNote(ctx, auditNote{action: "file.copy", fromFile: string(src.ID)})
 	if b.domain() != dst.domain() {
 		r := b.newReader(ctx, &m.Content)
 		defer r.Close()

@@ -118,9 +118,10 @@ func (s *Store) updateRowsUnchecked(ctx context.Context, domain func() string, f
 	}
 	defer s.life.Leave()
 	s.moving.RLock()
-	c, err := s.meta.Update(ctx, domain(), fn) // the domain does not change under moving
+	c, err := s.meta.Update(ctx, domain(), s.audited(ctx, fn)) // the domain does not change under moving
 	s.feed.add(c, err)
 	s.moving.RUnlock()
+	s.audit.notice()
 	if c == nil {
 		if err == nil {
 			err = s.awaitEarlier(ctx)
@@ -194,7 +195,8 @@ func (s *Store) updateLocalUnchecked(ctx context.Context, fn func(tx manifest.Tx
 	defer s.life.Leave()
 	s.moving.RLock()
 	defer s.moving.RUnlock()
-	_, err := s.meta.Update(ctx, "", fn)
+	_, err := s.meta.Update(ctx, "", s.audited(ctx, fn))
+	s.audit.notice()
 	return WrapSpace(err)
 }
 

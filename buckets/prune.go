@@ -163,7 +163,7 @@ func (b *Bucket) pruneSome(ctx context.Context, tx manifest.Tx, id manifest.File
 // pruneTogether prunes files in one transaction. Those that come after the first
 // that has more versions to lose than room is left, and that one, are left.
 func (b *Bucket) pruneTogether(ctx context.Context, files []*manifest.File) (sum pruned, left []*manifest.File, err error) {
-	err = b.s.updateRows(ctx, b.domain, func(tx manifest.Tx) error {
+	err = b.updateRows(ctx, func(tx manifest.Tx) error {
 		sum, left = pruned{}, nil
 		for room, i := maxSwept, 0; i < len(files); i++ {
 			_, n, more, err := b.pruneSome(ctx, tx, files[i].ID, prunePlace{}, room)
@@ -189,7 +189,7 @@ func (b *Bucket) pruneFile(ctx context.Context, id manifest.FileID) (sum pruned,
 	for more := true; more; {
 		var next prunePlace
 		var n pruned
-		err := b.s.updateRows(ctx, b.domain, func(tx manifest.Tx) (err error) {
+		err := b.updateRows(ctx, func(tx manifest.Tx) (err error) {
 			next, n, more, err = b.pruneSome(ctx, tx, id, at, maxSwept)
 			return err
 		})
@@ -228,7 +228,7 @@ func (b *Bucket) isDue(f *manifest.File) bool {
 // purgeTogether purges those of some files whose time in the trash is over as the
 // bucket says now, in one transaction, and returns how many, and how many links hold.
 func (b *Bucket) purgeTogether(ctx context.Context, files []*manifest.File) (purged, held int64, err error) {
-	err = b.s.updateRows(ctx, b.domain, func(tx manifest.Tx) error {
+	err = b.updateRows(ctx, func(tx manifest.Tx) error {
 		purged, held = 0, 0
 		for room, i := uint64(maxSwept), 0; i < len(files); i++ {
 			f, err := tx.File(ctx, files[i].ID)
@@ -262,7 +262,7 @@ func (b *Bucket) purgeTogether(ctx context.Context, files []*manifest.File) (pur
 func (b *Bucket) purgeTrashed(ctx context.Context, id manifest.FileID) (purged, held bool, err error) {
 	for above, more := uint64(0), true; more; {
 		var last uint64
-		err = b.s.updateRows(ctx, b.domain, func(tx manifest.Tx) error {
+		err = b.updateRows(ctx, func(tx manifest.Tx) error {
 			more, purged, held = false, false, false
 			f, err := tx.File(ctx, id)
 			if err != nil {

@@ -220,6 +220,7 @@ func (s *Store) heldRows(ctx context.Context, rows manifest.Files, h heldVersion
 // scanVersion scans a version that waits for it, and does what the verdict says. judged
 // reports whether there was one.
 func (s *Store) scanVersion(ctx context.Context, h heldVersion) (judged bool, err error) {
+	ctx = access.ActAs(ctx, "scanner", "")
 	f, m, err := s.heldRows(ctx, s.meta, h)
 	if err != nil || m == nil || f.Held[h.version] != "" {
 		return false, err

@@ -71,6 +71,7 @@ type Store struct {
 	scrubbing  *scrubbing
 	reading    chan struct{} // holds a token while Stored is under way
 	writers    writers
+	audit      *auditing // nil without an audit
 	validating validating
 	scanning   *scanning
 }
@@ -173,6 +174,9 @@ type Options struct {
 	ScanTimeout time.Duration
 	// Now is the machine's clock; nil is time.Now.
 	Now func() time.Time
+	// Audit, if not nil, is told of every change. What was noted by processes before and
+	// not written yet is written too.
+	Audit *Audit
 	// Closers are closed after the chunk stores when the Store is.
 	Closers []io.Closer
 }
@@ -213,10 +217,14 @@ func New(ctx context.Context, meta manifest.Store, chunks map[string]*cas.Store,
 	if err := s.finishEarlier(ctx, last); err != nil {
 		return nil, fmt.Errorf("buckets: finish what the last process left: %w", err)
 	}
-	if err := s.SetPolicies(ctx, policies); err != nil {
+	if opts.Audit != nil && opts.ReadOnly == nil {
+		s.startAudit(opts.Audit)
+	}
+	if err := cmp.Or(s.SetPolicies(ctx, policies), s.loadClock(ctx)); err != nil {
+		s.audit.close()
 		return nil, err
 	}
-	return s, s.loadClock(ctx)
+	return s, nil
 }
 
 func (s *Store) lookup(name string) *bucket { return (*s.buckets.Load())[name] }

@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/cairn-store/cairn/buckets/access"
 	"github.com/cairn-store/cairn/manifest"
 )
 
@@ -294,6 +295,10 @@ func (s *Store) Run(ctx context.Context) error {
 	defer s.life.Leave()
 	ctx, stop := s.life.Context(ctx)
 	defer stop()
+	if err := s.auditStart(ctx); err != nil {
+		s.log.Error("the audit does not tell of this start", "error", err)
+	}
+	ctx = access.ActAs(ctx, "sweeper", "")
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return s.runSend(ctx) })
 	g.Go(func() error { return s.runSweep(ctx) })

@@ -79,7 +79,7 @@ func (s *Store) updateLocalHeld(ctx context.Context, fn func(tx manifest.Tx) err
 func (m *migration) switchHome(ctx context.Context) (*manifest.Commit, error) {
 	s := m.s
 	s.placeBucket(m.bucket, m.to)
-	c, err := s.meta.Update(ctx, m.to, func(tx manifest.Tx) error {
+	c, err := s.meta.Update(ctx, m.to, s.audited(ctx, func(tx manifest.Tx) error {
 		if err := m.w.passBarrier(ctx, tx); err != nil {
 			return err
 		}
@@ -92,7 +92,8 @@ func (m *migration) switchHome(ctx context.Context) (*manifest.Commit, error) {
 		}
 		h.To = m.to // until retargetUploads is done
 		return tx.PutHome(ctx, h)
-	})
+	}))
+	s.audit.notice()
 	if err == nil {
 		return c, nil
 	}

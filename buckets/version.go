@@ -68,6 +68,7 @@ func (b *Bucket) RestoreVersion(ctx context.Context, id string, n uint64) (*File
 	if err := b.validateRestored(ctx, id, n); err != nil {
 		return nil, err
 	}
+	ctx = withAuditNote(ctx, auditNote{action: "version.restore", fromNumber: n})
 	return b.changeFile(ctx, rowChange{id: id, op: access.OpUpdate, patch: &Patch{}, restore: n}, func(tx manifest.Tx, f *manifest.File, _ *manifest.Manifest) error {
 		m, err := versionOf(ctx, tx, f, n)
 		if err != nil {

@@ -51,6 +51,7 @@ func NewGrants(keys *Keys, guard *Guard, of *Granted) *Grants {
 // grant alone decides about downloads. What an upload brings must be what its
 // signer may bring by the rules of the moment of the upload.
 func (s *Grants) Sign(ctx context.Context, g Grant, life time.Duration) (*Grant, string, error) {
+	ctx = ActFor(ctx, s.of.Who)
 	if err := g.validate(); err != nil {
 		return nil, "", err
 	}
@@ -265,5 +266,5 @@ func (s *Grants) Revoke(ctx context.Context, id string) error {
 	if err != nil {
 		return err
 	}
-	return s.keys.rows.Update(ctx, func(tx manifest.Tx) error { return tx.DropGrant(ctx, g.Bucket, manifest.GrantID(g.ID)) })
+	return s.keys.rows.Update(ActFor(ctx, s.of.Who), func(tx manifest.Tx) error { return tx.DropGrant(ctx, g.Bucket, manifest.GrantID(g.ID)) })
 }

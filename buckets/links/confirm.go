@@ -95,7 +95,7 @@ func (h *Host) eachBucket(ctx context.Context, ids []manifest.LinkID, fn func(ct
 	}
 	for _, bucket := range order {
 		for some := range slices.Chunk(byBucket[bucket], pageSize) {
-			err := h.k.Update(ctx, bucket, func(tx manifest.Tx) error {
+			err := h.k.Update(h.actThrough(ctx), bucket, func(tx manifest.Tx) error {
 				for _, id := range some {
 					l, err := tx.Link(ctx, id)
 					if errors.Is(err, fs.ErrNotExist) { // it was swept meanwhile

@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"github.com/cairn-store/cairn/buckets"
+	"github.com/cairn-store/cairn/buckets/access"
 	"github.com/cairn-store/cairn/buckets/internal"
 	"github.com/cairn-store/cairn/buckets/schema"
 	"github.com/cairn-store/cairn/manifest"
@@ -65,6 +66,11 @@ type Host struct {
 	name    string
 	session uint64
 	fields  map[string]*schema.Field // by their keys
+}
+
+// actThrough returns a context whose changes are those of the host.
+func (h *Host) actThrough(ctx context.Context) context.Context {
+	return access.ActThrough(ctx, "host", h.name)
 }
 
 // Open begins a session of the host whose database keep is of. opts may be nil. If

@@ -291,6 +291,7 @@ func asAbsence(err error) error {
 // is looked at again: a row that exists there keeps all that it needs.
 func (p *preparation) makeLinks(ctx context.Context, bucket string) error {
 	links := p.made[bucket]
+	ctx = access.ActFor(p.h.actThrough(ctx), p.who)
 	return p.h.k.Update(ctx, bucket, func(tx manifest.Tx) error {
 		if err := p.h.checkLive(ctx, tx); err != nil {
 			return err

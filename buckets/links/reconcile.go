@@ -241,7 +241,7 @@ func (r *reconciliation) tellDangling(d Dangling) {
 // that was made meanwhile, so the host is asked once more.
 func (r *reconciliation) makeLink(ctx context.Context, l *manifest.Link, linked bool) error {
 	made := false
-	err := r.h.k.Update(ctx, l.Bucket, func(tx manifest.Tx) error {
+	err := r.h.k.Update(r.h.actThrough(ctx), l.Bucket, func(tx manifest.Tx) error {
 		made = false
 		if err := r.checkSame(ctx, tx); err != nil {
 			return err

@@ -59,6 +59,9 @@ type Options struct {
 	Collection buckets.Collection
 	Scrubbing  buckets.Scrubbing
 
+	// Audit, if not nil, is told of every change; see AuditFile.
+	Audit *buckets.Audit
+
 	// ReadOnly, if set, makes the store refuse every change with this reason.
 	ReadOnly error
 
@@ -146,7 +149,7 @@ func Open(ctx context.Context, dir string, opts *Options) (*buckets.Store, error
 	}
 	closers = append(closers, s.lock) // last
 	store, err := buckets.New(ctx, s.meta, chunks, policies,
-		&buckets.Options{Auth: s.opts.Auth, Records: s.opts.Records, Validator: s.opts.Validator, ValidateTimeout: s.opts.ValidateTimeout, Scanner: s.opts.Scanner, ScanTimeout: s.opts.ScanTimeout, Log: s.opts.Log, ReadOnly: readOnly, Collection: s.opts.Collection, Scrubbing: s.opts.Scrubbing, Now: s.opts.Now, Closers: closers})
+		&buckets.Options{Auth: s.opts.Auth, Records: s.opts.Records, Validator: s.opts.Validator, ValidateTimeout: s.opts.ValidateTimeout, Scanner: s.opts.Scanner, ScanTimeout: s.opts.ScanTimeout, Log: s.opts.Log, ReadOnly: readOnly, Collection: s.opts.Collection, Scrubbing: s.opts.Scrubbing, Audit: s.opts.Audit, Now: s.opts.Now, Closers: closers})
 	if err != nil {
 		return nil, errors.Join(err, s.close())
 	}

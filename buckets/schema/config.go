@@ -126,6 +126,7 @@ type Server struct {
 	MaxPerAddress  int      `key:"max_connections_per_address" doc:"of them from one address, or network of 64 bits with IPv6; trusted proxies may have more" default:"512"`
 	PublicURL      string   `key:"public_url" doc:"what URLs in answers begin with, a path included, such as https://example.com/storage; by default the request's own"`
 	Log            Log      `key:"log" doc:"what is logged, and how"`
+	Audit          Audit    `key:"audit" doc:"who has changed what"`
 	Compat         Compat   `key:"compat" doc:"alyx: requests and answers are spelt as Alyx's own clients spell and read them, and DELETE removes for good; rules stay as they are"`
 }
 

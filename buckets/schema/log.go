@@ -6,6 +6,12 @@ type Log struct {
 	Format LogFormat `key:"format" doc:"of the lines on standard error: text (key=value) or json" default:"text"`
 }
 
+// Audit says where the lines of the audit go.
+type Audit struct {
+	File  string `key:"file" doc:"that gets a line of JSON for each change; - is standard error; without it there is no audit"`
+	Names bool   `key:"names" doc:"true writes names and folders of files into it too" default:"false"`
+}
+
 // LogLevel is the least that is logged.
 type LogLevel string
 

@@ -62,8 +62,12 @@ func (t *target) storeOptions() (*local.Options, error) {
 
 func (t *target) configureStore(s settings) (*local.Options, error) {
 	o, err := local.Configure(s.config, s.schema, drivers())
-	if err == nil {
-		o.TakeOwnership = t.take
+	if err != nil {
+		return nil, err
+	}
+	o.TakeOwnership = t.take
+	if t.audit, err = t.openAudit(s.config); t.audit != nil {
+		o.Audit = t.audit.Audit
 	}
 	return o, err
 }

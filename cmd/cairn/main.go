@@ -42,7 +42,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	root.SetIn(stdin)
 	root.SetOut(out)
 	root.SetErr(errOut)
-	cmd, err := root.ExecuteContextC(ctx)
+	cmd, err := root.ExecuteContextC(actAsUser(ctx))
 	out.screen.hideLine()
 	asJSON := t.json || slices.Contains(args, "--json") // which a wrong command line leaves unread
 	var usage usageError
@@ -80,7 +80,10 @@ type target struct {
 	makes               bool // a store where there is none
 	json                bool
 	stdout, stderr      io.Writer
-	working             working // what showWorking showed last
+	auditFile           string // of serve --audit-log
+	auditNames          bool
+	audit               *auditLog // of the store that configureStore is about
+	working             working   // what showWorking showed last
 }
 
 func newRoot(t *target) *cobra.Command {

@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/cairn-store/cairn/buckets"
+	"github.com/cairn-store/cairn/buckets/access"
 	"github.com/cairn-store/cairn/buckets/schema"
 )
 
@@ -42,11 +43,12 @@ func (r *reloader) reload(ctx context.Context) {
 		return
 	}
 	r.applyConfig(s.config)
+	r.audit.reopen()
 	if s.schema == nil {
 		r.log.Info("buckets stay as they are, there is no --schema")
 		return
 	}
-	if err := r.store.ApplySchema(ctx, s.schema); err != nil {
+	if err := r.store.ApplySchema(access.ActAs(ctx, "reload", "SIGHUP"), s.schema); err != nil {
 		r.log.Error("schema not applied", "error", err)
 		return
 	}

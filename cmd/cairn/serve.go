@@ -55,6 +55,8 @@ func newServe(t *target) *cobra.Command {
 	cmd.Flags().StringVar(&addr, "addr", envOr("CAIRN_ADDR", defaultAddr), "address to listen on; with --dev a loopback one (CAIRN_ADDR)")
 	cmd.Flags().BoolVar(&trustClock, "trust-clock", false, "believe this machine's clock, however long the store was not served: what has expired by it is removed")
 	logs.addTo(cmd)
+	cmd.Flags().StringVar(&t.auditFile, "audit-log", "", "file that gets a line for each change, - for standard error; default server.audit.file of alyx.yml, or none")
+	cmd.Flags().BoolVar(&t.auditNames, "audit-names", false, "write names and folders of files into the audit too")
 	cmd.Flags().BoolVar(&dev, "dev", false, "serve whoever is on this machine, as an operator")
 	return cmd
 }

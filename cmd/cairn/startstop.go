@@ -26,6 +26,9 @@ func (t *target) logStart(log *serverLog, ln net.Listener, s settings, store *bu
 	if t.schema != "" {
 		attrs = append(attrs, "schema", t.schema, "schema_sha256", s.digest)
 	}
+	if t.audit != nil {
+		attrs = append(attrs, "audit", t.audit.place)
+	}
 	attrs = append(attrs, "backends", backendKinds(s.config), "buckets", len(store.Buckets()), "log_level", log.level.Level().String(), srv.Limits())
 	log.Info("start", attrs...)
 	for i, name := range store.Buckets() {
