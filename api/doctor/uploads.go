@@ -202,7 +202,7 @@ func (p *patient) checkResume(ctx context.Context) []Check {
 }
 
 func (p *patient) resumeUpload(ctx context.Context, size int64) (out []Check, refused bool) {
-	path, _, err := p.beginUpload(ctx, size)
+	path, _, err := p.beginUpload(ctx, size+1) // so that it makes no file
 	if err != nil {
 		return note("resume", "not tried: %v", err), false
 	}
@@ -321,37 +321,58 @@ func (p *patient) checkChunkedBody(ctx context.Context) []Check {
 	return good("chunked-body", "bodies of untold length pass")
 }
 
-// A trickle gives one byte after each gap.
+// A trickle gives a piece after each gap.
 type trickle struct {
 	ctx  context.Context // a Reader gets no context otherwise
 	gap  time.Duration
-	left int64
+	left int // pieces, and the rest of the one at hand
+	rest int
+}
+
+// slowPiece is what a trickle gives at once. One each slowGap is four times what the
+// server wants in a minute of whoever sends slowly.
+const (
+	slowPiece = 4 << 10
+	slowGap   = 4 * time.Second
+)
+
+// newTrickle returns a trickle that lasts for d, and its length.
+func newTrickle(ctx context.Context, d time.Duration) (*trickle, int64) {
+	pieces := max(16, int((d+slowGap-1)/slowGap))
+	return &trickle{ctx: ctx, gap: d / time.Duration(pieces), left: pieces}, int64(pieces) * slowPiece
 }
 
 func (t *trickle) Read(b []byte) (int, error) {
-	if t.left == 0 {
-		return 0, io.EOF
+	if t.rest == 0 {
+		if t.left == 0 {
+			return 0, io.EOF
+		}
+		select {
+		case <-time.After(t.gap):
+		case <-t.ctx.Done():
+			return 0, t.ctx.Err()
+		}
+		t.left--
+		t.rest = slowPiece
 	}
-	select {
-	case <-time.After(t.gap):
-	case <-t.ctx.Done():
-		return 0, t.ctx.Err()
+	n := min(t.rest, len(b))
+	for i := range b[:n] {
+		b[i] = 'x'
 	}
-	t.left--
-	b[0] = 'x'
-	return 1, nil
+	t.rest -= n
+	return n, nil
 }
 
 // checkSlowBody sends a body slowly.
 func (p *patient) checkSlowBody(ctx context.Context) []Check {
-	const pieces = 16
-	path, _, err := p.beginUpload(ctx, smallUpload)
+	body, size := newTrickle(ctx, p.opts.Slow)
+	path, _, err := p.beginUpload(ctx, size+1) // so that it makes no file
 	if err != nil {
 		return note("slow-body", "not tried: %v", err)
 	}
 	defer p.endUpload(ctx, path)
 	begun := time.Now()
-	a, err := p.sendPatch(ctx, path, 0, &trickle{ctx, p.opts.Slow / pieces, pieces}, pieces)
+	a, err := p.sendPatch(ctx, path, 0, body, size)
 	if err != nil || a.status != http.StatusNoContent {
 		return fault("slow-body", "a body that was sent slowly was cut off after %s: %v", time.Since(begun).Round(time.Second), errors.Join(err, fmt.Errorf("%v", a)))
 	}

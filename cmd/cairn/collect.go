@@ -26,7 +26,7 @@ once, now. A server does that by itself now and then; this does not wait for
 it. If another collection is under way, this waits for its end. The store stays
 in use meanwhile, and an interrupted collection has harmed nothing.
 
-Packs that are mostly in use keep up to about a tenth of dead bytes; --full
+Packs that are mostly in use keep up to 15 % of all dead bytes; --full
 rewrites those too. --dry-run changes nothing and tells what would be done.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if rate != "" {

@@ -80,7 +80,7 @@ func runBlocks(t *testing.T, bin string, blocks []Block) {
 		t.Fatal(err)
 	}
 	group := cmd.Process.Pid
-	hung := time.AfterFunc(5*time.Minute, func() { syscall.Kill(-group, syscall.SIGKILL) })
+	hung := time.AfterFunc(20*time.Minute, func() { syscall.Kill(-group, syscall.SIGKILL) })
 	err := cmd.Wait()
 	hung.Stop()
 	syscall.Kill(-group, syscall.SIGTERM)
@@ -98,10 +98,11 @@ func runBlocks(t *testing.T, bin string, blocks []Block) {
 		}
 		got := string(raw)
 		failed, _ := os.ReadFile(filepath.Join(out, strconv.Itoa(i)+".failed"))
-		if len(failed) > 0 && b.Prints == "" {
-			t.Errorf("line %d: failed: %s%s", b.Line, failed, got)
-		}
-		if b.Prints == "" {
+		// A failure that is meant shows in what is compared.
+		if strings.Trim(b.Prints, "… \n") == "" {
+			if len(failed) > 0 {
+				t.Errorf("line %d: failed: %s%s", b.Line, failed, got)
+			}
 			continue
 		}
 		if diff := Compare(ports.Replace(b.Prints), got); diff != "" {
