@@ -74,6 +74,7 @@ type Options struct {
 	Records       buckets.Records   // what records of hosts let people see
 	Validator     buckets.Validator // has the last word on what is stored
 	Scanner       buckets.Scanner   // looks at each version before it becomes current
+	Audit         *buckets.Audit    // is told of every change; nil is no audit
 	TakeOwnership bool              // of backends that another store has written to
 	Failed        func(error)       // is told when the database begins to refuse changes
 	Log           *slog.Logger      // nil discards
@@ -99,7 +100,7 @@ func Open(ctx context.Context, dir string, opts *Options) (*Store, error) {
 		}
 	}
 	o.Backends, o.Buckets = addTo(o.Backends, opts.Backends), addTo(o.Buckets, opts.Buckets)
-	o.Validator, o.Scanner = opts.Validator, opts.Scanner
+	o.Validator, o.Scanner, o.Audit = opts.Validator, opts.Scanner, opts.Audit
 	o.Auth, o.Records, o.TakeOwnership, o.Failed, o.Log = opts.Authorizer, opts.Records, opts.TakeOwnership, opts.Failed, opts.Log
 	return local.Open(ctx, dir, o)
 }

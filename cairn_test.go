@@ -12,6 +12,7 @@ import (
 	"github.com/cairn-store/cairn"
 	"github.com/cairn-store/cairn/backend"
 	"github.com/cairn-store/cairn/backend/membackend"
+	"github.com/cairn-store/cairn/buckets"
 	"github.com/cairn-store/cairn/buckets/local"
 	"github.com/cairn-store/cairn/buckets/s3config"
 	"github.com/cairn-store/cairn/buckets/schema"
@@ -112,5 +113,25 @@ func TestOptionsRefused(t *testing.T) {
 	}
 	if _, err = cairn.Parse(nil, []byte("buckets:\n  a: {trash: soon}")); !errors.As(err, &wrong) || wrong[0].File != "schema.yaml" || wrong[0].Line != 2 {
 		t.Errorf("a wrong schema: %v", err)
+	}
+}
+
+// An audit is told of what the program changes.
+func TestAudit(t *testing.T) {
+	var lines strings.Builder
+	audit := &buckets.Audit{Write: func(p []byte) error { lines.Write(p); return nil }}
+	s, err := cairn.Open(t.Context(), t.TempDir(), &cairn.Options{Audit: audit, Buckets: map[string]cairn.Policy{"notes": {}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := s.Bucket("notes")
+	if err == nil {
+		_, err = b.Put(t.Context(), "a", strings.NewReader("a"), nil)
+	}
+	if err = errors.Join(err, s.Close()); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(lines.String(), `"action":"file.create","actor":{"kind":"program"},"bucket":"notes"`) {
+		t.Errorf("lines: %s", &lines)
 	}
 }
