@@ -16,7 +16,9 @@ import (
 
 	"github.com/cairn-store/cairn/api"
 	"github.com/cairn-store/cairn/api/client"
+	"github.com/cairn-store/cairn/buckets"
 	"github.com/cairn-store/cairn/buckets/access"
+	"github.com/cairn-store/cairn/buckets/local"
 	"github.com/cairn-store/cairn/internal/race"
 	"github.com/cairn-store/cairn/manifest"
 )
@@ -302,11 +304,16 @@ func (m *matrix) secretsOf(key string, tokens ...string) map[string]string {
 	return out
 }
 
-// Nothing secret is logged, at the level that logs most: every call is sent with
-// each kind of credential, where it belongs and where it does not.
+// Nothing secret is logged, at the level that logs most, nor in the audit with all
+// names: every call is sent with each kind of credential, where it belongs and where it
+// does not.
 func TestNoSecretIsLogged(t *testing.T) {
 	race.LeaveOut(t)
-	m := newMatrix(t, "private")
+	audit := &safeBuffer{}
+	m := &matrix{bucket: "private", world: securedBy(t, testConfig, matrixSchema, func(o *local.Options) {
+		o.Audit = &buckets.Audit{Names: true, Write: func(lines []byte) error { audit.Write(lines); return nil }}
+	})}
+	m.refresh()
 	key, _, err := m.store.Keys().New(t.Context(), manifest.APIKey{Buckets: []string{"*"}, Ops: []string{"create", "read", "list"}}, 0)
 	if err != nil {
 		t.Fatal(err)
@@ -317,7 +324,7 @@ func TestNoSecretIsLogged(t *testing.T) {
 		t.Fatal(err)
 	}
 	jwt := strings.TrimPrefix(bearer, "Bearer ")
-	for _, c := range calls() {
+	for i, c := range calls() {
 		if c.op == "" && strings.HasPrefix(c.route, "/api/admin/storage") {
 			continue // they only take long
 		}
@@ -326,7 +333,7 @@ func TestNoSecretIsLogged(t *testing.T) {
 		if strings.Contains(path, "?") {
 			sep = "&"
 		}
-		c.header = append(c.header, "Idempotency-Key", "idem-0123456789")
+		c.header = append(c.header, "Idempotency-Key", fmt.Sprint("idem-0123456789-", i))
 		for _, b := range []string{bearer, "Bearer " + key, "Bearer " + second, "Bearer " + key + "0", ""} {
 			m.send(c, path, b)
 		}
@@ -338,12 +345,24 @@ func TestNoSecretIsLogged(t *testing.T) {
 		wrong := c
 		wrong.header = append(slices.Clone(c.header), "X-Cairn-As", `{"id": "`+jwt[:100]+`"}`, "X-Request-ID", key[:60])
 		m.send(wrong, path, bearer)
+		m.send(c, path, token(t, "ann", nil))
+		if c.method != "GET" && c.method != "HEAD" {
+			m.refresh()
+		}
+	}
+	if err := m.store.Close(); err != nil { // which writes what waits of the audit
+		t.Error(err)
 	}
 	log := m.logged()
-	for what, text := range m.secretsOf(key, bearer, m.grant.Token, second) {
-		if i := strings.Index(log, text); i >= 0 {
-			t.Errorf("the log has a secret, %s: …%s…", what, log[max(i-300, 0):min(i+100, len(log))])
+	for name, text := range map[string]string{"log": log, "audit": audit.String()} {
+		for what, secret := range m.secretsOf(key, bearer, m.grant.Token, second) {
+			if i := strings.Index(text, secret); i >= 0 {
+				t.Errorf("the %s has a secret, %s: …%s…", name, what, text[max(i-300, 0):min(i+100, len(text))])
+			}
 		}
+	}
+	if n := strings.Count(audit.String(), `"action":`); n < 30 {
+		t.Errorf("%d lines of the audit:\n%s", n, audit)
 	}
 	if n := strings.Count(log, "msg=request"); n < 1000 {
 		t.Errorf("%d lines", n)
