@@ -58,15 +58,21 @@ func (g *getter) getTree(ctx context.Context, ref, dir string, outside bool) err
 	defer w.root.Close()
 	work, wctx := newPool(ctx, 8, 2) // each large file has its read-ahead
 	n := 0
+	if g.bar != nil {
+		counted := make(chan struct{})
+		go func() {
+			defer close(counted)
+			g.expectTree(wctx, bucket, w.prefix)
+		}()
+		defer func() { <-counted }() // it ends with wctx, at the latest
+	}
 	for f, err := range g.files.List(wctx, bucket, &client.ListOptions{Prefix: w.prefix, Markers: true}) {
 		if err != nil {
 			return errors.Join(work.wait(), err)
 		}
 		n++
-		g.bar.expect(1, f.Size)
 		w.schedule(wctx, work, f)
 	}
-	g.bar.expectNoMore()
 	if err := work.wait(); err != nil {
 		return err
 	}
@@ -82,6 +88,18 @@ func (g *getter) getTree(ctx context.Context, ref, dir string, outside bool) err
 		return errReported
 	}
 	return nil
+}
+
+// expectTree counts the files below prefix for the progress, which then knows percent and
+// time left. Where that fails, it does not.
+func (g *getter) expectTree(ctx context.Context, bucket, prefix string) {
+	for f, err := range g.files.List(ctx, bucket, &client.ListOptions{Prefix: prefix, Markers: true}) {
+		if err != nil {
+			return
+		}
+		g.bar.expect(1, f.Size)
+	}
+	g.bar.expectNoMore()
 }
 
 // schedule has work write a file.

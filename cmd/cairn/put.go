@@ -28,6 +28,11 @@ type putter struct {
 	onTaken string // new, version, fail or skip
 	dryRun  bool
 
+	known struct { // what was found before the store is opened
+		files, bytes int64
+		partly       bool // there is more, of sizes that are not known
+	}
+
 	mu     sync.Mutex // guards the fields below
 	out    io.Writer
 	errOut io.Writer
@@ -108,6 +113,10 @@ func (p *putter) putAll(ctx context.Context, args []string) error {
 	}
 	if w.own, err = p.t.findOwnDirs(); err == nil { // with that which was made just now
 		p.bar = newProgress(p.errOut)
+		p.bar.expect(p.known.files, p.known.bytes)
+		if !p.known.partly {
+			p.bar.expectNoMore()
+		}
 		err = p.putFound(ctx, w)
 		p.bar.stop()
 	}
@@ -124,7 +133,15 @@ func (p *putter) putAll(ctx context.Context, args []string) error {
 // path: which of them became a version of which would be chance.
 func (p *putter) refuseCollisions(w *treeWalk) error {
 	n, look := 0, *w
-	look.found = func(source) error { return nil }
+	look.found = func(s source) error {
+		if size := s.size(); size >= 0 {
+			p.known.files++
+			p.known.bytes += size
+		} else {
+			p.known.partly = true
+		}
+		return nil
+	}
 	look.leave, look.fail = func(string, string) {}, func(string, error) {} // told when they are walked to be stored
 	look.collide = func(target string, paths []string) {
 		n++
@@ -157,16 +174,13 @@ func (p *putter) putFound(ctx context.Context, w *treeWalk) error {
 			return wctx.Err()
 		}
 		size := s.size()
-		if size >= 0 { // the size of others would keep total and percent away
-			p.bar.expect(1, size)
-		} else {
+		if size < 0 { // nobody knows
 			size = large
 		}
 		work.run(size, func() error { return p.putFile(wctx, s) })
 		return nil
 	}
 	err := w.run()
-	p.bar.expectNoMore()
 	return errors.Join(work.wait(), err)
 }
 

@@ -231,6 +231,10 @@ func (p *putter) showStored(s *source, o *outcome) error {
 	if sent != nil {
 		what += fmt.Sprintf(", sent %s of %s", bytesText(*sent), bytesText(f.Size))
 	}
+	if w := newTableWriter(p.out); w.wide > 0 { // the path is as good as the ID
+		w.line("%s/%s  %s (%s)", f.Bucket, s.describeTarget(f.Path), bytesText(f.Size), what)
+		return w.finish()
+	}
 	_, err := printf(p.out, "%s/%s  %s  %s (%s)\n", f.Bucket, f.ID, s.describeTarget(f.Path), bytesText(f.Size), what)
 	return err
 }

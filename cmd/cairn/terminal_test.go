@@ -2,7 +2,10 @@ package main
 
 import (
 	"bytes"
+	"os"
+	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -87,6 +90,28 @@ func TestTerminals(t *testing.T) {
 					t.Logf("%s %s in %d columns:\n%s", c.path, c.args, columns, &f.all)
 				}
 			}
+		}
+	})
+}
+
+// What is stored and read while the line of progress is shown stands in rows of its own.
+func TestTransfersOnTerminal(t *testing.T) {
+	targets(t, func(t *testing.T, s *shell) {
+		dir, out := t.TempDir(), t.TempDir()
+		for i := range 30 {
+			write(t, filepath.Join(dir, "sub", strings.Repeat("long name ", 8)+strconv.Itoa(i)), strings.Repeat(strconv.Itoa(i), 50_000))
+		}
+		for _, args := range [][]string{{"put", dir, "nonesuch"}, {"get", "-r", "demo", "-o", out}, {"get", "-r", "nope", "-o", out}, {"rm", "-r", "-y", "demo"}} {
+			f := &fakeTerminal{columns: 80}
+			run(t.Context(), append(args, s.target...), strings.NewReader(""), f, f)
+			for _, row := range f.rows(t) {
+				if strings.Contains(row, "/s  ") || strings.Contains(row, "% ") {
+					t.Errorf("%q leaves %q", args, row)
+				}
+			}
+		}
+		if got, err := os.ReadDir(filepath.Join(out, "sub")); err != nil || len(got) != 30 {
+			t.Errorf("%d files came back: %v", len(got), err)
 		}
 	})
 }
