@@ -38,7 +38,8 @@ cd "$work/b"
 echo "releases@cairn namespaces=\"file\" $(cat "$work/key.pub")" >"$work/allowed_signers"
 ssh-keygen -q -Y verify -f "$work/allowed_signers" -I releases@cairn -n file -s SHA256SUMS.sig <SHA256SUMS
 sha256sum --quiet -c SHA256SUMS
-
+changed=(cairn_*)
+echo "x" >>"${changed[0]}"
 if sha256sum --status -c SHA256SUMS; then
 	echo "release: a changed file passed" >&2
 	exit 1
