@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/cairn-store/cairn/buckets"
+	"github.com/cairn-store/cairn/internal/race"
 )
 
 func TestUpdate(t *testing.T) {
@@ -304,6 +305,7 @@ func TestVersions(t *testing.T) {
 }
 
 func TestDedupReport(t *testing.T) {
+	race.LeaveOut(t)
 	s := open(t, nil)
 	b := bucket(t, s, "demo")
 	r, err := s.Dedup(t.Context())

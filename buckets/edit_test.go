@@ -168,6 +168,7 @@ func (m *meanwhile) Read([]byte) (int, error) {
 }
 
 func TestCompose(t *testing.T) {
+	race.LeaveOut(t)
 	s := declared(t, `buckets: {a: {backend: one}, near: {backend: one}, far: {backend: two}}`)
 	a, near, far := bucket(t, s, "a"), bucket(t, s, "near"), bucket(t, s, "far")
 	p, q := noise(1, 3_000_000), noise(2, 2_000_000)

@@ -18,6 +18,7 @@ import (
 	"github.com/cairn-store/cairn/buckets/access"
 	"github.com/cairn-store/cairn/buckets/upload"
 	"github.com/cairn-store/cairn/cas"
+	"github.com/cairn-store/cairn/internal/race"
 	"github.com/cairn-store/cairn/manifest/manifesttest"
 	"github.com/cairn-store/cairn/manifest/pebblestore"
 )
@@ -117,6 +118,7 @@ func TestNothingIsAskedBeyondScope(t *testing.T) {
 // Two hundred uploads side by side, broken off at random and expired, leave
 // nothing: no goroutine, no part, no place among those under way.
 func TestAbortsLeaveNothing(t *testing.T) {
+	race.LeaveOut(t)
 	s, db, _ := parted(t, `buckets: {b: {backend: one, max_uploads: 1000, rules: {create: "true", read: "true"}}}`)
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)

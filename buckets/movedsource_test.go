@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/cairn-store/cairn/buckets"
+	"github.com/cairn-store/cairn/internal/race"
 	"github.com/cairn-store/cairn/manifest"
 )
 
@@ -42,6 +43,7 @@ func (s *movingStore) FileByPath(ctx context.Context, bucket, path string) (*man
 // while that is under way. Its row is still there then, but keeps nothing in the
 // domain that chunks are taken in.
 func TestSourceIsMovedAway(t *testing.T) {
+	race.LeaveOut(t)
 	ctx := t.Context()
 	content := string(noise(1, 70_000))
 	for name, do := range map[string]func(p *passing, src, f *buckets.File, dst *buckets.Bucket) (*buckets.File, error){

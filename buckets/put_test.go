@@ -21,9 +21,11 @@ import (
 
 	"github.com/cairn-store/cairn/buckets"
 	"github.com/cairn-store/cairn/chunker/blake3"
+	"github.com/cairn-store/cairn/internal/race"
 )
 
 func TestPutAndRead(t *testing.T) {
+	race.LeaveOut(t)
 	b := demo(t)
 	for _, n := range []int{0, 1, 3071, 3072, 3073, 70_000, 1 << 20, 5_000_001} {
 		content := string(noise(uint64(n), n))
@@ -119,6 +121,7 @@ func TestNumberedNames(t *testing.T) {
 }
 
 func TestManyDuplicates(t *testing.T) {
+	race.LeaveOut(t)
 	b := demo(t)
 	names := make(map[string]bool)
 	for i := range 200 {

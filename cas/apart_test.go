@@ -9,11 +9,13 @@ import (
 	"github.com/cairn-store/cairn/backend/journal"
 	"github.com/cairn-store/cairn/backend/membackend"
 	"github.com/cairn-store/cairn/cas"
+	"github.com/cairn-store/cairn/internal/race"
 )
 
 // Packs are rewritten and deleted while they wait to be sent, and while they are
 // being sent. What was deleted is nowhere in the end, and all that lives is far.
 func TestRewriteInJournal(t *testing.T) {
+	race.LeaveOut(t)
 	w := newGCWorld(t, cas.Options{PackSize: 100 << 10}, false)
 	far := membackend.New(&membackend.Options{Referee: t, WholeOnly: true, LateReads: true})
 	w.b = journal.New(w.mem, far, nil)

@@ -9,6 +9,7 @@ import (
 	"github.com/cairn-store/cairn/backend"
 	"github.com/cairn-store/cairn/cas"
 	"github.com/cairn-store/cairn/cas/castest"
+	"github.com/cairn-store/cairn/internal/race"
 )
 
 // A fullIndex has no space for changes.
@@ -67,6 +68,7 @@ func TestOpenWithFullIndex(t *testing.T) {
 // Beyond its bound a store takes no new content, in this process and the next. What
 // is stored is read and found again, and records are taken.
 func TestMaxBytes(t *testing.T) {
+	race.LeaveOut(t)
 	const most = 3 << 20
 	w := newWorld(t)
 	r := rand.New(rand.NewPCG(1, 2))

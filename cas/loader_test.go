@@ -19,6 +19,7 @@ import (
 	"github.com/cairn-store/cairn/cas"
 	"github.com/cairn-store/cairn/cas/diskcache"
 	"github.com/cairn-store/cairn/cas/pack"
+	"github.com/cairn-store/cairn/internal/race"
 )
 
 // A far backend counts the requests that read, and may spoil what they bring.
@@ -85,6 +86,7 @@ func readAll(t *testing.T, s *cas.Store, chunks [][]byte) error {
 }
 
 func TestFarReadsAreFew(t *testing.T) {
+	race.LeaveOut(t)
 	w, f, s, chunks := farWorld(t, nil)
 	packs := len(w.packs(t))
 	f.count(nil)

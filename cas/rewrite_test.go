@@ -308,6 +308,7 @@ func settings() map[string]struct {
 // Chunks come and go, packs are rewritten and deleted, and a reader reads all the
 // time. All that lives is read, and in the end nothing else is kept.
 func TestRewriteRandom(t *testing.T) {
+	race.LeaveOut(t)
 	for name, c := range settings() {
 		t.Run(name, func(t *testing.T) {
 			w := newGCWorld(t, c.opts, c.whole)

@@ -9,10 +9,12 @@ import (
 	"time"
 
 	"github.com/cairn-store/cairn/cas"
+	"github.com/cairn-store/cairn/internal/race"
 )
 
 // Batches that are broken off anywhere leave no room taken.
 func TestAbortsLeaveRoom(t *testing.T) {
+	race.LeaveOut(t)
 	w := newWorld(t)
 	s := w.store(t, nil)
 	data := noise(seeded(t), 8<<20)

@@ -167,6 +167,7 @@ func TestSealedBeforeFooterIsTooLong(t *testing.T) {
 
 // Balanced chunks, 64 KiB on average, cost at most 80 bytes each in packs.
 func TestCostOfAChunk(t *testing.T) {
+	race.LeaveOut(t)
 	w := newWorld(t)
 	s := w.open(t, &cas.Options{PackSize: 32 << 20})
 	r := seeded(t)

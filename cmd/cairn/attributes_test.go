@@ -12,6 +12,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/cairn-store/cairn/internal/race"
 )
 
 // describeTree returns what lies below dir, as lines of mode, time, path and content.
@@ -79,6 +81,7 @@ func makeRichTree(t *testing.T, dir string) {
 // A tree comes back as it was, however often, and takes no version more where it has
 // not changed.
 func TestTreeComesBack(t *testing.T) {
+	race.LeaveOut(t)
 	if runtime.GOOS == "windows" {
 		t.Skip("has other modes")
 	}
@@ -144,6 +147,7 @@ func TestTreeComesBack(t *testing.T) {
 
 // Metadata of users stays beside what put keeps, and another upload of a link is a file.
 func TestAttributesBesideMetadata(t *testing.T) {
+	race.LeaveOut(t)
 	if runtime.GOOS == "windows" {
 		t.Skip("symbolic links need a privilege there")
 	}
@@ -186,6 +190,7 @@ func TestAttributesBesideMetadata(t *testing.T) {
 // A bucket that takes images alone takes no markers. What lies in the folders is
 // stored all the same.
 func TestFoldersThatAreNotTaken(t *testing.T) {
+	race.LeaveOut(t)
 	dir := t.TempDir()
 	schema := write(t, filepath.Join(dir, "schema.yaml"), "buckets:\n  demo:\n    allowed_types: [image/*]\n")
 	s := &shell{t, []string{"--data", filepath.Join(dir, "data"), "--schema", schema}}
@@ -205,6 +210,7 @@ func TestFoldersThatAreNotTaken(t *testing.T) {
 
 // Options of put, each with all that it may say.
 func TestPutOptions(t *testing.T) {
+	race.LeaveOut(t)
 	tree := map[string]string{"d/a.tmp": "1", "d/b": "2", "d/build/c": "3", "d/sub/build": "4", "d/sub/x/a.tmp": "5", "d/docs/a/b/i.html": "6", "d/docs/i.html": "7",
 		"d/caf" + nfd: "8"}
 	all := []string{"a.tmp", "b", "build/c", "caf" + nfc, "docs/a/b/i.html", "docs/i.html", "sub/build", "sub/x/a.tmp"}
@@ -281,6 +287,7 @@ func TestPutOptions(t *testing.T) {
 
 // Folders that hold nothing move and go with what is above them.
 func TestEmptyFoldersMoveAndGo(t *testing.T) {
+	race.LeaveOut(t)
 	targets(t, func(t *testing.T, s *shell) {
 		dir := t.TempDir()
 		makeTree(t, dir, map[string]string{"a/empty/": "", "b/x": "1", "b/y/": "", "d/z": "2"})

@@ -134,6 +134,7 @@ func TestAuditKill(t *testing.T) {
 // Who deleted this? The audit says it of a request with a token, of a key, and of a
 // signed URL, has the number of the request's commit, and none of what opens anything.
 func TestAuditOfServer(t *testing.T) {
+	race.LeaveOut(t)
 	if runtime.GOOS == "windows" {
 		t.Skip("there is no SIGTERM")
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"io"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -27,12 +28,21 @@ func newCp(t *target) *cobra.Command {
 				if err != nil {
 					return err
 				}
-				return writeJSON(cmd.OutOrStdout(), f, !t.json)
+				return t.writeChanged(cmd.OutOrStdout(), f)
 			})
 		},
 	}
 	cmd.Flags().Uint64Var(&version, "version", 0, "number of the version to copy (default: the current one)")
 	return cmd
+}
+
+// writeChanged tells what a file is after a change.
+func (t *target) writeChanged(w io.Writer, f *client.File) error {
+	if t.json {
+		return writeJSON(w, f, false)
+	}
+	_, err := printf(w, "%s/%s  %s  %s (version %d)\n", f.Bucket, f.ID, f.Path, bytesText(f.Size), f.Version)
+	return err
 }
 
 // copyTo reads BUCKET, BUCKET/FOLDER/ or BUCKET/PATH.
@@ -70,7 +80,7 @@ that version of a file its current one, as a new version.`,
 					if err != nil {
 						return err
 					}
-					return writeJSON(cmd.OutOrStdout(), f, !t.json)
+					return t.writeChanged(cmd.OutOrStdout(), f)
 				})
 			})
 		},

@@ -15,6 +15,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/cairn-store/cairn/internal/race"
 	"github.com/cairn-store/cairn/internal/s3test"
 )
 
@@ -35,6 +36,7 @@ func eachCommand(fn func(path string, cmd *cobra.Command)) {
 // Every command, and every group of them, has a short description, and every command
 // examples: command lines that it takes.
 func TestExamples(t *testing.T) {
+	race.LeaveOut(t)
 	eachCommand(func(path string, cmd *cobra.Command) {
 		if cmd.Short == "" || cmd.Example == "" {
 			t.Errorf("%s: %q, examples %q", path, cmd.Short, cmd.Example)
@@ -124,6 +126,7 @@ func TestSharedFlags(t *testing.T) {
 
 // A word that is nearly right is told what is right, by every group and by flags.
 func TestDidYouMean(t *testing.T) {
+	race.LeaveOut(t)
 	for args, want := range map[string]string{
 		"putt": "did you mean put?", "lss": "did you mean ls?", "verison": "did you mean version?", "delete": "did you mean rm?", "rename": "did you mean mv?",
 		"report usgae": "did you mean report usage?", "keys lst": "did you mean keys ls?", "gc staus": "did you mean gc status?", "scrub stat": "did you mean scrub status?",
@@ -195,6 +198,7 @@ func (s *shell) flagsFor(cmd *cobra.Command) (flags []string, works bool) {
 // With --json every command writes objects, one a line, and nothing else; what it fails
 // with is one on stderr.
 func TestJSON(t *testing.T) {
+	race.LeaveOut(t)
 	missing := calledElsewhere
 	commands := make(map[string]*cobra.Command)
 	eachCommand(func(path string, cmd *cobra.Command) { commands[path] = cmd })
@@ -261,6 +265,7 @@ func checkError(t *testing.T, args []string, stderr string) {
 
 // What fails of several things is an object among the others, with what it is about.
 func TestJSONOfSeveral(t *testing.T) {
+	race.LeaveOut(t)
 	targets(t, func(t *testing.T, s *shell) {
 		stage(t, s)
 		file := write(t, filepath.Join(t.TempDir(), "f"), "x")
@@ -291,6 +296,7 @@ func TestJSONOfSeveral(t *testing.T) {
 }
 
 func TestServeJSON(t *testing.T) {
+	race.LeaveOut(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	r, w := io.Pipe()
 	status := make(chan int)
@@ -318,6 +324,7 @@ func TestServeJSON(t *testing.T) {
 }
 
 func TestProbeJSON(t *testing.T) {
+	race.LeaveOut(t)
 	s3test.Each(t, func(t *testing.T, s *s3test.Server) {
 		args := []string{"backend", "probe", "far", "--json"}
 		out, _ := (&shell{t, s3Config(t, s, demoRules)}).with("--config").run(0, "", args...)

@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/cairn-store/cairn/api/client"
+	"github.com/cairn-store/cairn/internal/race"
 )
 
 // A lie is a file as a hostile server, or a store with damage, tells of it.
@@ -63,6 +64,7 @@ func serveLies(t *testing.T, lies []lie) string {
 // Whatever a server says, nothing is written outside of the folder, and nothing
 // through a link.
 func TestHostileTrees(t *testing.T) {
+	race.LeaveOut(t)
 	if runtime.GOOS == "windows" {
 		t.Skip("symbolic links need a privilege there")
 	}

@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/cairn-store/cairn/buckets/local"
+	"github.com/cairn-store/cairn/internal/race"
 )
 
 // openTerminal returns a terminal that nobody types at.
@@ -44,6 +45,7 @@ func openTerminal(t *testing.T) *os.File {
 // Signals end a put and a get that wait for what never comes, soon and with a
 // failure, and leave the store to the next.
 func TestSignals(t *testing.T) {
+	race.LeaveOut(t)
 	if testing.Short() {
 		t.Skip("starts processes")
 	}
@@ -212,6 +214,7 @@ func TestBlockedStream(t *testing.T) {
 
 // A get removes what others have left of the same file, unless one is writing it.
 func TestLeftParts(t *testing.T) {
+	race.LeaveOut(t)
 	targets(t, func(t *testing.T, s *shell) {
 		dir := t.TempDir()
 		s.run(0, "content", "put", "--name", "f", "--folder", "d", "-")

@@ -12,6 +12,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/cairn-store/cairn/internal/race"
 )
 
 // A logBuffer may be written and read side by side.
@@ -74,6 +76,7 @@ func TestLogFlags(t *testing.T) {
 
 // Flags win over alyx.yml, which wins over the defaults.
 func TestLogLevelAndFormat(t *testing.T) {
+	race.LeaveOut(t)
 	if runtime.GOOS == "windows" {
 		t.Skip("there is no SIGTERM")
 	}
@@ -117,6 +120,7 @@ func (r *running) stop(t *testing.T) {
 
 // The log begins with what is served and ends with why no more.
 func TestStartAndStopLines(t *testing.T) {
+	race.LeaveOut(t)
 	if runtime.GOOS == "windows" {
 		t.Skip("there is no SIGTERM")
 	}
@@ -155,6 +159,7 @@ func lastLine(text string) string {
 // A SIGHUP says key by key what it has applied, and names what needs a restart,
 // without the values of secrets.
 func TestReloadLines(t *testing.T) {
+	race.LeaveOut(t)
 	if runtime.GOOS == "windows" {
 		t.Skip("there is no SIGHUP")
 	}

@@ -110,12 +110,23 @@ func newRoot(t *target) *cobra.Command {
 	// Cobra has to know which flags before a command take no value.
 	root.Flags().BoolVar(&t.take, "take-ownership", false, "")
 	root.Flags().Lookup("take-ownership").Hidden = true
-	root.AddCommand(
-		newServe(t), newPut(t), newGet(t), newLs(t), newStat(t), newVersions(t), newRefs(t), newCp(t), newMv(t), newRm(t), newRestore(t), newBuckets(t), newSign(t), newGC(t), newScrub(t),
-		newCheck(t), newReport(t), newDump(t), newSchema(t), newRules(t), newKeys(t), newBackend(t), newMigrate(t), newImport(t), newLinks(t), newToken(t), newDoctor(t), newHealth(t), newVersion(t),
-		newCompletion(t),
-	)
+	for _, g := range []struct {
+		title    string
+		commands []*cobra.Command
+	}{
+		{"Files:", []*cobra.Command{newPut(t), newGet(t), newLs(t), newStat(t), newVersions(t), newCp(t), newMv(t), newRm(t), newRestore(t), newSign(t), newBuckets(t)}},
+		{"Servers and who may what:", []*cobra.Command{newServe(t), newHealth(t), newDoctor(t), newSchema(t), newRules(t), newKeys(t), newToken(t), newBackend(t)}},
+		{"Upkeep:", []*cobra.Command{newCheck(t), newScrub(t), newGC(t), newReport(t), newMigrate(t), newDump(t), newImport(t), newRefs(t), newLinks(t)}},
+		{"About cairn:", []*cobra.Command{newVersion(t), newCompletion(t)}},
+	} {
+		root.AddGroup(&cobra.Group{ID: g.title, Title: g.title})
+		for _, cmd := range g.commands {
+			cmd.GroupID = g.title
+		}
+		root.AddCommand(g.commands...)
+	}
 	help := newHelp(t)
+	help.GroupID = "About cairn:"
 	root.SetHelpCommand(help)
 	root.AddCommand(help)
 	root.SetHelpFunc(t.showHelp)

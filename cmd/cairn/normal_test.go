@@ -317,7 +317,7 @@ var lookUps = map[string]func(ctx context.Context, d *desk, s spelling, id strin
 	},
 	"cairn cp": func(_ context.Context, d *desk, s spelling, _ string) error {
 		text, err := d.exec("cp", "demo/"+s.path(), "demo/copies/")
-		return found(text, err, `"folder": "copies"`)
+		return found(text, err, "  copies/")
 	},
 	"cairn rm, and restore": func(_ context.Context, d *desk, s spelling, id string) error {
 		if _, err := d.exec("rm", "demo/"+s.path()); err != nil {

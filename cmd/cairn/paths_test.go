@@ -8,11 +8,13 @@ import (
 	"testing"
 
 	"github.com/cairn-store/cairn/api/client"
+	"github.com/cairn-store/cairn/internal/race"
 )
 
 // A path that is nothing is an error of every command that takes one, which says so in a
 // line; what is empty is none.
 func TestNothingThere(t *testing.T) {
+	race.LeaveOut(t)
 	targets(t, func(t *testing.T, s *shell) {
 		stage(t, s)
 		s.run(0, "", "links", "forget", "--yes", "blog") // whose link keeps a file from the trash
@@ -108,6 +110,7 @@ func (s *shell) paths(args ...string) (out []string) {
 // restore, stat and rm --permanent find by path what is in the trash. Of several the last
 // deleted is meant, except where something would be lost.
 func TestPathsInTrash(t *testing.T) {
+	race.LeaveOut(t)
 	targets(t, func(t *testing.T, s *shell) {
 		var ids []string
 		for _, text := range []string{"first", "second", "third"} {
@@ -140,6 +143,7 @@ func TestPathsInTrash(t *testing.T) {
 // mv moves files and folders within a bucket, with their IDs, and over nothing unless
 // it is told to.
 func TestMove(t *testing.T) {
+	race.LeaveOut(t)
 	targets(t, func(t *testing.T, s *shell) {
 		before := map[string]string{}
 		for _, p := range []string{"a", "b", "dir/x", "dir/sub/y", "other/x", "trap"} {
@@ -194,6 +198,7 @@ func TestMove(t *testing.T) {
 
 // rm -r asks with the number of files, or wants --yes where nobody can answer.
 func TestRemoveTree(t *testing.T) {
+	race.LeaveOut(t)
 	targets(t, func(t *testing.T, s *shell) {
 		for _, p := range []string{"a", "dir/x", "dir/sub/y", "dirt", "dir2/z"} {
 			s.putText("demo/"+p, "content of "+p)
@@ -246,6 +251,7 @@ func (a *answers) Columns() int { return a.columns }
 
 // sign prints a URL that opens the file, and says what it wants where there is no server.
 func TestSign(t *testing.T) {
+	race.LeaveOut(t)
 	targets(t, func(t *testing.T, s *shell) {
 		f := s.putText("demo/a.txt", "content")
 		if s.target[0] == "--data" {
@@ -274,6 +280,7 @@ func TestSign(t *testing.T) {
 
 // ls, buckets and reports cover all buckets where none is named.
 func TestAllBuckets(t *testing.T) {
+	race.LeaveOut(t)
 	const two = "buckets: {one: {max_file_size: 5MiB, allowed_types: [text/plain], rules: {read: 'true'}}, two: {rules: {read: 'true'}}, empty: {rules: {read: 'true'}}}\n"
 	s := &shell{t, declared(t, goodConfig, two)}
 	s.putText("one/a", "in one")
@@ -295,6 +302,7 @@ func TestAllBuckets(t *testing.T) {
 
 // Bash asks the program itself to complete buckets and paths.
 func TestCompletion(t *testing.T) {
+	race.LeaveOut(t)
 	targets(t, func(t *testing.T, s *shell) {
 		for _, p := range []string{"photos/a.jpg", "photos/b.jpg", "plan.txt"} {
 			s.putText("demo/"+p, p)

@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/cairn-store/cairn/buckets/local"
+	"github.com/cairn-store/cairn/internal/race"
 	"github.com/cairn-store/cairn/internal/unwritable"
 )
 
@@ -68,6 +69,7 @@ func readOnlyVariants() []readOnlyCommand {
 // Every command that only reads works on a store that may not be written to, also
 // after its process was killed; every other says so. Nothing in the store changes.
 func TestReadOnly(t *testing.T) {
+	race.LeaveOut(t)
 	all := readOnlyVariants()
 	for name, c := range readOnlyCommands() {
 		if c.args != "" && !strings.HasPrefix(c.args+" ", name+" ") {
@@ -154,6 +156,7 @@ func TestReadOnlyTable(t *testing.T) {
 // A server of a store that may not be written to answers what is read, is not ready,
 // and says why.
 func TestServeReadOnly(t *testing.T) {
+	race.LeaveOut(t)
 	for _, way := range unwritable.Ways() {
 		t.Run(way.Name, func(t *testing.T) {
 			dir := way.Make(t, killedStore(t))

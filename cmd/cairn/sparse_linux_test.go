@@ -11,6 +11,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/cairn-store/cairn/internal/race"
 )
 
 // allotted returns how many bytes a file takes on its file system.
@@ -40,6 +42,7 @@ func hashFile(t *testing.T, name string) string {
 // Holes stay holes: in new files, in trees, and where an interrupted get has left
 // what is to become one.
 func TestHoles(t *testing.T) {
+	race.LeaveOut(t)
 	targets(t, func(t *testing.T, s *shell) {
 		dir := t.TempDir()
 		noise := make([]byte, 100_003)

@@ -5,11 +5,14 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/cairn-store/cairn/internal/race"
 )
 
 // A command that reads or changes a store makes none: on a path where there is none it
 // says so, and leaves nothing there. What may make one does.
 func TestNoStore(t *testing.T) {
+	race.LeaveOut(t)
 	for _, args := range [][]string{
 		{"check"}, {"check", "--repair"}, {"ls"}, {"ls", "demo"}, {"get", "demo/x", "-o", "-"}, {"stat", "demo/x"}, {"versions", "demo/x"}, {"refs", "demo/x"},
 		{"cp", "demo/x", "demo/y"}, {"rm", "demo/x"}, {"restore", "demo/x"}, {"keys", "ls"}, {"keys", "create", "--operator"}, {"keys", "rm", "x"},
@@ -45,6 +48,7 @@ func TestNoStore(t *testing.T) {
 
 // Flags win over the environment, and exclude each other.
 func TestTarget(t *testing.T) {
+	race.LeaveOut(t)
 	dir := t.TempDir()
 	(&shell{t, []string{"--data", dir}}).run(0, "", "put", write(t, filepath.Join(t.TempDir(), "f"), "x"))
 	const nowhere = "http://127.0.0.1:1"

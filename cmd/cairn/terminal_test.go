@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"github.com/spf13/cobra"
+
+	"github.com/cairn-store/cairn/internal/race"
 )
 
 // hostile is a name that drives a terminal, breaks lines and turns text.
@@ -18,6 +20,7 @@ const hostile = "a\x1b]0;title\a\x1b[2J\r\nb\t\u009b31m\u202egpj\u2066\x9b"
 // Whatever a command is given, and wherever it fails, no name drives a terminal, on
 // either output; a message is a line; and JSON has none raw either.
 func TestHostileNames(t *testing.T) {
+	race.LeaveOut(t)
 	targets(t, func(t *testing.T, s *shell) {
 		stage(t, s)
 		eachCommand(func(path string, cmd *cobra.Command) {
@@ -65,6 +68,7 @@ var tables = []string{"ls", "versions", "refs", "keys ls", "links ls", "links sh
 
 // On a terminal nothing is glued to the line of progress, and tables fit its width.
 func TestTerminals(t *testing.T) {
+	race.LeaveOut(t)
 	targets(t, func(t *testing.T, s *shell) {
 		words := stage(t, s)
 		s.putText("demo/a folder with a long name/and another one below it/a file with quite a long name, too (final).tar.gz", strings.Repeat("x", 2000))

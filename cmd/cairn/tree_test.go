@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/cairn-store/cairn/internal/race"
 )
 
 // makeTree makes files, folders (names that end with a slash) and symbolic links
@@ -53,6 +55,7 @@ const nfc, nfd = "\u00e9", "e\u0301"
 // What would be stored under one path is refused before anything is sent, and all
 // of it named.
 func TestCollisions(t *testing.T) {
+	race.LeaveOut(t)
 	for _, c := range []struct {
 		name    string
 		tree    map[string]string
@@ -122,6 +125,7 @@ func TestRefusedPutMakesNoStore(t *testing.T) {
 
 // What put is told to store, and does not, it says, and its status with it.
 func TestPutArguments(t *testing.T) {
+	race.LeaveOut(t)
 	if runtime.GOOS == "windows" {
 		t.Skip("symbolic links need a privilege there")
 	}
@@ -172,6 +176,7 @@ func TestPutArguments(t *testing.T) {
 // A put leaves the store that it works on out, and any that is open, by whatever
 // name, and does not grow with what it has stored.
 func TestPutAroundStore(t *testing.T) {
+	race.LeaveOut(t)
 	if runtime.GOOS == "windows" {
 		t.Skip("symbolic links need a privilege there")
 	}
@@ -219,6 +224,7 @@ func TestPutAroundStore(t *testing.T) {
 
 // The store of a server in another process, in the folder that is put to it.
 func TestPutAroundServer(t *testing.T) {
+	race.LeaveOut(t)
 	if testing.Short() {
 		t.Skip("starts a server")
 	}
@@ -238,6 +244,7 @@ func TestPutAroundServer(t *testing.T) {
 
 // One path that fails does not keep the others from being written.
 func TestGetTreeGoesOn(t *testing.T) {
+	race.LeaveOut(t)
 	targets(t, func(t *testing.T, s *shell) {
 		for _, path := range []string{"a", "a/b", "c/d", "c/e/f", "z"} {
 			s.run(0, path, "put", "--name", filepath.Base(path), "--folder", strings.Trim(filepath.Dir(path), "."), "-")

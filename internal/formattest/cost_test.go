@@ -7,14 +7,12 @@ import (
 	"testing"
 
 	"github.com/cairn-store/cairn/buckets/local"
-	"github.com/cairn-store/cairn/internal/race"
 )
 
 // TestCost counts what packs take beside what lies in them: headers of packs and frames, and footers, for every chunk
 // of data that cannot be compressed and is cut as "balanced" does. The chunk list is what it is in the database too:
 // 36 bytes and a little for the nodes.
 func TestCost(t *testing.T) {
-	race.LeaveOut(t)
 	dir := t.TempDir()
 	s, err := local.Open(t.Context(), dir, &local.Options{PackSize: 16 << 20})
 	if err != nil {

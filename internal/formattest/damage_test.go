@@ -7,8 +7,6 @@ import (
 	"path/filepath"
 	"slices"
 	"testing"
-
-	"github.com/cairn-store/cairn/internal/race"
 )
 
 func goldenPack(t *testing.T, name string) (id16, []byte) {
@@ -22,7 +20,6 @@ func goldenPack(t *testing.T, name string) (id16, []byte) {
 
 // TestEveryFlipIsNoticed changes every byte of the golden packs, one at a time.
 func TestEveryFlipIsNoticed(t *testing.T) {
-	race.LeaveOut(t)
 	for _, name := range []string{"sealed", "unsealed"} {
 		id, data := goldenPack(t, name)
 		for i := range data {

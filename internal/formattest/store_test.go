@@ -18,7 +18,6 @@ import (
 
 	"github.com/cairn-store/cairn/buckets"
 	"github.com/cairn-store/cairn/buckets/local"
-	"github.com/cairn-store/cairn/internal/race"
 	"github.com/zeebo/blake3"
 )
 
@@ -71,7 +70,6 @@ func readVersion(ctx context.Context, t *testing.T, b *buckets.Bucket, id string
 
 // TestReadsStore reads what a random run has left of two domains, and compares it with what the API says.
 func TestReadsStore(t *testing.T) {
-	race.LeaveOut(t)
 	w := newWalk(t)
 	w.run()
 	want := askAll(t, w.store)

@@ -24,10 +24,10 @@ const domain = "x"
 // Run tests an implementation. open returns an empty store; reopen returns the
 // same store after a restart.
 func Run(t *testing.T, open func(t *testing.T) manifest.Store, reopen func(t *testing.T, s manifest.Store) manifest.Store) {
-	for name, test := range map[string]func(*suite){
-		"Rows": (*suite).testRows, "Conflict": (*suite).testConflict, "Rollback": (*suite).testRollback, "Listing": (*suite).testListing, "OwnerUsages": (*suite).testOwnerUsages,
+	run(t, open, reopen, map[string]func(*suite){
+		"Rows": (*suite).testRows, "Conflict": (*suite).testConflict, "Rollback": (*suite).testRollback, "Listing": (*suite).testListing,
 		"Outbox": (*suite).testOutbox, "Counter": (*suite).counter, "Restore": (*suite).testRestore, "Segments": (*suite).testSegments,
-		"OldVersions": (*suite).oldVersions, "Numbers": (*suite).testNumbers, "TooLarge": (*suite).tooLarge,
+		"OldVersions": (*suite).oldVersions, "Numbers": (*suite).testNumbers,
 		"Buckets": (*suite).testBuckets, "Clock": (*suite).testClock, "Homes": (*suite).testHomes, "Marks": (*suite).testMarks,
 		"Uploads": (*suite).testUploads, "UploadEnds": (*suite).uploadEnds, "UploadLists": (*suite).uploadLists,
 		"UploadSweep": (*suite).uploadSweep, "UploadParts": (*suite).uploadParts, "WhileYielding": (*suite).whileYielding, "Grants": (*suite).testGrants,
@@ -43,7 +43,16 @@ func Run(t *testing.T, open func(t *testing.T) manifest.Store, reopen func(t *te
 		"Links": (*suite).testLinks, "RestoreLinks": (*suite).restoreLinks, "LinksStand": (*suite).linksStand, "AllLinks": (*suite).allLinks,
 		"PurgedLinks": (*suite).purgedLinks, "ManyRows": (*suite).manyRows, "ConcurrentLinks": (*suite).concurrentLinks,
 		"Audits": (*suite).testAudits, "ConcurrentAudits": (*suite).concurrentAudits,
-	} {
+	})
+}
+
+// RunLarge is Run with the tests of much data, in which one goroutine works.
+func RunLarge(t *testing.T, open func(t *testing.T) manifest.Store, reopen func(t *testing.T, s manifest.Store) manifest.Store) {
+	run(t, open, reopen, map[string]func(*suite){"OwnerUsages": (*suite).testOwnerUsages, "TooLarge": (*suite).tooLarge})
+}
+
+func run(t *testing.T, open func(t *testing.T) manifest.Store, reopen func(t *testing.T, s manifest.Store) manifest.Store, tests map[string]func(*suite)) {
+	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			bare := open(t)
 			test(&suite{t, t.Context(), Twice(bare), bare, reopen})

@@ -11,6 +11,7 @@ import (
 
 	"github.com/cairn-store/cairn/cas"
 	"github.com/cairn-store/cairn/cas/castest"
+	"github.com/cairn-store/cairn/internal/race"
 	"github.com/cairn-store/cairn/manifest"
 	"github.com/cairn-store/cairn/manifest/manifesttest"
 	"github.com/cairn-store/cairn/manifest/pebblestore"
@@ -96,11 +97,23 @@ func TestDomains(t *testing.T) {
 }
 
 func TestStore(t *testing.T) {
+	open, reopen := storesOf()
+	manifesttest.Run(t, open, reopen)
+}
+
+func TestLargeStore(t *testing.T) {
+	race.LeaveOut(t)
+	open, reopen := storesOf()
+	manifesttest.RunLarge(t, open, reopen)
+}
+
+// storesOf returns how a suite opens a store, and opens it again.
+func storesOf() (open func(t *testing.T) manifest.Store, reopen func(t *testing.T, s manifest.Store) manifest.Store) {
 	var last *dbs
-	manifesttest.Run(t, func(t *testing.T) manifest.Store {
+	return func(t *testing.T) manifest.Store {
 		last = newDBs(t)
 		return last.db
-	}, func(t *testing.T, _ manifest.Store) manifest.Store { return last.reopen(t) })
+	}, func(t *testing.T, _ manifest.Store) manifest.Store { return last.reopen(t) }
 }
 
 // A database of another format is refused and left as it is.

@@ -7,6 +7,7 @@ import (
 	"github.com/cairn-store/cairn/cas"
 	"github.com/cairn-store/cairn/cas/castest"
 	"github.com/cairn-store/cairn/internal/pgtest"
+	"github.com/cairn-store/cairn/internal/race"
 	"github.com/cairn-store/cairn/manifest"
 	"github.com/cairn-store/cairn/manifest/manifesttest"
 	"github.com/cairn-store/cairn/manifest/pgstore"
@@ -60,15 +61,27 @@ func TestIndex(t *testing.T) {
 }
 
 func TestStore(t *testing.T) {
+	open, reopen := storesOf()
+	manifesttest.Run(t, open, reopen)
+}
+
+func TestLargeStore(t *testing.T) {
+	race.LeaveOut(t)
+	open, reopen := storesOf()
+	manifesttest.RunLarge(t, open, reopen)
+}
+
+// storesOf returns how a suite opens a store, and opens it again.
+func storesOf() (first func(t *testing.T) manifest.Store, reopen func(t *testing.T, s manifest.Store) manifest.Store) {
 	var d *pgstore.DB
 	var url string
-	manifesttest.Run(t, func(t *testing.T) manifest.Store {
-		url = pgtest.Database(t)
-		d = open(t, url)
-		return d
-	}, func(t *testing.T, _ manifest.Store) manifest.Store {
-		d.Close()
-		d = open(t, url)
-		return d
-	})
+	return func(t *testing.T) manifest.Store {
+			url = pgtest.Database(t)
+			d = open(t, url)
+			return d
+		}, func(t *testing.T, _ manifest.Store) manifest.Store {
+			d.Close()
+			d = open(t, url)
+			return d
+		}
 }
