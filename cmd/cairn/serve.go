@@ -105,7 +105,7 @@ func (t *target) serveStore(cmd *cobra.Command, ln net.Listener, s settings, log
 		return errors.Join(err, store.Close(), ln.Close())
 	}
 	if dev && !t.json {
-		printf(cmd.OutOrStdout(), "\nTry, in another terminal:\n  curl -F file=@README.md %s/api/files/%[2]s\n  curl %[1]s/api/files/%[2]s\n", url, store.Buckets()[0])
+		printf(cmd.OutOrStdout(), "\nTry, in another terminal:\n  echo hello | curl -F \"file=@-;filename=hello.txt\" %s/api/files/%[2]s\n  curl %[1]s/api/files/%[2]s\n", url, store.Buckets()[0])
 	}
 	re := &reloader{target: t, store: store, log: log, logs: logs, began: s, now: s}
 	g, ctx := errgroup.WithContext(cmd.Context())
