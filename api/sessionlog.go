@@ -21,7 +21,8 @@ type sessionLog struct {
 	mu    sync.Mutex
 	order list.List // of *sessionSum, that with the latest request first
 	sums  map[string]*list.Element
-	timer *time.Timer // fires when the oldest may have expired; nil while there is none
+	timer *time.Timer   // fires when the oldest may have expired; nil while there is none
+	ended []*sessionSum // whose lines unlock writes
 }
 
 // A sessionSum sums up the requests of a session.
@@ -32,6 +33,7 @@ type sessionSum struct {
 	in, out          int64
 	first, last      time.Time
 	expiry           time.Duration
+	how              string // it ended
 }
 
 // How the sums of sessions end.
@@ -64,7 +66,7 @@ func (l *sessionLog) add(n *requestNote, rec *recorder, cut bool, start time.Tim
 		return false
 	}
 	l.mu.Lock()
-	defer l.mu.Unlock()
+	defer l.unlock()
 	well := rec.status < 300 && !cut
 	switch {
 	case rec.status == http.StatusGone:
@@ -126,7 +128,7 @@ func (l *sessionLog) await() {
 // expired.
 func (l *sessionLog) endExpired() {
 	l.mu.Lock()
-	defer l.mu.Unlock()
+	defer l.unlock()
 	l.timer = nil
 	for e := l.order.Back(); e != nil; {
 		before := e.Prev()
@@ -141,7 +143,7 @@ func (l *sessionLog) endExpired() {
 // endAll ends all sums: nobody will add to them.
 func (l *sessionLog) endAll() {
 	l.mu.Lock()
-	defer l.mu.Unlock()
+	defer l.unlock()
 	for l.order.Len() > 0 {
 		l.end(l.order.Back().Value.(*sessionSum).id, sumStopped)
 	}
@@ -151,7 +153,7 @@ func (l *sessionLog) endAll() {
 	}
 }
 
-// end writes the line of a session, if there is a sum, and forgets it. The caller
+// end forgets a session, if there is a sum, and leaves its line to unlock. The caller
 // holds mu.
 func (l *sessionLog) end(id, how string) {
 	e := l.sums[id]
@@ -160,9 +162,21 @@ func (l *sessionLog) end(id, how string) {
 	}
 	delete(l.sums, id)
 	sum := l.order.Remove(e).(*sessionSum)
-	attrs := append([]any{"upload", sum.id, "bucket", sum.bucket}, anyOf(sum.sender)...)
-	l.log.Info("session", append(attrs, "requests", sum.requests, "failed", sum.failed, "in", sum.in, "out", sum.out,
-		"ms", sum.last.Sub(sum.first).Milliseconds(), "ended", how)...)
+	sum.how = how
+	l.ended = append(l.ended, sum)
+}
+
+// unlock unlocks mu, and then writes the lines of sessions that have ended: no request
+// waits for the log of another.
+func (l *sessionLog) unlock() {
+	ended := l.ended
+	l.ended = nil
+	l.mu.Unlock()
+	for _, sum := range ended {
+		attrs := append([]any{"upload", sum.id, "bucket", sum.bucket}, anyOf(sum.sender)...)
+		l.log.Info("session", append(attrs, "requests", sum.requests, "failed", sum.failed, "in", sum.in, "out", sum.out,
+			"ms", sum.last.Sub(sum.first).Milliseconds(), "ended", sum.how)...)
+	}
 }
 
 func anyOf(attrs []slog.Attr) (out []any) {
